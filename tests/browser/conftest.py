@@ -1,0 +1,180 @@
+"""JupyterLab in headless Chromium: the fixtures `lab`, `browser` and `notebooks`.
+
+A test asks for `notebooks` and gets notebooks in real pages with real kernels; `notebook.py` has an example.
+At its end the test fails if a page asked for anything beyond loopback, or if its console shows an error.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
+
+from tests.browser.notebook import SCREENSHOTS, Notebook
+from tests.support.jupyter_server import JupyterServer
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+LAB_ARGUMENTS = (
+    "--LabApp.expose_app_in_browser=True",
+    "--JupyterNotebookApp.expose_app_in_browser=True",
+    "--LabApp.extension_manager=readonly",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# What JupyterLab and Notebook themselves complain of, with nothing of ours in the page.
+FOREIGN_ERRORS = (
+    "Could not restore the debugger state",  # a kernel restarts while the debugger asks it
+    "reading 'schema'",  # Notebook 7 looks for settings of plugins that are off
+    "'filebrowser:open-path' not registered",  # Notebook 7 has no file browser beside a notebook
+)
+ACTION_TIMEOUT_MS = 30_000
+
+
+class Notebooks:
+    """The notebooks of one test: makes and opens them, and watches what their pages do."""
+
+    def __init__(self, lab: JupyterServer, context: BrowserContext) -> None:
+        self.lab = lab
+        self.context = context
+        self.console: list[str] = []
+        self.errors: list[str] = []
+        self.foreign_requests: list[str] = []
+        self._themed: list[Notebook] = []
+        context.route("**/*", self._guard)
+
+    def create(self, name: str, cells: Sequence[str], *, app: str = "doc") -> Notebook:
+        """Write a notebook with these code cells and open it."""
+        path = f"{name}.ipynb"
+        content = {
+            "nbformat": 4,
+            "nbformat_minor": 5,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "id": f"cell-{number}",
+                    "source": source,
+                    "metadata": {"trusted": True},
+                    "execution_count": None,
+                    "outputs": [],
+                }
+                for number, source in enumerate(cells)
+            ],
+        }
+        (self.lab.root / path).write_text(json.dumps(content))
+        return self.open(path, app=app)
+
+    def open(self, path: str, *, app: str = "doc") -> Notebook:
+        """Open a notebook of the served directory, each in a page of its own.
+
+        Args:
+            path: below the served directory.
+            app: `doc` is JupyterLab showing this document alone, `lab` JupyterLab with all its panels,
+                `notebook` is Notebook 7.
+        """
+        prefix = {"doc": "doc/tree/", "lab": "lab/tree/", "notebook": "notebooks/"}[app]
+        page = self.context.new_page()
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self._note_error(f"uncaught: {error}"))
+        page.goto(f"{self.lab.url}{prefix}{quote(path)}?token={self.lab.token}")
+        return Notebook(page, path)
+
+    def check(self) -> None:
+        """Fail on a request that left this machine and on errors in a console."""
+        assert not self.foreign_requests, f"requests beyond loopback: {self.foreign_requests}"
+        assert not self.errors, "errors in the page:\n" + "\n".join(self.errors)
+
+    def _guard(self, route: Route) -> None:
+        if (urlsplit(route.request.url).hostname or "") in LOOPBACK:
+            route.continue_()
+        else:
+            self.foreign_requests.append(route.request.url)
+            route.abort()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        where = message.location
+        line = f"{message.type}: {message.text} ({where.get('url', '')}:{where.get('lineNumber', '')})"
+        self.console.append(line)
+        if message.type == "error":
+            self._note_error(line)
+
+    def _note_error(self, line: str) -> None:
+        if not any(known in line for known in FOREIGN_ERRORS):
+            self.errors.append(line)
+
+
+@pytest.fixture(scope="package")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    """A JupyterLab server, shared by the tests of this directory."""
+    with JupyterServer(tmp_path_factory.mktemp("lab"), app="jupyterlab", arguments=LAB_ARGUMENTS) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: the one named by CHROMIUM, else the system's, else Playwright's own."""
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def notebooks(lab: JupyterServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Notebooks]:
+    """Notebooks in pages of their own; closed, and their kernels ended, after the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(ACTION_TIMEOUT_MS)
+    opened = Notebooks(lab, context)
+    log_start = len(lab.log)
+    yield opened
+    if request.node.stash.get(FAILED, default=False):
+        keep_evidence(opened, request.node.name, lab.log[log_start:])
+    context.close()
+    lab.shut_down_kernels()
+    reset_settings(lab)
+    opened.check()
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember a failure, for the fixtures that are torn down after it."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]  # what pluggy sends
+    if report.failed:
+        item.stash[FAILED] = True
+    return report  # type: ignore[return-value]
+
+
+def keep_evidence(opened: Notebooks, name: str, log: str) -> None:
+    """Show the server's log and the consoles, and save a picture of each page, of a test that failed."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for number, page in enumerate(opened.context.pages):
+        save_page(page, SCREENSHOTS / f"failed-{name}-{number}.png")
+    print("--- consoles\n" + "\n".join(opened.console))
+    print("--- log of the Jupyter server\n" + log)
+
+
+def save_page(page: Page, target: Path) -> None:
+    """Save a picture of a page that may be stuck."""
+    page.screenshot(path=target, timeout=5_000)
+    print(f"--- picture of {page.url.split('?')[0]}: {target}")
+
+
+def reset_settings(lab: JupyterServer) -> None:
+    """Forget what a test changed in Lab's settings (its theme) and layout."""
+    for kind in ("user-settings", "workspaces"):
+        shutil.rmtree(lab.home / "jupyter-config" / "lab" / kind, ignore_errors=True)

@@ -1,0 +1,193 @@
+"""A notebook in a real JupyterLab page, driven the way its user would.
+
+    def test_hello(notebooks):
+        notebook = notebooks.create("hello", ["print('hello')", "1 + 1"])
+        assert notebook.run(0) == "hello"
+        assert notebook.run(1) == "2"
+        notebook.run_all()
+        notebook.append("print('more')")
+        notebook.run(2)
+        notebook.screenshot("hello")              # build/screenshots/hello.png
+
+Each notebook has its own page and kernel. `run` waits for the cell's end and returns its output as text; one
+that goes on is `start`ed and, after a look at others, `finish`ed. Whatever appears later (a row in a log, the
+output of a follower) is waited for with Playwright's own `expect`, which polls and gives up with a message:
+
+        expect(notebook.output(0)).to_contain_text("test:run")
+        expect(notebook.view(0).locator(".row")).to_have_count(3)
+
+`notebook.page` is the Playwright page, for everything else. Cells are counted from 0, code and text alike.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+
+FIND_PANEL = """
+    (path) => {
+        const app = window.jupyterapp;
+        if (!app) return false;
+        for (const widget of app.shell.widgets('main')) {
+            if (widget.context?.path === path && widget.content?.widgets) {
+                window.panel = widget;
+                return widget.context.isReady && widget.sessionContext.isReady
+                    && widget.sessionContext.session?.kernel?.connectionStatus === 'connected'
+                    && widget.sessionContext.session.kernel.status === 'idle';
+            }
+        }
+        return false;
+    }
+"""
+START_CELL = """
+    ([index, command]) => {
+        const notebook = window.panel.content;
+        notebook.activeCellIndex = index;
+        notebook.deselectAll();
+        window.runs ??= {};
+        window.runs[index] = window.jupyterapp.commands.execute(command);
+    }
+"""
+FINISH_CELL = """
+    async (index) => {
+        await window.runs[index];
+        const cell = window.panel.content.widgets[index];
+        return cell.model.executionCount ?? null;
+    }
+"""
+TEXT_OF_OUTPUTS = """
+    (index) => {
+        const texts = [];
+        const outputs = window.panel.content.widgets[index].model.sharedModel.getOutputs?.() ?? [];
+        for (const output of outputs) {
+            if (output.output_type === 'stream') texts.push([].concat(output.text).join(''));
+            else if (output.output_type === 'error') texts.push(output.traceback.join('\\n'));
+            else texts.push([].concat(output.data?.['text/plain'] ?? '').join('') + '\\n');
+        }
+        return texts.join('');
+    }
+"""
+TAG_CELL = """
+    async (index) => {
+        const notebook = window.panel.content;
+        await notebook.scrollToItem(index, 'smart');
+        for (const [number, cell] of notebook.widgets.entries()) cell.node.dataset.cell = String(number);
+    }
+"""
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Notebook:
+    """One notebook, open in one page, with one kernel."""
+
+    def __init__(self, page: Page, path: str) -> None:
+        self.page = page
+        self.path = path
+        self.wait_for_kernel()
+
+    def wait_for_kernel(self) -> None:
+        """Wait until the notebook is loaded and its kernel is idle."""
+        self.page.wait_for_function(FIND_PANEL, arg=self.path)
+
+    def start(self, index: int) -> None:
+        """Run a cell and do not wait for it."""
+        self.page.evaluate(START_CELL, [index, "notebook:run-cell"])
+
+    def finish(self, index: int) -> str:
+        """Wait for the end of a cell that was started, and return its output as text."""
+        self.page.evaluate(FINISH_CELL, index)
+        return self.text(index)
+
+    def run(self, index: int) -> str:
+        """Run a cell, wait for its end, return its output as text."""
+        self.start(index)
+        return self.finish(index)
+
+    def run_all(self) -> None:
+        """Run all cells from top to bottom and wait for the last."""
+        self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+    def append(self, source: str) -> int:
+        """Add a code cell at the end and return its number."""
+        return int(
+            self.page.evaluate(
+                """(source) => {
+                    const cells = window.panel.content.model.sharedModel;
+                    cells.addCell({cell_type: 'code', source, metadata: {trusted: true}});
+                    return cells.cells.length - 1;
+                }""",
+                source,
+            )
+        )
+
+    def execute(self, source: str) -> str:
+        """Append a cell, run it, return its output as text."""
+        return self.run(self.append(source))
+
+    def edit(self, index: int, source: str) -> None:
+        """Replace the source of a cell."""
+        self.page.evaluate(
+            "([index, source]) => window.panel.content.model.sharedModel.cells[index].setSource(source)",
+            [index, source],
+        )
+
+    def sources(self) -> list[str]:
+        """The source of each cell."""
+        return list(
+            self.page.evaluate("window.panel.content.model.sharedModel.cells.map((cell) => cell.getSource())")
+        )
+
+    def find(self, text: str) -> int:
+        """The number of the first code cell whose source contains `text`."""
+        kinds: list[str] = self.page.evaluate(
+            "window.panel.content.model.sharedModel.cells.map((cell) => cell.cell_type)"
+        )
+        for number, (kind, source) in enumerate(zip(kinds, self.sources(), strict=True)):
+            if kind == "code" and text in source:
+                return number
+        raise LookupError(f"no code cell of {self.path} contains {text!r}")
+
+    def text(self, index: int) -> str:
+        """The output of a cell as it is stored in the notebook: streams, plain forms and tracebacks."""
+        return ANSI.sub("", str(self.page.evaluate(TEXT_OF_OUTPUTS, index))).strip()
+
+    def cell(self, index: int) -> Locator:
+        """A cell in the page, scrolled into view."""
+        self.page.evaluate(TAG_CELL, index)
+        return self.page.locator(f'.jp-Cell[data-cell="{index}"]')
+
+    def output(self, index: int) -> Locator:
+        """All that is shown below a cell."""
+        return self.cell(index).locator(".jp-Cell-outputArea")
+
+    def view(self, index: int) -> Locator:
+        """The widget below a cell."""
+        return self.output(index).locator(".jupyter-widgets").first
+
+    def save(self) -> None:
+        """Save the notebook, as Ctrl-S does."""
+        self.page.evaluate("window.panel.context.save()")
+
+    def restart(self) -> None:
+        """Restart the kernel without asking."""
+        self.page.evaluate("window.panel.sessionContext.session.kernel.restart()")
+        self.wait_for_kernel()
+
+    def set_theme(self, name: str) -> None:
+        """Switch the page to the `light` or the `dark` theme."""
+        title = f"JupyterLab {name.title()}"
+        self.page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", title
+        )
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", title)
+
+    def screenshot(self, name: str, *, of: Locator | None = None) -> Path:
+        """Save a picture of the page, or of one part of it, below build/screenshots."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        target = SCREENSHOTS / f"{name}.png"
+        options: dict[str, Any] = {"path": target, "animations": "disabled"}
+        (of or self.page).screenshot(**options)
+        return target

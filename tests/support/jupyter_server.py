@@ -1,0 +1,157 @@
+"""A real Jupyter server in a process of its own, with directories of its own.
+
+    with JupyterServer(tmp_path, app="jupyterlab") as server:
+        server.get("api/kernels")
+
+Nothing of the user's own Jupyter is read, nothing of it is left behind.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.waiting import wait_until
+
+FOREIGN = ("JUPYTER", "JPY_", "BERRYMQ", "IPYTHON", "XDG_")
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+}
+
+
+def private_environment(home: Path) -> dict[str, str]:
+    """The environment of a user who has just been created, with `home` as the home directory."""
+    home.mkdir(parents=True, exist_ok=True)
+    runtime = home / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return own | {
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home / "jupyter-config"),
+        "JUPYTER_DATA_DIR": str(home / "jupyter-data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "jupyter-runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "BERRYMQ_RUNTIME_DIR": str(runtime),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class JupyterServer:
+    """One Jupyter server on a free loopback port.
+
+    Args:
+        home: an empty directory for everything it writes; notebooks are served from `home/notebooks`.
+        app: the module to run: `jupyterlab`, or `jupyter_server` for one without pages.
+        arguments: further command line arguments.
+    """
+
+    token = "token-of-the-tests"
+
+    def __init__(self, home: Path, *, app: str = "jupyter_server", arguments: tuple[str, ...] = ()) -> None:
+        self.home = home
+        self.root = home / "notebooks"
+        self.environment = private_environment(home)
+        self.log_path = home / "server.log"
+        self.url = ""
+        self._app = app
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.root.mkdir(parents=True, exist_ok=True)
+        settings = self.home / "jupyter-config" / "labconfig"
+        settings.mkdir(parents=True, exist_ok=True)
+        (settings / "default_setting_overrides.json").write_text(json.dumps(LAB_SETTINGS))
+        command = [
+            *(sys.executable, "-m", self._app),
+            *("--no-browser", "--allow-root", "--port=0", "--ip=127.0.0.1"),
+            f"--ServerApp.root_dir={self.root}",
+            f"--IdentityProvider.token={self.token}",
+            *self._arguments,
+        ]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, cwd=self.root, start_new_session=True
+            )
+        try:
+            self.url = wait_until(self._announced_url, "address of the Jupyter server", timeout=60)
+            wait_until(self._answers, "answer of the Jupyter server", timeout=30)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        """What the server and its kernels wrote so far."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def stop(self) -> None:
+        """End the server as Ctrl-C of a terminal does, by force when it does not listen."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Call the server's REST API and return what it answers, parsed."""
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            text = response.read()
+        return json.loads(text) if text else None
+
+    def get(self, path: str) -> Any:
+        """GET from the server's REST API."""
+        return self.request("GET", path)
+
+    def add_notebook(self, source: Path, name: str | None = None) -> str:
+        """Copy a notebook into the served directory and return its path there."""
+        target = self.root / (name or source.name)
+        shutil.copyfile(source, target)
+        return target.name
+
+    def shut_down_kernels(self) -> None:
+        """End all sessions and kernels, so that the next test finds an empty server."""
+        for session in self.get("api/sessions"):
+            self.request("DELETE", f"api/sessions/{session['id']}")
+        for kernel in self.get("api/kernels"):
+            self.request("DELETE", f"api/kernels/{kernel['id']}")
+
+    def _announced_url(self) -> str:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the Jupyter server ended with {self._process.returncode}:\n{self.log}")
+        for announced in (self.home / "jupyter-runtime").glob("jpserver-*.json"):
+            try:
+                return str(json.loads(announced.read_text())["url"])
+            except ValueError:  # half written
+                return ""
+        return ""
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.get("api/status"))
+        except OSError:
+            return False
