@@ -1,0 +1,256 @@
+"""The links of this process, for people: `link` and what it returns.
+
+Everything here may be called on any thread; the work is done on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import ssl
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Literal, Self
+
+import berrymq
+from berrymq.bus import Bus
+
+from .client import Connector, socket_url
+from .directory import NodeInfo
+from .discovery import Found, candidates
+from .errors import LinkError
+from .loop import io_loop, run
+from .naming import default_node_name
+from .node import DEFAULT_TTL, Node
+from .protocol.session import LinkStats
+
+__all__ = ["Link", "close_links", "link", "links"]
+
+State = Literal["connecting", "linked", "closed"]
+
+EXIT_FLUSH_SECONDS = 2.0
+"""How long the interpreter's exit may wait for what was said last."""
+
+
+class Link:
+    """A live connection of this process to another node, most often a hub.
+
+    It is kept up until it is closed: when the connection is cut it comes back by itself, and nothing is lost as long
+    as that takes less than the link's ``ttl``. Usable in ``with``.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    @property
+    def node(self) -> Node:
+        """This process, as a node on the network."""
+        return self._connector.node
+
+    @property
+    def name(self) -> str:
+        """The name under which the others see this process."""
+        return self.node.name
+
+    @property
+    def room(self) -> str | None:
+        """The room: only nodes in the same one hear each other."""
+        return self.node.room
+
+    @property
+    def url(self) -> str:
+        """Where it leads."""
+        found = self._connector.found
+        return found.url if found is not None else ""
+
+    @property
+    def found_by(self) -> str:
+        """How that place was found, in words."""
+        found = self._connector.found
+        return found.found_by if found is not None else ""
+
+    @property
+    def state(self) -> State:
+        """``"linked"``; ``"connecting"`` while it is cut; ``"closed"``."""
+        connector = self._connector
+        if connector.closed:
+            return "closed"
+        return "linked" if connector.peer is not None and connector.peer.connected else "connecting"
+
+    def nodes(self) -> list[NodeInfo]:
+        """Who can be reached, this process first."""
+        return self.node.nodes()
+
+    def stats(self) -> LinkStats:
+        """What passed over the link so far."""
+        peer = self._connector.peer
+        stats = peer.session.stats if peer is not None else LinkStats()
+        stats.dropped += self.node.dropped
+        return stats
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until the other side has everything that was said before; False when that took more than *timeout* s."""
+        try:
+            run(self._flush(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _flush(self) -> None:
+        await self.node.flush_outbox()
+        if self._connector.peer is not None:
+            await self._connector.peer.flush()
+
+    def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
+        """End the link; how many messages the other side did not get, after waiting up to *flush* seconds for it."""
+        with _lock:
+            if self in _links:
+                _links.remove(self)
+        if self._connector.closed:
+            return 0
+        return run(_close(self._connector, flush))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name!r} {self.state} {self.url} ({self.found_by})>"
+
+
+_lock = threading.RLock()
+_links: list[Link] = []
+_nodes: dict[tuple[Bus, str | None], Node] = {}
+
+
+def links() -> list[Link]:
+    """The open links of this process, oldest first."""
+    with _lock:
+        return list(_links)
+
+
+def link(
+    url: str | None = None,
+    *,
+    access_token: str | None = None,
+    name: str | None = None,
+    room: str | None = None,
+    bus: Bus | None = None,
+    timeout: float = 15.0,
+    ttl: float = DEFAULT_TTL,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Link:
+    """Join a hub, or any node that listens. Linking again to the same place gives the link that is there.
+
+    Args:
+        url: where it is; without one the hub is found, and started on this machine if there is none
+            (see ``discovery.py`` for the order).
+        access_token: lets this process in; found by itself where the node is this user's on this machine.
+        name: what the others see as the source of messages; the notebook's or script's name unless told.
+        room: only nodes in the same room hear each other.
+        bus: whose messages cross; the default bus unless told.
+        timeout: seconds to wait for the link.
+        ttl: seconds for which both sides keep what could not be delivered when the link is cut.
+        ssl_context: what certificates are trusted; the system's unless told.
+
+    Raises:
+        LinkError: no link could be made; one line says why, and what to do.
+    """
+    if url is not None:
+        socket_url(url)
+    there = _open_link(url, bus or berrymq.default_bus, room)
+    if there is not None:
+        if name is not None and name != there.name:
+            raise LinkError(f"this process is linked already, as {there.name!r}; close that link to change the name")
+        return there
+    node = _node(bus or berrymq.default_bus, name, room)
+    try:
+        connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
+    except TimeoutError:
+        _forget_unlinked(node)
+        raise LinkError(f"no link after {timeout:g} seconds; is {url or 'the hub'} overloaded or stopped?") from None
+    except BaseException:
+        _forget_unlinked(node)
+        raise
+    made = Link(connector)
+    with _lock:
+        _links.append(made)
+    return made
+
+
+def close_links() -> int:
+    """Close all links of this process; how many messages did not get through."""
+    return sum([one.close() for one in links()])
+
+
+def _open_link(url: str | None, bus: Bus, room: str | None) -> Link | None:
+    for one in links():
+        if one.node.bus is bus and one.room == room and (url is None or socket_url(url) == socket_url(one.url)):
+            return one
+    return None
+
+
+def _node(bus: Bus, name: str | None, room: str | None) -> Node:
+    """The node of a bus in a room; there is one for all its links, or its own messages would come back to it."""
+    with _lock:
+        node = _nodes.get((bus, room))
+        if node is not None and name is not None and name != node.name:
+            raise LinkError(f"this process is on the network already, as {node.name!r}")
+        if node is None:
+            node = Node(bus, name=name or default_node_name(), room=room, loop=io_loop())
+            _nodes[bus, room] = node
+        return node
+
+
+def _forget_unlinked(node: Node) -> None:
+    with _lock:
+        if not node.peers and node.listener is None:
+            _nodes.pop((node.bus, node.room), None)
+            node.detach_bus()
+
+
+async def _open(
+    node: Node, url: str | None, access_token: str | None, ttl: float, ssl_context: ssl.SSLContext | None
+) -> Connector:
+    connector = Connector(node, lambda: _places(url, access_token), ttl=ttl, ssl_context=ssl_context)
+    await connector.open()
+    return connector
+
+
+async def _close(connector: Connector, flush: float) -> int:
+    if flush > 0:
+        await connector.node.flush_outbox()
+    dropped = await connector.close(flush)
+    _forget_unlinked(connector.node)
+    return dropped
+
+
+def _places(url: str | None, access_token: str | None) -> Iterator[Found]:
+    """Where to link to; without a URL, a hub is started when none of the others answered."""
+    yield from candidates(url, access_token)
+    if url is None:
+        from .hub import start_hub
+
+        yield start_hub()
+
+
+def _close_at_exit() -> None:
+    for one in links():
+        one.close(EXIT_FLUSH_SECONDS)
+
+
+def _forget_in_child() -> None:
+    """A forked child has none of its parent's links."""
+    global _lock, _links, _nodes
+    _lock = threading.RLock()
+    _links, _nodes = [], {}
+
+
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,170 @@
+"""Who is on the network, who follows what, and over which link each can be reached.
+
+Every node keeps the record of every other one: its followers' identifiers and its neighbours. A node floods its own
+record when it changes; a record with a higher version replaces an older one. A node to which no chain of neighbours
+leads any more is forgotten, on every node alike, so the record of one that has died can't linger (this is
+link-state routing, as in OSPF, RFC 2328, without the costs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from berrymq.identifiers import Identifier
+
+from .protocol.frames import NodeRecord
+
+__all__ = ["Directory", "NodeInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node on the network, for people and programs to look at."""
+
+    name: str
+    id: str
+    room: str | None
+    follows: tuple[str, ...]
+    hub: bool
+    here: bool
+    """It is the node that was asked."""
+
+
+class Directory:
+    """The records of all nodes that can be reached, and the routes to them.
+
+    Args:
+        own: the record of this node, without neighbours.
+    """
+
+    _MAX_ROUTES = 4096
+
+    def __init__(self, own: NodeRecord) -> None:
+        self.own = own
+        # These three are replaced, never changed in place: senders on other threads ask `is_followed`.
+        self._known: dict[str, _Known] = {own.id: _Known(own, ())}
+        self._reach: dict[str, frozenset[str]] = {}
+        self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
+
+    # -- changes -------------------------------------------------------------------------------------------------
+
+    def set_own(
+        self,
+        *,
+        follows: Iterable[str] | None = None,
+        neighbours: Iterable[str] | None = None,
+        away: Iterable[str] | None = None,
+    ) -> bool:
+        """Change this node's record; whether that made a difference, which then has to be announced."""
+        own = self.own
+        changed = msgspec.structs.replace(
+            own,
+            version=own.version + 1,
+            follows=own.follows if follows is None else tuple(sorted(follows)),
+            neighbours=own.neighbours if neighbours is None else tuple(sorted(neighbours)),
+            away=own.away if away is None else tuple(sorted(away)),
+        )
+        if changed == msgspec.structs.replace(own, version=own.version + 1):
+            return False
+        self.own = changed
+        self._replace({**self._known, own.id: _Known.of(changed)})
+        return True
+
+    def learn(self, records: Iterable[NodeRecord]) -> list[NodeRecord]:
+        """Take in records from a peer; those that were news, which then have to be handed on."""
+        known = dict(self._known)
+        news = []
+        for record in records:
+            former = known.get(record.id)
+            if record.id == self.own.id or (former is not None and former.record.version >= record.version):
+                continue
+            try:
+                known[record.id] = _Known.of(record)
+            except ValueError:  # an identifier that is none: the record is of no use
+                continue
+            news.append(record)
+        if news:
+            self._replace(known)
+        return [record for record in news if record.id in self._known]
+
+    def _replace(self, known: dict[str, _Known]) -> None:
+        """Take new records; forget nodes that can't be reached, and compute who is reached over which neighbour."""
+        reach = {
+            neighbour: _reachable(known, neighbour, without=self.own.id) for neighbour in self.own.neighbours
+        }
+        alive = {self.own.id}.union(self.own.neighbours, *reach.values())
+        self._known = {node_id: record for node_id, record in known.items() if node_id in alive}
+        self._reach = reach
+        self._routes = {}
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def routes(self, identifier: str, room: str | None) -> tuple[str, ...]:
+        """The neighbours over which somebody in *room* who follows *identifier* can be reached."""
+        routes = self._routes
+        key = (identifier, room)
+        found = routes.get(key)
+        if found is None:
+            found = self._find_routes(Identifier.parse(identifier), room)
+            if len(routes) >= self._MAX_ROUTES:
+                routes.clear()
+            routes[key] = found
+        return found
+
+    def _find_routes(self, identifier: Identifier, room: str | None) -> tuple[str, ...]:
+        interested = {
+            node_id
+            for node_id, known in self._known.items()
+            if known.record.room == room and any(followed.matches(identifier) for followed in known.follows)
+        }
+        return tuple([neighbour for neighbour, reached in self._reach.items() if not interested.isdisjoint(reached)])
+
+    def is_followed(self, identifier: Identifier) -> bool:
+        """Whether another node in this node's room follows *identifier*."""
+        return bool(self.routes(str(identifier), self.own.room))
+
+    def record(self, node_id: str) -> NodeRecord | None:
+        """What is known of a node."""
+        known = self._known.get(node_id)
+        return known.record if known is not None else None
+
+    def records(self) -> list[NodeRecord]:
+        """Everything that is known, this node included, for a peer that has just come."""
+        return [known.record for known in self._known.values()]
+
+    def nodes(self, room: str | None = None, *, all_rooms: bool = False) -> list[NodeInfo]:
+        """The nodes of a room and the hubs, without those whose connection is cut; this node first, then by name."""
+        records = self.records()
+        away = {node_id for record in records for node_id in record.away}
+        return [
+            NodeInfo(record.name, record.id, record.room, record.follows, record.hub, record.id == self.own.id)
+            for record in sorted(records, key=lambda record: (record.id != self.own.id, record.name, record.id))
+            if record.id not in away and (all_rooms or record.hub or record.room == room)
+        ]
+
+
+class _Known(NamedTuple):
+    record: NodeRecord
+    follows: tuple[Identifier, ...]
+
+    @classmethod
+    def of(cls, record: NodeRecord) -> _Known:
+        """Raises IdentifierError."""
+        return cls(record, tuple([Identifier.parse(text) for text in record.follows]))
+
+
+def _reachable(known: dict[str, _Known], start: str, *, without: str) -> frozenset[str]:
+    """The nodes to which a chain of neighbours leads from *start*; both ends of a link have to name it."""
+    reached = {start}
+    frontier = [start]
+    while frontier:
+        here = frontier.pop()
+        for other in known[here].record.neighbours if here in known else ():
+            if other not in reached and other != without and other in known and here in known[other].record.neighbours:
+                reached.add(other)
+                frontier.append(other)
+    return frozenset(reached)

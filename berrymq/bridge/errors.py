@@ -1,0 +1,59 @@
+"""What can go wrong on a link.
+
+The hierarchy::
+
+    BridgeError
+    ├── LinkError            a link could not be made, or is gone
+    ├── PayloadError         (a TypeError) an argument that can't cross a link
+    └── RpcError             the other side answered with a JSON-RPC 2.0 error
+"""
+
+from __future__ import annotations
+
+__all__ = ["BridgeError", "LinkError", "PayloadError", "RpcError"]
+
+
+class BridgeError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class LinkError(BridgeError):
+    """A link could not be made, or is closed. The text says what to do."""
+
+
+class PayloadError(BridgeError, TypeError):
+    """An argument of a message that can't cross a link.
+
+    The message was delivered inside this process; other nodes did not get it.
+
+    Attributes:
+        argument: where the value stands, as it would be written in Python: ``args[0]['key']`` or ``score``.
+        reason: why it can't cross.
+    """
+
+    def __init__(self, argument: str, reason: str) -> None:
+        super().__init__(argument, reason)
+        self.argument = argument
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.argument} can't cross a link: {self.reason}"
+
+
+class RpcError(BridgeError):
+    """The other side answered with an error object (JSON-RPC 2.0, section 5.1).
+
+    Attributes:
+        code: the error code; those from -32000 to -32099 are listed in ``protocol/jsonrpc.py``.
+        message: one sentence.
+        data: what the server added, or None.
+    """
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(code, message, data)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})"

@@ -1,0 +1,150 @@
+"""The wire methods: everything that can be called on a node, and nothing else.
+
+Each function is a method of its own name; the first parameter is the conversation it is called in, the others are
+the parameters of the call, checked against their annotations (which are read at import, so they are not put off here).
+"""
+
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, to_builtins
+
+from berrymq.errors import IdentifierError
+from berrymq.identifiers import Identifier
+
+from .errors import RpcError
+from .protocol.frames import IdentifierText, Name, NodeId, NodeRecord
+from .protocol.jsonrpc import BAD_IDENTIFIER, INVALID_PARAMS, INVALID_REQUEST, Methods
+from .protocol.session import Session
+
+if TYPE_CHECKING:
+    from .conversation import Conversation
+
+__all__ = ["methods"]
+
+methods: "Methods[Conversation]" = Methods()
+
+Token = Annotated[str, Meta(max_length=255)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+@methods.add
+def authenticate(conversation: "Conversation", access_token: Annotated[str, Meta(max_length=1024)]) -> str:
+    """Show the access token; on a WebSocket whose upgrade request could not carry it."""
+    conversation.check_token(access_token)
+    return "ok"
+
+
+@methods.add
+def ping(conversation: "Conversation") -> str:
+    """Whether somebody is there."""
+    return "pong"
+
+
+@methods.add
+def nodes(conversation: "Conversation") -> list[Any]:
+    """The nodes of the room, and the hubs."""
+    peer = conversation.peer
+    room = peer.room if peer is not None else conversation.node.room
+    found: list[Any] = to_builtins(conversation.node.nodes_of(room))
+    return found
+
+
+@methods.add
+def interconnect(
+    conversation: "Conversation",
+    node: Name,
+    room: Name | None = None,
+    follows: Annotated[list[IdentifierText], Meta(max_length=100_000)] = [],  # noqa: B006  # only read
+    id: NodeId | None = None,
+    hub: bool = False,
+    version: Annotated[int, Meta(ge=0)] = 0,
+    session: Token | None = None,
+    received: Annotated[int, Meta(ge=0)] = 0,
+    ttl: Seconds = 1000.0,
+) -> dict[str, Any]:
+    """Become equals: from now on frames pass both ways over this WebSocket.
+
+    ``session`` and ``received`` resume a session over a new connection.
+    """
+    if conversation.transport is None:
+        raise RpcError(INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
+    if conversation.peer is not None:
+        raise RpcError(INVALID_REQUEST, "this connection is a link already")
+    here = conversation.node
+    _check_identifiers(follows)
+    peer = here.peer_of_session(session) if session is not None else None
+    resumed = peer is not None
+    if peer is None:
+        record = NodeRecord(
+            id or secrets.token_hex(8), node, version, room, hub, tuple(follows), neighbours=(here.id,)
+        )
+        if record.id == here.id:
+            raise RpcError(INVALID_PARAMS, "a node can't be linked to itself")
+        peer = here.add_peer(record, Session(secrets.token_urlsafe(16), here.loop.time(), here.limits), ttl)
+        received = 0
+    linked = conversation.peer = peer
+    conversation.after_reply = lambda: _attach(conversation, received)
+    return {
+        "session": linked.session.id,
+        "resumed": resumed,
+        "received": linked.session.received,
+        "node": to_builtins(here.record),
+    }
+
+
+def _attach(conversation: "Conversation", received: int) -> None:
+    assert conversation.peer is not None and conversation.transport is not None
+    try:
+        conversation.peer.attach(conversation.transport, received)
+    except ValueError:
+        conversation.transport.close("protocol error")
+
+
+@methods.add
+def follow(conversation: "Conversation", identifier: IdentifierText) -> str:
+    """Have messages of this identifier sent over this link, for one who does not announce records."""
+    _change_follows(conversation, add=_canonical(identifier))
+    return "ok"
+
+
+@methods.add
+def unfollow(conversation: "Conversation", identifier: IdentifierText) -> str:
+    """Take a follow back."""
+    _change_follows(conversation, remove=_canonical(identifier))
+    return "ok"
+
+
+def _change_follows(conversation: "Conversation", add: str | None = None, remove: str | None = None) -> None:
+    peer = conversation.peer
+    record = conversation.node.record_of(peer.id) if peer is not None else None
+    if record is None:
+        raise RpcError(INVALID_REQUEST, "call interconnect first")
+    follows = (set(record.follows) - {remove}) | ({add} if add is not None else set())
+    conversation.node.update_peer_record(record, follows)
+
+
+def _canonical(identifier: str) -> str:
+    try:
+        return str(Identifier.parse(identifier))
+    except IdentifierError as error:
+        raise RpcError(BAD_IDENTIFIER, str(error)) from None
+
+
+def _check_identifiers(identifiers: list[str]) -> None:
+    for identifier in identifiers:
+        _canonical(identifier)
+
+
+@methods.add
+def close_connection(conversation: "Conversation", token: Token) -> str:
+    """End a session for good; nothing waits for its other side any more."""
+    peer = conversation.node.peer_of_session(token)
+    if peer is None:
+        return "ok"
+    conversation.after_reply = lambda: _close(conversation, peer)
+    return "ok"
+
+
+def _close(conversation: "Conversation", peer: Any) -> None:
+    conversation.node.remove_peer(peer, "the other side has left")

@@ -1,0 +1,383 @@
+"""One process on the network: its bus, its neighbours, and what passes between them.
+
+A node takes what its own bus says and what its neighbours hand it, sends each message over every link behind which
+somebody follows it, and gives those that are followed here to its bus. A hub is a node whose bus nobody uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from berrymq.bus import Bus
+from berrymq.errors import IdentifierError
+from berrymq.identifiers import Identifier
+from berrymq.messages import Message
+
+from .directory import Directory, NodeInfo
+from .payload import decode, encode
+from .peer import Peer, Transport
+from .protocol.frames import MAX_HOPS, Announce, Dropped, Frame, NodeRecord, SendMessages, WireMessage
+from .protocol.seen import Seen
+from .protocol.session import Limits, Session
+
+if TYPE_CHECKING:
+    from .server import Listener
+
+__all__ = ["DEFAULT_TTL", "Node"]
+
+DEFAULT_TTL = 1000.0
+"""Seconds for which a cut link waits for its other side."""
+
+MAX_OUTBOX = 100_000
+"""Messages that may wait for the I/O thread before the oldest are dropped."""
+
+MAX_BACKLOG = 10_000
+"""Deliveries that may wait for followers here before acknowledgements are withheld."""
+
+MAX_WANTED = 4096
+"""Identifiers for which it is remembered whether somebody here follows them."""
+
+DRAIN_SLICE = 2_000
+"""Messages taken from the outbox before the loop may do something else."""
+
+_log = logging.getLogger("berrymq")
+
+
+class _Outgoing(NamedTuple):
+    identifier: str
+    payload: bytes
+    sent_at: float
+
+
+class Node:
+    """A process on the network.
+
+    All methods run on the loop that the node was made on (or was given), but for what a bus calls.
+
+    Args:
+        bus: whose messages cross; one of its own unless told.
+        name: what people call it.
+        room: only nodes in the same room hear each other; None is a room as well.
+        hub: it hands on for every room.
+        loop: the running loop unless told.
+        limits: bounds of its links.
+    """
+
+    def __init__(
+        self,
+        bus: Bus | None = None,
+        *,
+        name: str,
+        room: str | None = None,
+        hub: bool = False,
+        access_token: str | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.name = name
+        self.room = room
+        self.hub = hub
+        self.access_token = access_token or secrets.token_urlsafe(32)
+        self.loop = loop or asyncio.get_running_loop()
+        self.limits = limits or Limits()
+        self.dropped = 0
+        """Messages that were dropped since the I/O thread did not keep up."""
+        self.forwarded = 0
+        """Messages that were handed on for others."""
+        self.on_peers_changed: Callable[[], None] | None = None
+        """Called when a link came or went."""
+        self.listener: Listener | None = None
+        self._closed = False
+        self._pid = os.getpid()
+        self._sequence = 0
+        self._directory = Directory(NodeRecord(self.id, name, 0, room, hub))
+        self._peers: dict[str, Peer] = {}
+        self._seen = Seen()
+        self._outbox: deque[_Outgoing] = deque()
+        self._awake = False
+        self._announcing = False
+        self._wanted: dict[Identifier, bool] = {}
+        self.bus = bus if bus is not None else Bus(name)
+        self._tap = self.bus.tap(self._directory.is_followed, self._send)
+        self._unwatch = self.bus.watch(self._interests_changed)
+        self._interests_changed()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name!r} {self.id} links={len(self._peers)}>"
+
+    # -- neighbours ----------------------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> NodeRecord:
+        """What this node says of itself."""
+        return self._directory.own
+
+    @property
+    def peers(self) -> int:
+        """How many neighbours there are, those whose connection is cut at present included."""
+        return len(self._peers)
+
+    @property
+    def connected_peers(self) -> int:
+        """How many neighbours have a connection now."""
+        return sum(peer.connected for peer in self._peers.values())
+
+    def peer(self, node_id: str) -> Peer | None:
+        """The neighbour with that id."""
+        return self._peers.get(node_id)
+
+    def peer_of_session(self, session_id: str) -> Peer | None:
+        """The neighbour with that session, for one who comes back."""
+        for peer in self._peers.values():
+            if secrets.compare_digest(peer.session.id, session_id):
+                return peer
+        return None
+
+    def add_peer(self, record: NodeRecord, session: Session, ttl: float = DEFAULT_TTL) -> Peer:
+        """A new neighbour; a former session of the same node is over."""
+        former = self._peers.pop(record.id, None)
+        if former is not None:
+            former.end("replaced")
+        peer = self._peers[record.id] = Peer(
+            record.id,
+            session,
+            room=record.room,
+            sees_all=record.hub,
+            ttl=ttl,
+            loop=self.loop,
+            on_frame=self._on_frame,
+            on_change=self._peer_changed,
+            is_behind=self._is_behind,
+        )
+        self._update_neighbours()
+        self._learn([record], peer)
+        self._announce(self._directory.records(), peer)
+        return peer
+
+    def rename_peer(self, peer: Peer, record: NodeRecord, session_id: str) -> None:
+        """The other side of a link is a new incarnation: what it did not confirm goes to its successor."""
+        self._peers.pop(peer.id, None)
+        peer.id = record.id
+        self._peers[record.id] = peer
+        peer.session.restart(session_id)
+        self._update_neighbours()
+        self._learn([record], peer)
+        self._announce(self._directory.records(), peer)
+
+    def remove_peer(self, peer: Peer, reason: str = "closed") -> int:
+        """A link is over; how many messages were dropped by that."""
+        dropped = peer.end(reason)
+        self._peer_changed(peer)
+        return dropped
+
+    def update_peer_record(self, record: NodeRecord, follows: Iterable[str]) -> None:
+        """A neighbour that does not announce records says through us what it follows."""
+        self._learn([replace(record, version=record.version + 1, follows=tuple(sorted(follows)))], None)
+
+    def _peer_changed(self, peer: Peer) -> None:
+        if peer.expired and self._peers.get(peer.id) is peer:
+            del self._peers[peer.id]
+        self._update_neighbours()
+        if self.on_peers_changed is not None:
+            self.on_peers_changed()
+
+    def _update_neighbours(self) -> None:
+        away = [peer.id for peer in self._peers.values() if not peer.connected]
+        if self._directory.set_own(neighbours=self._peers, away=away):
+            self._announce_own()
+
+    # -- the directory -------------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[NodeInfo]:
+        """Who is there: the nodes of this node's room and the hubs; a hub sees every room."""
+        return self._directory.nodes(self.room, all_rooms=self.hub)
+
+    def nodes_of(self, room: str | None) -> list[NodeInfo]:
+        """Who is there, as seen from a room."""
+        return self._directory.nodes(room)
+
+    def record_of(self, node_id: str) -> NodeRecord | None:
+        """What is known of a node."""
+        return self._directory.record(node_id)
+
+    def _interests_changed(self) -> None:
+        """Called by the bus, on any thread."""
+        self._wanted = {}
+        if not self._announcing and not self._closed:
+            self._announcing = True
+            self._call_on_loop(self._announce_interests)
+
+    def _announce_interests(self) -> None:
+        self._announcing = False
+        if self._closed:
+            return
+        if self._directory.set_own(follows={str(identifier) for identifier in self.bus.interests()}):
+            self._announce_own()
+
+    def _announce_own(self) -> None:
+        self._spread([self._directory.own], None)
+
+    def _learn(self, records: list[NodeRecord], source: Peer | None) -> None:
+        news = self._directory.learn(records)
+        if news:
+            self._spread(news, source)
+
+    def _spread(self, records: list[NodeRecord], source: Peer | None) -> None:
+        for peer in self._peers.values():
+            if peer is not source:
+                self._announce(records, peer)
+        self._tap.refresh()
+
+    def _announce(self, records: list[NodeRecord], peer: Peer) -> None:
+        """Tell a neighbour of those that it may see: its own room's, and the hubs."""
+        peer.session.announce(
+            [record for record in records if peer.sees_all or record.hub or record.room == peer.room]
+        )
+        peer.pump()
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _send(self, message: Message) -> None:
+        """Called by the bus with each message that somebody elsewhere follows, on any thread; never waits.
+
+        Raises:
+            PayloadError: an argument can't cross.
+        """
+        if self._closed or self._pid != os.getpid():
+            return  # a forked child has none of its parent's links
+        outgoing = _Outgoing(message.id, encode(message.args, message.kwargs), message.sent_at)
+        if len(self._outbox) >= MAX_OUTBOX:
+            self._outbox.popleft()
+            self.dropped += 1
+        self._outbox.append(outgoing)
+        if not self._awake:
+            self._awake = True
+            self._call_on_loop(self._drain)
+
+    def _drain(self) -> None:
+        # The flag falls before the outbox is read, so a message that comes in between wakes the loop once too often
+        # rather than not at all.
+        self._awake = False
+        touched: set[str] = set()
+        for _ in range(min(len(self._outbox), DRAIN_SLICE)):
+            identifier, payload, sent_at = self._outbox.popleft()
+            self._sequence += 1
+            message = WireMessage(identifier, Raw(payload), self.name, sent_at, self.id, self._sequence, self.room)
+            routes = self._directory.routes(identifier, self.room)
+            for node_id in routes:
+                self._peers[node_id].session.send(message)
+            touched.update(routes)
+        for node_id in touched:
+            self._peers[node_id].pump()
+        if self._outbox and not self._awake:
+            self._awake = True
+            self.loop.call_soon(self._drain)
+
+    def _on_frame(self, peer: Peer, frame: Frame) -> None:
+        if isinstance(frame, SendMessages):
+            self._on_messages(peer, frame.params.batch)
+        elif isinstance(frame, Announce):
+            self._learn(frame.params.nodes, peer)
+        elif isinstance(frame, Dropped):
+            _log.warning("%d messages for %s were dropped on their way: it is too slow", frame.params.count, self.name)
+
+    def _on_messages(self, source: Peer, batch: list[WireMessage]) -> None:
+        touched: set[str] = set()
+        for message in batch:
+            if message.origin == self.id or not self._seen.first_time(message.origin, message.sequence):
+                continue
+            try:
+                routes = self._directory.routes(message.identifier, message.room)
+            except IdentifierError as error:
+                _log.warning("a message of %s is left out: %s", message.source, error)
+                continue
+            if message.hops < MAX_HOPS:
+                message.hops += 1
+                for node_id in routes:
+                    if node_id != source.id and node_id != message.origin:
+                        self._peers[node_id].session.send(message)
+                        touched.add(node_id)
+                        self.forwarded += 1
+            if message.room == self.room:
+                self._deliver(message)
+        for node_id in touched:
+            self._peers[node_id].pump()
+
+    def _deliver(self, message: WireMessage) -> None:
+        identifier = Identifier.parse(message.identifier)
+        if identifier.is_local or not self._is_wanted(identifier):
+            return
+        try:
+            args, kwargs = decode(message.payload)
+        except ValueError as error:
+            _log.warning("%s of %s can't be read and is left out: %s", identifier, message.source, error)
+            return
+        self.bus.receive(
+            Message.make(
+                identifier, args, kwargs, source=message.source, sent_at=message.sent_at, origin=message.origin
+            )
+        )
+
+    def _is_wanted(self, identifier: Identifier) -> bool:
+        """Whether somebody here follows it; what only passes through is never decoded."""
+        wanted = self._wanted
+        answer = wanted.get(identifier)
+        if answer is None:
+            if len(wanted) >= MAX_WANTED:
+                wanted.clear()
+            answer = wanted[identifier] = any(own.matches(identifier) for own in self.bus.interests())
+        return answer
+
+    def _is_behind(self) -> bool:
+        return self.bus.deliverer.backlog > MAX_BACKLOG
+
+    # -- its end -------------------------------------------------------------------------------------------------
+
+    async def listen(self, host: str = "localhost", port: int = 0, **options: object) -> Listener:
+        """Let others link to this node; see `server.Listener` for the options."""
+        from .server import Listener
+
+        self.listener = Listener(self, **options)  # type: ignore[arg-type]  # handed through
+        await self.listener.start(host, port)
+        return self.listener
+
+    async def flush(self) -> None:
+        """Wait until the neighbours have everything that was said before."""
+        await self.flush_outbox()
+        await asyncio.gather(*[peer.flush() for peer in self._peers.values() if peer.connected])
+
+    async def flush_outbox(self) -> None:
+        """Wait until what was said before is with the sessions of the links."""
+        while self._outbox:
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Leave the network."""
+        self.detach_bus()
+        if self.listener is not None:
+            await self.listener.stop()
+        for peer in list(self._peers.values()):
+            self.remove_peer(peer, "the node has left")
+
+    def detach_bus(self) -> None:
+        """Take nothing more from the bus; may be called on any thread."""
+        if not self._closed:
+            self._closed = True
+            self._tap.cancel()
+            self._unwatch()
+
+    def _call_on_loop(self, function: Callable[[], None]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            _log.debug("the loop of %r is closed", self)

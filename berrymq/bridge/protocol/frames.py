@@ -1,0 +1,191 @@
+"""What travels on a link once it is made: JSON-RPC notifications, each one frame.
+
+===============  ===================================================================  ========
+method           means                                                                numbered
+===============  ===================================================================  ========
+send_messages    a batch of messages, each an array (see `WireMessage`)               yes
+announce         nodes that are new or have changed, and those that are gone          yes
+dropped          so many messages for you were dropped, since my buffer was full      yes
+ack              I have everything up to this number                                  no
+heartbeat        I am here                                                            no
+===============  ===================================================================  ========
+
+A numbered frame carries ``n``, counting from 1 in each direction of a session.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+__all__ = [
+    "FRAME_METHODS",
+    "HEARTBEAT",
+    "MAX_HOPS",
+    "Ack",
+    "Announce",
+    "Dropped",
+    "Frame",
+    "Heartbeat",
+    "NodeRecord",
+    "SendMessages",
+    "WireMessage",
+    "ack_frame",
+    "announce_frame",
+    "decode_frame",
+    "dropped_frame",
+    "messages_frame",
+]
+
+MAX_HOPS = 8
+"""A message that was handed on this often goes no further."""
+
+Name = Annotated[str, Meta(max_length=255)]
+NodeId = Annotated[str, Meta(min_length=1, max_length=64)]
+IdentifierText = Annotated[str, Meta(min_length=1, max_length=800)]
+Number = Annotated[int, Meta(ge=1, le=2**53)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class WireMessage(Struct, array_like=True, gc=False):
+    """One message on its way; as an array, in this order.
+
+    A node that hands it on reads all but the payload, and changes only ``hops``.
+    """
+
+    identifier: IdentifierText
+    """Canonical text: ``name:action`` or ``name@namespace:action``."""
+    payload: Raw
+    """``[args, kwargs]``, see ``payload.py``."""
+    source: Name
+    """The name of the node that sent it."""
+    sent_at: float
+    """Seconds since 1970, by the sender's clock."""
+    origin: NodeId
+    """The id of the node that sent it."""
+    sequence: Number
+    """Counts the messages of that node."""
+    room: Name | None = None
+    hops: Count = 0
+
+
+class NodeRecord(Struct, frozen=True, omit_defaults=True):
+    """What a node says of itself, and the others hand on."""
+
+    id: NodeId
+    name: Name
+    version: Count
+    """Grows with each change; an older record never replaces a newer one."""
+    room: Name | None = None
+    hub: bool = False
+    """It belongs to every room, since it only hands on."""
+    follows: Annotated[tuple[IdentifierText, ...], Meta(max_length=100_000)] = ()
+    neighbours: Annotated[tuple[NodeId, ...], Meta(max_length=10_000)] = ()
+    """The ids of the nodes that it is linked to."""
+    away: Annotated[tuple[NodeId, ...], Meta(max_length=10_000)] = ()
+    """Those of them whose connection is cut at present; messages wait for them."""
+
+
+class _Batch(Struct):
+    n: Number
+    batch: list[WireMessage]
+
+
+class _Nodes(Struct):
+    n: Number
+    nodes: Annotated[list[NodeRecord], Meta(max_length=10_000)]
+
+
+class _NumberedCount(Struct):
+    n: Number
+    count: Count
+
+
+class _Acked(Struct):
+    n: Count
+
+
+class _Nothing(Struct):
+    pass
+
+
+class SendMessages(Struct, tag_field="method", tag="send_messages"):
+    """A batch of messages."""
+
+    params: _Batch
+    jsonrpc: str = "2.0"
+
+
+class Announce(Struct, tag_field="method", tag="announce"):
+    """Records of nodes that are new or have changed."""
+
+    params: _Nodes
+    jsonrpc: str = "2.0"
+
+
+class Dropped(Struct, tag_field="method", tag="dropped"):
+    """How many messages were dropped on this side since the last such frame."""
+
+    params: _NumberedCount
+    jsonrpc: str = "2.0"
+
+
+class Ack(Struct, tag_field="method", tag="ack"):
+    """All numbered frames up to ``n`` have come and are taken care of."""
+
+    params: _Acked
+    jsonrpc: str = "2.0"
+
+
+class Heartbeat(Struct, tag_field="method", tag="heartbeat"):
+    """Sent on a link that has been silent."""
+
+    params: _Nothing = msgspec.field(default_factory=_Nothing)
+    jsonrpc: str = "2.0"
+
+
+Frame = SendMessages | Announce | Dropped | Ack | Heartbeat
+
+FRAME_METHODS = frozenset({"send_messages", "announce", "dropped", "ack", "heartbeat"})
+"""Calls of these that are not well-formed frames break the link, for nothing may be left out of its numbering."""
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
+
+
+def decode_frame(data: bytes | str) -> Frame:
+    """Read one frame.
+
+    Raises:
+        ValueError: it is not one of those above.
+    """
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ValueError(f"not a frame of a link: {error}") from None
+
+
+def messages_frame(n: int, batch: list[WireMessage]) -> bytes:
+    """A numbered frame of messages."""
+    return _encoder.encode(SendMessages(_Batch(n, batch)))
+
+
+def announce_frame(n: int, nodes: list[NodeRecord]) -> bytes:
+    """A numbered frame of node records."""
+    return _encoder.encode(Announce(_Nodes(n, nodes)))
+
+
+def dropped_frame(n: int, count: int) -> bytes:
+    """A numbered frame that owns up to a loss."""
+    return _encoder.encode(Dropped(_NumberedCount(n, count)))
+
+
+def ack_frame(n: int) -> bytes:
+    """The acknowledgement of everything up to *n*."""
+    return _encoder.encode(Ack(_Acked(n)))
+
+
+HEARTBEAT = _encoder.encode(Heartbeat())
+"""The frame of a heartbeat."""

@@ -1,0 +1,271 @@
+"""JSON-RPC 2.0 (https://www.jsonrpc.org/specification), both directions, without I/O.
+
+A server hands what came to `Dispatcher.parse`, runs the calls and answers with `reply` and `failure`; a client builds
+with `request` and `notification` and reads with `parse_reply`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from ..errors import RpcError
+
+__all__ = [
+    "BAD_IDENTIFIER",
+    "EMPTY",
+    "INTERNAL_ERROR",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "METHOD_NOT_FOUND",
+    "NOT_ALLOWED",
+    "OVERFLOW",
+    "PARSE_ERROR",
+    "TOO_LARGE",
+    "UNKNOWN_TOKEN",
+    "Call",
+    "Methods",
+    "batch",
+    "failure",
+    "notification",
+    "parse",
+    "parse_reply",
+    "reply",
+    "request",
+]
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+NOT_ALLOWED = -32001
+UNKNOWN_TOKEN = -32002
+EMPTY = -32003
+OVERFLOW = -32004
+TOO_LARGE = -32005
+BAD_IDENTIFIER = -32006
+
+MAX_BATCH = 100
+"""How many calls one batch may hold."""
+
+MAX_ID_LENGTH = 255
+
+Id = str | int | float | None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request or notification that is well formed.
+
+    ``id`` is UNSET for a notification, which is never answered.
+    """
+
+    method: str
+    params: Raw | UnsetType = UNSET
+    id: Id | UnsetType = UNSET
+    jsonrpc: str = ""
+
+    @property
+    def is_notification(self) -> bool:
+        return self.id is UNSET
+
+
+class _Error(msgspec.Struct, omit_defaults=True):
+    code: int
+    message: str
+    data: Any = None
+
+
+class _Reply(msgspec.Struct):
+    jsonrpc: str = ""
+    id: Id | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: _Error | UnsetType = UNSET
+
+
+_encoder = msgspec.json.Encoder()
+_call_decoder = msgspec.json.Decoder(Call)
+_batch_decoder = msgspec.json.Decoder(list[Raw])
+_reply_decoder = msgspec.json.Decoder(_Reply)
+_positional_decoder = msgspec.json.Decoder(list[Raw])
+_named_decoder = msgspec.json.Decoder(dict[str, Raw])
+
+
+def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
+    """The calls in *data*, and whether they came as a batch.
+
+    What is not a call stands in the list as the RpcError to answer it with.
+
+    Raises:
+        RpcError: the whole of it is not JSON, or is an empty or too long batch.
+    """
+    if not _is_batch(data):
+        return [_parse_call(data)], False
+    try:
+        parts = _batch_decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _not_json(error) from None
+    if not parts:
+        raise RpcError(INVALID_REQUEST, "a batch holds at least one call")
+    if len(parts) > MAX_BATCH:
+        raise RpcError(TOO_LARGE, f"a batch holds at most {MAX_BATCH} calls")
+    return [_parse_call(bytes(part)) for part in parts], True
+
+
+def _is_batch(data: bytes | str) -> bool:
+    return data.lstrip()[:1] in (b"[", "[")
+
+
+def _parse_call(data: bytes | str) -> Call | RpcError:
+    try:
+        call = _call_decoder.decode(data)
+    except msgspec.ValidationError as error:
+        return RpcError(INVALID_REQUEST, f"not a JSON-RPC 2.0 request: {error}")
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        return _not_json(error)
+    if call.jsonrpc != "2.0":
+        return RpcError(INVALID_REQUEST, 'not a JSON-RPC 2.0 request: it lacks "jsonrpc": "2.0"')
+    if call.params is not UNSET and bytes(cast(Raw, call.params)).lstrip()[:1] not in (b"[", b"{"):
+        return RpcError(INVALID_REQUEST, "params is an array or an object, or left out")
+    if isinstance(call.id, str) and len(call.id) > MAX_ID_LENGTH:
+        return RpcError(INVALID_REQUEST, f"an id has at most {MAX_ID_LENGTH} characters")
+    return call
+
+
+def _not_json(error: Exception) -> RpcError:
+    reason = "it nests too deep" if isinstance(error, RecursionError) else str(error)
+    return RpcError(PARSE_ERROR, f"not valid JSON: {reason}")
+
+
+def request(method: str, params: Any, id: int) -> bytes:
+    """A call that wants an answer."""
+    return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params, "id": id})
+
+
+def notification(method: str, params: Any) -> bytes:
+    """A call that is not answered."""
+    return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def reply(id: Id | UnsetType, result: Any) -> bytes:
+    """The answer to a call that went well."""
+    return _encoder.encode({"jsonrpc": "2.0", "result": result, "id": None if id is UNSET else id})
+
+
+def failure(id: Id | UnsetType, error: RpcError) -> bytes:
+    """The answer to a call that failed, or to what was not a call (id null)."""
+    body = _Error(error.code, error.message, error.data)
+    return _encoder.encode({"jsonrpc": "2.0", "error": body, "id": None if id is UNSET else id})
+
+
+def batch(replies: list[bytes]) -> bytes:
+    """Several answers in one."""
+    return b"[" + b",".join(replies) + b"]"
+
+
+def parse_reply(data: bytes | str) -> tuple[Id, Raw | RpcError]:
+    """The id of an answer, and its result or the error it brings.
+
+    Raises:
+        ValueError: it is not an answer.
+    """
+    try:
+        answer = _reply_decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"not a JSON-RPC answer: {error}") from None
+    if answer.id is UNSET or (answer.result is UNSET) == (answer.error is UNSET):
+        raise ValueError("not a JSON-RPC answer: it has an id and either a result or an error")
+    id = cast(Id, answer.id)
+    if answer.error is not UNSET:
+        problem = cast(_Error, answer.error)
+        return id, RpcError(problem.code, problem.message, problem.data)
+    return id, cast(Raw, answer.result)
+
+
+C = TypeVar("C")
+Handler = Callable[..., Any]
+
+
+class _Method:
+    """A handler with the names and types of its parameters."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+        self.required: set[str] = set()
+        parameters = list(inspect.signature(handler).parameters.values())[1:]
+        for parameter in parameters:
+            self.decoders[parameter.name] = msgspec.json.Decoder(parameter.annotation)
+            if parameter.default is parameter.empty:
+                self.required.add(parameter.name)
+
+    def arguments(self, params: Raw | UnsetType) -> dict[str, Any]:
+        values = self._by_name(params)
+        missing = self.required - values.keys()
+        if missing:
+            raise RpcError(INVALID_PARAMS, f"missing parameter: {', '.join(sorted(missing))}")
+        arguments = {}
+        for name, raw in values.items():
+            try:
+                arguments[name] = self.decoders[name].decode(raw)
+            except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+                raise RpcError(INVALID_PARAMS, f"parameter {name}: {error}") from None
+        return arguments
+
+    def _by_name(self, params: Raw | UnsetType) -> Mapping[str, Raw]:
+        if params is UNSET:
+            return {}
+        raw = cast(Raw, params)
+        names = list(self.decoders)
+        if bytes(raw).lstrip()[:1] == b"[":
+            values = _positional_decoder.decode(raw)
+            if len(values) > len(names):
+                raise RpcError(INVALID_PARAMS, f"takes {len(names)} parameters: {', '.join(names)}")
+            return dict(zip(names, values, strict=False))
+        named = _named_decoder.decode(raw)
+        for name in named:
+            if name not in self.decoders:
+                raise RpcError(INVALID_PARAMS, f"no parameter {name[:50]!r}; there are: {', '.join(names) or 'none'}")
+        return named
+
+
+class Methods(Generic[C]):
+    """The explicit table of what can be called, by positional or by named parameters.
+
+    A handler is ``def method(context, first: int, second: str = "")``, async or not; the annotations are what the
+    parameters are checked against. An annotation `msgspec.Raw` leaves the JSON of that parameter undecoded.
+    """
+
+    def __init__(self) -> None:
+        self._methods: dict[str, _Method] = {}
+
+    def add(self, handler: Handler) -> Handler:
+        """Let the function be called by its name; usable as a decorator."""
+        self._methods[handler.__name__] = _Method(handler)
+        return handler
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._methods
+
+    async def call(self, context: C, call: Call | RpcError) -> bytes | None:
+        """Run one call and make its answer; None for a notification.
+
+        An exception of the handler that is not an `RpcError` passes, for it is a mistake of ours: the server logs
+        it and answers with INTERNAL_ERROR.
+        """
+        if isinstance(call, RpcError):
+            return failure(None, call)
+        try:
+            method = self._methods.get(call.method)
+            if method is None:
+                raise RpcError(METHOD_NOT_FOUND, f"no method {call.method[:50]!r}")
+            result = method.handler(context, **method.arguments(call.params))
+            if inspect.isawaitable(result):
+                result = await cast(Awaitable[Any], result)
+        except RpcError as error:
+            return None if call.is_notification else failure(call.id, error)
+        return None if call.is_notification else reply(call.id, result)

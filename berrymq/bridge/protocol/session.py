@@ -1,0 +1,324 @@
+"""One end of a link, which outlives the connections that carry it.
+
+Each side numbers its frames, keeps them until the other side acknowledges them, and sends them again on the next
+connection when one was cut; the receiving side drops the numbers that it has. So within a session nothing is lost,
+doubled or put out of order.
+
+What may be under way is limited by a window. A receiver that is behind withholds its acknowledgements; the window
+fills, then the queue behind it up to its bound, and from there on the oldest waiting messages are dropped, counted,
+and the loss is told to the other side. Neither side ever stops reading, so acknowledgements and heartbeats pass.
+
+There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from .frames import (
+    HEARTBEAT,
+    Ack,
+    Announce,
+    Dropped,
+    Frame,
+    NodeRecord,
+    SendMessages,
+    WireMessage,
+    ack_frame,
+    announce_frame,
+    dropped_frame,
+    messages_frame,
+)
+
+__all__ = ["Limits", "LinkStats", "Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one end of a link."""
+
+    window_messages: int = 8_192
+    """How many messages may be sent and not yet acknowledged."""
+    window_bytes: int = 8 * 1024 * 1024
+    queue_messages: int = 100_000
+    """How many messages may wait behind the window before the oldest are dropped."""
+    queue_bytes: int = 64 * 1024 * 1024
+    frame_messages: int = 512
+    """How many messages go into one frame at most."""
+    frame_bytes: int = 256 * 1024
+    heartbeat: float = 5.0
+    """Seconds of silence after which a heartbeat is sent; after three times that the connection counts as dead."""
+    ack_delay: float = 0.01
+    """Seconds an acknowledgement may wait for more to acknowledge."""
+
+
+@dataclass(slots=True)
+class LinkStats:
+    """What passed over a link, counted from its start. All but the last three only grow."""
+
+    sent: int = 0
+    """Messages put into a frame; a message that is sent again after a cut counts once."""
+    received: int = 0
+    """Messages taken, duplicates not counted."""
+    dropped: int = 0
+    """Messages for the other side that were dropped here, because its buffer was full or it stayed away too long."""
+    lost: int = 0
+    """Messages for this side that the other side says it had to drop."""
+    duplicates: int = 0
+    """Frames that came once more after a cut, and were left out."""
+    cuts: int = 0
+    """Connections that ended while the link was open."""
+    in_flight: int = 0
+    """Messages sent that the other side has not acknowledged yet."""
+    queued: int = 0
+    """Messages that wait to be sent."""
+    queued_bytes: int = 0
+
+
+class _Sent(NamedTuple):
+    n: int
+    data: bytes
+    messages: list[WireMessage]
+
+
+class Session:
+    """One end of a link.
+
+    Args:
+        id: names the session to both sides.
+        now: the time.
+        limits: its bounds.
+    """
+
+    def __init__(self, id: str, now: float, limits: Limits | None = None) -> None:
+        self.id = id
+        self.limits = limits or Limits()
+        self.attached = False
+        self.behind = False
+        """Set while this side is behind with what it received: acknowledgements are withheld."""
+        self._stats = LinkStats()
+        self._queue: deque[WireMessage] = deque()
+        self._queue_bytes = 0
+        self._announcements: dict[str, NodeRecord] = {}
+        self._unreported_drops = 0
+        self._in_flight: deque[_Sent] = deque()
+        self._in_flight_messages = 0
+        self._in_flight_bytes = 0
+        self._resend: list[bytes] = []
+        self._last_sent = 0
+        self._received = 0
+        self._acknowledged = 0
+        self._unacknowledged_messages = 0
+        self._ack_due: float | None = None
+        self._heard = now
+        self._spoke = now
+
+    # -- what goes out -------------------------------------------------------------------------------------------
+
+    def send(self, message: WireMessage) -> None:
+        """Put a message into the queue; on overflow the oldest ones there make room."""
+        limits, queue = self.limits, self._queue
+        queue.append(message)
+        self._queue_bytes += len(message.payload)
+        if len(queue) > limits.queue_messages or self._queue_bytes > limits.queue_bytes:
+            while len(queue) > limits.queue_messages or (self._queue_bytes > limits.queue_bytes and len(queue) > 1):
+                self._queue_bytes -= len(queue.popleft().payload)
+                self._stats.dropped += 1
+                self._unreported_drops += 1
+
+    def announce(self, records: Iterable[NodeRecord]) -> None:
+        """Tell the other side about nodes; of two records of one node that wait, the later one is sent."""
+        for record in records:
+            self._announcements[record.id] = record
+
+    def outgoing(self, now: float) -> list[bytes]:
+        """The frames that can go now, in order. Call it after anything else was called."""
+        if not self.attached:
+            return []
+        frames = self._resend
+        self._resend = []
+        if self._announcements:
+            records = list(self._announcements.values())
+            self._announcements.clear()
+            frames.append(self._number(announce_frame(self._next(), records), []))
+        if self._unreported_drops:
+            count, self._unreported_drops = self._unreported_drops, 0
+            frames.append(self._number(dropped_frame(self._next(), count), []))
+        while self._queue and self._window_is_open():
+            messages = self._next_batch()
+            self._stats.sent += len(messages)
+            frames.append(self._number(messages_frame(self._next(), messages), messages))
+        if self._ack_is_due(now):
+            frames.append(ack_frame(self._received))
+            self._acknowledged = self._received
+            self._unacknowledged_messages = 0
+            self._ack_due = None
+        if not frames and now - self._spoke >= self.limits.heartbeat:
+            frames.append(HEARTBEAT)
+        if frames:
+            self._spoke = now
+        return frames
+
+    def _next(self) -> int:
+        return self._last_sent + 1
+
+    def _number(self, data: bytes, messages: list[WireMessage]) -> bytes:
+        self._last_sent += 1
+        self._in_flight.append(_Sent(self._last_sent, data, messages))
+        self._in_flight_messages += len(messages)
+        self._in_flight_bytes += len(data)
+        return data
+
+    def _window_is_open(self) -> bool:
+        if not self._in_flight_messages:
+            return True  # one message always may go, however large
+        return (
+            self._in_flight_messages < self.limits.window_messages
+            and self._in_flight_bytes < self.limits.window_bytes
+        )
+
+    def _next_batch(self) -> list[WireMessage]:
+        queue, limits = self._queue, self.limits
+        room = min(limits.frame_messages, limits.window_messages - self._in_flight_messages)
+        batch: list[WireMessage] = []
+        size = 0
+        while queue and (not batch or (len(batch) < room and size < limits.frame_bytes)):
+            message = queue.popleft()
+            size += len(message.payload)
+            batch.append(message)
+        self._queue_bytes -= size
+        return batch
+
+    def _ack_is_due(self, now: float) -> bool:
+        if self.behind or self._received == self._acknowledged:
+            return False
+        many = self._unacknowledged_messages >= self.limits.window_messages // 4
+        return many or (self._ack_due is not None and now >= self._ack_due)
+
+    # -- what comes in -------------------------------------------------------------------------------------------
+
+    def receive(self, frame: Frame, now: float) -> Frame | None:
+        """Take what came; the frame, if there is something in it to act on.
+
+        Raises:
+            ValueError: the other side does not keep to the protocol; the connection is to be closed.
+        """
+        self._heard = now
+        if isinstance(frame, SendMessages | Announce | Dropped):
+            if not self._is_next(frame.params.n, now):
+                return None
+            if isinstance(frame, SendMessages):
+                count = len(frame.params.batch)
+                self._stats.received += count
+                self._unacknowledged_messages += count
+            elif isinstance(frame, Dropped):
+                self._stats.lost += frame.params.count
+            return frame
+        if isinstance(frame, Ack):
+            self._acknowledge(frame.params.n)
+        return None
+
+    def heard(self, now: float) -> None:
+        """Something came on the connection that is not a frame."""
+        self._heard = now
+
+    def _is_next(self, n: int, now: float) -> bool:
+        if n <= self._received:
+            self._stats.duplicates += 1
+            return False
+        if n != self._received + 1:
+            raise ValueError(f"frame {n} came where {self._received + 1} was due")
+        self._received = n
+        if self._ack_due is None:
+            self._ack_due = now + self.limits.ack_delay
+        return True
+
+    def _acknowledge(self, n: int) -> None:
+        if n > self._last_sent:
+            raise ValueError(f"frame {n} was acknowledged and {self._last_sent} was the last one sent")
+        in_flight = self._in_flight
+        while in_flight and in_flight[0].n <= n:
+            sent = in_flight.popleft()
+            self._in_flight_messages -= len(sent.messages)
+            self._in_flight_bytes -= len(sent.data)
+
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    @property
+    def received(self) -> int:
+        """The number of the last frame that came: what the other side is told when the link resumes."""
+        return self._received
+
+    def attach(self, now: float, peer_received: int) -> None:
+        """A connection carries the session; the other side has everything up to *peer_received*.
+
+        Raises:
+            ValueError: that was never sent.
+        """
+        self._acknowledge(peer_received)
+        self._resend = [sent.data for sent in self._in_flight]
+        self.attached = True
+        self._heard = self._spoke = now
+
+    def detach(self) -> None:
+        """The connection is gone; the session waits for the next one."""
+        if self.attached:
+            self.attached = False
+            self._stats.cuts += 1
+            self._resend = []
+
+    def restart(self, id: str) -> None:
+        """The other side is a new one: start counting anew, with the messages that the former one did not confirm.
+
+        They may have reached it, so the nodes behind it tell copies by origin and sequence (see ``seen.py``).
+        """
+        self.id = id
+        unconfirmed = [message for sent in self._in_flight for message in sent.messages]
+        self._queue.extendleft(reversed(unconfirmed))
+        self._queue_bytes += sum(len(message.payload) for message in unconfirmed)
+        self._stats.sent -= len(unconfirmed)
+        self._in_flight.clear()
+        self._in_flight_messages = self._in_flight_bytes = 0
+        self._announcements.clear()
+        self._last_sent = self._received = self._acknowledged = self._unacknowledged_messages = 0
+        self._ack_due = None
+
+    def discard(self) -> int:
+        """Give up what is not confirmed, at the end of the session; how many messages that were, now counted as dropped."""
+        count = len(self._queue) + self._in_flight_messages
+        self._stats.dropped += count
+        self._queue.clear()
+        self._in_flight.clear()
+        self._queue_bytes = self._in_flight_messages = self._in_flight_bytes = 0
+        return count
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def is_dead(self, now: float) -> bool:
+        """Whether the connection has been silent for so long that it must be broken."""
+        return self.attached and now - self._heard >= 3 * self.limits.heartbeat
+
+    def deadline(self) -> float:
+        """When `outgoing` or `is_dead` has to be asked again, if nothing else happens before."""
+        due = min(self._spoke + self.limits.heartbeat, self._heard + 3 * self.limits.heartbeat)
+        if self._ack_due is not None and not self.behind:
+            due = min(due, self._ack_due)
+        return due
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the other side has confirmed everything."""
+        return not (self._queue or self._in_flight or self._announcements or self._unreported_drops)
+
+    @property
+    def stats(self) -> LinkStats:
+        """A copy of the counters."""
+        return replace(
+            self._stats,
+            in_flight=self._in_flight_messages,
+            queued=len(self._queue),
+            queued_bytes=self._queue_bytes,
+        )

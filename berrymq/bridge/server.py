@@ -1,0 +1,279 @@
+"""Listening: HTTP and WebSocket on one port, by tornado.
+
+``POST /rpc`` (also ``/`` and ``/JSON``) and the WebSocket ``GET /ws`` with the subprotocol ``berrymq.v1``. Every
+request passes the checks of Host, Origin and access token, in this order; see ``hosts.py`` and ``access.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from .access import AttemptLimiter, bearer_token, same_token
+from .conversation import Conversation
+from .errors import LinkError, RpcError
+from .hosts import HostPolicy, check_host, check_origin, is_loopback
+from .protocol import jsonrpc
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["MAX_FRAME_BYTES", "SUBPROTOCOL", "Listener", "SocketHandler"]
+
+SUBPROTOCOL = "berrymq.v1"
+MAX_FRAME_BYTES = 24 * 1024 * 1024
+"""The largest request body and WebSocket message."""
+MAX_HEADER_BYTES = 16 * 1024
+MAX_CONNECTIONS = 1000
+REQUEST_SECONDS = 30.0
+"""How long the head and the body of a request may each take to come."""
+AUTHENTICATION_SECONDS = 5.0
+"""How long a WebSocket may stay open without the access token."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Listener:
+    """Lets other nodes and programs talk to a node.
+
+    Args:
+        node: the node.
+        ssl_context: TLS; needed to listen beyond loopback, unless
+        insecure: says that plain text may cross the network all the same.
+        hosts: further host names under which it is reached.
+        origins: web pages, by origin, that may talk to it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        insecure: bool = False,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+    ) -> None:
+        self.node = node
+        self.address: tuple[str, int] = ("", 0)
+        self.limiter = AttemptLimiter(time.monotonic)
+        self.sockets: set[SocketHandler] = set()
+        self.policy = HostPolicy()
+        self._hosts = list(hosts)
+        self._origins = list(origins)
+        self._ssl_context = ssl_context
+        self._insecure = insecure
+        self._server: _BoundedServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where others link to, as ``http://`` or ``https://``."""
+        scheme = "https" if self._ssl_context is not None else "http"
+        host, port = self.address
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+
+    async def start(self, host: str = "localhost", port: int = 0) -> None:
+        """Listen; with port 0 the system chooses one.
+
+        Raises:
+            LinkError: it would be reachable from other machines without TLS, or the address can't be had.
+        """
+        if not (is_loopback(host) or self._ssl_context is not None or self._insecure):
+            raise LinkError(
+                f"listening on {host!r} lets other machines read what passes: give a TLS certificate, or say explicitly "
+                "that plain text is fine there"
+            )
+        self.policy = HostPolicy.of(host, self._hosts, self._origins)
+        try:
+            sockets = bind_sockets(port, "127.0.0.1" if host == "localhost" else host, reuse_port=False)
+        except (OSError, socket.gaierror) as error:
+            raise LinkError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+        bound = sockets[0].getsockname()
+        self.address = (host, bound[1])
+        application = Application(
+            [
+                (r"/ws", SocketHandler, {"listener": self}),
+                (r"/(?:rpc|JSON)?", RpcHandler, {"listener": self}),
+            ],
+            log_function=lambda handler: None,
+            websocket_max_message_size=MAX_FRAME_BYTES,
+            default_handler_class=_NotFoundHandler,
+            default_handler_args={"listener": self},
+        )
+        self._server = _BoundedServer(
+            application,
+            ssl_options=self._ssl_context,
+            max_header_size=MAX_HEADER_BYTES,
+            max_body_size=MAX_FRAME_BYTES,
+            max_buffer_size=MAX_FRAME_BYTES + MAX_HEADER_BYTES,
+            idle_connection_timeout=REQUEST_SECONDS,
+            body_timeout=REQUEST_SECONDS,
+        )
+        self._server.add_sockets(sockets)
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+            for handler in list(self.sockets):
+                handler.transport.close("the node has left")
+            await server.close_all_connections()
+
+
+class _BoundedServer(HTTPServer):
+    """Refuses connections above a bound, before anything is read from them."""
+
+    _open = 0
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        if self._open >= MAX_CONNECTIONS:
+            stream.close()
+            return
+        self._open += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        self._open -= 1
+        super().on_close(server_conn)
+
+
+class _Checked(RequestHandler):
+    """The checks that every request passes, whatever its method."""
+
+    def initialize(self, listener: Listener) -> None:
+        self.listener = listener
+        self.authenticated = False
+
+    def prepare(self) -> None:
+        headers = self.request.headers
+        policy = self.listener.policy
+        hosts = headers.get_list("Host")
+        refusal = check_host(hosts, policy) or check_origin(headers.get_list("Origin"), hosts, policy)
+        if refusal is not None:
+            raise HTTPError(403, reason="Forbidden", log_message=refusal.replace("%", "%%"))
+        token = bearer_token(headers.get("Authorization"))
+        if token is not None:
+            self.authenticated = same_token(token, self.listener.node.access_token)
+            if not self.authenticated:
+                self.refuse_token()
+
+    def refuse_token(self) -> None:
+        """Answer a wrong access token, ever more slowly if they keep coming."""
+        peer = self.request.remote_ip or ""
+        limiter = self.listener.limiter
+        too_often = limiter.wait(peer) > 0
+        limiter.failed(peer)
+        raise HTTPError(429 if too_often else 401, reason="Too Many Requests" if too_often else "Unauthorized")
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.set_header("Content-Type", "application/json")
+        code = jsonrpc.NOT_ALLOWED if status_code in (401, 403, 429) else jsonrpc.INVALID_REQUEST
+        self.finish(jsonrpc.failure(None, RpcError(code, f"HTTP {status_code}: {self._reason}")))
+
+
+class _NotFoundHandler(_Checked):
+    def prepare(self) -> None:
+        super().prepare()
+        raise HTTPError(404)
+
+
+class RpcHandler(_Checked):
+    """``POST``: one JSON-RPC request or batch, and its answer."""
+
+    async def post(self) -> None:
+        """Answer the request in the body."""
+        if not self.authenticated:
+            raise HTTPError(401, reason="Unauthorized")
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HTTPError(415, reason="Content-Type must be application/json")
+        answer = await Conversation(self.listener.node, authenticated=True).answer(self.request.body)
+        if answer is None:
+            self.set_status(204)
+            return
+        self.set_header("Content-Type", "application/json")
+        self.write(answer)
+
+
+class SocketTransport:
+    """Frames on a tornado WebSocket of a server."""
+
+    def __init__(self, handler: WebSocketHandler) -> None:
+        self._handler = handler
+
+    def write(self, data: bytes) -> None:
+        """Send one frame."""
+        try:
+            future = self._handler.write_message(data)
+        except WebSocketClosedError:
+            return  # `on_close` follows, and what was not acknowledged is sent again
+        asyncio.ensure_future(future).add_done_callback(_ignore_closed)
+
+    def close(self, reason: str = "") -> None:
+        """End the connection."""
+        self._handler.close(1000, reason or None)
+
+
+def _ignore_closed(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()  # a connection that has closed under a write; `on_close` follows
+
+
+class SocketHandler(_Checked, WebSocketHandler):
+    """``GET /ws``: calls and, once a link is made, frames."""
+
+    conversation: Conversation
+    transport: SocketTransport
+
+    def check_origin(self, origin: str) -> bool:
+        """Checked with everything else in `prepare`."""
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """The one there is."""
+        return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        """A connection has come."""
+        self.set_nodelay(True)
+        self.transport = SocketTransport(self)
+        self.conversation = Conversation(
+            self.listener.node, self.transport, authenticated=self.authenticated
+        )
+        self.conversation.on_refused = self._refused
+        self.listener.sockets.add(self)
+        if not self.authenticated:
+            asyncio.get_running_loop().call_later(AUTHENTICATION_SECONDS, self._close_stranger)
+
+    def on_message(self, message: str | bytes) -> None:
+        """Something was said."""
+        self.conversation.receive(message)
+
+    def on_close(self) -> None:
+        """The connection has ended."""
+        self.listener.sockets.discard(self)
+        self.conversation.closed()
+
+    def _close_stranger(self) -> None:
+        if not self.conversation.authenticated:
+            self.transport.close("no access token was shown")
+
+    def _refused(self) -> None:
+        self.listener.limiter.failed(self.request.remote_ip or "")
+        asyncio.get_running_loop().call_soon(self.transport.close, "wrong access token")
