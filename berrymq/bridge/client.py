@@ -23,7 +23,7 @@ from .peer import Peer
 from .protocol import jsonrpc
 from .protocol.frames import NodeRecord, decode_frame
 from .protocol.session import Session
-from .server import MAX_FRAME_BYTES, SUBPROTOCOL
+from .sockets import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
 
 if TYPE_CHECKING:
     from .node import Node
@@ -293,7 +293,7 @@ class _Connection:
             future = self.socket.write_message(data)
         except WebSocketClosedError:
             return  # the end is reported by on_message(None), and what was not acknowledged is sent again
-        asyncio.ensure_future(future).add_done_callback(_ignore_closed)
+        asyncio.ensure_future(future).add_done_callback(ignore_closed)
 
     def close(self, reason: str = "") -> None:
         """End the connection."""
@@ -331,8 +331,3 @@ class _Connection:
             self._answer.set_exception(OSError(0, "it closed the connection"))
         if self.on_closed is not None:
             self.on_closed()
-
-
-def _ignore_closed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()  # a connection that has closed under a write; its end is reported on its own

@@ -348,7 +348,7 @@ class Node:
         from .server import Listener
 
         self.listener = Listener(self, **options)  # type: ignore[arg-type]  # handed through
-        await self.listener.start(host, port)
+        self.listener.start(host, port)
         return self.listener
 
     async def flush(self) -> None:

@@ -7,7 +7,6 @@ request passes the checks of Host, Origin and access token, in this order; see `
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 import time
@@ -18,31 +17,25 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from .access import AttemptLimiter, bearer_token, same_token
 from .conversation import Conversation
 from .errors import LinkError, RpcError
 from .hosts import HostPolicy, check_host, check_origin, is_loopback
 from .protocol import jsonrpc
+from .sockets import MAX_FRAME_BYTES, ConversationSocket
 
 if TYPE_CHECKING:
     from .node import Node
 
-__all__ = ["MAX_FRAME_BYTES", "SUBPROTOCOL", "Listener", "SocketHandler"]
+__all__ = ["Listener"]
 
-SUBPROTOCOL = "berrymq.v1"
-MAX_FRAME_BYTES = 24 * 1024 * 1024
-"""The largest request body and WebSocket message."""
 MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
 REQUEST_SECONDS = 30.0
 """How long the head and the body of a request may each take to come."""
 AUTHENTICATION_SECONDS = 5.0
 """How long a WebSocket may stay open without the access token."""
-
-_log = logging.getLogger("berrymq")
-
 
 class Listener:
     """Lets other nodes and programs talk to a node.
@@ -82,7 +75,7 @@ class Listener:
         host, port = self.address
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
-    async def start(self, host: str = "localhost", port: int = 0) -> None:
+    def start(self, host: str = "localhost", port: int = 0) -> None:
         """Listen; with port 0 the system chooses one.
 
         Raises:
@@ -106,7 +99,6 @@ class Listener:
                 (r"/(?:rpc|JSON)?", RpcHandler, {"listener": self}),
             ],
             log_function=lambda handler: None,
-            websocket_max_message_size=MAX_FRAME_BYTES,
             default_handler_class=_NotFoundHandler,
             default_handler_args={"listener": self},
         )
@@ -211,64 +203,25 @@ class RpcHandler(_Checked):
         self.write(answer)
 
 
-class SocketTransport:
-    """Frames on a tornado WebSocket of a server."""
-
-    def __init__(self, handler: WebSocketHandler) -> None:
-        self._handler = handler
-
-    def write(self, data: bytes) -> None:
-        """Send one frame."""
-        try:
-            future = self._handler.write_message(data)
-        except WebSocketClosedError:
-            return  # `on_close` follows, and what was not acknowledged is sent again
-        asyncio.ensure_future(future).add_done_callback(_ignore_closed)
-
-    def close(self, reason: str = "") -> None:
-        """End the connection."""
-        self._handler.close(1000, reason or None)
-
-
-def _ignore_closed(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()  # a connection that has closed under a write; `on_close` follows
-
-
-class SocketHandler(_Checked, WebSocketHandler):
+class SocketHandler(_Checked, ConversationSocket):
     """``GET /ws``: calls and, once a link is made, frames."""
-
-    conversation: Conversation
-    transport: SocketTransport
 
     def check_origin(self, origin: str) -> bool:
         """Checked with everything else in `prepare`."""
         return True
 
-    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
-        """The one there is."""
-        return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
-
     def open(self, *args: str, **kwargs: str) -> None:
         """A connection has come."""
-        self.set_nodelay(True)
-        self.transport = SocketTransport(self)
-        self.conversation = Conversation(
-            self.listener.node, self.transport, authenticated=self.authenticated
-        )
+        self.begin(self.listener.node, authenticated=self.authenticated)
         self.conversation.on_refused = self._refused
         self.listener.sockets.add(self)
         if not self.authenticated:
             asyncio.get_running_loop().call_later(AUTHENTICATION_SECONDS, self._close_stranger)
 
-    def on_message(self, message: str | bytes) -> None:
-        """Something was said."""
-        self.conversation.receive(message)
-
     def on_close(self) -> None:
         """The connection has ended."""
         self.listener.sockets.discard(self)
-        self.conversation.closed()
+        super().on_close()
 
     def _close_stranger(self) -> None:
         if not self.conversation.authenticated:

@@ -1,0 +1,9 @@
+"""The Jupyter-server extension: the server is the hub of its kernels. Enabled by installing the package."""
+
+from .app import BerryMQHub
+
+__all__ = ["BerryMQHub", "_jupyter_server_extension_points"]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, object]]:
+    return [{"module": "berrymq_jupyter.server", "app": BerryMQHub}]

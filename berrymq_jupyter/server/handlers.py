@@ -1,0 +1,69 @@
+"""The wire methods below ``<base_url>berrymq/``: Jupyter authenticates and authorises, the node answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.auth.decorator import authorized, ws_authenticated
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado.web import HTTPError, authenticated
+
+from berrymq.bridge.conversation import Conversation
+from berrymq.bridge.sockets import MAX_FRAME_BYTES, ConversationSocket
+
+if TYPE_CHECKING:
+    from berrymq.bridge.node import Node
+
+__all__ = ["LinkHandler", "RpcHandler"]
+
+AUTH_RESOURCE = "berrymq"
+
+
+class RpcHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no complete types
+    """``POST``: one JSON-RPC request or batch, and its answer."""
+
+    auth_resource = AUTH_RESOURCE
+
+    def initialize(self, node: Node) -> None:
+        """Handed over by the route."""
+        self.node = node
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer the request in the body."""
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HTTPError(415, reason="Content-Type must be application/json")
+        if len(self.request.body) > MAX_FRAME_BYTES:
+            raise HTTPError(413)
+        answer = await Conversation(self.node, authenticated=True).answer(self.request.body)
+        if answer is None:
+            self.set_status(204)
+            await self.finish()
+            return
+        await self.finish(answer)
+
+
+class LinkHandler(JupyterHandler, ConversationSocket):  # type: ignore[misc]  # as above
+    """``GET``: a WebSocket for calls and links."""
+
+    auth_resource = AUTH_RESOURCE
+
+    def initialize(self, node: Node) -> None:
+        """Handed over by the route."""
+        self.node = node
+
+    @ws_authenticated
+    async def get(self, *args: str, **kwargs: str) -> None:
+        """Let in whom Jupyter lets in."""
+        if not await ensure_async(
+            self.authorizer.is_authorized(self, self.current_user, "execute", AUTH_RESOURCE)
+        ):
+            raise HTTPError(403)
+        await ensure_async(ConversationSocket.get(self, *args, **kwargs))
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        """A connection has come; Jupyter has let it in."""
+        self.begin(self.node, authenticated=True)
