@@ -1,0 +1,72 @@
+"""Whether a process still runs, told apart from a later one that was given the same number."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["is_running", "start_mark"]
+
+
+def start_mark(pid: int) -> str | None:
+    """What tells this process from a later one of the same number; ``None`` when the system can't say."""
+    return _state(pid)[1]
+
+
+def is_running(pid: int, mark: str | None = None) -> bool:
+    """Whether process ``pid`` runs, and is the one that ``mark`` (from :func:`start_mark`) was taken of.
+
+    A process that has ended but was not yet collected by its parent counts as gone.
+    """
+    running, current = _state(pid)
+    return running and (mark is None or current is None or mark == current)
+
+
+if sys.platform == "win32":  # pragma: no cover - os.kill(pid, 0) would end the process there
+    import ctypes
+    from ctypes import wintypes
+
+    _QUERY_LIMITED_INFORMATION = 0x1000
+    _STILL_ACTIVE = 259
+
+    def _state(pid: int) -> tuple[bool, str | None]:
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.OpenProcess.restype = wintypes.HANDLE
+        kernel32.CloseHandle.argtypes = [wintypes.HANDLE]
+        handle = kernel32.OpenProcess(_QUERY_LIMITED_INFORMATION, False, pid) if 0 < pid < 2**32 else None
+        if not handle:
+            return False, None
+        try:
+            code = wintypes.DWORD()
+            times = [wintypes.FILETIME() for _ in range(4)]
+            process = wintypes.HANDLE(handle)
+            if not kernel32.GetExitCodeProcess(process, ctypes.byref(code)) or code.value != _STILL_ACTIVE:
+                return False, None
+            if not kernel32.GetProcessTimes(process, *map(ctypes.byref, times)):
+                return True, None
+            return True, f"{times[0].dwHighDateTime}.{times[0].dwLowDateTime}"
+        finally:
+            kernel32.CloseHandle(handle)
+
+else:
+    _PROC = "/proc"
+
+    def _state(pid: int) -> tuple[bool, str | None]:
+        """Whether it runs, and its start mark."""
+        if pid <= 0:
+            return False, None
+        try:
+            # The name in parentheses may hold anything, parentheses too: the fields begin after the last one.
+            fields = Path(_PROC, str(pid), "stat").read_bytes().rpartition(b")")[2].split()
+            return fields[0] not in (b"Z", b"X", b"x"), fields[19].decode("ascii")
+        except (OSError, IndexError):
+            return _answers(pid), None
+
+    def _answers(pid: int) -> bool:
+        """Whether a process of this number takes our signals (one that does not is somebody else's)."""
+        try:
+            os.kill(pid, 0)
+        except (OSError, OverflowError):
+            return False
+        return True
