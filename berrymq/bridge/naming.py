@@ -1,0 +1,64 @@
+"""The readable name of this process's node, when nobody gave one."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+__all__ = ["default_node_name"]
+
+_LONGEST = 100
+_LAUNCHERS = ("ipykernel_launcher", "colab_kernel_launcher")
+
+
+def default_node_name(
+    environ: Mapping[str, str] = os.environ,
+    *,
+    notebook: str | None = None,
+    argv: Sequence[str] | None = None,
+    modules: Collection[str] | None = None,
+) -> str:
+    """A name that tells a person which process this is.
+
+    In a notebook it is the notebook's file name: ``notebook`` where the caller knows it (VS Code), else
+    what the Jupyter server told its kernel. Elsewhere it is the script's name, or ``python``, and the
+    process number.
+
+    Args:
+        environ: the environment; ``JPY_SESSION_NAME`` is read.
+        notebook: path of the notebook.
+        argv: ``sys.argv`` when not given.
+        modules: ``sys.modules`` when not given. A script that a notebook has started has its environment too,
+            but is no kernel.
+    """
+    is_kernel = "ipykernel" in (sys.modules if modules is None else modules)
+    session = notebook or (environ.get("JPY_SESSION_NAME") if is_kernel else None)
+    return _clean(_base(session or "")) or _clean(f"{_program(argv)}-{os.getpid()}")
+
+
+def _program(argv: Sequence[str] | None) -> str:
+    """The script's name without its ending; the package's where it was started with ``-m``."""
+    path = next(iter(sys.argv if argv is None else argv), "")
+    name = _base(path)
+    if name == "__main__.py":
+        name = _base(re.split(r"[/\\]+", path)[-2]) if re.search(r"[/\\]", path) else ""
+    name = name.removesuffix(".py").removesuffix(".exe")
+    if name in _LAUNCHERS:
+        return "kernel"
+    return "python" if name in ("", "-", "-c", "-m") else name
+
+
+def _base(path: str) -> str:
+    """The last part of a path of any system: a server may run on another than its kernel."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
+def _clean(name: str) -> str:
+    """Printable, of one line, not too long."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
