@@ -92,7 +92,7 @@ class Listener:
         except (OSError, socket.gaierror) as error:
             raise LinkError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
         bound = sockets[0].getsockname()
-        self.address = (host, bound[1])
+        self.address = (bound[0], bound[1])
         application = Application(
             [
                 (r"/ws", SocketHandler, {"listener": self}),
