@@ -1,0 +1,143 @@
+"""berryMQ: a small in-memory message bus for interactive Python.
+
+::
+
+    from berrymq import following_function, twitter
+
+    @following_function("train:*")
+    def report(message):
+        print(message.action, message.loss)
+
+    twitter("train:epoch", 3, loss=0.12)
+
+The names that have to do with links between processes are loaded from `berrymq.bridge` when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .bus import Bus
+from .conditions import Condition, cond
+from .decorators import Follower, following
+from .default import (
+    auto_twitter,
+    default_bus,
+    follow,
+    following_function,
+    regist_function,
+    regist_method,
+    register_function,
+    register_method,
+    twitter,
+    twitter_exception,
+    unfollow,
+)
+from .errors import BerryMQError, IdentifierError, LoopError, QueueClosed, RegistrationError
+from .followers import Subscription
+from .identifiers import Identifier
+from .messages import JointMessage, Message
+from .queues import Empty, Queue
+
+if TYPE_CHECKING:
+    from .bridge import (  # type: ignore[attr-defined]
+        Link,
+        LinkError,
+        NodeInfo,
+        PayloadError,
+        close_connection,
+        connect_oneway,
+        connect_via_queue,
+        flush,
+        get,
+        get_nowait,
+        init_connection,
+        interconnect,
+        link,
+        links,
+        register_type,
+        send_message,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BerryMQError",
+    "Bus",
+    "Condition",
+    "Empty",
+    "Follower",
+    "Identifier",
+    "IdentifierError",
+    "JointMessage",
+    "Link",
+    "LinkError",
+    "LoopError",
+    "Message",
+    "NodeInfo",
+    "PayloadError",
+    "Queue",
+    "QueueClosed",
+    "RegistrationError",
+    "Subscription",
+    "auto_twitter",
+    "close_connection",
+    "cond",
+    "connect_oneway",
+    "connect_via_queue",
+    "default_bus",
+    "flush",
+    "follow",
+    "following",
+    "following_function",
+    "get",
+    "get_nowait",
+    "init_connection",
+    "interconnect",
+    "link",
+    "links",
+    "regist_function",
+    "regist_method",
+    "register_function",
+    "register_method",
+    "register_type",
+    "send_message",
+    "twitter",
+    "twitter_exception",
+    "unfollow",
+]
+
+BRIDGE_NAMES = frozenset(
+    {
+        "Link",
+        "LinkError",
+        "NodeInfo",
+        "PayloadError",
+        "close_connection",
+        "connect_oneway",
+        "connect_via_queue",
+        "flush",
+        "get",
+        "get_nowait",
+        "init_connection",
+        "interconnect",
+        "link",
+        "links",
+        "register_type",
+        "send_message",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in BRIDGE_NAMES:
+        from importlib import import_module
+
+        value = getattr(import_module(".bridge", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,90 @@
+"""``cond("a:x") & cond("b:y")``: follow once both have been seen, then start again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .followers import SKIPPED, Layer
+from .identifiers import Identifier, describe
+from .messages import JointMessage, Message
+from .targets import Call
+
+__all__ = ["Condition", "cond", "conditions_of"]
+
+Guard = Callable[[Message], object]
+
+
+class Condition:
+    """What has to be seen: one identifier with an optional guard, or several joined by ``&``."""
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: tuple[tuple[Identifier, Guard | None], ...]) -> None:
+        self.terms = terms
+
+    def __and__(self, other: str | Identifier | Condition) -> Condition:
+        return Condition(self.terms + as_condition(other).terms)
+
+    def __rand__(self, other: str | Identifier) -> Condition:
+        return Condition(as_condition(other).terms + self.terms)
+
+    def __repr__(self) -> str:
+        return " & ".join(
+            f"cond({term.text!r}{'' if guard is None else ', ...'})" for term, guard in self.terms
+        )
+
+
+def cond(identifier: str | Identifier, guard: Guard | None = None) -> Condition:
+    """A condition to join with ``&``; give the result to `follow` or a decorator in the place of an identifier."""
+    if guard is not None and not callable(guard):
+        raise TypeError(
+            f"a guard is called with the message and decides, and {describe(guard)} cannot be called"
+        )
+    return Condition(((Identifier.parse(identifier), guard),))
+
+
+def as_condition(value: str | Identifier | Condition) -> Condition:
+    """Return `value` as a condition."""
+    return value if isinstance(value, Condition) else cond(value)
+
+
+def conditions_of(value: str | Identifier | Condition) -> tuple[tuple[Identifier, ...], tuple[Layer, ...]]:
+    """Return the identifiers to follow, and the layers that make the follower wait for all of them."""
+    if not isinstance(value, Condition):
+        return (Identifier.parse(value),), ()
+    return tuple(identifier for identifier, _ in value.terms), (Joint(value.terms),)
+
+
+class Joint:
+    """Holds back what is seen until every condition was; shared by all ways of calling one follower."""
+
+    def __init__(self, terms: tuple[tuple[Identifier, Guard | None], ...]) -> None:
+        self._terms = terms
+        self._seen: dict[int, Message] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, inner: Call) -> Call:
+        def joined(message: Message) -> Any:
+            complete = self._see(message)
+            return SKIPPED if complete is None else inner(complete)
+
+        return joined
+
+    def _see(self, message: Message) -> Message | None:
+        identifier = message.identifier
+        met = [
+            place
+            for place, (wanted, guard) in enumerate(self._terms)
+            if wanted.matches(identifier) and (guard is None or guard(message))
+        ]
+        with self._lock:
+            for place in met:
+                self._seen[place] = message  # of several, the latest counts
+            if not met or len(self._seen) < len(self._terms):
+                return None
+            seen, self._seen = self._seen, {}
+        if len(self._terms) == 1:
+            return message
+        return JointMessage.join(message, tuple(seen[place] for place in range(len(self._terms))))

@@ -1,0 +1,37 @@
+"""The exceptions of the core.
+
+::
+
+    BerryMQError
+        IdentifierError     (ValueError)    text that is no identifier
+        RegistrationError   (TypeError)     something that cannot follow
+        LoopError           (RuntimeError)  an ``async def`` follower without an event loop to run on
+        QueueClosed                         a get from a queue that is closed and used up
+
+``Empty`` and ``Full`` are those of the standard library's `queue`. Failures of links (``LinkError``,
+``PayloadError``) live in `berrymq.bridge` and derive from `BerryMQError` too.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BerryMQError", "IdentifierError", "LoopError", "QueueClosed", "RegistrationError"]
+
+
+class BerryMQError(Exception):
+    """Base of every exception that berryMQ itself raises."""
+
+
+class IdentifierError(BerryMQError, ValueError):
+    """Text that is no identifier. The message says what is wrong with it and what to write instead."""
+
+
+class RegistrationError(BerryMQError, TypeError):
+    """Something that cannot follow: not callable with a message, or impossible to hold weakly."""
+
+
+class LoopError(BerryMQError, RuntimeError):
+    """An ``async def`` follower got a message, and no event loop was there to run it."""
+
+
+class QueueClosed(BerryMQError):
+    """The queue is closed and everything that waited in it has been taken."""

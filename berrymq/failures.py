@@ -1,0 +1,40 @@
+"""What becomes of followers' errors: notes, groups, the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .followers import Entry
+from .messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OnError = Callable[[Any, Message, Any], object]
+    """Called with the subscription (or the tap of a link), the message and the exception."""
+
+__all__ = ["annotate", "log_failure", "raise_failures"]
+
+
+def annotate(error: BaseException, entry: Entry, message: Message) -> None:
+    """Add a note that names the follower, where it was written, and the message."""
+    error.add_note(f"raised for the message {message.id!r} by {entry.describe()}")
+
+
+def raise_failures(failures: list[Exception], message: Message) -> NoReturn:
+    """Raise one failure as itself, several as an `ExceptionGroup`."""
+    try:
+        if len(failures) == 1:
+            raise failures[0]
+        raise ExceptionGroup(f"{len(failures)} followers failed for the message {message.id!r}", failures)
+    finally:
+        failures.clear()  # no reference cycle through this frame
+
+
+def log_failure(entry: Entry, message: Message, error: BaseException) -> None:
+    """Log a failure, with its traceback, to the logger ``berrymq``."""
+    import logging
+
+    logging.getLogger("berrymq").error(
+        "%s failed for the message %r: %r", entry.describe(), message.id, error, exc_info=error
+    )

@@ -1,0 +1,237 @@
+"""Subscriptions: who follows what, and the handle to end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
+
+from .identifiers import Identifier
+from .messages import Message
+from .targets import Call, QueueTarget, Target
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["SKIPPED", "Entry", "Layer", "Subscription"]
+
+Layer = Callable[[Call], Call]
+"""Wraps a call: a guard, a joint condition, a once."""
+
+
+class Skipped:
+    """The type of `SKIPPED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "SKIPPED"
+
+
+SKIPPED: Final = Skipped()
+"""What a call gives when a guard or condition kept the message from the follower."""
+
+
+def nothing(message: Message) -> Any:
+    """Stand in for the call of what no longer follows."""
+    return SKIPPED
+
+
+class Entry:
+    """One place in a route. Dispatch calls its `deliver`; to take it out at once, another function is put there."""
+
+    __slots__ = ("__weakref__", "_discard", "active", "deliver", "direct", "number", "run")
+
+    sends_only: bool = False
+    """True for entries that see only what is sent in this process, not what came over a link."""
+
+    def __init__(self) -> None:
+        self.deliver: Call = nothing
+        self.run: Call = nothing
+        self.direct = True
+        self.active = False
+        self.number = -1
+        self._discard: Callable[[Entry], object] | None = None
+
+    def start(self, discard: Callable[[Entry], object]) -> None:
+        """Begin to deliver; `discard` takes the entry out of the routes when it is cancelled."""
+        self._discard = discard
+        self.active = True
+
+    def cancel(self) -> None:
+        """Stop following, at once and for good; safe from any thread and from a destructor."""
+        self.active = False
+        self.deliver = self.run = nothing
+        discard, self._discard = self._discard, None
+        if discard is not None:
+            discard(self)
+
+    def describe(self) -> str:
+        """Say who this is, for the note on an error."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+class Subscription(Entry):
+    """A follower on a bus: the handle that `follow` returns. ``with`` ends it at the end of the block."""
+
+    __slots__ = (
+        "_layers",
+        "_mutes",
+        "_pool",
+        "concurrent",
+        "guard",
+        "identifiers",
+        "keep",
+        "runner",
+        "target",
+        "wrapped",
+    )
+
+    def __init__(
+        self,
+        identifiers: tuple[Identifier, ...],
+        target: Target,
+        *,
+        guard: Callable[[Message], object] | None = None,
+        layers: Iterable[Layer] = (),
+        direct: bool = False,
+        concurrent: bool = False,
+    ) -> None:
+        super().__init__()
+        self.identifiers = identifiers
+        self.target = target
+        self.guard = guard
+        self.direct = direct
+        self.concurrent = concurrent
+        self._layers: tuple[Layer, ...] = (*layers, *(() if guard is None else (guarding(guard),)))
+        self.wrapped: Call = target.call
+        self.runner: Call | None = None
+        """Starts the coroutine of an ``async def`` follower for a message."""
+        self._pool: Callable[[Subscription, Message], object] | None = None
+        self._mutes = 0
+        self.keep: object = None
+        """Something to hold on to for as long as this follows."""
+
+    @property
+    def identifier(self) -> Identifier:
+        """What it follows; the first condition, when there are several."""
+        return self.identifiers[0]
+
+    @property
+    def function(self) -> Call | None:
+        """The function or bound method; None when the object of the method is gone."""
+        return self.target.function()
+
+    @property
+    def name(self) -> str:
+        """The name of the function."""
+        return self.target.name
+
+    @property
+    def where(self) -> str | None:
+        """``file:line`` of the function; None for one that is not written in Python."""
+        return self.target.where
+
+    @property
+    def is_async(self) -> bool:
+        """True for an ``async def`` follower."""
+        return self.target.is_async
+
+    @property
+    def is_queue(self) -> bool:
+        """True for the intake of a queue."""
+        return isinstance(self.target, QueueTarget)
+
+    @property
+    def muted(self) -> bool:
+        """True inside a `mute` of this follower."""
+        return self._mutes > 0
+
+    def wrap(self, wrapper: Callable[[Call], Call]) -> None:
+        """Put ``wrapper(function)`` in the place of the function; for the hooks of a bus."""
+        self.wrapped = wrapper(self.wrapped)
+        if self.active:
+            self._place()
+
+    def compose(self, inner: Call) -> Call:
+        """Return `inner` behind this follower's guard and conditions."""
+        for layer in self._layers:
+            inner = layer(inner)
+        return inner
+
+    def answer(self, message: Message) -> Any:
+        """Call the function as a delivery would and return its result (a coroutine, for ``async def``)."""
+        return self.compose(self.wrapped)(message)
+
+    def start(self, discard: Callable[[Entry], object]) -> None:
+        """Begin to deliver; `discard` takes the entry out of the routes when it is cancelled."""
+        super().start(discard)
+        self._place()
+        me = ref(self)  # so that the target, which this holds, does not hold this in turn
+
+        def gone() -> None:
+            subscription = me()
+            if subscription is not None:
+                subscription.cancel()
+
+        self.target.on_death(gone)
+
+    def use_pool(self, submit: Callable[[Subscription, Message], object] | None) -> None:
+        """Hand messages to a worker pool from now on; None: call in the sender's thread."""
+        self._pool = submit
+        self._place()
+
+    def shift_mute(self, by: int) -> None:
+        """Count one mute more or less. The caller makes sure that one thread at a time does."""
+        self._mutes += by
+        self._place()
+
+    def _place(self) -> None:
+        """Put into the slots what fits the present state."""
+        run = self.compose(self.runner or self.wrapped)
+        submit = self._pool
+        if self._mutes:
+            self.run = self.deliver = nothing
+        elif submit is None or self.direct or self.is_async:
+            self.run = self.deliver = run
+        else:
+            self.run = run
+            self.deliver = lambda message: submit(self, message)
+        if not self.active:  # cancelled meanwhile, by another thread
+            self.run = self.deliver = nothing
+
+    def describe(self) -> str:
+        """Say who this is, for the note on an error."""
+        where = self.where
+        return f"{self.name}{f' ({where})' if where else ''}, which follows {self.follows}"
+
+    @property
+    def follows(self) -> str:
+        """What it follows, as text; conditions are joined by ``&``."""
+        return " & ".join(identifier.text for identifier in self.identifiers)
+
+    def __repr__(self) -> str:
+        state = "" if self.active else ", cancelled"
+        where = self.where
+        return f"<Subscription {self.follows} -> {self.name}{f' ({where})' if where else ''}{state}>"
+
+
+def guarding(guard: Callable[[Message], object]) -> Layer:
+    """Let through what `guard` says yes to."""
+
+    def layer(inner: Call) -> Call:
+        def guarded(message: Message) -> Any:
+            return inner(message) if guard(message) else SKIPPED
+
+        return guarded
+
+    return layer

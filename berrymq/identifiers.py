@@ -1,0 +1,184 @@
+"""Identifiers: the address of a message and the filter of a follower.
+
+``name:action`` or ``name@namespace:action``. ``*`` stands for a whole name or a whole action, on either side.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final, NoReturn
+
+from .errors import IdentifierError
+
+__all__ = ["MAX_PART", "WILDCARD", "Identifier"]
+
+WILDCARD: Final = "*"
+MAX_PART: Final = 255
+"""The longest name, action or namespace, in characters."""
+
+
+class Identifier:
+    """One parsed identifier. Immutable, hashable; `str` gives the canonical text (``"test"`` -> ``"test:*"``)."""
+
+    __slots__ = ("action", "name", "namespace", "text")
+
+    name: str
+    action: str
+    namespace: str | None
+    text: str
+    """The canonical text."""
+
+    def __init__(self, name: str, action: str = WILDCARD, namespace: str | None = None) -> None:
+        shown = name if namespace is None else f"{name}@{namespace}"
+        text = f"{shown}:{action}"
+        check_part(name, "name", text)
+        check_part(action, "action", text)
+        if namespace is not None:
+            check_part(namespace, "namespace", text)
+        self._set(name, action, namespace, text)
+
+    def _set(self, name: str, action: str, namespace: str | None, text: str) -> None:
+        write = object.__setattr__
+        write(self, "name", name)
+        write(self, "action", action)
+        write(self, "namespace", namespace)
+        write(self, "text", text)
+
+    @classmethod
+    def parse(cls, value: str | Identifier) -> Identifier:
+        """Return `value` as an identifier; raise `IdentifierError` when it is none."""
+        if isinstance(value, str):
+            return parse_text(str.__str__(value))
+        if isinstance(value, Identifier):
+            return value
+        raise IdentifierError(
+            f"an identifier is text such as 'test:run', not {describe(value)}; write it in quotes"
+        )
+
+    def matches(self, other: str | Identifier) -> bool:
+        """Tell whether a message of one reaches a follower of the other; it is the same both ways round."""
+        that = Identifier.parse(other)
+        return (
+            self.namespace == that.namespace
+            and (self.name == that.name or self.name == WILDCARD or that.name == WILDCARD)
+            and (self.action == that.action or self.action == WILDCARD or that.action == WILDCARD)
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """True for a name that begins with ``_``: such messages never leave the process."""
+        return self.name.startswith("_")
+
+    @property
+    def is_wild(self) -> bool:
+        """True when name or action is the wildcard."""
+        return self.name == WILDCARD or self.action == WILDCARD
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Identifier({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Identifier):
+            return self.text == other.text
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __setattr__(self, key: str, value: object) -> NoReturn:
+        raise AttributeError(f"an Identifier is read-only: {key!r} cannot be set")
+
+    def __delattr__(self, key: str) -> NoReturn:
+        raise AttributeError(f"an Identifier is read-only: {key!r} cannot be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Identifier, (self.name, self.action, self.namespace)
+
+
+@lru_cache(maxsize=4096)
+def parse_text(text: str) -> Identifier:
+    """Parse text. Results are kept in a bounded cache: links meet the same few identifiers again and again."""
+    head, colon, action = text.partition(":")
+    if not colon:
+        action = WILDCARD
+        canonical = text + ":*"
+    elif ":" in action:
+        raise IdentifierError(
+            f"{quoted(text)} has more than one ':'; an identifier has one, between name and action: "
+            f"write {quoted(head + ':' + action.replace(':', '.'))}"
+        )
+    else:
+        canonical = text
+    name, at, rest = head.partition("@")
+    namespace = rest if at else None
+    if "@" in action:
+        action_part, _, moved = action.partition("@")
+        raise IdentifierError(
+            f"{quoted(text)} has '@' after the ':'; a namespace belongs to the name: "
+            f"write {quoted(f'{head}@{moved}:{action_part}')}"
+        )
+    check_part(name, "name", text)
+    check_part(action, "action", text)
+    if namespace is not None:
+        check_part(namespace, "namespace", text)
+    identifier = Identifier.__new__(Identifier)
+    identifier._set(name, action, namespace, canonical)
+    return identifier
+
+
+def check_part(part: str, kind: str, text: str) -> None:
+    """Raise `IdentifierError` unless `part` can be the name, action or namespace (`kind`) of `text`."""
+    if part == WILDCARD:
+        if kind == "namespace":
+            raise IdentifierError(
+                f"{quoted(text)} has '*' as its namespace; a namespace takes no wildcard: write one out, or none"
+            )
+        return
+    if not part:
+        hint = "'*' for any" if kind != "namespace" else "it out, or leave the '@' away"
+        raise IdentifierError(
+            f"{quoted(text)} has an empty {kind}; write {hint}, as in 'test:run' or 'test:*'"
+        )
+    if not isinstance(part, str):
+        raise IdentifierError(f"the {kind} of an identifier is text, not {describe(part)}")
+    if len(part) > MAX_PART:
+        raise IdentifierError(
+            f"{quoted(text)} has a {kind} of {len(part)} characters; {MAX_PART} is the most: "
+            "put what is long into the message's arguments"
+        )
+    if WILDCARD in part:
+        raise IdentifierError(
+            f"{quoted(text)} has '*' inside its {kind}; a wildcard stands for a whole part: "
+            "write 'test:*', '*:run' or '*:*'"
+        )
+    if ":" in part or "@" in part:
+        raise IdentifierError(
+            f"the {kind} {quoted(part)} holds ':' or '@', which part an identifier; write another character"
+        )
+    if not part.isprintable() and any(map(is_control, part)):
+        raise IdentifierError(
+            f"{quoted(text)} has a control character in its {kind}; write it without (inner spaces are fine)"
+        )
+    if part != part.strip():
+        raise IdentifierError(
+            f"{quoted(text)} has a space around its {kind}; write {quoted(part.strip())} without it"
+        )
+
+
+def is_control(character: str) -> bool:
+    """True for control characters, and for lone surrogates, which no encoding can carry."""
+    return character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a literal, shortened to what fits into one line."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def describe(value: object) -> str:
+    """Name the type of `value` for an error, with its article."""
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

@@ -1,0 +1,197 @@
+"""Messages: one thing said, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .identifiers import Identifier
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["JointMessage", "Message"]
+
+T = TypeVar("T")
+
+
+class Message:
+    """What a follower is called with. Everything about it is read-only; a keyword is also an attribute.
+
+    ``twitter("game:over", score=3)`` gives a message whose ``message.score`` is 3. A keyword that has the name
+    of one of the message's own attributes, such as ``name``, is found in ``message.kwargs["name"]``.
+    """
+
+    # `Bus.twitter` fills these four without a call: it is the one place where that counts.
+    __slots__ = ("__weakref__", "_args", "_identifier", "_kwargs", "_sent_at")
+
+    _identifier: Identifier
+    _args: tuple[Any, ...]
+    _kwargs: dict[str, Any]
+    _sent_at: float
+
+    @staticmethod
+    def make(
+        identifier: str | Identifier,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        source: str | None = None,
+        sent_at: float | None = None,
+        origin: object = None,
+        callback: Identifier | None = None,
+    ) -> Message:
+        """Build a message. `origin` is for links: whatever they need to know about where it came from."""
+        message: Message
+        if source is None and origin is None and callback is None:
+            message = Message.__new__(Message)
+        else:
+            message = far = FarMessage.__new__(FarMessage)
+            far._source = source
+            far._origin = origin
+            far._callback = callback
+        message._identifier = Identifier.parse(identifier)
+        message._args = args
+        message._kwargs = {} if kwargs is None else dict(kwargs)
+        message._sent_at = time() if sent_at is None else sent_at
+        return message
+
+    @property
+    def identifier(self) -> Identifier:
+        """The identifier it was sent with."""
+        return self._identifier
+
+    @property
+    def name(self) -> str:
+        """The name part of the identifier."""
+        return self._identifier.name
+
+    @property
+    def action(self) -> str:
+        """The action part of the identifier."""
+        return self._identifier.action
+
+    @property
+    def id(self) -> str:
+        """The identifier as canonical text."""
+        return self._identifier.text
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments."""
+        return self._args
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The keyword arguments, as a read-only mapping."""
+        return MappingProxyType(self._kwargs)
+
+    @property
+    def sent_at(self) -> float:
+        """When it was sent: seconds since 1970."""
+        return self._sent_at
+
+    @property
+    def source(self) -> str | None:
+        """The name of the node that sent it; None for this process."""
+        return None
+
+    @property
+    def origin(self) -> object:
+        """What the link that brought it wants to remember; None for this process."""
+        return None
+
+    @property
+    def callback(self) -> Identifier | None:
+        """Where followers' return values are sent (`talk`); None for a plain message."""
+        return None
+
+    def apply(self, function: Callable[..., T], /) -> T:
+        """Call `function` with the arguments and keywords of this message and return its result."""
+        return function(*self._args, **self._kwargs)
+
+    def __getattr__(self, key: str) -> Any:
+        # Only called for what is no attribute. Dunder names must not be answered from the payload.
+        if not key.startswith("_"):
+            try:
+                return self._kwargs[key]
+            except KeyError:
+                pass
+            raise AttributeError(
+                f"the message {self._identifier.text!r} has no attribute and no keyword {key!r}; "
+                f"its keywords are: {', '.join(self._kwargs) or 'none'}"
+            )
+        if key in self.__getattribute__("_kwargs"):
+            return self._kwargs[key]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+
+    def __repr__(self) -> str:
+        parts = [repr(self._identifier.text)]
+        parts += map(repr, self._args)
+        parts += [f"{key}={value!r}" for key, value in self._kwargs.items()]
+        origin = "" if self.source is None else f" from {self.source!r}"
+        return f"<Message({', '.join(parts)}){origin}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return revive, (self._identifier, self._args, self._kwargs, self.source, self._sent_at)
+
+
+class FarMessage(Message):
+    """A message that came over a link, or that wants answers."""
+
+    __slots__ = ("_callback", "_origin", "_source")
+
+    _source: str | None
+    _origin: object
+    _callback: Identifier | None
+
+    @property
+    def source(self) -> str | None:
+        """The name of the node that sent it; None for this process."""
+        return self._source
+
+    @property
+    def origin(self) -> object:
+        """What the link that brought it wants to remember; None for this process."""
+        return self._origin
+
+    @property
+    def callback(self) -> Identifier | None:
+        """Where followers' return values are sent (`talk`); None for a plain message."""
+        return self._callback
+
+
+class JointMessage(FarMessage):
+    """What a follower of ``cond(...) & cond(...)`` gets: the message that completed it, and all of them."""
+
+    __slots__ = ("_messages",)
+
+    _messages: tuple[Message, ...]
+
+    @classmethod
+    def join(cls, last: Message, messages: tuple[Message, ...]) -> Self:
+        """Build one out of the completing message and all messages, in the order of the conditions."""
+        self = cls.__new__(cls)
+        self._identifier = last._identifier
+        self._args = last._args
+        self._kwargs = last._kwargs
+        self._sent_at = last._sent_at
+        self._source = last.source
+        self._origin = last.origin
+        self._callback = last.callback
+        self._messages = messages
+        return self
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """One message for each condition, in their order."""
+        return self._messages
+
+
+def revive(
+    identifier: Identifier, args: tuple[Any, ...], kwargs: dict[str, Any], source: str | None, sent_at: float
+) -> Message:
+    """Rebuild a message that was copied or pickled."""
+    return Message.make(identifier, args, kwargs, source=source, sent_at=sent_at)

@@ -1,0 +1,294 @@
+"""The pull side: a queue collects what its identifier matches until somebody takes it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from queue import Empty
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from . import scopes
+from .conditions import Condition, conditions_of
+from .errors import QueueClosed
+from .identifiers import Identifier
+from .messages import Message
+from .stores import BoundedStore, Overflow, Store
+from .targets import QueueTarget
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from .bus import Exchange
+    from .followers import Subscription
+
+__all__ = ["Empty", "Queue", "QueueStats"]
+
+
+class QueueStats(NamedTuple):
+    """A moment of a queue."""
+
+    size: int
+    """Messages that wait to be taken."""
+    maxsize: int
+    """The most that may wait; 0 for no bound."""
+    dropped: int
+    """Messages that found the queue full and were not kept."""
+    waiting: int
+    """Threads and tasks that wait for a message."""
+    closed: bool
+
+
+class Queue:
+    """Collects the messages that `identifier` matches.
+
+    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier take turns.
+    With a `maxsize`, `overflow` says what happens to a message that finds the queue full: ``"drop_oldest"`` makes
+    room for it, ``"drop_newest"`` leaves it out (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
+    sender, ``"block"`` has the sender wait. The bus holds a queue weakly: one that nobody has does not collect.
+    """
+
+    def __init__(
+        self,
+        identifier: str | Identifier | Condition,
+        shared: bool = False,
+        *,
+        maxsize: int = 0,
+        overflow: Overflow = "drop_oldest",
+        guard: Callable[[Message], object] | None = None,
+        bus: Exchange | None = None,
+    ) -> None:
+        if overflow not in get_args(Overflow):
+            raise ValueError(
+                f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}"
+            )
+        if maxsize < 0:
+            raise ValueError(f"maxsize is a number of messages, or 0 for no bound, not {maxsize}")
+        exchange = bus or default_exchange()
+        self._identifiers, _ = conditions_of(identifier)
+        self.shared = shared
+        self.maxsize = maxsize
+        self.overflow: Overflow = overflow
+        self._closed = False
+        caller = sys._getframe(1)
+        where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+
+        def open_store() -> Store:
+            store = BoundedStore(maxsize, overflow) if maxsize else Store()
+            subscription: Subscription = exchange.subscribe(
+                identifier,
+                QueueTarget(store.put, "shared Queue" if shared else "Queue", where),
+                guard=guard,
+                # Only a queue that may block its sender must not be filled by the thread of a link.
+                direct=overflow != "block",
+            )
+            store.on_close = subscription.cancel
+            return store
+
+        if not shared:
+            self._store = open_store()
+            self._store.attach(self)
+        else:
+            if isinstance(identifier, Condition) or guard is not None:
+                raise ValueError(
+                    "a shared queue has a plain identifier: those who share it could not tell it apart"
+                )
+            self._store = exchange.shared_store(self._identifiers[0], (maxsize, overflow), open_store, self)
+        self._items = self._store.items
+        scope = scopes.current()
+        if scope is not None:
+            scope.add(self)
+
+    # -- taking ----------------------------------------------------------------------------------------------
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Message:
+        """Take the next message; wait for one, at most `timeout` seconds, unless `block` is false.
+
+        Raises `Empty` when none came, `QueueClosed` when none can come any more.
+        """
+        try:
+            message = self._items.popleft()
+        except IndexError:
+            return self._wait(block, timeout)
+        if self.maxsize:
+            self._store.took()
+        return message
+
+    def get_nowait(self) -> Message:
+        """Take the next message; raise `Empty` when there is none."""
+        return self.get(False)
+
+    def _wait(self, block: bool, timeout: float | None) -> Message:
+        store = self._store
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"timeout is a number of seconds from 0 on, or None, not {timeout}")
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            gate = threading.Lock()
+            gate.acquire()
+            wake = gate.release
+            store.waiters.append(wake)
+            try:
+                message = self._take()
+                if message is not None:
+                    return message
+                if not block:
+                    raise Empty
+                if until is None:
+                    gate.acquire()
+                else:
+                    left = until - monotonic()
+                    if left <= 0:
+                        raise Empty
+                    gate.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+            finally:
+                store.leave(wake)
+
+    def _take(self) -> Message | None:
+        """Take a message, or None; raise `QueueClosed` when none can come any more."""
+        if self._closed and self.shared and not self._store.closed:
+            raise QueueClosed(f"this queue of {self.follows} is closed")
+        try:
+            message = self._items.popleft()
+        except IndexError:
+            if self._closed or self._store.closed:
+                raise QueueClosed(
+                    f"this queue of {self.follows} is closed, and nothing waits in it"
+                ) from None
+            return None
+        if self.maxsize:
+            self._store.took()
+        return message
+
+    async def aget(self) -> Message:
+        """Take the next message, waiting for it without holding up the event loop."""
+        import asyncio
+
+        store = self._store
+        loop = asyncio.get_running_loop()
+        while True:
+            future: asyncio.Future[None] = loop.create_future()
+
+            def resolve(future: asyncio.Future[None] = future) -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            def wake(resolve: Callable[[], None] = resolve) -> None:
+                try:
+                    loop.call_soon_threadsafe(resolve)
+                except RuntimeError:  # that loop is closed: nobody waits here any more
+                    store.waiters.wake()
+
+            store.waiters.append(wake)
+            try:
+                message = self._take()
+                if message is not None:
+                    return message
+                await future
+            finally:
+                store.leave(wake)
+
+    def peek(self) -> Message:
+        """Return the next message and leave it there; raise `Empty` when there is none."""
+        try:
+            return self._items[0]
+        except IndexError:
+            raise Empty from None
+
+    def drain(self) -> list[Message]:
+        """Take everything that waits, without waiting for more."""
+        taken = []
+        while True:
+            try:
+                taken.append(self._items.popleft())
+            except IndexError:
+                break
+            if self.maxsize:
+                self._store.took()
+        return taken
+
+    def __iter__(self) -> Iterator[Message]:
+        """Take messages, waiting for each, until the queue is closed and used up."""
+        while True:
+            try:
+                message = self.get()
+            except QueueClosed:
+                return
+            yield message
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """Take messages, waiting for each without holding up the loop, until the queue is closed and used up."""
+        while True:
+            try:
+                message = await self.aget()
+            except QueueClosed:
+                return
+            yield message
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    @property
+    def identifier(self) -> Identifier:
+        """What it follows; the first condition, when there are several."""
+        return self._identifiers[0]
+
+    @property
+    def follows(self) -> str:
+        """What it follows, as text; conditions are joined by ``&``."""
+        return " & ".join(identifier.text for identifier in self._identifiers)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages found the queue full and were not kept."""
+        return self._store.dropped
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`. What waited then can still be taken."""
+        return self._closed
+
+    def qsize(self) -> int:
+        """How many messages wait."""
+        return len(self._items)
+
+    def empty(self) -> bool:
+        """True when no message waits."""
+        return not self._items
+
+    def full(self) -> bool:
+        """True when as many messages wait as may."""
+        return 0 < self.maxsize <= len(self._items)
+
+    def stats(self) -> QueueStats:
+        """A moment of this queue, in numbers."""
+        store = self._store
+        return QueueStats(len(self._items), self.maxsize, store.dropped, len(store.waiters), self._closed)
+
+    def close(self) -> None:
+        """Collect nothing more, and wake everyone who waits. What waits in the queue can still be taken."""
+        self._closed = True
+        self._store.detach(id(self))
+        self._store.waiters.wake_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        shared = ", shared" if self.shared else ""
+        dropped = f", {self.dropped} dropped" if self.dropped else ""
+        closed = ", closed" if self._closed else ""
+        return f"<Queue {self.follows}{shared}, {len(self._items)} waiting{dropped}{closed}>"
+
+
+def default_exchange() -> Exchange:
+    """The default bus, which is made after this module."""
+    from .default import default_bus
+
+    return default_bus

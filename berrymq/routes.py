@@ -1,0 +1,277 @@
+"""Who gets which message: an index of the followers, and a table of ready routes that sending looks up.
+
+A route is ``(identifier, entries)``: the parsed identifier and an immutable tuple of what to call, in order. The
+table maps what a sender writes to its route. It is bounded, and emptied by every registration and cancellation.
+
+Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a tap's `matches` or
+a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or a destructor does
+in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is put in the row and applied
+by the thread that is at it: it neither waits for itself nor sees a half-made change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any, TypeVar
+
+from .followers import Entry, Subscription
+from .identifiers import WILDCARD, Identifier
+from .messages import Message
+
+__all__ = ["Registry", "Route", "Tap"]
+
+T = TypeVar("T")
+Key = tuple[str | None, str, str]
+Route = tuple[Identifier, tuple[Entry, ...]]
+
+TABLE_SIZE = 4096
+OBSERVED = "berrymq"
+"""The name of debug observation messages: they stay in the process, and are not observed themselves."""
+
+
+class Tap(Entry):
+    """A follower for links: it gets each message that is sent here and whose identifier `matches`."""
+
+    __slots__ = ("first", "function", "matches", "name", "refresh")
+
+    sends_only = True
+
+    def __init__(
+        self,
+        matches: Callable[[Identifier], bool],
+        function: Callable[[Message], Any],
+        refresh: Callable[[], None],
+        name: str,
+        *,
+        first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.matches = matches
+        self.function = function
+        self.refresh = refresh
+        self.name = name
+        self.first = first
+
+    def start(self, discard: Callable[[Entry], object]) -> None:
+        """Begin to deliver."""
+        super().start(discard)
+        self.place(self.function)
+
+    def place(self, call: Callable[[Message], Any]) -> None:
+        """Have `call` get the messages."""
+        if self.active:
+            self.run = self.deliver = call
+
+    def describe(self) -> str:
+        """Say who this is, for the note on an error."""
+        return self.name
+
+
+class Registry:
+    """The followers of one bus, and the routes to them."""
+
+    def __init__(self) -> None:
+        self.table: dict[Any, Route] = {}
+        self._lock = threading.RLock()
+        self._busy = False
+        self._pending: deque[tuple[Entry, bool]] = deque()
+        self._index: dict[Key, dict[int, Subscription]] = {}
+        self._identifiers: dict[Key, Identifier] = {}
+        self._taps: dict[int, Tap] = {}
+        self._mutes: tuple[Identifier, ...] = ()
+        self._watchers: tuple[Callable[[], object], ...] = ()
+        self._numbers = count()
+        self._version = 0
+        self._interest_changed = False
+
+    def after_fork(self) -> None:
+        """Start with an unheld lock in a forked child."""
+        self._lock = threading.RLock()
+        self._busy = False
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """Put `entry` into the routes. It gets messages that are sent after this returns."""
+        self._pending.append((entry, True))
+        self._settle(wait=True)
+
+    def discard(self, entry: Entry) -> None:
+        """Take `entry` out of the routes; it never waits for another thread."""
+        self._pending.append((entry, False))
+        self._settle(wait=False)
+
+    def refresh(self) -> None:
+        """Have every route computed anew."""
+        with self._lock:
+            self._version += 1
+            self.table.clear()
+        self._settle(wait=False)
+
+    def mute(self, identifier: Identifier) -> Callable[[], None]:
+        """Deliver to nobody what `identifier` matches, until the returned function is called."""
+        with self._lock:
+            self._mutes = (*self._mutes, identifier)
+        self.refresh()
+
+        def unmute() -> None:
+            with self._lock:
+                mutes = list(self._mutes)
+                mutes.remove(identifier)
+                self._mutes = tuple(mutes)
+            self.refresh()
+
+        return unmute
+
+    def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` whenever `interests` may have changed; return what ends that."""
+        with self._lock:
+            self._watchers = (*self._watchers, callback)
+
+        def cancel() -> None:
+            with self._lock:
+                self._watchers = tuple(watcher for watcher in self._watchers if watcher is not callback)
+
+        return cancel
+
+    def _settle(self, *, wait: bool) -> None:
+        # Whoever holds the lock looks here again after letting it go, so nothing stays in the row.
+        while self._pending:
+            if not self._lock.acquire(wait):
+                return
+            try:
+                if self._busy:
+                    return  # this very thread is below, in `_apply`, and takes it from there
+                self._busy = True
+                try:
+                    self._apply()
+                finally:
+                    self._busy = False
+            finally:
+                self._lock.release()
+        if self._interest_changed:
+            self._interest_changed = False
+            for watcher in self._watchers:
+                watcher()
+
+    def _apply(self) -> None:
+        while self._pending:
+            entry, adding = self._pending.popleft()
+            if isinstance(entry, Tap):
+                if adding:
+                    entry.number = next(self._numbers)
+                    self._taps[entry.number] = entry
+                else:
+                    self._taps.pop(entry.number, None)
+            elif isinstance(entry, Subscription):
+                if adding:
+                    entry.number = next(self._numbers)
+                for identifier in entry.identifiers:
+                    self._change(identifier, entry, adding)
+        self._version += 1
+        self.table.clear()
+
+    def _change(self, identifier: Identifier, entry: Subscription, adding: bool) -> None:
+        key = (identifier.namespace, identifier.name, identifier.action)
+        bucket = self._index.get(key)
+        if adding:
+            if bucket is None:
+                bucket = self._index[key] = {}
+                self._identifiers[key] = identifier
+                self._interest_changed |= crosses(identifier)
+            bucket[entry.number] = entry
+        elif bucket is not None:
+            bucket.pop(entry.number, None)
+            if not bucket:
+                del self._index[key], self._identifiers[key]
+                self._interest_changed |= crosses(identifier)
+
+    # -- looking up ------------------------------------------------------------------------------------------
+
+    def find(self, raw: str | Identifier) -> Route:
+        """Compute the route for what is not in the table, and put it there."""
+        identifier = Identifier.parse(raw)
+        version, entries, taps = self._read(lambda: self._collect(identifier))
+        if taps:  # asked without the lock: `matches` is somebody else's code
+            matching = [tap for tap in taps if tap.matches(identifier)]
+            entries = (
+                *(tap for tap in matching if tap.first),
+                *entries,
+                *(tap for tap in matching if not tap.first),
+            )
+        route = (identifier, entries)
+        with self._lock:
+            if version == self._version and not self._busy:
+                if len(self.table) >= TABLE_SIZE:
+                    self.table.clear()
+                self.table[str.__str__(raw) if isinstance(raw, str) else identifier] = route
+        return route
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """Return ``read()`` while nothing changes."""
+        with self._lock:
+            if self._busy:  # a destructor, in the middle of this thread's own work: between two of its steps
+                return read()
+            self._busy = True
+            try:
+                found = read()
+            finally:
+                self._busy = False
+        self._settle(wait=False)
+        return found
+
+    def _collect(self, identifier: Identifier) -> tuple[int, tuple[Entry, ...], tuple[Tap, ...]]:
+        if any(mute.matches(identifier) for mute in self._mutes):
+            return self._version, (), ()
+        taps = tuple(self._taps.values()) if self._taps and crosses(identifier) else ()
+        return self._version, self._merge(identifier), taps
+
+    def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
+        namespace, name, action = identifier.namespace, identifier.name, identifier.action
+        keys: Iterable[Key]
+        if name == WILDCARD or action == WILDCARD:  # a sender's wildcard reaches whatever is there
+            keys = [key for key, known in list(self._identifiers.items()) if identifier.matches(known)]
+        else:
+            keys = (
+                (namespace, name, action),
+                (namespace, name, WILDCARD),
+                (namespace, WILDCARD, action),
+                (namespace, WILDCARD, WILDCARD),
+            )
+        buckets = [bucket for bucket in map(self._index.get, keys) if bucket]
+        if not buckets:
+            return ()
+        if len(buckets) == 1:
+            return tuple(buckets[0].values())
+        merged: dict[int, Subscription] = {}
+        for bucket in buckets:
+            merged.update(bucket)
+        return tuple([merged[number] for number in sorted(merged)])
+
+    def subscriptions(self) -> list[Subscription]:
+        """Everyone who follows, in order of registration."""
+        buckets = self._read(lambda: [tuple(bucket.items()) for bucket in self._index.values()])
+        found = {number: entry for bucket in buckets for number, entry in bucket}
+        return [found[number] for number in sorted(found)]
+
+    def following(self, identifier: Identifier) -> list[Subscription]:
+        """Those who follow exactly `identifier`."""
+        key = (identifier.namespace, identifier.name, identifier.action)
+        return self._read(lambda: list(self._index.get(key, {}).values()))
+
+    def taps(self) -> list[Tap]:
+        """The taps, in order of registration."""
+        return self._read(lambda: list(self._taps.values()))
+
+    def interests(self) -> frozenset[Identifier]:
+        """What is followed here and may come from elsewhere."""
+        found = self._read(lambda: list(self._identifiers.values()))
+        return frozenset(identifier for identifier in found if crosses(identifier))
+
+
+def crosses(identifier: Identifier) -> bool:
+    """True when messages of `identifier` may leave the process."""
+    return not identifier.is_local and identifier.name != OBSERVED

@@ -1,0 +1,80 @@
+"""Scopes: whatever is registered while one is current ends with it. A notebook gives each cell its own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Scope", "current"]
+
+_current: ContextVar[Scope | None] = ContextVar("berrymq scope", default=None)
+
+
+def current() -> Scope | None:
+    """Return the scope that collects here and now, or None."""
+    return _current.get()
+
+
+class Scope:
+    """Collects, weakly, what is registered inside it; `close` ends all of that.
+
+    ::
+
+        scope = Scope("cell 3")
+        with scope.collecting():
+            follow("test:*", print)
+        scope.close()                   # nobody follows any more
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self._members: list[ref[Any]] = []
+        self._closed = False
+
+    @contextmanager
+    def collecting(self) -> Iterator[Scope]:
+        """Make this the current scope for the block (of this thread or task)."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+    def add(self, member: Any) -> None:
+        """Collect something with a ``cancel()`` or ``close()``. In a closed scope it is ended at once."""
+        if self._closed:
+            end(member)
+            return
+        if len(self._members) % 256 == 255:  # now and then, forget what is gone
+            self._members = [known for known in self._members if known() is not None]
+        self._members.append(ref(member))
+
+    def members(self) -> list[Any]:
+        """What was collected and is still there, in order."""
+        return [member for member in [known() for known in self._members] if member is not None]
+
+    def close(self) -> None:
+        """End everything that was collected, the latest first."""
+        self._closed = True
+        members, self._members = self.members(), []
+        for member in reversed(members):
+            end(member)
+
+    def __len__(self) -> int:
+        return len(self.members())
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.name!r}, {len(self)} members{', closed' if self._closed else ''}>"
+
+
+def end(member: Any) -> None:
+    """Cancel or close `member`."""
+    cancel = getattr(member, "cancel", None)
+    if cancel is None:
+        cancel = member.close
+    cancel()

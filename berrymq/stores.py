@@ -1,0 +1,159 @@
+"""What a queue keeps its messages in. Queues that take turns (``shared=True``) have one store in common.
+
+The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a message may be put by a signal
+handler or a destructor in the middle of a `get`. Whoever has to wait leaves a function in a `Row`.
+
+The rule that keeps a wake-up from getting lost: a waiter first enters the row and then looks again; the other side
+first makes its change and then looks into the row; and whoever leaves the row, for whatever reason, wakes the next
+one when there still is something to be had.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Full
+from typing import Any, Literal
+from weakref import ref
+
+from . import forking
+from .messages import Message
+
+__all__ = ["BoundedStore", "Overflow", "Row", "Store"]
+
+Overflow = Literal["drop_oldest", "drop_newest", "raise", "block"]
+
+
+class Row(deque[Callable[[], object]]):
+    """Those who wait, each as the function that wakes it."""
+
+    def wake(self) -> None:
+        """Wake the one who has waited longest."""
+        try:
+            wake = self.popleft()
+        except IndexError:
+            return  # it has left meanwhile
+        wake()
+
+    def wake_all(self) -> None:
+        """Have everyone look again."""
+        for _ in range(len(self)):
+            self.wake()
+
+    def leave(self, wake: Callable[[], object]) -> None:
+        """Go out of the row, if nobody woke this one."""
+        try:
+            self.remove(wake)
+        except ValueError:
+            pass
+
+
+class Store:
+    """Messages that wait, and those who wait for messages."""
+
+    def __init__(self) -> None:
+        self.items: deque[Message] = deque()
+        self.waiters = Row()
+        self.closed = False
+        self.dropped = 0
+        self.on_close: Callable[[], object] = lambda: None
+        """Ends the subscription that fills this."""
+        self._fronts: dict[int, ref[Any]] = {}
+
+    def put(self, message: Message) -> None:
+        """Take in one message."""
+        self.items.append(message)
+        if self.waiters:
+            self.waiters.wake()
+
+    def leave(self, wake: Callable[[], object]) -> None:
+        """Wait no more; what woke this one, or would have, goes on to the next."""
+        self.waiters.leave(wake)
+        if self.items and self.waiters:
+            self.waiters.wake()
+
+    def took(self) -> None:
+        """Be told that a message was taken out."""
+
+    def attach(self, front: object) -> None:
+        """Stay open for `front`, which is held weakly: a queue that nobody has collects nothing."""
+        key = id(front)
+        self._fronts[key] = ref(front, lambda _: self.detach(key))
+
+    def detach(self, key: int) -> None:
+        """Be told that a queue was closed or is gone."""
+        self._fronts.pop(key, None)
+        if not self._fronts:
+            self.close()
+
+    def close(self) -> None:
+        """Take in nothing more. What waits can still be taken."""
+        self.closed = True
+        self.on_close()
+        self.waiters.wake_all()
+
+
+class BoundedStore(Store):
+    """A store with room for `maxsize` messages, and a rule for those beyond."""
+
+    def __init__(self, maxsize: int, overflow: Overflow) -> None:
+        super().__init__()
+        self.maxsize = maxsize
+        self.overflow = overflow
+        self._senders = Row()
+        self._lock = threading.RLock()
+        forking.track(self)
+
+    def after_fork(self) -> None:
+        """Start with an unheld lock in a forked child."""
+        self._lock = threading.RLock()
+
+    def put(self, message: Message) -> None:
+        """Take in one message, or do what the rule for a full queue says."""
+        oldest = None
+        while True:
+            with self._lock:
+                full = len(self.items) >= self.maxsize
+                if full and self.overflow == "drop_oldest":
+                    oldest = self.items.popleft()
+                    self.dropped += 1
+                    full = False
+                elif full and self.overflow != "block":
+                    self.dropped += 1
+                    break
+                if not full:
+                    self.items.append(message)
+                    break
+            if not self._wait_for_room():
+                return
+        if self.waiters:
+            self.waiters.wake()
+        del oldest  # only now: its last reference may run a destructor, which must not find the lock held
+        if full and self.overflow == "raise":
+            raise Full(f"the queue has its {self.maxsize} messages and did not take in {message.id!r}")
+
+    def _wait_for_room(self) -> bool:
+        """Hold up the sender until a message was taken; False when the queue was closed meanwhile."""
+        gate = threading.Lock()
+        gate.acquire()
+        wake = gate.release
+        self._senders.append(wake)
+        try:
+            if len(self.items) >= self.maxsize and not self.closed:
+                gate.acquire()
+        finally:
+            self._senders.leave(wake)
+            if len(self.items) < self.maxsize and self._senders:
+                self._senders.wake()
+        return not self.closed
+
+    def took(self) -> None:
+        """Be told that a message was taken out."""
+        if self._senders:
+            self._senders.wake()
+
+    def close(self) -> None:
+        """Take in nothing more. What waits can still be taken."""
+        super().close()
+        self._senders.wake_all()

@@ -1,0 +1,207 @@
+"""Where deliveries without a caller run: one thread in order, or a pool of workers."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from .followers import Subscription
+from .messages import Message
+
+__all__ = ["Deliverer", "DeliveryThread", "WorkerPool"]
+
+Failed = Callable[[Subscription, Message, BaseException], object]
+
+
+class Deliverer(Protocol):
+    """Runs deliveries for a bus, somewhere and some time. A bus takes any object like this."""
+
+    @property
+    def backlog(self) -> int:
+        """How many deliveries were submitted and are not finished yet."""
+
+    def submit(self, subscription: Subscription, message: Message) -> None:
+        """Take over one delivery; it returns at once."""
+
+    def close(self, wait: bool = True) -> None:
+        """Finish what was submitted and stop; with `wait`, return when that is done."""
+
+
+class WorkerPool:
+    """Some threads. Different followers run in parallel, one follower gets its messages one at a time, in order.
+
+    A subscription with messages waiting stands once in `_ready`; a worker takes it, runs one message, and puts it
+    back at the end when more wait. What is declared concurrent stands there once for each message.
+    """
+
+    def __init__(self, failed: Failed, size: int, name: str = "berrymq worker") -> None:
+        self._failed = failed
+        self._name = name
+        self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
+        self._work = threading.Condition(self._lock)
+        self._idle = threading.Condition(self._lock)
+        self._ready: deque[tuple[Subscription, Message | None]] = deque()
+        self._waiting: dict[Subscription, deque[Message]] = {}
+        self._backlog = 0
+        self._size = 0
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+        self.resize(size)
+
+    @property
+    def backlog(self) -> int:
+        """How many deliveries were submitted and are not finished yet."""
+        return self._backlog
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, or will be once those too many have finished what they run."""
+        return self._size
+
+    def resize(self, size: int) -> None:
+        """Grow, or shrink: workers too many leave when they have finished what they run."""
+        with self._lock:
+            self._size = size
+            missing = size - len(self._threads)
+            fresh = [
+                threading.Thread(target=self._run, name=f"{self._name} {index + 1}", daemon=True)
+                for index in range(len(self._threads), len(self._threads) + missing)
+            ]
+            self._threads.update(fresh)
+            self._work.notify_all()
+        for thread in fresh:
+            thread.start()
+
+    def submit(self, subscription: Subscription, message: Message) -> None:
+        """Take over one delivery; it returns at once."""
+        with self._lock:
+            self._backlog += 1
+            if subscription.concurrent:
+                self._ready.append((subscription, message))
+            elif (waiting := self._waiting.get(subscription)) is not None:
+                waiting.append(message)
+                return
+            else:
+                self._waiting[subscription] = deque((message,))
+                self._ready.append((subscription, None))
+            self._work.notify()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._lock:
+                while not self._ready and not self._surplus():
+                    self._work.wait()
+                if self._surplus() or not self._ready:
+                    self._threads.discard(me)
+                    self._idle.notify_all()
+                    return
+                subscription, message = self._ready.popleft()
+                in_row = message is None
+                if message is None:
+                    message = self._waiting[subscription].popleft()
+            try:
+                subscription.run(message)
+            except BaseException as error:  # no caller to hand SystemExit to, and the thread has to go on
+                self._failed(subscription, message, error)
+            finally:
+                with self._lock:
+                    if in_row:
+                        if self._waiting[subscription]:
+                            self._ready.append((subscription, None))
+                            self._work.notify()
+                        else:
+                            del self._waiting[subscription]
+                    self._backlog -= 1
+                    if not self._backlog:
+                        self._idle.notify_all()
+                        self._work.notify_all()
+            del subscription, message  # an idle worker keeps nothing alive
+
+    def _surplus(self) -> bool:
+        """True when this worker has to leave. At a close, the last ones stay until nothing waits."""
+        if self._closed:
+            return not self._backlog
+        return len(self._threads) > self._size
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        with self._lock:
+            return self._idle.wait_for(lambda: not self._backlog, timeout)
+
+    def close(self, wait: bool = True) -> None:
+        """Finish what was submitted and stop; with `wait`, return when every worker has left."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+            if wait:
+                # A worker that closes its own pool does not wait for itself.
+                mine = {threading.current_thread()}
+                self._idle.wait_for(lambda: self._threads <= mine)
+
+
+class DeliveryThread:
+    """One daemon thread that runs deliveries in the order of their submission. It starts with the first one."""
+
+    def __init__(self, failed: Failed, name: str = "berrymq delivery") -> None:
+        self._failed = failed
+        self._name = name
+        self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
+        self._changed = threading.Condition(self._lock)
+        self._items: deque[tuple[Subscription, Message]] = deque()
+        self._thread: threading.Thread | None = None
+        self._waiting = False
+        self._closed = False
+
+    @property
+    def backlog(self) -> int:
+        """How many deliveries were submitted and are not finished yet."""
+        return len(self._items)
+
+    def submit(self, subscription: Subscription, message: Message) -> None:
+        """Take over one delivery; it returns at once."""
+        with self._lock:
+            self._items.append((subscription, message))
+            if self._waiting:
+                self._waiting = False
+                self._changed.notify_all()
+            elif self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        items = self._items
+        while True:
+            with self._lock:
+                while not items:
+                    self._changed.notify_all()
+                    if self._closed:
+                        self._thread = None
+                        return
+                    self._waiting = True
+                    self._changed.wait()
+            # What runs stays in the row until it is done, so that `backlog` counts it.
+            subscription, message = items[0]
+            try:
+                subscription.run(message)
+            except BaseException as error:  # no caller to hand SystemExit to, and the thread has to go on
+                self._failed(subscription, message, error)
+            finally:
+                del subscription, message
+                items.popleft()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        with self._lock:
+            return self._changed.wait_for(lambda: not self._items, timeout)
+
+    def close(self, wait: bool = True) -> None:
+        """Finish what was submitted and stop; with `wait`, return when that is done."""
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()
+            thread = self._thread
+        if wait and thread is not None and thread is not threading.current_thread():
+            thread.join()
