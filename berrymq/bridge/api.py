@@ -16,7 +16,8 @@ from typing import Literal, Self
 import berrymq
 from berrymq.bus import Bus
 
-from .client import Connector, socket_url
+from .client import Connector
+from .dialing import socket_url
 from .directory import NodeInfo
 from .discovery import Found, candidates
 from .errors import LinkError
