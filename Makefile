@@ -1,0 +1,86 @@
+# berryMQ from a clone: `make lab` to use it, `make test` to prove it. `make help` lists the rest.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PACKAGING := pyproject.toml jupyter-config/berrymq_jupyter.json
+TOUR := notebooks/01-two-notebooks.ipynb
+
+# Jupyter refuses to run as root unless told; in a container that is who one is.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.PHONY: help lab test check format bench chromium clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser --port 9999" is passed on)
+	$(BIN)/jupyter lab $(AS_ROOT) $(ARGS) $(TOUR)
+
+test: $(VENV)/test-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev-is-installed ## lint, formatting, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev-is-installed ## put the code into shape
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+bench: $(VENV)/bench-is-installed ## compare with the peers (ARGS are passed on)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. A stamp in it for each set of dependencies; a changed pyproject.toml makes them all old.
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "berryMQ needs Python 3.11 or newer, and there is no '$(PYTHON)'. Name one: make PYTHON=/path/to/python3"; \
+	    exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "berryMQ needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12"; \
+	    exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	    echo "'$(PYTHON)' can't make environments. On Debian or Ubuntu: apt install python3-venv"; \
+	    exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/lab-is-installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) --editable '.[jupyter]' jupyterlab
+	@touch $@
+
+$(VENV)/test-is-installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/bench-is-installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/dev-is-installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# The browser of the tests: the system's, by apt where that is possible, else Playwright's own.
+
+APT := DEBIAN_FRONTEND=noninteractive apt-get
+SUDO := $(if $(AS_ROOT),,sudo -n)
+
+chromium: $(VENV)/test-is-installed
+	@chromium --version >/dev/null 2>&1 || { \
+	    echo "installing Chromium for the browser tests"; \
+	    command -v apt-get >/dev/null && $(SUDO) true 2>/dev/null \
+	        && $(SUDO) env $(APT) update -qq \
+	        && $(SUDO) env $(APT) install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null \
+	        && chromium --version; } || $(BIN)/playwright install chromium

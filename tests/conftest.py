@@ -1,0 +1,27 @@
+"""For all tests: nothing of the user's own berryMQ is touched, and in CI nothing is skipped."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def private_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep connection files in a directory of the test run, and hide hubs that the environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("BERRYMQ_", "JUPYTERHUB_", "JPY_"))]:
+            patch.delenv(name)
+        directory = tmp_path_factory.mktemp("runtime")
+        directory.chmod(0o700)
+        patch.setenv("BERRYMQ_RUNTIME_DIR", str(directory))
+        yield
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that left out a test."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if os.environ.get("CI") and skipped:
+        reporter.write_line(f"{len(skipped)} tests were skipped; in CI that is a failure", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
