@@ -9,9 +9,10 @@ import atexit
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar, cast
 
 import berrymq
 from berrymq.bus import Bus
@@ -26,7 +27,9 @@ from .naming import default_node_name
 from .node import DEFAULT_TTL, Node
 from .protocol.session import LinkStats
 
-__all__ = ["Link", "close_links", "link", "links"]
+__all__ = ["Link", "close_links", "flush", "forget_unlinked", "link", "links", "node_of"]
+
+L = TypeVar("L", bound="Link")
 
 State = Literal["connecting", "linked", "closed"]
 
@@ -145,7 +148,8 @@ def link(
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
     ssl_context: ssl.SSLContext | None = None,
-) -> Link:
+    kind: type[L] = Link,  # type: ignore[assignment]  # the default fits where L is not told
+) -> L:
     """Join a hub, or any node that listens. Linking again to the same place gives the link that is there.
 
     Args:
@@ -158,6 +162,7 @@ def link(
         timeout: seconds to wait for the link.
         ttl: seconds for which both sides keep what could not be delivered when the link is cut.
         ssl_context: what certificates are trusted; the system's unless told.
+        kind: what is returned.
 
     Raises:
         LinkError: no link could be made; one line says why, and what to do.
@@ -168,17 +173,17 @@ def link(
     if there is not None:
         if name is not None and name != there.name:
             raise LinkError(f"this process is linked already, as {there.name!r}; close that link to change the name")
-        return there
-    node = _node(bus or berrymq.default_bus, name, room)
+        return cast("L", there)
+    node = node_of(bus or berrymq.default_bus, name, room)
     try:
         connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
     except TimeoutError:
-        _forget_unlinked(node)
+        forget_unlinked(node)
         raise LinkError(f"no link after {timeout:g} seconds; is {url or 'the hub'} overloaded or stopped?") from None
     except BaseException:
-        _forget_unlinked(node)
+        forget_unlinked(node)
         raise
-    made = Link(connector)
+    made = kind(connector)
     with _lock:
         _links.append(made)
     return made
@@ -189,6 +194,14 @@ def close_links() -> int:
     return sum([one.close() for one in links()])
 
 
+def flush(timeout: float | None = None) -> bool:
+    """Wait until the other sides of all links have everything that was said before; False after *timeout* seconds."""
+    until = None if timeout is None else time.monotonic() + timeout
+    return all(
+        [one.flush(None if until is None else max(0.0, until - time.monotonic())) for one in links()]
+    )
+
+
 def _open_link(url: str | None, bus: Bus, room: str | None) -> Link | None:
     for one in links():
         if one.node.bus is bus and one.room == room and (url is None or socket_url(url) == socket_url(one.url)):
@@ -196,7 +209,7 @@ def _open_link(url: str | None, bus: Bus, room: str | None) -> Link | None:
     return None
 
 
-def _node(bus: Bus, name: str | None, room: str | None) -> Node:
+def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
     """The node of a bus in a room; there is one for all its links, or its own messages would come back to it."""
     with _lock:
         node = _nodes.get((bus, room))
@@ -208,7 +221,8 @@ def _node(bus: Bus, name: str | None, room: str | None) -> Node:
         return node
 
 
-def _forget_unlinked(node: Node) -> None:
+def forget_unlinked(node: Node) -> None:
+    """Let a node go that has neither a link nor listens; the next link makes another one."""
     with _lock:
         if not node.peers and node.listener is None:
             _nodes.pop((node.bus, node.room), None)
@@ -227,7 +241,7 @@ async def _close(connector: Connector, flush: float) -> int:
     if flush > 0:
         await connector.node.flush_outbox()
     dropped = await connector.close(flush)
-    _forget_unlinked(connector.node)
+    forget_unlinked(connector.node)
     return dropped
 
 

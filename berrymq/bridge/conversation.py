@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .access import same_token
 from .errors import RpcError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .peer import Peer, Transport
 
 __all__ = ["Conversation"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("berrymq")
 
@@ -47,7 +49,7 @@ class Conversation:
         """What a method wants to be done as soon as its answer is on its way."""
         self.on_refused: Callable[[], None] | None = None
         """Called when a wrong access token was shown."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def receive(self, data: str | bytes) -> None:
         """Take one WebSocket message."""
@@ -76,17 +78,17 @@ class Conversation:
             error = RpcError(jsonrpc.TOO_LARGE, f"more than {MAX_CALLS} calls under way on one connection")
             self.transport.write(jsonrpc.failure(None, error))
             return
-        task = asyncio.ensure_future(self._answer(calls, is_batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._answer(calls, is_batch))
 
     async def answer(self, data: bytes) -> bytes | None:
-        """Answer one HTTP request; None when there is nothing to say."""
+        """Answer one HTTP request; None when there is nothing to say, or nobody any more to say it to."""
         try:
             calls, is_batch = jsonrpc.parse(data)
         except RpcError as error:
             return jsonrpc.failure(None, error)
-        return await self._run(calls, is_batch)
+        task = self._start(self._run(calls, is_batch))
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.result()
 
     def check_token(self, access_token: str) -> None:
         """Let the other side in, or raise RpcError."""
@@ -102,6 +104,12 @@ class Conversation:
             task.cancel()
         if self.peer is not None and self.transport is not None:
             self.peer.lost(self.transport)
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _answer(self, calls: list[Call | RpcError], is_batch: bool) -> None:
         assert self.transport is not None

@@ -193,10 +193,23 @@ class Connection:
 
     def _take_frame(self, peer: Peer, data: str | bytes) -> None:
         try:
-            peer.receive(self, decode_frame(data))
+            frame = decode_frame(data)
         except ValueError as error:
-            _log.warning("the link to node %s is cut: %s", peer.id, error)
-            self.close("protocol error")
+            try:
+                jsonrpc.parse_reply(data)
+            except ValueError:
+                self._break(peer, error)
+            else:
+                peer.heard(self)  # an answer that nobody waits for, as to the last call of a link
+            return
+        try:
+            peer.receive(self, frame)
+        except ValueError as error:
+            self._break(peer, error)
+
+    def _break(self, peer: Peer, error: ValueError) -> None:
+        _log.warning("the link to node %s is cut: %s", peer.id, error)
+        self.close("protocol error")
 
     def _end(self) -> None:
         if self._ended:

@@ -7,15 +7,24 @@ the parameters of the call, checked against their annotations (which are read at
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Meta, to_builtins
+from msgspec import Meta, Raw, to_builtins
 
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 
 from .errors import RpcError
+from .payload import MAX_PAYLOAD_BYTES, decode
 from .protocol.frames import IdentifierText, Name, NodeId, NodeRecord
-from .protocol.jsonrpc import BAD_IDENTIFIER, INVALID_PARAMS, INVALID_REQUEST, Methods
+from .protocol.jsonrpc import (
+    BAD_IDENTIFIER,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    TOO_LARGE,
+    UNKNOWN_TOKEN,
+    Methods,
+)
 from .protocol.session import Session
+from .tokens import MAX_PARK_SECONDS
 
 if TYPE_CHECKING:
     from .conversation import Conversation
@@ -72,7 +81,7 @@ def interconnect(
     if conversation.peer is not None:
         raise RpcError(INVALID_REQUEST, "this connection is a link already")
     here = conversation.node
-    _check_identifiers(follows)
+    follows = [str(_identifier(text)) for text in follows]
     peer = here.peer_of_session(session) if session is not None else None
     resumed = peer is not None
     if peer is None:
@@ -104,14 +113,14 @@ def _attach(conversation: "Conversation", received: int) -> None:
 @methods.add
 def follow(conversation: "Conversation", identifier: IdentifierText) -> str:
     """Have messages of this identifier sent over this link, for one who does not announce records."""
-    _change_follows(conversation, add=_canonical(identifier))
+    _change_follows(conversation, add=str(_identifier(identifier)))
     return "ok"
 
 
 @methods.add
 def unfollow(conversation: "Conversation", identifier: IdentifierText) -> str:
     """Take a follow back."""
-    _change_follows(conversation, remove=_canonical(identifier))
+    _change_follows(conversation, remove=str(_identifier(identifier)))
     return "ok"
 
 
@@ -124,24 +133,83 @@ def _change_follows(conversation: "Conversation", add: str | None = None, remove
     conversation.node.update_peer_record(record, follows)
 
 
-def _canonical(identifier: str) -> str:
+def _identifier(text: str) -> Identifier:
     try:
-        return str(Identifier.parse(identifier))
+        return Identifier.parse(text)
     except IdentifierError as error:
         raise RpcError(BAD_IDENTIFIER, str(error)) from None
 
 
-def _check_identifiers(identifiers: list[str]) -> None:
-    for identifier in identifiers:
-        _canonical(identifier)
+@methods.add
+def connect_oneway(conversation: "Conversation", ttl: Seconds = 1000.0, name: Name = "") -> str:
+    """A token to send with. ``name`` is the source of the messages."""
+    return conversation.node.tokens.give(name or "a client", ttl)
+
+
+@methods.add
+def connect_via_queue(
+    conversation: "Conversation", identifier: IdentifierText, ttl: Seconds = 1000.0, name: Name = ""
+) -> str:
+    """A token to send with, and a queue here that collects for its holder."""
+    return conversation.node.tokens.give(name or "a client", ttl, _identifier(identifier))
+
+
+@methods.add
+def send_message(
+    conversation: "Conversation",
+    token: Token,
+    identifier: IdentifierText,
+    args: Raw = Raw(b"[]"),
+    kwargs: Raw = Raw(b"{}"),
+) -> str:
+    """Say something, here and to everybody who follows it behind this node."""
+    name = conversation.node.tokens.holder(token).name
+    known = _identifier(identifier)
+    if known.is_local:
+        raise RpcError(BAD_IDENTIFIER, f"{identifier!r} is local: a name that begins with '_' never leaves its process")
+    payload = b"[%b,%b]" % (args, kwargs)
+    try:
+        decode(payload)
+    except ValueError as error:
+        raise RpcError(INVALID_PARAMS, f"args is an array and kwargs an object: {error}") from None
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise RpcError(TOO_LARGE, f"a payload has at most {MAX_PAYLOAD_BYTES:,} bytes")
+    conversation.node.say(str(known), payload, name)
+    return "ok"
+
+
+@methods.add
+async def get(
+    conversation: "Conversation",
+    token: Token,
+    block: bool = True,
+    timeout: Annotated[float, Meta(ge=0, le=86_400)] | None = None,
+    received: Annotated[int, Meta(ge=0)] | None = None,
+) -> dict[str, Any]:
+    """Take the next message of the queue; waits at most 25 seconds, then the error is EMPTY and one asks again.
+
+    With ``received``, the number ``n`` of the last message that arrived, an answer that was lost is given again.
+    """
+    wait = 0.0 if not block else MAX_PARK_SECONDS if timeout is None else timeout
+    return await conversation.node.tokens.holder(token).get(wait, received)
+
+
+@methods.add
+async def get_nowait(
+    conversation: "Conversation", token: Token, received: Annotated[int, Meta(ge=0)] | None = None
+) -> dict[str, Any]:
+    """Take the next message of the queue, if there is one."""
+    return await conversation.node.tokens.holder(token).get(0.0, received)
 
 
 @methods.add
 def close_connection(conversation: "Conversation", token: Token) -> str:
-    """End a session for good; nothing waits for its other side any more."""
+    """End a session or a client's stay for good; nothing is kept for it any more."""
+    if conversation.node.tokens.close(token):
+        return "ok"
     peer = conversation.node.peer_of_session(token)
     if peer is None:
-        return "ok"
+        raise RpcError(UNKNOWN_TOKEN, "unknown or expired token")
     conversation.after_reply = lambda: _close(conversation, peer)
     return "ok"
 

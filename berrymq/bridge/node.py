@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +29,7 @@ from .peer import Peer, Transport
 from .protocol.frames import MAX_HOPS, Announce, Dropped, Frame, NodeRecord, SendMessages, WireMessage
 from .protocol.seen import Seen
 from .protocol.session import Limits, Session
+from .tokens import Tokens
 
 if TYPE_CHECKING:
     from .server import Listener
@@ -97,6 +99,8 @@ class Node:
         self.on_peers_changed: Callable[[], None] | None = None
         """Called when a link came or went."""
         self.listener: Listener | None = None
+        self.tokens = Tokens(self)
+        """The clients that have no link of their own."""
         self._closed = False
         self._pid = os.getpid()
         self._sequence = 0
@@ -114,6 +118,16 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.name!r} {self.id} links={len(self._peers)}>"
+
+    @property
+    def url(self) -> str:
+        """Where it listens; empty if it does not."""
+        return self.listener.url if self.listener is not None else ""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where it listens, as host and port."""
+        return self.listener.address if self.listener is not None else None
 
     # -- neighbours ----------------------------------------------------------------------------------------------
 
@@ -271,17 +285,29 @@ class Node:
         touched: set[str] = set()
         for _ in range(min(len(self._outbox), DRAIN_SLICE)):
             identifier, payload, sent_at = self._outbox.popleft()
-            self._sequence += 1
-            message = WireMessage(identifier, Raw(payload), self.name, sent_at, self.id, self._sequence, self.room)
-            routes = self._directory.routes(identifier, self.room)
-            for node_id in routes:
-                self._peers[node_id].session.send(message)
-            touched.update(routes)
+            touched.update(self._route(self._number(identifier, payload, self.name, sent_at)))
         for node_id in touched:
             self._peers[node_id].pump()
         if self._outbox and not self._awake:
             self._awake = True
             self.loop.call_soon(self._drain)
+
+    def say(self, identifier: str, payload: bytes, source: str) -> None:
+        """Send a message on behalf of a client that has no link of its own; here as well."""
+        message = self._number(identifier, payload, source, time.time())
+        for node_id in self._route(message):
+            self._peers[node_id].pump()
+        self._deliver(message)
+
+    def _number(self, identifier: str, payload: bytes, source: str, sent_at: float) -> WireMessage:
+        self._sequence += 1
+        return WireMessage(identifier, Raw(payload), source, sent_at, self.id, self._sequence, self.room)
+
+    def _route(self, message: WireMessage) -> tuple[str, ...]:
+        routes = self._directory.routes(message.identifier, message.room)
+        for node_id in routes:
+            self._peers[node_id].session.send(message)
+        return routes
 
     def _on_frame(self, peer: Peer, frame: Frame) -> None:
         if isinstance(frame, SendMessages):
@@ -366,6 +392,7 @@ class Node:
         self.detach_bus()
         if self.listener is not None:
             await self.listener.stop()
+        self.tokens.close_all()
         for peer in list(self._peers.values()):
             self.remove_peer(peer, "the node has left")
 

@@ -188,6 +188,13 @@ class _NotFoundHandler(_Checked):
 class RpcHandler(_Checked):
     """``POST``: one JSON-RPC request or batch, and its answer."""
 
+    conversation: Conversation | None = None
+
+    def on_connection_close(self) -> None:
+        """The asker has gone: what it waits for is left for the next."""
+        if self.conversation is not None:
+            self.conversation.closed()
+
     async def post(self) -> None:
         """Answer the request in the body."""
         if not self.authenticated:
@@ -195,7 +202,8 @@ class RpcHandler(_Checked):
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise HTTPError(415, reason="Content-Type must be application/json")
-        answer = await Conversation(self.listener.node, authenticated=True).answer(self.request.body)
+        self.conversation = Conversation(self.listener.node, authenticated=True)
+        answer = await self.conversation.answer(self.request.body)
         if answer is None:
             self.set_status(204)
             return

@@ -28,6 +28,12 @@ class RpcHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no com
     def initialize(self, node: Node) -> None:
         """Handed over by the route."""
         self.node = node
+        self.conversation: Conversation | None = None
+
+    def on_connection_close(self) -> None:
+        """The asker has gone: what it waits for is left for the next."""
+        if self.conversation is not None:
+            self.conversation.closed()
 
     @authenticated
     @authorized
@@ -38,7 +44,8 @@ class RpcHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no com
             raise HTTPError(415, reason="Content-Type must be application/json")
         if len(self.request.body) > MAX_FRAME_BYTES:
             raise HTTPError(413)
-        answer = await Conversation(self.node, authenticated=True).answer(self.request.body)
+        self.conversation = Conversation(self.node, authenticated=True)
+        answer = await self.conversation.answer(self.request.body)
         if answer is None:
             self.set_status(204)
             await self.finish()

@@ -1,0 +1,236 @@
+"""The three styles of the 2009 library, by its function names.
+
+01, equals: `init_connection` on one side or both, `interconnect`. 02, send only: `connect_oneway`, `send_message`.
+03, queue: `connect_via_queue`, `get`, `get_nowait`. The functions without a connection among their arguments act on
+the one that was made last; what the connecting functions return can be held instead.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import berrymq
+from berrymq.bus import Bus
+from berrymq.identifiers import Identifier
+from berrymq.messages import Message
+
+from . import api
+from .api import Link, link
+from .connection_file import ConnectionFile, publish
+from .dialing import NETWORK_ERRORS, explain, socket_url
+from .discovery import find_hub
+from .errors import LinkError
+from .loop import run
+from .naming import default_node_name
+from .node import DEFAULT_TTL, Node
+from .remote_queue import RemoteQueue
+
+__all__ = [
+    "Address",
+    "OneWayLink",
+    "close_connection",
+    "connect_oneway",
+    "connect_via_queue",
+    "get",
+    "get_nowait",
+    "init_connection",
+    "interconnect",
+    "send_message",
+]
+
+Address = tuple[str, int] | str
+"""``(host, port)``, or a URL."""
+
+
+class OneWayLink(Link):
+    """A link over which this process only sends: of what others say, nothing comes."""
+
+    def send_message(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
+        """Say something at the other node, and to everybody behind it who follows it.
+
+        Raises:
+            PayloadError: an argument can't cross.
+        """
+        self.node.bus.twitter(identifier, *args, **kwargs)
+
+
+_lock = threading.RLock()
+_listening: list[tuple[Node, ConnectionFile]] = []
+_one_way: list[OneWayLink] = []
+_queues: list[RemoteQueue] = []
+
+
+def init_connection(
+    addr: Address = ("localhost", 0), *, access_token: str | None = None, name: str | None = None
+) -> Node:
+    """Listen, so that others can connect to this process.
+
+    Args:
+        addr: where; port 0 lets the system choose one. Beyond loopback it needs TLS: see `berrymq.bridge.server`.
+        access_token: what lets others in; random unless told. Processes of the same user find it by themselves.
+        name: what others see as the source of this process's messages.
+
+    Returns:
+        The node, with ``url``, ``address`` and ``access_token``.
+
+    Raises:
+        LinkError: the address can't be had.
+    """
+    host, port = _host_and_port(addr)
+    node = api.node_of(berrymq.default_bus, name, None)
+    if node.listener is not None:
+        raise LinkError(f"this process listens already, at {node.url}; close_connection() ends that")
+    if access_token is not None:
+        node.access_token = access_token
+    try:
+        run(_listen(node, host, port))
+    except BaseException:
+        api.forget_unlinked(node)
+        raise
+    file = publish(url=node.url, access_token=node.access_token, name=node.name, kind="node")
+    with _lock:
+        _listening.append((node, file))
+    return node
+
+
+def interconnect(addr: Address, ttl: float = DEFAULT_TTL, access_token: str | None = None) -> Link:
+    """Become equals with the node at *addr*: both get every message that they follow.
+
+    Args:
+        addr: where it listens.
+        ttl: seconds for which both sides keep what could not be delivered when the link is cut.
+        access_token: what lets us in; found by itself where the node is this user's, on this machine.
+
+    Raises:
+        LinkError: no link could be made; one line says why.
+    """
+    return link(_url(addr), access_token=access_token, ttl=ttl)
+
+
+def connect_oneway(addr: Address, ttl: float = DEFAULT_TTL, access_token: str | None = None) -> OneWayLink:
+    """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
+    made = link(_url(addr), access_token=access_token, ttl=ttl, bus=Bus("one way"), kind=OneWayLink)
+    with _lock:
+        _one_way.append(made)
+    return made
+
+
+def connect_via_queue(
+    addr: Address, identifier: str | Identifier, ttl: float = DEFAULT_TTL, access_token: str | None = None
+) -> RemoteQueue:
+    """Have a queue at the node at *addr* collect what *identifier* matches; `get` takes from it.
+
+    Args:
+        addr: where it listens.
+        identifier: what is collected.
+        ttl: seconds for which the queue is kept when nobody asks.
+        access_token: what lets us in; found by itself where the node is this user's, on this machine.
+
+    Raises:
+        LinkError: the node can't be reached; one line says why.
+    """
+    place = find_hub(_url(addr), access_token)
+    assert place is not None  # a URL always is a place
+    try:
+        made = RemoteQueue(place, identifier, ttl=ttl, name=default_node_name())
+    except NETWORK_ERRORS as error:
+        raise LinkError(explain(place, error)) from None
+    with _lock:
+        _queues.append(made)
+    return made
+
+
+def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
+    """Say something over the connection that `connect_oneway` or `connect_via_queue` made last.
+
+    Raises:
+        LinkError: there is none.
+        PayloadError: an argument can't cross.
+    """
+    with _lock:
+        made: OneWayLink | RemoteQueue | None = next(
+            iter([*_one_way[::-1], *_queues[::-1]]), None
+        )
+    if made is None:
+        raise LinkError("nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first")
+    made.send_message(identifier, *args, **kwargs)
+
+
+def get(block: bool = True, timeout: float | None = None) -> Message:
+    """Take the next message of the queue that `connect_via_queue` made last; see `RemoteQueue.get`."""
+    return _last_queue().get(block, timeout)
+
+
+def get_nowait() -> Message:
+    """Take the next message of the queue that `connect_via_queue` made last; raise `Empty` when there is none."""
+    return _last_queue().get_nowait()
+
+
+def close_connection(addr: Address | None = None) -> None:
+    """Close the connections to *addr*, the listening at *addr*, or everything that this process has."""
+    url = None if addr is None else socket_url(_url(addr))
+    with _lock:
+        connections = [*api.links(), *_one_way, *_queues]
+        ending = [one for one in connections if url is None or socket_url(one.url) == url]
+        leaving = [(node, file) for node, file in _listening if url is None or socket_url(node.url) == url]
+        _one_way[:] = [one for one in _one_way if one not in ending]
+        _queues[:] = [one for one in _queues if one not in ending]
+        _listening[:] = [pair for pair in _listening if pair not in leaving]
+    for one in ending:
+        one.close()
+    for node, file in leaving:
+        file.remove()
+        run(_stop_listening(node))
+
+
+async def _listen(node: Node, host: str, port: int) -> None:
+    await node.listen(host, port)
+
+
+async def _stop_listening(node: Node) -> None:
+    if node.listener is not None:
+        listener, node.listener = node.listener, None
+        await listener.stop()
+    api.forget_unlinked(node)
+
+
+def _last_queue() -> RemoteQueue:
+    with _lock:
+        if not _queues:
+            raise LinkError("no queue to take from: call connect_via_queue(addr, identifier) first")
+        return _queues[-1]
+
+
+def _host_and_port(addr: Address) -> tuple[str, int]:
+    if isinstance(addr, str):
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(socket_url(addr))
+        return parts.hostname or "localhost", parts.port or 0
+    try:
+        host, port = addr
+    except (TypeError, ValueError):
+        raise LinkError(f"an address is (host, port) or a URL, not {addr!r}") from None
+    if not isinstance(host, str) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise LinkError(f"an address is (host, port) with a port from 0 to 65535, not {addr!r}")
+    return host, port
+
+
+def _url(addr: Address) -> str:
+    if isinstance(addr, str):
+        return addr
+    host, port = _host_and_port(addr)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _forget_in_child() -> None:
+    """A forked child has none of its parent's connections."""
+    global _lock, _listening, _one_way, _queues
+    _lock = threading.RLock()
+    _listening, _one_way, _queues = [], [], []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
