@@ -20,6 +20,11 @@ def current() -> Scope | None:
     return _current.get()
 
 
+def make_current(scope: Scope | None) -> None:
+    """Let `scope`, or with None nobody, collect in this thread or task from now on: for what begins and ends apart."""
+    _current.set(scope)
+
+
 class Scope:
     """Collects, weakly, what is registered inside it; `close` ends all of that.
 
