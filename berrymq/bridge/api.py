@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import ssl
 import threading
 import time
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import berrymq
-from berrymq.bus import Bus
 
 from .client import Connector
 from .dialing import socket_url
-from .directory import NodeInfo
 from .discovery import Found, candidates
 from .errors import LinkError
 from .loop import io_loop, run
@@ -27,7 +22,16 @@ from .naming import default_node_name
 from .node import DEFAULT_TTL, Node
 from .protocol.session import LinkStats
 
-__all__ = ["Link", "close_links", "flush", "forget_unlinked", "link", "links", "node_of"]
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from berrymq.bus import Bus
+
+    from .directory import NodeInfo
+
+__all__ = ["Link", "close_links", "flush", "forget_unlinked", "link", "links", "node_of", "open_link"]
 
 L = TypeVar("L", bound="Link")
 
@@ -40,8 +44,8 @@ EXIT_FLUSH_SECONDS = 2.0
 class Link:
     """A live connection of this process to another node, most often a hub.
 
-    It is kept up until it is closed: when the connection is cut it comes back by itself, and nothing is lost as long
-    as that takes less than the link's ``ttl``. Usable in ``with``.
+    It is kept up until it is closed: when the connection is cut it comes back by itself, and nothing is
+    lost as long as that takes less than the link's ``ttl``. Usable in ``with``.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -94,7 +98,7 @@ class Link:
         return stats
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until the other side has everything that was said before; False when that took more than *timeout* s."""
+        """Wait until the other side has everything that was said; False after *timeout* seconds."""
         try:
             run(self._flush(), timeout)
         except TimeoutError:
@@ -107,7 +111,11 @@ class Link:
             await self._connector.peer.flush()
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
-        """End the link; how many messages the other side did not get, after waiting up to *flush* seconds for it."""
+        """End the link, after waiting up to *flush* seconds for what was said last.
+
+        Returns:
+            How many messages the other side did not get.
+        """
         with _lock:
             if self in _links:
                 _links.remove(self)
@@ -148,8 +156,7 @@ def link(
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
     ssl_context: ssl.SSLContext | None = None,
-    kind: type[L] = Link,  # type: ignore[assignment]  # the default fits where L is not told
-) -> L:
+) -> Link:
     """Join a hub, or any node that listens. Linking again to the same place gives the link that is there.
 
     Args:
@@ -162,24 +169,53 @@ def link(
         timeout: seconds to wait for the link.
         ttl: seconds for which both sides keep what could not be delivered when the link is cut.
         ssl_context: what certificates are trusted; the system's unless told.
-        kind: what is returned.
 
     Raises:
         LinkError: no link could be made; one line says why, and what to do.
     """
+    return open_link(
+        Link,
+        url,
+        access_token=access_token,
+        name=name,
+        room=room,
+        bus=bus or berrymq.default_bus,
+        timeout=timeout,
+        ttl=ttl,
+        ssl_context=ssl_context,
+    )
+
+
+def open_link(
+    kind: type[L],
+    url: str | None,
+    *,
+    bus: Bus,
+    access_token: str | None = None,
+    name: str | None = None,
+    room: str | None = None,
+    timeout: float = 15.0,
+    ttl: float = DEFAULT_TTL,
+    ssl_context: ssl.SSLContext | None = None,
+) -> L:
+    """What `link` does, for each kind of link."""
     if url is not None:
         socket_url(url)
-    there = _open_link(url, bus or berrymq.default_bus, room)
+    there = _link_that_is_there(kind, url, bus, room)
     if there is not None:
         if name is not None and name != there.name:
-            raise LinkError(f"this process is linked already, as {there.name!r}; close that link to change the name")
-        return cast("L", there)
-    node = node_of(bus or berrymq.default_bus, name, room)
+            raise LinkError(
+                f"this process is linked already, as {there.name!r}; close that link to change the name"
+            )
+        return there
+    node = node_of(bus, name, room)
     try:
         connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
     except TimeoutError:
         forget_unlinked(node)
-        raise LinkError(f"no link after {timeout:g} seconds; is {url or 'the hub'} overloaded or stopped?") from None
+        raise LinkError(
+            f"no link after {timeout:g} seconds; is {url or 'the hub'} overloaded or stopped?"
+        ) from None
     except BaseException:
         forget_unlinked(node)
         raise
@@ -195,22 +231,21 @@ def close_links() -> int:
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Wait until the other sides of all links have everything that was said before; False after *timeout* seconds."""
+    """Wait until the other sides of all links have everything; False after *timeout* seconds."""
     until = None if timeout is None else time.monotonic() + timeout
-    return all(
-        [one.flush(None if until is None else max(0.0, until - time.monotonic())) for one in links()]
-    )
+    return all(one.flush(None if until is None else max(0.0, until - time.monotonic())) for one in links())
 
 
-def _open_link(url: str | None, bus: Bus, room: str | None) -> Link | None:
+def _link_that_is_there(kind: type[L], url: str | None, bus: Bus, room: str | None) -> L | None:
     for one in links():
-        if one.node.bus is bus and one.room == room and (url is None or socket_url(url) == socket_url(one.url)):
+        same_place = url is None or socket_url(url) == socket_url(one.url)
+        if isinstance(one, kind) and same_place and one.node.bus is bus and one.room == room:
             return one
     return None
 
 
 def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
-    """The node of a bus in a room; there is one for all its links, or its own messages would come back to it."""
+    """The node of a bus in a room: one for all its links, or its own messages would come back to it."""
     with _lock:
         node = _nodes.get((bus, room))
         if node is not None and name is not None and name != node.name:
@@ -261,7 +296,7 @@ def _close_at_exit() -> None:
 
 def _forget_in_child() -> None:
     """A forked child has none of its parent's links."""
-    global _lock, _links, _nodes
+    global _lock, _links, _nodes  # noqa: PLW0603 - there is one of it in a process
     _lock = threading.RLock()
     _links, _nodes = [], {}
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
-import ssl
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
 from .dialing import CONNECT_SECONDS, NETWORK_ERRORS, Connection, dial, explain
-from .discovery import Found
 from .errors import LinkError
-from .peer import Peer
 from .protocol import jsonrpc
-from .protocol.frames import NodeRecord
 from .protocol.session import Session
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
+    from .discovery import Found
     from .node import Node
+    from .peer import Peer
+    from .protocol.frames import NodeRecord
 
 __all__ = ["Connector"]
 
@@ -88,7 +90,11 @@ class Connector:
         self._task = asyncio.ensure_future(self._keep_up())
 
     async def close(self, flush: float = 2.0) -> int:
-        """End the link; how many messages the other side did not get, after waiting up to *flush* seconds for it."""
+        """End the link, after waiting up to *flush* seconds for what was said last.
+
+        Returns:
+            How many messages the other side did not get.
+        """
         if self.closed:
             return 0
         self.closed = True
@@ -98,10 +104,8 @@ class Connector:
         if peer is None or self.node.peer(peer.id) is not peer:
             return 0
         if peer.connected and flush > 0:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(peer.flush(), flush)
-            except TimeoutError:
-                pass
         if peer.transport is not None:
             peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
         return self.node.remove_peer(peer)
@@ -114,7 +118,7 @@ class Connector:
             await self._cut.wait()
             if loop.time() - linked_at > STEADY_SECONDS:
                 wait = 0.0
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all come at once
             wait = min(max(0.05, wait * 2), LONGEST_WAIT)
             try:
                 await self._try_all()
@@ -177,7 +181,7 @@ class Connector:
         except msgspec.DecodeError as error:
             raise LinkError(f"the other side does not speak this protocol: {error}") from None
 
-    def _carry_on(self, connection: _Connection, answer: _Interconnected) -> None:
+    def _carry_on(self, connection: Connection, answer: _Interconnected) -> None:
         """Let the session, a new one or the one there was, go on over the connection."""
         if self.closed:
             raise LinkError("the link was closed")

@@ -1,4 +1,4 @@
-"""What a server does with what one connection says: calls are answered, frames go to the neighbour they come from.
+"""What a server does with what one connection says: it answers calls and hands frames to the neighbour.
 
 The same for a WebSocket of a node, of a hub and of a Jupyter server, and for single HTTP requests.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .access import same_token
@@ -18,6 +17,8 @@ from .protocol.frames import FRAME_METHODS, decode_frame
 from .protocol.jsonrpc import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from .node import Node
     from .peer import Peer, Transport
 
@@ -75,10 +76,10 @@ class Conversation:
                 self._break(f"{call.method}: {reason}")
                 return
         if len(self._tasks) >= MAX_CALLS:
-            error = RpcError(jsonrpc.TOO_LARGE, f"more than {MAX_CALLS} calls under way on one connection")
-            self.transport.write(jsonrpc.failure(None, error))
+            too_many = RpcError(jsonrpc.TOO_LARGE, f"more than {MAX_CALLS} calls under way on one connection")
+            self.transport.write(jsonrpc.failure(None, too_many))
             return
-        self._start(self._answer(calls, is_batch))
+        _ = self._start(self._answer(calls, is_batch))
 
     async def answer(self, data: bytes) -> bytes | None:
         """Answer one HTTP request; None when there is nothing to say, or nobody any more to say it to."""
@@ -131,14 +132,16 @@ class Conversation:
             call = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
         try:
             return await methods.call(self, call)
-        except Exception:
-            # A mistake of ours, not the caller's: it is logged whole here, and nothing of it goes over the network.
+        except Exception:  # noqa: BLE001 - see below
+            # A mistake of ours, not the caller's: it is logged whole here, and nothing of it goes over the
+            # network.
             _log.exception("a call of the wire method %s failed", getattr(call, "method", "?"))
-            id = call.id if isinstance(call, Call) else None
-            return jsonrpc.failure(id, RpcError(jsonrpc.INTERNAL_ERROR, "internal error"))
+            call_id = call.id if isinstance(call, Call) else None
+            return jsonrpc.failure(call_id, RpcError(jsonrpc.INTERNAL_ERROR, "internal error"))
 
     def _take_frame(self, frame: object) -> None:
-        assert self.peer is not None and self.transport is not None
+        assert self.peer is not None
+        assert self.transport is not None
         try:
             self.peer.receive(self.transport, frame)  # type: ignore[arg-type]  # it is a Frame
         except ValueError as error:

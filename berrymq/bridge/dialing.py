@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-import msgspec
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
+from tornado.websocket import (
+    WebSocketClientConnection,
+    WebSocketClosedError,
+    WebSocketError,
+    websocket_connect,
+)
 
-from .discovery import Found
 from .errors import LinkError, RpcError
-from .peer import Peer
 from .protocol import jsonrpc
 from .protocol.frames import decode_frame
 from .sockets import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import msgspec
+
+    from .discovery import Found
+    from .peer import Peer
 
 __all__ = ["CONNECT_SECONDS", "NETWORK_ERRORS", "Connection", "dial", "explain", "socket_url"]
 
@@ -55,7 +64,10 @@ def socket_url(url: str) -> str:
         parts = urlsplit("")
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.hostname or not port_is_fine:
-        raise LinkError(f"{url!r} is not the URL of a node; write one like 'http://localhost:8137' or 'wss://host/berrymq/'")
+        raise LinkError(
+            f"{url!r} is not the URL of a node; "
+            "write one like 'http://localhost:8137' or 'wss://host/berrymq/'"
+        )
     if parts.username or parts.password:
         raise LinkError("a URL takes no user name and password; give the access token as access_token=")
     path = parts.path if parts.path.endswith("/ws") else parts.path.rstrip("/") + "/ws"
@@ -130,7 +142,8 @@ class Connection:
             raise ConnectionError("the connection has ended")
         self._last_id += 1
         id = self._last_id
-        answer = self._answers[id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+        self._answers[id] = answer
         self.write(jsonrpc.request(method, params, id))
         try:
             return await answer

@@ -1,22 +1,24 @@
 """Who is on the network, who follows what, and over which link each can be reached.
 
-Every node keeps the record of every other one: its followers' identifiers and its neighbours. A node floods its own
-record when it changes; a record with a higher version replaces an older one. A node to which no chain of neighbours
-leads any more is forgotten, on every node alike, so the record of one that has died can't linger (this is
-link-state routing, as in OSPF, RFC 2328, without the costs).
+Every node keeps the record of every other one: its followers' identifiers and its neighbours. A node floods
+its own record when it changes; a record with a higher version replaces an older one. A node to which no
+chain of neighbours leads any more is forgotten, on every node alike, so the record of one that has died
+can't linger (this is link-state routing, as in OSPF, RFC 2328, without the costs).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from berrymq.identifiers import Identifier
 
-from .protocol.frames import NodeRecord
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .protocol.frames import NodeRecord
 
 __all__ = ["Directory", "NodeInfo"]
 
@@ -50,7 +52,7 @@ class Directory:
         self._reach: dict[str, frozenset[str]] = {}
         self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
 
-    # -- changes -------------------------------------------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------------------------
 
     def set_own(
         self,
@@ -92,7 +94,7 @@ class Directory:
         return [record for record in news if record.id in self._known]
 
     def _replace(self, known: dict[str, _Known]) -> None:
-        """Take new records; forget nodes that can't be reached, and compute who is reached over which neighbour."""
+        """Take new records, forget who can't be reached, and compute who is reached over which neighbour."""
         reach = {
             neighbour: _reachable(known, neighbour, without=self.own.id) for neighbour in self.own.neighbours
         }
@@ -101,7 +103,7 @@ class Directory:
         self._reach = reach
         self._routes = {}
 
-    # -- questions -----------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     def routes(self, identifier: str, room: str | None) -> tuple[str, ...]:
         """The neighbours over which somebody in *room* who follows *identifier* can be reached."""
@@ -121,7 +123,9 @@ class Directory:
             for node_id, known in self._known.items()
             if known.record.room == room and any(followed.matches(identifier) for followed in known.follows)
         }
-        return tuple([neighbour for neighbour, reached in self._reach.items() if not interested.isdisjoint(reached)])
+        return tuple(
+            [neighbour for neighbour, reached in self._reach.items() if not interested.isdisjoint(reached)]
+        )
 
     def is_followed(self, identifier: Identifier) -> bool:
         """Whether another node in this node's room follows *identifier*."""
@@ -137,12 +141,16 @@ class Directory:
         return [known.record for known in self._known.values()]
 
     def nodes(self, room: str | None = None, *, all_rooms: bool = False) -> list[NodeInfo]:
-        """The nodes of a room and the hubs, without those whose connection is cut; this node first, then by name."""
+        """The nodes of a room and the hubs, this one first; not those whose connection is cut."""
         records = self.records()
         away = {node_id for record in records for node_id in record.away}
         return [
-            NodeInfo(record.name, record.id, record.room, record.follows, record.hub, record.id == self.own.id)
-            for record in sorted(records, key=lambda record: (record.id != self.own.id, record.name, record.id))
+            NodeInfo(
+                record.name, record.id, record.room, record.follows, record.hub, record.id == self.own.id
+            )
+            for record in sorted(
+                records, key=lambda record: (record.id != self.own.id, record.name, record.id)
+            )
             if record.id not in away and (all_rooms or record.hub or record.room == room)
         ]
 
@@ -164,7 +172,12 @@ def _reachable(known: dict[str, _Known], start: str, *, without: str) -> frozens
     while frontier:
         here = frontier.pop()
         for other in known[here].record.neighbours if here in known else ():
-            if other not in reached and other != without and other in known and here in known[other].record.neighbours:
+            if (
+                other not in reached
+                and other != without
+                and other in known
+                and here in known[other].record.neighbours
+            ):
                 reached.add(other)
                 frontier.append(other)
     return frozenset(reached)

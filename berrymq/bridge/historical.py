@@ -1,20 +1,19 @@
 """The three styles of the 2009 library, by its function names.
 
-01, equals: `init_connection` on one side or both, `interconnect`. 02, send only: `connect_oneway`, `send_message`.
-03, queue: `connect_via_queue`, `get`, `get_nowait`. The functions without a connection among their arguments act on
-the one that was made last; what the connecting functions return can be held instead.
+01, equals: `init_connection` on one side or both, `interconnect`. 02, send only: `connect_oneway`,
+`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. The functions without a connection
+among their arguments act on the one that was made last; what the connecting functions return can be held
+instead.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import berrymq
 from berrymq.bus import Bus
-from berrymq.identifiers import Identifier
-from berrymq.messages import Message
 
 from . import api
 from .api import Link, link
@@ -26,6 +25,10 @@ from .loop import run
 from .naming import default_node_name
 from .node import DEFAULT_TTL, Node
 from .remote_queue import RemoteQueue
+
+if TYPE_CHECKING:
+    from berrymq.identifiers import Identifier
+    from berrymq.messages import Message
 
 __all__ = [
     "Address",
@@ -68,8 +71,10 @@ def init_connection(
     """Listen, so that others can connect to this process.
 
     Args:
-        addr: where; port 0 lets the system choose one. Beyond loopback it needs TLS: see `berrymq.bridge.server`.
-        access_token: what lets others in; random unless told. Processes of the same user find it by themselves.
+        addr: where; port 0 lets the system choose one. Beyond loopback it needs TLS: see
+            `berrymq.bridge.server`.
+        access_token: what lets others in; random unless told. Processes of the same user find it by
+            themselves.
         name: what others see as the source of this process's messages.
 
     Returns:
@@ -111,7 +116,7 @@ def interconnect(addr: Address, ttl: float = DEFAULT_TTL, access_token: str | No
 
 def connect_oneway(addr: Address, ttl: float = DEFAULT_TTL, access_token: str | None = None) -> OneWayLink:
     """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
-    made = link(_url(addr), access_token=access_token, ttl=ttl, bus=Bus("one way"), kind=OneWayLink)
+    made = api.open_link(OneWayLink, _url(addr), bus=Bus("one way"), access_token=access_token, ttl=ttl)
     with _lock:
         _one_way.append(made)
     return made
@@ -150,11 +155,11 @@ def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> 
         PayloadError: an argument can't cross.
     """
     with _lock:
-        made: OneWayLink | RemoteQueue | None = next(
-            iter([*_one_way[::-1], *_queues[::-1]]), None
-        )
+        made = _one_way[-1] if _one_way else _queues[-1] if _queues else None
     if made is None:
-        raise LinkError("nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first")
+        raise LinkError(
+            "nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first"
+        )
     made.send_message(identifier, *args, **kwargs)
 
 
@@ -164,7 +169,7 @@ def get(block: bool = True, timeout: float | None = None) -> Message:
 
 
 def get_nowait() -> Message:
-    """Take the next message of the queue that `connect_via_queue` made last; raise `Empty` when there is none."""
+    """Take the next message of the queue that `connect_via_queue` made last; raise `Empty` without one."""
     return _last_queue().get_nowait()
 
 
@@ -172,7 +177,7 @@ def close_connection(addr: Address | None = None) -> None:
     """Close the connections to *addr*, the listening at *addr*, or everything that this process has."""
     url = None if addr is None else socket_url(_url(addr))
     with _lock:
-        connections = [*api.links(), *_one_way, *_queues]
+        connections: list[Link | RemoteQueue] = [*api.links(), *_queues]
         ending = [one for one in connections if url is None or socket_url(one.url) == url]
         leaving = [(node, file) for node, file in _listening if url is None or socket_url(node.url) == url]
         _one_way[:] = [one for one in _one_way if one not in ending]
@@ -213,7 +218,7 @@ def _host_and_port(addr: Address) -> tuple[str, int]:
         host, port = addr
     except (TypeError, ValueError):
         raise LinkError(f"an address is (host, port) or a URL, not {addr!r}") from None
-    if not isinstance(host, str) or not isinstance(port, int) or not 0 <= port <= 65535:
+    if not (isinstance(host, str) and isinstance(port, int) and 0 <= port <= 65535):
         raise LinkError(f"an address is (host, port) with a port from 0 to 65535, not {addr!r}")
     return host, port
 
@@ -227,7 +232,7 @@ def _url(addr: Address) -> str:
 
 def _forget_in_child() -> None:
     """A forked child has none of its parent's connections."""
-    global _lock, _listening, _one_way, _queues
+    global _lock, _listening, _one_way, _queues  # noqa: PLW0603 - there is one of it in a process
     _lock = threading.RLock()
     _listening, _one_way, _queues = [], [], []
 

@@ -9,8 +9,10 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 __all__ = ["io_loop", "run"]
 
@@ -22,7 +24,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 def io_loop() -> asyncio.AbstractEventLoop:
     """The loop of the I/O thread, which runs from the first call on."""
-    global _loop
+    global _loop  # noqa: PLW0603 - there is one of it in a process
     with _lock:
         if _loop is None:
             # A selector loop: tornado needs one on Windows, where it is not the default.
@@ -55,7 +57,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 def _forget_in_child() -> None:
     """A forked child has the loop object but not the thread: the next link starts anew."""
-    global _loop, _lock
+    global _loop, _lock  # noqa: PLW0603 - there is one of it in a process
     _lock = threading.Lock()
     _loop = None
 

@@ -1,7 +1,8 @@
 """The wire methods: everything that can be called on a node, and nothing else.
 
-Each function is a method of its own name; the first parameter is the conversation it is called in, the others are
-the parameters of the call, checked against their annotations (which are read at import, so they are not put off here).
+Each function is a method of its own name; the first parameter is the conversation it is called in, the
+others are the parameters of the call, checked against their annotations (which are read at import, so they
+are not put off here).
 """
 
 import secrets
@@ -33,6 +34,9 @@ __all__ = ["methods"]
 
 methods: "Methods[Conversation]" = Methods()
 
+NO_ARGS = Raw(b"[]")
+NO_KWARGS = Raw(b"{}")
+
 Token = Annotated[str, Meta(max_length=255)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -45,7 +49,7 @@ def authenticate(conversation: "Conversation", access_token: Annotated[str, Meta
 
 
 @methods.add
-def ping(conversation: "Conversation") -> str:
+def ping(conversation: "Conversation") -> str:  # noqa: ARG001 - all methods are called alike
     """Whether somebody is there."""
     return "pong"
 
@@ -60,7 +64,7 @@ def nodes(conversation: "Conversation") -> list[Any]:
 
 
 @methods.add
-def interconnect(
+def interconnect(  # noqa: PLR0917 - the order is the wire's
     conversation: "Conversation",
     node: Name,
     room: Name | None = None,
@@ -103,7 +107,8 @@ def interconnect(
 
 
 def _attach(conversation: "Conversation", received: int) -> None:
-    assert conversation.peer is not None and conversation.transport is not None
+    assert conversation.peer is not None
+    assert conversation.transport is not None
     try:
         conversation.peer.attach(conversation.transport, received)
     except ValueError:
@@ -159,14 +164,16 @@ def send_message(
     conversation: "Conversation",
     token: Token,
     identifier: IdentifierText,
-    args: Raw = Raw(b"[]"),
-    kwargs: Raw = Raw(b"{}"),
+    args: Raw = NO_ARGS,
+    kwargs: Raw = NO_KWARGS,
 ) -> str:
     """Say something, here and to everybody who follows it behind this node."""
     name = conversation.node.tokens.holder(token).name
     known = _identifier(identifier)
     if known.is_local:
-        raise RpcError(BAD_IDENTIFIER, f"{identifier!r} is local: a name that begins with '_' never leaves its process")
+        raise RpcError(
+            BAD_IDENTIFIER, f"{identifier!r} is local: a name that begins with '_' never leaves its process"
+        )
     payload = b"[%b,%b]" % (args, kwargs)
     try:
         decode(payload)
@@ -186,9 +193,10 @@ async def get(
     timeout: Annotated[float, Meta(ge=0, le=86_400)] | None = None,
     received: Annotated[int, Meta(ge=0)] | None = None,
 ) -> dict[str, Any]:
-    """Take the next message of the queue; waits at most 25 seconds, then the error is EMPTY and one asks again.
+    """Take the next message of the queue, waiting at most 25 seconds; after EMPTY one asks again.
 
-    With ``received``, the number ``n`` of the last message that arrived, an answer that was lost is given again.
+    With ``received``, the number ``n`` of the last message that arrived, an answer that was lost is given
+    again.
     """
     wait = 0.0 if not block else MAX_PARK_SECONDS if timeout is None else timeout
     return await conversation.node.tokens.holder(token).get(wait, received)

@@ -1,7 +1,8 @@
 """One process on the network: its bus, its neighbours, and what passes between them.
 
-A node takes what its own bus says and what its neighbours hand it, sends each message over every link behind which
-somebody follows it, and gives those that are followed here to its bus. A hub is a node whose bus nobody uses.
+A node takes what its own bus says and what its neighbours hand it, sends each message over every link
+behind which somebody follows it, and gives those that are followed here to its bus. A hub is a node whose
+bus nobody uses.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Raw
@@ -25,13 +25,15 @@ from berrymq.messages import Message
 
 from .directory import Directory, NodeInfo
 from .payload import decode, encode
-from .peer import Peer, Transport
+from .peer import Peer
 from .protocol.frames import MAX_HOPS, Announce, Dropped, Frame, NodeRecord, SendMessages, WireMessage
 from .protocol.seen import Seen
 from .protocol.session import Limits, Session
 from .tokens import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from .server import Listener
 
 __all__ = ["DEFAULT_TTL", "Node"]
@@ -129,7 +131,7 @@ class Node:
         """Where it listens, as host and port."""
         return self.listener.address if self.listener is not None else None
 
-    # -- neighbours ----------------------------------------------------------------------------------------------
+    # -- neighbours ------------------------------------------------------------------------------------------
 
     @property
     def record(self) -> NodeRecord:
@@ -210,7 +212,7 @@ class Node:
         if self._directory.set_own(neighbours=self._peers, away=away):
             self._announce_own()
 
-    # -- the directory -------------------------------------------------------------------------------------------
+    # -- the directory ---------------------------------------------------------------------------------------
 
     def nodes(self) -> list[NodeInfo]:
         """Who is there: the nodes of this node's room and the hubs; a hub sees every room."""
@@ -259,7 +261,7 @@ class Node:
         )
         peer.pump()
 
-    # -- messages ------------------------------------------------------------------------------------------------
+    # -- messages --------------------------------------------------------------------------------------------
 
     def _send(self, message: Message) -> None:
         """Called by the bus with each message that somebody elsewhere follows, on any thread; never waits.
@@ -279,8 +281,8 @@ class Node:
             self._call_on_loop(self._drain)
 
     def _drain(self) -> None:
-        # The flag falls before the outbox is read, so a message that comes in between wakes the loop once too often
-        # rather than not at all.
+        # The flag falls before the outbox is read, so a message that comes in between wakes the loop once
+        # too often rather than not at all.
         self._awake = False
         touched: set[str] = set()
         for _ in range(min(len(self._outbox), DRAIN_SLICE)):
@@ -315,7 +317,9 @@ class Node:
         elif isinstance(frame, Announce):
             self._learn(frame.params.nodes, peer)
         elif isinstance(frame, Dropped):
-            _log.warning("%d messages for %s were dropped on their way: it is too slow", frame.params.count, self.name)
+            _log.warning(
+                "%d messages for %s were dropped on their way: it is too slow", frame.params.count, self.name
+            )
 
     def _on_messages(self, source: Peer, batch: list[WireMessage]) -> None:
         touched: set[str] = set()
@@ -330,7 +334,7 @@ class Node:
             if message.hops < MAX_HOPS:
                 message.hops += 1
                 for node_id in routes:
-                    if node_id != source.id and node_id != message.origin:
+                    if node_id not in (source.id, message.origin):
                         self._peers[node_id].session.send(message)
                         touched.add(node_id)
                         self.forwarded += 1
@@ -350,7 +354,12 @@ class Node:
             return
         self.bus.receive(
             Message.make(
-                identifier, args, kwargs, source=message.source, sent_at=message.sent_at, origin=message.origin
+                identifier,
+                args,
+                kwargs,
+                source=message.source,
+                sent_at=message.sent_at,
+                origin=message.origin,
             )
         )
 
@@ -367,7 +376,7 @@ class Node:
     def _is_behind(self) -> bool:
         return self.bus.deliverer.backlog > MAX_BACKLOG
 
-    # -- its end -------------------------------------------------------------------------------------------------
+    # -- its end ---------------------------------------------------------------------------------------------
 
     async def listen(self, host: str = "localhost", port: int = 0, **options: object) -> Listener:
         """Let others link to this node; see `server.Listener` for the options."""
@@ -384,7 +393,7 @@ class Node:
 
     async def flush_outbox(self) -> None:
         """Wait until what was said before is with the sessions of the links."""
-        while self._outbox:
+        while self._outbox:  # noqa: ASYNC110 - `_drain` empties it, at the latest in its next turns
             await asyncio.sleep(0)
 
     async def close(self) -> None:

@@ -1,9 +1,9 @@
 """What a message carries, as JSON: ``[args, kwargs]``.
 
-JSON values cross as they are. Everything else becomes an object with the key ``$type``, which the type registry
-turns back into a value on the other side; a dictionary that has such a key of its own, or keys that are not
-strings, crosses as a list of pairs. Nothing on the wire ever names a class to import: a type crosses only if both
-sides registered it.
+JSON values cross as they are. Everything else becomes an object with the key ``$type``, which the type
+registry turns back into a value on the other side; a dictionary that has such a key of its own, or keys
+that are not strings, crosses as a list of pairs. Nothing on the wire ever names a class to import: a type
+crosses only if both sides registered it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from uuid import UUID
 
 import msgspec
 
 from .errors import PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["MAX_DEPTH", "MAX_PAYLOAD_BYTES", "decode", "encode", "register_type"]
 
@@ -63,7 +65,8 @@ def register_type(
     Args:
         cls: the type; its subclasses are registered on their own.
         encode: makes a value of types that cross already.
-        decode: makes an instance of that value again; it is given what came over the network, so it must check it.
+        decode: makes an instance of that value again; it is given what came over the network, so it must
+            check it.
         name: how the type is called on the wire; the class's name unless told.
 
     Raises:
@@ -77,7 +80,8 @@ def register_type(
             encode, decode = encode or (lambda member: member.value), decode or cls
         else:
             raise TypeError(
-                f"{cls.__name__} is neither a dataclass nor an Enum: give register_type an encode and a decode function"
+                f"{cls.__name__} is neither a dataclass nor an Enum: "
+                "give register_type an encode and a decode function"
             )
     codec = _Codec(name or cls.__name__, encode, decode)
     known = _by_name.get(codec.name)
@@ -102,11 +106,12 @@ def encode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
             {key: _to_json(value, 1) for key, value in kwargs.items()},
         ]
         data = msgspec.json.encode(plain)
-    except (_Unsendable, UnicodeEncodeError):
+    except (_UnsendableError, UnicodeEncodeError):
         _explain(args, kwargs)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise PayloadError(
-            "the message", f"it takes {len(data):,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts"
+            "the message",
+            f"it takes {len(data):,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts",
         )
     return data
 
@@ -130,7 +135,7 @@ def decode(data: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 _decoder = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]])
 
 
-class _Unsendable(Exception):
+class _UnsendableError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -144,7 +149,7 @@ def _to_json(value: Any, depth: int) -> Any:
     if cls is float:
         return value if math.isfinite(value) else {TYPE_KEY: "float", VALUE_KEY: repr(value)}
     if depth > MAX_DEPTH:
-        raise _Unsendable(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
+        raise _UnsendableError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
     if cls is list:
         return _items_to_json(value, depth)
     if cls is dict:
@@ -159,8 +164,8 @@ def _items_to_json(values: Any, depth: int) -> list[Any]:
     items: list[Any] = []
     try:
         for value in values:
-            items.append(_to_json(value, depth + 1))
-    except _Unsendable as problem:
+            items.append(_to_json(value, depth + 1))  # noqa: PERF401 - the length tells where it failed
+    except _UnsendableError as problem:
         problem.path.append(f"[{len(items)}]")
         raise
     return items
@@ -175,7 +180,7 @@ def _dict_to_json(mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
     try:
         for key, value in mapping.items():
             plain[key] = _to_json(value, depth + 1)
-    except _Unsendable as problem:
+    except _UnsendableError as problem:
         problem.path.append(f"[{key!r}]")
         raise
     return plain
@@ -185,13 +190,16 @@ def _base_value(value: Any) -> Any:
     """The plain value behind an instance of a subclass or a numpy scalar."""
     cls = type(value)
     if isinstance(value, enum.Enum):
-        raise _Unsendable(f"{cls.__name__} is an Enum that is not registered; call register_type({cls.__name__})")
+        raise _UnsendableError(
+            f"{cls.__name__} is an Enum that is not registered; call register_type({cls.__name__})"
+        )
+    base: Any
     for base in (str, int, float, tuple, list, dict):
         if isinstance(value, base):
             return base(value)
     if cls.__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item"):
         return value.item()
-    raise _Unsendable(_advice(cls))
+    raise _UnsendableError(_advice(cls))
 
 
 def _advice(cls: type) -> str:
@@ -204,7 +212,10 @@ def _advice(cls: type) -> str:
         return f"{name} can't yet; send text, or a list of numbers"
     if dataclasses.is_dataclass(cls):
         return f"{name} is a dataclass that is not registered; call register_type({name}) on both sides"
-    return f"no JSON form is known of {name}; send its plain values, or call register_type({name}, encode, decode)"
+    return (
+        f"no JSON form is known of {name}; send its plain values, "
+        f"or call register_type({name}, encode, decode)"
+    )
 
 
 def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
@@ -213,7 +224,7 @@ def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
     for name, value in named:
         try:
             msgspec.json.encode(_to_json(value, 1))
-        except _Unsendable as problem:
+        except _UnsendableError as problem:
             raise PayloadError(name + "".join(reversed(problem.path)), problem.reason) from None
         except UnicodeEncodeError:
             raise PayloadError(name, "its text holds a lone surrogate, which is not Unicode text") from None
@@ -263,9 +274,13 @@ def _register_builtin_types() -> None:
         (datetime, datetime.isoformat, datetime.fromisoformat),
         (date, date.isoformat, date.fromisoformat),
         (time, time.isoformat, time.fromisoformat),
-        (timedelta, lambda span: [span.days, span.seconds, span.microseconds], lambda parts: timedelta(*parts)),
+        (
+            timedelta,
+            lambda span: [span.days, span.seconds, span.microseconds],
+            lambda parts: timedelta(*parts),
+        ),
     ):
-        register_type(codec_type, encode_value, decode_value)  # type: ignore[arg-type]  # each row is of its own type
+        register_type(codec_type, encode_value, decode_value)
 
 
 _register_builtin_types()

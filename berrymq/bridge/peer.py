@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .protocol.frames import Announce, Frame
-from .protocol.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .protocol.session import Session
 
 __all__ = ["Peer", "Transport"]
 
@@ -155,7 +158,10 @@ class Peer:
         dropped = self.end("expired")
         if dropped:
             _log.warning(
-                "node %s did not come back within %g seconds: %d messages for it were dropped", self.id, self.ttl, dropped
+                "node %s did not come back within %g seconds: %d messages for it were dropped",
+                self.id,
+                self.ttl,
+                dropped,
             )
         self._on_change(self)
 

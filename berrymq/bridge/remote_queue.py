@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -18,11 +16,16 @@ from berrymq.messages import Message
 from berrymq.queues import Empty
 
 from .dialing import CONNECT_SECONDS, NETWORK_ERRORS, Connection, dial, explain
-from .discovery import Found
 from .errors import LinkError, RpcError
 from .loop import run
 from .payload import decode, encode
 from .protocol.jsonrpc import EMPTY, UNKNOWN_TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from .discovery import Found
 
 __all__ = ["RemoteQueue"]
 
@@ -46,8 +49,8 @@ class _Taken(msgspec.Struct):
 class RemoteQueue:
     """Takes messages from a queue at another node. Usable in ``with``; may be used on any thread.
 
-    A cut connection is made anew at the next call, and the answer that was lost in it is given again; what waits at
-    the other node waits for ``ttl`` seconds.
+    A cut connection is made anew at the next call, and the answer that was lost in it is given again; what
+    waits at the other node waits for ``ttl`` seconds.
 
     Args:
         place: where the node is.
@@ -91,8 +94,8 @@ class RemoteQueue:
 
         Raises:
             PayloadError: an argument can't cross.
-            LinkError: the node can't be reached, or the connection was cut before it confirmed: then the message may
-                have arrived or not.
+            LinkError: the node can't be reached, or the connection was cut before it confirmed: then the
+                message may have arrived or not.
         """
         known = Identifier.parse(identifier)
         payload = msgspec.json.decode(encode(args, kwargs), type=tuple[Raw, Raw])
@@ -129,7 +132,7 @@ class RemoteQueue:
     def __repr__(self) -> str:
         return f"<RemoteQueue {self.identifier} at {self.url}{', closed' if self._closed else ''}>"
 
-    # -- on the I/O thread ---------------------------------------------------------------------------------------
+    # -- on the I/O thread -----------------------------------------------------------------------------------
 
     async def _get(self, block: bool, timeout: float | None) -> Message:
         until = None if timeout is None else time.monotonic() + timeout
@@ -163,7 +166,9 @@ class RemoteQueue:
 
     async def _send(self, identifier: str, args: Raw, kwargs: Raw) -> None:
         try:
-            await self._call_with_token("send_message", {"identifier": identifier, "args": args, "kwargs": kwargs})
+            await self._call_with_token(
+                "send_message", {"identifier": identifier, "args": args, "kwargs": kwargs}
+            )
         except NETWORK_ERRORS as error:
             raise LinkError(f"{identifier} may not have arrived: {explain(self._place, error)}") from None
 
@@ -175,7 +180,11 @@ class RemoteQueue:
         except RpcError as error:
             if error.code != UNKNOWN_TOKEN:
                 raise
-        _log.warning("the queue of %s at %s is gone, with what waited in it; a new one is made", self.identifier, self.url)
+        _log.warning(
+            "the queue of %s at %s is gone, with what waited in it; a new one is made",
+            self.identifier,
+            self.url,
+        )
         await self._renew_token()
         return await self._call_once(method, {"token": self._token, **params, **self._fresh(params)})
 
@@ -196,7 +205,9 @@ class RemoteQueue:
 
     async def _close(self) -> None:
         try:
-            await asyncio.wait_for(self._call_once("close_connection", {"token": self._token}), CONNECT_SECONDS)
+            await asyncio.wait_for(
+                self._call_once("close_connection", {"token": self._token}), CONNECT_SECONDS
+            )
         except NETWORK_ERRORS as error:
             _log.debug("the queue will expire by itself: %s", error)
         if self._connection is not None:

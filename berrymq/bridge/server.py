@@ -1,20 +1,18 @@
 """Listening: HTTP and WebSocket on one port, by tornado.
 
-``POST /rpc`` (also ``/`` and ``/JSON``) and the WebSocket ``GET /ws`` with the subprotocol ``berrymq.v1``. Every
-request passes the checks of Host, Origin and access token, in this order; see ``hosts.py`` and ``access.py``.
+``POST /rpc`` (also ``/`` and ``/JSON``) and the WebSocket ``GET /ws`` with the subprotocol ``berrymq.v1``.
+Every request passes the checks of Host, Origin and access token, in this order; see ``hosts.py`` and
+``access.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
@@ -26,6 +24,11 @@ from .protocol import jsonrpc
 from .sockets import MAX_FRAME_BYTES, ConversationSocket
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+    from tornado.iostream import IOStream
+
     from .node import Node
 
 __all__ = ["Listener"]
@@ -36,6 +39,7 @@ REQUEST_SECONDS = 30.0
 """How long the head and the body of a request may each take to come."""
 AUTHENTICATION_SECONDS = 5.0
 """How long a WebSocket may stay open without the access token."""
+
 
 class Listener:
     """Lets other nodes and programs talk to a node.
@@ -83,8 +87,8 @@ class Listener:
         """
         if not (is_loopback(host) or self._ssl_context is not None or self._insecure):
             raise LinkError(
-                f"listening on {host!r} lets other machines read what passes: give a TLS certificate, or say explicitly "
-                "that plain text is fine there"
+                f"listening on {host!r} lets other machines read what passes: "
+                "give a TLS certificate, or say explicitly that plain text is fine there"
             )
         self.policy = HostPolicy.of(host, self._hosts, self._origins)
         try:
@@ -98,7 +102,7 @@ class Listener:
                 (r"/ws", SocketHandler, {"listener": self}),
                 (r"/(?:rpc|JSON)?", RpcHandler, {"listener": self}),
             ],
-            log_function=lambda handler: None,
+            log_function=lambda _: None,
             default_handler_class=_NotFoundHandler,
             default_handler_args={"listener": self},
         )
@@ -166,17 +170,19 @@ class _Checked(RequestHandler):
         limiter = self.listener.limiter
         too_often = limiter.wait(peer) > 0
         limiter.failed(peer)
-        raise HTTPError(429 if too_often else 401, reason="Too Many Requests" if too_often else "Unauthorized")
+        raise HTTPError(
+            429 if too_often else 401, reason="Too Many Requests" if too_often else "Unauthorized"
+        )
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
+    def write_error(self, status_code: int, **_: Any) -> None:
         self.set_header("Content-Type", "application/json")
         code = jsonrpc.NOT_ALLOWED if status_code in (401, 403, 429) else jsonrpc.INVALID_REQUEST
-        self.finish(jsonrpc.failure(None, RpcError(code, f"HTTP {status_code}: {self._reason}")))
+        _ = self.finish(jsonrpc.failure(None, RpcError(code, f"HTTP {status_code}: {self._reason}")))
 
 
 class _NotFoundHandler(_Checked):
@@ -214,11 +220,11 @@ class RpcHandler(_Checked):
 class SocketHandler(_Checked, ConversationSocket):
     """``GET /ws``: calls and, once a link is made, frames."""
 
-    def check_origin(self, origin: str) -> bool:
+    def check_origin(self, _: str) -> bool:
         """Checked with everything else in `prepare`."""
         return True
 
-    def open(self, *args: str, **kwargs: str) -> None:
+    def open(self, *_: str, **__: str) -> None:
         """A connection has come."""
         self.begin(self.listener.node, authenticated=self.authenticated)
         self.conversation.on_refused = self._refused

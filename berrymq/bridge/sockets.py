@@ -1,4 +1,4 @@
-"""A WebSocket of a tornado server that carries a conversation: of a node's own listener, or of a Jupyter server."""
+"""A WebSocket on a tornado server that carries a conversation: a node's own, or a Jupyter server's."""
 
 from __future__ import annotations
 

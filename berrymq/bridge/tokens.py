@@ -1,7 +1,7 @@
 """The clients of a node that have no link: each has a token, and may have a queue that waits here for it.
 
-They speak plain JSON-RPC, over a WebSocket or by single HTTP requests, so a connection that ends says nothing of
-them: a token that has not been used for its ``ttl`` expires.
+They speak plain JSON-RPC, over a WebSocket or by single HTTP requests, so a connection that ends says
+nothing of them: a token that has not been used for its ``ttl`` expires.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from berrymq.identifiers import Identifier
 from berrymq.queues import Queue
 
 from .errors import PayloadError, RpcError
@@ -22,6 +21,7 @@ from .payload import encode
 from .protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
+    from berrymq.identifiers import Identifier
     from berrymq.messages import Message
 
     from .node import Node
@@ -60,8 +60,8 @@ class TokenHolder:
 
         Args:
             timeout: 0 does not wait.
-            received: the number ``n`` of the last message that the client has. When that is not the last one that was
-                taken, the answer with that one was lost, and it is given again.
+            received: the number ``n`` of the last message that the client has. When that is not the last
+                one that was taken, the answer with that one was lost, and it is given again.
 
         Raises:
             RpcError: EMPTY, or the client has no queue.
@@ -97,7 +97,9 @@ def _as_json(message: Message) -> dict[str, Any]:
     try:
         payload = encode(message.args, message.kwargs)
     except PayloadError as error:
-        raise RpcError(INTERNAL_ERROR, f"a message {message.id} was taken and can't be sent: {error}") from None
+        raise RpcError(
+            INTERNAL_ERROR, f"a message {message.id} was taken and can't be sent: {error}"
+        ) from None
     args, kwargs = msgspec.json.decode(payload, type=tuple[Raw, Raw])
     return {
         "id": message.id,
@@ -125,7 +127,9 @@ class Tokens:
             RpcError: there are too many tokens.
         """
         if len(self._holders) >= MAX_TOKENS:
-            raise RpcError(OVERFLOW, f"this node has {MAX_TOKENS} clients already; close_connection those that are done")
+            raise RpcError(
+                OVERFLOW, f"this node has {MAX_TOKENS} clients already; close_connection those that are done"
+            )
         queue = None
         if identifier is not None:
             queue = Queue(identifier, maxsize=MAX_QUEUE, bus=self._node.bus)
@@ -168,5 +172,7 @@ class Tokens:
     def _expire(self, token: str) -> None:
         queue = self._holders[token].queue
         if queue is not None and not queue.empty():
-            _log.warning("a client's queue of %s has expired with %d messages in it", queue.follows, queue.qsize())
+            _log.warning(
+                "a client's queue of %s has expired with %d messages in it", queue.follows, queue.qsize()
+            )
         self.close(token)

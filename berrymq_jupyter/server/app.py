@@ -1,14 +1,14 @@
 """The hub that lives in a Jupyter server.
 
-Its kernels reach it on a port of its own on loopback, with a secret of its own, both told to them by environment
-variables; so it makes no difference to them what the server's token, password, certificate or ``base_url`` is. Other
-programs reach it below ``<base_url>berrymq/``, where Jupyter decides who may.
+Its kernels reach it on a port of its own on loopback, with a secret of its own, both told to them by
+environment variables; so it makes no difference to them what the server's token, password, certificate or
+``base_url`` is. Other programs reach it below ``<base_url>berrymq/``, where Jupyter decides who may.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Unicode
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["BerryMQHub"]
 
 
-class BerryMQHub(ExtensionApp):  # type: ignore[misc]  # jupyter_server has no complete types
+class BerryMQHub(ExtensionApp):
     """Configured as ``c.BerryMQHub.…`` in ``jupyter_server_config.py``."""
 
     name = "berrymq"
     extension_url = "/berrymq/"
 
     enabled = Bool(True, help="Whether this server is a hub.").tag(config=True)
-    hub_name = Unicode(help="What the nodes see as its name; made of the server's port unless told.").tag(config=True)
+    hub_name = Unicode(help="What the nodes see as its name; made of the server's port unless told.").tag(
+        config=True
+    )
 
     node: Node | None = None
     _connection_file: ConnectionFile | None = None
@@ -41,8 +43,9 @@ class BerryMQHub(ExtensionApp):  # type: ignore[misc]  # jupyter_server has no c
         """Make the hub and let it listen, before the first kernel starts."""
         if not self.enabled:
             return
-        loop = cast("asyncio.AbstractEventLoop", self.serverapp.io_loop.asyncio_loop)
-        name = self.hub_name or f"jupyter-{self.serverapp.port}"
+        server: Any = self.serverapp
+        loop: asyncio.AbstractEventLoop = server.io_loop.asyncio_loop
+        name = self.hub_name or f"jupyter-{server.port}"
         node = Node(name=name, hub=True, loop=loop)
         node.listener = listener = Listener(node)
         listener.start("localhost")

@@ -20,7 +20,7 @@ __all__ = ["LinkHandler", "RpcHandler"]
 AUTH_RESOURCE = "berrymq"
 
 
-class RpcHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no complete types
+class RpcHandler(APIHandler):
     """``POST``: one JSON-RPC request or batch, and its answer."""
 
     auth_resource = AUTH_RESOURCE
@@ -53,7 +53,7 @@ class RpcHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no com
         await self.finish(answer)
 
 
-class LinkHandler(JupyterHandler, ConversationSocket):  # type: ignore[misc]  # as above
+class LinkHandler(JupyterHandler, ConversationSocket):
     """``GET``: a WebSocket for calls and links."""
 
     auth_resource = AUTH_RESOURCE
@@ -69,8 +69,8 @@ class LinkHandler(JupyterHandler, ConversationSocket):  # type: ignore[misc]  # 
             self.authorizer.is_authorized(self, self.current_user, "execute", AUTH_RESOURCE)
         ):
             raise HTTPError(403)
-        await ensure_async(ConversationSocket.get(self, *args, **kwargs))
+        await ConversationSocket.get(self, *args, **kwargs)
 
-    def open(self, *args: str, **kwargs: str) -> None:
+    def open(self, *_: str, **__: str) -> None:
         """A connection has come; Jupyter has let it in."""
         self.begin(self.node, authenticated=True)

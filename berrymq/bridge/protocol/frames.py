@@ -149,7 +149,7 @@ class Heartbeat(Struct, tag_field="method", tag="heartbeat"):
 Frame = SendMessages | Announce | Dropped | Ack | Heartbeat
 
 FRAME_METHODS = frozenset({"send_messages", "announce", "dropped", "ack", "heartbeat"})
-"""Calls of these that are not well-formed frames break the link, for nothing may be left out of its numbering."""
+"""A malformed call of one of these breaks the link, for nothing may be left out of its numbering."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)

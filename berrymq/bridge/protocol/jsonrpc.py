@@ -1,19 +1,19 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification), both directions, without I/O.
 
-A server hands what came to `Dispatcher.parse`, runs the calls and answers with `reply` and `failure`; a client builds
-with `request` and `notification` and reads with `parse_reply`.
+A server hands what came to `Dispatcher.parse`, runs the calls and answers with `reply` and `failure`; a
+client builds with `request` and `notification` and reads with `parse_reply`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ..errors import RpcError
+from berrymq.bridge.errors import RpcError
 
 __all__ = [
     "BAD_IDENTIFIER",
@@ -71,6 +71,7 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def is_notification(self) -> bool:
+        """Whether it wants no answer."""
         return self.id is UNSET
 
 
@@ -129,7 +130,7 @@ def _parse_call(data: bytes | str) -> Call | RpcError:
         return _not_json(error)
     if call.jsonrpc != "2.0":
         return RpcError(INVALID_REQUEST, 'not a JSON-RPC 2.0 request: it lacks "jsonrpc": "2.0"')
-    if call.params is not UNSET and bytes(cast(Raw, call.params)).lstrip()[:1] not in (b"[", b"{"):
+    if call.params is not UNSET and bytes(call.params).lstrip()[:1] not in (b"[", b"{"):
         return RpcError(INVALID_REQUEST, "params is an array or an object, or left out")
     if isinstance(call.id, str) and len(call.id) > MAX_ID_LENGTH:
         return RpcError(INVALID_REQUEST, f"an id has at most {MAX_ID_LENGTH} characters")
@@ -179,11 +180,11 @@ def parse_reply(data: bytes | str) -> tuple[Id, Raw | RpcError]:
         raise ValueError(f"not a JSON-RPC answer: {error}") from None
     if answer.id is UNSET or (answer.result is UNSET) == (answer.error is UNSET):
         raise ValueError("not a JSON-RPC answer: it has an id and either a result or an error")
-    id = cast(Id, answer.id)
+    id = answer.id
     if answer.error is not UNSET:
-        problem = cast(_Error, answer.error)
+        problem = answer.error
         return id, RpcError(problem.code, problem.message, problem.data)
-    return id, cast(Raw, answer.result)
+    return id, answer.result
 
 
 C = TypeVar("C")
@@ -219,7 +220,7 @@ class _Method:
     def _by_name(self, params: Raw | UnsetType) -> Mapping[str, Raw]:
         if params is UNSET:
             return {}
-        raw = cast(Raw, params)
+        raw = params
         names = list(self.decoders)
         if bytes(raw).lstrip()[:1] == b"[":
             values = _positional_decoder.decode(raw)
@@ -229,15 +230,18 @@ class _Method:
         named = _named_decoder.decode(raw)
         for name in named:
             if name not in self.decoders:
-                raise RpcError(INVALID_PARAMS, f"no parameter {name[:50]!r}; there are: {', '.join(names) or 'none'}")
+                raise RpcError(
+                    INVALID_PARAMS, f"no parameter {name[:50]!r}; there are: {', '.join(names) or 'none'}"
+                )
         return named
 
 
 class Methods(Generic[C]):
     """The explicit table of what can be called, by positional or by named parameters.
 
-    A handler is ``def method(context, first: int, second: str = "")``, async or not; the annotations are what the
-    parameters are checked against. An annotation `msgspec.Raw` leaves the JSON of that parameter undecoded.
+    A handler is ``def method(context, first: int, second: str = "")``, async or not; the annotations are
+    what the parameters are checked against. An annotation `msgspec.Raw` leaves the JSON of that parameter
+    undecoded.
     """
 
     def __init__(self) -> None:
@@ -254,18 +258,18 @@ class Methods(Generic[C]):
     async def call(self, context: C, call: Call | RpcError) -> bytes | None:
         """Run one call and make its answer; None for a notification.
 
-        An exception of the handler that is not an `RpcError` passes, for it is a mistake of ours: the server logs
-        it and answers with INTERNAL_ERROR.
+        An exception of the handler that is not an `RpcError` passes, for it is a mistake of ours: the
+        server logs it and answers with INTERNAL_ERROR.
         """
         if isinstance(call, RpcError):
             return failure(None, call)
         try:
             method = self._methods.get(call.method)
             if method is None:
-                raise RpcError(METHOD_NOT_FOUND, f"no method {call.method[:50]!r}")
+                raise RpcError(METHOD_NOT_FOUND, f"no method {call.method[:50]!r}")  # noqa: TRY301
             result = method.handler(context, **method.arguments(call.params))
             if inspect.isawaitable(result):
-                result = await cast(Awaitable[Any], result)
+                result = await result
         except RpcError as error:
             return None if call.is_notification else failure(call.id, error)
         return None if call.is_notification else reply(call.id, result)

@@ -10,9 +10,9 @@ __all__ = ["Seen"]
 class Seen:
     """Remembers the last messages of each origin.
 
-    The messages of one origin are numbered upwards, but a node sees only those that somebody here follows, and over
-    several ways they may come out of turn; so the last *window* numbers are kept as a set. What is older than all
-    of those counts as seen: it could only be a copy that took very long.
+    The messages of one origin are numbered upwards, but a node sees only those that somebody here follows,
+    and over several ways they may come out of turn; so the last *window* numbers are kept as a set. What is
+    older than all of those counts as seen: it could only be a copy that took very long.
 
     Args:
         window: how many numbers are kept for each origin.

@@ -1,12 +1,13 @@
 """One end of a link, which outlives the connections that carry it.
 
-Each side numbers its frames, keeps them until the other side acknowledges them, and sends them again on the next
-connection when one was cut; the receiving side drops the numbers that it has. So within a session nothing is lost,
-doubled or put out of order.
+Each side numbers its frames, keeps them until the other side acknowledges them, and sends them again on the
+next connection when one was cut; the receiving side drops the numbers that it has. So within a session
+nothing is lost, doubled or put out of order.
 
-What may be under way is limited by a window. A receiver that is behind withholds its acknowledgements; the window
-fills, then the queue behind it up to its bound, and from there on the oldest waiting messages are dropped, counted,
-and the loss is told to the other side. Neither side ever stops reading, so acknowledgements and heartbeats pass.
+What may be under way is limited by a window. A receiver that is behind withholds its acknowledgements; the
+window fills, then the queue behind it up to its bound, and from there on the oldest waiting messages are
+dropped, counted, and the loss is told to the other side. Neither side ever stops reading, so
+acknowledgements and heartbeats pass.
 
 There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
 """
@@ -14,9 +15,8 @@ There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .frames import (
     HEARTBEAT,
@@ -32,6 +32,9 @@ from .frames import (
     dropped_frame,
     messages_frame,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Limits", "LinkStats", "Session"]
 
@@ -50,7 +53,7 @@ class Limits:
     """How many messages go into one frame at most."""
     frame_bytes: int = 256 * 1024
     heartbeat: float = 5.0
-    """Seconds of silence after which a heartbeat is sent; after three times that the connection counts as dead."""
+    """Seconds of silence until a heartbeat is sent; after three times that the connection counts as dead."""
     ack_delay: float = 0.01
     """Seconds an acknowledgement may wait for more to acknowledge."""
 
@@ -64,7 +67,9 @@ class LinkStats:
     received: int = 0
     """Messages taken, duplicates not counted."""
     dropped: int = 0
-    """Messages for the other side that were dropped here, because its buffer was full or it stayed away too long."""
+    """Messages for the other side that were dropped here, because its buffer was full or it stayed away too
+    long.
+    """
     lost: int = 0
     """Messages for this side that the other side says it had to drop."""
     duplicates: int = 0
@@ -116,7 +121,7 @@ class Session:
         self._heard = now
         self._spoke = now
 
-    # -- what goes out -------------------------------------------------------------------------------------------
+    # -- what goes out ---------------------------------------------------------------------------------------
 
     def send(self, message: WireMessage) -> None:
         """Put a message into the queue; on overflow the oldest ones there make room."""
@@ -124,7 +129,9 @@ class Session:
         queue.append(message)
         self._queue_bytes += len(message.payload)
         if len(queue) > limits.queue_messages or self._queue_bytes > limits.queue_bytes:
-            while len(queue) > limits.queue_messages or (self._queue_bytes > limits.queue_bytes and len(queue) > 1):
+            while len(queue) > limits.queue_messages or (
+                self._queue_bytes > limits.queue_bytes and len(queue) > 1
+            ):
                 self._queue_bytes -= len(queue.popleft().payload)
                 self._stats.dropped += 1
                 self._unreported_drops += 1
@@ -198,7 +205,7 @@ class Session:
         many = self._unacknowledged_messages >= self.limits.window_messages // 4
         return many or (self._ack_due is not None and now >= self._ack_due)
 
-    # -- what comes in -------------------------------------------------------------------------------------------
+    # -- what comes in ---------------------------------------------------------------------------------------
 
     def receive(self, frame: Frame, now: float) -> Frame | None:
         """Take what came; the frame, if there is something in it to act on.
@@ -245,7 +252,7 @@ class Session:
             self._in_flight_messages -= len(sent.messages)
             self._in_flight_bytes -= len(sent.data)
 
-    # -- connections ---------------------------------------------------------------------------------------------
+    # -- connections -----------------------------------------------------------------------------------------
 
     @property
     def received(self) -> int:
@@ -271,9 +278,10 @@ class Session:
             self._resend = []
 
     def restart(self, id: str) -> None:
-        """The other side is a new one: start counting anew, with the messages that the former one did not confirm.
+        """Start counting anew, for the other side is a new one, with the messages that are not confirmed.
 
-        They may have reached it, so the nodes behind it tell copies by origin and sequence (see ``seen.py``).
+        They may have reached the former one, so the nodes behind it tell copies by origin and sequence (see
+        ``seen.py``).
         """
         self.id = id
         unconfirmed = [message for sent in self._in_flight for message in sent.messages]
@@ -287,7 +295,11 @@ class Session:
         self._ack_due = None
 
     def discard(self) -> int:
-        """Give up what is not confirmed, at the end of the session; how many messages that were, now counted as dropped."""
+        """Give up what is not confirmed, at the end of the session.
+
+        Returns:
+            How many messages that were; they count as dropped.
+        """
         count = len(self._queue) + self._in_flight_messages
         self._stats.dropped += count
         self._queue.clear()
@@ -295,7 +307,7 @@ class Session:
         self._queue_bytes = self._in_flight_messages = self._in_flight_bytes = 0
         return count
 
-    # -- state ---------------------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
 
     def is_dead(self, now: float) -> bool:
         """Whether the connection has been silent for so long that it must be broken."""
