@@ -179,7 +179,7 @@ class _Checked(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
 
-    def write_error(self, status_code: int, **_: Any) -> None:
+    def write_error(self, status_code: int, **__: Any) -> None:
         self.set_header("Content-Type", "application/json")
         code = jsonrpc.NOT_ALLOWED if status_code in (401, 403, 429) else jsonrpc.INVALID_REQUEST
         _ = self.finish(jsonrpc.failure(None, RpcError(code, f"HTTP {status_code}: {self._reason}")))

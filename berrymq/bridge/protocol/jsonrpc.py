@@ -178,13 +178,12 @@ def parse_reply(data: bytes | str) -> tuple[Id, Raw | RpcError]:
         answer = _reply_decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"not a JSON-RPC answer: {error}") from None
-    if answer.id is UNSET or (answer.result is UNSET) == (answer.error is UNSET):
-        raise ValueError("not a JSON-RPC answer: it has an id and either a result or an error")
-    id = answer.id
-    if answer.error is not UNSET:
+    if answer.id is not UNSET and answer.error is UNSET and answer.result is not UNSET:
+        return answer.id, answer.result
+    if answer.id is not UNSET and answer.error is not UNSET and answer.result is UNSET:
         problem = answer.error
-        return id, RpcError(problem.code, problem.message, problem.data)
-    return id, answer.result
+        return answer.id, RpcError(problem.code, problem.message, problem.data)
+    raise ValueError("not a JSON-RPC answer: it has an id and either a result or an error")
 
 
 C = TypeVar("C")
