@@ -214,15 +214,11 @@ def _host_and_port(addr: Address) -> tuple[str, int]:
 
         parts = urlsplit(socket_url(addr))
         return parts.hostname or "localhost", parts.port or 0
-    host: object
-    try:
-        host, port = addr
-    except (TypeError, ValueError):
-        raise LinkError(f"an address is (host, port) or a URL, not {addr!r}") from None
-    given: object = port
-    if not (isinstance(host, str) and isinstance(given, int) and 0 <= given <= 65535):
-        raise LinkError(f"an address is (host, port) with a port from 0 to 65535, not {addr!r}")
-    return host, port
+    pair: tuple[object, ...] = tuple(addr)
+    match pair:
+        case (str(host), int(port)) if 0 <= port <= 65535:
+            return host, port
+    raise LinkError(f"an address is (host, port) with a port from 0 to 65535, or a URL; not {addr!r}")
 
 
 def _url(addr: Address) -> str:
