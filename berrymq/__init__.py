@@ -21,19 +21,30 @@ from .bus import Bus
 from .conditions import Condition, cond
 from .decorators import Follower, following
 from .default import (
+    aask,
+    ask,
     auto_twitter,
     default_bus,
+    drain,
+    expect,
     follow,
     following_function,
+    mute,
+    observe,
+    once,
     regist_function,
     regist_method,
     register_function,
     register_method,
+    set_multiplicity,
+    show_followers,
+    show_network,
+    talk,
     twitter,
     twitter_exception,
     unfollow,
 )
-from .errors import BerryMQError, IdentifierError, LoopError, QueueClosed, RegistrationError
+from .errors import AskTimeout, BerryMQError, IdentifierError, LoopError, QueueClosed, RegistrationError
 from .followers import Subscription
 from .identifiers import Identifier
 from .messages import JointMessage, Message
@@ -62,6 +73,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AskTimeout",
     "BerryMQError",
     "Bus",
     "Condition",
@@ -80,12 +92,16 @@ __all__ = [
     "QueueClosed",
     "RegistrationError",
     "Subscription",
+    "aask",
+    "ask",
     "auto_twitter",
     "close_connection",
     "cond",
     "connect_oneway",
     "connect_via_queue",
     "default_bus",
+    "drain",
+    "expect",
     "flush",
     "follow",
     "following",
@@ -96,12 +112,19 @@ __all__ = [
     "interconnect",
     "link",
     "links",
+    "mute",
+    "observe",
+    "once",
     "regist_function",
     "regist_method",
     "register_function",
     "register_method",
     "register_type",
     "send_message",
+    "set_multiplicity",
+    "show_followers",
+    "show_network",
+    "talk",
     "twitter",
     "twitter_exception",
     "unfollow",

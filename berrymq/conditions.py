@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from .followers import SKIPPED, Layer
 from .identifiers import Identifier, describe
 from .messages import JointMessage, Message
-from .targets import Call
+
+if TYPE_CHECKING:
+    from .targets import Call
 
 __all__ = ["Condition", "cond", "conditions_of"]
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .errors import LoopError
+from .followers import SKIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
+    from .exchange import Exchange
     from .followers import Subscription
     from .messages import Message
 
@@ -26,48 +28,55 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 class LoopRunner:
     """Runs one ``async def`` follower on the loop of the thread that registered it.
 
-    When no loop ran there at registration, it is the one that runs where a message is delivered. Messages wait for
-    their turn, so that a follower sees one at a time and in order, unless it was declared concurrent.
+    When no loop ran there at registration, it is the one that runs where a message is delivered. Everything of the
+    follower happens on the loop, its guard included. Messages wait for their turn, so that the follower sees one
+    at a time and in order, unless it was declared concurrent.
     """
 
-    def __init__(
-        self, subscription: Subscription, failed: Callable[[Subscription, Message, Exception], object]
-    ) -> None:
+    def __init__(self, exchange: Exchange, subscription: Subscription) -> None:
+        self.home = running_loop()
+        self._exchange = exchange
         self._subscription = subscription
-        self._failed = failed
-        self._home = running_loop()
         self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[Message]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, message: Message) -> None:
         """Have the follower run for `message`."""
-        here = running_loop()
-        loop = self._home or here
+        loop = self.loop()
+        if loop is running_loop():
+            self._accept(loop, message)
+        else:
+            loop.call_soon_threadsafe(self._accept, loop, message)
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop to run on; raises `LoopError` when there is none."""
+        loop = self.home or running_loop()
+        name = self._subscription.name
         if loop is None:
             raise LoopError(
-                f"{self._subscription.name} is an 'async def' follower and no event loop runs in this thread: "
+                f"{name} is an 'async def' follower and no event loop runs in this thread: "
                 "register it where its loop runs, or send from there"
             )
         if loop.is_closed():
             raise LoopError(
-                f"the event loop on which {self._subscription.name} was registered is closed: "
-                "cancel the follower when its loop ends, or register it again on the new one"
+                f"the event loop on which {name} was registered is closed: "
+                "cancel the follower before its loop ends, or register it again on the new one"
             )
-        if loop is here:
-            self._start(loop, message)
-        else:
-            loop.call_soon_threadsafe(self._start, loop, message)
+        return loop
 
-    def _start(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
+    async def answer(self, message: Message) -> Any:
+        """Run the follower here and now, and return its result."""
+        outcome = self._subscription.call(message)
+        return SKIPPED if outcome is SKIPPED else await outcome
+
+    def _accept(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
         if self._subscription.concurrent:
             self._spawn(loop, self._run(message))
-            return
-        waiting = self._waiting.get(loop)
-        if waiting is not None:
+        elif (waiting := self._waiting.get(loop)) is not None:
             waiting.append(message)
-            return
-        self._waiting[loop] = deque((message,))
-        self._spawn(loop, self._work(loop))
+        else:
+            self._waiting[loop] = deque((message,))
+            self._spawn(loop, self._work(loop))
 
     def _spawn(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         task = loop.create_task(work)
@@ -83,10 +92,19 @@ class LoopRunner:
             del self._waiting[loop]
 
     async def _run(self, message: Message) -> None:
-        subscription = self._subscription
-        if not subscription.active:
-            return
         try:
-            await subscription.wrapped(message)
+            if message.callback is None:
+                await self.answer(message)
+            else:
+                await self._answer_callback(message)
         except Exception as error:
-            self._failed(subscription, message, error)
+            self._exchange.background_failure(self._subscription, message, error)
+
+    async def _answer_callback(self, message: Message) -> None:
+        trouble = None
+        try:
+            result = await self.answer(message)
+        except Exception as error:
+            result, trouble = None, error
+        if result is not SKIPPED:
+            self._exchange.send_answer(message, result, trouble)

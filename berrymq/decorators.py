@@ -16,7 +16,7 @@ from .targets import is_async, unreferable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .bus import Exchange
+    from .bus import Bus
     from .followers import Subscription
 
 __all__ = ["Follower", "auto_twitter", "following", "twitter_exception"]
@@ -67,7 +67,7 @@ class Follower(ABCMeta):
     follows on another bus.
     """
 
-    __berrymq_bus__: Exchange | None
+    __berrymq_bus__: Bus | None
 
     def __new__(
         mcls,
@@ -76,7 +76,7 @@ class Follower(ABCMeta):
         namespace: dict[str, Any],
         /,
         *,
-        bus: Exchange | None = None,
+        bus: Bus | None = None,
         **kw: Any,
     ) -> Follower:
         """Make the class, and let its class and static methods follow."""
@@ -107,7 +107,7 @@ class Follower(ABCMeta):
             register(cls.bus_of(), method, marks_of(method))
         return instance
 
-    def bus_of(cls) -> Exchange:
+    def bus_of(cls) -> Bus:
         """The bus on which this class follows."""
         if cls.__berrymq_bus__ is not None:
             return cls.__berrymq_bus__
@@ -144,7 +144,7 @@ def until_gone(cls: type, handles: list[Subscription]) -> None:
         handle.keep = ref(cls, gone)
 
 
-def register(bus: Exchange, method: Any, marks: Any) -> list[Subscription]:
+def register(bus: Bus, method: Any, marks: Any) -> list[Subscription]:
     """Follow with `method` what it was marked with; the decorator nearest to the method comes first."""
     return [
         bus.follow(identifier, method, guard=guard, concurrent=concurrent)
@@ -153,7 +153,7 @@ def register(bus: Exchange, method: Any, marks: Any) -> list[Subscription]:
 
 
 def auto_twitter(
-    bus: Exchange, identifier: str | Identifier, entry: bool, exit: bool
+    bus: Bus, identifier: str | Identifier, entry: bool, exit: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """See `Bus.auto_twitter`."""
     parsed = Identifier.parse(identifier)
@@ -203,7 +203,7 @@ def auto_twitter(
 
 
 def twitter_exception(
-    bus: Exchange, identifier: str | Identifier, reraise: bool, with_traceback: bool
+    bus: Bus, identifier: str | Identifier, reraise: bool, with_traceback: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """See `Bus.twitter_exception`."""
     parsed = Identifier.parse(identifier)

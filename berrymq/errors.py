@@ -6,6 +6,7 @@
         IdentifierError     (ValueError)    text that is no identifier
         RegistrationError   (TypeError)     something that cannot follow
         LoopError           (RuntimeError)  an ``async def`` follower without an event loop to run on
+        AskTimeout          (TimeoutError)  a question that somebody did not answer in time
         QueueClosed                         a get from a queue that is closed and used up
 
 ``Empty`` and ``Full`` are those of the standard library's `queue`. Failures of links (``LinkError``,
@@ -14,7 +15,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BerryMQError", "IdentifierError", "LoopError", "QueueClosed", "RegistrationError"]
+from typing import Any
+
+__all__ = ["AskTimeout", "BerryMQError", "IdentifierError", "LoopError", "QueueClosed", "RegistrationError"]
 
 
 class BerryMQError(Exception):
@@ -31,6 +34,17 @@ class RegistrationError(BerryMQError, TypeError):
 
 class LoopError(BerryMQError, RuntimeError):
     """An ``async def`` follower got a message, and no event loop was there to run it."""
+
+
+class AskTimeout(BerryMQError, TimeoutError):
+    """A question that somebody did not answer in time. `answers` holds those that came."""
+
+    def __init__(self, text: str, answers: list[Any]) -> None:
+        super().__init__(text)
+        self.answers = answers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AskTimeout, (self.args[0], self.answers)
 
 
 class QueueClosed(BerryMQError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .followers import Entry
-from .messages import Message
 
 if TYPE_CHECKING:
+    from .messages import Message
+    from .followers import Entry
     from collections.abc import Callable
 
     OnError = Callable[[Any, Message, Any], object]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from .identifiers import Identifier
 from .messages import Message
+from .forking import SafeLock
 from .targets import Call, QueueTarget, Target
 
 if TYPE_CHECKING:
+    from .identifiers import Identifier
     from types import TracebackType
     from typing import Self
 
-__all__ = ["SKIPPED", "Entry", "Layer", "Subscription"]
+__all__ = ["SKIPPED", "Entry", "Layer", "Once", "Subscription"]
 
+SendAnswer = Callable[[Message, Any, "Exception | None"], object]
 Layer = Callable[[Call], Call]
 """Wraps a call: a guard, a joint condition, a once."""
+
+
+_placing = SafeLock()
+"""Held while a few slots of a subscription are set. It is one for all, since that is rare and short."""
 
 
 class Skipped:
@@ -33,7 +40,7 @@ SKIPPED: Final = Skipped()
 """What a call gives when a guard or condition kept the message from the follower."""
 
 
-def nothing(message: Message) -> Any:
+def nothing(_: Message) -> Any:
     """Stand in for the call of what no longer follows."""
     return SKIPPED
 
@@ -84,9 +91,11 @@ class Subscription(Entry):
     """A follower on a bus: the handle that `follow` returns. ``with`` ends it at the end of the block."""
 
     __slots__ = (
+        "_answer_with",
         "_layers",
         "_mutes",
         "_pool",
+        "call",
         "concurrent",
         "guard",
         "identifiers",
@@ -118,6 +127,9 @@ class Subscription(Entry):
         """Starts the coroutine of an ``async def`` follower for a message."""
         self._pool: Callable[[Subscription, Message], object] | None = None
         self._mutes = 0
+        self._answer_with: SendAnswer | None = None
+        self.call: Call = nothing
+        """Calls the function as a delivery does, and gives its result (a coroutine, for ``async def``)."""
         self.keep: object = None
         """Something to hold on to for as long as this follows."""
 
@@ -162,16 +174,6 @@ class Subscription(Entry):
         if self.active:
             self._place()
 
-    def compose(self, inner: Call) -> Call:
-        """Return `inner` behind this follower's guard and conditions."""
-        for layer in self._layers:
-            inner = layer(inner)
-        return inner
-
-    def answer(self, message: Message) -> Any:
-        """Call the function as a delivery would and return its result (a coroutine, for ``async def``)."""
-        return self.compose(self.wrapped)(message)
-
     def start(self, discard: Callable[[Entry], object]) -> None:
         """Begin to deliver; `discard` takes the entry out of the routes when it is cancelled."""
         super().start(discard)
@@ -190,24 +192,42 @@ class Subscription(Entry):
         self._pool = submit
         self._place()
 
-    def shift_mute(self, by: int) -> None:
-        """Count one mute more or less. The caller makes sure that one thread at a time does."""
-        self._mutes += by
+    def answer_with(self, send: SendAnswer) -> None:
+        """Have `send` called with what the function returns or raises, for messages that want it."""
+        self._answer_with = send
         self._place()
+
+    def shift_mute(self, by: int) -> None:
+        """Count one mute more or less."""
+        with _placing:
+            self._mutes += by
+            self._place()
+
+    def cancel(self) -> None:
+        """Stop following, at once and for good; safe from any thread and from a destructor."""
+        super().cancel()
+        self.call = nothing
 
     def _place(self) -> None:
         """Put into the slots what fits the present state."""
-        run = self.compose(self.runner or self.wrapped)
-        submit = self._pool
-        if self._mutes:
-            self.run = self.deliver = nothing
-        elif submit is None or self.direct or self.is_async:
-            self.run = self.deliver = run
-        else:
-            self.run = run
-            self.deliver = lambda message: submit(self, message)
-        if not self.active:  # cancelled meanwhile, by another thread
-            self.run = self.deliver = nothing
+        with _placing:
+            call = self.wrapped
+            for layer in self._layers:
+                call = layer(call)
+            run = self.runner or call
+            if self._answer_with is not None:
+                run = answering(run, self._answer_with)
+            submit = self._pool
+            if self._mutes or not self.active:
+                self.call = self.run = self.deliver = nothing
+            else:
+                self.call = call
+                self.run = run
+                self.deliver = run
+                if submit is not None and not self.direct and not self.is_async:
+                    self.deliver = handing(self, submit)
+            if not self.active:  # cancelled just now, by another thread
+                self.call = self.run = self.deliver = nothing
 
     def describe(self) -> str:
         """Say who this is, for the note on an error."""
@@ -235,3 +255,50 @@ def guarding(guard: Callable[[Message], object]) -> Layer:
         return guarded
 
     return layer
+
+
+def handing(subscription: Subscription, submit: Callable[[Subscription, Message], object]) -> Call:
+    """Hand messages to worker threads."""
+    return lambda message: submit(subscription, message)
+
+
+def answering(inner: Call, send: SendAnswer) -> Call:
+    """Send what `inner` returns or raises to where a message wants it."""
+
+    def answered(message: Message) -> Any:
+        if message.callback is None:
+            return inner(message)
+        try:
+            result = inner(message)
+        except Exception as error:
+            return send(message, None, error)
+        return result if result is SKIPPED else send(message, result, None)
+
+    return answered
+
+
+class Once:
+    """Lets one message through and ends the subscription; exactly one, however many threads deliver."""
+
+    def __init__(self) -> None:
+        self._claim = Lock()
+        self._subscription: Subscription | None = None
+
+    def end(self, subscription: Subscription) -> Subscription:
+        """Be told what to end; it may be time already."""
+        self._subscription = subscription
+        if self._claim.locked():
+            subscription.cancel()
+        return subscription
+
+    def __call__(self, inner: Call) -> Call:
+        """Wrap a call."""
+
+        def once(message: Message) -> Any:
+            if not self._claim.acquire(blocking=False):
+                return SKIPPED
+            if self._subscription is not None:
+                self._subscription.cancel()
+            return inner(message)
+
+        return once

@@ -1,12 +1,16 @@
-"""After a fork: locks that some thread of the parent held are held by nobody in the child, so they are made anew."""
+"""After a fork: locks that another thread of the parent held are made anew, as nobody holds them in the child."""
 
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from threading import RLock
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
-__all__ = ["track"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["SafeLock", "track"]
 
 
 class Forkable(Protocol):
@@ -22,6 +26,26 @@ _tracked: WeakSet[Forkable] = WeakSet()
 def track(thing: Forkable) -> None:
     """Have ``thing.after_fork()`` called in forked children while it lives."""
     _tracked.add(thing)
+
+
+class SafeLock:
+    """A re-entrant lock for ``with`` that is free in a forked child; for a module, where nobody else tracks it."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        track(self)
+
+    def after_fork(self) -> None:
+        """Start free."""
+        self._lock = RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
 
 
 def after_fork() -> None:

@@ -60,8 +60,8 @@ class Identifier:
         that = Identifier.parse(other)
         return (
             self.namespace == that.namespace
-            and (self.name == that.name or self.name == WILDCARD or that.name == WILDCARD)
-            and (self.action == that.action or self.action == WILDCARD or that.action == WILDCARD)
+            and (self.name in (that.name, WILDCARD) or that.name == WILDCARD)
+            and (self.action in (that.action, WILDCARD) or that.action == WILDCARD)
         )
 
     @property
@@ -72,7 +72,7 @@ class Identifier:
     @property
     def is_wild(self) -> bool:
         """True when name or action is the wildcard."""
-        return self.name == WILDCARD or self.action == WILDCARD
+        return WILDCARD in (self.name, self.action)
 
     def __str__(self) -> str:
         return self.text

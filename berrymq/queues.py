@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 from . import scopes
 from .conditions import Condition, conditions_of
 from .errors import QueueClosed
-from .identifiers import Identifier
-from .messages import Message
 from .stores import BoundedStore, Overflow, Store
 from .targets import QueueTarget
 
 if TYPE_CHECKING:
+    from .identifiers import Identifier
+    from .messages import Message
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
-    from .bus import Exchange
+    from .exchange import Exchange
     from .followers import Subscription
 
 __all__ = ["Empty", "Queue", "QueueStats"]

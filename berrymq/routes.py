@@ -15,15 +15,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .followers import Entry, Subscription
 from .identifiers import WILDCARD, Identifier
 from .messages import Message
 
-__all__ = ["Registry", "Route", "Tap"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["Ask", "Registry", "Route", "Tap"]
 
 T = TypeVar("T")
+Ask = Callable[[Message, "float | None"], "Future[list[Any]]"]
 Key = tuple[str | None, str, str]
 Route = tuple[Identifier, tuple[Entry, ...]]
 
@@ -35,7 +39,7 @@ OBSERVED = "berrymq"
 class Tap(Entry):
     """A follower for links: it gets each message that is sent here and whose identifier `matches`."""
 
-    __slots__ = ("first", "function", "matches", "name", "refresh")
+    __slots__ = ("ask", "function", "matches", "name", "refresh")
 
     sends_only = True
 
@@ -45,15 +49,14 @@ class Tap(Entry):
         function: Callable[[Message], Any],
         refresh: Callable[[], None],
         name: str,
-        *,
-        first: bool = False,
+        ask: Ask | None = None,
     ) -> None:
         super().__init__()
         self.matches = matches
         self.function = function
         self.refresh = refresh
         self.name = name
-        self.first = first
+        self.ask = ask
 
     def start(self, discard: Callable[[Entry], object]) -> None:
         """Begin to deliver."""
@@ -82,6 +85,7 @@ class Registry:
         self._identifiers: dict[Key, Identifier] = {}
         self._taps: dict[int, Tap] = {}
         self._mutes: tuple[Identifier, ...] = ()
+        self._first: tuple[Entry, ...] = ()
         self._watchers: tuple[Callable[[], object], ...] = ()
         self._numbers = count()
         self._version = 0
@@ -111,20 +115,21 @@ class Registry:
             self.table.clear()
         self._settle(wait=False)
 
-    def mute(self, identifier: Identifier) -> Callable[[], None]:
-        """Deliver to nobody what `identifier` matches, until the returned function is called."""
+    def shift_mute(self, identifier: Identifier, by: int) -> None:
+        """Deliver to nobody what `identifier` matches, once more or once less."""
         with self._lock:
-            self._mutes = (*self._mutes, identifier)
+            mutes = list(self._mutes)
+            if by > 0:
+                mutes.append(identifier)
+            else:
+                mutes.remove(identifier)
+            self._mutes = tuple(mutes)
         self.refresh()
 
-        def unmute() -> None:
-            with self._lock:
-                mutes = list(self._mutes)
-                mutes.remove(identifier)
-                self._mutes = tuple(mutes)
-            self.refresh()
-
-        return unmute
+    def set_first(self, entry: Entry | None) -> None:
+        """Have `entry` see every message that is sent before anybody else does, muted ones too."""
+        self._first = () if entry is None else (entry,)
+        self.refresh()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` whenever `interests` may have changed; return what ends that."""
@@ -196,12 +201,7 @@ class Registry:
         identifier = Identifier.parse(raw)
         version, entries, taps = self._read(lambda: self._collect(identifier))
         if taps:  # asked without the lock: `matches` is somebody else's code
-            matching = [tap for tap in taps if tap.matches(identifier)]
-            entries = (
-                *(tap for tap in matching if tap.first),
-                *entries,
-                *(tap for tap in matching if not tap.first),
-            )
+            entries = (*entries, *(tap for tap in taps if tap.matches(identifier)))
         route = (identifier, entries)
         with self._lock:
             if version == self._version and not self._busy:
@@ -224,15 +224,16 @@ class Registry:
         return found
 
     def _collect(self, identifier: Identifier) -> tuple[int, tuple[Entry, ...], tuple[Tap, ...]]:
+        first = self._first if identifier.name != OBSERVED else ()
         if any(mute.matches(identifier) for mute in self._mutes):
-            return self._version, (), ()
+            return self._version, first, ()
         taps = tuple(self._taps.values()) if self._taps and crosses(identifier) else ()
-        return self._version, self._merge(identifier), taps
+        return self._version, first + self._merge(identifier), taps
 
     def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
         namespace, name, action = identifier.namespace, identifier.name, identifier.action
         keys: Iterable[Key]
-        if name == WILDCARD or action == WILDCARD:  # a sender's wildcard reaches whatever is there
+        if WILDCARD in (name, action):  # a sender's wildcard reaches whatever is there
             keys = [key for key, known in list(self._identifiers.items()) if identifier.matches(known)]
         else:
             keys = (

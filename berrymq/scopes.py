@@ -10,7 +10,7 @@ from weakref import ref
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Scope", "current"]
+__all__ = ["Scope", "current", "make_current"]
 
 _current: ContextVar[Scope | None] = ContextVar("berrymq scope", default=None)
 
@@ -21,7 +21,10 @@ def current() -> Scope | None:
 
 
 def make_current(scope: Scope | None) -> None:
-    """Let `scope`, or with None nobody, collect in this thread or task from now on: for what begins and ends apart."""
+    """Let `scope`, or with None nobody, collect in this thread or task from now on.
+
+    For what begins and ends apart; ``with scope.collecting()`` is for the rest.
+    """
     _current.set(scope)
 
 

@@ -14,11 +14,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Full
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
 from weakref import ref
 
 from . import forking
-from .messages import Message
+import contextlib
+
+if TYPE_CHECKING:
+    from .messages import Message
 
 __all__ = ["BoundedStore", "Overflow", "Row", "Store"]
 
@@ -43,10 +46,8 @@ class Row(deque[Callable[[], object]]):
 
     def leave(self, wake: Callable[[], object]) -> None:
         """Go out of the row, if nobody woke this one."""
-        try:
+        with contextlib.suppress(ValueError):
             self.remove(wake)
-        except ValueError:
-            pass
 
 
 class Store:

@@ -1,0 +1,96 @@
+"""Which thread runs the deliveries of a bus that have no caller, and how many there are."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .workers import Deliverer, DeliveryThread, WorkerPool
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .followers import Subscription
+
+__all__ = ["Background"]
+
+
+class Background:
+    """The worker threads of one bus: none, until something has to be delivered by one."""
+
+    def __init__(self, exchange: Exchange, name: str) -> None:
+        self.chosen: Deliverer | None = None
+        self._exchange = exchange
+        self._name = name
+        self._thread: DeliveryThread | None = None
+        self._pool: WorkerPool | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def deliverer(self) -> Deliverer:
+        """What was chosen; else the pool; else the one thread."""
+        return self.chosen or self._pool or self._thread or self._make_thread()
+
+    def _make_thread(self) -> DeliveryThread:
+        with self._lock:
+            if self._thread is None:
+                self._thread = DeliveryThread(self._exchange.background_failure, f"{self._name} delivery")
+            return self._thread
+
+    @property
+    def multiplicity(self) -> int:
+        """How many worker threads there are; 0 when followers run in the sender's thread."""
+        pool = self._pool
+        return 0 if pool is None else pool.size
+
+    @property
+    def backlog(self) -> int:
+        """How many deliveries wait or run, here and with a deliverer that was chosen."""
+        return sum(one.backlog for one in (self._pool, self._thread, self.chosen) if one is not None)
+
+    def set_multiplicity(self, number: int) -> None:
+        """See `Bus.set_multiplicity`."""
+        if number < 0:
+            raise ValueError(f"multiplicity is a number of threads, or 0 for none, not {number}")
+        with self._lock:
+            former = self._pool
+            if number and former is not None:
+                former.resize(number)
+                return
+            self._pool = None
+            if number:
+                self._pool = WorkerPool(self._exchange.background_failure, number, f"{self._name} worker")
+            for subscription in self._exchange.subscriptions():
+                self._place(subscription)
+        if former is not None:
+            former.close()
+
+    def adopt(self, subscription: Subscription) -> None:
+        """Have a new subscription use the pool, if there is one."""
+        if self._pool is not None:
+            with self._lock:
+                self._place(subscription)
+
+    def _place(self, subscription: Subscription) -> None:
+        pool = self._pool
+        subscription.use_pool(None if pool is None else pool.submit)
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """See `Bus.drain`."""
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            for worker in (self._pool, self._thread):
+                left = None if until is None else max(0.0, until - monotonic())
+                if worker is not None and not worker.drain(left):
+                    return False
+            # What ran on one may have submitted to the other.
+            if not any(worker.backlog for worker in (self._pool, self._thread) if worker is not None):
+                return True
+
+    def after_fork(self) -> None:
+        """Do without the parent's threads: what waited for them is theirs to do."""
+        self._lock = threading.RLock()
+        self._thread = None
+        former, self._pool = self._pool, None
+        if former is not None:
+            self.set_multiplicity(former.size)

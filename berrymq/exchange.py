@@ -1,0 +1,337 @@
+"""Sending, following and delivering: the part of a bus on which everything else is built."""
+
+from __future__ import annotations
+
+import threading
+from time import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import forking, scopes
+from .background import Background
+from .conditions import Condition, conditions_of
+from .failures import annotate, log_failure, raise_failures
+from .followers import Entry, Subscription
+from .identifiers import Identifier
+from .messages import Message
+from .routes import OBSERVED, Registry, Tap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .failures import OnError
+    from .followers import Layer
+    from .routes import Ask
+    from .stores import Store
+    from .targets import Target
+    from .workers import Deliverer
+
+__all__ = ["Exchange"]
+
+new_message = object.__new__
+
+
+class Exchange:
+    """Sends, follows and delivers; `Bus` adds what is convenient."""
+
+    def __init__(
+        self, name: str | None = None, *, on_error: Literal["raise", "log"] | OnError = "raise"
+    ) -> None:
+        if on_error not in ("raise", "log") and not callable(on_error):
+            raise ValueError(
+                f"on_error is 'raise', 'log' or a function of subscription, message and exception, not {on_error!r}"
+            )
+        self.name = name
+        self.on_error: Literal["raise", "log"] | OnError = on_error
+        self.on_background_error: OnError | None = None
+        self.hooks: list[Callable[[Subscription], object]] = []
+        """Each is called with every new subscription, before it becomes active; it may `Subscription.wrap` it."""
+        self._registry = Registry()
+        self._table = self._registry.table
+        self._background = Background(self, f"berrymq {name or 'bus'}")
+        self._shared: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
+        self._shared_lock = threading.RLock()
+        self._answering = False
+        self._observers = 0
+        forking.track(self)
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def twitter(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
+        """Send a message: call every matching follower, in order of registration, in this thread.
+
+        Every follower runs. Afterwards one that failed is re-raised as itself, with a note that names it;
+        several as an `ExceptionGroup` (unless the bus has another `on_error`).
+        """
+        # The fast path of everything: one look-up, one message built without a call, one loop. `deliver` is put
+        # into a local name first because calling a slot as if it were a method is the slower of the two.
+        try:
+            known, route = self._table[identifier]
+        except (KeyError, TypeError):
+            known, route = self._registry.find(identifier)
+        message: Message = new_message(Message)
+        message._identifier = known
+        message._args = args
+        message._kwargs = kwargs
+        message._sent_at = time()
+        failures = None
+        for entry in route:
+            try:
+                deliver = entry.deliver
+                deliver(message)
+            except Exception as error:
+                failures = self.note_failure(failures, entry, message, error)
+        if failures:
+            raise_failures(failures, message)
+
+    def publish(self, message: Message, /) -> None:
+        """Send a ready message; otherwise like `twitter`."""
+        failures = None
+        for entry in self.route(message):
+            try:
+                deliver = entry.deliver
+                deliver(message)
+            except Exception as error:
+                failures = self.note_failure(failures, entry, message, error)
+        if failures:
+            raise_failures(failures, message)
+
+    def receive(self, message: Message, /) -> None:
+        """Deliver a message that came over a link.
+
+        Queues and other direct followers get it at once; the rest is handed to the bus's `deliverer`. A
+        follower's error does not reach the caller: it goes to `on_background_error`.
+        """
+        if message.callback is not None:
+            self.answer_callbacks()
+        if self._observers:
+            self._report("receive_message", message)
+        for entry in self.route(message):
+            if entry.sends_only:
+                continue
+            if entry.direct:
+                try:
+                    entry.run(message)
+                except Exception as error:
+                    self.background_failure(entry, message, error)
+            elif isinstance(entry, Subscription):
+                self._background.deliverer.submit(entry, message)
+
+    def route(self, message: Message) -> tuple[Entry, ...]:
+        """Everyone who gets `message`, in order."""
+        text = message._identifier.text
+        try:
+            return self._table[text][1]
+        except KeyError:
+            return self._registry.find(text)[1]
+
+    def note_failure(
+        self, failures: list[Exception] | None, entry: Entry, message: Message, error: Exception
+    ) -> list[Exception] | None:
+        """Do with a follower's error what `on_error` says; return what is to be raised in the end."""
+        annotate(error, entry, message)
+        policy = self.on_error
+        if policy == "raise":
+            if failures is None:
+                failures = []
+            failures.append(error)
+        elif policy == "log":
+            log_failure(entry, message, error)
+        else:
+            policy(entry, message, error)
+        return failures
+
+    def background_failure(self, entry: Entry, message: Message, error: BaseException) -> None:
+        """Report the error of a delivery that has no caller."""
+        annotate(error, entry, message)
+        report: OnError = self.on_background_error or (
+            self.on_error if callable(self.on_error) else log_failure
+        )
+        try:
+            report(entry, message, error)
+        except Exception as trouble:  # the report itself failed: neither of the two may get lost
+            log_failure(entry, message, error)
+            log_failure(entry, message, trouble)
+
+    # -- following -------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        identifier: str | Identifier | Condition,
+        target: Target,
+        *,
+        guard: Callable[[Message], object] | None = None,
+        layers: Iterable[Layer] = (),
+        concurrent: bool = False,
+        direct: bool = False,
+    ) -> Subscription:
+        """Register one follower: what `follow`, `once`, queues and the decorators have in common."""
+        identifiers, joining = conditions_of(identifier)
+        subscription = Subscription(
+            identifiers,
+            target,
+            guard=guard,
+            layers=(*layers, *joining),
+            concurrent=concurrent,
+            direct=direct,
+        )
+        if subscription.is_async:
+            from .coroutines import LoopRunner
+
+            subscription.runner = LoopRunner(self, subscription)
+        for hook in tuple(self.hooks):
+            hook(subscription)
+        self._activate(subscription)
+        self._background.adopt(subscription)
+        if self._answering:
+            self._let_answer(subscription)
+        scope = scopes.current()
+        if scope is not None and not subscription.is_queue:  # a queue is collected as a whole
+            scope.add(subscription)
+        return subscription
+
+    def _activate(self, entry: Entry) -> None:
+        entry.start(self._registry.discard)
+        self._registry.add(entry)
+
+    def subscriptions(self) -> list[Subscription]:
+        """Everyone who follows on this bus, queues included, in order of registration."""
+        return self._registry.subscriptions()
+
+    def taps(self) -> list[Tap]:
+        """The taps, in order of registration."""
+        return self._registry.taps()
+
+    @property
+    def routes(self) -> int:
+        """How many routes are ready in the table."""
+        return len(self._table)
+
+    def shared_store(
+        self,
+        identifier: Identifier,
+        settings: tuple[object, ...],
+        open_store: Callable[[], Store],
+        front: object,
+    ) -> Store:
+        """Return the store that the shared queues of `identifier` have in common, kept open for `front`."""
+        with self._shared_lock:
+            while True:
+                known = self._shared.get(identifier)
+                if known is None or known[1].closed:
+                    known = self._open_shared(identifier, settings, open_store())
+                elif known[0] != settings:
+                    raise ValueError(
+                        f"the shared queue of {identifier} has maxsize={known[0][0]}, overflow={known[0][1]!r}; "
+                        "those who share it give the same"
+                    )
+                store = known[1]
+                store.attach(front)
+                if not store.closed:  # else the last one before left it just now
+                    return store
+
+    def _open_shared(
+        self, identifier: Identifier, settings: tuple[object, ...], store: Store
+    ) -> tuple[tuple[object, ...], Store]:
+        cancel = store.on_close
+        known = self._shared[identifier] = (settings, store)
+
+        def on_close() -> None:
+            cancel()
+            if self._shared.get(identifier) is known:
+                del self._shared[identifier]
+
+        store.on_close = on_close
+        return known
+
+    # -- answers and observation -----------------------------------------------------------------------------
+
+    def answer_callbacks(self) -> None:
+        """From now on, followers of messages that ask for it send back what they return (see `talk`)."""
+        if not self._answering:
+            self._answering = True
+            for subscription in self._registry.subscriptions():
+                self._let_answer(subscription)
+
+    def _let_answer(self, subscription: Subscription) -> None:
+        if not subscription.is_queue and not subscription.is_async:  # the latter's runner sees to it
+            subscription.answer_with(self.send_answer)
+
+    def send_answer(self, message: Message, result: Any, error: Exception | None) -> None:
+        """Send what a follower returned or raised to where `message` wants it."""
+        callback = message.callback
+        if callback is not None:
+            outcome = {} if error is None else {"error": error}
+            self.publish(Message.make(callback, (result,), outcome))
+
+    def shift_observers(self, by: int) -> None:
+        """Count one `observe` more or less, and have everything reported or nothing."""
+        with self._shared_lock:
+            self._observers += by
+            watcher = Entry() if self._observers else None
+            if watcher is not None:
+                watcher.run = watcher.deliver = lambda message: self._report("send_message", message)
+            self._registry.set_first(watcher)
+            for tap in self._registry.taps():
+                self._observe_tap(tap)
+
+    def _report(self, action: str, message: Message, **kwargs: Any) -> None:
+        if message.name != OBSERVED:
+            self.publish(Message.make(Identifier(OBSERVED, action), (message,), kwargs))
+
+    # -- for links -------------------------------------------------------------------------------------------
+
+    def tap(
+        self,
+        matches: Callable[[Identifier], bool],
+        function: Callable[[Message], Any],
+        *,
+        ask: Ask | None = None,
+        name: str = "a link",
+    ) -> Tap:
+        """Follow as a link does: every message sent here whose identifier `matches`, and no received one.
+
+        `matches` is asked when a route is computed; after its answers changed, call ``tap.refresh()``.
+        Identifiers with local names are never asked about. `ask`, for those who can, puts a question:
+        it takes the message and a timeout and returns a future of a list of answers. `name` stands in the note
+        of an error.
+        """
+        tap = Tap(matches, function, self._registry.refresh, name, ask)
+        self._activate(tap)
+        if self._observers:
+            self._observe_tap(tap)
+        return tap
+
+    def _observe_tap(self, tap: Tap) -> None:
+        def forward(message: Message) -> None:
+            tap.function(message)
+            self._report("forward_message", message, link=tap.name)
+
+        tap.place(forward if self._observers else tap.function)
+
+    def interests(self) -> frozenset[Identifier]:
+        """The identifiers that are followed here, without local names."""
+        return self._registry.interests()
+
+    def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` whenever `interests` may have changed; return the function that ends it.
+
+        It is called in any thread, without a lock held, even from garbage collection: let it only wake somebody.
+        """
+        return self._registry.watch(callback)
+
+    # -- deliveries without a caller -------------------------------------------------------------------------
+
+    @property
+    def deliverer(self) -> Deliverer:
+        """What runs the deliveries of links: the worker pool, else one thread; or whatever is set here."""
+        return self._background.deliverer
+
+    @deliverer.setter
+    def deliverer(self, deliverer: Deliverer | None) -> None:
+        self._background.chosen = deliverer
+
+    def after_fork(self) -> None:
+        """Put locks and threads right in a forked child: it has none of the parent's threads."""
+        self._registry.after_fork()
+        self._shared_lock = threading.RLock()
+        self._background.after_fork()

@@ -1,0 +1,153 @@
+"""For tests of programs that use berryMQ.
+
+::
+
+    from berrymq import testing
+
+    def test_report():
+        with testing.record("report:*") as sent:
+            twitter("train:done", loss=0.1)
+        sent.assert_sent("report:ready", loss=0.1)
+
+    def test_handler_alone():
+        handler(testing.message("train:done", loss=0.1))
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Condition
+from typing import TYPE_CHECKING, Any
+
+from .default import default_bus
+from .identifiers import Identifier
+from .messages import Message
+from .scopes import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .bus import Bus
+    from .conditions import Condition as Cond
+
+__all__ = ["Recorder", "arrive", "message", "record", "scoped"]
+
+
+def message(
+    identifier: str | Identifier,
+    /,
+    *args: Any,
+    source: str | None = None,
+    sent_at: float | None = None,
+    **kwargs: Any,
+) -> Message:
+    """Build a message, to call a follower with it directly."""
+    return Message.make(identifier, args, kwargs, source=source, sent_at=sent_at)
+
+
+def arrive(
+    identifier: str | Identifier,
+    /,
+    *args: Any,
+    source: str = "elsewhere",
+    bus: Bus = default_bus,
+    **kwargs: Any,
+) -> None:
+    """Deliver a message as if a link had brought it, and return when everyone has had it.
+
+    Errors of followers go where those of links go: to ``bus.on_background_error``, by default to the log.
+    """
+    bus.receive(Message.make(identifier, args, kwargs, source=source))
+    bus.drain()
+
+
+@contextmanager
+def scoped() -> Iterator[Scope]:
+    """End, with the block, whatever it registered: followers, queues."""
+    scope = Scope("test")
+    try:
+        with scope.collecting():
+            yield scope
+    finally:
+        scope.close()
+
+
+@contextmanager
+def record(identifier: str | Identifier | Cond = "*:*", *, bus: Bus = default_bus) -> Iterator[Recorder]:
+    """Record the messages that `identifier` matches, sent here or brought by a link, while in the block."""
+    recorder = Recorder()
+    with bus.follow(identifier, recorder.take, direct=True):
+        yield recorder
+
+
+class Recorder:
+    """Messages in the order in which they came. What was recorded stays readable after the block."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._came = Condition()
+
+    def take(self, message: Message) -> None:
+        """Record one message."""
+        with self._came:
+            self._messages.append(message)
+            self._came.notify_all()
+
+    @property
+    def messages(self) -> list[Message]:
+        """All of them, oldest first."""
+        return list(self._messages)
+
+    @property
+    def ids(self) -> list[str]:
+        """Their identifiers, oldest first."""
+        return [one.id for one in self.messages]
+
+    def of(self, identifier: str | Identifier) -> list[Message]:
+        """Those that `identifier` matches."""
+        wanted = Identifier.parse(identifier)
+        return [one for one in self.messages if wanted.matches(one.identifier)]
+
+    def wait(self, count: int = 1, timeout: float = 5.0) -> list[Message]:
+        """Wait until `count` messages have come, from any thread; `AssertionError` when they do not in time."""
+        with self._came:
+            if not self._came.wait_for(lambda: len(self._messages) >= count, timeout):
+                raise AssertionError(f"{count} messages were expected within {timeout} s; {self}")
+        return self.messages
+
+    def assert_sent(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> Message:
+        """Return the first message of `identifier` that carries these arguments; `AssertionError` if none does.
+
+        Arguments and keywords that are not named here may be anything.
+        """
+        for one in self.of(identifier):
+            carried = one.kwargs
+            if one.args[: len(args)] == args and all(
+                key in carried and carried[key] == value for key, value in kwargs.items()
+            ):
+                return one
+        shown = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+        raise AssertionError(f"no message {str(identifier)!r} with ({shown}); {self}")
+
+    def assert_silent(self, identifier: str | Identifier = "*:*", /) -> None:
+        """`AssertionError` if a message that `identifier` matches came."""
+        if self.of(identifier):
+            raise AssertionError(f"no message {str(identifier)!r} was expected; {self}")
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        with self._came:
+            self._messages.clear()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    def __getitem__(self, place: int) -> Message:
+        return self._messages[place]
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {one!r}" for one in self.messages)
+        return f"recorded: {lines or 'nothing'}"
