@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from berrymq.bus import Bus
 
     from .directory import NodeInfo
+    from .outbox import Overflow
 
 __all__ = ["Link", "close_links", "flush", "forget_unlinked", "link", "links", "node_of", "open_link"]
 
@@ -155,6 +156,7 @@ def link(
     bus: Bus | None = None,
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
+    overflow: Overflow = "drop_oldest",
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
     """Join a hub, or any node that listens. Linking again to the same place gives the link that is there.
@@ -168,6 +170,8 @@ def link(
         bus: whose messages cross; the default bus unless told.
         timeout: seconds to wait for the link.
         ttl: seconds for which both sides keep what could not be delivered when the link is cut.
+        overflow: what happens to what this process says faster than it can be sent: ``"drop_oldest"`` drops
+            and counts it, ``"block"`` has the sender wait.
         ssl_context: what certificates are trusted; the system's unless told.
 
     Raises:
@@ -182,6 +186,7 @@ def link(
         bus=bus or berrymq.default_bus,
         timeout=timeout,
         ttl=ttl,
+        overflow=overflow,
         ssl_context=ssl_context,
     )
 
@@ -196,6 +201,7 @@ def open_link(
     room: str | None = None,
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
+    overflow: Overflow = "drop_oldest",
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
     """What `link` does, for each kind of link."""
@@ -209,6 +215,7 @@ def open_link(
             )
         return there
     node = node_of(bus, name, room)
+    node.overflow = overflow
     try:
         connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
     except TimeoutError:

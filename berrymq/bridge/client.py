@@ -15,6 +15,7 @@ from msgspec import Meta
 from .dialing import CONNECT_SECONDS, NETWORK_ERRORS, Connection, dial, explain
 from .errors import LinkError
 from .protocol import jsonrpc
+from .protocol.frames import NodeRecord
 from .protocol.session import Session
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .discovery import Found
     from .node import Node
     from .peer import Peer
-    from .protocol.frames import NodeRecord
 
 __all__ = ["Connector"]
 

@@ -12,8 +12,7 @@ import logging
 import os
 import secrets
 import time
-from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 
 from .directory import Directory, NodeInfo
+from .outbox import Outbox, Outgoing, Overflow
 from .payload import decode, encode
 from .peer import Peer
 from .protocol.frames import MAX_HOPS, Announce, Dropped, Frame, NodeRecord, SendMessages, WireMessage
@@ -42,7 +42,10 @@ DEFAULT_TTL = 1000.0
 """Seconds for which a cut link waits for its other side."""
 
 MAX_OUTBOX = 100_000
-"""Messages that may wait for the I/O thread before the oldest are dropped."""
+"""Messages that may wait for the I/O thread."""
+
+MAX_OUTBOX_BYTES = 64 * 1024 * 1024
+"""How large the payloads of those may be together."""
 
 MAX_BACKLOG = 10_000
 """Deliveries that may wait for followers here before acknowledgements are withheld."""
@@ -54,12 +57,6 @@ DRAIN_SLICE = 2_000
 """Messages taken from the outbox before the loop may do something else."""
 
 _log = logging.getLogger("berrymq")
-
-
-class _Outgoing(NamedTuple):
-    identifier: str
-    payload: bytes
-    sent_at: float
 
 
 class Node:
@@ -94,8 +91,6 @@ class Node:
         self.access_token = access_token or secrets.token_urlsafe(32)
         self.loop = loop or asyncio.get_running_loop()
         self.limits = limits or Limits()
-        self.dropped = 0
-        """Messages that were dropped since the I/O thread did not keep up."""
         self.forwarded = 0
         """Messages that were handed on for others."""
         self.on_peers_changed: Callable[[], None] | None = None
@@ -109,8 +104,8 @@ class Node:
         self._directory = Directory(NodeRecord(self.id, name, 0, room, hub))
         self._peers: dict[str, Peer] = {}
         self._seen = Seen()
-        self._outbox: deque[_Outgoing] = deque()
-        self._awake = False
+        self._outbox = Outbox(self._wake, max_messages=MAX_OUTBOX, max_bytes=MAX_OUTBOX_BYTES)
+        self._stalled = False
         self._announcing = False
         self._wanted: dict[Identifier, bool] = {}
         self.bus = bus if bus is not None else Bus(name)
@@ -120,6 +115,20 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.name!r} {self.id} links={len(self._peers)}>"
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped since the I/O thread did not keep up."""
+        return self._outbox.dropped
+
+    @property
+    def overflow(self) -> Overflow:
+        """What happens to what is said faster than it can be sent."""
+        return self._outbox.overflow
+
+    @overflow.setter
+    def overflow(self, overflow: Overflow) -> None:
+        self._outbox.overflow = overflow
 
     @property
     def url(self) -> str:
@@ -174,6 +183,7 @@ class Node:
             on_frame=self._on_frame,
             on_change=self._peer_changed,
             is_behind=self._is_behind,
+            on_progress=self._on_progress,
         )
         self._update_neighbours()
         self._learn([record], peer)
@@ -264,35 +274,37 @@ class Node:
     # -- messages --------------------------------------------------------------------------------------------
 
     def _send(self, message: Message) -> None:
-        """Called by the bus with each message that somebody elsewhere follows, on any thread; never waits.
+        """Called by the bus, on any thread, with each message that somebody elsewhere follows.
+
+        It waits for nothing, unless `overflow` says so.
 
         Raises:
             PayloadError: an argument can't cross.
         """
         if self._closed or self._pid != os.getpid():
             return  # a forked child has none of its parent's links
-        outgoing = _Outgoing(message.id, encode(message.args, message.kwargs), message.sent_at)
-        if len(self._outbox) >= MAX_OUTBOX:
-            self._outbox.popleft()
-            self.dropped += 1
-        self._outbox.append(outgoing)
-        if not self._awake:
-            self._awake = True
-            self._call_on_loop(self._drain)
+        self._outbox.put(Outgoing(message.id, encode(message.args, message.kwargs), message.sent_at))
+
+    def _wake(self) -> None:
+        self._call_on_loop(self._drain)
 
     def _drain(self) -> None:
-        # The flag falls before the outbox is read, so a message that comes in between wakes the loop once
-        # too often rather than not at all.
-        self._awake = False
+        self._stalled = self._outbox.overflow == "block" and any(
+            peer.session.is_full for peer in self._peers.values()
+        )
+        if self._stalled:
+            return  # `_on_progress` goes on, and until then the outbox fills
         touched: set[str] = set()
-        for _ in range(min(len(self._outbox), DRAIN_SLICE)):
-            identifier, payload, sent_at = self._outbox.popleft()
+        for identifier, payload, sent_at in self._outbox.take(DRAIN_SLICE):
             touched.update(self._route(self._number(identifier, payload, self.name, sent_at)))
         for node_id in touched:
             self._peers[node_id].pump()
-        if self._outbox and not self._awake:
-            self._awake = True
+        if self._outbox:
             self.loop.call_soon(self._drain)
+
+    def _on_progress(self) -> None:
+        if self._stalled:
+            self._drain()
 
     def say(self, identifier: str, payload: bytes, source: str) -> None:
         """Send a message on behalf of a client that has no link of its own; here as well."""
@@ -409,6 +421,7 @@ class Node:
         """Take nothing more from the bus; may be called on any thread."""
         if not self._closed:
             self._closed = True
+            self._outbox.close()
             self._tap.cancel()
             self._unwatch()
 

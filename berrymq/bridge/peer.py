@@ -41,6 +41,7 @@ class Peer:
         on_frame: is called with each frame that has something to act on.
         on_change: is called when the connection came, went, or the session expired.
         is_behind: tells whether this process is behind with what it received.
+        on_progress: is called when something came, after which there may be room to send more.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Peer:
         on_frame: Callable[[Peer, Frame], None],
         on_change: Callable[[Peer], None],
         is_behind: Callable[[], bool],
+        on_progress: Callable[[], None],
     ) -> None:
         self.id = id
         self.session = session
@@ -68,6 +70,7 @@ class Peer:
         self._on_frame = on_frame
         self._on_change = on_change
         self._is_behind = is_behind
+        self._on_progress = on_progress
         self._transport: Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -120,6 +123,7 @@ class Peer:
         if isinstance(news, Announce):
             self.introduced.set()
         self.pump()
+        self._on_progress()
 
     def heard(self, transport: Transport) -> None:
         """A sign of life came that is not a frame."""

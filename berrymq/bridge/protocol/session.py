@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "LinkStats", "Session"]
 
 
+DROP_REPORT_SECONDS = 1.0
+"""Losses are told to the other side this often at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one end of a link."""
@@ -109,6 +113,7 @@ class Session:
         self._queue_bytes = 0
         self._announcements: dict[str, NodeRecord] = {}
         self._unreported_drops = 0
+        self._drop_report_due = now
         self._in_flight: deque[_Sent] = deque()
         self._in_flight_messages = 0
         self._in_flight_bytes = 0
@@ -151,7 +156,8 @@ class Session:
             records = list(self._announcements.values())
             self._announcements.clear()
             frames.append(self._number(announce_frame(self._next(), records), []))
-        if self._unreported_drops:
+        if self._unreported_drops and now >= self._drop_report_due:
+            self._drop_report_due = now + DROP_REPORT_SECONDS
             count, self._unreported_drops = self._unreported_drops, 0
             frames.append(self._number(dropped_frame(self._next(), count), []))
         while self._queue and self._window_is_open():
@@ -318,7 +324,15 @@ class Session:
         due = min(self._spoke + self.limits.heartbeat, self._heard + 3 * self.limits.heartbeat)
         if self._ack_due is not None and not self.behind:
             due = min(due, self._ack_due)
+        if self._unreported_drops:
+            due = min(due, self._drop_report_due)
         return due
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next message would push another one out."""
+        limits = self.limits
+        return len(self._queue) >= limits.queue_messages or self._queue_bytes >= limits.queue_bytes
 
     @property
     def is_flushed(self) -> bool:

@@ -1,0 +1,84 @@
+"""The way from the threads that say something to the I/O thread that sends it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Outbox", "Outgoing", "Overflow"]
+
+Overflow = Literal["drop_oldest", "block"]
+"""What happens to what is said faster than it can be sent."""
+
+
+class Outgoing(NamedTuple):
+    """A message before it has a number."""
+
+    identifier: str
+    payload: bytes
+    sent_at: float
+
+
+class Outbox:
+    """A bounded queue that many threads fill and one loop empties.
+
+    Args:
+        wake: is called, on any thread, when the loop has to look; once until it has looked.
+        max_messages: how many messages may wait.
+        max_bytes: how large their payloads may be together.
+    """
+
+    def __init__(self, wake: Callable[[], None], *, max_messages: int, max_bytes: int) -> None:
+        self.overflow: Overflow = "drop_oldest"
+        self.dropped = 0
+        """Messages that were dropped to make room."""
+        self._wake = wake
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._items: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._awake = False
+        self._closed = False
+        # Reentrant, for a destructor may say something in the middle of a `put`.
+        self._room = threading.Condition(threading.RLock())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, outgoing: Outgoing) -> None:
+        """Add one; when there is no room, drop the oldest or wait, as `overflow` says."""
+        size = len(outgoing.payload)
+        with self._room:
+            if self.overflow == "block":
+                self._room.wait_for(lambda: self._closed or not self._is_full(size))
+            while self._items and self._is_full(size):
+                self._bytes -= len(self._items.popleft().payload)
+                self.dropped += 1
+            self._items.append(outgoing)
+            self._bytes += size
+            if self._awake:
+                return
+            self._awake = True
+        self._wake()
+
+    def take(self, most: int) -> list[Outgoing]:
+        """Take up to *most*, in order; from now on `put` wakes again."""
+        with self._room:
+            self._awake = False
+            items = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            self._bytes -= sum(len(item.payload) for item in items)
+            self._room.notify_all()
+        return items
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+
+    def _is_full(self, size: int) -> bool:
+        return len(self._items) >= self._max_messages or self._bytes + size > self._max_bytes
