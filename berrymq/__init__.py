@@ -10,7 +10,8 @@
 
     twitter("train:epoch", 3, loss=0.12)
 
-The names that have to do with links between processes are loaded from `berrymq.bridge` when they are first used.
+The names that have to do with links between processes are loaded from `berrymq.bridge` when they are first
+used.
 """
 
 from __future__ import annotations

@@ -52,12 +52,12 @@ def ask(
     for later in question.put():
         try:
             waiting.append((later, start(later, question)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a follower's: noted, and raised in the end
             question.fail(later, error)
     for later, future in waiting:
         try:
             question.keep(later, future.result(question.left()))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a follower's: noted, and raised in the end
             if isinstance(error, TimeoutError) and not future.done():
                 future.cancel()
                 question.late.append(later)
@@ -85,7 +85,7 @@ async def aask(
                     tasks[here.create_task(runner_of(entry).answer(question.message))] = later
                 else:
                     tasks[asyncio.wrap_future(start(later, question))] = later
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a follower's: noted, and raised in the end
                 question.fail(later, error)
         if tasks:
             await asyncio.wait(tasks, timeout=question.left())
@@ -165,7 +165,7 @@ class Question:
                     self._answers[place] = [answer]
             else:
                 entry.deliver(self.message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a follower's: noted, and raised in the end
             self.fail((place, entry), error)
 
     def left(self) -> float | None:

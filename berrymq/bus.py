@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from .automatic import auto_twitter, twitter_exception
 from .conditions import Condition, conditions_of
-from .decorators import auto_twitter, twitter_exception
 from .exchange import Exchange
 from .followers import Once, Subscription
 from .identifiers import Identifier
@@ -13,11 +13,11 @@ from .muting import Mute
 from .targets import make_target
 
 if TYPE_CHECKING:
-    from .messages import Message
     from collections.abc import Callable, Iterable
 
     from .expecting import Expectation
     from .introspection import BusStats, Report
+    from .messages import Message
     from .observing import Observation
 
 __all__ = ["Bus"]
@@ -233,7 +233,8 @@ class Bus(Exchange):
     ) -> None:
         """Send a message and have what each follower returns sent to `callback_identifier`.
 
-        There, ``message.args[0]`` is the value; of a follower that raised, ``message.error`` is the exception.
+        There, ``message.args[0]`` is the value; of a follower that raised, ``message.error`` is the
+        exception.
         """
         from .asking import talk
 
@@ -244,8 +245,8 @@ class Bus(Exchange):
     ) -> list[Any]:
         """Send a message and return what its followers return, in their order.
 
-        Followers here run in this thread; `timeout` bounds the wait for ``async def`` followers and for links,
-        and `AskTimeout` is raised when it passes. Errors are raised as `twitter` does.
+        Followers here run in this thread; `timeout` bounds the wait for ``async def`` followers and for
+        links, and `AskTimeout` is raised when it passes. Errors are raised as `twitter` does.
         """
         from .asking import ask
 
@@ -275,7 +276,7 @@ class Bus(Exchange):
         self._background.set_multiplicity(number)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until worker threads have nothing left to deliver; False when `timeout` seconds passed first."""
+        """Wait until worker threads have nothing left to deliver; False when `timeout` seconds passed."""
         return self._background.drain(timeout)
 
     @property
@@ -314,7 +315,7 @@ class Bus(Exchange):
         return show_followers(self)
 
     def show_network(self, format: str = "text", nodes: Iterable[Any] | None = None) -> Report:  # noqa: A002
-        """Picture this bus and the nodes that it is linked to, as ``"text"``, ``"mermaid"`` or ``"graphviz"``.
+        """Picture this bus and the nodes it is linked to, as ``"text"``, ``"mermaid"`` or ``"graphviz"``.
 
         `nodes` are those to show (`Link.nodes`, or links); by default, those of this process's links.
         """

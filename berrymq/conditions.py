@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .followers import SKIPPED, Layer
 from .identifiers import Identifier, describe
@@ -39,7 +39,7 @@ class Condition:
 
 
 def cond(identifier: str | Identifier, guard: Guard | None = None) -> Condition:
-    """A condition to join with ``&``; give the result to `follow` or a decorator in the place of an identifier."""
+    """A condition to join with ``&``; `follow` and the decorators take the result like an identifier."""
     if guard is not None and not callable(guard):
         raise TypeError(
             f"a guard is called with the message and decides, and {describe(guard)} cannot be called"

@@ -28,9 +28,9 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 class LoopRunner:
     """Runs one ``async def`` follower on the loop of the thread that registered it.
 
-    When no loop ran there at registration, it is the one that runs where a message is delivered. Everything of the
-    follower happens on the loop, its guard included. Messages wait for their turn, so that the follower sees one
-    at a time and in order, unless it was declared concurrent.
+    When no loop ran there at registration, it is the one that runs where a message is delivered. Everything
+    of the follower happens on the loop, its guard included. Messages wait for their turn, so that the
+    follower sees one at a time and in order, unless it was declared concurrent.
     """
 
     def __init__(self, exchange: Exchange, subscription: Subscription) -> None:
@@ -97,14 +97,14 @@ class LoopRunner:
                 await self.answer(message)
             else:
                 await self._answer_callback(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a follower's, and nobody awaits it: it is reported
             self._exchange.background_failure(self._subscription, message, error)
 
     async def _answer_callback(self, message: Message) -> None:
         trouble = None
         try:
             result = await self.answer(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             result, trouble = None, error
         if result is not SKIPPED:
             self._exchange.send_answer(message, result, trouble)

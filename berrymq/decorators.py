@@ -1,28 +1,25 @@
-"""The decorators: following, and sending by itself."""
+"""``@following`` and the metaclass `Follower`: methods that follow."""
 
 from __future__ import annotations
 
 from abc import ABCMeta
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 from .conditions import Condition, conditions_of
 from .errors import RegistrationError
-from .identifiers import Identifier
-from .messages import Message
-from .targets import is_async, unreferable
+from .targets import unreferable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from .bus import Bus
     from .followers import Subscription
+    from .identifiers import Identifier
+    from .messages import Message
 
-__all__ = ["Follower", "auto_twitter", "following", "twitter_exception"]
+__all__ = ["Follower", "following"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 M = TypeVar("M")
 
 MARK = "__berrymq_following__"
@@ -36,8 +33,8 @@ def following(
 ) -> Callable[[M], M]:
     """Mark a method of a class made with ``metaclass=Follower``: it follows `identifier`.
 
-    Instance methods follow for each instance, as long as it lives; class and static methods (with this decorator
-    above or below theirs) follow for the class.
+    Instance methods follow for each instance, as long as it lives; class and static methods (with this
+    decorator above or below theirs) follow for the class.
     """
     conditions_of(identifier)  # complain here, where it stands
 
@@ -63,8 +60,8 @@ class Follower(ABCMeta):
             @following("*:log")
             def receive_log(self, message): ...
 
-    It is an `ABCMeta`, so such a class may have abstract bases. ``class Logger(metaclass=Follower, bus=mine)``
-    follows on another bus.
+    It is an `ABCMeta`, so such a class may have abstract bases. ``class Logger(metaclass=Follower,
+    bus=mine)`` follows on another bus.
     """
 
     __berrymq_bus__: Bus | None
@@ -116,7 +113,7 @@ class Follower(ABCMeta):
         return default_bus
 
     def marked_methods(cls) -> list[str]:
-        """Names of the instance methods that follow, those of bases first; an override without a mark does not."""
+        """The names of instance methods that follow, bases first; an override without a mark does not."""
         found: dict[str, None] = {}
         for base in reversed(cls.__mro__):
             for key, value in vars(base).items():
@@ -150,106 +147,3 @@ def register(bus: Bus, method: Any, marks: Any) -> list[Subscription]:
         bus.follow(identifier, method, guard=guard, concurrent=concurrent)
         for identifier, guard, concurrent in marks
     ]
-
-
-def auto_twitter(
-    bus: Bus, identifier: str | Identifier, entry: bool, exit: bool
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """See `Bus.auto_twitter`."""
-    parsed = Identifier.parse(identifier)
-    if entry == exit:
-        # An identifier that names one of the two actions asks for just that one.
-        entry = parsed.action != "exit"
-        exit = parsed.action != "entry"
-    entry_id = Identifier(parsed.name, "entry", parsed.namespace)
-    exit_id = Identifier(parsed.name, "exit", parsed.namespace)
-
-    def leave(outcome: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if exit:
-            bus.publish(Message.make(exit_id, args, {**kwargs, **outcome}))
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if is_async(function):
-
-            @wraps(function)
-            async def around(*args: P.args, **kwargs: P.kwargs) -> Any:
-                if entry:
-                    bus.publish(Message.make(entry_id, args, kwargs))
-                try:
-                    result = await as_awaitable(function(*args, **kwargs))
-                except BaseException as error:
-                    leave({"error": error}, args, kwargs)
-                    raise
-                leave({"result": result}, args, kwargs)
-                return result
-
-            return around  # type: ignore[return-value]  # R is the coroutine, as before
-
-        @wraps(function)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            if entry:
-                bus.publish(Message.make(entry_id, args, kwargs))
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as error:
-                leave({"error": error}, args, kwargs)
-                raise
-            leave({"result": result}, args, kwargs)
-            return result
-
-        return wrapped
-
-    return decorate
-
-
-def twitter_exception(
-    bus: Bus, identifier: str | Identifier, reraise: bool, with_traceback: bool
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """See `Bus.twitter_exception`."""
-    parsed = Identifier.parse(identifier)
-
-    def report(error: Exception) -> None:
-        import traceback
-
-        if with_traceback:
-            # The first frame is the wrapper's, of no interest to anybody.
-            trace = error.__traceback__ and error.__traceback__.tb_next
-            lines = traceback.format_exception(type(error), error, trace)
-        else:
-            lines = traceback.format_exception_only(error)
-        payload = {"type": type(error).__name__, "value": str(error), "error": error}
-        bus.publish(Message.make(parsed, ("".join(lines),), payload))
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if is_async(function):
-
-            @wraps(function)
-            async def around(*args: P.args, **kwargs: P.kwargs) -> Any:
-                try:
-                    return await as_awaitable(function(*args, **kwargs))
-                except Exception as error:
-                    report(error)
-                    if reraise:
-                        raise
-                    return None
-
-            return around  # type: ignore[return-value]  # R is the coroutine, as before
-
-        @wraps(function)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return function(*args, **kwargs)
-            except Exception as error:
-                report(error)
-                if reraise:
-                    raise
-                return None  # type: ignore[return-value]  # what reraise=False asks for
-
-        return wrapped
-
-    return decorate
-
-
-def as_awaitable(value: Any) -> Awaitable[Any]:
-    """Type the coroutine that an ``async def`` function gave."""
-    return value  # type: ignore[no-any-return]

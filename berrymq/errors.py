@@ -36,7 +36,7 @@ class LoopError(BerryMQError, RuntimeError):
     """An ``async def`` follower got a message, and no event loop was there to run it."""
 
 
-class AskTimeout(BerryMQError, TimeoutError):
+class AskTimeout(BerryMQError, TimeoutError):  # noqa: N818  # like the TimeoutError that it is
     """A question that somebody did not answer in time. `answers` holds those that came."""
 
     def __init__(self, text: str, answers: list[Any]) -> None:
@@ -47,5 +47,5 @@ class AskTimeout(BerryMQError, TimeoutError):
         return AskTimeout, (self.args[0], self.answers)
 
 
-class QueueClosed(BerryMQError):
+class QueueClosed(BerryMQError):  # noqa: N818  # like Empty and Full
     """The queue is closed and everything that waited in it has been taken."""

@@ -38,13 +38,14 @@ class Exchange:
     ) -> None:
         if on_error not in ("raise", "log") and not callable(on_error):
             raise ValueError(
-                f"on_error is 'raise', 'log' or a function of subscription, message and exception, not {on_error!r}"
+                "on_error is 'raise', 'log' or a function of subscription, message and exception, "
+                f"not {on_error!r}"
             )
         self.name = name
         self.on_error: Literal["raise", "log"] | OnError = on_error
         self.on_background_error: OnError | None = None
         self.hooks: list[Callable[[Subscription], object]] = []
-        """Each is called with every new subscription, before it becomes active; it may `Subscription.wrap` it."""
+        """Each is called with a new subscription before it becomes active, and may `Subscription.wrap` it."""
         self._registry = Registry()
         self._table = self._registry.table
         self._background = Background(self, f"berrymq {name or 'bus'}")
@@ -62,8 +63,8 @@ class Exchange:
         Every follower runs. Afterwards one that failed is re-raised as itself, with a note that names it;
         several as an `ExceptionGroup` (unless the bus has another `on_error`).
         """
-        # The fast path of everything: one look-up, one message built without a call, one loop. `deliver` is put
-        # into a local name first because calling a slot as if it were a method is the slower of the two.
+        # The fast path of everything: one look-up, one message built without a call, one loop. `deliver` is
+        # put into a local name first because calling a slot as if it were a method is the slower of the two.
         try:
             known, route = self._table[identifier]
         except (KeyError, TypeError):
@@ -78,7 +79,7 @@ class Exchange:
             try:
                 deliver = entry.deliver
                 deliver(message)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a follower's: the others come first
                 failures = self.note_failure(failures, entry, message, error)
         if failures:
             raise_failures(failures, message)
@@ -90,7 +91,7 @@ class Exchange:
             try:
                 deliver = entry.deliver
                 deliver(message)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a follower's: the others come first
                 failures = self.note_failure(failures, entry, message, error)
         if failures:
             raise_failures(failures, message)
@@ -111,7 +112,7 @@ class Exchange:
             if entry.direct:
                 try:
                     entry.run(message)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  # a follower's: it is reported
                     self.background_failure(entry, message, error)
             elif isinstance(entry, Subscription):
                 self._background.deliverer.submit(entry, message)
@@ -148,7 +149,7 @@ class Exchange:
         )
         try:
             report(entry, message, error)
-        except Exception as trouble:  # the report itself failed: neither of the two may get lost
+        except Exception as trouble:  # noqa: BLE001  # the report itself failed: neither of the two may get lost
             log_failure(entry, message, error)
             log_failure(entry, message, trouble)
 
@@ -221,8 +222,8 @@ class Exchange:
                     known = self._open_shared(identifier, settings, open_store())
                 elif known[0] != settings:
                     raise ValueError(
-                        f"the shared queue of {identifier} has maxsize={known[0][0]}, overflow={known[0][1]!r}; "
-                        "those who share it give the same"
+                        f"the shared queue of {identifier} has maxsize={known[0][0]} "
+                        f"and overflow={known[0][1]!r}: those who share it give the same"
                     )
                 store = known[1]
                 store.attach(front)
@@ -291,8 +292,8 @@ class Exchange:
         """Follow as a link does: every message sent here whose identifier `matches`, and no received one.
 
         `matches` is asked when a route is computed; after its answers changed, call ``tap.refresh()``.
-        Identifiers with local names are never asked about. `ask`, for those who can, puts a question:
-        it takes the message and a timeout and returns a future of a list of answers. `name` stands in the note
+        Identifiers with local names are never asked about. `ask`, for those who can, puts a question: it
+        takes the message and a timeout and returns a future of a list of answers. `name` stands in the note
         of an error.
         """
         tap = Tap(matches, function, self._registry.refresh, name, ask)
@@ -315,7 +316,8 @@ class Exchange:
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` whenever `interests` may have changed; return the function that ends it.
 
-        It is called in any thread, without a lock held, even from garbage collection: let it only wake somebody.
+        It is called in any thread, without a lock held, even from garbage collection: let it only wake
+        somebody.
         """
         return self._registry.watch(callback)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-
 if TYPE_CHECKING:
-    from .messages import Message
-    from .followers import Entry
     from collections.abc import Callable
+
+    from .followers import Entry
+    from .messages import Message
 
     OnError = Callable[[Any, Message, Any], object]
     """Called with the subscription (or the tap of a link), the message and the exception."""

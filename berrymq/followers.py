@@ -7,14 +7,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from .messages import Message
 from .forking import SafeLock
+from .messages import Message
 from .targets import Call, QueueTarget, Target
 
 if TYPE_CHECKING:
-    from .identifiers import Identifier
     from types import TracebackType
     from typing import Self
+
+    from .identifiers import Identifier
 
 __all__ = ["SKIPPED", "Entry", "Layer", "Once", "Subscription"]
 
@@ -46,7 +47,7 @@ def nothing(_: Message) -> Any:
 
 
 class Entry:
-    """One place in a route. Dispatch calls its `deliver`; to take it out at once, another function is put there."""
+    """One place in a route. Dispatch calls its `deliver`; to take it out at once, that slot is emptied."""
 
     __slots__ = ("__weakref__", "_discard", "active", "deliver", "direct", "number", "run")
 
@@ -270,7 +271,7 @@ def answering(inner: Call, send: SendAnswer) -> Call:
             return inner(message)
         try:
             result = inner(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             return send(message, None, error)
         return result if result is SKIPPED else send(message, result, None)
 

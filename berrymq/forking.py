@@ -1,4 +1,4 @@
-"""After a fork: locks that another thread of the parent held are made anew, as nobody holds them in the child."""
+"""After a fork: locks that other threads of the parent held are made anew; nobody holds them in the child."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def track(thing: Forkable) -> None:
 
 
 class SafeLock:
-    """A re-entrant lock for ``with`` that is free in a forked child; for a module, where nobody else tracks it."""
+    """A re-entrant lock for ``with`` that is free in a forked child; for modules, which cannot track one."""
 
     def __init__(self) -> None:
         self._lock = RLock()

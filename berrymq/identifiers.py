@@ -18,7 +18,7 @@ MAX_PART: Final = 255
 
 
 class Identifier:
-    """One parsed identifier. Immutable, hashable; `str` gives the canonical text (``"test"`` -> ``"test:*"``)."""
+    """One parsed identifier, immutable. `str` gives the canonical text: ``"test:*"`` for ``"test"``."""
 
     __slots__ = ("action", "name", "namespace", "text")
 
@@ -100,7 +100,7 @@ class Identifier:
 
 @lru_cache(maxsize=4096)
 def parse_text(text: str) -> Identifier:
-    """Parse text. Results are kept in a bounded cache: links meet the same few identifiers again and again."""
+    """Parse text. Results are kept, in a bounded cache: links meet the same few identifiers all the time."""
     head, colon, action = text.partition(":")
     if not colon:
         action = WILDCARD
@@ -134,7 +134,7 @@ def check_part(part: str, kind: str, text: str) -> None:
     if part == WILDCARD:
         if kind == "namespace":
             raise IdentifierError(
-                f"{quoted(text)} has '*' as its namespace; a namespace takes no wildcard: write one out, or none"
+                f"{quoted(text)} has '*' as its namespace; a namespace takes no wildcard: write it out"
             )
         return
     if not part:

@@ -127,8 +127,10 @@ def draw_mermaid(drawn: Picture) -> list[str]:
         shape = "[({})]" if hub else "([{}])"
         lines.append(f"  {names.of('node', name)}{shape.format(mermaid_text(name))}")
         lines.append(f"  {names.of('node', drawn.here)} <-.-> {names.of('node', name)}")
-        for what in follows:
-            lines.append(f"  {names.of('id', what)}{{{{{mermaid_text(what)}}}}} --> {names.of('node', name)}")
+        lines += [
+            f"  {names.of('id', what)}{{{{{mermaid_text(what)}}}}} --> {names.of('node', name)}"
+            for what in follows
+        ]
     return list(dict.fromkeys(lines))
 
 
@@ -139,7 +141,8 @@ def draw_graphviz(drawn: Picture) -> list[str]:
     for what, who, where in drawn.follows:
         lines.append(f"  {names.of('id', what)} [shape=hexagon, label={dot_text(what)}];")
         lines.append(
-            f"  {names.of('follower', who + where)} [shape=box, label={dot_text(who)}, tooltip={dot_text(where)}];"
+            f"  {names.of('follower', who + where)} "
+            f"[shape=box, label={dot_text(who)}, tooltip={dot_text(where)}];"
         )
         lines.append(f"  {names.of('id', what)} -> {names.of('follower', who + where)};")
     for name, hub, follows in drawn.others:

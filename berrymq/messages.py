@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Message:
     """What a follower is called with. Everything about it is read-only; a keyword is also an attribute.
 
-    ``twitter("game:over", score=3)`` gives a message whose ``message.score`` is 3. A keyword that has the name
-    of one of the message's own attributes, such as ``name``, is found in ``message.kwargs["name"]``.
+    ``twitter("game:over", score=3)`` gives a message whose ``message.score`` is 3. A keyword that has the
+    name of one of the message's own attributes, such as ``name``, is found in ``message.kwargs["name"]``.
     """
 
     # `Bus.twitter` fills these four without a call: it is the one place where that counts.

@@ -20,7 +20,7 @@ _counting = SafeLock()
 
 
 class Mute:
-    """A silence in force. It ends with ``cancel()`` or with its ``with`` block; those of the same thing nest."""
+    """A silence in force. It ends with ``cancel()`` or its ``with`` block; those of the same thing nest."""
 
     def __init__(self, registry: Registry, what: str | Identifier | Subscription) -> None:
         self._registry = registry

@@ -15,14 +15,14 @@ from .stores import BoundedStore, Overflow, Store
 from .targets import QueueTarget
 
 if TYPE_CHECKING:
-    from .identifiers import Identifier
-    from .messages import Message
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from .exchange import Exchange
     from .followers import Subscription
+    from .identifiers import Identifier
+    from .messages import Message
 
 __all__ = ["Empty", "Queue", "QueueStats"]
 
@@ -44,10 +44,11 @@ class QueueStats(NamedTuple):
 class Queue:
     """Collects the messages that `identifier` matches.
 
-    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier take turns.
-    With a `maxsize`, `overflow` says what happens to a message that finds the queue full: ``"drop_oldest"`` makes
-    room for it, ``"drop_newest"`` leaves it out (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
-    sender, ``"block"`` has the sender wait. The bus holds a queue weakly: one that nobody has does not collect.
+    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier take
+    turns. With a `maxsize`, `overflow` says what happens to a message that finds the queue full:
+    ``"drop_oldest"`` makes room for it, ``"drop_newest"`` leaves it out (both count in `dropped`),
+    ``"raise"`` raises `queue.Full` at the sender, ``"block"`` has the sender wait. The bus holds a queue
+    weakly: one that nobody has does not collect.
     """
 
     def __init__(
@@ -219,7 +220,7 @@ class Queue:
             yield message
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        """Take messages, waiting for each without holding up the loop, until the queue is closed and used up."""
+        """Like iteration, without holding up the event loop while there is no message."""
         while True:
             try:
                 message = await self.aget()

@@ -1,12 +1,14 @@
 """Who gets which message: an index of the followers, and a table of ready routes that sending looks up.
 
-A route is ``(identifier, entries)``: the parsed identifier and an immutable tuple of what to call, in order. The
-table maps what a sender writes to its route. It is bounded, and emptied by every registration and cancellation.
+A route is ``(identifier, entries)``: the parsed identifier and an immutable tuple of what to call, in order.
+The table maps what a sender writes to its route. It is bounded, and emptied by every registration and
+cancellation.
 
-Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a tap's `matches` or
-a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or a destructor does
-in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is put in the row and applied
-by the thread that is at it: it neither waits for itself nor sees a half-made change.
+Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a tap's
+`matches` or a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or
+a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
+put in the row and applied by the thread that is at it: it neither waits for itself nor sees a half-made
+change.
 """
 
 from __future__ import annotations

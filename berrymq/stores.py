@@ -1,24 +1,24 @@
 """What a queue keeps its messages in. Queues that take turns (``shared=True``) have one store in common.
 
-The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a message may be put by a signal
-handler or a destructor in the middle of a `get`. Whoever has to wait leaves a function in a `Row`.
+The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a message may be put by a
+signal handler or a destructor in the middle of a `get`. Whoever has to wait leaves a function in a `Row`.
 
-The rule that keeps a wake-up from getting lost: a waiter first enters the row and then looks again; the other side
-first makes its change and then looks into the row; and whoever leaves the row, for whatever reason, wakes the next
-one when there still is something to be had.
+The rule that keeps a wake-up from getting lost: a waiter first enters the row and then looks again; the
+other side first makes its change and then looks into the row; and whoever leaves the row, for whatever
+reason, wakes the next one when there still is something to be had.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Full
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
 from . import forking
-import contextlib
 
 if TYPE_CHECKING:
     from .messages import Message

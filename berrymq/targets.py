@@ -1,4 +1,4 @@
-"""What is called for a message: one small class for each way of holding it, and the checks made at registration.
+"""What is called for a message: a small class for each way of holding it, and the checks at registration.
 
 A function is held strongly. A bound method is held weakly: an object that is gone no longer follows.
 """
@@ -155,19 +155,25 @@ def where_of(function: Any) -> str | None:
     function = unwrap(function)
     code = getattr(function, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = code_of_call(function)
     return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
+def code_of_call(instance: object) -> Any:
+    """The code of an object's own ``__call__``, for objects of classes written in Python."""
+    method = getattr(type(instance), "__call__")  # noqa: B004, B009  # not whether: which one
+    return getattr(method, "__code__", None)
+
+
 def is_async(function: Any) -> bool:
-    """True for what gives a coroutine when called: ``async def``, and partials, methods and objects over one."""
+    """True for what gives a coroutine when called: ``async def``, and partials, methods, objects over it."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
     if type(getattr(function, "_is_coroutine_mark", None)) is object:  # from inspect.markcoroutinefunction
         return True
     code = getattr(function, "__code__", None)
     if code is None and not isinstance(function, BuiltinFunctionType | type):
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = code_of_call(function)
     return code is not None and bool(code.co_flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE))
 
 

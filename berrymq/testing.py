@@ -109,14 +109,14 @@ class Recorder:
         return [one for one in self.messages if wanted.matches(one.identifier)]
 
     def wait(self, count: int = 1, timeout: float = 5.0) -> list[Message]:
-        """Wait until `count` messages have come, from any thread; `AssertionError` when they do not in time."""
+        """Wait until `count` messages have come, from any thread; `AssertionError` when they do not."""
         with self._came:
             if not self._came.wait_for(lambda: len(self._messages) >= count, timeout):
                 raise AssertionError(f"{count} messages were expected within {timeout} s; {self}")
         return self.messages
 
     def assert_sent(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> Message:
-        """Return the first message of `identifier` that carries these arguments; `AssertionError` if none does.
+        """Return the first message of `identifier` that carries these arguments, or raise `AssertionError`.
 
         Arguments and keywords that are not named here may be anything.
         """

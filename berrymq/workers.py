@@ -30,10 +30,10 @@ class Deliverer(Protocol):
 
 
 class WorkerPool:
-    """Some threads. Different followers run in parallel, one follower gets its messages one at a time, in order.
+    """Some threads. Different followers run in parallel, each gets its messages one at a time and in order.
 
-    A subscription with messages waiting stands once in `_ready`; a worker takes it, runs one message, and puts it
-    back at the end when more wait. What is declared concurrent stands there once for each message.
+    A subscription with messages waiting stands once in `_ready`; a worker takes it, runs one message, and
+    puts it back at the end when more wait. What is declared concurrent stands there once for each message.
     """
 
     def __init__(self, failed: Failed, size: int, name: str = "berrymq worker") -> None:
@@ -104,7 +104,7 @@ class WorkerPool:
                     message = self._waiting[subscription].popleft()
             try:
                 subscription.run(message)
-            except BaseException as error:  # no caller to hand SystemExit to, and the thread has to go on
+            except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
                 self._failed(subscription, message, error)
             finally:
                 with self._lock:
@@ -143,7 +143,7 @@ class WorkerPool:
 
 
 class DeliveryThread:
-    """One daemon thread that runs deliveries in the order of their submission. It starts with the first one."""
+    """One daemon thread that runs deliveries in the order of their submission; the first one starts it."""
 
     def __init__(self, failed: Failed, name: str = "berrymq delivery") -> None:
         self._failed = failed
@@ -186,7 +186,7 @@ class DeliveryThread:
             subscription, message = items[0]
             try:
                 subscription.run(message)
-            except BaseException as error:  # no caller to hand SystemExit to, and the thread has to go on
+            except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
                 self._failed(subscription, message, error)
             finally:
                 del subscription, message
