@@ -95,7 +95,7 @@ class Link:
         """What passed over the link so far."""
         peer = self._connector.peer
         stats = peer.session.stats if peer is not None else LinkStats()
-        stats.dropped += self.node.dropped
+        stats.dropped += self.node.traffic.outbox.dropped
         return stats
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -107,7 +107,7 @@ class Link:
         return True
 
     async def _flush(self) -> None:
-        await self.node.flush_outbox()
+        await self.node.traffic.flush_outbox()
         if self._connector.peer is not None:
             await self._connector.peer.flush()
 
@@ -215,7 +215,7 @@ def open_link(
             )
         return there
     node = node_of(bus, name, room)
-    node.overflow = overflow
+    node.traffic.outbox.overflow = overflow
     try:
         connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
     except TimeoutError:
@@ -281,7 +281,7 @@ async def _open(
 
 async def _close(connector: Connector, flush: float) -> int:
     if flush > 0:
-        await connector.node.flush_outbox()
+        await connector.node.traffic.flush_outbox()
     dropped = await connector.close(flush)
     forget_unlinked(connector.node)
     return dropped

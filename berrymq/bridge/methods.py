@@ -181,7 +181,7 @@ def send_message(
         raise RpcError(INVALID_PARAMS, f"args is an array and kwargs an object: {error}") from None
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise RpcError(TOO_LARGE, f"a payload has at most {MAX_PAYLOAD_BYTES:,} bytes")
-    conversation.node.say(str(known), payload, name)
+    conversation.node.traffic.say(str(known), payload, name)
     return "ok"
 
 

@@ -9,27 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-import time
 from typing import TYPE_CHECKING
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from berrymq.bus import Bus
-from berrymq.errors import IdentifierError
-from berrymq.identifiers import Identifier
-from berrymq.messages import Message
 
 from .directory import Directory, NodeInfo
-from .outbox import Outbox, Outgoing, Overflow
-from .payload import decode, encode
 from .peer import Peer
-from .protocol.frames import MAX_HOPS, Announce, Dropped, Frame, NodeRecord, SendMessages, WireMessage
-from .protocol.seen import Seen
+from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
 from .tokens import Tokens
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,21 +32,6 @@ __all__ = ["DEFAULT_TTL", "Node"]
 
 DEFAULT_TTL = 1000.0
 """Seconds for which a cut link waits for its other side."""
-
-MAX_OUTBOX = 100_000
-"""Messages that may wait for the I/O thread."""
-
-MAX_OUTBOX_BYTES = 64 * 1024 * 1024
-"""How large the payloads of those may be together."""
-
-MAX_BACKLOG = 10_000
-"""Deliveries that may wait for followers here before acknowledgements are withheld."""
-
-MAX_WANTED = 4096
-"""Identifiers for which it is remembered whether somebody here follows them."""
-
-DRAIN_SLICE = 2_000
-"""Messages taken from the outbox before the loop may do something else."""
 
 _log = logging.getLogger("berrymq")
 
@@ -91,44 +68,23 @@ class Node:
         self.access_token = access_token or secrets.token_urlsafe(32)
         self.loop = loop or asyncio.get_running_loop()
         self.limits = limits or Limits()
-        self.forwarded = 0
-        """Messages that were handed on for others."""
         self.on_peers_changed: Callable[[], None] | None = None
         """Called when a link came or went."""
         self.listener: Listener | None = None
         self.tokens = Tokens(self)
         """The clients that have no link of their own."""
         self._closed = False
-        self._pid = os.getpid()
-        self._sequence = 0
         self._directory = Directory(NodeRecord(self.id, name, 0, room, hub))
         self._peers: dict[str, Peer] = {}
-        self._seen = Seen()
-        self._outbox = Outbox(self._wake, max_messages=MAX_OUTBOX, max_bytes=MAX_OUTBOX_BYTES)
-        self._stalled = False
         self._announcing = False
-        self._wanted: dict[Identifier, bool] = {}
         self.bus = bus if bus is not None else Bus(name)
-        self._tap = self.bus.tap(self._directory.is_followed, self._send)
+        self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
+        self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send)
         self._unwatch = self.bus.watch(self._interests_changed)
         self._interests_changed()
 
     def __repr__(self) -> str:
         return f"<Node {self.name!r} {self.id} links={len(self._peers)}>"
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were dropped since the I/O thread did not keep up."""
-        return self._outbox.dropped
-
-    @property
-    def overflow(self) -> Overflow:
-        """What happens to what is said faster than it can be sent."""
-        return self._outbox.overflow
-
-    @overflow.setter
-    def overflow(self, overflow: Overflow) -> None:
-        self._outbox.overflow = overflow
 
     @property
     def url(self) -> str:
@@ -182,8 +138,8 @@ class Node:
             loop=self.loop,
             on_frame=self._on_frame,
             on_change=self._peer_changed,
-            is_behind=self._is_behind,
-            on_progress=self._on_progress,
+            is_behind=self.traffic.is_behind,
+            on_progress=self.traffic.on_progress,
         )
         self._update_neighbours()
         self._learn([record], peer)
@@ -238,7 +194,7 @@ class Node:
 
     def _interests_changed(self) -> None:
         """Called by the bus, on any thread."""
-        self._wanted = {}
+        self.traffic.interests_changed()
         if not self._announcing and not self._closed:
             self._announcing = True
             self._call_on_loop(self._announce_interests)
@@ -271,122 +227,15 @@ class Node:
         )
         peer.pump()
 
-    # -- messages --------------------------------------------------------------------------------------------
-
-    def _send(self, message: Message) -> None:
-        """Called by the bus, on any thread, with each message that somebody elsewhere follows.
-
-        It waits for nothing, unless `overflow` says so.
-
-        Raises:
-            PayloadError: an argument can't cross.
-        """
-        if self._closed or self._pid != os.getpid():
-            return  # a forked child has none of its parent's links
-        self._outbox.put(Outgoing(message.id, encode(message.args, message.kwargs), message.sent_at))
-
-    def _wake(self) -> None:
-        self._call_on_loop(self._drain)
-
-    def _drain(self) -> None:
-        self._stalled = self._outbox.overflow == "block" and any(
-            peer.session.is_full for peer in self._peers.values()
-        )
-        if self._stalled:
-            return  # `_on_progress` goes on, and until then the outbox fills
-        touched: set[str] = set()
-        for identifier, payload, sent_at in self._outbox.take(DRAIN_SLICE):
-            touched.update(self._route(self._number(identifier, payload, self.name, sent_at)))
-        for node_id in touched:
-            self._peers[node_id].pump()
-        if self._outbox:
-            self.loop.call_soon(self._drain)
-
-    def _on_progress(self) -> None:
-        if self._stalled:
-            self._drain()
-
-    def say(self, identifier: str, payload: bytes, source: str) -> None:
-        """Send a message on behalf of a client that has no link of its own; here as well."""
-        message = self._number(identifier, payload, source, time.time())
-        for node_id in self._route(message):
-            self._peers[node_id].pump()
-        self._deliver(message)
-
-    def _number(self, identifier: str, payload: bytes, source: str, sent_at: float) -> WireMessage:
-        self._sequence += 1
-        return WireMessage(identifier, Raw(payload), source, sent_at, self.id, self._sequence, self.room)
-
-    def _route(self, message: WireMessage) -> tuple[str, ...]:
-        routes = self._directory.routes(message.identifier, message.room)
-        for node_id in routes:
-            self._peers[node_id].session.send(message)
-        return routes
-
     def _on_frame(self, peer: Peer, frame: Frame) -> None:
         if isinstance(frame, SendMessages):
-            self._on_messages(peer, frame.params.batch)
+            self.traffic.receive(peer, frame.params.batch)
         elif isinstance(frame, Announce):
             self._learn(frame.params.nodes, peer)
         elif isinstance(frame, Dropped):
             _log.warning(
                 "%d messages for %s were dropped on their way: it is too slow", frame.params.count, self.name
             )
-
-    def _on_messages(self, source: Peer, batch: list[WireMessage]) -> None:
-        touched: set[str] = set()
-        for message in batch:
-            if message.origin == self.id or not self._seen.first_time(message.origin, message.sequence):
-                continue
-            try:
-                routes = self._directory.routes(message.identifier, message.room)
-            except IdentifierError as error:
-                _log.warning("a message of %s is left out: %s", message.source, error)
-                continue
-            if message.hops < MAX_HOPS:
-                message.hops += 1
-                for node_id in routes:
-                    if node_id not in (source.id, message.origin):
-                        self._peers[node_id].session.send(message)
-                        touched.add(node_id)
-                        self.forwarded += 1
-            if message.room == self.room:
-                self._deliver(message)
-        for node_id in touched:
-            self._peers[node_id].pump()
-
-    def _deliver(self, message: WireMessage) -> None:
-        identifier = Identifier.parse(message.identifier)
-        if identifier.is_local or not self._is_wanted(identifier):
-            return
-        try:
-            args, kwargs = decode(message.payload)
-        except ValueError as error:
-            _log.warning("%s of %s can't be read and is left out: %s", identifier, message.source, error)
-            return
-        self.bus.receive(
-            Message.make(
-                identifier,
-                args,
-                kwargs,
-                source=message.source,
-                sent_at=message.sent_at,
-                origin=message.origin,
-            )
-        )
-
-    def _is_wanted(self, identifier: Identifier) -> bool:
-        """Whether somebody here follows it; what only passes through is never decoded."""
-        wanted = self._wanted
-        answer = wanted.get(identifier)
-        if answer is None:
-            if len(wanted) >= MAX_WANTED:
-                wanted.clear()
-            answer = wanted[identifier] = any(own.matches(identifier) for own in self.bus.interests())
-        return answer
-
-    def _is_behind(self) -> bool:
-        return self.bus.deliverer.backlog > MAX_BACKLOG
 
     # -- its end ---------------------------------------------------------------------------------------------
 
@@ -400,13 +249,8 @@ class Node:
 
     async def flush(self) -> None:
         """Wait until the neighbours have everything that was said before."""
-        await self.flush_outbox()
+        await self.traffic.flush_outbox()
         await asyncio.gather(*[peer.flush() for peer in self._peers.values() if peer.connected])
-
-    async def flush_outbox(self) -> None:
-        """Wait until what was said before is with the sessions of the links."""
-        while self._outbox:  # noqa: ASYNC110 - `_drain` empties it, at the latest in its next turns
-            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Leave the network."""
@@ -421,7 +265,7 @@ class Node:
         """Take nothing more from the bus; may be called on any thread."""
         if not self._closed:
             self._closed = True
-            self._outbox.close()
+            self.traffic.outbox.close()
             self._tap.cancel()
             self._unwatch()
 
