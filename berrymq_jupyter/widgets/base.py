@@ -1,0 +1,210 @@
+"""What all views have in common: how they are fed, shown, heard, saved and closed."""
+
+from __future__ import annotations
+
+import logging
+from threading import RLock
+from time import monotonic
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from anywidget import AnyWidget
+from traitlets import Unicode
+
+from berrymq import scopes
+
+from .channel import Channel
+from .pump import pump
+from .static import Form, StaticOutput, publish
+
+__all__ = ["RequestError", "View"]
+
+log = logging.getLogger("berrymq")
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+class RequestError(Exception):
+    """What a page asked for cannot be done; the text is shown there."""
+
+
+class View(AnyWidget):
+    """A live view.
+
+    Subclasses fill in what follows `start`, and call that when they are ready.
+
+    Everything that changes a view happens under `guard`: the pump's thread, cells, and callbacks from the
+    page, which may run beside a cell, all come here.
+    """
+
+    title: ClassVar[str]
+
+    static_class = Unicode().tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        name = f"bmq-static-{uuid4().hex[:12]}"
+        super().__init__(static_class=name, **traits)
+        self.guard = RLock()
+        self.channel = Channel(self._send_text)
+        self.static = StaticOutput(name)
+        self.displayed = False
+        self.closed = False
+        self.on_msg(self._received)
+
+    def start(self) -> None:
+        """Let the pump feed this view, and the running cell own it."""
+        pump.add(self)
+        scope = scopes.current()
+        if scope is not None:
+            scope.add(self)
+
+    # -- what a subclass fills in ----------------------------------------------------------------------------
+
+    def pending(self) -> bool:
+        """Tell whether something waits to be absorbed."""
+        raise NotImplementedError
+
+    def absorb(self, now: float) -> float | None:
+        """Work off what came. Return in how many seconds to do so again anyhow; None for never."""
+        raise NotImplementedError
+
+    def update(self, everything: bool) -> dict[str, Any] | None:
+        """Return what the page does not know yet (or `everything`); None when there is nothing."""
+        raise NotImplementedError
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what the page asks; return what to tell it. Raises `RequestError`."""
+        raise NotImplementedError
+
+    def form(self) -> Form:
+        """Return what is there now, for the saved notebook."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of what the view holds; called once, on closing."""
+        raise NotImplementedError
+
+    # -- feeding ---------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> tuple[int, float | None]:
+        """Be called by the pump: absorb, and send at most one update."""
+        with self.guard:
+            if self.closed:
+                return 0, None
+            delays = [self.absorb(now)]
+            sent = 0
+            if self.displayed:
+                wait = self.channel.wait(now)
+                if wait:
+                    delays.append(wait)
+                else:
+                    sent = self.send_update(now)
+                delays.append(self.refresh_static(now))
+            return sent, min((delay for delay in delays if delay is not None), default=None)
+
+    def send_update(self, now: float) -> int:
+        """Send an update if there is one; return its size."""
+        body = self.update(self.channel.snapshot_due)
+        if body is None:
+            return 0
+        self.static.changed(now)
+        return self.channel.update("update", body, now)
+
+    def refresh_static(self, now: float) -> float | None:
+        """Bring the static form up to date if it is time; return when to look again."""
+        due = self.static.due(now)
+        if due == 0:
+            self.static.publish(self.form(), now)
+            return None
+        return due
+
+    # -- the page --------------------------------------------------------------------------------------------
+
+    def _received(self, _: object, request: object, __: object) -> None:
+        """Take a message from a page. It must not raise: the text of the error would land in some cell."""
+        if not isinstance(request, dict):
+            return
+        now = monotonic()
+        with self.guard:
+            if self.closed:
+                return
+            try:
+                reply = None if self._greeted(request.get("t"), now) else self.answer(request)
+            except RequestError as problem:
+                reply = {"t": "problem", "text": str(problem)}
+            except Exception as error:
+                log.exception("%s could not do what its page asked", self.title)
+                reply = {"t": "problem", "text": f"{type(error).__name__}: {error}"[:500]}
+            if reply is not None:
+                self.channel.post(reply)
+        pump.wake()
+
+    def _greeted(self, kind: object, now: float) -> bool:
+        """Take note of pages that open, stay and go. Return whether that was all the page wanted."""
+        if kind == "bye":
+            self.displayed = False
+            self.channel.goodbye()
+            return True
+        self.displayed = True
+        if kind == "hello":
+            self.channel.hello(now)
+        else:
+            self.channel.heard(now)
+        return kind in ("hello", "here")
+
+    def _send_text(self, text: str) -> None:
+        comm = self.comm
+        if comm is None:
+            return
+        self.send({"json": text})
+        # ipykernel 7 takes what pages send to the shell that wrote to this comm last. We write from the
+        # pump's thread, which counts as the main shell, where the page would have to wait for the end of the
+        # running cell.
+        comm.__dict__.pop("_reply_subshell_id", None)
+
+    # -- display ---------------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the live view and its static forms."""
+        with self.guard:
+            form = self.form()
+            bundle = super()._repr_mimebundle_(**options)
+            data, metadata = bundle if bundle is not None and not self.closed else ({}, {})
+            self.displayed = True
+            return {
+                **data,
+                "text/html": form.html(self.static.css_class),
+                "text/plain": form.text(),
+            }, metadata
+
+    def _ipython_display_(self) -> None:
+        """Show the live view, and its static form in an output of its own (see `static`)."""
+        with self.guard:
+            data, metadata = self._repr_mimebundle_()
+            if WIDGET_MIME not in data:
+                publish(data, metadata)
+                return
+            live = {key: value for key, value in data.items() if key != "text/html"}
+            publish(live, metadata)
+            self.static.show(self.form(), monotonic())
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the view: it collects nothing more, and what it showed last stays as its static form."""
+        guard = self.__dict__.get("guard")
+        if guard is None:  # the constructor failed
+            super().close()
+            return
+        with guard:
+            if self.closed:
+                return
+            self.closed = True
+            pump.remove(self)
+            if self.static.shown:
+                self.static.publish(self.form(), monotonic())
+            self.release()
+            self.on_msg(self._received, remove=True)
+            super().close()

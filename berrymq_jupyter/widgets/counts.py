@@ -1,0 +1,93 @@
+"""How many messages each identifier had, and how many it gets a second."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import exp
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Counts", "Rate"]
+
+SMOOTHING: Final = 1.5
+"""Seconds over which a rate is averaged."""
+MOST: Final = 2000
+"""Identifiers counted one by one; what has more is counted together."""
+
+
+class Rate:
+    """A smoothed number of events a second."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def update(self, events: int, seconds: float) -> bool:
+        """Take in that `events` happened in the last `seconds`. Return whether the shown value changed."""
+        before = self.value
+        if seconds > 0:
+            keep = exp(-seconds / SMOOTHING)
+            self.value = before * keep + (1 - keep) * events / seconds
+            if not events and self.value < 0.05:
+                self.value = 0.0
+        return self.value != before
+
+
+class Count:
+    """The count and rate of one identifier."""
+
+    __slots__ = ("changed", "rate", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.rate = Rate()
+        self.changed = True
+
+
+class Counts:
+    """Counts by identifier, in a bounded table, and which of them a page does not know yet."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, Count] = {}
+        self.others = 0
+        self.rate = Rate()
+        self.more = False
+        """True when the last `take` may have left something."""
+        self.moving = False
+        """True while some rate is not zero."""
+
+    def update(self, identifiers: Iterable[str], total: int, seconds: float) -> None:
+        """Count the identifiers of the `total` messages that came in the last `seconds`."""
+        batch = Counter(identifiers)
+        for identifier in batch.keys() - self.table.keys():
+            if len(self.table) < MOST:
+                self.table[identifier] = Count()
+            else:
+                self.others += batch[identifier]
+        self.moving = self.rate.update(total, seconds) or self.rate.value > 0
+        for identifier, count in self.table.items():
+            came = batch.get(identifier, 0)
+            if came or count.rate.value:
+                count.total += came
+                count.changed |= count.rate.update(came, seconds) or came > 0
+                self.moving |= count.rate.value > 0
+
+    def clear(self) -> None:
+        """Start again."""
+        self.table.clear()
+        self.others = 0
+
+    def take(self, limit: int, everything: bool) -> list[list[str | int | float]]:
+        """Return [identifier, count, rate] of what changed since it was last taken, or of `everything`."""
+        due = [(name, count) for name, count in self.table.items() if count.changed or everything]
+        if not everything:
+            del due[limit:]
+        taken: list[list[str | int | float]] = []
+        for name, count in due:
+            count.changed = False
+            taken.append([name, count.total, round(count.rate.value, 2)])
+        self.more = len(due) == limit and not everything
+        return taken

@@ -1,0 +1,127 @@
+// Elements without HTML: every text goes in as text, so nothing of a message can become markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * Make an element. `attributes` are set as attributes, except `on…` functions (listeners), `class`, and what is
+ * null, undefined or false, which is left out. Children are nodes or text.
+ * @param {string} tag
+ * @param {Object<string, any>} [attributes]
+ * @param {...(Node|string|number|null|undefined|false)} children
+ * @returns {HTMLElement}
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  setAttributes(element, attributes);
+  element.append(...children.filter((child) => child != null && child !== false).map(asNode));
+  return element;
+}
+
+/** Make an SVG element. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  setAttributes(element, attributes);
+  element.append(...children);
+  return element;
+}
+
+/** Set attributes as `h` does. */
+export function setAttributes(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value === null || value === undefined || value === false) element.removeAttribute(name);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+}
+
+/** Change the text of an element only if it is another one: a text node that stays keeps a selection alive. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Replace all children of an element. */
+export function fill(element, ...children) {
+  element.replaceChildren(...children.filter((child) => child != null && child !== false).map(asNode));
+}
+
+function asNode(child) {
+  return child instanceof Node ? child : document.createTextNode(String(child));
+}
+
+const ICONS = {
+  pause: "M4 3h3v10H4zM9 3h3v10H9z",
+  play: "M4 2.5v11l9-5.5z",
+  clear: "M6 2h4l.5 1H14v1.5H2V3h3.5zM3 6h10l-.8 8H3.8z",
+  down: "M7.2 2h1.6v8l3-3 1.1 1.1L8 13 3.100 8.100 4.200 7l3 3z",
+  up: "M7.200 14h1.600V6l3 3 1.100-1.100L8 3 3.100 7.900 4.200 9l3-3z",
+  tree: "M2 2h5v3H5v2h3V6h6v3.500H8V8.500H5V12h3v-1h6v3.500H8v-1H3.500V5H2z",
+  close: "M3.500 2.400 8 6.900l4.500-4.500 1.100 1.100L9.100 8l4.500 4.500-1.100 1.100L8 9.100l-4.500 4.500-1.100-1.100L6.900 8 2.400 3.500z",
+  copy: "M5 1.500h8.500V11H11V5H5zM2.500 6H10v8.500H2.500z",
+  send: "M1.500 2 15 8 1.500 14l1.500-5 6-1-6-1z",
+  chart: "M2 2h1.500v10.500H14V14H2zM5 11V8h2v3zm3.500 0V4h2v7zM12 11V6.500h2V11z",
+  save: "M7.200 1.500h1.600v6.300l2.200-2.200 1.100 1.100L8 10.800 3.900 6.700 5 5.600l2.200 2.200zM2 10.500h1.500v2.500h9v-2.500H14v4H2z",
+  take: "M2 2.500h12V6H2zm6 11.500L4 9.500h2.800V7h2.400v2.500H12z",
+  look: "M8 3c3.500 0 6 2.800 7 5-1 2.200-3.500 5-7 5s-6-2.800-7-5c1-2.200 3.500-5 7-5zm0 2a3 3 0 1 0 0 6 3 3 0 0 0 0-6z",
+};
+
+/** Make one of the icons: decoration, the button it stands in has the name. */
+export function icon(name) {
+  return svg(
+    "svg",
+    { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true", class: "bmq-icon" },
+    svg("path", { d: ICONS[name], fill: "currentColor", "fill-rule": "evenodd" }),
+  );
+}
+
+/**
+ * Make a button with an icon; `label` is its name, shown beside the icon where there is room.
+ * @returns {HTMLButtonElement & {set: function(string, string): void}}
+ */
+export function button(iconName, label, onclick, attributes = {}) {
+  const text = h("span", { class: "bmq-label" }, label);
+  const element = h("button", { type: "button", class: "bmq-button", title: label, onclick, ...attributes });
+  element.append(icon(iconName), text);
+  if (attributes.title === undefined) element.setAttribute("aria-label", label);
+  element.set = (newIcon, newLabel) => {
+    if (text.textContent === newLabel) return;
+    element.replaceChild(icon(newIcon), element.firstChild);
+    text.textContent = newLabel;
+    element.title = newLabel;
+    element.setAttribute("aria-label", newLabel);
+  };
+  return element;
+}
+
+/** Run `work` once, in the next frame, however often it is asked for until then. */
+export function framed(work) {
+  let frame = 0;
+  const ask = () => {
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      work();
+    });
+  };
+  ask.cancel = () => {
+    cancelAnimationFrame(frame);
+    frame = 0;
+  };
+  return ask;
+}
+
+/** Put text on the clipboard; resolves to whether that worked. A page without a secure context has the old way only. */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = h("textarea", { class: "bmq-offscreen" });
+    area.value = text;
+    document.body.append(area);
+    const focused = document.activeElement;
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    focused?.focus?.();
+    return done;
+  }
+}

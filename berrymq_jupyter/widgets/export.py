@@ -1,0 +1,68 @@
+"""Messages as a table, and into a variable of the notebook."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
+
+from .base import RequestError
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+    from .message_log import MessageLog
+
+__all__ = ["dataframe", "export"]
+
+FIXED = ("sent_at", "id", "source")
+
+
+def dataframe(messages: list[Message]) -> Any:
+    """Return a DataFrame with a row for each message: its time, identifier and source, then its arguments.
+
+    Positional arguments are in columns ``arg0``, ``arg1`` and so on, keywords in columns of their names; one
+    that has the name of another column gets an underscore behind it.
+    """
+    try:
+        pandas: Any = import_module("pandas")
+    except ImportError:
+        raise RuntimeError(
+            "a DataFrame needs pandas: pip install pandas (messages() gives a list without it)"
+        ) from None
+    return pandas.DataFrame(
+        [record(message) for message in messages], columns=None if messages else list(FIXED)
+    )
+
+
+def record(message: Message) -> dict[str, Any]:
+    """Return one row of the table."""
+    made: dict[str, Any] = {"sent_at": message.sent_at, "id": message.id, "source": message.source}
+    made |= {f"arg{index}": value for index, value in enumerate(message.args)}
+    for key, value in message.kwargs.items():
+        column = key
+        while column in made:
+            column += "_"
+        made[column] = value
+    return made
+
+
+def export(log: MessageLog, name: str, kind: str) -> str:
+    """Put the messages of `log` into the variable `name`, as a list or a DataFrame; return what to say."""
+    if not name.isidentifier() or iskeyword(name):
+        raise RequestError(f"{name!r} cannot be the name of a variable")
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        raise RequestError("there is no notebook here whose variables could be set; use log.messages()")
+    messages = log.messages()
+    value: Any = messages
+    if kind == "DataFrame":
+        try:
+            value = dataframe(messages)
+        except RuntimeError as problem:
+            raise RequestError(str(problem)) from None
+    replaced = name in shell.user_ns
+    shell.user_ns[name] = value
+    return f"{len(messages):,} messages are in {name}{', whose old value is replaced' if replaced else ''}"

@@ -1,0 +1,73 @@
+// Numbers, times and colours as text.
+
+const WHOLE = new Intl.NumberFormat("en-US");
+
+/** 1234567 -> "1,234,567" */
+export function whole(number) {
+  return WHOLE.format(number);
+}
+
+/** A count with its noun: (1, "message") -> "1 message". */
+export function counted(number, noun) {
+  return `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** A number in at most about five characters: 1234567 -> "1.2M". */
+export function brief(number) {
+  if (number < 10_000) return whole(number);
+  const [value, unit] = number < 999_500 ? [number / 1e3, "k"] : number < 999.5e6 ? [number / 1e6, "M"] : [number / 1e9, "G"];
+  return `${value < 99.95 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)}${unit}`;
+}
+
+/** A number of events a second, "" for none. */
+export function rate(perSecond) {
+  if (!(perSecond > 0)) return "";
+  if (perSecond < 9.95) return `${perSecond < 0.1 ? "<0.1" : perSecond.toFixed(1)}/s`;
+  return `${brief(Math.round(perSecond))}/s`;
+}
+
+/** The time of day of `ms` since 1970, to the millisecond. */
+export function clock(ms) {
+  const time = new Date(ms);
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${String(
+    time.getMilliseconds(),
+  ).padStart(3, "0")}`;
+}
+
+/** Date and time. */
+export function fullTime(ms) {
+  const time = new Date(ms);
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${clock(ms)}`;
+}
+
+/** How long `ms` milliseconds are: "12 ms", "3.4 s", "2 min 5 s". */
+export function duration(ms) {
+  const value = Math.abs(ms);
+  if (value < 1000) return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  if (value < 60_000) return `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
+  if (value < 3_600_000) return `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`;
+  return `${Math.floor(value / 3_600_000)} h ${Math.round((value % 3_600_000) / 60_000)} min`;
+}
+
+/** A number of a chart's axis. */
+export function measure(value) {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2);
+  return String(Number(value.toPrecision(4)));
+}
+
+/** The hue that belongs to a name: the same one wherever the name is shown. */
+export function hue(name) {
+  let hash = 7;
+  for (let index = 0; index < name.length; index++) hash = (hash * 31 + name.charCodeAt(index)) >>> 0;
+  return (hash * 137) % 360;
+}
+
+/** The name part of an identifier. */
+export function nameOf(identifier) {
+  return identifier.slice(0, identifier.lastIndexOf(":"));
+}
+
+function two(number) {
+  return String(number).padStart(2, "0");
+}

@@ -1,0 +1,111 @@
+// One message in full: what it carries, what changed since the one before, and what can be done with it.
+
+import { button, copyText, fill, h } from "./dom.js";
+import { duration, fullTime } from "./format.js";
+import { createJsonTree } from "./json_tree.js";
+
+/**
+ * @param {object} store of the log
+ * @param {object} options
+ * @param {function(string): void} options.say shows a short remark
+ * @param {function(): void} options.onClose
+ * @param {function(string, string): void} options.onChart asks for the chart of an identifier's field
+ */
+export function createDetail(store, { say, onClose, onChart }) {
+  const heading = h("h3", { class: "bmq-heading" });
+  const facts = h("div", { class: "bmq-facts" });
+  const changes = h("div", { class: "bmq-changes" });
+  const code = h("code", { class: "bmq-code" });
+  const remark = h("div", { class: "bmq-faint" });
+  const fields = h("div", { class: "bmq-fields" });
+  const json = createJsonTree({
+    onExpand: (path, from) => store.request({ t: "expand", number: shown.number, path, from }),
+    onText: (path) => store.request({ t: "text", number: shown.number, path }),
+  });
+  const element = h(
+    "section",
+    { class: "bmq-detail", "aria-label": "Message", hidden: true, onkeydown: (event) => event.key === "Escape" && onClose() },
+    h(
+      "div",
+      { class: "bmq-detail-head" },
+      heading,
+      h(
+        "div",
+        { class: "bmq-actions" },
+        button("send", "Resend", () => store.request({ t: "resend", number: shown.number })),
+        button("copy", "Copy code", copyCode),
+        button("close", "Close", onClose, { class: "bmq-button bmq-icon-only" }),
+      ),
+    ),
+    h("div", { class: "bmq-detail-body" }, facts, json.element, fields, changes, code, remark),
+  );
+  let shown = { number: null };
+  let wanted = null;
+
+  async function copyCode() {
+    say((await copyText(shown.code)) ? "Copied." : "This page may not use the clipboard: select the code and copy it.");
+  }
+
+  function show(body) {
+    if (body.number !== wanted) return;
+    shown = body;
+    element.hidden = false;
+    fill(heading, body.id);
+    fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${body.source}`);
+    json.show(body.tree);
+    fill(fields, ...body.fields.map((field) => button("chart", `Chart ${label(field)}`, () => onChart(body.id, field))));
+    fill(changes, ...difference(body));
+    fill(code, body.code);
+    fill(remark, body.remark);
+  }
+
+  const here = (handle) => (body) => body.number === shown.number && handle(body);
+  const off = [
+    store.on("detail", show),
+    store.on("node", here(json.grow)),
+    store.on("text", here(json.fillText)),
+  ];
+
+  return {
+    element,
+    open(number) {
+      wanted = number;
+      store.request({ t: "detail", number });
+    },
+    hide() {
+      wanted = null;
+      element.hidden = true;
+    },
+    close: () => off.forEach((stop) => stop()),
+  };
+}
+
+/** What changed since the message before, as a small table. */
+function difference({ before, time, changes }) {
+  if (before === null) return [h("div", { class: "bmq-faint" }, "The first of this identifier from there.")];
+  const since = `${duration(time - before.time)} after the one before`;
+  if (!changes.length) return [h("div", { class: "bmq-faint" }, `Same payload, ${since}.`)];
+  return [
+    h("h4", { class: "bmq-subheading" }, "Changed ", h("span", { class: "bmq-faint" }, since)),
+    h(
+      "table",
+      { class: "bmq-difference" },
+      h("tbody", {}, ...changes.map(([path, kind, old, now]) => changed(path, kind, old, now))),
+    ),
+  ];
+}
+
+function changed(path, kind, old, now) {
+  return h(
+    "tr",
+    { class: `bmq-${kind}` },
+    h("th", { scope: "row" }, label(path)),
+    h("td", {}, kind === "added" ? h("span", { class: "bmq-faint" }, "added") : h("del", {}, old)),
+    h("td", {}, kind === "removed" ? h("span", { class: "bmq-faint" }, "removed") : h("ins", {}, now)),
+  );
+}
+
+/** Positional arguments have numbers for names. */
+function label(path) {
+  return /^\d+$/.test(path) ? `[${path}]` : path;
+}

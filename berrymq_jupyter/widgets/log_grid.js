@@ -1,0 +1,219 @@
+// The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
+
+import { h, icon, setAttributes, setText } from "./dom.js";
+import { clock, counted, fullTime, hue, nameOf } from "./format.js";
+import { ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.js";
+import { createVirtualList } from "./virtual_list.js";
+
+const ROW_HEIGHT = 24;
+const SHORTEST = 4;
+const TALLEST = 14;
+const TITLES = [
+  ["time", "Time"],
+  ["id", "Identifier"],
+  ["from", "From"],
+  ["payload", "Payload"],
+];
+
+/**
+ * @param {object} store of the log
+ * @param {object} options
+ * @param {function(number): void} options.onOpen told the number of a message to show
+ * @param {function(): void} options.onEscape
+ */
+export function createGrid(store, { onOpen, onEscape }) {
+  const prefix = `bmq-${Math.random().toString(36).slice(2)}`;
+  const head = h(
+    "div",
+    { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 },
+    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title)),
+  );
+  const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);
+  const scroller = h(
+    "div",
+    { class: "bmq-grid", role: "grid", tabindex: 0, "aria-label": "Messages", "aria-rowcount": 1, onkeydown },
+    headGroup,
+  );
+  const empty = h("div", { class: "bmq-empty" });
+  const newer = h("button", { type: "button", class: "bmq-newer", hidden: true, onclick: followAgain });
+  const element = h("div", { class: "bmq-gridbox" }, scroller, empty, newer);
+  const list = createVirtualList({
+    rowHeight: ROW_HEIGHT,
+    scroller,
+    head: headGroup,
+    create: createRow,
+    show: showRow,
+    onRange: (first, last) => {
+      const places = [placeOf(first), placeOf(last - 1)];
+      store.want(Math.min(...places), Math.max(...places) + 1);
+    },
+    onScroll: () => {
+      following = atNewest();
+      if (following) seen = range[1];
+      showNewer();
+    },
+  });
+
+  let newestFirst = false;
+  let following = true;
+  let range = [0, 0];
+  let seen = 0;
+  let epoch = null;
+  let selected = null;
+  let sized = false;
+
+  const count = () => range[1] - range[0];
+  const placeOf = (index) => (newestFirst ? range[1] - 1 - index : range[0] + index);
+  const indexOf = (place) => (newestFirst ? range[1] - 1 - place : place - range[0]);
+  const atNewest = () => (newestFirst ? list.atTop() : list.atBottom());
+
+  function createRow() {
+    const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
+    const row = h("div", { class: "bmq-row", role: "row" }, ...cells);
+    row.cells = cells;
+    row.addEventListener("click", () => select(row.place, true));
+    return row;
+  }
+
+  function showRow(element, index) {
+    const place = placeOf(index);
+    const row = store.row(place);
+    element.place = place;
+    const isSelected = place === selected;
+    setAttributes(element, {
+      id: `${prefix}-${place}`,
+      "aria-rowindex": index + 2,
+      "aria-selected": String(isSelected),
+    });
+    const [time, id, from, payload] = element.cells;
+    element.classList.toggle("bmq-absent", !row);
+    setText(time, row ? clock(row[TIME]) : "…");
+    setText(id, row ? row[ID] : "");
+    setText(from, row ? row[SOURCE] ?? "here" : "");
+    setText(payload, row ? row[PAYLOAD] : "");
+    if (!row) return;
+    time.title = fullTime(row[TIME]);
+    id.title = row[ID];
+    from.title = row[SOURCE] ?? "sent in this kernel";
+    from.classList.toggle("bmq-faint", row[SOURCE] === null);
+    element.style.setProperty("--bmq-hue", hue(nameOf(row[ID])));
+  }
+
+  function update(state) {
+    const before = range;
+    const fresh = state.epoch !== epoch;
+    epoch = state.epoch;
+    range = state.range;
+    if (fresh) {
+      following = true;
+      selected = null;
+      seen = range[1];
+    }
+    size();
+    scroller.setAttribute("aria-rowcount", count() + 1);
+    const shift = following || fresh ? 0 : newestFirst ? range[1] - before[1] : before[0] - range[0];
+    list.resize(count(), shift);
+    if (following) toNewest();
+    showEmpty(state);
+    showNewer();
+  }
+
+  /** Grow with the rows up to a limit; from there on the grid scrolls, and its user may drag it taller. */
+  function size() {
+    const rows = Math.min(Math.max(count(), SHORTEST), TALLEST);
+    if (sized && !(rows > sized)) return;
+    sized = rows;
+    element.style.setProperty("--bmq-rows", rows);
+  }
+
+  function showEmpty(state) {
+    empty.hidden = count() > 0;
+    if (count() > 0) return;
+    const filtered = state.filter[0] || state.filter[1];
+    const text = state.unsearched
+      ? "Searching…"
+      : filtered
+        ? `None of ${counted(state.kept, "message")} passes the filter.`
+        : state.total
+          ? "Cleared."
+          : `No message yet. Send one: %twitter ${example(state.follows)} 1, x=2`;
+    setText(empty, text);
+  }
+
+  function showNewer() {
+    if (following) seen = range[1];
+    const more = range[1] - seen;
+    newer.hidden = following || more <= 0;
+    if (newer.hidden) return;
+    newer.replaceChildren(icon(newestFirst ? "up" : "down"), ` ${counted(more, "new message")}`);
+  }
+
+  function toNewest() {
+    if (newestFirst) list.toTop();
+    else list.toBottom();
+  }
+
+  function followAgain() {
+    following = true;
+    toNewest();
+    showNewer();
+    list.redraw();
+    scroller.focus({ preventScroll: true });
+  }
+
+  function select(place, open) {
+    selected = place;
+    scroller.setAttribute("aria-activedescendant", `${prefix}-${place}`);
+    list.reveal(indexOf(place));
+    following = atNewest() && place === range[1] - 1;
+    const row = store.row(place);
+    if (open && row) onOpen(row[NUMBER]);
+  }
+
+  function onkeydown(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const last = count() - 1;
+    const page = list.rowsInSight();
+    const now = selected === null ? -1 : indexOf(selected);
+    const target = {
+      ArrowDown: now + 1,
+      ArrowUp: now < 0 ? last : now - 1,
+      PageDown: now + page,
+      PageUp: now - page,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
+    else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
+    else if (event.key === "Escape") onEscape();
+    else return;
+    event.preventDefault();
+  }
+
+  const openFollows = () => element.closest(".bmq-log")?.classList.contains("bmq-has-detail") ?? false;
+
+  return {
+    element,
+    update,
+    focus: () => scroller.focus({ preventScroll: true }),
+    isNewestFirst: () => newestFirst,
+    turn() {
+      newestFirst = !newestFirst;
+      following = true;
+      list.resize(count(), 0);
+      toNewest();
+      showNewer();
+    },
+    deselect() {
+      selected = null;
+      scroller.removeAttribute("aria-activedescendant");
+      list.redraw();
+    },
+    close: () => list.close(),
+  };
+}
+
+function example(pattern) {
+  const [name, action] = [nameOf(pattern), pattern.slice(pattern.lastIndexOf(":") + 1)];
+  return `${name === "*" ? "test" : name}:${action === "*" ? "run" : action}`;
+}

@@ -1,0 +1,160 @@
+"""What a `MessageLog` knows, apart from how it is shown: rows, counts, filter and pause."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from berrymq import Identifier, Message
+
+from .counts import Counts
+from .pump import pump
+from .render import arguments
+from .rows import Rows, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LogState"]
+
+SUMMARY: Final = 240
+"""Characters of a row's payload that a page gets."""
+SEARCHED: Final = 2000
+"""Characters of a payload that the text filter looks at."""
+SEARCH_SECONDS: Final = 0.03
+"""How long a round may look through rows for the filter."""
+WAITING: Final = 200_000
+"""Messages that may wait to be worked off."""
+
+
+class LogState:
+    """Collects messages and works them off. `collect` is all that happens at the sender."""
+
+    def __init__(self, maxlen: int) -> None:
+        self.rows = Rows(maxlen)
+        self.window = Window(self.rows)
+        self.counts = Counts()
+        self.arrived: deque[Message] = deque(maxlen=max(WAITING, maxlen))
+        self.collect, self.collected = collector(self.arrived)
+        self.missed = 0
+        """Messages that came faster than they could be worked off, and are not counted by identifier."""
+        self.cleared = 0
+        """Messages that a `clear` removed."""
+        self.identifier: Identifier | None = None
+        self.text = ""
+        self.paused_at: int | None = None
+        """The number of the first row that is held back by a pause."""
+        self.absorbed_at = 0.0
+
+    def absorb(self, now: float) -> None:
+        """Work off what was collected."""
+        take = self.arrived.popleft
+        batch = [take() for _ in range(len(self.arrived))]
+        self.rows.extend(batch)
+        self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
+        self.absorbed_at = now
+        self.missed = max(self.missed, self.collected() - self.rows.end - len(self.arrived))
+        self.window.advance(SEARCH_SECONDS)
+
+    @property
+    def total(self) -> int:
+        """How many messages came since the beginning, or since the last clear."""
+        return self.rows.end + self.missed - self.cleared
+
+    @property
+    def dropped(self) -> int:
+        """How many of them are not kept any more."""
+        return self.total - len(self.rows.kept)
+
+    def select(self, identifier: str, text: str) -> None:
+        """Show only rows whose identifier matches and whose payload contains `text`, in any case."""
+        pattern = Identifier.parse(identifier) if identifier and identifier not in ("*", "*:*") else None
+        self.identifier, self.text = pattern, text
+        self.window.select(row_test(pattern, text) if pattern or text else None)
+
+    @property
+    def end(self) -> int:
+        """The place after the newest row that pages show."""
+        return self.window.end if self.paused_at is None else self.window.place_of(self.paused_at)
+
+    @property
+    def held_back(self) -> int:
+        """How many messages came since the pause."""
+        return 0 if self.paused_at is None else self.rows.end - self.paused_at
+
+    def pause(self) -> None:
+        """Show nothing newer. Messages are still kept, the newest ones, up to `maxlen`."""
+        if self.paused_at is None:
+            self.paused_at = self.rows.end
+
+    def resume(self) -> None:
+        """Show everything that is kept again, also what came during the pause."""
+        self.paused_at = None
+
+    def clear(self) -> None:
+        """Forget all rows and counts."""
+        self.rows.clear()
+        self.cleared = self.rows.end + self.missed
+        self.counts.clear()
+        self.window.select(self.window.test)
+        if self.paused_at is not None:
+            self.paused_at = self.rows.end
+
+
+def collector(arrived: deque[Message]) -> tuple[Callable[[Message], None], Callable[[], int]]:
+    """Return the follower that puts messages down, and a function that tells how many it got so far.
+
+    The follower runs in the sender's thread, so it is as short as can be: an append, a count
+    (`itertools.count` is atomic, `+= 1` is not), and a look whether the pump sleeps.
+    """
+    ticket = count().__next__
+    append = arrived.append
+    feeder = pump
+
+    def collect(message: Message) -> None:
+        append(message)
+        ticket()
+        if feeder.asleep:
+            feeder.wake()
+
+    reads = 0
+
+    def collected() -> int:
+        nonlocal reads
+        reads += 1
+        return ticket() - reads + 1
+
+    return collect, collected
+
+
+def row_test(pattern: Identifier | None, text: str) -> Callable[[Message], bool]:
+    """Return the test of a filter. Whether an identifier matches is worked out once for each."""
+    known: dict[str, bool] = {}
+    needle = text.casefold()
+
+    def test(message: Message) -> bool:
+        if pattern is not None:
+            name = message.id
+            matches = known.get(name)
+            if matches is None:
+                if len(known) > 10_000:
+                    known.clear()
+                matches = known[name] = pattern.matches(message.identifier)
+            if not matches:
+                return False
+        return not needle or needle in arguments(message.args, message.kwargs, SEARCHED).casefold()
+
+    return test
+
+
+def row(place: int, number: int, message: Message) -> list[Any]:
+    """Return a row as a page gets it."""
+    return [
+        place,
+        number,
+        round(message.sent_at * 1000, 1),
+        message.id,
+        message.source,
+        arguments(message.args, message.kwargs, SUMMARY),
+    ]

@@ -1,0 +1,103 @@
+// What this page knows of a MessageLog: where everything stands, the counts, and some of the rows. The kernel keeps
+// them all; the page holds those near what is looked at, so its memory stays bounded whatever comes.
+
+import { connect } from "./channel.js";
+
+const MOST_ROWS = 6000;
+const KEPT_AROUND = 1500;
+const ASKED_AT_ONCE = 300;
+
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload. */
+export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5;
+
+/**
+ * @returns the store: `state`, `counts` (identifier -> [count, rate]), `row(place)`, `want(from, to)`,
+ *   `request(body)` and `on(name, listener)` for "update", "detail", "node", "text", "problem" and "done".
+ */
+export function createStore(model) {
+  const rows = new Map();
+  const counts = new Map();
+  const listeners = new Map();
+  const store = {
+    state: null,
+    counts,
+    /** How many counts changed their being there: the tree is built anew when this changes. */
+    countsVersion: 0,
+    row: (place) => rows.get(place),
+    want,
+    request: (body) => channel.post(body),
+    on,
+    close: () => channel.close(),
+  };
+  let asked = null;
+
+  function on(name, listener) {
+    const known = listeners.get(name) ?? listeners.set(name, new Set()).get(name);
+    known.add(listener);
+    return () => known.delete(listener);
+  }
+
+  function tell(name, body) {
+    for (const listener of listeners.get(name) ?? []) listener(body);
+  }
+
+  function update(body) {
+    if (store.state?.epoch !== body.epoch) rows.clear();
+    if (body.full) {
+      counts.clear();
+      store.countsVersion += 1;
+      asked = null;
+    }
+    for (const [id, count, rate] of body.counts) {
+      if (!counts.has(id)) store.countsVersion += 1;
+      counts.set(id, [count, rate]);
+    }
+    store.state = body;
+    keep(body.rows);
+    tell("update", body);
+  }
+
+  function answered(body) {
+    asked = null;
+    if (body.epoch !== store.state?.epoch) return;
+    keep(body.rows);
+    tell("update", store.state);
+  }
+
+  function keep(some) {
+    for (const row of some) rows.set(row[PLACE], row);
+    if (rows.size <= MOST_ROWS) return;
+    const middle = some.length ? some[0][PLACE] : 0;
+    for (const place of rows.keys()) {
+      if (Math.abs(place - middle) > KEPT_AROUND && place < store.state.range[1] - KEPT_AROUND) rows.delete(place);
+    }
+  }
+
+  /** See to it that the rows at these places come. One question at a time: a kernel that is busy answers later. */
+  function want(from, to) {
+    if (asked !== null || !store.state) return;
+    const [begin, end] = store.state.range;
+    from = Math.max(from, begin);
+    to = Math.min(to, end);
+    while (from < to && rows.has(from)) from += 1;
+    while (to > from && rows.has(to - 1)) to -= 1;
+    if (from >= to) return;
+    // What surrounds it comes along, for scrolling on in either direction.
+    const around = Math.floor(Math.max(0, ASKED_AT_ONCE - (to - from)) / 2);
+    asked = [Math.max(begin, from - around), Math.min(end, to + around)];
+    channel.post({ t: "rows", from: asked[0], to: asked[1] });
+  }
+
+  const pass = (name) => (body) => tell(name, body);
+  const channel = connect(model, {
+    update,
+    rows: answered,
+    detail: pass("detail"),
+    node: pass("node"),
+    text: pass("text"),
+    chart: pass("chart"),
+    problem: pass("problem"),
+    done: pass("done"),
+  });
+  return store;
+}

@@ -1,0 +1,197 @@
+"""`MessageLog`: every message that an identifier matches, as it comes."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any, Final
+
+import berrymq
+from berrymq import Identifier, Message
+from berrymq.errors import IdentifierError
+
+from . import assets
+from .base import RequestError, View
+from .log_requests import ANSWERS
+from .log_state import LogState, row
+from .pump import pump
+from .render import arguments
+from .static import Form, clock
+
+__all__ = ["MessageLog"]
+
+TAIL: Final = 60
+"""The newest rows, which every update brings along."""
+COUNTS: Final = 300
+"""Identifiers whose counts one update brings along."""
+SAVED: Final = 20
+"""Rows of the static form."""
+
+
+class MessageLog(View):
+    """A live log of the messages that `identifier` matches.
+
+    ::
+
+        log = MessageLog("train:*")
+        log                                 # the value of a cell: shows it
+        log.filter("*:epoch", text="loss")  # what its page can do, this can do too
+        log.to_dataframe()
+
+    It keeps the newest `maxlen` messages themselves, so a payload that is changed after sending is shown
+    changed. At the sender it costs an append; everything else is done beside it, at most ten times a second.
+    """
+
+    title = "MessageLog"
+    _esm = assets.module("message_log.js")
+    _css = assets.style("views.css", "message_log.css")
+
+    def __init__(
+        self, identifier: str | Identifier = "*:*", *, bus: berrymq.Bus | None = None, maxlen: int = 100_000
+    ) -> None:
+        if maxlen < 1:
+            raise ValueError(f"maxlen is the number of messages to keep, from 1 on, not {maxlen}")
+        self.identifier = Identifier.parse(identifier)
+        super().__init__()
+        self.bus = berrymq.default_bus if bus is None else bus
+        self.state = LogState(maxlen)
+        self.settled = False
+        """False while there is something to tell the page."""
+        self.shown_epoch = self.shown_end = 0
+        self.subscription = self.bus.follow(self.identifier, self.state.collect, direct=True)
+        self.start()
+
+    # -- for its user ----------------------------------------------------------------------------------------
+
+    def messages(self) -> list[Message]:
+        """Return the messages that are kept and pass the filter, oldest first."""
+        state = self.state
+        with self.guard:
+            state.absorb(monotonic())
+            test = state.window.test
+            return [message for message in state.rows.kept if test is None or test(message)]
+
+    def to_dataframe(self) -> Any:
+        """Return `messages` as a pandas DataFrame: a row each, a column for each argument."""
+        from .export import dataframe
+
+        return dataframe(self.messages())
+
+    def filter(self, identifier: str | Identifier = "*:*", text: str = "") -> None:
+        """Show only messages whose identifier matches and whose payload contains `text`."""
+        with self.guard:
+            self.state.select(str(identifier), text)
+            self.touch()
+
+    def pause(self) -> None:
+        """Show nothing newer for now. Messages are still collected, and shown on resuming."""
+        with self.guard:
+            self.state.absorb(monotonic())
+            self.state.pause()
+            self.touch()
+
+    def resume(self) -> None:
+        """Show everything again, also what came during the pause."""
+        with self.guard:
+            self.state.resume()
+            self.touch()
+
+    @property
+    def paused(self) -> bool:
+        """True after `pause`."""
+        return self.state.paused_at is not None
+
+    def clear(self) -> None:
+        """Forget the messages and counts."""
+        with self.guard:
+            self.state.absorb(monotonic())
+            self.state.clear()
+            self.channel.snapshot_due = True
+            self.touch()
+
+    def __len__(self) -> int:
+        return len(self.state.rows.kept)
+
+    def __repr__(self) -> str:
+        return f"<MessageLog {self.identifier}, {len(self):,} messages{', closed' if self.closed else ''}>"
+
+    # -- for the base ----------------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Have an update sent soon though no message came."""
+        self.settled = False
+        pump.wake()
+
+    def pending(self) -> bool:
+        """Tell whether something waits to be absorbed."""
+        return bool(self.state.arrived) or not self.settled
+
+    def absorb(self, now: float) -> float | None:
+        """Work off what came."""
+        state = self.state
+        moved = bool(state.arrived)
+        state.absorb(now)
+        if moved or state.counts.moving or state.window.unsearched:
+            self.settled = False
+        return 0.0 if state.window.unsearched else 0.25 if state.counts.moving else None
+
+    def update(self, everything: bool) -> dict[str, Any] | None:
+        """Return the newest rows, the counts that changed, and where everything stands."""
+        if self.settled and not everything:
+            return None
+        state = self.state
+        counts = state.counts.take(COUNTS, everything)
+        self.settled = not state.counts.more
+        known = 0 if everything or self.shown_epoch != state.window.epoch else self.shown_end
+        self.shown_epoch, self.shown_end = state.window.epoch, state.end
+        tail = state.window.page(max(state.end - TAIL, known), state.end)
+        return {
+            "full": everything,
+            "follows": str(self.identifier),
+            "epoch": state.window.epoch,
+            "range": [state.window.begin, state.end],
+            "total": state.total,
+            "kept": len(state.rows.kept),
+            "maxlen": state.rows.kept.maxlen,
+            "missed": state.missed,
+            "unsearched": state.window.unsearched,
+            "heldBack": state.held_back if self.paused else None,
+            "filter": [str(state.identifier or ""), state.text],
+            "rate": round(state.counts.rate.value, 2),
+            "counts": counts,
+            "others": state.counts.others,
+            "rows": [row(*found) for found in tail],
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what the page asks."""
+        answer = ANSWERS.get(str(request.get("t")))
+        if answer is None:
+            raise RequestError(
+                "the page asked for something unknown; it may be of another version: reload it"
+            )
+        try:
+            return answer(self, request)
+        except IdentifierError as error:
+            raise RequestError(str(error)) from None
+
+    def form(self) -> Form:
+        """Return what is there now, for the saved notebook."""
+        state = self.state
+        state.absorb(monotonic())
+        rows: list[tuple[str, ...]] = [
+            (
+                clock(message.sent_at),
+                message.id,
+                message.source or "",
+                arguments(message.args, message.kwargs),
+            )
+            for _, _, message in reversed(state.window.page(state.end - SAVED, state.end))
+        ]
+        facts = f"{state.total:,} messages" if state.total != 1 else "1 message"
+        if len(rows) < state.total:
+            facts += f", the newest {len(rows)}"
+        return Form(self.title, str(self.identifier), facts, ("time", "identifier", "from", "payload"), rows)
+
+    def release(self) -> None:
+        """Follow nothing more."""
+        self.subscription.cancel()

@@ -1,0 +1,111 @@
+"""The one thread that feeds every open view of this process.
+
+A follower of a view only appends the message to a deque. The pump looks at all views at most ten times a
+second, lets each work off what came, and each sends at most one update. It sleeps when nothing happens,
+starts with the first view and ends with the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Final, Protocol
+
+__all__ = ["PERIOD", "Pump", "Pumped", "pump"]
+
+PERIOD: Final = 0.1
+"""Seconds between two rounds, at least."""
+BYTES_PER_SECOND: Final = 1_000_000
+"""What all views together may send. A round that sent much is paid for by a longer pause after it."""
+
+log = logging.getLogger("berrymq")
+
+
+class Pumped(Protocol):
+    """What the pump feeds."""
+
+    def pending(self) -> bool:
+        """Tell whether something waits. Called often: it must be cheap."""
+
+    def tick(self, now: float) -> tuple[int, float | None]:
+        """Work off what came. Return the bytes sent, and in how many seconds to call again, if ever."""
+
+
+class Pump:
+    """Calls `tick` of each of its views, in a thread of its own that lives only while there are any."""
+
+    def __init__(self) -> None:
+        self.asleep = False
+        """True while the thread waits for something to happen. Followers read it before they call `wake`."""
+        self.views: tuple[Pumped, ...] = ()
+        self.thread: Thread | None = None
+        self.lock = Lock()
+        self.awake = Event()
+
+    def add(self, view: Pumped) -> None:
+        """Feed `view` from now on."""
+        with self.lock:
+            self.views = (*self.views, view)
+            # In a forked child the thread is gone, though the object says otherwise to nobody but us.
+            if self.thread is None or not self.thread.is_alive():
+                self.thread = Thread(target=self.run, name="berrymq-views", daemon=True)
+                self.thread.start()
+        self.wake()
+
+    def remove(self, view: Pumped) -> None:
+        """Feed `view` no longer."""
+        with self.lock:
+            self.views = tuple(other for other in self.views if other is not view)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the next round begin as soon as the period allows."""
+        self.asleep = False
+        self.awake.set()
+
+    def run(self) -> None:
+        """Make rounds until the last view has gone."""
+        while True:
+            with self.lock:
+                views = self.views
+                if not views:
+                    self.thread = None
+                    return
+            started = monotonic()
+            sent, delay = self.round(views, started)
+            # This pause is what coalesces: whatever comes meanwhile is in the next round's one update.
+            self.pause(max(PERIOD, sent / BYTES_PER_SECOND) - (monotonic() - started))
+            self.sleep(views, None if delay is None else delay - (monotonic() - started))
+
+    def round(self, views: tuple[Pumped, ...], now: float) -> tuple[int, float | None]:
+        """Tick each view once. Return the bytes sent and the shortest delay that one asked for."""
+        total, shortest = 0, None
+        for view in views:
+            try:
+                sent, delay = view.tick(now)
+            except Exception:
+                log.exception("a view could not be updated: %r", view)
+                continue
+            total += sent
+            if delay is not None and (shortest is None or delay < shortest):
+                shortest = delay
+        return total, shortest
+
+    def pause(self, seconds: float) -> None:
+        """Wait whatever happens."""
+        if seconds > 0:
+            Event().wait(seconds)
+
+    def sleep(self, views: tuple[Pumped, ...], seconds: float | None) -> None:
+        """Wait until woken, at most `seconds`."""
+        self.awake.clear()
+        self.asleep = True
+        # A message that came before `asleep` was set did not wake us: look once more before sleeping.
+        if self.views is views and not any(view.pending() for view in views):
+            self.awake.wait(None if seconds is None else max(seconds, 0))
+        self.asleep = False
+
+
+pump: Final = Pump()
+"""The pump of this process."""

@@ -1,0 +1,272 @@
+"""Values for the page: one line of text for any Python object, at a bounded cost.
+
+Messages carry whatever somebody sent: a string of five megabytes, a dictionary of a hundred thousand keys, an
+object whose ``repr`` raises. Everything here looks at the first part of a value only, never raises, and gives
+text that is safe to show: characters that would move or hide other text are written as escapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from itertools import islice
+from time import perf_counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
+
+__all__ = ["arguments", "cut", "shown", "summary", "type_name"]
+
+BREADTH: Final = 60
+DEPTH: Final = 6
+BIG_INTEGER: Final = 4000
+SLOW: Final = 0.02
+"""Seconds after which the ``repr`` of a class counts as slow."""
+
+# Controls, soft hyphen, bidirectional marks and overrides, invisible operators, tags and lone surrogates. The
+# joiners U+200C and U+200D stay: emoji and several scripts are written with them, and they hide nothing.
+UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+slow_types: set[type] = set()
+"""Classes whose ``repr`` was slow once: from then on they are shown by name."""
+
+
+def summary(value: object, limit: int = 200) -> str:
+    """Return `value` as one line of at most `limit` characters, in Python's notation if it has one."""
+    try:
+        text = describe(value, limit, DEPTH)
+    except Exception:  # noqa: BLE001 - whatever a hostile value raises
+        text = f"<{type_name(value)} that cannot be shown>"
+    return cut(shown(text), limit)
+
+
+def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200) -> str:
+    """Return a payload as the argument list that would send it, in at most `limit` characters."""
+    parts: list[str] = []
+    room = limit
+    for label, value in payload_items(args, kwargs):
+        if room <= 0:
+            parts.append("…")
+            break
+        text = f"{shown(label)}={summary(value, room)}" if label else summary(value, room)
+        parts.append(text)
+        room -= len(text) + 2
+    return cut(", ".join(parts), limit)
+
+
+def payload_items(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield (keyword or "", value) for each argument."""
+    for value in args:
+        yield "", value
+    yield from list(kwargs.items())
+
+
+def shown(text: str) -> str:
+    """Return `text` with each character that would move or hide others written as an escape."""
+    return UNSAFE.sub(escape, text)
+
+
+def escape(match: re.Match[str]) -> str:
+    """Write one unsafe character as Python would."""
+    character = match[0]
+    code = ord(character)
+    if character in SHORT_ESCAPES:
+        return SHORT_ESCAPES[character]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def cut(text: str, limit: int) -> str:
+    """Shorten `text` to `limit` characters, with an ellipsis where something is missing."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
+
+
+def type_name(value: object) -> str:
+    """Return the name of the class of `value`."""
+    return cut(shown(str(type.__dict__["__name__"].__get__(type(value)))), 80)
+
+
+def describe(value: Any, room: int, depth: int) -> str:
+    """Write `value` in roughly `room` characters; may raise what the value raises."""
+    kind = type(value)
+    simple = SIMPLE.get(kind)
+    if simple is not None:
+        return simple(value, room)
+    if isinstance(value, Enum):
+        return f"{type_name(value)}.{value.name}"
+    for base, writer in CONTAINERS:
+        if isinstance(value, base):
+            return writer(value, room, depth)
+    if is_dataclass(value):
+        pairs = [(field.name, getattr(value, field.name)) for field in fields(value) if field.repr]
+        return call_text(type_name(value), pairs, room, depth)
+    return foreign(value, room) or guarded_repr(value, room)
+
+
+def text_literal(value: str, room: int) -> str:
+    """Write the first characters of a string as a literal."""
+    head = str.__getitem__(value, slice(0, room + 1))
+    return repr(head) if len(head) <= room else repr(head)[:room] + "…"
+
+
+def bytes_literal(value: bytes | bytearray | memoryview, room: int) -> str:
+    """Write the first bytes as a literal, with the size when some are left out."""
+    view = memoryview(value)
+    if view.nbytes <= max(room // 4, 16):
+        return repr(view.tobytes())
+    return f"{bytes(view.cast('B')[: max(room // 8, 8)])!r}… ({view.nbytes:,} bytes)"
+
+
+def integer(value: int, _room: int) -> str:
+    """Write an integer; very large ones by size, as their digits would take long to find."""
+    bits = int.bit_length(value)
+    return int.__repr__(value) if bits <= BIG_INTEGER else f"<int of {bits:,} bits>"
+
+
+def plain(value: object, _room: int) -> str:
+    """Write a value whose ``repr`` is known to be short."""
+    return repr(value)
+
+
+def sequence(opening: str, closing: str) -> Callable[[Any, int, int], str]:
+    """Return a writer for a kind of sequence."""
+
+    def write(value: Any, room: int, depth: int) -> str:
+        size = len(value)
+        if size and depth <= 0:
+            return f"{opening}… {size:,}{closing}"
+        parts, rest = pieces(list(islice(iter(value), BREADTH)), size, room, depth)
+        if opening == "(" and size == 1:
+            rest = ","
+        return opening + ", ".join(parts) + rest + closing
+
+    return write
+
+
+def named_or_tuple(value: tuple[Any, ...], room: int, depth: int) -> str:
+    """Write a tuple; a named one with its field names."""
+    names = getattr(type(value), "_fields", None)
+    if isinstance(names, tuple) and len(names) == len(value):
+        return call_text(type_name(value), list(zip(map(str, names), value, strict=True)), room, depth)
+    return sequence("(", ")")(value, room, depth)
+
+
+def mapping(value: Mapping[Any, Any], room: int, depth: int) -> str:
+    """Write a mapping."""
+    size = len(value)
+    if size and depth <= 0:
+        return f"{{… {size:,}}}"
+    parts: list[str] = []
+    for key, item in list(islice(value.items(), BREADTH)):
+        if room <= 0:
+            break
+        text = f"{describe_safely(key, min(room, 60), depth - 1)}: {describe_safely(item, room, depth - 1)}"
+        parts.append(text)
+        room -= len(text) + 2
+    return "{" + ", ".join(parts) + left_out(size - len(parts)) + "}"
+
+
+def set_text(value: AbstractSet[Any], room: int, depth: int) -> str:
+    """Write a set; the empty one as Python does."""
+    return sequence("{", "}")(value, room, depth) if value else f"{type_name(value)}()"
+
+
+def pieces(items: list[Any], size: int, room: int, depth: int) -> tuple[list[str], str]:
+    """Write items until `room` is used up; return them and the note on those left out."""
+    parts: list[str] = []
+    for item in items:
+        if room <= 0:
+            break
+        text = describe_safely(item, room, depth - 1)
+        parts.append(text)
+        room -= len(text) + 2
+    return parts, left_out(size - len(parts))
+
+
+def left_out(count: int) -> str:
+    """Say how many items are not written."""
+    return f", … {count:,} more" if count > 0 else ""
+
+
+def call_text(name: str, pairs: list[tuple[str, Any]], room: int, depth: int) -> str:
+    """Write something with named parts as the call that would make it."""
+    if depth <= 0:
+        return f"{name}(…)"
+    parts, rest = pieces([value for _, value in pairs], len(pairs), room - len(name), depth)
+    named = [f"{label}={text}" for (label, _), text in zip(pairs, parts, strict=False)]
+    return f"{name}({', '.join(named)}{rest})"
+
+
+def describe_safely(value: object, room: int, depth: int) -> str:
+    """Write a part of a container, so that one bad part does not hide the others."""
+    try:
+        return cut(describe(value, room, depth), room + 20)
+    except Exception:  # noqa: BLE001 - whatever a hostile value raises
+        return f"<{type_name(value)} that cannot be shown>"
+
+
+def foreign(value: Any, room: int) -> str:
+    """Describe arrays and tables by what they say of themselves, without importing their libraries."""
+    module = str(type(value).__module__).partition(".")[0]
+    if module not in {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}:
+        return ""
+    name, shape = type_name(value), getattr(value, "shape", None)
+    if not isinstance(shape, tuple):
+        return ""
+    if shape == () and hasattr(value, "item"):
+        return describe(value.item(), room, 1)
+    columns = getattr(value, "columns", None)
+    size = " x ".join(str(side) for side in shape)
+    if columns is not None:
+        names = ", ".join(summary(str(column), 20)[1:-1] for column in islice(columns, 8))
+        return f"<{name} {size}: {names}{left_out(len(columns) - 8)}>"
+    few = len(shape) == 1 and shape[0] <= 8 and hasattr(value, "tolist")
+    values = f": {describe(value.tolist(), room, 2)}" if few else ""
+    return f"<{name} {getattr(value, 'dtype', '')} {size}{values}>"
+
+
+def guarded_repr(value: object, room: int) -> str:
+    """Call ``repr``, unless that was slow for this class before."""
+    kind = type(value)
+    if kind in slow_types:
+        return f"<{type_name(value)}>"
+    started = perf_counter()
+    try:
+        text = repr(value)
+    finally:
+        if perf_counter() - started > SLOW and len(slow_types) < 1000:
+            slow_types.add(kind)
+    return text[: room + 1]
+
+
+SIMPLE: Final[dict[type, Callable[[Any, int], str]]] = {
+    str: text_literal,
+    bytes: bytes_literal,
+    bytearray: bytes_literal,
+    memoryview: bytes_literal,
+    int: integer,
+    float: plain,
+    bool: plain,
+    type(None): plain,
+    complex: plain,
+}
+
+CONTAINERS: Final[list[tuple[type, Callable[[Any, int, int], str]]]] = [
+    (dict, mapping),
+    (list, sequence("[", "]")),
+    (tuple, named_or_tuple),
+    (set, set_text),
+    (frozenset, set_text),
+    (deque, sequence("deque([", "])")),
+    (MappingProxyType, mapping),
+    (str, lambda value, room, _: text_literal(value, room)),
+    (bytes, lambda value, room, _: bytes_literal(value, room)),
+]

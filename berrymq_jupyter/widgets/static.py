@@ -1,0 +1,123 @@
+"""The form of a view that needs no kernel and no script: what was there, as a table of HTML and as text.
+
+It stands in an output of its own below the live view, which hides it while it lives. So it can be brought up
+to date without disturbing the live view (updating that one's own output would build it anew, with its scroll
+position and the user's selection lost), and is what a saved, exported or reopened notebook shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+from time import localtime, strftime
+from typing import Any, Final
+
+__all__ = ["Form", "StaticOutput", "clock", "publish"]
+
+QUIET: Final = 1.0
+"""Seconds without a change after which the form is brought up to date."""
+PATIENCE: Final = 20.0
+"""Seconds after which that is done though changes go on."""
+
+Cells = tuple[str, ...]
+
+TABLE: Final = "border-collapse:collapse;font-size:12px;text-align:left"
+CELL: Final = (
+    "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace;overflow-wrap:anywhere"
+)
+
+
+@dataclass(slots=True)
+class Form:
+    """A title, a line of facts, and a table."""
+
+    title: str
+    subject: str
+    facts: str
+    columns: Cells = ()
+    rows: list[Cells] = field(default_factory=list)
+
+    def html(self, css_class: str) -> str:
+        """Return the form as HTML, every text escaped."""
+        head = (
+            f"<div><strong>{escape(self.title)}</strong> <code>{escape(self.subject)}</code> "
+            f"<span>{escape(self.facts)}</span></div>"
+        )
+        return f'<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
+
+    def table(self) -> str:
+        """Return the rows as an HTML table."""
+        if not self.rows:
+            return ""
+        titles = "".join(f'<th scope="col" style="{CELL}">{escape(title)}</th>' for title in self.columns)
+        lines = "".join(
+            "<tr>" + "".join(f'<td style="{CELL}">{escape(cell)}</td>' for cell in row) + "</tr>"
+            for row in self.rows
+        )
+        return f'<table style="{TABLE}"><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>'
+
+    def text(self) -> str:
+        """Return the form as lines of text."""
+        head = f"{self.title} {self.subject}: {self.facts}"
+        rows = [self.columns, *self.rows] if self.rows else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([head, *lines])
+
+
+class StaticOutput:
+    """The outputs that hold the static form of one view, and when to bring them up to date."""
+
+    def __init__(self, css_class: str) -> None:
+        self.css_class = css_class
+        self.shown = 0
+        """How many times the view was displayed; each has an output of its own."""
+        self.changed_at: float | None = None
+        self.published_at = 0.0
+
+    def show(self, form: Form, now: float) -> None:
+        """Add an output with the form."""
+        self.shown += 1
+        self.publish(form, now, update=False)
+
+    def changed(self, now: float) -> None:
+        """What the form shows has changed."""
+        if self.changed_at is None or now - self.published_at < PATIENCE:
+            self.changed_at = now
+
+    def due(self, now: float) -> float | None:
+        """Return in how many seconds to bring the outputs up to date; None while there is no need."""
+        if self.changed_at is None or not self.shown:
+            return None
+        return max(0.0, min(self.changed_at + QUIET, self.published_at + PATIENCE) - now)
+
+    def publish(self, form: Form, now: float, *, update: bool = True) -> None:
+        """Send the form to its outputs."""
+        self.changed_at = None
+        self.published_at = now
+        data: dict[str, Any] = {"text/html": form.html(self.css_class), "text/plain": form.text()}
+        for number in range(1, self.shown + 1) if update else [self.shown]:
+            publish(data, display_id=f"{self.css_class}-{number}", update=update)
+
+
+def publish(
+    data: dict[str, Any],
+    metadata: dict[str, Any] | None = None,
+    *,
+    display_id: str | None = None,
+    update: bool = False,
+) -> None:
+    """Send a MIME bundle to the front end, as an output of its own or in the place of an earlier one."""
+    from IPython.display import publish_display_data
+
+    send: Any = publish_display_data  # it has no types
+    transient = {} if display_id is None else {"display_id": display_id}
+    send(data, metadata, transient=transient, update=update)
+
+
+def clock(moment: float) -> str:
+    """Return a time of day with milliseconds."""
+    return strftime("%H:%M:%S", localtime(moment)) + f".{int(moment % 1 * 1000):03d}"

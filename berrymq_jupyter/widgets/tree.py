@@ -1,0 +1,186 @@
+"""A value as a tree that the page unfolds step by step, and the difference of two payloads.
+
+A node is a small dictionary: ``k`` its kind (for the colour), ``s`` its one-line text, ``n`` how many
+children it has, ``c`` the children sent along as ``[label, node]``. What is not sent along the page asks for
+by path: the positions of the children from the root. So a dictionary of a hundred thousand keys costs no more
+than what somebody looks at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Final
+
+from .render import cut, shown, summary, type_name
+
+__all__ = ["Payload", "difference", "kind_of", "long_text", "node", "resolve"]
+
+PAGE: Final = 100
+"""Children sent at once."""
+LINE: Final = 240
+"""Characters of a node's one-line text."""
+TEXT: Final = 20_000
+"""Characters of a long string that the page can ask for."""
+COMPARED: Final = 1000
+"""Children compared one by one; of larger values only the one-line text is compared."""
+CHANGES: Final = 100
+"""Differences listed at most."""
+
+Node = dict[str, Any]
+Children = tuple[int, Iterator[tuple[str, Any]]]
+
+KINDS: Final[list[tuple[tuple[type, ...], str]]] = [
+    ((type(None), bool), "word"),
+    ((int, float, complex), "number"),
+    ((str,), "text"),
+    ((bytes, bytearray, memoryview), "bytes"),
+    ((list, tuple, deque, set, frozenset), "list"),
+    ((dict, MappingProxyType), "map"),
+]
+
+
+class Payload:
+    """What a message carries, as one value: positional arguments by number, keywords by name."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.items: list[tuple[str, Any]] = [(str(index), value) for index, value in enumerate(args)]
+        self.items += list(kwargs.items())
+
+
+def kind_of(value: object) -> str:
+    """Return the kind of `value`, one of word, number, text, bytes, list, map, object."""
+    for types, kind in KINDS:
+        if isinstance(value, types):
+            return kind
+    return "object"
+
+
+def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
+    """Return `value` as a node with `depth` levels of children; of its own children those from `start` on."""
+    root = isinstance(value, Payload)
+    count, children = safe_children(value, start, PAGE if depth > 0 else 0)
+    made: Node = {
+        "k": "map" if root else kind_of(value),
+        "s": "" if root else summary(value, LINE),
+        "n": count,
+    }
+    if isinstance(value, str) and len(value) > LINE - 2:
+        made["long"] = len(value)
+    if depth > 0 and count:
+        made["from"] = start
+        made["c"] = [[shown(cut(label, 120)), node(child, depth=depth - 1)] for label, child in children]
+    return made
+
+
+def resolve(value: Any, path: Sequence[int]) -> Any:
+    """Return what lies at `path` below `value`; raise `LookupError` when it is gone."""
+    for position in path:
+        found = next(islice(children_of(value)[1], position, None), None)
+        if found is None:
+            raise LookupError("that part of the value is no longer there")
+        value = found[1]
+    return value
+
+
+def long_text(value: object) -> str:
+    """Return the first characters of a long string, lines kept, everything else made safe."""
+    if not isinstance(value, str):
+        return summary(value, TEXT)
+    head = str.__getitem__(value, slice(0, TEXT))
+    return "\n".join(shown(line) for line in head.split("\n")) + ("…" if len(value) > TEXT else "")
+
+
+def safe_children(value: Any, start: int, limit: int) -> tuple[int, list[tuple[str, Any]]]:
+    """Return the count and some children of `value`; none if looking at it raises."""
+    try:
+        count, children = children_of(value)
+        return count, list(islice(children, start, start + limit))
+    except Exception:  # noqa: BLE001 - whatever a hostile value raises
+        return 0, []
+
+
+def children_of(value: Any) -> Children:
+    """Return how many children `value` has, and an iterator over (label, child)."""
+    if isinstance(value, Payload):
+        return len(value.items), iter(value.items)
+    if isinstance(value, (dict, MappingProxyType)):
+        return len(value), ((key_label(key), item) for key, item in value.items())
+    if isinstance(value, tuple) and (names := getattr(type(value), "_fields", None)):
+        return len(value), iter(zip(map(str, names), value, strict=False))
+    if isinstance(value, (list, tuple, deque, set, frozenset)):
+        return len(value), ((str(index), item) for index, item in enumerate(value))
+    if kind_of(value) != "object" or isinstance(value, type):
+        return 0, iter(())
+    if is_dataclass(value):
+        names = [field.name for field in fields(value)]
+        return len(names), ((name, getattr(value, name)) for name in names)
+    return foreign_children(value)
+
+
+def foreign_children(value: Any) -> Children:
+    """Return the columns of a table, the rows of an array, or the attributes of an object."""
+    columns, shape = getattr(value, "columns", None), getattr(value, "shape", None)
+    if isinstance(shape, tuple) and columns is not None and hasattr(value, "__getitem__"):
+        return len(columns), ((str(column), value[column]) for column in columns)
+    if isinstance(shape, tuple):
+        if not shape:
+            return 0, iter(())
+        rows = getattr(value, "iloc", value)
+        return int(shape[0]), ((str(index), rows[index]) for index in range(int(shape[0])))
+    attributes = getattr(value, "__dict__", None)
+    if type(attributes) is not dict:
+        return 0, iter(())
+    return len(attributes), iter(list(attributes.items()))
+
+
+def key_label(key: object) -> str:
+    """Return the label of a dictionary's key: text as it is, the rest in Python's notation."""
+    return cut(key, 120) if isinstance(key, str) else summary(key, 120)
+
+
+def difference(before: Payload, after: Payload) -> list[list[str]]:
+    """Return up to `CHANGES` differences, as ``[path, "added" | "removed" | "changed", before, after]``."""
+    changes: list[list[str]] = []
+    compare("", before, after, changes, 5)
+    return changes
+
+
+def compare(path: str, before: Any, after: Any, changes: list[list[str]], depth: int) -> None:
+    """Add the differences of two values to `changes`."""
+    if before is after or len(changes) >= CHANGES:
+        return
+    if depth > 0 and type(before) is type(after):
+        old, new = safe_children(before, 0, COMPARED), safe_children(after, 0, COMPARED)
+        if (old[1] or new[1]) and max(old[0], new[0]) <= COMPARED:
+            compare_children(path, dict(old[1]), dict(new[1]), changes, depth)
+            return
+    old_text, new_text = summary(before, LINE), summary(after, LINE)
+    if old_text != new_text or type_name(before) != type_name(after) or differ_unseen(before, after):
+        changes.append([path, "changed", old_text, new_text])
+
+
+def differ_unseen(before: object, after: object) -> bool:
+    """Tell whether two strings that begin alike differ later on; the rest was compared as shown."""
+    return type(before) is type(after) and type(before) in (str, bytes) and before != after
+
+
+def compare_children(
+    path: str, old: dict[str, Any], new: dict[str, Any], changes: list[list[str]], depth: int
+) -> None:
+    """Add the differences of two values' children to `changes`."""
+    for label in [*old, *(label for label in new if label not in old)]:
+        if len(changes) >= CHANGES:
+            return
+        below = shown(cut(label, 120)) if not path else f"{path} / {shown(cut(label, 120))}"
+        if label not in new:
+            changes.append([below, "removed", summary(old[label], LINE), ""])
+        elif label not in old:
+            changes.append([below, "added", "", summary(new[label], LINE)])
+        else:
+            compare(below, old[label], new[label], changes, depth - 1)

@@ -1,0 +1,100 @@
+// A list that shows any number of rows of equal height with the few elements that fit into its window.
+
+import { framed, h } from "./dom.js";
+
+const SPARE = 6;
+
+/**
+ * @param {object} options
+ * @param {number} options.rowHeight in CSS pixels
+ * @param {HTMLElement} options.scroller the element that scrolls; the list goes into it, below what is there
+ * @param {HTMLElement} options.head what stays at the top of the scroller
+ * @param {function(): HTMLElement} options.create makes an empty row
+ * @param {function(HTMLElement, number): void} options.show fills a row for an index
+ * @param {function(number, number): void} [options.onRange] told which indexes are in sight
+ * @param {function(): void} [options.onScroll] told after the user scrolled
+ */
+export function createVirtualList({ rowHeight, scroller, head, create, show, onRange, onScroll }) {
+  const body = h("div", { class: "bmq-rows", role: "rowgroup" });
+  const pool = [];
+  let count = 0;
+  let own = -1;
+  scroller.append(body);
+
+  const room = () => Math.max(0, scroller.clientHeight - head.offsetHeight);
+  const lowest = () => Math.max(0, count * rowHeight - room());
+
+  function draw() {
+    const top = Math.min(scroller.scrollTop, lowest());
+    const first = Math.max(0, Math.floor(top / rowHeight) - SPARE);
+    const last = Math.min(count, Math.ceil((top + room()) / rowHeight) + SPARE);
+    while (pool.length < last - first) {
+      const row = create();
+      row.style.height = `${rowHeight}px`;
+      pool.push(row);
+      body.append(row);
+    }
+    for (let slot = 0; slot < pool.length; slot++) {
+      // A row keeps its element while it is in sight, so that scrolling moves few of them.
+      const offset = (((slot - first) % pool.length) + pool.length) % pool.length;
+      const index = first + offset;
+      const element = pool[slot];
+      const used = index < last;
+      element.hidden = !used;
+      if (!used) continue;
+      element.style.transform = `translateY(${index * rowHeight}px)`;
+      show(element, index);
+    }
+    onRange?.(first, last);
+  }
+
+  const redraw = framed(draw);
+
+  function scrollTo(top) {
+    const target = Math.max(0, Math.min(top, lowest()));
+    if (Math.abs(target - scroller.scrollTop) < 0.5) return;
+    own = target;
+    scroller.scrollTop = target;
+  }
+
+  scroller.addEventListener(
+    "scroll",
+    () => {
+      const mine = own >= 0 && Math.abs(scroller.scrollTop - own) < 2;
+      own = -1;
+      if (!mine) onScroll?.();
+      redraw();
+    },
+    { passive: true },
+  );
+  const resized = new ResizeObserver(redraw);
+  resized.observe(scroller);
+
+  return {
+    body,
+    redraw,
+    /** Change the number of rows; `shift` rows were added above what is in sight (negative: removed). */
+    resize(rows, shift) {
+      count = rows;
+      body.style.height = `${rows * rowHeight}px`;
+      if (shift) scrollTo(scroller.scrollTop + shift * rowHeight);
+      redraw();
+    },
+    toTop: () => scrollTo(0),
+    toBottom: () => scrollTo(lowest()),
+    atTop: () => scroller.scrollTop < 2,
+    atBottom: () => scroller.scrollTop > lowest() - rowHeight / 2,
+    /** Scroll as little as needed to have the row in sight. */
+    reveal(index) {
+      const top = index * rowHeight;
+      if (top < scroller.scrollTop) scrollTo(top);
+      else if (top + rowHeight > scroller.scrollTop + room()) scrollTo(top + rowHeight - room());
+      redraw();
+    },
+    rowsInSight: () => Math.max(1, Math.floor(room() / rowHeight)),
+    close() {
+      redraw.cancel();
+      resized.disconnect();
+    },
+  };
+}
