@@ -52,7 +52,7 @@ from .messages import JointMessage, Message
 from .queues import Empty, Queue
 
 if TYPE_CHECKING:
-    from .bridge import (  # type: ignore[attr-defined]
+    from .bridge import (
         Link,
         LinkError,
         NodeInfo,

@@ -29,20 +29,9 @@ class Identifier:
     """The canonical text."""
 
     def __init__(self, name: str, action: str = WILDCARD, namespace: str | None = None) -> None:
-        shown = name if namespace is None else f"{name}@{namespace}"
-        text = f"{shown}:{action}"
-        check_part(name, "name", text)
-        check_part(action, "action", text)
-        if namespace is not None:
-            check_part(namespace, "namespace", text)
-        self._set(name, action, namespace, text)
-
-    def _set(self, name: str, action: str, namespace: str | None, text: str) -> None:
-        write = object.__setattr__
-        write(self, "name", name)
-        write(self, "action", action)
-        write(self, "namespace", namespace)
-        write(self, "text", text)
+        text = f"{name}:{action}" if namespace is None else f"{name}@{namespace}:{action}"
+        check_parts(name, action, namespace, text)
+        write(self, name, action, namespace, text)
 
     @classmethod
     def parse(cls, value: str | Identifier) -> Identifier:
@@ -102,35 +91,63 @@ class Identifier:
 def parse_text(text: str) -> Identifier:
     """Parse text. Results are kept, in a bounded cache: links meet the same few identifiers all the time."""
     head, colon, action = text.partition(":")
+    if (
+        head
+        and action
+        and len(text) <= MAX_PART
+        and text.isprintable()
+        and not (":" in action or "@" in text or "*" in text or " " in text)
+    ):
+        # Most identifiers are as plain as this. The rest is looked at closely, to say what is wrong with it.
+        identifier = Identifier.__new__(Identifier)
+        write(identifier, head, action, None, text)
+        return identifier
     if not colon:
         action = WILDCARD
-        canonical = text + ":*"
     elif ":" in action:
         raise IdentifierError(
             f"{quoted(text)} has more than one ':'; an identifier has one, between name and action: "
             f"write {quoted(head + ':' + action.replace(':', '.'))}"
         )
-    else:
-        canonical = text
-    name, at, rest = head.partition("@")
-    namespace = rest if at else None
     if "@" in action:
         action_part, _, moved = action.partition("@")
         raise IdentifierError(
             f"{quoted(text)} has '@' after the ':'; a namespace belongs to the name: "
             f"write {quoted(f'{head}@{moved}:{action_part}')}"
         )
+    name, at, namespace = head.partition("@")
+    check_parts(name, action, namespace if at else None, text)
+    identifier = Identifier.__new__(Identifier)
+    write(identifier, name, action, namespace if at else None, text if colon else f"{text}:{WILDCARD}")
+    return identifier
+
+
+set_name = Identifier.__dict__["name"].__set__
+set_action = Identifier.__dict__["action"].__set__
+set_namespace = Identifier.__dict__["namespace"].__set__
+set_text = Identifier.__dict__["text"].__set__
+
+
+def write(identifier: Identifier, name: str, action: str, namespace: str | None, text: str) -> None:
+    """Fill a new identifier, past the `__setattr__` that keeps it as it is from then on."""
+    set_name(identifier, name)
+    set_action(identifier, action)
+    set_namespace(identifier, namespace)
+    set_text(identifier, text)
+
+
+def check_parts(name: str, action: str, namespace: str | None, text: str) -> None:
+    """Raise `IdentifierError` unless the parts of `text` can be what they are."""
     check_part(name, "name", text)
     check_part(action, "action", text)
     if namespace is not None:
         check_part(namespace, "namespace", text)
-    identifier = Identifier.__new__(Identifier)
-    identifier._set(name, action, namespace, canonical)
-    return identifier
 
 
 def check_part(part: str, kind: str, text: str) -> None:
     """Raise `IdentifierError` unless `part` can be the name, action or namespace (`kind`) of `text`."""
+    if not isinstance(part, str):
+        raise IdentifierError(f"the {kind} of an identifier is text, not {describe(part)}")
     if part == WILDCARD:
         if kind == "namespace":
             raise IdentifierError(
@@ -142,8 +159,6 @@ def check_part(part: str, kind: str, text: str) -> None:
         raise IdentifierError(
             f"{quoted(text)} has an empty {kind}; write {hint}, as in 'test:run' or 'test:*'"
         )
-    if not isinstance(part, str):
-        raise IdentifierError(f"the {kind} of an identifier is text, not {describe(part)}")
     if len(part) > MAX_PART:
         raise IdentifierError(
             f"{quoted(text)} has a {kind} of {len(part)} characters; {MAX_PART} is the most: "

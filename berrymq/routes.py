@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -201,16 +201,61 @@ class Registry:
     def find(self, raw: str | Identifier) -> Route:
         """Compute the route for what is not in the table, and put it there."""
         identifier = Identifier.parse(raw)
-        version, entries, taps = self._read(lambda: self._collect(identifier))
-        if taps:  # asked without the lock: `matches` is somebody else's code
-            entries = (*entries, *(tap for tap in taps if tap.matches(identifier)))
-        route = (identifier, entries)
+        key = str.__str__(raw) if isinstance(raw, str) else identifier
         with self._lock:
-            if version == self._version and not self._busy:
-                if len(self.table) >= TABLE_SIZE:
-                    self.table.clear()
-                self.table[str.__str__(raw) if isinstance(raw, str) else identifier] = route
+            version = self._version
+            entries: tuple[Entry, ...]
+            taps: tuple[Tap, ...] = ()
+            if self._mutes and any(mute.matches(identifier) for mute in self._mutes):
+                entries = ()
+            else:
+                entries = self._merge(identifier)
+                if self._taps and crosses(identifier):
+                    taps = tuple(self._taps.values())
+            if self._first and identifier.name != OBSERVED:
+                entries = self._first + entries
+            route = (identifier, entries)
+            if not taps:
+                self._keep(key, route, version)
+        if taps:  # asked without the lock: `matches` is somebody else's code
+            route = (identifier, (*entries, *(tap for tap in taps if tap.matches(identifier))))
+            with self._lock:
+                self._keep(key, route, version)
+        if self._pending:
+            self._settle(wait=False)
         return route
+
+    def _keep(self, key: str | Identifier, route: Route, version: int) -> None:
+        # What came in between, from another thread or a destructor in this one, makes the route a thing of
+        # the past: good for the message that asked for it, and not for the next.
+        if version == self._version and not self._busy:
+            if len(self.table) >= TABLE_SIZE:
+                self.table.clear()
+            self.table[key] = route
+
+    def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
+        # Each step copies with one call: a destructor may change the index between any two of them.
+        namespace, name, action = identifier.namespace, identifier.name, identifier.action
+        get = self._index.get
+        if WILDCARD in (name, action):  # a sender's wildcard reaches whatever is there
+            known = list(self._identifiers.items())
+            buckets = [get(key) for key, followed in known if identifier.matches(followed)]
+        else:
+            buckets = [
+                get((namespace, name, action)),
+                get((namespace, name, WILDCARD)),
+                get((namespace, WILDCARD, action)),
+                get((namespace, WILDCARD, WILDCARD)),
+            ]
+        found = [bucket for bucket in buckets if bucket]
+        if not found:
+            return ()
+        if len(found) == 1:
+            return tuple(found[0].values())
+        merged: dict[int, Subscription] = {}
+        for bucket in found:
+            merged.update(bucket)
+        return tuple([merged[number] for number in sorted(merged)])
 
     def _read(self, read: Callable[[], T]) -> T:
         """Return ``read()`` while nothing changes."""
@@ -224,35 +269,6 @@ class Registry:
                 self._busy = False
         self._settle(wait=False)
         return found
-
-    def _collect(self, identifier: Identifier) -> tuple[int, tuple[Entry, ...], tuple[Tap, ...]]:
-        first = self._first if identifier.name != OBSERVED else ()
-        if any(mute.matches(identifier) for mute in self._mutes):
-            return self._version, first, ()
-        taps = tuple(self._taps.values()) if self._taps and crosses(identifier) else ()
-        return self._version, first + self._merge(identifier), taps
-
-    def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
-        namespace, name, action = identifier.namespace, identifier.name, identifier.action
-        keys: Iterable[Key]
-        if WILDCARD in (name, action):  # a sender's wildcard reaches whatever is there
-            keys = [key for key, known in list(self._identifiers.items()) if identifier.matches(known)]
-        else:
-            keys = (
-                (namespace, name, action),
-                (namespace, name, WILDCARD),
-                (namespace, WILDCARD, action),
-                (namespace, WILDCARD, WILDCARD),
-            )
-        buckets = [bucket for bucket in map(self._index.get, keys) if bucket]
-        if not buckets:
-            return ()
-        if len(buckets) == 1:
-            return tuple(buckets[0].values())
-        merged: dict[int, Subscription] = {}
-        for bucket in buckets:
-            merged.update(bucket)
-        return tuple([merged[number] for number in sorted(merged)])
 
     def subscriptions(self) -> list[Subscription]:
         """Everyone who follows, in order of registration."""
