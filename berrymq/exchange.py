@@ -313,6 +313,10 @@ class Exchange:
         """The identifiers that are followed here, without local names."""
         return self._registry.interests()
 
+    def recent(self) -> frozenset[Identifier]:
+        """The identifiers of some messages that passed lately; forgotten when anybody begins or ceases to follow."""
+        return frozenset([identifier for identifier, _ in self._table.copy().values()])
+
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` whenever `interests` may have changed; return the function that ends it.
 
