@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from itertools import islice
 from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, get_args
@@ -34,6 +35,8 @@ class QueueStats(NamedTuple):
     """Messages that wait to be taken."""
     maxsize: int
     """The most that may wait; 0 for no bound."""
+    received: int
+    """Messages that came so far, those that were dropped included."""
     dropped: int
     """Messages that found the queue full and were not kept."""
     waiting: int
@@ -198,6 +201,14 @@ class Queue:
         except IndexError:
             raise Empty from None
 
+    def waiting(self, limit: int | None = None) -> list[Message]:
+        """Return what waits, the next message first, at most `limit` of them, and leave everything there."""
+        while True:
+            try:
+                return list(islice(self._items, limit))
+            except RuntimeError:  # another thread put or took one meanwhile
+                continue
+
     def drain(self) -> list[Message]:
         """Take everything that waits, without waiting for more."""
         taken = []
@@ -265,7 +276,9 @@ class Queue:
     def stats(self) -> QueueStats:
         """A moment of this queue, in numbers."""
         store = self._store
-        return QueueStats(len(self._items), self.maxsize, store.dropped, len(store.waiters), self._closed)
+        return QueueStats(
+            len(self._items), self.maxsize, store.received, store.dropped, len(store.waiters), self._closed
+        )
 
     def close(self) -> None:
         """Collect nothing more, and wake everyone who waits. What waits in the queue can still be taken."""

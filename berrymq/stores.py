@@ -57,6 +57,8 @@ class Store:
         self.items: deque[Message] = deque()
         self.waiters = Row()
         self.closed = False
+        self.received = 0
+        """Messages that came, those that were dropped included."""
         self.dropped = 0
         self.on_close: Callable[[], object] = lambda: None
         """Ends the subscription that fills this."""
@@ -64,6 +66,7 @@ class Store:
 
     def put(self, message: Message) -> None:
         """Take in one message."""
+        self.received += 1
         self.items.append(message)
         if self.waiters:
             self.waiters.wake()
@@ -113,6 +116,7 @@ class BoundedStore(Store):
     def put(self, message: Message) -> None:
         """Take in one message, or do what the rule for a full queue says."""
         oldest = None
+        self.received += 1
         while True:
             with self._lock:
                 full = len(self.items) >= self.maxsize
