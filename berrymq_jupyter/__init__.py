@@ -1,0 +1,53 @@
+"""berryMQ in IPython and Jupyter: magics, live views, and the hub that runs inside a Jupyter server.
+
+    %load_ext berrymq_jupyter
+
+Nothing is loaded before it is needed: a Jupyter server that looks for its extension gets no widgets, and a
+terminal gets no server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .widgets import MessageLog, QueueView
+
+__all__ = ["MessageLog", "QueueView", "load_ipython_extension", "unload_ipython_extension"]
+
+VIEWS = frozenset({"MessageLog", "QueueView"})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Load into a shell: what `%load_ext berrymq_jupyter` calls."""
+    from .extension import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Leave a shell without a trace: what `%unload_ext berrymq_jupyter` calls."""
+    from .extension import unload
+
+    unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell a Jupyter server where its extension is."""
+    from .server import BerryMQHub
+
+    return [{"module": "berrymq_jupyter.server", "app": BerryMQHub}]
+
+
+def __getattr__(name: str) -> Any:
+    if name in VIEWS:
+        from . import widgets
+
+        return getattr(widgets, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

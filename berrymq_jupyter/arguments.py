@@ -1,0 +1,204 @@
+"""What stands on a magic's line: options, an identifier, then a Python argument list.
+
+    %ask --timeout 2 price:get "ACME", currency="EUR"
+         `- options -' `identifier' `- arguments -------'
+
+The line is read from left to right and never by the rules of a shell: after the identifier it is Python, and
+quotes, braces and dashes mean what they mean in a call. Every mistake becomes a `UsageError` of one line.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from IPython.core.error import UsageError
+
+from berrymq import Identifier
+
+if TYPE_CHECKING:
+    import argparse
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+# The arguments are compiled as those of a call to this name, which nobody sees.
+CALLEE = "f"
+LONGEST_QUOTE = 60
+
+
+class Arguments(NamedTuple):
+    """An evaluated argument list, ready for `function(*args, **kwargs)`."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def split_options(magic: Any, line: str) -> tuple[argparse.Namespace, str]:
+    """Take the options that open `line`; return them parsed, and the rest of the line as it stands.
+
+    `magic` is a function with `magic_arguments`. What its parser knows besides options is for the help alone:
+    an option after the first other word belongs to the Python argument list and is left there.
+    """
+    # argparse has no public list of what was added to a parser.
+    actions = magic.parser._actions
+    with_value = {option for action in actions if action.nargs != 0 for option in action.option_strings}
+    taken: list[str] = []
+    rest = line.strip()
+    while rest.startswith("-"):
+        word, rest = split_word(rest)
+        taken.append(word)
+        if word in with_value and rest:
+            value, rest = split_word(rest)
+            taken.append(value)
+    words = [action.dest for action in actions if not action.option_strings]
+    options: argparse.Namespace = magic.parser.parse_args([*taken, *words])
+    return options, rest
+
+
+def split_word(text: str) -> tuple[str, str]:
+    """Return the first word, without quotes, and the rest; it ends at a space unless it is quoted."""
+    text = text.strip()
+    if text[:1] in ("'", '"'):
+        end = text.find(text[0], 1)
+        if end < 0:
+            raise UsageError(f"the quote before {shorten(text[1:])} is not closed")
+        word, rest = text[1:end], text[end + 1 :]
+        if rest and not rest[0].isspace():
+            raise UsageError(f"put a space between {text[: end + 1]} and {shorten(rest)}")
+        return word, rest.strip()
+    words = [*text.split(maxsplit=1), "", ""]
+    return words[0], words[1].strip()
+
+
+def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
+    """Split the identifier off the front of `line`; `example` is what an empty line is told to look like."""
+    if not line.strip():
+        raise UsageError(f"an identifier is missing, as in: {example}")
+    quoted = line.lstrip()[0] in "'\""
+    word, rest = split_word(line)
+    if word.endswith(",") and not quoted:
+        raise UsageError(
+            f"{word} ends with a comma: put a space instead, or quotes around it if the comma belongs to it"
+        )
+    return parse_identifier(word), rest
+
+
+def parse_identifier(text: str) -> Identifier:
+    """Read an identifier, or say in one line what is wrong with it."""
+    try:
+        return Identifier.parse(text)
+    except ValueError as error:
+        raise UsageError(one_line(error)) from None
+
+
+def namespace_of(shell: InteractiveShell, local: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the names that a line may use: the user's, and those of the function that calls the magic."""
+    names: dict[str, Any] = shell.user_ns
+    if not local or local is names:
+        return names
+    return {**shell.user_global_ns, **shell.user_ns, **local}
+
+
+def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
+    """Evaluate a Python argument list (`1, x=2`, `*xs, **options`) in `namespace`."""
+    if not text.strip():
+        return Arguments((), {})
+    source = f"{CALLEE}({text}\n)"  # the newline ends a trailing comment
+    call = parse_call(source, text)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for node in call.args:
+        if isinstance(node, ast.Starred):
+            value = evaluate(node.value, source, namespace)
+            args.extend(unpack(value, ast.get_source_segment(source, node)))
+        else:
+            args.append(evaluate(node, source, namespace))
+    for keyword in call.keywords:
+        value = evaluate(keyword.value, source, namespace)
+        named = {keyword.arg: value} if keyword.arg is not None else unpack_keywords(value)
+        for name in named:
+            if name in kwargs:
+                raise UsageError(f"the keyword {name} is given twice")
+        kwargs.update(named)
+    return Arguments(tuple(args), kwargs)
+
+
+def evaluate_expression(text: str, namespace: dict[str, Any]) -> Any:
+    """Evaluate one Python expression, as the handler of `%follow`."""
+    args, kwargs = evaluate_arguments(text, namespace)
+    if len(args) != 1 or kwargs:
+        raise UsageError(f"one expression is expected, not {shorten(text)}")
+    return args[0]
+
+
+def parse_call(source: str, text: str) -> ast.Call:
+    """Parse `source`, a call around `text`; refuse text that closes the call before its end."""
+    try:
+        node = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        raise UsageError(describe_syntax_error(error, text)) from None
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise UsageError(f"{shorten(text)} cannot be read: {one_line(error)}") from None
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == CALLEE):
+        raise UsageError(f"{shorten(text)} is not a list of arguments: a bracket closes too early")
+    return node
+
+
+def describe_syntax_error(error: SyntaxError, text: str) -> str:
+    """Say in one line where `text` stops being an argument list."""
+    reason = error.msg.replace(
+        "invalid syntax. Perhaps you forgot a comma?", "invalid syntax, perhaps a comma is missing"
+    )
+    column = (error.offset or 0) - len(CALLEE) - 2
+    if error.lineno == 1 and 0 < column < len(text.rstrip()):
+        reason += f" at {shorten(text[column:])}"
+    return f"{shorten(text)} is not a list of Python arguments: {reason} (text needs quotes)"
+
+
+def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
+    """Evaluate one argument; what it raises is named together with its text."""
+    code = compile(ast.Expression(node), "<argument>", "eval")
+    try:
+        return eval(code, namespace)  # noqa: S307 - running what the user typed is what a magic is for
+    except Exception as error:  # noqa: BLE001 - it is the user's code
+        segment = ast.get_source_segment(source, node) or ""
+        hint = ""
+        if isinstance(error, NameError) and isinstance(node, ast.Name):
+            hint = " (text needs quotes)"
+        raise UsageError(f"{shorten(segment)} does not evaluate: {describe(error)}{hint}") from None
+
+
+def unpack(value: Any, segment: str | None) -> tuple[Any, ...]:
+    """Return the items of a starred argument."""
+    try:
+        return tuple(value)
+    except TypeError as error:
+        raise UsageError(f"{shorten(segment or '')} does not evaluate: {describe(error)}") from None
+
+
+def unpack_keywords(value: Any) -> Mapping[str, Any]:
+    """Return the mapping of a double-starred argument, whose keys must be names."""
+    if not isinstance(value, Mapping):
+        raise UsageError(f"after ** a mapping is expected, not {type(value).__name__}")
+    for key in value:
+        if not isinstance(key, str):
+            raise UsageError(f"after ** each key must be a string, not {shorten(repr(key))}")
+    return value
+
+
+def describe(error: BaseException) -> str:
+    """Name an exception and its text in one line."""
+    text = one_line(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's text with its lines joined."""
+    return " ".join(str(error).split())
+
+
+def shorten(text: str) -> str:
+    """Cut a quotation of the user's text to a readable length."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"

@@ -1,0 +1,131 @@
+"""The body of a `%%follow` cell, compiled once to a function of `message`.
+
+In the notebook the body reads like any other cell: its names are the notebook's, magics work, the value of
+the last line is shown. Yet it may run on another thread, beside a cell that uses a `message` of its own. So
+it becomes a real function: `message` is its parameter, and each other name it assigns is declared global.
+
+    count += 1                          def on_message(message):
+    message.score            becomes        global count
+                                            count += 1
+                                            return message.score
+
+`return` leaves early, and `await` makes the function a coroutine function.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import symtable
+import types
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.displayhook import DisplayHook
+from IPython.core.error import UsageError
+
+from .arguments import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+FUNCTION = "on_message"
+PARAMETER = "message"
+
+
+def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any], Any]:
+    """Compile `body`, which ends the text `cell`, to a function of `message` in the user's namespace.
+
+    Line numbers and file name are those of the cell: tracebacks show its lines, breakpoints set in it hold.
+    """
+    before = lines_before(body, cell)
+    transformed: str = shell.transform_cell(body)  # type: ignore[no-untyped-call]
+    source = "\n" * len(before) + transformed
+    filename = remember_source(shell, source, before, cell)
+    try:
+        statements = shell.compile.ast_parse(source, filename)
+        assert isinstance(statements, ast.Module)
+        tree = as_function(statements, assigned_names(source, filename), quiet=is_quiet(source))
+        code = compile(tree, filename, "exec", dont_inherit=True, flags=shell.compile.flags)
+    except SyntaxError as error:
+        line = source.splitlines()[error.lineno - 1] if error.lineno else ""
+        raise UsageError(f"line {error.lineno} of the cell: {error.msg}: {shorten(line)}") from None
+    (function,) = (part for part in code.co_consts if inspect.iscode(part) and part.co_name == FUNCTION)
+    if function.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        raise UsageError("the body of %%follow runs once for each message, it cannot yield")
+    # Under this name IPython and `inspect` take its lines for those of a cell, and show them.
+    function = function.replace(co_name="<module>", co_qualname="<module>")
+    body_function = types.FunctionType(function, shell.user_ns, FUNCTION)
+    body_function.__qualname__ = FUNCTION
+    return body_function
+
+
+def lines_before(body: str, cell: str) -> list[str]:
+    """Return the lines of `cell` that stand before `body`."""
+    start = cell.find(body.rstrip("\n"), cell.find("\n") + 1)
+    return cell[:start].splitlines() if start > 0 else ["%%follow"]
+
+
+def remember_source(shell: InteractiveShell, source: str, before: list[str], cell: str) -> str:
+    """Give tracebacks and debugger the lines of the cell; return the file name under which they know it."""
+    shown = source.splitlines()
+    shown[: len(before)] = [f"# {line}" for line in before]
+    return shell.compile.cache("\n".join(shown), shell.displayhook.prompt_count, raw_code=cell)
+
+
+def is_quiet(source: str) -> bool:
+    """Whether the last line ends with a semicolon, so that its value is not shown."""
+    return bool(DisplayHook.semicolon_at_end_of_expression(source))  # type: ignore[no-untyped-call]
+
+
+def assigned_names(source: str, filename: str) -> list[str]:
+    """Return the names that `source` binds at its top level, all but the parameter."""
+    table = symtable.symtable(source, filename, "exec")
+    return sorted(
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        if (symbol.is_assigned() or symbol.is_imported()) and symbol.get_name() != PARAMETER
+    )
+
+
+def as_function(tree: ast.Module, names: list[str], *, quiet: bool) -> ast.Module:
+    """Turn a module into a function; unless `quiet`, it returns the value of the last statement."""
+    statements = [plain_assignment(statement) for statement in tree.body]
+    match statements[-1:]:
+        case [ast.Expr(value=value) as last] if not quiet:
+            statements[-1] = ast.copy_location(ast.Return(value), last)
+    if names:
+        statements.insert(0, ast.Global(names))
+    awaits = any(map(is_top_level_await, walk_here(tree)))
+    template = f"async def {FUNCTION}({PARAMETER}): pass" if awaits else f"def {FUNCTION}({PARAMETER}): pass"
+    module = ast.parse(template)
+    function = module.body[0]
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    function.body = statements or function.body
+    return ast.fix_missing_locations(module)
+
+
+def plain_assignment(statement: ast.stmt) -> ast.stmt:
+    """Take the annotation off an assignment to a name, which as a global cannot have one."""
+    match statement:
+        case ast.AnnAssign(target=ast.Name() as target, value=None):
+            return ast.copy_location(ast.Expr(ast.Constant(None)), target)
+        case ast.AnnAssign(target=ast.Name() as target, value=value) if value is not None:
+            return ast.copy_location(ast.Assign([target], value), statement)
+    return statement
+
+
+def is_top_level_await(node: ast.AST) -> bool:
+    """Whether a node outside any function needs a coroutine around it."""
+    asynchronous = isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+    return asynchronous or (isinstance(node, ast.comprehension) and bool(node.is_async))
+
+
+def walk_here(node: ast.AST) -> list[ast.AST]:
+    """Return `node` and what lies in it, without the insides of functions."""
+    found = [node]
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            found += walk_here(child)
+    return found

@@ -1,0 +1,185 @@
+"""Which cell is running, and what belongs to it.
+
+While a cell runs, its scope is the current one, so the followers, queues and views made meanwhile are its
+own. When the cell runs again, the former ones end first: nothing doubles. Each follower registered in a cell
+runs as a part of it wherever its messages come from: what it prints, displays and registers belongs to it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from berrymq import scopes
+
+from .output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+    from berrymq import Subscription
+
+# The cell that the running code belongs to: one that is being executed, or one whose follower is called.
+RUNNING: contextvars.ContextVar[Cell | None] = contextvars.ContextVar("berrymq cell", default=None)
+
+
+def running() -> Cell | None:
+    """Return the cell that the calling code belongs to, or None."""
+    return RUNNING.get()
+
+
+class Cell:
+    """One execution of a cell."""
+
+    def __init__(self, shell: InteractiveShell, info: ExecutionInfo) -> None:
+        # Not `execution_count`: in newer IPython that is one more while a cell runs.
+        self.number: int = shell.displayhook.prompt_count
+        self.text: str = info.raw_cell or ""
+        self.identity = identity_of(info)
+        self.scope = scopes.Scope(f"cell {self.number}")
+        self.output = Output(shell)
+
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Run the block as a part of this cell: its output, its registrations."""
+        token = RUNNING.set(self)
+        try:
+            with self.scope.collecting(), self.output.redirected():
+                yield
+        finally:
+            RUNNING.reset(token)
+
+    def wrap(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return `function` as a part of this cell."""
+
+        def in_cell(message: Any) -> Any:
+            with self.resumed():
+                return function(message)
+
+        return in_cell
+
+    def wrap_coroutine(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the coroutine function `function` as a part of this cell, across its awaits."""
+
+        async def in_cell(message: Any) -> Any:
+            with self.resumed():
+                return await function(message)
+
+        return in_cell
+
+    def __repr__(self) -> str:
+        return f"<Cell In [{self.number}]>"
+
+
+class Cells:
+    """The cells of one shell. Its methods are called by IPython before and after each, and by the bus."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._lock = threading.Lock()  # subshells run cells at the same time
+        self._latest: dict[str, Cell] = {}
+        self._origins: WeakKeyDictionary[Subscription, Cell] = WeakKeyDictionary()
+
+    def before(self, info: ExecutionInfo) -> None:
+        """Begin a cell: end what its former execution left, unless this one will not run at all."""
+        if running() is not None:
+            return  # code that runs code: a part of the outer cell
+        identity = identity_of(info)
+        former = self._latest.get(identity)
+        if former is not None and len(former.scope) and not self._parses(info):
+            return
+        cell = Cell(self._shell, info)
+        with self._lock:
+            former = self._latest.get(identity)
+            self._latest[identity] = cell
+        if former is not None:
+            close_quietly(former)
+        RUNNING.set(cell)
+        scopes.make_current(cell.scope)
+
+    def join_running(self) -> None:
+        """Begin the cell that loads the extension, which was running before anybody could notice."""
+        info = executing(self._shell)
+        if info is not None:
+            self.before(info)
+
+    def after(self, result: ExecutionResult | None) -> None:
+        """End a cell. One that awaited ran in a context of its own, which is gone with it."""
+        cell = running()
+        info = result.info if result is not None else None
+        if cell is None or (info is not None and identity_of(info) != cell.identity):
+            return
+        RUNNING.set(None)
+        scopes.make_current(None)
+
+    def adopt(self, subscription: Subscription) -> None:
+        """Make a follower that is being registered a part of the running cell; a hook of the bus."""
+        cell = running()
+        if cell is None:
+            return
+        with self._lock:
+            self._origins[subscription] = cell
+        subscription.target.where = place(self._shell, subscription.where)
+        if not subscription.direct:  # what collects neither prints nor registers
+            subscription.wrap(cell.wrap_coroutine if subscription.is_async else cell.wrap)
+
+    def origin(self, subscription: Subscription) -> Cell | None:
+        """Return the cell that registered a follower, or None."""
+        with self._lock:
+            return self._origins.get(subscription)
+
+    def close(self) -> None:
+        """End what all cells have left."""
+        with self._lock:
+            cells = list(self._latest.values())
+            self._latest.clear()
+        for cell in cells:
+            close_quietly(cell)
+        if running() is not None:
+            RUNNING.set(None)
+            scopes.make_current(None)
+
+    def _parses(self, info: ExecutionInfo) -> bool:
+        """Whether a cell is free of syntax errors; IPython finds out too late for us, after the events."""
+        try:
+            self._shell.compile.ast_parse(
+                self._shell.transform_cell(info.raw_cell)  # type: ignore[no-untyped-call]
+            )
+        except Exception:  # noqa: BLE001 - a transformer of input may raise what it likes, and the cell will not run
+            return False
+        return True
+
+
+def identity_of(info: ExecutionInfo) -> str:
+    """Return what two executions of one cell share: the front end's name for it, or else its text."""
+    if info.cell_id is not None:
+        return str(info.cell_id)
+    return "text " + hashlib.sha256((info.raw_cell or "").encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def executing(shell: InteractiveShell) -> ExecutionInfo | None:
+    """Return the cell that IPython executes now, or None."""
+    result = shell.displayhook.exec_result  # where the value of the cell will be noted
+    return result.info if result is not None else None
+
+
+def place(shell: InteractiveShell, where: str | None) -> str | None:
+    """Return where a function is written as people know it: for one in a cell, the number of that."""
+    filename, _, line = (where or "").rpartition(":")
+    label = shell.compile.format_code_name(filename)
+    return f"{label[0]} {label[1]}, line {line}" if label else where
+
+
+def close_quietly(cell: Cell) -> None:
+    """End what belongs to a cell; trouble with that must not keep a new execution from starting."""
+    try:
+        cell.scope.close()
+    except Exception:
+        logging.getLogger("berrymq").exception("something made in cell %s could not be ended", cell.number)

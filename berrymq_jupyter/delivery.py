@@ -1,0 +1,164 @@
+"""Deliveries on the main thread, and what becomes of the errors of followers that nobody called.
+
+A message that comes over a link is delivered on a thread of the bus. Code that must run on the main thread,
+such as most plotting and GUI toolkits, asks for it with `%link --deliver main`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import deque
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .errors import from_users_code
+from .output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from berrymq import Message
+    from berrymq.followers import Subscription
+
+    from .cells import Cells
+
+    Failed = Callable[[Subscription, Message, BaseException], object]
+    Schedule = Callable[[Callable[[], None]], None]
+
+# For how many seconds deliveries may keep the main thread from other requests.
+TURN = 0.05
+
+
+class MainThreadDeliverer:
+    """Runs deliveries on the main thread whenever that is free: between cells, and while a cell awaits.
+
+    `schedule` has a function called there soon, and may be called in any thread. `failed` takes the errors.
+    """
+
+    def __init__(self, failed: Failed, schedule: Schedule) -> None:
+        self._failed = failed
+        self._schedule = schedule
+        self._items: deque[tuple[Subscription, Message]] = deque()
+        self._changed = threading.Condition(
+            threading.RLock()
+        )  # a destructor may send in the middle of a `submit`
+        self._scheduled = False
+        self._busy = False
+
+    @property
+    def backlog(self) -> int:
+        """How many deliveries were submitted and are not finished yet."""
+        return len(self._items) + self._busy
+
+    def submit(self, subscription: Subscription, message: Message) -> None:
+        """Take over one delivery; it returns at once."""
+        with self._changed:
+            self._items.append((subscription, message))
+            if self._scheduled:
+                return
+            self._scheduled = True
+        self._schedule(self.turn)
+
+    def turn(self) -> None:
+        """Run what waits, on the main thread; after a while let others have their turn first."""
+        end = monotonic() + TURN
+        with interruptible():
+            while self._run_one():
+                if monotonic() > end:
+                    self._schedule(self.turn)
+                    return
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.backlog, timeout)
+
+    def close(self, wait: bool = True) -> None:
+        """Finish what was submitted; with `wait`, return when that is done."""
+        if threading.current_thread() is threading.main_thread():
+            while self._run_one():
+                pass
+        elif wait:
+            self.drain()
+
+    def _run_one(self) -> bool:
+        """Run the delivery that waits longest; False when none may run now."""
+        with self._changed:
+            if self._busy:  # a follower runs an event loop of its own: its next message waits for its return
+                return False
+            if not self._items:
+                self._scheduled = False
+                self._changed.notify_all()
+                return False
+            subscription, message = self._items.popleft()
+            self._busy = True
+        try:
+            subscription.run(message)
+        except BaseException as error:  # noqa: BLE001 - no caller to hand an interrupt to
+            self._failed(subscription, message, error)
+        finally:
+            self._busy = False
+        return True
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the interrupt button stop what runs; a kernel ignores it between cells."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def scheduler_of(shell: InteractiveShell) -> Schedule:
+    """Return what has a function called on the main thread of this shell."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None:
+        schedule: Schedule = kernel.io_loop.add_callback
+        return schedule
+    prompt = getattr(shell, "pt_app", None)
+    return Prompt(prompt.app) if prompt is not None else after_the_cell
+
+
+def after_the_cell(function: Callable[[], None]) -> None:
+    """Do nothing: where there is no loop that could call `function`, a turn after each cell has to do."""
+
+
+class Prompt:
+    """Calls functions on the main thread of a terminal IPython while it is in its prompt."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app  # of prompt_toolkit
+
+    def __call__(self, function: Callable[[], None]) -> None:
+        """Have `function` called now if there is a prompt, else when the next one begins; perhaps twice."""
+        loop = self._app.loop
+        if loop is None:
+            self._app.pre_run_callables.append(function)
+            loop = self._app.loop  # has the prompt begun meanwhile, too soon to see that?
+        if loop is not None:
+            with suppress(RuntimeError):  # it ends just now: a cell begins, and a turn comes after each
+                loop.call_soon_threadsafe(function)
+
+
+class ErrorReport:
+    """Shows the error of a follower that nobody called below the cell that registered it."""
+
+    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
+        self._shell = shell
+        self._cells = cells
+
+    def __call__(self, subscription: Subscription, _message: Message, error: BaseException) -> None:
+        """Show a traceback that starts in the user's code."""
+        cell = self._cells.origin(subscription)
+        output = Output(self._shell) if cell is None else cell.output
+        with output.redirected():
+            output.show_error(type(error), error, from_users_code(error.__traceback__))

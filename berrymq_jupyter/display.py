@@ -1,0 +1,126 @@
+"""How what berryMQ gives looks as the value of a cell: rich in a notebook, plain text elsewhere."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import PurePath
+from time import localtime, strftime
+from typing import TYPE_CHECKING, Any
+
+from .tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from berrymq import Link, Message, NodeInfo, Subscription
+
+    from .cells import Cells
+
+# Identifiers of one node that a table shows.
+MOST_FOLLOWS = 8
+
+
+def message_line(message: Message) -> str:
+    """Return a message as one line of text, for terminals: when, what, with which arguments, from whom."""
+    from .widgets.render import arguments, shown
+
+    payload = arguments(message.args, message.kwargs)
+    source = f"  (from {shown(message.source)})" if message.source else ""
+    return f"{strftime('%H:%M:%S', localtime(message.sent_at))} {shown(message.id)} {payload}{source}"
+
+
+def message_html(message: Message) -> str:
+    """Return a message as HTML."""
+    from .widgets.render import summary
+
+    rows = [(f"[{index}]", summary(value)) for index, value in enumerate(message.args)]
+    rows += [(key, summary(value)) for key, value in message.kwargs.items()]
+    sent = strftime("%H:%M:%S", localtime(message.sent_at))
+    source = f" from {escape(message.source)}" if message.source else ""
+    table = Table(("argument", "value"), rows).html() if rows else ""
+    return f"<div><code><b>{escape(message.id)}</b></code> <small>{sent}{source}</small>{table}</div>"
+
+
+def link_html(link: Link) -> str:
+    """Return a link as HTML."""
+    return f"<div>{''.join(f'<div>{escape(line)}</div>' for line in link_lines(link))}</div>"
+
+
+def link_lines(link: Link) -> list[str]:
+    """Say in a few words where a link leads, how that was found, and what passed."""
+    room = f" in the room {link.room!r}" if link.room else ""
+    first = f"{link.state} as {link.name!r}{room}: {link.url} ({link.found_by})"
+    stats = link.stats()
+    second = f"{stats.sent} messages sent, {stats.received} received"
+    missing = stats.dropped + stats.lost
+    if missing:
+        second += f", {missing} dropped"
+    return [first, second]
+
+
+class Links:
+    """The links of this process, and who can be reached over them: the value of `%links`."""
+
+    def __init__(self, links: Sequence[Link], node: str | None = None) -> None:
+        self.links = [(link_lines(link), node_table(link.nodes(), node)) for link in links]
+
+    def __repr__(self) -> str:
+        if not self.links:
+            return "not linked; %link joins a hub"
+        return "\n\n".join("\n".join([*lines, "", table.text()]) for lines, table in self.links)
+
+    def _repr_html_(self) -> str:
+        if not self.links:
+            return "<div>not linked; <code>%link</code> joins a hub</div>"
+        return "".join(
+            f"<div>{''.join(f'<div>{escape(line)}</div>' for line in lines)}{table.html()}</div>"
+            for lines, table in self.links
+        )
+
+
+def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
+    """Return who can be reached as a table; with `only`, the nodes of that name and all that they follow."""
+    rows = []
+    for node in nodes:
+        if only is not None and node.name != only:
+            continue
+        what = "here" if node.here else "hub" if node.hub else ""
+        shown = node.follows if only is not None else node.follows[:MOST_FOLLOWS]
+        follows = ", ".join(shown)
+        if len(shown) < len(node.follows):
+            follows += f" and {len(node.follows) - len(shown)} more"
+        rows.append((node.name, what, follows))
+    return Table(
+        ("node", "", "follows"), rows, empty=f"no node is called {only!r}" if only else "nobody is there"
+    )
+
+
+class Followers:
+    """Who follows what here: the value of `%followers`."""
+
+    def __init__(self, subscriptions: Sequence[Subscription], cells: Cells) -> None:
+        rows = [
+            (subscription.follows, subscription.name, origin(subscription, cells))
+            for subscription in subscriptions
+        ]
+        self.table = Table(("follows", "follower", "from"), rows, empty="nobody follows anything here")
+
+    def __repr__(self) -> str:
+        return self.table.text()
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
+
+
+def origin(subscription: Subscription, cells: Cells) -> str:
+    """Say where a follower comes from: the cell that registered it, else the place where it is written."""
+    cell = cells.origin(subscription)
+    if cell is not None:
+        return f"cell In [{cell.number}]"
+    return PurePath(subscription.where or "").name
+
+
+def printed(subscription: Subscription, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
+    """Print a subscription as the value of a cell, without the path of a cell's temporary file."""
+    state = "" if subscription.active else ", cancelled"
+    printer.text(f"<{subscription.name} follows {subscription.follows}{state}>")

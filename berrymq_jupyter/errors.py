@@ -1,0 +1,63 @@
+"""What errors look like: one line for a mistake in a magic, a follower's traceback for a follower's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from IPython.core.error import UsageError
+
+import berrymq
+
+from .arguments import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, Path(__file__).parent))
+
+
+def from_users_code(traceback: TracebackType | None) -> TracebackType | None:
+    """Drop the frames of berryMQ that open a traceback; None when no others are left."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(OURS):
+        traceback = traceback.tb_next
+    return traceback
+
+
+def raise_to_user(error: Exception) -> NoReturn:
+    """Raise what a send raised: a payload that can't cross as one line, others from the follower's code."""
+    __tracebackhide__ = True
+    unsendable, others = part(error)
+    note = "; ".join(dict.fromkeys(map(one_line, unsendable)))
+    if others is None:
+        raise UsageError(note) from None
+    if note:
+        others.add_note(note)
+    raise others.with_traceback(from_users_code(others.__traceback__))
+
+
+def part(error: Exception) -> tuple[list[Exception], Exception | None]:
+    """Part payloads that can't cross a link from what followers raised."""
+    bridge = sys.modules.get("berrymq.bridge")
+    if bridge is None:  # nothing can be linked, so nothing can have been refused
+        return [], error
+    kind: type[Exception] = bridge.PayloadError
+    if isinstance(error, kind):
+        return [error], None
+    if isinstance(error, ExceptionGroup):
+        refused, others = error.split(kind)
+        return list(refused.exceptions) if refused is not None else [], others
+    return [], error
+
+
+@contextmanager
+def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds in the block into a `UsageError` of one line."""
+    try:
+        yield
+    except kinds as error:
+        raise UsageError(one_line(error)) from None

@@ -1,0 +1,153 @@
+"""Loading into a shell, and leaving it without a trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+from berrymq import Queue, Subscription, default_bus
+from berrymq.workers import DeliveryThread
+
+from .cells import Cells
+from .completion import MagicCompleter
+from .delivery import ErrorReport, MainThreadDeliverer, scheduler_of
+from .display import link_html, message_html, printed
+from .following import FollowingMagics
+from .linking import LinkingMagics
+from .sending import SendingMagics
+from .showing import Shown, is_notebook
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+    from IPython.core.magic import Magics
+
+EXTENSIONS: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
+
+
+def load(shell: InteractiveShell) -> None:
+    """Give `shell` the magics, the display of our objects, and cells that own what is registered in them."""
+    if shell not in EXTENSIONS:
+        EXTENSIONS[shell] = Extension(shell)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take back all of that, and end what cells have registered and what `%link` has joined."""
+    extension = EXTENSIONS.pop(shell, None)
+    if extension is not None:
+        extension.close()
+
+
+class Extension:
+    """What was added to one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._deliverer: MainThreadDeliverer | None = None
+        self._cells = Cells(shell)
+        self._shown = Shown()
+        self._linking = LinkingMagics(shell, self.deliver_on)
+        self._magics: list[Magics] = [
+            SendingMagics(shell),
+            FollowingMagics(shell, self._cells, self._shown),
+            self._linking,
+        ]
+        for magics in self._magics:
+            shell.register_magics(magics)
+        self._matcher = MagicCompleter(self._functions()).matcher
+        shell.Completer.custom_matchers.append(self._matcher)
+        self._format()
+        shell.events.register("pre_run_cell", self._cells.before)
+        shell.events.register("post_run_cell", self._after)
+        default_bus.hooks.append(self._cells.adopt)
+        self._former_report = default_bus.on_background_error
+        self._report = ErrorReport(shell, self._cells)
+        default_bus.on_background_error = self._report
+        self._cells.join_running()
+
+    def close(self) -> None:
+        """Remove everything from the shell and the bus."""
+        default_bus.hooks.remove(self._cells.adopt)
+        self._shell.events.unregister("pre_run_cell", self._cells.before)
+        self._shell.events.unregister("post_run_cell", self._after)
+        self._cells.close()
+        self._linking.close()
+        self._stop_delivering()
+        if default_bus.on_background_error is self._report:
+            default_bus.on_background_error = self._former_report
+        self._shell.Completer.custom_matchers.remove(self._matcher)
+        self._unformat()
+        self._unregister_magics()
+
+    def deliver_on(self, place: Literal["thread", "main"]) -> None:
+        """Choose where the followers of this process get messages of others."""
+        former, self._deliverer = self._deliverer, None
+        if place == "main":
+            self._deliverer = former or MainThreadDeliverer(
+                default_bus.background_failure, scheduler_of(self._shell)
+            )
+            default_bus.deliverer = self._deliverer
+        elif former is not None:
+            default_bus.deliverer = None
+            former.close(wait=False)
+
+    def _after(self, result: ExecutionResult | None) -> None:
+        """Follow the end of a cell."""
+        self._cells.after(result)
+        if self._deliverer is not None and not is_notebook(self._shell):
+            self._deliverer.turn()  # a terminal has no loop that runs between its prompts
+
+    def _stop_delivering(self) -> None:
+        """Have the deliveries of links finish; nothing new comes, the links are closed."""
+        self.deliver_on("thread")
+        if isinstance(default_bus.deliverer, DeliveryThread):
+            default_bus.deliverer.close(wait=False)
+
+    # -- magics ----------------------------------------------------------------------------------------------
+
+    def _functions(self) -> dict[str, Any]:
+        """Return our magics by name."""
+        return {
+            name: found
+            for magics in self._magics
+            for kind in magics.magics.values()
+            for name, found in kind.items()
+        }
+
+    def _unregister_magics(self) -> None:
+        manager = self._shell.magics_manager
+        for magics in self._magics:
+            for kind, functions in magics.magics.items():
+                for name, function in functions.items():
+                    if manager.magics[kind].get(name) == function:
+                        del manager.magics[kind][name]
+            manager.registry.pop(type(magics).__name__, None)
+
+    # -- display ---------------------------------------------------------------------------------------------
+
+    def _format(self) -> None:
+        """Register how our objects look."""
+        formatter = self._shell.display_formatter
+        if formatter is None:
+            return
+        html = formatter.formatters["text/html"]
+        html.for_type_by_name("berrymq.bridge.api", "Link", link_html)
+        html.for_type_by_name("berrymq.messages", "Message", message_html)
+        formatter.formatters["text/plain"].for_type(Subscription, printed)
+        if is_notebook(self._shell):
+            shower = formatter.ipython_display_formatter
+            shower.for_type(Queue, self._shown.show_value)
+            shower.for_type_by_name(
+                "berrymq_jupyter.widgets.message_log", "MessageLog", self._shown.show_value
+            )
+
+    def _unformat(self) -> None:
+        formatter = self._shell.display_formatter
+        if formatter is None:
+            return
+        html = formatter.formatters["text/html"]
+        html.pop("berrymq.bridge.api.Link", None)
+        html.pop("berrymq.messages.Message", None)
+        formatter.formatters["text/plain"].pop(Subscription, None)
+        shower = formatter.ipython_display_formatter
+        shower.pop(Queue, None)
+        shower.pop("berrymq_jupyter.widgets.message_log.MessageLog", None)

@@ -1,0 +1,202 @@
+"""`%follow`, `%unfollow`, `%followers` and `%queue`: magics that receive."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, magics_class
+from IPython.display import display
+
+from berrymq import BerryMQError, Identifier, Message, Queue, default_bus
+
+from .arguments import evaluate_expression, namespace_of, parse_identifier, shorten, split_identifier
+from .bodies import compile_body
+from .cells import Cells, running
+from .display import Followers, message_line
+from .errors import one_line_errors
+from .magic import argument, magic, parse
+from .showing import Shown, is_notebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .widgets import MessageLog
+
+EXAMPLE = "%follow test:*"
+
+
+@magics_class
+class FollowingMagics(Magics):
+    """The magics that follow and collect."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, cells: Cells, shown: Shown) -> None:
+        super().__init__(shell)
+        self._cells = cells
+        self._shown = shown
+
+    @magic(
+        "line_cell",
+        argument("identifier", help="what to follow: name:action; * stands for any name or action"),
+        argument("handler", nargs="?", help="a function that is called with each message"),
+        local_names=True,
+    )
+    def follow(
+        self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
+    ) -> MessageLog | None:
+        """Follow an identifier: show its messages, call a function with each, or run the cell for each.
+
+        ::
+
+            %follow train:*             a live log below the cell (in a terminal: a line a message)
+            %follow train:* handler     calls handler(message)
+
+            %%follow train:*
+            print(message.action, message.loss)
+
+        The body of a cell runs once for each message. What it prints and shows appears below the cell. It may
+        `return` and `await`; what its last line gives is shown, and is the answer to an %ask.
+
+        Running a cell again replaces what it followed before.
+        """
+        identifier, rest = split_identifier(line, EXAMPLE)
+        if cell is not None:
+            if rest:
+                raise UsageError(
+                    f"%%follow takes an identifier alone; its handler is the cell, not {shorten(rest)}"
+                )
+            self._follow_with_body(identifier, cell)
+        elif rest:
+            handler = evaluate_expression(rest, namespace_of(self.shell, local_ns))
+            with one_line_errors(BerryMQError):
+                default_bus.follow(identifier, handler)
+        elif is_notebook(self.shell):
+            from .widgets import MessageLog
+
+            log = MessageLog(identifier)
+            self._shown.show(log)
+            return log
+        else:
+            default_bus.follow(identifier, print_message)
+        return None
+
+    def _follow_with_body(self, identifier: Identifier, body: str) -> None:
+        if not body.strip():
+            raise UsageError(
+                "the cell has no body: write below %%follow what is to be done with each message"
+            )
+        cell = running()
+        function = compile_body(self.shell, body, cell.text if cell is not None else "")
+        default_bus.follow(identifier, showing_result(function))
+
+    @magic(
+        "line",
+        argument(
+            "--all", action="store_true", help="stop everything that was registered in this notebook's cells"
+        ),
+        argument("identifier", nargs="?", help="exactly what was followed: name:action"),
+    )
+    def unfollow(self, line: str) -> None:
+        """Stop following an identifier: functions, bodies of cells and logs. Queues go on collecting.
+
+        ::
+
+            %unfollow train:*
+            %unfollow --all
+        """
+        options = parse(self.unfollow, line)
+        if options.all == (options.identifier is not None):
+            raise UsageError("name one identifier, as in: %unfollow test:*  (or --all)")
+        found = [entry for entry in default_bus.subscriptions() if not entry.is_queue]
+        if options.all:
+            found = [entry for entry in found if self._cells.origin(entry) is not None]
+        else:
+            identifier = parse_identifier(options.identifier)
+            found = [entry for entry in found if identifier in entry.identifiers]
+            if not found:
+                raise UsageError(f"nobody follows {identifier} here; %followers shows who follows what")
+        for entry in found:
+            entry.cancel()
+
+    @magic("line")
+    def followers(self, line: str) -> Followers:
+        """List who follows what in this process, and from which cell.
+
+        %links shows what other notebooks and programs follow.
+        """
+        parse(self.followers, line)
+        return Followers(default_bus.subscriptions(), self._cells)
+
+    @magic(
+        "line",
+        argument(
+            "--shared", action="store_true", help="take turns with other shared queues of this identifier"
+        ),
+        argument(
+            "--maxsize",
+            type=int,
+            default=0,
+            metavar="N",
+            help="the most messages that may wait; default: any",
+        ),
+        argument(
+            "--overflow",
+            choices=("drop_oldest", "drop_newest", "raise", "block"),
+            default="drop_oldest",
+            help="what happens to a message that finds the queue full; default: drop_oldest",
+        ),
+        argument("identifier", help="what to collect: name:action; * stands for any name or action"),
+    )
+    def queue(self, line: str) -> Queue:
+        """Collect messages in a queue, show it, and return it.
+
+        ::
+
+            tasks = %queue task:*
+            tasks.get()
+        """
+        options = parse(self.queue, line)
+        identifier = parse_identifier(options.identifier)
+        with one_line_errors(ValueError):
+            queue = Queue(
+                identifier, shared=options.shared, maxsize=options.maxsize, overflow=options.overflow
+            )
+        if is_notebook(self.shell):
+            self._shown.show(queue)
+        return queue
+
+
+def print_message(message: Message) -> None:
+    """Print a message as one line: what `%follow` does where there is no page to show a log."""
+    sys.stdout.write(message_line(message) + "\n")
+
+
+def showing_result(function: Callable[[Message], Any]) -> Callable[[Message], Any]:
+    """Return `function` so that what it returns is shown, as the value of a cell is."""
+    from functools import wraps
+    from inspect import iscoroutinefunction
+
+    if iscoroutinefunction(function):
+
+        @wraps(function)
+        async def body(message: Message) -> Any:
+            return shown(await function(message))
+    else:
+
+        @wraps(function)
+        def body(message: Message) -> Any:
+            return shown(function(message))
+
+    return body
+
+
+def shown(value: Any) -> Any:
+    """Display `value` unless it is None; return it."""
+    if value is not None:
+        display(value)  # type: ignore[no-untyped-call]
+    return value

@@ -1,0 +1,98 @@
+"""Where output goes: carrying the place of one cell's output into another thread, task or cell.
+
+A kernel labels everything it publishes with the header of the request that caused it, and the front end shows
+it below the cell that made this request. `Output` remembers the labels of the running cell, and puts them in
+force for the length of a `with` in the calling thread or task alone.
+
+- ipykernel 7 keeps every label in a context variable, so these are set and put back.
+- ipykernel 6 does so for `print` only. What `display` publishes there passes hooks that belong to the thread;
+  one of ours rewrites the label.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+# The names that ipykernel gives to its context variables.
+LABELS = frozenset({"parent_header", "shell_parent", "shell_parent_ident"})
+
+# The header that `display` is to use, for kernels that keep no context variable for it.
+DISPLAY_HEADER: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
+    "berrymq_display_header", default=None
+)
+
+
+class Output:
+    """The place where the output of the running cell goes, taken down to be used again later."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._labels = [
+            (variable, value)
+            for variable, value in contextvars.copy_context().items()
+            if variable.name in LABELS
+        ]
+        self.header = header_of(shell)
+        kept_in_context = any(variable.name == "shell_parent" for variable, _ in self._labels)
+        self._relabels_display = self.header is not None and not kept_in_context
+
+    @contextmanager
+    def redirected(self) -> Iterator[None]:
+        """Send the output of the calling thread or task to this place until the block ends."""
+        tokens = [(variable, variable.set(value)) for variable, value in self._labels]
+        publisher: Any = None
+        if self._relabels_display:
+            tokens.append((DISPLAY_HEADER, DISPLAY_HEADER.set(self.header)))
+            publisher = self._shell.display_pub
+            if hasattr(publisher, "register_hook"):
+                publisher.register_hook(relabel)
+            else:  # output is being captured
+                publisher = None
+        try:
+            yield
+        finally:
+            if publisher is not None:
+                publisher.unregister_hook(relabel)
+            for variable, token in reversed(tokens):
+                variable.reset(token)
+
+    def show_error(
+        self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        """Show a traceback here, as if the cell had raised it, without making the running cell fail."""
+        # Not shell.showtraceback: what it notes down would become the result of the cell that runs now.
+        lines = self._shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
+        hook: Any = self._shell.displayhook
+        if self.header is None or not hasattr(hook, "pub_socket"):
+            sys.stdout.write(self._shell.InteractiveTB.stb2text(lines) + "\n")
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        content = {"ename": kind.__name__, "evalue": str(error), "traceback": lines}
+        topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
+        hook.session.send(hook.pub_socket, "error", content, self.header, ident=topic)
+
+
+def header_of(shell: InteractiveShell) -> dict[str, Any] | None:
+    """Return the header of the request that runs, None outside a kernel."""
+    if not hasattr(shell, "get_parent"):
+        return None
+    header = shell.get_parent().get("header")
+    return dict(header) if header else None
+
+
+def relabel(published: dict[str, Any]) -> dict[str, Any]:
+    """Give a message that `display` is about to publish the header that is in force here."""
+    header = DISPLAY_HEADER.get()
+    if header is not None:
+        published["parent_header"] = header
+    return published

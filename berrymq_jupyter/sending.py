@@ -1,0 +1,113 @@
+"""`%twitter`, `%talk` and `%ask`: magics that send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, magics_class
+
+from berrymq import default_bus
+
+from .arguments import evaluate_arguments, namespace_of, split_identifier, split_options
+from .errors import raise_to_user
+from .magic import argument, magic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+T = TypeVar("T")
+
+
+@magics_class
+class SendingMagics(Magics):
+    """The magics that send messages."""
+
+    shell: InteractiveShell
+
+    @magic(
+        "line_cell",
+        argument("identifier", help="where the message goes: name:action"),
+        argument("arguments", nargs="?", help="a Python argument list: 1, x=2, *more, **options"),
+        local_names=True,
+    )
+    def twitter(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> None:
+        """Send a message to everyone who follows its identifier, here and over links.
+
+        The rest of the line is a Python argument list, evaluated as that of a call would be::
+
+            %twitter train:epoch 3, loss=0.12
+            %twitter "long name:run" *values, **options
+
+        With two %% the text of the cell is the first argument::
+
+            %%twitter note:add
+            Any text.
+        """
+        __tracebackhide__ = True
+        identifier, rest = split_identifier(line, "%twitter test:run 1, x=2")
+        args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
+        if cell is not None:
+            args = (cell.removesuffix("\n"), *args)
+        sending(lambda: default_bus.twitter(identifier, *args, **kwargs))
+
+    @magic(
+        "line",
+        argument("identifier", help="who is spoken to: name:action"),
+        argument("callback", help="where each answer is sent: name:action"),
+        argument("arguments", nargs="?", help="a Python argument list"),
+        local_names=True,
+    )
+    def talk(self, line: str, local_ns: dict[str, Any] | None = None) -> None:
+        """Send a message and have each follower's return value sent to a second identifier.
+
+        An answer is a message whose first argument is what the follower returned; if it raised,
+        `message.error` says so::
+
+            %talk price:get price:is "ACME", currency="EUR"
+        """
+        __tracebackhide__ = True
+        example = "%talk price:get price:is 'ACME'"
+        identifier, rest = split_identifier(line, example)
+        if not rest:
+            raise UsageError(f"the identifier for the answers is missing, as in: {example}")
+        callback, rest = split_identifier(rest, example)
+        args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
+        sending(lambda: default_bus.talk(identifier, callback, *args, **kwargs))
+
+    @magic(
+        "line",
+        argument(
+            "--timeout",
+            type=float,
+            default=10.0,
+            metavar="SECONDS",
+            help="how long to wait for answers; default: 10",
+        ),
+        argument("identifier", help="who is asked: name:action"),
+        argument("arguments", nargs="?", help="a Python argument list"),
+        local_names=True,
+    )
+    def ask(self, line: str, local_ns: dict[str, Any] | None = None) -> list[Any]:
+        """Send a message, wait for the followers' return values, and give them as a list.
+
+        ::
+
+            answers = %ask --timeout 2 price:get "ACME"
+        """
+        __tracebackhide__ = True
+        options, rest = split_options(self.ask, line)
+        identifier, rest = split_identifier(rest, "%ask price:get 'ACME'")
+        args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
+        return sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
+
+
+def sending(send: Callable[[], T]) -> T:
+    """Send; what the sender did wrong becomes one line, what a follower raised its own traceback."""
+    __tracebackhide__ = True
+    try:
+        return send()
+    except Exception as error:  # noqa: BLE001 - followers raise what they like, and it is raised again
+        raise_to_user(error)

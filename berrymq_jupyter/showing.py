@@ -1,0 +1,52 @@
+"""Showing a view at once, and not once more as the value of its cell.
+
+`%queue` and `%follow` show a view while their cell still runs, and return an object whose display, where it
+is the value of that cell, would be the same view. `Shown` remembers what was shown in which cell, and drops
+the second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from .cells import Cell, running
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def is_notebook(shell: InteractiveShell) -> bool:
+    """Whether a front end that can show views is on the other side of a kernel."""
+    return hasattr(shell, "kernel")
+
+
+def view_of(shown: Any) -> Any:
+    """Return the view of a queue; a view is its own."""
+    from berrymq import Queue
+
+    if not isinstance(shown, Queue):
+        return shown
+    from .widgets import QueueView
+
+    return QueueView(shown)
+
+
+class Shown:
+    """Displays queues and views, each once a cell."""
+
+    def __init__(self) -> None:
+        self._cells: WeakKeyDictionary[Any, Cell] = WeakKeyDictionary()
+
+    def show(self, what: Any) -> None:
+        """Display a queue or view now."""
+        cell = running()
+        if cell is not None:
+            self._cells[what] = cell
+        view_of(what)._ipython_display_()
+
+    def show_value(self, what: Any) -> None:
+        """Display a queue or view as the value of a cell, unless this cell has shown it already."""
+        cell = self._cells.pop(what, None)
+        if cell is None or cell is not running():
+            view_of(what)._ipython_display_()

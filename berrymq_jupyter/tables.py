@@ -1,0 +1,41 @@
+"""Small tables, as text and as HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEFT = ' style="text-align:left"'
+
+
+class Table:
+    """Rows of text below a line of titles; `empty` is shown when there are none."""
+
+    def __init__(self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
+        self.titles = titles
+        self.rows = rows
+        self.empty = empty
+
+    def text(self) -> str:
+        """Return the table as lines with aligned columns."""
+        if not self.rows:
+            return self.empty
+        lines = [self.titles, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def html(self) -> str:
+        """Return the table as HTML in which every text is escaped."""
+        if not self.rows:
+            return f"<div>{escape(self.empty)}</div>"
+        head = "".join(f"<th{LEFT}>{escape(title)}</th>" for title in self.titles)
+        body = "".join(
+            f"<tr>{''.join(f'<td{LEFT}>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

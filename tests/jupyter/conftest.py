@@ -1,0 +1,130 @@
+"""A shell in this process, and lone kernels of every ipykernel that is asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.blocking.client import BlockingKernelClient
+from traitlets.config import Config
+
+from berrymq import default_bus
+from tests.support.jupyter_server import private_environment
+from tests.support.kernel import Kernel
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+# More interpreters whose ipykernel is to be tested, beside the one that runs the tests: joined as in PATH.
+INTERPRETERS = [sys.executable, *filter(None, os.environ.get("BERRYMQ_TEST_KERNELS", "").split(os.pathsep))]
+
+
+class Shell:
+    """An IPython shell in this process: cells go in, what they printed comes out."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        InteractiveShell.clear_instance()
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "nocolor"
+        self.ip: Any = InteractiveShell.instance(config=config)
+        self._capture = capture
+
+    def run(self, cell: str, cell_id: str | None = None) -> str:
+        """Run a cell, and return all that it printed or showed."""
+        self._capture.readouterr()
+        self.ip.run_cell(cell, store_history=True, cell_id=cell_id)
+        printed = self._capture.readouterr()
+        return (printed.out + printed.err).strip()
+
+    def __getitem__(self, name: str) -> Any:
+        return self.ip.user_ns[name]
+
+    def close(self) -> None:
+        """Let nothing of this shell reach the next test."""
+        if "berrymq_jupyter" in self.ip.extension_manager.loaded:
+            self.run("%unload_ext berrymq_jupyter")
+        self.ip._atexit_once()
+        InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def bare_shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    shell = Shell(capsys)
+    yield shell
+    shell.close()
+    assert default_bus.subscriptions() == []
+
+
+@pytest.fixture
+def shell(bare_shell: Shell) -> Shell:
+    assert bare_shell.run("%load_ext berrymq_jupyter") == ""
+    return bare_shell
+
+
+class LoneKernel(Kernel):
+    """A kernel without a Jupyter server."""
+
+    def __init__(self, home: Path, interpreter: str) -> None:
+        self._cells = {}
+        connection = home / "kernel.json"
+        environment = private_environment(home) | {"PYTHONPATH": str(ROOT)}
+        command = [interpreter, "-m", "ipykernel_launcher", "-f", str(connection)]
+        with (home / "kernel.log").open("wb") as log:
+            self._process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
+        wait_until(
+            lambda: self._process.poll() is not None or is_json(connection), "connection file of the kernel"
+        )
+        self._client = BlockingKernelClient(connection_file=str(connection))
+        self._client.load_connection_file()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=40)
+
+    def interrupt(self) -> None:
+        """Press the stop button."""
+        self._client.control_channel.send(self._client.session.msg("interrupt_request", {}))
+
+    def close(self) -> None:
+        """End the kernel."""
+        self._client.shutdown()
+        self._client.stop_channels()
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()
+
+
+def is_json(file: Path) -> bool:
+    """Whether a file is written to its end."""
+    try:
+        json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="module", params=INTERPRETERS)
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneKernel]:
+    kernel = LoneKernel(tmp_path_factory.mktemp("kernel"), request.param)
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def loaded(kernel: LoneKernel) -> Iterator[LoneKernel]:
+    """A kernel with the extension, and `receive(identifier, ...)`, which acts as a link does."""
+    cell = kernel.run(
+        "%load_ext berrymq_jupyter\n"
+        "import threading\n"
+        "from berrymq import Message, default_bus, follow, following_function, twitter\n"
+        "def receive(identifier, *args, **kwargs):\n"
+        "    message = Message.make(identifier, args, kwargs, source='elsewhere')\n"
+        "    threading.Thread(target=default_bus.receive, args=[message]).start()"
+    )
+    assert cell.error is None, cell.text
+    yield kernel
+    kernel.run("%unload_ext berrymq_jupyter")
