@@ -1,0 +1,169 @@
+"""Two real kernels of a real Jupyter server talk, and nobody typed an address or a secret."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.hubs import connection_files
+from tests.support.jupyter_server import JupyterServer
+from tests.support.kernel import Kernel
+
+JOIN = "%load_ext berrymq_jupyter\n%link"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    with JupyterServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def listener(server: JupyterServer) -> Iterator[Kernel]:
+    kernel = Kernel(server, "listener.ipynb")
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def speaker(server: JupyterServer) -> Iterator[Kernel]:
+    kernel = Kernel(server, "speaker.ipynb")
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def joined(listener: Kernel, speaker: Kernel) -> tuple[Kernel, Kernel]:
+    for kernel in (listener, speaker):
+        cell = kernel.run(JOIN)
+        assert cell.error is None, cell.text
+    return listener, speaker
+
+
+def test_the_server_is_the_hub_and_its_kernels_find_it(server, joined):
+    listener, _ = joined
+    links = listener.run("%links").text
+    assert "environment" in links
+    assert "listener" in links
+    assert "speaker" in links
+    (file,) = connection_files(server.home)
+    assert file.stat().st_mode & 0o077 == 0
+    assert server.token not in file.read_text()
+
+
+def test_a_body_runs_with_arguments_source_and_time(joined):
+    listener, speaker = joined
+    cell = listener.run(
+        "%%follow test:*\n"
+        "print(message.id, message.args, message.kwargs['name'], message.source, message.sent_at)"
+    )
+    speaker.run('import time; before = time.time()\n%twitter test:run 1, name="x"')
+    listener.wait_for_text(cell, "test:run (1,) x speaker")
+    sent_at = float(cell.text.split()[-1])
+    assert speaker.run(f"before <= {sent_at} <= time.time()").text == "True"
+
+
+def test_output_stands_under_the_cell_that_follows_while_another_is_busy(joined):
+    listener, speaker = joined
+    body = listener.run("%%follow test:*\nprint('body', *message.args)")
+    function = listener.run(
+        "import threading\n"
+        "from berrymq import following_function\n"
+        "heard = threading.Event()\n"
+        '@following_function("test:*")\n'
+        "def hear(message):\n"
+        "    print('function', *message.args)\n"
+        "    if message.args == (3,): heard.set()"
+    )
+    busy = listener.start("print('busy', flush=True)\nprint('heard while busy:', heard.wait(20))")
+    listener.wait_for_text(busy, "busy")
+    speaker.run("for n in range(1, 4):\n    get_ipython().run_line_magic('twitter', f'test:run {n}')")
+    listener.finish(busy)
+    listener.wait_for_text(body, "body 3")
+    listener.wait_for_text(function, "function 3")
+    assert body.text.split("\n") == ["body 1", "body 2", "body 3"]
+    assert function.text.split("\n") == ["function 1", "function 2", "function 3"]
+    assert busy.text == "busy\nheard while busy: True"
+
+
+def test_running_a_cell_again_replaces_its_follower(joined):
+    listener, speaker = joined
+    # A front end runs the same cell again: same source, same cell id.
+    source = "%%follow test:*\nprint('heard', *message.args)"
+    first = listener.run(source, cell_id="the-cell")
+    again = listener.run(source, cell_id="the-cell")
+    last = listener.run("%%follow test:*\nprint('other', *message.args)", cell_id="another-cell")
+    speaker.run("%twitter test:run 1")
+    listener.wait_for_text(last, "other 1")
+    assert "heard 1" in again.text
+    assert "heard" not in first.text
+
+
+def test_a_queue_gives_what_was_sent(joined):
+    listener, speaker = joined
+    shown = listener.run("q = %queue task:*")
+    assert shown.widgets == 1, shown.text
+    waiting = listener.start("taken = q.get(timeout=20)\nprint(taken.id, taken.args, taken.source)")
+    speaker.run('%twitter task:add "buy milk"')
+    assert listener.finish(waiting).text == "task:add ('buy milk',) speaker"
+
+
+def test_a_log_appears_below_its_cell(joined):
+    listener, _ = joined
+    assert listener.run("%follow test:*").widgets == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "clue"),
+    [
+        ("%twitter test:run:more 1", "test:run:more"),
+        ("%twitter test:run missing_name", "missing_name"),
+        ("%link http://127.0.0.1:9/", "127.0.0.1:9"),
+    ],
+)
+def test_bad_input_is_one_clear_line(joined, line, clue):
+    listener, _ = joined
+    cell = listener.run(line)
+    assert cell.text.count("\n") == 0, cell.text
+    assert clue in cell.text
+    assert listener.run("print('still here')").text == "still here"
+
+
+def test_a_payload_that_can_not_cross_is_one_clear_line_and_disturbs_nothing(joined):
+    listener, speaker = joined
+    cell = listener.run("%%follow test:*\nprint('heard', *message.args)")
+    refused = speaker.run("%twitter test:run object()")
+    assert refused.text.count("\n") == 0, refused.text
+    assert "object" in refused.text
+    speaker.run("%twitter test:run 'after'")
+    listener.wait_for_text(cell, "heard after")
+    assert cell.text == "heard after"
+
+
+def test_a_kernel_that_ends_is_gone_from_the_others(server, joined):
+    _, speaker = joined
+    third = Kernel(server, "third.ipynb")
+    third.run(JOIN)
+    assert "third" in speaker.run("%links").text
+    third.close()
+    gone = speaker.run(
+        "import time, berrymq.bridge as bridge\n"
+        "deadline = time.monotonic() + 20\n"
+        "while any(node.name == 'third' for node in bridge.links()[0].nodes()):\n"
+        "    assert time.monotonic() < deadline\n"
+        "    time.sleep(0.05)\n"
+        "print('gone')"
+    )
+    assert gone.text == "gone"
+
+
+def test_unloading_leaves_and_loading_joins_again(joined):
+    listener, speaker = joined
+    cell = listener.run(
+        "%unload_ext berrymq_jupyter\nimport threading\n[t.name for t in threading.enumerate()]"
+    )
+    assert cell.error is None, cell.text
+    assert "berrymq" not in cell.text
+    assert listener.run(JOIN).error is None
+    follower = listener.run("%%follow test:*\nprint('heard', *message.args)")
+    speaker.run("%twitter test:run 'again'")
+    listener.wait_for_text(follower, "heard again")
