@@ -1,5 +1,6 @@
-"""Live views for notebooks: `MessageLog`, `QueueView`."""
+"""Live views for notebooks: `MessageLog` and `QueueView`."""
 
 from .message_log import MessageLog
+from .queue_view import QueueView
 
-__all__ = ["MessageLog"]
+__all__ = ["MessageLog", "QueueView"]

@@ -81,7 +81,6 @@ class View(AnyWidget):
 
     def release(self) -> None:
         """Let go of what the view holds; called once, on closing."""
-        raise NotImplementedError
 
     # -- feeding ---------------------------------------------------------------------------------------------
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from . import tree
 from .base import RequestError
+from .detail import details, more_nodes, more_text, payload_of
 from .export import export
 from .log_state import row
 from .render import shown
-from .twitter_code import twitter_code
+from .tree import difference
 
 if TYPE_CHECKING:
     from berrymq import Message
 
     from .message_log import MessageLog
+    from .tree import Payload
 
 __all__ = ["ANSWERS"]
 
@@ -42,45 +43,25 @@ def rows(log: MessageLog, request: Request) -> Request:
 
 
 def detail(log: MessageLog, request: Request) -> Request:
-    """Return everything about one message."""
+    """Return everything about one message, and how it differs from the one before."""
     number = int(request["number"])
-    message = wanted(log, number)
-    payload = tree.Payload(message.args, message.kwargs)
+    message = wanted(log, request)
     before = previous(log, number, message)
-    code, remark = twitter_code(message)
-    return {
-        "t": "detail",
-        "number": number,
-        "id": message.id,
-        "source": message.source,
-        "time": message.sent_at * 1000,
-        "tree": tree.node(payload, depth=2),
-        "code": code,
-        "remark": remark,
-        "before": None if before is None else {"number": before[0], "time": before[1].sent_at * 1000},
-        "changes": []
-        if before is None
-        else tree.difference(tree.Payload(before[1].args, before[1].kwargs), payload),
-        "fields": chart_fields(payload),
-    }
+    found: Request = {"before": None, "changes": []}
+    if before is not None:
+        found["before"] = {"time": before.sent_at * 1000}
+        found["changes"] = difference(payload_of(before), payload_of(message))
+    return {**details(message, number), **found, "fields": chart_fields(payload_of(message))}
 
 
 def expand(log: MessageLog, request: Request) -> Request:
-    """Return the children of one value inside a message, from some position on."""
-    number, path, start = int(request["number"]), list(map(int, request["path"])), int(request.get("from", 0))
-    value = inside(wanted(log, number), path)
-    return {"t": "node", "number": number, "path": path, "node": tree.node(value, depth=1, start=start)}
+    """Return the children of one value inside a message."""
+    return more_nodes(wanted(log, request), request)
 
 
 def text(log: MessageLog, request: Request) -> Request:
     """Return more of a long string inside a message."""
-    number, path = int(request["number"]), list(map(int, request["path"]))
-    return {
-        "t": "text",
-        "number": number,
-        "path": path,
-        "text": tree.long_text(inside(wanted(log, number), path)),
-    }
+    return more_text(wanted(log, request), request)
 
 
 def set_filter(log: MessageLog, request: Request) -> None:
@@ -103,7 +84,7 @@ def clear(log: MessageLog, _: Request) -> None:
 
 def resend(log: MessageLog, request: Request) -> Request:
     """Send a message again, with the very same payload."""
-    message = wanted(log, int(request["number"]))
+    message = wanted(log, request)
     try:
         log.bus.twitter(message.identifier, *message.args, **message.kwargs)
     except Exception as error:
@@ -118,33 +99,25 @@ def put_into_variable(log: MessageLog, request: Request) -> Request:
     return {"t": "done", "text": export(log, str(request.get("name")), str(request.get("as")))}
 
 
-def wanted(log: MessageLog, number: int) -> Message:
-    """Return the message of that number."""
-    message = log.state.rows.get(number)
+def wanted(log: MessageLog, request: Request) -> Message:
+    """Return the message that the page means."""
+    message = log.state.rows.get(int(request["number"]))
     if message is None:
         raise RequestError("that message is no longer kept")
     return message
 
 
-def inside(message: Message, path: list[int]) -> Any:
-    """Return a value inside the payload of a message."""
-    try:
-        return tree.resolve(tree.Payload(message.args, message.kwargs), path)
-    except Exception:  # noqa: BLE001 - whatever the value raises when it is looked at
-        raise RequestError("that part of the payload has changed since") from None
-
-
-def previous(log: MessageLog, number: int, message: Message) -> tuple[int, Message] | None:
+def previous(log: MessageLog, number: int, message: Message) -> Message | None:
     """Return the message before `number` that has the same identifier and source."""
     kept = log.state.rows
     for candidate in range(number - 1, max(kept.first, number - LOOK_BACK) - 1, -1):
         other = kept.get(candidate)
         if other is not None and other.id == message.id and other.source == message.source:
-            return candidate, other
+            return other
     return None
 
 
-def chart_fields(payload: tree.Payload) -> list[str]:
+def chart_fields(payload: Payload) -> list[str]:
     """Return the names of the numeric arguments."""
     return [
         label

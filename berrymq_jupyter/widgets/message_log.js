@@ -3,7 +3,7 @@
 import { hideStatic, sharing } from "./channel.js";
 import { button, framed, h, setText } from "./dom.js";
 import { brief, counted, rate, whole } from "./format.js";
-import { createDetail } from "./log_detail.js";
+import { createDetail } from "./detail.js";
 import { createGrid } from "./log_grid.js";
 import { createStore } from "./log_store.js";
 import { createIdentifierTree } from "./log_tree.js";
@@ -31,7 +31,7 @@ function createView(store) {
   const banner = h("div", { class: "bmq-banner", hidden: true });
   const tree = createIdentifierTree(store, (pattern) => filter(pattern, text.value));
   const grid = createGrid(store, { onOpen: (number) => detail.open(number), onEscape: closeDetail });
-  const detail = createDetail(store, { say, onClose: closeDetail, onChart: () => {} });
+  const detail = createDetail(store, { say, onClose: closeDetail, onChart: () => {}, canResend: true });
   const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onFilter: filter, say });
   const { text } = bar;
   const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);

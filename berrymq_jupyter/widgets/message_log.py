@@ -43,7 +43,7 @@ class MessageLog(View):
 
     title = "MessageLog"
     _esm = assets.module("message_log.js")
-    _css = assets.style("views.css", "message_log.css")
+    _css = assets.style("views.css", "detail.css", "message_log.css")
 
     def __init__(
         self, identifier: str | Identifier = "*:*", *, bus: berrymq.Bus | None = None, maxlen: int = 100_000

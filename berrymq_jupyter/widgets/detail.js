@@ -9,9 +9,10 @@ import { createJsonTree } from "./json_tree.js";
  * @param {object} options
  * @param {function(string): void} options.say shows a short remark
  * @param {function(): void} options.onClose
- * @param {function(string, string): void} options.onChart asks for the chart of an identifier's field
+ * @param {function(string, string): void} [options.onChart] asks for the chart of an identifier's field
+ * @param {boolean} [options.canResend]
  */
-export function createDetail(store, { say, onClose, onChart }) {
+export function createDetail(store, { say, onClose, onChart, canResend }) {
   const heading = h("h3", { class: "bmq-heading" });
   const facts = h("div", { class: "bmq-facts" });
   const changes = h("div", { class: "bmq-changes" });
@@ -32,7 +33,7 @@ export function createDetail(store, { say, onClose, onChart }) {
       h(
         "div",
         { class: "bmq-actions" },
-        button("send", "Resend", () => store.request({ t: "resend", number: shown.number })),
+        canResend && button("send", "Resend", () => store.request({ t: "resend", number: shown.number })),
         button("copy", "Copy code", copyCode),
         button("close", "Close", onClose, { class: "bmq-button bmq-icon-only" }),
       ),
@@ -47,14 +48,14 @@ export function createDetail(store, { say, onClose, onChart }) {
   }
 
   function show(body) {
-    if (body.number !== wanted) return;
+    if (wanted !== null && body.number !== wanted) return;
     shown = body;
     element.hidden = false;
     fill(heading, body.id);
     fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${body.source}`);
     json.show(body.tree);
-    fill(fields, ...body.fields.map((field) => button("chart", `Chart ${label(field)}`, () => onChart(body.id, field))));
-    fill(changes, ...difference(body));
+    fill(fields, ...(body.fields ?? []).map((field) => button("chart", `Chart ${label(field)}`, () => onChart(body.id, field))));
+    fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);
     fill(remark, body.remark);
   }

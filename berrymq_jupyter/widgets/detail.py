@@ -1,0 +1,59 @@
+"""What a page shows of one message: its payload as a tree, and the code that sends it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import tree
+from .base import RequestError
+from .twitter_code import twitter_code
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+__all__ = ["details", "more_nodes", "more_text", "payload_of"]
+
+Request = dict[str, Any]
+
+
+def details(message: Message, number: int) -> Request:
+    """Return what there is to show of `message`, which the page knows by `number`."""
+    payload = payload_of(message)
+    code, remark = twitter_code(message)
+    return {
+        "t": "detail",
+        "number": number,
+        "id": message.id,
+        "source": message.source,
+        "time": message.sent_at * 1000,
+        "tree": tree.node(payload, depth=2),
+        "code": code,
+        "remark": remark,
+    }
+
+
+def more_nodes(message: Message, request: Request) -> Request:
+    """Return the children of one value inside a message, from some position on."""
+    path, start = list(map(int, request["path"])), int(request.get("from", 0))
+    node = tree.node(inside(message, path), depth=1, start=start)
+    return {"t": "node", "number": request["number"], "path": path, "node": node}
+
+
+def more_text(message: Message, request: Request) -> Request:
+    """Return more of a long string inside a message."""
+    path = list(map(int, request["path"]))
+    text = tree.long_text(inside(message, path))
+    return {"t": "text", "number": request["number"], "path": path, "text": text}
+
+
+def payload_of(message: Message) -> tree.Payload:
+    """Return the arguments of `message` as one value."""
+    return tree.Payload(message.args, message.kwargs)
+
+
+def inside(message: Message, path: list[int]) -> Any:
+    """Return a value inside the payload of a message."""
+    try:
+        return tree.resolve(payload_of(message), path)
+    except Exception:  # noqa: BLE001 - whatever the value raises when it is looked at
+        raise RequestError("that part of the payload has changed since") from None

@@ -1,0 +1,82 @@
+"""How a queue stands and stood, looked at now and then: nothing is added to what a message costs."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from .counts import Rate
+
+if TYPE_CHECKING:
+    from berrymq import Queue
+    from berrymq.queues import QueueStats
+
+__all__ = ["POINTS", "STEP", "QueueState"]
+
+STEP: Final = 0.5
+"""Seconds that one point of the depth's course stands for."""
+POINTS: Final = 240
+IDLE: Final = 0.2
+"""Seconds between two looks at a queue where nothing happens."""
+
+
+class QueueState:
+    """Numbers of a queue: depth over the last two minutes, and what comes and goes a second."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.stats: QueueStats = queue.stats()
+        self.highest = self.stats.size
+        self.coming = Rate()
+        self.going = Rate()
+        self.course: deque[int] = deque(maxlen=POINTS - 1)
+        """The highest depth of each step that is over."""
+        self.current = self.stats.size
+        """The highest depth of this step."""
+        self.step_began = self.looked_at = monotonic()
+        self.unsent = True
+
+    def changed(self) -> bool:
+        """Tell whether the queue is another than at the last look."""
+        return self.queue.stats() != self.stats
+
+    def look(self, now: float) -> None:
+        """Take note of how the queue stands."""
+        before, self.stats = self.stats, self.queue.stats()
+        stats = self.stats
+        came = max(0, stats.received - before.received)
+        went = max(0, gone(stats) - gone(before))
+        passed = now - self.looked_at
+        self.looked_at = now
+        moving = self.coming.update(came, passed) | self.going.update(went, passed)
+        self.highest = max(self.highest, stats.size)
+        self.current = max(self.current, stats.size)
+        if now - self.step_began >= STEP:
+            steps = min(int((now - self.step_began) / STEP), POINTS)
+            self.course.extend([self.current] * steps)
+            self.step_began = now
+            self.current = stats.size
+            moving = moving or self.uneven()
+        self.unsent = self.unsent or moving or stats != before
+
+    def uneven(self) -> bool:
+        """Tell whether the course is more than a level line."""
+        return len(self.course) > 0 and (
+            min(self.course) != max(self.course) or self.course[-1] != self.current
+        )
+
+    def depths(self) -> list[int]:
+        """Return the course of the depth, the present one last."""
+        return [*self.course, self.current]
+
+    def patience(self) -> float | None:
+        """Return in how many seconds to look again; None when nothing can happen any more."""
+        if self.stats.closed and not self.stats.size and not self.unsent and not self.uneven():
+            return None
+        return IDLE
+
+
+def gone(stats: QueueStats) -> int:
+    """Return how many messages were taken, by whomever."""
+    return stats.received - stats.size - stats.dropped

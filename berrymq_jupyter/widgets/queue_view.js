@@ -1,0 +1,218 @@
+// The page's side of QueueView.
+
+import { connect, hideStatic, sharing } from "./channel.js";
+import { createDetail } from "./detail.js";
+import { button, fill, framed, h, setText } from "./dom.js";
+import { brief, clock, counted, fullTime, hue, nameOf, rate, whole } from "./format.js";
+import { createSparkline } from "./sparkline.js";
+
+const SAID_MS = 6000;
+const stores = sharing(createStore);
+
+function createStore(model) {
+  const listeners = new Map();
+  const tell = (name, body) => (listeners.get(name) ?? []).forEach((listener) => listener(body));
+  const store = {
+    state: null,
+    request: (body) => channel.post(body),
+    on(name, listener) {
+      const known = listeners.get(name) ?? listeners.set(name, new Set()).get(name);
+      known.add(listener);
+      return () => known.delete(listener);
+    },
+    close: () => channel.close(),
+  };
+  const handlers = { update: (body) => ((store.state = body), tell("update", body)) };
+  for (const name of ["detail", "node", "text", "problem", "done"]) handlers[name] = (body) => tell(name, body);
+  const channel = connect(model, handlers);
+  return store;
+}
+
+function render({ model, el }) {
+  const store = stores.open(model);
+  const showStatic = hideStatic(model);
+  const view = createView(store);
+  el.append(view.element);
+  return () => {
+    view.close();
+    view.element.remove();
+    showStatic();
+    stores.close(model);
+  };
+}
+
+function createView(store) {
+  const title = h("span", { class: "bmq-title" });
+  const kind = h("span", { class: "bmq-total" });
+  const numbers = createNumbers();
+  const said = h("div", { class: "bmq-said", role: "status", "aria-live": "polite" });
+  const detail = createDetail(store, { say, onClose: closeDetail });
+  const waiting = createRows("Waiting, the next one first", (number) => detail.open(number));
+  const taken = createRows("Taken from here, the latest first", (number) => detail.open(number));
+  const take = button("take", "Take", () => store.request({ t: "take" }));
+  const look = button("look", "Peek", () => store.state?.rows.length && detail.open(store.state.rows[0][0]));
+  const drain = button("clear", "Drain", () => store.request({ t: "drain" }));
+  const element = h(
+    "div",
+    { class: "bmq bmq-queue", "data-lm-suppress-shortcuts": "true" },
+    h(
+      "div",
+      { class: "bmq-bar", role: "toolbar", "aria-label": "Queue" },
+      h("div", { class: "bmq-names" }, title, kind),
+      h("div", { class: "bmq-actions" }, look, take, drain),
+    ),
+    numbers.element,
+    h("div", { class: "bmq-panes" }, h("div", { class: "bmq-lists" }, waiting.element, taken.element), detail.element),
+    h("div", { class: "bmq-foot" }, said),
+  );
+  let timer = 0;
+  const redraw = framed(draw);
+
+  function draw() {
+    const state = store.state;
+    if (!state) return;
+    setText(title, state.follows);
+    setText(kind, describe(state));
+    numbers.update(state);
+    waiting.update(state.rows, state.size, state.closed ? "Nothing waits, and the queue is closed." : "Nothing waits.");
+    taken.update(state.taken, state.takenHere, "");
+    taken.element.hidden = !state.takenHere;
+    for (const one of [take, look, drain]) one.disabled = !state.size;
+  }
+
+  function say(words) {
+    setText(said, words);
+    clearTimeout(timer);
+    timer = setTimeout(() => setText(said, ""), SAID_MS);
+  }
+
+  function closeDetail() {
+    detail.hide();
+    element.classList.remove("bmq-has-detail");
+  }
+
+  const off = [
+    store.on("update", redraw),
+    store.on("detail", () => element.classList.add("bmq-has-detail")),
+    store.on("problem", (body) => say(body.text)),
+    store.on("done", (body) => say(body.text)),
+  ];
+  redraw();
+  return {
+    element,
+    close() {
+      redraw.cancel();
+      clearTimeout(timer);
+      detail.close();
+      off.forEach((stop) => stop());
+    },
+  };
+}
+
+/** The strip of numbers: how many wait and waited, what comes and goes. */
+function createNumbers() {
+  const spark = createSparkline();
+  const size = figure("waiting");
+  const coming = figure("in");
+  const going = figure("out");
+  const dropped = figure("dropped");
+  const highest = figure("deepest");
+  return {
+    element: h(
+      "div",
+      { class: "bmq-numbers" },
+      size.element,
+      h("div", { class: "bmq-spark-box" }, spark.element),
+      highest.element,
+      coming.element,
+      going.element,
+      dropped.element,
+    ),
+    update(state) {
+      size.show(brief(state.size), state.maxsize ? `of ${whole(state.maxsize)}` : "");
+      highest.show(brief(state.highest));
+      coming.show(brief(state.received), rate(state.inRate));
+      going.show(brief(state.received - state.size - state.dropped), rate(state.outRate));
+      dropped.show(brief(state.dropped));
+      dropped.element.classList.toggle("bmq-warn", state.dropped > 0);
+      spark.show(
+        state.depths,
+        state.points,
+        `How many waited in the last ${state.seconds / 60} minutes: now ${state.size}, at most ${Math.max(...state.depths)}`,
+      );
+    },
+  };
+}
+
+function figure(name) {
+  const value = h("span", { class: "bmq-figure-value" });
+  const more = h("span", { class: "bmq-figure-more" });
+  return {
+    element: h("div", { class: "bmq-figure" }, h("span", { class: "bmq-figure-name" }, name), h("span", {}, value, more)),
+    show(text, addition = "") {
+      setText(value, text);
+      setText(more, addition);
+    },
+  };
+}
+
+/** A short list of messages; each can be looked at. */
+function createRows(title, onOpen) {
+  const list = h("ol", { class: "bmq-list" });
+  const heading = h("h3", { class: "bmq-list-title" });
+  let shown = "";
+
+  function line([number, time, id, source, payload]) {
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        { type: "button", class: "bmq-line", style: `--bmq-hue:${hue(nameOf(id))}`, title: fullTime(time), onclick: () => onOpen(number) },
+        h("span", { class: "bmq-faint" }, clock(time)),
+        h("span", { class: "bmq-line-id" }, id),
+        h("span", { class: "bmq-faint bmq-line-from" }, source ?? "here"),
+        h("span", { class: "bmq-line-payload" }, payload),
+      ),
+    );
+  }
+
+  return {
+    element: h("section", { class: "bmq-list-box", "aria-label": title }, heading, list),
+    update(rows, total, nothing) {
+      setText(heading, title);
+      const key = `${total} ${rows.map((row) => row[0]).join()}`;
+      if (key === shown) return;
+      shown = key;
+      const focus = [...list.children].findIndex((item) => item.contains(document.activeElement));
+      const more = total - rows.length;
+      fill(
+        list,
+        ...rows.map(line),
+        more > 0 && h("li", { class: "bmq-faint bmq-note" }, `… ${counted(more, "more message")}`),
+        !rows.length && nothing && h("li", { class: "bmq-faint bmq-note" }, nothing),
+      );
+      if (focus >= 0) list.children[Math.min(focus, list.children.length - 1)].querySelector("button")?.focus();
+    },
+  };
+}
+
+function describe(state) {
+  return [
+    state.shared && "shared",
+    state.maxsize > 0 && `at most ${whole(state.maxsize)}, then ${OVERFLOWS[state.overflow]}`,
+    state.getters > 0 && counted(state.getters, "taker") + " waiting",
+    state.closed && "closed",
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+const OVERFLOWS = {
+  drop_oldest: "the oldest is dropped",
+  drop_newest: "new ones are dropped",
+  raise: "senders get an error",
+  block: "senders wait",
+};
+
+export default { render };

@@ -1,0 +1,174 @@
+"""`QueueView`: what waits in a queue, how deep it has been, and how fast it fills and empties."""
+
+from __future__ import annotations
+
+from collections import deque
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
+
+from berrymq.errors import QueueClosed
+
+from . import assets
+from .base import RequestError, View
+from .detail import details, more_nodes, more_text
+from .queue_state import POINTS, STEP, QueueState
+from .render import arguments
+from .static import Form, clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from berrymq import Message, Queue
+
+__all__ = ["QueueView"]
+
+WAITING: Final = 50
+"""Waiting messages that a page shows."""
+TAKEN: Final = 50
+"""Taken messages that a page shows."""
+KEPT: Final = 10_000
+"""Taken messages that are kept at most."""
+SAVED: Final = 20
+"""Rows of the static form."""
+SUMMARY: Final = 240
+
+
+class QueueView(View):
+    """A live view of a `Queue`, from whose page messages can be looked at and taken.
+
+    ::
+
+        q = Queue("task:*")
+        QueueView(q)
+
+    What its page takes is kept in `taken`, the latest last.
+    """
+
+    title = "QueueView"
+    _esm = assets.module("queue_view.js")
+    _css = assets.style("views.css", "detail.css", "queue_view.css")
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.queue = queue
+        self.state = QueueState(queue)
+        self.taken: deque[Message] = deque(maxlen=KEPT)
+        self.taken_here = 0
+        self.start()
+
+    # -- for the base ----------------------------------------------------------------------------------------
+
+    def pending(self) -> bool:
+        """Tell whether the queue has changed."""
+        return self.state.changed()
+
+    def absorb(self, now: float) -> float | None:
+        """Look at the queue."""
+        self.state.look(now)
+        return self.state.patience()
+
+    def update(self, everything: bool) -> dict[str, Any] | None:
+        """Return how the queue stands."""
+        state = self.state
+        if not (state.unsent or everything):
+            return None
+        state.unsent = False
+        queue, stats = self.queue, state.stats
+        return {
+            "full": everything,
+            "follows": queue.follows,
+            "shared": queue.shared,
+            "maxsize": queue.maxsize,
+            "overflow": queue.overflow,
+            "closed": stats.closed,
+            "size": stats.size,
+            "received": stats.received,
+            "dropped": stats.dropped,
+            "getters": stats.waiting,
+            "highest": state.highest,
+            "inRate": round(state.coming.value, 2),
+            "outRate": round(state.going.value, 2),
+            "depths": state.depths(),
+            "points": POINTS,
+            "seconds": POINTS * STEP,
+            "rows": rows(queue.waiting(WAITING)),
+            "taken": rows(reversed(list(self.taken)[-TAKEN:])),
+            "takenHere": self.taken_here,
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what the page asks."""
+        match request.get("t"):
+            case "take":
+                return self.take()
+            case "drain":
+                return self.drain()
+            case "detail":
+                return details(self.wanted(request), int(request["number"]))
+            case "expand":
+                return more_nodes(self.wanted(request), request)
+            case "text":
+                return more_text(self.wanted(request), request)
+        raise RequestError("the page asked for something unknown; it may be of another version: reload it")
+
+    def take(self) -> dict[str, Any]:
+        """Take the next message for the page."""
+        try:
+            message = self.queue.get_nowait()
+        except (Empty, QueueClosed):
+            raise RequestError("nothing waits") from None
+        self.keep([message])
+        return details(message, id(message))
+
+    def drain(self) -> dict[str, Any]:
+        """Take everything for the page."""
+        messages = self.queue.drain()
+        self.keep(messages)
+        return {"t": "done", "text": f"took {len(messages):,} message{'' if len(messages) == 1 else 's'}"}
+
+    def keep(self, messages: list[Message]) -> None:
+        """Keep what was taken."""
+        self.taken.extend(messages)
+        self.taken_here += len(messages)
+        self.state.unsent = True
+
+    def wanted(self, request: dict[str, Any]) -> Message:
+        """Return the message that the page means, which may wait or be taken already."""
+        for message in [*reversed(self.taken), *self.queue.waiting()]:
+            if id(message) == request["number"]:
+                return message
+        raise RequestError("somebody has taken that message")
+
+    def form(self) -> Form:
+        """Return what is there now, for the saved notebook."""
+        stats = self.queue.stats()
+        waiting: list[tuple[str, ...]] = [
+            (
+                clock(message.sent_at),
+                message.id,
+                message.source or "",
+                arguments(message.args, message.kwargs),
+            )
+            for message in self.queue.waiting(SAVED)
+        ]
+        facts = f"{stats.size:,} waiting, {stats.received:,} received"
+        if stats.dropped:
+            facts += f", {stats.dropped:,} dropped"
+        return Form(self.title, self.queue.follows, facts, ("time", "identifier", "from", "payload"), waiting)
+
+    def __repr__(self) -> str:
+        return f"<QueueView of {self.queue!r}{', closed' if self.closed else ''}>"
+
+
+def rows(messages: Iterable[Message]) -> list[list[Any]]:
+    """Return messages as a page gets them: number, time, identifier, source, payload."""
+    return [
+        [
+            id(message),
+            round(message.sent_at * 1000, 1),
+            message.id,
+            message.source,
+            arguments(message.args, message.kwargs, SUMMARY),
+        ]
+        for message in messages
+    ]
