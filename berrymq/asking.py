@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from .identifiers import Identifier
 from .messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from .exchange import Exchange
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     Later = tuple[int, Subscription | Tap]
     """Someone whose answer takes time, with the place of the answer."""
 
-__all__ = ["aask", "ask", "talk"]
+__all__ = ["aask", "ask", "poll", "talk"]
 
 
 def talk(
@@ -104,6 +106,57 @@ async def aask(
     return question.outcome()
 
 
+def poll(
+    exchange: Exchange, message: Message, done: Callable[[list[Any], list[Exception]], object]
+) -> None:
+    """Put a question that came over a link to everyone here, each in its turn.
+
+    `done` is called once, on any thread, with the answers and the errors in the order of the followers.
+    """
+    exchange.answer_callbacks()
+    Poll(exchange, message, done).put()
+
+
+class Poll:
+    """The answers to one question from elsewhere, until all have come."""
+
+    def __init__(
+        self, exchange: Exchange, message: Message, done: Callable[[list[Any], list[Exception]], object]
+    ) -> None:
+        self._exchange = exchange
+        self._message = message
+        self._done = done
+        self._lock = threading.Lock()
+        self._left = 1  # the asking itself, so that it ends only after everyone was asked
+        self._outcomes: dict[int, tuple[Any, Exception | None]] = {}
+
+    def put(self) -> None:
+        """Ask."""
+        for place, entry in enumerate(self._exchange.route(self._message)):
+            if not isinstance(entry, Subscription):
+                continue
+            if entry.direct:
+                self._exchange.deliver(entry, self._message)
+            elif entry.active and not entry.muted:
+                with self._lock:
+                    self._left += 1
+                self._exchange.deliver(entry, self._message.with_callback(partial(self._take, place)))
+        self._finish_one()
+
+    def _take(self, place: int, result: Any, error: Exception | None) -> None:
+        self._outcomes[place] = result, error
+        self._finish_one()
+
+    def _finish_one(self) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left:
+                return
+        outcomes = [self._outcomes[place] for place in sorted(self._outcomes)]
+        answers = [result for result, error in outcomes if error is None and result is not SKIPPED]
+        self._done(answers, [error for _, error in outcomes if error is not None])
+
+
 def runner_of(subscription: Subscription) -> LoopRunner:
     """The runner that every ``async def`` follower has."""
     assert isinstance(subscription.runner, LoopRunner)
@@ -159,7 +212,7 @@ class Question:
 
     def _ask(self, place: int, entry: Entry) -> None:
         try:
-            if isinstance(entry, Subscription) and not entry.is_queue:
+            if isinstance(entry, Subscription) and not entry.direct:
                 answer = entry.call(self.message)
                 if answer is not SKIPPED:
                     self._answers[place] = [answer]

@@ -106,5 +106,4 @@ class LoopRunner:
             result = await self.answer(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             result, trouble = None, error
-        if result is not SKIPPED:
-            self._exchange.send_answer(message, result, trouble)
+        self._exchange.send_answer(message, result, trouble)

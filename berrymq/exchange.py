@@ -10,7 +10,7 @@ from . import forking, scopes
 from .background import Background
 from .conditions import Condition, conditions_of
 from .failures import annotate, log_failure, raise_failures
-from .followers import Entry, Subscription
+from .followers import SKIPPED, Entry, Subscription
 from .identifiers import Identifier
 from .messages import Message
 from .routes import OBSERVED, Registry, Tap
@@ -107,15 +107,18 @@ class Exchange:
         if self._observers:
             self._report("receive_message", message)
         for entry in self.route(message):
-            if entry.sends_only:
-                continue
-            if entry.direct:
-                try:
-                    entry.run(message)
-                except Exception as error:  # noqa: BLE001  # a follower's: it is reported
-                    self.background_failure(entry, message, error)
-            elif isinstance(entry, Subscription):
-                self._background.deliverer.submit(entry, message)
+            if not entry.sends_only:
+                self.deliver(entry, message)
+
+    def deliver(self, entry: Entry, message: Message) -> None:
+        """Deliver a received message to one follower, now or in its turn."""
+        if entry.direct:
+            try:
+                entry.run(message)
+            except Exception as error:  # noqa: BLE001  # a follower's: it is reported
+                self.background_failure(entry, message, error)
+        elif isinstance(entry, Subscription):
+            self._background.deliverer.submit(entry, message)
 
     def route(self, message: Message) -> tuple[Entry, ...]:
         """Everyone who gets `message`, in order."""
@@ -260,7 +263,9 @@ class Exchange:
     def send_answer(self, message: Message, result: Any, error: Exception | None) -> None:
         """Send what a follower returned or raised to where `message` wants it."""
         callback = message.callback
-        if callback is not None:
+        if callable(callback):
+            callback(result, error)
+        elif callback is not None and result is not SKIPPED:
             outcome = {} if error is None else {"error": error}
             self.publish(Message.make(callback, (result,), outcome))
 

@@ -273,7 +273,7 @@ def answering(inner: Call, send: SendAnswer) -> Call:
             result = inner(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             return send(message, None, error)
-        return result if result is SKIPPED else send(message, result, None)
+        return send(message, result, None)
 
     return answered
 

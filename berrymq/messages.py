@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
+    Callback = Identifier | Callable[[Any, Exception | None], object]
+    """Where followers' return values go: an identifier (`talk`), or a function of result and error."""
+
 __all__ = ["JointMessage", "Message"]
 
 T = TypeVar("T")
@@ -41,7 +44,7 @@ class Message:
         source: str | None = None,
         sent_at: float | None = None,
         origin: object = None,
-        callback: Identifier | None = None,
+        callback: Callback | None = None,
     ) -> Message:
         """Build a message. `origin` is for links: whatever they need to know about where it came from."""
         message: Message
@@ -104,9 +107,21 @@ class Message:
         return None
 
     @property
-    def callback(self) -> Identifier | None:
-        """Where followers' return values are sent (`talk`); None for a plain message."""
+    def callback(self) -> Callback | None:
+        """Where followers' return values go; None for a plain message."""
         return None
+
+    def with_callback(self, callback: Callback) -> Message:
+        """The same message, with another place for followers' return values."""
+        return Message.make(
+            self._identifier,
+            self._args,
+            self._kwargs,
+            source=self.source,
+            sent_at=self._sent_at,
+            origin=self.origin,
+            callback=callback,
+        )
 
     def apply(self, function: Callable[..., T], /) -> T:
         """Call `function` with the arguments and keywords of this message and return its result."""
@@ -145,7 +160,7 @@ class FarMessage(Message):
 
     _source: str | None
     _origin: object
-    _callback: Identifier | None
+    _callback: Callback | None
 
     @property
     def source(self) -> str | None:
@@ -158,8 +173,8 @@ class FarMessage(Message):
         return self._origin
 
     @property
-    def callback(self) -> Identifier | None:
-        """Where followers' return values are sent (`talk`); None for a plain message."""
+    def callback(self) -> Callback | None:
+        """Where followers' return values go; None for a plain message."""
         return self._callback
 
 

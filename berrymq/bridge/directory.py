@@ -118,14 +118,25 @@ class Directory:
         return found
 
     def _find_routes(self, identifier: Identifier, room: str | None) -> tuple[str, ...]:
-        interested = {
+        interested = self.followers(identifier, room)
+        return tuple(
+            [neighbour for neighbour, reached in self._reach.items() if not reached.isdisjoint(interested)]
+        )
+
+    def followers(self, identifier: str | Identifier, room: str | None) -> set[str]:
+        """The ids of the other nodes in *room* that follow *identifier*."""
+        wanted = Identifier.parse(identifier)
+        return {
             node_id
             for node_id, known in self._known.items()
-            if known.record.room == room and any(followed.matches(identifier) for followed in known.follows)
+            if known.record.room == room
+            and node_id != self.own.id
+            and any(followed.matches(wanted) for followed in known.follows)
         }
-        return tuple(
-            [neighbour for neighbour, reached in self._reach.items() if not interested.isdisjoint(reached)]
-        )
+
+    def ways_to(self, node_id: str) -> tuple[str, ...]:
+        """The neighbours over which a node can be reached."""
+        return tuple([neighbour for neighbour, reached in self._reach.items() if node_id in reached])
 
     def is_followed(self, identifier: Identifier) -> bool:
         """Whether another node in this node's room follows *identifier*."""

@@ -2,18 +2,21 @@
 
 The hierarchy::
 
-    BridgeError
+    BridgeError              (a BerryMQError)
     ├── LinkError            a link could not be made, or is gone
     ├── PayloadError         (a TypeError) an argument that can't cross a link
+    ├── RemoteError          a follower at another node raised it
     └── RpcError             the other side answered with a JSON-RPC 2.0 error
 """
 
 from __future__ import annotations
 
-__all__ = ["BridgeError", "LinkError", "PayloadError", "RpcError"]
+from berrymq.errors import BerryMQError
+
+__all__ = ["BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"]
 
 
-class BridgeError(Exception):
+class BridgeError(BerryMQError):
     """Base of everything that this package raises on purpose."""
 
 
@@ -38,6 +41,23 @@ class PayloadError(BridgeError, TypeError):
 
     def __str__(self) -> str:
         return f"{self.argument} can't cross a link: {self.reason}"
+
+
+class RemoteError(BridgeError):
+    """A follower at another node failed at what it was asked.
+
+    Attributes:
+        kind: the name of the exception's class there.
+        text: what it says.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind = kind
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
 
 
 class RpcError(BridgeError):

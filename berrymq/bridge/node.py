@@ -79,7 +79,7 @@ class Node:
         self._announcing = False
         self.bus = bus if bus is not None else Bus(name)
         self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
-        self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send)
+        self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
         self._unwatch = self.bus.watch(self._interests_changed)
         self._interests_changed()
 
@@ -219,6 +219,7 @@ class Node:
             if peer is not source:
                 self._announce(records, peer)
         self._tap.refresh()
+        self.traffic.questions.nodes_changed(lambda node_id: self._directory.record(node_id) is not None)
 
     def _announce(self, records: list[NodeRecord], peer: Peer) -> None:
         """Tell a neighbour of those that it may see: its own room's, and the hubs."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 __all__ = ["Outbox", "Outgoing", "Overflow"]
 
@@ -21,6 +22,10 @@ class Outgoing(NamedTuple):
     identifier: str
     payload: bytes
     sent_at: float
+    callback: str | None = None
+    """Where followers' return values are to be sent."""
+    answers: Future[list[Any]] | None = None
+    """It is a question, and this gets the answers."""
 
 
 class Outbox:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from .errors import PayloadError
+from .errors import PayloadError, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -189,6 +189,8 @@ def _dict_to_json(mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
 def _base_value(value: Any) -> Any:
     """The plain value behind an instance of a subclass or a numpy scalar."""
     cls = type(value)
+    if isinstance(value, BaseException):
+        return RemoteError(cls.__name__, str(value))
     if isinstance(value, enum.Enum):
         raise _UnsendableError(
             f"{cls.__name__} is an Enum that is not registered; call register_type({cls.__name__})"
@@ -274,6 +276,7 @@ def _register_builtin_types() -> None:
         (datetime, datetime.isoformat, datetime.fromisoformat),
         (date, date.isoformat, date.fromisoformat),
         (time, time.isoformat, time.fromisoformat),
+        (RemoteError, lambda error: [error.kind, error.text], lambda parts: RemoteError(*map(str, parts))),
         (
             timedelta,
             lambda span: [span.days, span.seconds, span.microseconds],

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
@@ -14,10 +15,12 @@ from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 
+from .errors import RemoteError
 from .outbox import Outbox, Outgoing
 from .payload import decode, encode
 from .protocol.frames import MAX_HOPS, WireMessage
 from .protocol.seen import Seen
+from .questions import ANSWER, Questions, put_to_bus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +66,7 @@ class Traffic:
         self.forwarded = 0
         """Messages that were handed on for others."""
         self.outbox = Outbox(self._wake, max_messages=MAX_OUTBOX, max_bytes=MAX_OUTBOX_BYTES)
+        self.questions = Questions()
         self._bus = bus
         self._directory = directory
         self._peers = peers
@@ -84,7 +88,29 @@ class Traffic:
             PayloadError: an argument can't cross.
         """
         if self._pid == os.getpid():  # a forked child has none of its parent's links
-            self.outbox.put(Outgoing(message.id, encode(message.args, message.kwargs), message.sent_at))
+            callback = message.callback
+            self.outbox.put(
+                Outgoing(
+                    message.id,
+                    encode(message.args, message.kwargs),
+                    message.sent_at,
+                    str(callback) if isinstance(callback, Identifier) else None,
+                )
+            )
+
+    def ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
+        """Called by the bus, on any thread, with a question that somebody elsewhere may answer.
+
+        Raises:
+            PayloadError: an argument can't cross.
+        """
+        future: Future[list[Any]] = Future()
+        if self._pid != os.getpid():
+            future.set_result([])
+            return future
+        payload = encode(message.args, message.kwargs)
+        self.outbox.put(Outgoing(message.id, payload, message.sent_at, answers=future))
+        return future
 
     def say(self, identifier: str, payload: bytes, source: str) -> None:
         """Send a message on behalf of a client that has no link of its own; here as well."""
@@ -117,7 +143,12 @@ class Traffic:
             return  # `on_progress` goes on, and until then the outbox fills
         touched: set[Peer] = set()
         for outgoing in self.outbox.take(DRAIN_SLICE):
-            touched.update(self._route(self._number(outgoing, self._directory.own.name)))
+            message = self._number(outgoing, self._directory.own.name)
+            if outgoing.answers is not None:
+                message.question = message.sequence
+                asked = self._directory.followers(message.identifier, message.room)
+                self.questions.ask(message.sequence, asked, outgoing.answers)
+            touched.update(self._route(message))
         for peer in touched:
             peer.pump()
         if self.outbox:
@@ -134,16 +165,17 @@ class Traffic:
             own.id,
             self._sequence,
             own.room,
+            callback=outgoing.callback,
         )
 
     def _route(self, message: WireMessage, source: Peer | None = None) -> list[Peer]:
         """Put it into the sessions of the links behind which somebody wants it; not where it came from."""
         peers = self._peers
-        chosen = [
-            peers[node_id]
-            for node_id in self._directory.routes(message.identifier, message.room)
-            if node_id != message.origin
-        ]
+        if message.to is not None:
+            routes = self._directory.ways_to(message.to)
+        else:
+            routes = self._directory.routes(message.identifier, message.room)
+        chosen = [peers[node_id] for node_id in routes if node_id != message.origin]
         if source in chosen:
             chosen.remove(source)
         for peer in chosen:
@@ -160,12 +192,15 @@ class Traffic:
             if message.origin == own.id or not self._seen.first_time(message.origin, message.sequence):
                 continue
             try:
+                if message.to == own.id:
+                    self.questions.take(message)
+                    continue
                 if message.hops < MAX_HOPS:
                     message.hops += 1
                     chosen = self._route(message, source)
                     self.forwarded += len(chosen)
                     touched.update(chosen)
-                if message.room == own.room:
+                if message.room == own.room and message.to is None:
                     self._deliver(message)
             except IdentifierError as error:
                 _log.warning("a message of %s is left out: %s", message.source, error)
@@ -182,23 +217,40 @@ class Traffic:
 
     def _deliver(self, message: WireMessage) -> None:
         identifier = Identifier.parse(message.identifier)
-        if identifier.is_local or not self._is_wanted(identifier):
+        if message.question is None and (identifier.is_local or not self._is_wanted(identifier)):
             return
         try:
             args, kwargs = decode(message.payload)
+            callback = None if message.callback is None else Identifier.parse(message.callback)
         except ValueError as error:
             _log.warning("%s of %s can't be read and is left out: %s", identifier, message.source, error)
+            if message.question is not None:
+                problem = RemoteError("ValueError", f"the question can't be read here: {error}")
+                self._answer(message, encode(([], [problem]), {}))
             return
-        self._bus.receive(
-            Message.make(
-                identifier,
-                args,
-                kwargs,
-                source=message.source,
-                sent_at=message.sent_at,
-                origin=message.origin,
-            )
+        received = Message.make(
+            identifier,
+            args,
+            kwargs,
+            source=message.source,
+            sent_at=message.sent_at,
+            origin=message.origin,
+            callback=callback,
         )
+        if message.question is None:
+            self._bus.receive(received)
+        else:
+            put_to_bus(self._bus, received, lambda payload: self._answer(message, payload))
+
+    def _answer(self, question: WireMessage, payload: bytes) -> None:
+        """Send answers to the asker; called on any thread."""
+        self._loop.call_soon_threadsafe(self._send_answer, question.origin, question.question, payload)
+
+    def _send_answer(self, asker: str, number: int | None, payload: bytes) -> None:
+        message = self._number(Outgoing(ANSWER, payload, time.time()), self._directory.own.name)
+        message.to, message.question = asker, number
+        for peer in self._route(message):
+            peer.pump()
 
     def _is_wanted(self, identifier: Identifier) -> bool:
         """Whether somebody here follows it; what only passes through is never decoded."""

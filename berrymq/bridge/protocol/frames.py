@@ -69,6 +69,12 @@ class WireMessage(Struct, array_like=True, gc=False):
     """Counts the messages of that node."""
     room: Name | None = None
     hops: Count = 0
+    callback: IdentifierText | None = None
+    """Where followers' return values are to be sent."""
+    question: Number | None = None
+    """The number of a question: it asks all followers or, where ``to`` is set, brings their answers."""
+    to: NodeId | None = None
+    """The only node that it is for."""
 
 
 class NodeRecord(Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,106 @@
+"""Questions across links: who is asked, and the answers until all have come.
+
+Whoever asks knows from the directory which nodes follow the identifier. Each of them answers once, with
+what all its followers gave; a node that leaves the network is not waited for any longer.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from berrymq.asking import poll
+
+from .errors import PayloadError, RemoteError
+from .payload import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+
+    from berrymq.bus import Bus
+    from berrymq.messages import Message
+
+    from .protocol.frames import WireMessage
+
+__all__ = ["ANSWER", "Questions", "put_to_bus"]
+
+ANSWER = "berrymq:answer"
+"""The identifier of the messages that bring answers."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Questions:
+    """The questions of one node that wait for answers. Lives on the node's loop."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Question] = {}
+
+    def ask(self, number: int, asked: Iterable[str], future: Future[list[Any]]) -> None:
+        """Wait for the answers of the nodes *asked*; the *future* gets them all."""
+        question = _Question(set(asked), future)
+        self._open[number] = question
+        self._end_if_complete(number, question)
+
+    def take(self, message: WireMessage) -> None:
+        """A node has answered."""
+        question = self._open.get(message.question or 0)
+        if question is None or message.origin not in question.missing:
+            return  # the asker has given up
+        try:
+            (answers, errors), _ = decode(message.payload)
+            question.answers.extend(answers)
+            question.errors.extend(error for error in errors if isinstance(error, Exception))
+        except (ValueError, TypeError) as error:
+            question.errors.append(RemoteError("ValueError", f"{message.source} answered nonsense: {error}"))
+        question.missing.discard(message.origin)
+        self._end_if_complete(message.question or 0, question)
+
+    def nodes_changed(self, present: Callable[[str], bool]) -> None:
+        """Somebody may have left."""
+        for number, question in list(self._open.items()):
+            question.missing = {node_id for node_id in question.missing if present(node_id)}
+            self._end_if_complete(number, question)
+
+    def _end_if_complete(self, number: int, question: _Question) -> None:
+        if question.future.cancelled():
+            del self._open[number]
+        elif not question.missing:
+            del self._open[number]
+            question.end()
+
+
+class _Question:
+    def __init__(self, missing: set[str], future: Future[list[Any]]) -> None:
+        self.missing = missing
+        self.future = future
+        self.answers: list[Any] = []
+        self.errors: list[Exception] = []
+
+    def end(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if not self.errors:
+            self.future.set_result(self.answers)
+        elif len(self.errors) == 1:
+            self.future.set_exception(self.errors[0])
+        else:
+            self.future.set_exception(ExceptionGroup("several followers elsewhere failed", self.errors))
+
+
+def put_to_bus(bus: Bus, message: Message, answer: Callable[[bytes], object]) -> None:
+    """Put a question that came over a link to the followers here.
+
+    *answer* is called once with the payload of the answer, on any thread.
+    """
+
+    def done(answers: list[Any], errors: list[Exception]) -> None:
+        try:
+            payload = encode((answers, errors), {})
+        except PayloadError as error:
+            _log.warning("an answer to %s can't cross: %s", message.id, error)
+            payload = encode(([], [*errors, error]), {})
+        answer(payload)
+
+    poll(bus, message, done)
