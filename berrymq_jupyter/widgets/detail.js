@@ -1,7 +1,7 @@
 // One message in full: what it carries, what changed since the one before, and what can be done with it.
 
 import { button, copyText, fill, h } from "./dom.js";
-import { duration, fullTime } from "./format.js";
+import { duration, fieldName, fullTime } from "./format.js";
 import { createJsonTree } from "./json_tree.js";
 
 /**
@@ -9,7 +9,7 @@ import { createJsonTree } from "./json_tree.js";
  * @param {object} options
  * @param {function(string): void} options.say shows a short remark
  * @param {function(): void} options.onClose
- * @param {function(string, string): void} [options.onChart] asks for the chart of an identifier's field
+ * @param {function(string, string[]): void} [options.onChart] asks for a chart of an identifier's number
  * @param {boolean} [options.canResend]
  */
 export function createDetail(store, { say, onClose, onChart, canResend }) {
@@ -18,10 +18,10 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
   const changes = h("div", { class: "bmq-changes" });
   const code = h("code", { class: "bmq-code" });
   const remark = h("div", { class: "bmq-faint" });
-  const fields = h("div", { class: "bmq-fields" });
   const json = createJsonTree({
     onExpand: (path, from) => store.request({ t: "expand", number: shown.number, path, from }),
     onText: (path) => store.request({ t: "text", number: shown.number, path }),
+    onChart: onChart && ((labels) => onChart(shown.id, labels)),
   });
   const element = h(
     "section",
@@ -38,7 +38,7 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
         button("close", "Close", onClose, { class: "bmq-button bmq-icon-only" }),
       ),
     ),
-    h("div", { class: "bmq-detail-body" }, facts, json.element, fields, changes, code, remark),
+    h("div", { class: "bmq-detail-body" }, facts, json.element, changes, code, remark),
   );
   let shown = { number: null };
   let wanted = null;
@@ -54,7 +54,6 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
     fill(heading, body.id);
     fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${body.source}`);
     json.show(body.tree);
-    fill(fields, ...(body.fields ?? []).map((field) => button("chart", `Chart ${label(field)}`, () => onChart(body.id, field))));
     fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);
     fill(remark, body.remark);
@@ -100,13 +99,9 @@ function changed(path, kind, old, now) {
   return h(
     "tr",
     { class: `bmq-${kind}` },
-    h("th", { scope: "row" }, label(path)),
+    h("th", { scope: "row" }, fieldName(path)),
     h("td", {}, kind === "added" ? h("span", { class: "bmq-faint" }, "added") : h("del", {}, old)),
     h("td", {}, kind === "removed" ? h("span", { class: "bmq-faint" }, "removed") : h("ins", {}, now)),
   );
 }
 
-/** Positional arguments have numbers for names. */
-function label(path) {
-  return /^\d+$/.test(path) ? `[${path}]` : path;
-}

@@ -68,6 +68,11 @@ export function nameOf(identifier) {
   return identifier.slice(0, identifier.lastIndexOf(":"));
 }
 
+/** The name of an argument: positional ones have numbers. */
+export function fieldName(label) {
+  return /^\d+$/.test(label) ? `[${label}]` : label;
+}
+
 function two(number) {
   return String(number).padStart(2, "0");
 }

@@ -1,33 +1,35 @@
 // A value as a tree that unfolds. What lies deeper than what came along is asked for when somebody opens it.
 
-import { fill, h, setAttributes } from "./dom.js";
-import { whole } from "./format.js";
+import { button, fill, h, setAttributes } from "./dom.js";
+import { fieldName, whole } from "./format.js";
 
 /**
  * @param {object} options
  * @param {function(number[], number): void} options.onExpand asks for the children of a path from a position on
  * @param {function(number[]): void} options.onText asks for more of a long text
+ * @param {function(string[]): void} [options.onChart] asks for a chart of the number with these labels
  */
-export function createJsonTree({ onExpand, onText }) {
+export function createJsonTree({ onExpand, onText, onChart }) {
   const element = h("div", { class: "bmq-json", role: "tree", "aria-label": "Payload", onkeydown: moveInTree });
   const items = new Map();
 
   function show(root) {
     items.clear();
-    fill(element, ...children(root, []));
+    fill(element, ...children(root, [], []));
     if (!root.n) fill(element, h("div", { class: "bmq-faint" }, "no arguments"));
     element.querySelector("[role=treeitem]")?.setAttribute("tabindex", "0");
   }
 
-  function children(node, path) {
+  function children(node, path, labels) {
     const start = node.from ?? 0;
-    const made = (node.c ?? []).map(([label, child], index) => item(label, child, [...path, start + index]));
+    const made = (node.c ?? []).map(([label, child], index) => item(child, [...path, start + index], [...labels, label]));
     const left = node.n - start - made.length;
     if (node.c && left > 0) made.push(more(path, start + made.length, left));
     return made;
   }
 
-  function item(label, node, path) {
+  function item(node, path, labels) {
+    const label = labels.at(-1);
     const group = h("div", { role: "group", class: "bmq-json-group" });
     const toggle = h("span", { class: "bmq-toggle", "aria-hidden": "true" });
     const value = h("span", { class: `bmq-value bmq-kind-${node.k}` }, node.s);
@@ -35,11 +37,12 @@ export function createJsonTree({ onExpand, onText }) {
       "div",
       { class: "bmq-json-line" },
       toggle,
-      h("span", { class: "bmq-key" }, label),
+      h("span", { class: "bmq-key" }, path.length > 1 ? label : fieldName(label)),
       h("span", { class: "bmq-colon" }, ": "),
       value,
       node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, whole(node.n)),
       node.long && longText(node, path, value),
+      node.k === "number" && onChart && chartOf(labels),
     );
     const open = path.length < 2 && Boolean(node.c) && node.n <= 20;
     const self = h("div", { role: "treeitem", tabindex: -1, class: "bmq-json-item" }, line, group);
@@ -48,8 +51,8 @@ export function createJsonTree({ onExpand, onText }) {
       line.addEventListener("click", () => flip());
       self.flip = flip;
     }
-    items.set(path.join(), { self, group, path });
-    if (node.c) group.append(...children(node, path));
+    items.set(path.join(), { group, labels });
+    if (node.c) group.append(...children(node, path, labels));
     if (open) flip(true);
     return self;
 
@@ -74,6 +77,11 @@ export function createJsonTree({ onExpand, onText }) {
     );
   }
 
+  function chartOf(labels) {
+    const name = labels.map(fieldName).join(" / ");
+    return button("chart", `Chart of ${name}`, () => onChart(labels), { class: "bmq-button bmq-icon-only bmq-small" });
+  }
+
   function longText(node, path, value) {
     return h(
       "button",
@@ -96,10 +104,10 @@ export function createJsonTree({ onExpand, onText }) {
     show,
     /** Take in children that were asked for. */
     grow({ path, node }) {
-      const group = path.length ? items.get(path.join())?.group : element;
+      const { group, labels } = path.length ? items.get(path.join()) ?? {} : { group: element, labels: [] };
       if (!group) return;
       if (group.lastElementChild?.tagName === "BUTTON") group.lastElementChild.remove();
-      group.append(...children(node, path));
+      group.append(...children(node, path, labels));
     },
     /** Take in a longer text that was asked for. */
     fillText({ path, text }) {

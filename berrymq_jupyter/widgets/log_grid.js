@@ -69,6 +69,7 @@ export function createGrid(store, { onOpen, onEscape }) {
 
   function createRow() {
     const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
+    cells[0].append(h("span"), h("span", { class: "bmq-ms" }));
     const row = h("div", { class: "bmq-row", role: "row" }, ...cells);
     row.cells = cells;
     row.addEventListener("click", () => select(row.place, true));
@@ -87,7 +88,9 @@ export function createGrid(store, { onOpen, onEscape }) {
     });
     const [time, id, from, payload] = element.cells;
     element.classList.toggle("bmq-absent", !row);
-    setText(time, row ? clock(row[TIME]) : "…");
+    const moment = row ? clock(row[TIME]) : "…";
+    setText(time.firstChild, moment.slice(0, 8));
+    setText(time.lastChild, moment.slice(8));
     setText(id, row ? row[ID] : "");
     setText(from, row ? row[SOURCE] ?? "here" : "");
     setText(payload, row ? row[PAYLOAD] : "");

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from berrymq import Message
 
     from .message_log import MessageLog
-    from .tree import Payload
 
 __all__ = ["ANSWERS"]
 
@@ -51,7 +50,7 @@ def detail(log: MessageLog, request: Request) -> Request:
     if before is not None:
         found["before"] = {"time": before.sent_at * 1000}
         found["changes"] = difference(payload_of(before), payload_of(message))
-    return {**details(message, number), **found, "fields": chart_fields(payload_of(message))}
+    return {**details(message, number), **found}
 
 
 def expand(log: MessageLog, request: Request) -> Request:
@@ -80,6 +79,16 @@ def pause(log: MessageLog, request: Request) -> None:
 def clear(log: MessageLog, _: Request) -> None:
     """Clear the log."""
     log.clear()
+
+
+def chart(log: MessageLog, request: Request) -> Request | None:
+    """Draw a chart of a field, or none any more."""
+    field = [str(label) for label in request.get("field") or ()]
+    if not field:
+        log.state.series = None
+        return None
+    log.state.draw(str(request["id"]), field)
+    return log.chart_data()
 
 
 def resend(log: MessageLog, request: Request) -> Request:
@@ -117,15 +126,6 @@ def previous(log: MessageLog, number: int, message: Message) -> Message | None:
     return None
 
 
-def chart_fields(payload: Payload) -> list[str]:
-    """Return the names of the numeric arguments."""
-    return [
-        label
-        for label, value in payload.items
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
-
-
 ANSWERS: Final[dict[str, Answer]] = {
     "rows": rows,
     "detail": detail,
@@ -134,6 +134,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "filter": set_filter,
     "pause": pause,
     "clear": clear,
+    "chart": chart,
     "resend": resend,
     "export": put_into_variable,
 }

@@ -12,6 +12,7 @@ from .counts import Counts
 from .pump import pump
 from .render import arguments
 from .rows import Rows, Window
+from .series import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +47,16 @@ class LogState:
         self.paused_at: int | None = None
         """The number of the first row that is held back by a pause."""
         self.absorbed_at = 0.0
+        self.series: Series | None = None
+        """What a page draws a chart of."""
 
     def absorb(self, now: float) -> None:
         """Work off what was collected."""
         take = self.arrived.popleft
         batch = [take() for _ in range(len(self.arrived))]
         self.rows.extend(batch)
+        if self.series is not None:
+            self.series.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
         self.missed = max(self.missed, self.collected() - self.rows.end - len(self.arrived))
@@ -92,11 +97,18 @@ class LogState:
         """Show everything that is kept again, also what came during the pause."""
         self.paused_at = None
 
+    def draw(self, identifier: str, field: list[str]) -> None:
+        """Follow a number for a chart, from the oldest message that is kept on."""
+        self.series = Series(identifier, field)
+        self.series.feed(self.rows.between(self.rows.first, self.rows.end))
+
     def clear(self) -> None:
         """Forget all rows and counts."""
         self.rows.clear()
         self.cleared = self.rows.end + self.missed
         self.counts.clear()
+        if self.series is not None:
+            self.draw(self.series.identifier, list(self.series.field))
         self.window.select(self.window.test)
         if self.paused_at is not None:
             self.paused_at = self.rows.end

@@ -3,6 +3,7 @@
 import { hideStatic, sharing } from "./channel.js";
 import { button, framed, h, setText } from "./dom.js";
 import { brief, counted, rate, whole } from "./format.js";
+import { createChart } from "./chart.js";
 import { createDetail } from "./detail.js";
 import { createGrid } from "./log_grid.js";
 import { createStore } from "./log_store.js";
@@ -31,7 +32,8 @@ function createView(store) {
   const banner = h("div", { class: "bmq-banner", hidden: true });
   const tree = createIdentifierTree(store, (pattern) => filter(pattern, text.value));
   const grid = createGrid(store, { onOpen: (number) => detail.open(number), onEscape: closeDetail });
-  const detail = createDetail(store, { say, onClose: closeDetail, onChart: () => {}, canResend: true });
+  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, canResend: true });
+  const chart = createChart({ onClose: closeChart, onPick: (number) => detail.open(number) });
   const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onFilter: filter, say });
   const { text } = bar;
   const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
@@ -42,10 +44,12 @@ function createView(store) {
     bar.element,
     banner,
     panes,
+    chart.element,
     h("div", { class: "bmq-foot" }, status, said),
   );
   const announce = createAnnouncer(said);
   const redraw = framed(draw);
+  let charted = false;
 
   function draw() {
     const state = store.state;
@@ -80,13 +84,27 @@ function createView(store) {
   }
 
   function flipTree() {
-    return element.classList.toggle("bmq-no-tree");
+    const visible = tree.element.offsetParent !== null;
+    element.classList.toggle("bmq-no-tree", visible);
+    element.classList.toggle("bmq-with-tree", !visible);
   }
 
   function closeDetail() {
     detail.hide();
     element.classList.remove("bmq-has-detail");
     grid.deselect();
+    grid.focus();
+  }
+
+  function openChart(id, field) {
+    charted = true;
+    store.request({ t: "chart", id, field });
+  }
+
+  function closeChart() {
+    charted = false;
+    chart.hide();
+    store.request({ t: "chart" });
     grid.focus();
   }
 
@@ -101,6 +119,7 @@ function createView(store) {
   const off = [
     store.on("update", redraw),
     store.on("detail", () => element.classList.add("bmq-has-detail")),
+    store.on("chart", (body) => charted && chart.show(body)),
     store.on("problem", (body) => say(body.text)),
     store.on("done", (body) => say(body.text)),
   ];
@@ -112,6 +131,7 @@ function createView(store) {
       announce.close();
       grid.close();
       detail.close();
+      chart.close();
       off.forEach((stop) => stop());
     },
   };
@@ -127,9 +147,7 @@ function createToolbar(store, { onTree, onTurn, onFilter, say }) {
     const first = onTurn();
     order.set(first ? "up" : "down", first ? "Newest first" : "Newest last");
   });
-  const treeButton = button("tree", "Identifiers", () => {
-    treeButton.setAttribute("aria-pressed", String(!onTree()));
-  }, { class: "bmq-button bmq-icon-only", "aria-pressed": "true" });
+  const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only" });
   let timer = 0;
 
   function field(name, placeholder, title) {

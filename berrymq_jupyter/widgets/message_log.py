@@ -23,6 +23,7 @@ TAIL: Final = 60
 """The newest rows, which every update brings along."""
 COUNTS: Final = 300
 """Identifiers whose counts one update brings along."""
+CHART_PERIOD: Final = 0.25
 SAVED: Final = 20
 """Rows of the static form."""
 
@@ -43,7 +44,7 @@ class MessageLog(View):
 
     title = "MessageLog"
     _esm = assets.module("message_log.js")
-    _css = assets.style("views.css", "detail.css", "message_log.css")
+    _css = assets.style("views.css", "detail.css", "chart.css", "message_log.css")
 
     def __init__(
         self, identifier: str | Identifier = "*:*", *, bus: berrymq.Bus | None = None, maxlen: int = 100_000
@@ -57,6 +58,7 @@ class MessageLog(View):
         self.settled = False
         """False while there is something to tell the page."""
         self.shown_epoch = self.shown_end = 0
+        self.charted_at = 0.0
         self.subscription = self.bus.follow(self.identifier, self.state.collect, direct=True)
         self.start()
 
@@ -132,7 +134,10 @@ class MessageLog(View):
         state.absorb(now)
         if moved or state.counts.moving or state.window.unsearched:
             self.settled = False
-        return 0.0 if state.window.unsearched else 0.25 if state.counts.moving else None
+        if state.window.unsearched:
+            return 0.0
+        busy = state.counts.moving or (state.series is not None and state.series.unsent)
+        return CHART_PERIOD if busy else None
 
     def update(self, everything: bool) -> dict[str, Any] | None:
         """Return the newest rows, the counts that changed, and where everything stands."""
@@ -161,6 +166,22 @@ class MessageLog(View):
             "others": state.counts.others,
             "rows": [row(*found) for found in tail],
         }
+
+    def send_update(self, now: float) -> int:
+        """Send an update if there is one, and what is new in the chart."""
+        sent = super().send_update(now)
+        series = self.state.series
+        if series is not None and series.unsent and now >= self.charted_at + CHART_PERIOD:
+            self.charted_at = now
+            sent += self.channel.post(self.chart_data())
+        return sent
+
+    def chart_data(self) -> dict[str, Any]:
+        """Return the chart as the page gets it."""
+        series = self.state.series
+        assert series is not None
+        series.unsent = False
+        return series.data()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Do what the page asks."""
