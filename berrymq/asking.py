@@ -106,9 +106,7 @@ async def aask(
     return question.outcome()
 
 
-def poll(
-    exchange: Exchange, message: Message, done: Callable[[list[Any], list[Exception]], object]
-) -> None:
+def poll(exchange: Exchange, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
     """Put a question that came over a link to everyone here, each in its turn.
 
     `done` is called once, on any thread, with the answers and the errors in the order of the followers.

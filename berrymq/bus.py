@@ -79,7 +79,8 @@ class Bus(Exchange):
             conditions_of(identifier)  # complain now, not at the decorated function
 
             def decorate(decorated: F) -> F:
-                self.follow(identifier, decorated, guard=guard, concurrent=concurrent, direct=direct)
+                target = make_target(decorated)
+                self.subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
                 return decorated
 
             return decorate
@@ -148,10 +149,18 @@ class Bus(Exchange):
             conditions_of(identifier)
 
             def decorate(decorated: F) -> F:
-                self.once(identifier, decorated, guard=guard)
+                self._follow_once(identifier, decorated, guard)
                 return decorated
 
             return decorate
+        return self._follow_once(identifier, function, guard)
+
+    def _follow_once(
+        self,
+        identifier: str | Identifier | Condition,
+        function: Callable[[Message], Any],
+        guard: Callable[[Message], object] | None,
+    ) -> Subscription:
         once = Once()
         return once.end(self.subscribe(identifier, make_target(function), guard=guard, layers=(once,)))
 

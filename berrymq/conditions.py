@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .errors import RegistrationError
 from .followers import SKIPPED, Layer
 from .identifiers import Identifier, describe
 from .messages import JointMessage, Message
@@ -13,7 +14,7 @@ from .messages import JointMessage, Message
 if TYPE_CHECKING:
     from .targets import Call
 
-__all__ = ["Condition", "cond", "conditions_of"]
+__all__ = ["Condition", "check_guard", "cond", "conditions_of"]
 
 Guard = Callable[[Message], object]
 
@@ -40,11 +41,16 @@ class Condition:
 
 def cond(identifier: str | Identifier, guard: Guard | None = None) -> Condition:
     """A condition to join with ``&``; `follow` and the decorators take the result like an identifier."""
+    check_guard(guard)
+    return Condition(((Identifier.parse(identifier), guard),))
+
+
+def check_guard(guard: object) -> None:
+    """Raise `RegistrationError` for what is no guard."""
     if guard is not None and not callable(guard):
-        raise TypeError(
+        raise RegistrationError(
             f"a guard is called with the message and decides, and {describe(guard)} cannot be called"
         )
-    return Condition(((Identifier.parse(identifier), guard),))
 
 
 def as_condition(value: str | Identifier | Condition) -> Condition:

@@ -6,7 +6,7 @@ from abc import ABCMeta
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
-from .conditions import Condition, conditions_of
+from .conditions import Condition, check_guard, conditions_of
 from .errors import RegistrationError
 from .targets import unreferable
 
@@ -36,7 +36,8 @@ def following(
     Instance methods follow for each instance, as long as it lives; class and static methods (with this
     decorator above or below theirs) follow for the class.
     """
-    conditions_of(identifier)  # complain here, where it stands
+    check_guard(guard)  # complain here, where it stands
+    conditions_of(identifier)
 
     def mark(method: M) -> M:
         if isinstance(method, type):

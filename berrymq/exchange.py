@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import forking, scopes
 from .background import Background
-from .conditions import Condition, conditions_of
+from .conditions import Condition, check_guard, conditions_of
 from .failures import annotate, log_failure, raise_failures
 from .followers import SKIPPED, Entry, Subscription
 from .identifiers import Identifier
@@ -169,6 +169,7 @@ class Exchange:
         direct: bool = False,
     ) -> Subscription:
         """Register one follower: what `follow`, `once`, queues and the decorators have in common."""
+        check_guard(guard)
         identifiers, joining = conditions_of(identifier)
         subscription = Subscription(
             identifiers,
@@ -319,7 +320,7 @@ class Exchange:
         return self._registry.interests()
 
     def recent(self) -> frozenset[Identifier]:
-        """The identifiers of some messages that passed lately; forgotten when anybody begins or ceases to follow."""
+        """Identifiers of some messages that passed lately; forgotten when somebody begins or ceases to follow."""
         return frozenset([identifier for identifier, _ in self._table.copy().values()])
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:

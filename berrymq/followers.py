@@ -273,6 +273,8 @@ def answering(inner: Call, send: SendAnswer) -> Call:
             result = inner(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             return send(message, None, error)
+        if result is SKIPPED:
+            return SKIPPED
         return send(message, result, None)
 
     return answered

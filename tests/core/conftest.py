@@ -1,0 +1,22 @@
+"""A bus of its own for each test."""
+
+import gc
+
+import pytest
+
+from berrymq import Bus
+
+
+@pytest.fixture
+def bus():
+    """A bus that nobody else uses; its worker threads end with the test."""
+    made = Bus("test")
+    yield made
+    made.set_multiplicity(0)
+    made.drain()
+
+
+@pytest.fixture
+def collect():
+    """Collect garbage now, cycles included."""
+    return gc.collect

@@ -1,0 +1,230 @@
+import pytest
+
+from berrymq import Identifier, Message
+from berrymq.followers import SKIPPED, Entry, Once, Subscription, answering
+from berrymq.targets import make_target
+
+MESSAGE = Message.make("a:b", (1,))
+
+
+def subscription(function, **options):
+    return Subscription((Identifier.parse("a:b"),), make_target(function), **options)
+
+
+def started(function, **options):
+    made = subscription(function, **options)
+    made.start(lambda entry: None)
+    return made
+
+
+def test_it_does_nothing_before_it_starts():
+    made = subscription(lambda message: pytest.fail("too early"))
+    assert not made.active
+    assert made.deliver(MESSAGE) is SKIPPED
+
+
+def test_it_calls_the_function():
+    made = started(lambda message: message.args)
+    assert made.active
+    assert made.deliver(MESSAGE) == made.run(MESSAGE) == made.call(MESSAGE) == (1,)
+
+
+def test_cancelling_empties_the_slots_and_tells_once():
+    told = []
+    made = subscription(lambda message: 1)
+    made.start(told.append)
+    made.cancel()
+    made.cancel()
+    assert told == [made]
+    assert not made.active
+    assert made.deliver(MESSAGE) is made.run(MESSAGE) is made.call(MESSAGE) is SKIPPED
+    assert repr(SKIPPED) == "SKIPPED"
+
+
+def test_cancelling_before_the_start():
+    made = subscription(lambda message: 1)
+    made.cancel()
+    assert not made.active
+
+
+def test_it_is_a_context_manager():
+    with started(lambda message: 1) as made:
+        assert made.active
+    assert not made.active
+
+
+def test_it_ends_with_the_object_of_its_method(collect):
+    class Owner:
+        def follow(self, message):
+            return 1
+
+    owner = Owner()
+    told = []
+    made = subscription(owner.follow)
+    made.start(told.append)
+    assert made.function == owner.follow
+    del owner
+    collect()
+    assert told == [made]
+    assert made.function is None
+
+
+def test_an_object_that_outlives_the_handle(collect):
+    class Owner:
+        def follow(self, message):
+            return 1
+
+    owner = Owner()
+    made = started(owner.follow)
+    del made
+    collect()
+    del owner
+    collect()
+
+
+def test_what_it_says_about_itself():
+    def handler(message):
+        return message
+
+    made = started(handler)
+    line = handler.__code__.co_firstlineno
+    assert made.identifier == Identifier.parse("a:b")
+    assert made.follows == "a:b"
+    assert made.name.endswith("handler")
+    assert made.where == f"{__file__}:{line}"
+    assert made.describe() == f"{made.name} ({made.where}), which follows a:b"
+    assert repr(made) == f"<Subscription a:b -> {made.name} ({made.where})>"
+    made.cancel()
+    assert repr(made).endswith(", cancelled>")
+    assert started(print).describe() == "print, which follows a:b"
+    assert repr(started(print)) == "<Subscription a:b -> print>"
+    assert not made.is_queue
+    assert not made.is_async
+
+
+def test_a_guard_decides():
+    made = started(lambda message: "called", guard=lambda message: message.args[0] > 1)
+    assert made.guard is not None
+    assert made.deliver(MESSAGE) is SKIPPED
+    assert made.deliver(Message.make("a:b", (2,))) == "called"
+
+
+def test_layers_lie_under_the_guard():
+    order = []
+
+    def layer(inner):
+        def call(message):
+            order.append("layer")
+            return inner(message)
+
+        return call
+
+    made = started(
+        lambda message: order.append("call"), layers=[layer], guard=lambda _: order.append("guard") or 1
+    )
+    made.deliver(MESSAGE)
+    assert order == ["guard", "layer", "call"]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_wrapping_the_function(early):
+    made = subscription(lambda message: 1)
+    if not early:
+        made.start(lambda entry: None)
+    made.wrap(lambda function: lambda message: function(message) + 10)
+    if early:
+        made.start(lambda entry: None)
+    assert made.deliver(MESSAGE) == 11
+
+
+def test_messages_are_handed_to_a_pool_and_back_to_the_sender():
+    handed = []
+    made = started(lambda message: 1)
+    made.use_pool(lambda *delivery: handed.append(delivery))
+    made.deliver(MESSAGE)
+    assert handed == [(made, MESSAGE)]
+    assert made.run(MESSAGE) == 1
+    made.use_pool(None)
+    assert made.deliver(MESSAGE) == 1
+    assert len(handed) == 1
+
+
+def test_a_direct_follower_is_never_handed_to_a_pool():
+    made = started(lambda message: 1, direct=True)
+    made.use_pool(lambda *delivery: pytest.fail("handed over"))
+    assert made.deliver(MESSAGE) == 1
+
+
+def test_mutes_are_counted():
+    made = started(lambda message: 1)
+    made.shift_mute(+1)
+    made.shift_mute(+1)
+    made.shift_mute(-1)
+    assert made.muted
+    assert made.deliver(MESSAGE) is SKIPPED
+    made.shift_mute(-1)
+    assert not made.muted
+    assert made.deliver(MESSAGE) == 1
+
+
+def test_nothing_revives_what_was_cancelled():
+    made = started(lambda message: pytest.fail("revived"))
+    made.cancel()
+    made.shift_mute(+1)
+    made.shift_mute(-1)
+    made.use_pool(lambda *delivery: pytest.fail("revived"))
+    made.answer_with(lambda *answer: pytest.fail("revived"))
+    assert made.deliver(MESSAGE) is SKIPPED
+
+
+def test_a_cancellation_in_the_middle_of_a_change_wins():
+    def layer(inner):
+        made.cancel()  # as another thread would, while the slots are being filled
+        return inner
+
+    made = subscription(lambda message: pytest.fail("revived"), layers=[layer])
+    made.start(lambda entry: None)
+    assert made.deliver(MESSAGE) is made.run(MESSAGE) is SKIPPED
+
+
+def test_entries_by_themselves():
+    entry = Entry()
+    assert entry.deliver(MESSAGE) is SKIPPED
+    with pytest.raises(NotImplementedError):
+        entry.describe()
+
+
+def test_answers_go_where_the_message_wants_them():
+    sent = []
+    asking = Message.make("a:b", (), callback=Identifier("c", "d"))
+    call = answering(
+        lambda message: 1 / message.args[0] if message.args else "answer", lambda *it: sent.append(it)
+    )
+    call(asking)
+    assert sent == [(asking, "answer", None)]
+    assert call(MESSAGE) == 1.0
+    failing = Message.make("a:b", (0,), callback=Identifier("c", "d"))
+    call(failing)
+    assert sent[1][:2] == (failing, None)
+    assert isinstance(sent[1][2], ZeroDivisionError)
+    assert answering(lambda message: SKIPPED, lambda *it: pytest.fail("sent"))(asking) is SKIPPED
+
+
+def test_once_lets_one_message_through():
+    once = Once()
+    made = started(lambda message: "called", layers=[once])
+    assert once.end(made) is made
+    assert made.active
+    deliver = made.deliver
+    assert deliver(MESSAGE) == "called"
+    assert not made.active
+    assert deliver(MESSAGE) is SKIPPED  # a thread that had looked it up before
+
+
+def test_once_when_the_message_is_faster_than_the_registration():
+    once = Once()
+    made = started(lambda message: "called", layers=[once])
+    assert made.deliver(MESSAGE) == "called"
+    assert made.active
+    once.end(made)
+    assert not made.active
