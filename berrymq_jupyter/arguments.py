@@ -48,7 +48,9 @@ def split_options(magic: Any, line: str) -> tuple[argparse.Namespace, str]:
     while rest.startswith("-"):
         word, rest = split_word(rest)
         taken.append(word)
-        if word in with_value and rest:
+        if word in with_value:
+            if not rest:
+                raise UsageError(f"{word} needs a value")
             value, rest = split_word(rest)
             taken.append(value)
     words = [action.dest for action in actions if not action.option_strings]
@@ -189,7 +191,7 @@ def unpack_keywords(value: Any) -> Mapping[str, Any]:
 
 def describe(error: BaseException) -> str:
     """Name an exception and its text in one line."""
-    text = one_line(error)
+    text = shorten(str(error), 2 * LONGEST_QUOTE)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -198,7 +200,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def shorten(text: str) -> str:
-    """Cut a quotation of the user's text to a readable length."""
+def shorten(text: str, longest: int = LONGEST_QUOTE) -> str:
+    """Bring a quotation of somebody's text into one line of a readable length."""
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"

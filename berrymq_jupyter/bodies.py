@@ -46,7 +46,8 @@ def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any
     try:
         statements = shell.compile.ast_parse(source, filename)
         assert isinstance(statements, ast.Module)
-        tree = as_function(statements, assigned_names(source, filename), quiet=is_quiet(source))
+        names = assigned_names(statements, source, filename)
+        tree = as_function(statements, names, quiet=is_quiet(source))
         code = compile(tree, filename, "exec", dont_inherit=True, flags=shell.compile.flags)
     except SyntaxError as error:
         line = source.splitlines()[error.lineno - 1] if error.lineno else ""
@@ -79,14 +80,15 @@ def is_quiet(source: str) -> bool:
     return bool(DisplayHook.semicolon_at_end_of_expression(source))  # type: ignore[no-untyped-call]
 
 
-def assigned_names(source: str, filename: str) -> list[str]:
+def assigned_names(tree: ast.Module, source: str, filename: str) -> list[str]:
     """Return the names that `source` binds at its top level, all but the parameter."""
     table = symtable.symtable(source, filename, "exec")
-    return sorted(
-        symbol.get_name()
-        for symbol in table.get_symbols()
-        if (symbol.is_assigned() or symbol.is_imported()) and symbol.get_name() != PARAMETER
-    )
+    names = {
+        symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
+    }
+    # The table keeps what `:=` binds in a comprehension with the comprehension.
+    names.update(node.target.id for node in walk_here(tree) if isinstance(node, ast.NamedExpr))
+    return sorted(names - {PARAMETER})
 
 
 def as_function(tree: ast.Module, names: list[str], *, quiet: bool) -> ast.Module:
@@ -123,9 +125,9 @@ def is_top_level_await(node: ast.AST) -> bool:
 
 
 def walk_here(node: ast.AST) -> list[ast.AST]:
-    """Return `node` and what lies in it, without the insides of functions."""
+    """Return `node` and what lies in it, without the insides of functions and classes."""
     found = [node]
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             found += walk_here(child)
     return found

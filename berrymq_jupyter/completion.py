@@ -18,6 +18,8 @@ from berrymq import default_bus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from IPython.core.completer import IPCompleter
+
     from berrymq import Link, NodeInfo
 
 # A magic at the start of a line, or behind an assignment.
@@ -29,11 +31,17 @@ WORD = re.compile(r"""'[^']*'?|"[^"]*"?|\S+""")
 IDENTIFIERS = {"twitter": 1, "follow": 1, "unfollow": 1, "queue": 1, "talk": 2, "ask": 1}
 
 
+# The magics whose line goes on as Python, and the end of it that Python's names complete.
+PYTHON = frozenset({"twitter", "follow", "talk", "ask"})
+NAME = re.compile(r"[^\W\d][\w.]*$")
+
+
 class MagicCompleter:
     """Completes the lines of the given magics; `magics` maps each name to its function."""
 
-    def __init__(self, magics: dict[str, Any]) -> None:
+    def __init__(self, magics: dict[str, Any], completer: IPCompleter) -> None:
         self._magics = magics
+        self._completer = completer
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
@@ -75,7 +83,19 @@ class MagicCompleter:
             return fragment, map(requote(fragment), identifiers())
         if plain == 0 and name in VALUES:
             return fragment, map(requote(fragment), VALUES[name]())
-        return fragment, ()
+        return self.python_names(rest) if name in PYTHON else (fragment, ())
+
+    def python_names(self, text: str) -> tuple[str, Iterable[str]]:
+        """Return the Python name at the end of `text`, and what it may become.
+
+        IPython's own way is of no use here: it parses the cell as Python, and the line of a magic is none.
+        """
+        found = NAME.search(text)
+        if found is None:
+            return "", ()
+        name = found[0]
+        matches = self._completer.attr_matches if "." in name else self._completer.global_matches
+        return name, matches(name)
 
 
 def identifiers() -> set[str]:

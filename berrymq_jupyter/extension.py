@@ -53,7 +53,7 @@ class Extension:
         ]
         for magics in self._magics:
             shell.register_magics(magics)
-        self._matcher = MagicCompleter(self._functions()).matcher
+        self._matcher = MagicCompleter(self._functions(), shell.Completer).matcher
         shell.Completer.custom_matchers.append(self._matcher)
         self._format()
         shell.events.register("pre_run_cell", self._cells.before)

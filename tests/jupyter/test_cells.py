@@ -1,0 +1,135 @@
+"""A cell owns what was registered in it: running it again replaces, and nothing doubles."""
+
+import pytest
+
+from berrymq import default_bus, twitter
+
+IMPORTS = "from berrymq import Follower, Queue, follow, following, following_function, twitter\nheard = []"
+
+
+@pytest.fixture
+def cells(shell):
+    shell.run(IMPORTS)
+    return shell
+
+
+def follows():
+    return [subscription.follows for subscription in default_bus.subscriptions()]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "follow('a:b', heard.append)",
+        "%follow a:b heard.append",
+        "%%follow a:b\nheard.append(message)",
+        "@following_function('a:b')\ndef f(message): heard.append(message)",
+        "class F(metaclass=Follower):\n"
+        "    @following('a:b')\n"
+        "    def f(self, message): heard.append(message)\n"
+        "kept = F()",
+    ],
+)
+def test_running_a_cell_again_replaces_its_followers(cells, cell):
+    for _ in range(3):
+        assert "Error" not in cells.run(cell, "one")
+        heard = cells["heard"]
+        heard.clear()
+        twitter("a:b")
+        assert len(heard) == 1
+    cells.run("None", "one")
+    assert follows() == []
+
+
+def test_another_cell_is_another(cells):
+    cells.run("follow('a:b', heard.append);", "one")
+    cells.run("follow('a:b', heard.append);", "two")
+    twitter("a:b")
+    assert len(cells["heard"]) == 2
+
+
+def test_without_a_name_from_the_front_end_the_text_is_the_cell(cells):
+    cells.run("follow('a:b', heard.append);")
+    cells.run("follow('a:b', heard.append);")
+    cells.run("follow('a:b', heard.append)  # another")
+    assert follows() == ["a:b", "a:b"]
+
+
+def test_the_cell_that_loads_the_extension_owns_too(bare_shell):
+    cell = "%load_ext berrymq_jupyter\nfrom berrymq import follow\nfollow('a:b', print);"
+    bare_shell.run(cell, "one")
+    bare_shell.run(cell, "one")
+    assert follows() == ["a:b"]
+
+
+def test_the_former_ones_are_gone_before_the_cell_begins(cells):
+    cell = "twitter('a:b')\nfollow('a:b', heard.append);"
+    cells.run(cell, "one")
+    cells.run(cell, "one")
+    assert cells["heard"] == []
+
+
+def test_a_queue_is_replaced(cells):
+    cells.run("q = Queue('a:b')", "one")
+    first = cells["q"]
+    cells.run("q = Queue('a:b')", "one")
+    assert first.closed
+    assert not cells["q"].closed
+
+
+def test_a_syntax_error_loses_nothing(cells):
+    cells.run("follow('a:b', heard.append);", "one")
+    assert "SyntaxError" in cells.run("follow('a:b', heard.append", "one")
+    assert follows() == ["a:b"]
+    cells.run("follow('a:b', heard.append);", "one")
+    assert follows() == ["a:b"]
+
+
+def test_an_exception_keeps_what_was_registered_before_it(cells):
+    cells.run("follow('a:b', heard.append)\n1 / 0\nfollow('c:d', heard.append)", "one")
+    assert follows() == ["a:b"]
+    cells.run("None", "one")
+    assert follows() == []
+
+
+def test_a_cell_that_awaits(cells):
+    cell = "import asyncio\nawait asyncio.sleep(0)\nfollow('a:b', heard.append);"
+    cells.run(cell, "one")
+    cells.run("follow('c:d', heard.append);", "two")
+    cells.run(cell, "one")
+    assert sorted(follows()) == ["a:b", "c:d"]
+
+
+def test_code_that_runs_code_is_one_cell(cells):
+    cell = "get_ipython().run_cell('follow(\"a:b\", heard.append);')\nfollow('c:d', heard.append);"
+    cells.run(cell, "one")
+    cells.run(cell, "one")
+    assert sorted(follows()) == ["a:b", "c:d"]
+
+
+def test_what_is_registered_outside_cells_is_left_alone(cells):
+    with default_bus.follow("a:b", print):
+        cells.run("None", "one")
+        cells.run("None", "one")
+        assert follows() == ["a:b"]
+
+
+def test_what_ends_badly_does_not_keep_a_cell_from_running(cells, caplog):
+    cells.run(
+        "from berrymq import scopes\n"
+        "class Bad:\n"
+        "    def close(self): raise RuntimeError('stuck')\n"
+        "bad = Bad()\n"
+        "scopes.current().add(bad)",
+        "one",
+    )
+    assert cells.run("print('runs')", "one") == "runs"
+    assert "could not be ended" in caplog.text
+
+
+def test_autoreload_does_no_harm(cells):
+    assert cells.run("%load_ext autoreload\n%autoreload 2") == ""
+    cells.run("follow('a:b', heard.append);", "one")
+    cells.run("follow('a:b', heard.append);", "one")
+    twitter("a:b")
+    assert len(cells["heard"]) == 1

@@ -1,0 +1,95 @@
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+from berrymq import default_bus, twitter
+
+
+@pytest.fixture
+def complete(shell):
+    def completions(text):
+        with provisionalcompleter():
+            found = list(shell.ip.Completer.completions(text, len(text)))
+        return [text[: item.start] + item.text for item in found]
+
+    return completions
+
+
+@pytest.fixture
+def alive(shell):
+    with default_bus.follow("train:*", print), default_bus.follow("two words:run", print):
+        twitter("seen:lately")
+        yield
+
+
+@pytest.mark.parametrize("magic", ["twitter", "follow", "unfollow", "queue", "talk", "ask"])
+def test_identifiers(complete, alive, magic):
+    assert complete(f"%{magic} tr") == [f"%{magic} train:*"]
+    assert complete(f"%{magic} train:") == [f"%{magic} train:*"]
+    assert complete(f"%{magic} se") == [f"%{magic} seen:lately"]
+
+
+def test_all_identifiers_at_once(complete, alive):
+    assert complete("%twitter ") == ['%twitter "two words:run"', "%twitter seen:lately", "%twitter train:*"]
+
+
+def test_identifiers_with_spaces_are_quoted(complete, alive):
+    assert complete("%twitter 'two w") == ["%twitter 'two words:run'"]
+    assert complete('%twitter "two w') == ['%twitter "two words:run"']
+
+
+def test_cell_magics_and_assignments(complete, alive):
+    assert complete("%%follow tr") == ["%%follow train:*"]
+    assert complete("q = %queue tr") == ["q = %queue train:*"]
+    assert complete("x = 1\n%twitter tr") == ["x = 1\n%twitter train:*"]
+
+
+def test_the_second_identifier_of_talk(complete, alive):
+    assert complete("%talk train:* se") == ["%talk train:* seen:lately"]
+
+
+def test_options(complete, alive):
+    assert complete("%queue --m") == ["%queue --maxsize"]
+    assert complete("%link --") == ["%link --deliver", "%link --name", "%link --room"]
+    assert complete("%link --deliver m") == ["%link --deliver main"]
+    assert complete("%queue --overflow drop") == [
+        "%queue --overflow drop_newest",
+        "%queue --overflow drop_oldest",
+    ]
+    assert complete("%queue --shared --maxsize 3 tr") == ["%queue --shared --maxsize 3 train:*"]
+
+
+def test_arguments_are_completed_as_python(shell, complete, alive):
+    shell.ip.user_ns["training_loss"] = 0.5
+    assert complete("%twitter train:epoch training_l") == ["%twitter train:epoch training_loss"]
+    assert complete("%twitter train:epoch x=training_l") == ["%twitter train:epoch x=training_loss"]
+    assert "%twitter train:epoch training_loss.real" in complete("%twitter train:epoch training_loss.re")
+    assert complete("%follow train:* training_l") == ["%follow train:* training_loss"]
+    assert complete("%talk a:b c:d training_l") == ["%talk a:b c:d training_loss"]
+    assert complete("training_l") == ["training_loss"]
+
+
+def test_other_magics_are_left_alone(complete, alive):
+    assert "%timeit tr" not in [
+        found[:11] for found in complete("%timeit train:") if found.endswith("train:*")
+    ]
+
+
+class Node:
+    def __init__(self, name, room=None, follows=()):
+        self.name, self.room, self.follows = name, room, follows
+
+
+class Link:
+    url = "http://127.0.0.1:1"
+
+    def nodes(self):
+        return [Node("first notebook", "blue", ("far:away",)), Node("second")]
+
+
+def test_what_links_tell(complete, monkeypatch):
+    monkeypatch.setattr("berrymq.bridge.links", lambda: [Link()])
+    assert complete("%links se") == ["%links second"]
+    assert complete("%links ") == ['%links "first notebook"', "%links second"]
+    assert complete("%link --room b") == ["%link --room blue"]
+    assert complete("%unlink ") == ["%unlink http://127.0.0.1:1"]
+    assert complete("%twitter far") == ["%twitter far:away"]

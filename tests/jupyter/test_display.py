@@ -1,0 +1,128 @@
+from types import SimpleNamespace
+
+import pytest
+
+from berrymq import Message, Queue, default_bus
+from berrymq_jupyter.cells import Cells
+from berrymq_jupyter.display import Followers, Links, link_html, message_html, message_line
+from berrymq_jupyter.tables import Table
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def node(name, follows=(), *, here=False, hub=False):
+    return SimpleNamespace(name=name, follows=tuple(follows), here=here, hub=hub, room=None, id=name)
+
+
+def link(**changes):
+    stats = SimpleNamespace(sent=3, received=4, dropped=changes.pop("dropped", 0), lost=0)
+    nodes = [
+        node("A", ["test:*"], here=True),
+        node("B", [f"n:{i}" for i in range(10)]),
+        node("hub", hub=True),
+    ]
+    values = {
+        "state": "linked",
+        "name": "A",
+        "room": None,
+        "url": "http://127.0.0.1:80/",
+        "found_by": "connection file",
+        "stats": lambda: stats,
+        "nodes": lambda: nodes,
+    }
+    return SimpleNamespace(**values | changes)
+
+
+class TestTable:
+    def test_text_has_aligned_columns(self):
+        table = Table(("a", "bbb"), [("1", "2"), ("333", "4")])
+        assert table.text() == "a    bbb\n1    2\n333  4"
+
+    def test_html_is_escaped(self):
+        html = Table((HOSTILE,), [(HOSTILE,)]).html()
+        assert "<script" not in html
+        assert html.count("&lt;script&gt;") == 2
+
+    def test_without_rows_there_is_a_sentence(self):
+        table = Table(("a",), [], empty="<nothing>")
+        assert table.text() == "<nothing>"
+        assert table.html() == "<div>&lt;nothing&gt;</div>"
+
+
+class TestMessages:
+    MESSAGE = Message.make("test:run", (1, HOSTILE), {"name": "x"}, source=HOSTILE, sent_at=0.0)
+
+    def test_a_line_for_terminals(self):
+        line = message_line(self.MESSAGE)
+        assert line[8:] == f" test:run 1, '{HOSTILE}', name='x'  (from {HOSTILE})"
+
+    def test_a_line_stays_one_line(self):
+        assert "\n" not in message_line(Message.make("a:b", ("x\ny\x1b[31m",), source="a\nb"))
+        assert "\x1b" not in message_line(Message.make("a:b", ("x\ny\x1b[31m",)))
+
+    def test_html(self):
+        html = message_html(self.MESSAGE)
+        assert "<script" not in html
+        for text in ("test:run", "[0]", "[1]", "name", "&#x27;x&#x27;"):
+            assert text in html
+
+    def test_without_arguments(self):
+        assert "<table" not in message_html(Message.make("a:b"))
+
+
+class TestLinks:
+    def test_text(self):
+        assert repr(Links([link()])).splitlines() == [
+            "linked as 'A': http://127.0.0.1:80/ (connection file)",
+            "3 messages sent, 4 received",
+            "",
+            "node        follows",
+            "A     here  test:*",
+            "B           n:0, n:1, n:2, n:3, n:4, n:5, n:6, n:7 and 2 more",
+            "hub   hub",
+        ]
+
+    def test_room_and_drops(self):
+        text = repr(Links([link(room="blue", dropped=2)]))
+        assert "linked as 'A' in the room 'blue': " in text
+        assert "4 received, 2 dropped" in text
+
+    def test_one_node_with_all_that_it_follows(self):
+        assert repr(Links([link()], "B")).splitlines()[-1].endswith("n:8, n:9")
+        assert repr(Links([link()], "C")).endswith("no node is called 'C'")
+
+    def test_html_is_escaped(self):
+        html = Links([link(name=HOSTILE, url=HOSTILE)])._repr_html_() + link_html(link(found_by=HOSTILE))
+        assert "<script" not in html
+
+    def test_none(self):
+        assert repr(Links([])) == "not linked; %link joins a hub"
+        assert "not linked" in Links([])._repr_html_()
+
+
+def test_followers_html_is_escaped(shell):
+    with default_bus.follow(f"{HOSTILE}:*", print):
+        html = Followers(default_bus.subscriptions(), Cells(shell.ip))._repr_html_()
+    assert "<script" not in html
+
+
+class TestAsTheValueOfACell:
+    @pytest.fixture
+    def formatted(self, shell):
+        def formats(value):
+            return shell.ip.display_formatter.format(value)[0]
+
+        return formats
+
+    def test_a_message(self, formatted):
+        data = formatted(Message.make("a:b", (1,)))
+        assert data["text/plain"] == "<Message('a:b', 1)>"
+        assert "a:b" in data["text/html"]
+
+    def test_a_subscription_without_the_path_of_its_cell(self, shell, formatted):
+        shell.run("from berrymq import follow\ns = follow('a:b', lambda message: 1)")
+        assert formatted(shell["s"]) == {"text/plain": "<<lambda> follows a:b>"}
+
+    def test_a_queue_where_there_is_no_page(self, formatted):
+        with Queue("a:b") as queue:
+            assert formatted(queue) == {"text/plain": "<Queue a:b, 0 waiting>"}
