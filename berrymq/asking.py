@@ -133,9 +133,9 @@ class Poll:
         for place, entry in enumerate(self._exchange.route(self._message)):
             if not isinstance(entry, Subscription):
                 continue
-            if entry.direct:
+            if entry.direct or entry.is_queue:
                 self._exchange.deliver(entry, self._message)
-            elif entry.active and not entry.muted:
+            else:
                 with self._lock:
                     self._left += 1
                 self._exchange.deliver(entry, self._message.with_callback(partial(self._take, place)))
@@ -210,7 +210,7 @@ class Question:
 
     def _ask(self, place: int, entry: Entry) -> None:
         try:
-            if isinstance(entry, Subscription) and not entry.direct:
+            if isinstance(entry, Subscription) and not entry.direct and not entry.is_queue:
                 answer = entry.call(self.message)
                 if answer is not SKIPPED:
                     self._answers[place] = [answer]

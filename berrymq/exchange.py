@@ -320,7 +320,7 @@ class Exchange:
         return self._registry.interests()
 
     def recent(self) -> frozenset[Identifier]:
-        """Identifiers of some messages that passed lately; forgotten when somebody begins or ceases to follow."""
+        """Identifiers of some messages that passed lately; forgotten when who follows what changes."""
         return frozenset([identifier for identifier, _ in self._table.copy().values()])
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:

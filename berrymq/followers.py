@@ -41,8 +41,11 @@ SKIPPED: Final = Skipped()
 """What a call gives when a guard or condition kept the message from the follower."""
 
 
-def nothing(_: Message) -> Any:
-    """Stand in for the call of what no longer follows."""
+def nothing(message: Message) -> Any:
+    """Stand in for the call of what no longer follows, or is muted; who waits for its answer is told."""
+    callback = message.callback
+    if callable(callback):
+        callback(SKIPPED, None)
     return SKIPPED
 
 
@@ -273,8 +276,6 @@ def answering(inner: Call, send: SendAnswer) -> Call:
             result = inner(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             return send(message, None, error)
-        if result is SKIPPED:
-            return SKIPPED
         return send(message, result, None)
 
     return answered

@@ -4,6 +4,7 @@ import pytest
 
 from berrymq import Bus, Identifier, IdentifierError, Message, Queue, scopes
 from berrymq.followers import SKIPPED
+from berrymq.targets import where_of
 
 
 def test_a_message_reaches_its_followers_in_order_in_this_thread(bus):
@@ -109,8 +110,7 @@ class TestErrors:
             send("a:b")
         assert len(got) == 1
         assert caught.value.__notes__ == [
-            f"raised for the message 'a:b' by fail ({__file__}:{fail.__code__.co_firstlineno}), "
-            "which follows a:b"
+            f"raised for the message 'a:b' by fail ({where_of(fail)}), which follows a:b"
         ]
 
     def test_several_are_raised_together(self, bus, send):

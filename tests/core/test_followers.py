@@ -207,7 +207,16 @@ def test_answers_go_where_the_message_wants_them():
     call(failing)
     assert sent[1][:2] == (failing, None)
     assert isinstance(sent[1][2], ZeroDivisionError)
-    assert answering(lambda message: SKIPPED, lambda *it: pytest.fail("sent"))(asking) is SKIPPED
+    answering(lambda message: SKIPPED, lambda *it: sent.append(it))(asking)
+    assert sent[2] == (asking, SKIPPED, None)
+
+
+def test_who_waits_for_the_answer_of_one_that_is_gone_is_told():
+    told = []
+    made = started(lambda message: 1)
+    made.cancel()
+    made.run(Message.make("a:b", callback=lambda *answer: told.append(answer)))
+    assert told == [(SKIPPED, None)]
 
 
 def test_once_lets_one_message_through():
