@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from itertools import islice
 from queue import Empty
 from time import monotonic
@@ -152,8 +153,6 @@ class Queue:
 
     def _take(self) -> Message | None:
         """Take a message, or None; raise `QueueClosed` when none can come any more."""
-        if self._closed and self.shared and not self._store.closed:
-            raise QueueClosed(f"this queue of {self.follows} is closed")
         try:
             message = self._items.popleft()
         except IndexError:
@@ -284,7 +283,9 @@ class Queue:
         """Collect nothing more, and wake everyone who waits. What waits in the queue can still be taken."""
         self._closed = True
         self._store.detach(id(self))
-        self._store.waiters.wake_all()
+        if not self._store.closed:  # what waits belongs to those who share it
+            self._items = deque()
+            self._store.waiters.wake_all()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,190 @@
+import threading
+from queue import Full
+
+import pytest
+
+from berrymq import Message
+from berrymq.stores import BoundedStore, Row, Store
+from tests.support.waiting import wait_until
+
+
+def message(number):
+    return Message.make("a:b", (number,))
+
+
+def numbers(store):
+    return [one.args[0] for one in store.items]
+
+
+class Front:
+    """Stands in for a queue."""
+
+
+class TestRow:
+    def test_the_one_who_has_waited_longest_is_woken(self):
+        row, woken = Row(), []
+        row.append(lambda: woken.append(1))
+        row.append(lambda: woken.append(2))
+        row.wake()
+        assert woken == [1]
+        row.wake_all()
+        row.wake()
+        assert woken == [1, 2]
+
+    def test_leaving(self):
+        row = Row()
+        row.append(print)
+        row.leave(print)
+        row.leave(print)
+        assert not row
+
+
+class TestStore:
+    def test_it_keeps_the_order(self):
+        store = Store()
+        for number in range(3):
+            store.put(message(number))
+        assert numbers(store) == [0, 1, 2]
+        store.took()
+        assert store.dropped == 0
+
+    def test_a_message_wakes_one_who_waits(self):
+        store, woken = Store(), []
+        store.waiters.append(lambda: woken.append(1))
+        store.waiters.append(lambda: woken.append(2))
+        store.put(message(0))
+        assert woken == [1]
+
+    def test_who_leaves_wakes_the_next_while_there_is_something(self):
+        store, woken = Store(), []
+        store.waiters.append(lambda: woken.append(1))
+        store.leave(print)
+        assert woken == []
+        store.items.append(message(0))
+        store.leave(print)
+        assert woken == [1]
+        store.leave(print)
+
+    def test_closing_tells_once_and_wakes_everyone(self):
+        store, woken = Store(), []
+        store.on_close = lambda: woken.append("closed")
+        store.waiters.append(lambda: woken.append(1))
+        store.waiters.append(lambda: woken.append(2))
+        store.close()
+        assert store.closed
+        assert woken == ["closed", 1, 2]
+
+    def test_it_is_open_as_long_as_somebody_has_it(self, collect):
+        store = Store()
+        one, other = Front(), Front()
+        store.attach(one)
+        store.attach(other)
+        store.detach(id(one))
+        assert not store.closed
+        del other
+        collect()
+        assert store.closed
+
+
+class TestBoundedStore:
+    @pytest.mark.parametrize(
+        ("overflow", "kept", "dropped"), [("drop_oldest", [2, 3, 4], 2), ("drop_newest", [0, 1, 2], 2)]
+    )
+    def test_what_happens_to_messages_beyond(self, overflow, kept, dropped):
+        store = BoundedStore(3, overflow)
+        for number in range(5):
+            store.put(message(number))
+        assert numbers(store) == kept
+        assert store.dropped == dropped
+
+    def test_raising_at_the_sender(self):
+        store = BoundedStore(1, "raise")
+        store.put(message(0))
+        with pytest.raises(Full, match="the queue has its 1 messages and did not take in 'a:b'"):
+            store.put(message(1))
+        assert numbers(store) == [0]
+        assert store.dropped == 1
+
+    def test_a_message_wakes_one_who_waits(self):
+        store, woken = BoundedStore(1, "drop_oldest"), []
+        store.waiters.append(lambda: woken.append(1))
+        store.put(message(0))
+        store.put(message(1))
+        assert woken == [1]
+
+    def test_the_sender_waits_for_room(self):
+        store = BoundedStore(1, "block")
+        store.put(message(0))
+        sender = threading.Thread(target=store.put, args=(message(1),))
+        sender.start()
+        wait_until(lambda: store._senders, "the sender waits")
+        assert numbers(store) == [0]
+        store.items.popleft()
+        store.took()
+        sender.join(10)
+        assert numbers(store) == [1]
+        store.took()
+
+    def test_closing_lets_the_sender_go(self):
+        store = BoundedStore(1, "block")
+        store.put(message(0))
+        sender = threading.Thread(target=store.put, args=(message(1),))
+        sender.start()
+        wait_until(lambda: store._senders, "the sender waits")
+        store.close()
+        sender.join(10)
+        assert numbers(store) == [0]
+        store.put(message(2))  # a thread that had looked the queue up before
+        assert numbers(store) == [0]
+
+    def test_several_senders_wait_and_none_is_forgotten(self):
+        store = BoundedStore(1, "block")
+        senders = [threading.Thread(target=store.put, args=(message(number),)) for number in range(8)]
+        for sender in senders:
+            sender.start()
+        got = []
+        while len(got) < 8:
+            wait_until(lambda: store.items, "a message")
+            got.append(store.items.popleft().args[0])
+            store.took()
+        for sender in senders:
+            sender.join(10)
+        assert sorted(got) == list(range(8))
+
+    def test_a_sender_that_leaves_hands_its_turn_on(self):
+        store = BoundedStore(1, "block")
+        store.put(message(0))
+        woken = []
+        # Room was made just before it went to sleep: it goes on, and wakes the next in the row.
+        store._senders.append(lambda: woken.append(1))
+
+        class Closing(type(store.items)):
+            def __len__(self):
+                return 0
+
+        store.items = Closing()
+        assert store._wait_for_room()
+        assert woken == [1]
+
+    def test_dropped_messages_die_without_the_lock_held(self):
+        store = BoundedStore(1, "drop_oldest")
+        free = []
+
+        class Payload:
+            def __del__(self):
+                thread = threading.Thread(target=lambda: free.append(store._lock.acquire(timeout=5)))
+                thread.start()
+                thread.join()
+
+        store.put(Message.make("a:b", (Payload(),)))
+        store.put(message(1))
+        assert free == [True]
+
+    def test_after_a_fork_the_lock_is_free(self):
+        store = BoundedStore(1, "drop_oldest")
+        store._lock.acquire()
+        store.after_fork()
+        worker = threading.Thread(target=store.put, args=(message(0),))
+        worker.start()
+        worker.join(10)
+        assert numbers(store) == [0]
