@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
+PERIOD: Final = 0.1
+"""Seconds between two updates, at least."""
 SLOW_PERIOD: Final = 0.5
+"""The same for a page that cannot be heard."""
 SILENCE: Final = 20.0
 """Seconds after which a page that said nothing is taken for gone. Pages that get updates speak every 5
 seconds.
@@ -57,7 +60,7 @@ class Channel:
     def wait(self, now: float) -> float:
         """Return for how many seconds the next update has to wait; 0 if it may be sent now."""
         silent = self.heard_at is None or now - self.heard_at > SILENCE
-        return max(0.0, self.sent_at + SLOW_PERIOD - now) if silent else 0.0
+        return max(0.0, self.sent_at + (SLOW_PERIOD if silent else PERIOD) - now)
 
     def update(self, kind: str, body: dict[str, Any], now: float) -> int:
         """Send a numbered update; return its size."""

@@ -110,7 +110,7 @@ def put_into_variable(log: MessageLog, request: Request) -> Request:
 
 def wanted(log: MessageLog, request: Request) -> Message:
     """Return the message that the page means."""
-    message = log.state.rows.get(int(request["number"]))
+    message = log.state.rows.snapshot().get(int(request["number"]))
     if message is None:
         raise RequestError("that message is no longer kept")
     return message
@@ -118,7 +118,7 @@ def wanted(log: MessageLog, request: Request) -> Message:
 
 def previous(log: MessageLog, number: int, message: Message) -> Message | None:
     """Return the message before `number` that has the same identifier and source."""
-    kept = log.state.rows
+    kept = log.state.rows.snapshot()
     for candidate in range(number - 1, max(kept.first, number - LOOK_BACK) - 1, -1):
         other = kept.get(candidate)
         if other is not None and other.id == message.id and other.source == message.source:

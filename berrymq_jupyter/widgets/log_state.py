@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from berrymq import Identifier, Message
 
 from .counts import Counts
-from .pump import pump
 from .render import arguments
 from .rows import Rows, Window
 from .series import Series
@@ -25,21 +22,15 @@ SEARCHED: Final = 2000
 """Characters of a payload that the text filter looks at."""
 SEARCH_SECONDS: Final = 0.03
 """How long a round may look through rows for the filter."""
-WAITING: Final = 200_000
-"""Messages that may wait to be worked off."""
 
 
 class LogState:
-    """Collects messages and works them off. `collect` is all that happens at the sender."""
+    """Works off the messages that came."""
 
     def __init__(self, maxlen: int) -> None:
         self.rows = Rows(maxlen)
         self.window = Window(self.rows)
         self.counts = Counts()
-        self.arrived: deque[Message] = deque(maxlen=max(WAITING, maxlen))
-        self.collect, self.collected = collector(self.arrived)
-        self.missed = 0
-        """Messages that came faster than they could be worked off, and are not counted by identifier."""
         self.cleared = 0
         """Messages that a `clear` removed."""
         self.identifier: Identifier | None = None
@@ -52,25 +43,22 @@ class LogState:
 
     def absorb(self, now: float) -> None:
         """Work off what was collected."""
-        take = self.arrived.popleft
-        batch = [take() for _ in range(len(self.arrived))]
-        self.rows.extend(batch)
+        batch = self.rows.absorb()
         if self.series is not None:
             self.series.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
-        self.missed = max(self.missed, self.collected() - self.rows.end - len(self.arrived))
         self.window.advance(SEARCH_SECONDS)
 
     @property
     def total(self) -> int:
         """How many messages came since the beginning, or since the last clear."""
-        return self.rows.end + self.missed - self.cleared
+        return self.rows.end - self.cleared
 
     @property
     def dropped(self) -> int:
         """How many of them are not kept any more."""
-        return self.total - len(self.rows.kept)
+        return self.total - len(self.rows)
 
     def select(self, identifier: str, text: str) -> None:
         """Show only rows whose identifier matches and whose payload contains `text`, in any case."""
@@ -100,44 +88,19 @@ class LogState:
     def draw(self, identifier: str, field: list[str]) -> None:
         """Follow a number for a chart, from the oldest message that is kept on."""
         self.series = Series(identifier, field)
-        self.series.feed(self.rows.between(self.rows.first, self.rows.end))
+        kept = self.rows.snapshot()
+        self.series.feed(enumerate(kept.messages, kept.first))
 
     def clear(self) -> None:
         """Forget all rows and counts."""
         self.rows.clear()
-        self.cleared = self.rows.end + self.missed
+        self.cleared = self.rows.end
         self.counts.clear()
         if self.series is not None:
             self.draw(self.series.identifier, list(self.series.field))
         self.window.select(self.window.test)
         if self.paused_at is not None:
             self.paused_at = self.rows.end
-
-
-def collector(arrived: deque[Message]) -> tuple[Callable[[Message], None], Callable[[], int]]:
-    """Return the follower that puts messages down, and a function that tells how many it got so far.
-
-    The follower runs in the sender's thread, so it is as short as can be: an append, a count
-    (`itertools.count` is atomic, `+= 1` is not), and a look whether the pump sleeps.
-    """
-    ticket = count().__next__
-    append = arrived.append
-    feeder = pump
-
-    def collect(message: Message) -> None:
-        append(message)
-        ticket()
-        if feeder.asleep:
-            feeder.wake()
-
-    reads = 0
-
-    def collected() -> int:
-        nonlocal reads
-        reads += 1
-        return ticket() - reads + 1
-
-    return collect, collected
 
 
 def row_test(pattern: Identifier | None, text: str) -> Callable[[Message], bool]:

@@ -59,7 +59,7 @@ class MessageLog(View):
         """False while there is something to tell the page."""
         self.shown_epoch = self.shown_end = 0
         self.charted_at = 0.0
-        self.subscription = self.bus.follow(self.identifier, self.state.collect, direct=True)
+        self.subscription = self.bus.follow(self.identifier, self.state.rows.collect, direct=True)
         self.start()
 
     # -- for its user ----------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ class MessageLog(View):
         with self.guard:
             state.absorb(monotonic())
             test = state.window.test
-            return [message for message in state.rows.kept if test is None or test(message)]
+            return [message for message in state.rows.snapshot().messages if test is None or test(message)]
 
     def to_dataframe(self) -> Any:
         """Return `messages` as a pandas DataFrame: a row each, a column for each argument."""
@@ -111,7 +111,7 @@ class MessageLog(View):
             self.touch()
 
     def __len__(self) -> int:
-        return len(self.state.rows.kept)
+        return len(self.state.rows)
 
     def __repr__(self) -> str:
         return f"<MessageLog {self.identifier}, {len(self):,} messages{', closed' if self.closed else ''}>"
@@ -125,12 +125,12 @@ class MessageLog(View):
 
     def pending(self) -> bool:
         """Tell whether something waits to be absorbed."""
-        return bool(self.state.arrived) or not self.settled
+        return self.state.rows.waiting() or not self.settled
 
     def absorb(self, now: float) -> float | None:
         """Work off what came."""
         state = self.state
-        moved = bool(state.arrived)
+        moved = state.rows.waiting()
         state.absorb(now)
         if moved or state.counts.moving or state.window.unsearched:
             self.settled = False
@@ -155,9 +155,9 @@ class MessageLog(View):
             "epoch": state.window.epoch,
             "range": [state.window.begin, state.end],
             "total": state.total,
-            "kept": len(state.rows.kept),
-            "maxlen": state.rows.kept.maxlen,
-            "missed": state.missed,
+            "kept": len(state.rows),
+            "maxlen": state.rows.maxlen,
+            "missed": state.rows.missed,
             "unsearched": state.window.unsearched,
             "heldBack": state.held_back if self.paused else None,
             "filter": [str(state.identifier or ""), state.text],

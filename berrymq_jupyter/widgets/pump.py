@@ -1,8 +1,8 @@
 """The one thread that feeds every open view of this process.
 
-A follower of a view only appends the message to a deque. The pump looks at all views at most ten times a
-second, lets each work off what came, and each sends at most one update. It sleeps when nothing happens,
-starts with the first view and ends with the last one.
+A follower of a view only puts the message down. The pump looks at all views at most twenty times a second and
+lets each work off what came; each sends at most ten updates a second (`channel`). It sleeps when nothing
+happens, starts with the first view and ends with the last one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 __all__ = ["PERIOD", "Pump", "Pumped", "pump"]
 
-PERIOD: Final = 0.1
+PERIOD: Final = 0.05
 """Seconds between two rounds, at least."""
 BYTES_PER_SECOND: Final = 1_000_000
 """What all views together may send. A round that sent much is paid for by a longer pause after it."""
