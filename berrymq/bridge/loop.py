@@ -8,30 +8,55 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import selectors
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["io_loop", "run"]
+__all__ = ["end_if_idle", "io_loop", "run"]
 
 T = TypeVar("T")
 
+LINGER_SECONDS = 2.0
+"""How long connections that were closed may take to go."""
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_selector: selectors.BaseSelector
+_thread: threading.Thread
 
 
 def io_loop() -> asyncio.AbstractEventLoop:
     """The loop of the I/O thread, which runs from the first call on."""
-    global _loop  # noqa: PLW0603 - there is one of it in a process
+    global _loop, _selector, _thread  # noqa: PLW0603 - there is one of it in a process
     with _lock:
         if _loop is None:
             # A selector loop: tornado needs one on Windows, where it is not the default.
-            loop = asyncio.SelectorEventLoop()
-            threading.Thread(target=_serve, args=(loop,), name="berrymq-io", daemon=True).start()
+            _selector = selectors.DefaultSelector()
+            loop = asyncio.SelectorEventLoop(_selector)
+            _thread = threading.Thread(target=_serve, args=(loop,), name="berrymq-io", daemon=True)
+            _thread.start()
             _loop = loop
         return _loop
+
+
+def end_if_idle() -> bool:
+    """End the I/O thread if nothing runs, listens or is connected there; the next link starts another.
+
+    Returns whether there is no such thread any more.
+    """
+    global _loop  # noqa: PLW0603 - there is one of it in a process
+    with _lock:
+        if _loop is None:
+            return True
+        if not asyncio.run_coroutine_threadsafe(_becomes_idle(_selector), _loop).result():
+            return False
+        _loop.call_soon_threadsafe(_loop.stop)
+        _loop = None
+    _thread.join()
+    return True
 
 
 def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
@@ -53,6 +78,21 @@ def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+async def _becomes_idle(selector: selectors.BaseSelector) -> bool:
+    """Wait a little for what is being closed; False when something stays."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LINGER_SECONDS
+    while (
+        len(asyncio.all_tasks()) > 1 or len(selector.get_map()) > 1
+    ):  # this task; the pipe that wakes the loop
+        if loop.time() > until:
+            return False
+        await asyncio.sleep(0.01)
+    return True
 
 
 def _forget_in_child() -> None:

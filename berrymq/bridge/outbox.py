@@ -70,14 +70,17 @@ class Outbox:
             self._awake = True
         self._wake()
 
-    def take(self, most: int) -> list[Outgoing]:
-        """Take up to *most*, in order; from now on `put` wakes again."""
+    def take(self, most: int, most_bytes: int) -> list[Outgoing]:
+        """Take up to *most* with payloads of up to *most_bytes*, in order; from now on `put` wakes again."""
+        taken: list[Outgoing] = []
         with self._room:
             self._awake = False
-            items = [self._items.popleft() for _ in range(min(most, len(self._items)))]
-            self._bytes -= sum(len(item.payload) for item in items)
+            items = self._items
+            while items and len(taken) < most and (most_bytes := most_bytes - len(items[0].payload)) >= 0:
+                taken.append(items.popleft())
+            self._bytes -= sum(len(outgoing.payload) for outgoing in taken)
             self._room.notify_all()
-        return items
+        return taken
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -136,13 +136,15 @@ class Traffic:
             _log.debug("said after the end of the I/O loop")
 
     def _drain(self) -> None:
-        self._stalled = self.outbox.overflow == "block" and any(
-            peer.session.is_full for peer in self._peers.values()
-        )
-        if self._stalled:
-            return  # `on_progress` goes on, and until then the outbox fills
+        most, most_bytes = DRAIN_SLICE, MAX_OUTBOX_BYTES
+        if self.outbox.overflow == "block":
+            for peer in self._peers.values():
+                messages, size = peer.session.room
+                most, most_bytes = min(most, messages), min(most_bytes, size)
+        ready = self.outbox.take(most, most_bytes)
+        self._stalled = not ready  # then `on_progress` goes on, and until then the outbox fills
         touched: set[Peer] = set()
-        for outgoing in self.outbox.take(DRAIN_SLICE):
+        for outgoing in ready:
             message = self._number(outgoing, self._directory.own.name)
             if outgoing.answers is not None:
                 message.question = message.sequence
@@ -151,7 +153,7 @@ class Traffic:
             touched.update(self._route(message))
         for peer in touched:
             peer.pump()
-        if self.outbox:
+        if self.outbox and not self._stalled:
             self._loop.call_soon(self._drain)
 
     def _number(self, outgoing: Outgoing, source: str) -> WireMessage:

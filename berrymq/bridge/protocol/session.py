@@ -329,10 +329,10 @@ class Session:
         return due
 
     @property
-    def is_full(self) -> bool:
-        """Whether the next message would push another one out."""
+    def room(self) -> tuple[int, int]:
+        """How many messages, and how many bytes of payload, the queue takes without dropping anything."""
         limits = self.limits
-        return len(self._queue) >= limits.queue_messages or self._queue_bytes >= limits.queue_bytes
+        return limits.queue_messages - len(self._queue), limits.queue_bytes - self._queue_bytes
 
     @property
     def is_flushed(self) -> bool:
