@@ -6,7 +6,9 @@ read it may link.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import logging
 import os
 import secrets
 import stat
@@ -28,8 +30,12 @@ __all__ = ["ConnectionFile", "ConnectionInfo", "publish", "read_all"]
 
 Kind = Literal["hub", "jupyter", "node"]
 
+RENEWAL_SECONDS = 60.0
+"""How often a connection file is shown to be in use; those who tidy temporary directories wait longer."""
+
 _MAX_BYTES = 64 * 1024
 _PRIVATE = 0o600
+_log = logging.getLogger("berrymq")
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -84,6 +90,15 @@ class ConnectionFile:
             except FileNotFoundError:
                 private_directory(self.path.parent)
                 _write(self.path, self.info)
+
+    async def keep(self) -> None:
+        """Renew it, as a task, until that is cancelled."""
+        while True:
+            await asyncio.sleep(RENEWAL_SECONDS)
+            try:
+                self.renew()
+            except (OSError, RuntimeDirectoryError) as error:
+                _log.warning("%s can't be kept, so nobody finds this node: %s", self.path, error)
 
     def remove(self) -> None:
         """Remove it. In a forked child this does nothing: the file is its parent's."""

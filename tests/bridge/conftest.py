@@ -1,14 +1,29 @@
 import os
+import signal
+from contextlib import suppress
 
 import pytest
+
+from berrymq.bridge.connection_file import read_all
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
 def runtime(tmp_path, monkeypatch):
-    """A runtime directory of the test's own, also for the processes that it starts."""
+    """A runtime directory of the test's own, also for the processes that it starts.
+
+    Hubs that are left there are ended.
+    """
     directory = tmp_path / "runtime"
     directory.mkdir(mode=0o700)
     monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(directory))
     for name in [name for name in os.environ if name.startswith(("BERRYMQ_HUB_", "JPY_", "JUPYTER"))]:
         monkeypatch.delenv(name)
-    return directory
+    yield directory
+    if directory.exists():
+        directory.chmod(0o700)
+        for info in read_all(directory):
+            if info.kind == "hub" and info.pid != os.getpid():
+                with suppress(ProcessLookupError):
+                    os.kill(info.pid, signal.SIGTERM)
+                wait_until(lambda info=info: not info.is_live, f"end of {info!r}")
