@@ -94,10 +94,13 @@ class LinkingMagics(Magics):
         return Links(berrymq.links(), options.node)
 
     def close(self) -> None:
-        """Leave everything that `%link` has joined."""
+        """Leave everything that `%link` has joined; end the thread of the links if nobody else uses it."""
         made, self._made = self._made, []
         for link in made:
             link.close()
+        loop = sys.modules.get("berrymq.bridge.loop")
+        if loop is not None:
+            loop.end_if_idle()
 
     def _notebook(self) -> str | None:
         """Return the notebook's name where only the namespace tells it: VS Code."""

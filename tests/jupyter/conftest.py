@@ -88,6 +88,11 @@ class LoneKernel(Kernel):
         """Press the stop button."""
         self._client.control_channel.send(self._client.session.msg("interrupt_request", {}))
 
+    def send_comm(self, comm_id: str, data: dict[str, Any]) -> None:
+        """Say something as the page's side of a widget."""
+        content = {"comm_id": comm_id, "data": data}
+        self._client.shell_channel.send(self._client.session.msg("comm_msg", content))
+
     def close(self) -> None:
         """End the kernel."""
         self._client.shutdown()

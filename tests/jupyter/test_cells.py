@@ -24,10 +24,12 @@ def follows():
         "%follow a:b heard.append",
         "%%follow a:b\nheard.append(message)",
         "@following_function('a:b')\ndef f(message): heard.append(message)",
-        "class F(metaclass=Follower):\n"
-        "    @following('a:b')\n"
-        "    def f(self, message): heard.append(message)\n"
-        "kept = F()",
+        (
+            "class F(metaclass=Follower):\n"
+            "    @following('a:b')\n"
+            "    def f(self, message): heard.append(message)\n"
+            "kept = F()"
+        ),
     ],
 )
 def test_running_a_cell_again_replaces_its_followers(cells, cell):
