@@ -159,13 +159,17 @@ class Notebook:
         self.page.evaluate(TAG_CELL, index)
         return self.page.locator(f'.jp-Cell[data-cell="{index}"]')
 
+    def show(self, index: int) -> None:
+        """Scroll a cell to the top of the page, as far as the notebook allows."""
+        self.page.evaluate("(index) => window.panel.content.scrollToItem(index, 'start')", index)
+
     def output(self, index: int) -> Locator:
         """All that is shown below a cell."""
         return self.cell(index).locator(".jp-Cell-outputArea")
 
     def view(self, index: int) -> Locator:
-        """The widget below a cell."""
-        return self.output(index).locator(".jupyter-widgets").first
+        """The widget below a cell: a view of ours, or one of ipywidgets."""
+        return self.output(index).locator(".bmq, .jupyter-widgets").first
 
     def save(self) -> None:
         """Save the notebook, as Ctrl-S does."""
