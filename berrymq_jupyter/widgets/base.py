@@ -105,7 +105,6 @@ class View(AnyWidget):
         body = self.update(self.channel.snapshot_due)
         if body is None:
             return 0
-        self.static.changed(now)
         return self.channel.update("update", body, now)
 
     def refresh_static(self, now: float) -> float | None:
@@ -182,8 +181,8 @@ class View(AnyWidget):
             if WIDGET_MIME not in data:
                 publish(data, metadata)
                 return
-            live = {key: value for key, value in data.items() if key != "text/html"}
-            publish(live, metadata)
+            # Where nothing can live, this output shows nothing: the next one does.
+            publish({**data, "text/html": f"<!-- {self.title} -->", "text/plain": repr(self)}, metadata)
             self.static.show(self.form(), monotonic())
 
     def __repr__(self) -> str:

@@ -132,6 +132,8 @@ class MessageLog(View):
         state = self.state
         moved = state.rows.waiting()
         state.absorb(now)
+        if moved:
+            self.static.changed(now)
         if moved or state.counts.moving or state.window.unsearched:
             self.settled = False
         if state.window.unsearched:

@@ -64,6 +64,8 @@ class QueueView(View):
 
     def absorb(self, now: float) -> float | None:
         """Look at the queue."""
+        if self.state.changed():
+            self.static.changed(now)
         self.state.look(now)
         return self.state.patience()
 

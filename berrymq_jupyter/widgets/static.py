@@ -22,9 +22,7 @@ PATIENCE: Final = 20.0
 Cells = tuple[str, ...]
 
 TABLE: Final = "border-collapse:collapse;font-size:12px;text-align:left"
-CELL: Final = (
-    "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace;overflow-wrap:anywhere"
-)
+CELL: Final = "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace"
 
 
 @dataclass(slots=True)
@@ -85,8 +83,7 @@ class StaticOutput:
 
     def changed(self, now: float) -> None:
         """What the form shows has changed."""
-        if self.changed_at is None or now - self.published_at < PATIENCE:
-            self.changed_at = now
+        self.changed_at = now
 
     def due(self, now: float) -> float | None:
         """Return in how many seconds to bring the outputs up to date; None while there is no need."""
