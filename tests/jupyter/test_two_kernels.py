@@ -57,7 +57,7 @@ def test_a_body_runs_with_arguments_source_and_time(joined):
         "print(message.id, message.args, message.kwargs['name'], message.source, message.sent_at)"
     )
     speaker.run('import time; before = time.time()\n%twitter test:run 1, name="x"')
-    listener.wait_for_text(cell, "test:run (1,) x speaker")
+    listener.wait_for_text(cell, "test:run (1,) x speaker.ipynb")
     sent_at = float(cell.text.split()[-1])
     assert speaker.run(f"before <= {sent_at} <= time.time()").text == "True"
 
@@ -104,7 +104,7 @@ def test_a_queue_gives_what_was_sent(joined):
     assert shown.widgets == 1, shown.text
     waiting = listener.start("taken = q.get(timeout=20)\nprint(taken.id, taken.args, taken.source)")
     speaker.run('%twitter task:add "buy milk"')
-    assert listener.finish(waiting).text == "task:add ('buy milk',) speaker"
+    assert listener.finish(waiting).text == "task:add ('buy milk',) speaker.ipynb"
 
 
 def test_a_log_appears_below_its_cell(joined):
