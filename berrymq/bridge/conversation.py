@@ -129,7 +129,8 @@ class Conversation:
 
     async def _call(self, call: Call | RpcError) -> bytes | None:
         if isinstance(call, Call) and not self.authenticated and call.method != "authenticate":
-            call = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
+            error = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
+            return jsonrpc.failure(call.id, error)
         try:
             return await methods.call(self, call)
         except Exception:  # noqa: BLE001 - see below

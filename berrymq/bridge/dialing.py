@@ -96,6 +96,8 @@ def explain(place: Found, error: BaseException) -> str:
     match error:
         case HTTPClientError(code=401 | 403):
             return f"{url} refused the access token" if place.access_token else f"{url} wants an access token"
+        case RpcError(code=jsonrpc.NOT_ALLOWED) if not place.access_token:
+            return f"{url} wants an access token"
         case HTTPStreamClosedError() | HTTPTimeoutError():
             return f"{url} closed the connection before it answered"
         case HTTPClientError():
