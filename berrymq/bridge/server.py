@@ -19,7 +19,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from .access import AttemptLimiter, bearer_token, same_token
 from .conversation import Conversation
 from .errors import LinkError, RpcError
-from .hosts import HostPolicy, check_host, check_origin, is_loopback
+from .hosts import HostPolicy, check_host, check_origin, is_loopback, is_wildcard
 from .protocol import jsonrpc
 from .sockets import MAX_FRAME_BYTES, ConversationSocket
 
@@ -48,7 +48,7 @@ class Listener:
         node: the node.
         ssl_context: TLS; needed to listen beyond loopback, unless
         insecure: says that plain text may cross the network all the same.
-        hosts: further host names under which it is reached.
+        hosts: further host names under which it is reached; with TLS, the one in the certificate first.
         origins: web pages, by origin, that may talk to it.
     """
 
@@ -66,6 +66,7 @@ class Listener:
         self.limiter = AttemptLimiter(time.monotonic)
         self.sockets: set[SocketHandler] = set()
         self.policy = HostPolicy()
+        self._host = ""
         self._hosts = list(hosts)
         self._origins = list(origins)
         self._ssl_context = ssl_context
@@ -76,8 +77,17 @@ class Listener:
     def url(self) -> str:
         """Where others link to, as ``http://`` or ``https://``."""
         scheme = "https" if self._ssl_context is not None else "http"
-        host, port = self.address
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+        host = self._reachable_host()
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.address[1]}/"
+
+    def _reachable_host(self) -> str:
+        """The name or address by which others come; one that the policy allows."""
+        bound = self.address[0]
+        if self._ssl_context is not None and self._hosts:
+            return self._hosts[0]  # the certificate is for a name
+        if is_wildcard(bound):
+            return "::1" if ":" in bound else "127.0.0.1"
+        return bound if is_loopback(bound) else self._host
 
     def start(self, host: str = "localhost", port: int = 0) -> None:
         """Listen; with port 0 the system chooses one.
@@ -90,6 +100,7 @@ class Listener:
                 f"listening on {host!r} lets other machines read what passes: "
                 "give a TLS certificate, or say explicitly that plain text is fine there"
             )
+        self._host = host
         self.policy = HostPolicy.of(host, self._hosts, self._origins)
         try:
             sockets = bind_sockets(port, "127.0.0.1" if host == "localhost" else host, reuse_port=False)
