@@ -18,6 +18,7 @@ from berrymq.errors import BerryMQError
 from . import cli_values as values
 from .access import check_access_token
 from .errors import BridgeError, LinkError
+from .hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ _EXAMPLES = {
     "twitter": """
         berrymq twitter test:run 1 x=2
         berrymq twitter note:add 'two words' tags="['a', 'b']"
-        berrymq twitter test:run -- -1
+        berrymq twitter test:run -- -x --y
     """,
     "get": """
         berrymq get 'task:*'
@@ -84,6 +85,11 @@ def _hub(options: argparse.Namespace) -> int:
     from .hub import IDLE_SECONDS
     from .hub_process import HubOptions
 
+    if not (is_loopback(options.host) or options.certificate or options.allow_insecure):
+        options.parser.error(
+            f"other machines reach {options.host}: give --certificate FILE, "
+            "or --allow-insecure if plain text may cross that network"
+        )
     if options.detached:
         return launch(_again(options, IDLE_SECONDS))
     settings = HubOptions(
@@ -183,7 +189,10 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=values.port, default=0, help="listen at this port (default: any that is free)"
     )
     hub.add_argument(
-        "--idle", type=values.seconds, metavar="SECONDS", help="end so long after the last node has left"
+        "--idle",
+        type=values.seconds,
+        metavar="SECONDS",
+        help="end so long after the last node has left (default: never; 60 with --detached)",
     )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)
@@ -194,7 +203,12 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-host", action="append", default=[], metavar="NAME", help="answer to this host name, too"
     )
     hub.add_argument(
-        "--allow-origin", action="append", default=[], metavar="URL", help="let web pages of this origin in"
+        "--allow-origin",
+        action="append",
+        type=values.origin,
+        default=[],
+        metavar="URL",
+        help="let web pages of this origin in",
     )
     _add_token(hub, "let nodes in that have the access token in this file (default: a new one)")
 
@@ -203,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_place(follow, json=True)
 
     twitter = _command(commands, "twitter", _twitter, "send a message")
-    twitter.add_argument("identifier", type=values.identifier, help="like test:run")
+    twitter.add_argument("identifier", type=values.identifier, metavar="IDENTIFIER", help="like test:run")
     twitter.add_argument(
         "payload",
         nargs="*",

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from berrymq.identifiers import Identifier
 
+from .hosts import HostPolicy
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["count", "identifier", "path", "payload", "port", "seconds"]
+__all__ = ["count", "identifier", "origin", "path", "payload", "port", "seconds"]
 
 _KEYWORD = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 
@@ -74,6 +76,15 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+def origin(text: str) -> str:
+    """The origin of web pages, as browsers write it."""
+    try:
+        HostPolicy.of(origins=[text])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def path(text: str) -> Path:
