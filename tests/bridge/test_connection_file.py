@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import stat
@@ -10,6 +11,7 @@ import pytest
 from berrymq.bridge import connection_file
 from berrymq.bridge.connection_file import publish, read_all
 from berrymq.bridge.runtime_directory import RuntimeDirectoryError
+from tests.support.waiting import wait_until
 
 TOKEN = "sesame-open-sesame-open"
 
@@ -154,6 +156,21 @@ class TestRenewal:
         file.renew()
         assert read_all() == [file.info]
         assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+    async def test_goes_on_until_it_is_cancelled(self, file, monkeypatch, caplog):
+        monkeypatch.setattr(connection_file, "RENEWAL_SECONDS", 0.001)
+        keeping = asyncio.ensure_future(file.keep())
+        for _ in range(2):
+            file.path.unlink()
+            file.path.parent.chmod(0o755)  # where nothing can be written, it tries again
+            await asyncio.to_thread(wait_until, lambda: caplog.records, "a warning")
+            assert "can't be kept" in caplog.records[-1].getMessage()
+            file.path.parent.chmod(0o700)
+            await asyncio.to_thread(wait_until, file.path.exists, "the file")
+            caplog.clear()
+        keeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
 
 
 class TestReadAll:
