@@ -126,13 +126,8 @@ def _given(url: str, token: str | None, found_by: str, environ: Mapping[str, str
 
 
 def _is_own_server(info: ConnectionInfo, environ: Mapping[str, str]) -> bool:
-    """Whether it is the server that started this kernel, or the terminal that this process runs in."""
-    if info.kind != "jupyter":
-        return False
-    terminal = environ.get("JUPYTER_SERVER_URL")
-    return environ.get("JPY_PARENT_PID") == str(info.pid) or (
-        terminal is not None and _origin(terminal) == _origin(info.url)
-    )
+    """Whether it is the server that started this kernel."""
+    return info.kind == "jupyter" and environ.get("JPY_PARENT_PID") == str(info.pid)
 
 
 def _is_hub(info: ConnectionInfo, _: Mapping[str, str]) -> bool:

@@ -115,16 +115,6 @@ class TestOrder:
         node("http://127.0.0.1:2/", "hub")
         assert find_hub(environ=environ).url == "http://127.0.0.1:2/"
 
-    def test_the_server_of_this_terminal(self, environ, node):
-        node("http://127.0.0.1:3/lab/berrymq/", "jupyter")
-        node("http://127.0.0.1:4/berrymq/", "jupyter")
-        environ["JUPYTER_SERVER_URL"] = "http://localhost:3/lab/"
-        assert found(environ)[0] == (
-            "http://127.0.0.1:3/lab/berrymq/",
-            TOKEN,
-            "this notebook's Jupyter server",
-        )
-
     def test_the_process_s_own_environment_is_the_default(self, runtime, node):
         node("http://127.0.0.1:1/", "hub")
         assert find_hub().url == "http://127.0.0.1:1/"
