@@ -166,6 +166,8 @@ def collector(kept: deque[Message]) -> tuple[Callable[[Message], None], Callable
         if feeder.asleep:
             feeder.wake()
 
+    collect.__qualname__ = "MessageLog"  # as lists of followers show it
+
     def collected() -> int:
         nonlocal reads
         reads += 1
