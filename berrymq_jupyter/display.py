@@ -49,13 +49,13 @@ def link_html(link: Link) -> str:
 def link_lines(link: Link) -> list[str]:
     """Say in a few words where a link leads, how that was found, and what passed."""
     room = f" in the room {link.room!r}" if link.room else ""
-    first = f"{link.state} as {link.name!r}{room}: {link.url} ({link.found_by})"
+    lines = [f"{link.state} as {link.name!r}{room} to {link.url} ({link.found_by})"]
     stats = link.stats()
-    second = f"{stats.sent} messages sent, {stats.received} received"
     missing = stats.dropped + stats.lost
-    if missing:
-        second += f", {missing} dropped"
-    return [first, second]
+    if stats.sent or stats.received or missing:
+        dropped = f", {missing} dropped" if missing else ""
+        lines.append(f"{stats.sent} messages sent, {stats.received} received{dropped}")
+    return lines
 
 
 class Links:

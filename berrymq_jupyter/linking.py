@@ -64,7 +64,8 @@ class LinkingMagics(Magics):
         try:
             link = berrymq.link(options.url, name=name, room=options.room)
         except (berrymq.LinkError, ValueError) as error:
-            raise UsageError(one_line(error)) from None
+            hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
+            raise UsageError(one_line(error) + hint) from None
         if link not in self._made:
             self._made.append(link)
         if options.deliver is not None:

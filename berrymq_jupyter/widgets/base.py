@@ -165,8 +165,8 @@ class View(AnyWidget):
         """Return the live view and its static forms."""
         with self.guard:
             form = self.form()
-            bundle = super()._repr_mimebundle_(**options)
-            data, metadata = bundle if bundle is not None and not self.closed else ({}, {})
+            bundle = None if self.closed else super()._repr_mimebundle_(**options)
+            data, metadata = bundle or ({}, {})
             self.displayed = True
             return {
                 **data,
@@ -206,3 +206,5 @@ class View(AnyWidget):
             self.release()
             self.on_msg(self._received, remove=True)
             super().close()
+            # ipywidgets shadows this on closing; the static form can be shown all the same.
+            self.__dict__.pop("_repr_mimebundle_", None)

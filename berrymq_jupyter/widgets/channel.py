@@ -22,6 +22,7 @@ __all__ = ["Channel"]
 
 PERIOD: Final = 0.1
 """Seconds between two updates, at least."""
+NEVER: Final = float("-inf")
 SLOW_PERIOD: Final = 0.5
 """The same for a page that cannot be heard."""
 SILENCE: Final = 20.0
@@ -40,13 +41,13 @@ class Channel:
         self.snapshot_due = True
         self.heard_at: float | None = None
         self.heard_times = 0
-        self.sent_at = 0.0
+        self.sent_at = NEVER
 
     def hello(self, now: float) -> None:
         """A page opened, or missed something: the next update is a snapshot, and follows at once."""
         self.heard(now)
         self.snapshot_due = True
-        self.sent_at = 0.0
+        self.sent_at = NEVER
 
     def heard(self, now: float) -> None:
         """A page spoke."""

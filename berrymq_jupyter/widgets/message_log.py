@@ -114,7 +114,7 @@ class MessageLog(View):
         return len(self.state.rows)
 
     def __repr__(self) -> str:
-        return f"<MessageLog {self.identifier}, {len(self):,} messages{', closed' if self.closed else ''}>"
+        return f"<MessageLog {self.identifier}, {counted(len(self))}{', closed' if self.closed else ''}>"
 
     # -- for the base ----------------------------------------------------------------------------------------
 
@@ -210,11 +210,16 @@ class MessageLog(View):
             )
             for _, _, message in reversed(state.window.page(state.end - SAVED, state.end))
         ]
-        facts = f"{state.total:,} messages" if state.total != 1 else "1 message"
+        facts = counted(state.total)
         if len(rows) < state.total:
-            facts += f", the newest {len(rows)}"
+            facts += f", the newest {len(rows)} of them"
         return Form(self.title, str(self.identifier), facts, ("time", "identifier", "from", "payload"), rows)
 
     def release(self) -> None:
         """Follow nothing more."""
         self.subscription.cancel()
+
+
+def counted(number: int) -> str:
+    """Return a number of messages in words."""
+    return f"{number:,} message{'' if number == 1 else 's'}"

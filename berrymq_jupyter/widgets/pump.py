@@ -72,6 +72,7 @@ class Pump:
                 if not views:
                     self.thread = None
                     return
+            self.awake.clear()
             started = monotonic()
             sent, delay = self.round(views, started)
             # This pause is what coalesces: whatever comes meanwhile is in the next round's one update.
@@ -99,7 +100,6 @@ class Pump:
 
     def sleep(self, views: tuple[Pumped, ...], seconds: float | None) -> None:
         """Wait until woken, at most `seconds`."""
-        self.awake.clear()
         self.asleep = True
         # A message that came before `asleep` was set did not wake us: look once more before sleeping.
         if self.views is views and not any(view.pending() for view in views):

@@ -73,7 +73,7 @@ class TestMessages:
 class TestLinks:
     def test_text(self):
         assert repr(Links([link()])).splitlines() == [
-            "linked as 'A': http://127.0.0.1:80/ (connection file)",
+            "linked as 'A' to http://127.0.0.1:80/ (connection file)",
             "3 messages sent, 4 received",
             "",
             "node        follows",
@@ -84,7 +84,7 @@ class TestLinks:
 
     def test_room_and_drops(self):
         text = repr(Links([link(room="blue", dropped=2)]))
-        assert "linked as 'A' in the room 'blue': " in text
+        assert "linked as 'A' in the room 'blue' to http" in text
         assert "4 received, 2 dropped" in text
 
     def test_one_node_with_all_that_it_follows(self):

@@ -19,6 +19,10 @@ class TestViews:
         loaded.run("log = %follow test:*")
         assert loaded.run("log").widgets == 1
 
+    def test_a_log_is_listed_by_its_name(self, loaded):
+        loaded.run("%follow test:*", cell_id="log")
+        assert "test:*   MessageLog  cell In [" in loaded.run("%followers").text
+
     def test_a_queue_is_shown_once(self, loaded):
         assert loaded.run("%queue task:*").widgets == 1
         assert loaded.run("q = %queue task:*").widgets == 1
@@ -52,7 +56,7 @@ class TestMistakes:
     )
     def test_they_are_one_line_on_stderr(self, loaded, line):
         cell = loaded.run(line)
-        assert [output.get("name") for output in cell.outputs] == ["stderr"]
+        assert {output.get("name") for output in cell.outputs} == {"stderr"}
         assert cell.text.startswith("UsageError: ")
         assert "\n" not in cell.text
 
