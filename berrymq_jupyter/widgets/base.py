@@ -43,6 +43,7 @@ class View(AnyWidget):
     def __init__(self, **traits: Any) -> None:
         name = f"bmq-static-{uuid4().hex[:12]}"
         super().__init__(static_class=name, **traits)
+        self.own_layout = self.layout
         self.guard = RLock()
         self.channel = Channel(self._send_text)
         self.static = StaticOutput(name)
@@ -206,5 +207,6 @@ class View(AnyWidget):
             self.release()
             self.on_msg(self._received, remove=True)
             super().close()
+            self.own_layout.close()  # ipywidgets would keep it for ever
             # ipywidgets shadows this on closing; the static form can be shown all the same.
             self.__dict__.pop("_repr_mimebundle_", None)

@@ -62,11 +62,12 @@ class Counts:
     def update(self, identifiers: Iterable[str], total: int, seconds: float) -> None:
         """Count the identifiers of the `total` messages that came in the last `seconds`."""
         batch = Counter(identifiers)
-        for identifier in batch.keys() - self.table.keys():
-            if len(self.table) < MOST:
-                self.table[identifier] = Count()
-            else:
-                self.others += batch[identifier]
+        for identifier, came in batch.items():
+            if identifier not in self.table:
+                if len(self.table) < MOST:
+                    self.table[identifier] = Count()
+                else:
+                    self.others += came
         self.moving = self.rate.update(total, seconds) or self.rate.value > 0
         for identifier, count in self.table.items():
             came = batch.get(identifier, 0)

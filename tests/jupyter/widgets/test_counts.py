@@ -1,0 +1,64 @@
+"""Counting by identifier, within bounds."""
+
+import pytest
+
+from berrymq_jupyter.widgets import counts as module
+from berrymq_jupyter.widgets.counts import Counts, Rate
+
+
+def test_a_rate_rises_to_what_happens_and_falls_to_nothing():
+    rate = Rate()
+    for _ in range(100):
+        rate.update(5, 0.1)
+    assert rate.value == pytest.approx(50, rel=0.01)
+    falls = 0
+    while rate.value:
+        assert rate.update(0, 0.1)
+        falls += 1
+    assert 5 < falls < 200
+    assert not rate.update(0, 0.1)
+
+
+def test_only_what_changed_is_told():
+    counts = Counts()
+    counts.update(["a:x", "a:x", "b:y"], 3, 1.0)
+    assert [line[:2] for line in counts.take(10, everything=False)] == [["a:x", 2], ["b:y", 1]]
+    assert not counts.more
+    counts.update([], 0, 60.0)  # the rates fall
+    counts.take(10, everything=False)
+    counts.update(["b:y"], 1, 1.0)
+    assert [line[:2] for line in counts.take(10, everything=False)] == [["b:y", 2]]
+    assert counts.take(10, everything=False) == []
+    assert [line[:2] for line in counts.take(10, everything=True)] == [["a:x", 2], ["b:y", 2]]
+
+
+def test_what_does_not_fit_is_told_next_time():
+    counts = Counts()
+    counts.update([f"a:{number}" for number in range(5)], 5, 1.0)
+    assert len(counts.take(3, everything=False)) == 3
+    assert counts.more
+    assert len(counts.take(3, everything=False)) == 2
+    assert not counts.more
+
+
+def test_beyond_the_bound_identifiers_are_counted_together(monkeypatch):
+    monkeypatch.setattr(module, "MOST", 3)
+    counts = Counts()
+    counts.update(["a:1", "a:1", "a:2", "a:3"], 4, 1.0)
+    counts.update(["a:3", "a:4", "a:4", "a:5"], 4, 1.0)
+    assert len(counts.table) == 3
+    assert counts.others == 3
+    assert sum(line[1] for line in counts.take(10, everything=True)) + counts.others == 8
+    counts.clear()
+    assert (counts.table, counts.others) == ({}, 0)
+
+
+def test_it_moves_while_a_rate_does():
+    counts = Counts()
+    counts.update([], 0, 0.1)
+    assert not counts.moving
+    counts.update(["a:b"], 1, 0.1)
+    assert counts.moving
+    for _ in range(200):
+        counts.update([], 0, 0.1)
+    assert not counts.moving

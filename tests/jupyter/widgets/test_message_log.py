@@ -1,0 +1,372 @@
+"""`MessageLog`, seen from its user and from its page."""
+
+import gc
+import sys
+import threading
+from types import SimpleNamespace
+from weakref import ref
+
+import pytest
+
+from berrymq import Bus, Identifier, IdentifierError, Message
+from berrymq.scopes import Scope
+from berrymq_jupyter.widgets import MessageLog
+from berrymq_jupyter.widgets.pump import pump
+
+from .conftest import FakePage
+
+
+@pytest.fixture
+def log(bus):
+    return MessageLog("test:*", bus=bus)
+
+
+@pytest.fixture
+def page(log):
+    return FakePage(log)
+
+
+def payloads(body):
+    return [row[5] for row in body["rows"]]
+
+
+# -- for its user -------------------------------------------------------------------------------------------
+
+
+def test_it_keeps_what_its_identifier_matches(log, bus):
+    bus.twitter("test:run", 1, x=2)
+    bus.twitter("other:run", 1)
+    bus.twitter("test:stop")
+    assert [message.id for message in log.messages()] == ["test:run", "test:stop"]
+    assert len(log) == 2
+    assert repr(log) == "<MessageLog test:*, 2 messages>"
+
+
+def test_it_keeps_the_newest(bus):
+    log = MessageLog(Identifier.parse("test"), bus=bus, maxlen=3)
+    for number in range(10):
+        bus.twitter("test:run", number)
+    assert [message.args[0] for message in log.messages()] == [7, 8, 9]
+
+
+def test_what_cannot_be_followed_is_told():
+    with pytest.raises(IdentifierError):
+        MessageLog("a:b:c")
+    with pytest.raises(ValueError, match="from 1 on, not 0"):
+        MessageLog(maxlen=0)
+
+
+def test_a_filter_chooses_by_identifier_and_text(log, bus):
+    bus.twitter("test:run", "Apple")
+    bus.twitter("test:run", "pear")
+    bus.twitter("test:stop", "apple")
+    log.filter("*:run")
+    assert len(log.messages()) == 2
+    log.filter("*:run", text="apple")
+    assert [message.args for message in log.messages()] == [("Apple",)]
+    log.filter()
+    assert len(log.messages()) == 3
+
+
+def test_messages_become_a_table(log, bus, monkeypatch):
+    monkeypatch.setitem(
+        sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows, columns: (rows, columns))
+    )
+    bus.twitter("test:run", 7, loss=0.5, source="mine")
+    ((row,), columns) = log.to_dataframe()
+    del row["sent_at"]
+    assert row == {"id": "test:run", "source": None, "arg0": 7, "loss": 0.5, "source_": "mine"}
+    assert columns is None
+    assert MessageLog("none:*", bus=bus).to_dataframe() == ([], ["sent_at", "id", "source"])
+
+
+def test_a_table_without_pandas_is_told(log, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(RuntimeError, match="needs pandas: pip install pandas"):
+        log.to_dataframe()
+
+
+def test_closing_ends_everything(log, bus):
+    bus.twitter("test:run", 1)
+    log.messages()
+    log.close()
+    log.close()
+    bus.twitter("test:run", 2)
+    assert bus.subscriptions() == []
+    assert log not in pump.views
+    assert [message.args for message in log.messages()] == [(1,)]
+    assert repr(log) == "<MessageLog test:*, 1 message, closed>"
+
+
+def test_it_ends_with_the_cell_that_made_it(bus):
+    scope = Scope("cell")
+    with scope.collecting():
+        log = MessageLog("test:*", bus=bus)
+    scope.close()
+    assert log.closed
+
+
+def test_a_closed_log_is_freed(bus):
+    log = MessageLog("test:*", bus=bus)
+    FakePage(log)
+    known = ref(log)
+    log.close()
+    del log
+    thread = pump.thread
+    if thread is not None:
+        thread.join(10)
+    gc.collect()
+    assert known() is None
+
+
+# -- for its page -------------------------------------------------------------------------------------------
+
+
+def test_a_page_gets_everything_and_then_what_is_new(page, log, bus):
+    first = page.update()
+    assert (first["full"], first["follows"], first["total"], first["rows"]) == (True, "test:*", 0, [])
+    bus.twitter("test:run", 1, x="a")
+    body = page.update(lambda body: body["total"] == 1)
+    assert body["n"] == first["n"] + 1
+    assert not body["full"]
+    ((place, number, _, identifier, source, payload),) = body["rows"]
+    assert (place, number, identifier, source, payload) == (0, 0, "test:run", None, "1, x='a'")
+    assert body["counts"][0][:2] == ["test:run", 1]
+    bus.twitter("test:run", 2)
+    body = page.update(lambda body: body["total"] == 2)
+    assert payloads(body) == ["2"]
+    page.say(t="hello")
+    body = page.wait(lambda body: body["t"] == "update" and body["full"] and body["total"] == 2)
+    assert payloads(body) == ["1, x='a'", "2"]
+
+
+def test_a_message_from_elsewhere_has_its_source(page, bus):
+    bus.receive(Message.make("test:run", (1,), source="training", sent_at=1000.0))
+    body = page.update(lambda body: body["rows"])
+    assert body["rows"][0][2:5] == [1000_000.0, "test:run", "training"]
+
+
+def test_updates_are_few_and_bounded(page, bus):
+    for number in range(20_000):
+        bus.twitter("test:run", number)
+    body = page.update(lambda body: body["total"] == 20_000)
+    assert body["n"] < 20
+    assert len(body["rows"]) <= 60
+    assert body["rows"][-1][5] == "19999"
+
+
+def test_rows_come_when_they_are_asked_for(page, log, bus):
+    for number in range(1000):
+        bus.twitter("test:run", number)
+    page.update(lambda body: body["total"] == 1000)
+    body = page.ask("rows", t="rows", **{"from": 100, "to": 110})
+    assert payloads(body) == [str(number) for number in range(100, 110)]
+    assert len(page.ask("rows", t="rows", **{"from": 0, "to": 10**9})["rows"]) == 300
+    assert page.ask("rows", t="rows", **{"from": 5000, "to": 5010})["rows"] == []
+
+
+def test_a_page_filters_and_sees_new_matches(page, bus):
+    for number in range(100):
+        bus.twitter("test:run" if number % 2 else "test:stop", number)
+    page.say(t="filter", id="*:stop", text="9")
+    body = page.update(lambda body: body["filter"] == ["*:stop", "9"] and not body["unsearched"])
+    assert body["range"][1] - body["range"][0] == 5
+    bus.twitter("test:stop", 992)
+    body = page.update(lambda body: body["total"] == 101)
+    assert payloads(body) == ["992"]
+    page.say(t="filter")
+    page.update(lambda body: body["filter"] == ["", ""] and body["range"] == [0, 101])
+
+
+def test_a_bad_filter_is_told(page):
+    body = page.ask("problem", t="filter", id="a:b:c")
+    assert "more than one ':'" in body["text"]
+
+
+def test_a_pause_holds_back_and_keeps(page, log, bus):
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    page.say(t="pause", on=True)
+    page.update(lambda body: body["heldBack"] == 0)
+    bus.twitter("test:run", 2)
+    body = page.update(lambda body: body["heldBack"] == 1)
+    assert body["range"] == [0, 1]
+    assert log.paused
+    page.say(t="filter", id="test:run")
+    body = page.update(lambda body: body["filter"][0] == "test:run" and not body["unsearched"])
+    assert body["range"][1] - body["range"][0] == 1
+    page.say(t="pause", on=False)
+    body = page.update(lambda body: body["heldBack"] is None and body["total"] == 2)
+    assert body["range"][1] - body["range"][0] == 2
+
+
+def test_a_cleared_log_starts_again(page, bus):
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    page.say(t="clear")
+    body = page.update(lambda body: body["full"] and body["epoch"] == 1)
+    assert (body["total"], body["kept"], body["counts"], body["rows"]) == (0, 0, [], [])
+    bus.twitter("test:run", 2)
+    body = page.update(lambda body: body["total"] == 1 and body["epoch"] == 1)
+    assert payloads(body) == ["2"]
+
+
+def test_a_message_in_full(page, bus):
+    bus.twitter("test:run", 1, opts={"lr": 0.1})
+    bus.twitter("test:stop")
+    bus.twitter("test:run", 2, opts={"lr": 0.2})
+    page.update(lambda body: body["total"] == 3)
+    body = page.ask("detail", t="detail", number=2)
+    assert (body["id"], body["source"], body["code"]) == (
+        "test:run",
+        None,
+        "%twitter test:run 2, opts={'lr': 0.2}",
+    )
+    assert body["changes"] == [["0", "changed", "1", "2"], ["opts / lr", "changed", "0.1", "0.2"]]
+    assert [label for label, _ in body["tree"]["c"]] == ["0", "opts"]
+    first = page.ask("detail", t="detail", number=0)
+    assert (first["before"], first["changes"]) == (None, [])
+    assert page.ask("problem", t="detail", number=77)["text"] == "that message is no longer kept"
+
+
+def test_large_values_unfold_step_by_step(page, bus):
+    bus.twitter("test:run", {f"key {number}": "x" * 5000 for number in range(100_000)})
+    page.update(lambda body: body["total"] == 1)
+    body = page.ask("node", t="expand", number=0, path=[0], **{"from": 99_990})
+    assert [label for label, _ in body["node"]["c"]] == [f"key {number}" for number in range(99_990, 100_000)]
+    body = page.ask("text", t="text", number=0, path=[0, 5])
+    assert body["text"] == "x" * 5000
+    assert "changed since" in page.ask("problem", t="expand", number=0, path=[0, 10**6])["text"]
+
+
+def test_a_chart_follows_a_number(page, bus):
+    for number in range(3):
+        bus.twitter("test:run", loss=number)
+    page.update(lambda body: body["total"] == 3)
+    body = page.ask("chart", t="chart", id="test:run", field=["loss"])
+    assert [point[2] for point in body["lines"][0]["points"]] == [0, 1, 2]
+    bus.twitter("test:run", loss=7)
+    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["points"][-1][2] == 7)
+    page.say(t="clear")
+    page.wait(lambda body: body["t"] == "chart" and body["lines"] == [])
+    page.say(t="chart")
+    assert page.view.state.series is None
+
+
+def test_a_message_is_sent_again_with_the_very_payload(page, bus):
+    thing = object()
+    bus.twitter("test:run", thing, x=1)
+    page.update(lambda body: body["total"] == 1)
+    assert page.ask("done", t="resend", number=0)["text"] == "sent test:run again"
+    page.update(lambda body: body["total"] == 2)
+    assert page.view.messages()[1].args == (thing,)
+
+    def fail(message):
+        raise RuntimeError("no\u202e")
+
+    bus.follow("test:run", fail)
+    assert "a follower failed: RuntimeError: no\\u202e" in page.ask("problem", t="resend", number=0)["text"]
+
+
+def test_requests_that_make_no_sense_do_no_harm(page, log, bus):
+    log._handle_custom_msg("text", [])
+    log._handle_custom_msg(None, [])
+    for request in ({"t": "nonsense"}, {"t": "rows"}, {"t": "detail", "number": None}, {}):
+        assert page.ask("problem", **request)["text"]
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+
+
+def test_a_page_that_closes_is_not_sent_to(page, bus):
+    page.update()
+    assert page.ask("anyone", t="bye") == {"t": "anyone"}
+    sent = len(page.got)
+    bus.twitter("test:run", 1)
+    while page.view.state.rows.waiting():
+        pump.wake()
+    assert len(page.got) == sent
+    page.say(t="here")
+    page.update(lambda body: body["total"] == 1)
+
+
+def test_hostile_payloads_reach_the_page_as_text(page, bus):
+    class Raises:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    hostile = [
+        "<script>alert(1)</script>",
+        "\u202etxt",
+        "\ud800",
+        "x" * 5_000_000,
+        Raises(),
+        float("nan"),
+        10**5000,
+    ]
+    for value in hostile:
+        bus.twitter("test:run", value)
+    body = page.update(lambda body: body["total"] == len(hostile))
+    shown = payloads(page.ask("rows", t="rows", **{"from": 0, "to": 100}))
+    assert shown[0] == "'<script>alert(1)</script>'"
+    assert shown[1] == "'\\u202etxt'"
+    assert shown[2] == "'\\ud800'"
+    assert len(shown[3]) == 240
+    assert body["range"] == [0, len(hostile)]
+    for number in range(len(hostile)):
+        assert page.ask("detail", t="detail", number=number)
+
+
+def test_many_senders_and_a_page_at_once(page, bus):
+    def send(number):
+        for step in range(2000):
+            bus.twitter("test:run", number, step)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        page.ask("rows", t="rows", **{"from": 0, "to": 50})
+    for thread in threads:
+        thread.join()
+    body = page.update(lambda body: body["total"] == 8000)
+    assert body["missed"] == 0
+    assert sum(count for _, count, _ in body["counts"]) == 8000
+
+
+def test_two_logs_do_not_know_of_each_other():
+    one, two = MessageLog("test:*", bus=Bus()), MessageLog("test:*", bus=Bus())
+    one.bus.twitter("test:run")
+    assert (len(one.messages()), len(two.messages())) == (1, 0)
+
+
+# -- its static forms ---------------------------------------------------------------------------------------
+
+
+def test_the_bundle_shows_what_was_there(log, bus):
+    bus.twitter("test:run", "<b>")
+    data, _ = log._repr_mimebundle_()
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert "&lt;b&gt;" in data["text/html"]
+    assert data["text/plain"].splitlines()[0] == "MessageLog test:*: 1 message"
+    log.close()
+    assert set(log._repr_mimebundle_()[0]) == {"text/html", "text/plain"}
+
+
+# -- many of them -------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_logs_leave_nothing(bus):
+    def open_and_close(times):
+        for _ in range(times):
+            log = MessageLog("test:*", bus=bus)
+            FakePage(log)
+            bus.twitter("test:run", 1)
+            log.close()
+        gc.collect()
+        return len(gc.get_objects())
+
+    open_and_close(20)  # what is made once, is made now
+    before = open_and_close(20)
+    after = open_and_close(1000)
+    assert after - before < 500
+    assert bus.subscriptions() == []

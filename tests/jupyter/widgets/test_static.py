@@ -1,0 +1,75 @@
+"""The form for saved notebooks."""
+
+import re
+from html.parser import HTMLParser
+
+from berrymq_jupyter.widgets.static import PATIENCE, QUIET, Form, StaticOutput, clock
+
+HOSTILE = "<script>alert(1)</script>\" onload='x' & </td>"
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_every_text_is_escaped():
+    html = Form(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), [(HOSTILE,)]).html(HOSTILE)
+    parsed = Tags()
+    parsed.feed(html)
+    assert {tag for tag, _ in parsed.tags} <= {
+        "div",
+        "strong",
+        "code",
+        "span",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
+    assert {name for _, attributes in parsed.tags for name in attributes} <= {"class", "style", "scope"}
+    assert parsed.text.count(HOSTILE) == 5
+
+
+def test_the_text_form_is_a_table():
+    form = Form("MessageLog", "t:*", "2 messages", ("time", "payload"), [("1", "long one"), ("22", "x")])
+    assert form.text() == "MessageLog t:*: 2 messages\ntime  payload\n1     long one\n22    x"
+    assert Form("MessageLog", "t:*", "0 messages", ("time",)).text() == "MessageLog t:*: 0 messages"
+
+
+def test_it_is_brought_up_to_date_when_quiet_returns_or_patience_ends(monkeypatch):
+    published = []
+    monkeypatch.setattr(
+        "berrymq_jupyter.widgets.static.publish",
+        lambda data, *, display_id, update: published.append((display_id, update)),
+    )
+    output = StaticOutput("name")
+    form = Form("a", "b", "c")
+    output.changed(0.0)
+    assert output.due(100.0) is None  # it was never shown
+    output.show(form, 100.0)
+    assert output.due(100.0) is None
+    output.changed(101.0)
+    assert output.due(101.0) == QUIET
+    output.changed(101.5)
+    assert output.due(101.5) == QUIET
+    assert output.due(101.5 + QUIET) == 0
+    output.changed(100.0 + PATIENCE)
+    assert output.due(100.0 + PATIENCE) == 0
+    output.show(form, 130.0)
+    output.publish(form, 131.0)
+    assert published == [("name-1", False), ("name-2", False), ("name-1", True), ("name-2", True)]
+
+
+def test_times_of_day_have_milliseconds():
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.123", clock(1_700_000_000.1234))
