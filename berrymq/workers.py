@@ -136,10 +136,8 @@ class WorkerPool:
         with self._lock:
             self._closed = True
             self._work.notify_all()
-            if wait:
-                # A worker that closes its own pool does not wait for itself.
-                mine = {threading.current_thread()}
-                self._idle.wait_for(lambda: self._threads <= mine)
+            if wait and threading.current_thread() not in self._threads:  # a worker cannot wait for itself
+                self._idle.wait_for(lambda: not self._threads)
 
 
 class DeliveryThread:

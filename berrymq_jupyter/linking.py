@@ -108,6 +108,6 @@ class LinkingMagics(Magics):
         path = self.shell.user_ns.get("__vsc_ipynb_file__")
         if not isinstance(path, str):
             return None
-        from berrymq.bridge.naming import default_node_name
+        from berrymq.bridge.discovery.naming import default_node_name
 
         return default_node_name(notebook=path)

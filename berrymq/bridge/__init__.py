@@ -1,26 +1,32 @@
 """Links between processes: nodes, hubs and the JSON-RPC 2.0 protocol between them.
 
-``link()`` is what most programs need; it is handed on by `berrymq` itself.
+``link()`` is what most programs need; it is handed on by `berrymq` itself. Each name is loaded when it is
+first used, so that what needs no network does not pay for it.
 """
 
-from .api import Link, close_links, flush, link, links
-from .directory import NodeInfo
-from .errors import BridgeError, LinkError, PayloadError, RpcError
-from .historical import (
-    OneWayLink,
-    close_connection,
-    connect_oneway,
-    connect_via_queue,
-    get,
-    get_nowait,
-    init_connection,
-    interconnect,
-    send_message,
-)
-from .node import Node
-from .payload import register_type
-from .protocol.session import LinkStats
-from .remote_queue import RemoteQueue
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Link, close_links, flush, link, links
+    from .client.remote_queue import RemoteQueue
+    from .directory import NodeInfo
+    from .errors import BridgeError, LinkError, PayloadError, RemoteError, RpcError
+    from .historical import (
+        OneWayLink,
+        close_connection,
+        connect_oneway,
+        connect_via_queue,
+        get,
+        get_nowait,
+        init_connection,
+        interconnect,
+        send_message,
+    )
+    from .node import Node
+    from .payload import register_type
+    from .protocol.session import LinkStats
 
 __all__ = [
     "BridgeError",
@@ -31,6 +37,7 @@ __all__ = [
     "NodeInfo",
     "OneWayLink",
     "PayloadError",
+    "RemoteError",
     "RemoteQueue",
     "RpcError",
     "close_connection",
@@ -47,3 +54,40 @@ __all__ = [
     "register_type",
     "send_message",
 ]
+
+_HOMES = {
+    "api": ("Link", "close_links", "flush", "link", "links"),
+    "client.remote_queue": ("RemoteQueue",),
+    "directory": ("NodeInfo",),
+    "errors": ("BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"),
+    "historical": (
+        "OneWayLink",
+        "close_connection",
+        "connect_oneway",
+        "connect_via_queue",
+        "get",
+        "get_nowait",
+        "init_connection",
+        "interconnect",
+        "send_message",
+    ),
+    "node": ("Node",),
+    "payload": ("register_type",),
+    "protocol.session": ("LinkStats",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import berrymq
 
-from .client import Connector
-from .dialing import socket_url
-from .discovery import Found, candidates
+from .client.connector import Connector
+from .client.dialing import socket_url
+from .discovery.candidates import Found, candidates
+from .discovery.naming import default_node_name
 from .errors import LinkError
 from .loop import io_loop, run
-from .naming import default_node_name
 from .node import DEFAULT_TTL, Node
 from .protocol.session import LinkStats
 
@@ -291,7 +291,7 @@ def _places(url: str | None, access_token: str | None) -> Iterator[Found]:
     """Where to link to; without a URL, a hub is started when none of the others answered."""
     yield from candidates(url, access_token)
     if url is None:
-        from .hub import start_hub
+        from .hub.starting import start_hub
 
         yield start_hub()
 

@@ -17,14 +17,14 @@ from berrymq.bus import Bus
 
 from . import api
 from .api import Link, link
-from .connection_file import ConnectionFile, publish
-from .dialing import NETWORK_ERRORS, explain, socket_url
-from .discovery import find_hub
+from .client.dialing import NETWORK_ERRORS, explain, socket_url
+from .client.remote_queue import RemoteQueue
+from .discovery.candidates import find_hub
+from .discovery.connection_file import ConnectionFile, publish
+from .discovery.naming import default_node_name
 from .errors import LinkError
 from .loop import run
-from .naming import default_node_name
 from .node import DEFAULT_TTL, Node
-from .remote_queue import RemoteQueue
 
 if TYPE_CHECKING:
     from berrymq.identifiers import Identifier
@@ -72,7 +72,7 @@ def init_connection(
 
     Args:
         addr: where; port 0 lets the system choose one. Beyond loopback it needs TLS: see
-            `berrymq.bridge.server`.
+            `berrymq.bridge.server.listener`.
         access_token: what lets others in; random unless told. Processes of the same user find it by
             themselves.
         name: what others see as the source of this process's messages.

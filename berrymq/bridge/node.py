@@ -20,13 +20,13 @@ from .directory import Directory, NodeInfo
 from .peer import Peer
 from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
-from .tokens import Tokens
+from .server.tokens import Tokens
 from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .server import Listener
+    from .server.listener import Listener
 
 __all__ = ["DEFAULT_TTL", "Node"]
 
@@ -242,7 +242,7 @@ class Node:
 
     async def listen(self, host: str = "localhost", port: int = 0, **options: object) -> Listener:
         """Let others link to this node; see `server.Listener` for the options."""
-        from .server import Listener
+        from .server.listener import Listener
 
         self.listener = Listener(self, **options)  # type: ignore[arg-type]  # handed through
         self.listener.start(host, port)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Unicode
 
-from berrymq.bridge.connection_file import ConnectionFile, publish
+from berrymq.bridge.discovery.connection_file import ConnectionFile, publish
 from berrymq.bridge.node import Node
-from berrymq.bridge.server import Listener
+from berrymq.bridge.server.listener import Listener
 
 from .handlers import LinkHandler, RpcHandler
 

@@ -9,8 +9,8 @@ from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado.web import HTTPError, authenticated
 
-from berrymq.bridge.conversation import Conversation
-from berrymq.bridge.sockets import MAX_FRAME_BYTES, ConversationSocket
+from berrymq.bridge.server.conversation import Conversation
+from berrymq.bridge.server.sockets import MAX_FRAME_BYTES, ConversationSocket
 
 if TYPE_CHECKING:
     from berrymq.bridge.node import Node

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from berrymq.bridge.connection_file import read_all
+from berrymq.bridge.discovery.connection_file import read_all
 from tests.support.waiting import wait_until
 
 

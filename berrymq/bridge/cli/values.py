@@ -1,0 +1,91 @@
+"""What the words of the command line mean. What they can't mean is an `argparse.ArgumentTypeError`."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from berrymq.bridge.server.hosts import HostPolicy
+from berrymq.identifiers import Identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["count", "identifier", "origin", "path", "payload", "port", "seconds"]
+
+_KEYWORD = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
+
+
+def payload(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments, as Python literals where they are such, else as text.
+
+    Raises:
+        ArgumentTypeError: a keyword is there twice.
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for word in words:
+        match = _KEYWORD.fullmatch(word)
+        if match is None:
+            args.append(_value(word))
+        elif match[1] in kwargs:
+            raise argparse.ArgumentTypeError(f"the keyword {match[1]} is given twice")
+        else:
+            kwargs[match[1]] = _value(match[2])
+    return args, kwargs
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def identifier(text: str) -> Identifier:
+    """The identifier of a message, or a pattern."""
+    try:
+        return Identifier.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def seconds(text: str) -> float:
+    """A length of time."""
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def port(text: str) -> int:
+    """A port number; 0 stands for any."""
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; 0 to 65535 are")
+    return value
+
+
+def count(text: str) -> int:
+    """At least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def origin(text: str) -> str:
+    """The origin of web pages, as browsers write it."""
+    try:
+        HostPolicy.of(origins=[text])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def path(text: str) -> Path:
+    """A file; the process that reads it may stand in another directory."""
+    return Path(text).absolute()

@@ -1,0 +1,1 @@
+"""How nodes of one user find each other: connection files, the environment, Jupyter's variables."""

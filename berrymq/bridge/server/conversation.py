@@ -1,0 +1,157 @@
+"""What a server does with what one connection says: it answers calls and hands frames to the neighbour.
+
+The same for a WebSocket of a node, of a hub and of a Jupyter server, and for single HTTP requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from berrymq.bridge.errors import RpcError
+from berrymq.bridge.protocol import jsonrpc
+from berrymq.bridge.protocol.frames import FRAME_METHODS, decode_frame
+from berrymq.bridge.protocol.jsonrpc import Call
+
+from .access import same_token
+from .methods import methods
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from berrymq.bridge.node import Node
+    from berrymq.bridge.peer import Peer, Transport
+
+__all__ = ["Conversation"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("berrymq")
+
+MAX_CALLS = 64
+"""Calls of one connection that may be under way at once."""
+
+
+class Conversation:
+    """One connection to a node, as seen from the node.
+
+    Args:
+        node: whom it talks to.
+        transport: where answers go; None for a single HTTP request, over which no link can be made.
+        authenticated: whether the access token was shown already; else the first call has to show it.
+    """
+
+    def __init__(self, node: Node, transport: Transport | None = None, *, authenticated: bool) -> None:
+        self.node = node
+        self.transport = transport
+        self.authenticated = authenticated
+        self.peer: Peer | None = None
+        self.after_reply: Callable[[], None] | None = None
+        """What a method wants to be done as soon as its answer is on its way."""
+        self.on_refused: Callable[[], None] | None = None
+        """Called when a wrong access token was shown."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def receive(self, data: str | bytes) -> None:
+        """Take one WebSocket message."""
+        assert self.transport is not None
+        if self.peer is not None:
+            try:
+                frame = decode_frame(data)
+            except ValueError as error:
+                self.peer.heard(self.transport)
+                reason = str(error)
+            else:
+                self._take_frame(frame)
+                return
+        else:
+            reason = "no link was made over this connection"
+        try:
+            calls, is_batch = jsonrpc.parse(data)
+        except RpcError as error:
+            self.transport.write(jsonrpc.failure(None, error))
+            return
+        for call in calls:
+            if isinstance(call, Call) and call.method in FRAME_METHODS:
+                self._break(f"{call.method}: {reason}")
+                return
+        if len(self._tasks) >= MAX_CALLS:
+            too_many = RpcError(jsonrpc.TOO_LARGE, f"more than {MAX_CALLS} calls under way on one connection")
+            self.transport.write(jsonrpc.failure(None, too_many))
+            return
+        _ = self._start(self._answer(calls, is_batch))
+
+    async def answer(self, data: bytes) -> bytes | None:
+        """Answer one HTTP request; None when there is nothing to say, or nobody any more to say it to."""
+        try:
+            calls, is_batch = jsonrpc.parse(data)
+        except RpcError as error:
+            return jsonrpc.failure(None, error)
+        task = self._start(self._run(calls, is_batch))
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.result()
+
+    def check_token(self, access_token: str) -> None:
+        """Let the other side in, or raise RpcError."""
+        if not same_token(access_token, self.node.access_token):
+            if self.on_refused is not None:
+                self.on_refused()
+            raise RpcError(jsonrpc.NOT_ALLOWED, "wrong access token")
+        self.authenticated = True
+
+    def closed(self) -> None:
+        """The connection has ended: what is under way is given up."""
+        for task in self._tasks:
+            task.cancel()
+        if self.peer is not None and self.transport is not None:
+            self.peer.lost(self.transport)
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _answer(self, calls: list[Call | RpcError], is_batch: bool) -> None:
+        assert self.transport is not None
+        answer = await self._run(calls, is_batch)
+        if answer is not None:
+            self.transport.write(answer)
+        after, self.after_reply = self.after_reply, None
+        if after is not None:
+            after()
+
+    async def _run(self, calls: list[Call | RpcError], is_batch: bool) -> bytes | None:
+        answers = [answer for call in calls if (answer := await self._call(call)) is not None]
+        if not answers:
+            return None
+        return jsonrpc.batch(answers) if is_batch else answers[0]
+
+    async def _call(self, call: Call | RpcError) -> bytes | None:
+        if isinstance(call, Call) and not self.authenticated and call.method != "authenticate":
+            error = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
+            return jsonrpc.failure(call.id, error)
+        try:
+            return await methods.call(self, call)
+        except Exception:  # noqa: BLE001 - see below
+            # A mistake of ours, not the caller's: it is logged whole here, and nothing of it goes over the
+            # network.
+            _log.exception("a call of the wire method %s failed", getattr(call, "method", "?"))
+            call_id = call.id if isinstance(call, Call) else None
+            return jsonrpc.failure(call_id, RpcError(jsonrpc.INTERNAL_ERROR, "internal error"))
+
+    def _take_frame(self, frame: object) -> None:
+        assert self.peer is not None
+        assert self.transport is not None
+        try:
+            self.peer.receive(self.transport, frame)  # type: ignore[arg-type]  # it is a Frame
+        except ValueError as error:
+            self._break(str(error))
+
+    def _break(self, reason: str) -> None:
+        assert self.transport is not None
+        _log.warning("a connection is closed: %s", reason)
+        self.transport.close("protocol error")
+        if self.peer is not None:
+            self.peer.lost(self.transport)

@@ -1,0 +1,258 @@
+"""Listening: HTTP and WebSocket on one port, by tornado.
+
+``POST /rpc`` (also ``/`` and ``/JSON``) and the WebSocket ``GET /ws`` with the subprotocol ``berrymq.v1``.
+Every request passes the checks of Host, Origin and access token, in this order; see ``hosts.py`` and
+``access.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler
+
+from berrymq.bridge.errors import LinkError, RpcError
+from berrymq.bridge.protocol import jsonrpc
+
+from .access import AttemptLimiter, bearer_token, same_token
+from .conversation import Conversation
+from .hosts import HostPolicy, check_host, check_origin, is_loopback, is_wildcard
+from .sockets import MAX_FRAME_BYTES, ConversationSocket
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+    from tornado.iostream import IOStream
+
+    from berrymq.bridge.node import Node
+
+__all__ = ["Listener"]
+
+MAX_HEADER_BYTES = 16 * 1024
+MAX_CONNECTIONS = 1000
+REQUEST_SECONDS = 30.0
+"""How long the head and the body of a request may each take to come."""
+AUTHENTICATION_SECONDS = 5.0
+"""How long a WebSocket may stay open without the access token."""
+
+
+class Listener:
+    """Lets other nodes and programs talk to a node.
+
+    Args:
+        node: the node.
+        ssl_context: TLS; needed to listen beyond loopback, unless
+        insecure: says that plain text may cross the network all the same.
+        hosts: further host names under which it is reached; with TLS, the one in the certificate first.
+        origins: web pages, by origin, that may talk to it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        insecure: bool = False,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+    ) -> None:
+        self.node = node
+        self.address: tuple[str, int] = ("", 0)
+        self.limiter = AttemptLimiter(time.monotonic)
+        self.sockets: set[SocketHandler] = set()
+        self.policy = HostPolicy()
+        self._host = ""
+        self._hosts = list(hosts)
+        self._origins = list(origins)
+        self._ssl_context = ssl_context
+        self._insecure = insecure
+        self._server: _BoundedServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where others link to, as ``http://`` or ``https://``."""
+        scheme = "https" if self._ssl_context is not None else "http"
+        host = self._reachable_host()
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.address[1]}/"
+
+    def _reachable_host(self) -> str:
+        """The name or address by which others come; one that the policy allows."""
+        bound = self.address[0]
+        if self._ssl_context is not None and self._hosts:
+            return self._hosts[0]  # the certificate is for a name
+        if is_wildcard(bound):
+            return "::1" if ":" in bound else "127.0.0.1"
+        return bound if is_loopback(bound) else self._host
+
+    def start(self, host: str = "localhost", port: int = 0) -> None:
+        """Listen; with port 0 the system chooses one.
+
+        Raises:
+            LinkError: it would be reachable from other machines without TLS, or the address can't be had.
+        """
+        if not (is_loopback(host) or self._ssl_context is not None or self._insecure):
+            raise LinkError(
+                f"listening on {host!r} lets other machines read what passes: "
+                "give a TLS certificate, or say explicitly that plain text is fine there"
+            )
+        self._host = host
+        self.policy = HostPolicy.of(host, self._hosts, self._origins)
+        try:
+            sockets = bind_sockets(port, "127.0.0.1" if host == "localhost" else host, reuse_port=False)
+        except (OSError, socket.gaierror) as error:
+            raise LinkError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+        bound = sockets[0].getsockname()
+        self.address = (bound[0], bound[1])
+        application = Application(
+            [
+                (r"/ws", SocketHandler, {"listener": self}),
+                (r"/(?:rpc|JSON)?", RpcHandler, {"listener": self}),
+            ],
+            log_function=lambda _: None,
+            default_handler_class=_NotFoundHandler,
+            default_handler_args={"listener": self},
+        )
+        self._server = _BoundedServer(
+            application,
+            ssl_options=self._ssl_context,
+            max_header_size=MAX_HEADER_BYTES,
+            max_body_size=MAX_FRAME_BYTES,
+            max_buffer_size=MAX_FRAME_BYTES + MAX_HEADER_BYTES,
+            idle_connection_timeout=REQUEST_SECONDS,
+            body_timeout=REQUEST_SECONDS,
+        )
+        self._server.add_sockets(sockets)
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+            for handler in list(self.sockets):
+                handler.transport.close("the node has left")
+            await server.close_all_connections()
+
+
+class _BoundedServer(HTTPServer):
+    """Refuses connections above a bound, before anything is read from them."""
+
+    _open = 0
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        if self._open >= MAX_CONNECTIONS:
+            stream.close()
+            return
+        self._open += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        self._open -= 1
+        super().on_close(server_conn)
+
+
+class _Checked(RequestHandler):
+    """The checks that every request passes, whatever its method."""
+
+    def initialize(self, listener: Listener) -> None:
+        self.listener = listener
+        self.authenticated = False
+
+    def prepare(self) -> None:
+        headers = self.request.headers
+        policy = self.listener.policy
+        hosts = headers.get_list("Host")
+        refusal = check_host(hosts, policy) or check_origin(headers.get_list("Origin"), hosts, policy)
+        if refusal is not None:
+            raise HTTPError(403, reason="Forbidden", log_message=refusal.replace("%", "%%"))
+        token = bearer_token(headers.get("Authorization"))
+        if token is not None:
+            self.authenticated = same_token(token, self.listener.node.access_token)
+            if not self.authenticated:
+                self.refuse_token()
+
+    def refuse_token(self) -> None:
+        """Answer a wrong access token, ever more slowly if they keep coming."""
+        peer = self.request.remote_ip or ""
+        limiter = self.listener.limiter
+        too_often = limiter.wait(peer) > 0
+        limiter.failed(peer)
+        raise HTTPError(
+            429 if too_often else 401, reason="Too Many Requests" if too_often else "Unauthorized"
+        )
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_error(self, status_code: int, **__: Any) -> None:
+        self.set_header("Content-Type", "application/json")
+        code = jsonrpc.NOT_ALLOWED if status_code in (401, 403, 429) else jsonrpc.INVALID_REQUEST
+        _ = self.finish(jsonrpc.failure(None, RpcError(code, f"HTTP {status_code}: {self._reason}")))
+
+
+class _NotFoundHandler(_Checked):
+    def prepare(self) -> None:
+        super().prepare()
+        raise HTTPError(404)
+
+
+class RpcHandler(_Checked):
+    """``POST``: one JSON-RPC request or batch, and its answer."""
+
+    conversation: Conversation | None = None
+
+    def on_connection_close(self) -> None:
+        """The asker has gone: what it waits for is left for the next."""
+        if self.conversation is not None:
+            self.conversation.closed()
+
+    async def post(self) -> None:
+        """Answer the request in the body."""
+        if not self.authenticated:
+            raise HTTPError(401, reason="Unauthorized")
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HTTPError(415, reason="Content-Type must be application/json")
+        self.conversation = Conversation(self.listener.node, authenticated=True)
+        answer = await self.conversation.answer(self.request.body)
+        if answer is None:
+            self.set_status(204)
+            return
+        self.set_header("Content-Type", "application/json")
+        self.write(answer)
+
+
+class SocketHandler(_Checked, ConversationSocket):
+    """``GET /ws``: calls and, once a link is made, frames."""
+
+    def check_origin(self, _: str) -> bool:
+        """Checked with everything else in `prepare`."""
+        return True
+
+    def open(self, *_: str, **__: str) -> None:
+        """A connection has come."""
+        self.begin(self.listener.node, authenticated=self.authenticated)
+        self.conversation.on_refused = self._refused
+        self.listener.sockets.add(self)
+        if not self.authenticated:
+            asyncio.get_running_loop().call_later(AUTHENTICATION_SECONDS, self._close_stranger)
+
+    def on_close(self) -> None:
+        """The connection has ended."""
+        self.listener.sockets.discard(self)
+        super().on_close()
+
+    def _close_stranger(self) -> None:
+        if not self.conversation.authenticated:
+            self.transport.close("no access token was shown")
+
+    def _refused(self) -> None:
+        self.listener.limiter.failed(self.request.remote_ip or "")
+        asyncio.get_running_loop().call_soon(self.transport.close, "wrong access token")

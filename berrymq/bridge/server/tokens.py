@@ -1,0 +1,176 @@
+"""The clients of a node that have no link: each has a token, and may have a queue that waits here for it.
+
+They speak plain JSON-RPC, over a WebSocket or by single HTTP requests, so a connection that ends says
+nothing of them: a token that has not been used for its ``ttl`` expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from berrymq.bridge.errors import PayloadError, RpcError
+from berrymq.bridge.payload import encode
+from berrymq.bridge.protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
+from berrymq.queues import Queue
+
+if TYPE_CHECKING:
+    from berrymq.bridge.node import Node
+    from berrymq.identifiers import Identifier
+    from berrymq.messages import Message
+
+__all__ = ["MAX_PARK_SECONDS", "TokenHolder", "Tokens"]
+
+MAX_TOKENS = 1000
+MAX_QUEUE = 10_000
+"""Messages that wait for a client; then the oldest make room, and the client is told how many."""
+MAX_PARK_SECONDS = 25.0
+"""How long one call of ``get`` waits at most, so that no proxy on the way gives it up."""
+
+_log = logging.getLogger("berrymq")
+
+
+class TokenHolder:
+    """One client that holds a token.
+
+    Args:
+        name: the source of the messages it sends.
+        ttl: seconds after which a token that is not used expires.
+        queue: what it may take messages from.
+    """
+
+    def __init__(self, name: str, ttl: float, queue: Queue | None) -> None:
+        self.name = name
+        self.ttl = ttl
+        self.queue = queue
+        self.expiry: asyncio.TimerHandle | None = None
+        self._taken = 0
+        self._last: dict[str, Any] | None = None
+        self._reported = 0
+
+    async def get(self, timeout: float, received: int | None) -> dict[str, Any]:
+        """Take the next message, waiting for it at most *timeout* seconds.
+
+        Args:
+            timeout: 0 does not wait.
+            received: the number ``n`` of the last message that the client has. When that is not the last
+                one that was taken, the answer with that one was lost, and it is given again.
+
+        Raises:
+            RpcError: EMPTY, or the client has no queue.
+        """
+        queue = self.queue
+        if queue is None:
+            raise RpcError(INVALID_REQUEST, "this token has no queue: it came from connect_oneway")
+        if received is not None and self._last is not None and received < self._taken:
+            return self._last
+        if timeout > 0 and queue.empty():
+            try:
+                message = await asyncio.wait_for(queue.aget(), min(timeout, MAX_PARK_SECONDS))
+            except TimeoutError:
+                raise RpcError(EMPTY, "nothing came") from None
+        elif queue.empty():
+            raise RpcError(EMPTY, "nothing waits")
+        else:
+            message = queue.get_nowait()
+        self._taken += 1
+        dropped, self._reported = queue.dropped - self._reported, queue.dropped
+        self._last = {"n": self._taken, **_as_json(message), "dropped": dropped}
+        return self._last
+
+    def close(self) -> None:
+        """The token is void."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+        if self.queue is not None:
+            self.queue.close()
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    try:
+        payload = encode(message.args, message.kwargs)
+    except PayloadError as error:
+        raise RpcError(
+            INTERNAL_ERROR, f"a message {message.id} was taken and can't be sent: {error}"
+        ) from None
+    args, kwargs = msgspec.json.decode(payload, type=tuple[Raw, Raw])
+    return {
+        "id": message.id,
+        "args": args,
+        "kwargs": kwargs,
+        "source": message.source,
+        "sent_at": message.sent_at,
+    }
+
+
+class Tokens:
+    """The tokens of a node. Lives on the node's loop."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._holders: dict[str, TokenHolder] = {}
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    def give(self, name: str, ttl: float, identifier: Identifier | None = None) -> str:
+        """A new token; with an *identifier*, a queue begins to collect.
+
+        Raises:
+            RpcError: there are too many tokens.
+        """
+        if len(self._holders) >= MAX_TOKENS:
+            raise RpcError(
+                OVERFLOW, f"this node has {MAX_TOKENS} clients already; close_connection those that are done"
+            )
+        queue = None
+        if identifier is not None:
+            queue = Queue(identifier, maxsize=MAX_QUEUE, bus=self._node.bus)
+        token = secrets.token_urlsafe(16)
+        self._holders[token] = TokenHolder(name, ttl, queue)
+        self._renew(token)
+        return token
+
+    def holder(self, token: str) -> TokenHolder:
+        """Who holds a token; its time to live starts anew.
+
+        Raises:
+            RpcError: nobody does, or it has expired.
+        """
+        holder = self._holders.get(token)
+        if holder is None:
+            raise RpcError(UNKNOWN_TOKEN, "unknown or expired token: connect again")
+        self._renew(token)
+        return holder
+
+    def close(self, token: str) -> bool:
+        """Make a token void; whether there was one."""
+        holder = self._holders.pop(token, None)
+        if holder is None:
+            return False
+        holder.close()
+        return True
+
+    def close_all(self) -> None:
+        """The node leaves."""
+        for token in list(self._holders):
+            self.close(token)
+
+    def _renew(self, token: str) -> None:
+        holder = self._holders[token]
+        if holder.expiry is not None:
+            holder.expiry.cancel()
+        holder.expiry = self._node.loop.call_later(holder.ttl, self._expire, token)
+
+    def _expire(self, token: str) -> None:
+        queue = self._holders[token].queue
+        if queue is not None and not queue.empty():
+            _log.warning(
+                "a client's queue of %s has expired with %d messages in it", queue.follows, queue.qsize()
+            )
+        self.close(token)

@@ -1,0 +1,183 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from berrymq.bridge.server.access import (
+    AttemptLimiter,
+    bearer_token,
+    check_access_token,
+    new_access_token,
+    same_token,
+)
+
+TOKENS = st.from_regex(r"[A-Za-z0-9._~+/-]{1,80}=*", fullmatch=True)
+
+
+class TestNewAccessToken:
+    def test_has_256_bits_and_may_stand_in_a_header(self):
+        assert re.fullmatch(r"[A-Za-z0-9_-]{43}", new_access_token())
+
+    def test_is_never_the_same(self):
+        assert len({new_access_token() for _ in range(100)}) == 100
+
+    def test_is_fit_to_be_one(self):
+        assert check_access_token(new_access_token()) is None
+
+
+class TestCheckAccessToken:
+    @pytest.mark.parametrize("token", ["", "short", "x" * 15, "x" * 1025])
+    def test_refuses_a_length(self, token):
+        assert "16 to 1024 characters" in (check_access_token(token) or "")
+
+    @pytest.mark.parametrize(
+        "token", ["sixteen spaces !", "ümlaut-ümlaut-ümlaut", "line\nline\nline\nline\n"]
+    )
+    def test_refuses_what_can_not_stand_in_a_header(self, token):
+        assert "letters, digits" in (check_access_token(token) or "")
+
+    def test_its_text_does_not_hold_the_token(self):
+        assert "sesame" not in (check_access_token("sesame") or "")
+
+
+class TestSameToken:
+    @given(st.text(), st.text())
+    def test_is_equality_of_what_is_not_empty(self, one, other):
+        assert same_token(one, other) == (one == other != "")
+
+    @given(st.text(min_size=1))
+    def test_is_reflexive(self, token):
+        assert same_token(token, token)
+
+    def test_nothing_is_the_same_as_no_token(self):
+        for given_token, expected in [(None, None), (None, "x"), ("x", None), ("", ""), ("", "x")]:
+            assert not same_token(given_token, expected)
+
+    def test_takes_any_text(self):
+        assert same_token("\ud800", "\ud800")
+
+
+class TestBearerToken:
+    @given(TOKENS, st.sampled_from(["Bearer", "bearer", "BEARER"]), st.integers(1, 3))
+    def test_reads_a_token(self, token, scheme, spaces):
+        assert bearer_token(f"{scheme}{' ' * spaces}{token}") == token
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            None,
+            "",
+            "Bearer",
+            "Bearer ",
+            "abc",
+            "Basic abc",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer é",
+            " Bearer abc",
+            "Bearer abc\n",
+            "Bearer\tabc",
+            "Bearer =abc",
+            "Bearer " + "x" * 2000,
+        ],
+    )
+    def test_reads_nothing_else(self, header):
+        assert bearer_token(header) is None
+
+    @given(st.text())
+    def test_never_fails(self, header):
+        bearer_token(header)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class TestAttemptLimiter:
+    def test_the_first_guesses_are_free(self):
+        limiter = AttemptLimiter(Clock(), free=3)
+        assert [limiter.failed("10.0.0.1") for _ in range(3)] == [0, 0, 0]
+        assert limiter.wait("10.0.0.1") == 0
+
+    def test_then_the_wait_doubles_up_to_the_longest(self):
+        limiter = AttemptLimiter(Clock(), free=1, longest=6)
+        assert [limiter.failed("10.0.0.1") for _ in range(6)] == [0, 1, 2, 4, 6, 6]
+
+    def test_the_wait_passes(self):
+        clock = Clock()
+        limiter = AttemptLimiter(clock, free=0, longest=60)
+        limiter.failed("10.0.0.1")
+        assert limiter.wait("10.0.0.1") == 1
+        clock.now += 0.75
+        assert limiter.wait("10.0.0.1") == 0.25
+        clock.now += 1
+        assert limiter.wait("10.0.0.1") == 0
+
+    def test_a_quiet_while_forgives(self):
+        clock = Clock()
+        limiter = AttemptLimiter(clock, free=1, longest=8)
+        for _ in range(5):
+            limiter.failed("10.0.0.1")
+        clock.now += 8 + 8.01
+        assert limiter.failed("10.0.0.1") == 0
+
+    def test_success_forgives(self):
+        limiter = AttemptLimiter(Clock(), free=0)
+        limiter.failed("10.0.0.1")
+        limiter.succeeded("10.0.0.1")
+        assert limiter.wait("10.0.0.1") == 0
+        assert len(limiter) == 0
+
+    def test_success_of_one_who_never_failed(self):
+        limiter = AttemptLimiter(Clock())
+        limiter.succeeded("10.0.0.1")
+        assert len(limiter) == 0
+
+    def test_peers_do_not_pay_for_each_other(self):
+        limiter = AttemptLimiter(Clock(), free=0)
+        limiter.failed("10.0.0.1")
+        assert limiter.wait("10.0.0.2") == 0
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("2001:db8::1", "2001:db8::ffff:1"),
+            ("fe80::1%eth0", "fe80::2%eth1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+        ],
+    )
+    def test_addresses_of_one_network_are_one_peer(self, one, other):
+        limiter = AttemptLimiter(Clock(), free=0)
+        limiter.failed(one)
+        assert limiter.wait(other) > 0
+
+    def test_a_peer_may_have_no_address(self):
+        limiter = AttemptLimiter(Clock(), free=0)
+        limiter.failed("unix")
+        assert limiter.wait("unix") > 0
+
+    def test_remembers_the_latest_up_to_its_size(self):
+        limiter = AttemptLimiter(Clock(), free=0, size=2)
+        for peer in ("10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.3"):
+            limiter.failed(peer)
+        assert len(limiter) == 2
+        assert [limiter.wait(f"10.0.0.{n}") > 0 for n in (1, 2, 3)] == [True, False, True]
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 100), st.booleans())))
+    def test_waits_stay_within_bounds(self, attempts):
+        clock = Clock()
+        limiter = AttemptLimiter(clock, free=2, longest=30, size=2)
+        for peer, pause, right in attempts:
+            clock.now += pause
+            if right:
+                limiter.succeeded(peer)
+                assert limiter.wait(peer) == 0
+            else:
+                assert limiter.failed(peer) == pytest.approx(limiter.wait(peer))
+            assert 0 <= limiter.wait(peer) <= 30
+            assert len(limiter) <= 2
