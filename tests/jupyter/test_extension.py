@@ -54,13 +54,14 @@ def test_unloading_leaves_nothing(bare_shell):
     shell = bare_shell
     shell.run("%unload_ext nothing")  # IPython loads its own magics when they are first used
     before = state(shell)
+    earlier = set(threading.enumerate())
     shell.run("%load_ext berrymq_jupyter")
     assert state(shell) != before
     shell.run("%%follow a:b\nmessage", "one")
     shell.run("q = %queue a:b", "two")
     default_bus.receive(Message.make("a:b", source="elsewhere"))
     shell.run("%unload_ext berrymq_jupyter")
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - earlier:
         if "berrymq" in thread.name:
             thread.join(10)
     assert state(shell) == before
