@@ -87,6 +87,13 @@ class Background:
             if not any(worker.backlog for worker in (self._pool, self._thread) if worker is not None):
                 return True
 
+    def close(self) -> None:
+        """End all threads, when they have finished what they have to do."""
+        self.set_multiplicity(0)
+        thread = self._thread
+        if thread is not None:
+            thread.close()
+
     def after_fork(self) -> None:
         """Do without the parent's threads: what waited for them is theirs to do."""
         self._lock = threading.RLock()

@@ -13,7 +13,7 @@ from .failures import annotate, log_failure, raise_failures
 from .followers import SKIPPED, Entry, Subscription
 from .identifiers import Identifier
 from .messages import Message
-from .routes import OBSERVED, Registry, Tap
+from .routes import OBSERVED, First, Registry, Tap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -274,10 +274,10 @@ class Exchange:
         """Count one `observe` more or less, and have everything reported or nothing."""
         with self._shared_lock:
             self._observers += by
-            watcher = Entry() if self._observers else None
-            if watcher is not None:
-                watcher.run = watcher.deliver = lambda message: self._report("send_message", message)
-            self._registry.set_first(watcher)
+            first = None
+            if self._observers:
+                first = First(lambda message: self._report("send_message", message))
+            self._registry.set_first(first)
             for tap in self._registry.taps():
                 self._observe_tap(tap)
 
@@ -341,6 +341,15 @@ class Exchange:
     @deliverer.setter
     def deliverer(self, deliverer: Deliverer | None) -> None:
         self._background.chosen = deliverer
+
+    def close(self) -> None:
+        """End every follower, queue and link here, and finish what worker threads have left to do.
+
+        A bus that nobody has ends by itself; this is for when it has to be now.
+        """
+        for entry in (*self._registry.subscriptions(), *self._registry.taps()):
+            entry.cancel()
+        self._background.close()
 
     def after_fork(self) -> None:
         """Put locks and threads right in a forked child: it has none of the parent's threads."""

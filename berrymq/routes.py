@@ -26,7 +26,7 @@ from .messages import Message
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Ask", "Registry", "Route", "Tap"]
+__all__ = ["Ask", "First", "Registry", "Route", "Tap"]
 
 T = TypeVar("T")
 Ask = Callable[[Message, "float | None"], "Future[list[Any]]"]
@@ -75,6 +75,18 @@ class Tap(Entry):
         return self.name
 
 
+class First(Entry):
+    """Sees what is sent before anybody else does."""
+
+    __slots__ = ()
+
+    sends_only = True
+
+    def __init__(self, call: Callable[[Message], Any]) -> None:
+        super().__init__()
+        self.run = self.deliver = call
+
+
 class Registry:
     """The followers of one bus, and the routes to them."""
 
@@ -87,7 +99,7 @@ class Registry:
         self._identifiers: dict[Key, Identifier] = {}
         self._taps: dict[int, Tap] = {}
         self._mutes: tuple[Identifier, ...] = ()
-        self._first: tuple[Entry, ...] = ()
+        self._first: tuple[First, ...] = ()
         self._watchers: tuple[Callable[[], object], ...] = ()
         self._numbers = count()
         self._version = 0
@@ -128,7 +140,7 @@ class Registry:
             self._mutes = tuple(mutes)
         self.refresh()
 
-    def set_first(self, entry: Entry | None) -> None:
+    def set_first(self, entry: First | None) -> None:
         """Have `entry` see every message that is sent before anybody else does, muted ones too."""
         self._first = () if entry is None else (entry,)
         self.refresh()

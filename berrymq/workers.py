@@ -141,7 +141,13 @@ class WorkerPool:
 
 
 class DeliveryThread:
-    """One daemon thread that runs deliveries in the order of their submission; the first one starts it."""
+    """One daemon thread that runs deliveries in the order of their submission.
+
+    It starts with the first one, and leaves when there has been none for a while; the next starts another.
+    """
+
+    patience = 5.0
+    """For how many seconds an idle thread waits."""
 
     def __init__(self, failed: Failed, name: str = "berrymq delivery") -> None:
         self._failed = failed
@@ -175,11 +181,11 @@ class DeliveryThread:
             with self._lock:
                 while not items:
                     self._changed.notify_all()
-                    if self._closed:
+                    self._waiting = not self._closed
+                    if self._closed or (not self._changed.wait(self.patience) and not items):
+                        self._waiting = False
                         self._thread = None
                         return
-                    self._waiting = True
-                    self._changed.wait()
             # What runs stays in the row until it is done, so that `backlog` counts it.
             subscription, message = items[0]
             try:

@@ -12,8 +12,7 @@ def bus():
     """A bus that nobody else uses; its worker threads end with the test."""
     made = Bus("test")
     yield made
-    made.set_multiplicity(0)
-    made.drain()
+    made.close()
 
 
 @pytest.fixture

@@ -197,6 +197,22 @@ def test_stats_and_reports(bus):
     queue.close()
 
 
+def test_closing(bus):
+    got = []
+    bus.follow("a:b", got.append)
+    queue = Queue("a:b", bus=bus)
+    bus.tap(lambda identifier: True, got.append)
+    bus.set_multiplicity(1)
+    bus.receive(Message.make("a:b"))
+    bus._background._make_thread().submit(bus.subscriptions()[0], Message.make("a:b"))
+    bus.close()
+    bus.close()
+    assert bus.stats() == (0, 0, 0, 0, 0, 0, 0)
+    bus.twitter("a:b")
+    assert queue.qsize() == 1
+    assert not [one for one in threading.enumerate() if one.name.startswith("berrymq test ")]
+
+
 def test_two_buses_are_apart():
     one, other = Bus("one"), Bus("other")
     one.follow("a:b", lambda message: pytest.fail("of the other bus"))

@@ -7,8 +7,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
-from berrymq.followers import Entry, Subscription
-from berrymq.routes import Registry, Tap, crosses
+from berrymq.followers import Subscription
+from berrymq.routes import First, Registry, Tap, crosses
 from berrymq.targets import make_target
 
 
@@ -168,7 +168,9 @@ def test_muted_identifiers_reach_nobody():
 def test_one_who_is_first():
     registry = Registry()
     one = entry(registry, "*:*")
-    watcher = Entry()
+    watcher = First(print)
+    assert watcher.sends_only
+    assert watcher.deliver is print
     registry.set_first(watcher)
     assert route(registry, "_a:b") == (watcher, one)
     assert route(registry, "berrymq:send_message") == (one,)

@@ -1,0 +1,135 @@
+import threading
+
+import pytest
+
+from berrymq import Message
+from tests.support.waiting import wait_until
+
+
+def threads_of(bus):
+    return [one for one in threading.enumerate() if one.name.startswith(f"berrymq {bus.name} ")]
+
+
+def test_multiplicity_moves_followers_to_workers_and_back(bus):
+    used = []
+    bus.follow("a:b", lambda message: used.append(threading.current_thread()))
+    bus.twitter("a:b")
+    bus.set_multiplicity(2)
+    assert bus.multiplicity == 2
+    bus.follow("a:b", lambda message: used.append(threading.current_thread()))  # a later one
+    bus.twitter("a:b")
+    assert bus.drain(10)
+    bus.set_multiplicity(0)
+    assert bus.multiplicity == 0
+    assert threads_of(bus) == []
+    bus.twitter("a:b")
+    main = threading.current_thread()
+    assert [one is main for one in used] == [True, False, False, True, True]
+
+
+def test_it_grows_and_shrinks(bus):
+    bus.set_multiplicity(1)
+    bus.set_multiplicity(4)
+    assert len(threads_of(bus)) == 4
+    bus.set_multiplicity(2)
+    wait_until(lambda: len(threads_of(bus)) == 2, "two leave")
+    with pytest.raises(ValueError, match="multiplicity is a number of threads, or 0 for none, not -1"):
+        bus.set_multiplicity(-1)
+
+
+def test_zero_finishes_what_is_queued(bus):
+    got, gate = [], threading.Event()
+    bus.set_multiplicity(1)
+    bus.follow("a:b", lambda message: (gate.wait(10), got.append(message.args[0])))
+    for number in range(5):
+        bus.twitter("a:b", number)
+    threading.Timer(0.05, gate.set).start()
+    bus.set_multiplicity(0)
+    assert got == [0, 1, 2, 3, 4]
+
+
+def test_zero_again_is_nothing(bus):
+    bus.set_multiplicity(0)
+    assert bus.backlog == 0
+
+
+def test_direct_followers_and_queues_stay_with_the_sender(bus):
+    bus.set_multiplicity(1)
+    used = []
+    bus.follow("a:b", lambda message: used.append(threading.current_thread()), direct=True)
+    bus.twitter("a:b")
+    assert used == [threading.current_thread()]
+
+
+def test_errors_of_workers_go_to_the_log(bus, caplog):
+    bus.set_multiplicity(1)
+    bus.follow("a:b", lambda message: 1 / 0)
+    bus.twitter("a:b")
+    assert bus.drain(10)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_links_bring_goes_to_the_workers_too(bus):
+    bus.set_multiplicity(1)
+    used = []
+    bus.follow("a:b", lambda message: used.append(threading.current_thread().name))
+    assert bus.deliverer is bus._background._pool
+    bus.receive(Message.make("a:b"))
+    assert bus.drain(10)
+    assert used == ["berrymq test worker 1"]
+
+
+def test_draining_waits_for_what_one_gives_the_other(bus):
+    got = []
+    bus.follow("a:b", lambda message: bus.twitter("c:d"))
+    bus.follow("c:d", got.append)
+    bus.receive(Message.make("a:b"))  # on the delivery thread
+    assert bus.drain(10)
+    bus.set_multiplicity(1)
+    bus._background._thread.submit(bus.subscriptions()[0], Message.make("a:b"))
+    assert bus.drain(10)
+    assert len(got) == 2
+
+
+def test_draining_gives_up(bus):
+    gate, entered = threading.Event(), threading.Event()
+    bus.follow("a:b", lambda message: (entered.set(), gate.wait(10)))
+    bus.receive(Message.make("a:b"))
+    assert entered.wait(10)
+    assert bus.backlog == 1
+    assert not bus.drain(0.01)
+    gate.set()
+    assert bus.drain(10)
+
+
+def test_one_delivery_thread_however_many_ask_for_it(bus):
+    made = []
+    barrier = threading.Barrier(4)
+
+    def ask():
+        barrier.wait(10)
+        made.append(bus.deliverer)
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len(set(map(id, made))) == 1
+    assert bus._background._make_thread() is made[0]
+
+
+def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
+    bus.set_multiplicity(2)
+    got = []
+    bus.follow("a:b", got.append)
+    former, thread = bus._background._pool, bus._background._make_thread()
+    bus.after_fork()
+    assert bus._background._pool is not former
+    assert bus._background._thread is None
+    assert bus.multiplicity == 2
+    bus.twitter("a:b")
+    assert bus.drain(10)
+    assert len(got) == 1
+    former.close()
+    thread.close()

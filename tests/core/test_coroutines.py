@@ -1,0 +1,300 @@
+import asyncio
+import threading
+
+import pytest
+
+from berrymq import Bus, LoopError, Message
+
+
+@pytest.fixture
+def elsewhere():
+    """A loop that runs in another thread; gives a function that runs a callable there."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def call(function):
+        return function()
+
+    yield lambda function: asyncio.run_coroutine_threadsafe(call(function), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+async def until(condition):
+    """Let the loop run until `condition` holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # the condition may be anything
+            await asyncio.sleep(0)  # the condition is any
+
+
+async def test_it_runs_on_the_loop_of_the_sender_that_is_its_own(bus):
+    got = []
+
+    async def follow(message):
+        await asyncio.sleep(0)
+        got.append((message.args, threading.current_thread()))
+
+    handle = bus.follow("a:b", follow)
+    assert handle.is_async
+    bus.twitter("a:b", 1)
+    assert got == []
+    await until(lambda: got)
+    assert got == [((1,), threading.current_thread())]
+
+
+def test_it_runs_on_the_loop_of_the_thread_that_registered_it(bus, elsewhere):
+    done = threading.Event()
+    ran_in = []
+
+    async def follow(message):
+        ran_in.append(threading.current_thread())
+        done.set()
+
+    elsewhere(lambda: bus.follow("a:b", follow))
+    bus.twitter("a:b")
+    assert done.wait(10)
+    assert ran_in[0] is not threading.current_thread()
+
+
+def test_methods_can_be_coroutines(bus):
+    got = []
+
+    class Owner:
+        async def follow(self, message):
+            got.append(message)
+
+    async def main():
+        owner = Owner()
+        bus.follow("a:b", owner.follow)
+        bus.twitter("a:b")
+        await until(lambda: got)
+
+    asyncio.run(main())
+
+
+def test_without_a_loop_at_registration_it_is_the_loop_of_the_sender(bus):
+    got = []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        got.append(message.args[0])
+
+    async def main(number):
+        bus.twitter("a:b", number)
+        await until(lambda: number in got)
+
+    asyncio.run(main(1))
+    asyncio.run(main(2))
+    assert got == [1, 2]
+
+
+def test_without_any_loop_the_sender_is_told(bus):
+    @bus.follow("a:b")
+    async def follow(message):
+        pytest.fail("there is no loop")
+
+    with pytest.raises(
+        LoopError, match="is an 'async def' follower and no event loop runs in this thread: register"
+    ):
+        bus.twitter("a:b")
+    with pytest.raises(RuntimeError):
+        bus.twitter("a:b")
+
+
+def test_when_its_loop_is_closed_the_sender_is_told(bus):
+    async def follow(message):
+        pytest.fail("the loop is closed")
+
+    async def main():
+        bus.follow("a:b", follow)
+
+    asyncio.run(main())
+    with pytest.raises(LoopError, match="was registered is closed: cancel the follower"):
+        bus.twitter("a:b")
+
+
+async def test_one_message_at_a_time_and_in_order(bus):
+    got, running = [], 0
+
+    @bus.follow("a:b")
+    async def follow(message):
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(0.001 * (3 - message.args[0]))
+        got.append(message.args[0])
+        running -= 1
+
+    for number in range(4):
+        bus.twitter("a:b", number)
+    await until(lambda: len(got) == 4)
+    assert got == [0, 1, 2, 3]
+
+
+async def test_several_at_a_time_when_concurrent(bus):
+    entered = []
+    together = asyncio.Event()
+
+    @bus.follow("a:b", concurrent=True)
+    async def follow(message):
+        entered.append(message)
+        await together.wait()
+
+    bus.twitter("a:b")
+    bus.twitter("a:b")
+    await until(lambda: len(entered) == 2)
+    together.set()
+
+
+async def test_errors_go_to_the_log_and_the_next_message_is_seen(bus, caplog):
+    got = []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        got.append(1 / message.args[0])
+
+    bus.twitter("a:b", 0)
+    bus.twitter("a:b", 1)
+    await until(lambda: got)
+    assert "ZeroDivisionError" in caplog.text
+    assert "raised for the message 'a:b' by" in caplog.text
+
+
+async def test_guards_are_asked_on_the_loop(bus, caplog):
+    got = []
+
+    async def follow(message):
+        got.append(message.args)
+
+    bus.follow("a:b", follow, guard=lambda message: message.args[0] > 1)
+    for number in (1, 2, "x", 3):
+        bus.twitter("a:b", number)
+    await until(lambda: len(got) == 2)
+    assert got == [(2,), (3,)]
+    assert "TypeError" in caplog.text
+
+
+async def test_cancelling_drops_what_waits_for_its_turn(bus):
+    go, got = asyncio.Event(), []
+
+    async def follow(message):
+        await go.wait()
+        got.append(message.args[0])
+
+    handle = bus.follow("a:b", follow)
+    bus.twitter("a:b", 1)
+    bus.twitter("a:b", 2)
+    await asyncio.sleep(0)
+    handle.cancel()
+    go.set()
+    await until(lambda: got and not handle.runner._tasks)
+    assert got == [1]
+
+
+async def test_once(bus):
+    got = []
+
+    async def follow(message):
+        got.append(message.args[0])
+
+    bus.once("a:b", follow)
+    for number in range(3):
+        bus.twitter("a:b", number)
+    await until(lambda: got)
+    await asyncio.sleep(0)
+    assert got == [0]
+
+
+async def test_worker_threads_do_not_take_it_over(bus):
+    got = []
+
+    async def follow(message):
+        got.append(threading.current_thread())
+
+    bus.set_multiplicity(1)
+    bus.follow("a:b", follow)
+    bus.twitter("a:b")
+    await until(lambda: got)
+    assert got == [threading.current_thread()]
+
+
+async def test_what_links_bring(bus):
+    got = []
+
+    async def follow(message):
+        got.append(message.source)
+
+    bus.follow("a:b", follow)
+    bus.receive(Message.make("a:b", source="nb2"))
+    await until(lambda: got)
+    assert got == ["nb2"]
+
+
+async def test_what_its_wrapper_gives_is_awaited(bus):
+    got = []
+
+    def wrap(function):
+        async def wrapped(message):
+            got.append("wrapped")
+            await function(message)
+
+        return wrapped
+
+    async def follow(message):
+        got.append("run")
+
+    bus.hooks.append(lambda subscription: subscription.wrap(wrap))
+    bus.follow("a:b", follow)
+    bus.twitter("a:b")
+    await until(lambda: len(got) == 2)
+    assert got == ["wrapped", "run"]
+
+
+async def test_answers_to_talk(bus, caplog):
+    answers = []
+    bus.follow("answers:*", answers.append)
+
+    async def follow(message):
+        return 1 / message.args[0]
+
+    bus.follow("a:b", follow)
+    bus.talk("a:b", "answers:here", 2)
+    bus.talk("a:b", "answers:here", 0)
+    await until(lambda: len(answers) == 2)
+    assert answers[0].args == (0.5,)
+    assert answers[1].args == (None,)
+    assert isinstance(answers[1].error, ZeroDivisionError)
+    assert caplog.text == ""
+
+
+async def test_an_answer_that_nobody_can_take(bus, caplog):
+    bus.follow("answers:*", lambda message: [].pop())
+
+    async def follow(message):
+        return 1
+
+    bus.follow("a:b", follow)
+    bus.talk("a:b", "answers:here")
+    await until(lambda: caplog.text)
+    assert "IndexError" in caplog.text
+
+
+def test_nothing_keeps_a_loop_alive(collect):
+    import weakref
+
+    bus = Bus()
+    references = []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        references.append(weakref.ref(asyncio.get_running_loop()))
+
+    async def main():
+        bus.twitter("a:b")
+        await until(lambda: references)
+
+    asyncio.run(main())
+    collect()
+    assert references[0]() is None

@@ -1,0 +1,70 @@
+import pytest
+
+from berrymq import Message, Queue
+
+
+@pytest.fixture
+def reports(bus):
+    return Queue("berrymq:*", bus=bus)
+
+
+def told(reports):
+    return [(message.action, message.args[0].id, dict(message.kwargs)) for message in reports.drain()]
+
+
+def test_nothing_is_reported_unless_asked_for(bus, reports):
+    bus.tap(lambda identifier: True, lambda message: None)
+    bus.twitter("a:b")
+    bus.receive(Message.make("a:b"))
+    assert reports.empty()
+
+
+def test_what_moves_is_reported(bus, reports):
+    order = []
+    bus.follow("a:b", lambda message: order.append(reports.qsize()))
+    bus.tap(lambda identifier: True, lambda message: None, name="link to nb2")
+    with bus.observe():
+        bus.tap(lambda identifier: True, lambda message: None, name="link to nb3")
+        bus.twitter("a:b")
+        bus.twitter("_local:x")
+        bus.receive(Message.make("a:b"))
+    assert order[0] == 1  # the report comes first
+    assert told(reports) == [
+        ("send_message", "a:b", {}),
+        ("forward_message", "a:b", {"link": "link to nb2"}),
+        ("forward_message", "a:b", {"link": "link to nb3"}),
+        ("send_message", "_local:x", {}),
+        ("receive_message", "a:b", {}),
+    ]
+    bus.twitter("a:b")
+    bus.receive(Message.make("a:b"))
+    assert reports.empty()
+    assert bus.drain(10)
+
+
+def test_observers_nest(bus, reports):
+    outer = bus.observe()
+    with bus.observe():
+        bus.twitter("a:b")
+    bus.twitter("a:b")
+    assert reports.qsize() == 2
+    outer.cancel()
+    outer.cancel()
+    bus.twitter("a:b")
+    assert reports.qsize() == 2
+
+
+def test_reports_stay_here_and_are_not_reported(bus, reports):
+    linked = []
+    bus.tap(lambda identifier: True, linked.append)
+    with bus.observe():
+        bus.twitter("berrymq:something")
+        bus.receive(Message.make("berrymq:something"))
+    assert linked == []
+    assert [message.action for message in reports.drain()] == ["something", "something"]
+
+
+def test_muted_messages_are_seen_being_sent(bus, reports):
+    with bus.observe(), bus.mute("a:b"):
+        bus.twitter("a:b")
+    assert told(reports) == [("send_message", "a:b", {})]
