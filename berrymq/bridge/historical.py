@@ -20,11 +20,11 @@ from .api import Link, link
 from .client.dialing import NETWORK_ERRORS, explain, socket_url
 from .client.remote_queue import RemoteQueue
 from .discovery.candidates import find_hub
-from .discovery.connection_file import ConnectionFile, publish
 from .discovery.naming import default_node_name
-from .errors import LinkError
+from .errors import BridgeError, LinkError
 from .loop import run
 from .node import DEFAULT_TTL, Node
+from .server.access import check_access_token
 
 if TYPE_CHECKING:
     from berrymq.identifiers import Identifier
@@ -60,7 +60,7 @@ class OneWayLink(Link):
 
 
 _lock = threading.RLock()
-_listening: list[tuple[Node, ConnectionFile]] = []
+_listening: list[Node] = []
 _one_way: list[OneWayLink] = []
 _queues: list[RemoteQueue] = []
 
@@ -84,6 +84,9 @@ def init_connection(
         LinkError: the address can't be had.
     """
     host, port = _host_and_port(addr)
+    problem = check_access_token(access_token) if access_token is not None else None
+    if problem is not None:
+        raise LinkError(problem)
     node = api.node_of(berrymq.default_bus, name, None)
     if node.listener is not None:
         raise LinkError(f"this process listens already, at {node.url}; close_connection() ends that")
@@ -94,9 +97,8 @@ def init_connection(
     except BaseException:
         api.forget_unlinked(node)
         raise
-    file = publish(url=node.url, access_token=node.access_token, name=node.name, kind="node")
     with _lock:
-        _listening.append((node, file))
+        _listening.append(node)
     return node
 
 
@@ -179,19 +181,24 @@ def close_connection(addr: Address | None = None) -> None:
     with _lock:
         connections: list[Link | RemoteQueue] = [*api.links(), *_queues]
         ending = [one for one in connections if url is None or socket_url(one.url) == url]
-        leaving = [(node, file) for node, file in _listening if url is None or socket_url(node.url) == url]
+        leaving = [node for node in _listening if url is None or socket_url(node.url) == url]
         _one_way[:] = [one for one in _one_way if one not in ending]
         _queues[:] = [one for one in _queues if one not in ending]
-        _listening[:] = [pair for pair in _listening if pair not in leaving]
+        _listening[:] = [node for node in _listening if node not in leaving]
     for one in ending:
         one.close()
-    for node, file in leaving:
-        file.remove()
+    for node in leaving:
         run(_stop_listening(node))
 
 
 async def _listen(node: Node, host: str, port: int) -> None:
-    await node.listen(host, port)
+    listener = await node.listen(host, port)
+    try:
+        listener.publish("node")
+    except BridgeError:
+        await listener.stop()
+        node.listener = None
+        raise
 
 
 async def _stop_listening(node: Node) -> None:

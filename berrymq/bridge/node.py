@@ -20,6 +20,7 @@ from .directory import Directory, NodeInfo
 from .peer import Peer
 from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
+from .server.access import new_access_token
 from .server.tokens import Tokens
 from .traffic import Traffic
 
@@ -65,7 +66,7 @@ class Node:
         self.name = name
         self.room = room
         self.hub = hub
-        self.access_token = access_token or secrets.token_urlsafe(32)
+        self.access_token = access_token or new_access_token()
         self.loop = loop or asyncio.get_running_loop()
         self.limits = limits or Limits()
         self.on_peers_changed: Callable[[], None] | None = None

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
-from berrymq.bridge.discovery.connection_file import ConnectionFile, publish
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
@@ -21,6 +20,8 @@ from berrymq.bridge.node import Node
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from berrymq.bridge.discovery.connection_file import ConnectionFile
 
 __all__ = ["HubOptions", "let_go", "log_to_file", "serve_hub"]
 
@@ -86,19 +87,11 @@ async def _serve(options: HubOptions, on_ready: Callable[[ConnectionFile], None]
             origins=options.origins,
         )
         end: asyncio.Future[int | None] = node.loop.create_future()
-        with (
-            publish(url=listener.url, access_token=node.access_token, name=node.name, kind="hub") as file,
-            _signals(end),
-            _Idle(node, options.idle, end),
-        ):
+        file = listener.publish("hub")
+        with _signals(end), _Idle(node, options.idle, end):
             if on_ready is not None:
                 on_ready(file)
-            keeping = asyncio.ensure_future(file.keep())
-            try:
-                return await end
-            finally:
-                keeping.cancel()
-        # The connection file goes before the node, so that nobody is led to a hub that is leaving.
+            return await end
     finally:
         await node.close()
 

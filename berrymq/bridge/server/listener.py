@@ -16,6 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
+from berrymq.bridge.discovery.connection_file import publish
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from tornado.iostream import IOStream
 
+    from berrymq.bridge.discovery.connection_file import ConnectionFile, Kind
     from berrymq.bridge.node import Node
 
 __all__ = ["Listener"]
@@ -73,6 +75,8 @@ class Listener:
         self._ssl_context = ssl_context
         self._insecure = insecure
         self._server: _BoundedServer | None = None
+        self._file: ConnectionFile | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -129,8 +133,25 @@ class Listener:
         )
         self._server.add_sockets(sockets)
 
+    def publish(self, kind: Kind) -> ConnectionFile:
+        """Let the processes of this user find it, until it stops.
+
+        Raises:
+            RuntimeDirectoryError: there is no private place for the connection file.
+        """
+        node = self.node
+        file = publish(url=self.url, access_token=node.access_token, name=node.name, kind=kind)
+        self._file = file
+        self._keeper = node.loop.create_task(file.keep())
+        return file
+
     async def stop(self) -> None:
         """Close the port and every connection."""
+        # The file goes first, so that nobody is led to a node that is leaving.
+        if self._file is not None:
+            self._file.remove()
+        if self._keeper is not None:
+            self._keeper.cancel()
         server, self._server = self._server, None
         if server is not None:
             server.stop()
