@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from berrymq import forking
 from berrymq.bus import Bus
 
 from .directory import Directory, NodeInfo
@@ -83,6 +84,11 @@ class Node:
         self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
         self._unwatch = self.bus.watch(self._interests_changed)
         self._interests_changed()
+        forking.track(self)
+
+    def after_fork(self) -> None:
+        """Leave the parent's loop alone in a forked child."""
+        self._closed = True
 
     def __repr__(self) -> str:
         return f"<Node {self.name!r} {self.id} links={len(self._peers)}>"

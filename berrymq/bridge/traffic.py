@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from berrymq import forking
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 from berrymq.messages import Message
@@ -71,11 +71,16 @@ class Traffic:
         self._directory = directory
         self._peers = peers
         self._loop = loop
-        self._pid = os.getpid()
+        self._forked = False
         self._sequence = 0
         self._seen = Seen()
         self._stalled = False
         self._wanted: dict[Identifier, bool] = {}
+        forking.track(self)
+
+    def after_fork(self) -> None:
+        """Send nothing in a forked child: it has none of its parent's links."""
+        self._forked = True
 
     # -- from here -------------------------------------------------------------------------------------------
 
@@ -87,7 +92,7 @@ class Traffic:
         Raises:
             PayloadError: an argument can't cross.
         """
-        if self._pid == os.getpid():  # a forked child has none of its parent's links
+        if not self._forked:
             callback = message.callback
             self.outbox.put(
                 Outgoing(
@@ -105,7 +110,7 @@ class Traffic:
             PayloadError: an argument can't cross.
         """
         future: Future[list[Any]] = Future()
-        if self._pid != os.getpid():
+        if self._forked:
             future.set_result([])
             return future
         payload = encode(message.args, message.kwargs)
