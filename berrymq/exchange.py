@@ -117,7 +117,8 @@ class Exchange:
                 entry.run(message)
             except Exception as error:  # noqa: BLE001  # a follower's: it is reported
                 self.background_failure(entry, message, error)
-        elif isinstance(entry, Subscription):
+        else:
+            assert isinstance(entry, Subscription)
             self._background.deliverer.submit(entry, message)
 
     def route(self, message: Message) -> tuple[Entry, ...]:

@@ -185,7 +185,8 @@ class Registry:
                     self._taps[entry.number] = entry
                 else:
                     self._taps.pop(entry.number, None)
-            elif isinstance(entry, Subscription):
+            else:
+                assert isinstance(entry, Subscription)
                 if adding:
                     entry.number = next(self._numbers)
                 for identifier in entry.identifiers:

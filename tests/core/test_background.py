@@ -91,6 +91,32 @@ def test_draining_waits_for_what_one_gives_the_other(bus):
     assert len(got) == 2
 
 
+def test_draining_goes_on_while_one_gives_the_other_more(bus):
+    got, gate = [], threading.Event()
+    bus.set_multiplicity(1)
+    pool, thread = bus._background._pool, bus._background._make_thread()
+    receiver = bus.follow("c:d", got.append)
+    # The pool is found idle first; then the thread gives it something that takes its time.
+    slow = bus.follow("x:y", lambda message: gate.wait(10))
+    giver = bus.follow("a:b", lambda message: (pool.submit(slow, message), pool.submit(receiver, message)))
+    go = threading.Event()
+    first = bus.follow("z:z", lambda message: go.wait(10))
+    thread.submit(first, Message.make("z:z"))
+    thread.submit(giver, Message.make("a:b"))
+    drain = pool.drain
+
+    def drain_and_go(timeout):
+        done = drain(timeout)
+        go.set()
+        wait_until(lambda: not thread.backlog, "the thread is done")
+        threading.Timer(0.02, gate.set).start()
+        return done
+
+    pool.drain = drain_and_go
+    assert bus.drain(10)
+    assert len(got) == 1
+
+
 def test_draining_gives_up(bus):
     gate, entered = threading.Event(), threading.Event()
     bus.follow("a:b", lambda message: (entered.set(), gate.wait(10)))

@@ -328,6 +328,15 @@ def test_interests_and_who_watches_them(bus):
     cancel()
 
 
+def test_what_passed_lately(bus):
+    bus.follow("a:b", print)
+    for text in ("a:c", "_a:d"):
+        bus.twitter(text)
+    assert bus.recent() == {Identifier("a", "c"), Identifier("_a", "d")}
+    bus.follow("a:b", print)
+    assert bus.recent() == set()
+
+
 def test_a_guarded_follower_that_skips_is_no_answer(bus):
     handle = bus.follow("a:b", print, guard=lambda message: False)
     assert handle.run(Message.make("a:b")) is SKIPPED

@@ -69,17 +69,19 @@ def test_it_ends_with_the_object_of_its_method(collect):
     assert made.function is None
 
 
-def test_an_object_that_outlives_the_handle(collect):
+def test_an_object_that_goes_after_the_handle(collect):
     class Owner:
         def follow(self, message):
             return 1
 
     owner = Owner()
     made = started(owner.follow)
+    target = made.target
     del made
     collect()
     del owner
     collect()
+    assert target.function() is None
 
 
 def test_what_it_says_about_itself():
