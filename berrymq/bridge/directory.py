@@ -57,6 +57,7 @@ class Directory:
     def set_own(
         self,
         *,
+        name: str | None = None,
         follows: Iterable[str] | None = None,
         neighbours: Iterable[str] | None = None,
         away: Iterable[str] | None = None,
@@ -66,6 +67,7 @@ class Directory:
         changed = msgspec.structs.replace(
             own,
             version=own.version + 1,
+            name=own.name if name is None else name,
             follows=own.follows if follows is None else tuple(sorted(follows)),
             neighbours=own.neighbours if neighbours is None else tuple(sorted(neighbours)),
             away=own.away if away is None else tuple(sorted(away)),

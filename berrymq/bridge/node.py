@@ -110,6 +110,17 @@ class Node:
         """What this node says of itself."""
         return self._directory.own
 
+    def rename(self, name: str) -> None:
+        """Call it something else, as when only now it is known what."""
+        self.name = name
+        if self._directory.set_own(name=name):
+            self._announce_own()
+
+    @property
+    def neighbours(self) -> list[Peer]:
+        """Those it has a link to, the ones whose connection is cut at present included."""
+        return list(self._peers.values())
+
     @property
     def peers(self) -> int:
         """How many neighbours there are, those whose connection is cut at present included."""

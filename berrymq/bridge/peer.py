@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from .protocol.frames import Announce, Frame
@@ -64,6 +65,10 @@ class Peer:
         self.sees_all = sees_all
         self.ttl = ttl
         self.expired = False
+        self.since = time.time()
+        """When the link was made, in seconds since 1970."""
+        self.cut_since: float | None = None
+        """Since when it has had no connection, where it has none."""
         self.introduced = asyncio.Event()
         """Set once it has said who is there and who follows what."""
         self._loop = loop
@@ -95,6 +100,7 @@ class Peer:
         self._drop_transport("replaced by a new connection")
         self.session.attach(self._loop.time(), peer_received)
         self._transport = transport
+        self.cut_since = None
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
@@ -106,6 +112,7 @@ class Peer:
         if transport is not self._transport:
             return
         self._drop_transport("")
+        self.cut_since = time.time()
         self._expiry = self._loop.call_later(self.ttl, self._expire)
         self._on_change(self)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .directory import Directory
     from .peer import Peer
+    from .tally import Tally
 
 __all__ = ["Traffic"]
 
@@ -65,6 +66,8 @@ class Traffic:
     ) -> None:
         self.forwarded = 0
         """Messages that were handed on for others."""
+        self.tally: Tally | None = None
+        """Counts what passes, while somebody looks."""
         self.outbox = Outbox(self._wake, max_messages=MAX_OUTBOX, max_bytes=MAX_OUTBOX_BYTES)
         self.questions = Questions()
         self._bus = bus
@@ -122,6 +125,8 @@ class Traffic:
         message = self._number(Outgoing(identifier, payload, time.time()), source)
         for peer in self._route(message):
             peer.pump()
+        if self.tally is not None:
+            self.tally.count(message)
         self._deliver(message)
 
     async def flush_outbox(self) -> None:
@@ -195,6 +200,7 @@ class Traffic:
         """A neighbour hands on messages."""
         touched: set[Peer] = set()
         own = self._directory.own
+        tally = self.tally
         for message in batch:
             if message.origin == own.id or not self._seen.first_time(message.origin, message.sequence):
                 continue
@@ -207,8 +213,11 @@ class Traffic:
                     chosen = self._route(message, source)
                     self.forwarded += len(chosen)
                     touched.update(chosen)
-                if message.room == own.room and message.to is None:
-                    self._deliver(message)
+                if message.to is None:
+                    if tally is not None:
+                        tally.count(message)
+                    if message.room == own.room:
+                        self._deliver(message)
             except IdentifierError as error:
                 _log.warning("a message of %s is left out: %s", message.source, error)
         for peer in touched:

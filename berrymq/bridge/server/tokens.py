@@ -118,6 +118,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._holders)
 
+    @property
+    def holders(self) -> list[TokenHolder]:
+        """Who has a token, the oldest first."""
+        return list(self._holders.values())
+
     def give(self, name: str, ttl: float, identifier: Identifier | None = None) -> str:
         """A new token; with an *identifier*, a queue begins to collect.
 
