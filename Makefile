@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGING := pyproject.toml jupyter-config/berrymq_jupyter.json
-TOUR := notebooks/01-two-notebooks.ipynb
+TOUR := 01-two-notebooks.ipynb
 
 # Jupyter refuses to run as root unless told; in a container that is who one is.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -20,7 +20,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser --port 9999" is passed on)
-	$(BIN)/jupyter lab $(AS_ROOT) $(ARGS) $(TOUR)
+	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
 
 test: $(VENV)/test-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)
 	$(BIN)/python -m pytest $(ARGS)

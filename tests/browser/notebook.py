@@ -31,38 +31,37 @@ FIND_PANEL = """
     (path) => {
         const app = window.jupyterapp;
         if (!app) return false;
-        for (const widget of app.shell.widgets('main')) {
-            if (widget.context?.path === path && widget.content?.widgets) {
-                window.panel = widget;
-                return widget.context.isReady && widget.sessionContext.isReady
-                    && widget.sessionContext.session?.kernel?.connectionStatus === 'connected'
-                    && widget.sessionContext.session.kernel.status === 'idle';
+        for (const panel of app.shell.widgets('main')) {
+            if (panel.context?.path === path && panel.content?.widgets) {
+                (window.panels ??= {})[path] = panel;
+                panel.node.dataset.path = path;
+                return panel.context.isReady && panel.sessionContext.isReady
+                    && panel.sessionContext.session?.kernel?.connectionStatus === 'connected'
+                    && panel.sessionContext.session.kernel.status === 'idle';
             }
         }
         return false;
     }
 """
-START_CELL = """
-    ([index, command]) => {
-        const notebook = window.panel.content;
-        notebook.activeCellIndex = index;
-        notebook.deselectAll();
-        window.runs ??= {};
-        window.runs[index] = window.jupyterapp.commands.execute(command);
+ACTIVATE = """
+    async ([panel]) => {
+        const shell = window.jupyterapp.shell;
+        shell.activateById(panel.id);
+        while (shell.currentWidget !== panel) await new Promise(requestAnimationFrame);
     }
 """
-FINISH_CELL = """
-    async (index) => {
-        await window.runs[index];
-        const cell = window.panel.content.widgets[index];
-        return cell.model.executionCount ?? null;
+START_CELL = """
+    ([panel, index]) => {
+        panel.content.activeCellIndex = index;
+        panel.content.deselectAll();
+        panel.runs ??= {};
+        panel.runs[index] = window.jupyterapp.commands.execute('notebook:run-cell');
     }
 """
 TEXT_OF_OUTPUTS = """
-    (index) => {
+    ([panel, index]) => {
         const texts = [];
-        const outputs = window.panel.content.widgets[index].model.sharedModel.getOutputs?.() ?? [];
-        for (const output of outputs) {
+        for (const output of panel.content.model.sharedModel.cells[index].getOutputs?.() ?? []) {
             if (output.output_type === 'stream') texts.push([].concat(output.text).join(''));
             else if (output.output_type === 'error') texts.push(output.traceback.join('\\n'));
             else texts.push([].concat(output.data?.['text/plain'] ?? '').join('') + '\\n');
@@ -70,11 +69,23 @@ TEXT_OF_OUTPUTS = """
         return texts.join('');
     }
 """
-TAG_CELL = """
-    async (index) => {
-        const notebook = window.panel.content;
-        await notebook.scrollToItem(index, 'smart');
-        for (const [number, cell] of notebook.widgets.entries()) cell.node.dataset.cell = String(number);
+ADD_CELL = """
+    ([panel, source]) => {
+        const cells = panel.content.model.sharedModel;
+        cells.addCell({cell_type: 'code', source, metadata: {trusted: true}});
+        return cells.cells.length - 1;
+    }
+"""
+TAG_CELLS = """
+    async ([panel, index]) => {
+        await panel.content.scrollToItem(index, 'smart');
+        for (const [number, cell] of panel.content.widgets.entries()) cell.node.dataset.cell = String(number);
+    }
+"""
+OPEN_BESIDE = """
+    (path) => {
+        const args = {path, options: {mode: 'split-right'}};
+        window.jupyterapp.commands.execute('docmanager:open', args);
     }
 """
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -92,13 +103,21 @@ class Notebook:
         """Wait until the notebook is loaded and its kernel is idle."""
         self.page.wait_for_function(FIND_PANEL, arg=self.path)
 
+    def in_panel(self, script: str, *arguments: object) -> Any:
+        """Evaluate a function of `[panel, ...arguments]` in the page, `panel` being Lab's own object."""
+        return self.page.evaluate(
+            f"([path, ...rest]) => ({script.strip()})([window.panels[path], ...rest])",
+            [self.path, *arguments],
+        )
+
     def start(self, index: int) -> None:
         """Run a cell and do not wait for it."""
-        self.page.evaluate(START_CELL, [index, "notebook:run-cell"])
+        self.in_panel(ACTIVATE)
+        self.in_panel(START_CELL, index)
 
     def finish(self, index: int) -> str:
         """Wait for the end of a cell that was started, and return its output as text."""
-        self.page.evaluate(FINISH_CELL, index)
+        self.in_panel("async ([panel, index]) => { await panel.runs[index]; }", index)
         return self.text(index)
 
     def run(self, index: int) -> str:
@@ -108,20 +127,12 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run all cells from top to bottom and wait for the last."""
+        self.in_panel(ACTIVATE)
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def append(self, source: str) -> int:
         """Add a code cell at the end and return its number."""
-        return int(
-            self.page.evaluate(
-                """(source) => {
-                    const cells = window.panel.content.model.sharedModel;
-                    cells.addCell({cell_type: 'code', source, metadata: {trusted: true}});
-                    return cells.cells.length - 1;
-                }""",
-                source,
-            )
-        )
+        return int(self.in_panel(ADD_CELL, source))
 
     def execute(self, source: str) -> str:
         """Append a cell, run it, return its output as text."""
@@ -129,39 +140,35 @@ class Notebook:
 
     def edit(self, index: int, source: str) -> None:
         """Replace the source of a cell."""
-        self.page.evaluate(
-            "([index, source]) => window.panel.content.model.sharedModel.cells[index].setSource(source)",
-            [index, source],
+        self.in_panel(
+            "([panel, index, source]) => panel.content.model.sharedModel.cells[index].setSource(source)",
+            index,
+            source,
         )
 
     def sources(self) -> list[str]:
         """The source of each cell."""
-        return list(
-            self.page.evaluate("window.panel.content.model.sharedModel.cells.map((cell) => cell.getSource())")
-        )
+        return [source for _, source in self._cells()]
 
     def find(self, text: str) -> int:
         """The number of the first code cell whose source contains `text`."""
-        kinds: list[str] = self.page.evaluate(
-            "window.panel.content.model.sharedModel.cells.map((cell) => cell.cell_type)"
-        )
-        for number, (kind, source) in enumerate(zip(kinds, self.sources(), strict=True)):
+        for number, (kind, source) in enumerate(self._cells()):
             if kind == "code" and text in source:
                 return number
         raise LookupError(f"no code cell of {self.path} contains {text!r}")
 
     def text(self, index: int) -> str:
         """The output of a cell as it is stored in the notebook: streams, plain forms and tracebacks."""
-        return ANSI.sub("", str(self.page.evaluate(TEXT_OF_OUTPUTS, index))).strip()
+        return ANSI.sub("", str(self.in_panel(TEXT_OF_OUTPUTS, index))).strip()
 
     def cell(self, index: int) -> Locator:
         """A cell in the page, scrolled into view."""
-        self.page.evaluate(TAG_CELL, index)
-        return self.page.locator(f'.jp-Cell[data-cell="{index}"]')
+        self.in_panel(TAG_CELLS, index)
+        return self.page.locator(f'[data-path="{self.path}"] .jp-Cell[data-cell="{index}"]')
 
     def show(self, index: int) -> None:
         """Scroll a cell to the top of the page, as far as the notebook allows."""
-        self.page.evaluate("(index) => window.panel.content.scrollToItem(index, 'start')", index)
+        self.in_panel("([panel, index]) => panel.content.scrollToItem(index, 'start')", index)
 
     def output(self, index: int) -> Locator:
         """All that is shown below a cell."""
@@ -173,12 +180,17 @@ class Notebook:
 
     def save(self) -> None:
         """Save the notebook, as Ctrl-S does."""
-        self.page.evaluate("window.panel.context.save()")
+        self.in_panel("([panel]) => panel.context.save()")
 
     def restart(self) -> None:
         """Restart the kernel without asking."""
-        self.page.evaluate("window.panel.sessionContext.session.kernel.restart()")
+        self.in_panel("([panel]) => panel.sessionContext.session.kernel.restart()")
         self.wait_for_kernel()
+
+    def open_beside(self, path: str) -> "Notebook":
+        """Open another notebook in the same page, right of this one; the page has to be of JupyterLab."""
+        self.page.evaluate(OPEN_BESIDE, path)
+        return Notebook(self.page, path)
 
     def set_theme(self, name: str) -> None:
         """Switch the page to the `light` or the `dark` theme."""
@@ -195,3 +207,10 @@ class Notebook:
         options: dict[str, Any] = {"path": target, "animations": "disabled"}
         (of or self.page).screenshot(**options)
         return target
+
+    def _cells(self) -> list[tuple[str, str]]:
+        """The kind and the source of each cell."""
+        cells: list[tuple[str, str]] = self.in_panel(
+            "([panel]) => panel.content.model.sharedModel.cells.map((c) => [c.cell_type, c.getSource()])"
+        )
+        return cells

@@ -110,3 +110,17 @@ def test_both_run_from_top_to_bottom(tour, theme):
         listener.show(number)
         expect(listener.output(number)).to_contain_text(last)
         listener.screenshot(f"tour-{name}-{theme}")
+
+
+def test_both_side_by_side_in_one_page(lab, notebooks):
+    for path in sorted(TOUR.glob("0[12]-*.ipynb")):
+        lab.add_notebook(path)
+    listener = notebooks.open("01-two-notebooks.ipynb", app="lab")
+    listener.page.set_viewport_size({"width": 1600, "height": 900})
+    listener.page.evaluate("window.jupyterapp.shell.collapseLeft()")
+    speaker = listener.open_beside("02-the-other-notebook.ipynb")
+    *_, log, _ = run_cells(listener, "%load_ext", "%link", "%follow test:*", "%%follow")
+    run_cells(speaker, "%load_ext", "%twitter test:run", "range(5)", "%%twitter")
+    expect(listener.view(log)).to_contain_text("Dear other notebook")
+    listener.show(log)
+    listener.screenshot("tour-side-by-side")
