@@ -87,9 +87,8 @@ class Identifier:
         return Identifier, (self.name, self.action, self.namespace)
 
 
-@lru_cache(maxsize=4096)
-def parse_text(text: str) -> Identifier:
-    """Parse text. Results are kept, in a bounded cache: links meet the same few identifiers all the time."""
+def parse_new(text: str) -> Identifier:
+    """Parse text that was not met before."""
     head, colon, action = text.partition(":")
     if (
         head
@@ -121,6 +120,9 @@ def parse_text(text: str) -> Identifier:
     write(identifier, name, action, namespace if at else None, text if colon else f"{text}:{WILDCARD}")
     return identifier
 
+
+parse_text = lru_cache(maxsize=4096)(parse_new)
+"""Parse text. Results are kept, in a bounded cache: links meet the same few identifiers all the time."""
 
 set_name = Identifier.__dict__["name"].__set__
 set_action = Identifier.__dict__["action"].__set__

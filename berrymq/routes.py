@@ -20,7 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .followers import Entry, Subscription
-from .identifiers import WILDCARD, Identifier
+from .identifiers import WILDCARD, Identifier, parse_new
 from .messages import Message
 
 if TYPE_CHECKING:
@@ -213,8 +213,12 @@ class Registry:
 
     def find(self, raw: str | Identifier) -> Route:
         """Compute the route for what is not in the table, and put it there."""
-        identifier = Identifier.parse(raw)
-        key = str.__str__(raw) if isinstance(raw, str) else identifier
+        key: str | Identifier
+        if type(raw) is str:
+            identifier = parse_new(key := raw)  # the table of routes keeps it: no need for another cache
+        else:
+            identifier = Identifier.parse(raw)
+            key = str.__str__(raw) if isinstance(raw, str) else identifier
         with self._lock:
             version = self._version
             entries: tuple[Entry, ...]

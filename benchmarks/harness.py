@@ -1,0 +1,152 @@
+"""How the benchmarks measure, print and keep.
+
+The sides of a comparison run in turns, many short rounds each, so that whatever else the machine does hits
+them alike, and it is the time of the processor that counts, not that of the clock on the wall. A ratio is the
+median of the ratios of the rounds; a time is that of the best round.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import statistics
+import timeit
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from time import process_time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+RESULTS = Path(__file__).with_name("results")
+
+
+@dataclass
+class Side:
+    """One thing that is measured: a statement for `timeit`, with the names that it uses."""
+
+    name: str
+    statement: str
+    names: dict[str, Any]
+    before: Callable[[], None] | None = None
+    """Run before each round, outside of the time taken."""
+
+    def timer(self) -> timeit.Timer:
+        """A timer of the statement."""
+        return timeit.Timer(self.statement, timer=process_time, globals=self.names)
+
+
+@dataclass
+class Against:
+    """How one side did against another."""
+
+    name: str
+    nanoseconds: float
+    ratio: float
+    target: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target was met; None when there is none."""
+        return None if self.target is None else self.ratio <= self.target
+
+
+@dataclass
+class Row:
+    """One line of a table: what was measured, how long it took, and against whom."""
+
+    what: str
+    nanoseconds: float
+    against: list[Against] = field(default_factory=list)
+    note: str = ""
+
+
+def compare(
+    what: str,
+    ours: Side,
+    peers: Iterable[Side],
+    targets: dict[str, float],
+    *,
+    number: int = 2_000,
+    rounds: int = 60,
+    note: str = "",
+) -> Row:
+    """Measure `ours` against `peers`, in turns; `targets` are the ratios to keep under, by the peer's name."""
+    sides = [ours, *peers]
+    taken = measure(sides, number, rounds)
+    row = Row(what, min(taken[0]) * 1e9, note=note)
+    for side, times in zip(sides[1:], taken[1:], strict=True):
+        ratio = statistics.median(mine / theirs for mine, theirs in zip(taken[0], times, strict=True))
+        row.against.append(Against(side.name, min(times) * 1e9, ratio, targets.get(side.name)))
+    return row
+
+
+def measure(sides: list[Side], number: int, rounds: int) -> list[list[float]]:
+    """Return, for each side, the seconds of one run in each round."""
+    timers = [side.timer() for side in sides]
+    taken: list[list[float]] = [[] for _ in sides]
+    for turn in range(rounds + 2):
+        for side, timer, times in zip(sides, timers, taken, strict=True):
+            if side.before is not None:
+                side.before()
+            gc.collect(0)
+            seconds = timer.timeit(number) / number
+            if turn >= 2:  # the first rounds warm up
+                times.append(seconds)
+    return taken
+
+
+def show(title: str, rows: list[Row]) -> None:
+    """Print a table for people."""
+    print(f"\n{title}  (Python {platform.python_version()}, {platform.machine()})")
+    for row in rows:
+        print(f"  {row.what:<44} {duration(row.nanoseconds):>10}  {row.note}")
+        for one in row.against:
+            verdict = {
+                None: "",
+                True: f"   target <= {one.target}: met",
+                False: f"   target <= {one.target}: MISSED",
+            }
+            print(
+                f"      {one.ratio:6.3f} x  {one.name:<32} {duration(one.nanoseconds):>10}{verdict[one.met]}"
+            )
+
+
+def duration(nanoseconds: float) -> str:
+    """Nanoseconds, in the unit that reads best."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.2f} {unit}"
+    return f"{nanoseconds:.0f} ns"
+
+
+def keep(name: str, rows: list[Row], packages: Iterable[str]) -> Path:
+    """Write the rows, with all versions, to ``results/NAME.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    document = {
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": {package: version(package) for package in packages},
+        "rows": [
+            {**asdict(row), "against": [{**asdict(one), "met": one.met} for one in row.against]}
+            for row in rows
+        ],
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    return path
+
+
+def missed(rows: list[Row]) -> list[str]:
+    """Name the targets that were missed."""
+    return [
+        f"{row.what}: {one.ratio:.3f} x {one.name}, target <= {one.target}"
+        for row in rows
+        for one in row.against
+        if one.met is False
+    ]
