@@ -152,11 +152,11 @@ class Session:
             return []
         frames = self._resend
         self._resend = []
-        if self._announcements:
+        if self._announcements and self._may_control():
             records = list(self._announcements.values())
             self._announcements.clear()
             frames.append(self._number(announce_frame(self._next(), records), []))
-        if self._unreported_drops and now >= self._drop_report_due:
+        if self._unreported_drops and now >= self._drop_report_due and self._may_control():
             self._drop_report_due = now + DROP_REPORT_SECONDS
             count, self._unreported_drops = self._unreported_drops, 0
             frames.append(self._number(dropped_frame(self._next(), count), []))
@@ -192,6 +192,10 @@ class Session:
             self._in_flight_messages < self.limits.window_messages
             and self._in_flight_bytes < self.limits.window_bytes
         )
+
+    def _may_control(self) -> bool:
+        """Whether announcements and reports may go: beside a full window of messages, but not without end."""
+        return self._in_flight_bytes < 2 * self.limits.window_bytes
 
     def _next_batch(self) -> list[WireMessage]:
         queue, limits = self._queue, self.limits
@@ -241,13 +245,18 @@ class Session:
     def _is_next(self, n: int, now: float) -> bool:
         if n <= self._received:
             self._stats.duplicates += 1
+            self._acknowledged = min(self._acknowledged, n - 1)  # its sender has to be told again
+            self._plan_ack(now)
             return False
         if n != self._received + 1:
             raise ValueError(f"frame {n} came where {self._received + 1} was due")
         self._received = n
+        self._plan_ack(now)
+        return True
+
+    def _plan_ack(self, now: float) -> None:
         if self._ack_due is None:
             self._ack_due = now + self.limits.ack_delay
-        return True
 
     def _acknowledge(self, n: int) -> None:
         if n > self._last_sent:
@@ -324,7 +333,7 @@ class Session:
         due = min(self._spoke + self.limits.heartbeat, self._heard + 3 * self.limits.heartbeat)
         if self._ack_due is not None and not self.behind:
             due = min(due, self._ack_due)
-        if self._unreported_drops:
+        if self._unreported_drops and self._may_control():
             due = min(due, self._drop_report_due)
         return due
 
