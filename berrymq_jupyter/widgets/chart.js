@@ -37,7 +37,12 @@ export function createChart({ onClose, onPick }) {
   let scale = null;
   let nearest = null;
   const redraw = framed(draw);
-  const resized = new ResizeObserver(redraw);
+  let width = 0;
+  // Told by the observer, not asked for: where the notebook leaves out what is not in sight, there is nothing to ask.
+  const resized = new ResizeObserver(([entry]) => {
+    width = entry.contentRect.width;
+    redraw();
+  });
   resized.observe(element);
   plot.addEventListener("pointermove", point);
   plot.addEventListener("pointerleave", leave);
@@ -50,8 +55,7 @@ export function createChart({ onClose, onPick }) {
   }
 
   function draw() {
-    if (!data || element.hidden) return;
-    const width = Math.max(120, plot.clientWidth || element.clientWidth);
+    if (!data || width < 120) return;
     const points = data.lines.flatMap((line) => line.points);
     setText(heading, `${data.id} ${data.field.map(fieldName).join(" / ")}`);
     setAttributes(plot, { viewBox: `0 0 ${width} ${TALL}` });
@@ -59,14 +63,14 @@ export function createChart({ onClose, onPick }) {
       fill(plot, svg("text", { x: width / 2, y: TALL / 2, "text-anchor": "middle" }, "No numbers there yet."));
       return;
     }
-    scale = makeScale(points, width);
-    fill(plot, ...grid(width), ...data.lines.map(drawLine), cross);
+    scale = makeScale(points);
+    fill(plot, ...grid(), ...data.lines.map(drawLine), cross);
     fill(legend, ...(data.lines.length > 1 ? data.lines.map(key) : []));
     plot.setAttribute("aria-label", summary());
     if (!nearest) setText(reading, latest());
   }
 
-  function makeScale(points, width) {
+  function makeScale(points) {
     const [left, right] = extent(points, axis);
     const [low, high] = extent(points, VALUE);
     const spare = high > low ? (high - low) * 0.06 : Math.abs(high) * 0.1 || 1;
@@ -79,7 +83,7 @@ export function createChart({ onClose, onPick }) {
     };
   }
 
-  function grid(width) {
+  function grid() {
     const made = [];
     for (const value of ticks(scale.bottom, scale.top, 4)) {
       const y = scale.y(value);

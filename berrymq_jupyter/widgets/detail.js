@@ -72,6 +72,10 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
       wanted = number;
       store.request({ t: "detail", number });
     },
+    /** Show whichever message comes next. */
+    expect() {
+      wanted = null;
+    },
     hide() {
       wanted = null;
       element.hidden = true;

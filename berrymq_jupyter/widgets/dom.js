@@ -93,6 +93,21 @@ export function button(iconName, label, onclick, attributes = {}) {
   return element;
 }
 
+/**
+ * Keep the plain keys that are pressed inside an element from JupyterLab, where an arrow moves to the next cell and two
+ * d delete this one. Chords such as Ctrl-S stay Lab's. Lab listens in the capturing phase and asks the focused element
+ * itself, no other, for the attribute: so it is set in the moment before. Returns the function that ends this.
+ */
+export function keepKeys(element) {
+  const guard = (event) => {
+    if (!element.contains(event.target)) return;
+    const chord = event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key === "Enter");
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", !chord);
+  };
+  window.addEventListener("keydown", guard, true);
+  return () => window.removeEventListener("keydown", guard, true);
+}
+
 /** Run `work` once, in the next frame, however often it is asked for until then. */
 export function framed(work) {
   let frame = 0;

@@ -1,7 +1,7 @@
 // A value as a tree that unfolds. What lies deeper than what came along is asked for when somebody opens it.
 
 import { button, fill, h, setAttributes } from "./dom.js";
-import { fieldName, whole } from "./format.js";
+import { counted, fieldName, whole } from "./format.js";
 
 /**
  * @param {object} options
@@ -29,7 +29,7 @@ export function createJsonTree({ onExpand, onText, onChart }) {
   }
 
   function item(node, path, labels) {
-    const label = labels.at(-1);
+    const name = path.length > 1 ? labels.at(-1) : fieldName(labels.at(-1));
     const group = h("div", { role: "group", class: "bmq-json-group" });
     const toggle = h("span", { class: "bmq-toggle", "aria-hidden": "true" });
     const value = h("span", { class: `bmq-value bmq-kind-${node.k}` }, node.s);
@@ -37,15 +37,15 @@ export function createJsonTree({ onExpand, onText, onChart }) {
       "div",
       { class: "bmq-json-line" },
       toggle,
-      h("span", { class: "bmq-key" }, path.length > 1 ? label : fieldName(label)),
+      h("span", { class: "bmq-key" }, name),
       h("span", { class: "bmq-colon" }, ": "),
       value,
-      node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, whole(node.n)),
+      node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, counted(node.n, "item")),
       node.long && longText(node, path, value),
       node.k === "number" && onChart && chartOf(labels),
     );
     const open = path.length < 2 && Boolean(node.c) && node.n <= 20;
-    const self = h("div", { role: "treeitem", tabindex: -1, class: "bmq-json-item" }, line, group);
+    const self = h("div", { role: "treeitem", tabindex: -1, class: "bmq-json-item", "aria-label": `${name}: ${node.s}` }, line, group);
     if (node.n > 0) {
       setAttributes(self, { "aria-expanded": "false" });
       line.addEventListener("click", () => flip());

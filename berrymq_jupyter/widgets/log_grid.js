@@ -137,8 +137,8 @@ export function createGrid(store, { onOpen, onEscape }) {
       ? "Searching…"
       : filtered
         ? `None of ${counted(state.kept, "message")} passes the filter.`
-        : state.total
-          ? "Cleared."
+        : state.cleared
+          ? "Cleared. What comes now appears here."
           : `No message yet. Send one: %twitter ${example(state.follows)} 1, x=2`;
     setText(empty, text);
   }

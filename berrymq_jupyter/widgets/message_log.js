@@ -1,7 +1,7 @@
 // The page's side of MessageLog: puts the parts together.
 
 import { hideStatic, sharing } from "./channel.js";
-import { button, framed, h, setText } from "./dom.js";
+import { button, framed, h, keepKeys, setText } from "./dom.js";
 import { brief, counted, rate, whole } from "./format.js";
 import { createChart } from "./chart.js";
 import { createDetail } from "./detail.js";
@@ -39,8 +39,7 @@ function createView(store) {
   const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
   const element = h(
     "div",
-    // Lab would take the keys for itself: an arrow for the next cell, two d for its deletion.
-    { class: "bmq bmq-log", "data-lm-suppress-shortcuts": "true", onkeydown: shortcuts },
+    { class: "bmq bmq-log", onkeydown: shortcuts },
     bar.element,
     banner,
     panes,
@@ -117,6 +116,7 @@ function createView(store) {
   }
 
   const off = [
+    keepKeys(element),
     store.on("update", redraw),
     store.on("detail", () => element.classList.add("bmq-has-detail")),
     store.on("chart", (body) => charted && chart.show(body)),
@@ -140,7 +140,7 @@ function createView(store) {
 function createToolbar(store, { onTree, onTurn, onFilter, say }) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
-  const id = field("Identifier", "*:*", "Filter by identifier, for example *:epoch");
+  const id = field("Identifier", "identifier, as in *:run", "Filter by identifier: a name, an action, or both");
   const text = field("Payload text", "text in the payload", "Filter by text in the payload");
   const pause = button("pause", "Pause", flipPause);
   const order = button("down", "Newest last", () => {

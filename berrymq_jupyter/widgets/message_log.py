@@ -159,6 +159,7 @@ class MessageLog(View):
             "total": state.total,
             "kept": len(state.rows),
             "maxlen": state.rows.maxlen,
+            "cleared": state.cleared > 0,
             "missed": state.rows.missed,
             "unsearched": state.window.unsearched,
             "heldBack": state.held_back if self.paused else None,

@@ -2,7 +2,7 @@
 
 import { connect, hideStatic, sharing } from "./channel.js";
 import { createDetail } from "./detail.js";
-import { button, fill, framed, h, setText } from "./dom.js";
+import { button, fill, framed, h, keepKeys, setText } from "./dom.js";
 import { brief, clock, counted, fullTime, hue, nameOf, rate, whole } from "./format.js";
 import { createSparkline } from "./sparkline.js";
 
@@ -49,12 +49,12 @@ function createView(store) {
   const detail = createDetail(store, { say, onClose: closeDetail });
   const waiting = createRows("Waiting, the next one first", (number) => detail.open(number));
   const taken = createRows("Taken from here, the latest first", (number) => detail.open(number));
-  const take = button("take", "Take", () => store.request({ t: "take" }));
+  const take = button("take", "Take", takeOne);
   const look = button("look", "Peek", () => store.state?.rows.length && detail.open(store.state.rows[0][0]));
   const drain = button("clear", "Drain", () => store.request({ t: "drain" }));
   const element = h(
     "div",
-    { class: "bmq bmq-queue", "data-lm-suppress-shortcuts": "true" },
+    { class: "bmq bmq-queue" },
     h(
       "div",
       { class: "bmq-bar", role: "toolbar", "aria-label": "Queue" },
@@ -80,6 +80,11 @@ function createView(store) {
     for (const one of [take, look, drain]) one.disabled = !state.size;
   }
 
+  function takeOne() {
+    detail.expect();
+    store.request({ t: "take" });
+  }
+
   function say(words) {
     setText(said, words);
     clearTimeout(timer);
@@ -92,6 +97,7 @@ function createView(store) {
   }
 
   const off = [
+    keepKeys(element),
     store.on("update", redraw),
     store.on("detail", () => element.classList.add("bmq-has-detail")),
     store.on("problem", (body) => say(body.text)),

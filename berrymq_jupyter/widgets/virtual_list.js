@@ -35,9 +35,8 @@ export function createVirtualList({ rowHeight, scroller, head, create, show, onR
       body.append(row);
     }
     for (let slot = 0; slot < pool.length; slot++) {
-      // A row keeps its element while it is in sight, so that scrolling moves few of them.
-      const offset = (((slot - first) % pool.length) + pool.length) % pool.length;
-      const index = first + offset;
+      // In the order in which they are seen: that is how they are read aloud.
+      const index = first + slot;
       const element = pool[slot];
       const used = index < last;
       element.hidden = !used;
