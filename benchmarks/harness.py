@@ -75,7 +75,7 @@ def compare(
     rounds: int = 60,
     note: str = "",
 ) -> Row:
-    """Measure `ours` against `peers`, in turns; `targets` are the ratios to keep under, by the peer's name."""
+    """Measure `ours` against `peers`, in turns; `targets` are ratios to keep under, by name of the peer."""
     sides = [ours, *peers]
     taken = measure(sides, number, rounds)
     row = Row(what, min(taken[0]) * 1e9, note=note)

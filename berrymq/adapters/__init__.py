@@ -1,0 +1,11 @@
+"""Sources and sinks: what happens around a program, as messages.
+
+Each works from its making on, until ``stop()`` or the end of its ``with``. Import the one that you need::
+
+    from berrymq.adapters.timer import Timer          # timer:tick
+    from berrymq.adapters.files import FileWatcher    # file:created, :modified, :removed; by watchfiles
+    from berrymq.adapters.logs import LogSender       # log:info, log:warning, ...
+    from berrymq.adapters.logs import LogReceiver     # the other way round
+    from berrymq.adapters.progress import Progress    # progress:progress; by tqdm
+    from berrymq.adapters.traits import TraitSender   # NAME:value, NAME:click; by traitlets, ipywidgets
+"""

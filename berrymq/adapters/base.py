@@ -1,0 +1,53 @@
+"""What all adapters have in common."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from berrymq import scopes
+from berrymq.default import default_bus
+from berrymq.identifiers import Identifier
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from berrymq.bus import Bus
+
+__all__ = ["Adapter"]
+
+
+class Adapter:
+    """Sends messages ``NAME:action`` until it is stopped, as it is when its notebook cell is run again."""
+
+    def __init__(self, name: str, bus: Bus | None) -> None:
+        self.topic = Identifier(name).name
+        self.bus = default_bus if bus is None else bus
+        scope = scopes.current()
+        if scope is not None:
+            scope.add(self)
+
+    def send(self, action: str, *args: Any, **kwargs: Any) -> None:
+        """Send one message. Nobody called, so what followers raise goes to the log."""
+        identifier = Identifier(self.topic, action)
+        try:
+            self.bus.twitter(identifier, *args, **kwargs)
+        except Exception:
+            logging.getLogger("berrymq").exception("followers of %s failed", identifier)
+
+    def stop(self) -> None:
+        """Send no more. A second time it does nothing."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop; under the name that scopes know."""
+        self.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,69 @@
+"""Changes of files, as messages; with ``watchfiles``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watchfiles import Change, watch
+
+from .base import Adapter
+
+if TYPE_CHECKING:
+    import os
+
+    from berrymq.bus import Bus
+
+__all__ = ["FileWatcher"]
+
+ACTIONS = {Change.added: "created", Change.modified: "modified", Change.deleted: "removed"}
+PATIENCE = 50
+"""For how many milliseconds at most the watcher looks for changes before it looks whether it has to stop."""
+
+
+class FileWatcher(Adapter):
+    """Sends ``NAME:created``, ``NAME:modified`` and ``NAME:removed``, with the path of the file as text.
+
+    `paths` are files and directories; directories are watched with all that is in them. Changes that are made
+    after the constructor has returned are reported.
+    """
+
+    def __init__(self, *paths: str | os.PathLike[str], name: str = "file", bus: Bus | None = None) -> None:
+        if not paths:
+            raise ValueError("a FileWatcher needs a file or directory to watch")
+        for path in paths:
+            if not Path(path).exists():
+                raise FileNotFoundError(f"there is no {Path(path)} to watch; create it first")
+        super().__init__(name, bus)
+        self.paths = tuple(Path(path).absolute() for path in paths)
+        self._stopped = threading.Event()
+        self._watching = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"berrymq files {name}", daemon=True)
+        self._thread.start()
+        self._watching.wait()
+
+    def _run(self) -> None:
+        changes = watch(
+            *self.paths,
+            stop_event=self._stopped,
+            rust_timeout=PATIENCE,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+        )
+        try:
+            for some in changes:
+                self._watching.set()
+                for change, path in sorted(some, key=lambda one: (one[1], one[0])):
+                    self.send(ACTIONS[change], path)
+        except Exception:
+            logging.getLogger("berrymq").exception("%s are no longer watched", self.paths)
+        finally:
+            self._watching.set()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()

@@ -1,0 +1,55 @@
+"""Changes of traits, such as the values of widgets, and clicks, as messages; with ``traitlets``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .base import Adapter
+
+if TYPE_CHECKING:
+    from berrymq.bus import Bus
+
+__all__ = ["TraitSender"]
+
+
+class TraitSender(Adapter):
+    """Sends ``NAME:TRAIT`` when a trait of `subject` changes, and ``NAME:click`` when a button is clicked.
+
+    `subject` is a widget or any other `traitlets.HasTraits`. Without names of traits it is ``value``, if
+    there is one. ``message.args[0]`` is the new value, ``message.old`` the former::
+
+        TraitSender(slider, name="speed")       # speed:value
+    """
+
+    def __init__(self, subject: Any, *traits: str, name: str, bus: Bus | None = None) -> None:
+        self._clicks = hasattr(subject, "on_click")
+        if not traits and subject.has_trait("value"):
+            traits = ("value",)
+        unknown = [trait for trait in traits if not subject.has_trait(trait)]
+        if unknown:
+            raise ValueError(f"{type(subject).__name__} has no trait {', '.join(unknown)}")
+        if not traits and not self._clicks:
+            raise ValueError(f"{type(subject).__name__} has no value; name the traits that are to be sent")
+        super().__init__(name, bus)
+        self.subject = subject
+        self.traits = traits
+        if traits:
+            subject.observe(self._changed, names=list(traits))
+        if self._clicks:
+            subject.on_click(self._clicked)
+        self._active = True
+
+    def _changed(self, change: Any) -> None:
+        self.send(change["name"], change["new"], old=change["old"])
+
+    def _clicked(self, _: Any) -> None:
+        self.send("click")
+
+    def stop(self) -> None:
+        """Send no more changes and clicks."""
+        if self._active:
+            self._active = False
+            if self.traits:
+                self.subject.unobserve(self._changed, names=list(self.traits))
+            if self._clicks:
+                self.subject.on_click(self._clicked, remove=True)
