@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 from berrymq import default_bus
 from tests.support.jupyter_server import private_environment
-from tests.support.kernel import Kernel
+from tests.support.kernel import Cell, Kernel
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,27 @@ class LoneKernel(Kernel):
     def interrupt(self) -> None:
         """Press the stop button."""
         self._client.control_channel.send(self._client.session.msg("interrupt_request", {}))
+
+    def open_subshell(self) -> str | None:
+        """Have the kernel open a subshell and return its id; None if it has none (ipykernel 6)."""
+        info = self._client.kernel_info(reply=True, timeout=20)["content"]
+        if "kernel subshells" not in info.get("supported_features", []):
+            return None
+        request = self._client.session.msg("create_subshell_request", {})
+        self._client.control_channel.send(request)
+        while True:
+            reply = self._client.get_control_msg(timeout=20)
+            if reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
+                return str(reply["content"]["subshell_id"])
+
+    def start_in(self, subshell: str, source: str, cell_id: str) -> Cell:
+        """Send a cell to a subshell and do not wait for it."""
+        message = self._client.session.msg("execute_request", {"code": source, "silent": False})
+        message["header"]["subshell_id"] = subshell
+        message["metadata"] = {"cellId": cell_id}
+        cell = self._cells[message["header"]["msg_id"]] = Cell(source)
+        self._client.shell_channel.send(message)
+        return cell
 
     def send_comm(self, comm_id: str, data: dict[str, Any]) -> None:
         """Say something as the page's side of a widget."""

@@ -104,6 +104,28 @@ def test_async_followers(loaded, send):
     assert second.text == "second\n'second'"
 
 
+def test_cells_of_a_subshell_beside_a_busy_cell(loaded):
+    subshell = loaded.open_subshell()
+    if subshell is None:
+        assert loaded.run("import ipykernel; ipykernel.version_info[0]").text == "6"
+        return
+    loaded.run("go, done = threading.Event(), threading.Event()")
+    busy = loaded.start(
+        "%%time\nprint('busy', flush=True)\ngo.wait(20); twitter('both:now'); done.wait(20)\nprint('end')"
+    )
+    loaded.wait_for_text(busy, "busy")
+    for _ in range(2):
+        beside = loaded.start_in(subshell, "follow('both:*', lambda message: display('follower'));", "beside")
+        loaded.finish(beside)
+    sender = loaded.finish(loaded.start_in(subshell, "twitter('both:now'); print('sent')", "sender"))
+    loaded.wait_for_text(beside, "follower")
+    assert sender.text == "sent"
+    loaded.finish(loaded.start_in(subshell, "go.set(); done.set()", "go"))
+    loaded.finish(busy)
+    assert "follower" not in busy.text
+    assert beside.text == "'follower'\n'follower'"
+
+
 def test_what_a_follower_registers_belongs_to_its_cell(loaded):
     cell = loaded.run(
         "def register(message):\n"

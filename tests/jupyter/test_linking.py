@@ -1,0 +1,144 @@
+"""`%link`, `%unlink`, `%links` with a real hub; the other side is a second bus of this process."""
+
+import os
+import signal
+import threading
+
+import psutil
+import pytest
+
+from berrymq import Bus, default_bus, links
+from berrymq.bridge import link
+from berrymq.bridge.discovery.connection_file import read_all
+from berrymq.bridge.hub.starting import start_hub
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """A hub in a process of its own."""
+    found = start_hub()
+    (file,) = [file for file in read_all() if file.url == found.url]
+    yield found
+    os.kill(file.pid, signal.SIGTERM)
+    wait_until(lambda: not psutil.pid_exists(file.pid), "end of the hub")
+
+
+@pytest.fixture
+def other(hub):
+    bus = Bus("other")
+    with link(bus=bus, name="the other"):
+        yield bus
+
+
+def follows_there(bus, identifier):
+    """Whether `bus` knows that somebody else follows `identifier`."""
+    (there,) = [found for found in links() if found.node.bus is bus]
+    return any(identifier in node.follows for node in there.nodes() if not node.here)
+
+
+def wait_until_known(bus, identifier):
+    wait_until(lambda: follows_there(bus, identifier), f"{identifier} known to {bus.name}")
+
+
+def test_joining_leaving_and_who_is_there(shell, other, hub):
+    assert "linked" in shell.run("l = %link --name me\nl")
+    assert (shell["l"].url, shell["l"].name) == (hub.url, "me")
+    printed = shell.run("%links")
+    assert "the other" in printed
+    assert "me" in printed
+    assert shell.run("%unlink") == ""
+    assert shell["l"].state == "closed"
+    assert shell.run("%links").endswith("not linked; %link joins a hub")
+
+
+def test_linking_again_gives_the_same_link(shell, hub):
+    shell.run("a = %link\nb = %link")
+    assert shell["a"] is shell["b"]
+
+
+def test_another_name_is_refused_in_one_line(shell, hub):
+    shell.run("a = %link --name one")
+    printed = shell.run("%link --name two")
+    assert printed.startswith("UsageError: ")
+    assert "'one'" in printed
+    assert "\n" not in printed
+
+
+def test_messages_cross_both_ways(shell, other):
+    heard = []
+    arrived = threading.Event()
+    other.follow("there:*", lambda message: (heard.append(message), arrived.set()))
+    shell.run("l = %link --name 'my notebook'\nq = %queue here:*")
+    wait_until_known(default_bus, "there:*")
+    wait_until_known(other, "here:*")
+    shell.run("%twitter there:now 1, x=(2, 3)")
+    assert arrived.wait(20)
+    assert (heard[0].args, heard[0].x, heard[0].source) == ((1,), (2, 3), "my notebook")
+    other.twitter("here:now", 4)
+    taken = shell["q"].get(timeout=20)
+    assert (taken.args, taken.source) == ((4,), "the other")
+
+
+def test_a_payload_that_cannot_cross_is_one_line(shell, other):
+    other.follow("there:*", print)
+    shell.run("l = %link\nheard = []\n%follow there:* heard.append")
+    wait_until_known(default_bus, "there:*")
+    printed = shell.run("%twitter there:now print")
+    assert printed.startswith("UsageError: args[0] can't cross a link: ")
+    assert "\n" not in printed
+    assert len(shell["heard"]) == 1
+
+
+def test_rooms_do_not_hear_each_other(shell, other):
+    other.follow("there:*", print)
+    shell.run("l = %link --room blue")
+    assert shell["l"].room == "blue"
+    assert "the other" not in [node.name for node in shell["l"].nodes()]
+
+
+def test_deliveries_on_the_main_thread(shell, other):
+    shell.run("import threading\nplaces = []\nl = %link --deliver main")
+    shell.run("%follow here:* lambda message: places.append(threading.current_thread())")
+    wait_until_known(other, "here:*")
+    received = threading.Event()
+    with default_bus.follow("here:*", lambda message: received.set(), direct=True):
+        other.twitter("here:now")
+        assert received.wait(20)
+    assert shell["places"] == []
+    shell.run("None")
+    assert shell["places"] == [threading.main_thread()]
+
+
+def test_answers_come_back(shell, other):
+    other.follow("double:ask", lambda message: message.args[0] * 2)
+    shell.run("l = %link")
+    wait_until_known(default_bus, "double:ask")
+    assert shell.run("%ask --timeout 20 double:ask 21").endswith("[42]")
+
+
+def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
+    shell.run("l = %link")
+    shell.run("%unload_ext berrymq_jupyter")
+    assert links() == []
+    assert [thread for thread in threading.enumerate() if thread.name == "berrymq-io"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("%link http://127.0.0.1:9/", "%link without a URL finds a hub, or starts one"),
+        ("%link nonsense", "nonsense"),
+        ("%link --deliver nowhere", "invalid choice: 'nowhere'"),
+        (
+            "%unlink http://127.0.0.1:9/",
+            "there is no link to http://127.0.0.1:9/; %links shows those there are",
+        ),
+        ("%links a b", "unrecognized arguments: b"),
+    ],
+)
+def test_mistakes_are_one_line(shell, line, said):
+    printed = shell.run(line)
+    assert printed.startswith("UsageError: ")
+    assert said in printed
+    assert "\n" not in printed
