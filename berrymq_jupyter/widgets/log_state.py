@@ -27,8 +27,8 @@ SEARCH_SECONDS: Final = 0.03
 class LogState:
     """Works off the messages that came."""
 
-    def __init__(self, maxlen: int) -> None:
-        self.rows = Rows(maxlen)
+    def __init__(self, maxlen: int, max_bytes: int) -> None:
+        self.rows = Rows(maxlen, max_bytes)
         self.window = Window(self.rows)
         self.counts = Counts()
         self.cleared = 0

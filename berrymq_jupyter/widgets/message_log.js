@@ -259,11 +259,18 @@ function standing(state) {
   return [
     filtered ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
     state.unsearched > 0 && `searching ${brief(state.unsearched)} more`,
-    dropped > 0 && `${whole(dropped)} older dropped (the newest ${whole(state.maxlen)} are kept)`,
+    dropped > 0 && `${whole(dropped)} older dropped (${limit(state)})`,
     state.missed > 0 && `${whole(state.missed)} of them came too fast to be counted by identifier`,
   ]
     .filter(Boolean)
     .join(" · ");
+}
+
+/** Which of the two bounds made messages go. */
+function limit(state) {
+  return state.kept < state.maxlen
+    ? `payloads are kept up to ${whole(Math.round(state.maxBytes / 1e6))} MB`
+    : `the newest ${whole(state.maxlen)} are kept`;
 }
 
 /** Speaks to screen readers: remarks at once, the count of messages when it stood still for a while. */

@@ -38,8 +38,9 @@ class MessageLog(View):
         log.filter("*:epoch", text="loss")  # what its page can do, this can do too
         log.to_dataframe()
 
-    It keeps the newest `maxlen` messages themselves, so a payload that is changed after sending is shown
-    changed. At the sender it costs an append; everything else is done beside it, at most ten times a second.
+    It keeps the newest `maxlen` messages themselves, as long as their payloads hold no more than about
+    `max_bytes`; a payload that is changed after sending is shown changed. At the sender it costs an append;
+    everything else is done beside it.
     """
 
     title = "MessageLog"
@@ -47,14 +48,19 @@ class MessageLog(View):
     _css = assets.style("views.css", "detail.css", "chart.css", "message_log.css")
 
     def __init__(
-        self, identifier: str | Identifier = "*:*", *, bus: berrymq.Bus | None = None, maxlen: int = 100_000
+        self,
+        identifier: str | Identifier = "*:*",
+        *,
+        bus: berrymq.Bus | None = None,
+        maxlen: int = 100_000,
+        max_bytes: int = 256_000_000,
     ) -> None:
         if maxlen < 1:
             raise ValueError(f"maxlen is the number of messages to keep, from 1 on, not {maxlen}")
         self.identifier = Identifier.parse(identifier)
         super().__init__()
         self.bus = berrymq.default_bus if bus is None else bus
-        self.state = LogState(maxlen)
+        self.state = LogState(maxlen, max_bytes)
         self.settled = False
         """False while there is something to tell the page."""
         self.shown_epoch = self.shown_end = 0
@@ -159,6 +165,7 @@ class MessageLog(View):
             "total": state.total,
             "kept": len(state.rows),
             "maxlen": state.rows.maxlen,
+            "maxBytes": state.rows.max_bytes,
             "cleared": state.cleared > 0,
             "missed": state.rows.missed,
             "unsearched": state.window.unsearched,

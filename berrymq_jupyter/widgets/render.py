@@ -36,6 +36,10 @@ UNSAFE: Final = re.compile(
 )
 SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
+ARRAY_LIBRARIES: Final = frozenset(
+    {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}
+)
+
 slow_types: set[type] = set()
 """Classes whose ``repr`` was slow once: from then on they are shown by name."""
 
@@ -213,10 +217,14 @@ def describe_safely(value: object, room: int, depth: int) -> str:
         return f"<{type_name(value)} that cannot be shown>"
 
 
+def is_array(value: object) -> bool:
+    """Tell whether `value` comes from a library of arrays or tables, whose attributes are safe to ask."""
+    return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
+
+
 def foreign(value: Any, room: int) -> str:
     """Describe arrays and tables by what they say of themselves, without importing their libraries."""
-    module = str(type(value).__module__).partition(".")[0]
-    if module not in {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}:
+    if not is_array(value):
         return ""
     name, shape = type_name(value), getattr(value, "shape", None)
     if not isinstance(shape, tuple):

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from .pump import pump
+from .weight import weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,9 @@ BURST: Final = 100_000
 SLACK: Final = 64
 """By how much a count of arrivals may differ from what is there, with senders in many threads."""
 CHUNK: Final = 1000
+"""Rows that are searched between two looks at the clock."""
+WEIGHED: Final = 2000
+"""Messages of one batch that are weighed at most."""
 
 
 class Snapshot:
@@ -57,8 +61,9 @@ class Rows:
     for long.
     """
 
-    def __init__(self, maxlen: int) -> None:
+    def __init__(self, maxlen: int, max_bytes: int) -> None:
         self.maxlen = maxlen
+        self.max_bytes = max_bytes
         self.kept: deque[Message] = deque(maxlen=max(maxlen, BURST))
         self.collect, self.collected = collector(self.kept)
         self.last: Message | None = None
@@ -71,6 +76,10 @@ class Rows:
         """The number that the next message gets."""
         self.missed = 0
         """Messages that were pushed out before anybody looked."""
+        self.heavy: deque[tuple[int, int]] = deque()
+        """Numbers and bytes of the payloads that count."""
+        self.bytes = 0
+        """What they hold together."""
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -97,8 +106,19 @@ class Rows:
         self.end += fresh
         self.seen = collected
         self.last = batch[-1]
+        self.weigh(batch)
         self.trim()
         return batch
+
+    def weigh(self, batch: list[Message]) -> None:
+        """Take note of heavy payloads among the newest messages; of very many messages, of a sample."""
+        stride = 1 + len(batch) // WEIGHED
+        start = self.end - len(batch)
+        for index in range(0, len(batch), stride):
+            heavy = weight(batch[index])
+            if heavy:
+                self.heavy.append((start + index, heavy * stride))
+                self.bytes += heavy * stride
 
     def copy_counted(self) -> tuple[int, list[Message]]:
         """Return how many messages came so far, and those of them that are kept, the newest first."""
@@ -127,10 +147,15 @@ class Rows:
         return None
 
     def trim(self) -> None:
-        """Let go of what is more than `maxlen`, and see what is left."""
-        for _ in range(len(self.kept) - self.maxlen):
+        """Let go of what is more than `maxlen` and `max_bytes`, but for the newest message."""
+        first = max(self.first, self.end - len(self.kept), self.end - self.maxlen)
+        while self.heavy and (self.heavy[0][0] < first or self.bytes > self.max_bytes):
+            number, held = self.heavy.popleft()
+            self.bytes -= held
+            first = max(first, min(number + 1, self.end - 1))
+        self.first = first
+        for _ in range(len(self.kept) - (self.end - first)):
             self.kept.popleft()
-        self.first = max(self.first, self.end - len(self.kept), self.end - self.maxlen)
 
     def snapshot(self) -> Snapshot:
         """Return what is kept and absorbed."""
@@ -145,6 +170,8 @@ class Rows:
     def clear(self) -> None:
         """Forget what was absorbed, not the numbering."""
         self.first = self.end
+        self.heavy.clear()
+        self.bytes = 0
         while self.kept and self.kept[0] is not self.last:
             self.kept.popleft()
 

@@ -26,7 +26,7 @@ def everything(rows):
 
 
 def test_rows_are_numbered_as_they_come():
-    rows = Rows(10)
+    rows = Rows(10, 10**9)
     assert not rows.waiting()
     assert rows.absorb() == []
     put(rows, "a", "b")
@@ -40,7 +40,7 @@ def test_rows_are_numbered_as_they_come():
 
 
 def test_the_oldest_make_room():
-    rows = Rows(3)
+    rows = Rows(3, 10**9)
     put(rows, *range(5))
     assert values(rows.absorb()) == [0, 1, 2, 3, 4]
     assert (rows.first, rows.end, rows.missed) == (2, 5, 0)
@@ -48,7 +48,7 @@ def test_the_oldest_make_room():
 
 
 def test_what_is_not_absorbed_has_no_number_yet():
-    rows = Rows(10)
+    rows = Rows(10, 10**9)
     put(rows, "a")
     rows.absorb()
     put(rows, "b")
@@ -57,7 +57,7 @@ def test_what_is_not_absorbed_has_no_number_yet():
 
 def test_what_was_pushed_out_unseen_is_counted(monkeypatch):
     monkeypatch.setattr(module, "BURST", 5)
-    rows = Rows(5)
+    rows = Rows(5, 10**9)
     put(rows, *range(3))
     rows.absorb()
     put(rows, *range(3, 23))
@@ -68,7 +68,7 @@ def test_what_was_pushed_out_unseen_is_counted(monkeypatch):
 
 
 def test_a_cleared_log_goes_on_counting():
-    rows = Rows(10)
+    rows = Rows(10, 10**9)
     put(rows, *range(4))
     rows.absorb()
     put(rows, 4)
@@ -85,7 +85,7 @@ def test_a_cleared_log_goes_on_counting():
 
 @given(st.lists(st.integers(0, 12) | st.just("absorb") | st.just("clear"), max_size=40), st.integers(1, 8))
 def test_numbers_are_right_whatever_the_order(steps, maxlen):
-    rows = Rows(maxlen)
+    rows = Rows(maxlen, 10**9)
     sent = 0
     cleared = 0
     for step in steps:
@@ -107,7 +107,7 @@ def test_numbers_are_right_whatever_the_order(steps, maxlen):
 
 
 def test_many_threads_lose_nothing():
-    rows = Rows(1000)
+    rows = Rows(1000, 10**9)
     threads = [threading.Thread(target=put, args=(rows, *range(5000))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -126,7 +126,7 @@ def shown(window):
 
 
 def test_without_a_test_places_are_numbers():
-    rows = Rows(3)
+    rows = Rows(3, 10**9)
     window = Window(rows)
     put(rows, *range(5))
     rows.absorb()
@@ -141,7 +141,7 @@ def even(message):
 
 
 def test_a_test_finds_old_and_new_rows():
-    rows = Rows(100)
+    rows = Rows(100, 10**9)
     window = Window(rows)
     put(rows, *range(6))
     rows.absorb()
@@ -160,7 +160,7 @@ def test_a_test_finds_old_and_new_rows():
 
 
 def test_matches_go_with_their_rows():
-    rows = Rows(4)
+    rows = Rows(4, 10**9)
     window = Window(rows)
     window.select(even)
     put(rows, *range(4))
@@ -174,7 +174,7 @@ def test_matches_go_with_their_rows():
 
 def test_a_search_takes_its_time_and_the_newest_come_first(monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 10)
-    rows = Rows(1000)
+    rows = Rows(1000, 10**9)
     window = Window(rows)
     put(rows, *range(1000))
     rows.absorb()
@@ -192,7 +192,7 @@ def test_a_search_takes_its_time_and_the_newest_come_first(monkeypatch):
 
 
 def test_rows_that_vanish_unsearched_are_skipped():
-    rows = Rows(5)
+    rows = Rows(5, 10**9)
     window = Window(rows)
     window.select(even)
     put(rows, *range(100))
@@ -204,7 +204,7 @@ def test_rows_that_vanish_unsearched_are_skipped():
 
 @pytest.mark.parametrize("paused", range(8))
 def test_the_place_of_a_number_parts_older_from_newer(paused):
-    rows = Rows(10)
+    rows = Rows(10, 10**9)
     window = Window(rows)
     put(rows, *range(8))
     rows.absorb()
@@ -212,3 +212,37 @@ def test_the_place_of_a_number_parts_older_from_newer(paused):
     window.advance(10)
     before = window.page(window.begin, window.place_of(paused))
     assert [number for _, number, _ in before] == [number for number in range(paused) if number % 2 == 0]
+
+
+def test_heavy_payloads_go_before_they_fill_the_memory():
+    rows = Rows(100, 1_000_000)
+    for number in range(30):
+        put(rows, number)
+        put(rows, bytes(100_000))
+        rows.absorb()
+    assert rows.bytes == 1_000_000
+    assert len(rows) == 20
+    put(rows, bytes(5_000_000))
+    rows.absorb()
+    assert [len(message.args[0]) for message in rows.snapshot().messages] == [5_000_000]
+    put(rows, 1, 2)
+    rows.absorb()
+    assert values(rows.snapshot().messages)[-2:] == [1, 2]
+    rows.clear()
+    assert (rows.bytes, len(rows.heavy)) == (0, 0)
+
+
+def test_heavy_payloads_that_went_for_their_number_are_forgotten():
+    rows = Rows(5, 10**9)
+    put(rows, bytes(100_000), *range(5))
+    rows.absorb()
+    assert (rows.bytes, len(rows.heavy)) == (0, 0)
+
+
+def test_of_a_flood_a_sample_is_weighed(monkeypatch):
+    monkeypatch.setattr(module, "WEIGHED", 10)
+    rows = Rows(1000, 10**9)
+    put(rows, *[bytes(50_000)] * 100)
+    rows.absorb()
+    assert len(rows.heavy) == 10
+    assert rows.bytes == pytest.approx(100 * 50_000, rel=0.15)

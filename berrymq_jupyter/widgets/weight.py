@@ -1,0 +1,65 @@
+"""How much memory the payload of a message holds, roughly and quickly.
+
+What counts is what could fill the memory: arrays, tables, long texts. They are looked for among the arguments
+and one level below; anything small counts as nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from .render import is_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from berrymq import Message
+
+__all__ = ["HEAVY", "weight"]
+
+HEAVY: Final = 50_000
+"""Bytes from which on a payload counts at all."""
+LIGHT: Final = frozenset({int, float, bool, complex, type(None)})
+INSIDE: Final = 20
+"""Items of a container that are looked at."""
+
+
+def weight(message: Message) -> int:
+    """Return the bytes that the payload of `message` holds, 0 if it is light."""
+    total = sizes(message.args, 1)
+    kwargs = message.kwargs
+    if kwargs:
+        total += sizes(kwargs.values(), 1)
+    return total if total >= HEAVY else 0
+
+
+def sizes(values: Iterable[Any], depth: int) -> int:
+    """Return the bytes of some values together."""
+    total = 0
+    for value in values:
+        if type(value) not in LIGHT:
+            total += size(value, depth)
+    return total
+
+
+def size(value: Any, depth: int) -> int:
+    """Return the bytes of one value, as far as it tells."""
+    kind = type(value)
+    if kind in {str, bytes, bytearray}:
+        return len(value)
+    if kind in {list, tuple, dict, set}:
+        own = 60 * len(value)
+        if not depth:
+            return own
+        try:
+            return own + sizes(list(islice(value.values() if kind is dict else value, INSIDE)), depth - 1)
+        except RuntimeError:  # another thread is changing it
+            return own
+    if not is_array(value):
+        return 0
+    try:
+        held = value.nbytes if hasattr(value, "nbytes") else value.memory_usage().sum()
+        return int(held)
+    except Exception:  # noqa: BLE001 - it does not tell
+        return 0
