@@ -169,7 +169,7 @@ def is_async(function: Any) -> bool:
     """True for what gives a coroutine when called: ``async def``, and partials, methods, objects over it."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
-    if type(getattr(function, "_is_coroutine_mark", None)) is object:  # from inspect.markcoroutinefunction
+    if type(getattr(function, "_is_coroutine_marker", None)) is object:  # from inspect.markcoroutinefunction
         return True
     code = getattr(function, "__code__", None)
     if code is None and not isinstance(function, BuiltinFunctionType | type):

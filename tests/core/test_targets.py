@@ -106,7 +106,7 @@ def test_what_is_marked_as_giving_coroutines():
     def marked(message):
         return coroutine(message)
 
-    marked._is_coroutine_mark = mark  # as inspect.markcoroutinefunction of Python 3.12 leaves it
+    marked._is_coroutine_marker = mark  # as inspect.markcoroutinefunction of Python 3.12 leaves it
     assert make_target(marked).is_async
     if sys.version_info >= (3, 12):
 
