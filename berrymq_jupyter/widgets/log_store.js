@@ -2,10 +2,12 @@
 // them all; the page holds those near what is looked at, so its memory stays bounded whatever comes.
 
 import { connect } from "./channel.js";
+import { createListeners } from "./view.js";
 
 const MOST_ROWS = 6000;
 const KEPT_AROUND = 1500;
 const ASKED_AT_ONCE = 300;
+const LATE_MS = 1000;
 
 /** A row as it comes: place, number, time in ms, identifier, source or null, payload. */
 export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5;
@@ -17,7 +19,7 @@ export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5;
 export function createStore(model) {
   const rows = new Map();
   const counts = new Map();
-  const listeners = new Map();
+  const { on, tell } = createListeners();
   const store = {
     state: null,
     counts,
@@ -26,20 +28,13 @@ export function createStore(model) {
     row: (place) => rows.get(place),
     want,
     request: (body) => channel.post(body),
+    /** Whether rows that were asked for have been waited for remarkably long. */
+    isLate: () => asked !== null && performance.now() - askedAt > LATE_MS,
     on,
     close: () => channel.close(),
   };
   let asked = null;
-
-  function on(name, listener) {
-    const known = listeners.get(name) ?? listeners.set(name, new Set()).get(name);
-    known.add(listener);
-    return () => known.delete(listener);
-  }
-
-  function tell(name, body) {
-    for (const listener of listeners.get(name) ?? []) listener(body);
-  }
+  let askedAt = 0;
 
   function update(body) {
     if (store.state?.epoch !== body.epoch) rows.clear();
@@ -85,6 +80,7 @@ export function createStore(model) {
     // What surrounds it comes along, for scrolling on in either direction.
     const around = Math.floor(Math.max(0, ASKED_AT_ONCE - (to - from)) / 2);
     asked = [Math.max(begin, from - around), Math.min(end, to + around)];
+    askedAt = performance.now();
     channel.post({ t: "rows", from: asked[0], to: asked[1] });
   }
 

@@ -1,52 +1,17 @@
 // The page's side of QueueView.
 
-import { connect, hideStatic, sharing } from "./channel.js";
 import { createDetail } from "./detail.js";
 import { button, fill, framed, h, keepKeys, setText } from "./dom.js";
 import { brief, clock, counted, fullTime, hue, nameOf, rate, whole } from "./format.js";
 import { createSparkline } from "./sparkline.js";
-
-const SAID_MS = 6000;
-const stores = sharing(createStore);
-
-function createStore(model) {
-  const listeners = new Map();
-  const tell = (name, body) => (listeners.get(name) ?? []).forEach((listener) => listener(body));
-  const store = {
-    state: null,
-    request: (body) => channel.post(body),
-    on(name, listener) {
-      const known = listeners.get(name) ?? listeners.set(name, new Set()).get(name);
-      known.add(listener);
-      return () => known.delete(listener);
-    },
-    close: () => channel.close(),
-  };
-  const handlers = { update: (body) => ((store.state = body), tell("update", body)) };
-  for (const name of ["detail", "node", "text", "problem", "done"]) handlers[name] = (body) => tell(name, body);
-  const channel = connect(model, handlers);
-  return store;
-}
-
-function render({ model, el }) {
-  const store = stores.open(model);
-  const showStatic = hideStatic(model);
-  const view = createView(store);
-  el.append(view.element);
-  return () => {
-    view.close();
-    view.element.remove();
-    showStatic();
-    stores.close(model);
-  };
-}
+import { createPlainStore, createRemarks, defineView } from "./view.js";
 
 function createView(store) {
   const title = h("span", { class: "bmq-title" });
   const kind = h("span", { class: "bmq-total" });
   const numbers = createNumbers();
-  const said = h("div", { class: "bmq-said", role: "status", "aria-live": "polite" });
-  const detail = createDetail(store, { say, onClose: closeDetail });
+  const remarks = createRemarks();
+  const detail = createDetail(store, { say: remarks.say, onClose: closeDetail });
   const waiting = createRows("Waiting, the next one first", (number) => detail.open(number));
   const taken = createRows("Taken from here, the latest first", (number) => detail.open(number));
   const take = button("take", "Take", takeOne);
@@ -63,9 +28,8 @@ function createView(store) {
     ),
     numbers.element,
     h("div", { class: "bmq-panes" }, h("div", { class: "bmq-lists" }, waiting.element, taken.element), detail.element),
-    h("div", { class: "bmq-foot" }, said),
+    h("div", { class: "bmq-foot" }, remarks.element),
   );
-  let timer = 0;
   const redraw = framed(draw);
 
   function draw() {
@@ -85,12 +49,6 @@ function createView(store) {
     store.request({ t: "take" });
   }
 
-  function say(words) {
-    setText(said, words);
-    clearTimeout(timer);
-    timer = setTimeout(() => setText(said, ""), SAID_MS);
-  }
-
   function closeDetail() {
     detail.hide();
     element.classList.remove("bmq-has-detail");
@@ -100,15 +58,15 @@ function createView(store) {
     keepKeys(element),
     store.on("update", redraw),
     store.on("detail", () => element.classList.add("bmq-has-detail")),
-    store.on("problem", (body) => say(body.text)),
-    store.on("done", (body) => say(body.text)),
+    store.on("problem", (body) => remarks.say(body.text)),
+    store.on("done", (body) => remarks.say(body.text)),
   ];
   redraw();
   return {
     element,
     close() {
       redraw.cancel();
-      clearTimeout(timer);
+      remarks.close();
       detail.close();
       off.forEach((stop) => stop());
     },
@@ -221,4 +179,4 @@ const OVERFLOWS = {
   block: "senders wait",
 };
 
-export default { render };
+export default defineView((model) => createPlainStore(model, ["detail", "node", "text", "problem", "done"]), createView);

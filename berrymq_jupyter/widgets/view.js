@@ -1,0 +1,76 @@
+// What the pages' sides of all views have in common.
+
+import { connect, hideStatic, sharing } from "./channel.js";
+import { h, setText } from "./dom.js";
+
+const REMARK_MS = 6000;
+
+/**
+ * Make the module that anywidget wants.
+ * @param {function(object): object} makeStore makes what all appearances of a model in this page share
+ * @param {function(object): {element: HTMLElement, close: function(): void}} makeView makes one appearance
+ */
+export function defineView(makeStore, makeView) {
+  const stores = sharing(makeStore);
+  return {
+    render({ model, el }) {
+      const store = stores.open(model);
+      const showStatic = hideStatic(model);
+      const view = makeView(store);
+      el.append(view.element);
+      return () => {
+        view.close();
+        view.element.remove();
+        showStatic();
+        stores.close(model);
+      };
+    },
+  };
+}
+
+/** A set of listeners by name: `on(name, listener)` returns the function that takes it out; `tell(name, body)`. */
+export function createListeners() {
+  const listeners = new Map();
+  return {
+    on(name, listener) {
+      const known = listeners.get(name) ?? listeners.set(name, new Set()).get(name);
+      known.add(listener);
+      return () => known.delete(listener);
+    },
+    tell(name, body) {
+      for (const listener of listeners.get(name) ?? []) listener(body);
+    },
+  };
+}
+
+/**
+ * The store of a view whose updates stand for themselves: `state` is the latest.
+ * @param {object} model
+ * @param {string[]} kinds what else the kernel sends, to be heard with `on`
+ */
+export function createPlainStore(model, kinds) {
+  const { on, tell } = createListeners();
+  const handlers = Object.fromEntries(kinds.map((kind) => [kind, (body) => tell(kind, body)]));
+  handlers.update = (body) => {
+    store.state = body;
+    tell("update", body);
+  };
+  const channel = connect(model, handlers);
+  const store = { state: null, on, request: channel.post, close: channel.close };
+  return store;
+}
+
+/** A line for short remarks, read aloud, that go away by themselves. */
+export function createRemarks() {
+  const element = h("div", { class: "bmq-said", role: "status", "aria-live": "polite" });
+  let timer = 0;
+  return {
+    element,
+    say(words) {
+      setText(element, words);
+      clearTimeout(timer);
+      timer = setTimeout(() => setText(element, ""), REMARK_MS);
+    },
+    close: () => clearTimeout(timer),
+  };
+}
