@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
+from .failures import log_trouble
 from .workers import Deliverer, DeliveryThread, WorkerPool
 
 if TYPE_CHECKING:
@@ -13,6 +17,12 @@ if TYPE_CHECKING:
     from .followers import Subscription
 
 __all__ = ["Background"]
+
+
+AT_EXIT = 5.0
+"""For how many seconds the interpreter waits for deliveries when it leaves."""
+
+_started: WeakSet[Background] = WeakSet()
 
 
 class Background:
@@ -34,8 +44,14 @@ class Background:
     def _make_thread(self) -> DeliveryThread:
         with self._lock:
             if self._thread is None:
+                self._finish_at_exit()
                 self._thread = DeliveryThread(self._exchange.background_failure, f"{self._name} delivery")
             return self._thread
+
+    def _finish_at_exit(self) -> None:
+        # Worker threads are daemons, so that one that hangs does not keep the interpreter from leaving.
+        finish_at_exit()
+        _started.add(self)
 
     @property
     def multiplicity(self) -> int:
@@ -59,6 +75,7 @@ class Background:
                 return
             self._pool = None
             if number:
+                self._finish_at_exit()
                 self._pool = WorkerPool(self._exchange.background_failure, number, f"{self._name} worker")
             for subscription in self._exchange.subscriptions():
                 self._place(subscription)
@@ -101,3 +118,19 @@ class Background:
         former, self._pool = self._pool, None
         if former is not None:
             self.set_multiplicity(former.size)
+
+
+@cache
+def finish_at_exit() -> None:
+    """Have `finish_all` called, once, when the interpreter leaves."""
+    atexit.register(finish_all)
+
+
+def finish_all() -> None:
+    """Let all worker threads finish what they have to do before the interpreter leaves, for a while."""
+    until = monotonic() + AT_EXIT
+    for background in list(_started):
+        if not background.drain(max(0.0, until - monotonic())):
+            log_trouble(
+                "the interpreter leaves", TimeoutError(f"{background.backlog} deliveries are not finished")
+            )

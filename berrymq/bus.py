@@ -35,6 +35,10 @@ class Bus(Exchange):
     ``"log"``, or a function that is called with the subscription, the message and the exception.
     """
 
+    def __repr__(self) -> str:
+        counts = self.stats()
+        return f"<Bus {self.name or 'without a name'}, {counts.followers} followers, {counts.queues} queues>"
+
     # -- following -------------------------------------------------------------------------------------------
 
     @overload

@@ -135,14 +135,18 @@ class Exchange:
         """Do with a follower's error what `on_error` says; return what is to be raised in the end."""
         annotate(error, entry, message)
         policy = self.on_error
-        if policy == "raise":
-            if failures is None:
-                failures = []
-            failures.append(error)
-        elif policy == "log":
+        if policy == "log":
             log_failure(entry, message, error)
-        else:
-            policy(entry, message, error)
+            return failures
+        if policy != "raise":
+            try:
+                policy(entry, message, error)
+                return failures
+            except Exception as trouble:  # noqa: BLE001  # raised in the end: the other followers come first
+                error = trouble
+        if failures is None:
+            failures = []
+        failures.append(error)
         return failures
 
     def background_failure(self, entry: Entry, message: Message, error: BaseException) -> None:
@@ -227,8 +231,8 @@ class Exchange:
                     known = self._open_shared(identifier, settings, open_store())
                 elif known[0] != settings:
                     raise ValueError(
-                        f"the shared queue of {identifier} has maxsize={known[0][0]} "
-                        f"and overflow={known[0][1]!r}: those who share it give the same"
+                        "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
+                        "those who share it give the same".format(identifier, *known[0])
                     )
                 store = known[1]
                 store.attach(front)

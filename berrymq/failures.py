@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     OnError = Callable[[Any, Message, Any], object]
     """Called with the subscription (or the tap of a link), the message and the exception."""
 
-__all__ = ["annotate", "log_failure", "raise_failures"]
+__all__ = ["annotate", "log_failure", "log_trouble", "raise_failures"]
 
 
 def annotate(error: BaseException, entry: Entry, message: Message) -> None:
@@ -29,6 +29,13 @@ def raise_failures(failures: list[Exception], message: Message) -> NoReturn:
         raise ExceptionGroup(f"{len(failures)} followers failed for the message {message.id!r}", failures)
     finally:
         failures.clear()  # no reference cycle through this frame
+
+
+def log_trouble(what: str, error: BaseException) -> None:
+    """Log trouble of something that is no follower, with its traceback, to the logger ``berrymq``."""
+    import logging
+
+    logging.getLogger("berrymq").error("%s: %r", what, error, exc_info=error)
 
 
 def log_failure(entry: Entry, message: Message, error: BaseException) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .followers import Subscription
     from .identifiers import Identifier
     from .messages import Message
+    from .priorities import PriorityItems
 
 __all__ = ["Empty", "Queue", "QueueStats"]
 
@@ -51,8 +52,9 @@ class Queue:
     Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier take
     turns. With a `maxsize`, `overflow` says what happens to a message that finds the queue full:
     ``"drop_oldest"`` makes room for it, ``"drop_newest"`` leaves it out (both count in `dropped`),
-    ``"raise"`` raises `queue.Full` at the sender, ``"block"`` has the sender wait. The bus holds a queue
-    weakly: one that nobody has does not collect.
+    ``"raise"`` raises `queue.Full` at the sender, ``"block"`` has the sender wait. With a `priority`, a
+    function of the message, what has the lowest number comes out first; equal ones, and all without it, come
+    in order of arrival. The bus holds a queue weakly: one that nobody has does not collect.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Queue:
         *,
         maxsize: int = 0,
         overflow: Overflow = "drop_oldest",
+        priority: Callable[[Message], float] | None = None,
         guard: Callable[[Message], object] | None = None,
         bus: Exchange | None = None,
     ) -> None:
@@ -81,7 +84,8 @@ class Queue:
         where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
 
         def open_store() -> Store:
-            store = BoundedStore(maxsize, overflow) if maxsize else Store()
+            items = None if priority is None else by_priority(priority)
+            store = BoundedStore(maxsize, overflow, items) if maxsize else Store(items)
             subscription: Subscription = exchange.subscribe(
                 identifier,
                 QueueTarget(store.put, "shared Queue" if shared else "Queue", where),
@@ -100,8 +104,9 @@ class Queue:
                 raise ValueError(
                     "a shared queue has a plain identifier: those who share it could not tell it apart"
                 )
-            self._store = exchange.shared_store(self._identifiers[0], (maxsize, overflow), open_store, self)
-        self._items = self._store.items
+            settings = (maxsize, overflow, priority)
+            self._store = exchange.shared_store(self._identifiers[0], settings, open_store, self)
+        self._items: deque[Message] | PriorityItems = self._store.items
         scope = scopes.current()
         if scope is not None:
             scope.add(self)
@@ -307,3 +312,10 @@ def default_exchange() -> Exchange:
     from .default import default_bus
 
     return default_bus
+
+
+def by_priority(priority: Callable[[Message], float]) -> PriorityItems:
+    """What holds messages by priority; few queues need it."""
+    from .priorities import PriorityItems
+
+    return PriorityItems(priority)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .errors import IdentifierError
+from .failures import log_trouble
 from .followers import Entry, Subscription
 from .identifiers import WILDCARD, Identifier, parse_new
 from .messages import Message
@@ -174,7 +176,10 @@ class Registry:
         if self._interest_changed:
             self._interest_changed = False
             for watcher in self._watchers:
-                watcher()
+                try:
+                    watcher()
+                except Exception as error:  # noqa: BLE001  # not the fault of who follows, or stops to
+                    log_trouble("a watcher of interests failed", error)
 
     def _apply(self) -> None:
         while self._pending:
@@ -214,11 +219,14 @@ class Registry:
     def find(self, raw: str | Identifier) -> Route:
         """Compute the route for what is not in the table, and put it there."""
         key: str | Identifier
-        if type(raw) is str:
-            identifier = parse_new(key := raw)  # the table of routes keeps it: no need for another cache
-        else:
-            identifier = Identifier.parse(raw)
-            key = str.__str__(raw) if isinstance(raw, str) else identifier
+        try:
+            if type(raw) is str:
+                identifier = parse_new(key := raw)  # the table of routes keeps it: no need for another cache
+            else:
+                identifier = Identifier.parse(raw)
+                key = str.__str__(raw) if isinstance(raw, str) else identifier
+        except IdentifierError as error:
+            raise error from None  # not from the KeyError of the table, which is nobody's business
         with self._lock:
             version = self._version
             entries: tuple[Entry, ...]

@@ -22,6 +22,7 @@ from . import forking
 
 if TYPE_CHECKING:
     from .messages import Message
+    from .priorities import PriorityItems
 
 __all__ = ["BoundedStore", "Overflow", "Row", "Store"]
 
@@ -53,8 +54,8 @@ class Row(deque[Callable[[], object]]):
 class Store:
     """Messages that wait, and those who wait for messages."""
 
-    def __init__(self) -> None:
-        self.items: deque[Message] = deque()
+    def __init__(self, items: deque[Message] | PriorityItems | None = None) -> None:
+        self.items: deque[Message] | PriorityItems = deque() if items is None else items
         self.waiters = Row()
         self.closed = False
         self.received = 0
@@ -101,8 +102,10 @@ class Store:
 class BoundedStore(Store):
     """A store with room for `maxsize` messages, and a rule for those beyond."""
 
-    def __init__(self, maxsize: int, overflow: Overflow) -> None:
-        super().__init__()
+    def __init__(
+        self, maxsize: int, overflow: Overflow, items: deque[Message] | PriorityItems | None = None
+    ) -> None:
+        super().__init__(items)
         self.maxsize = maxsize
         self.overflow = overflow
         self._senders = Row()
@@ -121,8 +124,7 @@ class BoundedStore(Store):
             with self._lock:
                 full = len(self.items) >= self.maxsize
                 if full and self.overflow == "drop_oldest":
-                    oldest = self.items.popleft()
-                    self.dropped += 1
+                    oldest = self._drop_oldest()
                     full = False
                 elif full and self.overflow != "block":
                     self.dropped += 1
@@ -137,6 +139,15 @@ class BoundedStore(Store):
         del oldest  # only now: its last reference may run a destructor, which must not find the lock held
         if full and self.overflow == "raise":
             raise Full(f"the queue has its {self.maxsize} messages and did not take in {message.id!r}")
+
+    def _drop_oldest(self) -> Message | None:
+        items = self.items
+        try:
+            oldest = items.popleft() if isinstance(items, deque) else items.drop_oldest()
+        except IndexError:
+            return None  # somebody has just taken it: there is room
+        self.dropped += 1
+        return oldest
 
     def _wait_for_room(self) -> bool:
         """Hold up the sender until a message was taken; False when the queue was closed meanwhile."""

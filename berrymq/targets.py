@@ -20,8 +20,10 @@ __all__ = ["Call", "FunctionTarget", "MethodTarget", "QueueTarget", "Target", "m
 Call = Callable[[Message], Any]
 
 CO_VARARGS = 0x04
+CO_GENERATOR = 0x20
 CO_COROUTINE = 0x80
 CO_ITERABLE_COROUTINE = 0x100
+CO_ASYNC_GENERATOR = 0x200
 
 
 class FunctionTarget:
@@ -185,6 +187,11 @@ def check_signature(function: Any, shown: Any) -> None:
         plain, bound = plain.__func__, 1
     if isinstance(plain, FunctionType):
         code = plain.__code__
+        if code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) and not code.co_flags & CO_ITERABLE_COROUTINE:
+            raise RegistrationError(
+                f"{name_of(shown)} ({where_of(shown)}) cannot follow: it has a 'yield' in it, "
+                "so calling it would run nothing; move the 'yield' to a function that it calls"
+            )
         room = code.co_argcount - bound
         needed = room - len(plain.__defaults__ or ())
         if code.co_flags & CO_VARARGS:

@@ -128,6 +128,8 @@ class WorkerPool:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        if threading.current_thread() in self._threads:
+            raise RuntimeError("drain() waits for the worker threads: it cannot be called on one of them")
         with self._lock:
             return self._idle.wait_for(lambda: not self._backlog, timeout)
 
@@ -198,6 +200,8 @@ class DeliveryThread:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("drain() waits for the delivery thread: it cannot be called on it")
         with self._lock:
             return self._changed.wait_for(lambda: not self._items, timeout)
 

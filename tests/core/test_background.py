@@ -1,8 +1,10 @@
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from berrymq import Message
+from berrymq import Message, background
 from tests.support.waiting import wait_until
 
 
@@ -143,6 +145,36 @@ def test_one_delivery_thread_however_many_ask_for_it(bus):
         asker.join()
     assert len(set(map(id, made))) == 1
     assert bus._background._make_thread() is made[0]
+
+
+def test_deliveries_are_finished_when_the_interpreter_leaves():
+    program = """
+import time, berrymq
+
+berrymq.set_multiplicity(1)
+
+@berrymq.follow("a:b")
+def slow(message):
+    time.sleep(0.05)
+    print(message.args[0], flush=True)
+
+for number in range(4):
+    berrymq.twitter("a:b", number)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert done.stdout.split() == ["0", "1", "2", "3"]
+
+
+def test_but_not_for_ever(bus, monkeypatch, caplog):
+    monkeypatch.setattr(background, "AT_EXIT", 0.01)
+    gate = threading.Event()
+    bus.follow("a:b", lambda message: gate.wait(10))
+    bus.receive(Message.make("a:b"))
+    background.finish_all()
+    gate.set()
+    assert "the interpreter leaves: TimeoutError('1 deliveries are not finished')" in caplog.text
 
 
 def test_after_a_fork_there_are_no_threads_of_the_parent(bus):

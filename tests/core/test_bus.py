@@ -213,6 +213,12 @@ def test_closing(bus):
     assert not [one for one in threading.enumerate() if one.name.startswith("berrymq test ")]
 
 
+def test_how_it_shows(bus):
+    bus.follow("a:b", print)
+    assert repr(bus) == "<Bus test, 1 followers, 0 queues>"
+    assert repr(Bus()) == "<Bus without a name, 0 followers, 0 queues>"
+
+
 def test_two_buses_are_apart():
     one, other = Bus("one"), Bus("other")
     one.follow("a:b", lambda message: pytest.fail("of the other bus"))

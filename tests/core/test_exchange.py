@@ -39,8 +39,9 @@ def test_identifiers_may_be_parsed_already(bus):
 
 @pytest.mark.parametrize("wrong", ["a:b:c", None, 3, ["a:b"], {}])
 def test_what_is_no_identifier(bus, wrong):
-    with pytest.raises(IdentifierError):
+    with pytest.raises(IdentifierError) as caught:
         bus.twitter(wrong)
+    assert caught.value.__suppress_context__  # the table's KeyError is nobody's business
     with pytest.raises(IdentifierError):
         bus.follow(wrong, print)
 
@@ -164,6 +165,20 @@ def test_errors_can_go_to_a_function():
     assert subscription is handle
     assert message.id == "a:b"
     assert isinstance(error, ValueError)
+
+
+def test_a_function_for_errors_that_fails_loses_nothing():
+    def report(*what):
+        raise KeyError("report")
+
+    bus = Bus(on_error=report)
+    got = []
+    bus.follow("a:b", fail)
+    bus.follow("a:b", got.append)
+    with pytest.raises(KeyError) as caught:
+        bus.twitter("a:b")
+    assert isinstance(caught.value.__context__, ValueError)
+    assert len(got) == 1
 
 
 def test_a_wrong_error_policy():

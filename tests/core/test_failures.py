@@ -5,7 +5,7 @@ import weakref
 import pytest
 
 from berrymq import Message
-from berrymq.failures import annotate, log_failure, raise_failures
+from berrymq.failures import annotate, log_failure, log_trouble, raise_failures
 from berrymq.followers import Subscription
 from berrymq.identifiers import Identifier
 from berrymq.targets import make_target
@@ -54,6 +54,11 @@ def test_no_cycle_keeps_an_error_alive():
         assert fail()() is None
     finally:
         gc.enable()
+
+
+def test_other_trouble_is_logged_too(caplog):
+    log_trouble("a thing failed", ValueError("x"))
+    assert caplog.records[0].getMessage() == "a thing failed: ValueError('x')"
 
 
 def test_the_log_has_the_traceback(caplog):

@@ -187,6 +187,42 @@ class TestBounds:
         assert bus.drain(10)
 
 
+class TestPriority:
+    def test_the_most_urgent_comes_first(self, bus):
+        queue = Queue("a:*", priority=lambda message: message.args[0], bus=bus)
+        for number in (3, 1, 2, 1):
+            bus.twitter("a:b", number, sent=queue.qsize())
+        assert queue.peek().args == (1,)
+        assert numbers(queue.waiting()) == [1, 1, 2, 3]
+        assert [(message.args[0], message.sent) for message in queue.drain()] == [
+            (1, 1),
+            (1, 3),
+            (2, 2),
+            (3, 0),
+        ]
+        with pytest.raises(Empty):
+            queue.get_nowait()
+        with pytest.raises(Empty):
+            queue.peek()
+
+    def test_shared_and_bounded(self, bus):
+        def urgency(message):
+            return -message.args[0]
+
+        one = Queue("a:*", True, maxsize=2, priority=urgency, bus=bus)
+        other = Queue("a:*", True, maxsize=2, priority=urgency, bus=bus)
+        for number in (5, 7, 6):
+            bus.twitter("a:b", number)
+        assert other.dropped == 1  # the oldest one
+        assert numbers([one.get(), other.get()]) == [7, 6]
+
+    def test_one_that_cannot_tell_is_a_failing_follower(self, bus):
+        queue = Queue("a:*", priority=lambda message: message.missing, bus=bus)
+        with pytest.raises(AttributeError, match="missing"):
+            bus.twitter("a:b")
+        assert queue.empty()
+
+
 class TestClosing:
     def test_it_collects_no_more_and_gives_what_waits(self, bus):
         queue = Queue("a:*", bus=bus)
@@ -292,7 +328,8 @@ class TestShared:
     def test_those_who_share_give_the_same_bounds(self, bus):
         queue = Queue("a:*", True, maxsize=3, bus=bus)
         with pytest.raises(
-            ValueError, match=r"the shared queue of a:\* has maxsize=3 and overflow='drop_oldest'"
+            ValueError,
+            match=r"the shared queue of a:\* has maxsize=3, overflow='drop_oldest' and priority=None: those",
         ):
             Queue("a:*", True, bus=bus)
         Queue("a:*", True, maxsize=3, bus=bus)

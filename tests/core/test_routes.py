@@ -208,6 +208,16 @@ def test_watchers_hear_of_changes_of_interest():
     assert len(heard) == 2
 
 
+def test_a_watcher_that_fails_troubles_only_the_log(caplog):
+    registry = Registry()
+    heard = []
+    registry.watch(lambda: 1 / 0)
+    registry.watch(lambda: heard.append(1))
+    entry(registry, "a:b")
+    assert heard == [1]
+    assert "a watcher of interests failed: ZeroDivisionError" in caplog.text
+
+
 def test_cancelling_twice_and_what_never_was_added():
     registry = Registry()
     one = entry(registry, "a:b")

@@ -1,4 +1,5 @@
 import threading
+from collections import deque
 from queue import Full
 
 import pytest
@@ -96,6 +97,15 @@ class TestBoundedStore:
             store.put(message(number))
         assert numbers(store) == kept
         assert store.dropped == dropped
+
+    def test_one_that_is_taken_just_before_it_would_be_dropped(self):
+        class Items(deque):
+            def popleft(self):
+                raise IndexError  # another thread was faster
+
+        store = BoundedStore(1, "drop_oldest", Items([message(0)]))
+        store.put(message(1))
+        assert store.dropped == 0
 
     def test_raising_at_the_sender(self):
         store = BoundedStore(1, "raise")

@@ -2,6 +2,7 @@ import functools
 import inspect
 import os
 import sys
+import types
 from unittest.mock import AsyncMock, Mock
 
 import pytest
@@ -236,3 +237,23 @@ def test_signatures_that_nobody_knows_pass():
             return message
 
     assert make_target(Odd()).call(MESSAGE) is MESSAGE
+
+
+def test_generators_run_nothing_when_called():
+    def generator(message):
+        yield message
+
+    async def async_generator(message):
+        yield message
+
+    for function in (generator, async_generator):
+        with pytest.raises(RegistrationError, match="cannot follow: it has a 'yield' in it"):
+            make_target(function)
+
+
+def test_old_coroutines_are_no_generators():
+    @types.coroutine
+    def coroutine_of_old(message):
+        yield message
+
+    assert make_target(coroutine_of_old).is_async

@@ -141,6 +141,11 @@ class TestDeliveryThread:
         thread.submit(follower(lambda message: thread.close()), message())
         assert thread.drain(10)
 
+    def test_draining_from_within_would_wait_for_itself(self, thread, failures):
+        thread.submit(follower(lambda message: thread.drain()), message())
+        assert thread.drain(10)
+        assert "cannot be called on it" in str(failures[0][2])
+
     def test_nothing_is_kept_alive_by_an_idle_thread(self, thread, collect):
         import weakref
 
@@ -265,3 +270,9 @@ class TestWorkerPool:
         pool = pools(2)
         pool.submit(follower(lambda message: pool.close()), message())
         wait_until(lambda: not pool._threads, "they leave")
+
+    def test_draining_from_within_would_wait_for_itself(self, pools, failures):
+        pool = pools(2)
+        pool.submit(follower(lambda message: pool.drain()), message())
+        assert pool.drain(10)
+        assert "cannot be called on one of them" in str(failures[0][2])
