@@ -11,7 +11,6 @@ import contextvars
 import hashlib
 import logging
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +19,7 @@ from berrymq import scopes
 from .output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
@@ -46,15 +45,9 @@ class Cell:
         self.scope = scopes.Scope(f"cell {self.number}")
         self.output = Output(shell)
 
-    @contextmanager
-    def resumed(self) -> Iterator[None]:
-        """Run the block as a part of this cell: its output, its registrations."""
-        token = RUNNING.set(self)
-        try:
-            with self.scope.collecting(), self.output.redirected():
-                yield
-        finally:
-            RUNNING.reset(token)
+    def resumed(self) -> Resumed:
+        """Run what stands inside a `with` as a part of this cell: its output, its registrations."""
+        return Resumed(self)
 
     def wrap(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return `function` as a part of this cell."""
@@ -76,6 +69,29 @@ class Cell:
 
     def __repr__(self) -> str:
         return f"<Cell In [{self.number}]>"
+
+
+class Resumed:
+    """The block of `Cell.resumed`, which each delivery passes."""
+
+    __slots__ = ("_cell", "_redirected", "_scope", "_token")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._redirected = cell.output.redirected()
+
+    def __enter__(self) -> None:
+        """Let the cell be the one that runs here."""
+        self._token = RUNNING.set(self._cell)
+        self._scope = scopes.current()
+        scopes.make_current(self._cell.scope)
+        self._redirected.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        """Go back to what ran before."""
+        self._redirected.__exit__()
+        scopes.make_current(self._scope)
+        RUNNING.reset(self._token)
 
 
 class Cells:

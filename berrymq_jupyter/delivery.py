@@ -160,5 +160,4 @@ class ErrorReport:
         """Show a traceback that starts in the user's code."""
         cell = self._cells.origin(subscription)
         output = Output(self._shell) if cell is None else cell.output
-        with output.redirected():
-            output.show_error(type(error), error, from_users_code(error.__traceback__))
+        output.show_error(type(error), error, from_users_code(error.__traceback__))

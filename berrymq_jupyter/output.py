@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     from IPython.core.interactiveshell import InteractiveShell
+
+Label = tuple[contextvars.ContextVar[Any], Any]
 
 # The names that ipykernel gives to its context variables.
 LABELS = frozenset({"parent_header", "shell_parent", "shell_parent_ident"})
@@ -35,51 +35,63 @@ class Output:
     """The place where the output of the running cell goes, taken down to be used again later."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        self._shell = shell
-        self._labels = [
+        self.shell = shell
+        self.header = header_of(shell)
+        self.labels: list[Label] = [
             (variable, value)
             for variable, value in contextvars.copy_context().items()
             if variable.name in LABELS
         ]
-        self.header = header_of(shell)
-        kept_in_context = any(variable.name == "shell_parent" for variable, _ in self._labels)
-        self._relabels_display = self.header is not None and not kept_in_context
+        kept_in_context = any(variable.name == "shell_parent" for variable, _ in self.labels)
+        self.relabels_display = self.header is not None and not kept_in_context
+        if self.relabels_display:
+            self.labels.append((DISPLAY_HEADER, self.header))
 
-    @contextmanager
-    def redirected(self) -> Iterator[None]:
-        """Send the output of the calling thread or task to this place until the block ends."""
-        tokens = [(variable, variable.set(value)) for variable, value in self._labels]
-        publisher: Any = None
-        if self._relabels_display:
-            tokens.append((DISPLAY_HEADER, DISPLAY_HEADER.set(self.header)))
-            publisher = self._shell.display_pub
-            if hasattr(publisher, "register_hook"):
-                publisher.register_hook(relabel)
-            else:  # output is being captured
-                publisher = None
-        try:
-            yield
-        finally:
-            if publisher is not None:
-                publisher.unregister_hook(relabel)
-            for variable, token in reversed(tokens):
-                variable.reset(token)
+    def redirected(self) -> Redirected:
+        """Send the output of the calling thread or task to this place inside a `with`."""
+        return Redirected(self)
 
     def show_error(
         self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         """Show a traceback here, as if the cell had raised it, without making the running cell fail."""
         # Not shell.showtraceback: what it notes down would become the result of the cell that runs now.
-        lines = self._shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
-        hook: Any = self._shell.displayhook
+        lines = self.shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
+        hook: Any = self.shell.displayhook
         if self.header is None or not hasattr(hook, "pub_socket"):
-            sys.stdout.write(self._shell.InteractiveTB.stb2text(lines) + "\n")
+            sys.stdout.write(self.shell.InteractiveTB.stb2text(lines) + "\n")
             return
         sys.stdout.flush()
         sys.stderr.flush()
         content = {"ename": kind.__name__, "evalue": str(error), "traceback": lines}
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
         hook.session.send(hook.pub_socket, "error", content, self.header, ident=topic)
+
+
+class Redirected:
+    """The block of `Output.redirected`. A generator would cost more than all that is done here."""
+
+    __slots__ = ("_output", "_publisher", "_tokens")
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def __enter__(self) -> None:
+        """Put the labels in force."""
+        self._tokens = [variable.set(value) for variable, value in self._output.labels]
+        self._publisher: Any = None
+        if self._output.relabels_display:
+            publisher = self._output.shell.display_pub
+            if hasattr(publisher, "register_hook"):  # else output is being captured
+                publisher.register_hook(relabel)
+                self._publisher = publisher
+
+    def __exit__(self, *_: object) -> None:
+        """Put back those that were in force before."""
+        if self._publisher is not None:
+            self._publisher.unregister_hook(relabel)
+        for (variable, _value), token in zip(self._output.labels, self._tokens, strict=True):
+            variable.reset(token)
 
 
 def header_of(shell: InteractiveShell) -> dict[str, Any] | None:
