@@ -145,7 +145,8 @@ class WorkerPool:
 class DeliveryThread:
     """One daemon thread that runs deliveries in the order of their submission.
 
-    It starts with the first one, and leaves when there has been none for a while; the next starts another.
+    It starts with the first one, and leaves when there has been none for a while, or after `close`; the next
+    starts another.
     """
 
     patience = 5.0
@@ -174,6 +175,7 @@ class DeliveryThread:
                 self._waiting = False
                 self._changed.notify_all()
             elif self._thread is None:
+                self._closed = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 

@@ -77,6 +77,20 @@ class TestDeliveryThread:
         assert used.name == "berrymq delivery"
         assert used.daemon
 
+    def test_after_a_close_the_next_starts_another_that_stays(self, thread):
+        used = []
+        one = follower(lambda message: used.append(threading.current_thread()))
+        for _ in range(2):
+            thread.submit(one, message())
+            assert thread.drain(10)
+            thread.submit(one, message())
+            assert thread.drain(10)
+            thread.close()
+        first, second, third, fourth = used
+        assert first is second
+        assert third is fourth
+        assert second is not third
+
     def test_the_backlog_counts_what_runs(self, thread):
         gate = Gate()
         slow = follower(gate)
