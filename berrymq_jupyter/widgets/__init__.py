@@ -1,6 +1,8 @@
-"""Live views for notebooks: `MessageLog` and `QueueView`."""
+"""Live views for notebooks."""
 
 from .message_log import MessageLog
+from .progress_view import ProgressView
 from .queue_view import QueueView
+from .send_form import SendForm
 
-__all__ = ["MessageLog", "QueueView"]
+__all__ = ["MessageLog", "ProgressView", "QueueView", "SendForm"]

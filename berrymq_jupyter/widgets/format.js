@@ -26,6 +26,12 @@ export function rate(perSecond) {
   return `${brief(Math.round(perSecond))}/s`;
 }
 
+/** How fast steps are done: so many a second, or how long one takes. */
+export function pace(perSecond) {
+  if (!(perSecond > 0)) return "";
+  return perSecond < 1 ? `${duration(1000 / perSecond)} each` : rate(perSecond);
+}
+
 /** The time of day of `ms` since 1970, to the millisecond. */
 export function clock(ms) {
   const time = new Date(ms);

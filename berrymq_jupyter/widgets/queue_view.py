@@ -46,7 +46,7 @@ class QueueView(View):
 
     title = "QueueView"
     _esm = assets.module("queue_view.js")
-    _css = assets.style("views.css", "detail.css", "queue_view.css")
+    _css = assets.style("views.css", "lists.css", "detail.css", "queue_view.css")
 
     def __init__(self, queue: Queue) -> None:
         super().__init__()

@@ -7,9 +7,10 @@ from importlib.resources import files
 
 import pytest
 
-from berrymq_jupyter.widgets import MessageLog, QueueView, assets
+from berrymq_jupyter import widgets
+from berrymq_jupyter.widgets import assets
 
-VIEWS = [MessageLog, QueueView]
+VIEWS = [getattr(widgets, name) for name in widgets.__all__]
 TOP_LEVEL = re.compile(r"^(?:async )?(?:const|let|var|function|class) \[?(\w+(?:, \w+)*)", re.MULTILINE)
 NETWORK = re.compile(
     r"https?://(?!www\.w3\.org/2000/svg)|\bimport\b|\bfetch\(|XMLHttpRequest|WebSocket|@import|url\("
@@ -24,7 +25,7 @@ def test_a_module_is_one_text_without_imports(view):
     text = view._esm
     assert "\n" in text
     assert not re.search(r"^import ", text, re.MULTILINE)
-    assert re.findall(r"^export .*", text, re.MULTILINE) [0].startswith("export default defineView(")
+    assert re.findall(r"^export .*", text, re.MULTILINE)[0].startswith("export default defineView(")
 
 
 @pytest.mark.parametrize("view", VIEWS)

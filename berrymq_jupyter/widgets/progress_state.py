@@ -1,0 +1,106 @@
+"""The progress bars that messages tell of."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+__all__ = ["Bar", "Bars"]
+
+MOST: Final = 200
+"""Bars kept; of more, finished ones go first, then those that were silent longest."""
+
+Key = tuple[str | None, str, str]
+
+
+class Bar:
+    """One progress bar: who runs it, and how far it is."""
+
+    __slots__ = ("description", "done", "elapsed", "heard_at", "id", "n", "number", "rate", "source", "total")
+
+    def __init__(self, number: int, message: Message) -> None:
+        self.number = number
+        """Stays the same while the bar does: pages know it by that."""
+        self.id = message.id
+        self.source = message.source
+        self.take(message)
+
+    def take(self, message: Message) -> None:
+        """Take in how far it is now."""
+        kwargs = message.kwargs
+        self.n = number_of(message.args[0] if message.args else kwargs.get("n")) or 0.0
+        self.total = number_of(kwargs.get("total"))
+        self.elapsed = number_of(kwargs.get("elapsed"))
+        self.rate = number_of(kwargs.get("rate"))
+        self.description = text_of(kwargs.get("description"))
+        self.done = kwargs.get("done") is True
+        self.heard_at = message.sent_at
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds that it will probably still take; None if nobody can tell."""
+        if self.done or not self.total or not self.rate or self.rate < 0:
+            return None
+        return max(0.0, (self.total - self.n) / self.rate)
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None without a total."""
+        return min(max(self.n / self.total, 0.0), 1.0) if self.total else None
+
+
+class Bars:
+    """All bars, by who runs them."""
+
+    def __init__(self) -> None:
+        self.table: dict[Key, Bar] = {}
+        self.numbers = 0
+
+    def take(self, message: Message) -> None:
+        """Take in one message."""
+        key = (message.source, message.id, text_of(message.kwargs.get("description")))
+        bar = self.table.get(key)
+        # A bar that ended and is heard again is a new one of the same name.
+        if bar is None or (bar.done and message.kwargs.get("done") is not True):
+            self.table.pop(key, None)
+            self.make_room()
+            self.numbers += 1
+            self.table[key] = Bar(self.numbers, message)
+        else:
+            bar.take(message)
+
+    def make_room(self) -> None:
+        """Let a bar go if there are too many."""
+        if len(self.table) >= MOST:
+            del self.table[min(self.table, key=self.worth)]
+
+    def worth(self, key: Key) -> tuple[bool, float]:
+        """Return by what bars are kept."""
+        bar = self.table[key]
+        return not bar.done, bar.heard_at
+
+    def clear_done(self) -> None:
+        """Let go of the bars that have ended."""
+        self.table = {key: bar for key, bar in self.table.items() if not bar.done}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def number_of(value: Any) -> float | None:
+    """Return a number that can be shown, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
+
+
+def text_of(value: Any) -> str:
+    """Return a description that can be shown."""
+    return str.__getitem__(value, slice(0, 200)) if isinstance(value, str) else ""

@@ -1,0 +1,130 @@
+// The page's side of ProgressView: the bars of all kernels, those that run first.
+
+import { button, framed, h, keepKeys, setAttributes, setText } from "./dom.js";
+import { brief, counted, duration, hue, nameOf, pace } from "./format.js";
+import { createPlainStore, createRemarks, defineView } from "./view.js";
+
+const SILENT_SECONDS = 30;
+const TICK_MS = 1000;
+
+function createView(store) {
+  const follows = h("span", { class: "bmq-title" });
+  const counts = h("span", { class: "bmq-total" });
+  const remarks = createRemarks();
+  const list = h("ul", { class: "bmq-bars", "aria-label": "Progress bars" });
+  const empty = h("div", { class: "bmq-nothing" }, "No progress yet. In any linked notebook: for x in Progress(xs, name=\"train\"): …");
+  const clear = button("clear", "Clear finished", () => store.request({ t: "clear" }));
+  const element = h(
+    "div",
+    { class: "bmq bmq-progress" },
+    h(
+      "div",
+      { class: "bmq-bar", role: "toolbar", "aria-label": "Progress" },
+      h("div", { class: "bmq-names" }, follows, counts),
+      h("div", { class: "bmq-actions" }, clear),
+    ),
+    list,
+    empty,
+    remarks.element,
+  );
+  const lines = new Map();
+  const redraw = framed(draw);
+  let heardAt = 0;
+  const timer = setInterval(() => store.state?.bars.some((bar) => !bar.done) && redraw(), TICK_MS);
+
+  function draw() {
+    const state = store.state;
+    if (!state) return;
+    const running = state.bars.filter((bar) => !bar.done);
+    setText(follows, state.follows);
+    setText(counts, state.bars.length ? `${running.length} running, ${counted(state.bars.length - running.length, "finished one")}` : "");
+    empty.hidden = state.bars.length > 0;
+    clear.disabled = running.length === state.bars.length;
+    const since = (performance.now() - heardAt) / 1000;
+    const sorted = [...running, ...state.bars.filter((bar) => bar.done).reverse()];
+    const shown = new Set(sorted.map((bar) => bar.number));
+    for (const [number, line] of lines) {
+      if (shown.has(number)) continue;
+      line.element.remove();
+      lines.delete(number);
+    }
+    sorted.forEach((bar, index) => {
+      const known = lines.get(bar.number);
+      const line = known ?? createLine(bar);
+      lines.set(bar.number, line);
+      line.update(bar, since);
+      if (list.children[index] !== line.element) list.insertBefore(line.element, list.children[index] ?? null);
+    });
+  }
+
+  const off = [
+    keepKeys(element),
+    store.on("update", () => {
+      heardAt = performance.now();
+      redraw();
+    }),
+    store.on("problem", (body) => remarks.say(body.text)),
+  ];
+  redraw();
+  return {
+    element,
+    close() {
+      clearInterval(timer);
+      redraw.cancel();
+      remarks.close();
+      off.forEach((stop) => stop());
+    },
+  };
+}
+
+/** One bar: what and whose it is, how far, how fast, how long. */
+function createLine(bar) {
+  const name = h("span", { class: "bmq-progress-name" });
+  const source = h("span", { class: "bmq-faint bmq-progress-source" });
+  const percent = h("span", { class: "bmq-progress-percent" });
+  const fill = h("div", { class: "bmq-progress-fill" });
+  const track = h("div", { class: "bmq-progress-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+  const amount = h("span", {});
+  const times = h("span", { class: "bmq-progress-times" });
+  const element = h(
+    "li",
+    { class: "bmq-progress-line", style: `--bmq-hue:${hue(nameOf(bar.id))}` },
+    h("div", { class: "bmq-progress-head" }, name, source, percent),
+    track,
+    h("div", { class: "bmq-progress-facts bmq-faint" }, amount, times),
+  );
+
+  function update(now, since) {
+    const title = now.description || nameOf(now.id);
+    setText(name, title);
+    name.title = now.id;
+    setText(source, now.source === null ? "here" : now.source);
+    setText(percent, now.share === null ? brief(now.n) : `${Math.floor(now.share * 100)}%`);
+    const value = now.share === null ? null : Math.round(now.share * 100);
+    setAttributes(track, {
+      "aria-label": `${title}, ${now.source ?? "here"}`,
+      "aria-valuenow": value,
+      "aria-valuetext": value === null ? `${brief(now.n)} done, of nobody knows how many` : null,
+    });
+    fill.style.width = `${(now.share ?? (now.done ? 1 : 0.3)) * 100}%`;
+    track.classList.toggle("bmq-unknown", now.share === null && !now.done);
+    element.classList.toggle("bmq-done", now.done);
+    const silent = now.silent + since > SILENT_SECONDS && !now.done;
+    element.classList.toggle("bmq-silent", silent);
+    const steps = now.total === null ? counted(now.n, "step") : `${brief(now.n)} of ${brief(now.total)}`;
+    setText(amount, [steps, pace(now.rate)].filter(Boolean).join(" · "));
+    setText(times, timesOf(now, since, silent));
+  }
+
+  return { element, update };
+}
+
+function timesOf(bar, since, silent) {
+  if (bar.done) return bar.elapsed === null ? "done" : `done in ${duration(bar.elapsed * 1000)}`;
+  if (silent) return `silent for ${duration((bar.silent + since) * 1000)}`;
+  const run = bar.elapsed === null ? "" : `${duration((bar.elapsed + bar.silent + since) * 1000)} so far`;
+  const left = bar.remaining === null ? "" : `about ${duration(Math.max(0, bar.remaining - bar.silent - since) * 1000)} left`;
+  return [run, left].filter(Boolean).join(", ");
+}
+
+export default defineView((model) => createPlainStore(model, ["problem"]), createView);

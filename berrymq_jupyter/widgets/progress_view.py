@@ -1,0 +1,136 @@
+"""`ProgressView`: the progress bars of this kernel and of every linked one."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final
+
+import berrymq
+from berrymq import Identifier
+
+from . import assets
+from .base import RequestError, View
+from .progress_state import Bar, Bars
+from .pump import pump
+from .render import shown
+from .rows import collector
+from .static import Form
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+__all__ = ["ProgressView"]
+
+WAITING: Final = 10_000
+"""Messages that may wait to be worked off; of more, the newest tell enough."""
+REFRESH: Final = 2.0
+"""Seconds after which times that go on by themselves are sent again."""
+
+
+class ProgressView(View):
+    """A live view of progress bars, as `berrymq.adapters.Progress` sends them.
+
+    ::
+
+        ProgressView()      # here; and in the notebook that trains:
+        for batch in Progress(batches, name="train"):
+            ...
+
+    Any message ``NAME:progress`` counts whose first argument is a number, with ``total``, ``elapsed``,
+    ``rate``, ``description`` and ``done`` as keywords.
+    """
+
+    title = "ProgressView"
+    _esm = assets.module("progress_view.js")
+    _css = assets.style("views.css", "progress_view.css")
+
+    def __init__(
+        self, identifier: str | Identifier = "*:progress", *, bus: berrymq.Bus | None = None
+    ) -> None:
+        self.identifier = Identifier.parse(identifier)
+        super().__init__()
+        self.bus = berrymq.default_bus if bus is None else bus
+        self.bars = Bars()
+        self.arrived: deque[Message] = deque(maxlen=WAITING)
+        self.settled = False
+        collect, _ = collector(self.arrived)
+        self.subscription = self.bus.follow(self.identifier, collect, direct=True)
+        self.start()
+
+    def pending(self) -> bool:
+        """Tell whether something waits to be absorbed."""
+        return bool(self.arrived) or not self.settled
+
+    def absorb(self, now: float) -> float | None:
+        """Take in what came."""
+        while self.arrived:
+            self.bars.take(self.arrived.popleft())
+            self.settled = False
+            self.static.changed(now)
+        return REFRESH if any(not bar.done for bar in self.bars.table.values()) else None
+
+    def update(self, everything: bool) -> dict[str, Any] | None:
+        """Return all bars."""
+        if self.settled and not everything:
+            return None
+        self.settled = True
+        bars = self.bars.table.values()
+        return {"full": everything, "follows": str(self.identifier), "bars": [line(bar) for bar in bars]}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what the page asks."""
+        if request.get("t") != "clear":
+            raise RequestError(
+                "the page asked for something unknown; it may be of another version: reload it"
+            )
+        self.bars.clear_done()
+        self.settled = False
+        pump.wake()
+        return None
+
+    def form(self) -> Form:
+        """Return what is there now, for the saved notebook."""
+        self.absorb(monotonic())
+        bars = self.bars.table.values()
+        running = sum(not bar.done for bar in bars)
+        rows = [
+            (shown(bar.description) or bar.id, bar.source or "", amount(bar), "done" if bar.done else "")
+            for bar in bars
+        ]
+        columns = ("what", "from", "progress", "")
+        return Form(
+            self.title, str(self.identifier), f"{running} running, {len(rows)} in all", columns, list(rows)
+        )
+
+    def release(self) -> None:
+        """Follow nothing more."""
+        self.subscription.cancel()
+
+    def __repr__(self) -> str:
+        return f"<ProgressView {self.identifier}, {len(self.bars)} bars{', closed' if self.closed else ''}>"
+
+
+def line(bar: Bar) -> dict[str, Any]:
+    """Return one bar as a page gets it."""
+    return {
+        "number": bar.number,
+        "id": bar.id,
+        "source": bar.source,
+        "description": shown(bar.description),
+        "n": bar.n,
+        "total": bar.total,
+        "share": bar.share,
+        "rate": bar.rate,
+        "elapsed": bar.elapsed,
+        "remaining": bar.remaining,
+        "silent": max(0.0, time() - bar.heard_at),
+        "done": bar.done,
+    }
+
+
+def amount(bar: Bar) -> str:
+    """Return in words how far a bar is."""
+    if bar.total is None or bar.share is None:
+        return f"{bar.n:,g}"
+    return f"{bar.share:.0%} ({bar.n:,g} of {bar.total:,g})"

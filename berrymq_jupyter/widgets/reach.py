@@ -1,0 +1,69 @@
+"""Who would hear a message: here, and on the network if this process is linked."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from berrymq import Identifier
+from berrymq.errors import IdentifierError
+
+if TYPE_CHECKING:
+    import berrymq
+
+__all__ = ["Reach", "open_links"]
+
+MOST_KNOWN: Final = 300
+"""Identifiers offered for completion."""
+MOST_NAMED: Final = 5
+"""Nodes that are named one by one."""
+
+
+class Reach:
+    """Looks at the followers of a bus, and at the nodes that its links reach."""
+
+    def __init__(self, bus: berrymq.Bus) -> None:
+        self.bus = bus
+
+    def identifiers(self) -> list[str]:
+        """Return the identifiers that somebody follows."""
+        found = {
+            str(known) for subscription in self.bus.subscriptions() for known in subscription.identifiers
+        }
+        for node in self.others():
+            found.update(node.follows)
+        return sorted(found - {"*:*"})[:MOST_KNOWN]
+
+    def describe(self, identifier: Identifier) -> str:
+        """Say in words who follows `identifier`."""
+        here = sum(
+            any(known.matches(identifier) for known in subscription.identifiers)
+            for subscription in self.bus.subscriptions()
+        )
+        parts = [f"{here} follower{'' if here == 1 else 's'} here"] if here else []
+        names = sorted({node.name for node in self.others() if follows(node.follows, identifier)})
+        if names and not identifier.is_local:
+            more = len(names) - MOST_NAMED
+            parts.append(", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else ""))
+        return f"heard by {' and '.join(parts)}" if parts else "nobody follows this now"
+
+    def others(self) -> list[Any]:
+        """Return the nodes that can be reached, this one left out."""
+        return [node for link in open_links(self.bus) for node in link.nodes() if not node.here]
+
+
+def open_links(bus: berrymq.Bus) -> list[Any]:
+    """Return the links of `bus`; without loading the bridge if nobody has."""
+    api = sys.modules.get("berrymq.bridge.api")
+    return [] if api is None else [link for link in api.links() if link.node.bus is bus]
+
+
+def follows(patterns: tuple[str, ...], identifier: Identifier) -> bool:
+    """Tell whether one of the patterns matches."""
+    for pattern in patterns:
+        try:
+            if Identifier.parse(pattern).matches(identifier):
+                return True
+        except IdentifierError:  # another implementation may allow what we don't
+            continue
+    return False

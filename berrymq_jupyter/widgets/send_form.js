@@ -1,0 +1,155 @@
+// The page's side of SendForm.
+
+import { button, fill, framed, h, keepKeys, setAttributes, setText } from "./dom.js";
+import { clock, fullTime } from "./format.js";
+import { createPlainStore, createRemarks, defineView } from "./view.js";
+
+const TYPING_MS = 300;
+
+function createView(store) {
+  const prefix = `bmq-${Math.random().toString(36).slice(2)}`;
+  const known = h("datalist", { id: `${prefix}-known` });
+  const id = createField(`${prefix}-id`, "Identifier", h("input", { type: "text", list: `${prefix}-known`, placeholder: "name:action", autocomplete: "off" }));
+  const payload = createField(`${prefix}-payload`, "Payload", h("textarea", { rows: 3, placeholder: "1, x=2" }));
+  const notation = createChoice(prefix, { python: "Python arguments", json: "JSON" }, check);
+  const reach = h("span", { class: "bmq-faint" });
+  const remarks = createRemarks();
+  const send = button("send", "Send", submit, { class: "bmq-button bmq-primary", type: "submit" });
+  const history = h("ol", { class: "bmq-list" });
+  const historyBox = h("section", { class: "bmq-list-box", "aria-label": "Sent", hidden: true }, h("h3", { class: "bmq-list-title" }, "Sent, the latest first"), history);
+  const element = h(
+    "form",
+    { class: "bmq bmq-send", onsubmit: submit, onkeydown: keys, "aria-label": "Send a message" },
+    known,
+    id.element,
+    payload.element,
+    h("div", { class: "bmq-send-row" }, notation.element, h("div", { class: "bmq-actions" }, reach, send)),
+    remarks.element,
+    historyBox,
+  );
+  let begun = false;
+  let timer = 0;
+  const redraw = framed(draw);
+
+  const fields = () => ({ id: id.input.value, payload: payload.input.value, as: notation.value() });
+
+  function check() {
+    payload.input.placeholder = notation.value() === "json" ? '{"x": 2}' : "1, x=2";
+    clearTimeout(timer);
+    timer = setTimeout(() => store.request({ t: "check", ...fields() }), TYPING_MS);
+  }
+
+  function submit(event) {
+    event.preventDefault();
+    clearTimeout(timer);
+    store.request({ t: "send", ...fields() });
+  }
+
+  function keys(event) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      submit(event);
+      event.stopPropagation();
+    }
+  }
+
+  function checked(body) {
+    id.complain(body.idProblem);
+    payload.complain(body.payloadProblem);
+    setText(reach, body.reach);
+    fill(known, ...body.known.map((value) => h("option", { value })));
+  }
+
+  function sent(body) {
+    checked(body);
+    remarks.say(body.error ? `Sent ${body.id}, but: ${body.error}` : `Sent ${body.id}.`);
+  }
+
+  function draw() {
+    const state = store.state;
+    if (!state) return;
+    if (!begun) {
+      begun = true;
+      id.input.value = state.id;
+      payload.input.value = state.payload;
+      check();
+    }
+    historyBox.hidden = !state.sent.length;
+    fill(history, ...[...state.sent].reverse().map(entryLine));
+  }
+
+  function entryLine(entry) {
+    const again = () => {
+      id.input.value = entry.id;
+      payload.input.value = entry.payload;
+      notation.choose(entry.as);
+      check();
+      payload.input.focus();
+    };
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        { type: "button", class: "bmq-line", title: `${fullTime(entry.time)}: put it into the form`, onclick: again },
+        h("span", { class: "bmq-faint" }, clock(entry.time)),
+        h("span", { class: "bmq-line-id" }, entry.id),
+        h("span", { class: "bmq-line-payload" }, entry.payload),
+        h("span", { class: "bmq-line-error" }, entry.error),
+      ),
+    );
+  }
+
+  for (const input of [id.input, payload.input]) input.addEventListener("input", check);
+  const off = [
+    keepKeys(element),
+    store.on("update", redraw),
+    store.on("checked", checked),
+    store.on("sent", sent),
+    store.on("problem", (body) => remarks.say(body.text)),
+  ];
+  redraw();
+  return {
+    element,
+    close() {
+      clearTimeout(timer);
+      redraw.cancel();
+      remarks.close();
+      off.forEach((stop) => stop());
+    },
+  };
+}
+
+/** An input with its label above and what is wrong with it below. */
+function createField(id, label, input) {
+  const problem = h("div", { class: "bmq-problem", id: `${id}-problem` });
+  setAttributes(input, { id, class: "bmq-field", spellcheck: "false", "aria-describedby": `${id}-problem` });
+  return {
+    input,
+    element: h("div", { class: "bmq-send-field" }, h("label", { for: id }, label), input, problem),
+    complain(text) {
+      setText(problem, text);
+      setAttributes(input, { "aria-invalid": text ? "true" : null });
+    },
+  };
+}
+
+/** A choice between a few values, as radio buttons. */
+function createChoice(name, options, onChange) {
+  const inputs = Object.keys(options).map((value, index) =>
+    h("input", { type: "radio", name: `${name}-choice`, value, checked: index === 0, onchange: onChange }),
+  );
+  return {
+    element: h(
+      "fieldset",
+      { class: "bmq-choice" },
+      h("legend", { class: "bmq-offscreen" }, "Notation"),
+      ...inputs.map((input) => h("label", {}, input, options[input.value])),
+    ),
+    value: () => inputs.find((input) => input.checked).value,
+    choose(value) {
+      for (const input of inputs) input.checked = input.value === value;
+    },
+  };
+}
+
+export default defineView((model) => createPlainStore(model, ["checked", "sent", "problem"]), createView);

@@ -1,0 +1,200 @@
+"""`SendForm`: send messages by filling in a form."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+from IPython.core.getipython import get_ipython
+
+import berrymq
+from berrymq import Identifier
+from berrymq.errors import IdentifierError
+from berrymq_jupyter.arguments import CALLEE, Arguments, evaluate_arguments, parse_call
+
+from . import assets
+from .base import RequestError, View
+from .reach import Reach
+from .render import cut, shown
+from .static import Form, clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SendForm"]
+
+HISTORY: Final = 20
+"""What was sent, kept for sending it again."""
+LONGEST: Final = 1_000_000
+"""Characters of a payload that is typed or pasted."""
+
+
+class SendForm(View):
+    """A form that sends messages: an identifier, and a payload as a Python argument list or as JSON.
+
+    ::
+
+        SendForm("train:stop", "'enough', after=3")
+
+    Python is evaluated among the names of the notebook, as in ``%twitter``. Of JSON, an object gives
+    keywords, an array positional arguments, anything else is the one argument.
+    """
+
+    title = "SendForm"
+    _esm = assets.module("send_form.js")
+    _css = assets.style("views.css", "lists.css", "send_form.css")
+
+    def __init__(
+        self, identifier: str | Identifier = "", payload: str = "", *, bus: berrymq.Bus | None = None
+    ) -> None:
+        super().__init__()
+        self.bus = berrymq.default_bus if bus is None else bus
+        self.identifier = str(identifier)
+        self.payload = payload
+        self.sent: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self.reach = Reach(self.bus)
+        self.unsent = True
+        self.start()
+
+    # -- for the base ----------------------------------------------------------------------------------------
+
+    def pending(self) -> bool:
+        """Tell whether there is something to send to the page."""
+        return self.unsent
+
+    def absorb(self, now: float) -> float | None:
+        """Wait for requests: nothing comes by itself."""
+
+    def update(self, everything: bool) -> dict[str, Any] | None:
+        """Return what was sent, what to begin with, and which identifiers are known."""
+        if not self.unsent and not everything:
+            return None
+        self.unsent = False
+        return {
+            "full": everything,
+            "id": self.identifier,
+            "payload": self.payload,
+            "sent": list(self.sent),
+        }
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what the page asks."""
+        identifier, text = str(request.get("id", "")), str(request.get("payload", ""))
+        as_json = request.get("as") == "json"
+        match request.get("t"):
+            case "check":
+                return self.check(identifier, text, as_json)
+            case "send":
+                return self.send_message(identifier, text, as_json)
+        raise RequestError("the page asked for something unknown; it may be of another version: reload it")
+
+    def form(self) -> Form:
+        """Return what is there now, for the saved notebook."""
+        rows = [
+            (clock(entry["time"] / 1000), entry["id"], entry["payload"], entry["error"])
+            for entry in reversed(self.sent)
+        ]
+        facts = f"{len(self.sent)} sent" if self.sent else "nothing sent yet"
+        return Form(self.title, self.identifier, facts, ("time", "identifier", "payload", ""), list(rows))
+
+    # -- what it does ----------------------------------------------------------------------------------------
+
+    def check(self, identifier: str, text: str, as_json: bool) -> dict[str, Any]:
+        """Say what is wrong with the two fields, and who would hear the message."""
+        problem_id, parsed = attempt(lambda: Identifier.parse(identifier.strip()))
+        read = read_json if as_json else check_python
+        problem_payload, _ = attempt(lambda: read(limited(text)))
+        return {
+            "t": "checked",
+            "idProblem": problem_id if identifier.strip() else "",
+            "payloadProblem": problem_payload,
+            "ready": not problem_id and not problem_payload,
+            "known": self.reach.identifiers(),
+            "reach": "" if parsed is None else self.reach.describe(parsed),
+        }
+
+    def send_message(self, identifier: str, text: str, as_json: bool) -> dict[str, Any]:
+        """Send the message of the two fields."""
+        checked = self.check(identifier, text, as_json)
+        if not checked["ready"]:
+            return {
+                **checked,
+                "idProblem": checked["idProblem"] or ("" if identifier.strip() else "write one"),
+            }
+        evaluate = read_json if as_json else evaluate_python
+        problem, found = attempt(lambda: evaluate(text))
+        if found is None:
+            return {**checked, "payloadProblem": problem, "ready": False}
+        parsed = Identifier.parse(identifier.strip())
+        error = ""
+        try:
+            self.bus.twitter(parsed, *found.args, **found.kwargs)
+        except Exception as trouble:  # noqa: BLE001 - a follower's, or a payload that no link can carry
+            error = shown(cut(f"{type(trouble).__name__}: {trouble}", 300))
+        self.remember(str(parsed), text, as_json, error)
+        return {**checked, "t": "sent", "id": str(parsed), "error": error}
+
+    def remember(self, identifier: str, text: str, as_json: bool, error: str) -> None:
+        """Keep what was sent."""
+        entry = {
+            "time": round(time() * 1000),
+            "id": identifier,
+            "payload": cut(text, 2000),
+            "as": "json" if as_json else "python",
+            "error": error,
+        }
+        self.sent.append(entry)
+        self.unsent = True
+        self.static.changed(monotonic())
+
+    def __repr__(self) -> str:
+        return f"<SendForm {self.identifier}{', closed' if self.closed else ''}>"
+
+
+def attempt(work: Callable[[], Any]) -> tuple[str, Any]:
+    """Return what went wrong, or "", and the result, or None."""
+    try:
+        return "", work()
+    except (UsageError, IdentifierError, ValueError) as problem:
+        return shown(cut(" ".join(str(problem).split()), 400)), None
+
+
+def limited(text: str) -> str:
+    """Return `text` if it is not too long to be looked at while somebody types."""
+    if len(text) > LONGEST:
+        raise ValueError(
+            f"a payload of {len(text):,} characters is too long for a form: use %twitter and a variable"
+        )
+    return text
+
+
+def check_python(text: str) -> None:
+    """Complain of what is not an argument list; nothing is evaluated."""
+    if text.strip():
+        parse_call(f"{CALLEE}({text}\n)", text)
+
+
+def evaluate_python(text: str) -> Arguments:
+    """Evaluate an argument list among the names of the notebook."""
+    shell = get_ipython()
+    return evaluate_arguments(text, {} if shell is None else shell.user_ns)
+
+
+def read_json(text: str) -> Arguments:
+    """Read JSON as a payload."""
+    if not text.strip():
+        return Arguments((), {})
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"this is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise ValueError("this JSON is nested too deep") from None
+    if isinstance(value, dict):
+        return Arguments((), value)
+    return Arguments(tuple(value) if isinstance(value, list) else (value,), {})

@@ -1,0 +1,110 @@
+"""`ProgressView`, and the bars behind it."""
+
+import io
+
+import pytest
+
+from berrymq import Message
+from berrymq.adapters.progress import Progress
+from berrymq_jupyter.widgets import ProgressView
+from berrymq_jupyter.widgets import progress_state as module
+from berrymq_jupyter.widgets.progress_state import Bars
+
+from .conftest import FakePage
+
+
+def message(n=1, source="node", name="train", **kwargs):
+    return Message.make(f"{name}:progress", (n,), kwargs, source=source)
+
+
+def test_a_bar_is_followed_from_message_to_message():
+    bars = Bars()
+    bars.take(message(1, total=4, elapsed=1.0, rate=2.0, description="epochs"))
+    bars.take(message(3, total=4, elapsed=2.0, rate=2.0, description="epochs"))
+    (bar,) = bars.table.values()
+    assert (bar.n, bar.total, bar.elapsed, bar.rate, bar.description) == (3, 4, 2.0, 2.0, "epochs")
+    assert (bar.share, bar.remaining, bar.done) == (0.75, 0.5, False)
+    bars.take(message(4, total=4, description="epochs", done=True))
+    assert (bar.done, bar.remaining) == (True, None)
+
+
+def test_bars_are_told_apart_by_source_name_and_description():
+    bars = Bars()
+    for number in range(2):
+        bars.take(message(number, source="a"))
+        bars.take(message(number, source="b"))
+        bars.take(message(number, name="eval"))
+        bars.take(message(number, description="inner"))
+    assert len(bars) == 4
+
+
+def test_a_bar_that_starts_again_is_a_new_one():
+    bars = Bars()
+    bars.take(message(9, total=9, done=True))
+    bars.take(message(9, total=9, done=True))
+    bars.take(message(1, total=9))
+    ((_, bar),) = bars.table.items()
+    assert (bar.number, bar.n, bar.done) == (2, 1, False)
+    bars.clear_done()
+    assert len(bars) == 1
+
+
+@pytest.mark.parametrize("odd", [None, "text", True, float("nan"), float("inf"), 10**400, [1]])
+def test_what_is_no_number_is_left_out(odd):
+    bars = Bars()
+    bars.take(message(odd, total=odd, rate=odd, elapsed=odd, description=odd))
+    (bar,) = bars.table.values()
+    assert (bar.n, bar.total, bar.share, bar.remaining) == (0, None, None, None)
+
+
+def test_finished_bars_make_room_first(monkeypatch):
+    monkeypatch.setattr(module, "MOST", 3)
+    bars = Bars()
+    bars.take(message(name="first"))
+    bars.take(message(name="done", done=True))
+    for name in ("third", "fourth", "fifth"):
+        bars.take(message(name=name))
+    assert sorted(bar.id for bar in bars.table.values()) == [
+        "fifth:progress",
+        "fourth:progress",
+        "third:progress",
+    ]
+
+
+def test_a_page_sees_the_bars_of_tqdm(bus):
+    page = FakePage(ProgressView(bus=bus))
+    with Progress(range(3), name="train", bus=bus, desc="epochs", mininterval=0, file=io.StringIO()) as bar:
+        for _ in bar:
+            pass
+    body = page.update(lambda body: body["bars"] and body["bars"][0]["done"])
+    (line,) = body["bars"]
+    assert (line["id"], line["source"], line["n"], line["total"], line["share"]) == (
+        "train:progress",
+        None,
+        3,
+        3,
+        1,
+    )
+    assert line["description"] == "epochs"
+    page.say(t="clear")
+    page.update(lambda body: body["n"] > 1 and not body["bars"])
+    assert page.ask("problem", t="nonsense")["text"]
+
+
+def test_hostile_descriptions_are_text(bus):
+    view = ProgressView(bus=bus)
+    page = FakePage(view)
+    bus.receive(message(1, total=2, description="<b>\u202ex" + "y" * 10**6))
+    (line,) = page.update(lambda body: body["bars"])["bars"]
+    assert line["description"].startswith("<b>\\u202exyy")
+    assert len(line["description"]) < 300
+    data, _ = view._repr_mimebundle_()
+    assert "&lt;b&gt;" in data["text/html"]
+    assert "50% (1 of 2)" in data["text/plain"]
+
+
+def test_closing_ends_everything(bus):
+    view = ProgressView(bus=bus)
+    view.close()
+    assert bus.subscriptions() == []
+    assert repr(view) == "<ProgressView *:progress, 0 bars, closed>"

@@ -1,0 +1,127 @@
+"""`SendForm`, and what it says about who would hear."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from berrymq import Identifier
+from berrymq_jupyter.widgets import SendForm
+from berrymq_jupyter.widgets import reach as reach_module
+from berrymq_jupyter.widgets.reach import Reach, open_links
+
+from .conftest import FakePage
+
+
+@pytest.fixture
+def page(bus):
+    return FakePage(SendForm("test:run", "1, x=2", bus=bus))
+
+
+@pytest.fixture
+def heard(bus):
+    heard = []
+    bus.follow("*:*", lambda message: heard.append((message.id, message.args, dict(message.kwargs))))
+    return heard
+
+
+def test_a_page_begins_with_what_the_form_was_made_with(page):
+    body = page.update()
+    assert (body["id"], body["payload"], body["sent"]) == ("test:run", "1, x=2", [])
+
+
+@pytest.mark.parametrize(
+    ("payload", "notation", "args", "kwargs"),
+    [
+        ("", "python", (), {}),
+        ("1, 'a', x=[2], **{'y': 3}", "python", (1, "a"), {"x": [2], "y": 3}),
+        ("", "json", (), {}),
+        ('{"x": {"y": null}}', "json", (), {"x": {"y": None}}),
+        ('[1, "a"]', "json", (1, "a"), {}),
+        ('"text"', "json", ("text",), {}),
+    ],
+)
+def test_a_message_is_sent(page, heard, *, payload, notation, args, kwargs):
+    body = page.ask("sent", t="send", id=" test:run ", payload=payload, **{"as": notation})
+    assert body["error"] == ""
+    assert heard == [("test:run", args, kwargs)]
+    entry = page.update(lambda body: body["sent"])["sent"][0]
+    assert (entry["id"], entry["payload"], entry["as"]) == ("test:run", payload, notation)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "payload", "notation", "field", "problem"),
+    [
+        ("a:b:c", "1", "python", "idProblem", "more than one ':'"),
+        ("", "1", "python", "idProblem", "write one"),
+        ("a:b", "1, x=", "python", "payloadProblem", "is not a list of Python arguments"),
+        ("a:b", "1) + (2", "python", "payloadProblem", "a bracket closes too early"),
+        ("a:b", "unknown", "python", "payloadProblem", "NameError"),
+        ("a:b", "1 / 0", "python", "payloadProblem", "ZeroDivisionError"),
+        ("a:b", "{x: 1}", "json", "payloadProblem", "this is not JSON: Expecting property name"),
+        ("a:b", "[" * 100_000, "json", "payloadProblem", "nested too deep"),
+        ("a:b", "1" * 2_000_000, "json", "payloadProblem", "too long for a form"),
+    ],
+)
+def test_mistakes_are_told_beside_their_field(page, heard, *, identifier, payload, notation, field, problem):
+    body = page.ask("checked", t="send", id=identifier, payload=payload, **{"as": notation})
+    assert problem in body[field]
+    assert not body["ready"]
+    assert heard == []
+
+
+def test_nothing_is_evaluated_while_it_is_typed(page):
+    body = page.ask("checked", t="check", id="", payload="1 / 0", **{"as": "python"})
+    assert (body["idProblem"], body["payloadProblem"], body["ready"]) == ("", "", False)
+
+
+def test_a_follower_that_fails_is_told(page, bus):
+    def fail(message):
+        raise RuntimeError("no\u202e")
+
+    bus.follow("test:run", fail)
+    assert page.ask("sent", t="send", id="test:run", payload="")["error"] == "RuntimeError: no\\u202e"
+    assert "RuntimeError" in page.view._repr_mimebundle_()[0]["text/plain"]
+
+
+def test_what_was_sent_is_bounded(page):
+    for number in range(30):
+        page.say(t="send", id="test:run", payload=str(number))
+    body = page.update(lambda body: body["sent"] and body["sent"][-1]["payload"] == "29")
+    assert len(body["sent"]) == 20
+
+
+def node(name, *follows, here=False):
+    return SimpleNamespace(name=name, follows=follows, here=here)
+
+
+def test_who_would_hear(bus, monkeypatch):
+    reach = Reach(bus)
+    run = Identifier.parse("test:run")
+    assert open_links(bus) == []
+    assert reach.describe(run) == "nobody follows this now"
+    bus.follow("test:*", print)
+    assert reach.describe(run) == "heard by 1 follower here"
+    others = [
+        node("me", "test:*", here=True),
+        node("b", "test:*"),
+        node("a", "*:run"),
+        node("c", "x:y", "odd::"),
+    ]
+    link = SimpleNamespace(node=SimpleNamespace(bus=bus), nodes=lambda: others)
+    foreign = SimpleNamespace(node=SimpleNamespace(bus=object()), nodes=lambda: [node("d", "test:*")])
+    api = SimpleNamespace(links=lambda: [link, foreign])
+    monkeypatch.setitem(reach_module.sys.modules, "berrymq.bridge.api", api)
+    assert reach.describe(run) == "heard by 1 follower here and a, b"
+    assert reach.describe(Identifier.parse("_test:run")) == "nobody follows this now"
+    assert reach.identifiers() == ["*:run", "odd::", "test:*", "x:y"]
+    others.extend(node(f"n{number}", "test:*") for number in range(5))
+    assert reach.describe(run) == "heard by 1 follower here and a, b, n0, n1, n2 and 2 more"
+
+
+def test_the_bundle_shows_what_was_sent(bus):
+    form = SendForm("test:run", bus=bus)
+    form.send_message("test:run", "'<b>'", as_json=False)
+    data, _ = form._repr_mimebundle_()
+    assert "&lt;b&gt;" in data["text/html"]
+    assert data["text/plain"].startswith("SendForm test:run: 1 sent\n")
+    assert repr(form) == "<SendForm test:run>"
