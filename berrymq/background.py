@@ -77,20 +77,20 @@ class Background:
             if number:
                 self._finish_at_exit()
                 self._pool = WorkerPool(self._exchange.background_failure, number, f"{self._name} worker")
-            for subscription in self._exchange.subscriptions():
-                self._place(subscription)
+        for subscription in self._exchange.subscriptions():
+            self._place(subscription)
         if former is not None:
             former.close()
 
     def adopt(self, subscription: Subscription) -> None:
         """Have a new subscription use the pool, if there is one."""
         if self._pool is not None:
-            with self._lock:
-                self._place(subscription)
+            self._place(subscription)
 
     def _place(self, subscription: Subscription) -> None:
-        pool = self._pool
-        subscription.use_pool(None if pool is None else pool.submit)
+        with self._lock:  # so that the pool of now is what stays
+            pool = self._pool
+            subscription.use_pool(None if pool is None else pool.submit)
 
     def drain(self, timeout: float | None = None) -> bool:
         """See `Bus.drain`."""

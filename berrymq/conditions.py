@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import RegistrationError
 from .followers import SKIPPED, Layer
+from .forking import SafeLock
 from .identifiers import Identifier, describe
 from .messages import JointMessage, Message
 
@@ -65,13 +65,16 @@ def conditions_of(value: str | Identifier | Condition) -> tuple[tuple[Identifier
     return tuple(identifier for identifier, _ in value.terms), (Joint(value.terms),)
 
 
+_joining = SafeLock()
+"""Held while a message is noted. Re-entrant: the one whose place it takes may have a destructor that sends."""
+
+
 class Joint:
     """Holds back what is seen until every condition was; shared by all ways of calling one follower."""
 
     def __init__(self, terms: tuple[tuple[Identifier, Guard | None], ...]) -> None:
         self._terms = terms
         self._seen: dict[int, Message] = {}
-        self._lock = threading.Lock()
 
     def __call__(self, inner: Call) -> Call:
         def joined(message: Message) -> Any:
@@ -87,7 +90,7 @@ class Joint:
             for place, (wanted, guard) in enumerate(self._terms)
             if wanted.matches(identifier) and (guard is None or guard(message))
         ]
-        with self._lock:
+        with _joining:
             for place in met:
                 self._seen[place] = message  # of several, the latest counts
             if not met or len(self._seen) < len(self._terms):

@@ -72,11 +72,14 @@ class LoopRunner:
     def _accept(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
         if self._subscription.concurrent:
             self._spawn(loop, self._run(message))
-        elif (waiting := self._waiting.get(loop)) is not None:
-            waiting.append(message)
-        else:
-            self._waiting[loop] = deque((message,))
+            return
+        # In one step: making the deque may run a destructor that sends, too.
+        mine = deque((message,))
+        waiting = self._waiting.setdefault(loop, mine)
+        if waiting is mine:
             self._spawn(loop, self._work(loop))
+        else:
+            waiting.append(message)
 
     def _spawn(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         task = loop.create_task(work)

@@ -50,7 +50,7 @@ class Exchange:
         self._table = self._registry.table
         self._background = Background(self, f"berrymq {name or 'bus'}")
         self._shared: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
-        self._shared_lock = threading.RLock()
+        self._observers_lock = threading.Lock()
         self._answering = False
         self._observers = 0
         forking.track(self)
@@ -224,33 +224,33 @@ class Exchange:
         front: object,
     ) -> Store:
         """Return the store that the shared queues of `identifier` have in common, kept open for `front`."""
-        with self._shared_lock:
-            while True:
-                known = self._shared.get(identifier)
-                if known is None or known[1].closed:
-                    known = self._open_shared(identifier, settings, open_store())
-                elif known[0] != settings:
-                    raise ValueError(
-                        "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
-                        "those who share it give the same".format(identifier, *known[0])
-                    )
-                store = known[1]
-                store.attach(front)
-                if not store.closed:  # else the last one before left it just now
-                    return store
+        while True:
+            known = self._shared.get(identifier) or self._open_shared(identifier, (settings, open_store()))
+            if known[0] != settings:
+                raise ValueError(
+                    "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
+                    "those who share it give the same".format(identifier, *known[0])
+                )
+            if known[1].attach(front):  # else the last one before left it just now
+                return known[1]
 
     def _open_shared(
-        self, identifier: Identifier, settings: tuple[object, ...], store: Store
+        self, identifier: Identifier, mine: tuple[tuple[object, ...], Store]
     ) -> tuple[tuple[object, ...], Store]:
+        # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
+        # it, the later one is thrown away.
+        store = mine[1]
         cancel = store.on_close
-        known = self._shared[identifier] = (settings, store)
 
         def on_close() -> None:
-            cancel()
-            if self._shared.get(identifier) is known:
+            if self._shared.get(identifier) is mine:
                 del self._shared[identifier]
+            cancel()
 
         store.on_close = on_close
+        known = self._shared.setdefault(identifier, mine)
+        if known is not mine:
+            store.close()
         return known
 
     # -- answers and observation -----------------------------------------------------------------------------
@@ -277,14 +277,16 @@ class Exchange:
 
     def shift_observers(self, by: int) -> None:
         """Count one `observe` more or less, and have everything reported or nothing."""
-        with self._shared_lock:
+        with self._observers_lock:
             self._observers += by
-            first = None
-            if self._observers:
-                first = First(lambda message: self._report("send_message", message))
+        while True:
+            count = self._observers
+            first = First(lambda message: self._report("send_message", message)) if count else None
             self._registry.set_first(first)
             for tap in self._registry.taps():
                 self._observe_tap(tap)
+            if count == self._observers:  # else another thread has changed it, and must not be overruled
+                return
 
     def _report(self, action: str, message: Message, **kwargs: Any) -> None:
         if message.name != OBSERVED:
@@ -359,5 +361,5 @@ class Exchange:
     def after_fork(self) -> None:
         """Put locks and threads right in a forked child: it has none of the parent's threads."""
         self._registry.after_fork()
-        self._shared_lock = threading.RLock()
+        self._observers_lock = threading.Lock()
         self._background.after_fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from heapq import heapify, heappop, heappush
 from itertools import count
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from . import forking
@@ -50,8 +51,8 @@ class PriorityItems:
         with self._lock:
             if not self._heap:
                 raise IndexError("nothing waits")
-            place = min(range(len(self._heap)), key=lambda place: self._heap[place][1])
-            dropped = self._heap.pop(place)
+            dropped = min(self._heap, key=itemgetter(1))
+            self._heap.remove(dropped)
             heapify(self._heap)
         return dropped[2]
 

@@ -227,18 +227,16 @@ class Registry:
                 key = str.__str__(raw) if isinstance(raw, str) else identifier
         except IdentifierError as error:
             raise error from None  # not from the KeyError of the table, which is nobody's business
+        taps: tuple[Tap, ...] = ()
         with self._lock:
             version = self._version
-            entries: tuple[Entry, ...]
-            taps: tuple[Tap, ...] = ()
-            if self._mutes and any(mute.matches(identifier) for mute in self._mutes):
-                entries = ()
-            else:
-                entries = self._merge(identifier)
-                if self._taps and crosses(identifier):
+            busy, self._busy = self._busy, True  # what destructors change meanwhile has to wait
+            try:
+                entries = self._collect(identifier)
+                if self._taps and crosses(identifier) and not self._is_muted(identifier):
                     taps = tuple(self._taps.values())
-            if self._first and identifier.name != OBSERVED:
-                entries = self._first + entries
+            finally:
+                self._busy = busy
             route = (identifier, entries)
             if not taps:
                 self._keep(key, route, version)
@@ -251,19 +249,27 @@ class Registry:
         return route
 
     def _keep(self, key: str | Identifier, route: Route, version: int) -> None:
-        # What came in between, from another thread or a destructor in this one, makes the route a thing of
-        # the past: good for the message that asked for it, and not for the next.
+        # What changed in between makes the route a thing of the past: good for the message that asked for it,
+        # and not for the next.
         if version == self._version and not self._busy:
             if len(self.table) >= TABLE_SIZE:
                 self.table.clear()
             self.table[key] = route
 
+    def _is_muted(self, identifier: Identifier) -> bool:
+        return bool(self._mutes) and any(mute.matches(identifier) for mute in self._mutes)
+
+    def _collect(self, identifier: Identifier) -> tuple[Entry, ...]:
+        entries: tuple[Entry, ...] = () if self._is_muted(identifier) else self._merge(identifier)
+        if self._first and identifier.name != OBSERVED:
+            entries = self._first + entries
+        return entries
+
     def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
-        # Each step copies with one call: a destructor may change the index between any two of them.
         namespace, name, action = identifier.namespace, identifier.name, identifier.action
         get = self._index.get
         if WILDCARD in (name, action):  # a sender's wildcard reaches whatever is there
-            known = list(self._identifiers.items())
+            known = self._identifiers.items()
             buckets = [get(key) for key, followed in known if identifier.matches(followed)]
         else:
             buckets = [

@@ -29,6 +29,10 @@ __all__ = ["BoundedStore", "Overflow", "Row", "Store"]
 Overflow = Literal["drop_oldest", "drop_newest", "raise", "block"]
 
 
+_attaching = forking.SafeLock()
+"""Held while a queue joins or leaves a store: for a few dictionary operations, nothing else."""
+
+
 class Row(deque[Callable[[], object]]):
     """Those who wait, each as the function that wakes it."""
 
@@ -81,15 +85,21 @@ class Store:
     def took(self) -> None:
         """Be told that a message was taken out."""
 
-    def attach(self, front: object) -> None:
-        """Stay open for `front`, which is held weakly: a queue that nobody has collects nothing."""
+    def attach(self, front: object) -> bool:
+        """Stay open for `front`, which is held weakly; false when this is closed already."""
         key = id(front)
-        self._fronts[key] = ref(front, lambda _: self.detach(key))
+        with _attaching:
+            if not self.closed:
+                self._fronts[key] = ref(front, lambda _: self.detach(key))
+        return not self.closed
 
     def detach(self, key: int) -> None:
-        """Be told that a queue was closed or is gone."""
-        self._fronts.pop(key, None)
-        if not self._fronts:
+        """Be told that a queue was closed or is gone; with the last one, this closes."""
+        with _attaching:
+            left = self._fronts.pop(key, None)
+            last = left is not None and not self._fronts
+            self.closed |= last
+        if last:
             self.close()
 
     def close(self) -> None:

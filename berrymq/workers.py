@@ -80,11 +80,13 @@ class WorkerPool:
             self._backlog += 1
             if subscription.concurrent:
                 self._ready.append((subscription, message))
-            elif (waiting := self._waiting.get(subscription)) is not None:
-                waiting.append(message)
-                return
             else:
-                self._waiting[subscription] = deque((message,))
+                # In one step: making the deque may run a destructor that submits, too.
+                mine = deque((message,))
+                waiting = self._waiting.setdefault(subscription, mine)
+                if waiting is not mine:
+                    waiting.append(message)
+                    return
                 self._ready.append((subscription, None))
             self._work.notify()
 

@@ -155,3 +155,16 @@ def test_each_pair_is_delivered_once_under_fire(bus):
     assert 1 <= len(got) <= count
     taken = [message for joint in got for message in joint.messages]
     assert len({id(message) for message in taken}) == len(taken)
+
+
+def test_a_destructor_that_sends_while_a_message_is_noted(bus):
+    class Payload:
+        def __del__(self):
+            bus.twitter("a:x", "from the destructor")
+
+    got = []
+    bus.follow(cond("a:x") & "b:y", got.append)
+    bus.twitter("a:x", Payload())
+    bus.twitter("a:x", "another")  # the first is let go of, with the lock held
+    bus.twitter("b:y")
+    assert len(got) == 1

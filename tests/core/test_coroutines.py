@@ -1,9 +1,10 @@
 import asyncio
 import threading
+from collections import deque
 
 import pytest
 
-from berrymq import Bus, LoopError, Message
+from berrymq import Bus, LoopError, Message, coroutines
 
 
 @pytest.fixture
@@ -298,3 +299,22 @@ def test_nothing_keeps_a_loop_alive(collect):
     asyncio.run(main())
     collect()
     assert references[0]() is None
+
+
+async def test_a_destructor_that_sends_while_something_is_sent(bus, monkeypatch):
+    got, sending = [], []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        got.append(message.args[0])
+
+    def make(items):
+        if not sending:
+            sending.append(1)
+            bus.twitter("a:b", "destructor")
+        return deque(items)
+
+    monkeypatch.setattr(coroutines, "deque", make)
+    bus.twitter("a:b", "sent")
+    await until(lambda: len(got) == 2)
+    assert got == ["destructor", "sent"]

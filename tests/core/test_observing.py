@@ -68,3 +68,19 @@ def test_muted_messages_are_seen_being_sent(bus, reports):
     with bus.observe(), bus.mute("a:b"):
         bus.twitter("a:b")
     assert told(reports) == [("send_message", "a:b", {})]
+
+
+def test_one_that_is_ended_while_another_begins(bus, reports, monkeypatch):
+    first = bus.observe()
+    taps, again = bus._registry.taps, []
+
+    def taps_late():
+        if not again:
+            again.append(1)
+            again.append(bus.observe())  # another thread, in the middle of the ending
+        return taps()
+
+    monkeypatch.setattr(bus._registry, "taps", taps_late)
+    first.cancel()
+    bus.twitter("a:b")
+    assert told(reports) == [("send_message", "a:b", {})]

@@ -343,12 +343,29 @@ class TestShared:
         def attach_late(store, front):
             if closing:
                 closing.pop().close()  # another thread was faster
-            attach(store, front)
+            return attach(store, front)
 
         monkeypatch.setattr(type(one._store), "attach", attach_late)
         other = Queue("a:*", True, bus=bus)
         bus.twitter("a:b", 1)
         assert other.get().args == (1,)
+        assert len(bus.subscriptions()) == 1
+
+    def test_two_that_open_it_at_the_same_time(self, bus):
+        made = []
+
+        def hook(subscription):
+            if not made:
+                made.append(None)
+                made.append(Queue("a:*", True, bus=bus))  # another thread, a moment earlier
+
+        bus.hooks.append(hook)
+        other = Queue("a:*", True, bus=bus)
+        assert other._store is made[1]._store
+        assert len(bus.subscriptions()) == 1
+        bus.twitter("a:b", 1)
+        assert other.get().args == (1,)
+        assert made[1].empty()
 
 
 def test_what_it_says_about_itself(bus):

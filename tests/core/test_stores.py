@@ -78,13 +78,17 @@ class TestStore:
     def test_it_is_open_as_long_as_somebody_has_it(self, collect):
         store = Store()
         one, other = Front(), Front()
-        store.attach(one)
-        store.attach(other)
+        assert store.attach(one)
+        assert store.attach(other)
         store.detach(id(one))
+        assert not store.closed
+        assert not store.closed
+        store.detach(id(one))  # a second time is nothing
         assert not store.closed
         del other
         collect()
         assert store.closed
+        assert not store.attach(one)
 
 
 class TestBoundedStore:

@@ -1,9 +1,9 @@
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 
 import pytest
 
-from berrymq import Message
+from berrymq import Message, workers
 from berrymq.followers import Subscription
 from berrymq.identifiers import Identifier
 from berrymq.targets import make_target
@@ -290,3 +290,22 @@ class TestWorkerPool:
         pool.submit(follower(lambda message: pool.drain()), message())
         assert pool.drain(10)
         assert "cannot be called on one of them" in str(failures[0][2])
+
+    def test_a_destructor_that_submits_while_something_is_submitted(self, pools, monkeypatch):
+        pool = pools(1)
+        got, submitting = [], []
+        gate = Gate()
+        pool.submit(follower(gate), message())
+        one = follower(lambda message: got.append(message.args[0]))
+
+        def make(items):
+            if not submitting:
+                submitting.append(1)
+                pool.submit(one, message("destructor"))
+            return deque(items)
+
+        monkeypatch.setattr(workers, "deque", make)
+        pool.submit(one, message("submitted"))
+        gate.go.release()
+        assert pool.drain(10)
+        assert got == ["destructor", "submitted"]
