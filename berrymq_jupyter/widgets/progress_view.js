@@ -12,7 +12,7 @@ function createView(store) {
   const counts = h("span", { class: "bmq-total" });
   const remarks = createRemarks();
   const list = h("ul", { class: "bmq-bars", "aria-label": "Progress bars" });
-  const empty = h("div", { class: "bmq-nothing" }, "No progress yet. In any linked notebook: for x in Progress(xs, name=\"train\"): …");
+  const empty = h("div", { class: "bmq-nothing" }, "No progress yet. In any linked notebook: from berrymq.adapters.progress import Progress, then for x in Progress(xs): …");
   const clear = button("clear", "Clear finished", () => store.request({ t: "clear" }));
   const element = h(
     "div",

@@ -29,11 +29,13 @@ REFRESH: Final = 2.0
 
 
 class ProgressView(View):
-    """A live view of progress bars, as `berrymq.adapters.Progress` sends them.
+    """A live view of progress bars, as `berrymq.adapters.progress.Progress` sends them.
 
     ::
 
-        ProgressView()      # here; and in the notebook that trains:
+        ProgressView()
+
+        from berrymq.adapters.progress import Progress      # in the notebook that trains
         for batch in Progress(batches, name="train"):
             ...
 

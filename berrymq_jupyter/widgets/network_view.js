@@ -1,0 +1,159 @@
+// The page's side of NetworkView: a drawing, and a table that says the same in words.
+
+import { fill, framed, h, keepKeys, setText } from "./dom.js";
+import { counted, rate, whole } from "./format.js";
+import { createGraph } from "./network_graph.js";
+import { createPlainStore, createRemarks, defineView } from "./view.js";
+
+const PATTERNS_SHOWN = 8;
+const COLUMNS = [
+  ["Node", null],
+  ["Follows", null],
+  ["To it", "bmq-number"],
+  ["From it", "bmq-number"],
+];
+
+function createView(store) {
+  const title = h("span", { class: "bmq-title" });
+  const facts = h("span", { class: "bmq-total" });
+  const remarks = createRemarks();
+  const body = h("tbody", {});
+  const graph = createGraph(choose);
+  const more = h("div", { class: "bmq-faint bmq-note", hidden: true });
+  const table = h(
+    "div",
+    { class: "bmq-nodes", tabindex: 0, role: "region", "aria-label": "Nodes" },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, ...COLUMNS.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)))),
+      body,
+    ),
+    more,
+  );
+  const panes = h("div", { class: "bmq-network-panes" }, h("div", { class: "bmq-graphbox" }, graph.element), table);
+  const empty = h("div", { class: "bmq-nothing" }, "Not linked. %link joins the hub of this Jupyter server, or starts one on this machine.");
+  const element = h(
+    "div",
+    { class: "bmq bmq-network" },
+    h("div", { class: "bmq-bar" }, h("div", { class: "bmq-names" }, title, facts)),
+    panes,
+    empty,
+    h("div", { class: "bmq-foot" }, remarks.element),
+  );
+  const rows = new Map();
+  let chosen = null;
+  const redraw = framed(draw);
+
+  function choose(id) {
+    chosen = chosen === id ? null : id;
+    redraw();
+  }
+
+  function draw() {
+    const state = store.state;
+    if (!state) return;
+    const linked = state.links.length > 0;
+    panes.hidden = !linked;
+    empty.hidden = linked;
+    setText(title, linked ? state.links.map((link) => link.url).join(", ") : "Network");
+    setText(facts, linked ? about(state) : "");
+    if (!linked) return;
+    graph.draw(state, chosen);
+    const flows = flowsById(state);
+    showRows(state.nodes, flows);
+    more.hidden = !state.more;
+    setText(more, `… ${counted(state.more, "more node")}`);
+  }
+
+  function showRows(nodes, flows) {
+    const there = new Set(nodes.map((node) => node.id));
+    for (const id of [...rows.keys()].filter((id) => !there.has(id))) {
+      rows.get(id).element.remove();
+      rows.delete(id);
+    }
+    nodes.forEach((node, index) => {
+      const row = rows.get(node.id) ?? createRow(node.id, choose);
+      rows.set(node.id, row);
+      row.update(node, flows.get(node.id), node.id === chosen);
+      if (body.children[index] !== row.element) body.insertBefore(row.element, body.children[index] ?? null);
+    });
+  }
+
+  const off = [keepKeys(element), store.on("update", redraw), store.on("problem", (one) => remarks.say(one.text))];
+  redraw();
+  return {
+    element,
+    close() {
+      redraw.cancel();
+      graph.close();
+      remarks.close();
+      off.forEach((stop) => stop());
+    },
+  };
+}
+
+/** The row of one node. It stays while the node does, so that it keeps the focus. */
+function createRow(id, onChoose) {
+  const name = h("button", { type: "button", class: "bmq-node-name", onclick: () => onChoose(id) });
+  const badges = h("span", {});
+  const follows = h("td", {});
+  const out = h("td", { class: "bmq-number" });
+  const into = h("td", { class: "bmq-number" });
+  const element = h("tr", {}, h("th", { scope: "row" }, name, badges), follows, out, into);
+  let shown = "";
+
+  function update(node, flow, isChosen) {
+    element.classList.toggle("bmq-chosen", isChosen);
+    name.setAttribute("aria-pressed", String(isChosen));
+    setText(out, flow ? amount(flow.sent, flow.out) : "");
+    setText(into, flow ? amount(flow.received, flow.into) : "");
+    const now = JSON.stringify(node);
+    if (now === shown) return;
+    shown = now;
+    setText(name, node.name);
+    const marks = [node.here && "here", node.hub && "hub", node.room !== null && `room ${node.room}`];
+    fill(badges, ...marks.filter(Boolean).map((mark) => h("span", { class: "bmq-badge" }, mark)));
+    const left = node.follows.length - PATTERNS_SHOWN + node.followsMore;
+    fill(
+      follows,
+      ...node.follows.slice(0, PATTERNS_SHOWN).map((pattern) => h("code", { class: "bmq-pattern" }, pattern)),
+      left > 0 && h("span", { class: "bmq-faint" }, `${whole(left)} more`),
+      !node.follows.length && h("span", { class: "bmq-faint" }, "nothing"),
+    );
+  }
+
+  return { element, update };
+}
+
+/** What passes between this process and each of its neighbours, by the neighbour's id. */
+function flowsById(state) {
+  const flows = new Map();
+  for (const { between, flow } of state.edges) {
+    if (flow) flows.set(between.find((id) => id !== flow.from), flow);
+  }
+  return flows;
+}
+
+function amount(total, perSecond) {
+  return [whole(total), rate(perSecond)].filter(Boolean).join(" · ");
+}
+
+/** How the links are, in one line. */
+function about(state) {
+  const sum = (field) => state.links.reduce((total, link) => total + link[field], 0);
+  const waiting = sum("waiting");
+  const dropped = sum("dropped");
+  const cut = state.links.filter((link) => link.state !== "linked").length;
+  return [
+    counted(state.nodes.length + state.more, "node"),
+    cut > 0 && `${counted(cut, "link")} cut, coming back`,
+    waiting > 0 && `${whole(waiting)} waiting to be sent`,
+    dropped > 0 && `${whole(dropped)} dropped`,
+    state.links.map((link) => `found by ${link.foundBy}`).join(", "),
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+export default defineView((model) => createPlainStore(model, ["problem"]), createView);

@@ -1,0 +1,84 @@
+"""`NetworkView`: who is on the network, linked how, and who follows what."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any, Final
+
+import berrymq
+
+from . import assets
+from .base import RequestError, View
+from .network_state import NetworkState
+from .static import Form
+
+__all__ = ["NetworkView"]
+
+PERIOD: Final = 0.5
+"""Seconds between two looks at the network."""
+SAVED: Final = 50
+"""Nodes of the static form."""
+
+
+class NetworkView(View):
+    """A live view of the network that this process is linked to: nodes, links, who follows what, and traffic.
+
+    What passes is known of this process's own links; of the links between others, only that they are there.
+    """
+
+    title = "NetworkView"
+    _esm = assets.module("network_view.js")
+    _css = assets.style("views.css", "network_view.css")
+
+    def __init__(self, *, bus: berrymq.Bus | None = None) -> None:
+        super().__init__()
+        self.bus = berrymq.default_bus if bus is None else bus
+        self.state = NetworkState(self.bus)
+        self.settled = False
+        self.start()
+
+    def pending(self) -> bool:
+        """Tell whether there is something to send to the page."""
+        return not self.settled
+
+    def absorb(self, now: float) -> float | None:
+        """Look at the network."""
+        if self.state.looked_at is None or now - self.state.looked_at >= PERIOD * 0.9:
+            nodes = self.state.picture["nodes"]
+            if self.state.look(now):
+                self.settled = False
+                if self.state.picture["nodes"] != nodes:
+                    self.static.changed(now)
+        return PERIOD
+
+    def update(self, everything: bool) -> dict[str, Any] | None:
+        """Return the picture."""
+        if self.settled and not everything:
+            return None
+        self.settled = True
+        return {"full": everything, **self.state.picture}
+
+    def answer(self, _: dict[str, Any]) -> dict[str, Any] | None:
+        """Do what the page asks: it asks for nothing."""
+        raise RequestError("the page asked for something unknown; it may be of another version: reload it")
+
+    def form(self) -> Form:
+        """Return what is there now, for the saved notebook."""
+        if not self.state.picture["nodes"]:
+            self.state.look(monotonic())
+        picture = self.state.picture
+        rows = [
+            (
+                node["name"] + (" (here)" if node["here"] else " (hub)" if node["hub"] else ""),
+                node["room"] or "",
+                ", ".join(node["follows"]) + (" …" if node["followsMore"] else ""),
+            )
+            for node in picture["nodes"][:SAVED]
+        ]
+        subject = ", ".join(link["url"] for link in picture["links"])
+        facts = f"{len(picture['nodes']) + picture['more']} nodes" if rows else "not linked"
+        return Form(self.title, subject, facts, ("node", "room", "follows"), list(rows))
+
+    def __repr__(self) -> str:
+        nodes = len(self.state.picture["nodes"])
+        return f"<NetworkView, {nodes} nodes{', closed' if self.closed else ''}>"

@@ -1,0 +1,45 @@
+"""`NetworkView` in a real JupyterLab page, with two notebooks that are linked."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import violations
+
+pytestmark = pytest.mark.timeout(120)
+
+SHOW = "from berrymq import follow, link\nfrom berrymq_jupyter.widgets import NetworkView\nNetworkView()"
+LINK = "follow('task:*', lambda message: None)\nlinked = link(name='here')"
+OTHER = "from berrymq import follow, link, twitter\nfollow('train:*', print)\nlinked = link(name='there')"
+SEND = "for number in range(50): twitter('task:add', number)\nlinked.flush(10)"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_who_is_there_and_what_passes(notebooks, theme):
+    notebook = notebooks.create("here", [SHOW, LINK])
+    notebook.set_theme(theme)
+    notebook.run(0)
+    view = notebook.output(0).locator(".bmq-network")
+    expect(view).to_contain_text("Not linked. %link joins the hub")
+    notebook.run(1)
+    expect(view).to_contain_text("found by")
+    other = notebooks.create("there", [OTHER, SEND])
+    other.run(0)
+    row = view.get_by_role("row").filter(has_text="there")
+    expect(row).to_contain_text("train:*")
+    expect(view.locator(".bmq-node").filter(has_text="there")).to_be_visible()
+    expect(view.locator(".bmq-edge")).to_have_count(2)
+    other.run(1)
+    expect(view.get_by_role("row").filter(has_text="hub")).to_contain_text("50")
+    expect(view.locator(".bmq-passing")).to_have_count(1)
+    notebook.page.bring_to_front()
+    assert violations(notebook.page, ".bmq-network") == []
+    notebook.screenshot(f"network-{theme}")
+    for width in (400, 1600):
+        notebook.page.set_viewport_size({"width": width + 90, "height": 900})
+        view.evaluate("(view) => new Promise(requestAnimationFrame)")
+        assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
+        notebook.screenshot(f"network-{theme}-{width}", of=view)
+    row.get_by_role("button", name="there").press("Enter")
+    expect(view.locator(".bmq-node.bmq-touched")).to_contain_text("there")
+    other.execute("linked.close()")
+    expect(row).to_have_count(0)

@@ -1,0 +1,68 @@
+"""`ProgressView` in a real JupyterLab page: one notebook watches another one's progress bar."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import violations
+
+pytestmark = pytest.mark.timeout(120)
+
+WATCH = """
+from berrymq import link
+from berrymq_jupyter.widgets import ProgressView
+linked = link(name="watches")
+ProgressView()
+"""
+TRAIN = """
+from berrymq import link
+from berrymq.adapters.progress import Progress
+linked = link(name="trains")
+bar = Progress(total=4, name="train", desc="epochs", mininterval=0)
+bar.update(3)
+linked.flush(10)
+"""
+SHOW = "from berrymq import twitter\nfrom berrymq_jupyter.widgets import ProgressView\nProgressView()"
+BARS = """
+twitter("train:progress", 40, total=100, elapsed=12.5, rate=3.2, description="epoch 3")
+twitter("eval:progress", 1234567, total=None, elapsed=99.5, rate=0.01)
+twitter("fetch:progress", 5, total=10, description="<b>a long name</b> " * 20)
+twitter("clean:progress", 10, total=10, elapsed=9.5, description="cleaning", done=True)
+"""
+
+
+def test_a_training_notebook_is_watched_from_another(notebooks):
+    watching = notebooks.create("watches", [WATCH])
+    watching.run(0)
+    view = watching.output(0).locator(".bmq-progress")
+    expect(view).to_contain_text("No progress yet.")
+    training = notebooks.create("trains", [TRAIN, "bar.update(1); bar.close(); linked.flush(10)"])
+    training.run(0)
+    bar = view.get_by_role("progressbar", name="epochs, trains")
+    expect(bar).to_have_attribute("aria-valuenow", "75")
+    expect(view.get_by_role("listitem")).to_contain_text("3 of 4")
+    watching.screenshot("progress-running")
+    training.run(1)
+    expect(bar).to_have_attribute("aria-valuenow", "100")
+    expect(view.get_by_role("listitem")).to_contain_text("done in")
+    expect(view).to_contain_text("0 running, 1 finished one")
+    view.get_by_role("button", name="Clear finished").click()
+    expect(view).to_contain_text("No progress yet.")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_can_be_read_by_everybody(notebooks, theme):
+    notebook = notebooks.create("bars", [SHOW, BARS])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.set_theme(theme)
+    view = notebook.output(0).locator(".bmq-progress")
+    expect(view.get_by_role("listitem")).to_have_count(4)
+    expect(view.get_by_role("listitem").last).to_contain_text("cleaning")
+    assert view.locator("b").count() == 0
+    assert violations(notebook.page, ".bmq-progress") == []
+    notebook.screenshot(f"progress-{theme}")
+    for width in (400, 1600):
+        notebook.page.set_viewport_size({"width": width + 90, "height": 900})
+        view.evaluate("(view) => new Promise(requestAnimationFrame)")
+        assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
+        notebook.screenshot(f"progress-{theme}-{width}", of=view)

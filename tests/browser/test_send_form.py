@@ -1,0 +1,96 @@
+"""`SendForm` in a real JupyterLab page."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import violations
+
+pytestmark = pytest.mark.timeout(120)
+
+SHOW = """
+from berrymq import follow
+from berrymq_jupyter.widgets import SendForm
+got = []
+follow("train:*", got.append)
+follow("train:fail", lambda message: 1 / 0)
+rate = 0.1
+SendForm("train:epoch", "1, rate=rate")
+"""
+
+
+@pytest.fixture
+def form(notebooks):
+    """A form that is filled in already, and who sends with it."""
+    notebook = notebooks.create("send", [SHOW])
+    notebook.run(0)
+    form = notebook.output(0).get_by_role("form", name="Send a message")
+    expect(form).to_be_visible()
+    form.notebook = notebook
+    return form
+
+
+def test_a_message_is_sent(form):
+    expect(form.get_by_label("Identifier")).to_have_value("train:epoch")
+    expect(form).to_contain_text("heard by 1 follower here")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("status")).to_have_text("Sent train:epoch.")
+    form.get_by_label("JSON").check()
+    form.get_by_label("Payload").fill('{"rate": [1, null]}')
+    form.get_by_label("Payload").press("Control+Enter")
+    expect(form.get_by_role("region", name="Sent").get_by_role("button")).to_have_count(2)
+    sent = "[(message.args, dict(message.kwargs)) for message in got]"
+    assert form.notebook.execute(sent) == "[((1,), {'rate': 0.1}), ((), {'rate': [1, None]})]"
+    form.get_by_role("region", name="Sent").get_by_role("button").last.click()
+    expect(form.get_by_label("Payload")).to_have_value("1, rate=rate")
+    expect(form.get_by_label("Python arguments")).to_be_checked()
+
+
+def test_mistakes_stand_beside_their_field(form):
+    form.get_by_label("Identifier").fill("a:b:c")
+    form.get_by_label("Payload").fill("1, x=")
+    for label, problem in (
+        ("Identifier", "more than one ':'"),
+        ("Payload", "not a list of Python arguments"),
+    ):
+        field = form.get_by_label(label, exact=True)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(re.compile(re.escape(problem)))
+    form.get_by_label("Identifier").fill("train:fail")
+    form.get_by_label("Payload").fill("unknown")
+    expect(form.get_by_label("Payload")).not_to_have_attribute("aria-invalid", "true")
+    form.get_by_role("button", name="Send").click()
+    expect(form).to_contain_text("NameError")
+    form.get_by_label("Payload").fill("")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("status")).to_have_text(
+        "Sent train:fail, but: ZeroDivisionError: division by zero"
+    )
+
+
+def test_known_identifiers_are_offered(form):
+    form.get_by_label("Identifier").fill("tr")
+    offered = form.locator("datalist option")
+    expect(offered).to_have_count(2)
+    assert offered.evaluate_all("(options) => options.map((option) => option.value)") == [
+        "train:*",
+        "train:fail",
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_can_be_read_by_everybody(form, theme):
+    notebook = form.notebook
+    notebook.set_theme(theme)
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("region", name="Sent")).to_be_visible()
+    form.get_by_label("Identifier").fill("a:b:c")
+    expect(form).to_contain_text("more than one ':'")
+    assert violations(notebook.page, ".bmq-send") == []
+    notebook.screenshot(f"send-{theme}")
+    for width in (400, 1600):
+        notebook.page.set_viewport_size({"width": width + 90, "height": 900})
+        form.evaluate("(view) => new Promise(requestAnimationFrame)")
+        assert not form.evaluate("(view) => view.scrollWidth > view.clientWidth")
+        notebook.screenshot(f"send-{theme}-{width}", of=form)

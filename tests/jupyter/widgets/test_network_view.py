@@ -1,0 +1,134 @@
+"""`NetworkView`, over links that are made up; `tests/browser` has it over real ones."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from berrymq_jupyter.widgets import NetworkView
+from berrymq_jupyter.widgets import network_state as module
+from berrymq_jupyter.widgets.network_state import NetworkState
+
+from .conftest import FakePage
+
+
+class FakeNode:
+    """A node that is linked to others, some of which are linked to each other."""
+
+    def __init__(self, bus, names):
+        self.bus = bus
+        self.id = names[0]
+        self.names = names
+        self.stats = SimpleNamespace(sent=0, received=0, dropped=1, lost=2, queued=3, cuts=0)
+        self.neighbours = [SimpleNamespace(id="hub", session=SimpleNamespace(stats=self.stats))]
+        self.away = ()
+
+    def nodes(self):
+        return [
+            SimpleNamespace(
+                id=name, name=name, room=None, hub=name == "hub", here=name == self.id, follows=(f"{name}:*",)
+            )
+            for name in self.names
+        ]
+
+    def record_of(self, node_id):
+        if node_id == "hub":
+            others = tuple(name for name in self.names if name != "hub")
+            return SimpleNamespace(neighbours=others, away=self.away)
+        return SimpleNamespace(neighbours=("hub",), away=())
+
+
+class FakeLink:
+    url, found_by, state, room = "http://hub/", "environment", "linked", None
+
+    def __init__(self, node):
+        self.node = node
+
+    def nodes(self):
+        return self.node.nodes()
+
+    def stats(self):
+        return self.node.stats
+
+
+@pytest.fixture
+def node(bus, monkeypatch):
+    node = FakeNode(bus, ["me", "hub", "b", "a"])
+    link = FakeLink(node)
+    monkeypatch.setattr(module, "open_links", lambda asked: [link] if asked is bus else [])
+    return node
+
+
+def test_without_a_link_there_is_nothing(bus):
+    page = FakePage(NetworkView(bus=bus))
+    body = page.update()
+    assert (body["links"], body["nodes"], body["edges"]) == ([], [], [])
+    assert page.view._repr_mimebundle_()[0]["text/plain"] == "NetworkView : not linked"
+    assert page.ask("problem", t="nonsense")["text"]
+
+
+def test_nodes_and_links_are_shown(node, bus):
+    state = NetworkState(bus)
+    assert state.look(1.0)
+    assert not state.look(2.0)
+    picture = state.picture
+    assert [one["name"] for one in picture["nodes"]] == ["me", "hub", "a", "b"]
+    assert picture["nodes"][2]["follows"] == ["a:*"]
+    assert [edge["between"] for edge in picture["edges"]] == [["hub", "me"], ["b", "hub"], ["a", "hub"]]
+    assert picture["links"][0] == {
+        "url": "http://hub/",
+        "foundBy": "environment",
+        "state": "linked",
+        "room": None,
+        "dropped": 3,
+        "waiting": 3,
+        "cuts": 0,
+    }
+
+
+def test_traffic_is_measured_on_links_of_this_process(node, bus):
+    state = NetworkState(bus)
+    state.look(0.0)
+    for second in range(1, 60):
+        node.stats.sent += 10
+        node.stats.received += 30
+        state.look(float(second))
+    flow = state.picture["edges"][0]["flow"]
+    assert (flow["from"], flow["sent"], flow["received"]) == ("me", 590, 1770)
+    assert flow["out"] == pytest.approx(10, rel=0.05)
+    assert flow["into"] == pytest.approx(30, rel=0.05)
+    assert [edge["flow"] for edge in state.picture["edges"][1:]] == [None, None]
+
+
+def test_a_cut_and_a_node_that_left_are_shown(node, bus):
+    state = NetworkState(bus)
+    state.look(0.0)
+    node.away = ("b",)
+    assert state.look(1.0)
+    assert [edge["cut"] for edge in state.picture["edges"]] == [False, True, False]
+    node.names.remove("b")
+    node.neighbours.clear()
+    state.look(2.0)
+    assert len(state.picture["nodes"]) == 3
+    assert state.flows == {}
+
+
+def test_very_many_nodes_are_bounded(node, bus, monkeypatch):
+    monkeypatch.setattr(module, "MOST_NODES", 10)
+    node.names.extend(f"node {number}\u202e" for number in range(50))
+    state = NetworkState(bus)
+    state.look(0.0)
+    assert len(state.picture["nodes"]) == 10
+    assert state.picture["more"] == 44
+    assert len(state.picture["edges"]) == 9
+    assert "\\u202e" in state.picture["nodes"][-1]["name"]
+
+
+def test_a_page_is_told_of_changes_alone(node, bus):
+    page = FakePage(NetworkView(bus=bus))
+    first = page.update(lambda body: len(body["nodes"]) == 4)
+    node.names.append("c")
+    body = page.update(lambda body: len(body["nodes"]) == 5)
+    assert body["n"] - first["n"] <= 2
+    data, _ = page.view._repr_mimebundle_()
+    assert "me (here)" in data["text/plain"]
+    assert repr(page.view) == "<NetworkView, 5 nodes>"
