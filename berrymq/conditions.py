@@ -66,7 +66,7 @@ def conditions_of(value: str | Identifier | Condition) -> tuple[tuple[Identifier
 
 
 _joining = SafeLock()
-"""Held while a message is noted. Re-entrant: the one whose place it takes may have a destructor that sends."""
+"""Held while a message is noted. Re-entrant: what it replaces may have a destructor that sends."""
 
 
 class Joint:
