@@ -35,7 +35,7 @@ format: $(VENV)/dev-is-installed ## put the code into shape
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-bench: $(VENV)/bench-is-installed ## compare with the peers (ARGS are passed on)
+bench: $(VENV)/bench-is-installed chromium ## compare with the peers (ARGS are passed on)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the environment and everything that was built
@@ -65,7 +65,7 @@ $(VENV)/test-is-installed: $(PACKAGING) | $(BIN)/python
 	@touch $@
 
 $(VENV)/bench-is-installed: $(PACKAGING) | $(BIN)/python
-	$(PIP) --editable '.[bench]'
+	$(PIP) --editable '.[test,bench]'
 	@touch $@
 
 $(VENV)/dev-is-installed: $(PACKAGING) | $(BIN)/python
