@@ -252,10 +252,10 @@ class TestConnections:
         session.restart("another")
         session.attach(NOW, 0)
         got = frames(session)
-        assert sequences(got) == [2, 3, 4, 5]
-        assert [frame.params.n for frame in got] == [1, 2]
+        assert sequences(got) == [4, 5, 6]
+        assert [frame.params.n for frame in got] == [1]
         assert session.id == "another"
-        assert session.stats.sent == 5
+        assert session.stats.sent == 6
 
     def test_a_new_incarnation_counts_from_one(self):
         session = attached()
