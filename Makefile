@@ -6,7 +6,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PACKAGING := pyproject.toml jupyter-config/berrymq_jupyter.json
+LABEXTENSION := $(shell find berrymq_jupyter/server/labextension -type f)
+PACKAGING := pyproject.toml jupyter-config/berrymq_jupyter.json $(LABEXTENSION)
 TOUR := 01-two-notebooks.ipynb
 
 # Jupyter refuses to run as root unless told; in a container that is who one is.

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Unicode
 
-from berrymq.bridge.discovery.connection_file import ConnectionFile, publish
+from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
 from berrymq.bridge.server.listener import Listener
 
 from .handlers import LinkHandler, RpcHandler
+from .page import FILE_PATTERN, FileHandler, HubHandler, StateHandler
+from .state import HubState
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,13 +33,18 @@ class BerryMQHub(ExtensionApp):
     name = "berrymq"
     extension_url = "/berrymq/"
 
-    enabled = Bool(True, help="Whether this server is a hub.").tag(config=True)
+    enabled = Bool(
+        True,
+        help="Whether this server is a hub. If not, its kernels use the one that BERRYMQ_HUB_URL names, "
+        "or find or start another one.",
+    ).tag(config=True)
     hub_name = Unicode(help="What the nodes see as its name; made of the server's port unless told.").tag(
         config=True
     )
 
     node: Node | None = None
-    _connection_file: ConnectionFile | None = None
+    _state: HubState | None = None
+    _environment: Environment | None = None
 
     def initialize_settings(self) -> None:
         """Make the hub and let it listen, before the first kernel starts."""
@@ -45,33 +52,71 @@ class BerryMQHub(ExtensionApp):
             return
         server: Any = self.serverapp
         loop: asyncio.AbstractEventLoop = server.io_loop.asyncio_loop
-        name = self.hub_name or f"jupyter-{server.port}"
-        node = Node(name=name, hub=True, loop=loop)
+        node = Node(name=self.hub_name or "jupyter", hub=True, loop=loop)
         node.listener = listener = Listener(node)
-        listener.start("localhost")
+        try:
+            listener.start("localhost")
+        except LinkError as error:
+            node.detach_bus()
+            self.log.error("this server is no berryMQ hub: %s", error)  # noqa: TRY400 - it says all
+            return
         self.node = node
-        os.environ["BERRYMQ_HUB_URL"] = listener.url
-        os.environ["BERRYMQ_HUB_TOKEN"] = node.access_token
-        self._connection_file = publish(
-            url=listener.url, access_token=node.access_token, name=name, kind="jupyter"
-        )
-        self.log.info("berryMQ hub %s listens at %s", name, listener.url)
+        self._state = HubState(node)
+        self._environment = Environment(BERRYMQ_HUB_URL=listener.url, BERRYMQ_HUB_TOKEN=node.access_token)
+        # For the command in JupyterLab that opens the page.
+        server.web_app.settings.setdefault("page_config_data", {})["berrymqHub"] = "true"
+        loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """The server has its port now, and the loop runs."""
+        node = self.node
+        if node is None or node.listener is None:
+            return
+        server: Any = self.serverapp
+        if not self.hub_name and not server.sock:
+            node.rename(f"jupyter-{server.port}")
+        try:
+            node.listener.publish("jupyter")
+        except LinkError as error:
+            self.log.warning("only kernels of this server find its berryMQ hub: %s", error)
+        self.log.info("berryMQ hub %s listens at %s", node.name, node.url)
 
     def initialize_handlers(self) -> None:
-        """The same below the server's own address."""
+        """The same below the server's own address, and the page."""
         if self.node is None:
             return
-        arguments = {"node": self.node}
+        node = {"node": self.node}
         self.handlers.extend(
             [
-                (r"/berrymq/ws", LinkHandler, arguments),
-                (r"/berrymq/(?:rpc|JSON)", RpcHandler, arguments),
+                (r"/berrymq/?", HubHandler, node),
+                (r"/berrymq/(?:rpc|JSON)", RpcHandler, node),
+                (r"/berrymq/ws", LinkHandler, node),
+                (r"/berrymq/state", StateHandler, {"state": self._state}),
+                (rf"/berrymq/files/({FILE_PATTERN})", FileHandler),
             ]
         )
 
     async def stop_extension(self) -> None:
         """The server ends."""
-        if self._connection_file is not None:
-            self._connection_file.remove()
+        if self._environment is not None:
+            self._environment.restore()
+        if self._state is not None:
+            self._state.close()
         if self.node is not None:
             await self.node.close()
+
+
+class Environment:
+    """Variables for the processes that this one starts from now on: kernels and terminals."""
+
+    def __init__(self, **variables: str) -> None:
+        self._former = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+
+    def restore(self) -> None:
+        """Put back what was there before."""
+        for name, value in self._former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -15,9 +15,10 @@ from berrymq.bridge.server.sockets import MAX_FRAME_BYTES, ConversationSocket
 if TYPE_CHECKING:
     from berrymq.bridge.node import Node
 
-__all__ = ["LinkHandler", "RpcHandler"]
+__all__ = ["AUTH_RESOURCE", "LinkHandler", "RpcHandler"]
 
 AUTH_RESOURCE = "berrymq"
+"""What an authorizer of the server is asked about."""
 
 
 class RpcHandler(APIHandler):
@@ -61,6 +62,10 @@ class LinkHandler(JupyterHandler, ConversationSocket):
     def initialize(self, node: Node) -> None:
         """Handed over by the route."""
         self.node = node
+
+    async def prepare(self, **_: object) -> None:
+        """Refuse strangers outright: a page to log in at is of no use to a WebSocket."""
+        await super().prepare(_redirect_to_login=False)
 
     @ws_authenticated
     async def get(self, *args: str, **kwargs: str) -> None:

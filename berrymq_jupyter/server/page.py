@@ -1,0 +1,104 @@
+"""The hub's page: ``GET <base_url>berrymq/``, its files, and what it shows."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado.web import HTTPError, authenticated
+
+from .handlers import AUTH_RESOURCE, RpcHandler
+
+if TYPE_CHECKING:
+    from .state import HubState
+
+__all__ = ["FileHandler", "HubHandler", "StateHandler"]
+
+PACKAGE: Final = "berrymq_jupyter"
+FILE_PATTERN: Final = r"(?:server/web|widgets)/[a-z_]+\.(?:js|css|svg)"
+"""The files that the page consists of, below the package; scripts import each other by relative path."""
+
+KINDS: Final = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""Nothing but the server's own files is loaded or asked, and no text can become markup or script."""
+
+
+class HubHandler(RpcHandler):
+    """``GET``: the page. ``POST``: calls, as below ``rpc``."""
+
+    @property
+    def content_security_policy(self) -> str:
+        """Ours first, since of each directive the first one counts; then what Jupyter says of frames."""
+        return f"{POLICY}; {JupyterHandler.content_security_policy.fget(self)}"  # type: ignore[attr-defined]
+
+    def get_login_url(self) -> str:
+        """Who comes with a browser is asked to log in."""
+        if self.request.method == "POST":
+            return super().get_login_url()
+        return JupyterHandler.get_login_url(self)
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        """People get a page, programs JSON."""
+        if self.request.method == "POST":
+            super().write_error(status_code, **kwargs)
+        else:
+            JupyterHandler.write_error(self, status_code, **kwargs)
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        """Show the page."""
+        path = self.request.path
+        if not path.endswith("/"):  # the page's own addresses are relative
+            self.redirect(path.rpartition("/")[2] + "/")
+            return
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Referrer-Policy", "same-origin")
+        await self.finish(source("server/web/hub.html"), set_content_type="text/html; charset=utf-8")
+
+
+class FileHandler(JupyterHandler):
+    """The scripts and styles of the page."""
+
+    auth_resource = AUTH_RESOURCE
+
+    @authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        """Give one of them."""
+        try:
+            content = source(path)
+        except FileNotFoundError:
+            raise HTTPError(404) from None
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Content-Type", f"{KINDS[path.rpartition('.')[2]]}; charset=utf-8")
+        await self.finish(content)
+
+
+class StateHandler(APIHandler):
+    """What the page shows, as JSON."""
+
+    auth_resource = AUTH_RESOURCE
+    _track_activity = False  # an open page keeps no server from being ended for idleness
+
+    def initialize(self, state: HubState) -> None:
+        """Handed over by the route."""
+        self.state = state
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        """Give the state of this moment."""
+        self.set_header("Cache-Control", "no-store")
+        await self.finish(self.state.look())
+
+
+def source(path: str) -> bytes:
+    """Read a file of the package; the routes let no other paths come here."""
+    return files(PACKAGE).joinpath(path).read_bytes()

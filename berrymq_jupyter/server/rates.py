@@ -1,0 +1,58 @@
+"""How fast counters grow, seen by looking at them now and then."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Rates"]
+
+SMOOTHING_SECONDS = 2.0
+"""A change of pace has shown itself for two thirds after so long."""
+
+FORGET_SECONDS = 10.0
+"""After so long without a look, the pace of before says nothing any more."""
+
+LEAST = 0.01
+"""What is slower than this a second counts as still."""
+
+K = TypeVar("K")
+
+
+class Rates(Generic[K]):
+    """The smoothed pace of each of many counters."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+        self._counts: dict[K, int] = {}
+        self._rates: dict[K, float] = {}
+
+    def update(self, counts: Mapping[K, int], now: float) -> dict[K, float]:
+        """Look at the counters; how much each grows a second.
+
+        A counter that is new began at 0 after the last look. At the first look nothing is known yet.
+
+        Args:
+            counts: all counters that there are at present.
+            now: seconds of any steady clock.
+        """
+        passed = math.inf if self._at is None else now - self._at
+        if passed <= 0:
+            return self._rates
+        if passed > FORGET_SECONDS:
+            rates = dict.fromkeys(counts, 0.0)
+        else:
+            weight = 1 - math.exp(-passed / SMOOTHING_SECONDS)
+            rates = {key: self._rate(key, count, passed, weight) for key, count in counts.items()}
+        self._at, self._counts, self._rates = now, dict(counts), rates
+        return rates
+
+    def _rate(self, key: K, count: int, passed: float, weight: float) -> float:
+        former = self._counts.get(key, 0)
+        growth = count - former if count >= former else count  # a smaller one was set back
+        former_rate = self._rates.get(key, 0.0)
+        rate = former_rate + weight * (growth / passed - former_rate)
+        return rate if rate >= LEAST else 0.0

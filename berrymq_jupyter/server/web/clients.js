@@ -1,0 +1,60 @@
+// Programs that have no link but a token, and maybe a queue at the hub.
+
+import { h, setText } from "../../widgets/dom.js";
+import { counted, whole } from "../../widgets/format.js";
+import { drawPair } from "./nodes.js";
+import { createTable } from "./table.js";
+
+export function createClients() {
+  const table = createTable(
+    "Clients without a link",
+    [
+      { title: "Client", order: (client) => client.name, draw: drawName },
+      { title: "Collects", kind: "follows", order: (client) => client.follows ?? "", draw: drawFollows },
+      { title: "Wait", kind: "number", order: (client) => client.waiting, draw: drawWaiting },
+      { title: "Dropped", kind: "number", order: (client) => client.dropped, draw: drawDropped },
+    ],
+    (client) => client.key,
+  );
+  const more = h("p", { class: "soft note" });
+  const element = h(
+    "section",
+    { class: "card clients", "aria-labelledby": "clients" },
+    h("h2", { id: "clients" }, "Clients without a link"),
+    table.element,
+    more,
+  );
+  return {
+    element,
+    show(state) {
+      element.hidden = state.clients.length === 0;
+      const rows = state.clients.map((client, index) => ({ ...client, key: String(index).padStart(3, "0") }));
+      table.show([{ name: "all", rows, title: null }]);
+      more.hidden = state.clients_more === 0;
+      setText(more, `and ${counted(state.clients_more, "client")} more`);
+    },
+  };
+}
+
+function drawName(cell, client) {
+  if (cell.children.length === 0) cell.append(h("span", { class: "name" }));
+  setText(cell.children[0], client.name);
+}
+
+function drawFollows(cell, client) {
+  if (cell.children.length === 0) cell.append(h("span", {}));
+  const text = cell.children[0];
+  text.className = client.follows === null ? "soft" : "chip";
+  setText(text, client.follows ?? "only sends");
+}
+
+function drawWaiting(cell, client) {
+  drawPair(cell, whole(client.waiting), "");
+  cell.classList.toggle("zero", client.waiting === 0);
+}
+
+function drawDropped(cell, client) {
+  drawPair(cell, whole(client.dropped), "");
+  cell.classList.toggle("zero", client.dropped === 0);
+  cell.classList.toggle("warn", client.dropped > 0);
+}

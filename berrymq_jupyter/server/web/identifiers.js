@@ -1,0 +1,75 @@
+// What passes: a row for each identifier that came lately.
+
+import { h, setText } from "../../widgets/dom.js";
+import { counted, hue, nameOf, rate, whole } from "../../widgets/format.js";
+import { drawPair } from "./nodes.js";
+import { createTable } from "./table.js";
+import { moment } from "./times.js";
+
+export function createIdentifiers() {
+  const table = createTable(
+    "Identifiers",
+    [
+      { title: "Identifier", order: (heard) => heard.id, draw: drawIdentifier },
+      { title: "Messages", kind: "number", order: (heard) => heard.count, draw: drawCount },
+      { title: "Rate", kind: "number rate", order: (heard) => heard.rate, draw: drawRate },
+      { title: "Last", kind: "time", order: (heard) => heard.at, draw: drawLast },
+    ],
+    (heard) => `${heard.id}\n${heard.room ?? ""}`,
+  );
+  const more = h("p", { class: "soft note" });
+  const since = h("span", {});
+  const empty = h(
+    "p",
+    { class: "note" },
+    "Nothing has passed since ",
+    since,
+    ", when this page began to count. A message comes by here when a node elsewhere follows it: ",
+    h("code", {}, "%follow test:*"),
+    " in one notebook, then ",
+    h("code", {}, "%twitter test:run 1, x=2"),
+    " in another.",
+  );
+  const element = h(
+    "section",
+    { class: "card identifiers", "aria-labelledby": "identifiers" },
+    h("h2", { id: "identifiers" }, "Identifiers"),
+    empty,
+    table.element,
+    more,
+  );
+  return {
+    element,
+    show(state) {
+      const any = state.identifiers.length > 0;
+      element.hidden = !any && state.nodes.every((node) => node.here) && state.clients.length === 0;
+      empty.hidden = any;
+      table.element.hidden = !any;
+      setText(since, moment(state.since));
+      table.show([{ name: "all", rows: state.identifiers, title: null }]);
+      more.hidden = state.identifiers_more === 0;
+      setText(more, `and ${counted(state.identifiers_more, "identifier")} that came earlier`);
+    },
+  };
+}
+
+function drawIdentifier(cell, heard) {
+  if (cell.children.length === 0) cell.append(...["dot", "name code", "remark"].map((kind) => h("span", { class: kind })));
+  const [dot, name, remark] = cell.children;
+  dot.style.setProperty("--hue", hue(nameOf(heard.id)));
+  setText(name, heard.id);
+  setText(remark, heard.room === null ? "" : `room ${heard.room}`);
+  cell.parentElement.classList.toggle("active", heard.rate >= 0.1);
+}
+
+function drawCount(cell, heard) {
+  drawPair(cell, whole(heard.count), "");
+}
+
+function drawRate(cell, heard) {
+  drawPair(cell, rate(heard.rate) || "–", "");
+}
+
+function drawLast(cell, heard) {
+  drawPair(cell, moment(heard.at), heard.source);
+}

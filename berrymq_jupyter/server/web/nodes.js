@@ -1,0 +1,128 @@
+// Who is there: a row for each node, by rooms where there are several.
+
+import { fill, h, setText } from "../../widgets/dom.js";
+import { counted, rate, whole } from "../../widgets/format.js";
+import { createTable } from "./table.js";
+import { moment } from "./times.js";
+
+const DASH = "–";
+const FOLLOWS_SHOWN = 6;
+
+export function createNodes() {
+  const table = createTable(
+    "Nodes",
+    [
+      { title: "Node", order: (node) => node.name, draw: drawName },
+      { title: "Follows", kind: "follows", order: (node) => node.follows.join(" "), draw: drawFollows },
+      { title: "From it", kind: "number", order: (node) => node.sent, draw: drawSent },
+      { title: "To it", kind: "number", order: (node) => node.received, draw: drawReceived },
+      { title: "Dropped", kind: "number", order: (node) => node.dropped, draw: drawDropped },
+      { title: "Since", kind: "time", order: (node) => node.since ?? 0, draw: drawSince },
+    ],
+    (node) => node.id,
+  );
+  const more = h("p", { class: "soft note" });
+  const heading = h("h2", { id: "nodes" }, "Nodes");
+  const element = h("section", { class: "card nodes", "aria-labelledby": "nodes" }, heading, table.element, more);
+  return {
+    element,
+    show(state) {
+      const others = state.nodes.filter((node) => !node.here);
+      element.hidden = others.length === 0;
+      table.show(byRooms(others));
+      more.hidden = state.nodes_more === 0;
+      setText(more, `and ${counted(state.nodes_more, "node")} more`);
+    },
+  };
+}
+
+/** Hubs belong to every room; those in no room are a room of their own. */
+function byRooms(nodes) {
+  const rooms = new Map();
+  for (const node of nodes) {
+    const name = node.hub ? "hubs" : node.room === null ? "none" : `room ${node.room}`;
+    if (!rooms.has(name)) rooms.set(name, []);
+    rooms.get(name).push(node);
+  }
+  const titled = rooms.size > 1 || [...rooms.keys()].some((name) => name.startsWith("room "));
+  return [...rooms].sort(([one], [other]) => one.localeCompare(other)).map(([name, rows]) => ({
+    name,
+    rows,
+    title: titled ? describe(name, rows) : null,
+  }));
+}
+
+function describe(name, rows) {
+  const speed = rate(rows.reduce((sum, node) => sum + node.sent_rate, 0));
+  const title = name === "hubs" ? "Other hubs" : name === "none" ? "Without a room" : `Room ${rows[0].room}`;
+  return [title, counted(rows.length, "node"), speed].filter(Boolean).join(" · ");
+}
+
+function drawName(cell, node) {
+  if (cell.children.length === 0) cell.append(...["dot", "name", "remark"].map((kind) => h("span", { class: kind })));
+  const [dot, name, remark] = cell.children;
+  dot.dataset.state = node.state;
+  setText(name, node.name);
+  setText(remark, remarkOn(node));
+}
+
+function remarkOn(node) {
+  if (node.state === "beyond") return "linked to another hub";
+  if (node.state === "cut") return `cut off${node.waiting > 0 ? `, ${counted(node.waiting, "message")} wait for it` : ""}`;
+  if (node.waiting > 0) return `is behind: ${counted(node.waiting, "message")} wait for it`;
+  return node.hub ? "hub" : "";
+}
+
+function drawFollows(cell, node) {
+  const text = [...node.follows, node.follows_more].join("\n");
+  if (cell.dataset.shown === text) return;
+  cell.dataset.shown = text;
+  const first = node.follows.slice(0, FOLLOWS_SHOWN);
+  const rest = node.follows.slice(FOLLOWS_SHOWN);
+  fill(
+    cell,
+    first.length === 0 ? h("span", { class: "soft" }, "nothing") : chips(first),
+    rest.length > 0 &&
+      h(
+        "details",
+        {},
+        h("summary", {}, `and ${whole(rest.length + node.follows_more)} more`),
+        chips(rest),
+        node.follows_more > 0 && h("span", { class: "soft" }, `and ${whole(node.follows_more)} that are not listed here`),
+      ),
+  );
+}
+
+function chips(identifiers) {
+  return h("ul", { class: "chips", role: "list" }, ...identifiers.map((identifier) => h("li", {}, identifier)));
+}
+
+function drawSent(cell, node) {
+  drawFlow(cell, node, node.sent, node.sent_rate);
+}
+
+function drawReceived(cell, node) {
+  drawFlow(cell, node, node.received, node.received_rate);
+}
+
+function drawFlow(cell, node, count, perSecond) {
+  drawPair(cell, node.state === "beyond" ? DASH : whole(count), rate(perSecond));
+  cell.classList.toggle("zero", count === 0);
+}
+
+function drawDropped(cell, node) {
+  drawPair(cell, node.state === "beyond" ? DASH : whole(node.dropped), "");
+  cell.classList.toggle("zero", node.dropped === 0);
+  cell.classList.toggle("warn", node.dropped > 0);
+}
+
+function drawSince(cell, node) {
+  drawPair(cell, node.since === null ? DASH : moment(node.since), "");
+}
+
+/** A value, and something less important below it. */
+export function drawPair(cell, value, more) {
+  if (cell.children.length === 0) cell.append(h("span", { class: "main" }), " ", h("span", { class: "more" }));
+  setText(cell.children[0], value);
+  setText(cell.children[1], more);
+}
