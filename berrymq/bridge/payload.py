@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import sys
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -106,7 +107,7 @@ def encode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
             {key: _to_json(value, 1) for key, value in kwargs.items()},
         ]
         data = msgspec.json.encode(plain)
-    except (_UnsendableError, UnicodeEncodeError):
+    except (_UnsendableError, ValueError):
         _explain(args, kwargs)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise PayloadError(
@@ -140,6 +141,7 @@ class _UnsendableError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.path: list[str] = []
+        self.is_key = False
 
 
 def _to_json(value: Any, depth: int) -> Any:
@@ -156,8 +158,15 @@ def _to_json(value: Any, depth: int) -> Any:
         return _dict_to_json(value, depth)
     codec = _by_type.get(cls)
     if codec is not None:
-        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(codec.encode(value), depth + 1)}
+        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1)}
     return _to_json(_base_value(value), depth)
+
+
+def _encoded(codec: _Codec, value: Any) -> Any:
+    try:
+        return codec.encode(value)
+    except Exception as error:  # a registered encoder may raise anything; the text says what
+        raise _UnsendableError(f"its encode function failed with {type(error).__name__}: {error}") from error
 
 
 def _items_to_json(values: Any, depth: int) -> list[Any]:
@@ -173,8 +182,7 @@ def _items_to_json(values: Any, depth: int) -> list[Any]:
 
 def _dict_to_json(mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
     if TYPE_KEY in mapping or not all(type(key) is str for key in mapping):
-        pairs = [[_to_json(k, depth + 2), _to_json(v, depth + 2)] for k, v in mapping.items()]
-        return {TYPE_KEY: "dict", VALUE_KEY: pairs}
+        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2)}
     plain = {}
     key = None
     try:
@@ -184,6 +192,23 @@ def _dict_to_json(mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
         problem.path.append(f"[{key!r}]")
         raise
     return plain
+
+
+def _pairs_to_json(mapping: dict[Any, Any], depth: int) -> list[list[Any]]:
+    pairs: list[list[Any]] = []
+    for key, value in mapping.items():
+        try:
+            key_as_json = _to_json(key, depth)
+        except _UnsendableError as problem:
+            problem.path.clear()
+            problem.is_key = True
+            raise
+        try:
+            pairs.append([key_as_json, _to_json(value, depth)])
+        except _UnsendableError as problem:
+            problem.path.append(f"[{key!r}]")
+            raise
+    return pairs
 
 
 def _base_value(value: Any) -> Any:
@@ -200,7 +225,9 @@ def _base_value(value: Any) -> Any:
         if isinstance(value, base):
             return base(value)
     if cls.__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return value.item()
+        plain = value.item()
+        if type(plain) is not cls and not (isinstance(plain, int) and value.dtype.kind in "mM"):
+            return plain
     raise _UnsendableError(_advice(cls))
 
 
@@ -208,6 +235,10 @@ def _advice(cls: type) -> str:
     name = cls.__name__
     if cls.__module__ == "numpy" and name == "ndarray":
         return "arrays can't yet; send array.tolist()"
+    if cls.__module__ == "numpy" and name in ("datetime64", "timedelta64"):
+        return f"a {name} of this unit has no Python form; use .astype('{name}[us]')"
+    if cls.__module__ == "numpy" and name.endswith("longdouble"):
+        return f"JSON has no {name}; convert it with float() or complex()"
     if cls.__module__.partition(".")[0] == "pandas":
         return f"a {name} can't yet; send .to_dict()"
     if cls in (bytes, bytearray, memoryview):
@@ -227,9 +258,13 @@ def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
         try:
             msgspec.json.encode(_to_json(value, 1))
         except _UnsendableError as problem:
-            raise PayloadError(name + "".join(reversed(problem.path)), problem.reason) from None
+            where = ("a key of " if problem.is_key else "") + name + "".join(reversed(problem.path))
+            raise PayloadError(where, problem.reason) from problem.__cause__
         except UnicodeEncodeError:
             raise PayloadError(name, "its text holds a lone surrogate, which is not Unicode text") from None
+        except ValueError:
+            digits = f"an integer in it has more than {sys.get_int_max_str_digits():,} digits"
+            raise PayloadError(name, digits) from None
     raise PayloadError("a keyword", "its name holds a lone surrogate, which is not Unicode text")
 
 
