@@ -1,0 +1,496 @@
+import dataclasses
+import enum
+import math
+from collections import OrderedDict
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from berrymq.bridge import payload
+from berrymq.bridge.errors import PayloadError, RemoteError
+from berrymq.bridge.payload import MAX_DEPTH, MAX_PAYLOAD_BYTES, decode, encode, register_type
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+HASHABLE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=2**62, max_value=2**66),
+    st.floats(allow_nan=False),
+    TEXT,
+    st.decimals(allow_nan=False),
+    st.uuids(),
+    st.datetimes(timezones=st.none() | st.just(UTC) | st.just(timezone(timedelta(hours=5, minutes=45)))),
+    st.dates(),
+    st.times(),
+    st.timedeltas(),
+    st.complex_numbers(allow_nan=False),
+)
+VALUES = st.recursive(
+    HASHABLE | st.sets(HASHABLE, max_size=3) | st.frozensets(HASHABLE, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(TEXT | st.just("$type") | st.just("value"), inner, max_size=4)
+        | st.dictionaries(HASHABLE, inner, max_size=3)
+    ),
+    max_leaves=15,
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(TEXT, inner, max_size=4)
+        | st.fixed_dictionaries({"$type": st.sampled_from(sorted(payload._by_name)), "value": inner})
+        | st.fixed_dictionaries({"$type": inner})
+    ),
+    max_leaves=15,
+)
+
+
+def crossed(value: Any) -> Any:
+    """What arrives of a value at the other side."""
+    (there,), kwargs = decode(encode([value], {}))
+    assert kwargs == {}
+    return there
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, and of the same types all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return same(list(one.items()), list(other.items()))
+    return bool(one == other)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """What a test registers ends with it."""
+    monkeypatch.setattr(payload, "_by_type", dict(payload._by_type))
+    monkeypatch.setattr(payload, "_by_name", dict(payload._by_name))
+
+
+class TestRoundTrip:
+    @given(st.lists(VALUES, max_size=3), st.dictionaries(TEXT, VALUES, max_size=3))
+    def test_everything_arrives_as_it_was(self, args, kwargs):
+        there = decode(encode(args, kwargs))
+        assert same(there, (tuple(args), kwargs))
+
+    @given(VALUES)
+    def test_it_is_json_that_any_parser_reads(self, value):
+        args, kwargs = msgspec.json.decode(encode([value], {}))
+        assert len(args) == 1
+        assert kwargs == {}
+
+    @pytest.mark.parametrize("number", [math.inf, -math.inf, -0.0, 5e-324, 1e308])
+    def test_special_floats(self, number):
+        assert math.copysign(1, crossed(number)) == math.copysign(1, number)
+        assert crossed(number) == number
+
+    def test_nan_wherever_it_stands(self):
+        assert math.isnan(crossed(math.nan))
+        assert math.isnan(crossed([{"loss": math.nan}])[0]["loss"])
+        assert crossed(Decimal("NaN")).is_nan()
+        assert math.isnan(crossed(complex(0, math.nan)).imag)
+
+    def test_integers_of_any_size_that_has_a_decimal_form(self):
+        assert crossed(10**4299) == 10**4299
+        assert crossed(-(2**64) - 1) == -(2**64) - 1
+
+    @pytest.mark.parametrize(
+        "mapping",
+        [
+            {"$type": "set", "value": [1]},
+            {"$type": None},
+            {"a": {"$type": "Decimal", "value": "nonsense"}},
+            {1: "a", "1": "b", None: "c", (1, 2): "d"},
+        ],
+    )
+    def test_dictionaries_that_look_like_something_else(self, mapping):
+        assert same(crossed(mapping), mapping)
+
+    def test_keywords_that_look_like_something_else(self):
+        kwargs = {"$type": "set", "value": [1], "self": 2}
+        assert decode(encode([], kwargs)) == ((), kwargs)
+
+    def test_time_zones_arrive_as_offsets(self):
+        there = crossed(datetime(2024, 5, 6, 7, 8, 9, 123456, timezone(timedelta(hours=-3))))
+        assert there.utcoffset() == timedelta(hours=-3)
+
+    def test_text_of_all_scripts(self):
+        text = "ベリー\x00\x7f\u2028\U0001f347 שלום"
+        assert crossed(text) == text
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+class TestPlainFormOfSubclasses:
+    @pytest.mark.parametrize(
+        ("value", "plain"),
+        [
+            (Pair(1, 2), (1, 2)),
+            (OrderedDict(a=1), {"a": 1}),
+            (type("Words", (list,), {})(["a"]), ["a"]),
+            (type("Word", (str,), {})("a"), "a"),
+            (type("Count", (int,), {})(3), 3),
+            ({type("Word", (str,), {})("a"): 1}, {"a": 1}),
+        ],
+    )
+    def test_an_instance_of_a_subclass_arrives_as_the_base(self, value, plain):
+        assert same(crossed(value), plain)
+
+    @pytest.mark.parametrize(
+        ("scalar", "plain"),
+        [
+            (np.int64(-3), -3),
+            (np.uint64(2**64 - 1), 2**64 - 1),
+            (np.float32(1.5), 1.5),
+            (np.float64(0.1), 0.1),
+            (np.bool_(True), True),
+            (np.str_("a"), "a"),
+            (np.complex128(1 + 2j), 1 + 2j),
+            (np.datetime64("2024-05-06T07:08:09"), datetime(2024, 5, 6, 7, 8, 9)),  # noqa: DTZ001
+            (np.datetime64("2024-05-06"), date(2024, 5, 6)),
+            (np.timedelta64(3, "s"), timedelta(seconds=3)),
+            (np.array(7), 7),
+        ],
+    )
+    def test_numpy_scalars_arrive_as_plain_values(self, scalar, plain):
+        assert same(crossed(scalar), plain)
+
+    def test_a_numpy_nan(self):
+        assert math.isnan(crossed(np.float32("nan")))
+
+    def test_an_exception_arrives_as_what_it_says(self):
+        there = crossed(ZeroDivisionError("division by zero"))
+        assert isinstance(there, RemoteError)
+        assert str(there) == "ZeroDivisionError: division by zero"
+
+
+class Plain:
+    """Something that nobody registered."""
+
+
+@dataclasses.dataclass
+class Unregistered:
+    x: int
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class TestWhatCannotCross:
+    @pytest.mark.parametrize(
+        ("args", "kwargs", "argument"),
+        [
+            ([1, Plain()], {}, "args[1]"),
+            ([], {"score": Plain()}, "score"),
+            ([[0, {"a": (1, Plain())}]], {}, "args[0][1]['a'][1]"),
+            ([{"a b": Plain()}], {}, "args[0]['a b']"),
+            ([{3: [Plain()]}], {}, "args[0][3][0]"),
+            ([{"$type": Plain()}], {}, "args[0]['$type']"),
+            ([{Plain: 1}], {}, "a key of args[0]"),
+            ([{(1, Plain): 1}], {}, "a key of args[0]"),
+            ([], {"x": {"\ud800": 1}}, "x"),
+            ([["a", "\udfff"]], {}, "args[0]"),
+        ],
+    )
+    def test_the_error_names_the_argument(self, args, kwargs, argument):
+        with pytest.raises(PayloadError) as caught:
+            encode(args, kwargs)
+        assert caught.value.argument == argument
+        assert str(caught.value).startswith(f"{argument} can't cross a link: ")
+
+    def test_it_is_a_type_error(self):
+        with pytest.raises(TypeError):
+            encode([Plain()], {})
+
+    @pytest.mark.parametrize(
+        ("value", "advice"),
+        [
+            (Plain(), "register_type(Plain, encode, decode)"),
+            (Unregistered(1), "call register_type(Unregistered) on both sides"),
+            (Color.RED, "call register_type(Color)"),
+            (Level.LOW, "call register_type(Level)"),
+            (b"abc", "send text, or a list of numbers"),
+            (np.array([1, 2]), "send array.tolist()"),
+            (np.longdouble(1), "float()"),
+            (np.datetime64("2024-05-06T07:08:09.123456789"), "datetime64[us]"),
+            (np.timedelta64(1, "ns"), "timedelta64[us]"),
+            (lambda: None, "function"),
+        ],
+    )
+    def test_the_error_says_what_to_do(self, value, advice):
+        with pytest.raises(PayloadError) as caught:
+            encode([value], {})
+        assert advice in str(caught.value)
+
+    def test_integers_without_a_decimal_form(self):
+        with pytest.raises(PayloadError, match=r"^args\[0\] can't cross a link: .* 4,300 digits"):
+            encode([[10**5000]], {})
+
+    def test_lone_surrogates(self):
+        with pytest.raises(PayloadError, match=r"^x can't cross a link: .* lone surrogate"):
+            encode([], {"x": "\ud800"})
+        with pytest.raises(PayloadError, match="a keyword"):
+            encode([], {"\ud800": 1})
+
+    def test_what_contains_itself(self):
+        around: list[Any] = []
+        around.append(around)
+        with pytest.raises(PayloadError, match="contains itself"):
+            encode([around], {})
+
+    def test_depth(self):
+        value: Any = 0
+        for _ in range(MAX_DEPTH):
+            value = [value]
+        assert crossed(value) == value
+        with pytest.raises(PayloadError, match=r"nests deeper than 100 levels"):
+            encode([[value]], {})
+
+    def test_size(self):
+        fits = "a" * (MAX_PAYLOAD_BYTES - len('[[""],{}]'))
+        assert len(encode([fits], {})) == MAX_PAYLOAD_BYTES
+        with pytest.raises(PayloadError, match=r"the message .* 16,777,217 bytes .* send it in parts"):
+            encode([fits + "a"], {})
+
+
+class TestHostilePayloads:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"null",
+            b"[]",
+            b"[[]]",
+            b"[[],[]]",
+            b"[{},{}]",
+            b"[[],{},1]",
+            b"[[],{}] ",
+            b"[[],{}]x",
+            b"[[NaN],{}]",
+            b"[[Infinity],{}]",
+            b"[[01],{}]",
+            b"[[1e999],{}]",
+            b"[['a'],{}]",
+            b'[["\\ud800"],{}]',
+            b'[["\\udc00\\ud800"],{}]',
+            b'[["\xff"],{}]',
+            b'[[],{"\xff":1}]',
+            b"[[" + b"9" * 100_000 + b"],{}]",
+            b"[" * 100_000,
+            b"[[" + b"[" * 100_000 + b"]" * 100_000 + b"],{}]",
+            b"[[" + b'{"$type":"set","value":' * 3000 + b"1" + b"}" * 3000 + b"],{}]",
+        ],
+        ids=lambda data: repr(data[:12]) + str(len(data)),
+    )
+    def test_what_is_no_payload_is_a_value_error(self, data):
+        if data == b"[[],{}] ":
+            assert decode(data) == ((), {})
+        else:
+            with pytest.raises(ValueError):
+                decode(data)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            '{"$type":"tuple","value":1}',
+            '{"$type":"tuple","value":null}',
+            '{"$type":"set","value":[[1]]}',
+            '{"$type":"frozenset","value":[{}]}',
+            '{"$type":"dict","value":[[[],1]]}',
+            '{"$type":"dict","value":[[1]]}',
+            '{"$type":"dict","value":3}',
+            '{"$type":"float","value":"one"}',
+            '{"$type":"float","value":[]}',
+            '{"$type":"complex","value":["a","b"]}',
+            '{"$type":"complex","value":[1,2,3]}',
+            '{"$type":"Decimal","value":"many"}',
+            '{"$type":"Decimal","value":{}}',
+            '{"$type":"UUID","value":"1"}',
+            '{"$type":"UUID","value":1}',
+            '{"$type":"datetime","value":"yesterday"}',
+            '{"$type":"datetime","value":0}',
+            '{"$type":"date","value":"2024-02-30"}',
+            '{"$type":"time","value":"25:00"}',
+            '{"$type":"timedelta","value":[1e300,0,0]}',
+            '{"$type":"timedelta","value":["a"]}',
+            '{"$type":"RemoteError","value":[1,2,3]}',
+            '{"$type":"RemoteError","value":[]}',
+        ],
+    )
+    def test_a_malformed_value_of_a_known_type_is_a_value_error(self, value):
+        with pytest.raises(ValueError, match=r"a value of type '\w+' is malformed"):
+            decode(f"[[{value}],{{}}]".encode())
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"$type": "os.system", "value": "true"},
+            {"$type": "Plain", "value": {}},
+            {"$type": "__class__", "value": 1},
+            {"$type": 1, "value": 2},
+            {"$type": ["set"], "value": []},
+            {"$type": {"$type": "set", "value": []}, "value": []},
+            {"$type": "set"},
+            {"$type": None, "value": []},
+        ],
+    )
+    def test_what_names_no_registered_type_arrives_as_it_came(self, value):
+        assert decode(msgspec.json.encode([[value], {}]))[0] == (value,)
+
+    def test_of_keys_that_occur_twice_the_last_one_counts(self):
+        assert decode(b'[[{"$type":"set","$type":"tuple","value":[1],"value":[2]}],{"a":1,"a":2}]') == (
+            ((2,),),
+            {"a": 2},
+        )
+
+    @given(st.lists(JSON, max_size=3), st.dictionaries(TEXT, JSON, max_size=3))
+    def test_any_json_is_a_payload_or_a_value_error(self, args, kwargs):
+        with suppress(ValueError):
+            decode(msgspec.json.encode([args, kwargs]))
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes_are_a_payload_or_a_value_error(self, data):
+        with suppress(ValueError):
+            decode(data)
+
+    def test_an_error_of_a_decoder_is_a_value_error_that_names_the_type(self, registry):
+        def refuse(value):
+            raise KeyError(value)
+
+        register_type(Plain, lambda plain: "plain", refuse)
+        with pytest.raises(ValueError, match=r"type 'Plain' is malformed: 'plain'"):
+            crossed(Plain())
+
+
+@pytest.mark.usefixtures("registry")
+class TestRegisterType:
+    def test_a_dataclass_and_what_it_holds(self):
+        @register_type
+        @dataclasses.dataclass(frozen=True)
+        class Point:
+            x: float
+            tags: tuple[str, ...] = ()
+            length: float = dataclasses.field(init=False, default=1.0)
+
+        point = Point(math.inf, ("a",))
+        assert crossed({"points": [point]}) == {"points": [point]}
+
+    def test_an_enum(self):
+        register_type(Color)
+        register_type(Level)
+        assert crossed([Color.RED, Level.LOW]) == [Color.RED, Level.LOW]
+        assert crossed({Color.RED: 1}) == {Color.RED: 1}
+
+    def test_functions(self):
+        register_type(Plain, lambda plain: sorted(vars(plain).items()), list, name="p")
+        plain = Plain()
+        plain.__dict__["a"] = (1,)
+        assert crossed(plain) == [("a", (1,))]
+
+    def test_another_name(self):
+        register_type(Color, name="tint")
+        assert b'"$type":"tint"' in encode([Color.RED], {})
+        assert crossed(Color.RED) is Color.RED
+
+    def test_the_last_registration_counts(self):
+        register_type(Color, name="tint")
+        register_type(Color, lambda color: color.name, lambda name: Color[name], name="hue")
+        assert encode([Color.RED], {}) == b'[[{"$type":"hue","value":"RED"}],{}]'
+        assert decode(b'[[{"$type":"tint","value":1}],{}]')[0] == ({"$type": "tint", "value": 1},)
+
+    def test_a_builtin_type_may_be_given_another_form(self):
+        register_type(Decimal, float, lambda number: Decimal(repr(number)))
+        assert encode([Decimal("0.5")], {}) == b'[[{"$type":"Decimal","value":0.5}],{}]'
+        assert crossed(Decimal("0.5")) == Decimal("0.5")
+
+    def test_a_class_that_is_defined_again_takes_the_place_of_its_former_definition(self):
+        def define():
+            @dataclasses.dataclass
+            class Point:
+                x: int
+
+            return register_type(Point)
+
+        former, middle, latest = define(), define(), define()
+        assert type(crossed(latest(1))) is latest
+        assert type(crossed(former(1))) is latest
+        assert type(crossed(middle(1))) is latest
+        register_type(former)
+        assert type(crossed(latest(1))) is former
+
+    def test_another_class_of_the_same_name_needs_another(self):
+        other = type("Plain", (), {"__module__": "elsewhere"})
+        register_type(Plain, repr, repr)
+        with pytest.raises(ValueError, match=r"'Plain' is taken: give register_type another name="):
+            register_type(other, repr, repr)
+        register_type(other, repr, repr, name="other")
+        assert b'"other"' in encode([other()], {})
+
+    def test_the_names_of_builtin_types_are_taken(self):
+        with pytest.raises(ValueError, match="taken"):
+            register_type(Plain, repr, repr, name="set")
+
+    def test_a_class_of_unknown_form_needs_functions(self):
+        with pytest.raises(TypeError, match="Plain is neither a dataclass nor an Enum"):
+            register_type(Plain)
+        with pytest.raises(TypeError):
+            register_type(Plain, repr)
+
+    def test_a_subclass_is_registered_on_its_own(self):
+        register_type(Plain, lambda plain: None, lambda nothing: Plain())
+        with pytest.raises(PayloadError):
+            encode([type("Child", (Plain,), {})()], {})
+
+    def test_an_error_of_an_encoder_names_the_argument(self):
+        def refuse(plain):
+            raise RuntimeError("not today")
+
+        register_type(Plain, refuse, repr)
+        with pytest.raises(
+            PayloadError, match=r"^args\[0\]\[1\] can't cross a link: .*RuntimeError: not today"
+        ):
+            encode([[0, Plain()]], {})
+
+    def test_an_encoder_that_gives_what_cannot_cross(self):
+        register_type(Plain, lambda plain: {"inner": object()}, repr)
+        with pytest.raises(PayloadError) as caught:
+            encode([Plain()], {})
+        assert caught.value.argument == "args[0]['inner']"
+
+    def test_an_encoder_that_goes_in_circles(self):
+        register_type(Plain, lambda plain: plain, repr)
+        with pytest.raises(PayloadError, match="nests deeper"):
+            encode([Plain()], {})
+
+
+def test_the_time_of_day_and_dates_keep_their_types():
+    assert same(
+        crossed([time(1, 2, 3, 4), date(2024, 1, 2), UUID(int=5)]),
+        [
+            time(1, 2, 3, 4),
+            date(2024, 1, 2),
+            UUID(int=5),
+        ],
+    )
