@@ -8,11 +8,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.browser.notebook import SCREENSHOTS, Notebook
 from tests.support.jupyter_server import JupyterServer
@@ -50,8 +49,7 @@ class Notebooks:
         self.console: list[str] = []
         self.errors: list[str] = []
         self.foreign_requests: list[str] = []
-        self._themed: list[Notebook] = []
-        context.route("**/*", self._guard)
+        self._pages: list[Page] = []
 
     def create(self, name: str, cells: Sequence[str], *, app: str = "doc") -> Notebook:
         """Write a notebook with these code cells and open it."""
@@ -85,6 +83,9 @@ class Notebooks:
         """
         prefix = {"doc": "doc/tree/", "lab": "lab/tree/", "notebook": "notebooks/"}[app]
         page = self.context.new_page()
+        self._pages.append(page)
+        page.on("request", lambda request: self._note_request(request.url))
+        page.on("websocket", lambda socket: self._note_request(socket.url))
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._note_error(f"uncaught: {error}"))
         page.goto(f"{self.lab.url}{prefix}{quote(path)}?token={self.lab.token}")
@@ -95,12 +96,25 @@ class Notebooks:
         assert not self.foreign_requests, f"requests beyond loopback: {self.foreign_requests}"
         assert not self.errors, "errors in the page:\n" + "\n".join(self.errors)
 
-    def _guard(self, route: Route) -> None:
-        if (urlsplit(route.request.url).hostname or "") in LOOPBACK:
-            route.continue_()
-        else:
-            self.foreign_requests.append(route.request.url)
-            route.abort()
+    def keep_evidence(self, name: str, log: str) -> None:
+        """Show the server's log and the consoles, and save a picture of each page, of a test that failed."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for number, page in enumerate(self._pages):
+            target = SCREENSHOTS / f"failed-{name}-{number}.png"
+            page.screenshot(path=target, timeout=5_000)
+            print(f"--- picture of {page.url.split('?')[0]}: {target}")
+        print("--- consoles\n" + "\n".join(self.console))
+        print("--- log of the Jupyter server\n" + log)
+
+    def close(self) -> None:
+        """Close the pages."""
+        for page in self._pages:
+            page.close()
+
+    def _note_request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and (parts.hostname or "") not in LOOPBACK:
+            self.foreign_requests.append(url)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         where = message.location
@@ -131,23 +145,32 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def notebooks(lab: JupyterServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Notebooks]:
-    """Notebooks in pages of their own; closed, and their kernels ended, after the test."""
+@pytest.fixture(scope="package")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One profile for all tests of this directory: JupyterLab's megabytes are fetched and compiled once."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(ACTION_TIMEOUT_MS)
+    yield context
+    context.close()
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def notebooks(
+    lab: JupyterServer, context: BrowserContext, request: pytest.FixtureRequest
+) -> Iterator[Notebooks]:
+    """Notebooks in pages of their own; closed, and their kernels ended, after the test."""
     opened = Notebooks(lab, context)
     log_start = len(lab.log)
     yield opened
     if request.node.stash.get(FAILED, default=False):
-        keep_evidence(opened, request.node.name, lab.log[log_start:])
-    context.close()
+        opened.keep_evidence(request.node.name, lab.log[log_start:])
+    opened.close()
     lab.shut_down_kernels()
     reset_settings(lab)
     opened.check()
-
-
-FAILED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -157,21 +180,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed:
         item.stash[FAILED] = True
     return report  # type: ignore[return-value]
-
-
-def keep_evidence(opened: Notebooks, name: str, log: str) -> None:
-    """Show the server's log and the consoles, and save a picture of each page, of a test that failed."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for number, page in enumerate(opened.context.pages):
-        save_page(page, SCREENSHOTS / f"failed-{name}-{number}.png")
-    print("--- consoles\n" + "\n".join(opened.console))
-    print("--- log of the Jupyter server\n" + log)
-
-
-def save_page(page: Page, target: Path) -> None:
-    """Save a picture of a page that may be stuck."""
-    page.screenshot(path=target, timeout=5_000)
-    print(f"--- picture of {page.url.split('?')[0]}: {target}")
 
 
 def reset_settings(lab: JupyterServer) -> None:

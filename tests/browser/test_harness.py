@@ -49,10 +49,11 @@ def test_notebook_7_opens_the_same_notebooks(notebooks):
     assert notebook.run(0) == "3"
 
 
-def test_requests_beyond_loopback_are_stopped_and_told(notebooks):
+def test_requests_beyond_loopback_are_told(notebooks):
     notebook = notebooks.create("foreign", [])
-    notebook.page.evaluate("fetch('http://192.0.2.1/').catch(() => null)")
-    assert notebooks.foreign_requests == ["http://192.0.2.1/"]
+    notebook.page.evaluate("fetch('http://0.0.0.0:9/').catch(() => null)")
+    notebook.page.evaluate("new Promise((end) => new WebSocket('ws://0.0.0.0:9/').onerror = end)")
+    assert notebooks.foreign_requests == ["http://0.0.0.0:9/", "ws://0.0.0.0:9/"]
     notebooks.foreign_requests.clear()
     notebooks.errors.clear()
 

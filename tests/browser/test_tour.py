@@ -7,15 +7,29 @@ from playwright.sync_api import expect
 
 TOUR = Path(__file__).parents[2] / "notebooks"
 
-pytestmark = pytest.mark.timeout(150)  # two pages of JupyterLab and two kernels start in each test
+pytestmark = pytest.mark.timeout(150)  # JupyterLab and two kernels start in each test
+
+
+@pytest.fixture
+def apart(lab, notebooks):
+    """The notebook that listens and the one that speaks, not yet run, each in a page of its own."""
+    add_tour(lab)
+    return notebooks.open("01-two-notebooks.ipynb"), notebooks.open("02-the-other-notebook.ipynb")
 
 
 @pytest.fixture
 def tour(lab, notebooks):
-    """The two notebooks of the tour, open and not yet run: the one that listens and the one that speaks."""
+    """The two, not yet run, side by side in one page."""
+    add_tour(lab)
+    listener = notebooks.open("01-two-notebooks.ipynb", app="lab")
+    listener.page.set_viewport_size({"width": 1600, "height": 900})
+    listener.page.evaluate("window.jupyterapp.shell.collapseLeft()")
+    return listener, listener.open_beside("02-the-other-notebook.ipynb")
+
+
+def add_tour(lab):
     for path in sorted(TOUR.glob("0[12]-*.ipynb")):
         lab.add_notebook(path)
-    return notebooks.open("01-two-notebooks.ipynb"), notebooks.open("02-the-other-notebook.ipynb")
 
 
 def run_cells(notebook, *texts):
@@ -26,8 +40,8 @@ def run_cells(notebook, *texts):
     return numbers
 
 
-def test_what_one_notebook_says_the_other_shows(tour):
-    listener, speaker = tour
+def test_what_one_notebook_says_the_other_shows(apart):
+    listener, speaker = apart
     *_, log, body, function = run_cells(
         listener, "%load_ext", "%link", "%follow test:*", "%%follow", "@following_function"
     )
@@ -110,17 +124,3 @@ def test_both_run_from_top_to_bottom(tour, theme):
         listener.show(number)
         expect(listener.output(number)).to_contain_text(last)
         listener.screenshot(f"tour-{name}-{theme}")
-
-
-def test_both_side_by_side_in_one_page(lab, notebooks):
-    for path in sorted(TOUR.glob("0[12]-*.ipynb")):
-        lab.add_notebook(path)
-    listener = notebooks.open("01-two-notebooks.ipynb", app="lab")
-    listener.page.set_viewport_size({"width": 1600, "height": 900})
-    listener.page.evaluate("window.jupyterapp.shell.collapseLeft()")
-    speaker = listener.open_beside("02-the-other-notebook.ipynb")
-    *_, log, _ = run_cells(listener, "%load_ext", "%link", "%follow test:*", "%%follow")
-    run_cells(speaker, "%load_ext", "%twitter test:run", "range(5)", "%%twitter")
-    expect(listener.view(log)).to_contain_text("Dear other notebook")
-    listener.show(log)
-    listener.screenshot("tour-side-by-side")
