@@ -107,7 +107,7 @@ def encode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
             {key: _to_json(value, 1) for key, value in kwargs.items()},
         ]
         data = msgspec.json.encode(plain)
-    except (_UnsendableError, ValueError):
+    except (_UnsendableError, ValueError, TypeError):
         _explain(args, kwargs)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise PayloadError(
@@ -136,6 +136,10 @@ def decode(data: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 _decoder = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]])
 
 
+class _Foreign(dict[str, Any]):
+    """A value of a type that is not registered here, as it came; sent again it is what it was."""
+
+
 class _UnsendableError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -156,6 +160,8 @@ def _to_json(value: Any, depth: int) -> Any:
         return _items_to_json(value, depth)
     if cls is dict:
         return _dict_to_json(value, depth)
+    if cls is _Foreign:
+        return value
     codec = _by_type.get(cls)
     if codec is not None:
         return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1)}
@@ -265,6 +271,8 @@ def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
         except ValueError:
             digits = f"an integer in it has more than {sys.get_int_max_str_digits():,} digits"
             raise PayloadError(name, digits) from None
+        except TypeError as error:
+            raise PayloadError(name, str(error)) from None
     raise PayloadError("a keyword", "its name holds a lone surrogate, which is not Unicode text")
 
 
@@ -278,7 +286,7 @@ def _from_json(value: Any) -> Any:
         return {key: _from_json(item) for key, item in value.items()}
     codec = _by_name.get(name) if isinstance(name, str) else None
     if codec is None or VALUE_KEY not in value:
-        return value  # a type that only the other side knows: what came is better than nothing
+        return _Foreign(value)
     content = _from_json(value[VALUE_KEY])
     try:
         return codec.decode(content)
