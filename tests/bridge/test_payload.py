@@ -359,6 +359,16 @@ class TestHostilePayloads:
     def test_what_names_no_registered_type_arrives_as_it_came(self, value):
         assert decode(msgspec.json.encode([[value], {}]))[0] == (value,)
 
+    def test_it_goes_on_as_it_came(self):
+        data = b'[[1,{"$type":"Elsewhere","value":[{"$type":"set","value":[1]}]}],{"x":{"$type":5}}]'
+        assert encode(*decode(data)) == data
+
+    def test_unless_something_was_put_into_it(self):
+        ((there,), _) = decode(b'[[{"$type":"Elsewhere","value":1}],{}]')
+        there["value"] = Plain()
+        with pytest.raises(PayloadError, match=r"^args\[0\] can't cross"):
+            encode([there], {})
+
     def test_of_keys_that_occur_twice_the_last_one_counts(self):
         assert decode(b'[[{"$type":"set","$type":"tuple","value":[1],"value":[2]}],{"a":1,"a":2}]') == (
             ((2,),),
