@@ -170,7 +170,7 @@ def decode_frame(data: bytes | str) -> Frame:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ValueError(f"not a frame of a link: {error}") from None
+        raise ValueError(f"not a frame of a link: {str(error)[:120]}") from None
 
 
 def messages_frame(n: int, batch: list[WireMessage]) -> bytes:

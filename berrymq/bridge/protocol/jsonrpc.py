@@ -108,7 +108,7 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
         return [_parse_call(data)], False
     try:
         parts = _batch_decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise _not_json(error) from None
     if not parts:
         raise RpcError(INVALID_REQUEST, "a batch holds at least one call")
@@ -226,7 +226,10 @@ class _Method:
             if len(values) > len(names):
                 raise RpcError(INVALID_PARAMS, f"takes {len(names)} parameters: {', '.join(names)}")
             return dict(zip(names, values, strict=False))
-        named = _named_decoder.decode(raw)
+        try:
+            named = _named_decoder.decode(raw)
+        except UnicodeError as error:
+            raise RpcError(INVALID_PARAMS, f"the name of a parameter: {error}") from None
         for name in named:
             if name not in self.decoders:
                 raise RpcError(
