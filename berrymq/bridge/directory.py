@@ -2,8 +2,11 @@
 
 Every node keeps the record of every other one: its followers' identifiers and its neighbours. A node floods
 its own record when it changes; a record with a higher version replaces an older one. A node to which no
-chain of neighbours leads any more is forgotten, on every node alike, so the record of one that has died
+chain of neighbours leads any more is out of sight, on every node alike, so the record of one that has died
 can't linger (this is link-state routing, as in OSPF, RFC 2328, without the costs).
+
+What is out of sight is kept for a while, since news come over several ways and not at the same speed: that a
+way has gone may be heard before that there is another, over which nobody will tell again what is old news.
 """
 
 from __future__ import annotations
@@ -44,11 +47,13 @@ class Directory:
     """
 
     _MAX_ROUTES = 4096
+    _MAX_OUT_OF_SIGHT = 1000
 
     def __init__(self, own: NodeRecord) -> None:
         self.own = own
-        # These three are replaced, never changed in place: senders on other threads ask `is_followed`.
+        # These are replaced, never changed in place: senders on other threads ask `is_followed`.
         self._known: dict[str, _Known] = {own.id: _Known(own, ())}
+        self._out_of_sight: dict[str, _Known] = {}
         self._reach: dict[str, frozenset[str]] = {}
         self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
 
@@ -61,8 +66,8 @@ class Directory:
         follows: Iterable[str] | None = None,
         neighbours: Iterable[str] | None = None,
         away: Iterable[str] | None = None,
-    ) -> bool:
-        """Change this node's record; whether that made a difference, which then has to be announced."""
+    ) -> list[NodeRecord]:
+        """Change this node's record; what has to be announced then, and nothing if that made no difference."""
         own = self.own
         changed = msgspec.structs.replace(
             own,
@@ -73,15 +78,14 @@ class Directory:
             away=own.away if away is None else tuple(sorted(away)),
         )
         if changed == msgspec.structs.replace(own, version=own.version + 1):
-            return False
+            return []
         self.own = changed
-        self._replace({**self._known, own.id: _Known.of(changed)})
-        return True
+        return [changed, *self._replace({**self._out_of_sight, **self._known, own.id: _Known.of(changed)})]
 
     def learn(self, records: Iterable[NodeRecord]) -> list[NodeRecord]:
         """Take in records from a peer; those that were news, which then have to be handed on."""
-        known = dict(self._known)
-        news = []
+        known = {**self._out_of_sight, **self._known}
+        news = {}
         for record in records:
             former = known.get(record.id)
             if record.id == self.own.id or (former is not None and former.record.version >= record.version):
@@ -90,20 +94,24 @@ class Directory:
                 known[record.id] = _Known.of(record)
             except ValueError:  # an identifier that is none: the record is of no use
                 continue
-            news.append(record)
+            news[record.id] = record
         if news:
-            self._replace(known)
-        return [record for record in news if record.id in self._known]
+            news.update((record.id, record) for record in self._replace(known))
+        return [record for record in news.values() if record.id in self._known]
 
-    def _replace(self, known: dict[str, _Known]) -> None:
-        """Take new records, forget who can't be reached, and compute who is reached over which neighbour."""
+    def _replace(self, known: dict[str, _Known]) -> list[NodeRecord]:
+        """Take new records, and compute who is reached over which neighbour; gives who came back into sight."""
         reach = {
             neighbour: _reachable(known, neighbour, without=self.own.id) for neighbour in self.own.neighbours
         }
         alive = {self.own.id}.union(self.own.neighbours, *reach.values())
+        back = [known[node_id].record for node_id in self._out_of_sight if node_id in alive]
+        out_of_sight = [(node_id, record) for node_id, record in known.items() if node_id not in alive]
         self._known = {node_id: record for node_id, record in known.items() if node_id in alive}
+        self._out_of_sight = dict(out_of_sight[-self._MAX_OUT_OF_SIGHT :])
         self._reach = reach
         self._routes = {}
+        return back
 
     # -- questions -------------------------------------------------------------------------------------------
 

@@ -193,8 +193,7 @@ class Node:
 
     def _update_neighbours(self) -> None:
         away = [peer.id for peer in self._peers.values() if not peer.connected]
-        if self._directory.set_own(neighbours=self._peers, away=away):
-            self._announce_own()
+        self._spread(self._directory.set_own(neighbours=self._peers, away=away), None)
 
     # -- the directory ---------------------------------------------------------------------------------------
 
@@ -221,18 +220,15 @@ class Node:
         self._announcing = False
         if self._closed:
             return
-        if self._directory.set_own(follows={str(identifier) for identifier in self.bus.interests()}):
-            self._announce_own()
-
-    def _announce_own(self) -> None:
-        self._spread([self._directory.own], None)
+        follows = {str(identifier) for identifier in self.bus.interests()}
+        self._spread(self._directory.set_own(follows=follows), None)
 
     def _learn(self, records: list[NodeRecord], source: Peer | None) -> None:
-        news = self._directory.learn(records)
-        if news:
-            self._spread(news, source)
+        self._spread(self._directory.learn(records), source)
 
     def _spread(self, records: list[NodeRecord], source: Peer | None) -> None:
+        if not records:
+            return
         for peer in self._peers.values():
             if peer is not source:
                 self._announce(records, peer)
