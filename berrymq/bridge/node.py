@@ -146,6 +146,9 @@ class Node:
         """A new neighbour; a former session of the same node is over."""
         former = self._peers.pop(record.id, None)
         if former is not None:
+            # Copies of what did arrive are told by their numbers, see ``seen.py``.
+            for message in former.session.unconfirmed():
+                session.send(message)
             former.end("replaced")
         peer = self._peers[record.id] = Peer(
             record.id,

@@ -71,6 +71,8 @@ class Peer:
         """Since when it has had no connection, where it has none."""
         self.introduced = asyncio.Event()
         """Set once it has said who is there and who follows what."""
+        self.cut = asyncio.Event()
+        """Set while no connection carries the session."""
         self._loop = loop
         self._on_frame = on_frame
         self._on_change = on_change
@@ -100,6 +102,7 @@ class Peer:
         self._drop_transport("replaced by a new connection")
         self.session.attach(self._loop.time(), peer_received)
         self._transport = transport
+        self.cut.clear()
         self.cut_since = None
         if self._expiry is not None:
             self._expiry.cancel()
@@ -178,6 +181,7 @@ class Peer:
 
     def _drop_transport(self, reason: str) -> None:
         transport, self._transport = self._transport, None
+        self.cut.set()
         if transport is not None:
             self.session.detach()
             transport.close(reason)

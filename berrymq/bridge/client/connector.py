@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from berrymq.bridge.errors import LinkError
+from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import NodeRecord
 from berrymq.bridge.protocol.session import Session
@@ -33,6 +33,8 @@ LONGEST_WAIT = 2.0
 """The longest time between two attempts, in seconds."""
 STEADY_SECONDS = 2.0
 """After a link that held this long, the first attempt is made at once."""
+CLOSE_SECONDS = 1.0
+"""How long the end of a link waits for the other side to see it."""
 
 _log = logging.getLogger("berrymq")
 
@@ -73,6 +75,9 @@ class Connector:
         self._ssl_context = ssl_context
         self._cut = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._is_shared = False
+        self._connection: Connection | None = None
         self.closed = False
 
     async def open(self) -> None:
@@ -99,17 +104,22 @@ class Connector:
         if self.closed:
             return 0
         self.closed = True
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._watch):
+            if task is not None:
+                task.cancel()
         peer = self.peer
-        if peer is None or self.node.peer(peer.id) is not peer:
+        if peer is None or self._is_shared or self.node.peer(peer.id) is not peer:
             return 0
         if peer.connected and flush > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(peer.flush(), flush)
         if peer.transport is not None:
             peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
-        return self.node.remove_peer(peer)
+        dropped = self.node.remove_peer(peer)
+        if self._connection is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._connection.over.wait(), CLOSE_SECONDS)
+        return dropped
 
     async def _keep_up(self) -> None:
         loop = self.node.loop
@@ -155,10 +165,32 @@ class Connector:
         connection = await dial(place, self._ssl_context)
         try:
             answer = await self._interconnect(connection)
-            self._carry_on(connection, answer)
+            there = self.node.peer(answer.node.id)
+            if there is None or there is self.peer or not there.connected or self.node.id < answer.node.id:
+                self._carry_on(connection, answer)
+                return
+            # Both sides have dialled at the same time. The link that the node with the smaller id made stays.
+        except RpcError as error:
+            there = self.node.peer(str(error.data)) if error.code == jsonrpc.ALREADY_LINKED else None
+            if there is None or not there.connected:
+                connection.close("the link was not made")
+                raise
         except BaseException:
             connection.close("the link was not made")
             raise
+        connection.close("there is a link already")
+        self._share(there)
+
+    def _share(self, peer: Peer) -> None:
+        """Use a link that somebody else keeps up: the other side, or another connector of this node."""
+        self.peer = peer
+        self._is_shared = True
+        self._cut.clear()
+        self._watch = asyncio.ensure_future(self._wait_for_cut(peer))
+
+    async def _wait_for_cut(self, peer: Peer) -> None:
+        await peer.cut.wait()
+        self._cut.set()
 
     async def _interconnect(self, connection: Connection) -> _Interconnected:
         own = self.node.record
@@ -188,6 +220,7 @@ class Connector:
             raise LinkError("the link was closed")
         peer = self.peer
         received = answer.received
+        self._is_shared = False
         if peer is None or peer.expired:
             now = self.node.loop.time()
             peer = self.node.add_peer(answer.node, Session(answer.session, now, self.node.limits), self._ttl)
@@ -195,6 +228,7 @@ class Connector:
         elif not answer.resumed:
             self.node.rename_peer(peer, answer.node, answer.session)
             received = 0
+        self._connection = connection
         connection.on_closed = lambda: self._on_closed(peer, connection)
         self._cut.clear()
         peer.attach(connection, received)

@@ -126,6 +126,8 @@ class Connection:
         self._last_id = 0
         self._early: list[str | bytes] = []
         self._ended = False
+        self.over = asyncio.Event()
+        """Set once the socket is closed."""
 
     @property
     def ended(self) -> bool:
@@ -162,6 +164,7 @@ class Connection:
     def on_message(self, data: str | bytes | None) -> None:
         """Something came; None when the connection has ended."""
         if data is None:
+            self.over.set()
             self._end()
         elif self.peer is None:
             self._take_answer(data)

@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from berrymq.bridge.errors import RpcError
 
 __all__ = [
+    "ALREADY_LINKED",
     "BAD_IDENTIFIER",
     "EMPTY",
     "INTERNAL_ERROR",
@@ -49,6 +50,7 @@ EMPTY = -32003
 OVERFLOW = -32004
 TOO_LARGE = -32005
 BAD_IDENTIFIER = -32006
+ALREADY_LINKED = -32007
 
 MAX_BATCH = 100
 """How many calls one batch may hold."""

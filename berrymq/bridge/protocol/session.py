@@ -309,6 +309,10 @@ class Session:
         self._last_sent = self._received = self._acknowledged = self._unacknowledged_messages = 0
         self._ack_due = None
 
+    def unconfirmed(self) -> list[WireMessage]:
+        """What the other side may not have, in order."""
+        return [*(message for sent in self._in_flight for message in sent.messages), *self._queue]
+
     def discard(self) -> int:
         """Give up what is not confirmed, at the end of the session.
 

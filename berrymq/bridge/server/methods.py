@@ -14,6 +14,7 @@ from berrymq.bridge.errors import RpcError
 from berrymq.bridge.payload import MAX_PAYLOAD_BYTES, decode
 from berrymq.bridge.protocol.frames import IdentifierText, Name, NodeId, NodeRecord
 from berrymq.bridge.protocol.jsonrpc import (
+    ALREADY_LINKED,
     BAD_IDENTIFIER,
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -94,6 +95,9 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
         )
         if record.id == here.id:
             raise RpcError(INVALID_PARAMS, "a node can't be linked to itself")
+        there = here.peer(record.id)
+        if there is not None and there.connected:
+            raise RpcError(ALREADY_LINKED, "there is a link between these two nodes", here.id)
         peer = here.add_peer(record, Session(secrets.token_urlsafe(16), here.loop.time(), here.limits), ttl)
         received = 0
     linked = conversation.peer = peer
