@@ -67,7 +67,7 @@ class Directory:
         neighbours: Iterable[str] | None = None,
         away: Iterable[str] | None = None,
     ) -> list[NodeRecord]:
-        """Change this node's record; what has to be announced then, and nothing if that made no difference."""
+        """Change this node's record; gives what has to be announced, nothing if that made no difference."""
         own = self.own
         changed = msgspec.structs.replace(
             own,
@@ -100,7 +100,7 @@ class Directory:
         return [record for record in news.values() if record.id in self._known]
 
     def _replace(self, known: dict[str, _Known]) -> list[NodeRecord]:
-        """Take new records, and compute who is reached over which neighbour; gives who came back into sight."""
+        """Take new records, compute who is reached over which neighbour; gives who came back into sight."""
         reach = {
             neighbour: _reachable(known, neighbour, without=self.own.id) for neighbour in self.own.neighbours
         }

@@ -113,8 +113,7 @@ class Node:
     def rename(self, name: str) -> None:
         """Call it something else, as when only now it is known what."""
         self.name = name
-        if self._directory.set_own(name=name):
-            self._announce_own()
+        self._spread(self._directory.set_own(name=name), None)
 
     @property
     def neighbours(self) -> list[Peer]:
