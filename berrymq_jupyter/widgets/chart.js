@@ -1,7 +1,7 @@
 // A line chart of one number over time, or over the order of the messages, with a line for each source.
 
 import { button, fill, framed, h, setAttributes, setText, svg } from "./dom.js";
-import { clock, counted, fieldName, fullTime, hue, measure } from "./format.js";
+import { clock, counted, fieldName, fullTime, hue, measure, safe } from "./format.js";
 
 const TALL = 170;
 const MARGIN = { left: 58, right: 14, top: 10, bottom: 22 };
@@ -48,8 +48,19 @@ export function createChart({ onClose, onPick }) {
   plot.addEventListener("pointerleave", leave);
   plot.addEventListener("click", () => nearest && onPick(nearest[BY_ORDER]));
 
+  /** Begin with the axis that parts the points: many messages of one moment have no course in time. */
+  function choose() {
+    const points = data.lines.flatMap((line) => line.points);
+    const moments = new Set(points.map((point) => Math.round(point[BY_TIME])));
+    setAxis(moments.size * 2 >= points.length ? BY_TIME : BY_ORDER);
+  }
+
   function flip() {
-    axis = axis === BY_TIME ? BY_ORDER : BY_TIME;
+    setAxis(axis === BY_TIME ? BY_ORDER : BY_TIME);
+  }
+
+  function setAxis(to) {
+    axis = to;
     byOrder.set("order", axis === BY_TIME ? "By time" : "By order");
     redraw();
   }
@@ -57,7 +68,7 @@ export function createChart({ onClose, onPick }) {
   function draw() {
     if (!data || width < 120) return;
     const points = data.lines.flatMap((line) => line.points);
-    setText(heading, `${data.id} ${data.field.map(fieldName).join(" / ")}`);
+    setText(heading, `${safe(data.id)} ${data.field.map(fieldName).join(" / ")}`);
     setAttributes(plot, { viewBox: `0 0 ${width} ${TALL}` });
     if (!points.length) {
       fill(plot, svg("text", { x: width / 2, y: TALL / 2, "text-anchor": "middle" }, "No numbers there yet."));
@@ -114,7 +125,7 @@ export function createChart({ onClose, onPick }) {
     data.lines.length > 1 ? `hsl(${hue(source ?? "")} 60% 50%)` : "var(--bmq-accent)";
 
   function key({ source }) {
-    return h("span", { class: "bmq-key-of", style: `--bmq-line-color:${colorOf(source)}` }, source ?? "here");
+    return h("span", { class: "bmq-key-of", style: `--bmq-line-color:${colorOf(source)}` }, safe(source ?? "here"));
   }
 
   function point(event) {
@@ -155,7 +166,9 @@ export function createChart({ onClose, onPick }) {
   return {
     element,
     show(body) {
+      const before = data;
       data = body;
+      if (before === null || String([before.id, before.field]) !== String([data.id, data.field])) choose();
       element.hidden = false;
       redraw();
     },

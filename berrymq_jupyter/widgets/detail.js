@@ -1,7 +1,7 @@
 // One message in full: what it carries, what changed since the one before, and what can be done with it.
 
 import { button, copyText, fill, h } from "./dom.js";
-import { duration, fieldName, fullTime } from "./format.js";
+import { duration, fieldName, fullTime, safe } from "./format.js";
 import { createJsonTree } from "./json_tree.js";
 
 /**
@@ -51,8 +51,8 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
     if (wanted !== null && body.number !== wanted) return;
     shown = body;
     element.hidden = false;
-    fill(heading, body.id);
-    fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${body.source}`);
+    fill(heading, safe(body.id));
+    fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${safe(body.source)}`);
     json.show(body.tree);
     fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);

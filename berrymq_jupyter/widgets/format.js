@@ -69,6 +69,18 @@ export function hue(name) {
   return (hash * 137) % 360;
 }
 
+// The same characters as in render.py: controls, marks and overrides of direction, invisible ones, lone surrogates.
+const UNSAFE =
+  /[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+
+/** Text as it may be shown: what would move or hide other text is written as an escape. */
+export function safe(text) {
+  return text.replace(UNSAFE, (found) => {
+    const code = found.codePointAt(0).toString(16);
+    return code.length < 3 ? `\\x${code.padStart(2, "0")}` : code.length < 5 ? `\\u${code.padStart(4, "0")}` : `\\U${code.padStart(8, "0")}`;
+  });
+}
+
 /** The name part of an identifier. */
 export function nameOf(identifier) {
   return identifier.slice(0, identifier.lastIndexOf(":"));

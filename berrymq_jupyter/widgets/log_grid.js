@@ -1,7 +1,7 @@
 // The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
 
 import { h, icon, setAttributes, setText } from "./dom.js";
-import { clock, counted, fullTime, hue, nameOf } from "./format.js";
+import { clock, counted, fullTime, hue, nameOf, safe } from "./format.js";
 import { ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.js";
 import { createVirtualList } from "./virtual_list.js";
 
@@ -91,13 +91,13 @@ export function createGrid(store, { onOpen, onEscape }) {
     const moment = row ? clock(row[TIME]) : "…";
     setText(time.firstChild, moment.slice(0, 8));
     setText(time.lastChild, moment.slice(8));
-    setText(id, row ? row[ID] : "");
-    setText(from, row ? row[SOURCE] ?? "here" : "");
+    setText(id, row ? safe(row[ID]) : "");
+    setText(from, row ? safe(row[SOURCE] ?? "here") : "");
     setText(payload, row ? row[PAYLOAD] : "");
     if (!row) return;
     time.title = fullTime(row[TIME]);
-    id.title = row[ID];
-    from.title = row[SOURCE] ?? "sent in this kernel";
+    id.title = safe(row[ID]);
+    from.title = safe(row[SOURCE] ?? "sent in this kernel");
     from.classList.toggle("bmq-faint", row[SOURCE] === null);
     element.style.setProperty("--bmq-hue", hue(nameOf(row[ID])));
   }

@@ -1,7 +1,7 @@
 // The identifiers of a MessageLog, names with their actions below, with counts and rates. Choosing one filters.
 
 import { fill, h, setText } from "./dom.js";
-import { brief, hue, rate, whole } from "./format.js";
+import { brief, hue, rate, safe, whole } from "./format.js";
 import { moveInTree } from "./json_tree.js";
 
 const MOST_SHOWN = 400;
@@ -67,10 +67,10 @@ export function createIdentifierTree(store, onChoose) {
     const speed = h("span", { class: "bmq-rate" });
     const line = h(
       "div",
-      { class: "bmq-tree-line", title: pattern || "all identifiers" },
+      { class: "bmq-tree-line", title: safe(pattern) || "all identifiers" },
       h("span", { class: "bmq-toggle", "aria-hidden": "true" }),
       color !== null && h("span", { class: "bmq-dot", style: `--bmq-hue:${color}`, "aria-hidden": "true" }),
-      h("span", { class: "bmq-tree-label" }, label),
+      h("span", { class: "bmq-tree-label" }, safe(label)),
       speed,
       count,
     );

@@ -15,6 +15,7 @@ const QUIET_MS = 2000;
 function createView(store) {
   const status = h("div", { class: "bmq-status" });
   const remarks = createRemarks();
+  const counter = createCounter();
   const { say } = remarks;
   const banner = h("div", { class: "bmq-banner", hidden: true });
   const tree = createIdentifierTree(store, (pattern) => filter(pattern, text.value));
@@ -31,9 +32,8 @@ function createView(store) {
     banner,
     panes,
     chart.element,
-    h("div", { class: "bmq-foot" }, status, remarks.element),
+    h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
   );
-  const counter = createCounter(remarks.element);
   const redraw = framed(draw);
   let charted = false;
 
@@ -145,15 +145,17 @@ function limit(state) {
 }
 
 /** Tells screen readers how many messages there are, when that stood still for a while. */
-function createCounter(region) {
+function createCounter() {
+  const element = h("span", { class: "bmq-offscreen", "aria-live": "polite" });
   let total = null;
   let timer = 0;
   return {
+    element,
     count(now) {
       if (now === total) return;
       if (total !== null) {
         clearTimeout(timer);
-        timer = setTimeout(() => region.setAttribute("aria-label", counted(total, "message")), QUIET_MS);
+        timer = setTimeout(() => setText(element, counted(total, "message")), QUIET_MS);
       }
       total = now;
     },

@@ -1,7 +1,7 @@
 // The page's side of ProgressView: the bars of all kernels, those that run first.
 
 import { button, framed, h, keepKeys, setAttributes, setText } from "./dom.js";
-import { brief, counted, duration, hue, nameOf, pace } from "./format.js";
+import { brief, counted, duration, hue, nameOf, pace, safe } from "./format.js";
 import { createPlainStore, createRemarks, defineView } from "./view.js";
 
 const SILENT_SECONDS = 30;
@@ -95,14 +95,14 @@ function createLine(bar) {
   );
 
   function update(now, since) {
-    const title = now.description || nameOf(now.id);
+    const title = now.description || safe(nameOf(now.id));
     setText(name, title);
-    name.title = now.id;
-    setText(source, now.source === null ? "here" : now.source);
+    name.title = safe(now.id);
+    setText(source, safe(now.source ?? "here"));
     setText(percent, now.share === null ? brief(now.n) : `${Math.floor(now.share * 100)}%`);
     const value = now.share === null ? null : Math.round(now.share * 100);
     setAttributes(track, {
-      "aria-label": `${title}, ${now.source ?? "here"}`,
+      "aria-label": `${title}, ${safe(now.source ?? "here")}`,
       "aria-valuenow": value,
       "aria-valuetext": value === null ? `${brief(now.n)} done, of nobody knows how many` : null,
     });

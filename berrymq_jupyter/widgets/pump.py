@@ -12,6 +12,8 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Final, Protocol
 
+from berrymq import forking
+
 __all__ = ["PERIOD", "Pump", "Pumped", "pump"]
 
 PERIOD: Final = 0.05
@@ -42,16 +44,24 @@ class Pump:
         self.thread: Thread | None = None
         self.lock = Lock()
         self.awake = Event()
+        forking.track(self)
 
     def add(self, view: Pumped) -> None:
         """Feed `view` from now on."""
         with self.lock:
             self.views = (*self.views, view)
-            # In a forked child the thread is gone, though the object says otherwise to nobody but us.
-            if self.thread is None or not self.thread.is_alive():
+            if self.thread is None:
                 self.thread = Thread(target=self.run, name="berrymq-views", daemon=True)
                 self.thread.start()
         self.wake()
+
+    def after_fork(self) -> None:
+        """Feed nobody in a forked child: the pages belong to the parent."""
+        self.asleep = False
+        self.views = ()
+        self.thread = None
+        self.lock = Lock()
+        self.awake = Event()
 
     def remove(self, view: Pumped) -> None:
         """Feed `view` no longer."""

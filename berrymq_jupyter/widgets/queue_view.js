@@ -2,7 +2,7 @@
 
 import { createDetail } from "./detail.js";
 import { button, fill, framed, h, keepKeys, setText } from "./dom.js";
-import { brief, clock, counted, fullTime, hue, nameOf, rate, whole } from "./format.js";
+import { brief, clock, counted, fullTime, hue, nameOf, rate, safe, whole } from "./format.js";
 import { createSparkline } from "./sparkline.js";
 import { createPlainStore, createRemarks, defineView } from "./view.js";
 
@@ -134,8 +134,8 @@ function createRows(title, onOpen) {
         "button",
         { type: "button", class: "bmq-line", style: `--bmq-hue:${hue(nameOf(id))}`, title: fullTime(time), onclick: () => onOpen(number) },
         h("span", { class: "bmq-faint" }, clock(time)),
-        h("span", { class: "bmq-line-id" }, id),
-        h("span", { class: "bmq-faint bmq-line-from" }, source ?? "here"),
+        h("span", { class: "bmq-line-id" }, safe(id)),
+        h("span", { class: "bmq-faint bmq-line-from" }, safe(source ?? "here")),
         h("span", { class: "bmq-line-payload" }, payload),
       ),
     );

@@ -12,6 +12,8 @@ from html import escape
 from time import localtime, strftime
 from typing import Any, Final
 
+from .render import shown
+
 __all__ = ["Form", "StaticOutput", "clock", "publish"]
 
 QUIET: Final = 1.0
@@ -20,6 +22,12 @@ PATIENCE: Final = 20.0
 """Seconds after which that is done though changes go on."""
 
 Cells = tuple[str, ...]
+
+DELAY: Final = (
+    "<style>.bmq-static{overflow:hidden;animation:bmq-appear .4s step-end}"
+    "@keyframes bmq-appear{from{max-height:0}}</style>"
+)
+"""Until the live view has come to hide the form, which takes a moment, it has no height and moves nothing."""
 
 TABLE: Final = "border-collapse:collapse;font-size:12px;text-align:left"
 CELL: Final = "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace"
@@ -35,13 +43,17 @@ class Form:
     columns: Cells = ()
     rows: list[Cells] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.subject, self.facts = shown(self.subject), shown(self.facts)
+        self.rows = [tuple(map(shown, row)) for row in self.rows]
+
     def html(self, css_class: str) -> str:
         """Return the form as HTML, every text escaped."""
         head = (
             f"<div><strong>{escape(self.title)}</strong> <code>{escape(self.subject)}</code> "
             f"<span>{escape(self.facts)}</span></div>"
         )
-        return f'<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
+        return f'{DELAY}<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
 
     def table(self) -> str:
         """Return the rows as an HTML table."""

@@ -91,6 +91,6 @@ def twitter_code(message: Message) -> tuple[str, str]:
     except TooLongError:
         arguments, remark = "...", "the payload is too large to be written as code: '...' stands for it"
     identifier = message.id
-    if " " in identifier or identifier[0] in "-'\"":
+    if " " in identifier or identifier[0] in "-'\"" or not identifier.isprintable():
         return f"twitter({', '.join(filter(None, [repr(identifier), arguments]))})", remark
     return f"%twitter {identifier} {arguments}".rstrip(), remark

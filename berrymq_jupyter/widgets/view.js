@@ -4,6 +4,7 @@ import { connect, hideStatic, sharing } from "./channel.js";
 import { h, setText } from "./dom.js";
 
 const REMARK_MS = 6000;
+const GONE = "The kernel that fed this view has ended. This is what was there; run the cell again for a live view.";
 
 /**
  * Make the module that anywidget wants.
@@ -18,13 +19,35 @@ export function defineView(makeStore, makeView) {
       const showStatic = hideStatic(model);
       const view = makeView(store);
       el.append(view.element);
+      const stopWatching = watchKernel(model, store, view.element);
       return () => {
+        stopWatching();
         view.close();
         view.element.remove();
         showStatic();
         stores.close(model);
       };
     },
+  };
+}
+
+/** Say so when the kernel that feeds a view has gone, as after a restart: what is shown is what was there. */
+function watchKernel(model, store, element) {
+  const note = h("div", { class: "bmq-banner bmq-gone", role: "status" });
+  const show = (gone) => {
+    element.classList.toggle("bmq-ended", gone);
+    note.hidden = !gone;
+    setText(note, gone ? GONE : "");
+  };
+  // The event tells of the coming and of the going of a connection, and not which: whatever comes next, tells.
+  const changed = () => show(true);
+  element.prepend(note);
+  show(false);
+  model.on("comm_live_update", changed);
+  const off = store.on("update", () => show(false));
+  return () => {
+    off();
+    model.off("comm_live_update", changed);
   };
 }
 

@@ -31,7 +31,7 @@ hostile = [
     "\x1b[31m\r\n\0", "<b onmouseover=alert(1)>" * 1000,
 ]
 for value in hostile:
-    twitter("hostile:<b>x</b>", value, **{"<i>key</i>": value})
+    twitter("hostile:<b>x\u202e</b>", value, **{"<i>key</i>": value})
 """
 
 
@@ -175,8 +175,9 @@ def test_any_number_is_charted(trained):
     trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
     expect(chart).to_contain_text("7, between 0.025 and 7")
     assert chart.locator(".bmq-plot-line").bounding_box()["width"] > 300
-    trained.button("By time").click()
-    expect(chart).to_contain_text("#51")
+    expect(chart).to_contain_text("#51")  # all at one moment: they are shown in their order
+    trained.button("By order").click()
+    expect(chart).not_to_contain_text("#51")
     trained.button("Close chart").click()
     expect(chart).to_be_hidden()
 
@@ -246,6 +247,9 @@ def test_hostile_payloads_are_text(log):
     log.detail.get_by_role("treeitem", name="[0]: {").locator(".bmq-json-line").first.click()
     log.detail.get_by_role("button", name="99,900 more").first.click()
     expect(log.detail.get_by_role("treeitem", name="key 199: 199", exact=True)).to_be_attached()
+    expect(log.view.get_by_role("treeitem", name="<b>x\\u202e</b>")).to_be_visible()
+    expect(log.detail.get_by_role("heading", level=3)).to_have_text("hostile:<b>x\\u202e</b>")
+    assert "\u202e" not in log.view.text_content()
     assert log.notebook.page.evaluate("window.hacked") is None
     assert log.view.locator("script, img, b, i").count() == 0
     log.notebook.screenshot("log-hostile")
@@ -294,6 +298,24 @@ def test_it_lives_while_its_notebook_is_busy(trained):
     expect(trained.rows).to_have_count(2)
 
 
+def test_a_page_that_is_loaded_again_goes_on(trained):
+    trained.notebook.save()
+    trained.notebook.page.reload()
+    trained.notebook.wait_for_kernel()
+    log = Log(trained.notebook)
+    expect(log.status).to_have_text("50 messages")
+    log.notebook.execute("twitter('test:run', 'after the reload')")
+    expect(log.row("after the reload")).to_be_visible()
+
+
+def test_a_kernel_that_ended_is_told(trained):
+    trained.notebook.restart()
+    expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
+    expect(trained.row("39, loss")).to_be_visible()
+    trained.notebook.run(0)
+    expect(trained.view).to_contain_text("No message yet.")
+
+
 def test_a_log_is_shown_twice(trained):
     again = trained.notebook.append("log")
     trained.notebook.run(again)
@@ -308,7 +330,7 @@ def test_a_log_is_shown_twice(trained):
     expect(Log(trained.notebook).row("one")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", "dark", "dark high contrast"])
 def test_it_can_be_read_by_everybody(trained, theme):
     trained.notebook.set_theme(theme)
     trained.row("39, loss").click()
@@ -318,14 +340,14 @@ def test_it_can_be_read_by_everybody(trained, theme):
     assert violations(trained.notebook.page, ".bmq-log") == []
     trained.press("Escape")
     expect(trained.view.locator("form")).to_be_hidden()
-    trained.notebook.screenshot(f"log-{theme}")
+    trained.notebook.screenshot(f"log-{theme}".replace(" ", "-"))
     for width in (400, 1600):
         trained.notebook.page.set_viewport_size({"width": width + 90, "height": 1000})
         trained.view.evaluate("(view) => new Promise(requestAnimationFrame)")
         assert violations(trained.notebook.page, ".bmq-log") == []
         overflowing = trained.view.evaluate("(view) => view.scrollWidth > view.clientWidth")
         assert not overflowing
-        trained.notebook.screenshot(f"log-{theme}-{width}", of=trained.view)
+        trained.notebook.screenshot(f"log-{theme}-{width}".replace(" ", "-"), of=trained.view)
 
 
 def test_notebook_7_shows_it_too(notebooks):

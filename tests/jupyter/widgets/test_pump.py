@@ -106,3 +106,20 @@ def test_a_view_that_fails_does_not_stop_the_others(feeder, caplog):
         feeder.wake()
         assert good.await_tick()
     assert "could not be updated" in caplog.text
+
+
+def test_a_forked_child_feeds_nobody(feeder):
+    view = Watched()
+    feeder.add(view)
+    assert view.await_tick()
+    thread = feeder.thread
+    child = Pump()
+    child.views, child.thread, child.asleep = feeder.views, thread, True
+    child.lock.acquire()  # by a thread that the child does not have
+    child.after_fork()
+    assert (child.views, child.thread, child.asleep) == ((), None, False)
+    other = Watched()
+    child.add(other)
+    assert other.await_tick()
+    child.remove(other)
+    child.thread.join(10)

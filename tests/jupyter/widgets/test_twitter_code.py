@@ -20,6 +20,7 @@ def code(identifier, *args, **kwargs):
         (code("test:run", [1, (2,), {3}, {"a": b"x"}]), "%twitter test:run [1, (2,), {3}, {'a': b'x'}]"),
         (code("test:run", float("inf")), "%twitter test:run float('inf')"),
         (code("my test:run", 1), "twitter('my test:run', 1)"),
+        (code("test:r\u202eun", 1), "twitter('test:r\\u202eun', 1)"),
         (
             code("test:run", **{"a b": 1, "class": 2, "x": 3}),
             "%twitter test:run x=3, **{'a b': 1, 'class': 2}",
