@@ -81,7 +81,8 @@ class LoneKernel(Kernel):
         )
         self._client = BlockingKernelClient(connection_file=str(connection))
         self._client.load_connection_file()
-        self._client.start_channels()
+        # No heartbeat: a kernel on a machine that is busy misses beats, and would be taken for dead.
+        self._client.start_channels(hb=False)
         self._client.wait_for_ready(timeout=40)
 
     def interrupt(self) -> None:

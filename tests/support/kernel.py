@@ -64,7 +64,8 @@ class Kernel:
         wait_until(connection.exists, f"connection file of the kernel of {path}")
         self._client = BlockingKernelClient(connection_file=str(connection))
         self._client.load_connection_file()
-        self._client.start_channels()
+        # No heartbeat: a kernel on a machine that is busy misses beats, and would be taken for dead.
+        self._client.start_channels(hb=False)
         self._client.wait_for_ready(timeout=40)
 
     def start(self, source: str, *, cell_id: str | None = None) -> Cell:
