@@ -8,8 +8,9 @@ from berrymq import Identifier, Message
 
 from .counts import Counts
 from .render import arguments
-from .rows import Rows, Window
+from .rows import Rows
 from .series import Series
+from .window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

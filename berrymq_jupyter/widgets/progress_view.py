@@ -11,10 +11,10 @@ from berrymq import Identifier
 
 from . import assets
 from .base import RequestError, View
+from .collector import collector
 from .progress_state import Bar, Bars
 from .pump import pump
 from .render import shown
-from .rows import collector
 from .static import Form
 
 if TYPE_CHECKING:

@@ -1,0 +1,43 @@
+"""The follower that views register: all that they do at the sender."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from .pump import pump
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
+    from berrymq import Message
+
+__all__ = ["collector"]
+
+
+def collector(kept: deque[Message]) -> tuple[Callable[[Message], None], Callable[[], int]]:
+    """Return the follower that puts messages down, and a function that tells how many it got so far.
+
+    The follower runs in the sender's thread, so it is as short as can be: an append, a count
+    (`itertools.count` is atomic, `+= 1` is not), and a look whether the pump sleeps.
+    """
+    ticket = count().__next__
+    append = kept.append
+    feeder = pump
+    reads = 0
+
+    def collect(message: Message) -> None:
+        append(message)
+        ticket()
+        if feeder.asleep:
+            feeder.wake()
+
+    collect.__qualname__ = "MessageLog"  # as lists of followers show it
+
+    def collected() -> int:
+        nonlocal reads
+        reads += 1
+        return ticket() - reads + 1
+
+    return collect, collected

@@ -1,0 +1,127 @@
+"""The selection of a log's rows that its pages show."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from berrymq import Message
+
+    from .rows import Rows, Snapshot
+
+    Test = Callable[[Message], bool]
+
+__all__ = ["Window"]
+
+CHUNK: Final = 1000
+"""Rows that are searched between two looks at the clock."""
+
+
+class Window:
+    """The rows that pass a test, each with a place: an integer that stays the same while the test does.
+
+    Without a test the place of a row is its number. With one, rows are looked at in both directions from
+    where the newest was when the test was set: new ones as they come, old ones as time allows, so that the
+    newest matches are there at once however many rows there are. Places of older matches are therefore
+    negative.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.test: Test | None = None
+        self.epoch = 0
+        """Counts the tests; places of different epochs have nothing to do with each other."""
+        self.matches: deque[int] = deque()
+        self.start = 0
+        self.low = self.high = 0
+        """The rows with numbers from `low` on and before `high` have been looked at."""
+
+    @property
+    def end(self) -> int:
+        """The place that the next row gets."""
+        return self.rows.end if self.test is None else self.start + len(self.matches)
+
+    @property
+    def begin(self) -> int:
+        """The place of the oldest row."""
+        return self.rows.first if self.test is None else self.start
+
+    def place_of(self, number: int) -> int:
+        """Return the place after the last row with a lower number."""
+        number = min(max(number, self.rows.first), self.rows.end)
+        return number if self.test is None else self.start + bisect_left(self.matches, number)
+
+    @property
+    def unsearched(self) -> int:
+        """How many kept rows have not been looked at yet."""
+        if self.test is None:
+            return 0
+        return self.rows.end - self.high + max(0, self.low - self.rows.first)
+
+    def select(self, test: Test | None) -> None:
+        """Show the rows that pass `test`; all with None."""
+        self.test = test
+        self.epoch += 1
+        self.matches.clear()
+        self.start = 0
+        self.low = self.high = self.rows.end
+
+    def advance(self, seconds: float) -> None:
+        """Drop matches that are not kept any more, and look at further rows for at most `seconds`."""
+        if self.test is None:
+            return
+        first = self.rows.first
+        while self.matches and self.matches[0] < first:
+            self.matches.popleft()
+            self.start += 1
+        self.high = max(self.high, first)
+        self.low = min(max(self.low, first), self.high)
+        if not self.unsearched:
+            return
+        kept = self.rows.snapshot()
+        deadline = perf_counter() + seconds
+        self.look_forward(self.test, kept, deadline)
+        self.look_back(self.test, kept, deadline)
+
+    def look_forward(self, test: Test, kept: Snapshot, deadline: float) -> None:
+        """Look at new rows, oldest first."""
+        while self.high < self.rows.end and perf_counter() < deadline:
+            upper = min(self.high + CHUNK, self.rows.end)
+            self.matches.extend(passing(test, kept.between(self.high, upper)))
+            self.high = upper
+
+    def look_back(self, test: Test, kept: Snapshot, deadline: float) -> None:
+        """Look at old rows, newest first."""
+        while self.low > self.rows.first and perf_counter() < deadline:
+            lower = max(self.rows.first, self.low - CHUNK)
+            found = passing(test, kept.between(lower, self.low))
+            self.matches.extendleft(reversed(found))
+            self.start -= len(found)
+            self.low = lower
+
+    def page(self, start: int, end: int) -> list[tuple[int, int, Message]]:
+        """Return (place, number, message) of the rows from place `start` on, before `end`."""
+        start, end = max(start, self.begin), min(end, self.end)
+        if start >= end:
+            return []
+        kept = self.rows.snapshot()
+        if self.test is None:
+            return [(number, number, message) for number, message in kept.between(start, end)]
+        numbers = islice(self.matches, start - self.start, end - self.start)
+        found = []
+        for place, number in enumerate(numbers, start):
+            message = kept.get(number)
+            if message is not None:
+                found.append((place, number, message))
+        return found
+
+
+def passing(test: Test, numbered: Iterable[tuple[int, Message]]) -> list[int]:
+    """Return the numbers of the messages that pass a test."""
+    return [number for number, message in numbered if test(message)]
