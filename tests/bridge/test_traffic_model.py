@@ -1,4 +1,4 @@
-"""Messages over any graph of links that are cut and come back: each once, in its sender's order, and then silence."""
+"""Messages over any graph of links that are cut and come back: each once, in order, and then silence."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
