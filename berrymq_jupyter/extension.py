@@ -136,9 +136,6 @@ class Extension:
         if is_notebook(self._shell):
             shower = formatter.ipython_display_formatter
             shower.for_type(Queue, self._shown.show_value)
-            shower.for_type_by_name(
-                "berrymq_jupyter.widgets.message_log", "MessageLog", self._shown.show_value
-            )
 
     def _unformat(self) -> None:
         formatter = self._shell.display_formatter
@@ -150,4 +147,5 @@ class Extension:
         formatter.formatters["text/plain"].pop(Subscription, None)
         shower = formatter.ipython_display_formatter
         shower.pop(Queue, None)
-        shower.pop("berrymq_jupyter.widgets.message_log.MessageLog", None)
+        for kind in self._shown.kinds:
+            shower.pop(kind, None)

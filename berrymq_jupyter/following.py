@@ -79,6 +79,7 @@ class FollowingMagics(Magics):
             from .widgets import MessageLog
 
             log = MessageLog(identifier)
+            self._shown.take_over(self.shell, MessageLog)
             self._shown.show(log)
             return log
         else:

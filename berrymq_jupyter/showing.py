@@ -37,6 +37,17 @@ class Shown:
 
     def __init__(self) -> None:
         self._cells: WeakKeyDictionary[Any, Cell] = WeakKeyDictionary()
+        self.kinds: set[type] = set()
+        """The classes of views whose display as a value is ours."""
+
+    def take_over(self, shell: InteractiveShell, kind: type) -> None:
+        """Have `show_value` display objects of a class that was not loaded with the extension.
+
+        By the class itself, not by its name: every widget may be of a class of its own, of the same name.
+        """
+        if kind not in self.kinds and shell.display_formatter is not None:
+            self.kinds.add(kind)
+            shell.display_formatter.ipython_display_formatter.for_type(kind, self.show_value)
 
     def show(self, what: Any) -> None:
         """Display a queue or view now."""

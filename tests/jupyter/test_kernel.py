@@ -9,6 +9,9 @@ class TestViews:
         assert cell.error is None, cell.text
         assert cell.widgets == 1
 
+    def test_a_cell_run_again_shows_one_log(self, loaded):
+        assert [loaded.run("%follow test:*", cell_id="log").widgets for _ in range(3)] == [1, 1, 1]
+
     def test_follow_gives_the_log(self, loaded):
         cell = loaded.run("log = %follow test:*\nprint('after')")
         assert cell.widgets == 1
