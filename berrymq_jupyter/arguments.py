@@ -77,6 +77,8 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
     """Split the identifier off the front of `line`; `example` is what an empty line is told to look like."""
     if not line.strip():
         raise UsageError(f"an identifier is missing, as in: {example}")
+    if line.lstrip().startswith("-"):
+        raise UsageError(f"there is no option {shorten(line.split()[0])} here; it begins as in: {example}")
     quoted = line.lstrip()[0] in "'\""
     word, rest = split_word(line)
     if word.endswith(",") and not quoted:

@@ -98,7 +98,8 @@ def launch_hub(arguments: Sequence[str] = (), *, timeout: float = _START_SECONDS
     try:
         with file_lock(runtime_directory() / "hub.lock", timeout):
             for info in read_all():
-                if info.kind == "hub" and answers(info.url, info.access_token):
+                # A Jupyter server is a hub as well: a second one beside it would part those who meet there.
+                if info.kind != "node" and answers(info.url, info.access_token):
                     return Launched(info.url, is_new=False)
             return Launched(_spawn(arguments, max(1.0, deadline - time.monotonic())), is_new=True)
     except TimeoutError:

@@ -14,7 +14,7 @@ import pytest
 
 from berrymq import Bus, Queue
 from berrymq.bridge import link
-from berrymq.bridge.discovery.connection_file import read_all
+from berrymq.bridge.discovery.connection_file import publish, read_all
 from berrymq.bridge.discovery.running_servers import answers
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.hub import starting as hub
@@ -84,6 +84,15 @@ class TestStartHub:
         second = start_hub()
         assert second.url != first.url
         assert second.found_by == "started a hub"
+
+    def test_a_jupyter_server_is_a_hub_as_well(self, runtime):
+        first = start_hub()
+        (file,) = runtime.glob("hub-*.json")
+        pid = the_hub().pid
+        file.unlink()
+        with publish(url=first.url, access_token=first.access_token, name="jupyter-8888", kind="jupyter"):
+            assert start_hub().url == first.url
+        psutil.Process(pid).terminate()
 
     def test_one_that_hangs_is_followed_by_another(self):
         first = start_hub()
