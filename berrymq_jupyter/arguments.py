@@ -78,7 +78,7 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
     if not line.strip():
         raise UsageError(f"an identifier is missing, as in: {example}")
     if line.lstrip().startswith("-"):
-        raise UsageError(f"there is no option {shorten(line.split()[0])} here; it begins as in: {example}")
+        raise UsageError(f"there is no option {shorten(line.split(maxsplit=1)[0])} here; it begins as in: {example}")
     quoted = line.lstrip()[0] in "'\""
     word, rest = split_word(line)
     if word.endswith(",") and not quoted:

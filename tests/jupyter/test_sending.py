@@ -49,7 +49,7 @@ class TestTwitter:
         ("line", "said"),
         [
             ("", "an identifier is missing, as in: %twitter test:run 1, x=2"),
-            ("--loud test:run 1", "there is no option --loud here; it begins as in: %twitter test:run 1, x=2"),
+            ("--loud test:run 1", "there is no option --loud here; it begins as in: %twitter test:run 1"),
             ("any:a:b", "has more than one ':'"),
             (
                 "any:thing hello",

@@ -46,7 +46,7 @@ def connector(node, other, url=None):
 async def until(condition):
     """For what happens on the loop without an event of its own."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it is state of the node, which tells nobody
             await asyncio.sleep(0.005)
 
 
