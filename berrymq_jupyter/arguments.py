@@ -78,7 +78,8 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
     if not line.strip():
         raise UsageError(f"an identifier is missing, as in: {example}")
     if line.lstrip().startswith("-"):
-        raise UsageError(f"there is no option {shorten(line.split(maxsplit=1)[0])} here; it begins as in: {example}")
+        option, _ = split_word(line)
+        raise UsageError(f"there is no option {shorten(option)} here; it begins as in: {example}")
     quoted = line.lstrip()[0] in "'\""
     word, rest = split_word(line)
     if word.endswith(",") and not quoted:
