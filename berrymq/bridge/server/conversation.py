@@ -49,8 +49,8 @@ class Conversation:
         self.peer: Peer | None = None
         self.after_reply: Callable[[], None] | None = None
         """What a method wants to be done as soon as its answer is on its way."""
-        self.on_refused: Callable[[], None] | None = None
-        """Called when a wrong access token was shown."""
+        self.admits: Callable[[str], bool] = lambda token: same_token(token, node.access_token)
+        """Whether an access token is the right one."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def receive(self, data: str | bytes) -> None:
@@ -94,9 +94,7 @@ class Conversation:
 
     def check_token(self, access_token: str) -> None:
         """Let the other side in, or raise RpcError."""
-        if not same_token(access_token, self.node.access_token):
-            if self.on_refused is not None:
-                self.on_refused()
+        if not self.admits(access_token):
             raise RpcError(jsonrpc.NOT_ALLOWED, "wrong access token")
         self.authenticated = True
 

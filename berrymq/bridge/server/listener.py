@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
+from tornado.websocket import WebSocketProtocol13
 
 from berrymq.bridge.discovery.connection_file import publish
 from berrymq.bridge.errors import LinkError, RpcError
@@ -27,8 +28,9 @@ from .sockets import MAX_FRAME_BYTES, ConversationSocket
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
+    from tornado.http1connection import HTTP1Connection
     from tornado.iostream import IOStream
 
     from berrymq.bridge.discovery.connection_file import ConnectionFile, Kind
@@ -40,6 +42,8 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
 REQUEST_SECONDS = 30.0
 """How long the head and the body of a request may each take to come."""
+MAX_STRANGER_BYTES = 4096
+"""The largest WebSocket message of one who has not yet shown the access token."""
 AUTHENTICATION_SECONDS = 5.0
 """How long a WebSocket may stay open without the access token."""
 
@@ -126,11 +130,12 @@ class Listener:
             application,
             ssl_options=self._ssl_context,
             max_header_size=MAX_HEADER_BYTES,
-            max_body_size=MAX_FRAME_BYTES,
+            max_body_size=0,  # `_WithBody` takes one, nobody else
             max_buffer_size=MAX_FRAME_BYTES + MAX_HEADER_BYTES,
             idle_connection_timeout=REQUEST_SECONDS,
             body_timeout=REQUEST_SECONDS,
         )
+        self._server.websockets = self.sockets
         self._server.add_sockets(sockets)
 
     def publish(self, kind: Kind) -> ConnectionFile:
@@ -144,6 +149,19 @@ class Listener:
         self._file = file
         self._keeper = node.loop.create_task(file.keep())
         return file
+
+    def refusal(self, access_token: str, peer: str) -> int | None:
+        """The HTTP status by which an access token that *peer* shows is refused; None for the right one.
+
+        Wrong ones are answered ever more slowly if they keep coming. Meanwhile not even the right one is
+        looked at, but from this machine, where all users have one address and nobody's guesses shut others
+        out.
+        """
+        waits = self.limiter.wait(peer) > 0
+        if (not waits or is_loopback(peer)) and same_token(access_token, self.node.access_token):
+            return None
+        self.limiter.failed(peer)
+        return 429 if waits else 401
 
     async def stop(self) -> None:
         """Close the port and every connection."""
@@ -163,17 +181,19 @@ class Listener:
 class _BoundedServer(HTTPServer):
     """Refuses connections above a bound, before anything is read from them."""
 
-    _open = 0
+    requests = 0
+    websockets: Collection[object] = ()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        if self._open >= MAX_CONNECTIONS:
+        if self.requests + len(self.websockets) >= MAX_CONNECTIONS:
             stream.close()
             return
-        self._open += 1
+        self.requests += 1
         super().handle_stream(stream, address)
 
     def on_close(self, server_conn: object) -> None:
-        self._open -= 1
+        """A connection has ended, or has become a WebSocket."""
+        self.requests -= 1
         super().on_close(server_conn)
 
 
@@ -193,19 +213,10 @@ class _Checked(RequestHandler):
             raise HTTPError(403, reason="Forbidden", log_message=refusal.replace("%", "%%"))
         token = bearer_token(headers.get("Authorization"))
         if token is not None:
-            self.authenticated = same_token(token, self.listener.node.access_token)
-            if not self.authenticated:
-                self.refuse_token()
-
-    def refuse_token(self) -> None:
-        """Answer a wrong access token, ever more slowly if they keep coming."""
-        peer = self.request.remote_ip or ""
-        limiter = self.listener.limiter
-        too_often = limiter.wait(peer) > 0
-        limiter.failed(peer)
-        raise HTTPError(
-            429 if too_often else 401, reason="Too Many Requests" if too_often else "Unauthorized"
-        )
+            refused = self.listener.refusal(token, self.request.remote_ip or "")
+            if refused is not None:
+                raise HTTPError(refused)
+            self.authenticated = True
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -218,16 +229,43 @@ class _Checked(RequestHandler):
         _ = self.finish(jsonrpc.failure(None, RpcError(code, f"HTTP {status_code}: {self._reason}")))
 
 
-class _NotFoundHandler(_Checked):
+@stream_request_body
+class _WithBody(_Checked):
+    """A request whose body is read when the head has passed all checks, if at all."""
+
+    def initialize(self, listener: Listener) -> None:
+        super().initialize(listener)
+        self.body = bytearray()
+
+    def prepare(self) -> None:
+        cast("HTTP1Connection", self.request.connection).set_max_body_size(MAX_FRAME_BYTES)
+        super().prepare()
+
+    def data_received(self, chunk: bytes) -> None:
+        """A part of the body."""
+        self.body += chunk
+
+
+class _NotFoundHandler(_WithBody):
     def prepare(self) -> None:
         super().prepare()
         raise HTTPError(404)
 
 
-class RpcHandler(_Checked):
+class RpcHandler(_WithBody):
     """``POST``: one JSON-RPC request or batch, and its answer."""
 
     conversation: Conversation | None = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not self.authenticated:
+            raise HTTPError(401)
+        if self.request.method != "POST":
+            raise HTTPError(405)
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HTTPError(415, reason="Content-Type must be application/json")
 
     def on_connection_close(self) -> None:
         """The asker has gone: what it waits for is left for the next."""
@@ -236,13 +274,8 @@ class RpcHandler(_Checked):
 
     async def post(self) -> None:
         """Answer the request in the body."""
-        if not self.authenticated:
-            raise HTTPError(401, reason="Unauthorized")
-        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HTTPError(415, reason="Content-Type must be application/json")
         self.conversation = Conversation(self.listener.node, authenticated=True)
-        answer = await self.conversation.answer(self.request.body)
+        answer = await self.conversation.answer(bytes(self.body))
         if answer is None:
             self.set_status(204)
             return
@@ -253,6 +286,13 @@ class RpcHandler(_Checked):
 class SocketHandler(_Checked, ConversationSocket):
     """``GET /ws``: calls and, once a link is made, frames."""
 
+    _was_refused = False
+
+    @property
+    def max_message_size(self) -> int:
+        """What a stranger may send is enough for an access token."""
+        return MAX_FRAME_BYTES if self.authenticated else MAX_STRANGER_BYTES
+
     def check_origin(self, _: str) -> bool:
         """Checked with everything else in `prepare`."""
         return True
@@ -260,9 +300,9 @@ class SocketHandler(_Checked, ConversationSocket):
     def open(self, *_: str, **__: str) -> None:
         """A connection has come."""
         self.begin(self.listener.node, authenticated=self.authenticated)
-        self.conversation.on_refused = self._refused
         self.listener.sockets.add(self)
         if not self.authenticated:
+            self.conversation.admits = self._admits
             asyncio.get_running_loop().call_later(AUTHENTICATION_SECONDS, self._close_stranger)
 
     def on_close(self) -> None:
@@ -274,6 +314,15 @@ class SocketHandler(_Checked, ConversationSocket):
         if not self.conversation.authenticated:
             self.transport.close("no access token was shown")
 
-    def _refused(self) -> None:
-        self.listener.limiter.failed(self.request.remote_ip or "")
-        asyncio.get_running_loop().call_soon(self.transport.close, "wrong access token")
+    def _admits(self, access_token: str) -> bool:
+        """Look at one access token; a wrong one ends the connection."""
+        if self._was_refused:
+            return False
+        if self.listener.refusal(access_token, self.request.remote_ip or "") is not None:
+            self._was_refused = True
+            asyncio.get_running_loop().call_soon(self.transport.close, "wrong access token")
+            return False
+        self.authenticated = True
+        if isinstance(self.ws_connection, WebSocketProtocol13):
+            self.ws_connection.params.max_message_size = MAX_FRAME_BYTES
+        return True
