@@ -1,0 +1,358 @@
+"""Who is not let in, and what is refused: every line of "Safe by default", on HTTP."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+from berrymq.bridge.errors import LinkError
+from berrymq.bridge.node import Node
+from berrymq.bridge.server import listener as listener_module
+from berrymq.bridge.server.listener import Listener
+from berrymq.bridge.server.methods import methods
+from berrymq.bridge.server.sockets import MAX_FRAME_BYTES
+from tests.support.raw_http import RawConnection, ask, request
+
+TOKEN = "the-access-token-of-the-tests-0123456789"
+PING = b'{"jsonrpc":"2.0","method":"ping","id":1}'
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "SEARCH"]
+PATHS = ["/rpc", "/", "/JSON", "/ws", "/elsewhere"]
+REFUSED = {400, 401, 403, 404, 405}
+
+
+@pytest.fixture
+async def node():
+    node = Node(name="node", access_token=TOKEN)
+    await node.listen()
+    yield node
+    await node.close()
+
+
+@pytest.fixture
+def address(node):
+    return node.address
+
+
+def call(address, body=PING, method="POST", path="/rpc", **headers):
+    """A request that would be answered, but for what is changed in it."""
+    own = {
+        "Host": f"{address[0]}:{address[1]}",
+        "Authorization": f"Bearer {TOKEN}",
+        "Content_Type": "application/json",
+        "Content_Length": str(len(body)),
+    }
+    return request(method, path, body, **(own | headers))
+
+
+async def test_the_request_that_the_others_differ_from_is_answered(address):
+    answer = await ask(address, call(address))
+    assert answer.status == 200
+    assert answer.json == {"jsonrpc": "2.0", "result": "pong", "id": 1}
+
+
+class TestWhoIsLetIn:
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"Authorization": None},
+            {"Authorization": "Bearer wrong-token-wrong-token-wrong"},
+            {"Authorization": f"Bearer {TOKEN[:-1]}"},
+            {"Authorization": f"Basic {TOKEN}"},
+            {"Authorization": TOKEN},
+            {"Authorization": "Bearer "},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://127.0.0.1:1"},
+            {"Host": "evil.example"},
+            {"Host": "127.0.0.1.evil.example"},
+            {"Host": None},
+            {"Host": ["127.0.0.1", "127.0.0.1"]},
+            {"Host": "evil.example", "Origin": "http://evil.example"},
+        ],
+        ids=lambda change: " ".join(f"{name}={value}" for name, value in change.items())[:40],
+    )
+    async def test_nobody_else_on_any_method_and_path(self, address, method, change):
+        for path in PATHS:
+            answer = await ask(address, call(address, method=method, path=path, **change))
+            assert answer.status in REFUSED
+            assert b"pong" not in answer.body
+            assert not any(name.startswith("access-control") for name in answer.headers)
+
+    @pytest.mark.parametrize(
+        ("change", "status"),
+        [
+            ({"Authorization": None}, 401),
+            ({"Authorization": "Bearer wrong-token-wrong-token-wrong"}, 401),
+            ({"Origin": "https://evil.example"}, 403),
+            ({"Host": "evil.example"}, 403),
+            ({"Host": "evil.example", "Authorization": None}, 403),
+        ],
+    )
+    async def test_the_refusal_is_a_json_rpc_error(self, address, change, status):
+        answer = await ask(address, call(address, **change))
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json["error"]["code"] == -32001
+        assert answer.json["id"] is None
+
+    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+    async def test_every_name_of_this_machine_alone_is_its_own(self, address, host):
+        port = address[1]
+        answer = await ask(address, call(address, Host=f"{host}:{port}", Origin=f"http://{host}:{port}"))
+        assert answer.status == 200
+
+    async def test_origins_and_hosts_can_be_allowed(self):
+        node = Node(name="node", access_token=TOKEN)
+        await node.listen(hosts=["berry.example"], origins=["https://lab.example:8443"])
+        address = node.address
+        for change in ({"Host": "berry.example"}, {"Origin": "https://lab.example:8443"}):
+            assert (await ask(address, call(address, **change))).status == 200
+        assert (await ask(address, call(address, Origin="https://lab.example"))).status == 403
+        await node.close()
+
+    async def test_the_token_is_not_taken_from_the_url_a_cookie_or_the_body(self, address):
+        body = json.dumps(
+            {"jsonrpc": "2.0", "method": "authenticate", "params": {"access_token": TOKEN}, "id": 1}
+        ).encode()
+        for data in (
+            call(address, path=f"/rpc?token={TOKEN}&access_token={TOKEN}", Authorization=None),
+            call(address, Authorization=None, Cookie=f"token={TOKEN}; access_token={TOKEN}"),
+            call(address, body=body, Authorization=None),
+        ):
+            assert (await ask(address, data)).status == 401
+
+    async def test_no_request_has_a_server_dial(self, address, monkeypatch):
+        async def dial(*_):
+            raise AssertionError("it dials")
+
+        monkeypatch.setattr("berrymq.bridge.client.connector.dial", dial)
+        monkeypatch.setattr("berrymq.bridge.client.remote_queue.dial", dial)
+        for method in ("interconnect", "connect_oneway", "connect_via_queue"):
+            for name in ("addr", "address", "url", "callback_url"):
+                params = {"node": "x", "identifier": "a:b", name: "http://127.0.0.1:9/"}
+                body = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}).encode()
+                assert (await ask(address, call(address, body=body))).json["error"]["code"] == -32602
+
+
+class TestGuesses:
+    async def test_after_some_they_are_told_to_wait_but_the_right_token_gets_in(self, address):
+        wrong = call(address, Authorization="Bearer wrong-token-wrong-token-wrong")
+        statuses = [(await ask(address, wrong)).status for _ in range(15)]
+        assert statuses[:10] == [401] * 10
+        assert statuses[-1] == 429
+        assert (await ask(address, call(address))).status == 200
+
+    async def test_from_elsewhere_even_the_right_one_has_to_wait(self, address, monkeypatch):
+        monkeypatch.setattr(listener_module, "is_loopback", lambda host: False)
+        wrong = call(address, Authorization="Bearer wrong-token-wrong-token-wrong")
+        for _ in range(15):
+            await ask(address, wrong)
+        assert (await ask(address, call(address))).status == 429
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            None,
+            "text/plain",
+            "text/plain; application/json",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json-patch+json",
+            "application/jsonp",
+            "",
+        ],
+    )
+    async def test_other_content_types(self, address, kind):
+        assert (await ask(address, call(address, Content_Type=kind))).status == 415
+
+    @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+    async def test_spellings_of_the_one_content_type_are_not(self, address, kind):
+        assert (await ask(address, call(address, Content_Type=kind))).status == 200
+
+    @pytest.mark.parametrize("method", [m for m in METHODS if m != "POST"])
+    async def test_other_methods_by_one_who_is_let_in(self, address, method):
+        answer = await ask(address, call(address, method=method))
+        assert answer.status in {400, 405}
+        assert b"pong" not in answer.body
+
+    async def test_get_of_the_websocket_without_an_upgrade(self, address):
+        answer = await ask(address, call(address, method="GET", path="/ws", body=b""))
+        assert answer.status in {400, 426}
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"X: " + b"a" * 20_000,
+            b"\r\n".join(b"X-%d: a" % number for number in range(3_000)),
+            b"Cookie: " + b"a=b; " * 5_000,
+        ],
+        ids=["one header", "many headers", "cookies"],
+    )
+    async def test_a_large_head(self, address, head):
+        data = b"POST /rpc HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n"
+        assert (await ask(address, data)).status in {0, 400, 431}
+
+    async def test_a_long_path(self, address):
+        assert (await ask(address, call(address, path="/" + "a" * 20_000))).status in {0, 400, 404, 414, 431}
+
+    @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", None])
+    async def test_a_large_body_before_it_comes(self, address, authorization):
+        length = str(MAX_FRAME_BYTES + 1)
+        answer = await ask(
+            address, call(address, body=b"", Content_Length=length, Authorization=authorization)
+        )
+        assert answer.status in {0, 400, 401, 413}
+
+    async def test_a_large_body_in_chunks(self, address):
+        async with await RawConnection.open(address) as connection:
+            head = call(address, body=b"", Content_Length=None, Transfer_Encoding="chunked")
+            await connection.send(head)
+            chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+            for _ in range(MAX_FRAME_BYTES // 0x100000 + 1):
+                await connection.send(chunk)
+            assert (await connection.answer()).status in {0, 400, 413}
+
+    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
+    async def test_the_body_of_a_stranger_is_not_waited_for(self, address, method, path):
+        data = call(address, body=b"", method=method, path=path, Content_Length="1000000", Authorization=None)
+        assert (await ask(address, data)).status in REFUSED
+
+    async def test_a_body_of_unclear_length(self, address):
+        data = call(address, Transfer_Encoding="chunked")
+        assert (await ask(address, data)).status in {0, 400}
+        for length in ("-1", "1e3", "0x10", "+5", "x"):
+            assert (await ask(address, call(address, Content_Length=length))).status in {0, 400}
+        assert (await ask(address, call(address, Content_Length=["40", "5"]))).status in {0, 400}
+
+    @pytest.mark.parametrize(
+        ("body", "code"),
+        [
+            (b"[" * 200_000, -32700),
+            (b'{"jsonrpc":"2.0","method":"ping","id":NaN}', -32700),
+            (b'{"jsonrpc":"2.0","method":"ping","id":' + b"9" * 100_000 + b"}", -32600),
+            (b'{"jsonrpc":"2.0","method":"\\ud800","id":1}', -32700),
+            (b'{"jsonrpc":"2.0","method":"\xed\xa0\x80","id":1}', -32700),
+            (b"\x00", -32700),
+            (b"[" + b",".join([PING] * 101) + b"]", -32005),
+        ],
+        ids=["depth", "NaN", "digits", "lone surrogate", "surrogate in UTF-8", "NUL", "batch"],
+    )
+    async def test_hostile_json(self, address, body, code):
+        answer = await ask(address, call(address, body=body))
+        assert answer.status == 200
+        assert answer.json["error"]["code"] == code
+
+    async def test_what_is_no_http(self, monkeypatch):
+        monkeypatch.setattr(listener_module, "REQUEST_SECONDS", 0.2)
+        node = Node(name="node")
+        await node.listen()
+        for data in (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10,
+            b"GET\r\n\r\n",
+            b"\r\n" * 100 + b"x\r\n\r\n",
+        ):
+            async with await RawConnection.open(node.address) as connection:
+                await connection.send(data)
+                assert (await connection.answer()).status in {0, 400}
+        await node.close()
+
+
+class TestFloods:
+    @pytest.mark.parametrize("sent", ["nothing", "half a head", "half a body"])
+    async def test_a_request_that_drips_is_given_up(self, sent, monkeypatch):
+        monkeypatch.setattr(listener_module, "REQUEST_SECONDS", 0.2)
+        node = Node(name="node", access_token=TOKEN)
+        await node.listen()
+        address = node.address
+        data = {
+            "nothing": b"",
+            "half a head": call(address)[:30],
+            "half a body": call(address, body=PING)[:-10],
+        }[sent]
+        async with await RawConnection.open(address) as connection:
+            await connection.send(data)
+            await connection.ended()
+        await node.close()
+
+    async def test_connections_are_bounded_and_a_closed_one_makes_room(self, node, address, monkeypatch):
+        monkeypatch.setattr(listener_module, "MAX_CONNECTIONS", 3)
+        idle = [await RawConnection.open(address) for _ in range(3)]
+        for connection in idle:  # each is known to the server once it has answered
+            await connection.send(call(address))
+            assert (await connection.answer()).status == 200
+        assert (await ask(address, call(address))).status == 0
+        async with idle.pop():
+            pass
+        async with asyncio.timeout(10):
+            while (await ask(address, call(address))).status == 0:
+                pass  # the server has not seen the end yet
+        for connection in idle:
+            async with connection:
+                pass
+
+
+class TestSecrets:
+    async def test_the_token_is_in_no_log_answer_or_repr(self, node, address, caplog):
+        caplog.set_level(logging.DEBUG)
+
+        def fail(conversation):
+            raise RuntimeError("a mistake")
+
+        methods._methods["fail"] = type(methods._methods["ping"])(fail)
+        try:
+            body = b'{"jsonrpc":"2.0","method":"fail","id":1}'
+            failed = await ask(address, call(address, body=body))
+        finally:
+            del methods._methods["fail"]
+        assert failed.json["error"] == {"code": -32603, "message": "internal error"}
+        changes: list[dict[str, str]] = [
+            {},
+            {"Host": "evil.example"},
+            {"Origin": "https://evil.example"},
+            {"Authorization": f"Bearer x{TOKEN}"},
+            {"Content_Type": "text/plain"},
+            {"method": "PUT"},
+            {"path": "/elsewhere"},
+            {"Content_Length": "x"},
+        ]
+        answers = [failed.body, *[(await ask(address, call(address, **change))).body for change in changes]]
+        seen = [caplog.text, *map(repr, answers), repr(node), repr(node.listener), repr(node.listener.policy)]
+        assert "a mistake" in caplog.text
+        assert not any(TOKEN in text for text in seen)
+
+    async def test_a_mistake_inside_tells_the_caller_nothing(self, address, monkeypatch):
+        def fail(conversation):
+            raise RuntimeError("a secret of the node")
+
+        monkeypatch.setitem(methods._methods, "fail", type(methods._methods["ping"])(fail))
+        answer = await ask(address, call(address, body=b'{"jsonrpc":"2.0","method":"fail","id":1}'))
+        assert b"secret" not in answer.body
+
+    async def test_answers_are_neither_cached_nor_sniffed_and_do_not_name_the_server(self, address):
+        for change in ({}, {"Authorization": None}, {"path": "/elsewhere"}):
+            answer = await ask(address, call(address, **change))
+            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "server" not in answer.headers
+
+
+class TestBeyondLoopback:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "berry.example"])
+    async def test_listening_there_takes_tls_or_an_explicit_word(self, host):
+        node = Node(name="node")
+        with pytest.raises(LinkError, match="give a TLS certificate, or say explicitly"):
+            Listener(node).start(host)
+        await node.close()
+
+    async def test_with_the_explicit_word_it_listens(self):
+        node = Node(name="node", access_token=TOKEN)
+        await node.listen("0.0.0.0", insecure=True)
+        address = ("127.0.0.1", node.address[1])
+        assert (await ask(address, call(address))).status == 200
+        assert (await ask(address, call(address, Host="evil.example"))).status == 403
+        await node.close()
