@@ -99,9 +99,13 @@ class Conversation:
         self.authenticated = True
 
     def closed(self) -> None:
-        """The connection has ended: what is under way is given up."""
+        """The connection has ended: what waits is given up.
+
+        What was said last, as that the link is over, came in the same breath as the end and has yet to begin;
+        that is still done.
+        """
         for task in self._tasks:
-            task.cancel()
+            self.node.loop.call_soon(task.cancel)
         if self.peer is not None and self.transport is not None:
             self.peer.lost(self.transport)
 
