@@ -170,4 +170,5 @@ def _known_origin(value: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return ascii(text if len(text) <= 60 else text[:60] + "...")
+    shown = ascii(text)
+    return shown if len(shown) <= 80 else f"{shown[:76]}...{shown[0]}"
