@@ -131,17 +131,19 @@ class Conversation:
         return jsonrpc.batch(answers) if is_batch else answers[0]
 
     async def _call(self, call: Call | RpcError) -> bytes | None:
-        if isinstance(call, Call) and not self.authenticated and call.method != "authenticate":
+        if isinstance(call, RpcError):
+            return jsonrpc.failure(None, call)
+        if not self.authenticated and call.method != "authenticate":
             error = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
-            return jsonrpc.failure(call.id, error)
+            return None if call.is_notification else jsonrpc.failure(call.id, error)
         try:
             return await methods.call(self, call)
         except Exception:  # noqa: BLE001 - see below
             # A mistake of ours, not the caller's: it is logged whole here, and nothing of it goes over the
             # network.
-            _log.exception("a call of the wire method %s failed", getattr(call, "method", "?"))
-            call_id = call.id if isinstance(call, Call) else None
-            return jsonrpc.failure(call_id, RpcError(jsonrpc.INTERNAL_ERROR, "internal error"))
+            _log.exception("a call of the wire method %s failed", call.method)
+            error = RpcError(jsonrpc.INTERNAL_ERROR, "internal error")
+            return None if call.is_notification else jsonrpc.failure(call.id, error)
 
     def _take_frame(self, frame: object) -> None:
         assert self.peer is not None
