@@ -14,6 +14,7 @@ from berrymq import forking
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 from berrymq.messages import Message
+from berrymq.routes import crosses
 
 from .errors import RemoteError
 from .outbox import Outbox, Outgoing
@@ -47,6 +48,9 @@ MAX_WANTED = 4096
 
 DRAIN_SLICE = 2_000
 """Messages taken from the outbox before the loop may do something else."""
+
+FLUSH_POLL_SECONDS = 0.001
+"""How often it is looked whether the outbox is empty."""
 
 _log = logging.getLogger("berrymq")
 
@@ -132,7 +136,7 @@ class Traffic:
     async def flush_outbox(self) -> None:
         """Wait until what was said before is with the sessions of the links."""
         while self.outbox:  # noqa: ASYNC110 - `_drain` empties it, at the latest in its next turns
-            await asyncio.sleep(0)
+            await asyncio.sleep(FLUSH_POLL_SECONDS)
 
     def on_progress(self) -> None:
         """A link may have room again."""
@@ -190,6 +194,8 @@ class Traffic:
         chosen = [peers[node_id] for node_id in routes if node_id != message.origin]
         if source in chosen:
             chosen.remove(source)
+        if source is not None and chosen:
+            message.payload = message.payload.copy()  # else what waits would hold the whole frame it came in
         for peer in chosen:
             peer.session.send(message)
         return chosen
@@ -233,11 +239,16 @@ class Traffic:
 
     def _deliver(self, message: WireMessage) -> None:
         identifier = Identifier.parse(message.identifier)
-        if message.question is None and (identifier.is_local or not self._is_wanted(identifier)):
+        if not crosses(identifier):
+            _log.warning("%s of %s is local and is left out", identifier, message.source)
+            return
+        if message.question is None and not self._is_wanted(identifier):
             return
         try:
             args, kwargs = decode(message.payload)
             callback = None if message.callback is None else Identifier.parse(message.callback)
+            if callback is not None and not crosses(callback):
+                raise ValueError(f"its answers were to go to {callback}, which is local")
         except ValueError as error:
             _log.warning("%s of %s can't be read and is left out: %s", identifier, message.source, error)
             if message.question is not None:
