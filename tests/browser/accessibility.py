@@ -6,13 +6,21 @@ from playwright.sync_api import Page
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # The body of JupyterLab has no height. axe takes all text that overflows it for hidden, and looks at none.
 TALL_BODY = "html, body { height: 100% !important; }"
+# In a way that no Content-Security-Policy forbids.
+ADD_STYLE = """
+    (text) => {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(text);
+        document.adoptedStyleSheets.push(sheet);
+    }
+"""
 
 
 def violations(page: Page, selector: str) -> list[str]:
     """Return a line for each element that breaks a rule; fail when there was hardly anything to look at."""
-    style = page.add_style_tag(content=TALL_BODY)
+    page.evaluate(ADD_STYLE, TALL_BODY)
     found = Axe().run(page, context=selector, options={"runOnly": RULES}).response
-    style.evaluate("(style) => style.remove()")
+    page.evaluate("document.adoptedStyleSheets.pop()")
     looked_at = sum(len(rule["nodes"]) for rule in found["passes"] if rule["id"] == "color-contrast")
     assert looked_at > 5, "axe saw no text"
     return [

@@ -82,14 +82,18 @@ class Notebooks:
                 `notebook` is Notebook 7.
         """
         prefix = {"doc": "doc/tree/", "lab": "lab/tree/", "notebook": "notebooks/"}[app]
+        return Notebook(self.visit(prefix + quote(path)), path)
+
+    def visit(self, address: str) -> Page:
+        """Open any page of the server."""
         page = self.context.new_page()
         self._pages.append(page)
         page.on("request", lambda request: self._note_request(request.url))
         page.on("websocket", lambda socket: self._note_request(socket.url))
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._note_error(f"uncaught: {error}"))
-        page.goto(f"{self.lab.url}{prefix}{quote(path)}?token={self.lab.token}")
-        return Notebook(page, path)
+        page.goto(f"{self.lab.url}{address}?token={self.lab.token}")
+        return page
 
     def check(self) -> None:
         """Fail on a request that left this machine and on errors in a console."""

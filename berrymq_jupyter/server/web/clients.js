@@ -1,18 +1,18 @@
 // Programs that have no link but a token, and maybe a queue at the hub.
 
 import { h, setText } from "../../widgets/dom.js";
-import { counted, whole } from "../../widgets/format.js";
-import { drawPair } from "./nodes.js";
+import { counted } from "../../widgets/format.js";
+import { drawCount, drawLoss, drawPair } from "./cells.js";
 import { createTable } from "./table.js";
 
 export function createClients() {
   const table = createTable(
     "Clients without a link",
     [
-      { title: "Client", order: (client) => client.name, draw: drawName },
+      { title: "Client", order: (client) => client.name, draw: (cell, client) => drawPair(cell, client.name, "") },
       { title: "Collects", kind: "follows", order: (client) => client.follows ?? "", draw: drawFollows },
-      { title: "Wait", kind: "number", order: (client) => client.waiting, draw: drawWaiting },
-      { title: "Dropped", kind: "number", order: (client) => client.dropped, draw: drawDropped },
+      { title: "Wait", kind: "number", order: (client) => client.waiting, draw: (cell, client) => drawCount(cell, client.waiting) },
+      { title: "Dropped", kind: "number", order: (client) => client.dropped, draw: (cell, client) => drawLoss(cell, client.dropped) },
     ],
     (client) => client.key,
   );
@@ -36,25 +36,9 @@ export function createClients() {
   };
 }
 
-function drawName(cell, client) {
-  if (cell.children.length === 0) cell.append(h("span", { class: "name" }));
-  setText(cell.children[0], client.name);
-}
-
 function drawFollows(cell, client) {
   if (cell.children.length === 0) cell.append(h("span", {}));
   const text = cell.children[0];
   text.className = client.follows === null ? "soft" : "chip";
   setText(text, client.follows ?? "only sends");
-}
-
-function drawWaiting(cell, client) {
-  drawPair(cell, whole(client.waiting), "");
-  cell.classList.toggle("zero", client.waiting === 0);
-}
-
-function drawDropped(cell, client) {
-  drawPair(cell, whole(client.dropped), "");
-  cell.classList.toggle("zero", client.dropped === 0);
-  cell.classList.toggle("warn", client.dropped > 0);
 }

@@ -1,5 +1,6 @@
 // Asking for the state of the hub again and again: while the page is seen, slower while the server is gone.
 
+import { safe } from "../../widgets/format.js";
 import { moment } from "./times.js";
 
 const EVERY_MS = 1000;
@@ -108,7 +109,7 @@ async function get(address, control) {
       signal: control.signal,
       headers: { Accept: "application/json" },
     });
-    if (answer.ok) return ["live", await answer.json()];
+    if (answer.ok) return ["live", JSON.parse(await answer.text(), asSafe)];
     if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) return ["stranger", null];
     return [answer.status === 404 ? "off" : "gone", null];
   } catch {
@@ -116,4 +117,9 @@ async function get(address, control) {
   } finally {
     clearTimeout(patience);
   }
+}
+
+/** Names come from whoever is on the network. */
+function asSafe(_, value) {
+  return typeof value === "string" ? safe(value) : value;
 }

@@ -1,8 +1,8 @@
 // What passes: a row for each identifier that came lately.
 
 import { h, setText } from "../../widgets/dom.js";
-import { counted, hue, nameOf, rate, whole } from "../../widgets/format.js";
-import { drawPair } from "./nodes.js";
+import { counted, hue, nameOf, rate } from "../../widgets/format.js";
+import { drawCount, drawName, drawPair } from "./cells.js";
 import { createTable } from "./table.js";
 import { moment } from "./times.js";
 
@@ -11,7 +11,7 @@ export function createIdentifiers() {
     "Identifiers",
     [
       { title: "Identifier", order: (heard) => heard.id, draw: drawIdentifier },
-      { title: "Messages", kind: "number", order: (heard) => heard.count, draw: drawCount },
+      { title: "Messages", kind: "number", order: (heard) => heard.count, draw: (cell, heard) => drawCount(cell, heard.count) },
       { title: "Rate", kind: "number rate", order: (heard) => heard.rate, draw: drawRate },
       { title: "Last", kind: "time", order: (heard) => heard.at, draw: drawLast },
     ],
@@ -54,16 +54,9 @@ export function createIdentifiers() {
 }
 
 function drawIdentifier(cell, heard) {
-  if (cell.children.length === 0) cell.append(...["dot", "name code", "remark"].map((kind) => h("span", { class: kind })));
-  const [dot, name, remark] = cell.children;
+  const dot = drawName(cell, heard.id, heard.room === null ? "" : `room ${heard.room}`);
   dot.style.setProperty("--hue", hue(nameOf(heard.id)));
-  setText(name, heard.id);
-  setText(remark, heard.room === null ? "" : `room ${heard.room}`);
   cell.parentElement.classList.toggle("active", heard.rate >= 0.1);
-}
-
-function drawCount(cell, heard) {
-  drawPair(cell, whole(heard.count), "");
 }
 
 function drawRate(cell, heard) {

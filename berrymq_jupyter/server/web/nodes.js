@@ -2,6 +2,7 @@
 
 import { fill, h, setText } from "../../widgets/dom.js";
 import { counted, rate, whole } from "../../widgets/format.js";
+import { drawCount, drawLoss, drawName, drawPair } from "./cells.js";
 import { createTable } from "./table.js";
 import { moment } from "./times.js";
 
@@ -12,7 +13,7 @@ export function createNodes() {
   const table = createTable(
     "Nodes",
     [
-      { title: "Node", order: (node) => node.name, draw: drawName },
+      { title: "Node", order: (node) => node.name, draw: drawNode },
       { title: "Follows", kind: "follows", order: (node) => node.follows.join(" "), draw: drawFollows },
       { title: "From it", kind: "number", order: (node) => node.sent, draw: drawSent },
       { title: "To it", kind: "number", order: (node) => node.received, draw: drawReceived },
@@ -58,12 +59,8 @@ function describe(name, rows) {
   return [title, counted(rows.length, "node"), speed].filter(Boolean).join(" · ");
 }
 
-function drawName(cell, node) {
-  if (cell.children.length === 0) cell.append(...["dot", "name", "remark"].map((kind) => h("span", { class: kind })));
-  const [dot, name, remark] = cell.children;
-  dot.dataset.state = node.state;
-  setText(name, node.name);
-  setText(remark, remarkOn(node));
+function drawNode(cell, node) {
+  drawName(cell, node.name, remarkOn(node)).dataset.state = node.state;
 }
 
 function remarkOn(node) {
@@ -97,32 +94,15 @@ function chips(identifiers) {
   return h("ul", { class: "chips", role: "list" }, ...identifiers.map((identifier) => h("li", {}, identifier)));
 }
 
-function drawSent(cell, node) {
-  drawFlow(cell, node, node.sent, node.sent_rate);
+/** What is known of the traffic of a node, which is nothing when it has its link elsewhere. */
+function known(draw) {
+  return (cell, node) => (node.state === "beyond" ? drawPair(cell, DASH, "") : draw(cell, node));
 }
 
-function drawReceived(cell, node) {
-  drawFlow(cell, node, node.received, node.received_rate);
-}
-
-function drawFlow(cell, node, count, perSecond) {
-  drawPair(cell, node.state === "beyond" ? DASH : whole(count), rate(perSecond));
-  cell.classList.toggle("zero", count === 0);
-}
-
-function drawDropped(cell, node) {
-  drawPair(cell, node.state === "beyond" ? DASH : whole(node.dropped), "");
-  cell.classList.toggle("zero", node.dropped === 0);
-  cell.classList.toggle("warn", node.dropped > 0);
-}
+const drawSent = known((cell, node) => drawCount(cell, node.sent, node.sent_rate));
+const drawReceived = known((cell, node) => drawCount(cell, node.received, node.received_rate));
+const drawDropped = known((cell, node) => drawLoss(cell, node.dropped));
 
 function drawSince(cell, node) {
   drawPair(cell, node.since === null ? DASH : moment(node.since), "");
-}
-
-/** A value, and something less important below it. */
-export function drawPair(cell, value, more) {
-  if (cell.children.length === 0) cell.append(h("span", { class: "main" }), " ", h("span", { class: "more" }));
-  setText(cell.children[0], value);
-  setText(cell.children[1], more);
 }
