@@ -130,7 +130,7 @@ class Poll:
 
     def put(self) -> None:
         """Ask."""
-        for place, entry in enumerate(self._exchange.route(self._message)):
+        for place, entry in enumerate(self._exchange.received_route(self._message)):
             if not isinstance(entry, Subscription):
                 continue
             if entry.direct or entry.is_queue:

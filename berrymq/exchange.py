@@ -11,9 +11,9 @@ from .background import Background
 from .conditions import Condition, check_guard, conditions_of
 from .failures import annotate, log_failure, raise_failures
 from .followers import SKIPPED, Entry, Subscription
-from .identifiers import Identifier
+from .identifiers import WILDCARD, Identifier
 from .messages import Message
-from .routes import OBSERVED, First, Registry, Tap
+from .routes import OBSERVED, First, Registry, Tap, crosses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -106,9 +106,21 @@ class Exchange:
             self.answer_callbacks()
         if self._observers:
             self._report("receive_message", message)
-        for entry in self.route(message):
-            if not entry.sends_only:
-                self.deliver(entry, message)
+        for entry in self.received_route(message):
+            self.deliver(entry, message)
+
+    def received_route(self, message: Message) -> list[Entry]:
+        """Everyone who gets a message that came over a link: a wildcard of its reaches no local names."""
+        return [
+            entry
+            for entry in self.route(message)
+            if not entry.sends_only
+            and not (
+                message._identifier.name == WILDCARD
+                and isinstance(entry, Subscription)
+                and not any(map(crosses, entry.identifiers))
+            )
+        ]
 
     def deliver(self, entry: Entry, message: Message) -> None:
         """Deliver a received message to one follower, now or in its turn."""

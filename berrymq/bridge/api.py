@@ -5,7 +5,9 @@ Everything here may be called on any thread; the work is done on the I/O thread.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -51,6 +53,7 @@ class Link:
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
+        self._pid = os.getpid()
 
     @property
     def node(self) -> Node:
@@ -83,7 +86,7 @@ class Link:
     def state(self) -> State:
         """``"linked"``; ``"connecting"`` while it is cut; ``"closed"``."""
         connector = self._connector
-        if connector.closed:
+        if connector.closed or self._is_inherited:
             return "closed"
         return "linked" if connector.peer is not None and connector.peer.connected else "connecting"
 
@@ -100,11 +103,18 @@ class Link:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the other side has everything that was said; False after *timeout* seconds."""
+        if self._is_inherited:
+            return True
         try:
             run(self._flush(), timeout)
         except TimeoutError:
             return False
         return True
+
+    @property
+    def _is_inherited(self) -> bool:
+        """In a forked child: the link is its parent's, whose socket it must not touch."""
+        return self._pid != os.getpid()
 
     async def _flush(self) -> None:
         await self.node.traffic.flush_outbox()
@@ -120,7 +130,7 @@ class Link:
         with _lock:
             if self in _links:
                 _links.remove(self)
-        if self._connector.closed:
+        if self._connector.closed or self._is_inherited:
             return 0
         return run(_close(self._connector, flush))
 
@@ -214,7 +224,7 @@ def open_link(
                 f"this process is linked already, as {there.name!r}; close that link to change the name"
             )
         return there
-    node = node_of(bus, name, room)
+    node = _node_to_open(bus, name, room)
     node.traffic.outbox.overflow = overflow
     try:
         connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
@@ -263,10 +273,18 @@ def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
         return node
 
 
+def _node_to_open(bus: Bus, name: str | None, room: str | None) -> Node:
+    """The same, kept from being forgotten until `_open` is done with it."""
+    with _lock:
+        node = node_of(bus, name, room)
+        node.opening += 1
+        return node
+
+
 def forget_unlinked(node: Node) -> None:
     """Let a node go that has neither a link nor listens; the next link makes another one."""
     with _lock:
-        if not node.peers and node.listener is None:
+        if not node.peers and node.listener is None and not node.opening:
             _nodes.pop((node.bus, node.room), None)
             node.detach_bus()
 
@@ -275,13 +293,18 @@ async def _open(
     node: Node, url: str | None, access_token: str | None, ttl: float, ssl_context: ssl.SSLContext | None
 ) -> Connector:
     connector = Connector(node, lambda: _places(url, access_token), ttl=ttl, ssl_context=ssl_context)
-    await connector.open()
+    try:
+        await connector.open()
+    finally:
+        with _lock:
+            node.opening -= 1
     return connector
 
 
 async def _close(connector: Connector, flush: float) -> int:
     if flush > 0:
-        await connector.node.traffic.flush_outbox()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(connector.node.traffic.flush_outbox(), flush)
     dropped = await connector.close(flush)
     forget_unlinked(connector.node)
     return dropped

@@ -52,7 +52,7 @@ class Directory:
     def __init__(self, own: NodeRecord) -> None:
         self.own = own
         # These are replaced, never changed in place: senders on other threads ask `is_followed`.
-        self._known: dict[str, _Known] = {own.id: _Known(own, ())}
+        self._known: dict[str, _Known] = {own.id: _Known(own, (), frozenset())}
         self._out_of_sight: dict[str, _Known] = {}
         self._reach: dict[str, frozenset[str]] = {}
         self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
@@ -179,11 +179,13 @@ class Directory:
 class _Known(NamedTuple):
     record: NodeRecord
     follows: tuple[Identifier, ...]
+    neighbours: frozenset[str]
 
     @classmethod
     def of(cls, record: NodeRecord) -> _Known:
         """Raises IdentifierError."""
-        return cls(record, tuple([Identifier.parse(text) for text in record.follows]))
+        follows = tuple([Identifier.parse(text) for text in record.follows])
+        return cls(record, follows, frozenset(record.neighbours))
 
 
 def _reachable(known: dict[str, _Known], start: str, *, without: str) -> frozenset[str]:
@@ -197,7 +199,7 @@ def _reachable(known: dict[str, _Known], start: str, *, without: str) -> frozens
                 other not in reached
                 and other != without
                 and other in known
-                and here in known[other].record.neighbours
+                and here in known[other].neighbours
             ):
                 reached.add(other)
                 frontier.append(other)

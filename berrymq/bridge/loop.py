@@ -6,7 +6,6 @@ Nothing of the bridge runs on the loop of a kernel or of the program; a busy cel
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import os
 import selectors
 import threading
@@ -62,7 +61,7 @@ def end_if_idle() -> bool:
 def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
     """Run a coroutine on the I/O thread and wait for it here.
 
-    An interrupt or a timeout cancels it there.
+    An interrupt, a timeout and whatever else ends the waiting cancels it there.
 
     Raises:
         TimeoutError: it took longer than *timeout* seconds.
@@ -70,7 +69,7 @@ def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
     future = asyncio.run_coroutine_threadsafe(coroutine, io_loop())
     try:
         return future.result(timeout)
-    except (concurrent.futures.TimeoutError, KeyboardInterrupt):
+    except BaseException:
         future.cancel()
         raise
 

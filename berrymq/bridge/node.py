@@ -70,6 +70,8 @@ class Node:
         self.access_token = access_token or new_access_token()
         self.loop = loop or asyncio.get_running_loop()
         self.limits = limits or Limits()
+        self.opening = 0
+        """Links that are being made at present."""
         self.on_peers_changed: Callable[[], None] | None = None
         """Called when a link came or went."""
         self.listener: Listener | None = None

@@ -80,7 +80,8 @@ class Peer:
         self._on_progress = on_progress
         self._transport: Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._expiry: asyncio.TimerHandle | None = None
+        # From the start: it may be that no connection ever comes to carry it.
+        self._expiry: asyncio.TimerHandle | None = loop.call_later(ttl, self._expire)
         self._flushed = asyncio.Event()
 
     @property

@@ -248,7 +248,7 @@ class Traffic:
             args, kwargs = decode(message.payload)
             callback = None if message.callback is None else Identifier.parse(message.callback)
             if callback is not None and not crosses(callback):
-                raise ValueError(f"its answers were to go to {callback}, which is local")
+                raise ValueError(f"its answers were to go to {callback}, which is local")  # noqa: TRY301
         except ValueError as error:
             _log.warning("%s of %s can't be read and is left out: %s", identifier, message.source, error)
             if message.question is not None:

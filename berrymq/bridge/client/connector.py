@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import random
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,6 +130,7 @@ class Connector:
             await self._cut.wait()
             if loop.time() - linked_at > STEADY_SECONDS:
                 wait = 0.0
+            linked_at = math.inf  # until there is a link again, the waits only grow
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all come at once
             wait = min(max(0.05, wait * 2), LONGEST_WAIT)
             try:
@@ -158,6 +160,8 @@ class Connector:
             await asyncio.wait_for(self._connect(place), CONNECT_SECONDS)
         except NETWORK_ERRORS as error:
             return explain(place, error)
+        except ValueError as error:
+            return f"{place.url} does not keep to the protocol: {error}"
         self.found = place
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
@@ -32,6 +33,8 @@ __all__ = ["RemoteQueue"]
 T = TypeVar("T")
 
 RETRY_SECONDS = 0.2
+ASK_SECONDS = 25.0
+"""How long one question may wait at the other node; then it is asked again."""
 
 _log = logging.getLogger("berrymq")
 
@@ -71,6 +74,7 @@ class RemoteQueue:
         self._token: str | None = None
         self._received = 0
         self._closed = False
+        self._pid = os.getpid()
         self._taking = asyncio.Lock()
         run(self._call_once("ping", {}))
         run(self._renew_token())
@@ -105,7 +109,8 @@ class RemoteQueue:
         """Give up the queue and what waits in it."""
         if not self._closed:
             self._closed = True
-            run(self._close())
+            if self._pid == os.getpid():  # in a forked child the connection is its parent's
+                run(self._close())
 
     @property
     def closed(self) -> bool:
@@ -142,7 +147,7 @@ class RemoteQueue:
                 over = not block or left == 0.0
                 params: dict[str, Any] = {"block": not over, "received": self._received}
                 if left is not None:
-                    params["timeout"] = left
+                    params["timeout"] = min(left, ASK_SECONDS)
                 try:
                     result = await self._call_with_token("get", params)
                 except RpcError as error:

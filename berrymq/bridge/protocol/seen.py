@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 __all__ = ["Seen"]
 
@@ -11,15 +11,15 @@ class Seen:
     """Remembers the last messages of each origin.
 
     The messages of one origin are numbered upwards, but a node sees only those that somebody here follows,
-    and over several ways they may come out of turn; so the last *window* numbers are kept as a set. What is
-    older than all of those counts as seen: it could only be a copy that took very long.
+    and over several ways they may come out of turn; so the last *window* numbers at least are remembered one
+    by one. What is older than all of those counts as seen: it could only be a copy that took very long.
 
     Args:
-        window: how many numbers are kept for each origin.
+        window: how many numbers are kept for each origin, where there are gaps; for a while twice as many.
         origins: how many origins are kept; the one not heard of for longest goes first.
     """
 
-    def __init__(self, window: int = 16_384, origins: int = 10_000) -> None:
+    def __init__(self, window: int = 4_096, origins: int = 2_000) -> None:
         self._window = window
         self._origins = origins
         self._by_origin: OrderedDict[str, _Recent] = OrderedDict()
@@ -37,21 +37,25 @@ class Seen:
 
 
 class _Recent:
-    __slots__ = ("_floor", "_known", "_order")
+    """All up to a floor, and those above it; without gaps the floor follows, and nothing is kept."""
+
+    __slots__ = ("_above", "_floor", "_window")
 
     def __init__(self, window: int) -> None:
-        self._known: set[int] = set()
-        self._order: deque[int] = deque(maxlen=window)
+        self._window = window
+        self._above: set[int] = set()
         self._floor = 0
 
     def add(self, sequence: int) -> bool:
-        known, order = self._known, self._order
-        if sequence in known or sequence <= self._floor:
+        above = self._above
+        if sequence <= self._floor or sequence in above:
             return False
-        if len(order) == order.maxlen:
-            oldest = order[0]
-            known.discard(oldest)
-            self._floor = max(self._floor, oldest)
-        order.append(sequence)
-        known.add(sequence)
+        above.add(sequence)
+        while self._floor + 1 in above:
+            self._floor += 1
+            above.discard(self._floor)
+        if len(above) > 2 * self._window:  # the lower half goes at once, which is cheap by the number
+            lower = sorted(above)[: self._window]
+            above.difference_update(lower)
+            self._floor = lower[-1]
         return True

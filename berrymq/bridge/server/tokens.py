@@ -49,6 +49,7 @@ class TokenHolder:
         self.ttl = ttl
         self.queue = queue
         self.expiry: asyncio.TimerHandle | None = None
+        self._parked: asyncio.Future[Message] | None = None
         self._taken = 0
         self._last: dict[str, Any] | None = None
         self._reported = 0
@@ -69,11 +70,10 @@ class TokenHolder:
             raise RpcError(INVALID_REQUEST, "this token has no queue: it came from connect_oneway")
         if received is not None and self._last is not None and received < self._taken:
             return self._last
+        if self._parked is not None:
+            self._parked.cancel()  # its asker has given it up, and must not take what this one gets
         if timeout > 0 and queue.empty():
-            try:
-                message = await asyncio.wait_for(queue.aget(), min(timeout, MAX_PARK_SECONDS))
-            except TimeoutError:
-                raise RpcError(EMPTY, "nothing came") from None
+            message = await self._park(queue, min(timeout, MAX_PARK_SECONDS))
         elif queue.empty():
             raise RpcError(EMPTY, "nothing waits")
         else:
@@ -82,6 +82,18 @@ class TokenHolder:
         dropped, self._reported = queue.dropped - self._reported, queue.dropped
         self._last = {"n": self._taken, **_as_json(message), "dropped": dropped}
         return self._last
+
+    async def _park(self, queue: Queue, seconds: float) -> Message:
+        parked = self._parked = asyncio.ensure_future(queue.aget())
+        try:
+            await asyncio.wait([parked], timeout=seconds)
+            if parked.done() and not parked.cancelled():
+                return parked.result()
+            raise RpcError(EMPTY, "nothing came")
+        finally:
+            parked.cancel()
+            if self._parked is parked:
+                self._parked = None
 
     def close(self) -> None:
         """The token is void."""

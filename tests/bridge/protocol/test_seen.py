@@ -49,7 +49,7 @@ def test_what_it_remembers_is_bounded():
         for number in range(1, 101):
             assert seen.first_time(str(origin), number)
     assert len(seen._by_origin) == 5
-    assert all(len(recent._known) == len(recent._order) == 10 for recent in seen._by_origin.values())
+    assert all(len(recent._above) <= 20 for recent in seen._by_origin.values())
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 30)), max_size=100))
@@ -67,3 +67,16 @@ def test_a_message_is_never_new_twice(numbers, window):
         if seen.first_time("a", number):
             assert number not in new
             new.add(number)
+
+
+def test_without_gaps_nothing_is_kept():
+    seen = Seen(window=10)
+    assert all(seen.first_time("a", number) for number in range(1, 1000))
+    assert not seen._by_origin["a"]._above
+    assert not any(seen.first_time("a", number) for number in range(1, 1000))
+
+
+def test_one_that_runs_far_ahead_does_not_silence_the_others():
+    seen = Seen(window=10)
+    assert seen.first_time("a", 2**53)
+    assert all(seen.first_time("a", number) for number in range(2, 400, 2))
