@@ -41,14 +41,14 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
     h("div", { class: "bmq-detail-body" }, facts, json.element, changes, code, remark),
   );
   let shown = { number: null };
-  let wanted = null;
+  let wanted; // the number of a message; null: whichever comes next; undefined: none, what comes now is late
 
   async function copyCode() {
     say((await copyText(shown.code)) ? "Copied." : "This page may not use the clipboard: select the code and copy it.");
   }
 
   function show(body) {
-    if (wanted !== null && body.number !== wanted) return;
+    if (wanted === undefined || (wanted !== null && body.number !== wanted)) return;
     shown = body;
     element.hidden = false;
     fill(heading, safe(body.id));
@@ -77,7 +77,7 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
       wanted = null;
     },
     hide() {
-      wanted = null;
+      wanted = undefined;
       element.hidden = true;
     },
     close: () => off.forEach((stop) => stop()),

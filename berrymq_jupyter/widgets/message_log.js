@@ -101,7 +101,7 @@ function createView(store) {
   const off = [
     keepKeys(element),
     store.on("update", redraw),
-    store.on("detail", () => element.classList.add("bmq-has-detail")),
+    store.on("detail", () => element.classList.toggle("bmq-has-detail", !detail.element.hidden)),
     store.on("chart", (body) => charted && chart.show(body)),
     store.on("problem", (body) => say(body.text)),
     store.on("done", (body) => say(body.text)),

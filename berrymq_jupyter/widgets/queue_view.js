@@ -57,7 +57,7 @@ function createView(store) {
   const off = [
     keepKeys(element),
     store.on("update", redraw),
-    store.on("detail", () => element.classList.add("bmq-has-detail")),
+    store.on("detail", () => element.classList.toggle("bmq-has-detail", !detail.element.hidden)),
     store.on("problem", (body) => remarks.say(body.text)),
     store.on("done", (body) => remarks.say(body.text)),
   ];
