@@ -364,3 +364,14 @@ def test_names_of_threads(bus):
     nameless.receive(Message.make("a:b"))
     assert nameless.drain(10)
     assert threads == ["berrymq bus delivery"]
+
+
+def test_a_wildcard_from_elsewhere_reaches_no_local_name():
+    bus = Bus()
+    heard = []
+    bus.follow("_secret:run", lambda message: heard.append("local"), direct=True)
+    bus.follow("public:run", lambda message: heard.append("public"), direct=True)
+    bus.receive(Message.make("*:run", source="elsewhere"))
+    assert heard == ["public"]
+    bus.twitter("*:run")
+    assert heard == ["public", "local", "public"]
