@@ -222,6 +222,8 @@ class Connector:
         """Let the session, a new one or the one there was, go on over the connection."""
         if self.closed:
             raise LinkError("the link was closed")
+        if connection.ended:  # on the heels of its answer
+            raise ConnectionResetError("it closed the connection")
         peer = self.peer
         received = answer.received
         self._is_shared = False

@@ -51,6 +51,8 @@ class Conversation:
         """What a method wants to be done as soon as its answer is on its way."""
         self.admits: Callable[[str], bool] = lambda token: same_token(token, node.access_token)
         """Whether an access token is the right one."""
+        self.ended = False
+        """The connection is no more."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def receive(self, data: str | bytes) -> None:
@@ -104,6 +106,7 @@ class Conversation:
         What was said last, as that the link is over, came in the same breath as the end and has yet to begin;
         that is still done.
         """
+        self.ended = True
         for task in self._tasks:
             self.node.loop.call_soon(task.cancel)
         if self.peer is not None and self.transport is not None:

@@ -116,6 +116,8 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
 def _attach(conversation: "Conversation", received: int) -> None:
     assert conversation.peer is not None
     assert conversation.transport is not None
+    if conversation.ended:
+        return
     try:
         conversation.peer.attach(conversation.transport, received)
     except ValueError:
