@@ -178,6 +178,19 @@ class TestInterconnect:
         conversation.closed()
         assert node.peer("other").connected
 
+    @pytest.mark.parametrize("is_new", [True, False])
+    async def test_a_connection_that_ended_meanwhile_carries_nothing(self, node, conversation, is_new):
+        session = None
+        if not is_new:
+            session = (await link(conversation))["result"]["session"]
+            conversation.closed()
+        gone = Conversation(node, Transport(), authenticated=True)
+        gone.receive(call("interconnect", node="other", id="other", session=session))
+        gone.closed()
+        await gone.transport.answer()
+        peer = node.peer("other")
+        assert peer is None or not peer.connected
+
     async def test_a_resumption_that_claims_too_much_ends_the_connection(self, conversation):
         session = (await link(conversation))["result"]["session"]
         later = Conversation(conversation.node, Transport(), authenticated=True)
