@@ -35,7 +35,7 @@ class TestShapes:
                     node.bus.twitter("test:run", number)
             for ear in ears:
                 await ear.have(size * MESSAGES)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 await nodes.are_silent()
             for ear, node in zip(ears, nodes.all, strict=True):
                 assert len(ear.messages) == size * MESSAGES
