@@ -73,7 +73,7 @@ class BerryMQHub(ExtensionApp):
         if node is None or node.listener is None:
             return
         server: Any = self.serverapp
-        if not self.hub_name and not server.sock:
+        if not self.hub_name and server.port and not server.sock:
             node.rename(f"jupyter-{server.port}")
         try:
             node.listener.publish("jupyter")
