@@ -43,7 +43,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a connection file says of its node. The access token is not in the ``repr``.
 
     Attributes:
-        url: where it listens; under a Jupyter server this is ``<server>/<base_url>berrymq/``.
+        url: where it listens.
         access_token: what lets a node in there.
         pid: its process.
         name: its readable name.
