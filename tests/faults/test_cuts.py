@@ -14,7 +14,7 @@ from berrymq.bridge.protocol.session import Limits
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Ears, Nodes, until
 
-CUTS = int(os.environ.get("BERRYMQ_TEST_CUTS", "150"))
+CUTS = int(os.environ.get("BERRYMQ_TEST_CUTS", "1000"))
 
 
 @pytest.fixture
