@@ -81,13 +81,26 @@ async def dial(place: Found, ssl_context: ssl.SSLContext | None = None) -> Conne
         socket_url(place.url), headers=headers, connect_timeout=CONNECT_SECONDS, ssl_options=ssl_context
     )
     connection = Connection()
-    connection.socket = await websocket_connect(
-        request,
-        on_message_callback=connection.on_message,
-        max_message_size=MAX_FRAME_BYTES,
-        subprotocols=[SUBPROTOCOL],
+    connecting = asyncio.ensure_future(
+        websocket_connect(
+            request,
+            on_message_callback=connection.on_message,
+            max_message_size=MAX_FRAME_BYTES,
+            subprotocols=[SUBPROTOCOL],
+        )
     )
+    try:
+        connection.socket = await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_close_late)
+        raise
     return connection
+
+
+def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:
+    """End a connection that came when nobody waited for it any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
 
 
 def explain(place: Found, error: BaseException) -> str:
@@ -233,6 +246,8 @@ class Connection:
         if self._ended:
             return
         self._ended = True
+        if self.socket is not None:
+            self.socket.close()
         self._fail(ConnectionResetError("it closed the connection"))
         if self.on_closed is not None:
             self.on_closed()

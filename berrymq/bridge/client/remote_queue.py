@@ -206,7 +206,13 @@ class RemoteQueue:
     async def _call_once(self, method: str, params: dict[str, Any]) -> Raw:
         if self._connection is None or self._connection.ended:
             self._connection = await asyncio.wait_for(dial(self._place), CONNECT_SECONDS)
-        return await self._connection.call(method, params)
+        connection = self._connection
+        patience = params.get("timeout", ASK_SECONDS) + CONNECT_SECONDS
+        try:
+            return await asyncio.wait_for(connection.call(method, params), patience)
+        except TimeoutError:
+            connection.close("no answer came")
+            raise
 
     async def _close(self) -> None:
         try:

@@ -79,6 +79,7 @@ class TokenHolder:
         else:
             message = queue.get_nowait()
         self._taken += 1
+        self._last = None
         dropped, self._reported = queue.dropped - self._reported, queue.dropped
         self._last = {"n": self._taken, **_as_json(message), "dropped": dropped}
         return self._last
