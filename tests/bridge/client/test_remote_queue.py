@@ -1,0 +1,202 @@
+"""Queues at other nodes: style 03, over networks that fail."""
+
+import threading
+import time
+
+import pytest
+
+from berrymq import Bus, Empty, QueueClosed
+from berrymq.bridge.client import remote_queue as remote_queue_module
+from berrymq.bridge.client.remote_queue import RemoteQueue
+from berrymq.bridge.discovery.candidates import Found
+from berrymq.bridge.errors import LinkError, PayloadError, RpcError
+from berrymq.bridge.loop import end_if_idle, run
+from berrymq.bridge.node import Node
+from tests.support.faults import FaultProxy
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def bus():
+    bus = Bus()
+    yield bus
+    bus.close()
+
+
+@pytest.fixture
+def node(bus):
+    """A node that listens."""
+
+    async def listen():
+        node = Node(bus, name="there")
+        await node.listen()
+        return node
+
+    node = run(listen())
+    yield node
+    run(node.close())
+    end_if_idle()
+
+
+@pytest.fixture
+def proxy(node):
+    """A bad network before it."""
+
+    async def start():
+        return await FaultProxy(node.address).__aenter__()
+
+    proxy = run(start())
+    yield proxy
+    run(proxy.__aexit__())
+
+
+def queue_at(node, url=None, identifier="task:*", **options):
+    place = Found(url or node.url, node.access_token, "the test")
+    return RemoteQueue(place, identifier, **{"ttl": 100, "name": "here", **options})
+
+
+@pytest.fixture
+def queue(node):
+    with queue_at(node) as queue:
+        yield queue
+
+
+class TestTaking:
+    def test_messages_come_in_order_as_they_were_said(self, bus, queue):
+        for number in range(20):
+            bus.twitter("task:run", number, (number,), x={1: 2})
+        got = [queue.get(timeout=10) for _ in range(20)]
+        assert [message.args for message in got] == [(number, (number,)) for number in range(20)]
+        assert got[0].x == {1: 2}
+        assert got[0].id == "task:run"
+
+    def test_only_what_it_follows_comes(self, bus, queue):
+        bus.twitter("other:run", 1)
+        bus.twitter("task:run", 2)
+        assert queue.get(timeout=10).args == (2,)
+
+    def test_nothing_is_empty(self, queue):
+        with pytest.raises(Empty):
+            queue.get_nowait()
+        with pytest.raises(Empty):
+            queue.get(timeout=0)
+        begin = time.monotonic()
+        with pytest.raises(Empty):
+            queue.get(timeout=0.2)
+        assert 0.2 <= time.monotonic() - begin < 5
+
+    def test_it_waits_for_what_comes(self, bus, queue):
+        threading.Timer(0.1, bus.twitter, ("task:run", 1)).start()
+        assert queue.get(timeout=10).args == (1,)
+
+    def test_a_long_wait_is_several_short_ones(self, bus, queue, monkeypatch):
+        monkeypatch.setattr(remote_queue_module, "ASK_SECONDS", 0.05)
+        threading.Timer(0.3, bus.twitter, ("task:run", 1)).start()
+        assert queue.get(timeout=10).args == (1,)
+
+    def test_iteration_ends_when_it_is_closed(self, bus, queue):
+        bus.twitter("task:run", 1)
+        got = []
+        for message in queue:
+            got.append(message.args[0])
+            queue.close()
+        assert got == [1]
+        with pytest.raises(QueueClosed):
+            queue.get()
+
+    def test_two_queues_each_get_all(self, bus, node, queue):
+        with queue_at(node) as other:
+            bus.twitter("task:run", 1)
+            assert (queue.get(timeout=10).args, other.get(timeout=10).args) == ((1,), (1,))
+
+    def test_what_the_node_drops_is_counted(self, bus, node, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.server.tokens.MAX_QUEUE", 5)
+        with queue_at(node) as queue:
+            for number in range(8):
+                bus.twitter("task:run", number)
+            assert [queue.get(timeout=10).args[0] for _ in range(5)] == [3, 4, 5, 6, 7]
+            assert queue.dropped == 3
+
+    def test_a_message_that_cannot_cross_is_an_error_and_the_next_one_comes(self, bus, queue):
+        bus.twitter("task:run", 1)
+        bus.twitter("task:run", object())
+        bus.twitter("task:run", 3)
+        assert queue.get(timeout=10).args == (1,)
+        with pytest.raises(RpcError, match=r"task:run was taken and can't be sent: args\[0\]"):
+            queue.get(timeout=10)
+        assert queue.get(timeout=10).args == (3,)
+
+
+class TestSending:
+    def test_it_is_heard_there_and_told_from_whom(self, bus, queue):
+        heard = []
+        bus.follow("test:*", heard.append, direct=True)
+        queue.send_message("test:run", 1, {"a"}, x=2)
+        (message,) = heard
+        assert (message.args, message.x, message.source) == ((1, {"a"}), 2, "here")
+
+    def test_what_cannot_cross_is_not_sent(self, queue):
+        with pytest.raises(PayloadError):
+            queue.send_message("test:run", object())
+
+
+class TestFaults:
+    def test_cuts_lose_and_double_nothing(self, bus, node, proxy, monkeypatch):
+        monkeypatch.setattr(remote_queue_module, "RETRY_SECONDS", 0.01)
+        with queue_at(node, proxy.url) as queue:
+            for number in range(300):
+                bus.twitter("task:run", number)
+            got = []
+            while len(got) < 300:
+                if len(got) % 7 == 0:
+                    node.loop.call_soon_threadsafe(proxy.cut)
+                got.append(queue.get(timeout=20).args[0])
+            assert got == list(range(300))
+            assert proxy.connections > 5
+
+    def test_a_network_that_swallows_is_noticed(self, bus, node, proxy, monkeypatch):
+        monkeypatch.setattr(remote_queue_module, "CONNECT_SECONDS", 0.3)
+        with queue_at(node, proxy.url) as queue:
+            node.loop.call_soon_threadsafe(proxy.swallow)
+            begin = time.monotonic()
+            with pytest.raises((Empty, LinkError)):
+                queue.get(timeout=0.5)
+            assert time.monotonic() - begin < 5
+            bus.twitter("task:run", 1)
+            node.loop.call_soon_threadsafe(proxy.swallow, False)
+            assert queue.get(timeout=20).args == (1,)
+
+    def test_a_wait_without_end_outlasts_a_network_that_swallows(self, bus, node, proxy, monkeypatch):
+        monkeypatch.setattr(remote_queue_module, "CONNECT_SECONDS", 0.3)
+        monkeypatch.setattr(remote_queue_module, "ASK_SECONDS", 0.2)
+        with queue_at(node, proxy.url) as queue:
+            node.loop.call_soon_threadsafe(proxy.swallow)
+            threading.Timer(0.3, bus.twitter, ("task:run", 1)).start()
+            threading.Timer(1.0, node.loop.call_soon_threadsafe, (proxy.swallow, False)).start()
+            assert queue.get(timeout=None).args == (1,)
+
+    def test_a_node_that_is_gone_is_an_error_in_time(self, node, proxy):
+        with queue_at(node, proxy.url) as queue:
+            run(self.refuse(proxy))
+            with pytest.raises(LinkError, match=r"closed the connection|nothing answers"):
+                queue.get(timeout=0.3)
+            with pytest.raises(LinkError, match="may not have arrived"):
+                queue.send_message("test:run", 1)
+
+    async def refuse(self, proxy):
+        proxy.refuses = True
+        proxy.cut()
+
+    def test_a_queue_that_has_expired_is_made_anew_and_that_is_said(self, bus, node, caplog):
+        with queue_at(node, ttl=0.1) as queue:
+            bus.twitter("task:run", "gone")
+            wait_until(lambda: len(node.tokens) == 0, "its end", interval=0.01)
+            with pytest.raises(Empty):
+                queue.get(timeout=0.05)
+            assert "is gone, with what waited in it" in caplog.text
+            bus.twitter("task:run", "new")
+            assert queue.get(timeout=10).args == ("new",)
+
+    def test_a_node_that_does_not_answer_is_an_error(self, node, unused_tcp_port):
+        with pytest.raises(OSError, match=r"."):
+            queue_at(node, f"http://127.0.0.1:{unused_tcp_port}/")
