@@ -26,6 +26,8 @@ LAB_SETTINGS = {
         "doNotDisturbMode": True,
     },
 }
+# Each page of Lab would have the server look at its build, for a second, before anything else.
+LAB_PAGE = {"buildCheck": False}
 
 
 def private_environment(home: Path) -> dict[str, str]:
@@ -71,6 +73,7 @@ class JupyterServer:
         settings = self.home / "jupyter-config" / "labconfig"
         settings.mkdir(parents=True, exist_ok=True)
         (settings / "default_setting_overrides.json").write_text(json.dumps(LAB_SETTINGS))
+        (settings / "page_config.json").write_text(json.dumps(LAB_PAGE))
         command = [
             *(sys.executable, "-m", self._app),
             *("--no-browser", "--allow-root", "--port=0", "--ip=127.0.0.1"),
