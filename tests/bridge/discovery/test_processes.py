@@ -43,7 +43,7 @@ def test_marks_differ(child):
     assert start_mark(child.pid) != start_mark(1)
 
 
-@pytest.mark.parametrize("pid", [0, -1, -os.getpid(), 2**22 + 1, 2**40, 10**30])
+@pytest.mark.parametrize("pid", [0, -1, pytest.param(-os.getpid(), id="negative"), 2**22 + 1, 2**40, 10**30])
 def test_no_process_has_such_a_number(pid):
     assert not is_running(pid)
 
