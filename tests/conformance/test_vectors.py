@@ -2,11 +2,11 @@
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
-from tornado.websocket import websocket_connect
 
 from berrymq.bridge.node import Node
 from berrymq.bridge.server.conversation import Conversation
 from tests.support.conformance import Case, cases
+from tests.support.websockets import websocket
 
 CASES = cases("jsonrpc")
 
@@ -43,19 +43,16 @@ async def test_over_http(path, node):
 
 
 async def test_over_a_websocket(node):
-    headers = {"Authorization": f"Bearer {node.access_token}"}
-    url = node.url.replace("http", "ws") + "ws"
-    socket = await websocket_connect(HTTPRequest(url, headers=headers), subprotocols=["berrymq.v1"])
-    for case in cases("jsonrpc"):
-        if case.name == "interconnect takes a WebSocket":
-            continue
-        for step in case.steps:
-            await socket.write_message(case.text(step))
-            if step["expect"] is None:
-                # What comes first is the answer to the next call, so there was none to this one.
-                await socket.write_message('{"jsonrpc":"2.0","id":"next","method":"ping"}')
-                assert await socket.read_message() == '{"jsonrpc":"2.0","result":"pong","id":"next"}'
-            else:
-                answer = await socket.read_message()
-                case.check(step, answer.encode())
-    socket.close()
+    async with websocket(node, node.access_token) as socket:
+        for case in cases("jsonrpc"):
+            if case.name == "interconnect takes a WebSocket":
+                continue
+            for step in case.steps:
+                await socket.write_message(case.text(step))
+                if step["expect"] is None:
+                    # What comes first is the answer to the next call, so there was none to this one.
+                    await socket.write_message('{"jsonrpc":"2.0","id":"next","method":"ping"}')
+                    assert await socket.read_message() == '{"jsonrpc":"2.0","result":"pong","id":"next"}'
+                else:
+                    answer = await socket.read_message()
+                    case.check(step, answer.encode())

@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import struct
+from contextlib import AsyncExitStack
 
 import pytest
-from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import websocket_connect
+from tornado.httpclient import HTTPClientError
 
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
@@ -18,6 +18,7 @@ from berrymq.bridge.server.listener import MAX_STRANGER_BYTES
 from berrymq.bridge.server.sockets import MAX_FRAME_BYTES
 from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.raw_http import RawConnection, ask, request
+from tests.support.websockets import websocket
 
 TOKEN = "the-access-token-of-the-tests-0123456789"
 LIMIT = 10
@@ -53,19 +54,8 @@ def upgrade(node, **headers):
 @pytest.fixture
 async def connect(node):
     """Open a WebSocket to the node, with the access token or another or none; it is closed after the test."""
-    sockets = []
-
-    async def connect(token=TOKEN, query=""):
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url = node.url.replace("http", "ws", 1) + "ws" + query
-        sockets.append(
-            await websocket_connect(HTTPRequest(url, headers=headers), subprotocols=["berrymq.v1"])
-        )
-        return sockets[-1]
-
-    yield connect
-    for socket in sockets:
-        socket.close()
+    async with AsyncExitStack() as stack:
+        yield lambda token=TOKEN, query="": stack.enter_async_context(websocket(node, token, query))
 
 
 async def say(socket, method, params=None, id=1):
