@@ -3,12 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,26 +13,8 @@ from berrymq.bridge.discovery.connection_file import read_all
 from berrymq.bridge.hub.starting import start_hub
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
+from tests.support.scripts import Listening, run_script
 from tests.support.waiting import wait_until
-
-
-class Listening:
-    """What this thread hears; the values of one identifier."""
-
-    def __init__(self, bus, identifier="test:*"):
-        self.values = []
-        self._changed = threading.Condition()
-        bus.follow(identifier, self._take, direct=True)
-
-    def _take(self, message):
-        with self._changed:
-            self.values.append((message.source, message.args[0]))
-            self._changed.notify_all()
-
-    def have(self, count, timeout=30.0):
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.values) >= count, timeout), self.values[-5:]
-            return self.values
 
 
 @pytest.fixture
@@ -62,18 +39,9 @@ def node(bus):
     end_if_idle()
 
 
-def script(node, text, **environment):
-    """Run a program that is linked to the node, to its end."""
-    code = "import berrymq, os, sys, threading, time\n" + textwrap.dedent(text)
-    own = {"URL": node.url, "TOKEN": node.access_token, "PYTHONPATH": str(Path.cwd())}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | own | environment,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+def script(node, text):
+    """Run a program that may link to the node, to its end."""
+    return run_script(text, URL=node.url, TOKEN=node.access_token)
 
 
 LINK = "link = berrymq.link(os.environ['URL'], access_token=os.environ['TOKEN'], name='script')\n"

@@ -1,0 +1,389 @@
+"""`link` and the three styles of the 2009 library, as their users call them."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+import berrymq
+from berrymq import Bus, Empty
+from berrymq.bridge import LinkError, RemoteError
+from berrymq.bridge.api import node_of
+from berrymq.bridge.loop import end_if_idle, run
+from berrymq.bridge.node import Node
+from tests.support.scripts import Listening, run_script
+from tests.support.waiting import wait_until
+
+
+async def listening(**options):
+    node = Node(**options)
+    await node.listen()
+    return node
+
+
+@pytest.fixture
+def hub():
+    """A hub in this process."""
+    hub = run(listening(name="hub", hub=True))
+    yield hub
+    for link in berrymq.links():
+        link.close(flush=0)
+    run(hub.close())
+    end_if_idle()
+
+
+def join(hub, name, **options):
+    """A bus of its own, linked to the hub."""
+    bus = Bus(name)
+    return bus, berrymq.link(hub.url, access_token=hub.access_token, name=name, bus=bus, **options)
+
+
+def know(link, count):
+    """Wait until so many nodes are known."""
+    wait_until(lambda: len(link.nodes()) == count, f"{count} nodes are known", interval=0.005)
+
+
+def knows_follower(bus, identifier):
+    """Wait until somebody elsewhere is known to follow an identifier."""
+    node = node_of(bus, None, None)
+    parsed = berrymq.Identifier.parse(identifier)
+    wait_until(lambda: node._directory.is_followed(parsed), f"{identifier} is followed", interval=0.005)
+
+
+class TestLink:
+    def test_what_it_tells(self, hub):
+        _, link = join(hub, "one")
+        assert (link.name, link.state, link.room) == ("one", "linked", None)
+        assert link.url == hub.url
+        assert link.found_by == "the given URL"
+        assert [node.name for node in link.nodes()] == ["one", "hub"]
+        assert link in berrymq.links()
+        assert hub.access_token not in repr(link)
+        link.close()
+        assert link.state == "closed"
+        assert link not in berrymq.links()
+        assert link.close() == 0
+
+    def test_messages_pass_and_are_counted(self, hub):
+        (one, first), (two, second) = join(hub, "one"), join(hub, "two")
+        heard = Listening(two)
+        knows_follower(one, "test:run")
+        for number in range(100):
+            one.twitter("test:run", number)
+        assert first.flush(10)
+        assert [value for _, value in heard.have(100)] == list(range(100))
+        assert first.stats().sent == 100
+        assert second.stats().received == 100
+        assert first.stats().dropped == 0
+
+    def test_a_follower_may_answer_from_the_delivery_thread(self, hub):
+        (one, _), (two, _) = join(hub, "one"), join(hub, "two")
+        two.follow("test:ping", lambda message: two.twitter("test:pong", message.args[0]))
+        heard = Listening(one, "test:pong")
+        knows_follower(one, "test:ping")
+        knows_follower(two, "test:pong")
+        for number in range(20):
+            one.twitter("test:ping", number)
+        assert heard.have(20) == [("two", number) for number in range(20)]
+
+    def test_to_the_same_place_it_is_the_same(self, hub):
+        bus, link = join(hub, "one")
+        assert berrymq.link(hub.url, access_token=hub.access_token, bus=bus) is link
+        assert berrymq.link(bus=bus) is link
+        with pytest.raises(LinkError, match="is linked already, as 'one'"):
+            berrymq.link(hub.url, access_token=hub.access_token, bus=bus, name="other")
+
+    def test_two_threads_that_link_at_once_share_it(self, hub):
+        bus = Bus()
+        begin, made = threading.Barrier(4), []
+
+        def make():
+            begin.wait(10)
+            made.append(berrymq.link(hub.url, access_token=hub.access_token, bus=bus, name="one"))
+
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(made) == 4
+        assert hub.peers == 1
+        heard = Listening(hub.bus)
+        knows_follower(bus, "test:run")
+        bus.twitter("test:run", 1)
+        assert heard.have(1) == [("one", 1)]
+        others = [link for link in made if link is not made[0]]
+        made[0].close()
+        for link in others:
+            wait_until(lambda link=link: link.state == "linked", "those of the other threads go on")
+        assert made[0].state == "closed"
+
+    def test_with_ends_it(self, hub):
+        bus, link = join(hub, "one")
+        heard = Listening(hub.bus)
+        knows_follower(bus, "test:run")
+        with link:
+            bus.twitter("test:run", 1)
+        assert heard.values == [("one", 1)]
+        assert link.state == "closed"
+
+    def test_after_its_end_messages_stay_here_and_a_new_one_can_be_made(self, hub):
+        heard, (bus, link) = Listening(hub.bus), join(hub, "one")
+        link.close()
+        bus.twitter("test:run", "lost on nobody")
+        again = berrymq.link(hub.url, access_token=hub.access_token, bus=bus, name="two")
+        knows_follower(bus, "test:run")
+        bus.twitter("test:run", 1)
+        assert heard.have(1) == [("two", 1)]
+        assert again.name == "two"
+
+    @pytest.mark.parametrize(
+        ("url", "text"),
+        [
+            ("localhost:8137", "is not the URL of a node"),
+            ("ftp://localhost/", "is not the URL of a node"),
+            ("http://", "is not the URL of a node"),
+            ("http://localhost:99999/", "is not the URL of a node"),
+            ("http://me:secret@localhost:1/", "give the access token as access_token="),
+        ],
+    )
+    def test_what_is_no_url_is_said_in_one_line(self, url, text):
+        with pytest.raises(LinkError, match=text) as caught:
+            berrymq.link(url, bus=Bus())
+        assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+    def test_a_wrong_token_is_said_in_one_line_and_not_repeated(self, hub):
+        with pytest.raises(LinkError, match="refused the access token") as caught:
+            berrymq.link(hub.url, access_token="a-wrong-token-a-wrong-token", bus=Bus())
+        assert "a-wrong-token" not in str(caught.value)
+        assert hub.peers == 0
+
+    def test_nobody_there_is_said_in_one_line(self, unused_tcp_port):
+        bus = Bus()
+        with pytest.raises(LinkError, match=r"nothing answers at http://127\.0\.0\.1"):
+            berrymq.link(f"http://127.0.0.1:{unused_tcp_port}/", access_token="x" * 20, bus=bus)
+        bus.twitter("test:run", 1)
+        assert end_if_idle()
+
+    def test_flush_gives_up_in_time(self, hub, monkeypatch):
+        bus, link = join(hub, "one")
+        Listening(hub.bus)
+        peer = hub.peer(link.node.id)
+        monkeypatch.setattr(peer, "_is_behind", lambda: True)
+        heard = Listening(hub.bus)
+        knows_follower(bus, "test:run")
+        bus.twitter("test:run", 1)
+        heard.have(1)
+        begin = time.monotonic()
+        assert not link.flush(0.2)
+        assert time.monotonic() - begin < 5
+        monkeypatch.undo()
+        assert link.flush(10)
+
+    def test_rooms_do_not_hear_each_other(self, hub):
+        one, _ = join(hub, "one", room="blue")
+        two, link = join(hub, "two", room="blue")
+        other, elsewhere = join(hub, "other")
+        heard, nothing = Listening(two), Listening(other)
+        know(link, 3)
+        know(elsewhere, 2)
+        node = node_of(one, None, "blue")
+        wait_until(lambda: node._directory.is_followed(berrymq.Identifier.parse("test:x")), "it is followed")
+        one.twitter("test:run", 1)
+        assert heard.have(1) == [("one", 1)]
+        assert nothing.values == []
+
+
+class TestQuestions:
+    def test_the_answers_of_all_come_back(self, hub):
+        one, _ = join(hub, "one")
+        for name in ("two", "three"):
+            bus, _ = join(hub, name)
+            bus.follow("calc:add", lambda message, name=name: (name, sum(message.args) + message.more))
+        one.follow("calc:add", lambda message: "here")
+        node = node_of(one, None, None)
+        wait_until(lambda: len(node._directory.followers("calc:add", None)) == 2, "both are known")
+        answers = one.ask("calc:add", 1, 2, more=3, timeout=10)
+        assert sorted(map(str, answers)) == ["('three', 6)", "('two', 6)", "here"]
+
+    def test_a_failure_there_is_raised_here_as_what_it_was(self, hub):
+        (one, _), (two, _) = join(hub, "one"), join(hub, "two")
+        two.follow("calc:divide", lambda message: 1 / message.args[0])
+        knows_follower(one, "calc:divide")
+        with pytest.raises(RemoteError, match="ZeroDivisionError: division by zero"):
+            one.ask("calc:divide", 0, timeout=10)
+        assert one.ask("calc:divide", 4, timeout=10) == [0.25]
+
+    def test_an_answer_that_cannot_cross_is_an_error(self, hub):
+        (one, _), (two, _) = join(hub, "one"), join(hub, "two")
+        two.follow("calc:thing", lambda message: object())
+        knows_follower(one, "calc:thing")
+        with pytest.raises(RemoteError, match="can't cross"):
+            one.ask("calc:thing", timeout=10)
+
+    def test_who_takes_too_long_is_not_waited_for(self, hub):
+        (one, _), (two, _) = join(hub, "one"), join(hub, "two")
+        released = threading.Event()
+        two.follow("calc:slow", lambda message: released.wait(20))
+        knows_follower(one, "calc:slow")
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            one.ask("calc:slow", timeout=0.2)
+        assert time.monotonic() - begin < 5
+        released.set()
+        assert one.ask("calc:slow", timeout=10) == [True]
+
+    def test_who_leaves_is_not_waited_for(self, hub):
+        (one, _), (two, link) = join(hub, "one"), join(hub, "two")
+        asked, released = threading.Event(), threading.Event()
+
+        def leave(message):
+            asked.set()
+            released.wait(20)
+
+        two.follow("calc:slow", leave)
+        knows_follower(one, "calc:slow")
+        answers = []
+        asker = threading.Thread(target=lambda: answers.append(one.ask("calc:slow", timeout=20)))
+        asker.start()
+        assert asked.wait(10)
+        link.close(flush=0)
+        asker.join(10)
+        released.set()
+        assert answers == [[]]
+
+    async def test_awaited(self, hub):
+        (one, _), (two, _) = await asyncio.to_thread(lambda: (join(hub, "one"), join(hub, "two")))
+        two.follow("calc:add", lambda message: sum(message.args))
+        await asyncio.to_thread(knows_follower, one, "calc:add")
+        assert await one.aask("calc:add", 1, 2, timeout=10) == [3]
+
+    def test_talk_sends_what_is_returned_there_to_its_callback_here(self, hub):
+        (one, _), (two, _) = join(hub, "one"), join(hub, "two")
+        two.follow("calc:add", lambda message: sum(message.args))
+        heard = Listening(one, "calc:sum")
+        knows_follower(one, "calc:add")
+        knows_follower(two, "calc:sum")
+        one.talk("calc:add", "calc:sum", 1, 2)
+        assert heard.have(1)[0][1] == 3
+
+
+@pytest.fixture
+def here():
+    """This process listens, on the default bus."""
+    node = berrymq.init_connection(name="here")
+    yield node
+    berrymq.close_connection()
+    berrymq.default_bus.unfollow("test:*")
+    end_if_idle()
+
+
+def script(node, text):
+    host, port = node.address
+    return run_script(text, HOST=host, PORT=str(port), TOKEN=node.access_token)
+
+
+ADDRESS = "(os.environ['HOST'], int(os.environ['PORT']))"
+
+
+class TestStyles:
+    def test_01_equals(self, here):
+        heard = Listening(berrymq.default_bus, "test:there")
+        berrymq.follow("test:there", lambda message: berrymq.twitter("test:here", message.args[0] + 1))
+        done = script(
+            here,
+            f"""
+            heard = berrymq.Queue("test:here")
+            link = berrymq.interconnect({ADDRESS}, access_token=os.environ["TOKEN"])
+            berrymq.twitter("test:there", 1)
+            print(heard.get(timeout=20).args[0], link.state)
+            """,
+        )
+        assert done.stdout.split() == ["2", "linked"], done.stderr
+        assert heard.values[0][1] == 1
+
+    def test_02_send_only(self, here):
+        heard = Listening(berrymq.default_bus)
+        done = script(
+            here,
+            f"""
+            heard = berrymq.Queue("test:*")
+            link = berrymq.connect_oneway({ADDRESS}, access_token=os.environ["TOKEN"])
+            berrymq.send_message("test:run", 1, x=[2])
+            berrymq.send_message("test:run", 2)
+            link.flush(20)
+            print(heard.qsize())
+            """,
+        )
+        assert [value for _, value in heard.have(2)] == [1, 2]
+        assert heard.messages[0].x == [2]
+        assert done.stdout.split() == ["0"], done.stderr
+
+    def test_03_queue(self, here):
+        heard = Listening(berrymq.default_bus)
+        berrymq.follow("test:ready", lambda m: [berrymq.twitter("task:run", n, y={n}) for n in range(3)])
+        done = script(
+            here,
+            f"""
+            berrymq.connect_via_queue({ADDRESS}, "task:*", access_token=os.environ["TOKEN"])
+            try:
+                berrymq.get_nowait()
+            except berrymq.Empty:
+                print("empty")
+            berrymq.send_message("test:ready", 0)
+            for number in range(3):
+                message = berrymq.get(timeout=20)
+                print(message.args[0], message.y, message.source)
+            berrymq.close_connection()
+            """,
+        )
+        assert done.stderr == ""
+        assert done.stdout.split("\n")[:2] == ["empty", "0 {0} None"]
+        assert heard.values[0][1] == 0
+
+    def test_several_at_once(self, here):
+        with (
+            berrymq.connect_via_queue(here.url, "test:a") as first,
+            berrymq.connect_via_queue(here.url, "test:b") as second,
+        ):
+            berrymq.twitter("test:b", 2)
+            berrymq.twitter("test:a", 1)
+            assert (first.get(timeout=10).args, second.get(timeout=10).args) == ((1,), (2,))
+            with pytest.raises(Empty):
+                first.get_nowait()
+
+    def test_the_token_of_a_node_of_this_user_is_found(self, here):
+        done = run_script(
+            f"""
+            berrymq.connect_oneway({ADDRESS}).flush(20)
+            print("linked")
+            """,
+            HOST="localhost",
+            PORT=str(here.address[1]),
+        )
+        assert done.stdout.split() == ["linked"], done.stderr
+
+    def test_what_needs_a_connection_says_which(self):
+        with pytest.raises(LinkError, match="call connect_oneway"):
+            berrymq.send_message("test:run")
+        with pytest.raises(LinkError, match="call connect_via_queue"):
+            berrymq.get_nowait()
+
+    @pytest.mark.parametrize("addr", [("localhost",), ("localhost", -1), ("localhost", "1"), 5, "localhost"])
+    def test_what_is_no_address_is_said(self, addr):
+        with pytest.raises((LinkError, TypeError)):
+            berrymq.interconnect(addr)
+
+    def test_listening_twice_is_refused(self, here):
+        with pytest.raises(LinkError, match="listens already"):
+            berrymq.init_connection()
+
+    def test_closing_an_address_closes_that_alone(self, here):
+        queue = berrymq.connect_via_queue(here.url, "test:a")
+        berrymq.close_connection(here.url.replace("127.0.0.1", "localhost"))
+        berrymq.close_connection("http://127.0.0.1:1/")
+        if not queue.closed:
+            berrymq.close_connection(here.address)
+        assert queue.closed
