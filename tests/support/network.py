@@ -76,6 +76,10 @@ class VirtualLoop:
             runs += 1
             assert runs < 100_000, "something calls itself without end"
 
+    def jump(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as while a machine sleeps."""
+        self._now += seconds
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and run what becomes due in its order."""
         until = self._now + seconds
