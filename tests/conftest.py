@@ -5,6 +5,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from berrymq import default_bus
+
+
+@pytest.fixture(autouse=True)
+def default_bus_is_left_as_found() -> Iterator[None]:
+    """Fail the test that leaves a follower on the default bus, not the ones after it."""
+    before = set(default_bus.subscriptions())
+    yield
+    left = [subscription for subscription in default_bus.subscriptions() if subscription not in before]
+    for subscription in left:
+        subscription.cancel()
+    assert not left, f"left on the default bus: {left}"
+
 
 @pytest.fixture(autouse=True, scope="session")
 def private_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -291,16 +291,16 @@ ADDRESS = "(os.environ['HOST'], int(os.environ['PORT']))"
 class TestStyles:
     def test_01_equals(self, here):
         heard = Listening(berrymq.default_bus, "test:there")
-        berrymq.follow("test:there", lambda message: berrymq.twitter("test:here", message.args[0] + 1))
-        done = script(
-            here,
-            f"""
-            heard = berrymq.Queue("test:here")
-            link = berrymq.interconnect({ADDRESS}, access_token=os.environ["TOKEN"])
-            berrymq.twitter("test:there", 1)
-            print(heard.get(timeout=20).args[0], link.state)
-            """,
-        )
+        with berrymq.follow("test:there", lambda message: berrymq.twitter("test:here", message.args[0] + 1)):
+            done = script(
+                here,
+                f"""
+                heard = berrymq.Queue("test:here")
+                link = berrymq.interconnect({ADDRESS}, access_token=os.environ["TOKEN"])
+                berrymq.twitter("test:there", 1)
+                print(heard.get(timeout=20).args[0], link.state)
+                """,
+            )
         assert done.stdout.split() == ["2", "linked"], done.stderr
         assert heard.values[0][1] == 1
 
@@ -323,22 +323,24 @@ class TestStyles:
 
     def test_03_queue(self, here):
         heard = Listening(berrymq.default_bus)
-        berrymq.follow("test:ready", lambda m: [berrymq.twitter("task:run", n, y={n}) for n in range(3)])
-        done = script(
-            here,
-            f"""
-            berrymq.connect_via_queue({ADDRESS}, "task:*", access_token=os.environ["TOKEN"])
-            try:
-                berrymq.get_nowait()
-            except berrymq.Empty:
-                print("empty")
-            berrymq.send_message("test:ready", 0)
-            for number in range(3):
-                message = berrymq.get(timeout=20)
-                print(message.args[0], message.y, message.source)
-            berrymq.close_connection()
-            """,
-        )
+        with berrymq.follow(
+            "test:ready", lambda m: [berrymq.twitter("task:run", n, y={n}) for n in range(3)]
+        ):
+            done = script(
+                here,
+                f"""
+                berrymq.connect_via_queue({ADDRESS}, "task:*", access_token=os.environ["TOKEN"])
+                try:
+                    berrymq.get_nowait()
+                except berrymq.Empty:
+                    print("empty")
+                berrymq.send_message("test:ready", 0)
+                for number in range(3):
+                    message = berrymq.get(timeout=20)
+                    print(message.args[0], message.y, message.source)
+                berrymq.close_connection()
+                """,
+            )
         assert done.stderr == ""
         assert done.stdout.split("\n")[:2] == ["empty", "0 {0} None"]
         assert heard.values[0][1] == 0

@@ -47,7 +47,7 @@ def test_the_lock_is_reentrant_and_free_after_a_fork():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_can_do_everything():
     program = """
-        import os, sys, threading, time, warnings
+        import os, sys, threading, warnings
         from berrymq import Bus, Queue, default_bus, Message
 
         warnings.simplefilter("ignore", DeprecationWarning)  # threads and a fork: that is the point
@@ -58,12 +58,12 @@ def test_a_forked_child_can_do_everything():
         bus.set_multiplicity(2)
         bus.receive(Message.make("a:b"))
         bus.drain()
-        held = threading.Event()
+        held, forked = threading.Event(), threading.Event()
 
         def hold():
             with bus._registry._lock, bounded._store._lock, bus._background._pool._lock:
                 held.set()
-                time.sleep(30)
+                forked.wait()
 
         threading.Thread(target=hold, daemon=True).start()
         held.wait()
@@ -81,6 +81,7 @@ def test_a_forked_child_can_do_everything():
             assert bus.drain(10)
             assert len(got) == 2
             os._exit(0)
+        forked.set()
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=50, check=False)
