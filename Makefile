@@ -15,7 +15,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format bench chromium clean
+.PHONY: help lab test check format bench fuzz chromium clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -38,6 +38,9 @@ format: $(VENV)/dev-is-installed ## put the code into shape
 
 bench: $(VENV)/bench-is-installed chromium ## compare with the peers (ARGS are passed on)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/fuzz-is-installed ## put a million inputs to the protocol (ARGS="-runs=20000" is passed on)
+	$(BIN)/python tests/fuzz/protocol.py $(or $(ARGS),-runs=1000000)
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
@@ -67,6 +70,10 @@ $(VENV)/test-is-installed: $(PACKAGING) | $(BIN)/python
 
 $(VENV)/bench-is-installed: $(PACKAGING) | $(BIN)/python
 	$(PIP) --editable '.[test,bench]'
+	@touch $@
+
+$(VENV)/fuzz-is-installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/dev-is-installed: $(PACKAGING) | $(BIN)/python
