@@ -10,6 +10,7 @@ it alone. `test_corpus.py` is the short form that runs with the tests.
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ with atheris.instrument_imports(include=["berrymq"]):
 
 def main() -> None:
     """Run until something breaks, or as often as the arguments say."""
+    logging.getLogger("berrymq").setLevel(logging.CRITICAL)
     found = ROOT / "build"
     found.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:

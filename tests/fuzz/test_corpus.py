@@ -5,6 +5,7 @@
 `protocol.py` is the long form.
 """
 
+import logging
 import random
 
 import pytest
@@ -15,7 +16,8 @@ ROUNDS = 5_000
 
 
 @pytest.fixture
-def target():
+def target(caplog):
+    caplog.set_level(logging.CRITICAL, "berrymq")
     target = Target()
     yield target
     target.close()

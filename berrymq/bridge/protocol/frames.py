@@ -20,6 +20,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from .jsonrpc import check_utf8
+
 __all__ = [
     "FRAME_METHODS",
     "HEARTBEAT",
@@ -168,6 +170,7 @@ def decode_frame(data: bytes | str) -> Frame:
         ValueError: it is not one of those above.
     """
     try:
+        check_utf8(data)
         return _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ValueError(f"not a frame of a link: {str(error)[:120]}") from None

@@ -31,6 +31,7 @@ __all__ = [
     "Call",
     "Methods",
     "batch",
+    "check_utf8",
     "failure",
     "notification",
     "parse",
@@ -106,9 +107,10 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
     Raises:
         RpcError: the whole of it is not JSON, or is an empty or too long batch.
     """
-    if not _is_batch(data):
-        return [_parse_call(data)], False
     try:
+        check_utf8(data)
+        if not _is_batch(data):
+            return [_parse_call(data)], False
         parts = _batch_decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise _not_json(error) from None
@@ -117,6 +119,16 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
     if len(parts) > MAX_BATCH:
         raise RpcError(TOO_LARGE, f"a batch holds at most {MAX_BATCH} calls")
     return [_parse_call(bytes(part)) for part in parts], True
+
+
+def check_utf8(data: bytes | str) -> None:
+    """Look at the parts as well that are left undecoded, and may be handed on as they are.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if isinstance(data, bytes) and not data.isascii():
+        data.decode()
 
 
 def _is_batch(data: bytes | str) -> bool:
@@ -214,7 +226,7 @@ class _Method:
         for name, raw in values.items():
             try:
                 arguments[name] = self.decoders[name].decode(raw)
-            except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise RpcError(INVALID_PARAMS, f"parameter {name}: {error}") from None
         return arguments
 
@@ -228,10 +240,7 @@ class _Method:
             if len(values) > len(names):
                 raise RpcError(INVALID_PARAMS, f"takes {len(names)} parameters: {', '.join(names)}")
             return dict(zip(names, values, strict=False))
-        try:
-            named = _named_decoder.decode(raw)
-        except UnicodeError as error:
-            raise RpcError(INVALID_PARAMS, f"the name of a parameter: {error}") from None
+        named = _named_decoder.decode(raw)
         for name in named:
             if name not in self.decoders:
                 raise RpcError(

@@ -149,6 +149,12 @@ class TestForeignFrames:
             return
         assert isinstance(got, frames.Frame)
 
+    @pytest.mark.parametrize("payload", [b'[["\xff"],{}]', b'[[],{"\xed\xa0\x80":1}]'])
+    def test_a_payload_that_is_not_utf8_is_not_handed_on(self, payload):
+        sent = WireMessage("test:run", Raw(payload), "here", 1.5, "node", 1)
+        with pytest.raises(ValueError, match="not a frame of a link"):
+            decode_frame(messages_frame(1, [sent]))
+
     def test_the_error_is_short(self):
         with pytest.raises(ValueError) as caught:
             decode_frame(frame("x" * 10_000, {}))

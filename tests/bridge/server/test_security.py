@@ -237,10 +237,11 @@ class TestWhatIsRefused:
             (b'{"jsonrpc":"2.0","method":"ping","id":' + b"9" * 100_000 + b"}", -32600),
             (b'{"jsonrpc":"2.0","method":"\\ud800","id":1}', -32700),
             (b'{"jsonrpc":"2.0","method":"\xed\xa0\x80","id":1}', -32700),
+            (b'{"jsonrpc":"2.0","method":"send_message","params":["t","a:b",["\xff"]],"id":1}', -32700),
             (b"\x00", -32700),
             (b"[" + b",".join([PING] * 101) + b"]", -32005),
         ],
-        ids=["depth", "NaN", "digits", "lone surrogate", "surrogate in UTF-8", "NUL", "batch"],
+        ids=["depth", "NaN", "digits", "lone surrogate", "surrogate in UTF-8", "in args", "NUL", "batch"],
     )
     async def test_hostile_json(self, address, body, code):
         answer = await ask(address, call(address, body=body))
