@@ -5,6 +5,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from time import process_time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -392,6 +393,54 @@ class TestHostilePayloads:
         register_type(Plain, lambda plain: "plain", refuse)
         with pytest.raises(ValueError, match=r"type 'Plain' is malformed: 'plain'"):
             crossed(Plain())
+
+
+PRIME = 2**61 - 1
+"""The hash of a number is its remainder by this one."""
+
+
+class TestMembersThatCollide:
+    @pytest.mark.parametrize(
+        ("kind", "member"),
+        [
+            ("set", lambda n: n * PRIME),
+            ("frozenset", lambda n: n * PRIME),
+            ("dict", lambda n: [n * PRIME, None]),
+            ("set", lambda n: {"$type": "tuple", "value": [0, n * PRIME]}),
+            ("set", lambda n: {"$type": "Decimal", "value": str(n * PRIME)}),
+            ("set", lambda n: {"$type": "UUID", "value": f"{n * PRIME:032x}"}),
+            ("set", lambda n: {"$type": "complex", "value": [-1_000_003.0 * n, float(n)]}),
+            ("set", lambda n: {"$type": "frozenset", "value": [n * PRIME]}),
+        ],
+    )
+    def test_they_are_refused_before_they_take_long(self, kind, member):
+        members = [member(n) for n in range(1, 20_000)]
+        data = msgspec.json.encode([[{"$type": kind, "value": members}], {}])
+        began = process_time()
+        with pytest.raises(ValueError, match="its members collide"):
+            decode(data)
+        assert process_time() - began < 2
+
+    def test_many_small_sets_have_one_limit_together(self):
+        members = [n * PRIME for n in range(1, 1_000)]
+        data = msgspec.json.encode([[{"$type": "set", "value": members}] * 200, {}])
+        with pytest.raises(ValueError, match="its members collide"):
+            decode(data)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            set(range(100_000)),
+            {2**70 + n for n in range(100_000)},
+            frozenset(n / 7 for n in range(100_000)),
+            {(n, n + 1) for n in range(50_000)},
+            {Decimal(n) / 8 for n in range(50_000)},
+            dict.fromkeys(range(100_000)),
+        ],
+        ids=["integers", "large integers", "fractions", "pairs", "decimals", "keys"],
+    )
+    def test_large_honest_ones_pass(self, value):
+        assert same(crossed([value]), [value])
 
 
 @pytest.mark.usefixtures("registry")
