@@ -107,6 +107,15 @@ class TestCalls:
 
 
 class TestInterconnect:
+    async def test_a_session_or_token_that_none_can_be(self, conversation, transport):
+        await link(conversation)
+        for text in ("é", "\x00", "a b"):
+            conversation.receive(call("close_connection", token=text))
+            assert (await transport.answer())["error"]["code"] == -32602
+            other = Conversation(conversation.node, Transport(), authenticated=True)
+            other.receive(call("interconnect", node="other", session=text))
+            assert (await other.transport.answer())["error"]["code"] == -32602
+
     async def test_the_answer_says_who_is_here(self, node, conversation):
         answer = await link(conversation)
         result = answer["result"]
