@@ -288,8 +288,8 @@ def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
 class _Reader:
     """Turns JSON back into values.
 
-    Python's hashes of numbers, and of what is made of numbers, can be foreseen, so a sender can choose members
-    of a set that all collide, and building it then takes quadratic time. So the time that sets and
+    Python's hashes of numbers, and of what is made of numbers, can be foreseen. A sender can choose
+    members of a set that all collide, and building it takes quadratic time then. So the time that sets and
     dictionaries take is measured, and bounded by the size of the payload.
 
     Args:

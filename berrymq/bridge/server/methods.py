@@ -41,7 +41,7 @@ _payload_decoder = msgspec.json.Decoder(tuple[list[Raw], dict[str, Raw]])  # its
 NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 
-Token = Annotated[str, Meta(max_length=255, pattern=r"\A[!-~]*\Z")]
+Token = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 

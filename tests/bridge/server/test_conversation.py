@@ -109,7 +109,7 @@ class TestCalls:
 class TestInterconnect:
     async def test_a_session_or_token_that_none_can_be(self, conversation, transport):
         await link(conversation)
-        for text in ("é", "\x00", "a b"):
+        for text in ("é", "\x00"):
             conversation.receive(call("close_connection", token=text))
             assert (await transport.answer())["error"]["code"] == -32602
             other = Conversation(conversation.node, Transport(), authenticated=True)
