@@ -4,12 +4,16 @@ import { fill, setAttributes, svg } from "./dom.js";
 import { rate } from "./format.js";
 
 const MOST_DRAWN = 40;
-const HEIGHT_OF_GRAPH = 300;
+const HEIGHT = 300;
+const HEIGHT_OF_FEW = 150;
+const FEW = 2;
 const NAME_LENGTH = 22;
+const MOST_LABELLED = 16;
+const ARROWS = "→↘↓↙←↖↑↗";
 
 /** @param {function(string): void} onChoose told the id of the node that was clicked */
 export function createGraph(onChoose) {
-  const element = svg("svg", { class: "bmq-graph", role: "img", height: HEIGHT_OF_GRAPH });
+  const element = svg("svg", { class: "bmq-graph", role: "img" });
   let width = 0;
   let last = null;
   const resized = new ResizeObserver(([entry]) => {
@@ -22,10 +26,12 @@ export function createGraph(onChoose) {
     last = [state, chosen];
     if (width < 100) return;
     const nodes = state.nodes.slice(0, MOST_DRAWN);
-    const places = layOut(nodes, width, HEIGHT_OF_GRAPH);
+    const height = nodes.filter((node) => !node.hub).length > FEW ? HEIGHT : HEIGHT_OF_FEW;
+    const places = layOut(nodes, width, height);
     const edges = state.edges.filter((edge) => edge.between.every((id) => places.has(id)));
     setAttributes(element, {
-      viewBox: `0 0 ${width} ${HEIGHT_OF_GRAPH}`,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
       "aria-label": `${state.nodes.length} nodes and ${edges.length} links; the table beside has them all`,
     });
     fill(element, ...edges.flatMap((edge) => line(edge, places, chosen)), ...nodes.map((node) => dot(node, places.get(node.id), chosen)));
@@ -33,21 +39,23 @@ export function createGraph(onChoose) {
 
   function line(edge, places, chosen) {
     const [from, to] = edge.between.map((id) => places.get(id));
-    const passing = edge.flow ? edge.flow.out + edge.flow.into : 0;
-    const mark = [edge.cut && "bmq-cut", passing > 0 && "bmq-passing", edge.between.includes(chosen) && "bmq-touched"];
+    const [there, back] = (edge.flow ?? [[0, 0], [0, 0]]).map(([, perSecond]) => perSecond);
+    const touched = edge.between.includes(chosen);
+    const mark = [edge.cut && "bmq-cut", there + back > 0 && "bmq-passing", touched && "bmq-touched"];
     const drawn = [
       svg("line", {
         class: ["bmq-edge", ...mark.filter(Boolean)].join(" "),
         x1: from.x, y1: from.y, x2: to.x, y2: to.y,
-        "stroke-width": 1.5 + Math.min(5, Math.log10(1 + passing) * 1.6),
+        "stroke-width": 1.5 + Math.min(5, Math.log10(1 + there + back) * 1.6),
       }),
     ];
-    if (passing > 0) {
-      const text = [edge.flow.out > 0 && `↑ ${rate(edge.flow.out)}`, edge.flow.into > 0 && `↓ ${rate(edge.flow.into)}`];
-      drawn.push(
-        svg("text", { class: "bmq-edge-text", x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 - 6, "text-anchor": "middle" }, text.filter(Boolean).join("  ")),
-      );
-    }
+    if (!touched && places.size > MOST_LABELLED) return drawn;
+    const [x, y] = [(from.x + to.x) / 2, (from.y + to.y) / 2];
+    const labels = [[there, arrow(from, to)], [back, arrow(to, from)]].filter(([perSecond]) => perSecond > 0);
+    labels.forEach(([perSecond, way], index) => {
+      const text = `${way} ${rate(perSecond)}`;
+      drawn.push(svg("text", { class: "bmq-edge-text", x, y: y + (index ? 15 : -7), "text-anchor": "middle" }, text));
+    });
     return drawn;
   }
 
@@ -66,6 +74,11 @@ export function createGraph(onChoose) {
   }
 
   return { element, draw, close: () => resized.disconnect() };
+}
+
+/** The arrow that points from one place to another, by eighths of a turn. */
+function arrow(from, to) {
+  return ARROWS[Math.round((Math.atan2(to.y - from.y, to.x - from.x) * 4) / Math.PI + 8) % 8];
 }
 
 /** Where the nodes stand: hubs in the middle, the others on an ellipse around them. */

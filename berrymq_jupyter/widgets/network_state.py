@@ -1,4 +1,4 @@
-"""The network as this process sees it: nodes, what they follow, links, and what passes over its own ones."""
+"""The network as this process sees it: nodes, what they follow, links, and what passes over them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .reach import open_links
 from .render import cut, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     import berrymq
 
@@ -20,20 +20,21 @@ MOST_FOLLOWS: Final = 50
 LONGEST: Final = 80
 
 
+Way = tuple[str, str]
+"""From which node to which neighbour of it, by their ids."""
+
+
 class Flow:
-    """What passes over one link of this process."""
+    """What passes over a link, one way."""
 
-    def __init__(self) -> None:
-        self.sent = self.received = 0
-        self.out = Rate()
-        self.into = Rate()
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.rate = Rate()
 
-    def update(self, sent: int, received: int, seconds: float) -> bool:
-        """Take note of the counts so far; return whether the rates moved."""
-        moved = self.out.update(max(0, sent - self.sent), seconds)
-        moved |= self.into.update(max(0, received - self.received), seconds)
-        self.sent, self.received = sent, received
-        return moved
+    def update(self, total: int, seconds: float) -> None:
+        """Take note of how many messages have passed so far."""
+        self.rate.update(max(0, total - self.total), seconds)
+        self.total = total
 
 
 class NetworkState:
@@ -41,7 +42,7 @@ class NetworkState:
 
     def __init__(self, bus: berrymq.Bus) -> None:
         self.bus = bus
-        self.flows: dict[str, Flow] = {}
+        self.flows: dict[Way, Flow] = {}
         self.picture: dict[str, Any] = {"links": [], "nodes": [], "edges": [], "more": 0}
         self.looked_at: float | None = None
 
@@ -51,22 +52,15 @@ class NetworkState:
         self.looked_at = now
         links = open_links(self.bus)
         nodes = list({id(link.node): link.node for link in links}.values())
-        self.measure([peer for node in nodes for peer in neighbours(node)], seconds)
+        self.measure({way: total for node in nodes for way, total in passed(node).items()}, seconds)
         before, self.picture = self.picture, self.draw(links, nodes)
         return self.picture != before
 
-    def measure(self, peers: Iterable[Any], seconds: float) -> None:
-        """Take note of what passed over this process's own links."""
-        seen = set()
-        for peer in peers:
-            seen.add(peer.id)
-            stats = peer.session.stats
-            flow = self.flows.get(peer.id)
-            if flow is None:
-                flow = self.flows[peer.id] = Flow()
-                flow.sent, flow.received = stats.sent, stats.received
-            flow.update(stats.sent, stats.received, seconds)
-        for gone in self.flows.keys() - seen:
+    def measure(self, totals: Mapping[Way, int], seconds: float) -> None:
+        """Take note of how many messages have passed each way."""
+        for way, total in totals.items():
+            self.flows.setdefault(way, Flow(total)).update(total, seconds)
+        for gone in self.flows.keys() - totals.keys():
             del self.flows[gone]
 
     def draw(self, links: list[Any], nodes: list[Any]) -> dict[str, Any]:
@@ -93,18 +87,23 @@ class NetworkState:
         if record is None:
             return
         for other in record.neighbours:
-            key = (min(node_id, other), max(node_id, other))
-            edge = edges.setdefault(key, {"between": list(key), "cut": False, "flow": None})
+            one, two = min(node_id, other), max(node_id, other)
+            edge = edges.setdefault((one, two), {"between": [one, two], "cut": False, "flow": None})
             edge["cut"] = edge["cut"] or other in record.away
-            flow = self.flows.get(other if node_id == node.id else "")
-            if flow is not None:
-                edge["flow"] = {
-                    "from": node_id,
-                    "sent": flow.sent,
-                    "received": flow.received,
-                    "out": round(flow.out.value, 2),
-                    "into": round(flow.into.value, 2),
-                }
+            there, back = self.flows.get((one, two)), self.flows.get((two, one))
+            if there is not None and back is not None:
+                edge["flow"] = [[flow.total, round(flow.rate.value, 2)] for flow in (there, back)]
+
+
+def passed(node: Any) -> dict[Way, int]:
+    """Return how many messages have passed over links: the node's own, and those it was told of."""
+    elsewhere = getattr(node, "passed_elsewhere", None)
+    totals: dict[Way, int] = {} if elsewhere is None else dict(elsewhere())
+    for peer in neighbours(node):
+        stats = peer.session.stats
+        totals[node.id, peer.id] = stats.sent
+        totals[peer.id, node.id] = stats.received
+    return totals
 
 
 def neighbours(node: Any) -> list[Any]:

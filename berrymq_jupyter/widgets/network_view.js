@@ -9,8 +9,8 @@ const PATTERNS_SHOWN = 8;
 const COLUMNS = [
   ["Node", null],
   ["Follows", null],
-  ["To it", "bmq-number"],
-  ["From it", "bmq-number"],
+  ["Received", "bmq-number"],
+  ["Sent", "bmq-number"],
 ];
 
 function createView(store) {
@@ -98,16 +98,16 @@ function createRow(id, onChoose) {
   const name = h("button", { type: "button", class: "bmq-node-name", onclick: () => onChoose(id) });
   const badges = h("span", {});
   const follows = h("td", {});
-  const out = h("td", { class: "bmq-number" });
-  const into = h("td", { class: "bmq-number" });
-  const element = h("tr", {}, h("th", { scope: "row" }, name, badges), follows, out, into);
+  const received = h("td", { class: "bmq-number" });
+  const sent = h("td", { class: "bmq-number" });
+  const element = h("tr", {}, h("th", { scope: "row" }, name, badges), follows, received, sent);
   let shown = "";
 
   function update(node, flow, isChosen) {
     element.classList.toggle("bmq-chosen", isChosen);
     name.setAttribute("aria-pressed", String(isChosen));
-    setText(out, flow ? amount(flow.sent, flow.out) : "");
-    setText(into, flow ? amount(flow.received, flow.into) : "");
+    setText(received, flow ? amount(...flow.received) : "");
+    setText(sent, flow ? amount(...flow.sent) : "");
     const now = JSON.stringify(node);
     if (now === shown) return;
     shown = now;
@@ -126,13 +126,23 @@ function createRow(id, onChoose) {
   return { element, update };
 }
 
-/** What passes between this process and each of its neighbours, by the neighbour's id. */
+/** What each node sends and receives over all its links, by its id; of a node with a link that is not known of, nothing. */
 function flowsById(state) {
   const flows = new Map();
   for (const { between, flow } of state.edges) {
-    if (flow) flows.set(between.find((id) => id !== flow.from), flow);
+    between.forEach((id, index) => {
+      if (!flows.has(id)) flows.set(id, { sent: [0, 0], received: [0, 0] });
+      const sum = flows.get(id);
+      if (!flow || !sum) return flows.set(id, null);
+      add(sum.sent, flow[index]);
+      add(sum.received, flow[1 - index]);
+    });
   }
   return flows;
+}
+
+function add(sum, amounts) {
+  amounts.forEach((amount, index) => (sum[index] += amount));
 }
 
 function amount(total, perSecond) {

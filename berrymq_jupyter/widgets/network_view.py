@@ -23,7 +23,7 @@ SAVED: Final = 50
 class NetworkView(View):
     """A live view of the network that this process is linked to: nodes, links, who follows what, and traffic.
 
-    What passes is known of this process's own links; of the links between others, only that they are there.
+    What passes over this process's own links it counts itself; of the others it shows what a hub tells.
     """
 
     title = "NetworkView"

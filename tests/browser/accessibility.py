@@ -1,7 +1,15 @@
-"""What axe-core finds wrong with a part of a page."""
+"""What axe-core finds wrong with a part of a page, in every theme and at every width."""
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
+
+from tests.browser.notebook import Notebook
+
+THEMES = ["light", "dark", "dark high contrast"]
+"""Those of JupyterLab."""
+WIDTHS = (400, 1600)
+MARGIN = 90
+"""What JupyterLab shows beside an output."""
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # The body of JupyterLab has no height. axe takes all text that overflows it for hidden, and looks at none.
@@ -28,3 +36,18 @@ def violations(page: Page, selector: str) -> list[str]:
         for rule in found["violations"]
         for node in rule["nodes"]
     ]
+
+
+def check_at_each_width(notebook: Notebook, view: Locator, name: str) -> None:
+    """Fail on violations in a view, or text that overflows it, in a narrow or wide page; keep pictures."""
+    picture = name.replace(" ", "-")
+    selector = "." + ".".join(view.evaluate("(view) => [...view.classList]"))
+    assert violations(notebook.page, selector) == []
+    notebook.screenshot(picture)
+    for width in WIDTHS:
+        notebook.page.set_viewport_size({"width": width + MARGIN, "height": 1000})
+        view.evaluate("(view) => new Promise(requestAnimationFrame)")
+        view.scroll_into_view_if_needed()
+        assert violations(notebook.page, selector) == []
+        assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
+        notebook.screenshot(f"{picture}-{width}", of=view)

@@ -92,11 +92,27 @@ def test_traffic_is_measured_on_links_of_this_process(node, bus):
         node.stats.sent += 10
         node.stats.received += 30
         state.look(float(second))
-    flow = state.picture["edges"][0]["flow"]
-    assert (flow["from"], flow["sent"], flow["received"]) == ("me", 590, 1770)
-    assert flow["out"] == pytest.approx(10, rel=0.05)
-    assert flow["into"] == pytest.approx(30, rel=0.05)
+    assert state.picture["edges"][0]["between"] == ["hub", "me"]
+    (received, into), (sent, out) = state.picture["edges"][0]["flow"]
+    assert (sent, received) == (590, 1770)
+    assert out == pytest.approx(10, rel=0.05)
+    assert into == pytest.approx(30, rel=0.05)
     assert [edge["flow"] for edge in state.picture["edges"][1:]] == [None, None]
+
+
+def test_traffic_between_others_is_what_a_hub_tells(node, bus):
+    told = {("hub", "a"): 5, ("a", "hub"): 100, ("hub", "me"): 999}
+    node.passed_elsewhere = lambda: told
+    state = NetworkState(bus)
+    state.look(0.0)
+    for second in range(1, 60):
+        told["a", "hub"] += 20
+        state.look(float(second))
+    own, unknown, other = state.picture["edges"]
+    assert own["flow"][0][0] == 0
+    assert unknown["flow"] is None
+    assert other["between"] == ["a", "hub"]
+    assert other["flow"] == [[1280, pytest.approx(20, rel=0.05)], [5, 0.0]]
 
 
 def test_a_cut_and_a_node_that_left_are_shown(node, bus):
