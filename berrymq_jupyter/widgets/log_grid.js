@@ -5,7 +5,6 @@ import { clock, counted, fullTime, hue, nameOf, safe } from "./format.js";
 import { ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.js";
 import { createVirtualList } from "./virtual_list.js";
 
-const ROW_HEIGHT = 24;
 const SHORTEST = 4;
 const TALLEST = 14;
 const TITLES = [
@@ -38,7 +37,6 @@ export function createGrid(store, { onOpen, onEscape }) {
   const newer = h("button", { type: "button", class: "bmq-newer", hidden: true, onclick: followAgain });
   const element = h("div", { class: "bmq-gridbox" }, scroller, empty, newer);
   const list = createVirtualList({
-    rowHeight: ROW_HEIGHT,
     scroller,
     head: headGroup,
     create: createRow,
@@ -51,6 +49,9 @@ export function createGrid(store, { onOpen, onEscape }) {
       following = atNewest();
       if (following) seen = range[1];
       showNewer();
+    },
+    onResize: () => {
+      if (following) toNewest();
     },
   });
 

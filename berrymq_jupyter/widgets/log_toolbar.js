@@ -22,7 +22,7 @@ export function createToolbar(store, { onTree, onTurn, onFilter }) {
     const first = onTurn();
     order.set(first ? "up" : "down", first ? "Newest first" : "Newest last");
   });
-  const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only" });
+  const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });
   let timer = 0;
 
   function field(name, placeholder, title) {
@@ -70,6 +70,8 @@ export function createToolbar(store, { onTree, onTurn, onFilter }) {
         createExport(store),
       ),
     ),
+    /** Say on its button whether the tree is in sight. */
+    showTree: (visible) => treeButton.setAttribute("aria-expanded", String(visible)),
     show(pattern, words) {
       id.value = pattern;
       text.value = words;

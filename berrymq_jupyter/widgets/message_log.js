@@ -65,8 +65,12 @@ function createView(store) {
     return grid.isNewestFirst();
   }
 
+  const treeIsInSight = () => tree.element.offsetParent !== null;
+  const treeResized = new ResizeObserver(() => bar.showTree(treeIsInSight()));
+  treeResized.observe(tree.element);
+
   function flipTree() {
-    const visible = tree.element.offsetParent !== null;
+    const visible = treeIsInSight();
     element.classList.toggle("bmq-no-tree", visible);
     element.classList.toggle("bmq-with-tree", !visible);
   }
@@ -111,6 +115,7 @@ function createView(store) {
     element,
     close() {
       redraw.cancel();
+      treeResized.disconnect();
       counter.close();
       remarks.close();
       grid.close();

@@ -1,4 +1,5 @@
-// A list that shows any number of rows of equal height with the few elements that fit into its window.
+// A list that shows any number of rows of equal height with the few elements that fit into its window. How high a row is
+// says the style sheet, as `--bmq-row`: that may differ with the width.
 
 import { framed, h } from "./dom.js";
 
@@ -6,18 +7,19 @@ const SPARE = 6;
 
 /**
  * @param {object} options
- * @param {number} options.rowHeight in CSS pixels
  * @param {HTMLElement} options.scroller the element that scrolls; the list goes into it, below what is there
  * @param {HTMLElement} options.head what stays at the top of the scroller
  * @param {function(): HTMLElement} options.create makes an empty row
  * @param {function(HTMLElement, number): void} options.show fills a row for an index
  * @param {function(number, number): void} [options.onRange] told which indexes are in sight
  * @param {function(): void} [options.onScroll] told after the user scrolled
+ * @param {function(): void} [options.onResize] told after the window became larger or smaller
  */
-export function createVirtualList({ rowHeight, scroller, head, create, show, onRange, onScroll }) {
+export function createVirtualList({ scroller, head, create, show, onRange, onScroll, onResize }) {
   const body = h("div", { class: "bmq-rows", role: "rowgroup" });
   const pool = [];
   let count = 0;
+  let rowHeight = 24;
   let own = -1;
   scroller.append(body);
 
@@ -30,7 +32,6 @@ export function createVirtualList({ rowHeight, scroller, head, create, show, onR
     const last = Math.min(count, Math.ceil((top + room()) / rowHeight) + SPARE);
     while (pool.length < last - first) {
       const row = create();
-      row.style.height = `${rowHeight}px`;
       pool.push(row);
       body.append(row);
     }
@@ -56,6 +57,16 @@ export function createVirtualList({ rowHeight, scroller, head, create, show, onR
     scroller.scrollTop = target;
   }
 
+  /** Look how high rows are now; what was at the top stays there. */
+  function measure() {
+    const now = parseFloat(getComputedStyle(scroller).getPropertyValue("--bmq-row")) || rowHeight;
+    if (now === rowHeight) return;
+    const index = scroller.scrollTop / rowHeight;
+    rowHeight = now;
+    body.style.height = `${count * rowHeight}px`;
+    scrollTo(index * rowHeight);
+  }
+
   scroller.addEventListener(
     "scroll",
     () => {
@@ -66,7 +77,11 @@ export function createVirtualList({ rowHeight, scroller, head, create, show, onR
     },
     { passive: true },
   );
-  const resized = new ResizeObserver(redraw);
+  const resized = new ResizeObserver(() => {
+    measure();
+    onResize?.();
+    redraw();
+  });
   resized.observe(scroller);
 
   return {

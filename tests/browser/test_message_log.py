@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.accessibility import violations
+from tests.browser.accessibility import THEMES, check_at_each_width, violations
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -330,7 +330,7 @@ def test_a_log_is_shown_twice(trained):
     expect(Log(trained.notebook).row("one")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "dark high contrast"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_it_can_be_read_by_everybody(trained, theme):
     trained.notebook.set_theme(theme)
     trained.row("39, loss").click()
@@ -340,14 +340,30 @@ def test_it_can_be_read_by_everybody(trained, theme):
     assert violations(trained.notebook.page, ".bmq-log") == []
     trained.press("Escape")
     expect(trained.view.locator("form")).to_be_hidden()
-    trained.notebook.screenshot(f"log-{theme}".replace(" ", "-"))
-    for width in (400, 1600):
-        trained.notebook.page.set_viewport_size({"width": width + 90, "height": 1000})
-        trained.view.evaluate("(view) => new Promise(requestAnimationFrame)")
-        assert violations(trained.notebook.page, ".bmq-log") == []
-        overflowing = trained.view.evaluate("(view) => view.scrollWidth > view.clientWidth")
-        assert not overflowing
-        trained.notebook.screenshot(f"log-{theme}-{width}".replace(" ", "-"), of=trained.view)
+    check_at_each_width(trained.notebook, trained.view, f"log-{theme}")
+
+
+@pytest.mark.parametrize("width", [400, 800])
+def test_in_a_narrow_page_nothing_is_out_of_reach(trained, width):
+    trained.notebook.page.set_viewport_size({"width": width + 90, "height": 1000})
+    row = trained.rows.last
+    expect(row).to_contain_text("39, loss=0.025")  # the newest is in sight, however high rows have become
+    expect(row.locator(".bmq-from")).to_have_text("here")
+    expect(row.locator(".bmq-from")).to_be_visible()
+    row.click()
+    expect(trained.detail).to_be_visible()
+    tree = trained.view.get_by_role("tree", name="Identifiers")
+    expect(tree).to_be_hidden()
+    flip = trained.button("Identifiers")
+    expect(flip).to_have_attribute("aria-expanded", "false")
+    flip.click()
+    expect(flip).to_have_attribute("aria-expanded", "true")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot(f"log-narrow-{width}", of=trained.view)
+    tree.get_by_role("treeitem", name="note").locator(".bmq-tree-label").first.click()
+    expect(trained.status).to_have_text("10 of 50 messages")
+    flip.click()
+    expect(tree).to_be_hidden()
 
 
 def test_notebook_7_shows_it_too(notebooks):

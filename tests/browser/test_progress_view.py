@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.accessibility import violations
+from tests.browser.accessibility import THEMES, check_at_each_width
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -49,7 +49,7 @@ def test_a_training_notebook_is_watched_from_another(notebooks):
     expect(view).to_contain_text("No progress yet.")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_it_can_be_read_by_everybody(notebooks, theme):
     notebook = notebooks.create("bars", [SHOW, BARS])
     notebook.run(0)
@@ -59,10 +59,4 @@ def test_it_can_be_read_by_everybody(notebooks, theme):
     expect(view.get_by_role("listitem")).to_have_count(4)
     expect(view.get_by_role("listitem").last).to_contain_text("cleaning")
     assert view.locator("b").count() == 0
-    assert violations(notebook.page, ".bmq-progress") == []
-    notebook.screenshot(f"progress-{theme}")
-    for width in (400, 1600):
-        notebook.page.set_viewport_size({"width": width + 90, "height": 900})
-        view.evaluate("(view) => new Promise(requestAnimationFrame)")
-        assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
-        notebook.screenshot(f"progress-{theme}-{width}", of=view)
+    check_at_each_width(notebook, view, f"progress-{theme}")
