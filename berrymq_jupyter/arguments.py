@@ -1,7 +1,7 @@
-"""What stands on a magic's line: options, an identifier, then a Python argument list.
+"""What stands on a magic's line: an identifier, then a Python argument list. For options see `options`.
 
-    %ask --timeout 2 price:get "ACME", currency="EUR"
-         `- options -' `identifier' `- arguments -------'
+    %ask price:get "ACME", currency="EUR"
+         `identifier' `- arguments -----'
 
 The line is read from left to right and never by the rules of a shell: after the identifier it is Python, and
 quotes, braces and dashes mean what they mean in a call. Every mistake becomes a `UsageError` of one line.
@@ -18,8 +18,6 @@ from IPython.core.error import UsageError
 from berrymq import Identifier
 
 if TYPE_CHECKING:
-    import argparse
-
     from IPython.core.interactiveshell import InteractiveShell
 
 # The arguments are compiled as those of a call to this name, which nobody sees.
@@ -32,30 +30,6 @@ class Arguments(NamedTuple):
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-
-
-def split_options(magic: Any, line: str) -> tuple[argparse.Namespace, str]:
-    """Take the options that open `line`; return them parsed, and the rest of the line as it stands.
-
-    `magic` is a function with `magic_arguments`. What its parser knows besides options is for the help alone:
-    an option after the first other word belongs to the Python argument list and is left there.
-    """
-    # argparse has no public list of what was added to a parser.
-    actions = magic.parser._actions
-    with_value = {option for action in actions if action.nargs != 0 for option in action.option_strings}
-    taken: list[str] = []
-    rest = line.strip()
-    while rest.startswith("-"):
-        word, rest = split_word(rest)
-        taken.append(word)
-        if word in with_value:
-            if not rest:
-                raise UsageError(f"{word} needs a value")
-            value, rest = split_word(rest)
-            taken.append(value)
-    words = [action.dest for action in actions if not action.option_strings]
-    options: argparse.Namespace = magic.parser.parse_args([*taken, *words])
-    return options, rest
 
 
 def split_word(text: str) -> tuple[str, str]:
@@ -155,6 +129,8 @@ def describe_syntax_error(error: SyntaxError, text: str) -> str:
     reason = error.msg.replace(
         "invalid syntax. Perhaps you forgot a comma?", "invalid syntax, perhaps a comma is missing"
     )
+    if text.startswith("--"):
+        return f"options such as {shorten(text)} stand before the identifier"
     column = (error.offset or 0) - len(CALLEE) - 2
     if error.lineno == 1 and 0 < column < len(text.rstrip()):
         reason += f" at {shorten(text[column:])}"

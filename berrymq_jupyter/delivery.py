@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .errors import from_users_code
+from .errors import show_users_code
 from .output import Output
 
 if TYPE_CHECKING:
@@ -160,4 +160,5 @@ class ErrorReport:
         """Show a traceback that starts in the user's code."""
         cell = self._cells.origin(subscription)
         output = Output(self._shell) if cell is None else cell.output
-        output.show_error(type(error), error, from_users_code(error.__traceback__))
+        show_users_code(error)
+        output.show_error(type(error), error, error.__traceback__)

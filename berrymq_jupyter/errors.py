@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
 from IPython.core.error import UsageError
 
@@ -23,9 +23,34 @@ OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, 
 
 def from_users_code(traceback: TracebackType | None) -> TracebackType | None:
     """Drop the frames of berryMQ that open a traceback; None when no others are left."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(OURS):
+    while is_ours(traceback):
         traceback = traceback.tb_next
     return traceback
+
+
+def is_ours(traceback: TracebackType | None) -> TypeGuard[TracebackType]:
+    """Tell whether a traceback begins in berryMQ: there it was caught, or there it was raised."""
+    return traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(OURS)
+
+
+def show_users_code(error: BaseException) -> None:
+    """Let the tracebacks of an exception, of its parts and of what led to it begin in the user's code.
+
+    What berryMQ itself has caught, such as the failure that is an answer, did not lead to it.
+    """
+    seen: set[int] = set()
+    found = [error]
+    while found:
+        one = found.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        context = one.__context__
+        if context is not None and is_ours(context.__traceback__):
+            one.__context__ = None
+        parts = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        found += [other for other in (one.__cause__, one.__context__, *parts) if other is not None]
+        one.__traceback__ = from_users_code(one.__traceback__)
 
 
 def raise_to_user(error: Exception) -> NoReturn:
@@ -37,7 +62,10 @@ def raise_to_user(error: Exception) -> NoReturn:
         raise UsageError(note) from None
     if note:
         others.add_note(note)
-    raise others.with_traceback(from_users_code(others.__traceback__))
+    show_users_code(others)
+    if isinstance(others, berrymq.BerryMQError) and others.__traceback__ is None:
+        raise UsageError(one_line(others)) from None
+    raise others
 
 
 def part(error: Exception) -> tuple[list[Exception], Exception | None]:

@@ -16,7 +16,8 @@ from .bodies import compile_body
 from .cells import Cells, running
 from .display import Followers, message_line
 from .errors import one_line_errors
-from .magic import argument, magic, parse
+from .magic import argument, magic
+from .options import parse, whole_number
 from .showing import Shown, is_notebook
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class FollowingMagics(Magics):
             %unfollow train:*
             %unfollow --all
         """
-        options = parse(self.unfollow, line)
+        options = parse(self.unfollow, line, "%unfollow test:*")
         if options.all == (options.identifier is not None):
             raise UsageError("name one identifier, as in: %unfollow test:*  (or --all)")
         found = [entry for entry in default_bus.subscriptions() if not entry.is_queue]
@@ -130,7 +131,7 @@ class FollowingMagics(Magics):
 
         %links shows what other notebooks and programs follow.
         """
-        parse(self.followers, line)
+        parse(self.followers, line, "%followers")
         return Followers(default_bus.subscriptions(), self._cells)
 
     @magic(
@@ -140,7 +141,7 @@ class FollowingMagics(Magics):
         ),
         argument(
             "--maxsize",
-            type=int,
+            type=whole_number,
             default=0,
             metavar="N",
             help="the most messages that may wait; default: any",
@@ -161,7 +162,7 @@ class FollowingMagics(Magics):
             tasks = %queue task:*
             tasks.get()
         """
-        options = parse(self.queue, line)
+        options = parse(self.queue, line, "%queue task:*")
         identifier = parse_identifier(options.identifier)
         with one_line_errors(ValueError):
             queue = Queue(

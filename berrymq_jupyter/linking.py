@@ -10,7 +10,8 @@ from IPython.core.magic import Magics, magics_class
 
 from .arguments import one_line
 from .display import Links
-from .magic import argument, magic, parse
+from .magic import argument, magic
+from .options import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ class LinkingMagics(Magics):
             %link --room team-a
             %link https://example.org/user/me/berrymq/
         """
-        options = parse(self.link, line)
+        options = parse(self.link, line, "%link --room team-a")
         import berrymq
 
         name = options.name or self._notebook()
@@ -75,7 +76,7 @@ class LinkingMagics(Magics):
     @magic("line", argument("url", nargs="?", help="which link to leave; default: all of them"))
     def unlink(self, line: str) -> None:
         """Leave the hub: messages no longer reach others, nor theirs this notebook. Followers stay."""
-        options = parse(self.unlink, line)
+        options = parse(self.unlink, line, "%unlink")
         import berrymq
 
         found = [link for link in berrymq.links() if options.url in (None, link.url)]
@@ -89,7 +90,7 @@ class LinkingMagics(Magics):
     @magic("line", argument("node", nargs="?", help="the name of a node, to see all that it follows"))
     def links(self, line: str) -> Links:
         """Show the links of this notebook: where they lead, how that was found, and who is there."""
-        options = parse(self.links, line)
+        options = parse(self.links, line, "%links")
         import berrymq
 
         return Links(berrymq.links(), options.node)

@@ -9,15 +9,12 @@ Every magic has generated help (`%link?`), and none has IPython expand `{}` and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from IPython.core import magic as ipython_magic
 from IPython.core import magic_arguments
 
-if TYPE_CHECKING:
-    import argparse
-
-__all__ = ["argument", "magic", "parse"]
+__all__ = ["argument", "magic"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
@@ -46,19 +43,3 @@ def magic(
         return cast("Function", decorated)
 
     return decorate
-
-
-def parse(function: Any, line: str) -> argparse.Namespace:
-    """Parse a line that holds options and words only; quotes keep words together and are taken off."""
-    options: argparse.Namespace = magic_arguments.parse_argstring(  # type: ignore[no-untyped-call]
-        function, line
-    )
-    for name, value in vars(options).items():
-        if isinstance(value, str):
-            setattr(options, name, unquote(value))
-    return options
-
-
-def unquote(word: str) -> str:
-    """Take off the quotes that IPython's splitting leaves around a word."""
-    return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word

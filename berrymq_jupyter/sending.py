@@ -9,9 +9,10 @@ from IPython.core.magic import Magics, magics_class
 
 from berrymq import default_bus
 
-from .arguments import evaluate_arguments, namespace_of, split_identifier, split_options
+from .arguments import evaluate_arguments, namespace_of, split_identifier
 from .errors import raise_to_user
 from .magic import argument, magic
+from .options import seconds, split_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ class SendingMagics(Magics):
         "line",
         argument(
             "--timeout",
-            type=float,
+            type=seconds,
             default=10.0,
             metavar="SECONDS",
             help="how long to wait for answers; default: 10",
@@ -98,8 +99,9 @@ class SendingMagics(Magics):
             answers = %ask --timeout 2 price:get "ACME"
         """
         __tracebackhide__ = True
-        options, rest = split_options(self.ask, line)
-        identifier, rest = split_identifier(rest, "%ask price:get 'ACME'")
+        example = "%ask price:get 'ACME'"
+        options, rest = split_options(self.ask, line, example)
+        identifier, rest = split_identifier(rest, example)
         args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
         return sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
 

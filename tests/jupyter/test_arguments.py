@@ -10,9 +10,7 @@ from berrymq_jupyter.arguments import (
     evaluate_expression,
     namespace_of,
     split_identifier,
-    split_options,
 )
-from berrymq_jupyter.sending import SendingMagics
 
 EXAMPLE = "%twitter test:run 1"
 NAMES = {"xs": [1, 2], "options": {"a": 1}, "text": "hello", "f": len}
@@ -156,28 +154,6 @@ class TestIdentifiers:
     )
     def test_a_bad_one_is_named(self, line, said):
         assert said in complaint(split_identifier, line, EXAMPLE)
-
-
-class TestOptions:
-    def test_they_come_before_everything_else(self):
-        options, rest = split_options(SendingMagics.ask, "--timeout 2.5 price:get --timeout, -1")
-        assert options.timeout == 2.5
-        assert rest == "price:get --timeout, -1"
-
-    def test_the_value_may_be_joined(self):
-        options, rest = split_options(SendingMagics.ask, "--timeout=3 price:get")
-        assert (options.timeout, rest) == (3, "price:get")
-
-    @pytest.mark.parametrize(
-        ("line", "said"),
-        [
-            ("--nonsense a:b", "unrecognized arguments: --nonsense"),
-            ("--timeout soon a:b", "invalid float value: 'soon'"),
-            ("--timeout", "--timeout needs a value"),
-        ],
-    )
-    def test_a_bad_one_is_named(self, line, said):
-        assert said in complaint(split_options, SendingMagics.ask, line)
 
 
 class TestNamespace:

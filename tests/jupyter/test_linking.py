@@ -129,12 +129,12 @@ def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
     [
         ("%link http://127.0.0.1:9/", "%link without a URL finds a hub, or starts one"),
         ("%link nonsense", "nonsense"),
-        ("%link --deliver nowhere", "invalid choice: 'nowhere'"),
+        ("%link --deliver nowhere", "--deliver to be thread or main, not nowhere"),
         (
             "%unlink http://127.0.0.1:9/",
             "there is no link to http://127.0.0.1:9/; %links shows those there are",
         ),
-        ("%links a b", "unrecognized arguments: b"),
+        ("%links a b", "has no place for b"),
     ],
 )
 def test_mistakes_are_one_line(shell, line, said):

@@ -127,6 +127,37 @@ class TestTalkAndAsk:
         assert shell.run("%talk price:get price:is 4") == ""
         assert [message.args for message in shell["got"]] == [(8,)]
 
+    def test_an_error_of_who_gets_the_answers_shows_its_code_alone(self, shell):
+        shell.run("%%follow price:get\n1 / 0")
+        shell.run("def note(message):\n    return {}[message.error]\n%follow price:is note")
+        printed = shell.run("%talk price:get price:is 4")
+        assert "----> 2     return {}[message.error]" in printed
+        assert "raised for the message 'price:is' by note" in printed
+        assert printed.count("Traceback (most recent call last)") == 1
+        assert "berrymq" not in printed
+
+    def test_what_led_to_an_error_is_shown(self, shell):
+        shell.run(
+            "def f(message):\n    try:\n        [][0]\n    except IndexError:\n        1 / 0\n%follow a:b f"
+        )
+        printed = shell.run("%ask a:b")
+        assert "During handling of the above exception" in printed
+        assert "IndexError" in printed
+        assert "ZeroDivisionError" in printed
+
+    def test_an_error_of_several_begins_in_their_code(self, shell):
+        shell.run("%follow a:b lambda message: 1 / 0\n%follow a:b lambda message: [][0]")
+        *_, first, second = shell.run("%ask a:b").split("Traceback (most recent call last):")
+        for part in (first, second):
+            assert "in <lambda>" in part
+            assert "berrymq" not in part
+
+    def test_what_berrymq_has_to_complain_of_is_one_line(self, shell):
+        shell.run("async def f(message):\n    pass\n%follow a:b f")
+        printed = shell.run("%twitter a:b")
+        assert printed.startswith("UsageError: f is an 'async def' follower and no event loop runs")
+        assert "\n" not in printed
+
     @pytest.mark.parametrize(
         ("line", "said"),
         [
@@ -134,7 +165,7 @@ class TestTalkAndAsk:
             ("%talk price:get", "the identifier for the answers is missing, as in: %talk"),
             ("%talk price:get price:is nobody", "nobody does not evaluate"),
             ("%ask", "an identifier is missing, as in: %ask"),
-            ("%ask --timeout x a:b", "invalid float value: 'x'"),
+            ("%ask --timeout x a:b", "--timeout to be a number of seconds, not x"),
             ("%ask a:b nobody", "nobody does not evaluate"),
         ],
     )

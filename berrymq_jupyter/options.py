@@ -1,0 +1,131 @@
+"""The options of a magic's line, and the words of a line that holds nothing else.
+
+    %queue --maxsize 10 task:*
+           `- option -' `word'
+
+Which there are is said by the `argument`s of the magic, from which IPython makes its help. The line is read
+here and not by argparse, which knows nothing of magics: it can't say what to write instead.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from IPython.core.error import UsageError
+
+from .arguments import shorten, split_word
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["parse", "seconds", "split_options", "whole_number"]
+
+
+def whole_number(text: str) -> int:
+    """Read the value of an option that counts."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("a whole number") from None
+
+
+def seconds(text: str) -> float:
+    """Read the value of an option that is a length of time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0 or not isfinite(value):
+        raise ValueError("a number of seconds")
+    return value
+
+
+def parse(magic: Any, line: str, example: str) -> Namespace:
+    """Read a line of options and words, in any order; quotes keep words together and are taken off.
+
+    Raises:
+        UsageError: it is not one of this `magic`; says so in one line, with the `example` of one.
+    """
+    reader = Reader(magic, example)
+    wanted = [action for action in reader.actions if not action.option_strings]
+    rest = line.strip()
+    while rest:
+        rest = reader.take_options(rest)
+        if rest:
+            word, rest = split_word(rest)
+            if not wanted:
+                reader.refuse(f"has no place for {shorten(word)}")
+            setattr(reader.options, wanted.pop(0).dest, word)
+    for action in wanted:
+        if action.nargs is None:
+            raise UsageError(f"an {action.dest} is missing, as in: {example}")
+    return reader.options
+
+
+def split_options(magic: Any, line: str, example: str) -> tuple[Namespace, str]:
+    """Take the options that open `line`; return them parsed, and the rest of the line as it stands.
+
+    An option after the first other word belongs to the Python argument list and is left there.
+    """
+    reader = Reader(magic, example)
+    rest = reader.take_options(line.strip())
+    return reader.options, rest
+
+
+class Reader:
+    """Reads the options of one line."""
+
+    def __init__(self, magic: Any, example: str) -> None:
+        # argparse has no public list of what was added to a parser.
+        self.actions: list[argparse.Action] = magic.parser._actions
+        self.options = Namespace(**{action.dest: action.default for action in self.actions})
+        self._name = magic.__name__
+        self._example = example
+        self._known = {option: action for action in self.actions for option in action.option_strings}
+
+    def take_options(self, rest: str) -> str:
+        """Read the options that open `rest`; return what comes behind them."""
+        while rest.startswith("-"):
+            word, rest = split_word(rest)
+            option, joined, value = word.partition("=")
+            action = self._known.get(option)
+            if action is None:
+                self.refuse(f"has no option {shorten(option)}{self._there_are()}")
+            if action.nargs == 0:
+                if joined:
+                    self.refuse(f"takes {option} without a value")
+                setattr(self.options, action.dest, action.const)
+                continue
+            if not joined:
+                if not rest or rest.startswith("--"):
+                    self.refuse(f"needs a value behind {option}")
+                value, rest = split_word(rest)
+            setattr(self.options, action.dest, self._read(option, action, value))
+        return rest
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Say what is wrong, and how it is right."""
+        raise UsageError(f"%{self._name} {problem}; write, for example: {self._example}")
+
+    def _read(self, option: str, action: argparse.Action, text: str) -> Any:
+        """Return the value of an option."""
+        if action.choices is not None and text not in action.choices:
+            self.refuse(f"wants {option} to be {listed(action.choices, 'or')}, not {shorten(text)}")
+        if not callable(action.type):
+            return text
+        try:
+            return action.type(text)
+        except ValueError as error:
+            self.refuse(f"wants {option} to be {error}, not {shorten(text)}")
+
+    def _there_are(self) -> str:
+        """Name the options that there are."""
+        return f": it has {listed(self._known, 'and')}" if self._known else ""
+
+
+def listed(words: Any, last: str) -> str:
+    """Join words as a sentence does."""
+    *first, end = map(str, words)
+    return f"{', '.join(first)} {last} {end}" if first else end

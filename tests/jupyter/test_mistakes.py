@@ -1,0 +1,65 @@
+"""Each magic with each kind of bad line: one line comes back, which says what to write."""
+
+import pytest
+
+MAGICS = ["twitter", "follow", "unfollow", "followers", "queue", "talk", "ask", "link", "unlink", "links"]
+
+
+def check(printed):
+    assert printed.startswith("UsageError: ")
+    assert "\n" not in printed
+    for word in ("argparse", "unrecognized", "expected one argument", "the following arguments", "Traceback"):
+        assert word not in printed
+
+
+@pytest.mark.parametrize("name", MAGICS)
+def test_an_unknown_option(shell, name):
+    printed = shell.run(f"%{name} --nonsense")
+    check(printed)
+    assert "no option --nonsense" in printed
+    assert f"%{name}" in printed
+
+
+@pytest.mark.parametrize("name", MAGICS)
+def test_a_quote_that_is_not_closed(shell, name):
+    printed = shell.run(f"%{name} 'a:b")
+    check(printed)
+    assert "the quote before a:b is not closed" in printed
+
+
+@pytest.mark.parametrize("name", ["twitter", "follow", "queue", "talk", "ask"])
+def test_no_identifier(shell, name):
+    printed = shell.run(f"%{name}")
+    check(printed)
+    assert f"an identifier is missing, as in: %{name} " in printed
+
+
+@pytest.mark.parametrize("name", ["twitter", "follow", "unfollow", "queue", "talk", "ask"])
+def test_an_identifier_that_is_none(shell, name):
+    printed = shell.run(f"%{name} a:b:c")
+    check(printed)
+    assert "write 'a:b.c'" in printed
+
+
+@pytest.mark.parametrize(
+    "line", ["unfollow a:b c:d", "followers x", "queue a:b 1", "link a b", "unlink a b", "links a b"]
+)
+def test_a_word_too_many(shell, line):
+    printed = shell.run(f"%{line}")
+    check(printed)
+    assert f"has no place for {line.split()[-1]}; write, for example: %{line.split()[0]}" in printed
+
+
+@pytest.mark.parametrize(
+    "line", ["link --room", "link --name", "link --deliver", "queue --maxsize", "ask --timeout"]
+)
+def test_an_option_without_its_value(shell, line):
+    printed = shell.run(f"%{line}")
+    check(printed)
+    assert f"needs a value behind {line.split()[1]}" in printed
+
+
+def test_an_option_behind_the_identifier_of_a_question(shell):
+    printed = shell.run("%ask a:b --timeout 2")
+    check(printed)
+    assert "options such as --timeout 2 stand before the identifier" in printed

@@ -1,0 +1,96 @@
+import pytest
+from IPython.core.error import UsageError
+
+from berrymq_jupyter.following import FollowingMagics
+from berrymq_jupyter.linking import LinkingMagics
+from berrymq_jupyter.options import parse, split_options
+from berrymq_jupyter.sending import SendingMagics
+
+
+def read(line, magic=FollowingMagics.queue, example="%queue task:*"):
+    return parse(magic, line, example)
+
+
+class TestParse:
+    def test_options_and_words_come_in_any_order(self):
+        options = read("--maxsize 3 task:* --shared --overflow=raise")
+        assert (options.identifier, options.maxsize, options.shared, options.overflow) == (
+            "task:*",
+            3,
+            True,
+            "raise",
+        )
+
+    def test_what_is_left_out_has_its_default(self):
+        options = read("task:*")
+        assert (options.maxsize, options.shared, options.overflow) == (0, False, "drop_oldest")
+        assert read("", LinkingMagics.link).url is None
+
+    def test_quotes_keep_words_together_and_are_taken_off(self):
+        assert read("'two words:*'").identifier == "two words:*"
+        assert read("'-x:*'").identifier == "-x:*"
+        assert read('--room "team a"', LinkingMagics.link).room == "team a"
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ("", "an identifier is missing, as in: %queue task:*"),
+            (
+                "--many task:*",
+                "no option --many: it has --shared, --maxsize and --overflow; write, for example: %queue",
+            ),
+            ("-h", "%queue has no option -h"),
+            ("task:* more", "%queue has no place for more; write, for example: %queue task:*"),
+            ("--maxsize x a:b", "%queue wants --maxsize to be a whole number, not x"),
+            ("--maxsize", "%queue needs a value behind --maxsize"),
+            ("--maxsize --shared", "%queue needs a value behind --maxsize"),
+            ("--shared=yes a:b", "%queue takes --shared without a value"),
+            (
+                "--overflow never a:b",
+                "%queue wants --overflow to be drop_oldest, drop_newest, raise or block, not never",
+            ),
+            ("'a:b", "the quote before a:b is not closed"),
+        ],
+    )
+    def test_mistakes_say_what_to_write(self, line, said):
+        with pytest.raises(UsageError) as caught:
+            read(line)
+        assert said in str(caught.value)
+
+    def test_where_there_are_no_options_none_are_named(self):
+        with pytest.raises(
+            UsageError, match=r"^%followers has no option --x; write, for example: %followers$"
+        ):
+            read("--x", FollowingMagics.followers, "%followers")
+
+
+class TestSplitOptions:
+    def split(self, line):
+        return split_options(SendingMagics.ask, line, "%ask price:get")
+
+    def test_they_come_before_everything_else(self):
+        options, rest = self.split("--timeout 2.5 price:get --timeout, -1")
+        assert options.timeout == 2.5
+        assert rest == "price:get --timeout, -1"
+
+    def test_the_value_may_be_joined(self):
+        options, rest = self.split("--timeout=3 price:get")
+        assert (options.timeout, rest) == (3, "price:get")
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            (
+                "--nonsense a:b",
+                "%ask has no option --nonsense: it has --timeout; write, for example: %ask price",
+            ),
+            ("--timeout soon a:b", "%ask wants --timeout to be a number of seconds, not soon"),
+            ("--timeout -1 a:b", "%ask wants --timeout to be a number of seconds, not -1"),
+            ("--timeout nan a:b", "%ask wants --timeout to be a number of seconds, not nan"),
+            ("--timeout", "%ask needs a value behind --timeout"),
+        ],
+    )
+    def test_a_bad_one_is_named(self, line, said):
+        with pytest.raises(UsageError) as caught:
+            self.split(line)
+        assert said in str(caught.value)
