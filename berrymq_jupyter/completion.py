@@ -36,12 +36,41 @@ PYTHON = frozenset({"twitter", "follow", "talk", "ask"})
 NAME = re.compile(r"[^\W\d][\w.]*$")
 
 
+# Identifiers of messages that are remembered.
+MOST_PASSED = 1000
+
+
+class Passed:
+    """The identifiers of messages that passed here lately.
+
+    A bus forgets them when its followers change. So they are looked at before that, and after each cell; that
+    costs a message nothing.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
+
+    def look(self, _: object = None) -> None:
+        """Take note of what the bus still knows."""
+        for identifier in default_bus.recent():
+            self._texts.pop(identifier.text, None)
+            self._texts[identifier.text] = None
+        for oldest in list(self._texts)[:-MOST_PASSED]:
+            self._texts.pop(oldest, None)
+
+    def identifiers(self) -> list[str]:
+        """Return them."""
+        self.look()
+        return list(self._texts)
+
+
 class MagicCompleter:
     """Completes the lines of the given magics; `magics` maps each name to its function."""
 
-    def __init__(self, magics: dict[str, Any], completer: IPCompleter) -> None:
+    def __init__(self, magics: dict[str, Any], completer: IPCompleter, passed: Passed) -> None:
         self._magics = magics
         self._completer = completer
+        self._passed = passed
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
@@ -80,7 +109,8 @@ class MagicCompleter:
         if fragment.startswith("-") and plain == 0:
             return fragment, options
         if plain < IDENTIFIERS.get(name, 0):
-            return fragment, map(requote(fragment), identifiers())
+            known = {*followed(), *self._passed.identifiers()}
+            return fragment, map(requote(fragment), known)
         if plain == 0 and name in VALUES:
             return fragment, map(requote(fragment), VALUES[name]())
         return self.python_names(rest) if name in PYTHON else (fragment, ())
@@ -98,10 +128,9 @@ class MagicCompleter:
         return name, matches(name)
 
 
-def identifiers() -> set[str]:
-    """Return the identifiers that are followed, here or by a linked node, and those sent here lately."""
+def followed() -> set[str]:
+    """Return the identifiers that are followed, here or by a linked node."""
     found = {identifier.text for entry in default_bus.subscriptions() for identifier in entry.identifiers}
-    found.update(identifier.text for identifier in default_bus.recent())
     found.update(text for node in nodes() for text in node.follows)
     return found
 

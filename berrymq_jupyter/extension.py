@@ -9,7 +9,7 @@ from berrymq import Queue, Subscription, default_bus
 from berrymq.workers import DeliveryThread
 
 from .cells import Cells
-from .completion import MagicCompleter
+from .completion import MagicCompleter, Passed
 from .delivery import ErrorReport, MainThreadDeliverer, scheduler_of
 from .display import link_html, message_html, printed
 from .following import FollowingMagics
@@ -53,11 +53,13 @@ class Extension:
         ]
         for magics in self._magics:
             shell.register_magics(magics)
-        self._matcher = MagicCompleter(self._functions(), shell.Completer).matcher
+        self._passed = Passed()
+        self._matcher = MagicCompleter(self._functions(), shell.Completer, self._passed).matcher
         shell.Completer.custom_matchers.append(self._matcher)
         self._format()
         shell.events.register("pre_run_cell", self._cells.before)
         shell.events.register("post_run_cell", self._after)
+        default_bus.hooks.append(self._passed.look)
         default_bus.hooks.append(self._cells.adopt)
         self._former_report = default_bus.on_background_error
         self._report = ErrorReport(shell, self._cells)
@@ -66,6 +68,7 @@ class Extension:
 
     def close(self) -> None:
         """Remove everything from the shell and the bus."""
+        default_bus.hooks.remove(self._passed.look)
         default_bus.hooks.remove(self._cells.adopt)
         self._shell.events.unregister("pre_run_cell", self._cells.before)
         self._shell.events.unregister("post_run_cell", self._after)
@@ -92,6 +95,7 @@ class Extension:
 
     def _after(self, result: ExecutionResult | None) -> None:
         """Follow the end of a cell."""
+        self._passed.look()
         self._cells.after(result)
         if self._deliverer is not None and not is_notebook(self._shell):
             self._deliverer.turn()  # a terminal has no loop that runs between its prompts

@@ -2,6 +2,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from berrymq import default_bus, twitter
+from berrymq_jupyter.completion import MOST_PASSED
 
 
 @pytest.fixture
@@ -30,6 +31,27 @@ def test_identifiers(complete, alive, magic):
 
 def test_all_identifiers_at_once(complete, alive):
     assert complete("%twitter ") == ['%twitter "two words:run"', "%twitter seen:lately", "%twitter train:*"]
+
+
+def test_identifiers_that_were_only_sent_outlive_changes_of_followers(shell, complete):
+    shell.run("%twitter only:sent")
+    shell.run("%follow train:* print")
+    shell.run("%twitter more:sent\n%follow other:* print")
+    shell.run("%unfollow --all")
+    assert complete("%twitter on") == ["%twitter only:sent"]
+    assert complete("%twitter mo") == ["%twitter more:sent"]
+
+
+def test_only_so_many_of_them_are_remembered(shell, complete):
+    shell.run("%twitter first:sent\n%follow train:* print")
+    for number in range(MOST_PASSED):
+        twitter(f"later:number{number}")
+    shell.run("%follow other:* print")
+    assert complete("%twitter fi") == []
+    assert complete("%twitter later:number99") == [
+        "%twitter later:number99",
+        *[f"%twitter later:number99{digit}" for digit in range(10)],
+    ]
 
 
 def test_identifiers_with_spaces_are_quoted(complete, alive):

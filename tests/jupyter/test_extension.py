@@ -88,7 +88,8 @@ def test_reloading(shell):
         assert {name: len(found) for name, found in after["events"].items()} == {
             name: len(found) for name, found in before["events"].items()
         }
-        assert len(after["hooks"]) == len(after["matchers"]) == 1
+        assert len(after["hooks"]) == len(before["hooks"]) == 2
+        assert len(after["matchers"]) == 1
 
 
 def test_loading_twice(shell):
