@@ -7,6 +7,9 @@ can't linger (this is link-state routing, as in OSPF, RFC 2328, without the cost
 
 What is out of sight is kept for a while, since news come over several ways and not at the same speed: that a
 way has gone may be heard before that there is another, over which nobody will tell again what is old news.
+
+When a hub has died and its successor knows nobody yet, the nodes that were behind the former one are
+expected behind the latter: messages that they follow are routed there until they come, or are given up.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from berrymq.identifiers import Identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
-    from .protocol.frames import NodeRecord
+    from .protocol.frames import NodeRecord, WireMessage
 
 __all__ = ["Directory", "NodeInfo"]
 
@@ -54,6 +58,7 @@ class Directory:
         # These are replaced, never changed in place: senders on other threads ask `is_followed`.
         self._known: dict[str, _Known] = {own.id: _Known(own, (), frozenset())}
         self._out_of_sight: dict[str, _Known] = {}
+        self._expected: dict[str, dict[str, _Known]] = {}
         self._reach: dict[str, frozenset[str]] = {}
         self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
 
@@ -101,9 +106,7 @@ class Directory:
 
     def _replace(self, known: dict[str, _Known]) -> list[NodeRecord]:
         """Take new records, compute who is reached over which neighbour; gives who came back into sight."""
-        reach = {
-            neighbour: _reachable(known, neighbour, without=self.own.id) for neighbour in self.own.neighbours
-        }
+        reach = _components(known, self.own.neighbours, without=self.own.id)
         alive = {self.own.id}.union(self.own.neighbours, *reach.values())
         back = [known[node_id].record for node_id in self._out_of_sight if node_id in alive]
         out_of_sight = [(node_id, record) for node_id, record in known.items() if node_id not in alive]
@@ -111,7 +114,43 @@ class Directory:
         self._out_of_sight = dict(out_of_sight[-self._MAX_OUT_OF_SIGHT :])
         self._reach = reach
         self._routes = {}
+        for neighbour, expected in list(self._expected.items()):
+            absent = {node_id: record for node_id, record in expected.items() if node_id not in alive}
+            if absent and neighbour in reach:
+                self._expected[neighbour] = absent
+            else:
+                del self._expected[neighbour]
         return back
+
+    # -- who will be back ------------------------------------------------------------------------------------
+
+    def expect_behind(self, neighbour: str, former: str) -> None:
+        """Another neighbour takes the place of a former one: what was reached over that is expected there.
+
+        To be called before the neighbours are changed by `set_own`.
+        """
+        reached = self._reach.get(former, frozenset()) - {former}
+        behind = {
+            node_id: known
+            for node_id, known in self._known.items()
+            if node_id in reached and not known.record.hub
+        }
+        behind |= self._expected.pop(former, {})
+        if behind:
+            self._expected[neighbour] = behind
+
+    def is_expecting(self, neighbour: str) -> bool:
+        """Whether somebody is still expected behind that neighbour."""
+        return neighbour in self._expected
+
+    def give_up_expected(self, neighbour: str) -> list[NodeRecord]:
+        """Expect nobody behind that neighbour any more; those who were still expected."""
+        self._routes = {}
+        return [known.record for known in self._expected.pop(neighbour, {}).values()]
+
+    def is_there(self, node_id: str) -> bool:
+        """Whether a node can be reached, or is expected to be."""
+        return node_id in self._known or any(node_id in expected for expected in self._expected.values())
 
     # -- questions -------------------------------------------------------------------------------------------
 
@@ -129,24 +168,34 @@ class Directory:
 
     def _find_routes(self, identifier: Identifier, room: str | None) -> tuple[str, ...]:
         interested = self.followers(identifier, room)
-        return tuple(
-            [neighbour for neighbour, reached in self._reach.items() if not reached.isdisjoint(interested)]
+        return tuple([neighbour for neighbour in self._reach if self._leads_to(neighbour, interested)])
+
+    def _leads_to(self, neighbour: str, node_ids: AbstractSet[str]) -> bool:
+        """Whether one of some nodes is behind a neighbour, or expected there."""
+        expected = self._expected.get(neighbour)
+        return not self._reach[neighbour].isdisjoint(node_ids) or (
+            expected is not None and not node_ids.isdisjoint(expected)
         )
 
     def followers(self, identifier: str | Identifier, room: str | None) -> set[str]:
-        """The ids of the other nodes in *room* that follow *identifier*."""
+        """The ids of the other nodes in *room* that follow *identifier*, those that are expected included."""
         wanted = Identifier.parse(identifier)
         return {
             node_id
-            for node_id, known in self._known.items()
-            if known.record.room == room
-            and node_id != self.own.id
-            and any(followed.matches(wanted) for followed in known.follows)
+            for records in (self._known, *self._expected.values())
+            for node_id, known in records.items()
+            if node_id != self.own.id and known.wants(wanted, room)
         }
+
+    def ways_of(self, message: WireMessage) -> tuple[str, ...]:
+        """The neighbours over which a message reaches whoever follows it, or whom it is for."""
+        if message.to is not None:
+            return self.ways_to(message.to)
+        return self.routes(message.identifier, message.room)
 
     def ways_to(self, node_id: str) -> tuple[str, ...]:
         """The neighbours over which a node can be reached."""
-        return tuple([neighbour for neighbour, reached in self._reach.items() if node_id in reached])
+        return tuple([neighbour for neighbour in self._reach if self._leads_to(neighbour, {node_id})])
 
     def is_followed(self, identifier: Identifier) -> bool:
         """Whether another node in this node's room follows *identifier*."""
@@ -186,6 +235,23 @@ class _Known(NamedTuple):
         """Raises IdentifierError."""
         follows = tuple([Identifier.parse(text) for text in record.follows])
         return cls(record, follows, frozenset(record.neighbours))
+
+    def wants(self, identifier: Identifier, room: str | None) -> bool:
+        """Whether it follows that identifier in that room."""
+        return self.record.room == room and any(followed.matches(identifier) for followed in self.follows)
+
+
+def _components(
+    known: dict[str, _Known], neighbours: Iterable[str], *, without: str
+) -> dict[str, frozenset[str]]:
+    """What is reached over each neighbour; those that reach each other reach the same."""
+    reach: dict[str, frozenset[str]] = {}
+    starts = frozenset(neighbours)
+    for neighbour in neighbours:
+        if neighbour not in reach:
+            component = _reachable(known, neighbour, without=without)
+            reach.update(dict.fromkeys(starts & component, component))
+    return reach
 
 
 def _reachable(known: dict[str, _Known], start: str, *, without: str) -> frozenset[str]:

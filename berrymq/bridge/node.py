@@ -18,6 +18,7 @@ from berrymq import forking
 from berrymq.bus import Bus
 
 from .directory import Directory, NodeInfo
+from .handover import Handover
 from .peer import Peer
 from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
@@ -80,6 +81,7 @@ class Node:
         self._closed = False
         self._directory = Directory(NodeRecord(self.id, name, 0, room, hub))
         self._peers: dict[str, Peer] = {}
+        self._handovers: list[Handover] = []
         self._announcing = False
         self.bus = bus if bus is not None else Bus(name)
         self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
@@ -170,10 +172,18 @@ class Node:
 
     def rename_peer(self, peer: Peer, record: NodeRecord, session_id: str) -> None:
         """The other side of a link is a new incarnation: what it did not confirm goes to its successor."""
+        former = self._directory.record(peer.id)
         self._peers.pop(peer.id, None)
+        other = self._peers.pop(record.id, None)
+        if other is not None and other is not peer:
+            other.end("replaced")
         peer.id = record.id
         self._peers[record.id] = peer
         peer.session.restart(session_id)
+        if former is not None and former.hub and record.hub and former.id != record.id:
+            self._directory.expect_behind(record.id, former.id)
+            if self._directory.is_expecting(record.id):
+                self._handovers.append(Handover(peer, former.name, self._directory, self.loop))
         self._update_neighbours()
         self._learn([record], peer)
         self._announce(self._directory.records(), peer)
@@ -237,7 +247,10 @@ class Node:
             if peer is not source:
                 self._announce(records, peer)
         self._tap.refresh()
-        self.traffic.questions.nodes_changed(lambda node_id: self._directory.record(node_id) is not None)
+        self.traffic.questions.nodes_changed(self._directory.is_there)
+        for handover in self._handovers:
+            handover.nodes_changed()
+        self._handovers = [handover for handover in self._handovers if not handover.over]
 
     def _announce(self, records: list[NodeRecord], peer: Peer) -> None:
         """Tell a neighbour of those that it may see: its own room's, and the hubs."""

@@ -187,11 +187,7 @@ class Traffic:
     def _route(self, message: WireMessage, source: Peer | None = None) -> list[Peer]:
         """Put it into the sessions of the links behind which somebody wants it; not where it came from."""
         peers = self._peers
-        if message.to is not None:
-            routes = self._directory.ways_to(message.to)
-        else:
-            routes = self._directory.routes(message.identifier, message.room)
-        chosen = [peers[node_id] for node_id in routes if node_id != message.origin]
+        chosen = [peers[node_id] for node_id in self._directory.ways_of(message) if node_id != message.origin]
         if source in chosen:
             chosen.remove(source)
         if source is not None and chosen:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import signal
+import threading
 import time
 
 import pytest
@@ -196,11 +198,55 @@ class TestHubs:
                 link.close(flush=0)
             end_if_idle()
 
+    @pytest.mark.timeout(90)
+    def test_what_is_said_while_one_is_killed_arrives_once_and_in_order(self, runtime, record_property):
+        start_hub()
+        buses = [Bus(), Bus(), Bus()]
+        heard = [Listening(bus) for bus in buses]
+        links = [berrymq.link(bus=bus, name=name) for bus, name in zip(buses, "abc", strict=True)]
+        said = [0, 0]
+        over = threading.Event()
+
+        def speak(index):
+            while not over.wait(0.001):
+                for _ in range(random.randrange(1, 20)):
+                    buses[index].twitter("test:run", said[index])
+                    said[index] += 1
+
+        speakers = [threading.Thread(target=speak, args=(index,)) for index in range(2)]
+        try:
+            wait_until(lambda: self.see_each_other(links), "they see each other")
+            for speaker in speakers:
+                speaker.start()
+            for _ in range(3):
+                killed = self.hub()
+                os.kill(killed.pid, signal.SIGKILL)
+                wait_until(
+                    lambda killed=killed: self.see_each_other(links, after=killed),
+                    "they see each other again",
+                )
+            over.set()
+            for speaker in speakers:
+                speaker.join()
+            for index, (ears, name) in enumerate(zip(heard, "abc", strict=True)):
+                others = [number for number in range(2) if number != index]
+                ears.have(sum(said[:2]))
+                for other in others:
+                    told = [value for source, value in ears.values if source == "abc"[other]]
+                    assert told == list(range(said[other])), name
+            assert all(link.stats().dropped == link.stats().lost == 0 for link in links)
+            record_property("messages", sum(said))
+        finally:
+            over.set()
+            for link in links:
+                link.close(flush=0)
+            end_if_idle()
+
     def see_each_other(self, links, after=None):
         """Whether both are linked and see the other one, at another hub than a certain one."""
         hubs = [info for info in read_all() if info.kind == "hub" and info.is_live]
         return (
             len(hubs) == 1
             and (after is None or hubs[0].pid != after.pid)
-            and all(link.state == "linked" and len(link.nodes()) == 3 for link in links)
+            and all(link.state == "linked" and len(link.nodes()) == len(links) + 1 for link in links)
         )

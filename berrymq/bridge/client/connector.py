@@ -229,7 +229,8 @@ class Connector:
         self._is_shared = False
         if peer is None or peer.expired:
             now = self.node.loop.time()
-            peer = self.node.add_peer(answer.node, Session(answer.session, now, self.node.limits), self._ttl)
+            session = Session(answer.session, now, self.node.limits, to_hub=answer.node.hub)
+            peer = self.node.add_peer(answer.node, session, self._ttl)
             self.peer = peer
         elif not answer.resumed:
             self.node.rename_peer(peer, answer.node, answer.session)

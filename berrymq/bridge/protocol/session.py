@@ -9,6 +9,10 @@ window fills, then the queue behind it up to its bound, and from there on the ol
 dropped, counted, and the loss is told to the other side. Neither side ever stops reading, so
 acknowledgements and heartbeats pass.
 
+What a hub has confirmed it may not have handed on when it is killed. So on the way to a hub the latest
+messages are kept a little longer than until they are confirmed, and its successor gets them once more; the
+nodes behind it tell copies by their numbers (see ``seen.py``).
+
 There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
 """
 
@@ -34,13 +38,16 @@ from .frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Limits", "LinkStats", "Session"]
 
 
 DROP_REPORT_SECONDS = 1.0
 """Losses are told to the other side this often at most."""
+
+RETAIN_SECONDS = 2.0
+"""How long messages are kept for the successor of a hub that has confirmed them, up to a window of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,45 @@ class _Sent(NamedTuple):
     messages: list[WireMessage]
 
 
+class _Confirmed(NamedTuple):
+    until: float
+    size: int
+    messages: list[WireMessage]
+
+
+class _Retained:
+    """The latest confirmed messages: not older than `RETAIN_SECONDS`, and not more than a window."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._batches: deque[_Confirmed] = deque()
+        self._messages = 0
+        self._bytes = 0
+
+    def add(self, sent: _Sent, now: float) -> None:
+        self._batches.append(_Confirmed(now + RETAIN_SECONDS, len(sent.data), sent.messages))
+        self._messages += len(sent.messages)
+        self._bytes += len(sent.data)
+        self.trim(now)
+
+    def trim(self, now: float) -> None:
+        limits, batches = self._limits, self._batches
+        while batches and (
+            batches[0].until <= now
+            or self._messages > limits.window_messages
+            or self._bytes > limits.window_bytes
+        ):
+            oldest = batches.popleft()
+            self._messages -= len(oldest.messages)
+            self._bytes -= oldest.size
+
+    def take(self) -> list[WireMessage]:
+        messages = [message for batch in self._batches for message in batch.messages]
+        self._batches.clear()
+        self._messages = self._bytes = 0
+        return messages
+
+
 class Session:
     """One end of a link.
 
@@ -100,14 +146,17 @@ class Session:
         id: names the session to both sides.
         now: the time.
         limits: its bounds.
+        to_hub: the other side hands on; what it has confirmed last is kept for its successor.
     """
 
-    def __init__(self, id: str, now: float, limits: Limits | None = None) -> None:
+    def __init__(self, id: str, now: float, limits: Limits | None = None, *, to_hub: bool = False) -> None:
         self.id = id
         self.limits = limits or Limits()
         self.attached = False
         self.behind = False
         """Set while this side is behind with what it received: acknowledgements are withheld."""
+        self.holding = False
+        """Set while messages wait for the nodes behind the other side to be there again."""
         self._stats = LinkStats()
         self._queue: deque[WireMessage] = deque()
         self._queue_bytes = 0
@@ -117,6 +166,7 @@ class Session:
         self._in_flight: deque[_Sent] = deque()
         self._in_flight_messages = 0
         self._in_flight_bytes = 0
+        self._retained = _Retained(self.limits) if to_hub else None
         self._resend: list[bytes] = []
         self._last_sent = 0
         self._received = 0
@@ -160,7 +210,7 @@ class Session:
             self._drop_report_due = now + DROP_REPORT_SECONDS
             count, self._unreported_drops = self._unreported_drops, 0
             frames.append(self._number(dropped_frame(self._next(), count), []))
-        while self._queue and self._window_is_open():
+        while self._queue and not self.holding and self._window_is_open():
             messages = self._next_batch()
             self._stats.sent += len(messages)
             frames.append(self._number(messages_frame(self._next(), messages), messages))
@@ -173,6 +223,8 @@ class Session:
             frames.append(HEARTBEAT)
         if frames:
             self._spoke = now
+        if self._retained is not None:
+            self._retained.trim(now)
         return frames
 
     def _next(self) -> int:
@@ -266,6 +318,8 @@ class Session:
             sent = in_flight.popleft()
             self._in_flight_messages -= len(sent.messages)
             self._in_flight_bytes -= len(sent.data)
+            if self._retained is not None and sent.messages:
+                self._retained.add(sent, self._heard)
 
     # -- connections -----------------------------------------------------------------------------------------
 
@@ -280,10 +334,10 @@ class Session:
         Raises:
             ValueError: that was never sent.
         """
+        self._heard = self._spoke = now
         self._acknowledge(peer_received)
         self._resend = [sent.data for sent in self._in_flight]
         self.attached = True
-        self._heard = self._spoke = now
 
     def detach(self) -> None:
         """The connection is gone; the session waits for the next one."""
@@ -293,13 +347,15 @@ class Session:
             self._resend = []
 
     def restart(self, id: str) -> None:
-        """Start counting anew, for the other side is a new one, with the messages that are not confirmed.
+        """Start counting anew, with what the other side, a new one, may have to hand on.
 
         They may have reached the former one, so the nodes behind it tell copies by origin and sequence (see
         ``seen.py``).
         """
         self.id = id
         unconfirmed = [message for sent in self._in_flight for message in sent.messages]
+        if self._retained is not None:
+            unconfirmed = self._retained.take() + unconfirmed
         self._queue.extendleft(reversed(unconfirmed))
         self._queue_bytes += sum(len(message.payload) for message in unconfirmed)
         self._stats.sent -= len(unconfirmed)
@@ -313,6 +369,19 @@ class Session:
         """What the other side may not have, in order."""
         return [*(message for sent in self._in_flight for message in sent.messages), *self._queue]
 
+    def drop_waiting(self, is_wanted: Callable[[WireMessage], bool]) -> int:
+        """Drop those of the waiting messages that nobody behind the other side wants any more.
+
+        Returns:
+            How many that were; they count as dropped.
+        """
+        wanted = deque(message for message in self._queue if is_wanted(message))
+        count = len(self._queue) - len(wanted)
+        self._queue = wanted
+        self._queue_bytes = sum(len(message.payload) for message in wanted)
+        self._stats.dropped += count
+        return count
+
     def discard(self) -> int:
         """Give up what is not confirmed, at the end of the session.
 
@@ -324,6 +393,8 @@ class Session:
         self._queue.clear()
         self._in_flight.clear()
         self._queue_bytes = self._in_flight_messages = self._in_flight_bytes = 0
+        if self._retained is not None:
+            self._retained.take()
         return count
 
     # -- state -----------------------------------------------------------------------------------------------
