@@ -37,9 +37,9 @@ def test_the_first_link_starts_a_hub_and_the_second_finds_it(home, terminals):
 def test_what_one_says_the_other_hears(terminals):
     one, other = terminals
     one.run("%link")
-    other.run("%link --name speaker")
     one.run("from berrymq import follow")
     one.run("h = follow('test:*', lambda m: print('heard', m.id, m.args, dict(m.kwargs), 'from', m.source))")
+    other.run("%link --name speaker")
     other.run('%twitter test:run 1, name="x"')
     assert "test:run (1,) {'name': 'x'} from speaker" in one.wait_for("heard [^\r\n]*speaker")
 

@@ -56,6 +56,7 @@ def test_a_body_runs_with_arguments_source_and_time(joined):
         "%%follow test:*\n"
         "print(message.id, message.args, message.kwargs['name'], message.source, message.sent_at)"
     )
+    speaker.wait_for_follower("test:*")
     speaker.run('import time; before = time.time()\n%twitter test:run 1, name="x"')
     listener.wait_for_text(cell, "test:run (1,) x speaker.ipynb")
     sent_at = float(cell.text.split()[-1])
@@ -76,6 +77,7 @@ def test_output_stands_under_the_cell_that_follows_while_another_is_busy(joined)
     )
     busy = listener.start("print('busy', flush=True)\nprint('heard while busy:', heard.wait(20))")
     listener.wait_for_text(busy, "busy")
+    speaker.wait_for_follower("test:*")
     speaker.run("for n in range(1, 4):\n    get_ipython().run_line_magic('twitter', f'test:run {n}')")
     listener.finish(busy)
     listener.wait_for_text(body, "body 3")
@@ -92,6 +94,7 @@ def test_running_a_cell_again_replaces_its_follower(joined):
     first = listener.run(source, cell_id="the-cell")
     again = listener.run(source, cell_id="the-cell")
     last = listener.run("%%follow test:*\nprint('other', *message.args)", cell_id="another-cell")
+    speaker.wait_for_follower("test:*")
     speaker.run("%twitter test:run 1")
     listener.wait_for_text(last, "other 1")
     assert "heard 1" in again.text
@@ -103,6 +106,7 @@ def test_a_queue_gives_what_was_sent(joined):
     shown = listener.run("q = %queue task:*")
     assert shown.widgets == 1, shown.text
     waiting = listener.start("taken = q.get(timeout=20)\nprint(taken.id, taken.args, taken.source)")
+    speaker.wait_for_follower("task:*")
     speaker.run('%twitter task:add "buy milk"')
     assert listener.finish(waiting).text == "task:add ('buy milk',) speaker.ipynb"
 
@@ -131,6 +135,7 @@ def test_bad_input_is_one_clear_line(joined, line, clue):
 def test_a_payload_that_can_not_cross_is_one_clear_line_and_disturbs_nothing(joined):
     listener, speaker = joined
     cell = listener.run("%%follow test:*\nprint('heard', *message.args)")
+    speaker.wait_for_follower("test:*")
     refused = speaker.run("%twitter test:run object()")
     assert refused.text.count("\n") == 0, refused.text
     assert "object" in refused.text
@@ -165,5 +170,6 @@ def test_unloading_leaves_and_loading_joins_again(joined):
     assert "berrymq" not in cell.text
     assert listener.run(JOIN).error is None
     follower = listener.run("%%follow test:*\nprint('heard', *message.args)")
+    speaker.wait_for_follower("test:*")
     speaker.run("%twitter test:run 'again'")
     listener.wait_for_text(follower, "heard again")

@@ -108,6 +108,20 @@ class Kernel:
         """Wait until a cell shows `text`, be it during its run or long after."""
         self.wait(lambda: text in cell.text, f"{text!r} under {cell.source!r}", timeout=timeout)
 
+    def wait_for_follower(self, identifier: str) -> None:
+        """Wait until this kernel, which is linked, knows of another node that follows the identifier."""
+        cell = self.run(
+            "import time as _time, berrymq as _berrymq\n"
+            "_deadline = _time.monotonic() + 20\n"
+            "while not any(\n"
+            f"    {identifier!r} in node.follows and not node.here\n"
+            "    for link in _berrymq.links() for node in link.nodes()\n"
+            "):\n"
+            f"    assert _time.monotonic() < _deadline, 'nobody follows {identifier}'\n"
+            "    _time.sleep(0.005)"
+        )
+        assert cell.error is None, cell.text
+
     def close(self) -> None:
         """End the session and its kernel."""
         self._client.stop_channels()
