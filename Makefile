@@ -3,6 +3,9 @@
 PYTHON ?= python3
 ARGS ?=
 
+# A file's tests stay together, for they share servers and browsers. More processes than four gain little.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -24,7 +27,7 @@ lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser
 	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
 
 test: $(VENV)/test-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: $(VENV)/dev-is-installed ## lint, formatting, types, import rules
 	$(BIN)/ruff check
