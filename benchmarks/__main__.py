@@ -8,7 +8,7 @@ from importlib import import_module
 
 from benchmarks.harness import keep, missed, show
 
-SUITES = ["core", "views"]
+SUITES = ["core", "links", "views"]
 
 
 def main() -> int:
