@@ -31,6 +31,8 @@ _log = logging.getLogger("berrymq")
 
 MAX_CALLS = 64
 """Calls of one connection that may be under way at once."""
+MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
+"""How large the answers to a batch may become before its other calls are refused."""
 
 
 class Conversation:
@@ -47,8 +49,8 @@ class Conversation:
         self.transport = transport
         self.authenticated = authenticated
         self.peer: Peer | None = None
-        self.after_reply: Callable[[], None] | None = None
-        """What a method wants to be done as soon as its answer is on its way."""
+        self.after_reply: list[Callable[[], None]] = []
+        """What methods want to be done as soon as their answer is on its way."""
         self.admits: Callable[[str], bool] = lambda token: same_token(token, node.access_token)
         """Whether an access token is the right one."""
         self.ended = False
@@ -92,6 +94,7 @@ class Conversation:
             return jsonrpc.failure(None, error)
         task = self._start(self._run(calls, is_batch))
         await asyncio.wait([task])
+        self._follow_up()
         return None if task.cancelled() else task.result()
 
     def check_token(self, access_token: str) -> None:
@@ -123,30 +126,39 @@ class Conversation:
         answer = await self._run(calls, is_batch)
         if answer is not None:
             self.transport.write(answer)
-        after, self.after_reply = self.after_reply, None
-        if after is not None:
-            after()
+        self._follow_up()
+
+    def _follow_up(self) -> None:
+        after, self.after_reply = self.after_reply, []
+        for function in after:
+            function()
 
     async def _run(self, calls: list[Call | RpcError], is_batch: bool) -> bytes | None:
-        answers = [answer for call in calls if (answer := await self._call(call)) is not None]
+        answers: list[bytes] = []
+        size = 0
+        for call in calls:
+            answer = await self._call(call, _refusal(call, size) if is_batch else None)
+            if answer is not None:
+                answers.append(answer)
+                size += len(answer)
         if not answers:
             return None
         return jsonrpc.batch(answers) if is_batch else answers[0]
 
-    async def _call(self, call: Call | RpcError) -> bytes | None:
+    async def _call(self, call: Call | RpcError, refusal: RpcError | None) -> bytes | None:
         if isinstance(call, RpcError):
             return jsonrpc.failure(None, call)
         if not self.authenticated and call.method != "authenticate":
-            error = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
-            return None if call.is_notification else jsonrpc.failure(call.id, error)
+            refusal = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
+        if refusal is not None:
+            return _error_answer(call, refusal)
         try:
             return await methods.call(self, call)
         except Exception:  # noqa: BLE001 - see below
             # A mistake of ours, not the caller's: it is logged whole here, and nothing of it goes over the
             # network.
             _log.exception("a call of the wire method %s failed", call.method)
-            error = RpcError(jsonrpc.INTERNAL_ERROR, "internal error")
-            return None if call.is_notification else jsonrpc.failure(call.id, error)
+            return _error_answer(call, RpcError(jsonrpc.INTERNAL_ERROR, "internal error"))
 
     def _take_frame(self, frame: object) -> None:
         assert self.peer is not None
@@ -162,3 +174,16 @@ class Conversation:
         self.transport.close("protocol error")
         if self.peer is not None:
             self.peer.lost(self.transport)
+
+
+def _refusal(call: Call | RpcError, answered: int) -> RpcError | None:
+    """Why a call can't be made in a batch to which there are so many bytes of answers already."""
+    if isinstance(call, Call) and call.method == "interconnect":
+        return RpcError(jsonrpc.INVALID_REQUEST, "interconnect can't be part of a batch: call it by itself")
+    if answered >= MAX_BATCH_ANSWER_BYTES:
+        return RpcError(jsonrpc.TOO_LARGE, "the answers to this batch are too large: make this call again")
+    return None
+
+
+def _error_answer(call: Call, error: RpcError) -> bytes | None:
+    return None if call.is_notification else jsonrpc.failure(call.id, error)

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketProtocol13
@@ -42,6 +43,8 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
 REQUEST_SECONDS = 30.0
 """How long the head and the body of a request may each take to come."""
+ANSWER_SECONDS = 60.0
+"""How long the asker may take to read the answer to a request."""
 MAX_STRANGER_BYTES = 4096
 """The largest WebSocket message of one who has not yet shown the access token."""
 AUTHENTICATION_SECONDS = 5.0
@@ -280,7 +283,15 @@ class RpcHandler(_WithBody):
             self.set_status(204)
             return
         self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", len(answer))
         self.write(answer)
+        try:
+            await asyncio.wait_for(self.flush(), ANSWER_SECONDS)
+        except (TimeoutError, StreamClosedError):
+            self._close_connection()
+
+    def _close_connection(self) -> None:
+        cast("HTTP1Connection", self.request.connection).close()
 
 
 class SocketHandler(_Checked, ConversationSocket):

@@ -19,6 +19,7 @@ from berrymq.bridge.protocol.jsonrpc import (
     BAD_IDENTIFIER,
     INVALID_PARAMS,
     INVALID_REQUEST,
+    OVERFLOW,
     TOO_LARGE,
     UNKNOWN_TOKEN,
     Methods,
@@ -37,6 +38,9 @@ __all__ = ["methods"]
 methods: "Methods[Conversation]" = Methods()
 
 _payload_decoder = msgspec.json.Decoder(tuple[list[Raw], dict[str, Raw]])  # its shape; nobody here reads it
+
+MAX_PEERS = 1000
+"""Links of one node that others made, those included whose connection is cut at present."""
 
 NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
@@ -101,10 +105,12 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
         there = here.peer(record.id)
         if there is not None and there.connected:
             raise RpcError(ALREADY_LINKED, "there is a link between these two nodes", here.id)
+        if there is None and here.peers >= MAX_PEERS:
+            raise RpcError(OVERFLOW, f"this node has {MAX_PEERS} links already, those that are cut included")
         peer = here.add_peer(record, Session(secrets.token_urlsafe(16), here.loop.time(), here.limits), ttl)
         received = 0
     linked = conversation.peer = peer
-    conversation.after_reply = lambda: _attach(conversation, received)
+    conversation.after_reply.append(lambda: _attach(conversation, received))
     return {
         "session": linked.session.id,
         "resumed": resumed,
@@ -227,7 +233,7 @@ def close_connection(conversation: "Conversation", token: Token) -> str:
     peer = conversation.node.peer_of_session(token)
     if peer is None:
         raise RpcError(UNKNOWN_TOKEN, "unknown or expired token")
-    conversation.after_reply = lambda: _close(conversation, peer)
+    conversation.after_reply.append(lambda: _close(conversation, peer))
     return "ok"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -10,6 +12,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from .conversation import Conversation
 
 if TYPE_CHECKING:
+    from tornado.iostream import IOStream
+
     from berrymq.bridge.node import Node
 
 __all__ = ["MAX_FRAME_BYTES", "SUBPROTOCOL", "ConversationSocket", "ignore_closed"]
@@ -17,13 +21,20 @@ __all__ = ["MAX_FRAME_BYTES", "SUBPROTOCOL", "ConversationSocket", "ignore_close
 SUBPROTOCOL = "berrymq.v1"
 MAX_FRAME_BYTES = 24 * 1024 * 1024
 """The largest request body and WebSocket message."""
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
+"""What may wait to be read by the other side: more than a link ever sends ahead."""
+MAX_UNSENT_PONGS = 1000
+
+_log = logging.getLogger("berrymq")
 
 
 class SocketTransport:
-    """Frames on a tornado WebSocket of a server."""
+    """Frames on a tornado WebSocket of a server. One that does not read what is said to it is closed."""
 
     def __init__(self, handler: WebSocketHandler) -> None:
         self._handler = handler
+        self._unsent = 0
+        self._pongs = 0
 
     def write(self, data: bytes) -> None:
         """Send one frame."""
@@ -31,7 +42,31 @@ class SocketTransport:
             future = self._handler.write_message(data)
         except WebSocketClosedError:
             return  # `on_close` follows, and what was not acknowledged is sent again
-        asyncio.ensure_future(future).add_done_callback(ignore_closed)
+        self._unsent += len(data)
+        asyncio.ensure_future(future).add_done_callback(partial(self._sent, len(data)))
+        if self._unsent > MAX_UNSENT_BYTES:
+            self._give_up()
+
+    def answered_ping(self) -> None:
+        """A pong was sent, by tornado itself."""
+        stream = self._stream()
+        self._pongs = self._pongs + 1 if stream is not None and stream.writing() else 0
+        if self._pongs > MAX_UNSENT_PONGS:
+            self._give_up()
+
+    def _sent(self, size: int, future: asyncio.Future[None]) -> None:
+        self._unsent -= size
+        ignore_closed(future)
+
+    def _give_up(self) -> None:
+        _log.warning("a connection is closed: the other side does not read what is said to it")
+        stream = self._stream()
+        if stream is not None:
+            stream.close()  # and not `close`, which would wait for the other side
+
+    def _stream(self) -> IOStream | None:
+        connection = self._handler.ws_connection
+        return connection.stream if connection is not None else None
 
     def close(self, reason: str = "") -> None:
         """End the connection."""
@@ -68,6 +103,10 @@ class ConversationSocket(WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         """Something was said."""
         self.conversation.receive(message)
+
+    def on_ping(self, _: bytes) -> None:
+        """The other side wants to know whether we are there."""
+        self.transport.answered_ping()
 
     def on_close(self) -> None:
         """The connection has ended."""

@@ -106,7 +106,63 @@ class TestCalls:
         assert (await transport.heard())["id"] == "next"
 
 
+def batch(*calls):
+    return "[" + ",".join(calls) + "]"
+
+
+class TestBatches:
+    async def test_their_answers_are_bounded(self, node, conversation, transport):
+        conversation.receive(call("connect_via_queue", identifier="a:b"))
+        token = (await transport.heard())["result"]
+        node.bus.twitter("a:b", "x" * 1_000_000)
+        again = [call("get_nowait", number=number, token=token, received=0) for number in range(100)]
+        conversation.receive(batch(*again))
+        answers = await transport.heard()
+        assert [answer["id"] for answer in answers] == list(range(100))
+        given = [answer for answer in answers if "result" in answer]
+        assert len(given) == 5
+        assert all(answer["error"]["code"] == -32005 for answer in answers[5:])
+
+    async def test_no_link_is_made_in_one(self, node, conversation, transport):
+        links = [call("interconnect", node=name, id=name) for name in ("one", "two")]
+        unanswered = json.dumps({"jsonrpc": "2.0", "method": "interconnect", "params": ["three"]})
+        conversation.receive(batch(*links, unanswered, call("ping", number="last")))
+        *refused, last = await transport.heard()
+        assert [answer["error"]["code"] for answer in refused] == [-32600, -32600]
+        assert (last["id"], last["result"]) == ("last", "pong")
+        assert node.peers == 0
+        assert "result" in await link(conversation)
+
+    @pytest.mark.parametrize("over_http", [False, True])
+    async def test_several_links_may_be_ended_in_one(self, node, conversation, transport, over_http):
+        sessions = []
+        for name in ("one", "two"):
+            other = Conversation(node, Transport(), authenticated=True)
+            sessions.append((await link(other, id=name))["result"]["session"])
+        ends = batch(*[call("close_connection", token=session) for session in sessions])
+        if over_http:
+            answers = json.loads(await Conversation(node, authenticated=True).answer(ends.encode()))
+        else:
+            conversation.receive(ends)
+            answers = await transport.heard()
+        assert [answer["result"] for answer in answers] == ["ok", "ok"]
+        assert node.peers == 0
+
+
 class TestInterconnect:
+    async def test_the_links_that_others_make_are_bounded(self, node, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.server.methods.MAX_PEERS", 2)
+        one, two, three = (Conversation(node, Transport(), authenticated=True) for _ in range(3))
+        session = (await link(one, id="one"))["result"]["session"]
+        await link(two, id="two")
+        assert (await link(three, id="three"))["error"]["code"] == -32004
+        one.closed()
+        two.closed()
+        again, new = (Conversation(node, Transport(), authenticated=True) for _ in range(2))
+        assert (await link(again, id="one", session=session))["result"]["resumed"]
+        assert "result" in await link(new, id="two")  # another incarnation of it
+        assert node.peers == 2
+
     async def test_a_session_or_token_that_none_can_be(self, conversation, transport):
         await link(conversation)
         for text in ("é", "\x00"):
