@@ -1,7 +1,9 @@
 """The tour, as a person takes it: two notebooks side by side in JupyterLab."""
 
+import platform
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import expect
 
@@ -57,6 +59,20 @@ def test_what_one_notebook_says_the_other_shows(apart):
     expect(listener.output(function)).to_have_text("run number 1")
     listener.show(log)
     listener.screenshot("tour-log")
+
+
+@pytest.mark.parametrize("name", ["01-two-notebooks.ipynb", "02-the-other-notebook.ipynb"])
+def test_opening_one_changes_nothing(lab, notebooks, name):
+    # The one thing that can't be the same for everybody: JupyterLab writes down which Python it was.
+    tour = nbformat.read(TOUR / name, as_version=4)
+    tour.metadata.language_info.version = platform.python_version()
+    nbformat.write(tour, lab.root / name)
+    opened = notebooks.open(name, app="lab")
+    described = "([panel]) => panel.context.model.getMetadata('language_info').version"
+    assert opened.in_panel(described) == platform.python_version()
+    opened.in_panel("async ([panel]) => { await panel.sessionContext.session.kernel.info; }")
+    opened.page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert not opened.in_panel("([panel]) => panel.context.model.dirty")
 
 
 def test_a_busy_notebook_hears(tour):

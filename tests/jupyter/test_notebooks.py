@@ -34,5 +34,24 @@ def test_it_is_kept_without_outputs(path):
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_says_all_of_its_kernel_that_jupyterlab_would_add_on_opening_it(path):
+    metadata = nbformat.read(path, as_version=4).metadata
+    assert metadata.kernelspec == {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
+    assert set(metadata.language_info) == {
+        "codemirror_mode",
+        "file_extension",
+        "mimetype",
+        "name",
+        "nbconvert_exporter",
+        "pygments_lexer",
+        "version",
+    }
+
+
 def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS][:2] == ["01-two-notebooks", "02-the-other-notebook"]
