@@ -23,11 +23,17 @@ PATIENCE: Final = 20.0
 
 Cells = tuple[str, ...]
 
-DELAY: Final = (
+STYLE: Final = (
     "<style>.bmq-static{overflow:hidden;animation:bmq-appear .4s step-end}"
-    "@keyframes bmq-appear{from{max-height:0}}</style>"
+    "@keyframes bmq-appear{from{max-height:0}}"
+    ".jp-OutputArea-child:has(>.jp-OutputArea-output.jupyter-widgets)"
+    ":has(+.jp-OutputArea-child .bmq-static){display:none}</style>"
 )
-"""Until the live view has come to hide the form, which takes a moment, it has no height and moves nothing."""
+"""Until the live view has come to hide the form, which takes a moment, it has no height and moves nothing.
+
+And where it does not come, as in a notebook that is opened again, JupyterLab has "model not found" in the
+live view's output (its class is then the output's own): that line is left out, for the form says more.
+"""
 
 TABLE: Final = "border-collapse:collapse;font-size:12px;text-align:left"
 CELL: Final = "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace"
@@ -53,7 +59,7 @@ class Form:
             f"<div><strong>{escape(self.title)}</strong> <code>{escape(self.subject)}</code> "
             f"<span>{escape(self.facts)}</span></div>"
         )
-        return f'{DELAY}<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
+        return f'{STYLE}<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
 
     def table(self) -> str:
         """Return the rows as an HTML table."""

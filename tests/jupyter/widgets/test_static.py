@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from berrymq_jupyter.widgets.static import DELAY, PATIENCE, QUIET, Form, StaticOutput, clock
+from berrymq_jupyter.widgets.static import PATIENCE, QUIET, STYLE, Form, StaticOutput, clock
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' & </td>"
 
@@ -24,7 +24,7 @@ class Tags(HTMLParser):
 def test_every_text_is_escaped():
     html = Form(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), [(HOSTILE,)]).html(HOSTILE)
     parsed = Tags()
-    parsed.feed(html.removeprefix(DELAY))
+    parsed.feed(html.removeprefix(STYLE))
     assert {tag for tag, _ in parsed.tags} <= {
         "div",
         "strong",
