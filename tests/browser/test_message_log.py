@@ -192,6 +192,11 @@ def test_what_is_shown_becomes_a_variable(trained):
     expect(trained.said).to_have_text("10 messages are in notes")
     assert trained.notebook.execute("len(notes), notes[0].args") == "(10, ('note 0',))"
     trained.button("Export").click()
+    form.get_by_role("combobox", name="As").select_option("DataFrame")
+    form.get_by_role("button", name="Export").click()
+    expect(trained.said).to_have_text("10 messages are in notes, whose old value is replaced")
+    assert trained.notebook.execute("list(notes.columns), notes.arg0[9]").endswith("'arg0'], 'note 36')")
+    trained.button("Export").click()
     form.get_by_role("textbox", name="Variable").fill("not a name")
     form.get_by_role("button", name="Export").click()
     expect(trained.said).to_contain_text("cannot be the name of a variable")
@@ -395,4 +400,8 @@ def test_a_saved_notebook_shows_what_was_there(trained, notebooks, lab):
     lab.shut_down_kernels()
     reopened = notebooks.open("log.ipynb")
     expect(reopened.output(0).locator(".bmq-static")).to_contain_text("39, loss=0.025")
+    problem = reopened.output(0).get_by_text("model not found")
+    expect(problem).to_have_count(1)
+    expect(problem).to_be_hidden()
+    reopened.screenshot("log-reopened")
     notebooks.errors[:] = [line for line in notebooks.errors if "widget model not found" not in line]

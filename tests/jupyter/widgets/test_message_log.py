@@ -3,7 +3,6 @@
 import gc
 import sys
 import threading
-from types import SimpleNamespace
 from weakref import ref
 
 import pytest
@@ -68,16 +67,25 @@ def test_a_filter_chooses_by_identifier_and_text(log, bus):
     assert len(log.messages()) == 3
 
 
-def test_messages_become_a_table(log, bus, monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows, columns: (rows, columns))
-    )
+def test_messages_become_a_table(log, bus):
     bus.twitter("test:run", 7, loss=0.5, source="mine")
-    ((row,), columns) = log.to_dataframe()
-    del row["sent_at"]
-    assert row == {"id": "test:run", "source": None, "arg0": 7, "loss": 0.5, "source_": "mine"}
-    assert columns is None
-    assert MessageLog("none:*", bus=bus).to_dataframe() == ([], ["sent_at", "id", "source"])
+    bus.twitter("test:run", 8, loss=0.25, source="mine", opts={"lr": [1]})
+    bus.twitter("test:stop")
+    table = log.to_dataframe()
+    assert list(table.columns) == ["sent_at", "id", "source", "arg0", "loss", "source_", "opts"]
+    assert list(table["id"]) == ["test:run", "test:run", "test:stop"]
+    assert list(table["source_"][:2]) == ["mine", "mine"]
+    assert table["source"].isna().all()
+    assert table["loss"].sum() == 0.75
+    assert table["loss"].isna().tolist() == [False, False, True]
+    assert table["opts"][1] == {"lr": [1]}
+    assert table["sent_at"].is_monotonic_increasing
+
+
+def test_no_message_is_a_table_too(log):
+    table = log.to_dataframe()
+    assert len(table) == 0
+    assert list(table.columns) == ["sent_at", "id", "source"]
 
 
 def test_a_table_without_pandas_is_told(log, monkeypatch):
