@@ -22,6 +22,7 @@ from berrymq.bridge.discovery.connection_file import publish
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
 
+from .accepting import AcceptingSocket, connection_limit
 from .access import AttemptLimiter, bearer_token, same_token
 from .conversation import Conversation
 from .hosts import HostPolicy, check_host, check_origin, is_loopback, is_wildcard
@@ -41,6 +42,7 @@ __all__ = ["Listener"]
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
+"""Fewer where this process may not open so many files, see ``accepting.py``."""
 REQUEST_SECONDS = 30.0
 """How long the head and the body of a request may each take to come."""
 ANSWER_SECONDS = 60.0
@@ -139,7 +141,8 @@ class Listener:
             body_timeout=REQUEST_SECONDS,
         )
         self._server.websockets = self.sockets
-        self._server.add_sockets(sockets)
+        self._server.limit = connection_limit(MAX_CONNECTIONS)
+        self._server.add_sockets([AcceptingSocket(listening) for listening in sockets])
 
     def publish(self, kind: Kind) -> ConnectionFile:
         """Let the processes of this user find it, until it stops.
@@ -186,9 +189,10 @@ class _BoundedServer(HTTPServer):
 
     requests = 0
     websockets: Collection[object] = ()
+    limit = MAX_CONNECTIONS
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        if self.requests + len(self.websockets) >= MAX_CONNECTIONS:
+        if self.requests + len(self.websockets) >= self.limit:
             stream.close()
             return
         self.requests += 1

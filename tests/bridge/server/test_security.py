@@ -281,7 +281,7 @@ class TestFloods:
         await node.close()
 
     async def test_connections_are_bounded_and_a_closed_one_makes_room(self, node, address, monkeypatch):
-        monkeypatch.setattr(listener_module, "MAX_CONNECTIONS", 3)
+        monkeypatch.setattr(node.listener._server, "limit", 3)
         idle = [await RawConnection.open(address) for _ in range(3)]
         for connection in idle:  # each is known to the server once it has answered
             await connection.send(call(address))

@@ -262,7 +262,7 @@ class TestFrames:
         assert codes.count(-32003) == 63  # of one token, only the latest waits
 
     async def test_websockets_count_as_connections(self, node, connect, monkeypatch):
-        monkeypatch.setattr(listener_module, "MAX_CONNECTIONS", 3)
+        monkeypatch.setattr(node.listener._server, "limit", 3)
         sockets = [await connect() for _ in range(3)]
         with pytest.raises((HTTPClientError, OSError)):
             await connect()

@@ -1,0 +1,81 @@
+"""Accepting connections, also where the system lets this process open only so many files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+__all__ = ["AcceptingSocket", "connection_limit"]
+
+OTHER_FILES = 128
+"""Open files that are left to the rest of the process, where that is less than half of all."""
+
+_log = logging.getLogger("berrymq")
+
+
+def connection_limit(most: int) -> int:
+    """How many connections a server may hold, at most *most*."""
+    if sys.platform == "win32":
+        return most
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if files == resource.RLIM_INFINITY else min(most, max(files - OTHER_FILES, files // 2))
+
+
+class AcceptingSocket(socket.socket):
+    """A listening socket that refuses connections while no more files can be opened.
+
+    Else they would wait in its queue, and the loop would try to accept them over and over. A file is held in
+    spare for that: in its stead a connection can be accepted, in order to close it.
+
+    Args:
+        listening: the socket to take over; it is not used any more.
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(fileno=listening.detach())
+        self._spare: int | None = None
+        self._warned = False
+        self._hold_spare()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            BlockingIOError: none waits.
+            ConnectionAbortedError: there was one, and it has ended or was refused.
+        """
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        if not self._warned:
+            self._warned = True
+            _log.warning("connections are refused, for no more files can be opened: see `ulimit -n`")
+        self._release_spare()
+        try:
+            with super().accept()[0]:
+                raise ConnectionAbortedError("refused")
+        finally:
+            self._hold_spare()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._release_spare()
+        super().close()
+
+    def _hold_spare(self) -> None:
+        with contextlib.suppress(OSError):  # somebody else was quicker
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _release_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
