@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LABEXTENSION := $(shell find berrymq_jupyter/server/labextension -type f)
 PACKAGING := pyproject.toml jupyter-config/berrymq_jupyter.json $(LABEXTENSION)
+# A second environment, with the oldest of each that is supported: what happens in kernels is tested in both.
+OLDEST := $(VENV)/oldest
+OLDEST_KERNEL := ipykernel==6.29.0 ipython==8.18.0 ipywidgets==8.1.0 anywidget==0.9.13
 TOUR := 01-two-notebooks.ipynb
 
 # Jupyter refuses to run as root unless told; in a container that is who one is.
@@ -26,7 +29,8 @@ help: ## show this list
 lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser --port 9999" is passed on)
 	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
 
-test: $(VENV)/test-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)
+test: export BERRYMQ_TEST_KERNELS := $(CURDIR)/$(OLDEST)/bin/python
+test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: $(VENV)/dev-is-installed ## lint, formatting, types, import rules
@@ -69,6 +73,11 @@ $(VENV)/lab-is-installed: $(PACKAGING) | $(BIN)/python
 
 $(VENV)/test-is-installed: $(PACKAGING) | $(BIN)/python
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/oldest-is-installed: $(PACKAGING) | $(BIN)/python
+	$(BIN)/python -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(OLDEST_KERNEL) --editable .
 	@touch $@
 
 $(VENV)/bench-is-installed: $(PACKAGING) | $(BIN)/python
