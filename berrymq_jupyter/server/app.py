@@ -2,27 +2,26 @@
 
 Its kernels reach it on a port of its own on loopback, with a secret of its own, both told to them by
 environment variables; so it makes no difference to them what the server's token, password, certificate or
-``base_url`` is. Other programs reach it below ``<base_url>berrymq/``, where Jupyter decides who may.
+``base_url`` is. Other programs reach it below ``<base_url>berrymq/``, where Jupyter decides who may. It works
+on the I/O thread, beside the server's own loop.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Unicode
 
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.loop import io_loop, run
 from berrymq.bridge.node import Node
-from berrymq.bridge.server.listener import Listener
 
+from .crossing import answer_of
 from .handlers import LinkHandler, RpcHandler
 from .page import FILE_PATTERN, FileHandler, HubHandler, StateHandler
 from .state import HubState
-
-if TYPE_CHECKING:
-    import asyncio
 
 __all__ = ["BerryMQHub"]
 
@@ -51,32 +50,29 @@ class BerryMQHub(ExtensionApp):
         if not self.enabled:
             return
         server: Any = self.serverapp
-        loop: asyncio.AbstractEventLoop = server.io_loop.asyncio_loop
-        node = Node(name=self.hub_name or "jupyter", hub=True, loop=loop)
-        node.listener = listener = Listener(node)
+        node = Node(name=self.hub_name or "jupyter", hub=True, loop=io_loop())
         try:
-            listener.start("localhost")
+            run(node.listen())
         except LinkError as error:
             node.detach_bus()
             self.log.error("this server is no berryMQ hub: %s", error)  # noqa: TRY400 - it says all
             return
         self.node = node
         self._state = HubState(node)
-        self._environment = Environment(BERRYMQ_HUB_URL=listener.url, BERRYMQ_HUB_TOKEN=node.access_token)
+        self._environment = Environment(BERRYMQ_HUB_URL=node.url, BERRYMQ_HUB_TOKEN=node.access_token)
         # For the command in JupyterLab that opens the page.
         server.web_app.settings.setdefault("page_config_data", {})["berrymqHub"] = "true"
-        loop.call_soon(self._begin)
+        server.io_loop.add_callback(self._begin)
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """The server has its port now, and the loop runs."""
         node = self.node
-        if node is None or node.listener is None:
+        if node is None:
             return
         server: Any = self.serverapp
-        if not self.hub_name and server.port and not server.sock:
-            node.rename(f"jupyter-{server.port}")
+        name = "" if self.hub_name or server.sock or not server.port else f"jupyter-{server.port}"
         try:
-            node.listener.publish("jupyter")
+            await answer_of(node.loop, _publish(node, name))
         except LinkError as error:
             self.log.warning("only kernels of this server find its berryMQ hub: %s", error)
         self.log.info("berryMQ hub %s listens at %s", node.name, node.url)
@@ -100,10 +96,21 @@ class BerryMQHub(ExtensionApp):
         """The server ends."""
         if self._environment is not None:
             self._environment.restore()
+        if self.node is not None:
+            await answer_of(self.node.loop, self._close(self.node))
+
+    async def _close(self, node: Node) -> None:
         if self._state is not None:
             self._state.close()
-        if self.node is not None:
-            await self.node.close()
+        await node.close()
+
+
+async def _publish(node: Node, name: str) -> None:
+    """Give the hub its name, and let the processes of this user find it."""
+    if name:
+        node.rename(name)
+    if node.listener is not None:
+        node.listener.publish("jupyter")
 
 
 class Environment:

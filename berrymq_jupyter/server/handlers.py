@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from jupyter_core.utils import ensure_async
@@ -11,6 +12,8 @@ from tornado.web import HTTPError, authenticated
 
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.sockets import MAX_FRAME_BYTES, ConversationSocket
+
+from .crossing import Crossing, answer_of, tell
 
 if TYPE_CHECKING:
     from berrymq.bridge.node import Node
@@ -34,7 +37,7 @@ class RpcHandler(APIHandler):
     def on_connection_close(self) -> None:
         """The asker has gone: what it waits for is left for the next."""
         if self.conversation is not None:
-            self.conversation.closed()
+            tell(self.node.loop, self.conversation.closed)
 
     @authenticated
     @authorized
@@ -46,7 +49,7 @@ class RpcHandler(APIHandler):
         if len(self.request.body) > MAX_FRAME_BYTES:
             raise HTTPError(413)
         self.conversation = Conversation(self.node, authenticated=True)
-        answer = await self.conversation.answer(self.request.body)
+        answer = await answer_of(self.node.loop, self.conversation.answer(self.request.body))
         if answer is None:
             self.set_status(204)
             await self.finish()
@@ -79,3 +82,12 @@ class LinkHandler(JupyterHandler, ConversationSocket):
     def open(self, *_: str, **__: str) -> None:
         """A connection has come; Jupyter has let it in."""
         self.begin(self.node, authenticated=True)
+        self.conversation.transport = Crossing(self.transport, asyncio.get_running_loop())
+
+    def on_message(self, message: str | bytes) -> None:
+        """Something was said."""
+        tell(self.node.loop, self.conversation.receive, message)
+
+    def on_close(self) -> None:
+        """The connection has ended."""
+        tell(self.node.loop, self.conversation.closed)

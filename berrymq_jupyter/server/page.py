@@ -9,6 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado.web import HTTPError, authenticated
 
+from .crossing import answer_of
 from .handlers import AUTH_RESOURCE, RpcHandler
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class StateHandler(APIHandler):
     async def get(self) -> None:
         """Give the state of this moment."""
         self.set_header("Cache-Control", "no-store")
-        await self.finish(self.state.look())
+        await self.finish(await answer_of(self.state.loop, self.state.answer()))
 
 
 def source(path: str) -> bytes:

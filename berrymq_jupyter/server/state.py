@@ -109,11 +109,14 @@ class HubState:
     Nodes and links count by themselves what passes them. Identifiers are counted from the first look on,
     until nobody has looked for ten minutes.
 
+    Lives on the loop of the hub.
+
     Args:
         node: the hub.
     """
 
     def __init__(self, node: Node) -> None:
+        self.loop = node.loop
         self._node = node
         self._rates: Rates[tuple[str, str | None]] = Rates()
         self._answer = b""
@@ -128,6 +131,10 @@ class HubState:
             self._answer = msgspec.json.encode(self._picture(now))
             self._answered_at = now
         return self._answer
+
+    async def answer(self) -> bytes:
+        """The same, for one who asks from another loop."""
+        return self.look()
 
     def close(self) -> None:
         """Nobody will look any more."""
