@@ -19,6 +19,7 @@ from .client.connector import Connector
 from .client.dialing import socket_url
 from .discovery.candidates import Found, candidates
 from .discovery.naming import default_node_name
+from .discovery.pasted import without_token
 from .errors import LinkError
 from .loop import io_loop, run
 from .node import DEFAULT_TTL, Node
@@ -54,6 +55,8 @@ class Link:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._pid = os.getpid()
+        self.asked: str | None = None
+        """The URL that was asked for, without a token; None where the hub was to be found."""
 
     @property
     def node(self) -> Node:
@@ -172,8 +175,9 @@ def link(
     """Join a hub, or any node that listens. Linking again to the same place gives the link that is there.
 
     Args:
-        url: where it is; without one the hub is found, and started on this machine if there is none
-            (see ``discovery.py`` for the order).
+        url: where it is, or that of any page of a Jupyter server, with its ``?token=`` where it is not this
+            user's on this machine; without one the hub is found, and started if there is none (see
+            ``discovery/candidates.py`` for the order).
         access_token: lets this process in; found by itself where the node is this user's on this machine.
         name: what the others see as the source of messages; the notebook's or script's name unless told.
         room: only nodes in the same room hear each other.
@@ -215,9 +219,10 @@ def open_link(
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
     """What `link` does, for each kind of link."""
-    if url is not None:
-        socket_url(url)
-    there = _link_that_is_there(kind, url, bus, room)
+    asked = None if url is None else without_token(url)[0]
+    if asked is not None:
+        socket_url(asked)
+    there = _link_that_is_there(kind, asked, bus, room)
     if there is not None:
         if name is not None and name != there.name:
             raise LinkError(
@@ -231,12 +236,13 @@ def open_link(
     except TimeoutError:
         forget_unlinked(node)
         raise LinkError(
-            f"no link after {timeout:g} seconds; is {url or 'the hub'} overloaded or stopped?"
+            f"no link after {timeout:g} seconds; is {asked or 'the hub'} overloaded or stopped?"
         ) from None
     except BaseException:
         forget_unlinked(node)
         raise
     made = kind(connector)
+    made.asked = asked
     with _lock:
         _links.append(made)
     return made
@@ -255,7 +261,9 @@ def flush(timeout: float | None = None) -> bool:
 
 def _link_that_is_there(kind: type[L], url: str | None, bus: Bus, room: str | None) -> L | None:
     for one in links():
-        same_place = url is None or socket_url(url) == socket_url(one.url)
+        same_place = url is None or socket_url(url) in {
+            socket_url(place) for place in (one.url, one.asked) if place
+        }
         if isinstance(one, kind) and same_place and one.node.bus is bus and one.room == room:
             return one
     return None

@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from berrymq.bridge.server.hosts import is_loopback, is_wildcard
+from berrymq.bridge.server.hosts import is_wildcard
 
 from . import running_servers
 from .connection_file import ConnectionInfo, read_all
+from .pasted import hub_of_page, hub_of_server, without_token
+from .places import below, origin
 from .runtime_directory import runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Found", "candidates", "find_hub", "token_for"]
-
-_SCHEMES = {"ws": "http", "wss": "https"}
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def candidates(
             seen.add(found.url)
             yield found
     for server in running_servers.running_servers(environ):
-        hub = _below(server.url)
+        hub = below(server.url)
         if hub not in seen and (answers or running_servers.answers)(hub, server.token or None):
             yield Found(hub, server.token or None, "a running Jupyter server")
 
@@ -98,9 +97,9 @@ def token_for(url: str, *, environ: Mapping[str, str] = os.environ) -> Found | N
     itself wrote, so that a token goes nowhere else; its path too, where ``url`` names only a beginning of
     it.
     """
-    origin = _origin(url)
+    place = origin(url)
     for info in read_all(runtime_directory(environ, create=False)):
-        if origin is not None and _origin(info.url) == origin:
+        if place is not None and origin(info.url) == place:
             theirs, given = urlsplit(info.url), urlsplit(url)
             path = theirs.path if theirs.path.startswith(given.path.rstrip("/")) else given.path
             address = urlunsplit((theirs.scheme, theirs.netloc, path, "", ""))
@@ -122,8 +121,18 @@ def _known(environ: Mapping[str, str]) -> Iterator[Found]:
 
 
 def _given(url: str, token: str | None, found_by: str, environ: Mapping[str, str]) -> Iterator[Found]:
-    known = None if token else token_for(url, environ=environ)
-    yield Found(known.url, known.access_token, found_by) if known else Found(url, token or None, found_by)
+    url, shown = without_token(url)
+    if origin(url) is None:  # who dials it says what is wrong
+        yield Found(url, token or shown, found_by)
+        return
+    if not token:
+        if (known := token_for(url, environ=environ)) is not None:
+            yield Found(known.url, known.access_token, found_by)
+            return
+        if (hub := hub_of_server(url, environ=environ)) is not None:
+            yield Found(*hub, found_by)
+            return
+    yield Found(hub_of_page(url, token, shown) or url, token or shown, found_by)
 
 
 def _is_own_server(info: ConnectionInfo, environ: Mapping[str, str]) -> bool:
@@ -150,22 +159,4 @@ def _of_jupyterhub(environ: Mapping[str, str]) -> Iterator[Found]:
     netloc = f"[{host}]" if ":" in host else host
     path = environ.get("JUPYTERHUB_SERVICE_PREFIX") or parts.path
     address = urlunsplit((parts.scheme or "http", f"{netloc}:{port}" if port else netloc, path, "", ""))
-    yield Found(_below(address), token, "JupyterHub")
-
-
-def _below(server: str) -> str:
-    """Where the hub of a Jupyter server is."""
-    return server.rstrip("/") + "/berrymq/"
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port, the same for the same place."""
-    try:
-        parts = urlsplit(url)
-        scheme = _SCHEMES.get(parts.scheme, parts.scheme)
-        host, port = parts.hostname or "", parts.port or _PORTS.get(scheme)
-    except ValueError:
-        return None
-    if not host or port is None:
-        return None
-    return scheme, "localhost" if is_loopback(host) else host.rstrip("."), port
+    yield Found(below(address), token, "JupyterHub")

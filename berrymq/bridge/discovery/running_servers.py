@@ -18,7 +18,7 @@ from .processes import is_running
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["RunningServer", "answers", "running_servers"]
+__all__ = ["RunningServer", "all_servers", "answers", "running_servers"]
 
 _MAX_BYTES = 64 * 1024
 _PATIENCE = 1.0
@@ -39,6 +39,11 @@ class RunningServer(msgspec.Struct, frozen=True):
 
 def running_servers(environ: Mapping[str, str] = os.environ) -> Iterator[RunningServer]:
     """Servers that run and that we could get into; none where Jupyter is not installed."""
+    return (server for server in all_servers(environ) if server.token or not server.password)
+
+
+def all_servers(environ: Mapping[str, str] = os.environ) -> Iterator[RunningServer]:
+    """Servers that run and have a URL, also those that want a password."""
     for path in _files(environ):
         with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
             with path.open("rb") as file:
@@ -46,8 +51,7 @@ def running_servers(environ: Mapping[str, str] = os.environ) -> Iterator[Running
                 if os.name != "nt" and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
                     continue
                 server = msgspec.json.decode(file.read(_MAX_BYTES), type=RunningServer)
-            closed = server.sock or (server.password and not server.token)
-            if not closed and server.url.startswith(("http://", "https://")) and is_running(server.pid):
+            if not server.sock and server.url.startswith(("http://", "https://")) and is_running(server.pid):
                 yield server
 
 
