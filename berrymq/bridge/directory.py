@@ -14,12 +14,16 @@ expected behind the latter: messages that they follow are routed there until the
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from berrymq.identifiers import Identifier
+
+from .interests import Interests
+from .topology import Known, reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +32,14 @@ if TYPE_CHECKING:
     from .protocol.frames import NodeRecord, WireMessage
 
 __all__ = ["Directory", "NodeInfo"]
+
+MAX_NODES = 10_000
+"""How many nodes are known at most."""
+
+MAX_FOLLOWED = 1_000_000
+"""How many identifiers those follow together at most."""
+
+_log = logging.getLogger("berrymq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +68,12 @@ class Directory:
     def __init__(self, own: NodeRecord) -> None:
         self.own = own
         # These are replaced, never changed in place: senders on other threads ask `is_followed`.
-        self._known: dict[str, _Known] = {own.id: _Known(own, (), frozenset())}
-        self._out_of_sight: dict[str, _Known] = {}
-        self._expected: dict[str, dict[str, _Known]] = {}
+        self._known: dict[str, Known] = {own.id: Known(own, (), frozenset())}
+        self._interests = Interests()
+        self._followed = 0
+        self._is_full = False
+        self._out_of_sight: dict[str, Known] = {}
+        self._expected: dict[str, dict[str, Known]] = {}
         self._reach: dict[str, frozenset[str]] = {}
         self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
 
@@ -85,7 +100,7 @@ class Directory:
         if changed == msgspec.structs.replace(own, version=own.version + 1):
             return []
         self.own = changed
-        return [changed, *self._replace({**self._out_of_sight, **self._known, own.id: _Known.of(changed)})]
+        return [changed, *self._replace({**self._out_of_sight, **self._known, own.id: Known.of(changed)})]
 
     def learn(self, records: Iterable[NodeRecord]) -> list[NodeRecord]:
         """Take in records from a peer; those that were news, which then have to be handed on."""
@@ -95,8 +110,10 @@ class Directory:
             former = known.get(record.id)
             if record.id == self.own.id or (former is not None and former.record.version >= record.version):
                 continue
+            if not self._has_room(record, former, len(known)):
+                continue
             try:
-                known[record.id] = _Known.of(record)
+                known[record.id] = Known.of(record)
             except ValueError:  # an identifier that is none: the record is of no use
                 continue
             news[record.id] = record
@@ -104,22 +121,41 @@ class Directory:
             news.update((record.id, record) for record in self._replace(known))
         return [record for record in news.values() if record.id in self._known]
 
-    def _replace(self, known: dict[str, _Known]) -> list[NodeRecord]:
+    def _has_room(self, record: NodeRecord, former: Known | None, count: int) -> bool:
+        more = len(record.follows) - (len(former.follows) if former is not None else 0)
+        if (former is not None or count < MAX_NODES) and self._followed + more <= MAX_FOLLOWED:
+            self._followed += more
+            return True
+        if not self._is_full:
+            self._is_full = True
+            _log.warning(
+                "more than %d nodes, or more than %d identifiers that they follow: the rest gets no messages",
+                MAX_NODES,
+                MAX_FOLLOWED,
+            )
+        return False
+
+    def _replace(self, known: dict[str, Known]) -> list[NodeRecord]:
         """Take new records, compute who is reached over which neighbour; gives who came back into sight."""
-        reach = _components(known, self.own.neighbours, without=self.own.id)
-        alive = {self.own.id}.union(self.own.neighbours, *reach.values())
+        reached = reach(known, self.own.neighbours, without=self.own.id)
+        alive = {self.own.id}.union(self.own.neighbours, *reached.values())
         back = [known[node_id].record for node_id in self._out_of_sight if node_id in alive]
         out_of_sight = [(node_id, record) for node_id, record in known.items() if node_id not in alive]
+        former = self._known
         self._known = {node_id: record for node_id, record in known.items() if node_id in alive}
+        self._interests.change(_follows(former, self._known), _follows(self._known, former))
         self._out_of_sight = dict(out_of_sight[-self._MAX_OUT_OF_SIGHT :])
-        self._reach = reach
+        self._followed = sum(
+            len(kept.follows) for part in (self._known, self._out_of_sight) for kept in part.values()
+        )
+        self._reach = reached
+        absent = {
+            neighbour: {node_id: record for node_id, record in expected.items() if node_id not in alive}
+            for neighbour, expected in self._expected.items()
+            if neighbour in reached
+        }
+        self._expected = {neighbour: expected for neighbour, expected in absent.items() if expected}
         self._routes = {}
-        for neighbour, expected in list(self._expected.items()):
-            absent = {node_id: record for node_id, record in expected.items() if node_id not in alive}
-            if absent and neighbour in reach:
-                self._expected[neighbour] = absent
-            else:
-                del self._expected[neighbour]
         return back
 
     # -- who will be back ------------------------------------------------------------------------------------
@@ -135,9 +171,9 @@ class Directory:
             for node_id, known in self._known.items()
             if node_id in reached and not known.record.hub
         }
-        behind |= self._expected.pop(former, {})
-        if behind:
-            self._expected[neighbour] = behind
+        behind |= self._expected.get(former, {})
+        others = {key: expected for key, expected in self._expected.items() if key != former}
+        self._expected = others | {neighbour: behind} if behind else others
 
     def is_expecting(self, neighbour: str) -> bool:
         """Whether somebody is still expected behind that neighbour."""
@@ -145,8 +181,10 @@ class Directory:
 
     def give_up_expected(self, neighbour: str) -> list[NodeRecord]:
         """Expect nobody behind that neighbour any more; those who were still expected."""
+        given_up = self._expected.get(neighbour, {})
+        self._expected = {key: expected for key, expected in self._expected.items() if key != neighbour}
         self._routes = {}
-        return [known.record for known in self._expected.pop(neighbour, {}).values()]
+        return [known.record for known in given_up.values()]
 
     def is_there(self, node_id: str) -> bool:
         """Whether a node can be reached, or is expected to be."""
@@ -180,12 +218,16 @@ class Directory:
     def followers(self, identifier: str | Identifier, room: str | None) -> set[str]:
         """The ids of the other nodes in *room* that follow *identifier*, those that are expected included."""
         wanted = Identifier.parse(identifier)
-        return {
+        known = self._known
+        followers = {
             node_id
-            for records in (self._known, *self._expected.values())
-            for node_id, known in records.items()
-            if node_id != self.own.id and known.wants(wanted, room)
+            for node_id in self._interests.followers(wanted)
+            if node_id in known and known[node_id].record.room == room
         }
+        for expected in self._expected.values():
+            followers.update(node_id for node_id, there in expected.items() if there.wants(wanted, room))
+        followers.discard(self.own.id)
+        return followers
 
     def ways_of(self, message: WireMessage) -> tuple[str, ...]:
         """The neighbours over which a message reaches whoever follows it, or whom it is for."""
@@ -225,48 +267,11 @@ class Directory:
         ]
 
 
-class _Known(NamedTuple):
-    record: NodeRecord
-    follows: tuple[Identifier, ...]
-    neighbours: frozenset[str]
-
-    @classmethod
-    def of(cls, record: NodeRecord) -> _Known:
-        """Raises IdentifierError."""
-        follows = tuple([Identifier.parse(text) for text in record.follows])
-        return cls(record, follows, frozenset(record.neighbours))
-
-    def wants(self, identifier: Identifier, room: str | None) -> bool:
-        """Whether it follows that identifier in that room."""
-        return self.record.room == room and any(followed.matches(identifier) for followed in self.follows)
-
-
-def _components(
-    known: dict[str, _Known], neighbours: Iterable[str], *, without: str
-) -> dict[str, frozenset[str]]:
-    """What is reached over each neighbour; those that reach each other reach the same."""
-    reach: dict[str, frozenset[str]] = {}
-    starts = frozenset(neighbours)
-    for neighbour in neighbours:
-        if neighbour not in reach:
-            component = _reachable(known, neighbour, without=without)
-            reach.update(dict.fromkeys(starts & component, component))
-    return reach
-
-
-def _reachable(known: dict[str, _Known], start: str, *, without: str) -> frozenset[str]:
-    """The nodes to which a chain of neighbours leads from *start*; both ends of a link have to name it."""
-    reached = {start}
-    frontier = [start]
-    while frontier:
-        here = frontier.pop()
-        for other in known[here].record.neighbours if here in known else ():
-            if (
-                other not in reached
-                and other != without
-                and other in known
-                and here in known[other].neighbours
-            ):
-                reached.add(other)
-                frontier.append(other)
-    return frozenset(reached)
+def _follows(known: dict[str, Known], other: dict[str, Known]) -> list[tuple[str, tuple[Identifier, ...]]]:
+    """What those follow of whom the other state does not say the same."""
+    return [
+        (node_id, there.follows)
+        for node_id, there in known.items()
+        if there is not (elsewhere := other.get(node_id))
+        and (elsewhere is None or elsewhere.follows != there.follows)
+    ]

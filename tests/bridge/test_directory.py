@@ -239,3 +239,72 @@ def test_random_graphs_are_known_to_all(seed):
             groups[node] = merged
     for node in network.nodes:
         assert {info.id for info in node.nodes()} == {other.id for other in groups[node]}
+
+
+class TestBounds:
+    def test_so_many_nodes_and_no_more(self, monkeypatch, caplog):
+        monkeypatch.setattr("berrymq.bridge.directory.MAX_NODES", 4)
+        names = [f"n{number}" for number in range(8)]
+        made = directory(
+            record("p", "me", *names),
+            *[record(name, "p", follows=["a:x"]) for name in names],
+            neighbours=["p"],
+        )
+        assert len(made.records()) == 4
+        assert caplog.text.count("the rest gets no messages") == 1
+        assert made.learn([record("p", "me", "n0", version=2)]) != []
+
+    def test_so_many_identifiers_and_no_more(self, monkeypatch, caplog):
+        monkeypatch.setattr("berrymq.bridge.directory.MAX_FOLLOWED", 10)
+        made = directory(record("p", "me", follows=[f"a:x{n}" for n in range(8)]), neighbours=["p"])
+        assert made.learn([record("p", "me", follows=[f"a:y{n}" for n in range(11)], version=2)]) == []
+        assert "the rest gets no messages" in caplog.text
+        assert made.routes("a:x7", None) == ("p",)
+        assert made.learn([record("p", "me", follows=[f"a:y{n}" for n in range(10)], version=3)]) != []
+        assert (made.routes("a:x7", None), made.routes("a:y9", None)) == ((), ("p",))
+
+
+class TestExpected:
+    """Those who were behind a hub that died are routed to at its successor until they come."""
+
+    @pytest.fixture
+    def orphaned(self):
+        made = directory(
+            record("hub", "me", "one", "two", hub=True),
+            record("one", "hub", follows=["a:x"]),
+            record("two", "hub", follows=["b:*"]),
+            neighbours=["hub"],
+        )
+        made.set_own(follows=[])
+        made.expect_behind("heir", "hub")
+        made.set_own(neighbours=["heir"])
+        made.learn([record("heir", "me", hub=True)])
+        return made
+
+    def test_they_are_routed_to_and_not_listed(self, orphaned):
+        assert orphaned.routes("a:x", None) == orphaned.routes("b:y", None) == ("heir",)
+        assert orphaned.routes("c:z", None) == orphaned.routes("a:x", "room") == ()
+        assert orphaned.ways_to("one") == ("heir",)
+        assert orphaned.followers("a:x", None) == {"one"}
+        assert orphaned.is_there("one")
+        assert ids(orphaned.records()) == {"me", "heir"}
+
+    def test_who_has_come_is_expected_no_longer(self, orphaned):
+        orphaned.learn([record("heir", "me", "one", version=2), record("one", "heir", version=2)])
+        assert orphaned.is_expecting("heir")
+        assert orphaned.routes("a:x", None) == ()
+        assert ids(orphaned.give_up_expected("heir")) == {"two"}
+        assert not orphaned.is_expecting("heir")
+        assert orphaned.routes("b:y", None) == ()
+        assert not orphaned.is_there("two")
+
+    def test_they_are_expected_at_the_successor_of_the_successor(self, orphaned):
+        orphaned.expect_behind("grandheir", "heir")
+        orphaned.set_own(neighbours=["grandheir"])
+        assert orphaned.routes("a:x", None) == ("grandheir",)
+        assert not orphaned.is_expecting("heir")
+
+    def test_without_a_link_nobody_is(self, orphaned):
+        orphaned.set_own(neighbours=[])
+        assert not orphaned.is_expecting("heir")
+        assert orphaned.routes("a:x", None) == ()

@@ -1,0 +1,65 @@
+"""What is known of nodes, and which of them are reached over which neighbour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from berrymq.identifiers import Identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .protocol.frames import NodeRecord
+
+__all__ = ["Known", "reach"]
+
+
+class Known(NamedTuple):
+    """A node's record, and what is asked of it often."""
+
+    record: NodeRecord
+    follows: tuple[Identifier, ...]
+    neighbours: frozenset[str]
+
+    @classmethod
+    def of(cls, record: NodeRecord) -> Known:
+        """Read a record.
+
+        Raises:
+            IdentifierError: something that it follows is no identifier.
+        """
+        follows = tuple([Identifier.parse(text) for text in record.follows])
+        return cls(record, follows, frozenset(record.neighbours))
+
+    def wants(self, identifier: Identifier, room: str | None) -> bool:
+        """Whether it follows that identifier in that room."""
+        return self.record.room == room and any(followed.matches(identifier) for followed in self.follows)
+
+
+def reach(known: dict[str, Known], neighbours: Iterable[str], *, without: str) -> dict[str, frozenset[str]]:
+    """What is reached over each neighbour; those that reach each other reach the same."""
+    over: dict[str, frozenset[str]] = {}
+    starts = frozenset(neighbours)
+    for neighbour in neighbours:
+        if neighbour not in over:
+            component = _reachable(known, neighbour, without=without)
+            over.update(dict.fromkeys(starts & component, component))
+    return over
+
+
+def _reachable(known: dict[str, Known], start: str, *, without: str) -> frozenset[str]:
+    """The nodes to which a chain of neighbours leads from *start*; both ends of a link have to name it."""
+    reached = {start}
+    frontier = [start]
+    while frontier:
+        here = frontier.pop()
+        for other in known[here].record.neighbours if here in known else ():
+            if (
+                other not in reached
+                and other != without
+                and other in known
+                and here in known[other].neighbours
+            ):
+                reached.add(other)
+                frontier.append(other)
+    return frozenset(reached)
