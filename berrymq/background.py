@@ -13,7 +13,9 @@ from .failures import log_trouble
 from .workers import Deliverer, DeliveryThread, WorkerPool
 
 if TYPE_CHECKING:
-    from .exchange import Exchange
+    from collections.abc import Callable, Iterable
+
+    from .failures import OnError
     from .followers import Subscription
 
 __all__ = ["Background"]
@@ -26,11 +28,20 @@ _started: WeakSet[Background] = WeakSet()
 
 
 class Background:
-    """The worker threads of one bus: none, until something has to be delivered by one."""
+    """The worker threads of one bus: none, until something has to be delivered by one.
 
-    def __init__(self, exchange: Exchange, name: str) -> None:
+    Args:
+        name: what the threads are called after.
+        failed: takes the error of a delivery.
+        subscriptions: gives all that use these threads.
+    """
+
+    def __init__(
+        self, name: str, failed: OnError, subscriptions: Callable[[], Iterable[Subscription]]
+    ) -> None:
         self.chosen: Deliverer | None = None
-        self._exchange = exchange
+        self._failed = failed
+        self._subscriptions = subscriptions
         self._name = name
         self._thread: DeliveryThread | None = None
         self._pool: WorkerPool | None = None
@@ -45,7 +56,7 @@ class Background:
         with self._lock:
             if self._thread is None:
                 self._finish_at_exit()
-                self._thread = DeliveryThread(self._exchange.background_failure, f"{self._name} delivery")
+                self._thread = DeliveryThread(self._failed, f"{self._name} delivery")
             return self._thread
 
     def _finish_at_exit(self) -> None:
@@ -76,8 +87,8 @@ class Background:
             self._pool = None
             if number:
                 self._finish_at_exit()
-                self._pool = WorkerPool(self._exchange.background_failure, number, f"{self._name} worker")
-        for subscription in self._exchange.subscriptions():
+                self._pool = WorkerPool(self._failed, number, f"{self._name} worker")
+        for subscription in self._subscriptions():
             self._place(subscription)
         if former is not None:
             former.close()

@@ -11,9 +11,9 @@ from .errors import LoopError
 from .followers import SKIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
-    from .exchange import Exchange
+    from .failures import OnError
     from .followers import Subscription
     from .messages import Message
 
@@ -31,12 +31,23 @@ class LoopRunner:
     When no loop ran there at registration, it is the one that runs where a message is delivered. Everything
     of the follower happens on the loop, its guard included. Messages wait for their turn, so that the
     follower sees one at a time and in order, unless it was declared concurrent.
+
+    Args:
+        subscription: the follower.
+        failed: takes the error of a delivery.
+        answer: takes a message with a callback, and what came of it: the result, or the error.
     """
 
-    def __init__(self, exchange: Exchange, subscription: Subscription) -> None:
+    def __init__(
+        self,
+        subscription: Subscription,
+        failed: OnError,
+        answer: Callable[[Message, Any, Exception | None], object],
+    ) -> None:
         self.home = running_loop()
-        self._exchange = exchange
         self._subscription = subscription
+        self._failed = failed
+        self._send_answer = answer
         self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[Message]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,7 +112,7 @@ class LoopRunner:
             else:
                 await self._answer_callback(message)
         except Exception as error:  # noqa: BLE001  # a follower's, and nobody awaits it: it is reported
-            self._exchange.background_failure(self._subscription, message, error)
+            self._failed(self._subscription, message, error)
 
     async def _answer_callback(self, message: Message) -> None:
         trouble = None
@@ -109,4 +120,4 @@ class LoopRunner:
             result = await self.answer(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             result, trouble = None, error
-        self._exchange.send_answer(message, result, trouble)
+        self._send_answer(message, result, trouble)

@@ -48,7 +48,7 @@ class Exchange:
         """Each is called with a new subscription before it becomes active, and may `Subscription.wrap` it."""
         self._registry = Registry()
         self._table = self._registry.table
-        self._background = Background(self, f"berrymq {name or 'bus'}")
+        self._background = Background(f"berrymq {name or 'bus'}", self.background_failure, self.subscriptions)
         self._shared: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
         self._observers_lock = threading.Lock()
         self._answering = False
@@ -199,7 +199,7 @@ class Exchange:
         if subscription.is_async:
             from .coroutines import LoopRunner
 
-            subscription.runner = LoopRunner(self, subscription)
+            subscription.runner = LoopRunner(subscription, self.background_failure, self.send_answer)
         for hook in tuple(self.hooks):
             hook(subscription)
         self._activate(subscription)
