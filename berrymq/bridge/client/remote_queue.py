@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import msgspec
@@ -23,7 +24,7 @@ from berrymq.queues import Empty
 from .dialing import CONNECT_SECONDS, NETWORK_ERRORS, Connection, dial, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
     from berrymq.bridge.discovery.candidates import Found
@@ -76,6 +77,7 @@ class RemoteQueue:
         self._closed = False
         self._pid = os.getpid()
         self._taking = asyncio.Lock()
+        self._is_waiting = False
         run(self._call_once("ping", {}))
         run(self._renew_token())
 
@@ -83,7 +85,7 @@ class RemoteQueue:
         """Take the next message; wait for one, at most *timeout* seconds, unless *block* is false.
 
         Raises:
-            Empty: none came.
+            Empty: none came, or one who has waited for longer on another thread is first in line.
             QueueClosed: this queue was closed.
             LinkError: the node can't be reached; with *block*, only after *timeout*.
         """
@@ -141,7 +143,7 @@ class RemoteQueue:
 
     async def _get(self, block: bool, timeout: float | None) -> Message:
         until = None if timeout is None else time.monotonic() + timeout
-        async with self._taking:  # answers are numbered: one question at a time
+        async with self._turn(block, timeout):
             while True:
                 left = None if until is None else max(0.0, until - time.monotonic())
                 over = not block or left == 0.0
@@ -161,6 +163,26 @@ class RemoteQueue:
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
                     return self._message(result)
+
+    @asynccontextmanager
+    async def _turn(self, block: bool, timeout: float | None) -> AsyncIterator[None]:
+        """Ask one question at a time, for answers are numbered; `Empty` when it is not our turn in time.
+
+        Who does not want to wait does not wait behind one who does.
+        """
+        if not block:
+            timeout = 0.0 if self._is_waiting else CONNECT_SECONDS
+        try:
+            async with asyncio.timeout(timeout):
+                await self._taking.acquire()
+        except TimeoutError:
+            raise Empty from None
+        self._is_waiting = block
+        try:
+            yield
+        finally:
+            self._is_waiting = False
+            self._taking.release()
 
     def _message(self, result: Raw) -> Message:
         taken = msgspec.json.decode(result, type=_Taken)

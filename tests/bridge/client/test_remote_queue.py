@@ -1,7 +1,9 @@
 """Queues at other nodes: style 03, over networks that fail."""
 
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +15,7 @@ from berrymq.bridge.errors import LinkError, PayloadError, RpcError
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
 from tests.support.faults import FaultProxy
+from tests.support.scripts import run_script
 from tests.support.waiting import wait_until
 
 
@@ -88,6 +91,41 @@ class TestTaking:
     def test_it_waits_for_what_comes(self, bus, queue):
         threading.Timer(0.1, bus.twitter, ("task:run", 1)).start()
         assert queue.get(timeout=10).args == (1,)
+
+    def test_the_limit_of_time_holds_behind_another_thread_that_waits(self, bus, queue):
+        got = []
+        other = threading.Thread(target=lambda: got.append(queue.get(timeout=30)))
+        other.start()
+        wait_until(lambda: queue._is_waiting, "the other one waits", interval=0.005)
+        begin = time.monotonic()
+        with pytest.raises(Empty):
+            queue.get(timeout=0.1)
+        with pytest.raises(Empty):
+            queue.get_nowait()
+        assert time.monotonic() - begin < 5
+        bus.twitter("task:run", 1)
+        other.join(10)
+        assert got[0].args == (1,)
+        bus.twitter("task:run", 2)
+        assert queue.get_nowait().args == (2,)
+
+    def test_threads_that_do_not_wait_leave_nothing(self, bus, queue):
+        for number in range(40):
+            bus.twitter("task:run", number)
+        with ThreadPoolExecutor(4) as threads:
+            taken = [threads.submit(queue.get_nowait) for _ in range(40)]
+        assert sorted(future.result().args[0] for future in taken) == list(range(40))
+
+    def test_an_interrupted_wait_takes_nothing(self, bus, queue):
+        for _ in range(3):
+            with pytest.raises(TimeoutError):  # as a KeyboardInterrupt would end it
+                run(queue._get(True, None), timeout=0.1)
+        bus.twitter("task:run", 1)
+        assert queue.get(timeout=10).args == (1,)
+
+    def test_a_limit_of_days_is_asked_for_in_parts(self, bus, queue):
+        threading.Timer(0.1, bus.twitter, ("task:run", 1)).start()
+        assert queue.get(timeout=10_000_000).args == (1,)
 
     def test_a_long_wait_is_several_short_ones(self, bus, queue, monkeypatch):
         monkeypatch.setattr(remote_queue_module, "ASK_SECONDS", 0.05)
@@ -200,3 +238,29 @@ class TestFaults:
     def test_a_node_that_does_not_answer_is_an_error(self, node, unused_tcp_port):
         with pytest.raises(OSError, match=r"."):
             queue_at(node, f"http://127.0.0.1:{unused_tcp_port}/")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_leaves_its_parents_queue_alone(bus, node):
+    done = run_script(
+        """
+        import warnings
+        from berrymq.bridge.client.remote_queue import RemoteQueue
+        from berrymq.bridge.discovery.candidates import Found
+
+        warnings.simplefilter("ignore")
+        place = Found(os.environ["URL"], os.environ["TOKEN"], "the test")
+        queue = RemoteQueue(place, "task:*", ttl=100, name="script")
+        pid = os.fork()
+        if not pid:
+            queue.close()
+            os._exit(0 if queue.closed else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        queue.send_message("task:run", "still there")
+        print(*queue.get(timeout=10).args)
+        queue.close()
+        """,
+        URL=node.url,
+        TOKEN=node.access_token,
+    )
+    assert (done.stdout, done.stderr) == ("still there\n", "")
