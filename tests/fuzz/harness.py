@@ -84,9 +84,8 @@ class Target:
         node.bus.follow("a:*", lambda message: None, direct=True)
         self.neighbour = Transport()
         params = {"node": "neighbour", "id": "neighbour", "follows": ["*:*"]}
-        self.say(
-            Conversation(node, self.neighbour, authenticated=True), jsonrpc.request("interconnect", params, 0)
-        )
+        self.beside = Conversation(node, self.neighbour, authenticated=True)
+        self.say(self.beside, jsonrpc.request("interconnect", params, 0))
         return node
 
     def close(self) -> None:
@@ -102,9 +101,7 @@ class Target:
         if data:
             self.ways[data[0] % len(self.ways)](data[1:])
             self.turn()
-            said, self.neighbour.said = self.neighbour.said, []
-            for frame in said:
-                self.check(frame)
+            self.hand_on()
             assert not self.neighbour.closed, "the neighbour's link was cut"
             assert not self.failures, self.failures
 
@@ -174,6 +171,16 @@ class Target:
         for line in data.split(b"\n"):
             self.loop.call_soon(conversation.receive, line)
             self.turn()
+
+    def hand_on(self) -> None:
+        """Let the neighbour take what it was told."""
+        said, self.neighbour.said = self.neighbour.said, []
+        last = 0
+        for data in said:
+            self.check(data)
+            with suppress(ValueError):
+                last = getattr(decode_frame(data).params, "n", last)
+        self.say(self.beside, ack_frame(last) if last else HEARTBEAT)
 
     # -- what has to come of it ------------------------------------------------------------------------------
 
