@@ -1,4 +1,6 @@
 import asyncio
+import signal
+import sys
 import threading
 
 import pytest
@@ -69,4 +71,35 @@ def test_a_timeout_cancels():
 
     with pytest.raises(TimeoutError):
         run(long(), 0.05)
+    assert cancelled.wait(10)
+
+
+class Interruption(BaseException):
+    """What a program's own signal handler may raise."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no such signals")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, Interruption])
+def test_whatever_ends_the_waiting_cancels(error):
+    cancelled = threading.Event()
+    waiting = threading.main_thread().ident
+
+    def raise_it(number, frame):
+        raise error
+
+    async def long():
+        try:
+            while sys._current_frames()[waiting].f_code.co_name != "wait":  # noqa: ASYNC110 - another thread's
+                await asyncio.sleep(0)
+            signal.pthread_kill(waiting, signal.SIGUSR1)
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    former = signal.signal(signal.SIGUSR1, raise_it)
+    try:
+        with pytest.raises(error):
+            run(long())
+    finally:
+        signal.signal(signal.SIGUSR1, former)
     assert cancelled.wait(10)

@@ -7,6 +7,7 @@ from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
+from berrymq.bridge.peer import Peer
 
 
 class Heard:
@@ -89,6 +90,27 @@ async def test_a_link_comes_back_after_a_cut_and_nothing_is_lost(pair, cuts):
         await until(lambda: link.peer.connected)
     await heard.until(list(range(2 * cuts)))
     assert link.peer.session.stats.cuts == cuts
+    await link.close()
+
+
+async def test_one_that_breaks_the_protocol_when_the_link_comes_back_is_tried_again(pair, monkeypatch):
+    a, b = pair
+    heard = Heard(b)
+    link = connector(a, b)
+    await link.open()
+    attach, attempts = Peer.attach, []
+
+    def break_it_twice(peer, transport, received):
+        if peer is link.peer and len(attempts) < 2:
+            attempts.append(received)
+            received = 1_000_000  # it confirms what was never sent
+        attach(peer, transport, received)
+
+    monkeypatch.setattr(Peer, "attach", break_it_twice)
+    link.peer.transport.close("cut")
+    a.bus.twitter("x:y", 1)
+    await heard.until([1])
+    assert len(attempts) == 2
     await link.close()
 
 

@@ -6,9 +6,11 @@ import json
 import pytest
 
 from berrymq.bridge.node import Node
+from berrymq.bridge.payload import decode
 from berrymq.bridge.protocol.frames import HEARTBEAT, WireMessage, ack_frame, decode_frame, messages_frame
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.methods import methods
+from tests.support.nodes import until
 
 PAYLOAD = [[1], {}]
 
@@ -90,6 +92,19 @@ class TestCalls:
         next_one = Conversation(node, Transport(), authenticated=True)
         next_one.receive(call("get", token=token, timeout=5))
         assert (await next_one.transport.heard())["result"]["args"] == [7]
+
+    async def test_a_call_that_was_given_up_takes_nothing_from_the_next_one(
+        self, node, conversation, transport
+    ):
+        conversation.receive(call("connect_via_queue", identifier="a:b"))
+        token = (await transport.heard())["result"]
+        conversation.receive(call("get", number="given up", token=token, timeout=25))
+        conversation.receive(call("get", number="next", token=token, timeout=25))
+        given_up = await transport.heard()
+        assert (given_up["id"], given_up["error"]["code"]) == ("given up", -32003)
+        node.bus.twitter("a:b", 7)
+        answer = await transport.heard()
+        assert (answer["id"], answer["result"]["args"]) == ("next", [7])
 
     async def test_a_mistake_inside_is_logged_and_not_told(
         self, conversation, transport, monkeypatch, caplog
@@ -285,6 +300,13 @@ class TestFrames:
         assert node.peer("other") is not None
         assert not node.peer("other").connected
 
+    async def test_one_that_no_connection_ever_carries_expires(self, node, conversation):
+        conversation.receive(call("interconnect", node="other", id="other", ttl=0.05))
+        conversation.closed()
+        await conversation.transport.answer()
+        assert node.peers == 1
+        await until(lambda: node.peers == 0, "its end")
+
     async def test_calls_go_on_beside_them(self, conversation, transport):
         await link(conversation)
         conversation.receive(HEARTBEAT)
@@ -319,3 +341,46 @@ class TestFrames:
         assert (await transport.answer())["result"] == "ok"
         await asyncio.wait_for(transport.closed.wait(), 10)
         assert node.peers == 0
+
+
+class TestLocalNames:
+    """What begins with ``_`` is this process's own, whatever comes from outside."""
+
+    @pytest.fixture
+    async def heard(self, node):
+        heard = []
+        for identifier in ("_own:run", "public:run"):
+            node.bus.follow(identifier, lambda message: heard.append(message.id), direct=True)
+        return heard
+
+    async def put(self, conversation, *messages):
+        await link(conversation)
+        last = WireMessage("public:run", PAYLOAD, "other", 0.0, "other", 100)
+        conversation.receive(messages_frame(1, [*messages, last]))
+
+    @pytest.mark.parametrize("question", [None, 1])
+    @pytest.mark.parametrize("identifier", ["_own:run", "_own:*"])
+    async def test_messages_and_questions_do_not_reach_them(self, conversation, heard, identifier, question):
+        message = WireMessage(identifier, PAYLOAD, "other", 0.0, "other", 1, question=question)
+        await self.put(conversation, message)
+        assert heard == ["public:run"]
+
+    async def test_a_wildcard_does_not_reach_them(self, conversation, heard):
+        await self.put(conversation, WireMessage("*:run", PAYLOAD, "other", 0.0, "other", 1))
+        assert heard == ["*:run", "public:run"]  # one follower each time, and the same
+
+    async def test_answers_are_not_sent_to_them(self, conversation, heard, caplog):
+        message = WireMessage("public:run", PAYLOAD, "other", 0.0, "other", 1, callback="_own:run")
+        await self.put(conversation, message)
+        assert heard == ["public:run"]
+        assert "its answers were to go to _own:run, which is local" in caplog.text
+
+    async def test_a_wildcard_question_does_not_reach_them(self, node, conversation, transport):
+        for identifier in ("_own:run", "public:run"):
+            node.bus.follow(identifier, lambda message, identifier=identifier: identifier)
+        await self.put(conversation, WireMessage("*:run", PAYLOAD, "other", 0.0, "other", 1, question=1))
+        while "send_messages" not in (said := await transport.heard()).get("method", ""):
+            pass
+        (answer,) = decode_frame(json.dumps(said)).params.batch
+        assert (answer.to, answer.question) == ("other", 1)
+        assert decode(answer.payload)[0][0] == ["public:run"]
