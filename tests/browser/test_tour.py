@@ -12,11 +12,14 @@ TOUR = Path(__file__).parents[2] / "notebooks"
 pytestmark = pytest.mark.timeout(150)  # JupyterLab and two kernels start in each test
 
 
-@pytest.fixture
-def apart(lab, notebooks):
-    """The notebook that listens and the one that speaks, not yet run, each in a page of its own."""
+@pytest.fixture(params=["doc", "notebook"])
+def apart(lab, notebooks, request):
+    """The one that listens and the one that speaks, not yet run, each in a page of Lab or of Notebook 7."""
     add_tour(lab)
-    return notebooks.open("01-two-notebooks.ipynb"), notebooks.open("02-the-other-notebook.ipynb")
+    return [
+        notebooks.open(name, app=request.param)
+        for name in ("01-two-notebooks.ipynb", "02-the-other-notebook.ipynb")
+    ]
 
 
 @pytest.fixture
@@ -42,10 +45,10 @@ def run_cells(notebook, *texts):
     return numbers
 
 
-def test_what_one_notebook_says_the_other_shows(apart):
+def test_what_one_notebook_says_the_other_shows(apart, request):
     listener, speaker = apart
-    *_, log, body, function = run_cells(
-        listener, "%load_ext", "%link", "%follow test:*", "%%follow", "@following_function"
+    *_, log, body, function, queue = run_cells(
+        listener, "%load_ext", "%link", "%follow test:*", "%%follow", "@following_function", "q = %queue"
     )
     assert "environment" in listener.text(listener.find("%link"))
     expect(listener.view(log)).to_be_visible()
@@ -58,7 +61,12 @@ def test_what_one_notebook_says_the_other_shows(apart):
     expect(listener.output(body)).to_contain_text("test:run (1,) {'name': 'x'} from 02-the-other-notebook")
     expect(listener.output(function)).to_have_text("run number 1")
     listener.show(log)
-    listener.screenshot("tour-log")
+    listener.screenshot(f"tour-log-{request.node.callspec.params['apart']}")
+
+    run_cells(speaker, "%twitter task:add")
+    expect(listener.view(queue)).to_contain_text("buy milk")
+    listener.view(queue).get_by_role("button", name="Take").click()
+    expect(listener.view(queue).get_by_role("region", name="Taken")).to_contain_text("buy milk")
 
 
 @pytest.mark.parametrize("name", ["01-two-notebooks.ipynb", "02-the-other-notebook.ipynb"])
