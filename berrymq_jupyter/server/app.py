@@ -15,6 +15,7 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Unicode
 
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.hub.joining import Joining
 from berrymq.bridge.loop import io_loop, run
 from berrymq.bridge.node import Node
 
@@ -41,7 +42,12 @@ class BerryMQHub(ExtensionApp):
         config=True
     )
 
+    alone = Bool(
+        False, help="Whether this hub is not to link to the other hubs of this user on this machine."
+    ).tag(config=True)
+
     node: Node | None = None
+    _joining: Joining | None = None
     _state: HubState | None = None
     _environment: Environment | None = None
 
@@ -72,7 +78,7 @@ class BerryMQHub(ExtensionApp):
         server: Any = self.serverapp
         name = "" if self.hub_name or server.sock or not server.port else f"jupyter-{server.port}"
         try:
-            await answer_of(node.loop, _publish(node, name))
+            await answer_of(node.loop, self._publish(node, name))
         except LinkError as error:
             self.log.warning("only kernels of this server find its berryMQ hub: %s", error)
         self.log.info("berryMQ hub %s listens at %s", node.name, node.url)
@@ -99,18 +105,21 @@ class BerryMQHub(ExtensionApp):
         if self.node is not None:
             await answer_of(self.node.loop, self._close(self.node))
 
+    async def _publish(self, node: Node, name: str) -> None:
+        """Give the hub its name, and let the processes of this user find it."""
+        if name:
+            node.rename(name)
+        if node.listener is not None:
+            file = node.listener.publish("jupyter")
+            if not self.alone:
+                self._joining = Joining(node, file.info)
+
     async def _close(self, node: Node) -> None:
+        if self._joining is not None:
+            await self._joining.close()
         if self._state is not None:
             self._state.close()
         await node.close()
-
-
-async def _publish(node: Node, name: str) -> None:
-    """Give the hub its name, and let the processes of this user find it."""
-    if name:
-        node.rename(name)
-    if node.listener is not None:
-        node.listener.publish("jupyter")
 
 
 class Environment:

@@ -103,6 +103,7 @@ def _hub(options: argparse.Namespace) -> int:
         origins=tuple(options.allow_origin),
         certificate=options.certificate,
         key=options.key,
+        alone=options.alone,
     )
     return hub(settings, detach_when_ready=options.detach_when_ready)
 
@@ -116,7 +117,7 @@ def _again(options: argparse.Namespace, idle: float) -> list[str]:
     for option in ("certificate", "key", "access_token_file"):
         if (path := getattr(options, option)) is not None:
             arguments.append(f"--{option.replace('_', '-')}={path}")
-    return arguments + ["--allow-insecure"] * options.allow_insecure
+    return arguments + ["--allow-insecure"] * options.allow_insecure + ["--alone"] * options.alone
 
 
 def _follow(options: argparse.Namespace) -> int:
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         help="end so long after the last node has left (default: never; 60 with --detached)",
     )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
+    hub.add_argument("--alone", action="store_true", help="do not link to your other hubs on this machine")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)
     hub.add_argument("--certificate", type=values.path, metavar="FILE", help="use TLS with this certificate")
     hub.add_argument("--key", type=values.path, metavar="FILE", help="its key, where that is another file")

@@ -17,6 +17,8 @@ from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
 
+from .joining import Joining
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -42,6 +44,7 @@ class HubOptions:
         origins: web pages, by origin, that may talk to it.
         certificate: the file of its TLS certificate.
         key: the file of the certificate's key, where it is another.
+        alone: it does not link to the other hubs of this user.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +56,7 @@ class HubOptions:
     origins: tuple[str, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
+    alone: bool = False
 
     def __repr__(self) -> str:
         return f"<HubOptions {self.host}:{self.port}>"
@@ -77,6 +81,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
 
 async def _serve(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | None) -> int | None:
     node = Node(name="hub", hub=True, access_token=options.access_token)
+    joining: Joining | None = None
     try:
         listener = await node.listen(
             options.host,
@@ -88,11 +93,15 @@ async def _serve(options: HubOptions, on_ready: Callable[[ConnectionFile], None]
         )
         end: asyncio.Future[int | None] = node.loop.create_future()
         file = listener.publish("hub")
+        if not options.alone:
+            joining = Joining(node, file.info)
         with _signals(end), _Idle(node, options.idle, end):
             if on_ready is not None:
                 on_ready(file)
             return await end
     finally:
+        if joining is not None:
+            await joining.close()
         await node.close()
 
 
@@ -121,7 +130,7 @@ def let_go() -> None:
 
 
 class _Idle:
-    """Sets ``end`` when no node has been linked for so many seconds, counted from the start on."""
+    """Sets ``end`` when no node but other hubs has been linked for so many seconds, from the start on."""
 
     def __init__(self, node: Node, seconds: float | None, end: asyncio.Future[int | None]) -> None:
         self._node = node
@@ -138,7 +147,7 @@ class _Idle:
         self._stop()
 
     def _look(self) -> None:
-        if self._node.connected_peers:
+        if any(peer.connected and not peer.sees_all for peer in self._node.neighbours):
             self._stop()
         elif self._timer is None and self._seconds is not None:
             self._timer = self._node.loop.call_later(self._seconds, self._over)

@@ -159,7 +159,7 @@ class TestStartHub:
 @pytest.mark.usefixtures("runtime")
 class TestItsEnd:
     def test_when_nobody_comes(self):
-        start_hub(idle=0.2)
+        start_hub(idle=1.0)
         pid = read_all()[0].pid if read_all() else None
         wait_until(lambda: read_all() == [], "removal of the connection file")
         assert pid is None or wait_until(lambda: gone(pid), "end of the process")
