@@ -46,6 +46,30 @@ def test_the_program_runs(tmp_path):
     assert run.stdout.splitlines() == ["train:epoch (3,) {'loss': 0.12} None", "('buy milk',)"]
 
 
+def test_the_program_is_made_two_as_the_readme_says(tmp_path):
+    (program,) = PROGRAMS
+    listens, rest = program.split("\n\nwith Queue")
+    (imports,) = re.findall(r"^from berrymq import .*$", program, re.MULTILINE)
+    speaks = [imports, "link()", *[line.strip() for line in rest.splitlines() if "twitter(" in line]]
+    python = [sys.executable, "-u", "-c"]
+    environment = private_environment(tmp_path)
+    with subprocess.Popen(
+        [*python, listens + "\nprint('listening')\ninput()"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as listening:
+        assert listening.stdout is not None
+        assert listening.stdin is not None
+        assert listening.stdout.readline() == "listening\n"
+        subprocess.run([*python, "\n".join(speaks)], check=True, env=environment, timeout=30)
+        heard = listening.stdout.readline()
+        listening.communicate("\n", timeout=20)
+    end_hubs(tmp_path)
+    assert re.fullmatch(r"train:epoch \(3,\) {'loss': 0.12} \S+\n", heard)
+
+
 def test_each_command_is_one():
     commands = re.findall(r"^berrymq (\w+)", README, re.MULTILINE)
     assert set(commands) == {"follow", "twitter", "get", "nodes", "hub"}
