@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -49,6 +50,16 @@ NETWORK_ERRORS = (
 
 _log = logging.getLogger("berrymq")
 
+_is_dialled: ContextVar[bool] = ContextVar("is_dialled", default=False)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether tornado logs something else than the TLS error that `dial` raises for it to be explained."""
+    return not (_is_dialled.get() and str(record.msg).startswith("SSL Error"))
+
+
+logging.getLogger("tornado.general").addFilter(_is_news)
+
 
 def socket_url(url: str) -> str:
     """The WebSocket below a node's URL: ``http://host:1234/`` gives ``ws://host:1234/ws``.
@@ -81,6 +92,7 @@ async def dial(place: Found, ssl_context: ssl.SSLContext | None = None) -> Conne
         socket_url(place.url), headers=headers, connect_timeout=CONNECT_SECONDS, ssl_options=ssl_context
     )
     connection = Connection()
+    _is_dialled.set(True)
     connecting = asyncio.ensure_future(
         websocket_connect(
             request,
@@ -121,8 +133,10 @@ def explain(place: Found, error: BaseException) -> str:
             return f"{url} refused the link: {error.message}"
         case LinkError():
             return str(error)
+        case ssl.SSLCertVerificationError():
+            return f"{url} has a certificate that is not trusted: {error.verify_message or error.reason}"
         case ssl.SSLError():
-            return f"{url} has a certificate that is not trusted: {error.reason}"
+            return f"{url} does not speak TLS as this side does: {error.reason}"
         case _:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             return f"nothing answers at {url} ({reason})"

@@ -10,8 +10,7 @@ import pytest
 from berrymq import Bus
 from berrymq.bridge import LinkError, link
 from berrymq.bridge.discovery.connection_file import read_all
-from berrymq.bridge.loop import end_if_idle, run
-from berrymq.bridge.node import Node
+from berrymq.bridge.loop import end_if_idle
 from tests.support.certificates import client_context, make_certificate
 from tests.support.scripts import Listening, run_script
 from tests.support.waiting import wait_until
@@ -103,15 +102,3 @@ def test_so_is_the_user_of_the_command_line(hub):
         f"berrymq: {hub.url} has a certificate that is not trusted: self-signed certificate\n"
     )
     assert done.stdout == ""
-
-
-def test_who_takes_a_plain_one_for_it_is_told():
-    async def plain():
-        node = Node(name="plain")
-        await node.listen()
-        return node
-
-    node = run(plain())
-    with pytest.raises(LinkError, match=r"^https://.* does not speak TLS as this side does: "):
-        link(node.url.replace("http", "https"), access_token=node.access_token, bus=Bus())
-    run(node.close())
