@@ -28,6 +28,9 @@ FRESH_SECONDS = 0.4
 ATTENTION_SECONDS = 600.0
 """So long after the last look identifiers are counted on, for a page that is shown again."""
 
+CUT_HEARTBEATS = 3
+"""For so many heartbeats one that is cut off is shown: one that lives is back sooner, most often at once."""
+
 MAX_NODES = 200
 MAX_FOLLOWS = 20
 MAX_CLIENTS = 100
@@ -198,13 +201,18 @@ class HubState:
         )
 
     def _nodes(self) -> list[Here]:
-        """Everybody: those that can be reached, and neighbours whose connection is cut."""
+        """Everybody: those that can be reached, and neighbours whose connection was cut just now.
+
+        One that was killed, or whose machine sleeps, is gone as far as people can tell. Its session waits for
+        it all the same, up to its ``ttl``.
+        """
         node = self._node
+        long_ago = time.time() - CUT_HEARTBEATS * node.limits.heartbeat
         peers = {peer.id: peer for peer in node.neighbours}
         there = [_here(info, peers.pop(info.id, None)) for info in node.nodes()]
         for peer in peers.values():
             record = node.record_of(peer.id)
-            if record is not None:
+            if record is not None and (peer.cut_since or peer.since) > long_ago:
                 info = NodeInfo(record.name, record.id, record.room, record.follows, record.hub, here=False)
                 there.append(_here(info, peer))
         return there

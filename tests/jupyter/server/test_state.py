@@ -136,6 +136,27 @@ async def test_one_whose_connection_is_cut_stays_and_what_waits_for_it_is_told(h
     assert (node["state"], node["since"]) == ("linked", listener.since)
 
 
+async def test_one_that_was_cut_off_long_ago_is_gone_until_it_comes_back(hub):
+    """As a kernel that was killed: its session may wait for much longer."""
+    peer = hub.join("one")
+    peer.lost(peer.transport)
+    peer.cut_since -= 14
+    assert [node["name"] for node in hub.look()["nodes"]] == ["the hub", "one"]
+    peer.cut_since -= 1
+    assert [node["name"] for node in hub.look()["nodes"]] == ["the hub"]
+    peer.attach(Wire(), 0)
+    assert node_of(hub.look(), "one")["state"] == "linked"
+
+
+async def test_one_that_never_got_its_connection_is_gone_too(hub):
+    peer = hub.node.add_peer(
+        NodeRecord("id", "one", 1, neighbours=(hub.node.id,)), Session("secret", 0.0, hub.node.limits)
+    )
+    assert [node["name"] for node in hub.look()["nodes"]] == ["the hub", "one"]
+    peer.since -= 15
+    assert [node["name"] for node in hub.look()["nodes"]] == ["the hub"]
+
+
 async def test_one_that_left_is_gone(hub):
     peer = hub.join("one")
     hub.node.remove_peer(peer)
