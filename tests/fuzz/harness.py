@@ -230,7 +230,13 @@ def seeds() -> list[bytes]:
         messages_frame(1, [message]),
         messages_frame(1, [question]),
     ]
-    links = [*frames, b"\n".join(frames), b"\n\n".join(frames)]
+    calls = [
+        jsonrpc.request("follow", ["a:x"], 1),
+        jsonrpc.request("unfollow", ["a:x"], 2),
+        jsonrpc.request("nodes", [], 3),
+        jsonrpc.request("close_connection", ["${q}"], 4),
+    ]
+    links = [*frames, *calls, b"\n".join(frames + calls), b"\n\n".join(frames)]
     values = [body] + [b'[[{"$type":"%b","value":%b}],{}]' % value for value in VALUES]
     return [
         bytes([way]) + data[:MAX_INPUT]

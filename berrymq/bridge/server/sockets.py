@@ -24,6 +24,7 @@ MAX_FRAME_BYTES = 24 * 1024 * 1024
 MAX_UNSENT_BYTES = 64 * 1024 * 1024
 """What may wait to be read by the other side: more than a link ever sends ahead."""
 MAX_UNSENT_PONGS = 1000
+"""Answers to pings, which may wait to be read as well."""
 
 _log = logging.getLogger("berrymq")
 
