@@ -17,6 +17,7 @@ from msgspec import Raw
 from berrymq.bridge.errors import PayloadError, RpcError
 from berrymq.bridge.payload import encode
 from berrymq.bridge.protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
+from berrymq.errors import QueueClosed
 from berrymq.queues import Queue
 
 if TYPE_CHECKING:
@@ -91,10 +92,17 @@ class TokenHolder:
             if parked.done() and not parked.cancelled():
                 return parked.result()
             raise RpcError(EMPTY, "nothing came")
+        except QueueClosed:
+            raise RpcError(UNKNOWN_TOKEN, "the token was closed while this call waited") from None
         finally:
             parked.cancel()
             if self._parked is parked:
                 self._parked = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a call waits for a message."""
+        return self._parked is not None
 
     def close(self) -> None:
         """The token is void."""
@@ -186,7 +194,11 @@ class Tokens:
         holder.expiry = self._node.loop.call_later(holder.ttl, self._expire, token)
 
     def _expire(self, token: str) -> None:
-        queue = self._holders[token].queue
+        holder = self._holders[token]
+        if holder.is_waiting:
+            self._renew(token)
+            return
+        queue = holder.queue
         if queue is not None and not queue.empty():
             _log.warning(
                 "a client's queue of %s has expired with %d messages in it", queue.follows, queue.qsize()

@@ -106,6 +106,23 @@ class TestCalls:
         answer = await transport.heard()
         assert (answer["id"], answer["result"]["args"]) == ("next", [7])
 
+    async def test_a_call_that_waits_is_told_when_its_token_is_closed(self, conversation, transport):
+        conversation.receive(call("connect_via_queue", identifier="a:b"))
+        token = (await transport.heard())["result"]
+        conversation.receive(call("get", number="waits", token=token, timeout=25))
+        conversation.receive(call("close_connection", number="closes", token=token))
+        answers = {answer["id"]: answer for answer in [await transport.heard() for _ in range(2)]}
+        assert answers["closes"]["result"] == "ok"
+        assert answers["waits"]["error"]["code"] == -32002
+
+    async def test_a_token_does_not_expire_while_a_call_waits(self, node, conversation, transport):
+        conversation.receive(call("connect_via_queue", identifier="a:b", ttl=0.05))
+        token = (await transport.heard())["result"]
+        conversation.receive(call("get", token=token, timeout=0.3))
+        assert (await transport.heard())["error"]["code"] == -32003
+        assert len(node.tokens) == 1
+        await until(lambda: len(node.tokens) == 0, "its end")
+
     async def test_a_mistake_inside_is_logged_and_not_told(
         self, conversation, transport, monkeypatch, caplog
     ):
