@@ -42,6 +42,9 @@ _payload_decoder = msgspec.json.Decoder(tuple[list[Raw], dict[str, Raw]])  # its
 MAX_PEERS = 1000
 """Links of one node that others made, those included whose connection is cut at present."""
 
+MAX_FOLLOWS = 10_000
+"""Identifiers that one may follow over a link by `follow`; who announces records may have more."""
+
 NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 
@@ -150,6 +153,8 @@ def _change_follows(conversation: "Conversation", add: str | None = None, remove
     if record is None:
         raise RpcError(INVALID_REQUEST, "call interconnect first")
     follows = (set(record.follows) - {remove}) | ({add} if add is not None else set())
+    if add is not None and len(follows) > MAX_FOLLOWS:
+        raise RpcError(OVERFLOW, f"over this link {MAX_FOLLOWS:,} identifiers are followed already")
     conversation.node.update_peer_record(record, follows)
 
 

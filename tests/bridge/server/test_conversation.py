@@ -352,6 +352,18 @@ class TestFrames:
         assert [(await transport.answer())["result"] for _ in range(2)] == ["ok", "ok"]
         assert node.record_of("other").follows == ()
 
+    async def test_follows_are_bounded(self, node, conversation, transport, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.server.methods.MAX_FOLLOWS", 2)
+        await link(conversation)
+        for identifier in ("a:x", "a:y", "a:z"):
+            conversation.receive(call("follow", identifier=identifier))
+        conversation.receive(call("unfollow", identifier="a:x"))
+        conversation.receive(call("follow", identifier="a:z"))
+        answers = [await transport.answer() for _ in range(5)]
+        assert [answer.get("result") for answer in answers] == ["ok", "ok", None, "ok", "ok"]
+        assert answers[2]["error"]["code"] == -32004
+        assert node.record_of("other").follows == ("a:y", "a:z")
+
     async def test_closing_ends_the_session(self, node, conversation, transport):
         session = (await link(conversation))["result"]["session"]
         conversation.receive(call("close_connection", token=session))
