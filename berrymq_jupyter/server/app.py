@@ -9,6 +9,7 @@ on the I/O thread, beside the server's own loop.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
@@ -25,6 +26,10 @@ from .page import FILE_PATTERN, FileHandler, HubHandler, StateHandler
 from .state import HubState
 
 __all__ = ["BerryMQHub"]
+
+SWITCH_SECONDS = 0.0005
+"""For how long the threads of the server and of its hub keep each other waiting; Python's own value is 5 ms,
+several times what most answers of the server take."""
 
 
 class BerryMQHub(ExtensionApp):
@@ -50,6 +55,7 @@ class BerryMQHub(ExtensionApp):
     _joining: Joining | None = None
     _state: HubState | None = None
     _environment: Environment | None = None
+    _switch_seconds: float | None = None
 
     def initialize_settings(self) -> None:
         """Make the hub and let it listen, before the first kernel starts."""
@@ -63,6 +69,8 @@ class BerryMQHub(ExtensionApp):
             node.detach_bus()
             self.log.error("this server is no berryMQ hub: %s", error)  # noqa: TRY400 - it says all
             return
+        self._switch_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(min(self._switch_seconds, SWITCH_SECONDS))
         self.node = node
         self._state = HubState(node)
         self._environment = Environment(BERRYMQ_HUB_URL=node.url, BERRYMQ_HUB_TOKEN=node.access_token)
@@ -104,6 +112,8 @@ class BerryMQHub(ExtensionApp):
             self._environment.restore()
         if self.node is not None:
             await answer_of(self.node.loop, self._close(self.node))
+        if self._switch_seconds is not None:
+            sys.setswitchinterval(self._switch_seconds)
 
     async def _publish(self, node: Node, name: str) -> None:
         """Give the hub its name, and let the processes of this user find it."""
