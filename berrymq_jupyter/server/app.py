@@ -110,8 +110,9 @@ class BerryMQHub(ExtensionApp):
         """The server ends."""
         if self._environment is not None:
             self._environment.restore()
-        if self.node is not None:
-            await answer_of(self.node.loop, self._close(self.node))
+        node, self.node = self.node, None  # so that `_begin`, which may be yet to come, does nothing
+        if node is not None:
+            await answer_of(node.loop, self._close(node))
         if self._switch_seconds is not None:
             sys.setswitchinterval(self._switch_seconds)
 

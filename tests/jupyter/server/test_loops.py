@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from tornado.ioloop import IOLoop
 
+from berrymq.bridge.discovery.connection_file import read_all
 from berrymq.bridge.loop import end_if_idle, io_loop
 from berrymq_jupyter.server.app import SWITCH_SECONDS, BerryMQHub
 from berrymq_jupyter.server.crossing import Crossing, answer_of, tell
@@ -24,7 +25,7 @@ async def hub(runtime):
     app.initialize_settings()
     yield app
     await app.stop_extension()
-    await asyncio.to_thread(end_if_idle)
+    assert await asyncio.to_thread(end_if_idle)
 
 
 @pytest.fixture
@@ -58,7 +59,8 @@ async def test_threads_switch_more_often_until_it_has_ended(runtime):
     assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     await app.stop_extension()
     assert sys.getswitchinterval() == usual
-    await asyncio.to_thread(end_if_idle)
+    assert await asyncio.to_thread(end_if_idle)
+    assert read_all() == []
 
 
 async def test_what_the_hub_does_to_a_connection_is_done_on_the_server_s_loop():
