@@ -106,7 +106,14 @@ async def dial(place: Found, ssl_context: ssl.SSLContext | None = None) -> Conne
     except asyncio.CancelledError:
         connecting.add_done_callback(_close_late)
         raise
+    _send_at_once(connection.socket)
     return connection
+
+
+def _send_at_once(client: WebSocketClientConnection) -> None:
+    """Have no small frame wait for the confirmation of the one before it (Nagle's algorithm, RFC 896)."""
+    if client.protocol is not None:
+        client.protocol.set_nodelay(True)
 
 
 def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 
 import pytest
 
@@ -49,6 +50,16 @@ async def until(condition):
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - it is state of the node, which tells nobody
             await asyncio.sleep(0.005)
+
+
+async def test_no_side_keeps_small_frames_back(pair):
+    a, b = pair
+    link = connector(a, b)
+    await link.open()
+    (accepted,) = b.listener.sockets
+    for stream in (link._connection.socket.protocol.stream, accepted.ws_connection.stream):
+        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    await link.close()
 
 
 async def test_two_nodes_that_dial_each_other_at_once_have_one_link(pair):
