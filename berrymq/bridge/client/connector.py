@@ -143,7 +143,8 @@ class Connector:
         """Link to the first place that answers; where the link led before comes first."""
         problems = []
         tried = set()
-        places = iter(itertools.chain([self.found] if self.found is not None else [], self._find()))
+        former = [self.found] if self.found is not None and self.found.may_be_there else []
+        places = iter(itertools.chain(former, self._find()))
         while (place := await asyncio.to_thread(next, places, None)) is not None:
             if place.url in tried:
                 continue

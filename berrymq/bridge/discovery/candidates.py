@@ -37,11 +37,18 @@ class Found:
         url: its address.
         access_token: what lets us in, where one is known. Not in the ``repr``.
         found_by: how it was found, in words: "connection file".
+        info: the connection file that says so, if one does.
     """
 
     url: str
     access_token: str | None = field(repr=False)
     found_by: str
+    info: ConnectionInfo | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def may_be_there(self) -> bool:
+        """Whether nothing says that it has ended. Another user's process may have its port by then."""
+        return self.info is None or self.info.is_live
 
 
 def find_hub(
@@ -103,7 +110,7 @@ def token_for(url: str, *, environ: Mapping[str, str] = os.environ) -> Found | N
             theirs, given = urlsplit(info.url), urlsplit(url)
             path = theirs.path if theirs.path.startswith(given.path.rstrip("/")) else given.path
             address = urlunsplit((theirs.scheme, theirs.netloc, path, "", ""))
-            return Found(address, info.access_token, "connection file")
+            return Found(address, info.access_token, "connection file", info)
     return None
 
 
@@ -113,10 +120,10 @@ def _known(environ: Mapping[str, str]) -> Iterator[Found]:
         yield from _given(url, environ.get("BERRYMQ_HUB_TOKEN"), "environment", environ)
     infos = read_all(runtime_directory(environ, create=False))
     for rank, phrase in ((_is_own_server, "this notebook's Jupyter server"), (_is_hub, "connection file")):
-        yield from (Found(info.url, info.access_token, phrase) for info in infos if rank(info, environ))
+        yield from (Found(info.url, info.access_token, phrase, info) for info in infos if rank(info, environ))
     for info in infos:
         if info.kind == "jupyter":
-            yield Found(info.url, info.access_token, "connection file of a Jupyter server")
+            yield Found(info.url, info.access_token, "connection file of a Jupyter server", info)
     yield from _of_jupyterhub(environ)
 
 
@@ -127,7 +134,7 @@ def _given(url: str, token: str | None, found_by: str, environ: Mapping[str, str
         return
     if not token:
         if (known := token_for(url, environ=environ)) is not None:
-            yield Found(known.url, known.access_token, found_by)
+            yield Found(known.url, known.access_token, found_by, known.info)
             return
         if (hub := hub_of_server(url, environ=environ)) is not None:
             yield Found(*hub, found_by)

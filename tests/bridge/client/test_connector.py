@@ -1,5 +1,6 @@
 import asyncio
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,12 @@ async def pair():
     yield nodes
     for node in nodes:
         await node.close()
+
+
+@pytest.fixture
+def runtime_info():
+    """A connection file, as far as it tells whether its process is there."""
+    return SimpleNamespace(is_live=True)
 
 
 def connector(node, other, url=None):
@@ -159,3 +166,21 @@ async def test_places_that_do_not_answer_are_named(pair, unused_tcp_port):
     assert f"{b.url} refused the access token" in str(caught.value)
     assert f"nothing answers at {nobody.url}" in str(caught.value)
     assert "xxxx" not in str(caught.value)
+
+
+async def test_whose_process_has_ended_is_not_dialled_again(pair, runtime_info):
+    """Another user's process may listen there by now, and would get the access token."""
+    a, b = pair
+    places = [Found(b.url, b.access_token, "connection file", runtime_info)]
+    link = Connector(a, lambda: places, ttl=10)
+    await link.open()
+    runtime_info.is_live = False
+    stranger = Node(Bus("c"), name="c")
+    await stranger.listen()
+    places[:] = [Found(stranger.url, stranger.access_token, "connection file", runtime_info)]
+    (before,) = a.neighbours
+    before.transport.close("cut")
+    await until(lambda: link.found.url == stranger.url)
+    assert b.connected_peers == 0
+    await link.close()
+    await stranger.close()
