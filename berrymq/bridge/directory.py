@@ -39,6 +39,12 @@ MAX_NODES = 10_000
 MAX_FOLLOWED = 1_000_000
 """How many identifiers those follow together at most."""
 
+MAX_OWN_FOLLOWED = 100_000
+"""How many identifiers this node announces at most."""
+
+MAX_OWN_BYTES = 8 * 1024 * 1024
+"""How long those may be together."""
+
 _log = logging.getLogger("berrymq")
 
 
@@ -72,6 +78,7 @@ class Directory:
         self._interests = Interests()
         self._followed = 0
         self._is_full = False
+        self._follows_too_much = False
         self._out_of_sight: dict[str, Known] = {}
         self._expected: dict[str, dict[str, Known]] = {}
         self._reach: dict[str, frozenset[str]] = {}
@@ -93,7 +100,7 @@ class Directory:
             own,
             version=own.version + 1,
             name=own.name if name is None else name,
-            follows=own.follows if follows is None else tuple(sorted(follows)),
+            follows=own.follows if follows is None else self._fitting(sorted(follows)),
             neighbours=own.neighbours if neighbours is None else tuple(sorted(neighbours)),
             away=own.away if away is None else tuple(sorted(away)),
         )
@@ -101,6 +108,24 @@ class Directory:
             return []
         self.own = changed
         return [changed, *self._replace({**self._out_of_sight, **self._known, own.id: Known.of(changed)})]
+
+    def _fitting(self, follows: list[str]) -> tuple[str, ...]:
+        """As much of what is followed here as others take note of."""
+        count, size = 0, 0
+        for text in follows[:MAX_OWN_FOLLOWED]:
+            size += len(text.encode())
+            if size > MAX_OWN_BYTES:
+                break
+            count += 1
+        if count < len(follows) and not self._follows_too_much:
+            _log.warning(
+                "%s follows too much: of %d identifiers only %d are heard from elsewhere",
+                self.own.name,
+                len(follows),
+                count,
+            )
+        self._follows_too_much = count < len(follows)
+        return tuple(follows[:count])
 
     def learn(self, records: Iterable[NodeRecord]) -> list[NodeRecord]:
         """Take in records from a peer; those that were news, which then have to be handed on."""

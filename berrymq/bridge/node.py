@@ -141,7 +141,7 @@ class Node:
     def peer_of_session(self, session_id: str) -> Peer | None:
         """The neighbour with that session, for one who comes back."""
         for peer in self._peers.values():
-            if secrets.compare_digest(peer.session.id, session_id):
+            if secrets.compare_digest(peer.session.id.encode(), session_id.encode()):
                 return peer
         return None
 

@@ -131,7 +131,7 @@ class Peer:
         news = self.session.receive(frame, self._loop.time())
         if news is not None:
             self._on_frame(self, news)
-        if isinstance(news, Announce):
+        if isinstance(news, Announce) and not news.params.more:
             self.introduced.set()
         self.pump()
         self._on_progress()

@@ -263,6 +263,17 @@ class TestBounds:
         assert made.learn([record("p", "me", follows=[f"a:y{n}" for n in range(10)], version=3)]) != []
         assert (made.routes("a:x7", None), made.routes("a:y9", None)) == ((), ("p",))
 
+    def test_of_ones_own_no_more_than_others_take(self, monkeypatch, caplog):
+        monkeypatch.setattr("berrymq.bridge.directory.MAX_OWN_FOLLOWED", 4)
+        monkeypatch.setattr("berrymq.bridge.directory.MAX_OWN_BYTES", 20)
+        made = directory(neighbours=["p"])
+        made.set_own(follows=[f"a:{n}" for n in range(6)])
+        assert made.own.follows == ("a:0", "a:1", "a:2", "a:3")
+        made.set_own(follows=["a:" + "x" * 10, "a:" + "y" * 10])
+        assert made.own.follows == ("a:" + "x" * 10,)
+        assert caplog.text.count("follows too much: of 6 identifiers only 4 are heard") == 1
+        assert caplog.text.count("follows too much") == 1
+
 
 class TestExpected:
     """Those who were behind a hub that died are routed to at its successor until they come."""

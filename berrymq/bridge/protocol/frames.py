@@ -39,6 +39,7 @@ __all__ = [
     "decode_frame",
     "dropped_frame",
     "messages_frame",
+    "record_size",
 ]
 
 MAX_HOPS = 8
@@ -101,9 +102,11 @@ class _Batch(Struct):
     batch: list[WireMessage]
 
 
-class _Nodes(Struct):
+class _Nodes(Struct, omit_defaults=True):
     n: Number
     nodes: Annotated[list[NodeRecord], Meta(max_length=10_000)]
+    more: bool = False
+    """Others follow, of those that are known already."""
 
 
 class _NumberedCount(Struct):
@@ -181,9 +184,14 @@ def messages_frame(n: int, batch: list[WireMessage]) -> bytes:
     return _encoder.encode(SendMessages(_Batch(n, batch)))
 
 
-def announce_frame(n: int, nodes: list[NodeRecord]) -> bytes:
-    """A numbered frame of node records."""
-    return _encoder.encode(Announce(_Nodes(n, nodes)))
+def announce_frame(n: int, nodes: list[NodeRecord], *, more: bool = False) -> bytes:
+    """A numbered frame of node records; *more* of them follow."""
+    return _encoder.encode(Announce(_Nodes(n, nodes, more)))
+
+
+def record_size(record: NodeRecord) -> int:
+    """How many bytes a record takes in a frame."""
+    return len(_encoder.encode(record))
 
 
 def dropped_frame(n: int, count: int) -> bytes:

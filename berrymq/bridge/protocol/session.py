@@ -35,6 +35,7 @@ from .frames import (
     announce_frame,
     dropped_frame,
     messages_frame,
+    record_size,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ __all__ = ["Limits", "LinkStats", "Session"]
 
 DROP_REPORT_SECONDS = 1.0
 """Losses are told to the other side this often at most."""
+
+RECORDS_IN_FRAME = 1_000
+"""How many nodes are announced in one frame at most."""
 
 RETAIN_SECONDS = 2.0
 """How long messages are kept for the successor of a hub that has confirmed them, up to a window of them."""
@@ -63,6 +67,8 @@ class Limits:
     frame_messages: int = 512
     """How many messages go into one frame at most."""
     frame_bytes: int = 256 * 1024
+    announced_bytes: int = 1024 * 1024
+    """How large a frame of announcements may become, unless a single one is larger."""
     heartbeat: float = 5.0
     """Seconds of silence until a heartbeat is sent; after three times that the connection counts as dead."""
     ack_delay: float = 0.01
@@ -202,10 +208,10 @@ class Session:
             return []
         frames = self._resend
         self._resend = []
-        if self._announcements and self._may_control():
-            records = list(self._announcements.values())
-            self._announcements.clear()
-            frames.append(self._number(announce_frame(self._next(), records), []))
+        while self._announcements and self._may_control():
+            records = self._next_records()
+            more = bool(self._announcements)
+            frames.append(self._number(announce_frame(self._next(), records, more=more), []))
         if self._unreported_drops and now >= self._drop_report_due and self._may_control():
             self._drop_report_due = now + DROP_REPORT_SECONDS
             count, self._unreported_drops = self._unreported_drops, 0
@@ -248,6 +254,18 @@ class Session:
     def _may_control(self) -> bool:
         """Whether announcements and reports may go: beside a full window of messages, but not without end."""
         return self._in_flight_bytes < 2 * self.limits.window_bytes
+
+    def _next_records(self) -> list[NodeRecord]:
+        waiting = self._announcements
+        records: list[NodeRecord] = []
+        size = 0
+        while waiting and len(records) < RECORDS_IN_FRAME:
+            id, record = next(iter(waiting.items()))
+            size += record_size(record)
+            if records and size > self.limits.announced_bytes:
+                break
+            records.append(waiting.pop(id))
+        return records
 
     def _next_batch(self) -> list[WireMessage]:
         queue, limits = self._queue, self.limits

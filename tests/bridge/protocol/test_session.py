@@ -100,6 +100,23 @@ class TestSending:
         (frame,) = frames(session)
         assert {record.id: record.version for record in frame.params.nodes} == {"node": 2, "other": 1}
 
+    def test_many_announcements_go_in_frames_of_a_bounded_size(self):
+        session = Session("s", NOW, Limits(announced_bytes=1000))
+        session.attach(NOW, 0)
+        follows = tuple(f"a:{number:03}" for number in range(30))
+        records = [NodeRecord(f"node{number}", "name", 1, follows=follows) for number in range(20)]
+        huge = NodeRecord("huge", "name", 1, follows=follows * 20)
+        session.announce([*records[:10], huge, *records[10:]])
+        frames = session.outgoing(NOW)
+        announced = [decode_frame(frame).params for frame in frames]
+        assert [record for params in announced for record in params.nodes] == [
+            *records[:10],
+            huge,
+            *records[10:],
+        ]
+        assert all(len(frame) < 1100 for frame in frames if b"huge" not in frame)
+        assert [params.more for params in announced] == [True] * (len(frames) - 1) + [False]
+
     def test_announcements_to_one_who_never_confirms_are_bounded(self):
         session = attached(small(window_bytes=2_000))
         for version in range(1, 1_000):
