@@ -76,9 +76,13 @@ class Outbox:
         with self._room:
             self._awake = False
             items = self._items
+            if len(items) <= most and self._bytes <= most_bytes:
+                taken.extend(items)
+                items.clear()
+                self._bytes = 0
             while items and len(taken) < most and (most_bytes := most_bytes - len(items[0].payload)) >= 0:
                 taken.append(items.popleft())
-            self._bytes -= sum(len(outgoing.payload) for outgoing in taken)
+                self._bytes -= len(taken[-1].payload)
             self._room.notify_all()
         return taken
 

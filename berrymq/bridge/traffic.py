@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ from .protocol.seen import Seen
 from .questions import ANSWER, Questions, put_to_bus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from berrymq.bus import Bus
 
@@ -82,7 +83,7 @@ class Traffic:
         self._sequence = 0
         self._seen = Seen()
         self._stalled = False
-        self._wanted: dict[Identifier, bool] = {}
+        self._wanted: dict[str, Identifier | None] = {}
         forking.track(self)
 
     def after_fork(self) -> None:
@@ -127,8 +128,7 @@ class Traffic:
     def say(self, identifier: str, payload: bytes, source: str) -> None:
         """Send a message on behalf of a client that has no link of its own; here as well."""
         message = self._number(Outgoing(identifier, payload, time.time()), source)
-        for peer in self._route(message):
-            peer.pump()
+        self._send(message)
         if self.tally is not None:
             self.tally.count(message)
         self._deliver(message)
@@ -157,16 +157,20 @@ class Traffic:
                 most, most_bytes = min(most, messages), min(most_bytes, size)
         ready = self.outbox.take(most, most_bytes)
         self._stalled = not ready  # then `on_progress` goes on, and until then the outbox fills
-        touched: set[Peer] = set()
+        ways: dict[str, list[Peer]] = {}
+        name = self._directory.own.name
         for outgoing in ready:
-            message = self._number(outgoing, self._directory.own.name)
+            message = self._number(outgoing, name)
             if outgoing.answers is not None:
                 message.question = message.sequence
                 asked = self._directory.followers(message.identifier, message.room)
                 self.questions.ask(message.sequence, asked, outgoing.answers)
-            touched.update(self._route(message))
-        for peer in touched:
-            peer.pump()
+            chosen = ways.get(message.identifier)
+            if chosen is None:
+                chosen = ways[message.identifier] = self._ways_of(message)
+            for peer in chosen:
+                peer.session.send(message)
+        self._pump(itertools.chain(*ways.values()))
         if self.outbox and not self._stalled:
             self._loop.call_soon(self._drain)
 
@@ -184,36 +188,44 @@ class Traffic:
             callback=outgoing.callback,
         )
 
-    def _route(self, message: WireMessage, source: Peer | None = None) -> list[Peer]:
-        """Put it into the sessions of the links behind which somebody wants it; not where it came from."""
-        peers = self._peers
-        chosen = [peers[node_id] for node_id in self._directory.ways_of(message) if node_id != message.origin]
-        if source in chosen:
-            chosen.remove(source)
-        if source is not None and chosen:
-            message.payload = message.payload.copy()  # else what waits would hold the whole frame it came in
+    def _send(self, message: WireMessage) -> None:
+        chosen = self._ways_of(message)
         for peer in chosen:
             peer.session.send(message)
-        return chosen
+        self._pump(chosen)
+
+    def _ways_of(self, message: WireMessage, source: Peer | None = None) -> list[Peer]:
+        """The links behind which somebody wants it; not the one that it came over."""
+        peers = self._peers
+        return [peer for way in self._directory.ways_of(message) if (peer := peers[way]) is not source]
+
+    def _pump(self, peers: Iterable[Peer]) -> None:
+        for peer in set(peers):
+            peer.pump()
 
     # -- from elsewhere --------------------------------------------------------------------------------------
 
     def receive(self, source: Peer, batch: list[WireMessage]) -> None:
         """A neighbour hands on messages."""
         touched: set[Peer] = set()
+        ways: dict[tuple[str, str | None, str | None], list[Peer]] = {}
         own = self._directory.own
+        first_time = self._seen.first_time
+        is_end = len(self._peers) == 1  # there is nobody to hand on to
         tally = self.tally
         for message in batch:
-            if message.origin == own.id or not self._seen.first_time(message.origin, message.sequence):
+            if message.origin == own.id or not first_time(message.origin, message.sequence):
                 continue
             try:
                 if message.to == own.id:
                     self.questions.take(message)
                     continue
-                if message.hops < MAX_HOPS:
-                    message.hops += 1
-                    chosen = self._route(message, source)
-                    self.forwarded += len(chosen)
+                if not is_end and message.hops < MAX_HOPS:
+                    key = message.identifier, message.room, message.to
+                    chosen = ways.get(key)
+                    if chosen is None:
+                        chosen = ways[key] = self._ways_of(message, source)
+                    self._hand_on(message, chosen)
                     touched.update(chosen)
                 if message.to is None:
                     if tally is not None:
@@ -222,8 +234,17 @@ class Traffic:
                         self._deliver(message)
             except IdentifierError as error:
                 _log.warning("a message of %s is left out: %s", message.source, error)
-        for peer in touched:
-            peer.pump()
+        self._pump(touched)
+
+    def _hand_on(self, message: WireMessage, peers: list[Peer]) -> None:
+        if not peers:
+            return
+        message.hops += 1
+        message.payload = message.payload.copy()  # else what waits would hold the whole frame it came in
+        for peer in peers:
+            if peer.id != message.origin:
+                peer.session.send(message)
+                self.forwarded += 1
 
     def interests_changed(self) -> None:
         """Other identifiers are followed here; called on any thread."""
@@ -234,11 +255,14 @@ class Traffic:
         return self._bus.deliverer.backlog > MAX_BACKLOG
 
     def _deliver(self, message: WireMessage) -> None:
-        identifier = Identifier.parse(message.identifier)
-        if not crosses(identifier):
-            _log.warning("%s of %s is local and is left out", identifier, message.source)
-            return
-        if message.question is None and not self._is_wanted(identifier):
+        text = message.identifier
+        try:
+            identifier = self._wanted[text]
+        except KeyError:
+            identifier = self._look_up(text)
+        if identifier is None:
+            if message.question is not None:
+                self._answer(message, encode(([], []), {}))
             return
         try:
             args, kwargs = decode(message.payload)
@@ -272,15 +296,20 @@ class Traffic:
     def _send_answer(self, asker: str, number: int | None, payload: bytes) -> None:
         message = self._number(Outgoing(ANSWER, payload, time.time()), self._directory.own.name)
         message.to, message.question = asker, number
-        for peer in self._route(message):
-            peer.pump()
+        self._send(message)
 
-    def _is_wanted(self, identifier: Identifier) -> bool:
-        """Whether somebody here follows it; what only passes through is never decoded."""
+    def _look_up(self, text: str) -> Identifier | None:
+        """The identifier, if somebody here follows it; what only passes through is never decoded."""
         wanted = self._wanted
-        answer = wanted.get(identifier)
-        if answer is None:
-            if len(wanted) >= MAX_WANTED:
-                wanted.clear()
-            answer = wanted[identifier] = any(own.matches(identifier) for own in self._bus.interests())
-        return answer
+        if len(wanted) >= MAX_WANTED:
+            wanted.clear()
+        identifier = Identifier.parse(text)
+        is_wanted = crosses(identifier)
+        if not is_wanted:
+            _log.warning(
+                "messages of the local identifier %s come from elsewhere and are left out", identifier
+            )
+        elif not any(own.matches(identifier) for own in self._bus.interests()):
+            is_wanted = False
+        found = wanted[text] = identifier if is_wanted else None
+        return found

@@ -48,6 +48,9 @@ class _Recent:
 
     def add(self, sequence: int) -> bool:
         above = self._above
+        if sequence == self._floor + 1 and not above:
+            self._floor = sequence
+            return True
         if sequence <= self._floor or sequence in above:
             return False
         above.add(sequence)
