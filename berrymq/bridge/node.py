@@ -24,6 +24,7 @@ from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
 from .server.access import new_access_token
 from .server.tokens import Tokens
+from .survey import Survey, Way
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Node:
         self._announcing = False
         self.bus = bus if bus is not None else Bus(name)
         self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
+        self._survey = Survey(self._directory, self.loop, self.traffic.survey)
         self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
         self._unwatch = self.bus.watch(self._interests_changed)
         self._interests_changed()
@@ -222,6 +224,14 @@ class Node:
     def record_of(self, node_id: str) -> NodeRecord | None:
         """What is known of a node."""
         return self._directory.record(node_id)
+
+    def passed_elsewhere(self) -> dict[Way, int]:
+        """How many messages have passed over the links of other nodes, by from where to where.
+
+        What is known at once, and not older than some seconds; who wants to see it live asks again and again.
+        May be called on any thread.
+        """
+        return {} if self._closed else self._survey.passed()
 
     def _interests_changed(self) -> None:
         """Called by the bus, on any thread."""

@@ -38,10 +38,12 @@ class Questions:
         self._open: dict[int, _Question] = {}
 
     def ask(self, number: int, asked: Iterable[str], future: Future[list[Any]]) -> None:
-        """Wait for the answers of the nodes *asked*; the *future* gets them all."""
+        """Wait for the answers of the nodes *asked*; the *future* gets them all, unless it is cancelled."""
         question = _Question(set(asked), future)
         self._open[number] = question
-        self._end_if_complete(number, question)
+        # On whichever thread the asker gives up.
+        future.add_done_callback(lambda _: self._open.pop(number, None))
+        self._end_if_complete(question)
 
     def take(self, message: WireMessage) -> None:
         """A node has answered."""
@@ -55,19 +57,16 @@ class Questions:
         except (ValueError, TypeError) as error:
             question.errors.append(RemoteError("ValueError", f"{message.source} answered nonsense: {error}"))
         question.missing.discard(message.origin)
-        self._end_if_complete(message.question or 0, question)
+        self._end_if_complete(question)
 
     def nodes_changed(self, present: Callable[[str], bool]) -> None:
         """Somebody may have left."""
-        for number, question in list(self._open.items()):
+        for question in list(self._open.values()):
             question.missing = {node_id for node_id in question.missing if present(node_id)}
-            self._end_if_complete(number, question)
+            self._end_if_complete(question)
 
-    def _end_if_complete(self, number: int, question: _Question) -> None:
-        if question.future.cancelled():
-            del self._open[number]
-        elif not question.missing:
-            del self._open[number]
+    def _end_if_complete(self, question: _Question) -> None:
+        if not question.missing:
             question.end()
 
 

@@ -20,9 +20,10 @@ from berrymq.routes import crosses
 from .errors import RemoteError
 from .outbox import Outbox, Outgoing
 from .payload import decode, encode
-from .protocol.frames import MAX_HOPS, WireMessage
+from .protocol.frames import MAX_HOPS, SURVEY, SURVEYED, WireMessage
 from .protocol.seen import Seen
 from .questions import ANSWER, Questions, put_to_bus
+from .survey import passed_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,6 +134,15 @@ class Traffic:
             self.tally.count(message)
         self._deliver(message)
 
+    def survey(self, node_id: str) -> Future[list[Any]]:
+        """Ask a node what passes over its links; on the loop. See ``survey.py``."""
+        future: Future[list[Any]] = Future()
+        message = self._number(Outgoing(SURVEY, encode((), {}), time.time()), self._directory.own.name)
+        message.to, message.question = node_id, message.sequence
+        self.questions.ask(message.sequence, [node_id], future)
+        self._send(message)
+        return future
+
     async def flush_outbox(self) -> None:
         """Wait until what was said before is with the sessions of the links."""
         while self.outbox:  # noqa: ASYNC110 - `_drain` empties it, at the latest in its next turns
@@ -218,7 +228,7 @@ class Traffic:
                 continue
             try:
                 if message.to == own.id:
-                    self.questions.take(message)
+                    self._take_own(message)
                     continue
                 if not is_end and message.hops < MAX_HOPS:
                     key = message.identifier, message.room, message.to
@@ -235,6 +245,14 @@ class Traffic:
             except IdentifierError as error:
                 _log.warning("a message of %s is left out: %s", message.source, error)
         self._pump(touched)
+
+    def _take_own(self, message: WireMessage) -> None:
+        """Something is for this node alone."""
+        if message.identifier in (ANSWER, SURVEYED):
+            self.questions.take(message)
+        elif message.identifier == SURVEY and message.question is not None:
+            rows = passed_here(self._peers, message.room)
+            self._send_answer(message.origin, message.question, encode((rows, []), {}), SURVEYED)
 
     def _hand_on(self, message: WireMessage, peers: list[Peer]) -> None:
         if not peers:
@@ -293,8 +311,8 @@ class Traffic:
         """Send answers to the asker; called on any thread."""
         self._loop.call_soon_threadsafe(self._send_answer, question.origin, question.question, payload)
 
-    def _send_answer(self, asker: str, number: int | None, payload: bytes) -> None:
-        message = self._number(Outgoing(ANSWER, payload, time.time()), self._directory.own.name)
+    def _send_answer(self, asker: str, number: int | None, payload: bytes, identifier: str = ANSWER) -> None:
+        message = self._number(Outgoing(identifier, payload, time.time()), self._directory.own.name)
         message.to, message.question = asker, number
         self._send(message)
 

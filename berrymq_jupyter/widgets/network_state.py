@@ -97,8 +97,7 @@ class NetworkState:
 
 def passed(node: Any) -> dict[Way, int]:
     """Return how many messages have passed over links: the node's own, and those it was told of."""
-    elsewhere = getattr(node, "passed_elsewhere", None)
-    totals: dict[Way, int] = {} if elsewhere is None else dict(elsewhere())
+    totals: dict[Way, int] = {**node.passed_elsewhere()}
     for peer in neighbours(node):
         stats = peer.session.stats
         totals[node.id, peer.id] = stats.sent

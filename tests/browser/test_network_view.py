@@ -28,9 +28,11 @@ def test_who_is_there_and_what_passes(notebooks, theme):
     expect(row).to_contain_text("train:*")
     expect(view.locator(".bmq-node").filter(has_text="there")).to_be_visible()
     expect(view.locator(".bmq-edge")).to_have_count(2)
+    expect(row.get_by_role("cell").filter(has_text="0")).to_have_count(2)  # the hub has told of its link
     other.run(1)
     expect(view.get_by_role("row").filter(has_text="task:*")).to_contain_text("50")
-    expect(view.locator(".bmq-passing")).to_have_count(1)
+    expect(view.locator(".bmq-passing")).to_have_count(2)  # the hub tells what passes on to the other
+    expect(row).to_contain_text("50")
     notebook.page.bring_to_front()
     check_at_each_width(notebook, view, f"network-{theme}")
     row.get_by_role("button", name="there").press("Enter")

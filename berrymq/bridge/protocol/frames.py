@@ -26,6 +26,8 @@ __all__ = [
     "FRAME_METHODS",
     "HEARTBEAT",
     "MAX_HOPS",
+    "SURVEY",
+    "SURVEYED",
     "Ack",
     "Announce",
     "Dropped",
@@ -36,6 +38,7 @@ __all__ = [
     "WireMessage",
     "ack_frame",
     "announce_frame",
+    "counted",
     "decode_frame",
     "dropped_frame",
     "messages_frame",
@@ -44,6 +47,9 @@ __all__ = [
 
 MAX_HOPS = 8
 """A message that was handed on this often goes no further."""
+
+SURVEY, SURVEYED = "berrymq:traffic", "berrymq:passed"
+"""Question and answer, from node to node: what passes over your links? They do not count themselves."""
 
 Name = Annotated[str, Meta(max_length=255)]
 NodeId = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -78,6 +84,12 @@ class WireMessage(Struct, array_like=True, gc=False):
     """The number of a question: it asks all followers or, where ``to`` is set, brings their answers."""
     to: NodeId | None = None
     """The only node that it is for."""
+
+
+def counted(messages: list[WireMessage]) -> int:
+    """How many of these are traffic, and not about it."""
+    private = [message for message in messages if message.to is not None]
+    return len(messages) - sum(message.identifier in (SURVEY, SURVEYED) for message in private)
 
 
 class NodeRecord(Struct, frozen=True, omit_defaults=True):

@@ -33,6 +33,7 @@ from .frames import (
     WireMessage,
     ack_frame,
     announce_frame,
+    counted,
     dropped_frame,
     messages_frame,
     record_size,
@@ -218,7 +219,7 @@ class Session:
             frames.append(self._number(dropped_frame(self._next(), count), []))
         while self._queue and not self.holding and self._window_is_open():
             messages = self._next_batch()
-            self._stats.sent += len(messages)
+            self._stats.sent += counted(messages)
             frames.append(self._number(messages_frame(self._next(), messages), messages))
         if self._ack_is_due(now):
             frames.append(ack_frame(self._received))
@@ -299,7 +300,7 @@ class Session:
                 return None
             if isinstance(frame, SendMessages):
                 count = len(frame.params.batch)
-                self._stats.received += count
+                self._stats.received += counted(frame.params.batch)
                 self._unacknowledged_messages += count
             elif isinstance(frame, Dropped):
                 self._stats.lost += frame.params.count
@@ -376,7 +377,7 @@ class Session:
             unconfirmed = self._retained.take() + unconfirmed
         self._queue.extendleft(reversed(unconfirmed))
         self._queue_bytes += sum(len(message.payload) for message in unconfirmed)
-        self._stats.sent -= len(unconfirmed)
+        self._stats.sent -= counted(unconfirmed)
         self._in_flight.clear()
         self._in_flight_messages = self._in_flight_bytes = 0
         self._announcements.clear()

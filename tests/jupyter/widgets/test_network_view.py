@@ -22,6 +22,9 @@ class FakeNode:
         self.neighbours = [SimpleNamespace(id="hub", session=SimpleNamespace(stats=self.stats))]
         self.away = ()
 
+    def passed_elsewhere(self):
+        return {}
+
     def nodes(self):
         return [
             SimpleNamespace(
