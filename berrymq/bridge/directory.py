@@ -70,6 +70,7 @@ class Directory:
 
     _MAX_ROUTES = 4096
     _MAX_OUT_OF_SIGHT = 1000
+    _MAX_ROOMS = 100
 
     def __init__(self, own: NodeRecord) -> None:
         self.own = own
@@ -82,6 +83,7 @@ class Directory:
         self._out_of_sight: dict[str, Known] = {}
         self._expected: dict[str, dict[str, Known]] = {}
         self._reach: dict[str, frozenset[str]] = {}
+        self._reach_of_rooms: dict[str | None, dict[str, frozenset[str]]] = {}
         self._routes: dict[tuple[str, str | None], tuple[str, ...]] = {}
 
     # -- changes ---------------------------------------------------------------------------------------------
@@ -174,6 +176,7 @@ class Directory:
             len(kept.follows) for part in (self._known, self._out_of_sight) for kept in part.values()
         )
         self._reach = reached
+        self._reach_of_rooms = {}
         absent = {
             neighbour: {node_id: record for node_id, record in expected.items() if node_id not in alive}
             for neighbour, expected in self._expected.items()
@@ -230,15 +233,37 @@ class Directory:
         return found
 
     def _find_routes(self, identifier: Identifier, room: str | None) -> tuple[str, ...]:
-        interested = self.followers(identifier, room)
-        return tuple([neighbour for neighbour in self._reach if self._leads_to(neighbour, interested)])
+        return self._ways_to_any(self.followers(identifier, room), room)
 
-    def _leads_to(self, neighbour: str, node_ids: AbstractSet[str]) -> bool:
-        """Whether one of some nodes is behind a neighbour, or expected there."""
-        expected = self._expected.get(neighbour)
-        return not self._reach[neighbour].isdisjoint(node_ids) or (
-            expected is not None and not node_ids.isdisjoint(expected)
+    def _ways_to_any(self, node_ids: AbstractSet[str], room: str | None) -> tuple[str, ...]:
+        """The neighbours over which one of some nodes is reached, or is expected to be."""
+        nobody: dict[str, Known] = {}
+        return tuple(
+            [
+                neighbour
+                for neighbour, reached in self._reach_in(room).items()
+                if not reached.isdisjoint(node_ids)
+                or not node_ids.isdisjoint(self._expected.get(neighbour, nobody))
+            ]
         )
+
+    def _reach_in(self, room: str | None) -> dict[str, frozenset[str]]:
+        """What is reached by messages of a room.
+
+        Nodes of another one do not carry them, for they are not told who follows what in it; hubs are.
+        """
+        rooms = self._reach_of_rooms
+        found = rooms.get(room)
+        if found is None:
+            if len(rooms) >= self._MAX_ROOMS:
+                rooms.clear()
+            found = rooms[room] = reach(
+                self._known,
+                self.own.neighbours,
+                without=self.own.id,
+                carries=lambda record: record.hub or record.room == room,
+            )
+        return found
 
     def followers(self, identifier: str | Identifier, room: str | None) -> set[str]:
         """The ids of the other nodes in *room* that follow *identifier*, those that are expected included."""
@@ -257,12 +282,12 @@ class Directory:
     def ways_of(self, message: WireMessage) -> tuple[str, ...]:
         """The neighbours over which a message reaches whoever follows it, or whom it is for."""
         if message.to is not None:
-            return self.ways_to(message.to)
+            return self.ways_to(message.to, message.room)
         return self.routes(message.identifier, message.room)
 
-    def ways_to(self, node_id: str) -> tuple[str, ...]:
-        """The neighbours over which a node can be reached."""
-        return tuple([neighbour for neighbour in self._reach if self._leads_to(neighbour, {node_id})])
+    def ways_to(self, node_id: str, room: str | None) -> tuple[str, ...]:
+        """The neighbours over which a message of a room reaches a node."""
+        return self._ways_to_any({node_id}, room)
 
     def is_followed(self, identifier: Identifier) -> bool:
         """Whether another node in this node's room follows *identifier*."""

@@ -16,6 +16,7 @@ import berrymq
 from berrymq.bus import Bus
 
 from . import api
+from .access_token import check_access_token
 from .api import Link, link
 from .client.dialing import NETWORK_ERRORS, explain, socket_url
 from .client.remote_queue import RemoteQueue
@@ -24,7 +25,6 @@ from .discovery.naming import default_node_name
 from .errors import BridgeError, LinkError
 from .loop import run
 from .node import DEFAULT_TTL, Node
-from .server.access import check_access_token
 
 if TYPE_CHECKING:
     from berrymq.identifiers import Identifier
@@ -192,7 +192,9 @@ def close_connection(addr: Address | None = None) -> None:
 
 
 async def _listen(node: Node, host: str, port: int) -> None:
-    listener = await node.listen(host, port)
+    from .server.listener import listen
+
+    listener = await listen(node, host, port)
     try:
         listener.publish("node")
     except BridgeError:

@@ -10,27 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
 from berrymq import forking
 from berrymq.bus import Bus
 
+from .access_token import new_access_token
 from .directory import Directory, NodeInfo
 from .handover import Handover
 from .peer import Peer
 from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
-from .server.access import new_access_token
-from .server.tokens import Tokens
 from .survey import Survey, Way
+from .tokens import Tokens
 from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from .server.listener import Listener
 
 __all__ = ["DEFAULT_TTL", "Node"]
 
@@ -38,6 +36,21 @@ DEFAULT_TTL = 1000.0
 """Seconds for which a cut link waits for its other side."""
 
 _log = logging.getLogger("berrymq")
+
+
+class Listening(Protocol):
+    """Lets others link to a node."""
+
+    @property
+    def url(self) -> str:
+        """Where they link to."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The same, as host and port."""
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
 
 
 class Node:
@@ -76,15 +89,16 @@ class Node:
         """Links that are being made at present."""
         self.on_peers_changed: Callable[[], None] | None = None
         """Called when a link came or went."""
-        self.listener: Listener | None = None
-        self.tokens = Tokens(self)
-        """The clients that have no link of their own."""
+        self.listener: Listening | None = None
+        """Where others can link to this node, if they can."""
         self._closed = False
         self._directory = Directory(NodeRecord(self.id, name, 0, room, hub))
         self._peers: dict[str, Peer] = {}
         self._handovers: list[Handover] = []
         self._announcing = False
         self.bus = bus if bus is not None else Bus(name)
+        self.tokens = Tokens(self.bus, self.loop)
+        """The clients that have no link of their own."""
         self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
         self._survey = Survey(self._directory, self.loop, self.traffic.survey)
         self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
@@ -280,14 +294,6 @@ class Node:
             )
 
     # -- its end ---------------------------------------------------------------------------------------------
-
-    async def listen(self, host: str = "localhost", port: int = 0, **options: object) -> Listener:
-        """Let others link to this node; see `server.Listener` for the options."""
-        from .server.listener import Listener
-
-        self.listener = Listener(self, **options)  # type: ignore[arg-type]  # handed through
-        self.listener.start(host, port)
-        return self.listener
 
     async def flush(self) -> None:
         """Wait until the neighbours have everything that was said before."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from berrymq.identifiers import Identifier
 
+from .protocol.frames import NodeRecord
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from .protocol.frames import NodeRecord
 
 __all__ = ["Known", "reach"]
 
@@ -36,24 +37,38 @@ class Known(NamedTuple):
         return self.record.room == room and any(followed.matches(identifier) for followed in self.follows)
 
 
-def reach(known: dict[str, Known], neighbours: Iterable[str], *, without: str) -> dict[str, frozenset[str]]:
-    """What is reached over each neighbour; those that reach each other reach the same."""
+Carries = Callable[[NodeRecord], bool]
+
+
+def reach(
+    known: dict[str, Known], neighbours: Iterable[str], *, without: str, carries: Carries = lambda _: True
+) -> dict[str, frozenset[str]]:
+    """What is reached over each neighbour, by a chain of those that carry.
+
+    Both ends of a link have to name it. Those that carry and reach each other reach the same.
+    """
     over: dict[str, frozenset[str]] = {}
     starts = frozenset(neighbours)
     for neighbour in neighbours:
         if neighbour not in over:
-            component = _reachable(known, neighbour, without=without)
-            over.update(dict.fromkeys(starts & component, component))
+            component, passed = _reachable(known, neighbour, without=without, carries=carries)
+            over.update(dict.fromkeys(starts & passed, component))
     return over
 
 
-def _reachable(known: dict[str, Known], start: str, *, without: str) -> frozenset[str]:
-    """The nodes to which a chain of neighbours leads from *start*; both ends of a link have to name it."""
+def _reachable(
+    known: dict[str, Known], start: str, *, without: str, carries: Carries
+) -> tuple[frozenset[str], set[str]]:
+    """The nodes that are reached from *start*, and those of them that the ways lead through."""
     reached = {start}
+    passed = {start}
     frontier = [start]
     while frontier:
         here = frontier.pop()
-        for other in known[here].record.neighbours if here in known else ():
+        if here not in known or not carries(known[here].record):
+            continue
+        passed.add(here)
+        for other in known[here].record.neighbours:
             if (
                 other not in reached
                 and other != without
@@ -62,4 +77,4 @@ def _reachable(known: dict[str, Known], start: str, *, without: str) -> frozense
             ):
                 reached.add(other)
                 frontier.append(other)
-    return frozenset(reached)
+    return frozenset(reached), passed

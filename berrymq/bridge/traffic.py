@@ -230,7 +230,7 @@ class Traffic:
                 if message.to == own.id:
                     self._take_own(message)
                     continue
-                if not is_end and message.hops < MAX_HOPS:
+                if not is_end and message.hops < MAX_HOPS and (own.hub or message.room == own.room):
                     key = message.identifier, message.room, message.to
                     chosen = ways.get(key)
                     if chosen is None:

@@ -19,6 +19,7 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.hub.joining import Joining
 from berrymq.bridge.loop import io_loop, run
 from berrymq.bridge.node import Node
+from berrymq.bridge.server.listener import Listener, listen
 
 from .crossing import answer_of
 from .handlers import LinkHandler, RpcHandler
@@ -52,6 +53,7 @@ class BerryMQHub(ExtensionApp):
     ).tag(config=True)
 
     node: Node | None = None
+    _listener: Listener | None = None
     _joining: Joining | None = None
     _state: HubState | None = None
     _environment: Environment | None = None
@@ -64,7 +66,7 @@ class BerryMQHub(ExtensionApp):
         server: Any = self.serverapp
         node = Node(name=self.hub_name or "jupyter", hub=True, loop=io_loop())
         try:
-            run(node.listen())
+            self._listener = run(listen(node))
         except LinkError as error:
             node.detach_bus()
             self.log.error("this server is no berryMQ hub: %s", error)  # noqa: TRY400 - it says all
@@ -120,8 +122,8 @@ class BerryMQHub(ExtensionApp):
         """Give the hub its name, and let the processes of this user find it."""
         if name:
             node.rename(name)
-        if node.listener is not None:
-            file = node.listener.publish("jupyter")
+        if self._listener is not None:
+            file = self._listener.publish("jupyter")
             if not self.alone:
                 self._joining = Joining(node, file.info)
 

@@ -11,7 +11,8 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado.web import HTTPError, authenticated
 
 from berrymq.bridge.server.conversation import Conversation
-from berrymq.bridge.server.sockets import MAX_FRAME_BYTES, ConversationSocket
+from berrymq.bridge.server.sockets import ConversationSocket
+from berrymq.bridge.websocket import MAX_FRAME_BYTES
 
 from .crossing import Crossing, answer_of, tell
 

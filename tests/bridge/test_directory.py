@@ -116,8 +116,8 @@ class TestRoutes:
         )
         assert set(made.routes("a:x", None)) == {"p", "q"}
         assert made.routes("b:x", None) == ()
-        assert set(made.ways_to("r")) == {"p", "q"}
-        assert made.ways_to("s") == ("s",)
+        assert set(made.ways_to("r", None)) == {"p", "q"}
+        assert made.ways_to("s", None) == ("s",)
 
     def test_a_way_that_leads_back_through_here_is_none(self):
         made = directory(
@@ -241,6 +241,32 @@ def test_random_graphs_are_known_to_all(seed):
         assert {info.id for info in node.nodes()} == {other.id for other in groups[node]}
 
 
+class TestRooms:
+    """Nodes of another room do not carry messages: they are not told who follows what."""
+
+    @pytest.fixture
+    def mixed(self):
+        return directory(
+            record("hub", "me", "blue", "far", hub=True),
+            record("blue", "me", "hub", "beyond", room="blue", follows=["a:x"]),
+            record("beyond", "blue", follows=["a:x"]),
+            record("far", "hub", follows=["a:x"]),
+            neighbours=["hub", "blue"],
+        )
+
+    def test_hubs_carry_and_others_do_not(self, mixed):
+        assert mixed.routes("a:x", None) == ("hub",)
+        assert mixed.ways_to("far", None) == ("hub",)
+        assert mixed.ways_to("beyond", None) == ()
+
+    def test_those_of_the_room_do(self, mixed):
+        assert set(mixed.routes("a:x", "blue")) == {"hub", "blue"}
+        assert set(mixed.ways_to("beyond", "blue")) == {"hub", "blue"}
+
+    def test_all_are_known_all_the_same(self, mixed):
+        assert ids(mixed.records()) == {"me", "hub", "blue", "far", "beyond"}
+
+
 class TestBounds:
     def test_so_many_nodes_and_no_more(self, monkeypatch, caplog):
         monkeypatch.setattr("berrymq.bridge.directory.MAX_NODES", 4)
@@ -295,7 +321,7 @@ class TestExpected:
     def test_they_are_routed_to_and_not_listed(self, orphaned):
         assert orphaned.routes("a:x", None) == orphaned.routes("b:y", None) == ("heir",)
         assert orphaned.routes("c:z", None) == orphaned.routes("a:x", "room") == ()
-        assert orphaned.ways_to("one") == ("heir",)
+        assert orphaned.ways_to("one", None) == ("heir",)
         assert orphaned.followers("a:x", None) == {"one"}
         assert orphaned.is_there("one")
         assert ids(orphaned.records()) == {"me", "heir"}

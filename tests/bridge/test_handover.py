@@ -23,7 +23,7 @@ class Town:
     async def __aenter__(self):
         self.hub = await self.nodes.add("hub", hub=True)
         for name in self.names:
-            node = await self.nodes.add(name, listen=False)
+            node = await self.nodes.add(name, listening=False)
             setattr(self, name, node)
             self.places[name] = [self.place]
             link = Connector(node, lambda name=name: self.places[name], ttl=1000.0)

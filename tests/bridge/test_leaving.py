@@ -14,6 +14,7 @@ from berrymq import Identifier
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
+from berrymq.bridge.server.listener import listen
 from tests.support.faults import FaultProxy
 from tests.support.scripts import Listening, run_script
 from tests.support.waiting import wait_until
@@ -21,7 +22,7 @@ from tests.support.waiting import wait_until
 
 async def listening_hub():
     hub = Node(name="hub", hub=True)
-    await hub.listen()
+    await listen(hub)
     return hub
 
 

@@ -12,13 +12,14 @@ from berrymq.bridge import LinkError, RemoteError
 from berrymq.bridge.api import node_of
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
+from berrymq.bridge.server.listener import listen
 from tests.support.scripts import Listening, run_script
 from tests.support.waiting import wait_until
 
 
 async def listening(**options):
     node = Node(**options)
-    await node.listen()
+    await listen(node)
     return node
 
 

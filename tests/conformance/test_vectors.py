@@ -5,6 +5,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from berrymq.bridge.node import Node
 from berrymq.bridge.server.conversation import Conversation
+from berrymq.bridge.server.listener import listen
 from tests.support.conformance import Case, cases
 from tests.support.websockets import websocket
 
@@ -14,7 +15,7 @@ CASES = cases("jsonrpc")
 @pytest.fixture
 async def node():
     node = Node(name="node")
-    await node.listen()
+    await listen(node)
     yield node
     await node.close()
 

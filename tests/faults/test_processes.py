@@ -13,8 +13,8 @@ import berrymq
 from berrymq import Bus
 from berrymq.bridge.discovery.connection_file import read_all
 from berrymq.bridge.hub.starting import start_hub
-from berrymq.bridge.loop import end_if_idle, run
-from berrymq.bridge.node import Node
+from berrymq.bridge.loop import end_if_idle
+from tests.support.nodes import listening_node
 from tests.support.scripts import Listening, run_script
 from tests.support.waiting import wait_until
 
@@ -29,16 +29,8 @@ def bus():
 @pytest.fixture
 def node(bus):
     """A node of this process that listens."""
-
-    async def listen():
-        node = Node(bus, name="here")
-        await node.listen()
-        return node
-
-    node = run(listen())
-    yield node
-    run(node.close())
-    end_if_idle()
+    with listening_node(bus, "here") as node:
+        yield node
 
 
 def script(node, text):

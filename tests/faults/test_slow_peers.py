@@ -25,7 +25,7 @@ async def say(node, count, text=""):
 async def test_one_that_stops_reading_stalls_neither_the_sender_nor_the_hub_nor_the_others():
     async with Nodes(3, limits=LIMITS) as nodes, FaultProxy(nodes[0].address) as proxy:
         hub, sender, good = nodes.all
-        slow = await nodes.add("slow", listen=False)
+        slow = await nodes.add("slow", listening=False)
         good_ears, slow_ears = Ears(good), Ears(slow)
         await nodes.link(sender, hub)
         await nodes.link(good, hub)
@@ -51,7 +51,7 @@ async def test_the_memory_for_one_that_stops_reading_is_bounded():
     async with Nodes(1, limits=Limits(heartbeat=60, queue_bytes=1_000_000, window_bytes=200_000)) as nodes:
         hub = nodes[0]
         async with FaultProxy(hub.address) as proxy:
-            slow = await nodes.add("slow", listen=False)
+            slow = await nodes.add("slow", listening=False)
             ears = Ears(slow)
             await nodes.link(slow, hub, proxy.url)
             await nodes.know_all()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from berrymq import Bus
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
+from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
+from berrymq.bridge.server.listener import listen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from berrymq import Message
     from berrymq.bridge.protocol.session import Limits
@@ -73,12 +76,12 @@ class Nodes:
     def __getitem__(self, index: int) -> Node:
         return self.all[index]
 
-    async def add(self, name: str | None = None, *, listen: bool = True, **options: Any) -> Node:
+    async def add(self, name: str | None = None, *, listening: bool = True, **options: Any) -> Node:
         """One more node."""
         node = Node(Bus(), name=name or f"n{len(self.all)}", limits=self._limits, **options)
         self.all.append(node)
-        if listen:
-            await node.listen()
+        if listening:
+            await listen(node)
         return node
 
     async def link(self, one: Node, other: Node, url: str | None = None, *, ttl: float = 1000.0) -> Connector:
@@ -119,6 +122,21 @@ class Nodes:
 
     def _flushed(self) -> bool:
         return all(peer.session.is_flushed for node in self.all for peer in node.neighbours)
+
+
+@contextmanager
+def listening_node(bus: Bus, name: str) -> Iterator[Node]:
+    """A node on the I/O thread that listens; both end with the context."""
+
+    async def begin() -> Node:
+        node = Node(bus, name=name)
+        await listen(node)
+        return node
+
+    node = run(begin())
+    yield node
+    run(node.close())
+    end_if_idle()
 
 
 def interests(node: Node) -> set[str]:

@@ -13,9 +13,9 @@ import textwrap
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.access_token import check_access_token
+from berrymq.bridge.addresses import is_loopback
 from berrymq.bridge.errors import BridgeError, LinkError
-from berrymq.bridge.server.access import check_access_token
-from berrymq.bridge.server.hosts import is_loopback
 from berrymq.errors import BerryMQError
 
 from . import values

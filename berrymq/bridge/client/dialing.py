@@ -21,7 +21,7 @@ from tornado.websocket import (
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import decode_frame
-from berrymq.bridge.server.sockets import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
+from berrymq.bridge.websocket import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

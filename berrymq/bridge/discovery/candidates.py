@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from berrymq.bridge.server.hosts import is_wildcard
+from berrymq.bridge.addresses import is_wildcard
 
 from . import running_servers
 from .connection_file import ConnectionInfo, read_all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from berrymq.bridge.server.hosts import is_loopback
+from berrymq.bridge.addresses import is_loopback
 
 __all__ = ["below", "origin"]
 

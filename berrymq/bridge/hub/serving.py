@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
+from berrymq.bridge.server.listener import listen
 
 from .joining import Joining
 
@@ -83,7 +84,8 @@ async def _serve(options: HubOptions, on_ready: Callable[[ConnectionFile], None]
     node = Node(name="hub", hub=True, access_token=options.access_token)
     joining: Joining | None = None
     try:
-        listener = await node.listen(
+        listener = await listen(
+            node,
             options.host,
             options.port,
             ssl_context=_tls(options),

@@ -9,12 +9,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from berrymq.bridge.access_token import same_token
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import FRAME_METHODS, decode_frame
 from berrymq.bridge.protocol.jsonrpc import Call
 
-from .access import same_token
 from .methods import methods
 
 if TYPE_CHECKING:

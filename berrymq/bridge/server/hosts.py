@@ -10,52 +10,19 @@ more than a short, printable piece of what the other side sent.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from berrymq.bridge.addresses import is_loopback, is_wildcard, normal, parse_address, split_host
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["HostPolicy", "check_host", "check_origin", "is_loopback", "is_wildcard", "split_host"]
+__all__ = ["HostPolicy", "check_host", "check_origin"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.IGNORECASE)
-
-
-def split_host(value: str) -> tuple[str, int | None] | None:
-    """Host and port of ``host[:port]``; ``None`` when it is neither a name nor an address.
-
-    The host comes in one spelling: lower case, no final dot, an address as Python writes it. An IPv6
-    address stands in brackets in ``value`` and without them in the result; one that holds an IPv4 address
-    becomes that.
-    """
-    match = _HOST.fullmatch(value) if len(value) <= 300 else None
-    if match is None:
-        return None
-    port = int(match["port"]) if match["port"] else None
-    if port is not None and port > 65535:
-        return None
-    if match["six"]:
-        address = _address(match["six"])
-        return (_spelled(address), port) if isinstance(address, ipaddress.IPv6Address) else None
-    name = match["name"].lower().removesuffix(".")
-    return (name, port) if name else None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this name or address (without a port; brackets are allowed) means this machine alone."""
-    normal = _normal(host)
-    address = _address(normal)
-    return address.is_loopback if address else normal == "localhost"
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether binding to this means to listen on every address of this machine."""
-    address = _address(_normal(host))
-    return address.is_unspecified if address else not host.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +48,16 @@ class HostPolicy:
             ValueError: an origin is not written as browsers write it, ``https://host[:port]``.
         """
         everywhere = is_wildcard(bound)
-        allowed = {_normal(host) for host in hosts}
+        allowed = {normal(host) for host in hosts}
         if not everywhere:
-            allowed.add(_normal(bound))
+            allowed.add(normal(bound))
         return cls(frozenset(allowed), frozenset(map(_known_origin, origins)), everywhere)
 
     def allows(self, host: str) -> bool:
         """Whether ``host``, as :func:`split_host` gives it, is one of ours."""
         if host in self.hosts or is_loopback(host):
             return True
-        address = _address(host) if self.any_address else None
+        address = parse_address(host) if self.any_address else None
         return address is not None and not address.is_unspecified
 
 
@@ -128,25 +95,6 @@ def check_origin(headers: Sequence[str], hosts: Sequence[str], policy: HostPolic
     return (
         f"pages of {_quoted(headers[0])} may not talk to this server; an origin can be allowed at its start"
     )
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _spelled(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
-
-
-def _normal(host: str) -> str:
-    """The one spelling of a host without port, in brackets or not."""
-    bare = host.strip().removeprefix("[").removesuffix("]")
-    address = _address(bare)
-    return _spelled(address) if address else bare.lower().removesuffix(".")
 
 
 def _split_origin(value: str) -> tuple[str, str, int] | None:

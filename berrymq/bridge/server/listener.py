@@ -18,15 +18,18 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketProtocol13
 
+from berrymq.bridge.access_token import bearer_token, same_token
+from berrymq.bridge.addresses import is_loopback, is_wildcard
 from berrymq.bridge.discovery.connection_file import publish
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
+from berrymq.bridge.websocket import MAX_FRAME_BYTES
 
 from .accepting import AcceptingSocket, connection_limit
-from .access import AttemptLimiter, bearer_token, same_token
+from .attempts import AttemptLimiter
 from .conversation import Conversation
-from .hosts import HostPolicy, check_host, check_origin, is_loopback, is_wildcard
-from .sockets import MAX_FRAME_BYTES, ConversationSocket
+from .hosts import HostPolicy, check_host, check_origin
+from .sockets import ConversationSocket
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.discovery.connection_file import ConnectionFile, Kind
     from berrymq.bridge.node import Node
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "listen"]
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
@@ -51,6 +54,13 @@ MAX_STRANGER_BYTES = 4096
 """The largest WebSocket message of one who has not yet shown the access token."""
 AUTHENTICATION_SECONDS = 5.0
 """How long a WebSocket may stay open without the access token."""
+
+
+async def listen(node: Node, host: str = "localhost", port: int = 0, **options: Any) -> Listener:
+    """Let others link to a node; see `Listener` for the options, and for what is raised `Listener.start`."""
+    listener = node.listener = Listener(node, **options)
+    listener.start(host, port)
+    return listener
 
 
 class Listener:

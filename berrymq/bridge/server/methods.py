@@ -25,10 +25,9 @@ from berrymq.bridge.protocol.jsonrpc import (
     Methods,
 )
 from berrymq.bridge.protocol.session import Session
+from berrymq.bridge.tokens import MAX_PARK_SECONDS
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
-
-from .tokens import MAX_PARK_SECONDS
 
 if TYPE_CHECKING:
     from .conversation import Conversation

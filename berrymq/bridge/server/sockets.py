@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from berrymq.bridge.websocket import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
 
 from .conversation import Conversation
 
@@ -16,11 +18,8 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.node import Node
 
-__all__ = ["MAX_FRAME_BYTES", "SUBPROTOCOL", "ConversationSocket", "ignore_closed"]
+__all__ = ["ConversationSocket"]
 
-SUBPROTOCOL = "berrymq.v1"
-MAX_FRAME_BYTES = 24 * 1024 * 1024
-"""The largest request body and WebSocket message."""
 MAX_UNSENT_BYTES = 64 * 1024 * 1024
 """What may wait to be read by the other side: more than a link ever sends ahead."""
 MAX_UNSENT_PONGS = 1000
@@ -72,12 +71,6 @@ class SocketTransport:
     def close(self, reason: str = "") -> None:
         """End the connection."""
         self._handler.close(1000, reason or None)
-
-
-def ignore_closed(future: asyncio.Future[Any]) -> None:
-    """Take note of a write that the end of its connection cut short; that end is reported on its own."""
-    if not future.cancelled():
-        future.exception()
 
 
 class ConversationSocket(WebSocketHandler):

@@ -10,6 +10,7 @@ from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
 from berrymq.bridge.peer import Peer
+from berrymq.bridge.server.listener import listen
 
 
 class Heard:
@@ -36,7 +37,7 @@ async def pair():
     """Two nodes that listen."""
     nodes = [Node(Bus(name), name=name) for name in "ab"]
     for node in nodes:
-        await node.listen()
+        await listen(node)
     yield nodes
     for node in nodes:
         await node.close()
@@ -144,7 +145,7 @@ async def test_what_was_not_confirmed_goes_to_a_new_incarnation(pair):
     successor = Node(Bus("c"), name="b")
     a.bus.twitter("x:y", 1)  # it is kept, since the former one may come back
     heard = Heard(successor)
-    await successor.listen()
+    await listen(successor)
     places[:] = [Found(successor.url, successor.access_token, "test")]
     await heard.until([1])
     await link.close()
@@ -176,7 +177,7 @@ async def test_whose_process_has_ended_is_not_dialled_again(pair, runtime_info):
     await link.open()
     runtime_info.is_live = False
     stranger = Node(Bus("c"), name="c")
-    await stranger.listen()
+    await listen(stranger)
     places[:] = [Found(stranger.url, stranger.access_token, "connection file", runtime_info)]
     (before,) = a.neighbours
     before.transport.close("cut")

@@ -12,9 +12,9 @@ from berrymq.bridge.client import remote_queue as remote_queue_module
 from berrymq.bridge.client.remote_queue import RemoteQueue
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError, PayloadError, RpcError
-from berrymq.bridge.loop import end_if_idle, run
-from berrymq.bridge.node import Node
+from berrymq.bridge.loop import run
 from tests.support.faults import FaultProxy
+from tests.support.nodes import listening_node
 from tests.support.scripts import run_script
 from tests.support.waiting import wait_until
 
@@ -29,16 +29,8 @@ def bus():
 @pytest.fixture
 def node(bus):
     """A node that listens."""
-
-    async def listen():
-        node = Node(bus, name="there")
-        await node.listen()
-        return node
-
-    node = run(listen())
-    yield node
-    run(node.close())
-    end_if_idle()
+    with listening_node(bus, "there") as node:
+        yield node
 
 
 @pytest.fixture
@@ -148,7 +140,7 @@ class TestTaking:
             assert (queue.get(timeout=10).args, other.get(timeout=10).args) == ((1,), (1,))
 
     def test_what_the_node_drops_is_counted(self, bus, node, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.server.tokens.MAX_QUEUE", 5)
+        monkeypatch.setattr("berrymq.bridge.tokens.MAX_QUEUE", 5)
         with queue_at(node) as queue:
             for number in range(8):
                 bus.twitter("task:run", number)

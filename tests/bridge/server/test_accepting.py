@@ -19,11 +19,12 @@ FILES = 64
 SERVER = f"""
 import asyncio, os, resource, sys
 from berrymq.bridge.node import Node
+from berrymq.bridge.server.listener import listen
 
 async def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))
     node = Node(name="node", access_token="{TOKEN}")
-    listener = await node.listen()
+    listener = await listen(node)
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(sys.argv[1]))]
     print(*node.address, listener._server.limit, flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -9,9 +9,9 @@ import pytest
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
 from berrymq.bridge.server import listener as listener_module
-from berrymq.bridge.server.listener import Listener
+from berrymq.bridge.server.listener import Listener, listen
 from berrymq.bridge.server.methods import methods
-from berrymq.bridge.server.sockets import MAX_FRAME_BYTES
+from berrymq.bridge.websocket import MAX_FRAME_BYTES
 from tests.support.raw_http import RawConnection, ask, request
 
 TOKEN = "the-access-token-of-the-tests-0123456789"
@@ -24,7 +24,7 @@ REFUSED = {400, 401, 403, 404, 405}
 @pytest.fixture
 async def node():
     node = Node(name="node", access_token=TOKEN)
-    await node.listen()
+    await listen(node)
     yield node
     await node.close()
 
@@ -105,7 +105,7 @@ class TestWhoIsLetIn:
 
     async def test_origins_and_hosts_can_be_allowed(self):
         node = Node(name="node", access_token=TOKEN)
-        await node.listen(hosts=["berry.example"], origins=["https://lab.example:8443"])
+        await listen(node, hosts=["berry.example"], origins=["https://lab.example:8443"])
         address = node.address
         for change in ({"Host": "berry.example"}, {"Origin": "https://lab.example:8443"}):
             assert (await ask(address, call(address, **change))).status == 200
@@ -251,7 +251,7 @@ class TestWhatIsRefused:
     async def test_what_is_no_http(self, monkeypatch):
         monkeypatch.setattr(listener_module, "REQUEST_SECONDS", 0.2)
         node = Node(name="node")
-        await node.listen()
+        await listen(node)
         for data in (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10,
             b"GET\r\n\r\n",
@@ -268,7 +268,7 @@ class TestFloods:
     async def test_a_request_that_drips_is_given_up(self, sent, monkeypatch):
         monkeypatch.setattr(listener_module, "REQUEST_SECONDS", 0.2)
         node = Node(name="node", access_token=TOKEN)
-        await node.listen()
+        await listen(node)
         address = node.address
         data = {
             "nothing": b"",
@@ -352,7 +352,7 @@ class TestBeyondLoopback:
 
     async def test_with_the_explicit_word_it_listens(self):
         node = Node(name="node", access_token=TOKEN)
-        await node.listen("0.0.0.0", insecure=True)
+        await listen(node, "0.0.0.0", insecure=True)
         address = ("127.0.0.1", node.address[1])
         assert (await ask(address, call(address))).status == 200
         assert (await ask(address, call(address, Host="evil.example"))).status == 403

@@ -8,6 +8,7 @@ import pytest
 
 from berrymq.bridge.node import Node
 from berrymq.bridge.server import listener, sockets
+from berrymq.bridge.server.listener import listen
 from tests.support.nodes import until
 from tests.support.raw_http import RawConnection, request
 
@@ -20,7 +21,7 @@ LIMIT = 16 * 1024 * 1024
 @pytest.fixture
 async def node():
     node = Node(name="node", access_token=TOKEN)
-    await node.listen()
+    await listen(node)
     yield node
     await node.close()
 

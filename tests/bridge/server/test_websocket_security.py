@@ -14,8 +14,8 @@ from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
 from berrymq.bridge.server import listener as listener_module
-from berrymq.bridge.server.listener import MAX_STRANGER_BYTES
-from berrymq.bridge.server.sockets import MAX_FRAME_BYTES
+from berrymq.bridge.server.listener import MAX_STRANGER_BYTES, listen
+from berrymq.bridge.websocket import MAX_FRAME_BYTES
 from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.raw_http import RawConnection, ask, request
 from tests.support.websockets import websocket
@@ -27,7 +27,7 @@ LIMIT = 10
 @pytest.fixture
 async def node():
     node = Node(name="node", access_token=TOKEN)
-    await node.listen()
+    await listen(node)
     yield node
     await node.close()
 
@@ -279,7 +279,7 @@ class TestTLS:
     @pytest.fixture
     async def secure(self, files):
         node = Node(name="secure")
-        await node.listen("127.0.0.1", ssl_context=server_context(*files), hosts=["localhost"])
+        await listen(node, "127.0.0.1", ssl_context=server_context(*files), hosts=["localhost"])
         yield node
         await node.close()
 

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from berrymq.bridge.errors import PayloadError, RpcError
-from berrymq.bridge.payload import encode
-from berrymq.bridge.protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
 from berrymq.errors import QueueClosed
 from berrymq.queues import Queue
 
+from .errors import PayloadError, RpcError
+from .payload import encode
+from .protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
+
 if TYPE_CHECKING:
-    from berrymq.bridge.node import Node
+    from berrymq.bus import Bus
     from berrymq.identifiers import Identifier
     from berrymq.messages import Message
 
@@ -130,10 +131,16 @@ def _as_json(message: Message) -> dict[str, Any]:
 
 
 class Tokens:
-    """The tokens of a node. Lives on the node's loop."""
+    """The tokens of a node. Lives on the node's loop.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    Args:
+        bus: where the queues of clients collect.
+        loop: the node's.
+    """
+
+    def __init__(self, bus: Bus, loop: asyncio.AbstractEventLoop) -> None:
+        self._bus = bus
+        self._loop = loop
         self._holders: dict[str, TokenHolder] = {}
 
     def __len__(self) -> int:
@@ -156,7 +163,7 @@ class Tokens:
             )
         queue = None
         if identifier is not None:
-            queue = Queue(identifier, maxsize=MAX_QUEUE, bus=self._node.bus)
+            queue = Queue(identifier, maxsize=MAX_QUEUE, bus=self._bus)
         token = secrets.token_urlsafe(16)
         self._holders[token] = TokenHolder(name, ttl, queue)
         self._renew(token)
@@ -191,7 +198,7 @@ class Tokens:
         holder = self._holders[token]
         if holder.expiry is not None:
             holder.expiry.cancel()
-        holder.expiry = self._node.loop.call_later(holder.ttl, self._expire, token)
+        holder.expiry = self._loop.call_later(holder.ttl, self._expire, token)
 
     def _expire(self, token: str) -> None:
         holder = self._holders[token]

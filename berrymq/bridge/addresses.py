@@ -1,0 +1,63 @@
+"""Host names and addresses, in one spelling. Pure functions."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+__all__ = ["is_loopback", "is_wildcard", "normal", "parse_address", "split_host"]
+
+_HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{0,5}))?")
+
+
+def split_host(value: str) -> tuple[str, int | None] | None:
+    """Host and port of ``host[:port]``; ``None`` when it is neither a name nor an address.
+
+    The host comes in one spelling: lower case, no final dot, an address as Python writes it. An IPv6
+    address stands in brackets in ``value`` and without them in the result; one that holds an IPv4 address
+    becomes that.
+    """
+    match = _HOST.fullmatch(value) if len(value) <= 300 else None
+    if match is None:
+        return None
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and port > 65535:
+        return None
+    if match["six"]:
+        address = parse_address(match["six"])
+        return (_spelled(address), port) if isinstance(address, ipaddress.IPv6Address) else None
+    name = match["name"].lower().removesuffix(".")
+    return (name, port) if name else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address (without a port; brackets are allowed) means this machine alone."""
+    bare = normal(host)
+    address = parse_address(bare)
+    return address.is_loopback if address else bare == "localhost"
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether binding to this means to listen on every address of this machine."""
+    address = parse_address(normal(host))
+    return address.is_unspecified if address else not host.strip()
+
+
+def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text is; None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _spelled(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def normal(host: str) -> str:
+    """The one spelling of a host without port, in brackets or not."""
+    bare = host.strip().removeprefix("[").removesuffix("]")
+    address = parse_address(bare)
+    return _spelled(address) if address else bare.lower().removesuffix(".")
