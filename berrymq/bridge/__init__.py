@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import Link, close_links, flush, link, links
     from .client.remote_queue import RemoteQueue
-    from .directory import NodeInfo
     from .errors import BridgeError, LinkError, PayloadError, RemoteError, RpcError
     from .historical import (
         OneWayLink,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         interconnect,
         send_message,
     )
+    from .network.directory import NodeInfo
     from .node import Node
     from .payload import register_type
     from .protocol.session import LinkStats
@@ -58,7 +58,7 @@ __all__ = [
 _HOMES = {
     "api": ("Link", "close_links", "flush", "link", "links"),
     "client.remote_queue": ("RemoteQueue",),
-    "directory": ("NodeInfo",),
+    "network.directory": ("NodeInfo",),
     "errors": ("BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"),
     "historical": (
         "OneWayLink",

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from berrymq.bus import Bus
 
-    from .directory import NodeInfo
-    from .outbox import Overflow
+    from .network.directory import NodeInfo
+    from .network.outbox import Overflow
 
 __all__ = ["Link", "close_links", "flush", "forget_unlinked", "link", "links", "node_of", "open_link"]
 

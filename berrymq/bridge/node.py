@@ -18,14 +18,14 @@ from berrymq import forking
 from berrymq.bus import Bus
 
 from .access_token import new_access_token
-from .directory import Directory, NodeInfo
-from .handover import Handover
-from .peer import Peer
+from .network.directory import Directory, NodeInfo
+from .network.handover import Handover
+from .network.peer import Peer
+from .network.survey import Survey, Way
+from .network.traffic import Traffic
 from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
 from .protocol.session import Limits, Session
-from .survey import Survey, Way
 from .tokens import Tokens
-from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

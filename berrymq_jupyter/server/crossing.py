@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from berrymq.bridge.peer import Transport
+    from berrymq.bridge.network.peer import Transport
 
 __all__ = ["Crossing", "answer_of", "tell"]
 

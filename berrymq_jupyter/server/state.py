@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from berrymq.bridge.directory import NodeInfo
+from berrymq.bridge.network.directory import NodeInfo
+from berrymq.bridge.network.tally import Tally
 from berrymq.bridge.protocol.session import LinkStats
-from berrymq.bridge.tally import Tally
 
 from .rates import Rates
 
 if TYPE_CHECKING:
     import asyncio
 
+    from berrymq.bridge.network.peer import Peer
     from berrymq.bridge.node import Node
-    from berrymq.bridge.peer import Peer
 
 __all__ = ["HubState"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from berrymq.bridge.peer import Peer
+    from berrymq.bridge.network.peer import Peer
 
 MOMENT = 0.001
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from berrymq.bridge.directory import NodeInfo
+    from berrymq.bridge.network.directory import NodeInfo
     from berrymq.messages import Message
 
 __all__ = ["Printer", "wants_colour"]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.discovery.candidates import Found
+    from berrymq.bridge.network.peer import Peer
     from berrymq.bridge.node import Node
-    from berrymq.bridge.peer import Peer
 
 __all__ = ["Connector"]
 

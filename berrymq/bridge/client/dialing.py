@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from berrymq.bridge.discovery.candidates import Found
-    from berrymq.bridge.peer import Peer
+    from berrymq.bridge.network.peer import Peer
 
 __all__ = ["CONNECT_SECONDS", "NETWORK_ERRORS", "Connection", "dial", "explain", "socket_url"]
 

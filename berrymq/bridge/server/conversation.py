@@ -20,8 +20,8 @@ from .methods import methods
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from berrymq.bridge.network.peer import Peer, Transport
     from berrymq.bridge.node import Node
-    from berrymq.bridge.peer import Peer, Transport
 
 __all__ = ["Conversation"]
 

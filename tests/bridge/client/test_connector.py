@@ -8,8 +8,8 @@ from berrymq import Bus
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.network.peer import Peer
 from berrymq.bridge.node import Node
-from berrymq.bridge.peer import Peer
 from berrymq.bridge.server.listener import listen
 
 

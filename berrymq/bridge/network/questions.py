@@ -10,18 +10,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from berrymq.asking import poll
-
-from .errors import PayloadError, RemoteError
-from .payload import decode, encode
+from berrymq.bridge.errors import PayloadError, RemoteError
+from berrymq.bridge.payload import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
+    from berrymq.bridge.protocol.frames import WireMessage
     from berrymq.bus import Bus
     from berrymq.messages import Message
-
-    from .protocol.frames import WireMessage
 
 __all__ = ["ANSWER", "Questions", "put_to_bus"]
 

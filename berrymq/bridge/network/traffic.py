@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from berrymq import forking
+from berrymq.bridge.errors import RemoteError
+from berrymq.bridge.payload import decode, encode
+from berrymq.bridge.protocol.frames import MAX_HOPS, SURVEY, SURVEYED, WireMessage
+from berrymq.bridge.protocol.seen import Seen
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 from berrymq.routes import crosses
 
-from .errors import RemoteError
 from .outbox import Outbox, Outgoing
-from .payload import decode, encode
-from .protocol.frames import MAX_HOPS, SURVEY, SURVEYED, WireMessage
-from .protocol.seen import Seen
 from .questions import ANSWER, Questions, put_to_bus
 from .survey import passed_here
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from berrymq.bridge import survey, traffic
+from berrymq.bridge.network import survey, traffic
 from tests.support.nodes import Ears, Nodes, until
 
 

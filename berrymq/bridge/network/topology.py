@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from berrymq.bridge.protocol.frames import NodeRecord
 from berrymq.identifiers import Identifier
-
-from .protocol.frames import NodeRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from .protocol.frames import NodeRecord, WireMessage
+    from berrymq.bridge.protocol.frames import NodeRecord, WireMessage
 
 __all__ = ["Directory", "NodeInfo"]
 

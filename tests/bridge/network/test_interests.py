@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq import Identifier
-from berrymq.bridge.interests import Interests
+from berrymq.bridge.network.interests import Interests
 
 PARTS = st.sampled_from(["a", "b", "*"])
 IDENTIFIERS = st.builds(Identifier, PARTS, PARTS, st.sampled_from([None, "n"]))

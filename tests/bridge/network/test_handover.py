@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from berrymq.bridge import handover
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
+from berrymq.bridge.network import handover
 from berrymq.bridge.protocol.frames import SendMessages, WireMessage, decode_frame
 from berrymq.bridge.protocol.session import RETAIN_SECONDS, Limits, Session
 from tests.support.nodes import Ears, Nodes, until

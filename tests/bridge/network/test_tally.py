@@ -2,8 +2,8 @@
 
 from msgspec import Raw
 
+from berrymq.bridge.network.tally import Tally
 from berrymq.bridge.protocol.frames import WireMessage
-from berrymq.bridge.tally import Tally
 
 
 class Clock:

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from berrymq.bridge.outbox import Outbox, Outgoing
+from berrymq.bridge.network.outbox import Outbox, Outgoing
 
 
 def message(number, size=1):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from berrymq.bridge.protocol.frames import WireMessage
+
     from .directory import Directory
     from .peer import Peer
-    from .protocol.frames import WireMessage
 
 __all__ = ["Handover"]
 

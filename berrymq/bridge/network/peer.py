@@ -7,12 +7,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from .protocol.frames import Announce, Frame
+from berrymq.bridge.protocol.frames import Announce, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .protocol.session import Session
+    from berrymq.bridge.protocol.session import Session
 
 __all__ = ["Peer", "Transport"]
 

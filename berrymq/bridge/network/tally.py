@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .protocol.frames import WireMessage
+    from berrymq.bridge.protocol.frames import WireMessage
 
 __all__ = ["Passed", "Tally"]
 

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from berrymq import Identifier
-from berrymq.bridge.directory import Directory
+from berrymq.bridge.network.directory import Directory
 from berrymq.bridge.protocol.frames import NodeRecord
 from tests.support.network import Network
 
@@ -269,7 +269,7 @@ class TestRooms:
 
 class TestBounds:
     def test_so_many_nodes_and_no_more(self, monkeypatch, caplog):
-        monkeypatch.setattr("berrymq.bridge.directory.MAX_NODES", 4)
+        monkeypatch.setattr("berrymq.bridge.network.directory.MAX_NODES", 4)
         names = [f"n{number}" for number in range(8)]
         made = directory(
             record("p", "me", *names),
@@ -281,7 +281,7 @@ class TestBounds:
         assert made.learn([record("p", "me", "n0", version=2)]) != []
 
     def test_so_many_identifiers_and_no_more(self, monkeypatch, caplog):
-        monkeypatch.setattr("berrymq.bridge.directory.MAX_FOLLOWED", 10)
+        monkeypatch.setattr("berrymq.bridge.network.directory.MAX_FOLLOWED", 10)
         made = directory(record("p", "me", follows=[f"a:x{n}" for n in range(8)]), neighbours=["p"])
         assert made.learn([record("p", "me", follows=[f"a:y{n}" for n in range(11)], version=2)]) == []
         assert "the rest gets no messages" in caplog.text
@@ -290,8 +290,8 @@ class TestBounds:
         assert (made.routes("a:x7", None), made.routes("a:y9", None)) == ((), ("p",))
 
     def test_of_ones_own_no_more_than_others_take(self, monkeypatch, caplog):
-        monkeypatch.setattr("berrymq.bridge.directory.MAX_OWN_FOLLOWED", 4)
-        monkeypatch.setattr("berrymq.bridge.directory.MAX_OWN_BYTES", 20)
+        monkeypatch.setattr("berrymq.bridge.network.directory.MAX_OWN_FOLLOWED", 4)
+        monkeypatch.setattr("berrymq.bridge.network.directory.MAX_OWN_BYTES", 20)
         made = directory(neighbours=["p"])
         made.set_own(follows=[f"a:{n}" for n in range(6)])
         assert made.own.follows == ("a:0", "a:1", "a:2", "a:3")
