@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .widgets import MessageLog, QueueView
+    from .widgets import MessageLog, NetworkView, ProgressView, QueueView, SendForm
 
-__all__ = ["MessageLog", "QueueView", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [
+    "MessageLog",
+    "NetworkView",
+    "ProgressView",
+    "QueueView",
+    "SendForm",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
 
-VIEWS = frozenset({"MessageLog", "QueueView"})
+VIEWS = frozenset({"MessageLog", "NetworkView", "ProgressView", "QueueView", "SendForm"})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
