@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, Path(__file__).parent))
 
 
+class LateAnswerError(TimeoutError):
+    """Caught as what it is, and shown as one line."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for this
+        return [f"TimeoutError: {self}"]
+
+
 def from_users_code(traceback: TracebackType | None) -> TracebackType | None:
     """Drop the frames of berryMQ that open a traceback; None when no others are left."""
     while is_ours(traceback):
@@ -64,7 +71,8 @@ def raise_to_user(error: Exception) -> NoReturn:
         others.add_note(note)
     show_users_code(others)
     if isinstance(others, berrymq.BerryMQError) and others.__traceback__ is None:
-        raise UsageError(one_line(others)) from None
+        kind = LateAnswerError if isinstance(others, TimeoutError) else UsageError
+        raise kind(one_line(others)) from None
     raise others
 
 

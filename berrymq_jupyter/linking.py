@@ -79,9 +79,12 @@ class LinkingMagics(Magics):
         options = parse(self.unlink, line, "%unlink")
         import berrymq
 
-        found = [link for link in berrymq.links() if options.url in (None, link.url)]
+        try:
+            found = [link for link in berrymq.links() if options.url is None or link.leads_to(options.url)]
+        except berrymq.LinkError as error:
+            raise UsageError(one_line(error)) from None
         if not found:
-            where = f" to {options.url}" if options.url else ""
+            where = "" if options.url is None else " that leads there"
             raise UsageError(f"there is no link{where}; %links shows those there are")
         dropped = sum([link.close() for link in found])
         if dropped:

@@ -58,6 +58,16 @@ class Link:
         self.asked: str | None = None
         """The URL that was asked for, without a token; None where the hub was to be found."""
 
+    def leads_to(self, url: str) -> bool:
+        """Whether it leads there, or was made by asking for that address.
+
+        Raises:
+            LinkError: it is not the URL of a node.
+        """
+        return socket_url(without_token(url)[0]) in {
+            socket_url(place) for place in (self.url, self.asked) if place
+        }
+
     @property
     def node(self) -> Node:
         """This process, as a node on the network."""
@@ -261,9 +271,7 @@ def flush(timeout: float | None = None) -> bool:
 
 def _link_that_is_there(kind: type[L], url: str | None, bus: Bus, room: str | None) -> L | None:
     for one in links():
-        same_place = url is None or socket_url(url) in {
-            socket_url(place) for place in (one.url, one.asked) if place
-        }
+        same_place = url is None or one.leads_to(url)
         if isinstance(one, kind) and same_place and one.node.bus is bus and one.room == room:
             return one
     return None

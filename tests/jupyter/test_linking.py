@@ -117,6 +117,31 @@ def test_answers_come_back(shell, other):
     assert shell.run("%ask --timeout 20 double:ask 21").endswith("[42]")
 
 
+def test_a_question_that_nobody_answers_in_time_is_one_line_and_a_timeout(shell, other):
+    over = threading.Event()
+    other.follow("slow:ask", lambda message: over.wait(20))
+    shell.run("l = %link")
+    wait_until_known(default_bus, "slow:ask")
+    try:
+        printed = shell.run("%ask --timeout 0.1 slow:ask")
+        assert printed.startswith("UsageError: ")
+        assert "\n" not in printed
+        assert (
+            shell.run("try:\n    %ask --timeout 0.1 slow:ask\nexcept TimeoutError: print('late')") == "late"
+        )
+    finally:
+        over.set()
+
+
+def test_a_link_is_left_by_the_address_it_was_made_with(shell, hub):
+    shell.run(f"l = %link {hub.url}")
+    printed = shell.run("%unlink http://127.0.0.1:9/?token=secret")
+    assert "secret" not in printed
+    assert shell["l"].state == "linked"
+    assert shell.run(f"%unlink {hub.url.rstrip('/')}?token=secret") == ""
+    assert shell["l"].state == "closed"
+
+
 def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
     shell.run("l = %link")
     shell.run("%unload_ext berrymq_jupyter")
@@ -132,7 +157,7 @@ def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
         ("%link --deliver nowhere", "--deliver to be thread or main, not nowhere"),
         (
             "%unlink http://127.0.0.1:9/",
-            "there is no link to http://127.0.0.1:9/; %links shows those there are",
+            "there is no link that leads there; %links shows those there are",
         ),
         ("%links a b", "has no place for b"),
     ],
