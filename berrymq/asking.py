@@ -131,8 +131,6 @@ class Poll:
     def put(self) -> None:
         """Ask."""
         for place, entry in enumerate(self._exchange.received_route(self._message)):
-            if not isinstance(entry, Subscription):
-                continue
             if entry.direct or entry.is_queue:
                 self._exchange.deliver(entry, self._message)
             else:

@@ -109,20 +109,16 @@ class Exchange:
         for entry in self.received_route(message):
             self.deliver(entry, message)
 
-    def received_route(self, message: Message) -> list[Entry]:
+    def received_route(self, message: Message) -> list[Subscription]:
         """Everyone who gets a message that came over a link: a wildcard of its reaches no local names."""
         return [
             entry
             for entry in self.route(message)
-            if not entry.sends_only
-            and not (
-                message._identifier.name == WILDCARD
-                and isinstance(entry, Subscription)
-                and not any(map(crosses, entry.identifiers))
-            )
+            if isinstance(entry, Subscription)
+            and not (message._identifier.name == WILDCARD and not any(map(crosses, entry.identifiers)))
         ]
 
-    def deliver(self, entry: Entry, message: Message) -> None:
+    def deliver(self, entry: Subscription, message: Message) -> None:
         """Deliver a received message to one follower, now or in its turn."""
         if entry.direct:
             try:
@@ -130,7 +126,6 @@ class Exchange:
             except Exception as error:  # noqa: BLE001  # a follower's: it is reported
                 self.background_failure(entry, message, error)
         else:
-            assert isinstance(entry, Subscription)
             self._background.deliverer.submit(entry, message)
 
     def route(self, message: Message) -> tuple[Entry, ...]:

@@ -54,9 +54,6 @@ class Entry:
 
     __slots__ = ("__weakref__", "_discard", "active", "deliver", "direct", "number", "run")
 
-    sends_only: bool = False
-    """True for entries that see only what is sent in this process, not what came over a link."""
-
     def __init__(self) -> None:
         self.deliver: Call = nothing
         self.run: Call = nothing

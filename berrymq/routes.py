@@ -45,8 +45,6 @@ class Tap(Entry):
 
     __slots__ = ("ask", "function", "matches", "name", "refresh")
 
-    sends_only = True
-
     def __init__(
         self,
         matches: Callable[[Identifier], bool],
@@ -81,8 +79,6 @@ class First(Entry):
     """Sees what is sent before anybody else does."""
 
     __slots__ = ()
-
-    sends_only = True
 
     def __init__(self, call: Callable[[Message], Any]) -> None:
         super().__init__()

@@ -125,7 +125,6 @@ def test_what_a_tap_is():
     registry = Registry()
     link = tap(registry, name="link to nb2")
     seen = []
-    assert link.sends_only
     assert link.describe() == "link to nb2"
     link.place(seen.append)
     message = Message.make("a:b")
@@ -169,7 +168,6 @@ def test_one_who_is_first():
     registry = Registry()
     one = entry(registry, "*:*")
     watcher = First(print)
-    assert watcher.sends_only
     assert watcher.deliver is print
     registry.set_first(watcher)
     assert route(registry, "_a:b") == (watcher, one)

@@ -38,6 +38,7 @@ from .frames import (
     messages_frame,
     record_size,
 )
+from .retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,9 +51,6 @@ DROP_REPORT_SECONDS = 1.0
 
 RECORDS_IN_FRAME = 1_000
 """How many nodes are announced in one frame at most."""
-
-RETAIN_SECONDS = 2.0
-"""How long messages are kept for the successor of a hub that has confirmed them, up to a window of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,45 +105,6 @@ class _Sent(NamedTuple):
     messages: list[WireMessage]
 
 
-class _Confirmed(NamedTuple):
-    until: float
-    size: int
-    messages: list[WireMessage]
-
-
-class _Retained:
-    """The latest confirmed messages: not older than `RETAIN_SECONDS`, and not more than a window."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._batches: deque[_Confirmed] = deque()
-        self._messages = 0
-        self._bytes = 0
-
-    def add(self, sent: _Sent, now: float) -> None:
-        self._batches.append(_Confirmed(now + RETAIN_SECONDS, len(sent.data), sent.messages))
-        self._messages += len(sent.messages)
-        self._bytes += len(sent.data)
-        self.trim(now)
-
-    def trim(self, now: float) -> None:
-        limits, batches = self._limits, self._batches
-        while batches and (
-            batches[0].until <= now
-            or self._messages > limits.window_messages
-            or self._bytes > limits.window_bytes
-        ):
-            oldest = batches.popleft()
-            self._messages -= len(oldest.messages)
-            self._bytes -= oldest.size
-
-    def take(self) -> list[WireMessage]:
-        messages = [message for batch in self._batches for message in batch.messages]
-        self._batches.clear()
-        self._messages = self._bytes = 0
-        return messages
-
-
 class Session:
     """One end of a link.
 
@@ -173,7 +132,7 @@ class Session:
         self._in_flight: deque[_Sent] = deque()
         self._in_flight_messages = 0
         self._in_flight_bytes = 0
-        self._retained = _Retained(self.limits) if to_hub else None
+        self._retained = Retention(self.limits.window_messages, self.limits.window_bytes) if to_hub else None
         self._resend: list[bytes] = []
         self._last_sent = 0
         self._received = 0
@@ -338,7 +297,7 @@ class Session:
             self._in_flight_messages -= len(sent.messages)
             self._in_flight_bytes -= len(sent.data)
             if self._retained is not None and sent.messages:
-                self._retained.add(sent, self._heard)
+                self._retained.add(sent.messages, len(sent.data), self._heard)
 
     # -- connections -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.network import handover
 from berrymq.bridge.protocol.frames import SendMessages, WireMessage, decode_frame
-from berrymq.bridge.protocol.session import RETAIN_SECONDS, Limits, Session
+from berrymq.bridge.protocol.retention import RETAIN_SECONDS
+from berrymq.bridge.protocol.session import Limits, Session
 from tests.support.nodes import Ears, Nodes, until
 
 
