@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from berrymq.bridge import traffic as traffic_module
+from berrymq.bridge.network import traffic as traffic_module
 from berrymq.bridge.protocol.session import Limits
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Ears, Nodes, until
