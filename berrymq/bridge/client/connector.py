@@ -34,8 +34,6 @@ LONGEST_WAIT = 2.0
 """The longest time between two attempts, in seconds."""
 STEADY_SECONDS = 2.0
 """After a link that held this long, the first attempt is made at once."""
-CLOSE_SECONDS = 1.0
-"""How long the end of a link waits for the other side to see it."""
 
 _log = logging.getLogger("berrymq")
 
@@ -118,8 +116,7 @@ class Connector:
             peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
         dropped = self.node.remove_peer(peer)
         if self._connection is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._connection.over.wait(), CLOSE_SECONDS)
+            await self._connection.finish()
         return dropped
 
     async def _keep_up(self) -> None:

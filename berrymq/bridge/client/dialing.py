@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import msgspec
+    from tornado.iostream import IOStream
 
     from berrymq.bridge.discovery.candidates import Found
     from berrymq.bridge.network.peer import Peer
@@ -35,6 +36,9 @@ __all__ = ["CONNECT_SECONDS", "NETWORK_ERRORS", "Connection", "dial", "explain",
 
 CONNECT_SECONDS = 5.0
 """How long one attempt to connect may take."""
+
+CLOSE_SECONDS = 1.0
+"""How long the end of a connection waits for the other side to see it."""
 
 NETWORK_ERRORS = (
     OSError,
@@ -106,14 +110,8 @@ async def dial(place: Found, ssl_context: ssl.SSLContext | None = None) -> Conne
     except asyncio.CancelledError:
         connecting.add_done_callback(_close_late)
         raise
-    _send_at_once(connection.socket)
+    connection.opened()
     return connection
-
-
-def _send_at_once(client: WebSocketClientConnection) -> None:
-    """Have no small frame wait for the confirmation of the one before it (Nagle's algorithm, RFC 896)."""
-    if client.protocol is not None:
-        client.protocol.set_nodelay(True)
 
 
 def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:
@@ -160,6 +158,7 @@ class Connection:
         self._last_id = 0
         self._early: list[str | bytes] = []
         self._ended = False
+        self._stream: IOStream | None = None
         self.over = asyncio.Event()
         """Set once the socket is closed."""
 
@@ -167,6 +166,14 @@ class Connection:
     def ended(self) -> bool:
         """Whether it was closed, on whichever side."""
         return self._ended
+
+    def opened(self) -> None:
+        """The socket is there."""
+        protocol = self.socket.protocol if self.socket is not None else None
+        if protocol is not None:
+            self._stream = protocol.stream
+            # No small frame waits for the confirmation of the one before it (Nagle's algorithm, RFC 896).
+            protocol.set_nodelay(True)
 
     async def call(self, method: str, params: Any) -> msgspec.Raw:
         """Call a method of the other side.
@@ -220,6 +227,15 @@ class Connection:
         if self.socket is not None:
             self.socket.close(1000, reason or None)
         self._end()
+
+    async def finish(self) -> None:
+        """Close, and wait until the other side has seen it; after `CLOSE_SECONDS` it is not waited for."""
+        self.close()
+        try:
+            await asyncio.wait_for(self.over.wait(), CLOSE_SECONDS)
+        except TimeoutError:
+            if self._stream is not None:
+                self._stream.close()
 
     def _take_answer(self, data: str | bytes) -> None:
         try:

@@ -244,4 +244,4 @@ class RemoteQueue:
         except NETWORK_ERRORS as error:
             _log.debug("the queue will expire by itself: %s", error)
         if self._connection is not None:
-            self._connection.close()
+            await self._connection.finish()

@@ -11,6 +11,7 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.network.peer import Peer
 from berrymq.bridge.node import Node
 from berrymq.bridge.server.listener import listen
+from tests.support.faults import FaultProxy
 
 
 class Heard:
@@ -185,3 +186,15 @@ async def test_whose_process_has_ended_is_not_dialled_again(pair, runtime_info):
     assert b.connected_peers == 0
     await link.close()
     await stranger.close()
+
+
+async def test_one_that_does_not_see_the_end_is_not_waited_for(pair, monkeypatch):
+    monkeypatch.setattr("berrymq.bridge.client.dialing.CLOSE_SECONDS", 0.1)
+    a, b = pair
+    async with FaultProxy(b.address) as proxy:
+        link = connector(a, b, proxy.url)
+        await link.open()
+        stream = link._connection.socket.protocol.stream
+        proxy.swallow()
+        await link.close(flush=0)
+        assert stream.closed()
