@@ -94,7 +94,7 @@ class Node:
         self._closed = False
         self._directory = Directory(NodeRecord(self.id, name, 0, room, hub))
         self._peers: dict[str, Peer] = {}
-        self._handovers: list[Handover] = []
+        self._handovers: dict[Peer, Handover] = {}
         self._announcing = False
         self.bus = bus if bus is not None else Bus(name)
         self.tokens = Tokens(self.bus, self.loop)
@@ -169,6 +169,8 @@ class Node:
             for message in former.session.unconfirmed():
                 session.send(message)
             former.end("replaced")
+        if not record.hub:
+            self.traffic.catch_up(record, session)
         peer = self._peers[record.id] = Peer(
             record.id,
             session,
@@ -198,11 +200,35 @@ class Node:
         peer.session.restart(session_id)
         if former is not None and former.hub and record.hub and former.id != record.id:
             self._directory.expect_behind(record.id, former.id)
-            if self._directory.is_expecting(record.id):
-                self._handovers.append(Handover(peer, former.name, self._directory, self.loop))
+            self._begin_handover(peer, former)
         self._update_neighbours()
         self._learn([record], peer)
         self._announce(self._directory.records(), peer)
+
+    def _begin_handover(self, peer: Peer, former: NodeRecord) -> None:
+        earlier = self._handovers.pop(peer, None)
+        if earlier is not None:
+            earlier.cancel()
+        if self._directory.is_expecting(peer.id):
+            self._handovers[peer] = Handover(peer, former.name, self._directory, self.loop)
+
+    def end_handover(self, peer: Peer) -> None:
+        """Wait no longer for the nodes that have not come to the hub that took another one's place."""
+        if peer in self._handovers:
+            self._handovers[peer].give_up()
+
+    def merge_peer(self, former: Peer, peer: Peer) -> None:
+        """What waits for a neighbour that is gone goes to the one that took its place."""
+        for message in former.session.surrender():
+            peer.session.send(message)
+        self.remove_peer(former, "its place was taken")
+        peer.pump()
+
+    def retire_peer(self, peer: Peer) -> int:
+        """A hub will not come back; how many messages waited for nobody but those it has taken along."""
+        stranded = self.traffic.stranded(peer)
+        self.remove_peer(peer, "it has ended")
+        return stranded
 
     def remove_peer(self, peer: Peer, reason: str = "closed") -> int:
         """A link is over; how many messages were dropped by that."""
@@ -217,6 +243,8 @@ class Node:
     def _peer_changed(self, peer: Peer) -> None:
         if peer.expired and self._peers.get(peer.id) is peer:
             del self._peers[peer.id]
+        if peer in self._handovers:
+            self._handovers[peer].connection_changed()
         self._update_neighbours()
         if self.on_peers_changed is not None:
             self.on_peers_changed()
@@ -272,9 +300,10 @@ class Node:
                 self._announce(records, peer)
         self._tap.refresh()
         self.traffic.questions.nodes_changed(self._directory.is_there)
-        for handover in self._handovers:
+        for peer, handover in list(self._handovers.items()):
             handover.nodes_changed()
-        self._handovers = [handover for handover in self._handovers if not handover.over]
+            if handover.over:
+                self._handovers.pop(peer, None)
 
     def _announce(self, records: list[NodeRecord], peer: Peer) -> None:
         """Tell a neighbour of those that it may see: its own room's, and the hubs."""

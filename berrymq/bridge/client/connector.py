@@ -111,7 +111,10 @@ class Connector:
             return 0
         if peer.connected and flush > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(peer.flush(), flush)
+                await asyncio.wait_for(peer.flush(), flush / 2)
+            self.node.end_handover(peer)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(peer.flush(), flush / 2)
         if peer.transport is not None:
             peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
         dropped = self.node.remove_peer(peer)
@@ -135,6 +138,8 @@ class Connector:
                 linked_at = loop.time()
             except LinkError as error:
                 _log.debug("still cut: %s", error)
+            except Exception:  # noqa: BLE001 - no file, no thread: that passes, and the link has to come back
+                _log.warning("a link can't be made at present", exc_info=True)
 
     async def _try_all(self) -> None:
         """Link to the first place that answers; where the link led before comes first."""
@@ -185,7 +190,9 @@ class Connector:
 
     def _share(self, peer: Peer) -> None:
         """Use a link that somebody else keeps up: the other side, or another connector of this node."""
-        self.peer = peer
+        former, self.peer = self.peer, peer
+        if former is not None and former is not peer:
+            self.node.merge_peer(former, peer)
         self._is_shared = True
         self._cut.clear()
         self._watch = asyncio.ensure_future(self._wait_for_cut(peer))

@@ -6,6 +6,7 @@ Such a URL names a page, may carry the server's token, and says nothing of the h
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -42,13 +43,19 @@ _PAGES = frozenset(
 
 
 def without_token(url: str) -> tuple[str, str | None]:
-    """A URL without what follows its path, which is never sent or shown, and the token that was there."""
+    """A URL without what follows its path, which is never sent or shown, and the token that was there.
+
+    Raises:
+        LinkError: there is a user name or password in it, which is not repeated.
+    """
+    bare = re.split(r"[?#;]", url, maxsplit=1)[0]
+    if "@" in bare:
+        raise LinkError("a URL takes no user name and password; give the access token as access_token=")
     try:
-        parts = urlsplit(url)
-        tokens = parse_qs(parts.query).get("token", [])
+        tokens = parse_qs(urlsplit(url).query).get("token", [])
     except ValueError:
-        return url.partition("?")[0], None
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), next(iter(tokens), None)
+        tokens = []
+    return bare, next(iter(tokens), None)
 
 
 def hub_of_server(url: str, *, environ: Mapping[str, str] = os.environ) -> tuple[str, str | None] | None:

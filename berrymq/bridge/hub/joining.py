@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.discovery.connection_file import read_all
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.network.handover import HANDOVER_SECONDS
 
 if TYPE_CHECKING:
     from berrymq.bridge.discovery.connection_file import ConnectionInfo
@@ -24,6 +26,8 @@ __all__ = ["Joining", "older_hubs"]
 
 TTL = 30.0
 """Seconds for which hubs keep what could not pass between them: on one machine, while one stands still."""
+
+_log = logging.getLogger("berrymq")
 
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 60.0
 """Until an older hub that did not answer is tried again; each time twice as long."""
@@ -40,35 +44,58 @@ class Joining:
     """
 
     def __init__(self, node: Node, own: ConnectionInfo) -> None:
+        self._node = node
         self._own = own
-        self._connector = Connector(node, self._places, ttl=TTL)
-        self._loop = node.loop
+        self._over = asyncio.Event()
+        self._ending: asyncio.TimerHandle | None = None
+        self._connector: Connector | None = None
         self._task = node.loop.create_task(self._join())
-        self._ending: asyncio.Task[int] | None = None
 
     async def close(self) -> None:
         """Leave the other hub."""
         self._task.cancel()
-        await self._connector.close()
+        if self._connector is not None:
+            await self._connector.close()
 
     async def _join(self) -> None:
         wait = RETRY_SECONDS
-        while await asyncio.to_thread(older_hubs, self._own):
-            with contextlib.suppress(LinkError):
-                await self._connector.open()
-                return
+        while True:
+            if await asyncio.to_thread(older_hubs, self._own):
+                self._connector = connector = Connector(self._node, self._places, ttl=TTL)
+                with contextlib.suppress(LinkError):
+                    await connector.open()
+                    wait = RETRY_SECONDS
+                    await self._over.wait()
+                    self._over.clear()
+                    await self._leave(connector)
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_RETRY_SECONDS)
+
+    async def _leave(self, connector: Connector) -> None:
+        peer = connector.peer
+        if peer is not None and self._node.peer(peer.id) is peer:
+            stranded = self._node.retire_peer(peer)
+            if stranded:
+                _log.warning("a hub has ended, and %d messages for nodes behind it were dropped", stranded)
+        await connector.close(flush=0)
 
     def _places(self) -> list[Found]:
         """Called on a thread, at each attempt."""
         older = older_hubs(self._own)
-        if not older:  # it has ended, and whoever comes next is younger and will dial
-            self._loop.call_soon_threadsafe(self._end)
-        return [Found(info.url, info.access_token, "an older hub") for info in older]
+        self._node.loop.call_soon_threadsafe(self._plan_end, bool(older))
+        return [Found(info.url, info.access_token, "an older hub", info) for info in older]
+
+    def _plan_end(self, is_there: bool) -> None:
+        """Where it has ended, its nodes have a while to come here; the next hub is younger and will dial."""
+        if is_there and self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        elif not is_there and self._ending is None:
+            self._ending = self._node.loop.call_later(HANDOVER_SECONDS, self._end)
 
     def _end(self) -> None:
-        self._ending = self._loop.create_task(self._connector.close(flush=0))
+        self._ending = None
+        self._over.set()
 
 
 def older_hubs(own: ConnectionInfo) -> list[ConnectionInfo]:

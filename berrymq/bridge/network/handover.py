@@ -44,18 +44,38 @@ class Handover:
         self._peer = peer
         self._former = former
         self._directory = directory
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
         peer.session.holding = True
         _log.warning(
             "%s is gone and another hub takes its place; what it kept for slow nodes is lost", former
         )
-        self._timer = loop.call_later(HANDOVER_SECONDS, self._give_up)
+
+    def connection_changed(self) -> None:
+        """The nodes are waited for while there is a way to the successor, not while that is away itself."""
+        if self.over:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._peer.connected:
+            self._timer = self._loop.call_later(HANDOVER_SECONDS, self.give_up)
 
     def nodes_changed(self) -> None:
         """Go on if all are there."""
         if not self.over and not self._directory.is_expecting(self._peer.id):
             self._end()
 
-    def _give_up(self) -> None:
+    def cancel(self) -> None:
+        """Another one takes its place."""
+        self.over = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def give_up(self) -> None:
+        """Wait for those who are missing no longer."""
+        if self.over:
+            return
         missing = self._directory.give_up_expected(self._peer.id)
         dropped = self._peer.session.drop_waiting(self._is_wanted)
         if dropped:
@@ -74,7 +94,6 @@ class Handover:
         return self._peer.id in self._directory.ways_of(message)
 
     def _end(self) -> None:
-        self.over = True
-        self._timer.cancel()
+        self.cancel()
         self._peer.session.holding = False
         self._peer.pump()

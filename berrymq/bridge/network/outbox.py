@@ -35,13 +35,22 @@ class Outbox:
         wake: is called, on any thread, when the loop has to look; once until it has looked.
         max_messages: how many messages may wait.
         max_bytes: how large their payloads may be together.
+        may_wait: whether the thread that says something may be made to wait; not the one that empties this.
     """
 
-    def __init__(self, wake: Callable[[], None], *, max_messages: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        *,
+        max_messages: int,
+        max_bytes: int,
+        may_wait: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.overflow: Overflow = "drop_oldest"
         self.dropped = 0
         """Messages that were dropped to make room."""
         self._wake = wake
+        self._may_wait = may_wait
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._items: deque[Outgoing] = deque()
@@ -58,7 +67,7 @@ class Outbox:
         """Add one; when there is no room, drop the oldest or wait, as `overflow` says."""
         size = len(outgoing.payload)
         with self._room:
-            if self.overflow == "block":
+            if self.overflow == "block" and self._may_wait():
                 self._room.wait_for(lambda: self._closed or not self._is_full(size))
             while self._items and self._is_full(size):
                 self._bytes -= len(self._items.popleft().payload)

@@ -100,6 +100,7 @@ class Peer:
         Raises:
             ValueError: the other side claims to have what was never sent.
         """
+        self.session.check_received(peer_received)
         self._drop_transport("replaced by a new connection")
         self.session.attach(self._loop.time(), peer_received)
         self._transport = transport

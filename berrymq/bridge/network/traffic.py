@@ -16,6 +16,7 @@ from berrymq.bridge.errors import RemoteError
 from berrymq.bridge.payload import decode, encode
 from berrymq.bridge.protocol.frames import MAX_HOPS, SURVEY, SURVEYED, WireMessage
 from berrymq.bridge.protocol.seen import Seen
+from berrymq.coroutines import running_loop
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 from berrymq.messages import Message
@@ -24,10 +25,13 @@ from berrymq.routes import crosses
 from .outbox import Outbox, Outgoing
 from .questions import ANSWER, Questions, put_to_bus
 from .survey import passed_here
+from .topology import Known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from berrymq.bridge.protocol.frames import NodeRecord
+    from berrymq.bridge.protocol.session import Session
     from berrymq.bus import Bus
 
     from .directory import Directory
@@ -74,7 +78,12 @@ class Traffic:
         """Messages that were handed on for others."""
         self.tally: Tally | None = None
         """Counts what passes, while somebody looks."""
-        self.outbox = Outbox(self._wake, max_messages=MAX_OUTBOX, max_bytes=MAX_OUTBOX_BYTES)
+        self.outbox = Outbox(
+            self._wake,
+            max_messages=MAX_OUTBOX,
+            max_bytes=MAX_OUTBOX_BYTES,
+            may_wait=lambda: running_loop() is not loop,
+        )
         self.questions = Questions()
         self._bus = bus
         self._directory = directory
@@ -224,7 +233,12 @@ class Traffic:
         is_end = len(self._peers) == 1  # there is nobody to hand on to
         tally = self.tally
         for message in batch:
-            if message.origin == own.id or not first_time(message.origin, message.sequence):
+            if message.origin == own.id:
+                continue
+            if not first_time(message.origin, message.sequence):
+                if own.hub and self._lost_hubs():
+                    # A sender that was at that hub says it again, for it may not have reached everybody.
+                    self._hand_on_again(message, source)
                 continue
             try:
                 if message.to == own.id:
@@ -252,7 +266,37 @@ class Traffic:
             self.questions.take(message)
         elif message.identifier == SURVEY and message.question is not None:
             rows = passed_here(self._peers, message.room)
-            self._send_answer(message.origin, message.question, encode((rows, []), {}), SURVEYED)
+            self._send_answer(message, encode((rows, []), {}), SURVEYED)
+
+    def _lost_hubs(self) -> list[Peer]:
+        """The hubs whose connection is cut: some of what they have taken may not have been handed on."""
+        return [peer for peer in self._peers.values() if peer.sees_all and not peer.connected]
+
+    def _hand_on_again(self, message: WireMessage, source: Peer) -> None:
+        """Give a copy to the ends of the network, which tell it by its number, and not to other hubs."""
+        if message.hops < MAX_HOPS:
+            ways = self._ways_of(message, source)
+            chosen = [peer for peer in ways if not (peer.sees_all and peer.connected)]
+            self._hand_on(message, chosen)
+            self._pump(chosen)
+
+    def catch_up(self, newcomer: NodeRecord, session: Session) -> None:
+        """Have a node that has just come get first what waits for it at a hub that is lost."""
+        known = Known.of(newcomer)
+        for lost in self._lost_hubs():
+            for message in lost.session.pending():
+                identifier = Identifier.parse(message.identifier)
+                if message.to == newcomer.id or (
+                    message.to is None and known.wants(identifier, message.room)
+                ):
+                    session.send(message)
+
+    def stranded(self, lost: Peer) -> int:
+        """How many of the messages that wait for a lost hub have no other way to go."""
+        return sum(
+            not any(way != lost.id for way in self._directory.ways_of(message))
+            for message in lost.session.unconfirmed()
+        )
 
     def _hand_on(self, message: WireMessage, peers: list[Peer]) -> None:
         if not peers:
@@ -309,11 +353,11 @@ class Traffic:
 
     def _answer(self, question: WireMessage, payload: bytes) -> None:
         """Send answers to the asker; called on any thread."""
-        self._loop.call_soon_threadsafe(self._send_answer, question.origin, question.question, payload)
+        self._loop.call_soon_threadsafe(self._send_answer, question, payload)
 
-    def _send_answer(self, asker: str, number: int | None, payload: bytes, identifier: str = ANSWER) -> None:
+    def _send_answer(self, question: WireMessage, payload: bytes, identifier: str = ANSWER) -> None:
         message = self._number(Outgoing(identifier, payload, time.time()), self._directory.own.name)
-        message.to, message.question = asker, number
+        message.to, message.question, message.room = question.origin, question.question, question.room
         self._send(message)
 
     def _look_up(self, text: str) -> Identifier | None:

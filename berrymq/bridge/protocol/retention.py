@@ -52,9 +52,11 @@ class Retention:
             self._messages -= len(oldest.messages)
             self._bytes -= oldest.size
 
-    def take(self) -> list[WireMessage]:
-        """All that is kept, in order; from then on nothing is."""
-        messages = [message for batch in self._batches for message in batch.messages]
+    def messages(self) -> list[WireMessage]:
+        """All that is kept, in order."""
+        return [message for batch in self._batches for message in batch.messages]
+
+    def clear(self) -> None:
+        """Keep nothing of it."""
         self._batches.clear()
         self._messages = self._bytes = 0
-        return messages

@@ -289,8 +289,7 @@ class Session:
             self._ack_due = now + self.limits.ack_delay
 
     def _acknowledge(self, n: int) -> None:
-        if n > self._last_sent:
-            raise ValueError(f"frame {n} was acknowledged and {self._last_sent} was the last one sent")
+        self.check_received(n)
         in_flight = self._in_flight
         while in_flight and in_flight[0].n <= n:
             sent = in_flight.popleft()
@@ -305,6 +304,11 @@ class Session:
     def received(self) -> int:
         """The number of the last frame that came: what the other side is told when the link resumes."""
         return self._received
+
+    def check_received(self, n: int) -> None:
+        """Raise ValueError if that was never sent."""
+        if n > self._last_sent:
+            raise ValueError(f"frame {n} was acknowledged and {self._last_sent} was the last one sent")
 
     def attach(self, now: float, peer_received: int) -> None:
         """A connection carries the session; the other side has everything up to *peer_received*.
@@ -333,7 +337,8 @@ class Session:
         self.id = id
         unconfirmed = [message for sent in self._in_flight for message in sent.messages]
         if self._retained is not None:
-            unconfirmed = self._retained.take() + unconfirmed
+            unconfirmed = self._retained.messages() + unconfirmed
+            self._retained.clear()
         self._queue.extendleft(reversed(unconfirmed))
         self._queue_bytes += sum(len(message.payload) for message in unconfirmed)
         self._stats.sent -= counted(unconfirmed)
@@ -360,6 +365,17 @@ class Session:
         self._stats.dropped += count
         return count
 
+    def surrender(self) -> list[WireMessage]:
+        """What the other side may have to hand on or may not have, in order, for another session to send."""
+        messages = self.pending()
+        self._clear()
+        return messages
+
+    def pending(self) -> list[WireMessage]:
+        """What the other side may have to hand on or may not have, in order."""
+        confirmed = self._retained.messages() if self._retained is not None else []
+        return [*confirmed, *self.unconfirmed()]
+
     def discard(self) -> int:
         """Give up what is not confirmed, at the end of the session.
 
@@ -368,12 +384,15 @@ class Session:
         """
         count = len(self._queue) + self._in_flight_messages
         self._stats.dropped += count
+        self._clear()
+        return count
+
+    def _clear(self) -> None:
         self._queue.clear()
         self._in_flight.clear()
         self._queue_bytes = self._in_flight_messages = self._in_flight_bytes = 0
         if self._retained is not None:
-            self._retained.take()
-        return count
+            self._retained.clear()
 
     # -- state -----------------------------------------------------------------------------------------------
 

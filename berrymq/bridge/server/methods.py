@@ -6,6 +6,7 @@ are not put off here).
 """
 
 import secrets
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -81,7 +82,7 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     follows: Annotated[list[IdentifierText], Meta(max_length=100_000)] = [],  # noqa: B006  # only read
     id: NodeId | None = None,
     hub: bool = False,
-    version: Annotated[int, Meta(ge=0)] = 0,
+    version: Annotated[int, Meta(ge=0)] | None = None,
     session: Token | None = None,
     received: Annotated[int, Meta(ge=0)] = 0,
     ttl: Seconds = 1000.0,
@@ -99,6 +100,9 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     peer = here.peer_of_session(session) if session is not None else None
     resumed = peer is not None
     if peer is None:
+        # One who announces nothing does not count either: what it says now replaces what it said before.
+        if version is None:
+            version = int(time.time() * 1000)
         record = NodeRecord(
             id or secrets.token_hex(8), node, version, room, hub, tuple(follows), neighbours=(here.id,)
         )
@@ -109,7 +113,8 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
             raise RpcError(ALREADY_LINKED, "there is a link between these two nodes", here.id)
         if there is None and here.peers >= MAX_PEERS:
             raise RpcError(OVERFLOW, f"this node has {MAX_PEERS} links already, those that are cut included")
-        peer = here.add_peer(record, Session(secrets.token_urlsafe(16), here.loop.time(), here.limits), ttl)
+        session_id = secrets.token_urlsafe(16)
+        peer = here.add_peer(record, Session(session_id, here.loop.time(), here.limits, to_hub=hub), ttl)
         received = 0
     linked = conversation.peer = peer
     conversation.after_reply.append(lambda: _attach(conversation, received))
