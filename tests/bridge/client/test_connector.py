@@ -198,3 +198,33 @@ async def test_one_that_does_not_see_the_end_is_not_waited_for(pair, monkeypatch
         proxy.swallow()
         await link.close(flush=0)
         assert stream.closed()
+
+
+async def test_a_link_outlives_a_lack_of_files(pair, caplog):
+    a, b = pair
+    troubles = []
+
+    def find():
+        if troubles:
+            raise troubles.pop()
+        return [Found(b.url, b.access_token, "test")]
+
+    link = Connector(a, find, ttl=10)
+    await link.open()
+    troubles += [OSError(24, "Too many open files"), RuntimeError("can't start new thread")]
+    link.found = None
+    link.peer.transport.close("cut")
+    await until(lambda: not troubles and link.peer.connected)
+    assert "a link can't be made at present" in caplog.text
+    await link.close()
+
+
+async def test_a_refused_resume_leaves_the_link_as_it_is(pair):
+    a, b = pair
+    link = connector(a, b)
+    await link.open()
+    there = b.peer(a.id)
+    with pytest.raises(ValueError, match="was acknowledged"):
+        there.attach(there.transport, 10**9)
+    assert there.connected
+    await link.close()

@@ -186,3 +186,53 @@ class TestRetention:
         session.attach(0.0, 0)
         self.say(session, [1], now=1.0)
         assert self.again(session, now=1.0) == []
+
+
+async def test_time_counts_only_while_the_successor_is_there(monkeypatch):
+    monkeypatch.setattr(handover, "HANDOVER_SECONDS", 0.3)
+    async with Nodes() as nodes, Town(nodes, "one", "two") as town:
+        ears = Ears(town.two)
+        await nodes.know_all()
+        await town.replace_hub()
+        await town.let_find("one")
+        town.one.bus.twitter("test:run", 0)
+        await town.replace_hub()  # the successor has died too, and nothing is there for longer than that
+        await asyncio.sleep(0.4)
+        assert town.one.neighbours[0].session.stats.dropped == 0
+        await town.let_find("one", "two")
+        assert await ears.have(1) == [0]
+
+
+async def test_who_leaves_meanwhile_reaches_those_who_are_there():
+    async with Nodes() as nodes, Town(nodes, "one", "two", "three") as town:
+        ears, _gone = Ears(town.two), Ears(town.three)
+        await nodes.know_all()
+        await town.replace_hub()
+        await town.let_find("one", "two")
+        await until(lambda: town.one.record_of(town.two.id) is not None, "they know each other")
+        town.one.bus.twitter("test:run", 0)
+        await town.one.traffic.flush_outbox()
+        link = next(link for link in nodes.connectors if link.node is town.one)
+        assert await link.close(flush=0.4) == 0
+        assert await ears.have(1) == [0]
+
+
+async def test_what_waits_at_one_hub_for_another_goes_to_the_nodes_that_move_over():
+    async with Nodes() as nodes, Town(nodes, "one") as town:
+        stays = await nodes.add("stays", hub=True)
+        await nodes.link(stays, town.hub)
+        speaker = await nodes.add("speaker")
+        await nodes.link(speaker, stays)
+        ears = Ears(town.one)
+        await nodes.know_all()
+        await town.replace_hub()
+        for number in range(10):
+            speaker.bus.twitter("test:run", number)
+        lost = next(peer for peer in stays.neighbours if peer.sees_all)
+        await until(lambda: len(lost.session.pending()) == 10, "they wait for the lost hub")
+        assert stays.traffic.stranded(lost) == 10
+        town.places["one"].append(Found(stays.url, stays.access_token, "the test"))
+        assert await ears.have(10) == list(range(10))
+        speaker.bus.twitter("test:run", 10)
+        assert await ears.have(11) == list(range(11))
+        assert stays.retire_peer(lost) == 0

@@ -100,3 +100,12 @@ def test_closing_lets_a_blocked_sender_go(wake):
     outbox.close()
     sender.join(timeout=10)
     assert not sender.is_alive()
+
+
+def test_who_may_not_wait_does_not():
+    outbox = Outbox(lambda: None, max_messages=1, max_bytes=100, may_wait=lambda: False)
+    outbox.overflow = "block"
+    outbox.put(Outgoing("a:b", b"1", 0.0))
+    outbox.put(Outgoing("a:b", b"2", 0.0))
+    assert [outgoing.payload for outgoing in outbox.take(9, 100)] == [b"2"]
+    assert outbox.dropped == 1
