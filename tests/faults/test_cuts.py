@@ -115,10 +115,10 @@ async def test_a_slow_network_only_takes_longer(delay):
 
 
 async def test_a_half_open_connection_is_noticed_and_nothing_is_lost(monkeypatch):
-    monkeypatch.setattr(connector_module, "CONNECT_SECONDS", 0.5)
     async with Nodes(2, limits=Limits(heartbeat=0.1)) as nodes, FaultProxy(nodes[1].address) as proxy:
         ears = Ears(nodes[1])
         link = await nodes.link(nodes[0], nodes[1], proxy.url)
+        monkeypatch.setattr(connector_module, "CONNECT_SECONDS", 0.5)
         await nodes.know_all()
         proxy.swallow()
         for number in range(100):
