@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httpserver import HTTPServer
@@ -10,6 +10,9 @@ from tornado.httputil import HTTPHeaders
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, websocket_connect
+
+if TYPE_CHECKING:
+    from tornado.iostream import IOStream
 
 HOP_BY_HOP = {"connection", "upgrade", "content-length", "transfer-encoding", "keep-alive"}
 SOCKET_OWN = {
@@ -32,6 +35,8 @@ class Proxy:
         self.origin = ""
         self.requests: list[str] = []
         """Method and path of what came through."""
+        self.onward: set[IOStream] = set()
+        """Connections to the server behind that carry WebSockets."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
 
@@ -55,6 +60,8 @@ class Proxy:
     async def _stop(self) -> None:
         self._server.stop()
         await self._server.close_all_connections()
+        for stream in self.onward:
+            stream.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
@@ -97,6 +104,7 @@ class _Handler(WebSocketHandler):
             self.set_status(error.code)
             await self.finish()
             return
+        self.proxy.onward.add(self.behind.protocol.stream)
         await super().get(*args, **kwargs)
 
     async def post(self) -> None:
