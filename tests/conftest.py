@@ -4,8 +4,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from berrymq import default_bus
+
+# How long an example takes depends on the machine; each test has a time limit of its own.
+settings.register_profile("berrymq", deadline=None)
+settings.load_profile("berrymq")
 
 
 @pytest.fixture(autouse=True)

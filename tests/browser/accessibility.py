@@ -20,15 +20,22 @@ ADD_STYLE = """
         const sheet = new CSSStyleSheet();
         sheet.replaceSync(text);
         document.adoptedStyleSheets.push(sheet);
+        return sheet;
+    }
+"""
+REMOVE_STYLE = """
+    (sheet) => {
+        document.adoptedStyleSheets = document.adoptedStyleSheets.filter((other) => other !== sheet);
     }
 """
 
 
 def violations(page: Page, selector: str) -> list[str]:
     """Return a line for each element that breaks a rule; fail when there was hardly anything to look at."""
-    page.evaluate(ADD_STYLE, TALL_BODY)
+    sheet = page.evaluate_handle(ADD_STYLE, TALL_BODY)
+    page.wait_for_function("document.body.clientHeight > 0")
     found = Axe().run(page, context=selector, options={"runOnly": RULES}).response
-    page.evaluate("document.adoptedStyleSheets.pop()")
+    page.evaluate(REMOVE_STYLE, sheet)
     looked_at = sum(len(rule["nodes"]) for rule in found["passes"] if rule["id"] == "color-contrast")
     assert looked_at > 5, "axe saw no text"
     return [

@@ -199,6 +199,7 @@ class Notebook:
             "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", title
         )
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", title)
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)  # it covers the page meanwhile
 
     def screenshot(self, name: str, *, of: Locator | None = None) -> Path:
         """Save a picture of the page, or of one part of it, below build/screenshots."""

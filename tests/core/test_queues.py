@@ -545,4 +545,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=60, deadline=None)
+TestQueueMachine.settings = settings(max_examples=60)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import Raw
 
+from berrymq.bridge.protocol.accounts import Limits
 from berrymq.bridge.protocol.frames import (
     HEARTBEAT,
     Announce,
@@ -20,7 +21,7 @@ from berrymq.bridge.protocol.frames import (
     WireMessage,
     decode_frame,
 )
-from berrymq.bridge.protocol.session import Limits, Session
+from berrymq.bridge.protocol.session import Session
 
 LIMITS = Limits(
     window_messages=8,
@@ -276,7 +277,6 @@ TestLink = Link.TestCase
 TestLink.settings = settings(
     max_examples=60,
     stateful_step_count=40,
-    deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
