@@ -49,7 +49,7 @@ def without_token(url: str) -> tuple[str, str | None]:
         LinkError: there is a user name or password in it, which is not repeated.
     """
     bare = re.split(r"[?#;]", url, maxsplit=1)[0]
-    if "@" in bare:
+    if "@" in bare.rpartition("://")[2].lstrip("/").partition("/")[0]:
         raise LinkError("a URL takes no user name and password; give the access token as access_token=")
     try:
         tokens = parse_qs(urlsplit(url).query).get("token", [])

@@ -122,7 +122,18 @@ class TestElsewhere:
         ("http://h/?token=", ("http://h/", None)),
         ("http://[h/?token=a", ("http://[h/", None)),
         ("nonsense", ("nonsense", None)),
+        ("http://h/lab;token=a", ("http://h/lab", None)),
+        ("http://h/user/me@example.org/lab?token=a", ("http://h/user/me@example.org/lab", "a")),
     ],
 )
 def test_the_url_is_parted_from_its_token(url, parts):
     assert without_token(url) == parts
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:SECRET@h:99999/", "me:SECRET@h:1", "ftp://me:SECRET@h/lab?token=SECRET", "//SECRET@h"]
+)
+def test_a_password_in_it_is_refused_and_not_repeated(environ, url):
+    with pytest.raises(LinkError, match="takes no user name and password") as caught:
+        find_hub(url, environ=environ)
+    assert "SECRET" not in str(caught.value)
