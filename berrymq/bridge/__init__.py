@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .network.directory import NodeInfo
     from .node import Node
     from .payload import register_type
-    from .protocol.session import LinkStats
+    from .protocol.accounts import LinkStats
 
 __all__ = [
     "BridgeError",
@@ -73,7 +73,7 @@ _HOMES = {
     ),
     "node": ("Node",),
     "payload": ("register_type",),
-    "protocol.session": ("LinkStats",),
+    "protocol.accounts": ("LinkStats",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -23,7 +23,7 @@ from .discovery.pasted import without_token
 from .errors import LinkError
 from .loop import io_loop, run
 from .node import DEFAULT_TTL, Node
-from .protocol.session import LinkStats
+from .protocol.accounts import LinkStats
 
 if TYPE_CHECKING:
     import ssl

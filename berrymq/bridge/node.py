@@ -23,12 +23,14 @@ from .network.handover import Handover
 from .network.peer import Peer
 from .network.survey import Survey, Way
 from .network.traffic import Traffic
+from .protocol.accounts import Limits
 from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
-from .protocol.session import Limits, Session
 from .tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from .protocol.session import Session
 
 __all__ = ["DEFAULT_TTL", "Node"]
 
@@ -170,7 +172,7 @@ class Node:
                 session.send(message)
             former.end("replaced")
         if not record.hub:
-            self.traffic.catch_up(record, session)
+            self.traffic.lost_hubs.catch_up(record, session)
         peer = self._peers[record.id] = Peer(
             record.id,
             session,
@@ -193,11 +195,14 @@ class Node:
         former = self._directory.record(peer.id)
         self._peers.pop(peer.id, None)
         other = self._peers.pop(record.id, None)
-        if other is not None and other is not peer:
-            other.end("replaced")
         peer.id = record.id
         self._peers[record.id] = peer
         peer.session.restart(session_id)
+        if other is not None and other is not peer:
+            for message in other.session.surrender():
+                peer.session.send(message)
+            other.end("replaced")
+            self._cancel_handover(other)
         if former is not None and former.hub and record.hub and former.id != record.id:
             self._directory.expect_behind(record.id, former.id)
             self._begin_handover(peer, former)
@@ -206,11 +211,14 @@ class Node:
         self._announce(self._directory.records(), peer)
 
     def _begin_handover(self, peer: Peer, former: NodeRecord) -> None:
-        earlier = self._handovers.pop(peer, None)
-        if earlier is not None:
-            earlier.cancel()
+        self._cancel_handover(peer)
         if self._directory.is_expecting(peer.id):
             self._handovers[peer] = Handover(peer, former.name, self._directory, self.loop)
+
+    def _cancel_handover(self, peer: Peer) -> None:
+        handover = self._handovers.pop(peer, None)
+        if handover is not None:
+            handover.cancel()
 
     def end_handover(self, peer: Peer) -> None:
         """Wait no longer for the nodes that have not come to the hub that took another one's place."""
@@ -226,7 +234,7 @@ class Node:
 
     def retire_peer(self, peer: Peer) -> int:
         """A hub will not come back; how many messages waited for nobody but those it has taken along."""
-        stranded = self.traffic.stranded(peer)
+        stranded = self.traffic.lost_hubs.stranded(peer)
         self.remove_peer(peer, "it has ended")
         return stranded
 

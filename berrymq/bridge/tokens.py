@@ -11,14 +11,11 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec import Raw
-
 from berrymq.errors import QueueClosed
 from berrymq.queues import Queue
 
 from .errors import PayloadError, RpcError
-from .payload import encode
+from .message_fields import message_fields
 from .protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
@@ -83,7 +80,7 @@ class TokenHolder:
         self._taken += 1
         self._last = None
         dropped, self._reported = queue.dropped - self._reported, queue.dropped
-        self._last = {"n": self._taken, **_as_json(message), "dropped": dropped}
+        self._last = {"n": self._taken, **_fields(message), "dropped": dropped}
         return self._last
 
     async def _park(self, queue: Queue, seconds: float) -> Message:
@@ -113,21 +110,13 @@ class TokenHolder:
             self.queue.close()
 
 
-def _as_json(message: Message) -> dict[str, Any]:
+def _fields(message: Message) -> dict[str, Any]:
     try:
-        payload = encode(message.args, message.kwargs)
+        return message_fields(message)
     except PayloadError as error:
         raise RpcError(
             INTERNAL_ERROR, f"a message {message.id} was taken and can't be sent: {error}"
         ) from None
-    args, kwargs = msgspec.json.decode(payload, type=tuple[Raw, Raw])
-    return {
-        "id": message.id,
-        "args": args,
-        "kwargs": kwargs,
-        "source": message.source,
-        "sent_at": message.sent_at,
-    }
 
 
 class Tokens:

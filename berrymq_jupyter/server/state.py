@@ -10,7 +10,7 @@ import msgspec
 
 from berrymq.bridge.network.directory import NodeInfo
 from berrymq.bridge.network.tally import Tally
-from berrymq.bridge.protocol.session import LinkStats
+from berrymq.bridge.protocol.accounts import LinkStats
 
 from .rates import Rates
 

@@ -10,7 +10,7 @@ from berrymq.bridge.client import connector as connector_module
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.protocol.session import Limits
+from berrymq.bridge.protocol.accounts import Limits
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Ears, Nodes, until
 

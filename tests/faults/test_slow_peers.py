@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from berrymq.bridge.network import traffic as traffic_module
-from berrymq.bridge.protocol.session import Limits
+from berrymq.bridge.protocol.accounts import Limits
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Ears, Nodes, until
 

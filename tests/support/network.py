@@ -12,8 +12,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from berrymq.bridge.node import Node
+from berrymq.bridge.protocol.accounts import Limits
 from berrymq.bridge.protocol.frames import NodeRecord, decode_frame
-from berrymq.bridge.protocol.session import Limits, Session
+from berrymq.bridge.protocol.session import Session
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from berrymq import Message
-    from berrymq.bridge.protocol.session import Limits
+    from berrymq.bridge.protocol.accounts import Limits
 
 LIMIT = 20.0
 

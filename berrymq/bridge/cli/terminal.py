@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from berrymq.bridge.payload import encode
+from berrymq.bridge.message_fields import message_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Printer:
     def message(self, message: Message) -> None:
         """Time, identifier, who sent it, and its arguments as they would be written in Python."""
         if self._json:
-            self._object(_as_json(message))
+            self._object(message_fields(message))
             return
         sent_at = datetime.fromtimestamp(message.sent_at).astimezone().strftime("%H:%M:%S.%f")[:-3]
         arguments = [_short(repr(value)) for value in message.args]
@@ -101,20 +101,6 @@ class Printer:
 
     def _paint(self, colour: str | None, text: str) -> str:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and self._colour else text
-
-
-def _as_json(message: Message) -> dict[str, Any]:
-    """Its arguments are written as they are on the wire."""
-    args, kwargs = msgspec.json.decode(
-        encode(message.args, message.kwargs), type=tuple[msgspec.Raw, msgspec.Raw]
-    )
-    return {
-        "id": message.id,
-        "args": args,
-        "kwargs": kwargs,
-        "source": message.source,
-        "sent_at": message.sent_at,
-    }
 
 
 def _short(text: str) -> str:

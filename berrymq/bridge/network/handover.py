@@ -48,7 +48,7 @@ class Handover:
         self._timer: asyncio.TimerHandle | None = None
         peer.session.holding = True
         _log.warning(
-            "%s is gone and another hub takes its place; what it kept for slow nodes is lost", former
+            "%s is gone and another hub takes its place; what it kept for slow nodes may be lost", former
         )
 
     def connection_changed(self) -> None:

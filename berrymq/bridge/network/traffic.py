@@ -22,16 +22,14 @@ from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 from berrymq.routes import crosses
 
+from .lost_hubs import LostHubs
 from .outbox import Outbox, Outgoing
 from .questions import ANSWER, Questions, put_to_bus
 from .survey import passed_here
-from .topology import Known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from berrymq.bridge.protocol.frames import NodeRecord
-    from berrymq.bridge.protocol.session import Session
     from berrymq.bus import Bus
 
     from .directory import Directory
@@ -85,6 +83,7 @@ class Traffic:
             may_wait=lambda: running_loop() is not loop,
         )
         self.questions = Questions()
+        self.lost_hubs = LostHubs(peers, directory)
         self._bus = bus
         self._directory = directory
         self._peers = peers
@@ -236,7 +235,7 @@ class Traffic:
             if message.origin == own.id:
                 continue
             if not first_time(message.origin, message.sequence):
-                if own.hub and self._lost_hubs():
+                if own.hub and self.lost_hubs.any():
                     # A sender that was at that hub says it again, for it may not have reached everybody.
                     self._hand_on_again(message, source)
                 continue
@@ -268,10 +267,6 @@ class Traffic:
             rows = passed_here(self._peers, message.room)
             self._send_answer(message, encode((rows, []), {}), SURVEYED)
 
-    def _lost_hubs(self) -> list[Peer]:
-        """The hubs whose connection is cut: some of what they have taken may not have been handed on."""
-        return [peer for peer in self._peers.values() if peer.sees_all and not peer.connected]
-
     def _hand_on_again(self, message: WireMessage, source: Peer) -> None:
         """Give a copy to the ends of the network, which tell it by its number, and not to other hubs."""
         if message.hops < MAX_HOPS:
@@ -279,24 +274,6 @@ class Traffic:
             chosen = [peer for peer in ways if not (peer.sees_all and peer.connected)]
             self._hand_on(message, chosen)
             self._pump(chosen)
-
-    def catch_up(self, newcomer: NodeRecord, session: Session) -> None:
-        """Have a node that has just come get first what waits for it at a hub that is lost."""
-        known = Known.of(newcomer)
-        for lost in self._lost_hubs():
-            for message in lost.session.pending():
-                identifier = Identifier.parse(message.identifier)
-                if message.to == newcomer.id or (
-                    message.to is None and known.wants(identifier, message.room)
-                ):
-                    session.send(message)
-
-    def stranded(self, lost: Peer) -> int:
-        """How many of the messages that wait for a lost hub have no other way to go."""
-        return sum(
-            not any(way != lost.id for way in self._directory.ways_of(message))
-            for message in lost.session.unconfirmed()
-        )
 
     def _hand_on(self, message: WireMessage, peers: list[Peer]) -> None:
         if not peers:

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 
 from berrymq import Bus
 from berrymq.bridge import link
 from berrymq.bridge.discovery.connection_file import ConnectionInfo, publish, read_all
-from berrymq.bridge.hub.joining import older_hubs
+from berrymq.bridge.hub import joining
+from berrymq.bridge.hub.joining import Joining, older_hubs
 from berrymq.bridge.loop import end_if_idle
+from tests.support.nodes import Nodes, until
 from tests.support.scripts import Listening
 from tests.support.waiting import wait_until
 
@@ -171,3 +174,23 @@ def test_where_the_directory_is_open_to_others_nobody_is_dialled(files, runtime)
     second = files(2, "hub")
     runtime.chmod(0o755)
     assert older_hubs(second) == []
+
+
+async def test_they_find_each_other_again_after_a_while_apart(monkeypatch):
+    for name, seconds in (("HANDOVER_SECONDS", 0.1), ("RETRY_SECONDS", 0.05)):
+        monkeypatch.setattr(joining, name, seconds)
+    async with Nodes() as nodes:
+        older, younger = await nodes.add("older", hub=True), await nodes.add("younger", hub=True)
+        file = younger.listener.publish("hub")
+        place = msgspec.structs.replace(file.info, url=older.url, access_token=older.access_token)
+        found = [place]
+        monkeypatch.setattr(joining, "older_hubs", lambda _: list(found))
+        joined = Joining(younger, file.info)
+        await until(lambda: younger.connected_peers == 1, "they are linked")
+        found.clear()
+        younger.neighbours[0].transport.close("cut")
+        older.neighbours[0].transport.close("cut")
+        await until(lambda: younger.peers == 0, "the younger has given up")
+        found.append(place)
+        await until(lambda: younger.connected_peers == 1, "they are linked again")
+        await joined.close()

@@ -7,9 +7,10 @@ import pytest
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.network import handover
+from berrymq.bridge.protocol.accounts import Limits
 from berrymq.bridge.protocol.frames import SendMessages, WireMessage, decode_frame
 from berrymq.bridge.protocol.retention import RETAIN_SECONDS
-from berrymq.bridge.protocol.session import Limits, Session
+from berrymq.bridge.protocol.session import Session
 from tests.support.nodes import Ears, Nodes, until
 
 
@@ -230,9 +231,50 @@ async def test_what_waits_at_one_hub_for_another_goes_to_the_nodes_that_move_ove
             speaker.bus.twitter("test:run", number)
         lost = next(peer for peer in stays.neighbours if peer.sees_all)
         await until(lambda: len(lost.session.pending()) == 10, "they wait for the lost hub")
-        assert stays.traffic.stranded(lost) == 10
+        assert stays.traffic.lost_hubs.stranded(lost) == 10
         town.places["one"].append(Found(stays.url, stays.access_token, "the test"))
         assert await ears.have(10) == list(range(10))
         speaker.bus.twitter("test:run", 10)
         assert await ears.have(11) == list(range(11))
         assert stays.retire_peer(lost) == 0
+
+
+async def test_what_waits_on_one_link_goes_over_the_other_one_when_both_lead_to_one_hub():
+    async with Nodes() as nodes, Town(nodes, "one", "two") as town:
+        other = await nodes.add("other", hub=True)
+        await nodes.link(town.one, other)
+        ears = Ears(town.two)
+        await nodes.know_all(town.one, town.two)
+        await town.replace_hub()
+        for number in range(10):
+            town.one.bus.twitter("test:run", number)
+        await town.one.traffic.flush_outbox()
+        there = Found(other.url, other.access_token, "the test")
+        town.places["two"].append(there)
+        await until(lambda: other.peer(town.two.id) is not None, "the other one has moved over")
+        town.places["one"].append(there)
+        assert await ears.have(10) == list(range(10))
+        await until(lambda: town.one.peers == 1, "the lost link is over")
+
+
+async def test_a_copy_is_given_to_those_who_may_have_missed_it_and_to_nobody_twice():
+    async with Nodes() as nodes, Town(nodes, "one", "two") as town:
+        stays = await nodes.add("stays", hub=True)
+        await nodes.link(stays, town.hub)
+        here = await nodes.add("here")
+        await nodes.link(here, stays)
+        missed, ears = Ears(town.two), Ears(here)
+        await nodes.know_all()
+        town.hub.peer(town.two.id).session.holding = True  # as when its connection is slow
+        for number in range(10):
+            town.one.bus.twitter("test:run", number)
+        await ears.have(10)
+        await until(lambda: town.one.neighbours[0].session.is_flushed, "the hub has confirmed everything")
+        await town.replace_hub()
+        there = Found(stays.url, stays.access_token, "the test")
+        for name in ("two", "one"):
+            town.places[name].append(there)
+            await until(lambda name=name: stays.peer(getattr(town, name).id) is not None, "moved over")
+        town.one.bus.twitter("test:run", 10)
+        for ear in (missed, ears):
+            assert await ear.have(11) == list(range(11))

@@ -96,7 +96,6 @@ TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(
     max_examples=60,
     stateful_step_count=30,
-    deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )

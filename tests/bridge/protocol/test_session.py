@@ -1,6 +1,7 @@
 import pytest
 from msgspec import Raw
 
+from berrymq.bridge.protocol.accounts import Limits
 from berrymq.bridge.protocol.frames import (
     HEARTBEAT,
     Announce,
@@ -14,7 +15,7 @@ from berrymq.bridge.protocol.frames import (
     decode_frame,
     messages_frame,
 )
-from berrymq.bridge.protocol.session import DROP_REPORT_SECONDS, Limits, Session
+from berrymq.bridge.protocol.session import DROP_REPORT_SECONDS, Session
 
 LIMITS = Limits()
 NOW = 5_000.0

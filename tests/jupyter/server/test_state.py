@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from berrymq import Identifier
 from berrymq.bridge.node import Node
+from berrymq.bridge.protocol.accounts import Limits
 from berrymq.bridge.protocol.frames import (
     NodeRecord,
     SendMessages,
@@ -18,7 +19,7 @@ from berrymq.bridge.protocol.frames import (
     decode_frame,
     messages_frame,
 )
-from berrymq.bridge.protocol.session import Limits, Session
+from berrymq.bridge.protocol.session import Session
 from berrymq_jupyter.server import state as state_module
 from berrymq_jupyter.server.state import HubState
 
