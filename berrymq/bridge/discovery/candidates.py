@@ -5,7 +5,7 @@
 3. JupyterHub's variables;
 4. Jupyter servers that run with this user's rights and have a hub.
 
-Starting one, when there is none, is the business of ``hub.py``.
+Starting one, when there is none, is the business of ``hub/starting.py``.
 """
 
 from __future__ import annotations
