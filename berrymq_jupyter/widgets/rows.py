@@ -142,13 +142,30 @@ class Rows:
 
     def trim(self) -> None:
         """Let go of what is more than `maxlen` and `max_bytes`, but for the newest message."""
-        first = max(self.first, self.end - len(self.kept), self.end - self.maxlen)
+        oldest = self.oldest()
+        first = max(self.first, oldest, self.end - self.maxlen)
         while self.heavy and (self.heavy[0][0] < first or self.bytes > self.max_bytes):
             number, held = self.heavy.popleft()
             self.bytes -= held
             first = max(first, min(number + 1, self.end - 1))
         self.first = first
-        for _ in range(len(self.kept) - (self.end - first)):
+        self.let_go(first - oldest)
+
+    def oldest(self) -> int:
+        """Return the number of the oldest message that is there, or a higher one while others come."""
+        length = len(self.kept)
+        came = self.collected() - self.seen
+        fresh = self.position(self.copy(came + SLACK), came)
+        return self.end if fresh is None else self.end - max(0, length - fresh)
+
+    def let_go(self, number: int) -> None:
+        """Take the oldest messages out, fewer if some are pushed out meanwhile by others that come."""
+        if number <= 0:
+            return
+        stays = self.kept[number]
+        for _ in range(number):
+            if self.kept[0] is stays:
+                break
             self.kept.popleft()
 
     def snapshot(self) -> Snapshot:

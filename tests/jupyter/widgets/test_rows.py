@@ -55,6 +55,26 @@ def test_what_is_not_absorbed_has_no_number_yet():
     assert everything(rows) == (0, ["a"])
 
 
+@pytest.mark.parametrize("maxlen", [20, 12, 3])
+def test_what_comes_while_others_are_absorbed_costs_no_row(monkeypatch, maxlen):
+    rows = Rows(maxlen, 10**9)
+    put(rows, *range(10))
+    weigh = rows.weigh
+
+    def weigh_while_more_come(batch):
+        put(rows, *range(rows.end, rows.end + 5))
+        weigh(batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "weigh", weigh_while_more_come)
+        assert values(rows.absorb()) == list(range(10))
+        assert everything(rows) == (max(0, 10 - maxlen), list(range(10))[-maxlen:])
+    assert values(rows.absorb()) == list(range(10, 15))
+    assert everything(rows) == (max(0, 15 - maxlen), list(range(15))[-maxlen:])
+    assert len(rows.kept) == min(15, maxlen)
+    assert rows.missed == 0
+
+
 def test_what_was_pushed_out_unseen_is_counted(monkeypatch):
     monkeypatch.setattr(module, "BURST", 5)
     rows = Rows(5, 10**9)
