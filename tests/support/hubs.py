@@ -15,6 +15,12 @@ def connection_files(home: Path) -> list[Path]:
     return sorted((home / "run").rglob("*.json"))
 
 
+def wait_for_connection_files(home: Path, number: int = 1) -> list[Path]:
+    """The same, once there are so many: a server answers before it has published its hub."""
+    wait_until(lambda: len(connection_files(home)) >= number, f"{number} connection files")
+    return connection_files(home)
+
+
 def end_hubs(home: Path) -> None:
     """End each hub that was started there, and wait until it is gone."""
     for file in connection_files(home):

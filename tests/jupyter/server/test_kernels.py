@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.access import PASSWORD, insider
-from tests.support.hubs import connection_files, end_hubs
+from tests.support.hubs import connection_files, end_hubs, wait_for_connection_files
 from tests.support.jupyter_server import JupyterServer
 from tests.support.kernel import Kernel
 from tests.support.visitor import Visitor
@@ -71,14 +71,14 @@ def test_two_servers_of_one_user_serve_their_own_kernels(tmp_path):
     """The second one was started in a terminal of the first, so it inherited the first one's variables."""
     with ExitStack() as stack:
         first = stack.enter_context(JupyterServer(tmp_path / "first"))
-        (file,) = connection_files(tmp_path / "first")
+        (file,) = wait_for_connection_files(tmp_path / "first")
         told = json.loads(file.read_text())
         second = JupyterServer(tmp_path / "second", arguments=("--BerryMQHub.hub_name=the second",))
         second.environment["BERRYMQ_RUNTIME_DIR"] = first.environment["BERRYMQ_RUNTIME_DIR"]
         second.environment["BERRYMQ_HUB_URL"] = told["url"]
         second.environment["BERRYMQ_HUB_TOKEN"] = told["access_token"]
         stack.enter_context(second)
-        files = [json.loads(file.read_text()) for file in connection_files(tmp_path / "first")]
+        files = [json.loads(file.read_text()) for file in wait_for_connection_files(tmp_path / "first", 2)]
         url_of = {"second" if info["name"] == "the second" else "first": info["url"] for info in files}
         assert set(url_of) == {"first", "second"}
         for server, file in ((first, "first"), (second, "second")):
@@ -90,7 +90,7 @@ def test_two_servers_of_one_user_serve_their_own_kernels(tmp_path):
 
 def test_the_connection_file_goes_with_the_server(tmp_path):
     with JupyterServer(tmp_path) as server:
-        (file,) = connection_files(tmp_path)
+        (file,) = wait_for_connection_files(tmp_path)
         assert file.name.startswith("jupyter-")
         assert file.stat().st_mode & 0o777 == 0o600
         assert json.loads(file.read_text())["name"] == f"jupyter-{port_of(server)}"
@@ -134,6 +134,6 @@ def test_without_a_private_place_for_the_connection_file_its_kernels_still_find_
 
 
 def test_its_log_tells_no_secret(token_server):
-    (file,) = connection_files(token_server.home)
+    (file,) = wait_for_connection_files(token_server.home)
     assert "berryMQ hub" in token_server.log
     assert json.loads(file.read_text())["access_token"] not in token_server.log
