@@ -26,8 +26,9 @@ class _VisitedServer(JupyterServer):
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Call the server's REST API and return what it answers, parsed."""
         if self._visitor is None:
-            self._visitor = insider(self)
-            self._visitor.get("no-such-page")  # a page of Jupyter, and with it comes the cookie
+            visitor = insider(self)
+            visitor.get("no-such-page")  # a page of Jupyter, and with it comes the cookie
+            self._visitor = visitor  # not before: a server that is still starting refuses the connection
         headers = {"Content-Type": "application/json"} | self._visitor.xsrf
         data = None if body is None else json.dumps(body).encode()
         answer = self._visitor.send(method, path, data, headers)

@@ -92,7 +92,9 @@ class Visitor:
                 pass  # what was on its way; then the other side has closed as well
 
     def _cookie(self, name: str) -> str:
-        return next(cookie.value or "" for cookie in self.cookies if cookie.name == name)
+        cookies = {cookie.name: cookie.value or "" for cookie in self.cookies}
+        assert name in cookies, f"{self.url} has set no cookie {name!r}"
+        return cookies[name]
 
     def send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Answer:
         """Send any request."""
