@@ -30,6 +30,7 @@ from .tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .processes import Process
     from .protocol.session import Session
 
 __all__ = ["DEFAULT_TTL", "Node"]
@@ -163,7 +164,9 @@ class Node:
                 return peer
         return None
 
-    def add_peer(self, record: NodeRecord, session: Session, ttl: float = DEFAULT_TTL) -> Peer:
+    def add_peer(
+        self, record: NodeRecord, session: Session, ttl: float = DEFAULT_TTL, process: Process | None = None
+    ) -> Peer:
         """A new neighbour; a former session of the same node is over."""
         former = self._peers.pop(record.id, None)
         if former is not None:
@@ -176,9 +179,11 @@ class Node:
         peer = self._peers[record.id] = Peer(
             record.id,
             session,
+            name=record.name,
             room=record.room,
             sees_all=record.hub,
             ttl=ttl,
+            process=process,
             loop=self.loop,
             on_frame=self._on_frame,
             on_change=self._peer_changed,
@@ -195,7 +200,7 @@ class Node:
         former = self._directory.record(peer.id)
         self._peers.pop(peer.id, None)
         other = self._peers.pop(record.id, None)
-        peer.id = record.id
+        peer.id, peer.name = record.id, record.name
         self._peers[record.id] = peer
         peer.session.restart(session_id)
         if other is not None and other is not peer:

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.network.peer import Transport
 
-__all__ = ["Crossing", "answer_of", "tell"]
+__all__ = ["Crossing", "Inflow", "answer_of", "tell"]
 
 T = TypeVar("T")
+
+MAX_AHEAD_BYTES = 4 * 1024 * 1024
+"""How much of a connection the server reads ahead of its hub."""
+
+FRAME_BYTES = 1024
+"""What a frame takes at least, however short it is."""
 
 
 async def answer_of(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -49,3 +55,39 @@ class Crossing:
     def close(self, reason: str = "") -> None:
         """End the connection."""
         tell(self._loop, self._transport.close, reason)
+
+
+class Inflow:
+    """What the server has read of a connection and the hub has yet to take.
+
+    Args:
+        loop: the hub's.
+        receive: takes one frame or call, on that loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Callable[[str | bytes], object]) -> None:
+        self._loop = loop
+        self._receive = receive
+        # Each is changed on one thread alone, the server's and the hub's.
+        self._read = self._taken = 0
+
+    def pass_on(self, message: str | bytes) -> asyncio.Future[None] | None:
+        """Hand a frame to the hub; where that is behind, something to wait for before more is read."""
+        size = len(message) + FRAME_BYTES
+        self._read += size
+        tell(self._loop, self._take, message, size)
+        if self._read - self._taken <= MAX_AHEAD_BYTES:
+            return None
+        here = asyncio.get_running_loop()
+        caught_up: asyncio.Future[None] = here.create_future()
+        tell(self._loop, tell, here, _resolve, caught_up)  # behind all that was handed over before
+        return caught_up
+
+    def _take(self, message: str | bytes, size: int) -> None:
+        self._taken += size
+        self._receive(message)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -14,7 +14,7 @@ from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.sockets import ConversationSocket
 from berrymq.bridge.websocket import MAX_FRAME_BYTES
 
-from .crossing import Crossing, answer_of, tell
+from .crossing import Crossing, Inflow, answer_of, tell
 
 if TYPE_CHECKING:
     from berrymq.bridge.node import Node
@@ -84,10 +84,11 @@ class LinkHandler(JupyterHandler, ConversationSocket):
         """A connection has come; Jupyter has let it in."""
         self.begin(self.node, authenticated=True)
         self.conversation.transport = Crossing(self.transport, asyncio.get_running_loop())
+        self._inflow = Inflow(self.node.loop, self.conversation.receive)
 
-    def on_message(self, message: str | bytes) -> None:
-        """Something was said."""
-        tell(self.node.loop, self.conversation.receive, message)
+    def on_message(self, message: str | bytes) -> asyncio.Future[None] | None:
+        """Something was said; it is read on when the hub has not too much to take."""
+        return self._inflow.pass_on(message)
 
     def on_close(self) -> None:
         """The connection has ended."""

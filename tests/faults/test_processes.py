@@ -77,6 +77,17 @@ class TestLeaving:
         wait_until(lambda: node.connected_peers == 0, "the cut is seen")
         assert [other.name for other in node.nodes()] == ["here"]
 
+    def test_for_one_that_is_killed_nothing_is_kept(self, node, bus):
+        done = script(
+            node,
+            LINK
+            + "berrymq.follow('test:*', print)\nlink.flush(10)\nberrymq.twitter('script:ready')\n"
+            + "link.flush(10)\nos.kill(os.getpid(), 9)",
+        )
+        assert done.returncode == -signal.SIGKILL
+        wait_until(lambda: node.peers == 0, "the link is given up, long before its ttl")
+        bus.twitter("test:run", object())  # nobody is there any more to whom that can't be sent
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 class TestFork:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from berrymq.bridge.network.peer import Peer
+    from berrymq.bridge.processes import Process
 
 MOMENT = 0.001
 
@@ -149,15 +150,15 @@ class Network:
         """Whether a session joins them, cut or not."""
         return one.peer(other.id) is not None or other.peer(one.id) is not None
 
-    def link(self, dialler: Node, listener: Node) -> None:
-        """What `interconnect` and its caller do."""
+    def link(self, dialler: Node, listener: Node, process: Process | None = None) -> None:
+        """What `interconnect` and its caller do; the process is the dialler's."""
         own = dialler.record
         record = NodeRecord(
             own.id, own.name, own.version, own.room, own.hub, own.follows, neighbours=(listener.id,)
         )
         session = f"session {next(self._sessions)}"
         now = self.loop.time()
-        there = listener.add_peer(record, Session(session, now, self.limits), self.ttl)
+        there = listener.add_peer(record, Session(session, now, self.limits), self.ttl, process)
         answer = listener.record
         theirs, ours = self._wire(listener, dialler)
         theirs.peer = there

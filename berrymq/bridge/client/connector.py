@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from berrymq.bridge.errors import LinkError, RpcError
+from berrymq.bridge.processes import this_process
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import NodeRecord
 from berrymq.bridge.protocol.session import Session
@@ -216,6 +217,7 @@ class Connector:
                 "session": session.id if session is not None else None,
                 "received": session.received if session is not None else 0,
                 "ttl": self._ttl,
+                "process": msgspec.to_builtins(this_process()),
             },
         )
         try:

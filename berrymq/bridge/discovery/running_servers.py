@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .processes import is_running
+from berrymq.bridge.processes import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

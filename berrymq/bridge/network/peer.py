@@ -12,9 +12,13 @@ from berrymq.bridge.protocol.frames import Announce, Frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from berrymq.bridge.processes import Process
     from berrymq.bridge.protocol.session import Session
 
 __all__ = ["Peer", "Transport"]
+
+PROCESS_CHECK_SECONDS = 1.0
+"""How often it is looked whether the process of a neighbour whose connection was cut still runs."""
 
 _log = logging.getLogger("berrymq")
 
@@ -34,10 +38,12 @@ class Peer:
 
     Args:
         id: the neighbour's node id.
+        name: what people call it.
         session: what its connections carry.
         room: the room it is in.
         sees_all: whether it is told of the nodes of every room, as hubs are.
         ttl: seconds for which the session waits for another connection once one was cut.
+        process: the neighbour's; where that is seen to have ended, the session waits no longer.
         loop: the node's.
         on_frame: is called with each frame that has something to act on.
         on_change: is called when the connection came, went, or the session expired.
@@ -50,9 +56,11 @@ class Peer:
         id: str,
         session: Session,
         *,
+        name: str,
         room: str | None,
         sees_all: bool,
         ttl: float,
+        process: Process | None = None,
         loop: asyncio.AbstractEventLoop,
         on_frame: Callable[[Peer, Frame], None],
         on_change: Callable[[Peer], None],
@@ -60,6 +68,7 @@ class Peer:
         on_progress: Callable[[], None],
     ) -> None:
         self.id = id
+        self.name = name
         self.session = session
         self.room = room
         self.sees_all = sees_all
@@ -73,6 +82,7 @@ class Peer:
         """Set once it has said who is there and who follows what."""
         self.cut = asyncio.Event()
         """Set while no connection carries the session."""
+        self._process = process
         self._loop = loop
         self._on_frame = on_frame
         self._on_change = on_change
@@ -82,6 +92,7 @@ class Peer:
         self._timer: asyncio.TimerHandle | None = None
         # From the start: it may be that no connection ever comes to carry it.
         self._expiry: asyncio.TimerHandle | None = loop.call_later(ttl, self._expire)
+        self._process_check: asyncio.TimerHandle | None = None
         self._flushed = asyncio.Event()
 
     @property
@@ -106,9 +117,7 @@ class Peer:
         self._transport = transport
         self.cut.clear()
         self.cut_since = None
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+        self._wait_no_longer()
         self._on_change(self)
         self.pump()
 
@@ -119,6 +128,9 @@ class Peer:
         self._drop_transport("")
         self.cut_since = time.time()
         self._expiry = self._loop.call_later(self.ttl, self._expire)
+        if self._process is not None:
+            # Its sockets may be closed a moment before it has ended.
+            self._process_check = self._loop.call_later(PROCESS_CHECK_SECONDS / 10, self._check_process)
         self._on_change(self)
 
     def receive(self, transport: Transport, frame: Frame) -> None:
@@ -164,21 +176,32 @@ class Peer:
         """Give the session up; how many messages were dropped by that."""
         self.expired = True
         self._drop_transport(reason)
-        for handle in (self._timer, self._expiry):
-            if handle is not None:
-                handle.cancel()
+        self._wait_no_longer()
+        if self._timer is not None:
+            self._timer.cancel()
         self._flushed.set()
         return self.session.discard()
 
+    def _wait_no_longer(self) -> None:
+        for handle in (self._expiry, self._process_check):
+            if handle is not None:
+                handle.cancel()
+        self._expiry = self._process_check = None
+
+    def _check_process(self) -> None:
+        assert self._process is not None
+        if self._process.has_ended:
+            self._give_up("has ended")
+        else:
+            self._process_check = self._loop.call_later(PROCESS_CHECK_SECONDS, self._check_process)
+
     def _expire(self) -> None:
-        dropped = self.end("expired")
+        self._give_up(f"did not come back within {self.ttl:g} seconds")
+
+    def _give_up(self, reason: str) -> None:
+        dropped = self.end(reason)
         if dropped:
-            _log.warning(
-                "node %s did not come back within %g seconds: %d messages for it were dropped",
-                self.id,
-                self.ttl,
-                dropped,
-            )
+            _log.warning("%s %s: %d messages for it were dropped", self.name, reason, dropped)
         self._on_change(self)
 
     def _drop_transport(self, reason: str) -> None:

@@ -14,6 +14,7 @@ from msgspec import Meta, Raw, to_builtins
 
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.payload import MAX_PAYLOAD_BYTES
+from berrymq.bridge.processes import Process
 from berrymq.bridge.protocol.frames import IdentifierText, Name, NodeId, NodeRecord
 from berrymq.bridge.protocol.jsonrpc import (
     ALREADY_LINKED,
@@ -86,10 +87,12 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     session: Token | None = None,
     received: Annotated[int, Meta(ge=0)] = 0,
     ttl: Seconds = 1000.0,
+    process: Process | None = None,
 ) -> dict[str, Any]:
     """Become equals: from now on frames pass both ways over this WebSocket.
 
-    ``session`` and ``received`` resume a session over a new connection.
+    ``session`` and ``received`` resume a session over a new connection. Where ``process`` is seen to have
+    ended, nothing is kept for it any longer.
     """
     if conversation.transport is None:
         raise RpcError(INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
@@ -114,7 +117,9 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
         if there is None and here.peers >= MAX_PEERS:
             raise RpcError(OVERFLOW, f"this node has {MAX_PEERS} links already, those that are cut included")
         session_id = secrets.token_urlsafe(16)
-        peer = here.add_peer(record, Session(session_id, here.loop.time(), here.limits, to_hub=hub), ttl)
+        new = Session(session_id, here.loop.time(), here.limits, to_hub=hub)
+        # Hubs are an exception: what a hub may not have handed on is kept for its successor.
+        peer = here.add_peer(record, new, ttl, None if hub else process)
         received = 0
     linked = conversation.peer = peer
     conversation.after_reply.append(lambda: _attach(conversation, received))

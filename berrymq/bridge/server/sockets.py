@@ -94,9 +94,10 @@ class ConversationSocket(WebSocketHandler):
         self.transport = SocketTransport(self)
         self.conversation = Conversation(node, self.transport, authenticated=authenticated)
 
-    def on_message(self, message: str | bytes) -> None:
-        """Something was said."""
+    def on_message(self, message: str | bytes) -> asyncio.Future[None] | None:
+        """Something was said; tornado reads on when what this returns is done."""
         self.conversation.receive(message)
+        return None
 
     def on_ping(self, _: bytes) -> None:
         """The other side wants to know whether we are there."""

@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from berrymq.bridge.discovery.connection_file import read_all
 from berrymq.bridge.loop import end_if_idle, io_loop
 from berrymq_jupyter.server.app import SWITCH_SECONDS, BerryMQHub
-from berrymq_jupyter.server.crossing import Crossing, answer_of, tell
+from berrymq_jupyter.server.crossing import MAX_AHEAD_BYTES, Crossing, Inflow, answer_of, tell
 
 
 @pytest.fixture
@@ -47,6 +47,30 @@ async def test_the_server_answers_while_the_hub_is_held_up(hub):
     assert not asked.done()
     go_on.set()
     assert b'"here":true' in await asked
+
+
+async def test_a_connection_is_read_no_further_than_the_hub_can_follow(hub):
+    held, go_on = threading.Event(), threading.Event()
+    taken = []
+
+    def hold():
+        held.set()
+        go_on.wait(20)
+
+    tell(hub.node.loop, hold)
+    assert await asyncio.to_thread(held.wait, 20)
+    inflow = Inflow(hub.node.loop, taken.append)
+    frame = b"x" * (MAX_AHEAD_BYTES // 4)
+    sent = 0
+    while (caught_up := inflow.pass_on(frame)) is None:
+        sent += 1
+    assert sent == 3
+    await asyncio.sleep(0)
+    assert not caught_up.done()
+    go_on.set()
+    await caught_up
+    assert taken == [frame] * 4
+    assert inflow.pass_on(b"and so on") is None
 
 
 async def test_threads_switch_more_often_until_it_has_ended(runtime):

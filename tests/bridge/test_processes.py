@@ -1,11 +1,12 @@
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
-from berrymq.bridge.discovery import processes
-from berrymq.bridge.discovery.processes import is_running, start_mark
+from berrymq.bridge import processes
+from berrymq.bridge.processes import Process, is_running, start_mark, this_process
 
 
 @pytest.fixture
@@ -69,6 +70,40 @@ class TestWithoutProc:
 
         monkeypatch.setattr(os, "kill", forbidden)
         assert not is_running(os.getpid())
+
+
+class TestProcess:
+    def test_this_one_has_not_ended(self):
+        assert this_process().pid == os.getpid()
+        assert not this_process().has_ended
+
+    def test_another_one_ends(self, child):
+        process = Process(this_process().machine, child.pid, start_mark(child.pid))
+        assert not process.has_ended
+        child.kill()
+        child.wait()
+        assert process.has_ended
+
+    def test_of_one_on_another_machine_nothing_is_known(self, child):
+        process = Process("another", child.pid, start_mark(child.pid))
+        child.kill()
+        child.wait()
+        assert not process.has_ended
+
+    def test_the_machine_is_the_same_in_each_process_and_tells_nothing(self):
+        script = "from berrymq.bridge.processes import this_process; print(this_process().machine)"
+        machine = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert machine.stdout.strip() == this_process().machine
+        assert platform.node() not in this_process().machine
+
+    def test_a_system_without_proc_has_a_machine_too(self, tmp_path, monkeypatch):
+        here = this_process().machine
+        monkeypatch.setattr(processes, "_BOOT_ID", str(tmp_path / "none"))
+        processes._machine.cache_clear()
+        elsewhere = this_process().machine
+        processes._machine.cache_clear()
+        assert elsewhere != here
+        assert len(elsewhere) == len(here)
 
 
 def test_a_name_with_parentheses_does_not_confuse(tmp_path, monkeypatch):

@@ -2,11 +2,56 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import platform
 import sys
+import uuid
 from pathlib import Path
+from typing import Annotated
 
-__all__ = ["is_running", "start_mark"]
+from msgspec import Meta, Struct
+
+__all__ = ["Process", "is_running", "start_mark", "this_process"]
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_PID_NAMESPACE = "/proc/self/ns/pid"
+
+
+class Process(Struct, frozen=True, omit_defaults=True):
+    """A process, as it tells others of itself.
+
+    Attributes:
+        machine: names the machine that it runs on, or the part of it that counts its processes alone.
+        pid: its number there.
+        mark: what tells it from a later one of the same number, where the system can tell.
+    """
+
+    machine: Annotated[str, Meta(min_length=1, max_length=64)]
+    pid: Annotated[int, Meta(ge=1, lt=2**32)]
+    mark: Annotated[str, Meta(max_length=64)] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is known to run no longer; of those of another machine that can't be known."""
+        return self.machine == _machine() and not is_running(self.pid, self.mark)
+
+
+def this_process() -> Process:
+    """The one that calls."""
+    pid = os.getpid()
+    return Process(_machine(), pid, start_mark(pid))
+
+
+@functools.cache
+def _machine() -> str:
+    """Differs between machines, between containers that count their processes apart, and with each boot."""
+    try:
+        parts = [Path(_BOOT_ID).read_text(encoding="ascii"), str(Path(_PID_NAMESPACE).readlink())]
+    except OSError:  # not a Linux
+        parts = [platform.node(), str(uuid.getnode())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def start_mark(pid: int) -> str | None:
