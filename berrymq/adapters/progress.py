@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
@@ -9,20 +10,30 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from .base import Adapter
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from berrymq.bus import Bus
 
 __all__ = ["Progress"]
+
+STOPPING = (GeneratorExit, KeyboardInterrupt)
+"""What ends a loop early without being an error. A loop that is left by ``break``, ``return`` or an error in its
+body ends the generator that feeds it, which does not learn why.
+"""
 
 
 class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
     """A `tqdm` that sends ``NAME:progress`` whenever it draws itself, and once more at its end.
 
-    ``message.args[0]`` is how many are done; ``total``, ``elapsed`` (seconds), ``rate`` (per second),
-    ``description`` and, in the last message, ``done=True`` are keywords. All else is as in `tqdm`.
+    ``message.args[0]`` is how many are done; ``total``, ``elapsed`` (seconds), ``rate`` (per second) and
+    ``description`` are keywords. The last message says how it ended: ``done=True`` when all is done,
+    ``stopped=True`` when it was left before that, and ``failed="ValueError"`` when it is known that an error
+    ended it, as it is in ``with Progress(...) as bar``. All else is as in `tqdm`.
     """
 
     def __init__(self, *args: Any, name: str = "progress", bus: Bus | None = None, **kwargs: Any) -> None:
         self._ended = True  # until there is something to end
+        self._handled = sys.exception()  # an error from before this bar is none of its own
         Adapter.__init__(self, name, bus)
         tqdm.__init__(self, *args, **kwargs)
         self._ended = self.disable
@@ -43,10 +54,27 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         tqdm.close(self)
         if not self._ended:
             self._ended = True
-            self._report(done=True)
+            error = sys.exception()
+            self._report(**self._outcome(None if error is self._handled else error))
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        already = self._ended
         self.close()
+        # The loop inside has ended without knowing of the error that ended it.
+        if already and not self.disable and "failed" in (outcome := self._outcome(error)):
+            self._report(**outcome)
+
+    def _outcome(self, error: BaseException | None) -> dict[str, Any]:
+        """Return how it ended, as keywords."""
+        if self.total is not None and self.n >= self.total:
+            return {"done": True}
+        if error is not None and not isinstance(error, STOPPING):
+            return {"failed": type(error).__name__}
+        if error is not None or self.total is not None:
+            return {"stopped": True}
+        return {"done": True}
 
     def _report(self, **more: Any) -> None:
         # Not from `display`, which runs with tqdm's lock held.

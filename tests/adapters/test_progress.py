@@ -64,3 +64,88 @@ def test_by_hand_as_seldom_as_it_draws_itself(bus, sent):
         bar.update(1)
         assert len(sent) == 0
     assert [message.args[0] for message in sent] == [1]
+
+
+# -- how it ended -------------------------------------------------------------------------------------------
+
+
+def outcome(sent):
+    """How the last message says it ended, and that none before it says so."""
+    told = [
+        {key: message.kwargs[key] for key in ("done", "stopped", "failed") if key in message.kwargs}
+        for message in sent
+    ]
+    assert not any(told[:-1])
+    return told[-1]
+
+
+def quiet(*args, **kwargs):
+    return Progress(*args, file=io.StringIO(), mininterval=0, **kwargs)
+
+
+@pytest.mark.parametrize("total", [None, 5])
+def test_a_loop_that_is_left_has_stopped(bus, sent, total):
+    for number in quiet(iter(range(5)), total=total, bus=bus):
+        if number == 2:
+            break
+    assert outcome(sent) == {"stopped": True}
+    assert sent[-1].args == (2,)
+
+
+def test_a_loop_that_an_error_ends_has_stopped(bus, sent):
+    with pytest.raises(ValueError, match="no"):
+        for _ in quiet(range(5), bus=bus):
+            raise ValueError("no")
+    assert outcome(sent) == {"stopped": True}
+
+
+def test_what_cannot_give_more_has_failed(bus, sent):
+    def items():
+        yield 1
+        raise ValueError("secret")
+
+    with pytest.raises(ValueError, match="secret"):
+        list(quiet(items(), bus=bus))
+    assert outcome(sent) == {"failed": "ValueError"}
+
+
+def test_an_error_in_a_with_statement_is_told(bus, sent):
+    with pytest.raises(ValueError, match="no"), quiet(total=5, bus=bus) as bar:
+        bar.update(2)
+        raise ValueError("no")
+    assert outcome(sent) == {"failed": "ValueError"}
+
+
+def test_so_is_one_of_a_loop_in_a_with_statement(bus, sent):
+    with pytest.raises(ValueError, match="no"), quiet(range(5), bus=bus) as bar:
+        for _ in bar:
+            raise ValueError("no")
+    assert [dict(message.kwargs).get("failed") for message in sent][-1] == "ValueError"
+
+
+def test_an_interrupt_is_no_error(bus, sent):
+    with pytest.raises(KeyboardInterrupt), quiet(total=5, bus=bus):
+        raise KeyboardInterrupt
+    assert outcome(sent) == {"stopped": True}
+
+
+def test_an_error_after_the_last_step_is_not_the_bars(bus, sent):
+    with pytest.raises(ValueError, match="no"), quiet(range(5), bus=bus) as bar:
+        list(bar)
+        raise ValueError("no")
+    assert outcome(sent) == {"done": True}
+
+
+def test_an_error_from_before_is_not_the_bars_either(bus, sent):
+    try:
+        raise ValueError("no")
+    except ValueError:
+        list(quiet(iter(range(5)), bus=bus))
+    assert outcome(sent) == {"done": True}
+
+
+def test_one_that_is_closed_early_has_stopped(bus, sent):
+    bar = quiet(total=5, bus=bus)
+    bar.update(4)
+    bar.close()
+    assert outcome(sent) == {"stopped": True}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 from berrymq.bridge.processes import is_running, start_mark
+
 from .runtime_directory import RuntimeDirectoryError, private_directory, runtime_directory
 
 if TYPE_CHECKING:
