@@ -36,7 +36,7 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         self._handled = sys.exception()  # an error from before this bar is none of its own
         Adapter.__init__(self, name, bus)
         tqdm.__init__(self, *args, **kwargs)
-        self._ended = self.disable
+        self._silent = self._ended = self.disable
 
     def update(self, n: float | None = 1) -> bool | None:
         """Advance by `n`."""
@@ -63,7 +63,7 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         already = self._ended
         self.close()
         # The loop inside has ended without knowing of the error that ended it.
-        if already and not self.disable and "failed" in (outcome := self._outcome(error)):
+        if already and not self._silent and "failed" in (outcome := self._outcome(error)):
             self._report(**outcome)
 
     def _outcome(self, error: BaseException | None) -> dict[str, Any]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from berrymq import Message
 
 __all__ = ["Bar", "Bars"]
 
 MOST: Final = 200
-"""Bars kept; of more, finished ones go first, then those that were silent longest."""
+"""Bars kept; of more, those that have ended go first, then those that were silent longest."""
+ENDS: Final = ("done", "stopped", "failed")
+"""How a bar can end; the keyword of its last message that says so."""
 
 Key = tuple[str | None, str, str]
 
@@ -19,7 +24,19 @@ Key = tuple[str | None, str, str]
 class Bar:
     """One progress bar: who runs it, and how far it is."""
 
-    __slots__ = ("description", "done", "elapsed", "heard_at", "id", "n", "number", "rate", "source", "total")
+    __slots__ = (
+        "description",
+        "elapsed",
+        "end",
+        "heard_at",
+        "id",
+        "n",
+        "number",
+        "rate",
+        "reason",
+        "source",
+        "total",
+    )
 
     def __init__(self, number: int, message: Message) -> None:
         self.number = number
@@ -36,13 +53,16 @@ class Bar:
         self.elapsed = number_of(kwargs.get("elapsed"))
         self.rate = number_of(kwargs.get("rate"))
         self.description = text_of(kwargs.get("description"))
-        self.done = kwargs.get("done") is True
+        self.end = end_of(kwargs)
+        """How it ended, one of `ENDS`; "" while it runs."""
+        self.reason = text_of(kwargs.get("failed"))
+        """Of what it failed, if that is known."""
         self.heard_at = message.sent_at
 
     @property
     def remaining(self) -> float | None:
         """Seconds that it will probably still take; None if nobody can tell."""
-        if self.done or not self.total or not self.rate or self.rate < 0:
+        if self.end or not self.total or not self.rate or self.rate < 0:
             return None
         return max(0.0, (self.total - self.n) / self.rate)
 
@@ -64,7 +84,7 @@ class Bars:
         key = (message.source, message.id, text_of(message.kwargs.get("description")))
         bar = self.table.get(key)
         # A bar that ended and is heard again is a new one of the same name.
-        if bar is None or (bar.done and message.kwargs.get("done") is not True):
+        if bar is None or (bar.end and not end_of(message.kwargs)):
             self.table.pop(key, None)
             self.make_room()
             self.numbers += 1
@@ -80,14 +100,27 @@ class Bars:
     def worth(self, key: Key) -> tuple[bool, float]:
         """Return by what bars are kept."""
         bar = self.table[key]
-        return not bar.done, bar.heard_at
+        return not bar.end, bar.heard_at
 
-    def clear_done(self) -> None:
+    def clear_ended(self) -> None:
         """Let go of the bars that have ended."""
-        self.table = {key: bar for key, bar in self.table.items() if not bar.done}
+        self.table = {key: bar for key, bar in self.table.items() if not bar.end}
+
+    def summary(self) -> str:
+        """Return in words how many run and how the others ended."""
+        ends = Counter(bar.end for bar in self.table.values())
+        counts = [f"{ends[end]} {end or 'running'}" for end in ("", *ENDS) if ends[end]]
+        return ", ".join(counts) or "no progress yet"
 
     def __len__(self) -> int:
         return len(self.table)
+
+
+def end_of(kwargs: Mapping[str, Any]) -> str:
+    """Return how a message says that its bar has ended, "" if it goes on."""
+    if text_of(kwargs.get("failed")):
+        return "failed"
+    return next((end for end in reversed(ENDS) if kwargs.get(end) is True), "")
 
 
 def number_of(value: Any) -> float | None:

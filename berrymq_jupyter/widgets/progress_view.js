@@ -1,11 +1,13 @@
 // The page's side of ProgressView: the bars of all kernels, those that run first.
 
-import { button, framed, h, keepKeys, setAttributes, setText } from "./dom.js";
-import { brief, counted, duration, hue, nameOf, pace, safe } from "./format.js";
+import { button, framed, h, icon, keepKeys, setAttributes, setText } from "./dom.js";
+import { brief, counted, duration, hue, nameOf, pace, safe, whole } from "./format.js";
 import { createPlainStore, createRemarks, defineView } from "./view.js";
 
 const SILENT_SECONDS = 30;
 const TICK_MS = 1000;
+/** How a bar can end, with the icon that says so. */
+const ENDS = { done: "check", stopped: "stop", failed: "warning" };
 
 function createView(store) {
   const follows = h("span", { class: "bmq-title" });
@@ -13,7 +15,7 @@ function createView(store) {
   const remarks = createRemarks();
   const list = h("ul", { class: "bmq-bars", "aria-label": "Progress bars" });
   const empty = h("div", { class: "bmq-nothing" }, "No progress yet. In any linked notebook: from berrymq.adapters.progress import Progress, then for x in Progress(xs): …");
-  const clear = button("clear", "Clear finished", () => store.request({ t: "clear" }));
+  const clear = button("clear", "Clear ended", () => store.request({ t: "clear" }));
   const element = h(
     "div",
     { class: "bmq bmq-progress" },
@@ -30,18 +32,18 @@ function createView(store) {
   const lines = new Map();
   const redraw = framed(draw);
   let heardAt = 0;
-  const timer = setInterval(() => store.state?.bars.some((bar) => !bar.done) && redraw(), TICK_MS);
+  const timer = setInterval(() => store.state?.bars.some((bar) => !bar.end) && redraw(), TICK_MS);
 
   function draw() {
     const state = store.state;
     if (!state) return;
-    const running = state.bars.filter((bar) => !bar.done);
+    const running = state.bars.filter((bar) => !bar.end);
     setText(follows, state.follows);
-    setText(counts, state.bars.length ? `${running.length} running, ${counted(state.bars.length - running.length, "finished one")}` : "");
+    setText(counts, summary(state.bars));
     empty.hidden = state.bars.length > 0;
     clear.disabled = running.length === state.bars.length;
     const since = (performance.now() - heardAt) / 1000;
-    const sorted = [...running, ...state.bars.filter((bar) => bar.done).reverse()];
+    const sorted = [...running, ...state.bars.filter((bar) => bar.end).reverse()];
     const shown = new Set(sorted.map((bar) => bar.number));
     for (const [number, line] of lines) {
       if (shown.has(number)) continue;
@@ -77,10 +79,20 @@ function createView(store) {
   };
 }
 
+/** How many run, and how the others ended. */
+function summary(bars) {
+  return ["", ...Object.keys(ENDS)]
+    .map((end) => [bars.filter((bar) => bar.end === end).length, end || "running"])
+    .filter(([count]) => count > 0)
+    .map(([count, word]) => `${whole(count)} ${word}`)
+    .join(", ");
+}
+
 /** One bar: what and whose it is, how far, how fast, how long. */
 function createLine(bar) {
   const name = h("span", { class: "bmq-progress-name" });
   const source = h("span", { class: "bmq-faint bmq-progress-source" });
+  const mark = h("span", { class: "bmq-progress-mark" });
   const percent = h("span", { class: "bmq-progress-percent" });
   const fill = h("div", { class: "bmq-progress-fill" });
   const track = h("div", { class: "bmq-progress-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
@@ -89,10 +101,11 @@ function createLine(bar) {
   const element = h(
     "li",
     { class: "bmq-progress-line", style: `--bmq-hue:${hue(nameOf(bar.id))}` },
-    h("div", { class: "bmq-progress-head" }, name, source, percent),
+    h("div", { class: "bmq-progress-head" }, mark, name, source, percent),
     track,
     h("div", { class: "bmq-progress-facts bmq-faint" }, amount, times),
   );
+  let end = "";
 
   function update(now, since) {
     const title = now.description || safe(nameOf(now.id));
@@ -101,26 +114,45 @@ function createLine(bar) {
     setText(source, safe(now.source ?? "here"));
     setText(percent, now.share === null ? brief(now.n) : `${Math.floor(now.share * 100)}%`);
     const value = now.share === null ? null : Math.round(now.share * 100);
+    const silent = now.silent + since > SILENT_SECONDS && !now.end;
+    const far = [reached(now), pace(now.rate)].filter(Boolean).join(" · ");
+    setText(amount, far);
+    setText(times, timesOf(now, since, silent));
     setAttributes(track, {
       "aria-label": `${title}, ${safe(now.source ?? "here")}`,
       "aria-valuenow": value,
-      "aria-valuetext": value === null ? `${brief(now.n)} done, of nobody knows how many` : null,
+      "aria-valuetext": [value === null ? "" : `${value}%`, reached(now)].filter(Boolean).join(", "),
     });
-    fill.style.width = `${(now.share ?? (now.done ? 1 : 0.3)) * 100}%`;
-    track.classList.toggle("bmq-unknown", now.share === null && !now.done);
-    element.classList.toggle("bmq-done", now.done);
-    const silent = now.silent + since > SILENT_SECONDS && !now.done;
+    fill.style.width = `${(now.share ?? (now.end === "done" ? 1 : 0.3)) * 100}%`;
+    track.classList.toggle("bmq-unknown", now.share === null && !now.end);
     element.classList.toggle("bmq-silent", silent);
-    const steps = now.total === null ? counted(now.n, "step") : `${brief(now.n)} of ${brief(now.total)}`;
-    setText(amount, [steps, pace(now.rate)].filter(Boolean).join(" · "));
-    setText(times, timesOf(now, since, silent));
+    if (now.end !== end) showEnd(now.end);
+  }
+
+  function showEnd(to) {
+    if (end) element.classList.remove(`bmq-${end}`);
+    if (to) element.classList.add(`bmq-${to}`);
+    mark.replaceChildren(...(to ? [icon(ENDS[to])] : []));
+    end = to;
   }
 
   return { element, update };
 }
 
+/** How far a bar is or was, and how it ended. */
+function reached(bar) {
+  const far = bar.total === null ? counted(bar.n, "step") : `${brief(bar.n)} of ${brief(bar.total)}`;
+  if (bar.end === "stopped") return `stopped at ${far}`;
+  if (bar.end === "failed") return `failed at ${far}${bar.reason && `: ${bar.reason}`}`;
+  return bar.total === null && !bar.end ? `${far}, of nobody knows how many` : far;
+}
+
 function timesOf(bar, since, silent) {
-  if (bar.done) return bar.elapsed === null ? "done" : `done in ${duration(bar.elapsed * 1000)}`;
+  if (bar.end) {
+    const took = bar.elapsed === null ? "" : duration(bar.elapsed * 1000);
+    if (bar.end === "done") return took ? `done in ${took}` : "done";
+    return took && `after ${took}`;
+  }
   if (silent) return `silent for ${duration((bar.silent + since) * 1000)}`;
   const run = bar.elapsed === null ? "" : `${duration((bar.elapsed + bar.silent + since) * 1000)} so far`;
   const left = bar.remaining === null ? "" : `about ${duration(Math.max(0, bar.remaining - bar.silent - since) * 1000)} left`;

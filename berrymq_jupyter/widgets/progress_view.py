@@ -40,7 +40,8 @@ class ProgressView(View):
             ...
 
     Any message ``NAME:progress`` counts whose first argument is a number, with ``total``, ``elapsed``,
-    ``rate``, ``description`` and ``done`` as keywords.
+    ``rate`` and ``description`` as keywords; in the last message of a bar one of ``done``, ``stopped`` and
+    ``failed`` is true.
     """
 
     title = "ProgressView"
@@ -70,7 +71,7 @@ class ProgressView(View):
             self.bars.take(self.arrived.popleft())
             self.settled = False
             self.static.changed(now)
-        return REFRESH if any(not bar.done for bar in self.bars.table.values()) else None
+        return REFRESH if any(not bar.end for bar in self.bars.table.values()) else None
 
     def update(self, everything: bool) -> dict[str, Any] | None:
         """Return all bars."""
@@ -86,7 +87,7 @@ class ProgressView(View):
             raise RequestError(
                 "the page asked for something unknown; it may be of another version: reload it"
             )
-        self.bars.clear_done()
+        self.bars.clear_ended()
         self.settled = False
         pump.wake()
         return None
@@ -95,14 +96,11 @@ class ProgressView(View):
         """Return what is there now, for the saved notebook."""
         self.absorb(monotonic())
         bars = self.bars.table.values()
-        running = sum(not bar.done for bar in bars)
         rows = [
-            (shown(bar.description) or bar.id, bar.source or "", amount(bar), "done" if bar.done else "")
-            for bar in bars
+            (shown(bar.description) or bar.id, bar.source or "", amount(bar), standing(bar)) for bar in bars
         ]
-        columns = ("what", "from", "progress", "")
         return Form(
-            self.title, str(self.identifier), f"{running} running, {len(rows)} in all", columns, list(rows)
+            self.title, str(self.identifier), self.bars.summary(), ("what", "from", "progress", ""), rows
         )
 
     def release(self) -> None:
@@ -127,7 +125,8 @@ def line(bar: Bar) -> dict[str, Any]:
         "elapsed": bar.elapsed,
         "remaining": bar.remaining,
         "silent": max(0.0, time() - bar.heard_at),
-        "done": bar.done,
+        "end": bar.end,
+        "reason": shown(bar.reason),
     }
 
 
@@ -136,3 +135,10 @@ def amount(bar: Bar) -> str:
     if bar.total is None or bar.share is None:
         return f"{bar.n:,g}"
     return f"{bar.share:.0%} ({bar.n:,g} of {bar.total:,g})"
+
+
+def standing(bar: Bar) -> str:
+    """Return in words how a bar stands."""
+    if bar.end == "failed" and bar.reason:
+        return f"failed ({shown(bar.reason)})"
+    return bar.end or "running"

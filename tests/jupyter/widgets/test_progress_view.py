@@ -23,9 +23,9 @@ def test_a_bar_is_followed_from_message_to_message():
     bars.take(message(3, total=4, elapsed=2.0, rate=2.0, description="epochs"))
     (bar,) = bars.table.values()
     assert (bar.n, bar.total, bar.elapsed, bar.rate, bar.description) == (3, 4, 2.0, 2.0, "epochs")
-    assert (bar.share, bar.remaining, bar.done) == (0.75, 0.5, False)
+    assert (bar.share, bar.remaining, bar.end) == (0.75, 0.5, "")
     bars.take(message(4, total=4, description="epochs", done=True))
-    assert (bar.done, bar.remaining) == (True, None)
+    assert (bar.end, bar.remaining) == ("done", None)
 
 
 def test_bars_are_told_apart_by_source_name_and_description():
@@ -44,8 +44,8 @@ def test_a_bar_that_starts_again_is_a_new_one():
     bars.take(message(9, total=9, done=True))
     bars.take(message(1, total=9))
     ((_, bar),) = bars.table.items()
-    assert (bar.number, bar.n, bar.done) == (2, 1, False)
-    bars.clear_done()
+    assert (bar.number, bar.n, bar.end) == (2, 1, "")
+    bars.clear_ended()
     assert len(bars) == 1
 
 
@@ -55,6 +55,53 @@ def test_what_is_no_number_is_left_out(odd):
     bars.take(message(odd, total=odd, rate=odd, elapsed=odd, description=odd))
     (bar,) = bars.table.values()
     assert (bar.n, bar.total, bar.share, bar.remaining) == (0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "end", "reason"),
+    [
+        ({"done": True}, "done", ""),
+        ({"stopped": True}, "stopped", ""),
+        ({"failed": True}, "failed", ""),
+        ({"failed": "ValueError"}, "failed", "ValueError"),
+        ({"done": True, "failed": "ValueError"}, "failed", "ValueError"),
+        ({"done": "no", "stopped": 0, "failed": ""}, "", ""),
+    ],
+)
+def test_how_a_bar_ended_is_kept(last, end, reason):
+    bars = Bars()
+    bars.take(message(1, total=4))
+    bars.take(message(2, total=4, **last))
+    (bar,) = bars.table.values()
+    assert (bar.number, bar.n, bar.end, bar.reason) == (1, 2, end, reason)
+
+
+def test_one_that_failed_after_it_stopped_is_the_same_bar():
+    bars = Bars()
+    bars.take(message(1, total=4, stopped=True))
+    bars.take(message(1, total=4, failed="ValueError"))
+    assert [bar.end for bar in bars.table.values()] == ["failed"]
+
+
+def test_it_is_summed_up_in_words():
+    bars = Bars()
+    assert bars.summary() == "no progress yet"
+    for name, last in (("a", {}), ("b", {"done": True}), ("c", {"done": True}), ("d", {"stopped": True})):
+        bars.take(message(1, name=name, **last))
+    assert bars.summary() == "1 running, 2 done, 1 stopped"
+
+
+def test_the_saved_form_says_how_bars_ended(bus):
+    view = ProgressView(bus=bus)
+    bus.receive(message(37, total=100, name="fit", stopped=True))
+    bus.receive(message(3, total=4, name="eval", failed="<b>Error"))
+    bus.receive(message(3, total=4, name="runs"))
+    data, _ = view._repr_mimebundle_()
+    assert "1 running, 1 stopped, 1 failed" in data["text/plain"]
+    rows = [line.split("  ")[-1].strip() for line in data["text/plain"].splitlines()[2:]]
+    assert rows == ["stopped", "failed (<b>Error)", "running"]
+    assert "37% (37 of 100)" in data["text/plain"]
+    assert "failed (&lt;b&gt;Error)" in data["text/html"]
 
 
 def test_finished_bars_make_room_first(monkeypatch):
@@ -76,7 +123,7 @@ def test_a_page_sees_the_bars_of_tqdm(bus):
     with Progress(range(3), name="train", bus=bus, desc="epochs", mininterval=0, file=io.StringIO()) as bar:
         for _ in bar:
             pass
-    body = page.update(lambda body: body["bars"] and body["bars"][0]["done"])
+    body = page.update(lambda body: body["bars"] and body["bars"][0]["end"])
     (line,) = body["bars"]
     assert (line["id"], line["source"], line["n"], line["total"], line["share"]) == (
         "train:progress",
@@ -85,7 +132,7 @@ def test_a_page_sees_the_bars_of_tqdm(bus):
         3,
         1,
     )
-    assert line["description"] == "epochs"
+    assert (line["description"], line["end"]) == ("epochs", "done")
     page.say(t="clear")
     page.update(lambda body: body["n"] > 1 and not body["bars"])
     assert page.ask("problem", t="nonsense")["text"]
