@@ -98,10 +98,15 @@ class Link:
     @property
     def state(self) -> State:
         """``"linked"``; ``"connecting"`` while it is cut; ``"closed"``."""
-        connector = self._connector
-        if connector.closed or self._is_inherited:
+        if self.closed:
             return "closed"
+        connector = self._connector
         return "linked" if connector.peer is not None and connector.peer.connected else "connecting"
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`, and in a forked child, for it is the parent's."""
+        return self._connector.closed or self._is_inherited
 
     def nodes(self) -> list[NodeInfo]:
         """Who can be reached, this process first."""
@@ -143,7 +148,7 @@ class Link:
         with _lock:
             if self in _links:
                 _links.remove(self)
-        if self._connector.closed or self._is_inherited:
+        if self.closed:
             return 0
         return run(_close(self._connector, flush))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import berrymq
 from berrymq.bus import Bus
@@ -27,6 +27,9 @@ from .loop import run
 from .node import DEFAULT_TTL, Node
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
     from berrymq.identifiers import Identifier
     from berrymq.messages import Message
 
@@ -55,9 +58,14 @@ class OneWayLink(Link):
 
         Raises:
             PayloadError: an argument can't cross.
+            LinkError: it was closed.
         """
+        if self.closed:
+            raise LinkError("this link is closed")
         self.node.bus.twitter(identifier, *args, **kwargs)
 
+
+C = TypeVar("C", OneWayLink, RemoteQueue)
 
 _lock = threading.RLock()
 _listening: list[Node] = []
@@ -66,22 +74,30 @@ _queues: list[RemoteQueue] = []
 
 
 def init_connection(
-    addr: Address = ("localhost", 0), *, access_token: str | None = None, name: str | None = None
+    addr: Address = ("localhost", 0),
+    *,
+    access_token: str | None = None,
+    name: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    insecure: bool = False,
+    hosts: Iterable[str] = (),
 ) -> Node:
     """Listen, so that others can connect to this process.
 
     Args:
-        addr: where; port 0 lets the system choose one. Beyond loopback it needs TLS: see
-            `berrymq.bridge.server.listener`.
+        addr: where; port 0 lets the system choose one.
         access_token: what lets others in; random unless told. Processes of the same user find it by
             themselves.
         name: what others see as the source of this process's messages.
+        ssl_context: the certificate, for TLS; needed to listen beyond loopback, unless
+        insecure: says that plain text may cross the network all the same.
+        hosts: further host names under which others come; with TLS, the one in the certificate first.
 
     Returns:
         The node, with ``url``, ``address`` and ``access_token``.
 
     Raises:
-        LinkError: the address can't be had.
+        LinkError: the address can't be had, or other machines could read what passes.
     """
     host, port = _host_and_port(addr)
     problem = check_access_token(access_token) if access_token is not None else None
@@ -93,7 +109,7 @@ def init_connection(
     if access_token is not None:
         node.access_token = access_token
     try:
-        run(_listen(node, host, port))
+        run(_listen(node, host, port, ssl_context=ssl_context, insecure=insecure, hosts=hosts))
     except BaseException:
         api.forget_unlinked(node)
         raise
@@ -102,30 +118,55 @@ def init_connection(
     return node
 
 
-def interconnect(addr: Address, ttl: float = DEFAULT_TTL, access_token: str | None = None) -> Link:
+def interconnect(
+    addr: Address,
+    ttl: float = DEFAULT_TTL,
+    access_token: str | None = None,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Link:
     """Become equals with the node at *addr*: both get every message that they follow.
 
     Args:
         addr: where it listens.
         ttl: seconds for which both sides keep what could not be delivered when the link is cut.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
+        ssl_context: what certificates are trusted; the system's unless told.
 
     Raises:
         LinkError: no link could be made; one line says why.
     """
-    return link(_url(addr), access_token=access_token, ttl=ttl)
+    return link(_url(addr), access_token=access_token, ttl=ttl, ssl_context=ssl_context)
 
 
-def connect_oneway(addr: Address, ttl: float = DEFAULT_TTL, access_token: str | None = None) -> OneWayLink:
+def connect_oneway(
+    addr: Address,
+    ttl: float = DEFAULT_TTL,
+    access_token: str | None = None,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+) -> OneWayLink:
     """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
-    made = api.open_link(OneWayLink, _url(addr), bus=Bus("one way"), access_token=access_token, ttl=ttl)
+    made = api.open_link(
+        OneWayLink,
+        _url(addr),
+        bus=Bus("one way"),
+        access_token=access_token,
+        ttl=ttl,
+        ssl_context=ssl_context,
+    )
     with _lock:
         _one_way.append(made)
     return made
 
 
 def connect_via_queue(
-    addr: Address, identifier: str | Identifier, ttl: float = DEFAULT_TTL, access_token: str | None = None
+    addr: Address,
+    identifier: str | Identifier,
+    ttl: float = DEFAULT_TTL,
+    access_token: str | None = None,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
     """Have a queue at the node at *addr* collect what *identifier* matches; `get` takes from it.
 
@@ -134,6 +175,7 @@ def connect_via_queue(
         identifier: what is collected.
         ttl: seconds for which the queue is kept when nobody asks.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
+        ssl_context: what certificates are trusted; the system's unless told.
 
     Raises:
         LinkError: the node can't be reached; one line says why.
@@ -141,7 +183,7 @@ def connect_via_queue(
     place = find_hub(_url(addr), access_token)
     assert place is not None  # a URL always is a place
     try:
-        made = RemoteQueue(place, identifier, ttl=ttl, name=default_node_name())
+        made = RemoteQueue(place, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
     except NETWORK_ERRORS as error:
         raise LinkError(explain(place, error)) from None
     with _lock:
@@ -157,7 +199,7 @@ def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> 
         PayloadError: an argument can't cross.
     """
     with _lock:
-        made = _one_way[-1] if _one_way else _queues[-1] if _queues else None
+        made = _last(_one_way) or _last(_queues)
     if made is None:
         raise LinkError(
             "nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first"
@@ -191,10 +233,10 @@ def close_connection(addr: Address | None = None) -> None:
         run(_stop_listening(node))
 
 
-async def _listen(node: Node, host: str, port: int) -> None:
+async def _listen(node: Node, host: str, port: int, **options: Any) -> None:
     from .server.listener import listen
 
-    listener = await listen(node, host, port)
+    listener = await listen(node, host, port, **options)
     try:
         listener.publish("node")
     except BridgeError:
@@ -212,9 +254,16 @@ async def _stop_listening(node: Node) -> None:
 
 def _last_queue() -> RemoteQueue:
     with _lock:
-        if not _queues:
-            raise LinkError("no queue to take from: call connect_via_queue(addr, identifier) first")
-        return _queues[-1]
+        queue = _last(_queues)
+    if queue is None:
+        raise LinkError("no queue to take from: call connect_via_queue(addr, identifier) first")
+    return queue
+
+
+def _last(made: list[C]) -> C | None:
+    """The one that was made last, of those that nobody has closed."""
+    made[:] = [one for one in made if not one.closed]
+    return made[-1] if made else None
 
 
 def _host_and_port(addr: Address) -> tuple[str, int]:

@@ -40,6 +40,11 @@ HASHING_SECONDS_PER_BYTE = 0.25e-6
 HASHED_AT_ONCE = 16
 """Members that are put into a set before the time is looked at."""
 
+LONGEST_PLACE = 12
+"""Steps into an argument that an error names one by one."""
+LONGEST_STEP = 80
+"""Characters of one of them."""
+
 TYPE_KEY = "$type"
 VALUE_KEY = "value"
 
@@ -273,7 +278,7 @@ def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
         try:
             msgspec.json.encode(_to_json(value, 1))
         except _UnsendableError as problem:
-            where = ("a key of " if problem.is_key else "") + name + "".join(reversed(problem.path))
+            where = ("a key of " if problem.is_key else "") + name + _place(problem.path[::-1])
             raise PayloadError(where, problem.reason) from problem.__cause__
         except UnicodeEncodeError:
             raise PayloadError(name, "its text holds a lone surrogate, which is not Unicode text") from None
@@ -283,6 +288,12 @@ def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
         except TypeError as error:
             raise PayloadError(name, str(error)) from None
     raise PayloadError("a keyword", "its name holds a lone surrogate, which is not Unicode text")
+
+
+def _place(path: list[str]) -> str:
+    """Where a value stands inside of an argument; the middle of a long way is left out."""
+    steps = path if len(path) <= LONGEST_PLACE else [*path[:4], "[…]", *path[-2:]]
+    return "".join(step if len(step) <= LONGEST_STEP else f"{step[: LONGEST_STEP - 2]}…]" for step in steps)
 
 
 class _Reader:

@@ -13,6 +13,7 @@ from berrymq.bridge.api import node_of
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
 from berrymq.bridge.server.listener import listen
+from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.scripts import Listening, run_script
 from tests.support.waiting import wait_until
 
@@ -343,7 +344,7 @@ class TestStyles:
                 """,
             )
         assert done.stderr == ""
-        assert done.stdout.split("\n")[:2] == ["empty", "0 {0} None"]
+        assert done.stdout.split("\n")[:2] == ["empty", "0 {0} here"]
         assert heard.values[0][1] == 0
 
     def test_several_at_once(self, here):
@@ -368,9 +369,69 @@ class TestStyles:
         )
         assert done.stdout.split() == ["linked"], done.stderr
 
+    def test_all_over_tls(self, tmp_path):
+        certificate, key = make_certificate(tmp_path)
+        here = berrymq.init_connection(
+            ("0.0.0.0", 0), name="here", ssl_context=server_context(certificate, key), hosts=["localhost"]
+        )
+        try:
+            assert here.url.startswith("https://localhost:")
+            with pytest.raises(LinkError, match="not trusted"):
+                berrymq.connect_via_queue(here.url, "test:*")
+            trusting = {"ssl_context": client_context(certificate)}
+            with (
+                berrymq.connect_via_queue(here.url, "test:*", **trusting) as queue,
+                berrymq.connect_oneway(here.url, **trusting) as one_way,
+            ):
+                one_way.send_message("test:run", 1)
+                assert queue.get(timeout=20).args == (1,)
+            done = run_script(
+                """
+                import ssl
+                context = ssl.create_default_context(cafile=os.environ["CERTIFICATE"])
+                print(berrymq.interconnect(os.environ["URL"], ssl_context=context).state)
+                """,
+                URL=here.url,
+                CERTIFICATE=str(certificate),
+            )
+            assert done.stdout.split() == ["linked"], done.stderr
+        finally:
+            berrymq.close_connection()
+            end_if_idle()
+
+    def test_an_address_that_can_t_be_had_leaves_nothing_behind(self, hub):
+        with pytest.raises(LinkError, match="can't listen on"):
+            berrymq.init_connection(hub.address)
+        assert berrymq.init_connection().url
+        berrymq.close_connection()
+
+    def test_beyond_this_machine_without_tls_takes_a_word(self):
+        with pytest.raises(LinkError, match="give a TLS certificate"):
+            berrymq.init_connection(("0.0.0.0", 0))
+        try:
+            assert berrymq.init_connection(("0.0.0.0", 0), insecure=True).url.startswith("http://127.0.0.1:")
+        finally:
+            berrymq.close_connection()
+            end_if_idle()
+
     def test_what_needs_a_connection_says_which(self):
         with pytest.raises(LinkError, match="call connect_oneway"):
             berrymq.send_message("test:run")
+        with pytest.raises(LinkError, match="call connect_via_queue"):
+            berrymq.get_nowait()
+
+    def test_one_that_was_closed_is_not_used_any_more(self, here):
+        with berrymq.connect_oneway(here.url) as first:
+            first.send_message("test:run", 1)
+            with berrymq.connect_oneway(here.url):
+                pass
+            berrymq.send_message("test:run", 2)
+        with pytest.raises(LinkError, match="this link is closed"):
+            first.send_message("test:run", 3)
+        with pytest.raises(LinkError, match="call connect_oneway"):
+            berrymq.send_message("test:run", 3)
+        with berrymq.connect_via_queue(here.url, "test:*"):
+            berrymq.send_message("test:run", 4)
         with pytest.raises(LinkError, match="call connect_via_queue"):
             berrymq.get_nowait()
 

@@ -266,8 +266,14 @@ class TestWhatCannotCross:
         for _ in range(MAX_DEPTH):
             value = [value]
         assert crossed(value) == value
-        with pytest.raises(PayloadError, match=r"nests deeper than 100 levels"):
+        with pytest.raises(PayloadError, match=r"nests deeper than 100 levels") as caught:
             encode([[value]], {})
+        assert caught.value.argument == "args[0][0][0][0][0][…][0][0]"
+
+    def test_a_long_key_is_shortened_in_the_error(self):
+        with pytest.raises(PayloadError) as caught:
+            encode([{"x" * 5000: object()}], {})
+        assert len(str(caught.value)) < 250
 
     def test_size(self):
         fits = "a" * (MAX_PAYLOAD_BYTES - len('[[""],{}]'))

@@ -24,6 +24,7 @@ from berrymq.queues import Empty
 from .dialing import CONNECT_SECONDS, NETWORK_ERRORS, Connection, dial, explain
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
@@ -61,9 +62,18 @@ class RemoteQueue:
         identifier: what the queue collects.
         ttl: seconds for which it is kept when nobody asks.
         name: the source of what is sent through it.
+        ssl_context: what certificates are trusted; the system's unless told.
     """
 
-    def __init__(self, place: Found, identifier: str | Identifier, *, ttl: float, name: str) -> None:
+    def __init__(
+        self,
+        place: Found,
+        identifier: str | Identifier,
+        *,
+        ttl: float,
+        name: str,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
         self.identifier = Identifier.parse(identifier)
         self.url = place.url
         self.dropped = 0
@@ -71,6 +81,7 @@ class RemoteQueue:
         self._place = place
         self._ttl = ttl
         self._name = name
+        self._ssl_context = ssl_context
         self._connection: Connection | None = None
         self._token: str | None = None
         self._received = 0
@@ -227,7 +238,7 @@ class RemoteQueue:
 
     async def _call_once(self, method: str, params: dict[str, Any]) -> Raw:
         if self._connection is None or self._connection.ended:
-            self._connection = await asyncio.wait_for(dial(self._place), CONNECT_SECONDS)
+            self._connection = await asyncio.wait_for(dial(self._place, self._ssl_context), CONNECT_SECONDS)
         connection = self._connection
         patience = params.get("timeout", ASK_SECONDS) + CONNECT_SECONDS
         try:

@@ -10,10 +10,13 @@ import socket
 import sys
 from typing import Any
 
-__all__ = ["AcceptingSocket", "connection_limit"]
+__all__ = ["AcceptingSocket", "connection_limit", "listen_on"]
 
 OTHER_FILES = 128
 """Open files that are left to the rest of the process, where that is less than half of all."""
+
+BACKLOG = 128
+"""Connections that may wait to be accepted."""
 
 _log = logging.getLogger("berrymq")
 
@@ -28,6 +31,29 @@ def connection_limit(most: int) -> int:
     return most if files == resource.RLIM_INFINITY else min(most, max(files - OTHER_FILES, files // 2))
 
 
+def listen_on(host: str, port: int) -> list[AcceptingSocket]:
+    """Listen at every address of a host; with port 0 the system chooses one, the same for all.
+
+    Raises:
+        OSError: one of them can't be had. None is left open then.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    sockets: list[AcceptingSocket] = []
+    with contextlib.ExitStack() as opened:
+        for family, (name, _, *scope) in addresses:
+            try:
+                listening = socket.create_server((name, port, *scope), family=family, backlog=BACKLOG)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT and len(addresses) > 1:
+                    continue  # a system without IPv6, on which names have such addresses all the same
+                raise
+            port = listening.getsockname()[1]
+            sockets.append(opened.enter_context(AcceptingSocket(listening)))
+        opened.pop_all()
+    return sockets
+
+
 class AcceptingSocket(socket.socket):
     """A listening socket that refuses connections while no more files can be opened.
 
@@ -40,6 +66,7 @@ class AcceptingSocket(socket.socket):
 
     def __init__(self, listening: socket.socket) -> None:
         super().__init__(fileno=listening.detach())
+        self.setblocking(False)
         self._spare: int | None = None
         self._warned = False
         self._hold_spare()

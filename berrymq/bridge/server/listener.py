@@ -8,13 +8,11 @@ Every request passes the checks of Host, Origin and access token, in this order;
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
-from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketProtocol13
 
@@ -25,7 +23,7 @@ from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.websocket import MAX_FRAME_BYTES
 
-from .accepting import AcceptingSocket, connection_limit
+from .accepting import connection_limit, listen_on
 from .attempts import AttemptLimiter
 from .conversation import Conversation
 from .hosts import HostPolicy, check_host, check_origin
@@ -58,8 +56,9 @@ AUTHENTICATION_SECONDS = 5.0
 
 async def listen(node: Node, host: str = "localhost", port: int = 0, **options: Any) -> Listener:
     """Let others link to a node; see `Listener` for the options, and for what is raised `Listener.start`."""
-    listener = node.listener = Listener(node, **options)
+    listener = Listener(node, **options)
     listener.start(host, port)
+    node.listener = listener
     return listener
 
 
@@ -127,8 +126,8 @@ class Listener:
         self._host = host
         self.policy = HostPolicy.of(host, self._hosts, self._origins)
         try:
-            sockets = bind_sockets(port, "127.0.0.1" if host == "localhost" else host, reuse_port=False)
-        except (OSError, socket.gaierror) as error:
+            sockets = listen_on("127.0.0.1" if host == "localhost" else host, port)
+        except OSError as error:
             raise LinkError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
         bound = sockets[0].getsockname()
         self.address = (bound[0], bound[1])
@@ -152,7 +151,7 @@ class Listener:
         )
         self._server.websockets = self.sockets
         self._server.limit = connection_limit(MAX_CONNECTIONS)
-        self._server.add_sockets([AcceptingSocket(listening) for listening in sockets])
+        self._server.add_sockets(sockets)
 
     def publish(self, kind: Kind) -> ConnectionFile:
         """Let the processes of this user find it, until it stops.

@@ -228,7 +228,7 @@ async def get(
     again.
     """
     wait = 0.0 if not block else MAX_PARK_SECONDS if timeout is None else timeout
-    return await conversation.node.tokens.holder(token).get(wait, received)
+    return await _take(conversation, token, wait, received)
 
 
 @methods.add
@@ -236,7 +236,15 @@ async def get_nowait(
     conversation: "Conversation", token: Token, received: Annotated[int, Meta(ge=0)] | None = None
 ) -> dict[str, Any]:
     """Take the next message of the queue, if there is one."""
-    return await conversation.node.tokens.holder(token).get(0.0, received)
+    return await _take(conversation, token, 0.0, received)
+
+
+async def _take(
+    conversation: "Conversation", token: str, wait: float, received: int | None
+) -> dict[str, Any]:
+    node = conversation.node
+    taken = await node.tokens.holder(token).get(wait, received)
+    return taken if taken["source"] is not None else taken | {"source": node.name}
 
 
 @methods.add

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from berrymq.bridge.server.accepting import connection_limit
+from berrymq.bridge.server.accepting import connection_limit, listen_on
 from tests.support.raw_http import RawConnection, request
 
 resource = pytest.importorskip("resource", reason="there is no such limit on Windows")
@@ -92,3 +93,20 @@ def test_most_of_the_files_are_for_connections(monkeypatch):
     for files, limit in [(64, 32), (256, 128), (1024, 896), (65_536, 1000), (resource.RLIM_INFINITY, 1000)]:
         limits["files"] = files
         assert connection_limit(1000) == limit
+
+
+def test_all_addresses_of_a_host_have_the_same_port():
+    sockets = listen_on("", 0)
+    try:
+        assert len({listening.getsockname()[1] for listening in sockets}) == 1
+        assert not any(listening.getblocking() for listening in sockets)
+    finally:
+        for listening in sockets:
+            listening.close()
+
+
+def test_where_one_can_t_be_had_the_others_are_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            listen_on("127.0.0.1", port)
