@@ -130,11 +130,12 @@ def describe_syntax_error(error: SyntaxError, text: str) -> str:
         "invalid syntax. Perhaps you forgot a comma?", "invalid syntax, perhaps a comma is missing"
     )
     if text.startswith("--"):
-        return f"options such as {shorten(text)} stand before the identifier"
+        return f"there is no option {shorten(text.split(maxsplit=1)[0])} here"
     column = (error.offset or 0) - len(CALLEE) - 2
     if error.lineno == 1 and 0 < column < len(text.rstrip()):
         reason += f" at {shorten(text[column:])}"
-    return f"{shorten(text)} is not a list of Python arguments: {reason} (text needs quotes)"
+    hint = "options stand before the arguments" if " --" in text else "text needs quotes"
+    return f"{shorten(text)} is not a list of Python arguments: {reason} ({hint})"
 
 
 def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
@@ -147,6 +148,8 @@ def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
         hint = ""
         if isinstance(error, NameError) and isinstance(node, ast.Name):
             hint = " (text needs quotes)"
+        elif segment.startswith("--"):
+            hint = f" (and there is no option {shorten(segment)} here)"
         raise UsageError(f"{shorten(segment)} does not evaluate: {describe(error)}{hint}") from None
 
 

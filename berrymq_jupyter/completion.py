@@ -1,9 +1,8 @@
-"""Tab completion on the lines of our magics: options, identifiers that are alive, names of nodes."""
+"""Tab completion on the lines of our magics: options and their values, identifiers, nodes, Python names."""
 
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import (
@@ -13,55 +12,27 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from berrymq import default_bus
+from .live import VALUES, followed
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable
 
     from IPython.core.completer import IPCompleter
 
-    from berrymq import Link, NodeInfo
+    from .live import Passed
 
 # A magic at the start of a line, or behind an assignment.
 MAGIC = re.compile(r"^\s*(?:[\w.]+\s*=\s*)?(?P<escape>%%?)(?P<name>\w+)\s+(?P<rest>.*)$", re.DOTALL)
 # The words of its line: quoted ones in one piece, the last one perhaps not closed yet.
-WORD = re.compile(r"""'[^']*'?|"[^"]*"?|\S+""")
+WORD = re.compile(r"""(?:-[^\s=]*=)?(?:'[^']*'?|"[^"]*"?)|\S+""")
 
-# How many identifiers stand at the front of each magic's line.
-IDENTIFIERS = {"twitter": 1, "follow": 1, "unfollow": 1, "queue": 1, "talk": 2, "ask": 1}
-
+# How many identifiers that somebody follows or has sent stand at the front of each magic's line.
+IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1}
 
 # The magics whose line goes on as Python, and the end of it that Python's names complete.
 PYTHON = frozenset({"twitter", "follow", "talk", "ask"})
 NAME = re.compile(r"[^\W\d][\w.]*$")
-
-
-# Identifiers of messages that are remembered.
-MOST_PASSED = 1000
-
-
-class Passed:
-    """The identifiers of messages that passed here lately.
-
-    A bus forgets them when its followers change. So they are looked at before that, and after each cell; that
-    costs a message nothing.
-    """
-
-    def __init__(self) -> None:
-        self._texts: dict[str, None] = {}
-
-    def look(self, _: object = None) -> None:
-        """Take note of what the bus still knows."""
-        for identifier in default_bus.recent():
-            self._texts.pop(identifier.text, None)
-            self._texts[identifier.text] = None
-        for oldest in list(self._texts)[:-MOST_PASSED]:
-            self._texts.pop(oldest, None)
-
-    def identifiers(self) -> list[str]:
-        """Return them."""
-        self.look()
-        return list(self._texts)
 
 
 class MagicCompleter:
@@ -78,7 +49,8 @@ class MagicCompleter:
         found = MAGIC.match(context.line_with_cursor[: context.cursor_position])
         if found is None or found["name"] not in self._magics:
             return {"completions": [], "suppress": False}
-        fragment, choices = self.choices(found["name"], found["rest"])
+        line = Line(found["name"], self._magics[found["name"]].parser._actions, found["rest"])
+        fragment, choices = self.choices(line)
         matching = sorted({choice for choice in choices if choice.startswith(fragment)})
         return {
             "completions": [SimpleCompletion(choice, type="magic argument") for choice in matching],
@@ -86,34 +58,23 @@ class MagicCompleter:
             "suppress": bool(matching),
         }
 
-    def choices(self, name: str, rest: str) -> tuple[str, Iterable[str]]:
-        """Return the word at the end of `rest`, and what it may become."""
-        words = WORD.findall(rest)
-        fragment = words.pop() if words and rest.endswith(words[-1]) else ""
-        options = {
-            option: action
-            for action in self._magics[name].parser._actions
-            for option in action.option_strings
-        }
-        plain = 0
-        wanting = None  # the option whose value comes next
-        for word in words:
-            if wanting is not None:
-                wanting = None
-            elif plain == 0 and word in options:
-                wanting = options[word] if options[word].nargs != 0 else None
-            else:
-                plain += 1
-        if wanting is not None:
-            return fragment, map(quoted, wanting.choices or VALUES.get(wanting.dest, nothing)())
-        if fragment.startswith("-") and plain == 0:
-            return fragment, options
-        if plain < IDENTIFIERS.get(name, 0):
-            known = {*followed(), *self._passed.identifiers()}
-            return fragment, map(requote(fragment), known)
-        if plain == 0 and name in VALUES:
-            return fragment, map(requote(fragment), VALUES[name]())
-        return self.python_names(rest) if name in PYTHON else (fragment, ())
+    def choices(self, line: Line) -> tuple[str, Iterable[str]]:
+        """Return the word at the end of the line, and what it may become."""
+        fragment = line.fragment
+        if line.wanting is not None:
+            return fragment, map(requote(fragment), values(line.wanting))
+        option, joined, value = fragment.partition("=")
+        if joined and line.may_have_option and option in line.options:
+            allowed = map(requote(value), values(line.options[option]))
+            return fragment, (f"{option}={text}" for text in allowed)
+        if fragment.startswith("-") and line.may_have_option:
+            return fragment, line.options
+        if line.words < IDENTIFIERS.get(line.name, 0):
+            return fragment, map(requote(fragment), {*followed(), *self._passed.identifiers()})
+        if line.name in PYTHON:
+            return self.python_names(line.text)
+        words = [*VALUES[line.name]()] if line.words == 0 and line.name in VALUES else []
+        return fragment, map(requote(fragment), words) if words or fragment else line.options
 
     def python_names(self, text: str) -> tuple[str, Iterable[str]]:
         """Return the Python name at the end of `text`, and what it may become.
@@ -128,40 +89,45 @@ class MagicCompleter:
         return name, matches(name)
 
 
-def followed() -> set[str]:
-    """Return the identifiers that are followed, here or by a linked node."""
-    found = {identifier.text for entry in default_bus.subscriptions() for identifier in entry.identifiers}
-    found.update(text for node in nodes() for text in node.follows)
-    return found
+class Line:
+    """What stands on a magic's line before the cursor."""
+
+    def __init__(self, name: str, actions: Iterable[argparse.Action], text: str) -> None:
+        self.name = name
+        self.text = text
+        self.options = {option: action for action in actions for option in action.option_strings}
+        """Those that are not given yet."""
+        self.words = 0
+        """How many words there are beside options and their values."""
+        self.wanting: argparse.Action | None = None
+        """The option whose value comes next."""
+        words = WORD.findall(text)
+        self.fragment: str = words.pop() if words and text.endswith(words[-1]) else ""
+        """The word that ends at the cursor."""
+        for word in words:
+            self._pass(word)
+
+    @property
+    def may_have_option(self) -> bool:
+        """Whether an option may come next: in an argument list of Python it may not."""
+        return self.name not in PYTHON or self.words in (0, IDENTIFIERS[self.name])
+
+    def _pass(self, word: str) -> None:
+        option, joined, _ = word.partition("=")
+        if self.wanting is not None:
+            self.wanting = None
+        elif option in self.options and self.may_have_option:
+            action = self.options.pop(option)
+            self.wanting = None if joined or action.nargs == 0 else action
+        else:
+            self.words += 1
 
 
-def open_links() -> list[Link]:
-    """Return the links of this process, without loading what makes links."""
-    bridge = sys.modules.get("berrymq.bridge")
-    return list(bridge.links()) if bridge is not None else []
-
-
-def nodes() -> list[NodeInfo]:
-    """Return the nodes that can be reached."""
-    return [node for link in open_links() for node in link.nodes()]
-
-
-def nothing() -> Iterable[str]:
-    """Return no choice, for values that nobody can guess."""
-    return ()
-
-
-# What may be the value of an option, or the first word of a magic.
-VALUES: dict[str, Callable[[], Iterable[str]]] = {
-    "room": lambda: (node.room for node in nodes() if node.room),
-    "links": lambda: (node.name for node in nodes()),
-    "unlink": lambda: (link.url for link in open_links()),
-}
-
-
-def quoted(text: str) -> str:
-    """Put quotes around text with spaces."""
-    return f'"{text}"' if " " in text else text
+def values(action: argparse.Action) -> Iterable[str]:
+    """Return what may be the value of an option; nothing, where nobody can guess."""
+    if action.choices is not None:
+        return action.choices
+    return VALUES[action.dest]() if action.dest in VALUES else ()
 
 
 def requote(fragment: str) -> Callable[[str], str]:
@@ -169,4 +135,4 @@ def requote(fragment: str) -> Callable[[str], str]:
     mark = fragment[:1]
     if mark in ("'", '"'):
         return lambda text: f"{mark}{text}{mark}"
-    return quoted
+    return lambda text: f'"{text}"' if " " in text else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
 from pathlib import PurePath
 from time import localtime, strftime
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from berrymq import Link, Message, NodeInfo, Subscription
 
     from .cells import Cells
+
+# How a hub was found, by what `Link.found_by` calls it.
+FOUND_BY = {
+    "environment": "told by the environment, in BERRYMQ_HUB_URL",
+    "connection file": "a hub on this machine, by its connection file",
+    "connection file of a Jupyter server": "a Jupyter server on this machine, by its connection file",
+    "started a hub": "a hub that was started for this link",
+    "JupyterHub": "this user's server of JupyterHub",
+}
 
 # Identifiers of one node that a table shows.
 MOST_FOLLOWS = 8
@@ -49,13 +59,30 @@ def link_html(link: Link) -> str:
 def link_lines(link: Link) -> list[str]:
     """Say in a few words where a link leads, how that was found, and what passed."""
     room = f" in the room {link.room!r}" if link.room else ""
-    lines = [f"{link.state} as {link.name!r}{room} to {link.url} ({link.found_by})"]
+    lines = [f"{link.state} as {link.name!r}{room} to {link.url} ({how_found(link)})"]
     stats = link.stats()
     missing = stats.dropped + stats.lost
     if stats.sent or stats.received or missing:
         dropped = f", {missing} dropped" if missing else ""
-        lines.append(f"{stats.sent} messages sent, {stats.received} received{dropped}")
+        lines.append(f"{count(stats.sent, 'message')} sent, {stats.received} received{dropped}")
     return lines
+
+
+def how_found(link: Link) -> str:
+    """Say how the place of a link was found, so that it can be told without knowing the ways there are."""
+    if link.found_by == "environment" and "JPY_PARENT_PID" in os.environ and link.url.endswith("/berrymq/"):
+        return "this notebook's Jupyter server, told by its environment"
+    return FOUND_BY.get(link.found_by, link.found_by)
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def print_link(link: Link, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
+    """Print a link as the value of a cell."""
+    printer.text(link_lines(link)[0])
 
 
 class Links:

@@ -9,11 +9,12 @@ from berrymq import Queue, Subscription, default_bus
 from berrymq.workers import DeliveryThread
 
 from .cells import Cells
-from .completion import MagicCompleter, Passed
+from .completion import MagicCompleter
 from .delivery import ErrorReport, MainThreadDeliverer, scheduler_of
-from .display import link_html, message_html, printed
+from .display import link_html, message_html, print_link, printed
 from .following import FollowingMagics
 from .linking import LinkingMagics
+from .live import Passed
 from .sending import SendingMagics
 from .showing import Shown, is_notebook
 
@@ -136,7 +137,9 @@ class Extension:
         html = formatter.formatters["text/html"]
         html.for_type_by_name("berrymq.bridge.api", "Link", link_html)
         html.for_type_by_name("berrymq.messages", "Message", message_html)
-        formatter.formatters["text/plain"].for_type(Subscription, printed)
+        plain = formatter.formatters["text/plain"]
+        plain.for_type_by_name("berrymq.bridge.api", "Link", print_link)
+        plain.for_type(Subscription, printed)
         if is_notebook(self._shell):
             shower = formatter.ipython_display_formatter
             shower.for_type(Queue, self._shown.show_value)
@@ -148,7 +151,9 @@ class Extension:
         html = formatter.formatters["text/html"]
         html.pop("berrymq.bridge.api.Link", None)
         html.pop("berrymq.messages.Message", None)
-        formatter.formatters["text/plain"].pop(Subscription, None)
+        plain = formatter.formatters["text/plain"]
+        plain.pop("berrymq.bridge.api.Link", None)
+        plain.pop(Subscription, None)
         shower = formatter.ipython_display_formatter
         shower.pop(Queue, None)
         for kind in self._shown.kinds:

@@ -16,6 +16,7 @@ from .bodies import compile_body
 from .cells import Cells, running
 from .display import Followers, message_line
 from .errors import one_line_errors
+from .live import stoppable
 from .magic import argument, magic
 from .options import parse, whole_number
 from .showing import Shown, is_notebook
@@ -65,7 +66,7 @@ class FollowingMagics(Magics):
 
         Running a cell again replaces what it followed before.
         """
-        identifier, rest = split_identifier(line, EXAMPLE)
+        identifier, rest = split_identifier(line, EXAMPLE if cell is None else f"%{EXAMPLE}")
         if cell is not None:
             if rest:
                 raise UsageError(
@@ -114,16 +115,22 @@ class FollowingMagics(Magics):
         options = parse(self.unfollow, line, "%unfollow test:*")
         if options.all == (options.identifier is not None):
             raise UsageError("name one identifier, as in: %unfollow test:*  (or --all)")
-        found = [entry for entry in default_bus.subscriptions() if not entry.is_queue]
+        found = stoppable()
         if options.all:
             found = [entry for entry in found if self._cells.origin(entry) is not None]
         else:
             identifier = parse_identifier(options.identifier)
             found = [entry for entry in found if identifier in entry.identifiers]
             if not found:
-                raise UsageError(f"nobody follows {identifier} here; %followers shows who follows what")
+                raise UsageError(self._why_none(identifier))
         for entry in found:
             entry.cancel()
+
+    def _why_none(self, identifier: Identifier) -> str:
+        """Say why %unfollow finds nothing to stop."""
+        if any(identifier in entry.identifiers for entry in default_bus.subscriptions()):
+            return f"{identifier} is collected by a queue, which goes on until its close() is called"
+        return f"nobody follows {identifier} here; %followers shows who follows what"
 
     @magic("line")
     def followers(self, line: str) -> Followers:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, magics_class
 
 from .arguments import one_line
-from .display import Links
+from .display import Links, count
 from .magic import argument, magic
 from .options import parse
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -52,7 +54,7 @@ class LinkingMagics(Magics):
         """Join a hub, so that messages reach other notebooks and programs, and theirs this one.
 
         Without a URL the hub is found: this notebook's Jupyter server, else one that runs on this machine,
-        else one is started. ::
+        else one is started. Linking again to the same place changes nothing but the room. ::
 
             %link
             %link --room team-a
@@ -61,17 +63,43 @@ class LinkingMagics(Magics):
         options = parse(self.link, line, "%link --room team-a")
         import berrymq
 
-        name = options.name or self._notebook()
+        before = berrymq.links()
         try:
-            link = berrymq.link(options.url, name=name, room=options.room)
+            link = berrymq.link(options.url, name=self._name(options), room=options.room)
         except (berrymq.LinkError, ValueError) as error:
             hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
             raise UsageError(one_line(error) + hint) from None
-        if link not in self._made:
+        there = link if link in before else next((one for one in before if is_same(one, link)), None)
+        if there is None:
+            self._leave_other_room(link)
             self._made.append(link)
+        else:
+            link = stay(there, link)
         if options.deliver is not None:
             self._deliver_on(options.deliver)
         return link
+
+    def _name(self, options: Namespace) -> str | None:
+        """Return the name to link under: None for the one that this process has there, or gets by itself."""
+        from berrymq import default_bus, links
+
+        for link in links():
+            if link.node.bus is default_bus and link.room == options.room:
+                if options.name not in (None, link.name):
+                    raise UsageError(
+                        f"this notebook is linked already, as {link.name!r}; %unlink first to change its name"
+                    )
+                return None
+        name: str | None = options.name
+        return name or self._notebook()
+
+    def _leave_other_room(self, link: Link) -> None:
+        """End the link which `%link` made to the same place in another room."""
+        for former in self._made:
+            same_place = leads_to_same(former, link) or (former.asked is None and link.asked is None)
+            if former.state != "closed" and former.room != link.room and same_place:
+                sys.stdout.write(f"moved from {room_of(former)} to {room_of(link)}\n")
+                leave(former)
 
     @magic("line", argument("url", nargs="?", help="which link to leave; default: all of them"))
     def unlink(self, line: str) -> None:
@@ -86,9 +114,8 @@ class LinkingMagics(Magics):
         if not found:
             where = "" if options.url is None else " that leads there"
             raise UsageError(f"there is no link{where}; %links shows those there are")
-        dropped = sum([link.close() for link in found])
-        if dropped:
-            sys.stderr.write(f"{dropped} messages did not get through before the link was closed\n")
+        for link in found:
+            leave(link)
 
     @magic("line", argument("node", nargs="?", help="the name of a node, to see all that it follows"))
     def links(self, line: str) -> Links:
@@ -115,3 +142,37 @@ class LinkingMagics(Magics):
         from berrymq.bridge.discovery.naming import default_node_name
 
         return default_node_name(notebook=path)
+
+
+def stay(there: Link, link: Link) -> Link:
+    """Keep to the link that was there and not to a second one, by another name of its place; say so."""
+    if link is not there:
+        there.asked = there.asked or link.asked
+        link.close()
+    state = "linked already" if there.state == "linked" else "the link is cut; it comes back by itself"
+    sys.stdout.write(f"{state}\n")
+    return there
+
+
+def leave(link: Link) -> None:
+    """Close a link, and say what was lost by that."""
+    dropped = link.close()
+    if dropped:
+        sys.stderr.write(f"{count(dropped, 'message')} did not get through before the link was closed\n")
+
+
+def room_of(link: Link) -> str:
+    """Name the room of a link, or that it is in none."""
+    return f"the room {link.room!r}" if link.room else "no room"
+
+
+def is_same(one: Link, other: Link) -> bool:
+    """Whether two links of one node lead to the same place."""
+    return one.node is other.node and leads_to_same(one, other)
+
+
+def leads_to_same(one: Link, other: Link) -> bool:
+    """Whether two links lead to the same place, by whichever of its names."""
+    from berrymq.bridge.discovery.places import origin
+
+    return origin(one.url) == origin(other.url) and urlsplit(one.url).path == urlsplit(other.url).path

@@ -9,18 +9,23 @@ here and not by argparse, which knows nothing of magics: it can't say what to wr
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from .arguments import shorten, split_word
+from .arguments import shorten, split_identifier, split_word
 
 if TYPE_CHECKING:
     import argparse
 
+    from berrymq import Identifier
+
 __all__ = ["parse", "seconds", "split_options", "whole_number"]
+
+OPTION = re.compile(r"(-[^\s=]*)(=?)")
 
 
 def whole_number(text: str) -> int:
@@ -64,14 +69,15 @@ def parse(magic: Any, line: str, example: str) -> Namespace:
     return reader.options
 
 
-def split_options(magic: Any, line: str, example: str) -> tuple[Namespace, str]:
-    """Take the options that open `line`; return them parsed, and the rest of the line as it stands.
+def split_options(magic: Any, line: str, example: str) -> tuple[Namespace, Identifier, str]:
+    """Take options and identifier off the front of `line`; return also its rest as it stands.
 
-    An option after the first other word belongs to the Python argument list and is left there.
+    Options may come before the identifier and right behind it; what is none, there, begins a Python argument
+    list.
     """
     reader = Reader(magic, example)
-    rest = reader.take_options(line.strip())
-    return reader.options, rest
+    identifier, rest = split_identifier(reader.take_options(line.strip()), example)
+    return reader.options, identifier, reader.take_options(rest, or_python=True)
 
 
 class Reader:
@@ -85,23 +91,25 @@ class Reader:
         self._example = example
         self._known = {option: action for action in self.actions for option in action.option_strings}
 
-    def take_options(self, rest: str) -> str:
-        """Read the options that open `rest`; return what comes behind them."""
-        while rest.startswith("-"):
-            word, rest = split_word(rest)
-            option, joined, value = word.partition("=")
+    def take_options(self, rest: str, *, or_python: bool = False) -> str:
+        """Read the options that open `rest`; return what comes behind them, with `or_python` Python too."""
+        while found := OPTION.match(rest):
+            option, joined = found.groups()
             action = self._known.get(option)
             if action is None:
+                if or_python:
+                    break
                 self.refuse(f"has no option {shorten(option)}{self._there_are()}")
+            behind = rest[found.end() :]
             if action.nargs == 0:
                 if joined:
                     self.refuse(f"takes {option} without a value")
                 setattr(self.options, action.dest, action.const)
+                rest = behind.lstrip()
                 continue
-            if not joined:
-                if not rest or rest.startswith("--"):
-                    self.refuse(f"needs a value behind {option}")
-                value, rest = split_word(rest)
+            if not behind.strip() or (behind[0].isspace() if joined else behind.lstrip().startswith("--")):
+                self.refuse(f"needs a value behind {option}")
+            value, rest = split_word(behind)
             setattr(self.options, action.dest, self._read(option, action, value))
         return rest
 

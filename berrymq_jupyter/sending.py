@@ -9,10 +9,11 @@ from IPython.core.magic import Magics, magics_class
 
 from berrymq import default_bus
 
-from .arguments import evaluate_arguments, namespace_of, split_identifier
+from .arguments import Arguments, evaluate_arguments, namespace_of, split_identifier
 from .errors import raise_to_user
 from .magic import argument, magic
 from .options import seconds, split_options
+from .unheard import Unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,10 @@ class SendingMagics(Magics):
     """The magics that send messages."""
 
     shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._unheard = Unheard(shell)
 
     @magic(
         "line_cell",
@@ -48,38 +53,41 @@ class SendingMagics(Magics):
             Any text.
         """
         __tracebackhide__ = True
-        identifier, rest = split_identifier(line, "%twitter test:run 1, x=2")
-        args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
-        if cell is not None:
-            args = (cell.removesuffix("\n"), *args)
+        example = "%twitter test:run 1, x=2" if cell is None else "%%twitter note:add"
+        identifier, rest = split_identifier(line, example)
+        args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.twitter(identifier, *args, **kwargs))
+        self._unheard.tell(identifier, local_ns)
 
     @magic(
-        "line",
+        "line_cell",
         argument("identifier", help="who is spoken to: name:action"),
         argument("callback", help="where each answer is sent: name:action"),
         argument("arguments", nargs="?", help="a Python argument list"),
         local_names=True,
     )
-    def talk(self, line: str, local_ns: dict[str, Any] | None = None) -> None:
+    def talk(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> None:
         """Send a message and have each follower's return value sent to a second identifier.
 
         An answer is a message whose first argument is what the follower returned; if it raised,
         `message.error` says so::
 
             %talk price:get price:is "ACME", currency="EUR"
+
+        With two %% the text of the cell is the first argument.
         """
         __tracebackhide__ = True
-        example = "%talk price:get price:is 'ACME'"
+        example = "%talk price:get price:is 'ACME'" if cell is None else "%%talk text:translate text:is"
         identifier, rest = split_identifier(line, example)
         if not rest:
             raise UsageError(f"the identifier for the answers is missing, as in: {example}")
         callback, rest = split_identifier(rest, example)
-        args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
+        args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.talk(identifier, callback, *args, **kwargs))
+        self._unheard.tell(identifier, local_ns)
 
     @magic(
-        "line",
+        "line_cell",
         argument(
             "--timeout",
             type=seconds,
@@ -91,19 +99,27 @@ class SendingMagics(Magics):
         argument("arguments", nargs="?", help="a Python argument list"),
         local_names=True,
     )
-    def ask(self, line: str, local_ns: dict[str, Any] | None = None) -> list[Any]:
+    def ask(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> list[Any]:
         """Send a message, wait for the followers' return values, and give them as a list.
 
         ::
 
             answers = %ask --timeout 2 price:get "ACME"
+
+        With two %% the text of the cell is the first argument.
         """
         __tracebackhide__ = True
-        example = "%ask price:get 'ACME'"
-        options, rest = split_options(self.ask, line, example)
-        identifier, rest = split_identifier(rest, example)
-        args, kwargs = evaluate_arguments(rest, namespace_of(self.shell, local_ns))
-        return sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
+        example = "%ask price:get 'ACME'" if cell is None else "%%ask text:translate"
+        options, identifier, rest = split_options(self.ask, line, example)
+        args, kwargs = self._arguments(rest, cell, local_ns)
+        answers = sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
+        self._unheard.tell(identifier, local_ns)
+        return answers
+
+    def _arguments(self, text: str, cell: str | None, local: dict[str, Any] | None) -> Arguments:
+        """Evaluate the argument list on a line; the text of a cell comes before it."""
+        args, kwargs = evaluate_arguments(text, namespace_of(self.shell, local))
+        return Arguments(args if cell is None else (cell.removesuffix("\n"), *args), kwargs)
 
 
 def sending(send: Callable[[], T]) -> T:

@@ -2,7 +2,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from berrymq import default_bus, twitter
-from berrymq_jupyter.completion import MOST_PASSED
+from berrymq_jupyter.live import MOST_PASSED
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def alive(shell):
         yield
 
 
-@pytest.mark.parametrize("magic", ["twitter", "follow", "unfollow", "queue", "talk", "ask"])
+@pytest.mark.parametrize("magic", ["twitter", "follow", "queue", "talk", "ask"])
 def test_identifiers(complete, alive, magic):
     assert complete(f"%{magic} tr") == [f"%{magic} train:*"]
     assert complete(f"%{magic} train:") == [f"%{magic} train:*"]
@@ -68,6 +68,54 @@ def test_the_second_identifier_of_talk(complete, alive):
     assert complete("%talk train:* se") == ["%talk train:* seen:lately"]
 
 
+def test_unfollow_is_offered_what_it_can_stop(shell, complete, alive, monkeypatch):
+    monkeypatch.setattr("berrymq.bridge.links", lambda: [Link()])
+    shell.run("q = %queue task:*\n%follow mine:* print")
+    assert complete("%unfollow ") == [
+        '%unfollow "two words:run"',
+        "%unfollow mine:*",
+        "%unfollow train:*",
+    ]
+    assert complete("%unfollow --") == ["%unfollow --all"]
+
+
+def test_options_behind_the_identifier(complete, alive):
+    assert complete("%queue x:* --o") == ["%queue x:* --overflow"]
+    assert complete("%queue x:* --overflow drop_n") == ["%queue x:* --overflow drop_newest"]
+    assert complete("q = %queue x:* --m") == ["q = %queue x:* --maxsize"]
+    assert complete("%queue x:* --maxsize 3 --sh") == ["%queue x:* --maxsize 3 --shared"]
+    assert complete("%link http://x/ --d") == ["%link http://x/ --deliver"]
+    assert complete("%ask price:get --t") == ["%ask price:get --timeout"]
+
+
+def test_the_value_of_an_option_may_be_joined(complete, alive, monkeypatch):
+    assert complete("%queue --overflow=drop_n") == ["%queue --overflow=drop_newest"]
+    assert complete("%queue x:* --overflow=") == [
+        f"%queue x:* --overflow={value}" for value in ("block", "drop_newest", "drop_oldest", "raise")
+    ]
+    assert complete("%queue --overflow=raise tr") == ["%queue --overflow=raise train:*"]
+    monkeypatch.setattr("berrymq.bridge.links", lambda: [Link()])
+    assert complete("%link --room=") == ['%link --room="the red one"', "%link --room=blue"]
+    assert complete('%link --room="the red one" --n') == ['%link --room="the red one" --name']
+
+
+def test_where_nothing_else_may_stand_the_options_are_offered(complete, alive):
+    assert complete("%queue x:* ") == [
+        f"%queue x:* {option}" for option in ("--maxsize", "--overflow", "--shared")
+    ]
+    assert complete("%link ") == [f"%link {option}" for option in ("--deliver", "--name", "--room")]
+    assert complete("%link --room a ") == [f"%link --room a {option}" for option in ("--deliver", "--name")]
+
+
+def test_an_option_that_is_given_is_not_offered_again(complete, alive):
+    assert complete("%queue --shared --") == ["%queue --shared --maxsize", "%queue --shared --overflow"]
+
+
+def test_in_a_list_of_arguments_there_are_no_options(complete, alive):
+    for line in ("%ask price:get 1, --t", "%follow train:* --t", "%twitter train:epoch --t"):
+        assert [found for found in complete(line) if "--timeout" in found] == []
+
+
 def test_options(complete, alive):
     assert complete("%queue --m") == ["%queue --maxsize"]
     assert complete("%link --") == ["%link --deliver", "%link --name", "%link --room"]
@@ -104,7 +152,7 @@ class Link:
     url = "http://127.0.0.1:1"
 
     def nodes(self):
-        return [Node("first notebook", "blue", ("far:away",)), Node("second")]
+        return [Node("first notebook", "blue", ("far:away",)), Node("second", "the red one")]
 
 
 def test_what_links_tell(complete, monkeypatch):

@@ -1,10 +1,22 @@
+import inspect
 from types import SimpleNamespace
 
 import pytest
 
 from berrymq import Message, Queue, default_bus
+from berrymq.bridge.discovery import candidates
+from berrymq.bridge.hub import starting
 from berrymq_jupyter.cells import Cells
-from berrymq_jupyter.display import Followers, Links, link_html, message_html, message_line
+from berrymq_jupyter.display import (
+    FOUND_BY,
+    Followers,
+    Links,
+    how_found,
+    link_html,
+    link_lines,
+    message_html,
+    message_line,
+)
 from berrymq_jupyter.tables import Table
 
 HOSTILE = "<script>alert(1)</script>"
@@ -73,7 +85,7 @@ class TestMessages:
 class TestLinks:
     def test_text(self):
         assert repr(Links([link()])).splitlines() == [
-            "linked as 'A' to http://127.0.0.1:80/ (connection file)",
+            "linked as 'A' to http://127.0.0.1:80/ (a hub on this machine, by its connection file)",
             "3 messages sent, 4 received",
             "",
             "node        follows",
@@ -81,6 +93,24 @@ class TestLinks:
             "B           n:0, n:1, n:2, n:3, n:4, n:5, n:6, n:7 and 2 more",
             "hub   hub",
         ]
+
+    def test_how_it_was_found_is_told_in_words(self, monkeypatch):
+        at_server = link(found_by="environment", url="http://127.0.0.1:80/berrymq/")
+        monkeypatch.setenv("JPY_PARENT_PID", "1")
+        assert how_found(at_server) == "this notebook's Jupyter server, told by its environment"
+        assert how_found(link(found_by="environment")) == "told by the environment, in BERRYMQ_HUB_URL"
+        monkeypatch.delenv("JPY_PARENT_PID")
+        assert how_found(at_server) == "told by the environment, in BERRYMQ_HUB_URL"
+        assert how_found(link(found_by="the given URL")) == "the given URL"
+
+    def test_each_way_that_is_told_in_words_is_one(self):
+        sources = [inspect.getsource(candidates), inspect.getsource(starting)]
+        for way in FOUND_BY:
+            assert any(f'"{way}"' in source for source in sources)
+
+    def test_one_message(self):
+        stats = SimpleNamespace(sent=1, received=0, dropped=0, lost=0)
+        assert link_lines(link(stats=lambda: stats))[1] == "1 message sent, 0 received"
 
     def test_room_and_drops(self):
         text = repr(Links([link(room="blue", dropped=2)]))

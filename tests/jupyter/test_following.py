@@ -72,6 +72,9 @@ class TestUnfollow:
         shell.run("q = %queue test:*\n%follow test:* print")
         shell.run("%unfollow test:*")
         assert follows() == ["test:*"]
+        assert shell.run("%unfollow test:*") == (
+            "UsageError: test:* is collected by a queue, which goes on until its close() is called"
+        )
 
     def test_all_that_cells_have_registered(self, shell):
         with default_bus.follow("library:*", print):

@@ -52,17 +52,62 @@ def test_joining_leaving_and_who_is_there(shell, other, hub):
     assert shell.run("%links").endswith("not linked; %link joins a hub")
 
 
-def test_linking_again_gives_the_same_link(shell, hub):
-    shell.run("a = %link\nb = %link")
+def test_linking_again_gives_the_same_link_and_says_so(shell, hub):
+    assert shell.run("a = %link --name me") == ""
+    assert shell.run("b = %link") == "linked already"
     assert shell["a"] is shell["b"]
+    assert shell.run("%link --name me").startswith("linked already\nOut[4]: linked as 'me' to http")
+    assert links() == [shell["a"]]
+
+
+def test_another_name_of_the_same_place_is_the_same_place(shell, hub):
+    shell.run("a = %link")
+    alias = hub.url.replace("127.0.0.1", "localhost")
+    assert shell.run(f"b = %link {alias}") == "linked already"
+    assert shell["a"] is shell["b"]
+    assert links() == [shell["a"]]
+    assert shell["a"].state == "linked"
+    assert shell.run(f"%unlink {alias}") == ""
+    assert links() == []
+
+
+def test_another_room_is_moved_to(shell, hub):
+    shell.run("a = %link")
+    assert shell.run("b = %link --room blue") == "moved from no room to the room 'blue'"
+    assert links() == [shell["b"]]
+    assert shell["a"].state == "closed"
+    assert shell.run(f"c = %link --room red {hub.url}") == "moved from the room 'blue' to the room 'red'"
+    assert links() == [shell["c"]]
+    assert shell.run("d = %link") == "moved from the room 'red' to no room"
+    assert links() == [shell["d"]]
+    assert shell["d"].room is None
+
+
+def test_who_can_not_move_stays(shell, hub):
+    shell.run("a = %link")
+    assert "UsageError" in shell.run("%link --room blue http://127.0.0.1:9/")
+    assert links() == [shell["a"]]
+
+
+def test_a_link_of_the_users_code_is_his(shell, hub):
+    with link() as own:
+        assert shell.run("b = %link") == "linked already"
+        assert shell.run("c = %link --room blue") == ""
+        shell.run("%unload_ext berrymq_jupyter")
+        assert links() == [own]
 
 
 def test_another_name_is_refused_in_one_line(shell, hub):
     shell.run("a = %link --name one")
     printed = shell.run("%link --name two")
-    assert printed.startswith("UsageError: ")
-    assert "'one'" in printed
-    assert "\n" not in printed
+    said = "this notebook is linked already, as 'one'; %unlink first to change its name"
+    assert printed == f"UsageError: {said}"
+
+
+def test_the_name_of_the_notebook_gives_way_to_one_that_was_chosen(shell, hub):
+    shell.run("__vsc_ipynb_file__ = '/home/me/work.ipynb'\na = %link --name one")
+    assert shell.run("b = %link") == "linked already"
+    assert shell["b"].name == "one"
 
 
 def test_messages_cross_both_ways(shell, other):

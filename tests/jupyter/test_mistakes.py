@@ -59,7 +59,34 @@ def test_an_option_without_its_value(shell, line):
     assert f"needs a value behind {line.split()[1]}" in printed
 
 
-def test_an_option_behind_the_identifier_of_a_question(shell):
-    printed = shell.run("%ask a:b --timeout 2")
+@pytest.mark.parametrize("name", ["twitter", "follow", "ask", "talk c:d"])
+def test_an_unknown_option_behind_the_identifier(shell, name):
+    printed = shell.run(f"%{name} a:b --nonsense 2")
     check(printed)
-    assert "options such as --timeout 2 stand before the identifier" in printed
+    assert "there is no option --nonsense here" in printed
+
+
+def test_an_unknown_option_that_could_be_python(shell):
+    printed = shell.run("%follow a:b --nonsense")
+    check(printed)
+    assert "name 'nonsense' is not defined (and there is no option --nonsense here)" in printed
+
+
+def test_an_option_behind_the_arguments_of_a_question(shell):
+    printed = shell.run("%ask a:b 1 --timeout 2")
+    check(printed)
+    assert "(options stand before the arguments)" in printed
+
+
+@pytest.mark.parametrize("name", ["queue", "link", "unlink", "links", "unfollow", "followers"])
+def test_a_cell_below_a_magic_that_takes_none(shell, name):
+    printed = shell.run(f"%%{name} a:b\ntext")
+    check(printed)
+    assert f"line magic `%{name}` exists" in printed
+
+
+@pytest.mark.parametrize("name", ["twitter", "follow", "talk", "ask"])
+def test_a_cell_without_an_identifier(shell, name):
+    printed = shell.run(f"%%{name}\ntext")
+    check(printed)
+    assert f"an identifier is missing, as in: %%{name} " in printed

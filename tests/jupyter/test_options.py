@@ -30,6 +30,8 @@ class TestParse:
         assert read("'two words:*'").identifier == "two words:*"
         assert read("'-x:*'").identifier == "-x:*"
         assert read('--room "team a"', LinkingMagics.link).room == "team a"
+        options = read('--room="team a" http://x', LinkingMagics.link)
+        assert (options.room, options.url) == ("team a", "http://x")
 
     @pytest.mark.parametrize(
         ("line", "said"),
@@ -44,6 +46,7 @@ class TestParse:
             ("--maxsize x a:b", "%queue wants --maxsize to be a whole number, not x"),
             ("--maxsize", "%queue needs a value behind --maxsize"),
             ("--maxsize --shared", "%queue needs a value behind --maxsize"),
+            ("--maxsize= 3 a:b", "%queue needs a value behind --maxsize"),
             ("--shared=yes a:b", "%queue takes --shared without a value"),
             (
                 "--overflow never a:b",
@@ -69,13 +72,18 @@ class TestSplitOptions:
         return split_options(SendingMagics.ask, line, "%ask price:get")
 
     def test_they_come_before_everything_else(self):
-        options, rest = self.split("--timeout 2.5 price:get --timeout, -1")
-        assert options.timeout == 2.5
-        assert rest == "price:get --timeout, -1"
+        options, identifier, rest = self.split("--timeout 2.5 price:get --timeout, -1")
+        assert (options.timeout, identifier.text) == (2.5, "price:get")
+        assert rest == "--timeout, -1"
+
+    def test_or_right_behind_the_identifier(self):
+        options, identifier, rest = self.split("price:get --timeout 2.5 -1, --timeout=3")
+        assert (options.timeout, identifier.text) == (2.5, "price:get")
+        assert rest == "-1, --timeout=3"
 
     def test_the_value_may_be_joined(self):
-        options, rest = self.split("--timeout=3 price:get")
-        assert (options.timeout, rest) == (3, "price:get")
+        options, _, rest = self.split("--timeout=3 price:get 1")
+        assert (options.timeout, rest) == (3, "1")
 
     @pytest.mark.parametrize(
         ("line", "said"),
@@ -88,6 +96,7 @@ class TestSplitOptions:
             ("--timeout -1 a:b", "%ask wants --timeout to be a number of seconds, not -1"),
             ("--timeout nan a:b", "%ask wants --timeout to be a number of seconds, not nan"),
             ("--timeout", "%ask needs a value behind --timeout"),
+            ("price:get --timeout", "%ask needs a value behind --timeout"),
         ],
     )
     def test_a_bad_one_is_named(self, line, said):

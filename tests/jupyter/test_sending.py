@@ -120,6 +120,13 @@ class TestTalkAndAsk:
         shell.run("%%follow double:ask\nmessage.args[0] * 2")
         assert shell.run("%ask --timeout 5 double:ask 4").endswith("[8]")
 
+    def test_the_text_of_a_cell(self, shell):
+        shell.run("got = []\n%follow text:is lambda message: got.append(message.args[0])")
+        shell.run("%follow text:shout lambda message: (message.args[0].upper(), *message.args[1:])")
+        assert shell.run("%%ask text:shout --timeout 5 7\nAny {text}\n").endswith("[('ANY {TEXT}', 7)]")
+        assert shell.run("%%talk text:shout text:is\nsome\nlines") == ""
+        assert shell["got"] == [("SOME\nLINES",)]
+
     def test_talk_sends_answers_on(self, shell):
         shell.run(
             "got = []\n%follow price:get lambda message: message.args[0] * 2\n%follow price:is got.append"

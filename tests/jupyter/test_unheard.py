@@ -1,0 +1,84 @@
+"""A line below the cell tells who sends to nobody; once, and not from within functions."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from berrymq import default_bus, follow
+
+
+@pytest.fixture
+def link(monkeypatch):
+    """A link of this process, as far as it is looked at."""
+    other = SimpleNamespace(here=False, follows=("far:*", "name@space:*"))
+    here = SimpleNamespace(here=True, follows=("own:*",))
+    link = SimpleNamespace(
+        state="linked", node=SimpleNamespace(bus=default_bus), nodes=lambda: [here, other], url="http://x/"
+    )
+    monkeypatch.setattr("berrymq.bridge.links", lambda: [link])
+    return link
+
+
+@pytest.mark.parametrize("line", ["%twitter test:run 1", "%talk test:run a:b", "%%twitter test:run\ntext"])
+def test_where_nothing_is_linked_it_names_what_would(shell, line):
+    assert shell.run(line) == "nobody follows test:run here; %link joins others"
+
+
+def test_the_answers_of_nobody(shell):
+    assert shell.run("%ask test:run 1") == "nobody follows test:run here; %link joins others\nOut[2]: []"
+
+
+def test_it_shows_how_an_identifier_was_understood(shell):
+    assert shell.run("%twitter nocolon") == "nobody follows nocolon:* here; %link joins others"
+
+
+def test_who_is_linked_is_told_of_the_moment(shell, link):
+    assert shell.run("%twitter test:run") == "nobody follows test:run at present"
+
+
+@pytest.mark.parametrize("identifier", ["far:away", "name@space:x"])
+def test_followers_elsewhere_count(shell, link, identifier):
+    assert shell.run(f"%twitter {identifier}") == ""
+
+
+def test_who_is_cut_off_can_not_know(shell, link):
+    link.state = "connecting"
+    assert shell.run("%twitter test:run") == ""
+
+
+def test_links_of_another_bus_do_not_count(shell, link):
+    link.node.bus = None
+    assert shell.run("%twitter far:away") == "nobody follows far:away here; %link joins others"
+
+
+def test_a_name_that_stays_here(shell, link):
+    said = "nobody follows _own:thing here, and a name that begins with '_' never leaves this process"
+    assert shell.run("%twitter _own:thing") == said
+    with follow("_own:*", lambda message: None):
+        assert shell.run("%twitter _own:thing") == ""
+
+
+def test_followers_and_queues_here_count(shell):
+    with follow("test:*", lambda message: None):
+        assert shell.run("%twitter test:run") == ""
+    assert shell.run("q = %queue test:*\n%twitter test:run") == ""
+
+
+def test_once_for_each_identifier_and_run_of_the_cell(shell):
+    loop = "for n in range(3):\n    %twitter test:run n\n    %twitter test:end"
+    both = (
+        "nobody follows test:run here; %link joins others\nnobody follows test:end here; %link joins others"
+    )
+    assert shell.run(loop, "loop") == both
+    assert shell.run(loop, "loop") == both
+
+
+def test_functions_and_followers_say_nothing(shell):
+    shell.run("def train():\n    %twitter train:epoch")
+    assert shell.run("train()") == ""
+    shell.run("%%follow test:run\n%twitter train:epoch")
+    assert shell.run("%twitter test:run") == ""
+
+
+def test_nothing_is_said_of_what_was_not_sent(shell):
+    assert "nobody follows" not in shell.run("%twitter test:run nothing_like_it")
