@@ -34,10 +34,6 @@ class LostHubs:
         self._peers = peers
         self._directory = directory
 
-    def any(self) -> bool:
-        """Whether there are some."""
-        return next(self._lost(), None) is not None
-
     def _lost(self) -> Iterator[Peer]:
         return (peer for peer in self._peers.values() if peer.sees_all and not peer.connected)
 

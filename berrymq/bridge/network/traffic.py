@@ -91,6 +91,7 @@ class Traffic:
         self._forked = False
         self._sequence = 0
         self._seen = Seen()
+        self._seen_again = Seen()
         self._stalled = False
         self._wanted: dict[str, Identifier | None] = {}
         forking.track(self)
@@ -235,8 +236,7 @@ class Traffic:
             if message.origin == own.id:
                 continue
             if not first_time(message.origin, message.sequence):
-                if own.hub and self.lost_hubs.any():
-                    # A sender that was at that hub says it again, for it may not have reached everybody.
+                if message.again and own.hub and self._is_first_copy(message):
                     self._hand_on_again(message, source)
                 continue
             try:
@@ -267,13 +267,16 @@ class Traffic:
             rows = passed_here(self._peers, message.room)
             self._send_answer(message, encode((rows, []), {}), SURVEYED)
 
+    def _is_first_copy(self, message: WireMessage) -> bool:
+        """Whether what is said again, for that many times, has not been here as such before."""
+        return self._seen_again.first_time(f"{message.origin} {message.again}", message.sequence)
+
     def _hand_on_again(self, message: WireMessage, source: Peer) -> None:
-        """Give a copy to the ends of the network, which tell it by its number, and not to other hubs."""
+        """Give a copy to all who may have missed it; the ends of the network tell it by its number."""
         if message.hops < MAX_HOPS:
             ways = self._ways_of(message, source)
-            chosen = [peer for peer in ways if not (peer.sees_all and peer.connected)]
-            self._hand_on(message, chosen)
-            self._pump(chosen)
+            self._hand_on(message, ways)
+            self._pump(ways)
 
     def _hand_on(self, message: WireMessage, peers: list[Peer]) -> None:
         if not peers:

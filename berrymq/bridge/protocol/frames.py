@@ -61,7 +61,8 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 class WireMessage(Struct, array_like=True, gc=False):
     """One message on its way; as an array, in this order.
 
-    A node that hands it on reads all but the payload, and changes only ``hops``.
+    A node that hands it on reads all but the payload, and changes only ``hops``, or ``again`` where its hub was
+    lost.
     """
 
     identifier: IdentifierText
@@ -84,6 +85,8 @@ class WireMessage(Struct, array_like=True, gc=False):
     """The number of a question: it asks all followers or, where ``to`` is set, brings their answers."""
     to: NodeId | None = None
     """The only node that it is for."""
+    again: Count = 0
+    """So often it was said again, since a hub was lost that may have had it and not handed it on."""
 
 
 def counted(messages: list[WireMessage]) -> int:

@@ -294,6 +294,7 @@ class Session:
         if self._retained is not None:
             unconfirmed = self._retained.messages() + unconfirmed
             self._retained.clear()
+        _say_again(unconfirmed)
         self._queue.extendleft(reversed(unconfirmed))
         self._queue_bytes += sum(len(message.payload) for message in unconfirmed)
         self._stats.sent -= counted(unconfirmed)
@@ -323,6 +324,7 @@ class Session:
     def surrender(self) -> list[WireMessage]:
         """What the other side may have to hand on or may not have, in order, for another session to send."""
         messages = self.pending()
+        _say_again(messages)
         self._clear()
         return messages
 
@@ -384,3 +386,9 @@ class Session:
             queued=len(self._queue),
             queued_bytes=self._queue_bytes,
         )
+
+
+def _say_again(messages: list[WireMessage]) -> None:
+    """Have hubs that have seen them hand them on once more."""
+    for message in messages:
+        message.again += 1

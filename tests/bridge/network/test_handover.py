@@ -257,10 +257,19 @@ async def test_what_waits_on_one_link_goes_over_the_other_one_when_both_lead_to_
         await until(lambda: town.one.peers == 1, "the lost link is over")
 
 
-async def test_a_copy_is_given_to_those_who_may_have_missed_it_and_to_nobody_twice():
+@pytest.mark.parametrize("joined", ["the lost one", "one that is linked to it", "nobody"])
+async def test_a_copy_is_given_to_those_who_may_have_missed_it_and_to_nobody_twice(joined):
+    """The hub that is lost may or may not have been linked to the one that stays."""
     async with Nodes() as nodes, Town(nodes, "one", "two") as town:
         stays = await nodes.add("stays", hub=True)
-        await nodes.link(stays, town.hub)
+        if joined == "the lost one":
+            await nodes.link(stays, town.hub)
+        elif joined == "nobody":
+            await nodes.link(town.one, stays)
+        else:
+            between = await nodes.add("between", hub=True)
+            await nodes.link(stays, between)
+            await nodes.link(between, town.hub)
         here = await nodes.add("here")
         await nodes.link(here, stays)
         missed, ears = Ears(town.two), Ears(here)
@@ -269,12 +278,14 @@ async def test_a_copy_is_given_to_those_who_may_have_missed_it_and_to_nobody_twi
         for number in range(10):
             town.one.bus.twitter("test:run", number)
         await ears.have(10)
-        await until(lambda: town.one.neighbours[0].session.is_flushed, "the hub has confirmed everything")
+        at_hub = town.one.peer(town.hub.id).session
+        await until(lambda: at_hub.is_flushed, "the hub has confirmed everything")
         await town.replace_hub()
         there = Found(stays.url, stays.access_token, "the test")
         for name in ("two", "one"):
             town.places[name].append(there)
             await until(lambda name=name: stays.peer(getattr(town, name).id) is not None, "moved over")
+        await until(lambda: town.one.peers == 1, "all goes over one link")
         town.one.bus.twitter("test:run", 10)
         for ear in (missed, ears):
             assert await ear.have(11) == list(range(11))

@@ -78,7 +78,7 @@ class TestForeignFrames:
         )
 
     def test_a_later_version_may_add_to_a_message_and_to_a_record(self):
-        (got,) = decode_frame(batch(*MESSAGE, None, 0, None, None, None, "new")).params.batch
+        (got,) = decode_frame(batch(*MESSAGE, None, 0, None, None, None, 0, "new")).params.batch
         assert got.sequence == 1
         text = frame("announce", {"n": 1, "nodes": [{"id": "a", "name": "b", "version": 1, "new": [1]}]})
         assert decode_frame(text).params.nodes == [NodeRecord("a", "b", 1)]
