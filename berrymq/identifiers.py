@@ -163,7 +163,7 @@ def check_part(part: str, kind: str, text: str) -> None:
         )
     if len(part) > MAX_PART:
         raise IdentifierError(
-            f"{quoted(text)} has a {kind} of {len(part)} characters; {MAX_PART} is the most: "
+            f"{quoted(text)} has {'an' if kind == 'action' else 'a'} {kind} of {len(part)} characters; {MAX_PART} is the most: "
             "put what is long into the message's arguments"
         )
     if WILDCARD in part:

@@ -32,7 +32,7 @@ IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1}
 
 # The magics whose line goes on as Python, and the end of it that Python's names complete.
 PYTHON = frozenset({"twitter", "follow", "talk", "ask"})
-NAME = re.compile(r"[^\W\d][\w.]*$")
+NAME = re.compile(r"(?:[^\W\d][\w.]*)?$")
 
 
 class MagicCompleter:
@@ -82,9 +82,7 @@ class MagicCompleter:
         IPython's own way is of no use here: it parses the cell as Python, and the line of a magic is none.
         """
         found = NAME.search(text)
-        if found is None:
-            return "", ()
-        name = found[0]
+        name = found[0] if found is not None else ""
         matches = self._completer.attr_matches if "." in name else self._completer.global_matches
         return name, matches(name)
 

@@ -60,6 +60,7 @@ class LinkingMagics(Magics):
             %link --room team-a
             %link https://example.org/user/me/berrymq/
         """
+        __tracebackhide__ = True
         options = parse(self.link, line, "%link --room team-a")
         import berrymq
 
@@ -69,6 +70,8 @@ class LinkingMagics(Magics):
         except (berrymq.LinkError, ValueError) as error:
             hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
             raise UsageError(one_line(error) + hint) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # how far it had come says nothing to who has given up
         there = link if link in before else next((one for one in before if is_same(one, link)), None)
         if there is None:
             self._leave_other_room(link)

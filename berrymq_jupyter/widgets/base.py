@@ -24,7 +24,11 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class RequestError(Exception):
-    """What a page asked for cannot be done; the text is shown there."""
+    """What a page asked for cannot be done; the text is shown there, beside `field` if one is named."""
+
+    def __init__(self, text: str, *, field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 class View(AnyWidget):
@@ -129,7 +133,7 @@ class View(AnyWidget):
             try:
                 reply = None if self._greeted(request.get("t"), now) else self.answer(request)
             except RequestError as problem:
-                reply = {"t": "problem", "text": str(problem)}
+                reply = {"t": "problem", "text": str(problem), "field": problem.field}
             except Exception as error:
                 log.exception("%s could not do what its page asked", self.title)
                 reply = {"t": "problem", "text": f"{type(error).__name__}: {error}"[:500]}

@@ -1,6 +1,6 @@
 // A line chart of one number over time, or over the order of the messages, with a line for each source.
 
-import { button, fill, framed, h, setAttributes, setText, svg } from "./dom.js";
+import { button, fill, flip, framed, h, setAttributes, setText, svg } from "./dom.js";
 import { clock, counted, fieldName, fullTime, hue, measure, safe } from "./format.js";
 
 const TALL = 170;
@@ -18,7 +18,7 @@ export function createChart({ onClose, onPick }) {
   const reading = h("span", { class: "bmq-reading" });
   const legend = h("div", { class: "bmq-legend" });
   const plot = svg("svg", { class: "bmq-plot", role: "img", height: TALL });
-  const byOrder = button("order", "By time", flip);
+  const byTime = flip(button("clock", "By time", () => setAxis(axis === BY_TIME ? BY_ORDER : BY_TIME)));
   const element = h(
     "section",
     { class: "bmq-chart", "aria-label": "Chart", hidden: true },
@@ -27,7 +27,7 @@ export function createChart({ onClose, onPick }) {
       { class: "bmq-detail-head" },
       heading,
       reading,
-      h("div", { class: "bmq-actions" }, legend, byOrder, button("close", "Close chart", onClose, { class: "bmq-button bmq-icon-only" })),
+      h("div", { class: "bmq-actions" }, legend, byTime, button("close", "Close chart", onClose, { class: "bmq-button bmq-icon-only" })),
     ),
     plot,
   );
@@ -55,13 +55,9 @@ export function createChart({ onClose, onPick }) {
     setAxis(moments.size * 2 >= points.length ? BY_TIME : BY_ORDER);
   }
 
-  function flip() {
-    setAxis(axis === BY_TIME ? BY_ORDER : BY_TIME);
-  }
-
   function setAxis(to) {
     axis = to;
-    byOrder.set("order", axis === BY_TIME ? "By time" : "By order");
+    byTime.press(axis === BY_TIME);
     redraw();
   }
 

@@ -16,7 +16,7 @@ export function createDetail(store, { say, onClose, onChart, canResend }) {
   const heading = h("h3", { class: "bmq-heading" });
   const facts = h("div", { class: "bmq-facts" });
   const changes = h("div", { class: "bmq-changes" });
-  const code = h("code", { class: "bmq-code" });
+  const code = h("code", { class: "bmq-code", tabindex: 0 });
   const remark = h("div", { class: "bmq-faint" });
   const json = createJsonTree({
     onExpand: (path, from) => store.request({ t: "expand", number: shown.number, path, from }),
@@ -93,8 +93,8 @@ function difference({ before, time, changes }) {
     h("h4", { class: "bmq-subheading" }, "Changed ", h("span", { class: "bmq-faint" }, since)),
     h(
       "table",
-      { class: "bmq-difference" },
-      h("tbody", {}, ...changes.map(([path, kind, old, now]) => changed(path, kind, old, now))),
+      { class: "bmq-difference", role: "table" },
+      h("tbody", { role: "rowgroup" }, ...changes.map(([path, kind, old, now]) => changed(path, kind, old, now))),
     ),
   ];
 }
@@ -102,10 +102,10 @@ function difference({ before, time, changes }) {
 function changed(path, kind, old, now) {
   return h(
     "tr",
-    { class: `bmq-${kind}` },
-    h("th", { scope: "row" }, fieldName(path)),
-    h("td", {}, kind === "added" ? h("span", { class: "bmq-faint" }, "added") : h("del", {}, old)),
-    h("td", {}, kind === "removed" ? h("span", { class: "bmq-faint" }, "removed") : h("ins", {}, now)),
+    { class: `bmq-${kind}`, role: "row" },
+    h("th", { scope: "row", role: "rowheader" }, fieldName(path)),
+    h("td", { role: "cell" }, kind === "added" ? h("span", { class: "bmq-faint" }, "added") : h("del", {}, old)),
+    h("td", { role: "cell" }, kind === "removed" ? h("span", { class: "bmq-faint" }, "removed") : h("ins", {}, now)),
   );
 }
 

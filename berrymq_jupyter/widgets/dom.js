@@ -61,7 +61,7 @@ const ICONS = {
   close: "M3.500 2.400 8 6.900l4.500-4.500 1.100 1.100L9.100 8l4.500 4.500-1.100 1.100L8 9.100l-4.500 4.500-1.100-1.100L6.900 8 2.400 3.500z",
   copy: "M5 1.500h8.500V11H11V5H5zM2.500 6H10v8.500H2.500z",
   send: "M1.500 2 15 8 1.500 14l1.500-5 6-1-6-1z",
-  order: "M1 4h9L7.500 1.500 8.600.500 13 4.800 8.600 9 7.500 8 10 5.500H1zM15 11.500H6L8.500 9 7.400 8 3 12.200 7.400 16.500 8.500 15.500 6 13h9z",
+  clock: "M8 1.500a6.500 6.500 0 1 0 0 13 6.500 6.500 0 0 0 0-13zM8 3a5 5 0 1 1 0 10A5 5 0 0 1 8 3zm-.75 1.500v4.100l3 1.800.75-1.250-2.250-1.350V4.500z",
   chart: "M2 2h1.500v10.500H14V14H2zM5 11V8h2v3zm3.500 0V4h2v7zM12 11V6.500h2V11z",
   save: "M7.200 1.500h1.600v6.300l2.200-2.200 1.100 1.100L8 10.800 3.900 6.700 5 5.600l2.200 2.200zM2 10.500h1.500v2.500h9v-2.500H14v4H2z",
   take: "M2 2.500h12V6H2zm6 11.500L4 9.500h2.800V7h2.400v2.500H12z",
@@ -77,22 +77,22 @@ export function icon(name) {
   );
 }
 
-/**
- * Make a button with an icon; `label` is its name, shown beside the icon where there is room.
- * @returns {HTMLButtonElement & {set: function(string, string): void}}
- */
+/** Make a button with an icon; `label` is its name, shown beside the icon where there is room. */
 export function button(iconName, label, onclick, attributes = {}) {
   const text = h("span", { class: "bmq-label" }, label);
   const element = h("button", { type: "button", class: "bmq-button", title: label, onclick, ...attributes });
   element.append(icon(iconName), text);
   if (attributes.title === undefined) element.setAttribute("aria-label", label);
-  element.set = (newIcon, newLabel) => {
-    if (text.textContent === newLabel) return;
-    element.replaceChild(icon(newIcon), element.firstChild);
-    text.textContent = newLabel;
-    element.title = newLabel;
-    element.setAttribute("aria-label", newLabel);
+  return element;
+}
+
+/** Make a button one that is in or out: its label says what holds while it is in. `press` sets that. */
+export function flip(element) {
+  element.press = (pressed) => {
+    element.setAttribute("aria-pressed", String(pressed));
+    element.classList.toggle("bmq-on", pressed);
   };
+  element.press(false);
   return element;
 }
 

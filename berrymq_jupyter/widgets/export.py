@@ -7,6 +7,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from .base import RequestError
+from .render import cut, shown
 
 if TYPE_CHECKING:
     from berrymq import Message
@@ -21,8 +22,8 @@ FIXED = ("sent_at", "id", "source")
 def dataframe(messages: list[Message]) -> Any:
     """Return a DataFrame with a row for each message: its time, identifier and source, then its arguments.
 
-    Positional arguments are in columns ``arg0``, ``arg1`` and so on, keywords in columns of their names; one
-    that has the name of another column gets an underscore behind it.
+    The time is in UTC. Positional arguments are in columns ``arg0``, ``arg1`` and so on, keywords in columns
+    of their names; one that has the name of another column gets an underscore behind it.
     """
     try:
         pandas: Any = import_module("pandas")
@@ -30,9 +31,13 @@ def dataframe(messages: list[Message]) -> Any:
         raise RuntimeError(
             "a DataFrame needs pandas: pip install pandas (messages() gives a list without it)"
         ) from None
-    return pandas.DataFrame(
+    table = pandas.DataFrame(
         [record(message) for message in messages], columns=None if messages else list(FIXED)
     )
+    # Another implementation may have a clock that no calendar reaches.
+    moments = pandas.to_datetime(table["sent_at"], unit="s", utc=True, errors="coerce")
+    table["sent_at"] = moments.dt.round("us")
+    return table
 
 
 def record(message: Message) -> dict[str, Any]:
@@ -50,19 +55,24 @@ def record(message: Message) -> dict[str, Any]:
 def export(log: MessageLog, name: str, kind: str) -> str:
     """Put the messages of `log` into the variable `name`, as a list or a DataFrame; return what to say."""
     if not name.isidentifier() or iskeyword(name):
-        raise RequestError(f"{name!r} cannot be the name of a variable")
+        raise RequestError(
+            f"{shown(cut(name, 60))} cannot be the name of a variable" if name else "write a name",
+            field="name",
+        )
     from IPython import get_ipython
 
     shell = get_ipython()
     if shell is None:
-        raise RequestError("there is no notebook here whose variables could be set; use log.messages()")
+        raise RequestError(
+            "there is no notebook here whose variables could be set; use log.messages()", field="name"
+        )
     messages = log.messages()
     value: Any = messages
     if kind == "DataFrame":
         try:
             value = dataframe(messages)
         except RuntimeError as problem:
-            raise RequestError(str(problem)) from None
+            raise RequestError(str(problem), field="as") from None
     replaced = name in shell.user_ns
     shell.user_ns[name] = value
     return f"{len(messages):,} messages are in {name}{', whose old value is replaced' if replaced else ''}"

@@ -1,6 +1,7 @@
 // The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
 
 import { h, icon, setAttributes, setText } from "./dom.js";
+import { uniquePrefix } from "./field.js";
 import { clock, counted, fullTime, hue, nameOf, safe } from "./format.js";
 import { ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.js";
 import { createVirtualList } from "./virtual_list.js";
@@ -21,7 +22,7 @@ const TITLES = [
  * @param {function(): void} options.onEscape
  */
 export function createGrid(store, { onOpen, onEscape }) {
-  const prefix = `bmq-${Math.random().toString(36).slice(2)}`;
+  const prefix = uniquePrefix();
   const head = h(
     "div",
     { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 },

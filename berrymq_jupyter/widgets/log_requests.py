@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from berrymq.errors import IdentifierError
+
 from .base import RequestError
 from .detail import details, more_nodes, more_text, payload_of
 from .export import export
@@ -63,9 +65,13 @@ def text(log: MessageLog, request: Request) -> Request:
     return more_text(wanted(log, request), request)
 
 
-def set_filter(log: MessageLog, request: Request) -> None:
+def set_filter(log: MessageLog, request: Request) -> Request:
     """Filter the rows."""
-    log.filter(str(request.get("id") or "*:*"), str(request.get("text") or ""))
+    try:
+        log.filter(str(request.get("id") or "*:*"), str(request.get("text") or ""))
+    except IdentifierError as error:
+        raise RequestError(str(error), field="id") from None
+    return {"t": "filtered"}
 
 
 def pause(log: MessageLog, request: Request) -> None:
@@ -105,7 +111,7 @@ def resend(log: MessageLog, request: Request) -> Request:
 
 def put_into_variable(log: MessageLog, request: Request) -> Request:
     """Put the messages that pass the filter into a variable of the user."""
-    return {"t": "done", "text": export(log, str(request.get("name")), str(request.get("as")))}
+    return {"t": "exported", "text": export(log, str(request.get("name")), str(request.get("as")))}
 
 
 def wanted(log: MessageLog, request: Request) -> Message:

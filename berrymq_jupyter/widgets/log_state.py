@@ -45,7 +45,7 @@ class LogState:
     def absorb(self, now: float) -> None:
         """Work off what was collected."""
         batch = self.rows.absorb()
-        if self.series is not None:
+        if self.series is not None and self.paused_at is None:
             self.series.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
@@ -84,13 +84,17 @@ class LogState:
 
     def resume(self) -> None:
         """Show everything that is kept again, also what came during the pause."""
+        if self.series is not None and self.paused_at is not None:
+            self.series.feed(self.rows.snapshot().between(self.paused_at, self.rows.end))
         self.paused_at = None
 
     def draw(self, identifier: str, field: list[str]) -> None:
-        """Follow a number for a chart, from the oldest message that is kept on."""
+        """Follow a number for a chart, from the oldest message that is kept on, up to a pause."""
         self.series = Series(identifier, field)
         kept = self.rows.snapshot()
-        self.series.feed(enumerate(kept.messages, kept.first))
+        self.series.feed(
+            kept.between(kept.first, self.rows.end if self.paused_at is None else self.paused_at)
+        )
 
     def clear(self) -> None:
         """Forget all rows and counts."""

@@ -14,7 +14,7 @@ export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5;
 
 /**
  * @returns the store: `state`, `counts` (identifier -> [count, rate]), `row(place)`, `want(from, to)`,
- *   `request(body)` and `on(name, listener)` for "update", "detail", "node", "text", "problem" and "done".
+ *   `request(body)` and `on(name, listener)` for "update" and for whatever else the kernel answers.
  */
 export function createStore(model) {
   const rows = new Map();
@@ -94,6 +94,8 @@ export function createStore(model) {
     chart: pass("chart"),
     problem: pass("problem"),
     done: pass("done"),
+    filtered: pass("filtered"),
+    exported: pass("exported"),
   });
   return store;
 }

@@ -2,7 +2,7 @@
 
 import { createChart } from "./chart.js";
 import { createDetail } from "./detail.js";
-import { framed, h, keepKeys, setText } from "./dom.js";
+import { button, framed, h, keepKeys, setText } from "./dom.js";
 import { brief, counted, whole } from "./format.js";
 import { createGrid } from "./log_grid.js";
 import { createStore } from "./log_store.js";
@@ -17,13 +17,17 @@ function createView(store) {
   const remarks = createRemarks();
   const counter = createCounter();
   const { say } = remarks;
-  const banner = h("div", { class: "bmq-banner", hidden: true });
-  const tree = createIdentifierTree(store, (pattern) => filter(pattern, text.value));
+  const held = h("span", {});
+  const resume = button("play", "Resume", () => {
+    store.request({ t: "pause", on: false });
+    grid.focus();
+  }, { class: "bmq-button bmq-primary" });
+  const banner = h("div", { class: "bmq-banner bmq-paused", hidden: true }, held, resume);
+  const tree = createIdentifierTree(store, (pattern) => bar.filter.choose(pattern));
   const grid = createGrid(store, { onOpen: (number) => detail.open(number), onEscape: closeDetail });
   const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, canResend: true });
   const chart = createChart({ onClose: closeChart, onPick: (number) => detail.open(number) });
-  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onFilter: filter });
-  const { text } = bar;
+  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
   const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
   const element = h(
     "div",
@@ -47,17 +51,12 @@ function createView(store) {
     banner.hidden = state.heldBack === null;
     if (!banner.hidden) {
       setText(
-        banner,
+        held,
         `Paused. ${state.heldBack ? counted(state.heldBack, "new message") : "No new message"} held back; ` +
           `the newest ${whole(state.maxlen)} messages are kept and appear on resuming.`,
       );
     }
     counter.count(state.total);
-  }
-
-  function filter(id, words) {
-    bar.show(id, words);
-    store.request({ t: "filter", id, text: words });
   }
 
   function turn() {
@@ -96,7 +95,7 @@ function createView(store) {
 
   function shortcuts(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea")) return;
-    const act = { "/": () => text.focus(), p: bar.flipPause }[event.key];
+    const act = { "/": () => bar.filter.text.focus(), p: bar.flipPause }[event.key];
     if (!act) return;
     act();
     event.preventDefault();
@@ -107,8 +106,9 @@ function createView(store) {
     store.on("update", redraw),
     store.on("detail", () => element.classList.toggle("bmq-has-detail", !detail.element.hidden)),
     store.on("chart", (body) => charted && chart.show(body)),
-    store.on("problem", (body) => say(body.text)),
+    store.on("problem", (body) => bar.complain(body.field, body.text) || say(body.text)),
     store.on("done", (body) => say(body.text)),
+    store.on("exported", (body) => say(body.text)),
   ];
   redraw();
   return {
@@ -116,6 +116,7 @@ function createView(store) {
     close() {
       redraw.cancel();
       treeResized.disconnect();
+      bar.close();
       counter.close();
       remarks.close();
       grid.close();

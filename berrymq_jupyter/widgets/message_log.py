@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import berrymq
 from berrymq import Identifier, Message
-from berrymq.errors import IdentifierError
 
 from . import assets
 from .base import RequestError, View
@@ -71,7 +70,7 @@ class MessageLog(View):
     # -- for its user ----------------------------------------------------------------------------------------
 
     def messages(self) -> list[Message]:
-        """Return the messages that are kept and pass the filter, oldest first."""
+        """Return the messages that are kept and pass the filter, oldest first, those held back included."""
         state = self.state
         with self.guard:
             state.absorb(monotonic())
@@ -79,7 +78,10 @@ class MessageLog(View):
             return [message for message in state.rows.snapshot().messages if test is None or test(message)]
 
     def to_dataframe(self) -> Any:
-        """Return `messages` as a pandas DataFrame: a row each, a column for each argument."""
+        """Return `messages` as a pandas DataFrame: a row each, a column for each argument.
+
+        The times in ``sent_at`` are in UTC; ``table.sent_at.dt.tz_convert("Europe/Berlin")`` are those there.
+        """
         from .export import dataframe
 
         return dataframe(self.messages())
@@ -91,7 +93,7 @@ class MessageLog(View):
             self.touch()
 
     def pause(self) -> None:
-        """Show nothing newer for now. Messages are still collected, and shown on resuming."""
+        """Show nothing newer for now, in rows and chart; resuming shows it, for all is still collected."""
         with self.guard:
             self.state.absorb(monotonic())
             self.state.pause()
@@ -200,10 +202,7 @@ class MessageLog(View):
             raise RequestError(
                 "the page asked for something unknown; it may be of another version: reload it"
             )
-        try:
-            return answer(self, request)
-        except IdentifierError as error:
-            raise RequestError(str(error)) from None
+        return answer(self, request)
 
     def form(self) -> Form:
         """Return what is there now, for the saved notebook."""

@@ -59,8 +59,8 @@ function createView(store) {
     setText(title, linked ? state.links.map((link) => link.url).join(", ") : "Network");
     setText(facts, linked ? about(state) : "");
     if (!linked) return;
-    graph.draw(state, chosen);
     const flows = flowsById(state);
+    graph.draw(state, flows, chosen);
     showRows(state.nodes, flows);
     more.hidden = !state.more;
     setText(more, `… ${counted(state.more, "more node")}`);
@@ -98,26 +98,26 @@ function createRow(id, onChoose) {
   const name = h("button", { type: "button", class: "bmq-node-name", onclick: () => onChoose(id) });
   const badges = h("span", {});
   const follows = h("td", {});
-  const received = h("td", { class: "bmq-number" });
-  const sent = h("td", { class: "bmq-number" });
+  const [received, sent] = [amountCell(), amountCell()];
   const element = h("tr", {}, h("th", { scope: "row" }, name, badges), follows, received, sent);
   let shown = "";
 
   function update(node, flow, isChosen) {
     element.classList.toggle("bmq-chosen", isChosen);
     name.setAttribute("aria-pressed", String(isChosen));
-    setText(received, flow ? amount(...flow.received) : "");
-    setText(sent, flow ? amount(...flow.sent) : "");
+    showAmount(received, flow?.received);
+    showAmount(sent, flow?.sent);
     const now = JSON.stringify(node);
     if (now === shown) return;
     shown = now;
     setText(name, node.name);
+    name.title = node.name;
     const marks = [node.here && "here", node.hub && "hub", node.room !== null && `room ${node.room}`];
     fill(badges, ...marks.filter(Boolean).map((mark) => h("span", { class: "bmq-badge" }, mark)));
     const left = node.follows.length - PATTERNS_SHOWN + node.followsMore;
     fill(
       follows,
-      ...node.follows.slice(0, PATTERNS_SHOWN).map((pattern) => h("code", { class: "bmq-pattern" }, pattern)),
+      ...node.follows.slice(0, PATTERNS_SHOWN).map((pattern) => h("code", { class: "bmq-pattern", title: pattern }, pattern)),
       left > 0 && h("span", { class: "bmq-faint" }, `${whole(left)} more`),
       !node.follows.length && h("span", { class: "bmq-faint" }, "nothing"),
     );
@@ -145,8 +145,14 @@ function add(sum, amounts) {
   amounts.forEach((amount, index) => (sum[index] += amount));
 }
 
-function amount(total, perSecond) {
-  return [whole(total), rate(perSecond)].filter(Boolean).join(" · ");
+/** How many messages, and how many a second. */
+function amountCell() {
+  return h("td", { class: "bmq-number" }, h("span", {}), h("span", { class: "bmq-number-rate" }));
+}
+
+function showAmount(cell, amounts) {
+  setText(cell.firstChild, amounts ? whole(amounts[0]) : "");
+  setText(cell.lastChild, amounts ? rate(amounts[1]) : "");
 }
 
 /** How the links are, in one line. */

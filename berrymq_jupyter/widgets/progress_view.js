@@ -114,17 +114,17 @@ function createLine(bar) {
     setText(source, safe(now.source ?? "here"));
     setText(percent, now.share === null ? brief(now.n) : `${Math.floor(now.share * 100)}%`);
     const value = now.share === null ? null : Math.round(now.share * 100);
+    const unknown = now.share === null && !now.end;
     const silent = now.silent + since > SILENT_SECONDS && !now.end;
-    const far = [reached(now), pace(now.rate)].filter(Boolean).join(" · ");
-    setText(amount, far);
+    setText(amount, [reached(now), pace(now.rate)].filter(Boolean).join(" · "));
     setText(times, timesOf(now, since, silent));
     setAttributes(track, {
       "aria-label": `${title}, ${safe(now.source ?? "here")}`,
       "aria-valuenow": value,
-      "aria-valuetext": [value === null ? "" : `${value}%`, reached(now)].filter(Boolean).join(", "),
+      "aria-valuetext": [value !== null && `${value}%`, reached(now), unknown && "of nobody knows how many"].filter(Boolean).join(", "),
     });
     fill.style.width = `${(now.share ?? (now.end === "done" ? 1 : 0.3)) * 100}%`;
-    track.classList.toggle("bmq-unknown", now.share === null && !now.end);
+    track.classList.toggle("bmq-unknown", unknown);
     element.classList.toggle("bmq-silent", silent);
     if (now.end !== end) showEnd(now.end);
   }
@@ -144,7 +144,7 @@ function reached(bar) {
   const far = bar.total === null ? counted(bar.n, "step") : `${brief(bar.n)} of ${brief(bar.total)}`;
   if (bar.end === "stopped") return `stopped at ${far}`;
   if (bar.end === "failed") return `failed at ${far}${bar.reason && `: ${bar.reason}`}`;
-  return bar.total === null && !bar.end ? `${far}, of nobody knows how many` : far;
+  return far;
 }
 
 function timesOf(bar, since, silent) {

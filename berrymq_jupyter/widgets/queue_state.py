@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from berrymq import Queue
     from berrymq.queues import QueueStats
 
-__all__ = ["POINTS", "STEP", "QueueState"]
+__all__ = ["POINTS", "STEP", "QueueState", "gone"]
 
 STEP: Final = 0.5
 """Seconds that one point of the depth's course stands for."""

@@ -11,7 +11,7 @@ from berrymq.errors import QueueClosed
 from . import assets
 from .base import RequestError, View
 from .detail import details, more_nodes, more_text
-from .queue_state import POINTS, STEP, QueueState
+from .queue_state import POINTS, STEP, QueueState, gone
 from .render import arguments
 from .static import Form, clock
 
@@ -153,7 +153,7 @@ class QueueView(View):
             )
             for message in self.queue.waiting(SAVED)
         ]
-        facts = f"{stats.size:,} waiting, {stats.received:,} received"
+        facts = f"{stats.size:,} waiting, {stats.received:,} received, {gone(stats):,} taken"
         if stats.dropped:
             facts += f", {stats.dropped:,} dropped"
         return Form(self.title, self.queue.follows, facts, ("time", "identifier", "from", "payload"), waiting)

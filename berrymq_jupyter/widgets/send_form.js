@@ -1,13 +1,14 @@
 // The page's side of SendForm.
 
 import { button, fill, framed, h, keepKeys, setAttributes, setText } from "./dom.js";
+import { createComplaint, uniquePrefix } from "./field.js";
 import { clock, fullTime } from "./format.js";
 import { createPlainStore, createRemarks, defineView } from "./view.js";
 
 const TYPING_MS = 300;
 
 function createView(store) {
-  const prefix = `bmq-${Math.random().toString(36).slice(2)}`;
+  const prefix = uniquePrefix();
   const known = h("datalist", { id: `${prefix}-known` });
   const id = createField(`${prefix}-id`, "Identifier", h("input", { type: "text", list: `${prefix}-known`, placeholder: "name:action", autocomplete: "off" }));
   const payload = createField(`${prefix}-payload`, "Payload", h("textarea", { rows: 3, placeholder: "1, x=2" }));
@@ -71,6 +72,7 @@ function createView(store) {
       begun = true;
       id.input.value = state.id;
       payload.input.value = state.payload;
+      notation.choose(state.as);
       check();
     }
     historyBox.hidden = !state.sent.length;
@@ -121,15 +123,12 @@ function createView(store) {
 
 /** An input with its label above and what is wrong with it below. */
 function createField(id, label, input) {
-  const problem = h("div", { class: "bmq-problem", id: `${id}-problem` });
-  setAttributes(input, { id, class: "bmq-field", spellcheck: "false", "aria-describedby": `${id}-problem` });
+  const complaint = createComplaint(input, `${id}-problem`);
+  setAttributes(input, { id, class: "bmq-field", spellcheck: "false" });
   return {
     input,
-    element: h("div", { class: "bmq-send-field" }, h("label", { for: id }, label), input, problem),
-    complain(text) {
-      setText(problem, text);
-      setAttributes(input, { "aria-invalid": text ? "true" : null });
-    },
+    element: h("div", { class: "bmq-send-field" }, h("label", { for: id }, label), input, complaint.element),
+    complain: complaint.say,
   };
 }
 

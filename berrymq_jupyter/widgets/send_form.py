@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,18 @@ HISTORY: Final = 20
 """What was sent, kept for sending it again."""
 LONGEST: Final = 1_000_000
 """Characters of a payload that is typed or pasted."""
+SAVED: Final = 200
+"""Characters of a payload in the static form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the fields of a form hold."""
+
+    identifier: str
+    payload: str
+    notation: str = "python"
+    """The notation of the payload: ``python`` or ``json``."""
 
 
 class SendForm(View):
@@ -52,9 +65,9 @@ class SendForm(View):
     ) -> None:
         super().__init__()
         self.bus = berrymq.default_bus if bus is None else bus
-        self.identifier = str(identifier)
-        self.payload = payload
+        self.draft = Draft(str(identifier), payload)
         self.sent: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self.count = 0
         self.reach = Reach(self.bus)
         self.unsent = True
         self.start()
@@ -75,38 +88,54 @@ class SendForm(View):
         self.unsent = False
         return {
             "full": everything,
-            "id": self.identifier,
-            "payload": self.payload,
+            "id": self.draft.identifier,
+            "payload": cut(self.draft.payload, LONGEST),
+            "as": self.draft.notation,
             "sent": list(self.sent),
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Do what the page asks."""
-        identifier, text = str(request.get("id", "")), str(request.get("payload", ""))
-        as_json = request.get("as") == "json"
+        draft = Draft(
+            str(request.get("id", "")),
+            str(request.get("payload", "")),
+            "json" if request.get("as") == "json" else "python",
+        )
         match request.get("t"):
             case "check":
-                return self.check(identifier, text, as_json)
+                self.keep(draft)
+                return self.check(draft)
             case "send":
-                return self.send_message(identifier, text, as_json)
+                self.keep(draft)
+                return self.send_message(draft)
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def form(self) -> Form:
         """Return what is there now, for the saved notebook."""
         rows = [
-            (clock(entry["time"] / 1000), entry["id"], entry["payload"], entry["error"])
+            (clock(entry["time"] / 1000), entry["id"], cut(entry["payload"], SAVED), entry["error"])
             for entry in reversed(self.sent)
         ]
-        facts = f"{len(self.sent)} sent" if self.sent else "nothing sent yet"
-        return Form(self.title, self.identifier, facts, ("time", "identifier", "payload", ""), list(rows))
+        draft = self.draft
+        if draft.identifier or draft.payload:
+            rows.insert(0, ("filled in", draft.identifier, cut(draft.payload, SAVED), ""))
+        facts = f"a form to send messages with; {self.count or 'none'} sent from here"
+        return Form(self.title, "", facts, ("time", "identifier", "payload", ""), rows)
+
+    def keep(self, draft: Draft) -> None:
+        """Keep what the fields hold, for a page that is loaded again and for the saved notebook."""
+        if draft != self.draft:
+            self.draft = draft
+            self.static.changed(monotonic())
 
     # -- what it does ----------------------------------------------------------------------------------------
 
-    def check(self, identifier: str, text: str, as_json: bool) -> dict[str, Any]:
+    def check(self, draft: Draft) -> dict[str, Any]:
         """Say what is wrong with the two fields, and who would hear the message."""
+        identifier = draft.identifier
         problem_id, parsed = attempt(lambda: Identifier.parse(identifier.strip()))
-        read = read_json if as_json else check_python
-        problem_payload, _ = attempt(lambda: read(limited(text)))
+        read = read_json if draft.notation == "json" else check_python
+        problem_payload, _ = attempt(lambda: read(limited(draft.payload)))
         return {
             "t": "checked",
             "idProblem": problem_id if identifier.strip() else "",
@@ -116,16 +145,17 @@ class SendForm(View):
             "reach": "" if parsed is None else self.reach.describe(parsed),
         }
 
-    def send_message(self, identifier: str, text: str, as_json: bool) -> dict[str, Any]:
+    def send_message(self, draft: Draft) -> dict[str, Any]:
         """Send the message of the two fields."""
-        checked = self.check(identifier, text, as_json)
+        identifier = draft.identifier
+        checked = self.check(draft)
         if not checked["ready"]:
             return {
                 **checked,
                 "idProblem": checked["idProblem"] or ("" if identifier.strip() else "write one"),
             }
-        evaluate = read_json if as_json else evaluate_python
-        problem, found = attempt(lambda: evaluate(text))
+        evaluate = read_json if draft.notation == "json" else evaluate_python
+        problem, found = attempt(lambda: evaluate(draft.payload))
         if found is None:
             return {**checked, "payloadProblem": problem, "ready": False}
         parsed = Identifier.parse(identifier.strip())
@@ -134,24 +164,25 @@ class SendForm(View):
             self.bus.twitter(parsed, *found.args, **found.kwargs)
         except Exception as trouble:  # noqa: BLE001 - a follower's, or a payload that no link can carry
             error = shown(cut(f"{type(trouble).__name__}: {trouble}", 300))
-        self.remember(str(parsed), text, as_json, error)
+        self.remember(str(parsed), draft, error)
         return {**checked, "t": "sent", "id": str(parsed), "error": error}
 
-    def remember(self, identifier: str, text: str, as_json: bool, error: str) -> None:
+    def remember(self, identifier: str, draft: Draft, error: str) -> None:
         """Keep what was sent."""
         entry = {
             "time": round(time() * 1000),
             "id": identifier,
-            "payload": cut(text, 2000),
-            "as": "json" if as_json else "python",
+            "payload": cut(draft.payload, 2000),
+            "as": draft.notation,
             "error": error,
         }
         self.sent.append(entry)
+        self.count += 1
         self.unsent = True
         self.static.changed(monotonic())
 
     def __repr__(self) -> str:
-        return f"<SendForm {self.identifier}{', closed' if self.closed else ''}>"
+        return f"<SendForm {self.draft.identifier}{', closed' if self.closed else ''}>"
 
 
 def attempt(work: Callable[[], Any]) -> tuple[str, Any]:

@@ -55,10 +55,8 @@ class Form:
 
     def html(self, css_class: str) -> str:
         """Return the form as HTML, every text escaped."""
-        head = (
-            f"<div><strong>{escape(self.title)}</strong> <code>{escape(self.subject)}</code> "
-            f"<span>{escape(self.facts)}</span></div>"
-        )
+        subject = f"<code>{escape(self.subject)}</code> " if self.subject else ""
+        head = f"<div><strong>{escape(self.title)}</strong> {subject}<span>{escape(self.facts)}</span></div>"
         return f'{STYLE}<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
 
     def table(self) -> str:
@@ -74,7 +72,7 @@ class Form:
 
     def text(self) -> str:
         """Return the form as lines of text."""
-        head = f"{self.title} {self.subject}: {self.facts}"
+        head = f"{self.title} {self.subject}".rstrip() + f": {self.facts}"
         rows = [self.columns, *self.rows] if self.rows else []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [

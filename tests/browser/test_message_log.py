@@ -1,6 +1,7 @@
 """`MessageLog` in a real JupyterLab page: what it shows, and each of its controls."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -127,22 +128,49 @@ def test_rows_are_filtered(trained):
     expect(trained.rows).to_have_count(2)
     trained.view.get_by_role("searchbox", name="Payload text").fill("nothing like it")
     expect(trained.view).to_contain_text("None of 50 messages passes the filter.")
-    trained.view.get_by_role("searchbox", name="Identifier").fill("a:b:c")
-    expect(trained.said).to_contain_text("more than one ':'")
     trained.view.get_by_role("treeitem", name="All").locator(".bmq-tree-line").click()
     trained.view.get_by_role("searchbox", name="Payload text").fill("")
     expect(trained.status).to_have_text("50 messages")
 
 
+def test_a_mistake_stands_beside_its_field(trained):
+    field = trained.view.get_by_role("searchbox", name="Identifier")
+    wrong = re.compile("more than one ':'")
+    field.fill("a:b:c")
+    expect(field).to_have_accessible_description(wrong)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(trained.said).to_have_text("")
+    trained.view.get_by_role("searchbox", name="Payload text").focus()
+    trained.notebook.execute("twitter('test:run')")  # an update does not take away what was typed
+    expect(trained.status).to_have_text("51 messages")
+    expect(field).to_have_value("a:b:c")
+    trained.notebook.screenshot("log-mistake")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    field.fill("note")
+    expect(trained.status).to_have_text("10 of 51 messages")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description("Filter by identifier: a name, an action, or both")
+    field.fill("a:b:c")
+    expect(field).to_have_accessible_description(wrong)
+    trained.view.get_by_role("treeitem", name="train").locator(".bmq-tree-line").first.click()
+    expect(field).to_have_value("train:*")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+
+
 def test_a_pause_says_what_it_holds_back(trained):
+    expect(trained.button("Pause")).to_have_attribute("aria-pressed", "false")
     trained.button("Pause").click()
+    expect(trained.button("Pause")).to_have_attribute("aria-pressed", "true")
     expect(trained.view).to_contain_text(
         "Paused. No new message held back; the newest 100,000 messages are kept"
     )
     trained.notebook.execute(TRAIN)
     expect(trained.view).to_contain_text("Paused. 50 new messages held back")
     expect(trained.status).to_have_text("50 messages")
+    trained.notebook.screenshot("log-paused")
     trained.button("Resume").click()
+    expect(trained.button("Pause")).to_have_attribute("aria-pressed", "false")
+    expect(trained.button("Resume")).to_be_hidden()
     expect(trained.status).to_have_text("100 messages")
     trained.button("Clear").click()
     expect(trained.status).to_have_text("0 messages")
@@ -157,7 +185,8 @@ def test_it_stays_where_its_user_reads(trained):
     expect(trained.row("0, loss=1.0").first).to_be_visible()
     trained.button("50 new messages").click()
     expect(trained.rows.last).to_contain_text("39, loss")
-    trained.button("Newest last").click()
+    trained.button("Newest first").click()
+    expect(trained.button("Newest first")).to_have_attribute("aria-pressed", "true")
     expect(trained.rows.first).to_contain_text("39, loss")
     trained.notebook.execute("twitter('test:run', 'the newest')")
     expect(trained.rows.first).to_contain_text("the newest")
@@ -176,10 +205,26 @@ def test_any_number_is_charted(trained):
     expect(chart).to_contain_text("7, between 0.025 and 7")
     assert chart.locator(".bmq-plot-line").bounding_box()["width"] > 300
     expect(chart).to_contain_text("#51")  # all at one moment: they are shown in their order
-    trained.button("By order").click()
+    expect(trained.button("By time")).to_have_attribute("aria-pressed", "false")
+    trained.button("By time").click()
     expect(chart).not_to_contain_text("#51")
     trained.button("Close chart").click()
     expect(chart).to_be_hidden()
+
+
+def test_a_pause_holds_the_chart_too(trained):
+    trained.row("39, loss").click()
+    trained.button("Chart of loss").click()
+    chart = trained.view.get_by_role("region", name="Chart")
+    expect(chart).to_contain_text("0.025, between 0.025 and 1")
+    trained.button("Pause").click()
+    trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
+    expect(trained.view).to_contain_text("1 new message held back")
+    trained.notebook.execute("twitter('train:epoch', 41, loss=8)")
+    expect(trained.view).to_contain_text("2 new messages held back")
+    expect(chart).to_contain_text("0.025, between 0.025 and 1")
+    trained.button("Resume").click()
+    expect(chart).to_contain_text("8, between 0.025 and 8")
 
 
 def test_what_is_shown_becomes_a_variable(trained):
@@ -197,9 +242,19 @@ def test_what_is_shown_becomes_a_variable(trained):
     expect(trained.said).to_have_text("10 messages are in notes, whose old value is replaced")
     assert trained.notebook.execute("list(notes.columns), notes.arg0[9]").endswith("'arg0'], 'note 36')")
     trained.button("Export").click()
-    form.get_by_role("textbox", name="Variable").fill("not a name")
+    name = form.get_by_role("textbox", name="Variable")
+    name.fill("not a name")
     form.get_by_role("button", name="Export").click()
-    expect(trained.said).to_contain_text("cannot be the name of a variable")
+    expect(name).to_have_accessible_description("not a name cannot be the name of a variable")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(name).to_be_focused()
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-export-mistake")
+    name.fill("notes")
+    expect(name).not_to_have_attribute("aria-invalid", "true")
+    name.press("Enter")
+    expect(form).to_be_hidden()
+    expect(trained.button("Export")).to_be_focused()
 
 
 def test_the_keyboard_does_everything(trained):
@@ -369,6 +424,30 @@ def test_in_a_narrow_page_nothing_is_out_of_reach(trained, width):
     expect(trained.status).to_have_text("10 of 50 messages")
     flip.click()
     expect(tree).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [180, 220])
+def test_a_very_narrow_one_is_decent(trained, width):
+    page = trained.notebook.page
+    trained.row("39, loss").click()
+    trained.button("Chart of loss").click()
+    trained.view.locator(".bmq-plot-line").wait_for()
+    page.set_viewport_size({"width": width + 90, "height": 1000})
+    expect(trained.rows.last).to_contain_text("39, loss")
+    expect(trained.rows.last.locator(".bmq-from")).to_be_hidden()
+    expect(trained.rows.last.locator(".bmq-id")).to_be_visible()
+    trained.button("Export").click()
+    assert not trained.view.evaluate("(view) => view.scrollWidth > view.clientWidth")
+    box = trained.view.bounding_box()
+    for part in (trained.view.get_by_role("button"), trained.view.locator("input, select")):
+        for found in (one.bounding_box() for one in part.all() if one.is_visible()):
+            assert box["x"] <= found["x"]
+            assert found["x"] + found["width"] <= box["x"] + box["width"]
+    assert violations(page, ".bmq-log") == []
+    trained.notebook.screenshot(f"log-narrow-{width}", of=trained.view)
+    trained.button("Export").first.press("Escape")
+    trained.button("Pause").click()
+    trained.notebook.screenshot(f"log-narrow-paused-{width}", of=trained.view)
 
 
 def test_notebook_7_shows_it_too(notebooks):

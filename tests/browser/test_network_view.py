@@ -12,6 +12,72 @@ LINK = "follow('task:*', lambda message: None)\nlinked = link(name='here')"
 OTHER = "from berrymq import follow, link, twitter\nfollow('train:*', print)\nlinked = link(name='there')"
 SEND = "for number in range(50): twitter('task:add', number)\nlinked.flush(10)"
 
+MANY = """
+from types import SimpleNamespace as Some
+from berrymq_jupyter.widgets import NetworkView, network_state
+names = ["hub", *(f"experiment_{n}_with_a_rather_long_name_run_{n * 7}.ipynb" for n in range(12))]
+common = {"room": None, "follows": ("train_and_validate:*", "x:*")}
+infos = [Some(id=name, name=name, hub=name == "hub", here=name == names[1], **common) for name in names]
+passed = {}
+node = Some(
+    id=names[1], neighbours=[], nodes=lambda: infos, passed_elsewhere=lambda: dict(passed),
+    record_of=lambda id: Some(neighbours=names[1:] if id == "hub" else ["hub"], away=()),
+)
+stats = Some(dropped=0, lost=0, queued=0, cuts=0)
+made_up = Some(node=node, url="http://hub/", found_by="environment", state="linked", room=None)
+made_up.stats = lambda: stats
+network_state.open_links = lambda bus: [made_up]
+NetworkView()
+"""
+FLOW = """
+import time
+from itertools import count
+for total in count(0, 100):
+    passed.update({way: total for name in names[1:] for way in (("hub", name), (name, "hub"))})
+    time.sleep(0.05)
+    if total > 3000: break
+"""
+COLLISIONS = """
+    (view) => {
+        const boxes = [...view.querySelectorAll(".bmq-graph text")].map((one) => one.getBoundingClientRect());
+        const meet = (one, two) => one.left < two.right && two.left < one.right && one.top < two.bottom - 2
+            && two.top < one.bottom - 2;
+        const found = [];
+        boxes.forEach((box, index) => {
+            if (boxes.slice(index + 1).some((other) => meet(box, other))) found.push("text");
+        });
+        const frame = view.querySelector(".bmq-graph").getBoundingClientRect();
+        for (const box of boxes) if (box.left < frame.left || box.right > frame.right) found.push("edge");
+        const inside = (box, x, y) => x > box.left && x < box.right && y > box.top + 2 && y < box.bottom - 2;
+        for (const edge of view.querySelectorAll(".bmq-edge")) {
+            const matrix = edge.getScreenCTM();
+            for (let way = 0; way < edge.getTotalLength() - 12; way += 2) {
+                const point = edge.getPointAtLength(way).matrixTransform(matrix);
+                if (boxes.slice(1).some((box) => inside(box, point.x, point.y))) found.push("line");
+            }
+        }
+        return found;
+    }
+"""
+
+
+@pytest.mark.parametrize("width", [220, 400, 800])
+def test_names_do_not_collide(notebooks, width):
+    notebook = notebooks.create("many", [MANY, FLOW])
+    notebook.page.set_viewport_size({"width": width + 90, "height": 1000})
+    notebook.run(0)
+    view = notebook.output(0).locator(".bmq-network")
+    expect(view.locator(".bmq-node")).to_have_count(13)
+    notebook.start(1)
+    expect(view.locator(".bmq-node-traffic")).to_have_count(12)
+    assert view.evaluate(COLLISIONS) == []
+    label = view.locator(".bmq-node").filter(has_text="experiment_3_").locator("title")
+    assert label.text_content() == "experiment_3_with_a_rather_long_name_run_21.ipynb"
+    name = view.get_by_role("button", name="experiment_3_with_a_rather_long_name_run_21.ipynb")
+    expect(name).to_have_attribute("title", "experiment_3_with_a_rather_long_name_run_21.ipynb")
+    assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
+    notebook.screenshot(f"network-many-{width}", of=view)
+
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_who_is_there_and_what_passes(notebooks, theme):

@@ -137,6 +137,6 @@ def test_a_closed_view_leaves_what_was_there(filled):
     filled.notebook.execute("view.close()")
     expect(filled.view).to_be_hidden()
     static = filled.notebook.output(0).locator(".bmq-static")
-    expect(static).to_contain_text("8 waiting, 10 received, 2 dropped")
+    expect(static).to_contain_text("8 waiting, 10 received, 0 taken, 2 dropped")
     expect(static).to_contain_text("2, job={'size': 2}")
     assert filled.notebook.execute("queue.qsize()") == "8"

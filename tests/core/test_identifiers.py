@@ -68,6 +68,7 @@ def test_parts_of_the_text(text, name, namespace, action, canonical):
         ("test:\x85", "control character"),
         ("test:\ud800", "control character"),
         ("x" * 256 + ":run", "a name of 256 characters; 255 is the most"),
+        ("test:" + "x" * 256, "an action of 256 characters; 255 is the most"),
     ],
 )
 def test_what_is_no_identifier(text, complaint):

@@ -135,6 +135,7 @@ def test_arguments_are_completed_as_python(shell, complete, alive):
     assert complete("%follow train:* training_l") == ["%follow train:* training_loss"]
     assert complete("%talk a:b c:d training_l") == ["%talk a:b c:d training_loss"]
     assert complete("training_l") == ["training_loss"]
+    assert "%twitter train:epoch 1, training_loss" in complete("%twitter train:epoch 1, ")
 
 
 def test_other_magics_are_left_alone(complete, alive):

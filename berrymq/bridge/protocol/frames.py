@@ -61,7 +61,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 class WireMessage(Struct, array_like=True, gc=False):
     """One message on its way; as an array, in this order.
 
-    A node that hands it on reads all but the payload, and changes only ``hops``, or ``again`` where its hub was
+    A node that hands it on reads all but the payload, and changes only ``hops``, or ``again`` where a hub was
     lost.
     """
 

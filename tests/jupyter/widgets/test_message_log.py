@@ -3,6 +3,8 @@
 import gc
 import sys
 import threading
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from weakref import ref
 
 import pytest
@@ -80,12 +82,22 @@ def test_messages_become_a_table(log, bus):
     assert table["loss"].isna().tolist() == [False, False, True]
     assert table["opts"][1] == {"lr": [1]}
     assert table["sent_at"].is_monotonic_increasing
+    assert table["sent_at"][0].to_pydatetime() == datetime.fromtimestamp(log.messages()[0].sent_at, UTC)
 
 
 def test_no_message_is_a_table_too(log):
     table = log.to_dataframe()
     assert len(table) == 0
     assert list(table.columns) == ["sent_at", "id", "source"]
+    assert str(table["sent_at"].dtype.tz) == "UTC"
+
+
+@pytest.mark.parametrize("moment", [-1e18, 1e300, float("inf"), float("nan")])
+def test_a_moment_beyond_every_calendar_does_no_harm(log, bus, moment):
+    bus.receive(Message.make("test:run", (1,), source="odd", sent_at=moment))
+    bus.twitter("test:run", 2)
+    table = log.to_dataframe()
+    assert table["sent_at"].isna().tolist() == [True, False]
 
 
 def test_a_table_without_pandas_is_told(log, monkeypatch):
@@ -189,6 +201,27 @@ def test_a_page_filters_and_sees_new_matches(page, bus):
 def test_a_bad_filter_is_told(page):
     body = page.ask("problem", t="filter", id="a:b:c")
     assert "more than one ':'" in body["text"]
+    assert body["field"] == "id"
+    assert page.ask("filtered", t="filter", id="a:b")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "field", "problem"),
+    [
+        ("not a name", "list", "name", "not a name cannot be the name of a variable"),
+        ("class", "list", "name", "class cannot be"),
+        ("", "list", "name", "write a name"),
+        ("\u202e" * 1000, "list", "name", "\\u202e"),
+        ("table", "DataFrame", "as", "needs pandas"),
+        ("messages", "list", "name", "no notebook here"),
+    ],
+)
+def test_a_bad_export_is_told(page, monkeypatch, *, name, kind, field, problem):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    if kind == "DataFrame":
+        monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={}))
+    body = page.ask("problem", t="export", name=name, **{"as": kind})
+    assert (body["field"], problem in body["text"], len(body["text"]) < 500) == (field, True, True)
 
 
 def test_a_pause_holds_back_and_keeps(page, log, bus):
@@ -259,6 +292,26 @@ def test_a_chart_follows_a_number(page, bus):
     page.wait(lambda body: body["t"] == "chart" and body["lines"] == [])
     page.say(t="chart")
     assert page.view.state.series is None
+
+
+def test_a_pause_holds_the_chart_back_too(page, bus, log):
+    bus.twitter("test:run", loss=0)
+    page.update(lambda body: body["total"] == 1)
+    page.ask("chart", t="chart", id="test:run", field=["loss"])
+    page.say(t="pause", on=True)
+    page.update(lambda body: body["heldBack"] == 0)
+    bus.twitter("test:run", loss=7)
+    page.update(lambda body: body["heldBack"] == 1)
+    assert not log.state.series.unsent
+    body = page.ask("chart", t="chart", id="test:run", field=["loss"])
+    assert [point[2] for point in body["lines"][0]["points"]] == [0]
+    page.say(t="pause", on=False)
+    body = page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["count"] == 2)
+    assert [point[2] for point in body["lines"][0]["points"]] == [0, 7]
+    bus.twitter("test:run", loss=8)
+    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["points"][-1][2] == 8)
+    log.resume()
+    assert len(log.state.series.lines[None]) == 3
 
 
 def test_a_message_is_sent_again_with_the_very_payload(page, bus):

@@ -65,7 +65,7 @@ def test_without_a_link_there_is_nothing(bus):
     page = FakePage(NetworkView(bus=bus))
     body = page.update()
     assert (body["links"], body["nodes"], body["edges"]) == ([], [], [])
-    assert page.view._repr_mimebundle_()[0]["text/plain"] == "NetworkView : not linked"
+    assert page.view._repr_mimebundle_()[0]["text/plain"] == "NetworkView: not linked"
     assert page.ask("problem", t="nonsense")["text"]
 
 

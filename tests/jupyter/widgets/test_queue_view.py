@@ -78,7 +78,7 @@ def test_the_bundle_shows_what_waits(queue, bus):
     bus.twitter("task:add", "<b>")
     data, _ = QueueView(queue)._repr_mimebundle_()
     assert "&lt;b&gt;" in data["text/html"]
-    assert data["text/plain"].startswith("QueueView task:*: 1 waiting, 1 received\n")
+    assert data["text/plain"].startswith("QueueView task:*: 1 waiting, 1 received, 0 taken\n")
 
 
 def test_the_course_of_the_depth(queue, bus):

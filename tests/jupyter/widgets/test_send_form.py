@@ -29,6 +29,28 @@ def test_a_page_begins_with_what_the_form_was_made_with(page):
     assert (body["id"], body["payload"], body["sent"]) == ("test:run", "1, x=2", [])
 
 
+def test_a_page_that_is_loaded_again_begins_where_it_was(page):
+    page.update()
+    page.ask("checked", t="check", id="test:stop", payload="[1", **{"as": "json"})
+    page.say(t="hello")
+    body = page.update(lambda body: body["n"] > 1 and body["full"])
+    assert (body["id"], body["payload"], body["as"]) == ("test:stop", "[1", "json")
+
+
+def test_the_saved_form_says_what_it_held(page, bus):
+    text = page.view._repr_mimebundle_()[0]["text/plain"].splitlines()
+    assert text[0] == "SendForm: a form to send messages with; none sent from here"
+    assert text[2].split() == ["filled", "in", "test:run", "1,", "x=2"]
+    page.ask("sent", t="send", id="test:stop", payload="'<b>'", **{"as": "python"})
+    assert repr(page.view) == "<SendForm test:stop>"
+    html = page.view._repr_mimebundle_()[0]["text/html"]
+    assert "; 1 sent from here" in html
+    assert "test:stop" in html
+    assert "&lt;b&gt;" in html
+    empty = SendForm(bus=bus)._repr_mimebundle_()[0]["text/plain"]
+    assert empty == "SendForm: a form to send messages with; none sent from here"
+
+
 @pytest.mark.parametrize(
     ("payload", "notation", "args", "kwargs"),
     [
@@ -116,12 +138,3 @@ def test_who_would_hear(bus, monkeypatch):
     assert reach.identifiers() == ["*:run", "odd::", "test:*", "x:y"]
     others.extend(node(f"n{number}", "test:*") for number in range(5))
     assert reach.describe(run) == "heard by 1 follower here and a, b, n0, n1, n2 and 2 more"
-
-
-def test_the_bundle_shows_what_was_sent(bus):
-    form = SendForm("test:run", bus=bus)
-    form.send_message("test:run", "'<b>'", as_json=False)
-    data, _ = form._repr_mimebundle_()
-    assert "&lt;b&gt;" in data["text/html"]
-    assert data["text/plain"].startswith("SendForm test:run: 1 sent\n")
-    assert repr(form) == "<SendForm test:run>"
