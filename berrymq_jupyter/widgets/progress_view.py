@@ -95,13 +95,12 @@ class ProgressView(View):
     def form(self) -> Form:
         """Return what is there now, for the saved notebook."""
         self.absorb(monotonic())
-        bars = self.bars.table.values()
-        rows = [
-            (shown(bar.description) or bar.id, bar.source or "", amount(bar), standing(bar)) for bar in bars
+        rows: list[tuple[str, ...]] = [
+            (shown(bar.description) or bar.id, bar.source or "", amount(bar), standing(bar))
+            for bar in self.bars.table.values()
         ]
-        return Form(
-            self.title, str(self.identifier), self.bars.summary(), ("what", "from", "progress", ""), rows
-        )
+        columns = ("what", "from", "progress", "")
+        return Form(self.title, str(self.identifier), self.bars.summary(), columns, rows)
 
     def release(self) -> None:
         """Follow nothing more."""

@@ -112,7 +112,7 @@ class SendForm(View):
 
     def form(self) -> Form:
         """Return what is there now, for the saved notebook."""
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (clock(entry["time"] / 1000), entry["id"], cut(entry["payload"], SAVED), entry["error"])
             for entry in reversed(self.sent)
         ]

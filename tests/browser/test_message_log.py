@@ -435,6 +435,7 @@ def test_a_very_narrow_one_is_decent(trained, width):
     page.set_viewport_size({"width": width + 90, "height": 1000})
     expect(trained.rows.last).to_contain_text("39, loss")
     expect(trained.rows.last.locator(".bmq-from")).to_be_hidden()
+    expect(trained.rows.last.locator(".bmq-time")).to_be_visible(visible=width > 200)
     expect(trained.rows.last.locator(".bmq-id")).to_be_visible()
     trained.button("Export").click()
     assert not trained.view.evaluate("(view) => view.scrollWidth > view.clientWidth")

@@ -61,7 +61,7 @@ COLLISIONS = """
 """
 
 
-@pytest.mark.parametrize("width", [220, 400, 800])
+@pytest.mark.parametrize("width", [400, 800])
 def test_names_do_not_collide(notebooks, width):
     notebook = notebooks.create("many", [MANY, FLOW])
     notebook.page.set_viewport_size({"width": width + 90, "height": 1000})
@@ -77,6 +77,18 @@ def test_names_do_not_collide(notebooks, width):
     expect(name).to_have_attribute("title", "experiment_3_with_a_rather_long_name_run_21.ipynb")
     assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
     notebook.screenshot(f"network-many-{width}", of=view)
+
+
+def test_a_very_narrow_one_is_the_table_alone(notebooks):
+    notebook = notebooks.create("many", [MANY])
+    notebook.run(0)
+    view = notebook.output(0).locator(".bmq-network")
+    expect(view.locator(".bmq-graph")).to_be_visible()
+    notebook.page.set_viewport_size({"width": 290, "height": 1000})
+    expect(view.locator(".bmq-graph")).to_be_hidden()
+    expect(view.get_by_role("columnheader").filter(visible=True)).to_have_text(["Node", "Follows"])
+    assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
+    notebook.screenshot("network-many-200", of=view)
 
 
 @pytest.mark.parametrize("theme", THEMES)
