@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berrymq.bridge import payload
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import MAX_DEPTH, MAX_PAYLOAD_BYTES, decode, encode, register_type
+from berrymq.bridge.payload.registry import by_name, by_type
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 HASHABLE = st.one_of(
@@ -50,7 +50,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(TEXT, inner, max_size=4)
-        | st.fixed_dictionaries({"$type": st.sampled_from(sorted(payload._by_name)), "value": inner})
+        | st.fixed_dictionaries({"$type": st.sampled_from(sorted(by_name)), "value": inner})
         | st.fixed_dictionaries({"$type": inner})
     ),
     max_leaves=15,
@@ -76,10 +76,13 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.fixture
-def registry(monkeypatch):
+def registry():
     """What a test registers ends with it."""
-    monkeypatch.setattr(payload, "_by_type", dict(payload._by_type))
-    monkeypatch.setattr(payload, "_by_name", dict(payload._by_name))
+    kept = [(table, dict(table)) for table in (by_type, by_name)]
+    yield
+    for table, content in kept:
+        table.clear()
+        table.update(content)
 
 
 class TestRoundTrip:

@@ -1,0 +1,55 @@
+"""What is said of a value that can't cross, and of where it stands in a message."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["UnsendableError", "advice", "place"]
+
+LONGEST_PLACE = 12
+"""Steps into an argument that an error names one by one."""
+LONGEST_STEP = 80
+"""Characters of one of them."""
+
+
+class UnsendableError(Exception):
+    """A value can't cross.
+
+    Attributes:
+        reason: what is wrong with it, and what to send instead.
+        path: the way to it, from the inside out.
+        is_key: it is the key of a dictionary.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path: list[str] = []
+        self.is_key = False
+
+
+def advice(cls: type) -> str:
+    """What to do with a value of a type that has no form on the wire."""
+    name = cls.__name__
+    if cls.__module__ == "numpy" and name == "ndarray":
+        return "arrays can't yet; send array.tolist()"
+    if cls.__module__ == "numpy" and name in ("datetime64", "timedelta64"):
+        return f"a {name} of this unit has no Python form; use .astype('{name}[us]')"
+    if cls.__module__ == "numpy" and name.endswith("longdouble"):
+        return f"JSON has no {name}; convert it with float() or complex()"
+    if cls.__module__.partition(".")[0] == "pandas":
+        return f"a {name} can't yet; send .to_dict()"
+    if cls in (bytes, bytearray, memoryview):
+        return f"{name} can't yet; send text, or a list of numbers"
+    if dataclasses.is_dataclass(cls):
+        return f"{name} is a dataclass that is not registered; call register_type({name}) on both sides"
+    return (
+        f"no JSON form is known of {name}; send its plain values, "
+        f"or call register_type({name}, encode, decode)"
+    )
+
+
+def place(path: list[str]) -> str:
+    """Where a value stands inside of an argument; the middle of a long way is left out."""
+    steps = path if len(path) <= LONGEST_PLACE else [*path[:4], "[…]", *path[-2:]]
+    return "".join(step if len(step) <= LONGEST_STEP else f"{step[: LONGEST_STEP - 2]}…]" for step in steps)
