@@ -130,6 +130,11 @@ def explain(place: Found, error: BaseException) -> str:
             return f"{url} wants an access token"
         case HTTPStreamClosedError() | HTTPTimeoutError():
             return f"{url} closed the connection before it answered"
+        case HTTPClientError(code=404) if not place.access_token:
+            return (
+                f"{url} is no berryMQ node: it answered 404; if it is a Jupyter server that is not yours or "
+                "not on this machine, give its token, with access_token= or as the ?token= of the URL"
+            )
         case HTTPClientError():
             return f"{url} is no berryMQ node: it answered {error.code} {error.message}"
         case TimeoutError():
