@@ -26,6 +26,7 @@ export function createGraph(onChoose) {
     const nodes = state.nodes.slice(0, MOST_DRAWN);
     const layout = layOut(nodes, width);
     const { places, height } = layout;
+    const labels = fit(nodes, (node) => (node.hub ? layout.middleRoom : layout.sideRoom));
     const edges = state.edges.filter((edge) => edge.between.every((id) => places.has(id)));
     setAttributes(element, {
       height,
@@ -35,7 +36,7 @@ export function createGraph(onChoose) {
     fill(
       element,
       ...edges.map((edge) => line(edge, places, chosen)),
-      ...nodes.map((node) => dot(node, layout, flows.get(node.id), chosen)),
+      ...nodes.map((node) => dot(node, labels.get(node.id), layout, flows.get(node.id), chosen)),
     );
   }
 
@@ -50,7 +51,7 @@ export function createGraph(onChoose) {
     });
   }
 
-  function dot(node, { places, roomy, sideRoom, middleRoom }, flow, chosen) {
+  function dot(node, label, { places, roomy }, flow, chosen) {
     const { x, y, anchor, outward } = places.get(node.id);
     const kind = [node.hub && "bmq-hub", node.here && "bmq-here", node.id === chosen && "bmq-touched"];
     const passing = roomy && !node.hub ? traffic(flow, outward) : "";
@@ -59,7 +60,7 @@ export function createGraph(onChoose) {
       "g",
       { class: ["bmq-node", ...kind.filter(Boolean)].join(" "), transform: `translate(${x} ${y})` },
       node.hub ? svg("rect", { x: -11, y: -11, width: 22, height: 22, rx: 6 }) : svg("circle", { r: 8 }),
-      svg("text", { class: "bmq-node-label", y: node.hub ? 25 : passing ? -2 : 4, ...at }, fit(node.name, node.hub ? middleRoom : sideRoom)),
+      svg("text", { class: "bmq-node-label", y: node.hub ? 25 : passing ? -2 : 4, ...at }, label),
       ...(passing ? [svg("text", { class: "bmq-node-traffic", y: 12, ...at }, passing)] : []),
       svg("title", {}, node.name),
     );
@@ -87,17 +88,33 @@ function traffic(flow, outward) {
     .join("  ");
 }
 
-/** Makes names fit into some room: what is too much goes out of the middle, as names often differ at their ends. */
+/**
+ * Makes a function that shortens the names of nodes to the room there is. What all long ones begin with goes first, then
+ * what is in the middle: the ends of names tell them apart.
+ */
 function createFitter(element) {
   const context = document.createElement("canvas").getContext("2d");
-  return (name, room) => {
+  return (nodes, roomOf) => {
     context.font = `700 11px ${getComputedStyle(element).fontFamily}`;
-    const fits = (text) => context.measureText(text).width <= room;
-    if (fits(name)) return name;
-    const letters = [...name];
-    let kept = letters.length - 1;
-    const shortened = () => `${letters.slice(0, Math.ceil(kept / 2)).join("")}…${letters.slice(letters.length - Math.floor(kept / 2)).join("")}`;
-    while (kept > 1 && !fits(shortened())) kept -= 1;
-    return shortened();
+    const fits = (text, node) => context.measureText(text).width <= roomOf(node);
+    const long = nodes.filter((node) => !fits(node.name, node)).map((node) => node.name);
+    const common = long.length > 1 ? commonStart(long).length : 0;
+    return new Map(nodes.map((node) => [node.id, shorten(node.name, common, (text) => fits(text, node))]));
   };
+}
+
+function shorten(name, common, fits) {
+  if (fits(name)) return name;
+  const [start, letters] = common > 2 ? ["…", [...name.slice(common)]] : ["", [...name]];
+  if (fits(start + letters.join(""))) return start + letters.join("");
+  let kept = letters.length - 1;
+  const shortened = () => [start, ...letters.slice(0, Math.ceil(kept / 2)), "…", ...letters.slice(letters.length - Math.floor(kept / 2))].join("");
+  while (kept > 1 && !fits(shortened())) kept -= 1;
+  return shortened();
+}
+
+function commonStart(names) {
+  let start = names[0];
+  for (const name of names) while (!name.startsWith(start)) start = start.slice(0, -1);
+  return start.replace(/[\ud800-\udbff]$/, ""); // no half of a character
 }
