@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from berrymq.bridge import payload
-from berrymq.bridge.errors import RpcError
+from berrymq.bridge.errors import PayloadError, RpcError
 from berrymq.bridge.node import Node
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import (
@@ -151,7 +151,7 @@ class Target:
         try:
             values = payload.decode(data)
             again = payload.decode(payload.encode(*values))
-        except (ValueError, payload.PayloadError):
+        except (ValueError, PayloadError):
             return
         assert again == values or "nan" in repr(values).lower(), "it came back as something else"
 

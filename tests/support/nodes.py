@@ -109,7 +109,7 @@ class Nodes:
 
         def count() -> list[tuple[int, ...]]:
             return [
-                (peer.session._last_sent, peer.session.received, peer.session.stats.in_flight)
+                (peer.session._window.last, peer.session.received, peer.session.stats.in_flight)
                 for node in self.all
                 for peer in node.neighbours
             ]

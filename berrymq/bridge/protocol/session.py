@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .accounts import Limits, LinkStats
 from .frames import (
@@ -39,7 +39,9 @@ from .frames import (
     messages_frame,
     record_size,
 )
+from .receipts import Receipts
 from .retention import Retention
+from .window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,12 +54,6 @@ DROP_REPORT_SECONDS = 1.0
 
 RECORDS_IN_FRAME = 1_000
 """How many nodes are announced in one frame at most."""
-
-
-class _Sent(NamedTuple):
-    n: int
-    data: bytes
-    messages: list[WireMessage]
 
 
 class Session:
@@ -84,18 +80,15 @@ class Session:
         self._announcements: dict[str, NodeRecord] = {}
         self._unreported_drops = 0
         self._drop_report_due = now
-        self._in_flight: deque[_Sent] = deque()
-        self._in_flight_messages = 0
-        self._in_flight_bytes = 0
+        self._window = Window(self.limits)
         self._retained = Retention(self.limits.window_messages, self.limits.window_bytes) if to_hub else None
         self._resend: list[bytes] = []
-        self._last_sent = 0
-        self._received = 0
-        self._acknowledged = 0
-        self._unacknowledged_messages = 0
-        self._ack_due: float | None = None
+        self._receipts = self._new_receipts()
         self._heard = now
         self._spoke = now
+
+    def _new_receipts(self) -> Receipts:
+        return Receipts(self.limits.ack_delay, self.limits.window_messages // 4)
 
     # -- what goes out ---------------------------------------------------------------------------------------
 
@@ -123,23 +116,21 @@ class Session:
             return []
         frames = self._resend
         self._resend = []
-        while self._announcements and self._may_control():
+        window = self._window
+        while self._announcements and window.takes_control:
             records = self._next_records()
             more = bool(self._announcements)
-            frames.append(self._number(announce_frame(self._next(), records, more=more), []))
-        if self._unreported_drops and now >= self._drop_report_due and self._may_control():
+            frames.append(window.add(announce_frame(window.next, records, more=more), []))
+        if self._unreported_drops and now >= self._drop_report_due and window.takes_control:
             self._drop_report_due = now + DROP_REPORT_SECONDS
             count, self._unreported_drops = self._unreported_drops, 0
-            frames.append(self._number(dropped_frame(self._next(), count), []))
-        while self._queue and not self.holding and self._window_is_open():
+            frames.append(window.add(dropped_frame(window.next, count), []))
+        while self._queue and not self.holding and window.is_open:
             messages = self._next_batch()
             self._stats.sent += counted(messages)
-            frames.append(self._number(messages_frame(self._next(), messages), messages))
-        if self._ack_is_due(now):
-            frames.append(ack_frame(self._received))
-            self._acknowledged = self._received
-            self._unacknowledged_messages = 0
-            self._ack_due = None
+            frames.append(window.add(messages_frame(window.next, messages), messages))
+        if not self.behind and self._receipts.are_due(now):
+            frames.append(ack_frame(self._receipts.acknowledge()))
         if not frames and now - self._spoke >= self.limits.heartbeat:
             frames.append(HEARTBEAT)
         if frames:
@@ -147,28 +138,6 @@ class Session:
         if self._retained is not None:
             self._retained.trim(now)
         return frames
-
-    def _next(self) -> int:
-        return self._last_sent + 1
-
-    def _number(self, data: bytes, messages: list[WireMessage]) -> bytes:
-        self._last_sent += 1
-        self._in_flight.append(_Sent(self._last_sent, data, messages))
-        self._in_flight_messages += len(messages)
-        self._in_flight_bytes += len(data)
-        return data
-
-    def _window_is_open(self) -> bool:
-        if not self._in_flight_messages:
-            return True  # one message always may go, however large
-        return (
-            self._in_flight_messages < self.limits.window_messages
-            and self._in_flight_bytes < self.limits.window_bytes
-        )
-
-    def _may_control(self) -> bool:
-        """Whether announcements and reports may go: beside a full window of messages, but not without end."""
-        return self._in_flight_bytes < 2 * self.limits.window_bytes
 
     def _next_records(self) -> list[NodeRecord]:
         waiting = self._announcements
@@ -183,8 +152,7 @@ class Session:
         return records
 
     def _next_batch(self) -> list[WireMessage]:
-        queue, limits = self._queue, self.limits
-        room = min(limits.frame_messages, limits.window_messages - self._in_flight_messages)
+        queue, limits, room = self._queue, self.limits, self._window.room
         batch: list[WireMessage] = []
         size = 0
         while queue and (not batch or (len(batch) < room and size < limits.frame_bytes)):
@@ -193,12 +161,6 @@ class Session:
             batch.append(message)
         self._queue_bytes -= size
         return batch
-
-    def _ack_is_due(self, now: float) -> bool:
-        if self.behind or self._received == self._acknowledged:
-            return False
-        many = self._unacknowledged_messages >= self.limits.window_messages // 4
-        return many or (self._ack_due is not None and now >= self._ack_due)
 
     # -- what comes in ---------------------------------------------------------------------------------------
 
@@ -210,12 +172,12 @@ class Session:
         """
         self._heard = now
         if isinstance(frame, SendMessages | Announce | Dropped):
-            if not self._is_next(frame.params.n, now):
+            if not self._receipts.take(frame.params.n, now):
+                self._stats.duplicates += 1
                 return None
             if isinstance(frame, SendMessages):
-                count = len(frame.params.batch)
                 self._stats.received += counted(frame.params.batch)
-                self._unacknowledged_messages += count
+                self._receipts.count(len(frame.params.batch))
             elif isinstance(frame, Dropped):
                 self._stats.lost += frame.params.count
             return frame
@@ -227,29 +189,9 @@ class Session:
         """Something came on the connection that is not a frame."""
         self._heard = now
 
-    def _is_next(self, n: int, now: float) -> bool:
-        if n <= self._received:
-            self._stats.duplicates += 1
-            self._acknowledged = min(self._acknowledged, n - 1)  # its sender has to be told again
-            self._plan_ack(now)
-            return False
-        if n != self._received + 1:
-            raise ValueError(f"frame {n} came where {self._received + 1} was due")
-        self._received = n
-        self._plan_ack(now)
-        return True
-
-    def _plan_ack(self, now: float) -> None:
-        if self._ack_due is None:
-            self._ack_due = now + self.limits.ack_delay
-
     def _acknowledge(self, n: int) -> None:
         self.check_received(n)
-        in_flight = self._in_flight
-        while in_flight and in_flight[0].n <= n:
-            sent = in_flight.popleft()
-            self._in_flight_messages -= len(sent.messages)
-            self._in_flight_bytes -= len(sent.data)
+        for sent in self._window.confirm(n):
             if self._retained is not None and sent.messages:
                 self._retained.add(sent.messages, len(sent.data), self._heard)
 
@@ -258,12 +200,12 @@ class Session:
     @property
     def received(self) -> int:
         """The number of the last frame that came: what the other side is told when the link resumes."""
-        return self._received
+        return self._receipts.received
 
     def check_received(self, n: int) -> None:
         """Raise ValueError if that was never sent."""
-        if n > self._last_sent:
-            raise ValueError(f"frame {n} was acknowledged and {self._last_sent} was the last one sent")
+        if n > self._window.last:
+            raise ValueError(f"frame {n} was acknowledged and {self._window.last} was the last one sent")
 
     def attach(self, now: float, peer_received: int) -> None:
         """A connection carries the session; the other side has everything up to *peer_received*.
@@ -273,7 +215,7 @@ class Session:
         """
         self._heard = self._spoke = now
         self._acknowledge(peer_received)
-        self._resend = [sent.data for sent in self._in_flight]
+        self._resend = self._window.frames()
         self.attached = True
 
     def detach(self) -> None:
@@ -290,7 +232,7 @@ class Session:
         ``seen.py``).
         """
         self.id = id
-        unconfirmed = [message for sent in self._in_flight for message in sent.messages]
+        unconfirmed = self._window.messages()
         if self._retained is not None:
             unconfirmed = self._retained.messages() + unconfirmed
             self._retained.clear()
@@ -298,15 +240,13 @@ class Session:
         self._queue.extendleft(reversed(unconfirmed))
         self._queue_bytes += sum(len(message.payload) for message in unconfirmed)
         self._stats.sent -= counted(unconfirmed)
-        self._in_flight.clear()
-        self._in_flight_messages = self._in_flight_bytes = 0
         self._announcements.clear()
-        self._last_sent = self._received = self._acknowledged = self._unacknowledged_messages = 0
-        self._ack_due = None
+        self._window = Window(self.limits)
+        self._receipts = self._new_receipts()
 
     def unconfirmed(self) -> list[WireMessage]:
         """What the other side may not have, in order."""
-        return [*(message for sent in self._in_flight for message in sent.messages), *self._queue]
+        return [*self._window.messages(), *self._queue]
 
     def drop_waiting(self, is_wanted: Callable[[WireMessage], bool]) -> int:
         """Drop those of the waiting messages that nobody behind the other side wants any more.
@@ -339,15 +279,15 @@ class Session:
         Returns:
             How many messages that were; they count as dropped.
         """
-        count = len(self._queue) + self._in_flight_messages
+        count = len(self._queue) + self._window.count
         self._stats.dropped += count
         self._clear()
         return count
 
     def _clear(self) -> None:
         self._queue.clear()
-        self._in_flight.clear()
-        self._queue_bytes = self._in_flight_messages = self._in_flight_bytes = 0
+        self._queue_bytes = 0
+        self._window.clear()
         if self._retained is not None:
             self._retained.clear()
 
@@ -360,9 +300,9 @@ class Session:
     def deadline(self) -> float:
         """When `outgoing` or `is_dead` has to be asked again, if nothing else happens before."""
         due = min(self._spoke + self.limits.heartbeat, self._heard + 3 * self.limits.heartbeat)
-        if self._ack_due is not None and not self.behind:
-            due = min(due, self._ack_due)
-        if self._unreported_drops and self._may_control():
+        if self._receipts.due is not None and not self.behind:
+            due = min(due, self._receipts.due)
+        if self._unreported_drops and self._window.takes_control:
             due = min(due, self._drop_report_due)
         return due
 
@@ -375,14 +315,14 @@ class Session:
     @property
     def is_flushed(self) -> bool:
         """Whether the other side has confirmed everything."""
-        return not (self._queue or self._in_flight or self._announcements or self._unreported_drops)
+        return not (self._queue or self._window or self._announcements or self._unreported_drops)
 
     @property
     def stats(self) -> LinkStats:
         """A copy of the counters."""
         return replace(
             self._stats,
-            in_flight=self._in_flight_messages,
+            in_flight=self._window.count,
             queued=len(self._queue),
             queued_bytes=self._queue_bytes,
         )

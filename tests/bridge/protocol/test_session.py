@@ -123,8 +123,8 @@ class TestSending:
         for version in range(1, 1_000):
             session.announce([NodeRecord("node", "name", version)])
             session.outgoing(NOW)
-        assert session._in_flight_bytes < 4_400
-        session.receive(decode_frame(ack_frame(session._last_sent)), NOW)
+        assert session._window.size < 4_400
+        session.receive(decode_frame(ack_frame(session._window.last)), NOW)
         (frame,) = frames(session)
         assert [record.version for record in frame.params.nodes] == [999]
 

@@ -215,7 +215,7 @@ class Link(RuleBasedStateMachine):
             stats = end.session.stats
             assert stats.in_flight <= LIMITS.window_messages
             assert stats.queued <= LIMITS.queue_messages + LIMITS.window_messages  # after a restart
-            assert end.session._in_flight_bytes <= 2 * LIMITS.window_bytes + LARGEST_FRAME
+            assert end.session._window.size <= 2 * LIMITS.window_bytes + LARGEST_FRAME
             assert stats.queued_bytes == sum(len(message.payload) for message in end.session._queue)
 
     @invariant()
@@ -249,7 +249,7 @@ class Link(RuleBasedStateMachine):
         for end in ends:
             stats = end.session.stats
             assert end.session.is_flushed
-            assert stats.in_flight == stats.queued == stats.queued_bytes == end.session._in_flight_bytes == 0
+            assert stats.in_flight == stats.queued == stats.queued_bytes == end.session._window.size == 0
             assert end.heard_records == end.records
             missing = len(set(end.said) - set(end.came) - end.came_before)
             told = self.other(end).session.stats.lost
