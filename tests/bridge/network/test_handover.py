@@ -178,7 +178,7 @@ class TestRetention:
     def test_once(self, session):
         self.say(session, [1], now=1.0)
         self.again(session, now=1.0)
-        session._acknowledge(session._last_sent)
+        session._acknowledge(session._window.last)
         session.discard()
         assert self.again(session, now=1.0) == []
 
