@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from berrymq import scopes
 
+from .errors import OURS
 from .output import Output
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Cells:
             return
         with self._lock:
             self._origins[subscription] = cell
-        subscription.target.where = place(self._shell, subscription.where)
+        subscription.target.where = place(self._shell, subscription.where, cell)
         if not subscription.direct:  # what collects neither prints nor registers
             subscription.wrap(cell.wrap_coroutine if subscription.is_async else cell.wrap)
 
@@ -186,9 +187,11 @@ def executing(shell: InteractiveShell) -> ExecutionInfo | None:
     return result.info if result is not None else None
 
 
-def place(shell: InteractiveShell, where: str | None) -> str | None:
-    """Return where a function is written as people know it: for one in a cell, the number of that."""
+def place(shell: InteractiveShell, where: str | None, cell: Cell) -> str | None:
+    """Return where a function is written as people know it: in which cell, as our own are all."""
     filename, _, line = (where or "").rpartition(":")
+    if filename.startswith(OURS):
+        return f"Cell In[{cell.number}]"
     label = shell.compile.format_code_name(filename)
     return f"{label[0]} {label[1]}, line {line}" if label else where
 

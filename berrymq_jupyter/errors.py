@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, Path(__file__).parent))
 
 
-class LateAnswerError(TimeoutError):
-    """Caught as what it is, and shown as one line."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython asks for this
-        return [f"TimeoutError: {self}"]
+def as_one_line(error: BaseException, text: str) -> None:
+    """Have an exception shown as one line; it is caught as what it is."""
+    line = f"{type(error).__name__}: {text}"
+    error.__dict__["_render_traceback_"] = lambda: [line]  # IPython asks for this
 
 
 def from_users_code(traceback: TracebackType | None) -> TracebackType | None:
@@ -70,9 +69,11 @@ def raise_to_user(error: Exception) -> NoReturn:
     if note:
         others.add_note(note)
     show_users_code(others)
-    if isinstance(others, berrymq.BerryMQError) and others.__traceback__ is None:
-        kind = LateAnswerError if isinstance(others, TimeoutError) else UsageError
-        raise kind(one_line(others)) from None
+    if others.__traceback__ is None and not isinstance(others, ExceptionGroup):  # it is of berryMQ itself
+        text = "; ".join(filter(None, [one_line(others), note]))
+        if isinstance(others, berrymq.BerryMQError) and not isinstance(others, TimeoutError):
+            raise UsageError(text) from None
+        as_one_line(others, text)
     raise others
 
 

@@ -11,6 +11,7 @@ from IPython.core.magic import Magics, magics_class
 
 from .arguments import one_line
 from .display import Links, count
+from .errors import as_one_line
 from .magic import argument, magic
 from .options import parse
 
@@ -60,8 +61,8 @@ class LinkingMagics(Magics):
             %link --room team-a
             %link https://example.org/user/me/berrymq/
         """
-        __tracebackhide__ = True
         options = parse(self.link, line, "%link --room team-a")
+        options.room = options.room or None
         import berrymq
 
         before = berrymq.links()
@@ -70,8 +71,9 @@ class LinkingMagics(Magics):
         except (berrymq.LinkError, ValueError) as error:
             hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
             raise UsageError(one_line(error) + hint) from None
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt from None  # how far it had come says nothing to who has given up
+        except KeyboardInterrupt as interrupt:
+            as_one_line(interrupt, "the link was not made")
+            raise
         there = link if link in before else next((one for one in before if is_same(one, link)), None)
         if there is None:
             self._leave_other_room(link)
@@ -83,18 +85,18 @@ class LinkingMagics(Magics):
         return link
 
     def _name(self, options: Namespace) -> str | None:
-        """Return the name to link under: None for the one that this process has there, or gets by itself."""
+        """Return the name to link under, in another room the former one; None where it needs none."""
         from berrymq import default_bus, links
 
         for link in links():
             if link.node.bus is default_bus and link.room == options.room:
-                if options.name not in (None, link.name):
+                if options.name and options.name != link.name:
                     raise UsageError(
                         f"this notebook is linked already, as {link.name!r}; %unlink first to change its name"
                     )
                 return None
-        name: str | None = options.name
-        return name or self._notebook()
+        former = next((link.name for link in self._made if link.state != "closed"), None)
+        return options.name or former or self._notebook()
 
     def _leave_other_room(self, link: Link) -> None:
         """End the link which `%link` made to the same place in another room."""

@@ -112,6 +112,8 @@ class SendingMagics(Magics):
         example = "%ask price:get 'ACME'" if cell is None else "%%ask text:translate"
         options, identifier, rest = split_options(self.ask, line, example)
         args, kwargs = self._arguments(rest, cell, local_ns)
+        if "timeout" in kwargs:
+            raise UsageError(f"how long to wait is said by an option, as in: %ask --timeout 3 {identifier}")
         answers = sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
         self._unheard.tell(identifier, local_ns)
         return answers

@@ -1,5 +1,7 @@
 """The magics in real kernels, of every ipykernel that is asked for."""
 
+import socket
+
 import pytest
 
 
@@ -68,6 +70,32 @@ class TestMistakes:
         loaded.run("%follow a:b nobody")
         loaded.run("%twitter a:b")
         assert follower.text == "heard"
+
+
+class TestInterrupts:
+    """The stop button."""
+
+    @pytest.mark.parametrize("magic", ["%ask", "%twitter"])
+    def test_a_follower_shows_where_it_was(self, loaded, magic):
+        follower = loaded.run("%%follow a:b\nprint('begins')\nimport time\ntime.sleep(60)")
+        cell = loaded.start(f"{magic} a:b")
+        loaded.wait_for_text(follower, "begins")
+        loaded.interrupt()
+        loaded.finish(cell)
+        assert cell.error == "KeyboardInterrupt"
+        assert "----> 4 time.sleep(60)" in cell.text
+        assert "berrymq" not in cell.text
+
+    def test_a_link_that_is_not_made_is_one_line(self, loaded):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            silent.settimeout(20)
+            cell = loaded.start(f"%link http://127.0.0.1:{silent.getsockname()[1]}/")
+            connection, _ = silent.accept()
+            loaded.interrupt()
+            loaded.finish(cell)
+            connection.close()
+        assert cell.text == "KeyboardInterrupt: the link was not made"
+        assert loaded.run("%links").text == "not linked; %link joins a hub"
 
 
 class TestMainThread:

@@ -83,6 +83,18 @@ class TestTwitter:
         assert "ZeroDivisionError" in printed
         assert "IndexError" in printed
 
+    def test_a_full_queue_is_one_line_and_caught_as_such(self, shell):
+        shell.run("from queue import Full\nq = %queue --maxsize 2 --overflow raise any:*")
+        shell.run("%twitter any:thing\n%twitter any:thing")
+        printed = shell.run("%twitter any:thing")
+        assert printed == "Full: the queue has its 2 messages and did not take in 'any:thing'"
+        assert shell.run("try:\n    %twitter any:thing\nexcept Full: print('caught')") == "caught"
+
+    def test_a_full_queue_beside_an_error_is_named_with_its_cell(self, shell):
+        shell.run("q = %queue --maxsize 1 --overflow raise any:*\n%twitter any:thing")
+        shell.run("%follow any:* lambda message: 1 / 0")
+        assert "by Queue (Cell In[2]), which follows any:*" in shell.run("%twitter any:thing")
+
 
 class TestPayloads:
     """A payload that can't cross a link, as a tap refuses it."""
@@ -174,6 +186,7 @@ class TestTalkAndAsk:
             ("%ask", "an identifier is missing, as in: %ask"),
             ("%ask --timeout x a:b", "--timeout to be a number of seconds, not x"),
             ("%ask a:b nobody", "nobody does not evaluate"),
+            ("%ask a:b 1, timeout=3", "is said by an option, as in: %ask --timeout 3 a:b"),
         ],
     )
     def test_mistakes_are_one_line(self, shell, line, said):
