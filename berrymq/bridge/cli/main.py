@@ -61,7 +61,7 @@ _EXAMPLES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
-    options = _parser().parse_args(argv)
+    options = _options(argv)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -174,6 +174,16 @@ def _read_token(path: Path | None) -> str | None:
 # How arguments are written.
 
 
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    options, more = _parser().parse_known_args(argv)
+    if "payload" in options and not any(word.startswith("-") for word in more):
+        options.payload += more  # argparse takes no values behind an option that stands among them
+    elif more:
+        known = "; a value that begins with - stands behind --" if "payload" in options else ""
+        options.parser.error(f"unrecognized arguments: {' '.join(more)}{known}")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="berrymq",
@@ -224,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     twitter.add_argument(
         "payload",
         nargs="*",
+        default=[],
         metavar="VALUE",
         help="an argument, or key=value; Python literals, anything else is text",
     )

@@ -61,7 +61,7 @@ class Printer:
         self._line("  ".join(line))
 
     def nodes(self, nodes: list[NodeInfo]) -> None:
-        """A table of who is there."""
+        """A table of who is there; it names rooms where there are any."""
         if self._json:
             for node in nodes:
                 self._object(
@@ -74,15 +74,19 @@ class Printer:
                     }
                 )
             return
-        rows = [("NODE", "ROOM", "FOLLOWS")]
+        rows: list[tuple[str, ...]] = [("NODE", "ROOM", "FOLLOWS")]
         for node in nodes:
             follows = "(hub)" if node.hub and not node.follows else ", ".join(node.follows)
             rows.append((_printable(node.name), _printable(node.room or "-"), _printable(follows)))
+        colours = ["source", None, "identifier"]
+        if not any(node.room for node in nodes):
+            rows = [(row[0], row[2]) for row in rows]
+            del colours[1]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for number, row in enumerate(rows):
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            colours = ("faint", "faint", "faint") if number == 0 else ("source", None, "identifier")
-            self._line("  ".join(self._paint(*pair) for pair in zip(colours, cells, strict=True)).rstrip())
+            painted = ["faint"] * len(row) if number == 0 else colours
+            self._line("  ".join(map(self._paint, painted, cells)).rstrip())
 
     def note(self, text: str) -> None:
         """A line for people; with JSON nothing."""

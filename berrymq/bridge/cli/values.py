@@ -46,16 +46,22 @@ def _value(text: str) -> Any:
 
 
 def identifier(text: str) -> Identifier:
-    """The identifier of a message, or a pattern."""
+    """The identifier of a message, or a pattern; of those that leave a process."""
     try:
-        return Identifier.parse(text)
+        found = Identifier.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if found.is_local:
+        raise argparse.ArgumentTypeError(f"a name that begins with '_' never leaves its process: {text}")
+    return found
 
 
 def seconds(text: str) -> float:
     """A length of time."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return value
@@ -63,18 +69,16 @@ def seconds(text: str) -> float:
 
 def port(text: str) -> int:
     """A port number; 0 stands for any."""
-    value = int(text)
-    if not 0 <= value <= 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port; 0 to 65535 are")
-    return value
+    return int(text)
 
 
 def count(text: str) -> int:
     """At least one."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
+    return int(text)
 
 
 def origin(text: str) -> str:

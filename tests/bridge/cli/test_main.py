@@ -88,7 +88,17 @@ class TestHelp:
             (["follow"], "the following arguments are required: IDENTIFIER"),
             (["follow", "a:b:c"], "argument IDENTIFIER: "),
             (["twitter", "test:run", "x=1", "x=2"], "the keyword x is given twice"),
-            (["get", "test:*", "--timeout", "soon"], "argument --timeout: "),
+            (["twitter"], "berrymq twitter: error: the following arguments are required: IDENTIFIER\n"),
+            (
+                ["twitter", "_test:run"],
+                "a name that begins with '_' never leaves its process: _test:run",
+            ),
+            (
+                ["twitter", "test:run", "--loud"],
+                "arguments: --loud; a value that begins with - stands behind --",
+            ),
+            (["nodes", "all"], "berrymq nodes: error: unrecognized arguments: all"),
+            (["get", "test:*", "--timeout", "soon"], "argument --timeout: soon is not a number of seconds"),
             (["hub", "--port", "70000"], "70000 is not a port"),
             (["hub", "--allow-origin", "example.org"], "'example.org' is not an origin"),
             (["hub", "--access-token", "x"], "unrecognized arguments: --access-token x"),
@@ -289,6 +299,15 @@ class TestTwitter:
         assert (message.id, message.args, dict(message.kwargs)) == ("test:run", (1, "two words"), {"x": 2})
         assert message.source == "cli"
 
+    def test_options_may_stand_among_the_values(self, here):
+        bus, joined = here
+        queue = Queue("test:*", bus=bus)
+        assert joined.flush(TIMEOUT)
+        done = berrymq("twitter", "test:run", "1", "--name", "cli", "x=2", "3")
+        assert (done.returncode, done.stderr) == (0, "")
+        message = queue.get(timeout=TIMEOUT)
+        assert (message.args, dict(message.kwargs), message.source) == ((1, 3), {"x": 2}, "cli")
+
     def test_negative_numbers(self, here):
         bus, joined = here
         queue = Queue("test:*", bus=bus)
@@ -355,8 +374,8 @@ class TestNodes:
         with bus.follow("test:*", print):
             assert joined.flush(TIMEOUT)
             lines = berrymq("nodes").stdout.splitlines()
-        assert lines[0].split() == ["NODE", "ROOM", "FOLLOWS"]
-        assert sorted(line.split() for line in lines[1:]) == [["here", "-", "test:*"], ["hub", "-", "(hub)"]]
+        assert lines[0].split() == ["NODE", "FOLLOWS"]
+        assert sorted(line.split() for line in lines[1:]) == [["here", "test:*"], ["hub", "(hub)"]]
 
     def test_as_json(self, here):
         lines = berrymq("nodes", "--json").stdout.splitlines()

@@ -118,6 +118,20 @@ class TestNodes:
             "hub          -     (hub)",
         ]
 
+    def test_where_there_are_no_rooms_none_are_shown(self):
+        stream = io.StringIO()
+        Printer(stream, colour=False).nodes(NODES[1:])
+        assert stream.getvalue().splitlines() == [
+            "NODE         FOLLOWS",
+            "evil\\x1b[2J",
+            "hub          (hub)",
+        ]
+
+    def test_in_colours(self):
+        stream = io.StringIO()
+        Printer(stream, colour=True).nodes([NodeInfo("a", "1", None, ("b:c",), hub=False, here=False)])
+        assert stream.getvalue().splitlines()[1] == "\x1b[32ma   \x1b[0m  \x1b[36;1mb:c    \x1b[0m"
+
     def test_as_json(self):
         stream = io.StringIO()
         Printer(stream, json=True).nodes(NODES)

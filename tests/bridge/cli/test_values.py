@@ -75,21 +75,21 @@ def test_values(read, text, value):
 
 
 @pytest.mark.parametrize(
-    ("read", "text"),
+    ("read", "text", "said"),
     [
-        (values.seconds, "-1"),
-        (values.seconds, "nan"),
-        (values.seconds, "inf"),
-        (values.seconds, "soon"),
-        (values.port, "-1"),
-        (values.port, "65536"),
-        (values.port, "http"),
-        (values.count, "0"),
-        (values.count, "many"),
+        (values.seconds, "-1", "-1 is not a number of seconds"),
+        (values.seconds, "nan", "nan is not a number of seconds"),
+        (values.seconds, "inf", "inf is not a number of seconds"),
+        (values.seconds, "soon", "soon is not a number of seconds"),
+        (values.port, "-1", "-1 is not a port; 0 to 65535 are"),
+        (values.port, "65536", "65536 is not a port"),
+        (values.port, "http", "http is not a port"),
+        (values.count, "0", "0 is not a number of at least 1"),
+        (values.count, "many", "many is not a number of at least 1"),
     ],
 )
-def test_no_values(read, text):
-    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+def test_no_values(read, text, said):
+    with pytest.raises(argparse.ArgumentTypeError, match=said):
         read(text)
 
 
@@ -103,3 +103,5 @@ def test_identifiers():
     assert str(values.identifier("test")) == "test:*"
     with pytest.raises(argparse.ArgumentTypeError):
         values.identifier("a:b:c")
+    with pytest.raises(argparse.ArgumentTypeError, match="begins with '_' never leaves its process: _a:b"):
+        values.identifier("_a:b")
