@@ -15,6 +15,7 @@ export function counted(number, noun) {
 /** A number in at most about five characters: 1234567 -> "1.2M". */
 export function brief(number) {
   if (number < 10_000) return whole(number);
+  if (!(number < 1e12)) return number.toExponential(1).replace("e+", "e");
   const [value, unit] = number < 999_500 ? [number / 1e3, "k"] : number < 999.5e6 ? [number / 1e6, "M"] : [number / 1e9, "G"];
   return `${value < 99.95 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)}${unit}`;
 }
@@ -49,10 +50,12 @@ export function fullTime(ms) {
 /** How long `ms` milliseconds are: "12 ms", "3.4 s", "2 min 5 s". */
 export function duration(ms) {
   const value = Math.abs(ms);
+  if (value < 0.05) return "0 ms";
   if (value < 1000) return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
   if (value < 60_000) return `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
   if (value < 3_600_000) return `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`;
-  return `${Math.floor(value / 3_600_000)} h ${Math.round((value % 3_600_000) / 60_000)} min`;
+  if (value < 360_000_000) return `${Math.floor(value / 3_600_000)} h ${Math.round((value % 3_600_000) / 60_000)} min`;
+  return `${brief(Math.round(value / 3_600_000))} h`;
 }
 
 /** A number of a chart's axis. */

@@ -37,7 +37,7 @@ export function createJsonTree({ onExpand, onText, onChart }) {
       "div",
       { class: "bmq-json-line" },
       toggle,
-      h("span", { class: "bmq-key" }, name),
+      h("span", { class: "bmq-key", title: name }, name),
       h("span", { class: "bmq-colon" }, ": "),
       value,
       node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, counted(node.n, "item")),

@@ -1,7 +1,7 @@
 // The page's side of ProgressView: the bars of all kernels, those that run first.
 
 import { button, framed, h, icon, keepKeys, setAttributes, setText } from "./dom.js";
-import { brief, counted, duration, hue, nameOf, pace, safe, whole } from "./format.js";
+import { brief, duration, hue, nameOf, pace, safe, whole } from "./format.js";
 import { createPlainStore, createRemarks, defineView } from "./view.js";
 
 const SILENT_SECONDS = 30;
@@ -141,7 +141,7 @@ function createLine(bar) {
 
 /** How far a bar is or was, and how it ended. */
 function reached(bar) {
-  const far = bar.total === null ? counted(bar.n, "step") : `${brief(bar.n)} of ${brief(bar.total)}`;
+  const far = bar.total === null ? `${brief(bar.n)} step${bar.n === 1 ? "" : "s"}` : `${brief(bar.n)} of ${brief(bar.total)}`;
   if (bar.end === "stopped") return `stopped at ${far}`;
   if (bar.end === "failed") return `failed at ${far}${bar.reason && `: ${bar.reason}`}`;
   return far;

@@ -2,7 +2,7 @@
 
 import { button, fill, framed, h, keepKeys, setAttributes, setText } from "./dom.js";
 import { createComplaint, uniquePrefix } from "./field.js";
-import { clock, fullTime } from "./format.js";
+import { clock, fullTime, safe } from "./format.js";
 import { createPlainStore, createRemarks, defineView } from "./view.js";
 
 const TYPING_MS = 300;
@@ -57,12 +57,13 @@ function createView(store) {
     id.complain(body.idProblem);
     payload.complain(body.payloadProblem);
     setText(reach, body.reach);
-    fill(known, ...body.known.map((value) => h("option", { value })));
+    // What cannot be shown as it is cannot be offered either: a list of options has no escapes.
+    fill(known, ...body.known.filter((value) => safe(value) === value).map((value) => h("option", { value })));
   }
 
   function sent(body) {
     checked(body);
-    remarks.say(body.error ? `Sent ${body.id}, but: ${body.error}` : `Sent ${body.id}.`);
+    remarks.say(body.error ? `Sent ${safe(body.id)}, but: ${body.error}` : `Sent ${safe(body.id)}.`);
   }
 
   function draw() {
@@ -94,8 +95,8 @@ function createView(store) {
         "button",
         { type: "button", class: "bmq-line", title: `${fullTime(entry.time)}: put it into the form`, onclick: again },
         h("span", { class: "bmq-faint" }, clock(entry.time)),
-        h("span", { class: "bmq-line-id" }, entry.id),
-        h("span", { class: "bmq-line-payload" }, entry.payload),
+        h("span", { class: "bmq-line-id" }, safe(entry.id)),
+        h("span", { class: "bmq-line-payload" }, safe(entry.payload)),
         h("span", { class: "bmq-line-error" }, entry.error),
       ),
     );

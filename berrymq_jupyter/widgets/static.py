@@ -12,7 +12,7 @@ from html import escape
 from time import localtime, strftime
 from typing import Any, Final
 
-from .render import shown
+from .render import cut, shown
 
 __all__ = ["Form", "StaticOutput", "clock", "publish"]
 
@@ -38,6 +38,12 @@ live view's output (its class is then the output's own): that line is left out, 
 TABLE: Final = "border-collapse:collapse;font-size:12px;text-align:left"
 CELL: Final = "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace"
 
+WRAPPED: Final = ";overflow-wrap:anywhere"
+WIDE: Final = frozenset({"payload", "follows"})
+"""Columns whose texts may be long."""
+LONG, SHORT = 400, 80
+"""Characters of a text in one of them, and in another column."""
+
 
 @dataclass(slots=True)
 class Form:
@@ -51,7 +57,10 @@ class Form:
 
     def __post_init__(self) -> None:
         self.subject, self.facts = shown(self.subject), shown(self.facts)
-        self.rows = [tuple(map(shown, row)) for row in self.rows]
+        self.rows = [
+            tuple(shown(cut(cell, LONG if column in WIDE else SHORT)) for column, cell in cells)
+            for cells in (zip(self.columns, row, strict=True) for row in self.rows)
+        ]
 
     def html(self, css_class: str) -> str:
         """Return the form as HTML, every text escaped."""
@@ -64,8 +73,13 @@ class Form:
         if not self.rows:
             return ""
         titles = "".join(f'<th scope="col" style="{CELL}">{escape(title)}</th>' for title in self.columns)
+        styles = [CELL + WRAPPED if title in WIDE else CELL for title in self.columns]
         lines = "".join(
-            "<tr>" + "".join(f'<td style="{CELL}">{escape(cell)}</td>' for cell in row) + "</tr>"
+            "<tr>"
+            + "".join(
+                f'<td style="{style}">{escape(cell)}</td>' for style, cell in zip(styles, row, strict=True)
+            )
+            + "</tr>"
             for row in self.rows
         )
         return f'<table style="{TABLE}"><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>'

@@ -87,6 +87,17 @@ def test_what_ended_early_does_not_look_finished(notebooks):
     expect(view.locator(".bmq-progress-mark svg")).to_have_count(3)
 
 
+def test_numbers_of_any_size_stay_short(notebooks):
+    huge = "twitter('huge:progress', 1e300, total=1e301, rate=1e-300, elapsed=1e300)"
+    notebook = notebooks.create("huge", [SHOW, f"{huge}\ntwitter('more:progress', 1e300)"])
+    notebook.run(0)
+    notebook.run(1)
+    lines = notebook.output(0).locator(".bmq-progress").get_by_role("listitem")
+    expect(lines.first).to_contain_text("1.0e300 of 1.0e301")
+    expect(lines.last).to_contain_text("1.0e300 steps")
+    assert max(len(text) for text in lines.all_text_contents()) < 100
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_it_can_be_read_by_everybody(notebooks, theme):
     notebook = notebooks.create("bars", [SHOW, BARS])

@@ -69,6 +69,33 @@ def test_mistakes_stand_beside_their_field(form):
     )
 
 
+def test_hostile_text_is_shown_as_text(form):
+    form.get_by_label("Identifier").fill("<b>x</b>\u202e:run")
+    form.get_by_label("Payload").fill("'<i>\u202e</i>'")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("status")).to_have_text("Sent <b>x</b>\\u202e:run.")
+    line = form.get_by_role("region", name="Sent").get_by_role("button")
+    expect(line).to_contain_text("<b>x</b>\\u202e:run'<i>\\u202e</i>'")
+    assert form.locator("b, i").count() == 0
+    line.click()
+    expect(form.get_by_label("Payload")).to_have_value("'<i>\u202e</i>'")
+
+
+def test_a_page_that_is_loaded_again_has_what_was_typed(form):
+    form.get_by_label("Identifier").fill("train:stop")
+    form.get_by_label("JSON").check()
+    form.get_by_label("Payload").fill("[1]")
+    expect(form).to_contain_text("heard by 1 follower here")
+    notebook = form.notebook
+    notebook.save()
+    notebook.page.reload()
+    notebook.wait_for_kernel()
+    form = notebook.output(0).get_by_role("form", name="Send a message")
+    expect(form.get_by_label("Identifier")).to_have_value("train:stop")
+    expect(form.get_by_label("Payload")).to_have_value("[1]")
+    expect(form.get_by_label("JSON")).to_be_checked()
+
+
 def test_known_identifiers_are_offered(form):
     form.get_by_label("Identifier").fill("tr")
     offered = form.locator("datalist option")

@@ -48,6 +48,14 @@ def test_nothing_hides_or_turns_other_text():
         assert text.count("\\u202e") == 3
 
 
+def test_long_texts_are_shortened():
+    form = Form("MessageLog", "t:*", "", ("identifier", "payload"), [("x" * 1000, "y" * 1000)])
+    for text in (form.html("name"), form.text()):
+        assert "x" * 79 + "…" in text
+        assert "y" * 399 + "…" in text
+        assert "x" * 80 not in text
+
+
 def test_the_text_form_is_a_table():
     form = Form("MessageLog", "t:*", "2 messages", ("time", "payload"), [("1", "long one"), ("22", "x")])
     assert form.text() == "MessageLog t:*: 2 messages\ntime  payload\n1     long one\n22    x"
