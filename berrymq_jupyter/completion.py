@@ -67,7 +67,7 @@ class MagicCompleter:
         if joined and line.may_have_option and option in line.options:
             allowed = map(requote(value), values(line.options[option]))
             return fragment, (f"{option}={text}" for text in allowed)
-        if fragment.startswith("-") and line.may_have_option:
+        if fragment.startswith("-") and line.options and line.may_have_option:
             return fragment, line.options
         if line.words < IDENTIFIERS.get(line.name, 0):
             return fragment, map(requote(fragment), {*followed(), *self._passed.identifiers()})
@@ -80,9 +80,13 @@ class MagicCompleter:
         """Return the Python name at the end of `text`, and what it may become.
 
         IPython's own way is of no use here: it parses the cell as Python, and the line of a magic is none.
+        Where no name has begun yet, only those that the user has defined are a help.
         """
         found = NAME.search(text)
         name = found[0] if found is not None else ""
+        if not name:
+            shell = self._completer.shell
+            return name, (own for own in shell.user_ns if own not in shell.user_ns_hidden and own[0] != "_")
         matches = self._completer.attr_matches if "." in name else self._completer.global_matches
         return name, matches(name)
 

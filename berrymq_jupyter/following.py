@@ -157,7 +157,9 @@ class FollowingMagics(Magics):
             "--overflow",
             choices=("drop_oldest", "drop_newest", "raise", "block"),
             default="drop_oldest",
-            help="what happens to a message that finds the queue full; default: drop_oldest",
+            metavar="POLICY",
+            help="what becomes of a message that finds the queue full: drop_oldest (default) makes room for it, "
+            "drop_newest drops it, raise raises Full at its sender, block has the sender wait",
         ),
         argument("identifier", help="what to collect: name:action; * stands for any name or action"),
     )

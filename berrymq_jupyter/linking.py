@@ -44,8 +44,9 @@ class LinkingMagics(Magics):
         argument(
             "--deliver",
             choices=("thread", "main"),
-            help="where followers get messages of others: at once, on a thread (default), "
-            "or on the main thread between cells",
+            metavar="PLACE",
+            help="where followers get messages of others: 'thread' (at first), at once and beside cells, "
+            "or 'main', on the main thread between cells",
         ),
         argument(
             "url", nargs="?", help="where the hub is; default: it is found, and started if there is none"

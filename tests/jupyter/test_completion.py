@@ -135,7 +135,12 @@ def test_arguments_are_completed_as_python(shell, complete, alive):
     assert complete("%follow train:* training_l") == ["%follow train:* training_loss"]
     assert complete("%talk a:b c:d training_l") == ["%talk a:b c:d training_loss"]
     assert complete("training_l") == ["training_loss"]
-    assert "%twitter train:epoch 1, training_loss" in complete("%twitter train:epoch 1, ")
+
+
+def test_where_no_name_has_begun_the_users_own_are_offered(shell, complete, alive):
+    shell.run("training_loss = 0.5")
+    assert complete("%twitter train:epoch 1, ") == ["%twitter train:epoch 1, training_loss"]
+    assert complete("%follow train:* ") == ["%follow train:* training_loss"]
 
 
 def test_other_magics_are_left_alone(complete, alive):
