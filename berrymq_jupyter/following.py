@@ -158,8 +158,8 @@ class FollowingMagics(Magics):
             choices=("drop_oldest", "drop_newest", "raise", "block"),
             default="drop_oldest",
             metavar="POLICY",
-            help="what becomes of a message that finds the queue full: drop_oldest (default) makes room for it, "
-            "drop_newest drops it, raise raises Full at its sender, block has the sender wait",
+            help="what becomes of a message that finds the queue full: drop_oldest (default) makes room "
+            "for it, drop_newest drops it, raise raises Full at its sender, block has the sender wait",
         ),
         argument("identifier", help="what to collect: name:action; * stands for any name or action"),
     )
