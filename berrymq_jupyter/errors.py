@@ -59,6 +59,15 @@ def show_users_code(error: BaseException) -> None:
         one.__traceback__ = from_users_code(one.__traceback__)
 
 
+def show_interrupt(interrupt: KeyboardInterrupt) -> None:
+    """Let an interruption show which code of the user's it met; one line, where berryMQ was waiting."""
+    show_users_code(interrupt)
+    traceback = interrupt.__traceback__
+    module = "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__"))
+    if traceback is None or module.partition(".")[0] in sys.stdlib_module_names:
+        as_one_line(interrupt, "stopped waiting")
+
+
 def raise_to_user(error: Exception) -> NoReturn:
     """Raise what a send raised: a payload that can't cross as one line, others from the follower's code."""
     __tracebackhide__ = True

@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, magics_class
 from berrymq import default_bus
 
 from .arguments import Arguments, evaluate_arguments, namespace_of, split_identifier
-from .errors import raise_to_user, show_users_code
+from .errors import raise_to_user, show_interrupt
 from .magic import argument, magic
 from .options import seconds, split_options
 from .unheard import Unheard
@@ -130,7 +130,7 @@ def sending(send: Callable[[], T]) -> T:
     try:
         return send()
     except KeyboardInterrupt as interrupt:
-        show_users_code(interrupt)
+        show_interrupt(interrupt)
         raise
     except Exception as error:  # noqa: BLE001 - followers raise what they like, and it is raised again
         raise_to_user(error)

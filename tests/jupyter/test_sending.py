@@ -1,3 +1,6 @@
+from concurrent.futures import Future
+from types import SimpleNamespace
+
 import pytest
 
 from berrymq import PayloadError, default_bus, follow
@@ -82,6 +85,22 @@ class TestTwitter:
         assert "2 followers failed for the message 'any:thing'" in printed
         assert "ZeroDivisionError" in printed
         assert "IndexError" in printed
+
+    def test_an_interrupted_wait_is_one_line(self, shell, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        waiting = Future()
+        monkeypatch.setattr(waiting._condition, "wait", interrupt)
+        bus = SimpleNamespace(twitter=waiting.result)
+        monkeypatch.setattr("berrymq_jupyter.sending.default_bus", bus)
+        assert shell.run("%twitter any:thing") == "KeyboardInterrupt: stopped waiting"
+
+    def test_an_interrupted_follower_shows_its_code(self, shell):
+        shell.run("%%follow any:*\nraise KeyboardInterrupt")
+        printed = shell.run("%twitter any:thing")
+        assert "----> 2 raise KeyboardInterrupt" in printed
+        assert "berrymq" not in printed
 
     def test_a_full_queue_is_one_line_and_caught_as_such(self, shell):
         shell.run("from queue import Full\nq = %queue --maxsize 2 --overflow raise any:*")
