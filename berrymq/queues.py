@@ -121,10 +121,12 @@ class Queue:
         try:
             message = self._items.popleft()
         except IndexError:
-            return self._wait(block, timeout)
-        if self.maxsize:
-            self._store.took()
-        return message
+            pass  # and wait outside of this block, lest an interrupt shows this error as well
+        else:
+            if self.maxsize:
+                self._store.took()
+            return message
+        return self._wait(block, timeout)
 
     def get_nowait(self) -> Message:
         """Take the next message; raise `Empty` when there is none."""

@@ -148,7 +148,7 @@ class BoundedStore(Store):
             self.waiters.wake()
         del oldest  # only now: its last reference may run a destructor, which must not find the lock held
         if full and self.overflow == "raise":
-            raise Full(f"the queue has its {self.maxsize} messages and did not take in {message.id!r}")
+            raise Full(f"the queue is full (maxsize={self.maxsize}) and did not take in {message.id!r}")
 
     def _drop_oldest(self) -> Message | None:
         items = self.items

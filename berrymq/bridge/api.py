@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 import berrymq
 
@@ -20,6 +21,7 @@ from .client.dialing import socket_url
 from .discovery.candidates import Found, candidates
 from .discovery.naming import default_node_name
 from .discovery.pasted import without_token
+from .discovery.places import origin
 from .errors import LinkError
 from .loop import io_loop, run
 from .node import DEFAULT_TTL, Node
@@ -59,14 +61,12 @@ class Link:
         """The URL that was asked for, without a token; None where the hub was to be found."""
 
     def leads_to(self, url: str) -> bool:
-        """Whether it leads there, or was made by asking for that address.
+        """Whether it leads there, or was made by asking for that address, by whichever of its names.
 
         Raises:
             LinkError: it is not the URL of a node.
         """
-        return socket_url(without_token(url)[0]) in {
-            socket_url(place) for place in (self.url, self.asked) if place
-        }
+        return _place(without_token(url)[0]) in {_place(place) for place in (self.url, self.asked) if place}
 
     @property
     def node(self) -> Node:
@@ -162,6 +162,10 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link {self.name!r} {self.state} {self.url} ({self.found_by})>"
+
+
+def _place(url: str) -> tuple[object, str]:
+    return origin(url), urlsplit(socket_url(url)).path
 
 
 _lock = threading.RLock()

@@ -67,6 +67,12 @@ class TestLink:
         assert link not in berrymq.links()
         assert link.close() == 0
 
+    def test_by_another_name_of_the_same_place_it_is_the_same_link(self, hub):
+        bus, link = join(hub, "one")
+        for name in ("localhost", "127.0.0.1", "[::1]"):
+            url = f"ws://{name}:{hub.address[1]}"
+            assert berrymq.link(url, access_token=hub.access_token, bus=bus) is link
+
     def test_messages_pass_and_are_counted(self, hub):
         (one, first), (two, second) = join(hub, "one"), join(hub, "two")
         heard = Listening(two)

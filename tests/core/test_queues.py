@@ -40,8 +40,9 @@ def test_nothing_waits(bus):
         queue.get(block=False)
     with pytest.raises(Empty):
         queue.get(timeout=0.01)
-    with pytest.raises(Empty):
+    with pytest.raises(Empty) as told:
         queue.get(timeout=0)
+    assert told.value.__context__ is None, "an error of ours that nobody needs to see"
     with pytest.raises(Empty):
         queue.peek()
     with pytest.raises(ValueError, match="timeout is a number of seconds from 0 on"):

@@ -114,7 +114,7 @@ class TestBoundedStore:
     def test_raising_at_the_sender(self):
         store = BoundedStore(1, "raise")
         store.put(message(0))
-        with pytest.raises(Full, match="the queue has its 1 messages and did not take in 'a:b'"):
+        with pytest.raises(Full, match=r"the queue is full \(maxsize=1\) and did not take in 'a:b'"):
             store.put(message(1))
         assert numbers(store) == [0]
         assert store.dropped == 1

@@ -106,7 +106,7 @@ class TestTwitter:
         shell.run("from queue import Full\nq = %queue --maxsize 2 --overflow raise any:*")
         shell.run("%twitter any:thing\n%twitter any:thing")
         printed = shell.run("%twitter any:thing")
-        assert printed == "Full: the queue has its 2 messages and did not take in 'any:thing'"
+        assert printed == "Full: the queue is full (maxsize=2) and did not take in 'any:thing'"
         assert shell.run("try:\n    %twitter any:thing\nexcept Full: print('caught')") == "caught"
 
     def test_a_full_queue_beside_an_error_is_named_with_its_cell(self, shell):

@@ -47,7 +47,8 @@ def listen_on(host: str, port: int) -> list[AcceptingSocket]:
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT and len(addresses) > 1:
                     continue  # a system without IPv6, on which names have such addresses all the same
-                raise
+                # Python adds the address, which who reads this has at hand.
+                raise OSError(error.errno, os.strerror(error.errno or 0)) from None
             port = listening.getsockname()[1]
             sockets.append(opened.enter_context(AcceptingSocket(listening)))
         opened.pop_all()
