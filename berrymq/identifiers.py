@@ -162,8 +162,9 @@ def check_part(part: str, kind: str, text: str) -> None:
             f"{quoted(text)} has an empty {kind}; write {hint}, as in 'test:run' or 'test:*'"
         )
     if len(part) > MAX_PART:
+        article = "an" if kind == "action" else "a"
         raise IdentifierError(
-            f"{quoted(text)} has {'an' if kind == 'action' else 'a'} {kind} of {len(part)} characters; {MAX_PART} is the most: "
+            f"{quoted(text)} has {article} {kind} of {len(part)} characters; {MAX_PART} is the most: "
             "put what is long into the message's arguments"
         )
     if WILDCARD in part:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 STOPPING = (GeneratorExit, KeyboardInterrupt)
-"""What ends a loop early without being an error. A loop that is left by ``break``, ``return`` or an error in its
-body ends the generator that feeds it, which does not learn why.
+"""What ends a loop early without being an error. A loop that is left by ``break``, ``return`` or an error in
+its body ends the generator that feeds it, which does not learn why.
 """
 
 
