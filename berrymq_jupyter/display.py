@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
 from pathlib import PurePath
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any
 
+from .finding import how_found
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     from berrymq import Link, Message, NodeInfo, Subscription
 
     from .cells import Cells
-
-# How a hub was found, by what `Link.found_by` calls it.
-FOUND_BY = {
-    "environment": "told by the environment, in BERRYMQ_HUB_URL",
-    "connection file": "a hub on this machine, by its connection file",
-    "connection file of a Jupyter server": "a Jupyter server on this machine, by its connection file",
-    "started a hub": "a hub that was started for this link",
-    "JupyterHub": "this user's server of JupyterHub",
-}
 
 # Identifiers of one node that a table shows.
 MOST_FOLLOWS = 8
@@ -66,13 +57,6 @@ def link_lines(link: Link) -> list[str]:
         dropped = f", {missing} dropped" if missing else ""
         lines.append(f"{count(stats.sent, 'message')} sent, {stats.received} received{dropped}")
     return lines
-
-
-def how_found(link: Link) -> str:
-    """Say how the place of a link was found, so that it can be told without knowing the ways there are."""
-    if link.found_by == "environment" and "JPY_PARENT_PID" in os.environ and link.url.endswith("/berrymq/"):
-        return "this notebook's Jupyter server, told by its environment"
-    return FOUND_BY.get(link.found_by, link.found_by)
 
 
 def count(number: int, what: str) -> str:

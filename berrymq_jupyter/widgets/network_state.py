@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from berrymq_jupyter.finding import how_found
+
 from .counts import Rate
 from .reach import open_links
 from .render import cut, shown
@@ -137,7 +139,7 @@ def linked(link: Any) -> dict[str, Any]:
     stats = link.stats()
     return {
         "url": shown(cut(link.url, LONGEST)),
-        "foundBy": link.found_by,
+        "foundBy": how_found(link),
         "state": link.state,
         "room": link.room,
         "dropped": stats.dropped + stats.lost,

@@ -166,7 +166,7 @@ function about(state) {
     cut > 0 && `${counted(cut, "link")} cut, coming back`,
     waiting > 0 && `${whole(waiting)} waiting to be sent`,
     dropped > 0 && `${whole(dropped)} dropped`,
-    state.links.map((link) => `found by ${link.foundBy}`).join(", "),
+    state.links.map((link) => link.foundBy).join(", "),
   ]
     .filter(Boolean)
     .join(" · ");

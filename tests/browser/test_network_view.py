@@ -99,7 +99,7 @@ def test_who_is_there_and_what_passes(notebooks, theme):
     view = notebook.output(0).locator(".bmq-network")
     expect(view).to_contain_text("Not linked. %link joins the hub")
     notebook.run(1)
-    expect(view).to_contain_text("found by")
+    expect(view).to_contain_text("the hub of this notebook's Jupyter server")
     other = notebooks.create("there", [OTHER, SEND])
     other.run(0)
     row = view.get_by_role("row").filter(has_text="there")

@@ -82,16 +82,16 @@ def test_hostile_text_is_shown_as_text(form):
 
 
 def test_a_page_that_is_loaded_again_has_what_was_typed(form):
-    form.get_by_label("Identifier").fill("train:stop")
     form.get_by_label("JSON").check()
     form.get_by_label("Payload").fill("[1]")
-    expect(form).to_contain_text("heard by 1 follower here")
+    form.get_by_label("Identifier").fill("train:fail")
+    expect(form).to_contain_text("heard by 2 followers here")
     notebook = form.notebook
     notebook.save()
     notebook.page.reload()
     notebook.wait_for_kernel()
     form = notebook.output(0).get_by_role("form", name="Send a message")
-    expect(form.get_by_label("Identifier")).to_have_value("train:stop")
+    expect(form.get_by_label("Identifier")).to_have_value("train:fail")
     expect(form.get_by_label("Payload")).to_have_value("[1]")
     expect(form.get_by_label("JSON")).to_be_checked()
 

@@ -1,17 +1,12 @@
-import inspect
 from types import SimpleNamespace
 
 import pytest
 
 from berrymq import Message, Queue, default_bus
-from berrymq.bridge.discovery import candidates
-from berrymq.bridge.hub import starting
 from berrymq_jupyter.cells import Cells
 from berrymq_jupyter.display import (
-    FOUND_BY,
     Followers,
     Links,
-    how_found,
     link_html,
     link_lines,
     message_html,
@@ -93,20 +88,6 @@ class TestLinks:
             "B           n:0, n:1, n:2, n:3, n:4, n:5, n:6, n:7 and 2 more",
             "hub   hub",
         ]
-
-    def test_how_it_was_found_is_told_in_words(self, monkeypatch):
-        at_server = link(found_by="environment", url="http://127.0.0.1:80/berrymq/")
-        monkeypatch.setenv("JPY_PARENT_PID", "1")
-        assert how_found(at_server) == "this notebook's Jupyter server, told by its environment"
-        assert how_found(link(found_by="environment")) == "told by the environment, in BERRYMQ_HUB_URL"
-        monkeypatch.delenv("JPY_PARENT_PID")
-        assert how_found(at_server) == "told by the environment, in BERRYMQ_HUB_URL"
-        assert how_found(link(found_by="the given URL")) == "the given URL"
-
-    def test_each_way_that_is_told_in_words_is_one(self):
-        sources = [inspect.getsource(candidates), inspect.getsource(starting)]
-        for way in FOUND_BY:
-            assert any(f'"{way}"' in source for source in sources)
 
     def test_one_message(self):
         stats = SimpleNamespace(sent=1, received=0, dropped=0, lost=0)

@@ -41,7 +41,7 @@ class FakeNode:
 
 
 class FakeLink:
-    url, found_by, state, room = "http://hub/", "environment", "linked", None
+    url, found_by, state, room = "http://hub/", "connection file", "linked", None
 
     def __init__(self, node):
         self.node = node
@@ -79,7 +79,7 @@ def test_nodes_and_links_are_shown(node, bus):
     assert [edge["between"] for edge in picture["edges"]] == [["hub", "me"], ["b", "hub"], ["a", "hub"]]
     assert picture["links"][0] == {
         "url": "http://hub/",
-        "foundBy": "environment",
+        "foundBy": "a hub on this machine, by its connection file",
         "state": "linked",
         "room": None,
         "dropped": 3,
