@@ -5,15 +5,16 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
 import berrymq
 from berrymq import Identifier
+from berrymq.bridge.api import node_of
 from berrymq.bridge.client.connector import Connector
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
+from berrymq.bridge.protocol.accounts import Limits
 from berrymq.bridge.server.listener import listen
 from tests.support.faults import FaultProxy
 from tests.support.scripts import Listening, run_script
@@ -86,12 +87,10 @@ def test_the_end_of_a_link_that_blocks_its_senders_does_not_wait_for_a_hub_that_
     proxy = run(start())
     hub.bus.follow("test:*", lambda message: None)
     bus = berrymq.Bus()
+    node_of(bus, "one", None).limits = Limits(window_messages=1, queue_messages=1)
     place = {"access_token": hub.access_token, "name": "one", "bus": bus}
     link = berrymq.link(proxy.url, overflow="block", **place)
     link.node.traffic.outbox._max_messages = 1_000_000
-    link._connector.peer.session.limits = replace(
-        link._connector.peer.session.limits, window_messages=1, queue_messages=1
-    )
     wait_until(lambda: link.node._directory.is_followed(Identifier.parse("test:run")), "test:run is followed")
     hub.loop.call_soon_threadsafe(proxy.swallow)
     for number in range(100):

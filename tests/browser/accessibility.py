@@ -45,9 +45,18 @@ def violations(page: Page, selector: str) -> list[str]:
     ]
 
 
-def check_at_each_width(notebook: Notebook, view: Locator, name: str) -> None:
-    """Fail on violations in a view, or text that overflows it, in a narrow or wide page; keep pictures."""
-    picture = name.replace(" ", "-")
+def check_for_everybody(notebook: Notebook, view: Locator, name: str) -> None:
+    """Fail on violations in a view, or text that overflows it, in any theme and page; keep pictures."""
+    size = notebook.page.viewport_size
+    assert size is not None
+    for theme in THEMES:
+        notebook.set_theme(theme)
+        check_at_each_width(notebook, view, f"{name}-{theme.replace(' ', '-')}")
+        notebook.page.set_viewport_size(size)
+
+
+def check_at_each_width(notebook: Notebook, view: Locator, picture: str) -> None:
+    """Fail on violations in a view, or text that overflows it, in the page, a narrow and a wide one."""
     selector = "." + ".".join(view.evaluate("(view) => [...view.classList]"))
     assert violations(notebook.page, selector) == []
     notebook.screenshot(picture)

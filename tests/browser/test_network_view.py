@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.accessibility import THEMES, check_at_each_width
+from tests.browser.accessibility import check_for_everybody
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -91,10 +91,8 @@ def test_a_very_narrow_one_is_the_table_alone(notebooks):
     notebook.screenshot("network-many-200", of=view)
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_who_is_there_and_what_passes(notebooks, theme):
+def test_who_is_there_and_what_passes(notebooks):
     notebook = notebooks.create("here", [SHOW, LINK])
-    notebook.set_theme(theme)
     notebook.run(0)
     view = notebook.output(0).locator(".bmq-network")
     expect(view).to_contain_text("Not linked. %link joins the hub")
@@ -112,7 +110,7 @@ def test_who_is_there_and_what_passes(notebooks, theme):
     expect(view.locator(".bmq-passing")).to_have_count(2)  # the hub tells what passes on to the other
     expect(row).to_contain_text("50")
     notebook.page.bring_to_front()
-    check_at_each_width(notebook, view, f"network-{theme}")
+    check_for_everybody(notebook, view, "network")
     row.get_by_role("button", name="there").press("Enter")
     expect(view.locator(".bmq-node.bmq-touched")).to_contain_text("there")
     other.execute("linked.close()")

@@ -12,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +30,8 @@ LAB_SETTINGS = {
 }
 # Each page of Lab would have the server look at its build, for a second, before anything else.
 LAB_PAGE = {"buildCheck": False}
+MOST_OF_SOCKET = 100
+"""How long the path of a Unix socket may be; systems differ by a few characters."""
 
 
 def private_environment(home: Path) -> dict[str, str]:
@@ -47,6 +51,31 @@ def private_environment(home: Path) -> dict[str, str]:
     }
 
 
+class ShortPath:
+    """Another path to a directory, short enough for the sockets that kernels make there.
+
+    Over TCP kernels are given ports that were free a while ago; with so many connections as tests make,
+    somebody else has one of them now and then, and that kernel never starts.
+
+    Args:
+        directory: what it leads to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path: str | None = None
+        """None where a socket's name would be too long all the same."""
+        self._directory = tempfile.mkdtemp(prefix="bmq-")
+        path = Path(self._directory, "r")
+        if len(str(path)) < MOST_OF_SOCKET - len("/kernel-") - len(str(uuid.uuid4())) - len("-ipc-5"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.symlink_to(directory, target_is_directory=True)
+            self.path = str(path)
+
+    def remove(self) -> None:
+        """Leave nothing but the directory that it led to."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
 class JupyterServer:
     """One Jupyter server on a free loopback port.
 
@@ -62,6 +91,7 @@ class JupyterServer:
         self.home = home
         self.root = home / "notebooks"
         self.environment = private_environment(home)
+        self._short = ShortPath(home / "jupyter-runtime")
         self.log_path = home / "server.log"
         self.url = ""
         self._app = app
@@ -81,6 +111,9 @@ class JupyterServer:
             f"--IdentityProvider.token={self.token}",
             *self._arguments,
         ]
+        if self._short.path is not None:
+            self.environment["JUPYTER_RUNTIME_DIR"] = self._short.path
+            command.append("--KernelManager.transport=ipc")
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, cwd=self.root, start_new_session=True
@@ -104,14 +137,14 @@ class JupyterServer:
     def stop(self) -> None:
         """End the server as Ctrl-C of a terminal does, by force when it does not listen."""
         process = self._process
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+        self._short.remove()
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Call the server's REST API and return what it answers, parsed."""

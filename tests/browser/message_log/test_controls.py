@@ -1,0 +1,172 @@
+"""Each control of a `MessageLog`, in a real JupyterLab page."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import violations
+from tests.browser.message_log.page import TRAIN
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_code_is_copied_and_a_message_sent_again(trained, notebooks):
+    notebooks.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    trained.row("note 36").click()
+    trained.button("Copy code").click()
+    expect(trained.said).to_have_text("Copied.")
+    assert trained.notebook.page.evaluate("navigator.clipboard.readText()") == "%twitter note:add 'note 36'"
+    trained.button("Resend").click()
+    expect(trained.said).to_have_text("sent note:add again")
+    expect(trained.status).to_have_text("51 messages")
+    expect(trained.rows.last).to_contain_text("note 36")
+
+
+def test_rows_are_filtered(trained):
+    trained.view.get_by_role("treeitem", name="note").locator(".bmq-tree-line").first.click()
+    expect(trained.status).to_have_text("10 of 50 messages")
+    expect(trained.view.get_by_role("searchbox", name="Identifier")).to_have_value("note:*")
+    trained.view.get_by_role("searchbox", name="Payload text").fill("note 3")
+    expect(trained.status).to_have_text("2 of 50 messages")
+    expect(trained.rows).to_have_count(2)
+    trained.view.get_by_role("searchbox", name="Payload text").fill("nothing like it")
+    expect(trained.view).to_contain_text("None of 50 messages passes the filter.")
+    trained.view.get_by_role("treeitem", name="All").locator(".bmq-tree-line").click()
+    trained.view.get_by_role("searchbox", name="Payload text").fill("")
+    expect(trained.status).to_have_text("50 messages")
+
+
+def test_a_mistake_stands_beside_its_field(trained):
+    field = trained.view.get_by_role("searchbox", name="Identifier")
+    wrong = re.compile("more than one ':'")
+    field.fill("a:b:c")
+    expect(field).to_have_accessible_description(wrong)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(trained.said).to_have_text("")
+    trained.view.get_by_role("searchbox", name="Payload text").focus()
+    trained.notebook.execute("twitter('test:run')")  # an update does not take away what was typed
+    expect(trained.status).to_have_text("51 messages")
+    expect(field).to_have_value("a:b:c")
+    trained.notebook.screenshot("log-mistake")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    field.fill("note")
+    expect(trained.status).to_have_text("10 of 51 messages")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description("Filter by identifier: a name, an action, or both")
+    field.fill("a:b:c")
+    expect(field).to_have_accessible_description(wrong)
+    trained.view.get_by_role("treeitem", name="train").locator(".bmq-tree-line").first.click()
+    expect(field).to_have_value("train:*")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_a_pause_says_what_it_holds_back(trained):
+    expect(trained.button("Pause")).to_have_attribute("aria-pressed", "false")
+    trained.button("Pause").click()
+    expect(trained.button("Pause")).to_have_attribute("aria-pressed", "true")
+    expect(trained.view).to_contain_text(
+        "Paused. No new message held back; the newest 100,000 messages are kept"
+    )
+    trained.notebook.execute(TRAIN)
+    expect(trained.view).to_contain_text("Paused. 50 new messages held back")
+    expect(trained.status).to_have_text("50 messages")
+    trained.notebook.screenshot("log-paused")
+    trained.button("Resume").click()
+    expect(trained.button("Pause")).to_have_attribute("aria-pressed", "false")
+    expect(trained.button("Resume")).to_be_hidden()
+    expect(trained.status).to_have_text("100 messages")
+    trained.button("Clear").click()
+    expect(trained.status).to_have_text("0 messages")
+    expect(trained.view).to_contain_text("Cleared.")
+
+
+def test_any_number_is_charted(trained):
+    trained.row("39, loss").click()
+    trained.button("Chart of loss").click()
+    chart = trained.view.get_by_role("region", name="Chart")
+    expect(chart).to_contain_text("train:epoch loss")
+    expect(chart).to_contain_text("0.025, between 0.025 and 1")
+    expect(chart.get_by_role("img")).to_have_attribute(
+        "aria-label", "loss of 40 messages: 0.025, between 0.025 and 1"
+    )
+    trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
+    expect(chart).to_contain_text("7, between 0.025 and 7")
+    assert chart.locator(".bmq-plot-line").bounding_box()["width"] > 300
+    expect(chart).to_contain_text("#51")  # all at one moment: they are shown in their order
+    expect(trained.button("By time")).to_have_attribute("aria-pressed", "false")
+    trained.button("By time").click()
+    expect(chart).not_to_contain_text("#51")
+    trained.button("Close chart").click()
+    expect(chart).to_be_hidden()
+
+
+def test_a_pause_holds_the_chart_too(trained):
+    trained.row("39, loss").click()
+    trained.button("Chart of loss").click()
+    chart = trained.view.get_by_role("region", name="Chart")
+    expect(chart).to_contain_text("0.025, between 0.025 and 1")
+    trained.button("Pause").click()
+    trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
+    expect(trained.view).to_contain_text("1 new message held back")
+    trained.notebook.execute("twitter('train:epoch', 41, loss=8)")
+    expect(trained.view).to_contain_text("2 new messages held back")
+    expect(chart).to_contain_text("0.025, between 0.025 and 1")
+    trained.button("Resume").click()
+    expect(chart).to_contain_text("8, between 0.025 and 8")
+
+
+def test_what_is_shown_becomes_a_variable(trained):
+    trained.view.get_by_role("searchbox", name="Identifier").fill("note:*")
+    expect(trained.status).to_have_text("10 of 50 messages")
+    trained.button("Export").click()
+    form = trained.view.locator("form")
+    form.get_by_role("textbox", name="Variable").fill("notes")
+    form.get_by_role("button", name="Export").click()
+    expect(trained.said).to_have_text("10 messages are in notes")
+    assert trained.notebook.execute("len(notes), notes[0].args") == "(10, ('note 0',))"
+    trained.button("Export").click()
+    form.get_by_role("combobox", name="As").select_option("DataFrame")
+    form.get_by_role("button", name="Export").click()
+    expect(trained.said).to_have_text("10 messages are in notes, whose old value is replaced")
+    assert trained.notebook.execute("list(notes.columns), notes.arg0[9]").endswith("'arg0'], 'note 36')")
+    trained.button("Export").click()
+    name = form.get_by_role("textbox", name="Variable")
+    name.fill("not a name")
+    form.get_by_role("button", name="Export").click()
+    expect(name).to_have_accessible_description("not a name cannot be the name of a variable")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(name).to_be_focused()
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-export-mistake")
+    name.fill("notes")
+    expect(name).not_to_have_attribute("aria-invalid", "true")
+    name.press("Enter")
+    expect(form).to_be_hidden()
+    expect(trained.button("Export")).to_be_focused()
+
+
+def test_the_keyboard_does_everything(trained):
+    trained.grid.focus()
+    trained.press("Home", "ArrowDown", "Enter")
+    expect(trained.detail).to_contain_text("note:add")
+    expect(trained.rows.and_(trained.view.locator("[aria-selected=true]"))).to_contain_text("note 0")
+    trained.press("End")
+    expect(trained.detail.locator("code")).to_contain_text("39, loss")
+    trained.press("PageUp", "PageUp", "PageUp", "PageUp", "PageUp")
+    expect(trained.detail.locator("code")).to_contain_text("%twitter train:epoch 0,")
+    trained.press("Escape")
+    expect(trained.detail).to_be_hidden()
+    expect(trained.grid).to_be_focused()
+    trained.press("p")
+    expect(trained.view).to_contain_text("Paused.")
+    trained.press("p", "/")
+    expect(trained.view.get_by_role("searchbox", name="Payload text")).to_be_focused()
+    trained.view.get_by_role("treeitem", name="All").focus()
+    trained.press("ArrowDown", "Enter")
+    expect(trained.status).to_have_text("10 of 50 messages")
+    trained.press("ArrowLeft")
+    expect(trained.view.get_by_role("treeitem", name="note")).to_have_attribute("aria-expanded", "false")
+    # None of this reached JupyterLab, where d twice deletes the cell.
+    trained.press("d", "d")
+    assert len(trained.notebook.sources()) == 2

@@ -1,0 +1,216 @@
+"""What a `MessageLog` shows in a real JupyterLab page, whatever comes and whatever ends."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.message_log.page import SHOW, TRAIN, Log
+
+pytestmark = pytest.mark.timeout(120)
+
+HOSTILE = r"""
+class Raises:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+nest = []
+for _ in range(10_000):
+    nest = [nest]
+hostile = [
+    "<script>window.hacked = 1</script>", "<img src=x onerror='window.hacked = 1'>",
+    "\u202egnp.exe", "\ud800", "x" * 5_000_000, {f"key {n}": n for n in range(100_000)}, nest,
+    Raises(), float("nan"), 10**5000, b"\x00" * 10**6,
+    "\x1b[31m\r\n\0", "<b onmouseover=alert(1)>" * 1000,
+]
+for value in hostile:
+    twitter("hostile:<b>x\u202e</b>", value, **{"<i>key</i>": value})
+"""
+
+
+def test_messages_appear_as_they_come(log):
+    expect(log.view).to_contain_text("No message yet. Send one: %twitter test:run 1, x=2")
+    log.notebook.execute("twitter('test:run', 1, x=2)")
+    row = log.row("test:run")
+    expect(row).to_contain_text("1, x=2")
+    expect(row).to_contain_text("here")
+    log.notebook.execute(TRAIN)
+    expect(log.status).to_have_text("51 messages")
+    expect(log.rows.last).to_contain_text("39, loss=0.025")
+    tree = log.view.get_by_role("tree", name="Identifiers")
+    expect(tree.get_by_role("treeitem", name="train")).to_contain_text("40")
+    expect(tree.get_by_role("treeitem", name="All")).to_contain_text("51")
+
+
+def test_a_message_is_shown_in_full(trained):
+    trained.row("39, loss").click()
+    expect(trained.detail).to_contain_text("train:epoch")
+    expect(trained.detail.locator("code")).to_have_text(
+        "%twitter train:epoch 39, loss=0.025, opts={'lr': 0.1, 'tags': ['a', 'b']}"
+    )
+    changes = trained.detail.locator(".bmq-difference")
+    expect(changes.get_by_role("row")).to_have_count(2)
+    expect(changes).to_contain_text("loss")
+    payload = trained.detail.get_by_role("tree", name="Payload")
+    payload.get_by_role("treeitem", name="tags: ['a', 'b']", exact=True).locator(".bmq-json-line").click()
+    expect(payload.get_by_role("treeitem", name="1: 'b'", exact=True)).to_be_visible()
+    trained.detail.get_by_role("button", name="Close").click()
+    expect(trained.detail).to_be_hidden()
+
+
+def test_it_stays_where_its_user_reads(trained):
+    trained.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
+    expect(trained.rows.first).to_contain_text("0, loss=1.0")
+    trained.notebook.execute(TRAIN)
+    expect(trained.button("50 new messages")).to_be_visible()
+    expect(trained.row("0, loss=1.0").first).to_be_visible()
+    trained.button("50 new messages").click()
+    expect(trained.rows.last).to_contain_text("39, loss")
+    trained.button("Newest first").click()
+    expect(trained.button("Newest first")).to_have_attribute("aria-pressed", "true")
+    expect(trained.rows.first).to_contain_text("39, loss")
+    trained.notebook.execute("twitter('test:run', 'the newest')")
+    expect(trained.rows.first).to_contain_text("the newest")
+
+
+def test_a_hundred_thousand_rows_scroll(log):
+    log.notebook.execute("for number in range(100_000): twitter('many:rows', number)")
+    expect(log.status).to_have_text("100,000 messages")
+    assert log.grid.locator(".bmq-row").count() < 60
+    expect(log.grid).to_have_attribute("aria-rowcount", "100001")
+    log.grid.evaluate("(grid) => grid.scrollTo(0, 24 * 50_000)")
+    expect(log.row("50000")).to_be_visible()
+    expect(log.row("50000")).to_have_attribute("aria-rowindex", "50002")
+    log.view.get_by_role("searchbox", name="Payload text").fill("9999")
+    expect(log.status).to_have_text("19 of 100,000 messages")
+
+
+def test_hostile_payloads_are_text(log):
+    log.notebook.execute(HOSTILE)
+    expect(log.status).to_have_text("13 messages")
+    for index in range(13):
+        log.grid.locator(f'.bmq-row[aria-rowindex="{index + 2}"]').click()
+        expect(log.detail.get_by_role("tree")).to_be_visible()
+    log.row("'\\u202egnp.exe'").click()
+    expect(log.detail.locator("code")).to_contain_text("'\\u202egnp.exe'")
+    log.row("key 0").click()
+    log.detail.get_by_role("treeitem", name="[0]: {").locator(".bmq-json-line").first.click()
+    log.detail.get_by_role("button", name="99,900 more").first.click()
+    expect(log.detail.get_by_role("treeitem", name="key 199: 199", exact=True)).to_be_attached()
+    expect(log.view.get_by_role("treeitem", name="<b>x\\u202e</b>")).to_be_visible()
+    expect(log.detail.get_by_role("heading", level=3)).to_have_text("hostile:<b>x\\u202e</b>")
+    assert "\u202e" not in log.view.text_content()
+    assert log.notebook.page.evaluate("window.hacked") is None
+    assert log.view.locator("script, img, b, i").count() == 0
+    log.notebook.screenshot("log-hostile")
+
+
+def test_a_flood_is_coalesced(log):
+    page = log.notebook.page
+    page.evaluate(
+        """() => {
+            window.frames = [];
+            const count = (now) => {
+                window.frames.push(now);
+                window.counting = requestAnimationFrame(count);
+            };
+            requestAnimationFrame(count);
+        }"""
+    )
+    log.notebook.execute("for number in range(200_000): twitter('flood:run', number)\ntwitter('flood:last')")
+    expect(log.row("flood:last")).to_be_visible(timeout=1000)
+    frames = page.evaluate("cancelAnimationFrame(window.counting), window.frames")
+    assert len(frames) / (frames[-1] - frames[0]) * 1000 > 30
+    expect(log.status).to_contain_text("100,001 older dropped (the newest 100,000 are kept)")
+    updates, missed = json.loads(log.notebook.execute("print([log.channel.number, log.state.rows.missed])"))
+    assert updates < 100
+    assert missed == 0
+
+
+def test_a_page_that_missed_an_update_asks_for_everything(trained):
+    trained.notebook.execute(
+        "log.channel.number += 1; log.state.counts.take(10, True); twitter('test:run', 'after')"
+    )
+    expect(trained.row("after")).to_be_visible()
+    expect(trained.view.get_by_role("treeitem", name="test")).to_be_visible()
+    expect(trained.status).to_have_text("51 messages")
+
+
+def test_it_lives_while_its_notebook_is_busy(trained):
+    busy = trained.notebook.append(
+        "import time\nfor number in range(1000):\n    twitter('busy:step', number)\n    time.sleep(0.02)\n"
+        "    if log.state.text == 'note 3': break\nprint(number < 999)"
+    )
+    trained.notebook.start(busy)
+    expect(trained.row("busy:step").first).to_be_visible()
+    trained.view.get_by_role("searchbox", name="Payload text").fill("note 3")
+    assert trained.notebook.finish(busy) == "True"
+    expect(trained.rows).to_have_count(2)
+
+
+def test_a_page_that_is_loaded_again_goes_on(trained):
+    trained.notebook.save()
+    trained.notebook.page.reload()
+    trained.notebook.wait_for_kernel()
+    log = Log(trained.notebook)
+    expect(log.status).to_have_text("50 messages")
+    log.notebook.execute("twitter('test:run', 'after the reload')")
+    expect(log.row("after the reload")).to_be_visible()
+
+
+def test_a_kernel_that_ended_is_told(trained):
+    trained.notebook.restart()
+    expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
+    expect(trained.row("39, loss")).to_be_visible()
+    trained.notebook.run(0)
+    expect(trained.view).to_contain_text("No message yet.")
+
+
+def test_a_log_is_shown_twice(trained):
+    again = trained.notebook.append("log")
+    trained.notebook.run(again)
+    second = trained.notebook.output(again).locator(".bmq-log")
+    expect(second.locator(".bmq-status")).to_have_text("50 messages")
+    trained.notebook.execute("twitter('test:run', 'both')")
+    expect(second.locator(".bmq-row", has_text="both")).to_be_visible()
+    expect(Log(trained.notebook).row("both")).to_be_visible()
+    trained.notebook.edit(again, "pass")
+    trained.notebook.run(again)
+    trained.notebook.execute("twitter('test:run', 'one')")
+    expect(Log(trained.notebook).row("one")).to_be_visible()
+
+
+def test_notebook_7_shows_it_too(notebooks):
+    notebook = notebooks.create("seven", [SHOW, TRAIN], app="notebook")
+    notebook.run(0)
+    log = Log(notebook)
+    notebook.run(1)
+    expect(log.status).to_have_text("50 messages")
+    log.row("39, loss").click()
+    expect(log.detail).to_contain_text("train:epoch")
+    notebook.screenshot("log-notebook-7")
+
+
+def test_a_saved_notebook_shows_what_was_there(trained, notebooks, lab):
+    static = trained.notebook.output(0).locator(".bmq-static")
+    expect(static).to_contain_text("50 messages, the newest 20 of them")
+    expect(static).to_be_hidden()
+    trained.notebook.save()
+    outputs = json.loads((lab.root / "log.ipynb").read_text())["cells"][0]["outputs"]
+    live, saved = (output["data"] for output in outputs)
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert "39, loss=0.025" in "".join(saved["text/html"])
+    assert "39, loss=0.025" in "".join(saved["text/plain"])
+    trained.notebook.execute("log.close()")
+    expect(trained.view).to_be_hidden()
+    expect(trained.notebook.output(0).locator(".bmq-static")).to_be_visible()
+    trained.notebook.save()
+    trained.notebook.page.close()
+    lab.shut_down_kernels()
+    reopened = notebooks.open("log.ipynb")
+    expect(reopened.output(0).locator(".bmq-static")).to_contain_text("39, loss=0.025")
+    problem = reopened.output(0).get_by_text("model not found")
+    expect(problem).to_have_count(1)
+    expect(problem).to_be_hidden()
+    reopened.screenshot("log-reopened")
+    notebooks.errors[:] = [line for line in notebooks.errors if "widget model not found" not in line]
