@@ -238,6 +238,7 @@ def open_link(
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
     """What `link` does, for each kind of link."""
+    room = room or None
     asked = None if url is None else without_token(url)[0]
     if asked is not None:
         socket_url(asked)
@@ -327,11 +328,18 @@ async def _open(
 
 
 async def _close(connector: Connector, flush: float) -> int:
-    if flush > 0:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(connector.node.traffic.flush_outbox(), flush)
-    dropped = await connector.close(flush)
-    forget_unlinked(connector.node)
+    try:
+        if flush > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connector.node.traffic.flush_outbox(), flush)
+    except asyncio.CancelledError:
+        flush = 0.0
+        raise
+    finally:
+        try:
+            dropped = await connector.close(flush)
+        finally:
+            forget_unlinked(connector.node)
     return dropped
 
 

@@ -174,8 +174,6 @@ class Node:
             for message in former.session.unconfirmed():
                 session.send(message)
             former.end("replaced")
-        if not record.hub:
-            self.traffic.lost_hubs.catch_up(record, session)
         peer = self._peers[record.id] = Peer(
             record.id,
             session,
@@ -189,6 +187,7 @@ class Node:
             on_change=self._peer_changed,
             is_behind=self.traffic.is_behind,
             on_progress=self.traffic.on_progress,
+            stranded=self.traffic.lost_links.stranded,
         )
         self._update_neighbours()
         self._learn([record], peer)
@@ -239,7 +238,7 @@ class Node:
 
     def retire_peer(self, peer: Peer) -> int:
         """A hub will not come back; how many messages waited for nobody but those it has taken along."""
-        stranded = self.traffic.lost_hubs.stranded(peer)
+        stranded = self.traffic.lost_links.stranded(peer)
         self.remove_peer(peer, "it has ended")
         return stranded
 
@@ -251,7 +250,9 @@ class Node:
 
     def update_peer_record(self, record: NodeRecord, follows: Iterable[str]) -> None:
         """A neighbour that does not announce records says through us what it follows."""
-        self._learn([replace(record, version=record.version + 1, follows=tuple(sorted(follows)))], None)
+        self._learn(
+            [replace(record, version=min(record.version + 1, 2**53), follows=tuple(sorted(follows)))], None
+        )
 
     def _peer_changed(self, peer: Peer) -> None:
         if peer.expired and self._peers.get(peer.id) is peer:
@@ -306,8 +307,13 @@ class Node:
         self._spread(self._directory.learn(records), source)
 
     def _spread(self, records: list[NodeRecord], source: Peer | None) -> None:
-        if not records:
-            return
+        rerouted = self.traffic.lost_links.reroute()
+        if records:
+            self._tell(records, source)
+        for peer in rerouted:
+            peer.pump()
+
+    def _tell(self, records: list[NodeRecord], source: Peer | None) -> None:
         for peer in self._peers.values():
             if peer is not source:
                 self._announce(records, peer)

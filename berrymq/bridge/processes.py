@@ -35,13 +35,26 @@ class Process(Struct, frozen=True, omit_defaults=True):
     @property
     def has_ended(self) -> bool:
         """Whether it is known to run no longer; of those of another machine that can't be known."""
-        return self.machine == _machine() and not is_running(self.pid, self.mark)
+        return self.machine == _machine() and not (is_running(self.pid, self.mark) or _is_hidden(self.pid))
 
 
 def this_process() -> Process:
     """The one that calls."""
     pid = os.getpid()
     return Process(_machine(), pid, start_mark(pid))
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process that belongs to another user, of whose like the system may tell nothing."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @functools.cache

@@ -110,15 +110,19 @@ class Connector:
         peer = self.peer
         if peer is None or self._is_shared or self.node.peer(peer.id) is not peer:
             return 0
-        if peer.connected and flush > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(peer.flush(), flush / 2)
-            self.node.end_handover(peer)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(peer.flush(), flush / 2)
-        if peer.transport is not None:
-            peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
-        dropped = self.node.remove_peer(peer)
+        try:
+            if peer.connected and flush > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(peer.flush(), flush / 2)
+                self.node.end_handover(peer)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(peer.flush(), flush / 2)
+        finally:  # also when whoever waits for this is interrupted
+            if peer.transport is not None:
+                peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
+            dropped = self.node.remove_peer(peer)
+            if self._connection is not None:
+                self._connection.close()
         if self._connection is not None:
             await self._connection.finish()
         return dropped

@@ -15,6 +15,7 @@ from msgspec import Meta, Raw
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.loop import run
 from berrymq.bridge.payload import decode, encode
+from berrymq.bridge.protocol.frames import Moment
 from berrymq.bridge.protocol.jsonrpc import EMPTY, UNKNOWN_TOKEN
 from berrymq.errors import QueueClosed
 from berrymq.identifiers import Identifier
@@ -46,7 +47,7 @@ class _Taken(msgspec.Struct):
     id: str
     args: Raw
     kwargs: Raw
-    sent_at: float
+    sent_at: Moment
     source: str | None = None
     dropped: Annotated[int, Meta(ge=0)] = 0
 

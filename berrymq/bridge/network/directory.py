@@ -36,8 +36,8 @@ __all__ = ["Directory", "NodeInfo"]
 MAX_NODES = 10_000
 """How many nodes are known at most."""
 
-MAX_FOLLOWED = 1_000_000
-"""How many identifiers those follow together at most."""
+MAX_NAMED = 1_000_000
+"""How many identifiers and neighbours they may name together."""
 
 MAX_OWN_FOLLOWED = 100_000
 """How many identifiers this node announces at most."""
@@ -77,7 +77,7 @@ class Directory:
         # These are replaced, never changed in place: senders on other threads ask `is_followed`.
         self._known: dict[str, Known] = {own.id: Known(own, (), frozenset())}
         self._interests = Interests()
-        self._followed = 0
+        self._kept = 0
         self._is_full = False
         self._follows_too_much = False
         self._out_of_sight: dict[str, Known] = {}
@@ -149,16 +149,16 @@ class Directory:
         return [record for record in news.values() if record.id in self._known]
 
     def _has_room(self, record: NodeRecord, former: Known | None, count: int) -> bool:
-        more = len(record.follows) - (len(former.follows) if former is not None else 0)
-        if (former is not None or count < MAX_NODES) and self._followed + more <= MAX_FOLLOWED:
-            self._followed += more
+        more = _weight(record) - (_weight(former.record) if former is not None else 0)
+        if (former is not None or count < MAX_NODES) and self._kept + more <= MAX_NAMED:
+            self._kept += more
             return True
         if not self._is_full:
             self._is_full = True
             _log.warning(
-                "more than %d nodes, or more than %d identifiers that they follow: the rest gets no messages",
+                "more than %d nodes, or %d identifiers and links of theirs: the rest gets no messages",
                 MAX_NODES,
-                MAX_FOLLOWED,
+                MAX_NAMED,
             )
         return False
 
@@ -172,8 +172,8 @@ class Directory:
         self._known = {node_id: record for node_id, record in known.items() if node_id in alive}
         self._interests.change(_follows(former, self._known), _follows(self._known, former))
         self._out_of_sight = dict(out_of_sight[-self._MAX_OUT_OF_SIGHT :])
-        self._followed = sum(
-            len(kept.follows) for part in (self._known, self._out_of_sight) for kept in part.values()
+        self._kept = sum(
+            _weight(kept.record) for part in (self._known, self._out_of_sight) for kept in part.values()
         )
         self._reach = reached
         self._reach_of_rooms = {}
@@ -219,6 +219,10 @@ class Directory:
         return node_id in self._known or any(node_id in expected for expected in self._expected.values())
 
     # -- questions -------------------------------------------------------------------------------------------
+
+    def reached(self) -> dict[str, frozenset[str]]:
+        """The ids of the nodes that are reached over each neighbour, itself included."""
+        return self._reach
 
     def routes(self, identifier: str, room: str | None) -> tuple[str, ...]:
         """The neighbours over which somebody in *room* who follows *identifier* can be reached."""
@@ -315,6 +319,11 @@ class Directory:
             )
             if record.id not in away and (all_rooms or record.hub or record.room == room)
         ]
+
+
+def _weight(record: NodeRecord) -> int:
+    """How much a record takes, in names."""
+    return len(record.follows) + len(record.neighbours) + len(record.away)
 
 
 def _follows(known: dict[str, Known], other: dict[str, Known]) -> list[tuple[str, tuple[Identifier, ...]]]:

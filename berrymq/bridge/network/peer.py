@@ -49,6 +49,7 @@ class Peer:
         on_change: is called when the connection came, went, or the session expired.
         is_behind: tells whether this process is behind with what it received.
         on_progress: is called when something came, after which there may be room to send more.
+        stranded: tells how much of what waits here has no other way to go.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Peer:
         on_change: Callable[[Peer], None],
         is_behind: Callable[[], bool],
         on_progress: Callable[[], None],
+        stranded: Callable[[Peer], int],
     ) -> None:
         self.id = id
         self.name = name
@@ -88,6 +90,7 @@ class Peer:
         self._on_change = on_change
         self._is_behind = is_behind
         self._on_progress = on_progress
+        self._stranded = stranded
         self._transport: Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         # From the start: it may be that no connection ever comes to carry it.
@@ -199,7 +202,8 @@ class Peer:
         self._give_up(f"did not come back within {self.ttl:g} seconds")
 
     def _give_up(self, reason: str) -> None:
-        dropped = self.end(reason)
+        dropped = self._stranded(self)
+        self.end(reason)
         if dropped:
             _log.warning("%s %s: %d messages for it were dropped", self.name, reason, dropped)
         self._on_change(self)

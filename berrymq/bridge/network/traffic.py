@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 from berrymq.routes import crosses
 
-from .lost_hubs import LostHubs
+from .lost_links import LostLinks
 from .outbox import Outbox, Outgoing
 from .questions import ANSWER, Questions, put_to_bus
 from .survey import passed_here
@@ -46,6 +47,8 @@ MAX_OUTBOX_BYTES = 64 * 1024 * 1024
 
 MAX_BACKLOG = 10_000
 """Deliveries that may wait for followers here before acknowledgements are withheld."""
+MAX_BACKLOG_BYTES = 32 * 1024 * 1024
+"""How large the payloads of those may be together."""
 
 MAX_WANTED = 4096
 """Identifiers for which it is remembered whether somebody here follows them."""
@@ -83,7 +86,7 @@ class Traffic:
             may_wait=lambda: running_loop() is not loop,
         )
         self.questions = Questions()
-        self.lost_hubs = LostHubs(peers, directory)
+        self.lost_links = LostLinks(peers, directory)
         self._bus = bus
         self._directory = directory
         self._peers = peers
@@ -93,6 +96,9 @@ class Traffic:
         self._seen = Seen()
         self._seen_again = Seen()
         self._stalled = False
+        self._undelivered: deque[int] = deque()
+        """The sizes of the last payloads that came, of as many as wait to be delivered."""
+        self._undelivered_bytes = 0
         self._wanted: dict[str, Identifier | None] = {}
         forking.track(self)
 
@@ -294,7 +300,10 @@ class Traffic:
 
     def is_behind(self) -> bool:
         """Whether followers here lag so far that the neighbours should hold back."""
-        return self._bus.deliverer.backlog > MAX_BACKLOG
+        backlog, sizes = self._bus.deliverer.backlog, self._undelivered
+        while len(sizes) > backlog:  # what came first is delivered first
+            self._undelivered_bytes -= sizes.popleft()
+        return backlog > MAX_BACKLOG or self._undelivered_bytes > MAX_BACKLOG_BYTES
 
     def _deliver(self, message: WireMessage) -> None:
         text = message.identifier
@@ -326,6 +335,9 @@ class Traffic:
             origin=message.origin,
             callback=callback,
         )
+        size = len(message.payload)
+        self._undelivered.append(size)
+        self._undelivered_bytes += size
         if message.question is None:
             self._bus.receive(received)
         else:

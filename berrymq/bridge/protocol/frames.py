@@ -33,6 +33,7 @@ __all__ = [
     "Dropped",
     "Frame",
     "Heartbeat",
+    "Moment",
     "NodeRecord",
     "SendMessages",
     "WireMessage",
@@ -43,10 +44,14 @@ __all__ = [
     "dropped_frame",
     "messages_frame",
     "record_size",
+    "said_again",
 ]
 
 MAX_HOPS = 8
 """A message that was handed on this often goes no further."""
+
+MAX_AGAIN = 16
+"""How often it is counted that a message was said again."""
 
 SURVEY, SURVEYED = "berrymq:traffic", "berrymq:passed"
 """Question and answer, from node to node: what passes over your links? They do not count themselves."""
@@ -56,6 +61,8 @@ NodeId = Annotated[str, Meta(min_length=1, max_length=64)]
 IdentifierText = Annotated[str, Meta(min_length=1, max_length=800)]
 Number = Annotated[int, Meta(ge=1, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
+"""Seconds since 1970, before the year 10000: what every calendar can show."""
 
 
 class WireMessage(Struct, array_like=True, gc=False):
@@ -71,7 +78,7 @@ class WireMessage(Struct, array_like=True, gc=False):
     """``[args, kwargs]``, see ``payload.py``."""
     source: Name
     """The name of the node that sent it."""
-    sent_at: float
+    sent_at: Moment
     """Seconds since 1970, by the sender's clock."""
     origin: NodeId
     """The id of the node that sent it."""
@@ -85,14 +92,19 @@ class WireMessage(Struct, array_like=True, gc=False):
     """The number of a question: it asks all followers or, where ``to`` is set, brings their answers."""
     to: NodeId | None = None
     """The only node that it is for."""
-    again: Count = 0
-    """So often it was said again, since a hub was lost that may have had it and not handed it on."""
+    again: Annotated[int, Meta(ge=0, le=MAX_AGAIN)] = 0
+    """So often it was said again, or more often, since a link was lost over which it may have gone."""
 
 
 def counted(messages: list[WireMessage]) -> int:
     """How many of these are traffic, and not about it."""
     private = [message for message in messages if message.to is not None]
     return len(messages) - sum(message.identifier in (SURVEY, SURVEYED) for message in private)
+
+
+def said_again(message: WireMessage) -> int:
+    """What its ``again`` becomes when it is said once more."""
+    return min(message.again + 1, MAX_AGAIN)
 
 
 class NodeRecord(Struct, frozen=True, omit_defaults=True):

@@ -38,6 +38,7 @@ from .frames import (
     dropped_frame,
     messages_frame,
     record_size,
+    said_again,
 )
 from .receipts import Receipts
 from .retention import Retention
@@ -331,4 +332,4 @@ class Session:
 def _say_again(messages: list[WireMessage]) -> None:
     """Have hubs that have seen them hand them on once more."""
     for message in messages:
-        message.again += 1
+        message.again = said_again(message)

@@ -83,7 +83,7 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     follows: Annotated[list[IdentifierText], Meta(max_length=100_000)] = [],  # noqa: B006  # only read
     id: NodeId | None = None,
     hub: bool = False,
-    version: Annotated[int, Meta(ge=0)] | None = None,
+    version: Annotated[int, Meta(ge=0, le=2**52)] | None = None,
     session: Token | None = None,
     received: Annotated[int, Meta(ge=0)] = 0,
     ttl: Seconds = 1000.0,

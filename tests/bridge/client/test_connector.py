@@ -228,3 +228,21 @@ async def test_a_refused_resume_leaves_the_link_as_it_is(pair):
         there.attach(there.transport, 10**9)
     assert there.connected
     await link.close()
+
+
+async def test_one_whose_closing_is_interrupted_is_closed_all_the_same(pair):
+    a, b = pair
+    b.bus.follow("test:*", lambda message: None)
+    link = connector(a, b)
+    await link.open()
+    link.peer.session.holding = True  # nothing goes, so its end has to wait
+    a.bus.twitter("test:run", 1)
+    await a.traffic.flush_outbox()
+    closing = asyncio.ensure_future(link.close(flush=60))
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert a.peers == 0
+    await until(lambda: b.peers == 0)

@@ -281,7 +281,7 @@ class TestBounds:
         assert made.learn([record("p", "me", "n0", version=2)]) != []
 
     def test_so_many_identifiers_and_no_more(self, monkeypatch, caplog):
-        monkeypatch.setattr("berrymq.bridge.network.directory.MAX_FOLLOWED", 10)
+        monkeypatch.setattr("berrymq.bridge.network.directory.MAX_NAMED", 12)
         made = directory(record("p", "me", follows=[f"a:x{n}" for n in range(8)]), neighbours=["p"])
         assert made.learn([record("p", "me", follows=[f"a:y{n}" for n in range(11)], version=2)]) == []
         assert "the rest gets no messages" in caplog.text

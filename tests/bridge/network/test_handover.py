@@ -231,7 +231,7 @@ async def test_what_waits_at_one_hub_for_another_goes_to_the_nodes_that_move_ove
             speaker.bus.twitter("test:run", number)
         lost = next(peer for peer in stays.neighbours if peer.sees_all)
         await until(lambda: len(lost.session.pending()) == 10, "they wait for the lost hub")
-        assert stays.traffic.lost_hubs.stranded(lost) == 10
+        assert stays.traffic.lost_links.stranded(lost) == 10
         town.places["one"].append(Found(stays.url, stays.access_token, "the test"))
         assert await ears.have(10) == list(range(10))
         speaker.bus.twitter("test:run", 10)
@@ -289,3 +289,55 @@ async def test_a_copy_is_given_to_those_who_may_have_missed_it_and_to_nobody_twi
         town.one.bus.twitter("test:run", 10)
         for ear in (missed, ears):
             assert await ear.have(11) == list(range(11))
+
+
+async def test_what_waits_for_a_lost_hub_reaches_nodes_that_come_back_behind_another():
+    """The receiver of a hub's messages moves to a third hub, which the sender's hub meets only then."""
+    async with Nodes() as nodes, Town(nodes, "ears") as town:
+        speakers, third = await nodes.add("speaker's", hub=True), await nodes.add("third", hub=True)
+        await nodes.link(speakers, town.hub)
+        await nodes.link(third, town.hub)
+        speaker = await nodes.add("speaker")
+        await nodes.link(speaker, speakers)
+        ears = Ears(town.ears)
+        await nodes.know_all()
+        town.hub.peer(town.ears.id).session.holding = True  # it takes them, and hands none of them on
+        for number in range(5):
+            speaker.bus.twitter("test:run", number)
+        at_hub = speakers.peer(town.hub.id).session
+        await until(lambda: at_hub.stats.sent == 5 and at_hub.is_flushed, "the hub has confirmed everything")
+        await town.replace_hub()
+        for number in range(5, 10):
+            speaker.bus.twitter("test:run", number)
+        await until(lambda: len(at_hub.pending()) == 10, "they wait for the lost hub")
+        town.places["ears"].append(Found(third.url, third.access_token, "the test"))
+        await until(lambda: third.peer(town.ears.id) is not None, "moved over")
+        await nodes.link(third, speakers)
+        assert await ears.have(10) == list(range(10))
+        speaker.bus.twitter("test:run", 10)
+        assert await ears.have(11) == list(range(11))
+
+
+async def test_what_waits_on_a_link_that_is_cut_takes_another_way_first():
+    async with Nodes() as nodes:
+        speaker, listener, hub = [await nodes.add(name, hub=name == "hub") for name in ("one", "two", "hub")]
+        ears = Ears(listener)
+        link = await nodes.link(speaker, listener)
+        await nodes.know_all(speaker, listener)
+        found, link._find = link._find, list
+        link.found = None  # so that it does not come back
+        peer = speaker.peer(listener.id)
+        peer.transport.close("cut")
+        await until(lambda: not peer.connected, "the cut is seen")
+        for number in range(10):
+            speaker.bus.twitter("test:run", number)
+        await until(lambda: len(peer.session.pending()) == 10, "they wait for the link")
+        await nodes.link(listener, hub)
+        await nodes.link(speaker, hub)
+        for number in range(10, 20):
+            speaker.bus.twitter("test:run", number)
+        assert await ears.have(20) == list(range(20))
+        link._find = found
+        await until(lambda: peer.connected, "the link is back")
+        speaker.bus.twitter("test:run", 20)
+        assert await ears.have(21) == list(range(21))

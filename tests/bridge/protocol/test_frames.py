@@ -10,6 +10,7 @@ from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.frames import (
     FRAME_METHODS,
     HEARTBEAT,
+    MAX_AGAIN,
     Heartbeat,
     NodeRecord,
     WireMessage,
@@ -18,6 +19,7 @@ from berrymq.bridge.protocol.frames import (
     decode_frame,
     dropped_frame,
     messages_frame,
+    said_again,
 )
 
 MESSAGE = ["test:run", [[1], {}], "here", 1.5, "node", 1]
@@ -82,6 +84,17 @@ class TestForeignFrames:
         assert got.sequence == 1
         text = frame("announce", {"n": 1, "nodes": [{"id": "a", "name": "b", "version": 1, "new": [1]}]})
         assert decode_frame(text).params.nodes == [NodeRecord("a", "b", 1)]
+
+    @pytest.mark.parametrize("moment", [-1, 1e300, 253402300800])
+    def test_a_moment_that_no_calendar_shows_is_refused(self, moment):
+        with pytest.raises(ValueError, match="not a frame of a link"):
+            decode_frame(batch("a:b", [[], {}], "here", moment, "node", 1))
+
+    def test_what_is_said_again_without_end_stays_within_what_others_take(self):
+        (message,) = decode_frame(batch(*MESSAGE, None, 0, None, None, None, MAX_AGAIN)).params.batch
+        assert said_again(message) == MAX_AGAIN
+        with pytest.raises(ValueError, match="not a frame of a link"):
+            decode_frame(batch(*MESSAGE, None, 0, None, None, None, MAX_AGAIN + 1))
 
     def test_a_payload_is_not_read(self):
         (got,) = decode_frame(batch("a:b", {"no": "payload"}, "here", 0, "node", 1)).params.batch

@@ -233,6 +233,8 @@ class TestInterconnect:
             ({"ttl": 0}, -32602),
             ({"received": -1}, -32602),
             ({"version": -1}, -32602),
+            ({"version": 2**53}, -32602),
+            ({"process": {"machine": "", "pid": 1}}, -32602),
             ({"url": "http://127.0.0.1:1/"}, -32602),
         ],
     )
