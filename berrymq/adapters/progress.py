@@ -23,7 +23,7 @@ its body ends the generator that feeds it, which does not learn why.
 
 
 class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
-    """A `tqdm` that sends ``NAME:progress`` whenever it draws itself, and once more at its end.
+    """A `tqdm` that sends ``NAME:progress`` when it begins, whenever it draws itself, and at its end.
 
     ``message.args[0]`` is how many are done; ``total``, ``elapsed`` (seconds), ``rate`` (per second) and
     ``description`` are keywords. The last message says how it ended: ``done=True`` when all is done,
@@ -37,6 +37,8 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         Adapter.__init__(self, name, bus)
         tqdm.__init__(self, *args, **kwargs)
         self._silent = self._ended = self.disable
+        if not self.disable:
+            self._report()
 
     def update(self, n: float | None = 1) -> bool | None:
         """Advance by `n`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from berrymq import Message
 
@@ -78,9 +79,20 @@ class Bars:
     def __init__(self) -> None:
         self.table: dict[Key, Bar] = {}
         self.numbers = 0
+        self.present: AbstractSet[str] = frozenset()
+
+    def look(self, present: AbstractSet[str]) -> bool:
+        """Stop the bars of nodes that were there and are no more; tell whether there were any."""
+        gone, self.present = self.present - present, present
+        stopped = [bar for bar in self.table.values() if not bar.end and bar.source in gone]
+        for bar in stopped:
+            bar.end = "stopped"
+        return bool(stopped)
 
     def take(self, message: Message) -> None:
         """Take in one message."""
+        if message.action == "*":  # it is for everybody, and tells of no progress
+            return
         key = (message.source, message.id, text_of(message.kwargs.get("description")))
         bar = self.table.get(key)
         # A bar that ended and is heard again is a new one of the same name.

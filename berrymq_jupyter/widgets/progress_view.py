@@ -14,6 +14,7 @@ from .base import RequestError, View
 from .collector import collector
 from .progress_state import Bar, Bars
 from .pump import pump
+from .reach import Reach
 from .render import shown
 from .static import Form
 
@@ -55,6 +56,7 @@ class ProgressView(View):
         super().__init__()
         self.bus = berrymq.default_bus if bus is None else bus
         self.bars = Bars()
+        self.reach = Reach(self.bus)
         self.arrived: deque[Message] = deque(maxlen=WAITING)
         self.settled = False
         collect, _ = collector(self.arrived)
@@ -69,6 +71,9 @@ class ProgressView(View):
         """Take in what came."""
         while self.arrived:
             self.bars.take(self.arrived.popleft())
+            self.settled = False
+            self.static.changed(now)
+        if self.bars.look({node.name for node in self.reach.others()}):
             self.settled = False
             self.static.changed(now)
         return REFRESH if any(not bar.end for bar in self.bars.table.values()) else None

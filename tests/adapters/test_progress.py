@@ -31,21 +31,22 @@ def test_by_hand_under_another_name(bus, sent):
         bar.update(6)
     bar.close()
     assert sent.ids[0] == "download:progress"
-    assert [message.args[0] for message in sent] == [4, 10, 10]
+    assert [message.args[0] for message in sent] == [0, 4, 10, 10]
 
 
 def test_as_seldom_as_it_draws_itself(bus, sent):
     for _ in Progress(range(1000), bus=bus, file=io.StringIO(), mininterval=60):
         pass
-    assert [message.kwargs.get("done") for message in sent] == [True]
-    assert sent[0].args == (1000,)
+    assert [message.kwargs.get("done") for message in sent] == [None, True]
+    assert [message.args[0] for message in sent] == [0, 1000]
 
 
 def test_stopping(bus, sent):
     bar = Progress(total=10, bus=bus, file=io.StringIO())
+    assert len(sent) == 1  # that it has begun
     bar.stop()
     bar.stop()
-    assert len(sent) == 1
+    assert len(sent) == 2
 
 
 def test_a_disabled_one_is_silent(bus, sent):
@@ -62,8 +63,8 @@ def test_one_that_cannot_be_made_ends_in_peace(bus, sent):
 def test_by_hand_as_seldom_as_it_draws_itself(bus, sent):
     with Progress(total=10, bus=bus, file=io.StringIO(), mininterval=60) as bar:
         bar.update(1)
-        assert len(sent) == 0
-    assert [message.args[0] for message in sent] == [1]
+        assert len(sent) == 1
+    assert [message.args[0] for message in sent] == [0, 1]
 
 
 # -- how it ended -------------------------------------------------------------------------------------------

@@ -38,6 +38,25 @@ def test_bars_are_told_apart_by_source_name_and_description():
     assert len(bars) == 4
 
 
+def test_what_is_said_to_everybody_is_no_bar():
+    bars = Bars()
+    bars.take(Message.make("bad:*", (1,), {}, source="node"))
+    assert len(bars) == 0
+
+
+def test_the_bars_of_a_node_that_is_gone_have_stopped():
+    bars = Bars()
+    assert not bars.look({"a", "b"})
+    bars.take(message(1, source="a"))
+    bars.take(message(1, source="b"))
+    bars.take(message(1, source="curl"))  # a client that is no node
+    assert bars.look({"b"})
+    assert not bars.look({"b"})
+    assert {bar.source: bar.end for bar in bars.table.values()} == {"a": "stopped", "b": "", "curl": ""}
+    bars.take(message(2, source="a"))  # it was cut off for a while
+    assert bars.summary() == "3 running"
+
+
 def test_a_bar_that_starts_again_is_a_new_one():
     bars = Bars()
     bars.take(message(9, total=9, done=True))
