@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from berrymq.bridge.protocol.frames import Announce, Frame
 
+from .drops import Drops
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -91,6 +93,7 @@ class Peer:
         self._is_behind = is_behind
         self._on_progress = on_progress
         self._stranded = stranded
+        self._drops = Drops(loop, self._tell_drops)
         self._transport: Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         # From the start: it may be that no connection ever comes to carry it.
@@ -160,6 +163,7 @@ class Peer:
     def pump(self) -> None:
         """Write what can go now, and set the timer for what goes later."""
         transport = self._transport
+        self._drops.note(self.session.overflowed)
         if transport is None:
             return
         self.session.behind = self._is_behind()
@@ -168,6 +172,9 @@ class Peer:
         if self.session.is_flushed:
             self._flushed.set()
         self._set_timer()
+
+    def _tell_drops(self, count: int) -> None:
+        _log.warning("%d messages for %s were dropped: more of them waited than may", count, self.name)
 
     async def flush(self) -> None:
         """Wait until the other side has confirmed everything, or the session is over."""

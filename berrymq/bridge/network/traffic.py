@@ -23,6 +23,7 @@ from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 from berrymq.routes import crosses
 
+from .drops import Drops
 from .lost_links import LostLinks
 from .outbox import Outbox, Outgoing
 from .questions import ANSWER, Questions, put_to_bus
@@ -85,6 +86,7 @@ class Traffic:
             max_bytes=MAX_OUTBOX_BYTES,
             may_wait=lambda: running_loop() is not loop,
         )
+        self._drops = Drops(loop, _tell_drops)
         self.questions = Questions()
         self.lost_links = LostLinks(peers, directory)
         self._bus = bus
@@ -181,6 +183,7 @@ class Traffic:
                 messages, size = peer.session.room
                 most, most_bytes = min(most, messages), min(most_bytes, size)
         ready = self.outbox.take(most, most_bytes)
+        self._drops.note(self.outbox.dropped)
         self._stalled = not ready  # then `on_progress` goes on, and until then the outbox fills
         ways: dict[str, list[Peer]] = {}
         name = self._directory.own.name
@@ -367,3 +370,7 @@ class Traffic:
             is_wanted = False
         found = wanted[text] = identifier if is_wanted else None
         return found
+
+
+def _tell_drops(count: int) -> None:
+    _log.warning("%d messages were dropped before they could be sent: they are said too fast", count)

@@ -75,6 +75,8 @@ class Session:
         """Set while this side is behind with what it received: acknowledgements are withheld."""
         self.holding = False
         """Set while messages wait for the nodes behind the other side to be there again."""
+        self.overflowed = 0
+        """Messages that were dropped since more waited than may."""
         self._stats = LinkStats()
         self._queue: deque[WireMessage] = deque()
         self._queue_bytes = 0
@@ -105,6 +107,7 @@ class Session:
                 self._queue_bytes -= len(queue.popleft().payload)
                 self._stats.dropped += 1
                 self._unreported_drops += 1
+                self.overflowed += 1
 
     def announce(self, records: Iterable[NodeRecord]) -> None:
         """Tell the other side about nodes; of two records of one node that wait, the later one is sent."""

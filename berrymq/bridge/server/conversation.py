@@ -53,6 +53,8 @@ class Conversation:
         """What methods want to be done as soon as their answer is on its way."""
         self.admits: Callable[[str], bool] = lambda token: same_token(token, node.access_token)
         """Whether an access token is the right one."""
+        self.follows: set[str] | None = None
+        """What the neighbour follows, where it says so by calls; to be told to the node."""
         self.ended = False
         """The connection is no more."""
         self._tasks: set[asyncio.Task[Any]] = set()

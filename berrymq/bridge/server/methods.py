@@ -157,14 +157,33 @@ def unfollow(conversation: "Conversation", identifier: IdentifierText) -> str:
 
 
 def _change_follows(conversation: "Conversation", add: str | None = None, remove: str | None = None) -> None:
-    peer = conversation.peer
-    record = conversation.node.record_of(peer.id) if peer is not None else None
+    record = _record(conversation)
     if record is None:
         raise RpcError(INVALID_REQUEST, "call interconnect first")
-    follows = (set(record.follows) - {remove}) | ({add} if add is not None else set())
-    if add is not None and len(follows) > MAX_FOLLOWS:
-        raise RpcError(OVERFLOW, f"over this link {MAX_FOLLOWS:,} identifiers are followed already")
-    conversation.node.update_peer_record(record, follows)
+    follows = conversation.follows
+    if follows is None:
+        # What is said in one go is taken over in one go, at the end of it.
+        follows = set(record.follows)
+        conversation.node.loop.call_soon(_take_follows, conversation)
+    if add is not None:
+        if len(follows) >= MAX_FOLLOWS and add not in follows:
+            raise RpcError(OVERFLOW, f"over this link {MAX_FOLLOWS:,} identifiers are followed already")
+        follows.add(add)
+    if remove is not None:
+        follows.discard(remove)
+    conversation.follows = follows
+
+
+def _take_follows(conversation: "Conversation") -> None:
+    follows, conversation.follows = conversation.follows, None
+    record = _record(conversation)
+    if record is not None and follows is not None:
+        conversation.node.update_peer_record(record, follows)
+
+
+def _record(conversation: "Conversation") -> NodeRecord | None:
+    peer = conversation.peer
+    return conversation.node.record_of(peer.id) if peer is not None else None
 
 
 def _identifier(text: str) -> Identifier:
