@@ -5,9 +5,7 @@ Everything here may be called on any thread; the work is done on the I/O thread.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import contextlib
 import os
 import threading
 import time
@@ -329,18 +327,9 @@ async def _open(
 
 async def _close(connector: Connector, flush: float) -> int:
     try:
-        if flush > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connector.node.traffic.flush_outbox(), flush)
-    except asyncio.CancelledError:
-        flush = 0.0
-        raise
+        return await connector.close(flush)
     finally:
-        try:
-            dropped = await connector.close(flush)
-        finally:
-            forget_unlinked(connector.node)
-    return dropped
+        forget_unlinked(connector.node)
 
 
 def _places(url: str | None, access_token: str | None) -> Iterator[Found]:

@@ -24,7 +24,7 @@ from .network.peer import Peer
 from .network.survey import Survey, Way
 from .network.traffic import Traffic
 from .protocol.accounts import Limits
-from .protocol.frames import Announce, Dropped, Frame, NodeRecord, SendMessages
+from .protocol.frames import MAX_COUNT, Announce, Dropped, Frame, NodeRecord, SendMessages
 from .tokens import Tokens
 
 if TYPE_CHECKING:
@@ -250,9 +250,8 @@ class Node:
 
     def update_peer_record(self, record: NodeRecord, follows: Iterable[str]) -> None:
         """A neighbour that does not announce records says through us what it follows."""
-        self._learn(
-            [replace(record, version=min(record.version + 1, 2**53), follows=tuple(sorted(follows)))], None
-        )
+        version = min(record.version + 1, MAX_COUNT)  # larger ones nobody reads
+        self._learn([replace(record, version=version, follows=tuple(sorted(follows)))], None)
 
     def _peer_changed(self, peer: Peer) -> None:
         if peer.expired and self._peers.get(peer.id) is peer:

@@ -107,24 +107,45 @@ class Connector:
         for task in (self._task, self._watch):
             if task is not None:
                 task.cancel()
-        peer = self.peer
-        if peer is None or self._is_shared or self.node.peer(peer.id) is not peer:
-            return 0
         try:
-            if peer.connected and flush > 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(peer.flush(), flush / 2)
-                self.node.end_handover(peer)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(peer.flush(), flush / 2)
+            if flush > 0:
+                await self._flush(flush)
         finally:  # also when whoever waits for this is interrupted
-            if peer.transport is not None:
-                peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
-            dropped = self.node.remove_peer(peer)
-            if self._connection is not None:
-                self._connection.close()
+            dropped = self._leave()
         if self._connection is not None:
             await self._connection.finish()
+        return dropped
+
+    @property
+    def _own_peer(self) -> Peer | None:
+        """The neighbour, where this connector and no other keeps the link to it up."""
+        peer = self.peer
+        is_own = peer is not None and not self._is_shared and self.node.peer(peer.id) is peer
+        return peer if is_own else None
+
+    async def _flush(self, seconds: float) -> None:
+        """Wait for so long, half of it for nodes that are expected back."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.node.traffic.flush_outbox(), seconds)
+        peer = self._own_peer
+        if peer is None or not peer.connected:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(peer.flush(), seconds / 2)
+        self.node.end_handover(peer)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(peer.flush(), seconds / 2)
+
+    def _leave(self) -> int:
+        """End the link; how many messages the other side did not get."""
+        peer = self._own_peer
+        if peer is None:
+            return 0
+        if peer.transport is not None:
+            peer.transport.write(jsonrpc.request("close_connection", [peer.session.id], 0))
+        dropped = self.node.remove_peer(peer)
+        if self._connection is not None:
+            self._connection.close()
         return dropped
 
     async def _keep_up(self) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from berrymq.bridge.protocol.frames import said_again
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from berrymq.bridge.protocol.frames import WireMessage
@@ -69,12 +69,12 @@ class LostLinks:
                 touched.update(chosen)
         return touched
 
-    def _ways_to(self, nodes: Iterable[str], message: WireMessage) -> set[str]:
+    def _ways_to(self, nodes: AbstractSet[str], message: WireMessage) -> set[str]:
         """The ways to those of the nodes that want a message."""
         if message.to is not None:
-            wanting = {message.to} & set(nodes)
+            wanting = {message.to} & nodes
         else:
-            wanting = self._directory.followers(message.identifier, message.room) & set(nodes)
+            wanting = self._directory.followers(message.identifier, message.room) & nodes
         return {way for node_id in wanting for way in self._directory.ways_to(node_id, message.room)}
 
     def stranded(self, lost: Peer) -> int:

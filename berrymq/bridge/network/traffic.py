@@ -15,7 +15,7 @@ from msgspec import Raw
 from berrymq import forking
 from berrymq.bridge.errors import RemoteError
 from berrymq.bridge.payload import decode, encode
-from berrymq.bridge.protocol.frames import MAX_HOPS, SURVEY, SURVEYED, WireMessage
+from berrymq.bridge.protocol.frames import LATEST, MAX_HOPS, SURVEY, SURVEYED, WireMessage
 from berrymq.bridge.protocol.seen import Seen
 from berrymq.coroutines import running_loop
 from berrymq.errors import IdentifierError
@@ -99,7 +99,7 @@ class Traffic:
         self._seen_again = Seen()
         self._stalled = False
         self._undelivered: deque[int] = deque()
-        """The sizes of the last payloads that came, of as many as wait to be delivered."""
+        """The sizes of the payloads that wait for followers, one for each delivery."""
         self._undelivered_bytes = 0
         self._wanted: dict[str, Identifier | None] = {}
         forking.track(self)
@@ -209,7 +209,7 @@ class Traffic:
             outgoing.identifier,
             Raw(outgoing.payload),
             source,
-            outgoing.sent_at,
+            min(max(outgoing.sent_at, 0.0), LATEST),  # what a clock says that is wrong, others refuse
             own.id,
             self._sequence,
             own.room,
@@ -338,13 +338,17 @@ class Traffic:
             origin=message.origin,
             callback=callback,
         )
-        size = len(message.payload)
-        self._undelivered.append(size)
-        self._undelivered_bytes += size
+        deliverer = self._bus.deliverer
+        before = deliverer.backlog
         if message.question is None:
             self._bus.receive(received)
         else:
             put_to_bus(self._bus, received, lambda payload: self._answer(message, payload))
+        size = len(message.payload)
+        for _ in range(deliverer.backlog - before):  # none for queues and views, which have it already
+            self._undelivered.append(size)
+            self._undelivered_bytes += size
+            size = 0  # several followers share it
 
     def _answer(self, question: WireMessage, payload: bytes) -> None:
         """Send answers to the asker; called on any thread."""

@@ -25,6 +25,9 @@ from .jsonrpc import check_utf8
 __all__ = [
     "FRAME_METHODS",
     "HEARTBEAT",
+    "LATEST",
+    "MAX_AGAIN",
+    "MAX_COUNT",
     "MAX_HOPS",
     "SURVEY",
     "SURVEYED",
@@ -59,10 +62,13 @@ SURVEY, SURVEYED = "berrymq:traffic", "berrymq:passed"
 Name = Annotated[str, Meta(max_length=255)]
 NodeId = Annotated[str, Meta(min_length=1, max_length=64)]
 IdentifierText = Annotated[str, Meta(min_length=1, max_length=800)]
-Number = Annotated[int, Meta(ge=1, le=2**53)]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
-"""Seconds since 1970, before the year 10000: what every calendar can show."""
+MAX_COUNT = 2**53
+"""The largest number that every JSON library reads exactly."""
+Number = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+LATEST = 253_402_300_799.0
+"""The end of the year 9999 in seconds since 1970: what every calendar can show."""
+Moment = Annotated[float, Meta(ge=0, le=LATEST)]
 
 
 class WireMessage(Struct, array_like=True, gc=False):

@@ -15,7 +15,7 @@ from msgspec import Meta, Raw, to_builtins
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.payload import MAX_PAYLOAD_BYTES
 from berrymq.bridge.processes import Process
-from berrymq.bridge.protocol.frames import IdentifierText, Name, NodeId, NodeRecord
+from berrymq.bridge.protocol.frames import MAX_COUNT, IdentifierText, Name, NodeId, NodeRecord
 from berrymq.bridge.protocol.jsonrpc import (
     ALREADY_LINKED,
     BAD_IDENTIFIER,
@@ -83,7 +83,7 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     follows: Annotated[list[IdentifierText], Meta(max_length=100_000)] = [],  # noqa: B006  # only read
     id: NodeId | None = None,
     hub: bool = False,
-    version: Annotated[int, Meta(ge=0, le=2**52)] | None = None,
+    version: Annotated[int, Meta(ge=0, le=MAX_COUNT // 2)] | None = None,
     session: Token | None = None,
     received: Annotated[int, Meta(ge=0)] = 0,
     ttl: Seconds = 1000.0,

@@ -239,8 +239,7 @@ async def test_one_whose_closing_is_interrupted_is_closed_all_the_same(pair):
     a.bus.twitter("test:run", 1)
     await a.traffic.flush_outbox()
     closing = asyncio.ensure_future(link.close(flush=60))
-    await asyncio.sleep(0.05)
-    assert not closing.done()
+    await until(lambda: link.closed)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing

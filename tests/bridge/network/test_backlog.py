@@ -47,3 +47,17 @@ def test_large_messages_are_held_back_long_before_there_are_many(network):
         network.settle()
     assert not two.traffic.is_behind()
     assert one.peer(two.id).session.stats.dropped == 0
+
+
+def test_what_a_queue_has_already_holds_nobody_back(network):
+    one, two = network.nodes
+    held = two.bus.deliverer = Held()
+    two.bus.follow("small:*", lambda message: None)
+    two.bus.follow("large:*", lambda message: None, direct=True)
+    network.settle()
+    for _ in range(100):
+        one.bus.twitter("small:run")
+        one.bus.twitter("large:run", "x" * SIZE)
+        network.settle()
+    assert len(held.waiting) == 100
+    assert not two.traffic.is_behind()
