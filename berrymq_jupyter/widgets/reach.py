@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from berrymq import Identifier
 from berrymq.errors import IdentifierError
+from berrymq_jupyter import live
 
 if TYPE_CHECKING:
     import berrymq
+    from berrymq import Link, NodeInfo
 
 __all__ = ["Reach", "open_links"]
 
@@ -47,15 +48,14 @@ class Reach:
             parts.append(", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else ""))
         return f"heard by {' and '.join(parts)}" if parts else "nobody follows this now"
 
-    def others(self) -> list[Any]:
+    def others(self) -> list[NodeInfo]:
         """Return the nodes that can be reached, this one left out."""
         return [node for link in open_links(self.bus) for node in link.nodes() if not node.here]
 
 
-def open_links(bus: berrymq.Bus) -> list[Any]:
-    """Return the links of `bus`; without loading the bridge if nobody has."""
-    api = sys.modules.get("berrymq.bridge.api")
-    return [] if api is None else [link for link in api.links() if link.node.bus is bus]
+def open_links(bus: berrymq.Bus) -> list[Link]:
+    """Return the links of `bus`."""
+    return [link for link in live.open_links() if link.node.bus is bus]
 
 
 def follows(patterns: tuple[str, ...], identifier: Identifier) -> bool:

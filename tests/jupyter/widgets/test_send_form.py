@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from berrymq import Identifier
+from berrymq_jupyter import live
 from berrymq_jupyter.widgets import SendForm
-from berrymq_jupyter.widgets import reach as reach_module
 from berrymq_jupyter.widgets.reach import Reach, open_links
 
 from .conftest import FakePage
@@ -131,8 +131,7 @@ def test_who_would_hear(bus, monkeypatch):
     ]
     link = SimpleNamespace(node=SimpleNamespace(bus=bus), nodes=lambda: others)
     foreign = SimpleNamespace(node=SimpleNamespace(bus=object()), nodes=lambda: [node("d", "test:*")])
-    api = SimpleNamespace(links=lambda: [link, foreign])
-    monkeypatch.setitem(reach_module.sys.modules, "berrymq.bridge.api", api)
+    monkeypatch.setattr(live, "open_links", lambda: [link, foreign])
     assert reach.describe(run) == "heard by 1 follower here and a, b"
     assert reach.describe(Identifier.parse("_test:run")) == "nobody follows this now"
     assert reach.identifiers() == ["*:run", "odd::", "test:*", "x:y"]
