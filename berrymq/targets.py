@@ -92,7 +92,7 @@ class QueueTarget:
 
     is_async = False
 
-    def __init__(self, call: Call, name: str, where: str) -> None:
+    def __init__(self, call: Call, name: str, where: str | None) -> None:
         self.call: Call = call
         self.name = name
         self.where: str | None = where

@@ -1,6 +1,7 @@
 """For all tests: nothing of the user's own berryMQ is touched, and in CI nothing is skipped."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,12 @@ from berrymq import default_bus
 # How long an example takes depends on the machine; each test has a time limit of its own.
 settings.register_profile("berrymq", deadline=None)
 settings.load_profile("berrymq")
+
+
+# Who runs the tests in the background may have these ignored, which children would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -11,23 +11,17 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from berrymq.errors import QueueClosed
-from berrymq.queues import Queue
-
-from .errors import PayloadError, RpcError
-from .message_fields import message_fields
-from .protocol.jsonrpc import EMPTY, INTERNAL_ERROR, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
+from .errors import RpcError
+from .mailbox import Mailbox
+from .protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
     from berrymq.bus import Bus
     from berrymq.identifiers import Identifier
-    from berrymq.messages import Message
 
 __all__ = ["MAX_PARK_SECONDS", "TokenHolder", "Tokens"]
 
 MAX_TOKENS = 1000
-MAX_QUEUE = 10_000
-"""Messages that wait for a client; then the oldest make room, and the client is told how many."""
 MAX_PARK_SECONDS = 25.0
 """How long one call of ``get`` waits at most, so that no proxy on the way gives it up."""
 
@@ -40,15 +34,15 @@ class TokenHolder:
     Args:
         name: the source of the messages it sends.
         ttl: seconds after which a token that is not used expires.
-        queue: what it may take messages from.
+        mailbox: what it may take messages from.
     """
 
-    def __init__(self, name: str, ttl: float, queue: Queue | None) -> None:
+    def __init__(self, name: str, ttl: float, mailbox: Mailbox | None) -> None:
         self.name = name
         self.ttl = ttl
-        self.queue = queue
+        self.mailbox = mailbox
         self.expiry: asyncio.TimerHandle | None = None
-        self._parked: asyncio.Future[Message] | None = None
+        self._parked: asyncio.Task[None] | None = None
         self._taken = 0
         self._last: dict[str, Any] | None = None
         self._reported = 0
@@ -64,34 +58,31 @@ class TokenHolder:
         Raises:
             RpcError: EMPTY, or the client has no queue.
         """
-        queue = self.queue
-        if queue is None:
+        mailbox = self.mailbox
+        if mailbox is None:
             raise RpcError(INVALID_REQUEST, "this token has no queue: it came from connect_oneway")
         if received is not None and self._last is not None and received < self._taken:
             return self._last
         if self._parked is not None:
             self._parked.cancel()  # its asker has given it up, and must not take what this one gets
-        if timeout > 0 and queue.empty():
-            message = await self._park(queue, min(timeout, MAX_PARK_SECONDS))
-        elif queue.empty():
-            raise RpcError(EMPTY, "nothing waits")
-        else:
-            message = queue.get_nowait()
+        if timeout > 0 and not mailbox and not await self._park(mailbox, min(timeout, MAX_PARK_SECONDS)):
+            raise RpcError(EMPTY, "another call waits for the next message now")
+        if mailbox.closed:
+            raise RpcError(UNKNOWN_TOKEN, "the token was closed while this call waited")
+        fields = mailbox.take()
+        if fields is None:
+            raise RpcError(EMPTY, "nothing waits" if timeout <= 0 else "nothing came")
         self._taken += 1
-        self._last = None
-        dropped, self._reported = queue.dropped - self._reported, queue.dropped
-        self._last = {"n": self._taken, **_fields(message), "dropped": dropped}
+        dropped, self._reported = mailbox.dropped - self._reported, mailbox.dropped
+        self._last = {"n": self._taken, **fields, "dropped": dropped}
         return self._last
 
-    async def _park(self, queue: Queue, seconds: float) -> Message:
-        parked = self._parked = asyncio.ensure_future(queue.aget())
+    async def _park(self, mailbox: Mailbox, seconds: float) -> bool:
+        """Wait for something to come; false when another call does that in this one's place."""
+        parked = self._parked = asyncio.ensure_future(mailbox.wait(seconds))
         try:
-            await asyncio.wait([parked], timeout=seconds)
-            if parked.done() and not parked.cancelled():
-                return parked.result()
-            raise RpcError(EMPTY, "nothing came")
-        except QueueClosed:
-            raise RpcError(UNKNOWN_TOKEN, "the token was closed while this call waited") from None
+            await asyncio.wait([parked])
+            return not parked.cancelled()
         finally:
             parked.cancel()
             if self._parked is parked:
@@ -106,17 +97,8 @@ class TokenHolder:
         """The token is void."""
         if self.expiry is not None:
             self.expiry.cancel()
-        if self.queue is not None:
-            self.queue.close()
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    try:
-        return message_fields(message)
-    except PayloadError as error:
-        raise RpcError(
-            INTERNAL_ERROR, f"a message {message.id} was taken and can't be sent: {error}"
-        ) from None
+        if self.mailbox is not None:
+            self.mailbox.close()
 
 
 class Tokens:
@@ -150,11 +132,11 @@ class Tokens:
             raise RpcError(
                 OVERFLOW, f"this node has {MAX_TOKENS} clients already; close_connection those that are done"
             )
-        queue = None
+        mailbox = None
         if identifier is not None:
-            queue = Queue(identifier, maxsize=MAX_QUEUE, bus=self._bus)
+            mailbox = Mailbox(identifier, self._bus, self._loop, name)
         token = secrets.token_urlsafe(16)
-        self._holders[token] = TokenHolder(name, ttl, queue)
+        self._holders[token] = TokenHolder(name, ttl, mailbox)
         self._renew(token)
         return token
 
@@ -194,9 +176,10 @@ class Tokens:
         if holder.is_waiting:
             self._renew(token)
             return
-        queue = holder.queue
-        if queue is not None and not queue.empty():
+        if holder.mailbox:
             _log.warning(
-                "a client's queue of %s has expired with %d messages in it", queue.follows, queue.qsize()
+                "a client's queue of %s has expired with %d messages in it",
+                holder.mailbox.follows,
+                len(holder.mailbox),
             )
         self.close(token)

@@ -179,9 +179,9 @@ class HubState:
             clients=[
                 Client(
                     shortened(holder.name),
-                    None if holder.queue is None else shortened(str(holder.queue.follows)),
-                    0 if holder.queue is None else holder.queue.qsize(),
-                    0 if holder.queue is None else holder.queue.dropped,
+                    None if holder.mailbox is None else shortened(holder.mailbox.follows),
+                    0 if holder.mailbox is None else len(holder.mailbox),
+                    0 if holder.mailbox is None else holder.mailbox.dropped,
                 )
                 for holder in holders[:MAX_CLIENTS]
             ],

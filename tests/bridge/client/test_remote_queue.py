@@ -11,7 +11,7 @@ from berrymq import Bus, Empty, QueueClosed
 from berrymq.bridge.client import remote_queue as remote_queue_module
 from berrymq.bridge.client.remote_queue import RemoteQueue
 from berrymq.bridge.discovery.candidates import Found
-from berrymq.bridge.errors import LinkError, PayloadError, RpcError
+from berrymq.bridge.errors import LinkError, PayloadError
 from berrymq.bridge.loop import run
 from tests.support.faults import FaultProxy
 from tests.support.nodes import listening_node
@@ -140,21 +140,40 @@ class TestTaking:
             assert (queue.get(timeout=10).args, other.get(timeout=10).args) == ((1,), (1,))
 
     def test_what_the_node_drops_is_counted(self, bus, node, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.tokens.MAX_QUEUE", 5)
+        monkeypatch.setattr("berrymq.bridge.mailbox.MAX_MESSAGES", 5)
         with queue_at(node) as queue:
             for number in range(8):
                 bus.twitter("task:run", number)
             assert [queue.get(timeout=10).args[0] for _ in range(5)] == [3, 4, 5, 6, 7]
             assert queue.dropped == 3
 
-    def test_a_message_that_cannot_cross_is_an_error_and_the_next_one_comes(self, bus, queue):
+    def test_large_ones_make_room_too(self, bus, node, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.mailbox.MAX_BYTES", 5000)
+        with queue_at(node) as queue:
+            for number in range(8):
+                bus.twitter("task:run", number, "x" * 1000)
+            assert [queue.get(timeout=10).args[0] for _ in range(4)] == [4, 5, 6, 7]
+            assert queue.dropped == 4
+            bus.twitter("task:run", "x" * 6000)  # one always may wait
+            assert len(queue.get(timeout=10).args[0]) == 6000
+
+    def test_a_message_that_cannot_cross_is_an_error_at_who_says_it(self, bus, queue):
         bus.twitter("task:run", 1)
-        bus.twitter("task:run", object())
+        heard = []
+        with bus.follow("task:*", heard.append):
+            with pytest.raises(PayloadError, match=r"args\[0\] can't cross") as told:
+                bus.twitter("task:run", object())
+            assert "queue of here" in "".join(told.value.__notes__)
+            assert len(heard) == 1
         bus.twitter("task:run", 3)
-        assert queue.get(timeout=10).args == (1,)
-        with pytest.raises(RpcError, match=r"task:run was taken and can't be sent: args\[0\]"):
-            queue.get(timeout=10)
-        assert queue.get(timeout=10).args == (3,)
+        assert [queue.get(timeout=10).args for _ in range(2)] == [(1,), (3,)]
+        assert queue.dropped == 0
+
+    def test_it_gets_what_an_argument_was_when_it_was_said(self, bus, queue):
+        growing = [1]
+        bus.twitter("task:run", growing)
+        growing.append(2)
+        assert queue.get(timeout=10).args == ([1],)
 
 
 class TestSending:
