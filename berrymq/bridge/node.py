@@ -171,8 +171,7 @@ class Node:
         former = self._peers.pop(record.id, None)
         if former is not None:
             # Copies of what did arrive are told by their numbers, see ``seen.py``.
-            for message in former.session.unconfirmed():
-                session.send(message)
+            session.inherit(former.session, ended=False)
             former.end("replaced")
         peer = self._peers[record.id] = Peer(
             record.id,
@@ -203,8 +202,7 @@ class Node:
         self._peers[record.id] = peer
         peer.session.restart(session_id)
         if other is not None and other is not peer:
-            for message in other.session.surrender():
-                peer.session.send(message)
+            peer.session.inherit(other.session, ended=True)
             other.end("replaced")
             self._cancel_handover(other)
         if former is not None and former.hub and record.hub and former.id != record.id:
@@ -231,8 +229,7 @@ class Node:
 
     def merge_peer(self, former: Peer, peer: Peer) -> None:
         """What waits for a neighbour that is gone goes to the one that took its place."""
-        for message in former.session.surrender():
-            peer.session.send(message)
+        peer.session.inherit(former.session, ended=True)
         self.remove_peer(former, "its place was taken")
         peer.pump()
 

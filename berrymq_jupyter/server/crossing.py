@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from berrymq.bridge.websocket import CloseCode
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -52,9 +54,9 @@ class Crossing:
         """Send one frame."""
         tell(self._loop, self._transport.write, data)
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: CloseCode = CloseCode.NORMAL) -> None:
         """End the connection."""
-        tell(self._loop, self._transport.close, reason)
+        tell(self._loop, self._transport.close, reason, code)
 
 
 class Inflow:

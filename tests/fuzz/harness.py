@@ -56,7 +56,7 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.said.append(data)
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: int = 1000) -> None:
         self.closed = True
 
 

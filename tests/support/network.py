@@ -105,7 +105,7 @@ class Plug:
         if not self.closed:
             self.other.arriving.append(data)
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: int = 1000) -> None:
         if not self.closed:
             self.closed = True
             self.arriving.clear()

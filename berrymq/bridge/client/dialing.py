@@ -21,7 +21,7 @@ from tornado.websocket import (
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import decode_frame
-from berrymq.bridge.websocket import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
+from berrymq.bridge.websocket import MAX_FRAME_BYTES, SUBPROTOCOL, CloseCode, ignore_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,10 +227,10 @@ class Connection:
             return  # the end is reported by on_message(None), and what was not acknowledged is sent again
         asyncio.ensure_future(future).add_done_callback(ignore_closed)
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: CloseCode = CloseCode.NORMAL) -> None:
         """End the connection."""
         if self.socket is not None:
-            self.socket.close(1000, reason or None)
+            self.socket.close(code, reason or None)
         self._end()
 
     async def finish(self) -> None:
@@ -282,7 +282,7 @@ class Connection:
 
     def _break(self, peer: Peer, error: ValueError) -> None:
         _log.warning("the link to node %s is cut: %s", peer.id, error)
-        self.close("protocol error")
+        self.close("protocol error", CloseCode.PROTOCOL_ERROR)
 
     def _end(self) -> None:
         if self._ended:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from berrymq.bridge.protocol.frames import Announce, Frame
+from berrymq.bridge.websocket import CloseCode
 
 from .drops import Drops
 
@@ -31,7 +32,7 @@ class Transport(Protocol):
     def write(self, data: bytes) -> None:
         """Send one frame; never blocks, never raises."""
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: CloseCode = CloseCode.NORMAL) -> None:
         """End the connection; may be called more than once."""
 
 

@@ -30,7 +30,7 @@ from .questions import ANSWER, Questions, put_to_bus
 from .survey import passed_here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from berrymq.bus import Bus
 
@@ -171,8 +171,11 @@ class Traffic:
             self._drain()
 
     def _wake(self) -> None:
+        self._call_on_loop(self._drain)
+
+    def _call_on_loop(self, function: Callable[..., object], *args: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._drain)
+            self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             _log.debug("said after the end of the I/O loop")
 
@@ -352,7 +355,7 @@ class Traffic:
 
     def _answer(self, question: WireMessage, payload: bytes) -> None:
         """Send answers to the asker; called on any thread."""
-        self._loop.call_soon_threadsafe(self._send_answer, question, payload)
+        self._call_on_loop(self._send_answer, question, payload)
 
     def _send_answer(self, question: WireMessage, payload: bytes, identifier: str = ANSWER) -> None:
         message = self._number(Outgoing(identifier, payload, time.time()), self._directory.own.name)

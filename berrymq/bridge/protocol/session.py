@@ -265,6 +265,18 @@ class Session:
         self._stats.dropped += count
         return count
 
+    def inherit(self, former: Session, *, ended: bool) -> None:
+        """Send what another session has not got across, and tell of what was dropped there.
+
+        Args:
+            former: the other session.
+            ended: its other side has ended, and may have confirmed what it did not hand on; else this is a
+                session with the same node.
+        """
+        for message in former.surrender() if ended else former.unconfirmed():
+            self.send(message)
+        self._unreported_drops += former._unreported_drops
+
     def surrender(self) -> list[WireMessage]:
         """What the other side may have to hand on or may not have, in order, for another session to send."""
         messages = self.pending()

@@ -14,6 +14,7 @@ from berrymq.bridge.errors import RpcError
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.frames import FRAME_METHODS, decode_frame
 from berrymq.bridge.protocol.jsonrpc import Call
+from berrymq.bridge.websocket import CloseCode
 
 from .methods import methods
 
@@ -173,7 +174,7 @@ class Conversation:
     def _break(self, reason: str) -> None:
         assert self.transport is not None
         _log.warning("a connection is closed: %s", reason)
-        self.transport.close("protocol error")
+        self.transport.close("protocol error", CloseCode.PROTOCOL_ERROR)
         if self.peer is not None:
             self.peer.lost(self.transport)
 

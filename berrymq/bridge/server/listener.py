@@ -21,7 +21,7 @@ from berrymq.bridge.addresses import is_loopback, is_wildcard
 from berrymq.bridge.discovery.connection_file import publish
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import jsonrpc
-from berrymq.bridge.websocket import MAX_FRAME_BYTES
+from berrymq.bridge.websocket import MAX_FRAME_BYTES, CloseCode
 
 from .accepting import connection_limit, listen_on
 from .attempts import AttemptLimiter
@@ -189,7 +189,7 @@ class Listener:
         if server is not None:
             server.stop()
             for handler in list(self.sockets):
-                handler.transport.close("the node has left")
+                handler.transport.close("the node has left", CloseCode.GOING_AWAY)
             await server.close_all_connections()
 
 
@@ -336,7 +336,7 @@ class SocketHandler(_Checked, ConversationSocket):
 
     def _close_stranger(self) -> None:
         if not self.conversation.authenticated:
-            self.transport.close("no access token was shown")
+            self.transport.close("no access token was shown", CloseCode.POLICY_VIOLATION)
 
     def _admits(self, access_token: str) -> bool:
         """Look at one access token; a wrong one ends the connection."""
@@ -344,7 +344,9 @@ class SocketHandler(_Checked, ConversationSocket):
             return False
         if self.listener.refusal(access_token, self.request.remote_ip or "") is not None:
             self._was_refused = True
-            asyncio.get_running_loop().call_soon(self.transport.close, "wrong access token")
+            asyncio.get_running_loop().call_soon(
+                self.transport.close, "wrong access token", CloseCode.POLICY_VIOLATION
+            )
             return False
         self.authenticated = True
         if isinstance(self.ws_connection, WebSocketProtocol13):

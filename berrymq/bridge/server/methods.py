@@ -28,6 +28,7 @@ from berrymq.bridge.protocol.jsonrpc import (
 )
 from berrymq.bridge.protocol.session import Session
 from berrymq.bridge.tokens import MAX_PARK_SECONDS
+from berrymq.bridge.websocket import CloseCode
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
 
@@ -139,7 +140,7 @@ def _attach(conversation: "Conversation", received: int) -> None:
     try:
         conversation.peer.attach(conversation.transport, received)
     except ValueError:
-        conversation.transport.close("protocol error")
+        conversation.transport.close("protocol error", CloseCode.PROTOCOL_ERROR)
 
 
 @methods.add

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from berrymq.bridge.websocket import MAX_FRAME_BYTES, SUBPROTOCOL, ignore_closed
+from berrymq.bridge.websocket import MAX_FRAME_BYTES, SUBPROTOCOL, CloseCode, ignore_closed
 
 from .conversation import Conversation
 
@@ -68,9 +68,9 @@ class SocketTransport:
         connection = self._handler.ws_connection
         return connection.stream if connection is not None else None
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: CloseCode = CloseCode.NORMAL) -> None:
         """End the connection."""
-        self._handler.close(1000, reason or None)
+        self._handler.close(code, reason or None)
 
 
 class ConversationSocket(WebSocketHandler):

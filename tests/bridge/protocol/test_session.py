@@ -171,6 +171,16 @@ class TestOverflow:
             receiver.receive(frame, NOW)
         assert receiver.stats.lost == sender.stats.dropped == 3
 
+    @pytest.mark.parametrize("ended", [True, False])
+    def test_a_session_in_its_place_sends_the_rest_and_tells_of_it(self, ended):
+        former, session = Session("former", NOW, small()), attached()
+        for number in range(1, 10):
+            former.send(message(number))
+        session.inherit(former, ended=ended)
+        got = frames(session)
+        assert [frame.params.count for frame in got if isinstance(frame, Dropped)] == [3]
+        assert sequences(got) == list(range(4, 10))
+
     def test_room_is_what_goes_in_without_a_drop(self):
         session = Session("session", NOW, small(queue_bytes=100))
         session.send(message(1, size=30))

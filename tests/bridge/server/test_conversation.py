@@ -25,7 +25,7 @@ class Transport:
     def write(self, data):
         self.said.put_nowait(data)
 
-    def close(self, reason=""):
+    def close(self, reason="", code=1000):
         self.closed.set()
 
     async def heard(self):

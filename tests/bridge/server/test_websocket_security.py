@@ -15,7 +15,7 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node import Node
 from berrymq.bridge.server import listener as listener_module
 from berrymq.bridge.server.listener import MAX_STRANGER_BYTES, listen
-from berrymq.bridge.websocket import MAX_FRAME_BYTES
+from berrymq.bridge.websocket import MAX_FRAME_BYTES, CloseCode
 from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.raw_http import RawConnection, ask, request
 from tests.support.websockets import websocket
@@ -157,6 +157,7 @@ class TestStrangers:
         await say(socket, "authenticate", params)
         assert (await hear(socket))["error"]["code"] == -32001
         assert await hear(socket) is None
+        assert socket.close_code == CloseCode.POLICY_VIOLATION
 
     async def test_one_connection_has_one_guess(self, node, connect):
         socket = await connect(None)
@@ -193,6 +194,7 @@ class TestStrangers:
         monkeypatch.setattr(listener_module, "AUTHENTICATION_SECONDS", 0.1)
         stranger, guest = await connect(None), await connect()
         assert await hear(stranger) is None
+        assert stranger.close_code == CloseCode.POLICY_VIOLATION
         await say(guest, "ping")
         assert (await hear(guest))["result"] == "pong"
 
@@ -212,6 +214,7 @@ class TestStrangers:
         socket = await connect(token)
         await socket.write_message(json.dumps({"jsonrpc": "2.0", "method": method, "params": {"n": 1}}))
         assert await hear(socket) is None
+        assert socket.close_code == CloseCode.PROTOCOL_ERROR
 
 
 class TestFrames:

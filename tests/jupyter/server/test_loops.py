@@ -94,7 +94,7 @@ async def test_what_the_hub_does_to_a_connection_is_done_on_the_server_s_loop():
         def write(self, data):
             done.put_nowait((data, threading.current_thread()))
 
-        def close(self, reason=""):
+        def close(self, reason="", code=1000):
             done.put_nowait((reason, threading.current_thread()))
 
     crossing = Crossing(Wire(), asyncio.get_running_loop())

@@ -35,7 +35,7 @@ class Wire:
         if isinstance(frame, SendMessages):
             self.messages.extend(frame.params.batch)
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", code: int = 1000) -> None:
         pass
 
 
