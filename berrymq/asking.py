@@ -228,8 +228,11 @@ class Question:
             self._answers[place] = [answer] if isinstance(entry, Subscription) else list(answer)
 
     def fail(self, later: tuple[int, Entry], error: Exception) -> None:
-        """Note an error, as sending does."""
-        self._failures = self._exchange.note_failure(self._failures, later[1], self.message, error)
+        """Note an error, as sending does; from a link it brings the answers of those who did not fail."""
+        place, entry = later
+        if not isinstance(entry, Subscription):
+            self._answers[place] = list(error.__dict__.get("answers", ()))
+        self._failures = self._exchange.note_failure(self._failures, entry, self.message, error)
 
     def outcome(self) -> list[Any]:
         """The answers; or raise what failed, or that some are late."""
@@ -243,7 +246,7 @@ class Question:
                 ),
             )
         if self._failures:
-            raise_failures(self._failures, self.message)
+            raise_failures(self._failures, self.message, answers)
         return answers
 
 

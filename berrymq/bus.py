@@ -259,7 +259,8 @@ class Bus(Exchange):
         """Send a message and return what its followers return, in their order.
 
         Followers here run in this thread; `timeout` bounds the wait for ``async def`` followers and for
-        links, and `AskTimeout` is raised when it passes. Errors are raised as `twitter` does.
+        links, and `AskTimeout` is raised when it passes. Errors are raised as `twitter` does, with what
+        the others answered as the attribute `answers`.
         """
         from .asking import ask
 

@@ -21,14 +21,20 @@ def annotate(error: BaseException, entry: Entry, message: Message) -> None:
     error.add_note(f"raised for the message {message.id!r} by {entry.describe()}")
 
 
-def raise_failures(failures: list[Exception], message: Message) -> NoReturn:
-    """Raise one failure as itself, several as an `ExceptionGroup`."""
+def raise_failures(failures: list[Exception], message: Message, answers: list[Any] | None = None) -> NoReturn:
+    """Raise one failure as itself, several as an `ExceptionGroup`; with `answers` of others."""
     try:
-        if len(failures) == 1:
-            raise failures[0]
-        raise ExceptionGroup(f"{len(failures)} followers failed for the message {message.id!r}", failures)
+        error = failures[0]
+        if len(failures) > 1:
+            error = ExceptionGroup(
+                f"{len(failures)} followers failed for the message {message.id!r}", failures
+            )
+        if answers is not None:
+            error.__dict__["answers"] = answers
+        raise error
     finally:
         failures.clear()  # no reference cycle through this frame
+        del error
 
 
 def log_trouble(what: str, error: BaseException) -> None:

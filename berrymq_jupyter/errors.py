@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 
 import berrymq
 
-from .arguments import one_line
+from .arguments import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,10 +69,16 @@ def show_interrupt(interrupt: KeyboardInterrupt) -> None:
 
 
 def raise_to_user(error: Exception) -> NoReturn:
-    """Raise what a send raised: a payload that can't cross as one line, others from the follower's code."""
+    """Raise what a send raised: a payload that can't cross as one line, others from the follower's code.
+
+    What the others answered to a question is told with it.
+    """
     __tracebackhide__ = True
     unsendable, others = part(error)
-    note = "; ".join(dict.fromkeys(map(one_line, unsendable)))
+    notes = list(dict.fromkeys(map(one_line, unsendable)))
+    if answers := error.__dict__.get("answers"):
+        notes.append(f"the others answered {shorten(repr(answers))}")
+    note = "; ".join(notes)
     if others is None:
         raise UsageError(note) from None
     if note:

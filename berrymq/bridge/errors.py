@@ -49,15 +49,18 @@ class RemoteError(BridgeError):
     Attributes:
         kind: the name of the exception's class there.
         text: what it says.
+        source: the name of the node, where that is known.
     """
 
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(kind, text)
+    def __init__(self, kind: str, text: str, source: str | None = None) -> None:
+        super().__init__(kind, text, source)
         self.kind = kind
         self.text = text
+        self.source = source
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        where = "" if self.source is None else f" (at {self.source})"
+        return f"{self.kind}: {self.text}{where}"
 
 
 class RpcError(BridgeError):

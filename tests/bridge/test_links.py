@@ -220,8 +220,11 @@ class TestQuestions:
         (one, _), (two, _) = join(hub, "one"), join(hub, "two")
         two.follow("calc:divide", lambda message: 1 / message.args[0])
         knows_follower(one, "calc:divide")
-        with pytest.raises(RemoteError, match="ZeroDivisionError: division by zero"):
+        one.follow("calc:divide", lambda message: "here")
+        with pytest.raises(RemoteError, match=r"ZeroDivisionError: division by zero \(at two\)") as caught:
             one.ask("calc:divide", 0, timeout=10)
+        assert caught.value.answers == ["here"]
+        one.unfollow("calc:divide")
         assert one.ask("calc:divide", 4, timeout=10) == [0.25]
 
     def test_an_answer_that_cannot_cross_is_an_error(self, hub):
@@ -243,7 +246,7 @@ class TestQuestions:
         released.set()
         assert one.ask("calc:slow", timeout=10) == [True]
 
-    def test_who_leaves_is_not_waited_for(self, hub):
+    def test_who_leaves_is_not_waited_for_and_that_is_said(self, hub, caplog):
         (one, _), (two, link) = join(hub, "one"), join(hub, "two")
         asked, released = threading.Event(), threading.Event()
 
@@ -261,6 +264,7 @@ class TestQuestions:
         asker.join(10)
         released.set()
         assert answers == [[]]
+        assert "1 of those who were asked calc:slow left the network before they answered" in caplog.text
 
     async def test_awaited(self, hub):
         (one, _), (two, _) = await asyncio.to_thread(lambda: (join(hub, "one"), join(hub, "two")))

@@ -211,6 +211,24 @@ class TestAsk:
         with pytest.raises(TypeError, match="payload"):
             bus.ask("a:b")
 
+    def test_an_error_brings_what_the_others_answered(self, bus):
+        def ask(message, timeout):
+            future = Future()
+            failure = RuntimeError("far away")
+            failure.answers = ["far"]
+            future.set_exception(failure)
+            return future
+
+        bus.tap(lambda identifier: True, print, ask=ask)
+        bus.follow("a:b", lambda message: "near")
+        with pytest.raises(RuntimeError, match="far away") as caught:
+            bus.ask("a:b")
+        assert caught.value.answers == ["near", "far"]
+        bus.follow("a:b", lambda message: 1 / 0)
+        with pytest.raises(ExceptionGroup) as caught:
+            bus.ask("a:b")
+        assert caught.value.answers == ["near", "far"]
+
 
 class TestAskInALoop:
     async def test_everyone_answers(self, bus, loop_thread):

@@ -190,6 +190,16 @@ class TestTalkAndAsk:
             assert "in <lambda>" in part
             assert "berrymq" not in part
 
+    def test_an_error_does_not_hide_what_the_others_answered(self, shell):
+        shell.run("%follow a:b lambda message: 1 / 0\n%follow a:b lambda message: 'fine'")
+        printed = shell.run("%ask a:b")
+        assert "ZeroDivisionError" in printed
+        assert "the others answered ['fine']" in printed
+        shell.run("%unfollow a:b\nasync def f(message):\n    pass\n%follow a:b f\n%follow a:b lambda m: 7")
+        printed = shell.run("%ask a:b")
+        assert printed.endswith("; the others answered [7]")
+        assert "\n" not in printed
+
     def test_what_berrymq_has_to_complain_of_is_one_line(self, shell):
         shell.run("async def f(message):\n    pass\n%follow a:b f")
         printed = shell.run("%twitter a:b")

@@ -35,9 +35,14 @@ class Questions:
     def __init__(self) -> None:
         self._open: dict[int, _Question] = {}
 
-    def ask(self, number: int, asked: Iterable[str], future: Future[list[Any]]) -> None:
-        """Wait for the answers of the nodes *asked*; the *future* gets them all, unless it is cancelled."""
-        question = _Question(set(asked), future)
+    def ask(
+        self, number: int, asked: Iterable[str], future: Future[list[Any]], identifier: str | None = None
+    ) -> None:
+        """Wait for the answers of the nodes *asked*; the *future* gets them all, unless it is cancelled.
+
+        With an *identifier* it is said when one of them leaves before it has answered.
+        """
+        question = _Question(set(asked), future, identifier)
         self._open[number] = question
         # On whichever thread the asker gives up.
         future.add_done_callback(lambda _: self._open.pop(number, None))
@@ -51,7 +56,11 @@ class Questions:
         try:
             (answers, errors), _ = decode(message.payload)
             question.answers.extend(answers)
-            question.errors.extend(error for error in errors if isinstance(error, Exception))
+            for error in errors:
+                if isinstance(error, RemoteError):
+                    error.source = message.source
+                if isinstance(error, Exception):
+                    question.errors.append(error)
         except (ValueError, TypeError) as error:
             question.errors.append(RemoteError("ValueError", f"{message.source} answered nonsense: {error}"))
         question.missing.discard(message.origin)
@@ -60,7 +69,14 @@ class Questions:
     def nodes_changed(self, present: Callable[[str], bool]) -> None:
         """Somebody may have left."""
         for question in list(self._open.values()):
-            question.missing = {node_id for node_id in question.missing if present(node_id)}
+            left = {node_id for node_id in question.missing if not present(node_id)}
+            if left and question.identifier is not None:
+                _log.warning(
+                    "%d of those who were asked %s left the network before they answered",
+                    len(left),
+                    question.identifier,
+                )
+            question.missing -= left
             self._end_if_complete(question)
 
     def _end_if_complete(self, question: _Question) -> None:
@@ -69,9 +85,10 @@ class Questions:
 
 
 class _Question:
-    def __init__(self, missing: set[str], future: Future[list[Any]]) -> None:
+    def __init__(self, missing: set[str], future: Future[list[Any]], identifier: str | None) -> None:
         self.missing = missing
         self.future = future
+        self.identifier = identifier
         self.answers: list[Any] = []
         self.errors: list[Exception] = []
 
@@ -80,10 +97,12 @@ class _Question:
             return
         if not self.errors:
             self.future.set_result(self.answers)
-        elif len(self.errors) == 1:
-            self.future.set_exception(self.errors[0])
-        else:
-            self.future.set_exception(ExceptionGroup("several followers elsewhere failed", self.errors))
+            return
+        error = self.errors[0]
+        if len(self.errors) > 1:
+            error = ExceptionGroup(f"{len(self.errors)} followers elsewhere failed", self.errors)
+        error.__dict__["answers"] = self.answers
+        self.future.set_exception(error)
 
 
 def put_to_bus(bus: Bus, message: Message, answer: Callable[[bytes], object]) -> None:

@@ -195,7 +195,7 @@ class Traffic:
             if outgoing.answers is not None:
                 message.question = message.sequence
                 asked = self._directory.followers(message.identifier, message.room)
-                self.questions.ask(message.sequence, asked, outgoing.answers)
+                self.questions.ask(message.sequence, asked, outgoing.answers, message.identifier)
             chosen = ways.get(message.identifier)
             if chosen is None:
                 chosen = ways[message.identifier] = self._ways_of(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from berrymq.bridge.errors import RemoteError
@@ -27,7 +28,11 @@ def register() -> None:
         (datetime, datetime.isoformat, datetime.fromisoformat),
         (date, date.isoformat, date.fromisoformat),
         (time, time.isoformat, time.fromisoformat),
-        (RemoteError, lambda error: [error.kind, error.text], lambda parts: RemoteError(*map(str, parts))),
+        (
+            RemoteError,
+            lambda error: [error.kind, error.text],
+            _remote_error,
+        ),
         (
             timedelta,
             lambda span: [span.days, span.seconds, span.microseconds],
@@ -35,3 +40,8 @@ def register() -> None:
         ),
     ):
         register_type(codec_type, encode_value, decode_value)
+
+
+def _remote_error(parts: Any) -> RemoteError:
+    kind, text = parts
+    return RemoteError(str(kind), str(text))
