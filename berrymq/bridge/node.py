@@ -184,7 +184,7 @@ class Node:
             loop=self.loop,
             on_frame=self._on_frame,
             on_change=self._peer_changed,
-            is_behind=self.traffic.is_behind,
+            is_behind=self.traffic.arrivals.is_behind,
             on_progress=self.traffic.on_progress,
             stranded=self.traffic.lost_links.stranded,
         )
@@ -287,7 +287,7 @@ class Node:
 
     def _interests_changed(self) -> None:
         """Called by the bus, on any thread."""
-        self.traffic.interests_changed()
+        self.traffic.arrivals.interests_changed()
         if not self._announcing and not self._closed:
             self._announcing = True
             self._call_on_loop(self._announce_interests)

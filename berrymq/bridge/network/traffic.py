@@ -6,33 +6,31 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
 from berrymq import forking
-from berrymq.bridge.errors import RemoteError
-from berrymq.bridge.payload import decode, encode
+from berrymq.bridge.payload import encode
 from berrymq.bridge.protocol.frames import LATEST, MAX_HOPS, SURVEY, SURVEYED, WireMessage
 from berrymq.bridge.protocol.seen import Seen
 from berrymq.coroutines import running_loop
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
-from berrymq.messages import Message
-from berrymq.routes import crosses
 
+from .arrivals import Arrivals
 from .drops import Drops
 from .lost_links import LostLinks
 from .outbox import Outbox, Outgoing
-from .questions import ANSWER, Questions, put_to_bus
+from .questions import ANSWER, Questions
 from .survey import passed_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from berrymq.bus import Bus
+    from berrymq.messages import Message
 
     from .directory import Directory
     from .peer import Peer
@@ -45,14 +43,6 @@ MAX_OUTBOX = 100_000
 
 MAX_OUTBOX_BYTES = 64 * 1024 * 1024
 """How large the payloads of those may be together."""
-
-MAX_BACKLOG = 10_000
-"""Deliveries that may wait for followers here before acknowledgements are withheld."""
-MAX_BACKLOG_BYTES = 32 * 1024 * 1024
-"""How large the payloads of those may be together."""
-
-MAX_WANTED = 4096
-"""Identifiers for which it is remembered whether somebody here follows them."""
 
 DRAIN_SLICE = 2_000
 """Messages taken from the outbox before the loop may do something else."""
@@ -89,7 +79,7 @@ class Traffic:
         self._drops = Drops(loop, _tell_drops)
         self.questions = Questions()
         self.lost_links = LostLinks(peers, directory)
-        self._bus = bus
+        self.arrivals = Arrivals(bus, self._answer)
         self._directory = directory
         self._peers = peers
         self._loop = loop
@@ -98,10 +88,6 @@ class Traffic:
         self._seen = Seen()
         self._seen_again = Seen()
         self._stalled = False
-        self._undelivered: deque[int] = deque()
-        """The sizes of the payloads that wait for followers, one for each delivery."""
-        self._undelivered_bytes = 0
-        self._wanted: dict[str, Identifier | None] = {}
         forking.track(self)
 
     def after_fork(self) -> None:
@@ -149,7 +135,7 @@ class Traffic:
         self._send(message)
         if self.tally is not None:
             self.tally.count(message)
-        self._deliver(message)
+        self.arrivals.deliver(message)
 
     def survey(self, node_id: str) -> Future[list[Any]]:
         """Ask a node what passes over its links; on the loop. See ``survey.py``."""
@@ -266,7 +252,7 @@ class Traffic:
                     if tally is not None:
                         tally.count(message)
                     if message.room == own.room:
-                        self._deliver(message)
+                        self.arrivals.deliver(message)
             except IdentifierError as error:
                 _log.warning("a message of %s is left out: %s", message.source, error)
         self._pump(touched)
@@ -300,59 +286,6 @@ class Traffic:
                 peer.session.send(message)
                 self.forwarded += 1
 
-    def interests_changed(self) -> None:
-        """Other identifiers are followed here; called on any thread."""
-        self._wanted = {}
-
-    def is_behind(self) -> bool:
-        """Whether followers here lag so far that the neighbours should hold back."""
-        backlog, sizes = self._bus.deliverer.backlog, self._undelivered
-        while len(sizes) > backlog:  # what came first is delivered first
-            self._undelivered_bytes -= sizes.popleft()
-        return backlog > MAX_BACKLOG or self._undelivered_bytes > MAX_BACKLOG_BYTES
-
-    def _deliver(self, message: WireMessage) -> None:
-        text = message.identifier
-        try:
-            identifier = self._wanted[text]
-        except KeyError:
-            identifier = self._look_up(text)
-        if identifier is None:
-            if message.question is not None:
-                self._answer(message, encode(([], []), {}))
-            return
-        try:
-            args, kwargs = decode(message.payload)
-            callback = None if message.callback is None else Identifier.parse(message.callback)
-            if callback is not None and not crosses(callback):
-                raise ValueError(f"its answers were to go to {callback}, which is local")  # noqa: TRY301
-        except ValueError as error:
-            _log.warning("%s of %s can't be read and is left out: %s", identifier, message.source, error)
-            if message.question is not None:
-                problem = RemoteError("ValueError", f"the question can't be read here: {error}")
-                self._answer(message, encode(([], [problem]), {}))
-            return
-        received = Message.make(
-            identifier,
-            args,
-            kwargs,
-            source=message.source,
-            sent_at=message.sent_at,
-            origin=message.origin,
-            callback=callback,
-        )
-        deliverer = self._bus.deliverer
-        before = deliverer.backlog
-        if message.question is None:
-            self._bus.receive(received)
-        else:
-            put_to_bus(self._bus, received, lambda payload: self._answer(message, payload))
-        size = len(message.payload)
-        for _ in range(deliverer.backlog - before):  # none for queues and views, which have it already
-            self._undelivered.append(size)
-            self._undelivered_bytes += size
-            size = 0  # several followers share it
-
     def _answer(self, question: WireMessage, payload: bytes) -> None:
         """Send answers to the asker; called on any thread."""
         self._call_on_loop(self._send_answer, question, payload)
@@ -361,22 +294,6 @@ class Traffic:
         message = self._number(Outgoing(identifier, payload, time.time()), self._directory.own.name)
         message.to, message.question, message.room = question.origin, question.question, question.room
         self._send(message)
-
-    def _look_up(self, text: str) -> Identifier | None:
-        """The identifier, if somebody here follows it; what only passes through is never decoded."""
-        wanted = self._wanted
-        if len(wanted) >= MAX_WANTED:
-            wanted.clear()
-        identifier = Identifier.parse(text)
-        is_wanted = crosses(identifier)
-        if not is_wanted:
-            _log.warning(
-                "messages of the local identifier %s come from elsewhere and are left out", identifier
-            )
-        elif not any(own.matches(identifier) for own in self._bus.interests()):
-            is_wanted = False
-        found = wanted[text] = identifier if is_wanted else None
-        return found
 
 
 def _tell_drops(count: int) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from berrymq.bridge.network import traffic
+from berrymq.bridge.network import arrivals
 from tests.support.network import Network
 
 SIZE = 1_000_000
@@ -40,12 +40,12 @@ def test_large_messages_are_held_back_long_before_there_are_many(network):
     for _ in range(60):
         one.bus.twitter("test:run", "x" * SIZE)
     network.settle()
-    assert two.traffic.is_behind()
-    assert len(held.waiting) * SIZE <= traffic.MAX_BACKLOG_BYTES + two.limits.window_bytes + SIZE
+    assert two.traffic.arrivals.is_behind()
+    assert len(held.waiting) * SIZE <= arrivals.MAX_BACKLOG_BYTES + two.limits.window_bytes + SIZE
     while held.waiting or one.peer(two.id).session.stats.queued:
         held.waiting.clear()
         network.settle()
-    assert not two.traffic.is_behind()
+    assert not two.traffic.arrivals.is_behind()
     assert one.peer(two.id).session.stats.dropped == 0
 
 
@@ -60,4 +60,4 @@ def test_what_a_queue_has_already_holds_nobody_back(network):
         one.bus.twitter("large:run", "x" * SIZE)
         network.settle()
     assert len(held.waiting) == 100
-    assert not two.traffic.is_behind()
+    assert not two.traffic.arrivals.is_behind()
