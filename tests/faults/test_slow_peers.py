@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from berrymq.bridge.network import traffic as traffic_module
+from berrymq.bridge.network import arrivals
 from berrymq.bridge.protocol.accounts import Limits
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Ears, Nodes, until
@@ -69,7 +69,7 @@ async def test_the_memory_for_one_that_stops_reading_is_bounded():
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "block"])
 async def test_one_whose_followers_lag_holds_the_sender_back_or_misses_something(monkeypatch, overflow):
-    monkeypatch.setattr(traffic_module, "MAX_BACKLOG", 20)
+    monkeypatch.setattr(arrivals, "MAX_BACKLOG", 20)
     released, heard = threading.Event(), []
 
     def lag(message):
