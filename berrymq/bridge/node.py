@@ -99,6 +99,8 @@ class Node:
         self._peers: dict[str, Peer] = {}
         self._handovers: dict[Peer, Handover] = {}
         self._announcing = False
+        self._untold: dict[Peer, None] = {}
+        """The neighbours to whom announcements are to go."""
         self.bus = bus if bus is not None else Bus(name)
         self.tokens = Tokens(self.bus, self.loop)
         """The clients that have no link of their own."""
@@ -321,11 +323,21 @@ class Node:
                 self._handovers.pop(peer, None)
 
     def _announce(self, records: list[NodeRecord], peer: Peer) -> None:
-        """Tell a neighbour of those that it may see: its own room's, and the hubs."""
+        """Tell a neighbour of those that it may see: its own room's, and the hubs.
+
+        At the end of this turn of the loop, or before the next message: news often come together.
+        """
         peer.session.announce(
             [record for record in records if peer.sees_all or record.hub or record.room == peer.room]
         )
-        peer.pump()
+        if not self._untold:
+            self.loop.call_soon(self._pump_untold)
+        self._untold[peer] = None
+
+    def _pump_untold(self) -> None:
+        untold, self._untold = self._untold, {}
+        for peer in untold:
+            peer.pump()
 
     def _on_frame(self, peer: Peer, frame: Frame) -> None:
         if isinstance(frame, SendMessages):

@@ -202,7 +202,8 @@ class TestItIsFoundAndStarted:
             assert one.found_by == "started a hub"
             assert two.found_by == "connection file"
             assert one.url == two.url
-            assert {node.name for node in one.nodes()} == {"one", "two", "hub"}
+            everyone = {"one", "two", "hub"}
+            wait_until(lambda: {node.name for node in one.nodes()} == everyone, "news of the second")
 
     def test_its_nodes_move_to_its_successor(self):
         one_bus, two_bus = Bus(), Bus()
