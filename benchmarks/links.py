@@ -26,6 +26,7 @@ import berrymq
 from benchmarks.ends import CODECS, ROOT, far_end
 from benchmarks.harness import Against, Row
 from tests.support.jupyter_server import JupyterServer
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,7 +234,8 @@ def beside_jupyter(directory: Path) -> list[Row]:
     Beside it, while a hub elsewhere on this machine is busy: what is lost to the load of the machine alone.
     """
     with JupyterServer(directory) as server, ExitStack() as stack:
-        (file,) = (directory / "run").glob("*.json")
+        published = directory / "run"
+        (file,) = wait_until(lambda: list(published.glob("*.json")), "the server's hub")
         told = json.loads(file.read_text())
         hub = stack.enter_context(a_hub())
         answers(server)
