@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .coroutines import LoopRunner, running_loop
 from .errors import AskTimeout, LoopError
-from .failures import raise_failures
+from .failures import annotate, raise_failures
 from .followers import SKIPPED, Subscription
 from .identifiers import Identifier
 from .messages import Message
@@ -136,10 +136,12 @@ class Poll:
             else:
                 with self._lock:
                     self._left += 1
-                self._exchange.deliver(entry, self._message.with_callback(partial(self._take, place)))
+                self._exchange.deliver(entry, self._message.with_callback(partial(self._take, place, entry)))
         self._finish_one()
 
-    def _take(self, place: int, result: Any, error: Exception | None) -> None:
+    def _take(self, place: int, entry: Entry, result: Any, error: Exception | None) -> None:
+        if error is not None:
+            annotate(error, entry, self._message)
         self._outcomes[place] = result, error
         self._finish_one()
 

@@ -18,7 +18,18 @@ MAX_PART: Final = 255
 
 
 class Identifier:
-    """One parsed identifier, immutable. `str` gives the canonical text: ``"test:*"`` for ``"test"``."""
+    """One identifier, immutable. `str` gives the canonical text: ``"test:*"`` for ``"test"``.
+
+    ``Identifier("test@lab:run")`` reads text; ``Identifier("test", "run", "lab")`` puts the parts together.
+
+    Args:
+        name: the name; alone, it may be the whole text.
+        action: any, unless given.
+        namespace: none, unless given.
+
+    Raises:
+        IdentifierError: it can't be one; the error says what to write instead.
+    """
 
     __slots__ = ("action", "name", "namespace", "text")
 
@@ -28,7 +39,13 @@ class Identifier:
     text: str
     """The canonical text."""
 
-    def __init__(self, name: str, action: str = WILDCARD, namespace: str | None = None) -> None:
+    def __init__(self, name: str, action: str | None = None, namespace: str | None = None) -> None:
+        if action is None:
+            if namespace is None:
+                read = Identifier.parse(name)
+                write(self, read.name, read.action, read.namespace, read.text)
+                return
+            action = WILDCARD
         text = f"{name}:{action}" if namespace is None else f"{name}@{namespace}:{action}"
         check_parts(name, action, namespace, text)
         write(self, name, action, namespace, text)
@@ -84,7 +101,7 @@ class Identifier:
         raise AttributeError(f"an Identifier is read-only: {key!r} cannot be deleted")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Identifier, (self.name, self.action, self.namespace)
+        return Identifier.parse, (self.text,)
 
 
 def parse_new(text: str) -> Identifier:

@@ -35,6 +35,13 @@ class Message:
     _kwargs: dict[str, Any]
     _sent_at: float
 
+    def __init__(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
+        """Build what `twitter`, called with the same, would send now."""
+        self._identifier = Identifier.parse(identifier)
+        self._args = args
+        self._kwargs = kwargs
+        self._sent_at = time()
+
     @staticmethod
     def make(
         identifier: str | Identifier,

@@ -44,6 +44,8 @@ class QueueStats(NamedTuple):
     waiting: int
     """Threads and tasks that wait for a message."""
     closed: bool
+    deepest: int = 0
+    """The most messages that waited at once so far."""
 
 
 class Queue:
@@ -147,13 +149,13 @@ class Queue:
                 if message is not None:
                     return message
                 if not block:
-                    raise Empty
+                    raise Empty(f"nothing of {self.follows} waits")
                 if until is None:
                     gate.acquire()
                 else:
                     left = until - monotonic()
                     if left <= 0:
-                        raise Empty
+                        raise Empty(f"nothing of {self.follows} came within {timeout:g} s")
                     gate.acquire(timeout=min(left, threading.TIMEOUT_MAX))
             finally:
                 store.leave(wake)
@@ -205,7 +207,7 @@ class Queue:
         try:
             return self._items[0]
         except IndexError:
-            raise Empty from None
+            raise Empty(f"nothing of {self.follows} waits") from None
 
     def waiting(self, limit: int | None = None) -> list[Message]:
         """Return what waits, the next message first, at most `limit` of them, and leave everything there."""
@@ -283,7 +285,13 @@ class Queue:
         """A moment of this queue, in numbers."""
         store = self._store
         return QueueStats(
-            len(self._items), self.maxsize, store.received, store.dropped, len(store.waiters), self._closed
+            len(self._items),
+            self.maxsize,
+            store.received,
+            store.dropped,
+            len(store.waiters),
+            self._closed,
+            store.deepest,
         )
 
     def close(self) -> None:

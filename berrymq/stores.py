@@ -65,6 +65,8 @@ class Store:
         self.received = 0
         """Messages that came, those that were dropped included."""
         self.dropped = 0
+        self.deepest = 0
+        """The most messages that waited at once."""
         self.on_close: Callable[[], object] = lambda: None
         """Ends the subscription that fills this."""
         self._fronts: dict[int, ref[Any]] = {}
@@ -72,7 +74,9 @@ class Store:
     def put(self, message: Message) -> None:
         """Take in one message."""
         self.received += 1
-        self.items.append(message)
+        items = self.items
+        items.append(message)
+        self.deepest = max(self.deepest, len(items))
         if self.waiters:
             self.waiters.wake()
 
@@ -141,6 +145,7 @@ class BoundedStore(Store):
                     break
                 if not full:
                     self.items.append(message)
+                    self.deepest = max(self.deepest, len(self.items))
                     break
             if not self._wait_for_room():
                 return

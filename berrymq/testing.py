@@ -127,7 +127,8 @@ class Recorder:
             ):
                 return one
         shown = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
-        raise AssertionError(f"no message {str(identifier)!r} with ({shown}); {self}")
+        with_what = f" with ({shown})" if shown else ""
+        raise AssertionError(f"no message {str(identifier)!r}{with_what}; {self}")
 
     def assert_silent(self, identifier: str | Identifier = "*:*", /) -> None:
         """`AssertionError` if a message that `identifier` matches came."""
@@ -150,4 +151,4 @@ class Recorder:
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {one!r}" for one in self.messages)
-        return f"recorded: {lines or 'nothing'}"
+        return f"recorded:{lines or ' nothing'}"

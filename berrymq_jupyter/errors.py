@@ -54,6 +54,9 @@ def show_users_code(error: BaseException) -> None:
         context = one.__context__
         if context is not None and is_ours(context.__traceback__):
             one.__context__ = None
+        if is_remote(one):
+            one.__traceback__ = None  # it tells how one waited for it
+            continue
         parts = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         found += [other for other in (one.__cause__, one.__context__, *parts) if other is not None]
         one.__traceback__ = from_users_code(one.__traceback__)
@@ -85,11 +88,20 @@ def raise_to_user(error: Exception) -> NoReturn:
         others.add_note(note)
     show_users_code(others)
     if others.__traceback__ is None and not isinstance(others, ExceptionGroup):  # it is of berryMQ itself
+        if is_remote(others):
+            as_one_line(others, "; ".join([one_line(others), *map(str, getattr(others, "__notes__", ()))]))
+            raise others
         text = "; ".join(filter(None, [one_line(others), note]))
         if isinstance(others, berrymq.BerryMQError) and not isinstance(others, TimeoutError):
             raise UsageError(text) from None
         as_one_line(others, text)
     raise others
+
+
+def is_remote(error: BaseException) -> bool:
+    """Tell whether it was raised beyond a link, where its traceback has remained."""
+    bridge = sys.modules.get("berrymq.bridge")
+    return bridge is not None and isinstance(error, bridge.RemoteError)
 
 
 def part(error: Exception) -> tuple[list[Exception], Exception | None]:

@@ -68,7 +68,7 @@ class LinkingMagics(Magics):
 
         before = berrymq.links()
         try:
-            link = berrymq.link(options.url, name=self._name(options), room=options.room)
+            link = berrymq.link(options.url, name=self._name(options), room=options.room or "")
         except (berrymq.LinkError, ValueError) as error:
             hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
             raise UsageError(one_line(error) + hint) from None

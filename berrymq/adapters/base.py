@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from berrymq import scopes
 from berrymq.default import default_bus
-from berrymq.identifiers import Identifier
+from berrymq.identifiers import WILDCARD, Identifier
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,7 +22,7 @@ class Adapter:
     """Sends messages ``NAME:action`` until it is stopped, as it is when its notebook cell is run again."""
 
     def __init__(self, name: str, bus: Bus | None) -> None:
-        self.topic = Identifier(name).name
+        self.topic = Identifier(name, WILDCARD).name
         self.bus = default_bus if bus is None else bus
         scope = scopes.current()
         if scope is not None:

@@ -7,9 +7,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watchfiles import Change, watch
-
 from .base import Adapter
+
+try:
+    from watchfiles import Change, watch
+except ImportError as error:
+    raise ImportError("watching files needs watchfiles: pip install watchfiles", name=error.name) from None
 
 if TYPE_CHECKING:
     import os

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
 from .base import Adapter
+
+try:
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError("a progress bar needs tqdm: pip install tqdm", name=error.name) from None
 
 if TYPE_CHECKING:
     from types import TracebackType

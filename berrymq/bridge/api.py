@@ -197,7 +197,8 @@ def link(
             ``discovery/candidates.py`` for the order).
         access_token: lets this process in; found by itself where the node is this user's on this machine.
         name: what the others see as the source of messages; the notebook's or script's name unless told.
-        room: only nodes in the same room hear each other.
+        room: only nodes in the same room hear each other. Not told, it is the room of the link that is there
+            already, and else none; ``""`` is none in any case.
         bus: whose messages cross; the default bus unless told.
         timeout: seconds to wait for the link.
         ttl: seconds for which both sides keep what could not be delivered when the link is cut.
@@ -236,7 +237,6 @@ def open_link(
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
     """What `link` does, for each kind of link."""
-    room = room or None
     asked = None if url is None else without_token(url)[0]
     if asked is not None:
         socket_url(asked)
@@ -247,7 +247,7 @@ def open_link(
                 f"this process is linked already, as {there.name!r}; close that link to change the name"
             )
         return there
-    node = _node_to_open(bus, name, room)
+    node = _node_to_open(bus, name, room or None)
     node.traffic.outbox.overflow = overflow
     try:
         connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
@@ -278,11 +278,15 @@ def flush(timeout: float | None = None) -> bool:
 
 
 def _link_that_is_there(kind: type[L], url: str | None, bus: Bus, room: str | None) -> L | None:
-    for one in links():
-        same_place = url is None or one.leads_to(url)
-        if isinstance(one, kind) and same_place and one.node.bus is bus and one.room == room:
+    found = [
+        one
+        for one in links()
+        if isinstance(one, kind) and one.node.bus is bus and (url is None or one.leads_to(url))
+    ]
+    for one in found:
+        if one.room == (room or None):
             return one
-    return None
+    return found[0] if found and room is None else None  # whoever names no room leaves none
 
 
 def node_of(bus: Bus, name: str | None, room: str | None) -> Node:

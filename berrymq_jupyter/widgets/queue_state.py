@@ -27,7 +27,6 @@ class QueueState:
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
         self.stats: QueueStats = queue.stats()
-        self.highest = self.stats.size
         self.coming = Rate()
         self.going = Rate()
         self.course: deque[int] = deque(maxlen=POINTS - 1)
@@ -50,8 +49,9 @@ class QueueState:
         passed = now - self.looked_at
         self.looked_at = now
         moving = self.coming.update(came, passed) | self.going.update(went, passed)
-        self.highest = max(self.highest, stats.size)
         self.current = max(self.current, stats.size)
+        if stats.deepest > before.deepest:  # between two looks
+            self.current = stats.deepest
         if now - self.step_began >= STEP:
             steps = min(int((now - self.step_began) / STEP), POINTS)
             self.course.extend([self.current] * steps)

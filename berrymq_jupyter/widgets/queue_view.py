@@ -6,6 +6,7 @@ from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
+from berrymq import Queue
 from berrymq.errors import QueueClosed
 
 from . import assets
@@ -18,7 +19,7 @@ from .static import Form, clock
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from berrymq import Message, Queue
+    from berrymq import Message
 
 __all__ = ["QueueView"]
 
@@ -49,6 +50,8 @@ class QueueView(View):
     _css = assets.style("views.css", "lists.css", "detail.css", "queue_view.css")
 
     def __init__(self, queue: Queue) -> None:
+        if not isinstance(queue, Queue):
+            raise TypeError(f"a QueueView shows a Queue, as in QueueView(Queue('task:*')), not {queue!r}")
         super().__init__()
         self.queue = queue
         self.state = QueueState(queue)
@@ -87,7 +90,7 @@ class QueueView(View):
             "received": stats.received,
             "dropped": stats.dropped,
             "getters": stats.waiting,
-            "highest": state.highest,
+            "highest": stats.deepest,
             "inRate": round(state.coming.value, 2),
             "outRate": round(state.going.value, 2),
             "depths": state.depths(),

@@ -56,6 +56,7 @@ function createView(store) {
   function checked(body) {
     id.complain(body.idProblem);
     payload.complain(body.payloadProblem);
+    if (body.idProblem || body.payloadProblem) remarks.say(""); // what was sent before is not this
     setText(reach, body.reach);
     // What cannot be shown as it is cannot be offered either: a list of options has no escapes.
     fill(known, ...body.known.filter((value) => safe(value) === value).map((value) => h("option", { value })));

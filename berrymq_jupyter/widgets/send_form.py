@@ -182,7 +182,8 @@ class SendForm(View):
         self.static.changed(monotonic())
 
     def __repr__(self) -> str:
-        return f"<SendForm {self.draft.identifier}{', closed' if self.closed else ''}>"
+        identifier = f" {self.draft.identifier}" if self.draft.identifier else ""
+        return f"<SendForm{identifier}{', closed' if self.closed else ''}>"
 
 
 def attempt(work: Callable[[], Any]) -> tuple[str, Any]:

@@ -1,6 +1,7 @@
 """`link` and the three styles of the 2009 library, as their users call them."""
 
 import asyncio
+import re
 import threading
 import time
 
@@ -190,6 +191,14 @@ class TestLink:
         monkeypatch.undo()
         assert link.flush(10)
 
+    def test_who_names_no_room_stays_in_the_one_he_is_in(self, hub):
+        bus = Bus()
+        one = berrymq.link(hub.url, access_token=hub.access_token, bus=bus, room="blue")
+        assert berrymq.link(hub.url, access_token=hub.access_token, bus=bus) is one
+        outside = berrymq.link(hub.url, access_token=hub.access_token, bus=bus, room="")
+        assert (outside.room, one.state) == (None, "linked")
+        assert berrymq.link(hub.url, access_token=hub.access_token, bus=bus) is outside
+
     def test_rooms_do_not_hear_each_other(self, hub):
         one, _ = join(hub, "one", room="blue")
         two, link = join(hub, "two", room="blue")
@@ -224,6 +233,7 @@ class TestQuestions:
         with pytest.raises(RemoteError, match=r"ZeroDivisionError: division by zero \(at two\)") as caught:
             one.ask("calc:divide", 0, timeout=10)
         assert caught.value.answers == ["here"]
+        assert re.search(r"by .*<lambda> \(.*test_links\.py:\d+\)", caught.value.__notes__[0])
         one.unfollow("calc:divide")
         assert one.ask("calc:divide", 4, timeout=10) == [0.25]
 

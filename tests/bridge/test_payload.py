@@ -184,6 +184,14 @@ class TestPlainFormOfSubclasses:
         there = crossed(ZeroDivisionError("division by zero"))
         assert isinstance(there, RemoteError)
         assert str(there) == "ZeroDivisionError: division by zero"
+        assert not hasattr(there, "__notes__")
+
+    def test_an_exception_brings_its_notes(self):
+        error = ValueError("no")
+        error.add_note("raised by add (Cell In[1], line 1)")
+        there = crossed(error)
+        assert (str(there), there.__notes__) == ("ValueError: no", ["raised by add (Cell In[1], line 1)"])
+        assert crossed(there).__notes__ == there.__notes__
 
 
 class Plain:

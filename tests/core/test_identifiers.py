@@ -106,6 +106,25 @@ def test_parts_are_checked(parts, complaint):
 
 def test_parts_have_defaults():
     assert Identifier("test") == Identifier.parse("test")
+    assert Identifier("test", namespace="lab") == Identifier.parse("test@lab:*")
+
+
+@pytest.mark.parametrize("text", ["test", "test:run", "*:run", "test@lab:run"])
+def test_one_part_alone_may_be_the_whole_text(text):
+    identifier = Identifier(text)
+    assert identifier == Identifier.parse(text) == Identifier(identifier) == eval(repr(identifier))
+    assert (identifier.name, identifier.action, identifier.namespace) == (
+        Identifier.parse(text).name,
+        Identifier.parse(text).action,
+        Identifier.parse(text).namespace,
+    )
+
+
+def test_the_whole_text_is_checked():
+    with pytest.raises(IdentifierError, match="more than one ':'"):
+        Identifier("a:b:c")
+    with pytest.raises(IdentifierError, match="is text such as 'test:run', not an int"):
+        Identifier(3)
 
 
 def test_it_is_read_only():

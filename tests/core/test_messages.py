@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from berrymq import Identifier, JointMessage, Message
+from berrymq import Identifier, IdentifierError, JointMessage, Message
 
 
 def test_what_it_carries():
@@ -20,6 +20,20 @@ def test_what_it_carries():
     assert message.source is None
     assert message.origin is None
     assert message.callback is None
+
+
+def test_it_is_made_with_what_is_said():
+    before = time.time()
+    message = Message("test:run", 1, identifier="x", self=2)
+    assert (message.id, message.args, dict(message.kwargs)) == (
+        "test:run",
+        (1,),
+        {"identifier": "x", "self": 2},
+    )
+    assert before <= message.sent_at <= time.time()
+    assert message.source is message.origin is message.callback is None
+    with pytest.raises(IdentifierError, match="more than one ':'"):
+        Message("a:b:c")
 
 
 def test_without_payload():

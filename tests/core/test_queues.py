@@ -374,7 +374,7 @@ def test_what_it_says_about_itself(bus):
     for number in range(2):
         bus.twitter("a:b", number)
     assert repr(queue) == "<Queue a:*, shared, 1 waiting, 1 dropped>"
-    assert queue.stats() == (1, 1, 2, 1, 0, False)
+    assert queue.stats() == (1, 1, 2, 1, 0, False, 1)
     assert str(queue.identifier) == queue.follows == "a:*"
     (subscription,) = bus.subscriptions()
     assert subscription.is_queue
@@ -382,6 +382,26 @@ def test_what_it_says_about_itself(bus):
     assert subscription.where.startswith(f"{__file__}:")
     queue.close()
     assert repr(queue) == "<Queue a:*, shared, 1 waiting, 1 dropped, closed>"
+
+
+@pytest.mark.parametrize("maxsize", [0, 10])
+def test_how_deep_it_has_been(bus, maxsize):
+    queue = Queue("a:*", maxsize=maxsize, bus=bus)
+    for number in range(5):
+        bus.twitter("a:b", number)
+    queue.drain()
+    bus.twitter("a:b", 5)
+    assert (queue.stats().size, queue.stats().deepest) == (1, 5)
+
+
+def test_an_empty_one_says_what_did_not_come(bus):
+    queue = Queue("a:*", bus=bus)
+    with pytest.raises(Empty, match=r"^nothing of a:\* waits$"):
+        queue.get_nowait()
+    with pytest.raises(Empty, match=r"^nothing of a:\* waits$"):
+        queue.peek()
+    with pytest.raises(Empty, match=r"^nothing of a:\* came within 0.01 s$"):
+        queue.get(timeout=0.01)
 
 
 class TestAsync:

@@ -28,7 +28,7 @@ def test_recording(bus):
     assert [message.id for message in sent] == sent.ids
     assert sent[0] is sent.messages[0]
     assert [message.id for message in sent.of("*:c")] == ["a:c"]
-    assert repr(sent).startswith("recorded: \n  <Message('a:b', 1, x=2)>\n  <Message('a:c')>")
+    assert repr(sent).startswith("recorded:\n  <Message('a:b', 1, x=2)>\n  <Message('a:c')>")
     sent.clear()
     assert len(sent) == 0
     assert repr(sent) == "recorded: nothing"
@@ -49,9 +49,11 @@ def test_what_was_sent(bus):
     assert sent.assert_sent("a:b", 1, x=3).args == (1, 2)
     assert sent.assert_sent("a:b", y=None) is sent[0]
     for args, kwargs in [((9,), {}), ((), {"x": 9}), ((), {"z": None})]:
-        with pytest.raises(AssertionError, match=r"no message 'a:b' with \(.*\); recorded: \n  <Message"):
+        with pytest.raises(AssertionError, match=r"no message 'a:b' with \(.*\); recorded:\n  <Message"):
             sent.assert_sent("a:b", *args, **kwargs)
     sent.assert_silent("c:d")
+    with pytest.raises(AssertionError, match=r"^no message 'c:d'; recorded:\n"):
+        sent.assert_sent("c:d")
     with pytest.raises(AssertionError, match="no message 'a:b' was expected; recorded"):
         sent.assert_silent("a:b")
 

@@ -1,6 +1,7 @@
 """`%link`, `%unlink`, `%links` with a real hub; the other side is a second bus of this process."""
 
 import os
+import re
 import signal
 import threading
 
@@ -173,6 +174,30 @@ def test_answers_come_back(shell, other):
     shell.run("l = %link")
     wait_until_known(default_bus, "double:ask")
     assert shell.run("%ask --timeout 20 double:ask 21").endswith("[42]")
+
+
+def test_a_failed_answer_is_one_line_that_names_the_follower(shell, other):
+    def broken(message):
+        return 1 / message.args[0]
+
+    other.follow("broken:ask", broken)
+    shell.run("l = %link")
+    wait_until_known(default_bus, "broken:ask")
+    printed = shell.run("%ask --timeout 20 broken:ask 0")
+    assert printed.startswith("RemoteError: ZeroDivisionError: division by zero (at ")
+    assert re.search(r"; raised for the message 'broken:ask' by .*broken \(.*test_linking\.py:\d+\)", printed)
+    assert "\n" not in printed
+    both = shell.run("f = %follow broken:ask lambda message: [][0]\n%ask --timeout 20 broken:ask 0")
+    assert "ZeroDivisionError" in both
+    assert "IndexError" in both
+    assert "_base.py" not in both
+    caught = "try:\n    %ask --timeout 20 broken:ask 0\nexcept* Exception as all: print(len(all.exceptions))"
+    assert shell.run(caught) == "2"
+
+
+def test_importing_a_script_that_links_leaves_no_room_open(shell, hub):
+    shell.run("l = %link --room blue")
+    assert shell.run("import berrymq\nsame = berrymq.link() is l; print(same)") == "True"
 
 
 def test_a_question_that_nobody_answers_in_time_is_one_line_and_a_timeout(shell, other):

@@ -168,7 +168,7 @@ class RemoteQueue:
                     if error.code != EMPTY:
                         raise
                     if over:
-                        raise Empty from None
+                        raise Empty(error.message) from None
                 except NETWORK_ERRORS as error:
                     if over:
                         raise LinkError(explain(self._place, error)) from None
@@ -188,7 +188,7 @@ class RemoteQueue:
             async with asyncio.timeout(timeout):
                 await self._taking.acquire()
         except TimeoutError:
-            raise Empty from None
+            raise Empty("another thread has waited for longer, and is first in line") from None
         self._is_waiting = block
         try:
             yield

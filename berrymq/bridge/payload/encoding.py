@@ -121,7 +121,10 @@ def _base_value(value: Any) -> Any:
     """The plain value behind an instance of a subclass or a numpy scalar."""
     cls = type(value)
     if isinstance(value, BaseException):
-        return RemoteError(cls.__name__, str(value))
+        error = RemoteError(cls.__name__, str(value))
+        for note in getattr(value, "__notes__", ()):
+            error.add_note(str(note))
+        return error
     if isinstance(value, enum.Enum):
         raise UnsendableError(
             f"{cls.__name__} is an Enum that is not registered; call register_type({cls.__name__})"

@@ -30,7 +30,7 @@ def register() -> None:
         (time, time.isoformat, time.fromisoformat),
         (
             RemoteError,
-            lambda error: [error.kind, error.text],
+            lambda error: [error.kind, error.text, getattr(error, "__notes__", [])],
             _remote_error,
         ),
         (
@@ -43,5 +43,8 @@ def register() -> None:
 
 
 def _remote_error(parts: Any) -> RemoteError:
-    kind, text = parts
-    return RemoteError(str(kind), str(text))
+    kind, text, notes = parts
+    error = RemoteError(str(kind), str(text))
+    for note in notes:
+        error.add_note(str(note))
+    return error

@@ -34,7 +34,7 @@ export function createFigures() {
       history = [...history, state.rate].slice(-POINTS);
       element.hidden = others.length === 0 && state.messages === 0;
       nodes.show(whole(others.length + state.nodes_more), cut > 0 ? `${whole(cut)} cut off` : "");
-      rooms.show(whole(new Set(others.filter((node) => !node.hub).map((node) => node.room)).size), "");
+      rooms.show(whole(new Set(others.map((node) => node.room).filter(Boolean)).size), "");
       speed.show(rate(state.rate) || "0/s", "");
       messages.show(brief(state.messages), `since ${moment(state.since)}`);
       dropped.show(brief(lost), lost > 0 ? "a receiver was too slow" : "");

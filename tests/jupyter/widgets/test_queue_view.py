@@ -92,11 +92,29 @@ def test_the_course_of_the_depth(queue, bus):
     state.look(now + STEP)
     state.look(now + 2 * STEP)
     assert state.depths() == [4, 0, 0]
-    assert state.highest == 4
+    assert state.stats.deepest == 4
     assert state.uneven()
     state.look(now + 1000 * STEP)
     assert len(state.depths()) == POINTS
     assert not state.uneven()
+
+
+def test_a_depth_between_two_looks(queue, bus):
+    state = QueueState(queue)
+    now = state.looked_at
+    for number in range(100):
+        bus.twitter("task:add", number)
+    queue.drain()
+    state.look(now + STEP / 2)
+    state.look(now + STEP)
+    assert state.depths() == [100, 0]
+    view = QueueView(queue)
+    assert view.update(everything=True)["highest"] == 100
+
+
+def test_what_is_no_queue():
+    with pytest.raises(TypeError, match=r"QueueView\(Queue\('task:\*'\)\), not 'task:\*'"):
+        QueueView("task:*")
 
 
 def test_rates_of_coming_and_going(queue, bus):
