@@ -152,7 +152,9 @@ class LinkingMagics(Magics):
 
 def stay(there: Link, link: Link) -> Link:
     """Keep to the link that was there and not to a second one, by another name of its place; say so."""
-    if link is not there:
+    if link is there:
+        link.given -= 1  # a magic has no `with` that would end
+    else:
         there.asked = there.asked or link.asked
         link.close()
     state = "linked already" if there.state == "linked" else "the link is cut; it comes back by itself"

@@ -6,11 +6,14 @@ Everything here may be called on any thread; the work is done on the I/O thread.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import berrymq
 
@@ -22,6 +25,7 @@ from .discovery.pasted import without_token
 from .discovery.places import origin
 from .errors import LinkError
 from .loop import io_loop, run
+from .network.outbox import Overflow
 from .node import DEFAULT_TTL, Node
 from .protocol.accounts import LinkStats
 
@@ -33,13 +37,24 @@ if TYPE_CHECKING:
     from berrymq.bus import Bus
 
     from .network.directory import NodeInfo
-    from .network.outbox import Overflow
 
-__all__ = ["Link", "close_links", "flush", "forget_unlinked", "link", "links", "node_of", "open_link"]
+__all__ = [
+    "Link",
+    "close_links",
+    "flush",
+    "forget_unlinked",
+    "link",
+    "links",
+    "node_of",
+    "open_link",
+    "place_of",
+]
 
 L = TypeVar("L", bound="Link")
 
 State = Literal["connecting", "linked", "closed"]
+
+_log = logging.getLogger("berrymq")
 
 EXIT_FLUSH_SECONDS = 2.0
 """How long the interpreter's exit may wait for what was said last."""
@@ -49,12 +64,15 @@ class Link:
     """A live connection of this process to another node, most often a hub.
 
     It is kept up until it is closed: when the connection is cut it comes back by itself, and nothing is
-    lost as long as that takes less than the link's ``ttl``. Usable in ``with``.
+    lost as long as that takes less than the link's ``ttl``. Usable in ``with``, whose end closes it, unless
+    `link` has given it to somebody else as well.
     """
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._pid = os.getpid()
+        self.given = 1
+        """How often `link` has given it."""
         self.asked: str | None = None
         """The URL that was asked for, without a token; None where the hub was to be found."""
 
@@ -64,7 +82,7 @@ class Link:
         Raises:
             LinkError: it is not the URL of a node.
         """
-        return _place(without_token(url)[0]) in {_place(place) for place in (self.url, self.asked) if place}
+        return place_of(without_token(url)[0]) in {place_of(one) for one in (self.url, self.asked) if one}
 
     @property
     def node(self) -> Node:
@@ -138,17 +156,18 @@ class Link:
             await self._connector.peer.flush()
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
-        """End the link, after waiting up to *flush* seconds for what was said last.
+        """End the link, for all whom `link` has given it, after up to *flush* seconds for what was said last.
 
         Returns:
             How many messages the other side did not get.
         """
-        with _lock:
-            if self in _links:
-                _links.remove(self)
-        if self.closed:
-            return 0
-        return run(_close(self._connector, flush))
+        with _turns_of(self.node.bus).closing:
+            with _lock:
+                if self in _links:
+                    _links.remove(self)
+            if self.closed:
+                return 0
+            return run(_close(self._connector, flush))
 
     def __enter__(self) -> Self:
         return self
@@ -156,19 +175,44 @@ class Link:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        with _turns_of(self.node.bus).closing:
+            self.given -= 1
+            if self.given <= 0:
+                self.close()
 
     def __repr__(self) -> str:
         return f"<Link {self.name!r} {self.state} {self.url} ({self.found_by})>"
 
 
-def _place(url: str) -> tuple[object, str]:
+def place_of(url: str) -> tuple[object, str]:
+    """What is the same for all names of the place that a URL leads to.
+
+    Raises:
+        LinkError: it is not the URL of a node.
+    """
     return origin(url), urlsplit(socket_url(url)).path
 
 
 _lock = threading.RLock()
 _links: list[Link] = []
 _nodes: dict[tuple[Bus, str | None], Node] = {}
+_turns: WeakKeyDictionary[Bus, _Turns] = WeakKeyDictionary()
+
+
+class _Turns:
+    """Who makes a link of a bus waits for others who do, and for those who close one.
+
+    So it is there, or not, and nothing between. Who closes one waits for none that is being made.
+    """
+
+    def __init__(self) -> None:
+        self.making = threading.RLock()
+        self.closing = threading.RLock()
+
+
+def _turns_of(bus: Bus) -> _Turns:
+    with _lock:
+        return _turns.setdefault(bus, _Turns())
 
 
 def links() -> list[Link]:
@@ -186,7 +230,7 @@ def link(
     bus: Bus | None = None,
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
-    overflow: Overflow = "drop_oldest",
+    overflow: Overflow | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
     """Join a hub, or any node that listens. Linking again to the same place gives the link that is there.
@@ -203,7 +247,8 @@ def link(
         timeout: seconds to wait for the link.
         ttl: seconds for which both sides keep what could not be delivered when the link is cut.
         overflow: what happens to what this process says faster than it can be sent: ``"drop_oldest"`` drops
-            and counts it, ``"block"`` has the sender wait.
+            and counts it, ``"block"`` has the sender wait. It is one for all links in a room; not told, it
+            stays as it is, at first ``"drop_oldest"``.
         ssl_context: what certificates are trusted; the system's unless told.
 
     Raises:
@@ -233,36 +278,56 @@ def open_link(
     room: str | None = None,
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
-    overflow: Overflow = "drop_oldest",
+    overflow: Overflow | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
     """What `link` does, for each kind of link."""
+    if overflow is not None and overflow not in get_args(Overflow):
+        raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
+    if url is not None and not isinstance(url, str):
+        raise LinkError(f"a place is told by its URL, such as 'http://localhost:8137', not by {url!r}")
     asked = None if url is None else without_token(url)[0]
     if asked is not None:
         socket_url(asked)
-    there = _link_that_is_there(kind, asked, bus, room)
-    if there is not None:
-        if name is not None and name != there.name:
-            raise LinkError(
-                f"this process is linked already, as {there.name!r}; close that link to change the name"
-            )
-        return there
-    node = _node_to_open(bus, name, room or None)
-    node.traffic.outbox.overflow = overflow
-    try:
-        connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
-    except TimeoutError:
-        forget_unlinked(node)
-        raise LinkError(
-            f"no link after {timeout:g} seconds; is {asked or 'the hub'} overloaded or stopped?"
-        ) from None
-    except BaseException:
-        forget_unlinked(node)
-        raise
-    made = kind(connector)
-    made.asked = asked
+    turns = _turns_of(bus)
+    with turns.making:
+        with turns.closing:
+            there = _link_that_is_there(kind, asked, bus, room)
+            if there is not None:
+                if name is not None and name != there.name:
+                    raise LinkError(
+                        f"this process is linked already, as {there.name!r}; "
+                        "close that link to change the name"
+                    )
+                there.given += 1
+        if there is None:
+            node = _node_to_open(bus, name, room or None)
+            try:
+                connector = run(_open(node, url, access_token, ttl, ssl_context), timeout)
+            except TimeoutError:
+                raise LinkError(
+                    f"no link after {timeout:g} seconds; is {asked or 'the hub'} overloaded or stopped?"
+                ) from None
+            made = kind(connector)
+            made.asked = asked
+            there = _keep(made)
+        if overflow is not None:
+            there.node.traffic.outbox.overflow = overflow
+    return there
+
+
+def _keep(made: L) -> L:
+    """Note a new link; the one there was, where that leads to the same node by another of its names."""
+    connector = made._connector
+    for one in links():
+        if type(one) is type(made) and one.node is made.node and one._connector.peer is connector.peer:
+            run(_close(connector, 0))
+            one.asked = one.asked or made.asked
+            one.given += 1
+            return one
     with _lock:
         _links.append(made)
+    _finish_with_child()
     return made
 
 
@@ -281,7 +346,9 @@ def _link_that_is_there(kind: type[L], url: str | None, bus: Bus, room: str | No
     found = [
         one
         for one in links()
-        if isinstance(one, kind) and one.node.bus is bus and (url is None or one.leads_to(url))
+        if isinstance(one, kind)
+        and one.node.bus is bus
+        and (one._connector.leads_to_hub or one.asked is None if url is None else one.leads_to(url))
     ]
     for one in found:
         if one.room == (room or None):
@@ -312,8 +379,10 @@ def _node_to_open(bus: Bus, name: str | None, room: str | None) -> Node:
 def forget_unlinked(node: Node) -> None:
     """Let a node go that has neither a link nor listens; the next link makes another one."""
     with _lock:
-        if not node.peers and node.listener is None and not node.opening:
-            _nodes.pop((node.bus, node.room), None)
+        is_linked = node.peers or any(one.node is node for one in _links)
+        if not is_linked and node.listener is None and not node.opening:
+            if _nodes.get((node.bus, node.room)) is node:
+                del _nodes[node.bus, node.room]
             node.detach_bus()
 
 
@@ -323,10 +392,17 @@ async def _open(
     connector = Connector(node, lambda: _places(url, access_token), ttl=ttl, ssl_context=ssl_context)
     try:
         await connector.open()
-    finally:
-        with _lock:
-            node.opening -= 1
+    except BaseException:
+        _opened(node)
+        forget_unlinked(node)
+        raise
+    _opened(node)
     return connector
+
+
+def _opened(node: Node) -> None:
+    with _lock:
+        node.opening -= 1
 
 
 async def _close(connector: Connector, flush: float) -> int:
@@ -346,15 +422,32 @@ def _places(url: str | None, access_token: str | None) -> Iterator[Found]:
 
 
 def _close_at_exit() -> None:
-    for one in links():
-        one.close(EXIT_FLUSH_SECONDS)
+    dropped = sum([one.close(EXIT_FLUSH_SECONDS) for one in links()])
+    if dropped:
+        _log.warning("%d messages did not get through before this process ended", dropped)
+
+
+_finishing = 0
+"""The child process, made by multiprocessing, that closes its links when it ends."""
+
+
+def _finish_with_child() -> None:
+    """Have `_close_at_exit` called in a child of multiprocessing, which leaves without atexit."""
+    global _finishing  # noqa: PLW0603 - there is one of it in a process
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is None or multiprocessing.parent_process() is None or _finishing == os.getpid():
+        return
+    from multiprocessing.util import Finalize
+
+    _finishing = os.getpid()
+    Finalize(None, _close_at_exit, exitpriority=0)
 
 
 def _forget_in_child() -> None:
     """A forked child has none of its parent's links."""
-    global _lock, _links, _nodes  # noqa: PLW0603 - there is one of it in a process
+    global _lock, _links, _nodes, _turns  # noqa: PLW0603 - there is one of it in a process
     _lock = threading.RLock()
-    _links, _nodes = [], {}
+    _links, _nodes, _turns = [], {}, WeakKeyDictionary()
 
 
 atexit.register(_close_at_exit)

@@ -22,6 +22,7 @@ from .client.dialing import NETWORK_ERRORS, explain, socket_url
 from .client.remote_queue import RemoteQueue
 from .discovery.candidates import find_hub
 from .discovery.naming import default_node_name
+from .discovery.pasted import without_token
 from .errors import BridgeError, LinkError
 from .loop import run
 from .node import DEFAULT_TTL, Node
@@ -65,11 +66,12 @@ class OneWayLink(Link):
         self.node.bus.twitter(identifier, *args, **kwargs)
 
 
-C = TypeVar("C", OneWayLink, RemoteQueue)
+C = TypeVar("C", bound=OneWayLink | RemoteQueue)
 
 _lock = threading.RLock()
 _listening: list[Node] = []
-_one_way: list[OneWayLink] = []
+_senders: list[OneWayLink | RemoteQueue] = []
+"""What `send_message` may use, the latest last."""
 _queues: list[RemoteQueue] = []
 
 
@@ -156,7 +158,7 @@ def connect_oneway(
         ssl_context=ssl_context,
     )
     with _lock:
-        _one_way.append(made)
+        _senders.append(made)
     return made
 
 
@@ -186,8 +188,10 @@ def connect_via_queue(
         made = RemoteQueue(place, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
     except NETWORK_ERRORS as error:
         raise LinkError(explain(place, error)) from None
+    made.asked = without_token(_url(addr))[0]
     with _lock:
         _queues.append(made)
+        _senders.append(made)
     return made
 
 
@@ -199,7 +203,7 @@ def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> 
         PayloadError: an argument can't cross.
     """
     with _lock:
-        made = _last(_one_way) or _last(_queues)
+        made = _last(_senders)
     if made is None:
         raise LinkError(
             "nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first"
@@ -219,18 +223,24 @@ def get_nowait() -> Message:
 
 def close_connection(addr: Address | None = None) -> None:
     """Close the connections to *addr*, the listening at *addr*, or everything that this process has."""
-    url = None if addr is None else socket_url(_url(addr))
+    place = None if addr is None else api.place_of(without_token(_url(addr))[0])
     with _lock:
         connections: list[Link | RemoteQueue] = [*api.links(), *_queues]
-        ending = [one for one in connections if url is None or socket_url(one.url) == url]
-        leaving = [node for node in _listening if url is None or socket_url(node.url) == url]
-        _one_way[:] = [one for one in _one_way if one not in ending]
+        ending = [one for one in connections if place is None or place in _places_of(one)]
+        leaving = [node for node in _listening if place is None or api.place_of(node.url) == place]
+        _senders[:] = [one for one in _senders if one not in ending]
         _queues[:] = [one for one in _queues if one not in ending]
         _listening[:] = [node for node in _listening if node not in leaving]
     for one in ending:
         one.close()
     for node in leaving:
         run(_stop_listening(node))
+
+
+def _places_of(connection: Link | RemoteQueue) -> set[tuple[object, str]]:
+    """Where it leads, and what was asked for when it was made."""
+    asked = connection.asked
+    return {api.place_of(url) for url in (connection.url, asked) if url}
 
 
 async def _listen(node: Node, host: str, port: int, **options: Any) -> None:
@@ -288,9 +298,9 @@ def _url(addr: Address) -> str:
 
 def _forget_in_child() -> None:
     """A forked child has none of its parent's connections."""
-    global _lock, _listening, _one_way, _queues  # noqa: PLW0603 - there is one of it in a process
+    global _lock, _listening, _senders, _queues  # noqa: PLW0603 - there is one of it in a process
     _lock = threading.RLock()
-    _listening, _one_way, _queues = [], [], []
+    _listening, _senders, _queues = [], [], []
 
 
 if hasattr(os, "register_at_fork"):

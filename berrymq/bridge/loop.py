@@ -9,13 +9,15 @@ import asyncio
 import os
 import selectors
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["end_if_idle", "io_loop", "run"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 LINGER_SECONDS = 2.0
@@ -27,6 +29,30 @@ _selector: selectors.BaseSelector
 _thread: threading.Thread
 
 
+class DaemonThreads(ThreadPoolExecutor):
+    """Runs each function on a daemon thread of its own: few, such as the look-up of a name.
+
+    Those of the standard library end with the main thread, while links may go on in others.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a function; the future gets what it returns or raises."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - it is raised by the future
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=work, name="berrymq-io-helper", daemon=True).start()
+        return future
+
+
 def io_loop() -> asyncio.AbstractEventLoop:
     """The loop of the I/O thread, which runs from the first call on."""
     global _loop, _selector, _thread  # noqa: PLW0603 - there is one of it in a process
@@ -35,6 +61,7 @@ def io_loop() -> asyncio.AbstractEventLoop:
             # A selector loop: tornado needs one on Windows, where it is not the default.
             _selector = selectors.DefaultSelector()
             loop = asyncio.SelectorEventLoop(_selector)
+            loop.set_default_executor(DaemonThreads())
             _thread = threading.Thread(target=_serve, args=(loop,), name="berrymq-io", daemon=True)
             _thread.start()
             _loop = loop

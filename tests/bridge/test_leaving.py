@@ -1,10 +1,15 @@
 """Who ends a link is gone from the other side at once, and nothing is kept there for it."""
 
 import asyncio
+import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +128,74 @@ def test_a_forked_child_leaves_its_parents_link_alone(hub):
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["closed True 0", "linked True 2"]
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_that_says_something_and_ends_has_said_it(hub, method, tmp_path):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    heard = Listening(hub.bus)
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing, os, berrymq
+
+            def work():
+                berrymq.link(os.environ["URL"], access_token=os.environ["TOKEN"], name="child")
+                for number in range(2_000):
+                    berrymq.twitter("test:run", number)
+
+            if __name__ == "__main__":
+                child = multiprocessing.get_context("{method}").Process(target=work)
+                child.start()
+                child.join()
+                raise SystemExit(child.exitcode)
+            """
+        )
+    )
+    environment = os.environ | {"URL": hub.url, "TOKEN": hub.access_token, "PYTHONPATH": str(Path.cwd())}
+    subprocess.run([sys.executable, script], env=environment, check=True, timeout=50)
+    assert heard.have(2_000) == [("child", number) for number in range(2_000)]
+
+
+def test_what_did_not_get_through_at_the_end_is_said(hub):
+    done = run_script(
+        """
+        from berrymq.bridge.network.peer import Peer
+
+        link = berrymq.link(os.environ["URL"], access_token=os.environ["TOKEN"])
+        Peer.pump = lambda self: None
+        berrymq.follow("test:run", lambda message: None)
+        link.node.traffic._ways_of = lambda *_: [link._connector.peer]
+        for number in range(10):
+            link.node.traffic.say("test:run", b"[[],{}]", "script")
+        """,
+        URL=hub.url,
+        TOKEN=hub.access_token,
+    )
+    assert "10 messages did not get through before this process ended" in done.stderr
+
+
+def test_links_go_on_when_the_main_thread_has_ended(hub):
+    heard = Listening(hub.bus)
+    done = run_script(
+        """
+        def work():
+            main.join()
+            berrymq.link(os.environ["URL"], access_token=os.environ["TOKEN"], name="script")
+            berrymq.twitter("test:run", 1)
+            berrymq.flush(10)
+
+        import berrymq.bridge.api
+        from berrymq.bridge.loop import io_loop
+
+        io_loop()
+        main = threading.main_thread()
+        threading.Thread(target=work).start()
+        """,
+        URL=hub.url,
+        TOKEN=hub.access_token,
+    )
+    assert done.stderr == ""
+    assert heard.have(1) == [("script", 1)]

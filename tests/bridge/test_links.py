@@ -2,14 +2,16 @@
 
 import asyncio
 import re
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import berrymq
 from berrymq import Bus, Empty
-from berrymq.bridge import LinkError, RemoteError
+from berrymq.bridge import LinkError, RemoteError, api
 from berrymq.bridge.api import node_of
 from berrymq.bridge.loop import end_if_idle, run
 from berrymq.bridge.node import Node
@@ -116,17 +118,74 @@ class TestLink:
             thread.start()
         for thread in threads:
             thread.join(30)
-        assert len(made) == 4
+        assert made == [made[0]] * 4
         assert hub.peers == 1
         heard = Listening(hub.bus)
         knows_follower(bus, "test:run")
         bus.twitter("test:run", 1)
         assert heard.have(1) == [("one", 1)]
-        others = [link for link in made if link is not made[0]]
+        for link in made[1:]:
+            with link:
+                pass
+            assert link.state == "linked", "those of the other threads go on"
+        bus.twitter("test:run", 2)
+        assert heard.have(2)[1:] == [("one", 2)]
         made[0].close()
-        for link in others:
-            wait_until(lambda link=link: link.state == "linked", "those of the other threads go on")
         assert made[0].state == "closed"
+
+    def test_another_name_of_the_place_leads_to_the_same(self, hub):
+        bus, link = join(hub, "one")
+        other = hub.url.replace("127.0.0.1", "localhost")
+        assert berrymq.link(other, access_token=hub.access_token, bus=bus) is link
+        assert hub.peers == 1
+
+    def test_threads_that_come_and_go_lose_and_double_nothing(self, hub):
+        bus, heard = Bus(), Listening(hub.bus)
+
+        def speak(number):
+            with berrymq.link(hub.url, access_token=hub.access_token, bus=bus, name="one"):
+                bus.twitter("test:run", number)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(speak, range(100)))
+        assert sorted(number for _, number in heard.have(100)) == list(range(100))
+        wait_until(lambda: hub.peers == 0, "all have left")
+
+    def test_a_hub_is_joined_beside_a_direct_link(self, hub):
+        bus = Bus()
+        other = run(listening(name="other"))
+        direct = berrymq.link(other.url, access_token=other.access_token, bus=bus)
+        assert berrymq.link(other.url, bus=bus) is direct
+        joined = berrymq.link(hub.url, access_token=hub.access_token, bus=bus)
+        assert joined is not direct
+        assert berrymq.link(bus=bus) is joined
+        direct.close()
+        run(other.close())
+
+    def test_overflow_stays_unless_it_is_told(self, hub):
+        bus, link = join(hub, "one")
+        outbox = link.node.traffic.outbox
+        assert outbox.overflow == "drop_oldest"
+        assert berrymq.link(bus=bus, overflow="block") is link
+        assert berrymq.link(bus=bus) is link
+        assert outbox.overflow == "block"
+        with pytest.raises(ValueError, match="'drop_oldest', 'block', not 'blok'"):
+            berrymq.link(bus=bus, overflow="blok")
+
+    def test_an_access_token_as_it_stands_in_a_file(self, hub):
+        assert berrymq.link(hub.url, access_token=f"{hub.access_token}\n", bus=Bus()).state == "linked"
+        with pytest.raises(LinkError, match="characters that none has") as caught:
+            berrymq.link(hub.url, access_token="secret\nsecret", bus=Bus())
+        assert "secret" not in str(caught.value)
+
+    def test_an_attempt_that_was_given_up_leaves_no_name(self, hub):
+        bus = Bus()
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+            with pytest.raises(LinkError, match=r"no link after 0\.1 seconds"):
+                berrymq.link(url, access_token="x" * 40, name="first", bus=bus, timeout=0.1)
+        wait_until(lambda: (bus, None) not in api._nodes, "the node is forgotten")
+        assert berrymq.link(hub.url, access_token=hub.access_token, bus=bus, name="second").name == "second"
 
     def test_with_ends_it(self, hub):
         bus, link = join(hub, "one")
@@ -460,14 +519,22 @@ class TestStyles:
         with pytest.raises((LinkError, TypeError)):
             berrymq.interconnect(addr)
 
+    def test_what_was_made_last_sends(self, here):
+        heard = Listening(here.bus)
+        one_way = berrymq.connect_oneway(here.url)
+        with berrymq.connect_via_queue(here.url, "test:*") as queue:
+            berrymq.send_message("test:run", 1)
+            assert heard.have(1)
+            assert one_way.stats().sent == 0
+            assert queue.get(timeout=10).args == (1,)
+
     def test_listening_twice_is_refused(self, here):
         with pytest.raises(LinkError, match="listens already"):
             berrymq.init_connection()
 
     def test_closing_an_address_closes_that_alone(self, here):
         queue = berrymq.connect_via_queue(here.url, "test:a")
-        berrymq.close_connection(here.url.replace("127.0.0.1", "localhost"))
         berrymq.close_connection("http://127.0.0.1:1/")
-        if not queue.closed:
-            berrymq.close_connection(here.address)
+        assert not queue.closed
+        berrymq.close_connection(("localhost", here.address[1]))
         assert queue.closed

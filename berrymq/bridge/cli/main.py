@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.access_token import check_access_token
@@ -22,7 +23,6 @@ from . import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from .commands import Place
 
@@ -61,6 +61,8 @@ _EXAMPLES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
+    if sys.stdout is None:  # it was closed when this process began
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     options = _options(argv)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -74,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (BerryMQError, BridgeError) as error:
         sys.stderr.write(f"berrymq: {error}\n")
+        return 1
+    except OSError as error:  # a full disk, say
+        from .commands import silence_output
+
+        silence_output()
+        sys.stderr.write(f"berrymq: can't write: {error.strerror or error}\n")
         return 1
 
 

@@ -80,6 +80,11 @@ class Connector:
         self._connection: Connection | None = None
         self.closed = False
 
+    @property
+    def leads_to_hub(self) -> bool:
+        """Whether the other side is a hub."""
+        return self.peer is not None and self.peer.sees_all
+
     async def open(self) -> None:
         """Make the link, trying each place once; from then on it is kept up.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def socket_url(url: str) -> str:
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.hostname or not port_is_fine:
         raise LinkError(
-            f"{url!r} is not the URL of a node; "
+            f"{re.split('[?#;]', url, maxsplit=1)[0]!r} is not the URL of a node; "
             "write one like 'http://localhost:8137' or 'wss://host/berrymq/'"
         )
     if parts.username or parts.password:
@@ -91,7 +92,10 @@ def socket_url(url: str) -> str:
 
 async def dial(place: Found, ssl_context: ssl.SSLContext | None = None) -> Connection:
     """Connect to a place; one of NETWORK_ERRORS if that does not work."""
-    headers = {"Authorization": f"Bearer {place.access_token}"} if place.access_token else {}
+    access_token = (place.access_token or "").strip()  # a file that it was read from ends with a line's end
+    if not (access_token.isascii() and access_token.isprintable()):
+        raise LinkError("the access token has characters that none has; is it whole, and nothing else?")
+    headers = {"Authorization": f"Bearer {access_token}"} if access_token else {}
     request = HTTPRequest(
         socket_url(place.url), headers=headers, connect_timeout=CONNECT_SECONDS, ssl_options=ssl_context
     )
@@ -130,6 +134,8 @@ def explain(place: Found, error: BaseException) -> str:
             return f"{url} wants an access token"
         case HTTPStreamClosedError() | HTTPTimeoutError():
             return f"{url} closed the connection before it answered"
+        case HTTPClientError(code=429):
+            return f"{url} lets nobody in for a while: too many wrong access tokens came; try again later"
         case HTTPClientError(code=404) if not place.access_token:
             return (
                 f"{url} is no berryMQ node: it answered 404; if it is a Jupyter server that is not yours or "

@@ -77,6 +77,8 @@ class RemoteQueue:
     ) -> None:
         self.identifier = Identifier.parse(identifier)
         self.url = place.url
+        self.asked: str | None = None
+        """The URL that was asked for, without a token, where that is another."""
         self.dropped = 0
         """Messages that were dropped at the other node, since too many waited or its answer was too late."""
         self._place = place
@@ -101,6 +103,7 @@ class RemoteQueue:
             QueueClosed: this queue was closed.
             LinkError: the node can't be reached; with *block*, only after *timeout*.
         """
+        self._check_open()
         return run(self._get(block, timeout))
 
     def get_nowait(self) -> Message:
@@ -115,9 +118,14 @@ class RemoteQueue:
             LinkError: the node can't be reached, or the connection was cut before it confirmed: then the
                 message may have arrived or not.
         """
+        self._check_open()
         known = Identifier.parse(identifier)
         payload = msgspec.json.decode(encode(args, kwargs), type=tuple[Raw, Raw])
         run(self._send(str(known), *payload))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise QueueClosed(f"this queue of {self.identifier} is closed")
 
     def close(self) -> None:
         """Give up the queue and what waits in it."""
@@ -128,8 +136,8 @@ class RemoteQueue:
 
     @property
     def closed(self) -> bool:
-        """True after `close`."""
-        return self._closed
+        """True after `close`, and in a forked child, for it is the parent's."""
+        return self._closed or self._pid != os.getpid()
 
     def __iter__(self) -> Iterator[Message]:
         """Take messages, waiting for each, until the queue is closed."""
@@ -212,8 +220,7 @@ class RemoteQueue:
             raise LinkError(f"{identifier} may not have arrived: {explain(self._place, error)}") from None
 
     async def _call_with_token(self, method: str, params: dict[str, Any]) -> Raw:
-        if self._closed:
-            raise QueueClosed(f"this queue of {self.identifier} is closed")
+        self._check_open()
         try:
             return await self._call_once(method, {"token": self._token, **params})
         except RpcError as error:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -417,3 +418,15 @@ class TestAccess:
         done = berrymq("nodes", "--url", place[0], BERRYMQ_HUB_TOKEN="wrong-wrong-wrong-wrong")
         assert done.returncode == 1
         assert "wrong-wrong" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [("> /dev/full", 1, "berrymq: can't write: No space left on device\n"), (">&-", 0, "")],
+)
+def test_output_that_goes_nowhere_is_no_traceback(where, code, said):
+    start_hub()
+    command = ["sh", "-c", f"{sys.executable} -m berrymq nodes {where}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (done.returncode, done.stderr) == (code, said)

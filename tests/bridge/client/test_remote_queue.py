@@ -264,8 +264,16 @@ def test_a_forked_child_leaves_its_parents_queue_alone(bus, node):
         queue = RemoteQueue(place, "task:*", ttl=100, name="script")
         pid = os.fork()
         if not pid:
+            assert queue.closed
+            for attempt in (queue.get_nowait, lambda: queue.send_message("task:run", "from the child")):
+                try:
+                    attempt()
+                except berrymq.QueueClosed:
+                    pass
+                else:
+                    os._exit(1)
             queue.close()
-            os._exit(0 if queue.closed else 1)
+            os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         queue.send_message("task:run", "still there")
         print(*queue.get(timeout=10).args)
