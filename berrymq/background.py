@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 from functools import cache
 from time import monotonic
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from .failures import log_trouble
+from .leaving import Step, at_exit
 from .workers import Deliverer, DeliveryThread, WorkerPool
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Background:
 @cache
 def finish_at_exit() -> None:
     """Have `finish_all` called, once, when the interpreter leaves."""
-    atexit.register(finish_all)
+    at_exit(Step.DELIVERIES, finish_all)
 
 
 def finish_all() -> None:

@@ -5,7 +5,6 @@ Everything here may be called on any thread; the work is done on the I/O thread.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import berrymq
+from berrymq.leaving import Step, at_exit, leave
 
 from .client.connector import Connector
 from .client.dialing import socket_url
@@ -432,7 +432,7 @@ _finishing = 0
 
 
 def _finish_with_child() -> None:
-    """Have `_close_at_exit` called in a child of multiprocessing, which leaves without atexit."""
+    """Have what is done at exit be done in a child of multiprocessing, which leaves without atexit."""
     global _finishing  # noqa: PLW0603 - there is one of it in a process
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is None or multiprocessing.parent_process() is None or _finishing == os.getpid():
@@ -440,7 +440,7 @@ def _finish_with_child() -> None:
     from multiprocessing.util import Finalize
 
     _finishing = os.getpid()
-    Finalize(None, _close_at_exit, exitpriority=0)
+    Finalize(None, leave, exitpriority=0)
 
 
 def _forget_in_child() -> None:
@@ -450,6 +450,6 @@ def _forget_in_child() -> None:
     _links, _nodes, _turns = [], {}, WeakKeyDictionary()
 
 
-atexit.register(_close_at_exit)
+at_exit(Step.LINKS, _close_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)

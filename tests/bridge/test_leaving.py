@@ -199,3 +199,39 @@ def test_links_go_on_when_the_main_thread_has_ended(hub):
     )
     assert done.stderr == ""
     assert heard.have(1) == [("script", 1)]
+
+
+def test_a_farewell_that_was_registered_before_the_link_still_goes(hub):
+    heard = Listening(hub.bus)
+    done = run_script(
+        """
+        import atexit
+
+        atexit.register(berrymq.twitter, "test:bye", 1)
+        berrymq.link(os.environ["URL"], access_token=os.environ["TOKEN"], name="script")
+        """,
+        URL=hub.url,
+        TOKEN=hub.access_token,
+    )
+    assert done.stderr == ""
+    assert heard.have(1) == [("script", 1)]
+
+
+def test_what_followers_say_at_the_end_still_goes(hub):
+    heard = Listening(hub.bus)
+    run_script(
+        """
+        berrymq.set_multiplicity(1)
+
+        @berrymq.following_function("slow:work")
+        def work(message):
+            time.sleep(0.5)
+            berrymq.twitter("test:done", 1)
+
+        berrymq.link(os.environ["URL"], access_token=os.environ["TOKEN"], name="script")
+        berrymq.twitter("slow:work")
+        """,
+        URL=hub.url,
+        TOKEN=hub.access_token,
+    )
+    assert heard.have(1) == [("script", 1)]
