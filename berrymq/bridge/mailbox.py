@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from berrymq.forking import SafeLock, track
+from berrymq.routes import crosses
 from berrymq.targets import QueueTarget
 
 from .message_fields import message_fields
@@ -93,6 +94,8 @@ class Mailbox:
 
     def _put(self, message: Message) -> None:
         """Called by the bus, on any thread."""
+        if not crosses(message.identifier):
+            return  # `*:*` matches what is local as well
         fields = message_fields(message)
         with self._lock:
             self._items.append(fields)

@@ -528,6 +528,16 @@ class TestStyles:
             assert one_way.stats().sent == 0
             assert queue.get(timeout=10).args == (1,)
 
+    def test_what_is_local_stays(self, here):
+        with pytest.raises(LinkError, match="'_test:run' is local"):
+            berrymq.connect_via_queue(here.url, "_test:run")
+        with berrymq.connect_via_queue(here.url, "*:*") as queue:
+            berrymq.twitter("_test:run", 1)
+            berrymq.twitter("test:run", 2)
+            assert queue.get(timeout=10).args == (2,)
+            with pytest.raises(Empty):
+                queue.get_nowait()
+
     def test_listening_twice_is_refused(self, here):
         with pytest.raises(LinkError, match="listens already"):
             berrymq.init_connection()

@@ -194,6 +194,15 @@ def _identifier(text: str) -> Identifier:
         raise RpcError(BAD_IDENTIFIER, str(error)) from None
 
 
+def _that_crosses(text: str) -> Identifier:
+    known = _identifier(text)
+    if known.is_local:
+        raise RpcError(
+            BAD_IDENTIFIER, f"{text!r} is local: a name that begins with '_' never leaves its process"
+        )
+    return known
+
+
 @methods.add
 def connect_oneway(conversation: "Conversation", ttl: Seconds = 1000.0, name: Name = "") -> str:
     """A token to send with. ``name`` is the source of the messages."""
@@ -205,7 +214,7 @@ def connect_via_queue(
     conversation: "Conversation", identifier: IdentifierText, ttl: Seconds = 1000.0, name: Name = ""
 ) -> str:
     """A token to send with, and a queue here that collects for its holder."""
-    return conversation.node.tokens.give(name or "a client", ttl, _identifier(identifier))
+    return conversation.node.tokens.give(name or "a client", ttl, _that_crosses(identifier))
 
 
 @methods.add
@@ -218,11 +227,7 @@ def send_message(
 ) -> str:
     """Say something, here and to everybody who follows it behind this node."""
     name = conversation.node.tokens.holder(token).name
-    known = _identifier(identifier)
-    if known.is_local:
-        raise RpcError(
-            BAD_IDENTIFIER, f"{identifier!r} is local: a name that begins with '_' never leaves its process"
-        )
+    known = _that_crosses(identifier)
     payload = b"[%b,%b]" % (args, kwargs)
     try:
         _payload_decoder.decode(payload)
