@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .errors import LoopError
-from .followers import SKIPPED
+from .followers import SKIPPED, answer_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,11 +53,16 @@ class LoopRunner:
 
     def __call__(self, message: Message) -> None:
         """Have the follower run for `message`."""
-        loop = self.loop()
-        if loop is running_loop():
-            self._accept(loop, message)
-        else:
-            loop.call_soon_threadsafe(self._accept, loop, message)
+        try:
+            loop = self.loop()
+            if loop is running_loop():
+                self._accept(loop, message)
+            else:
+                loop.call_soon_threadsafe(self._accept, loop, message)
+        except Exception as error:
+            if callable(message.callback):  # who asks is elsewhere, and would wait in vain
+                self._send_answer(message, None, error)
+            raise
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop to run on; raises `LoopError` when there is none."""
@@ -102,6 +107,11 @@ class LoopRunner:
         try:
             while waiting:
                 await self._run(waiting.popleft())
+        except BaseException as error:
+            for message in tuple(waiting):  # their turn does not come
+                if message.callback is not None:
+                    answer_end(message, error, self._send_answer)
+            raise
         finally:
             del self._waiting[loop]
 
@@ -120,4 +130,7 @@ class LoopRunner:
             result = await self.answer(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             result, trouble = None, error
+        except BaseException as error:
+            answer_end(message, error, self._send_answer)
+            raise
         self._send_answer(message, result, trouble)

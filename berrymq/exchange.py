@@ -17,6 +17,7 @@ from .routes import OBSERVED, First, Registry, Tap, crosses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from .failures import OnError
     from .followers import Layer
@@ -333,9 +334,12 @@ class Exchange:
         """The identifiers that are followed here, without local names."""
         return self._registry.interests()
 
-    def recent(self) -> frozenset[Identifier]:
-        """Identifiers of some messages that passed lately; forgotten when who follows what changes."""
-        return frozenset([identifier for identifier, _ in self._table.copy().values()])
+    def recent(self) -> AbstractSet[Identifier]:
+        """Identifiers of some messages that passed lately; forgotten when who follows what changes.
+
+        They are in the order in which they came up.
+        """
+        return dict.fromkeys([identifier for identifier, _ in self._table.copy().values()]).keys()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` whenever `interests` may have changed; return the function that ends it.

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
+from .failures import log_trouble
 from .forking import SafeLock
 from .messages import Message
 from .targets import Call, QueueTarget, Target
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from .identifiers import Identifier
 
-__all__ = ["SKIPPED", "Entry", "Layer", "Once", "Subscription"]
+__all__ = ["SKIPPED", "Entry", "Layer", "Once", "Subscription", "answer_end"]
 
 SendAnswer = Callable[[Message, Any, "Exception | None"], object]
 Layer = Callable[[Call], Call]
@@ -273,9 +274,23 @@ def answering(inner: Call, send: SendAnswer) -> Call:
             result = inner(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             return send(message, None, error)
+        except BaseException as error:
+            answer_end(message, error, send)
+            raise
         return send(message, result, None)
 
     return answered
+
+
+def answer_end(message: Message, error: BaseException, send: SendAnswer) -> None:
+    """Answer for a follower that ended with what is no failure, such as SystemExit, and goes its own way."""
+    try:
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        answer = RuntimeError(f"the follower ended with {text}")
+        answer.__cause__ = error
+        send(message, None, answer)
+    except Exception as trouble:  # noqa: BLE001  # it must not take the place of what ended the follower
+        log_trouble(f"the answer to {message.id!r} could not be sent", trouble)
 
 
 class Once:

@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import symtable
+import threading
 import types
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
 
 FUNCTION = "on_message"
 PARAMETER = "message"
+MENTIONED = re.compile(rf"\b{PARAMETER}\b")
+
+MISSING: Final = object()
+LENT: Final = threading.RLock()
+"""Held while `message` is lent to the notebook: several followers may run at once."""
 
 
 def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any], Any]:
@@ -41,7 +49,8 @@ def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any
     """
     before = lines_before(body, cell)
     transformed: str = shell.transform_cell(body)  # type: ignore[no-untyped-call]
-    source = "\n" * len(before) + transformed
+    blank = len(body.splitlines()) - len(body.lstrip().splitlines())  # IPython has dropped them
+    source = "\n" * (len(before) + blank) + transformed
     filename = remember_source(shell, source, before, cell)
     try:
         statements = shell.compile.ast_parse(source, filename)
@@ -59,7 +68,7 @@ def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any
     function = function.replace(co_name="<module>", co_qualname="<module>")
     body_function = types.FunctionType(function, shell.user_ns, FUNCTION)
     body_function.__qualname__ = FUNCTION
-    return body_function
+    return lending(shell, body_function) if is_cell_magic(body) and MENTIONED.search(body) else body_function
 
 
 def lines_before(body: str, cell: str) -> list[str]:
@@ -73,6 +82,34 @@ def remember_source(shell: InteractiveShell, source: str, before: list[str], cel
     shown = source.splitlines()
     shown[: len(before)] = [f"# {line}" for line in before]
     return shell.compile.cache("\n".join(shown), shell.displayhook.prompt_count, raw_code=cell)
+
+
+def is_cell_magic(body: str) -> bool:
+    """Whether a body is the text of a cell magic, such as `%%time`."""
+    return body.lstrip().startswith("%%")
+
+
+def lending(shell: InteractiveShell, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return `function` so that `message` is among the notebook's names while it runs, one run at a time.
+
+    A cell magic knows no other names. What the notebook itself calls `message` is put back afterwards.
+    """
+
+    @wraps(function)
+    def body(message: Any) -> Any:
+        names = shell.user_ns
+        with LENT:
+            before = names.get(PARAMETER, MISSING)
+            names[PARAMETER] = message
+            try:
+                return function(message)
+            finally:
+                if before is MISSING:
+                    names.pop(PARAMETER, None)
+                else:
+                    names[PARAMETER] = before
+
+    return body
 
 
 def is_quiet(source: str) -> bool:

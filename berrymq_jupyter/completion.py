@@ -52,10 +52,11 @@ class MagicCompleter:
         line = Line(found["name"], self._magics[found["name"]].parser._actions, found["rest"])
         fragment, choices = self.choices(line)
         matching = sorted({choice for choice in choices if choice.startswith(fragment)})
+        completions = [SimpleCompletion(choice, type="magic argument") for choice in matching]
         return {
-            "completions": [SimpleCompletion(choice, type="magic argument") for choice in matching],
+            "completions": completions if matching or line.is_python else NoCompletions(),
             "matched_fragment": fragment,
-            "suppress": bool(matching),
+            "suppress": bool(matching) or not line.is_python,
         }
 
     def choices(self, line: Line) -> tuple[str, Iterable[str]]:
@@ -71,7 +72,7 @@ class MagicCompleter:
             return fragment, line.options
         if line.words < IDENTIFIERS.get(line.name, 0):
             return fragment, map(requote(fragment), {*followed(), *self._passed.identifiers()})
-        if line.name in PYTHON:
+        if line.is_python:
             return self.python_names(line.text)
         words = [*VALUES[line.name]()] if line.words == 0 and line.name in VALUES else []
         return fragment, map(requote(fragment), words) if words or fragment else line.options
@@ -91,6 +92,13 @@ class MagicCompleter:
         return name, matches(name)
 
 
+class NoCompletions(list[SimpleCompletion]):
+    """None at all, but not empty: IPython keeps its own from where ours are only if there are any."""
+
+    def __len__(self) -> int:
+        return 1
+
+
 class Line:
     """What stands on a magic's line before the cursor."""
 
@@ -108,6 +116,11 @@ class Line:
         """The word that ends at the cursor."""
         for word in words:
             self._pass(word)
+
+    @property
+    def is_python(self) -> bool:
+        """Whether Python may stand at the cursor: behind the identifiers."""
+        return self.name in PYTHON and self.words >= IDENTIFIERS[self.name] and self.wanting is None
 
     @property
     def may_have_option(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import chain, islice
 from pathlib import PurePath
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Identifiers of one node that a table shows.
 MOST_FOLLOWS = 8
+# Arguments of a message that its table shows, and the characters of all of them in plain text.
+MOST_ARGUMENTS = 100
+LONGEST_PAYLOAD = 1000
 
 
 def message_line(message: Message) -> str:
@@ -30,12 +34,24 @@ def message_line(message: Message) -> str:
     return f"{strftime('%H:%M:%S', localtime(message.sent_at))} {shown(message.id)} {payload}{source}"
 
 
+def print_value(message: Message, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
+    """Print a message as the value of a cell: like its `repr`, but short, whatever it carries."""
+    from .widgets.render import arguments, summary
+
+    payload = arguments(message.args, message.kwargs, LONGEST_PAYLOAD)
+    source = f" from {summary(message.source)}" if message.source is not None else ""
+    printer.text(f"<Message({', '.join(filter(None, [summary(message.id), payload]))}){source}>")
+
+
 def message_html(message: Message) -> str:
     """Return a message as HTML."""
-    from .widgets.render import summary
+    from .widgets.render import shown, summary
 
-    rows = [(f"[{index}]", summary(value)) for index, value in enumerate(message.args)]
-    rows += [(key, summary(value)) for key, value in message.kwargs.items()]
+    named = chain(((f"[{index}]", value) for index, value in enumerate(message.args)), message.kwargs.items())
+    rows = [(shown(name), summary(value)) for name, value in islice(named, MOST_ARGUMENTS)]
+    more = len(message.args) + len(message.kwargs) - len(rows)
+    if more:
+        rows.append(("…", f"{more:,} more"))
     sent = strftime("%H:%M:%S", localtime(message.sent_at))
     source = f" from {escape(message.source)}" if message.source else ""
     table = Table(("argument", "value"), rows).html() if rows else ""

@@ -11,7 +11,7 @@ from berrymq.workers import DeliveryThread
 from .cells import Cells
 from .completion import MagicCompleter
 from .delivery import ErrorReport, MainThreadDeliverer, scheduler_of
-from .display import link_html, message_html, print_link, printed
+from .display import link_html, message_html, print_link, print_value, printed
 from .following import FollowingMagics
 from .linking import LinkingMagics
 from .live import Passed
@@ -139,6 +139,7 @@ class Extension:
         html.for_type_by_name("berrymq.messages", "Message", message_html)
         plain = formatter.formatters["text/plain"]
         plain.for_type_by_name("berrymq.bridge.api", "Link", print_link)
+        plain.for_type_by_name("berrymq.messages", "Message", print_value)
         plain.for_type(Subscription, printed)
         if is_notebook(self._shell):
             shower = formatter.ipython_display_formatter
@@ -153,6 +154,7 @@ class Extension:
         html.pop("berrymq.messages.Message", None)
         plain = formatter.formatters["text/plain"]
         plain.pop("berrymq.bridge.api.Link", None)
+        plain.pop("berrymq.messages.Message", None)
         plain.pop(Subscription, None)
         shower = formatter.ipython_display_formatter
         shower.pop(Queue, None)

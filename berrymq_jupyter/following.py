@@ -62,7 +62,8 @@ class FollowingMagics(Magics):
             print(message.action, message.loss)
 
         The body of a cell runs once for each message. What it prints and shows appears below the cell. It may
-        `return` and `await`; what its last line gives is shown, and is the answer to an %ask.
+        `return` and `await`; what its last line gives is shown, and is the answer to an %ask. In a body that
+        is a cell magic, such as %%time, `message` is lent to the notebook for as long as that runs.
 
         Running a cell again replaces what it followed before.
         """

@@ -35,9 +35,10 @@ class Passed:
             self._texts.pop(oldest, None)
 
     def identifiers(self) -> list[str]:
-        """Return them."""
+        """Return them, and all that the bus still knows."""
         self.look()
-        return list(self._texts)
+        known = (identifier.text for identifier in default_bus.recent())
+        return list(dict.fromkeys([*self._texts, *known]))
 
 
 def followed() -> set[str]:

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["collector"]
 
 
-def collector(kept: deque[Message]) -> tuple[Callable[[Message], None], Callable[[], int]]:
+def collector(
+    kept: deque[Message], name: str = "MessageLog"
+) -> tuple[Callable[[Message], None], Callable[[], int]]:
     """Return the follower that puts messages down, and a function that tells how many it got so far.
+
+    Lists of followers show it under `name`.
 
     The follower runs in the sender's thread, so it is as short as can be: an append, a count
     (`itertools.count` is atomic, `+= 1` is not), and a look whether the pump sleeps.
@@ -33,7 +37,7 @@ def collector(kept: deque[Message]) -> tuple[Callable[[Message], None], Callable
         if feeder.asleep:
             feeder.wake()
 
-    collect.__qualname__ = "MessageLog"  # as lists of followers show it
+    collect.__qualname__ = name
 
     def collected() -> int:
         nonlocal reads

@@ -59,7 +59,7 @@ class ProgressView(View):
         self.reach = Reach(self.bus)
         self.arrived: deque[Message] = deque(maxlen=WAITING)
         self.settled = False
-        collect, _ = collector(self.arrived)
+        collect, _ = collector(self.arrived, self.title)
         self.subscription = self.bus.follow(self.identifier, collect, direct=True)
         self.start()
 

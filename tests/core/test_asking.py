@@ -334,6 +334,35 @@ class TestPoll:
         assert answers == [1]
         assert [type(error) for error in errors] == [ZeroDivisionError]
 
+    @pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt, GeneratorExit])
+    def test_a_follower_that_ends_without_a_failure(self, bus, ask, ending):
+        def answer(message):
+            raise ending
+
+        failed = []
+        bus.on_background_error = lambda subscription, message, error: failed.append(type(error))
+        bus.follow("a:b", answer)
+        bus.follow("a:b", lambda message: 1)
+        answers, errors = ask()
+        assert answers == [1]
+        assert [str(error) for error in errors] == [f"the follower ended with {ending.__name__}"]
+        assert bus.drain(10)
+        assert failed == [ending]
+
+    def test_an_async_follower_without_its_loop(self, bus, ask, caplog):
+        async def answer(message):
+            pytest.fail("its loop is closed")
+
+        async def register():
+            bus.follow("a:b", answer)
+
+        asyncio.run(register())
+        answers, errors = ask()
+        assert answers == []
+        assert [type(error) for error in errors] == [LoopError]
+        assert bus.drain(10)
+        assert "LoopError" in caplog.text
+
     def test_async_followers(self, bus, ask, loop_thread):
         async def answer(message):
             return message.args[0]

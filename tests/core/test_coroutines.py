@@ -270,6 +270,53 @@ async def test_answers_to_talk(bus, caplog):
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("ending", [asyncio.CancelledError, GeneratorExit])
+async def test_one_that_ends_without_a_failure_answers(bus, ending):
+    answers = []
+    bus.follow("answers:*", answers.append)
+
+    async def follow(message):
+        raise ending
+
+    bus.follow("a:b", follow)
+    bus.talk("a:b", "answers:here")
+    await until(lambda: answers)
+    assert str(answers[0].error) == f"the follower ended with {ending.__name__}"
+
+
+async def test_those_that_wait_behind_it_are_answered_too(bus):
+    answers = []
+    bus.follow("answers:*", answers.append)
+
+    async def follow(message):
+        raise GeneratorExit
+
+    bus.follow("a:b", follow)
+    bus.talk("a:b", "answers:one")
+    bus.twitter("a:b")
+    bus.talk("a:b", "answers:two")
+    await until(lambda: len(answers) == 2)
+    assert [answer.action for answer in answers] == ["one", "two"]
+    assert {str(answer.error) for answer in answers} == {"the follower ended with GeneratorExit"}
+
+
+def test_one_that_exits_answers(bus):
+    answers = []
+    bus.follow("answers:*", answers.append)
+
+    async def follow(message):
+        raise SystemExit(3)
+
+    async def main():
+        bus.follow("a:b", follow)
+        bus.talk("a:b", "answers:here")
+        await asyncio.sleep(10)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())
+    assert [str(answer.error) for answer in answers] == ["the follower ended with SystemExit: 3"]
+
+
 async def test_an_answer_that_nobody_can_take(bus, caplog):
     bus.follow("answers:*", lambda message: [].pop())
 

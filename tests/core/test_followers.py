@@ -213,6 +213,32 @@ def test_answers_go_where_the_message_wants_them():
     assert sent[2] == (asking, SKIPPED, None)
 
 
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_what_ends_a_follower_is_answered_and_goes_its_way(ending):
+    def follower(message):
+        raise ending
+
+    sent = []
+    asking = Message.make("a:b", (), callback=Identifier("c", "d"))
+    with pytest.raises(type(ending)) as caught:
+        answering(follower, lambda *it: sent.append(it))(asking)
+    assert caught.value is ending
+    ((message, result, error),) = sent
+    assert (message, result) == (asking, None)
+    assert isinstance(error, RuntimeError)
+    text = "SystemExit: 3" if isinstance(ending, SystemExit) else type(ending).__name__
+    assert str(error) == f"the follower ended with {text}"
+
+
+def test_an_answer_that_fails_does_not_hide_what_ended_the_follower(caplog):
+    def follower(message):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        answering(follower, lambda *it: [].pop())(Message.make("a:b", (), callback=Identifier("c", "d")))
+    assert "the answer to 'a:b' could not be sent: IndexError" in caplog.text
+
+
 def test_who_waits_for_the_answer_of_one_that_is_gone_is_told():
     told = []
     made = started(lambda message: 1)

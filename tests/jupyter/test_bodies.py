@@ -1,5 +1,6 @@
 import asyncio
 import inspect
+import threading
 import traceback
 from types import SimpleNamespace
 
@@ -97,6 +98,49 @@ def test_magics_work(body, names, capsys):
     assert names["found"] == ["x"]
 
 
+@pytest.mark.parametrize("before", [{}, {"message": "stale"}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%%time\nprint('score', message.score)",
+        "\n%%capture output\nprint('score', message.score)\n",
+        "%%timeit -n1 -r1\nprint('score', message.score)",
+        "%%bash -s {message.score}\necho score $1",
+    ],
+)
+def test_a_cell_magic_inside_sees_the_message(body, names, capsys, before, text):
+    names.update(before)
+    body(text)(MESSAGE)
+    printed = capsys.readouterr().out + (str(names["output"]) if "output" in names else "")
+    assert "score 3" in printed
+    assert {key: names[key] for key in ("message",) if key in names} == before
+
+
+def test_a_cell_magic_that_fails_gives_the_name_back(body, names):
+    names["message"] = "mine"
+    with pytest.raises(ZeroDivisionError):
+        body("%%prun -q\nmessage = message.score / 0")(MESSAGE)
+    assert names["message"] == "mine"
+
+
+def test_cell_magics_of_two_threads_do_not_mix(body, names):
+    function = body("%%time\nimport time\ntime.sleep(0.01 * message)\nheard.append(message)")
+    names["heard"] = heard = []
+    threads = [threading.Thread(target=function, args=(number,)) for number in (3, 1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(heard) == [1, 2, 3]
+    assert "message" not in names
+
+
+def test_a_cell_magic_that_needs_no_message_leaves_the_name_alone(body, names, capsys):
+    names["seen"] = lambda: pytest.fail("was lent") if "message" in names else print("not lent")
+    body("%%time\nseen()")(MESSAGE)
+    assert "not lent" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -120,6 +164,8 @@ def test_an_async_function_inside_does_not_make_it_one(body):
     [
         ("x = 1\nx = = 3", "line 3 of the cell: invalid syntax: x = = 3"),
         ("x\n  y", "line 3 of the cell: unexpected indent: y"),
+        ("\n\nx = = 3", "line 4 of the cell: invalid syntax: x = = 3"),
+        ("\n  \n\nif x:", "line 5 of the cell: incomplete input: if x:"),
         ("yield 1", "it cannot yield"),
         ("global message", "line 2 of the cell: name 'message' is parameter and global: global message"),
         ("from os import *", "line 2 of the cell: import * only allowed at module level: from os import *"),
@@ -133,14 +179,15 @@ def test_mistakes_are_one_line(body, text, said):
 
 
 @pytest.mark.parametrize("first", ["%%follow test:*\n", "\n\n%%follow test:*\n"])
-def test_tracebacks_show_the_lines_of_the_cell(body, first):
-    text = "x = 1\nmessage.score / 0"
+@pytest.mark.parametrize("blank", ["", "\n\n", "  \n\t\n\n"])
+def test_tracebacks_show_the_lines_of_the_cell(body, first, blank):
+    text = f"{blank}x = 1\nmessage.score / 0"
     function = body(text, first)
     with pytest.raises(ZeroDivisionError) as caught:
         function(MESSAGE)
     (*_, frame) = traceback.extract_tb(caught.value.__traceback__)
     assert frame.line == "message.score / 0"
-    assert frame.lineno == first.count("\n") + 2
+    assert frame.lineno == (first + blank).count("\n") + 2
 
 
 def test_it_has_a_name_for_lists(body):

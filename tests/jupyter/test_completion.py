@@ -53,6 +53,38 @@ def test_only_so_many_of_them_are_remembered(shell, complete):
     ]
 
 
+def test_the_last_of_many_is_offered(shell, complete):
+    for number in range(3 * MOST_PASSED):
+        twitter(f"many:number{number}")
+    assert complete("%twitter many:number2999") == ["%twitter many:number2999"]
+    assert complete("%twitter many:number17") != []
+    with default_bus.follow("a:b", print):  # now the bus has forgotten them
+        assert complete("%twitter many:number2999") == ["%twitter many:number2999"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%ask --timeout 3 h:b",
+        "%ask --timeout ",
+        "%ask --timeout=",
+        "%link --room ",
+        "%link --room=",
+        "%link --room a",
+        "%link --zzz",
+        "%twitter ",
+        "%twitter pri",
+        "%talk a:b pri",
+        "%%follow pri",
+        "q = %queue pri",
+        "%unfollow pri",
+        "%links pri",
+    ],
+)
+def test_where_python_cannot_stand_its_names_are_not_offered(complete, line):
+    assert complete(line) == []
+
+
 def test_identifiers_with_spaces_are_quoted(complete, alive):
     assert complete("%twitter 'two w") == ["%twitter 'two words:run'"]
     assert complete('%twitter "two w') == ['%twitter "two words:run"']

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from berrymq import Message, Queue, default_bus
+from berrymq.messages import JointMessage
 from berrymq_jupyter.cells import Cells
 from berrymq_jupyter.display import (
     Followers,
@@ -129,6 +130,42 @@ class TestAsTheValueOfACell:
         data = formatted(Message.make("a:b", (1,)))
         assert data["text/plain"] == "<Message('a:b', 1)>"
         assert "a:b" in data["text/html"]
+
+    def test_a_message_from_elsewhere(self, formatted):
+        far = Message.make("a:b", ("x",), {"y": 2}, source="nb2")
+        assert formatted(far)["text/plain"] == "<Message('a:b', 'x', y=2) from 'nb2'>"
+        joint = JointMessage.join(far, (far,))
+        assert formatted([joint])["text/plain"] == "[<Message('a:b', 'x', y=2) from 'nb2'>]"
+
+    @pytest.mark.parametrize(
+        "payload",
+        [("x" * 5_000_000,), (dict.fromkeys(range(100_000)),), (list(range(100_000)),), range(100_000)],
+    )
+    def test_a_large_message_is_shortened(self, formatted, payload):
+        text = formatted(Message.make("a:b", tuple(payload)))["text/plain"]
+        assert text.startswith("<Message('a:b', ")
+        assert "…" in text
+        assert text.endswith(")>")
+        assert len(text) < 2000
+
+    def test_many_arguments_are_counted(self, formatted):
+        data = formatted(Message.make("a:b", tuple(range(100)), {f"k{i}": i for i in range(100_000)}))
+        assert len(data["text/html"]) < 50_000
+        assert "100,000 more" in data["text/html"]
+
+    def test_a_payload_that_cannot_be_shown(self, shell, formatted):
+        class Hostile:
+            def __repr__(self):
+                raise ZeroDivisionError
+
+        data = formatted(Message.make("a:b", (Hostile(), 1)))
+        assert data["text/plain"] == "<Message('a:b', <Hostile that cannot be shown>, 1)>"
+        shell.ip.user_ns["m"] = Message.make("a:b", (Hostile(),))
+        assert "Traceback" not in shell.run("m")
+
+    def test_a_message_stays_one_line(self, formatted):
+        text = formatted(Message.make("a:b", ("x\ny\x1b[31m",), source="a\nb"))["text/plain"]
+        assert text == r"<Message('a:b', 'x\ny\x1b[31m') from 'a\nb'>"
 
     def test_a_subscription_without_the_path_of_its_cell(self, shell, formatted):
         shell.run("from berrymq import follow\ns = follow('a:b', lambda message: 1)")

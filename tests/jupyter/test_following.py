@@ -1,6 +1,9 @@
+from contextlib import closing
+
 import pytest
 
 from berrymq import default_bus, twitter
+from berrymq_jupyter import MessageLog, ProgressView
 
 
 def follows():
@@ -28,6 +31,12 @@ class TestFollow:
     def test_a_body_shows_what_its_last_line_gives(self, shell):
         shell.run("%%follow test:*\nprint(message.id)\nmessage.args[0] + 1")
         assert shell.run("%twitter test:run 2") == "test:run\n3"
+
+    def test_lines_are_counted_as_in_the_cell(self, shell):
+        shell.run("%%follow test:*\n\n\n1\n1 / 0")
+        printed = shell.run("%twitter test:run")
+        assert "line 5" in printed
+        assert "----> 5 1 / 0" in printed
 
     def test_a_body_may_await(self, shell):
         shell.run(
@@ -108,6 +117,15 @@ def test_followers_are_listed_with_their_cells(shell):
     assert lines[1].endswith(f"test_following.py:{follows_in_a_file.__code__.co_firstlineno}")
     assert lines[2].split() == ["train:*", "on_message", "cell", "In", "[3]"]
     assert lines[3].endswith("cell In [4]")
+
+
+def test_views_are_listed_under_their_names(shell):
+    with closing(ProgressView("train:progress")), closing(MessageLog("train:*")):
+        lines = shell.run("%followers").splitlines()[-2:]
+    assert [line.split()[:2] for line in lines] == [
+        ["train:progress", "ProgressView"],
+        ["train:*", "MessageLog"],
+    ]
 
 
 class TestQueue:
