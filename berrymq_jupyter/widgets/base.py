@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from threading import RLock
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 from anywidget import AnyWidget
@@ -14,13 +15,22 @@ from traitlets import Unicode
 from berrymq import scopes
 
 from .channel import Channel
-from .pump import pump
+from .pump import STUCK, pump
+from .render import error_text
 from .static import Form, StaticOutput, publish
 
-__all__ = ["RequestError", "View"]
+__all__ = ["Reply", "RequestError", "View", "Work"]
+
+Reply = dict[str, Any]
+"""What a page is told."""
+Work = Callable[[], Reply]
 
 log = logging.getLogger("berrymq")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+RETRY: Final = 0.05
+"""Seconds after which to look again at a view that somebody else is at."""
+PATIENCE: Final = STUCK + 0.5
+"""Seconds to wait for a view that shows somebody's objects, whose ``repr`` may never end."""
 
 
 class RequestError(Exception):
@@ -37,7 +47,8 @@ class View(AnyWidget):
     Subclasses fill in what follows `start`, and call that when they are ready.
 
     Everything that changes a view happens under `guard`: the pump's thread, cells, and callbacks from the
-    page, which may run beside a cell, all come here.
+    page, which may run beside a cell, all come here. Code of others that may take long, as followers do, does
+    not run under it; the ``repr`` of payloads does, so nothing waits for it without end.
     """
 
     title: ClassVar[str]
@@ -76,8 +87,11 @@ class View(AnyWidget):
         """Return what the page does not know yet (or `everything`); None when there is nothing."""
         raise NotImplementedError
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what the page asks; return what to tell it. Raises `RequestError`."""
+    def answer(self, request: dict[str, Any]) -> Reply | Work | None:
+        """Do what the page asks; return what to tell it. Raises `RequestError`.
+
+        What may take long is returned as a function, to be called outside of the guard.
+        """
         raise NotImplementedError
 
     def form(self) -> Form:
@@ -91,7 +105,9 @@ class View(AnyWidget):
 
     def tick(self, now: float) -> tuple[int, float | None]:
         """Be called by the pump: absorb, and send at most one update."""
-        with self.guard:
+        if not self.guard.acquire(blocking=False):
+            return 0, RETRY
+        try:
             if self.closed:
                 return 0, None
             delays = [self.absorb(now)]
@@ -104,6 +120,8 @@ class View(AnyWidget):
                     sent = self.send_update(now)
                 delays.append(self.refresh_static(now))
             return sent, min((delay for delay in delays if delay is not None), default=None)
+        finally:
+            self.guard.release()
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one; return its size."""
@@ -127,19 +145,33 @@ class View(AnyWidget):
         if not isinstance(request, dict):
             return
         now = monotonic()
-        with self.guard:
+        free = self.guard.acquire(timeout=PATIENCE)
+        try:
             if self.closed:
                 return
-            try:
-                reply = None if self._greeted(request.get("t"), now) else self.answer(request)
-            except RequestError as problem:
-                reply = {"t": "problem", "text": str(problem), "field": problem.field}
-            except Exception as error:
-                log.exception("%s could not do what its page asked", self.title)
-                reply = {"t": "problem", "text": f"{type(error).__name__}: {error}"[:500]}
-            if reply is not None:
-                self.channel.post(reply)
+            if self._greeted(request.get("t"), now):
+                reply: Reply | Work | None = None
+            elif free:
+                reply = self._attempt(lambda: self.answer(request))
+            else:
+                reply = {"t": "problem", "text": "busy with a payload that takes very long to show"}
+        finally:
+            if free:
+                self.guard.release()
+        told = self._attempt(reply) if callable(reply) else reply
+        if told is not None and not self.closed:
+            self.channel.post(told)
         pump.wake()
+
+    def _attempt(self, work: Callable[[], Any]) -> Any:
+        """Return the result of `work`, or what to tell the page instead."""
+        try:
+            return work()
+        except RequestError as problem:
+            return {"t": "problem", "text": str(problem), "field": problem.field}
+        except BaseException as error:  # SystemExit would end the thread that hears the pages
+            log.exception("%s could not do what its page asked", self.title)
+            return {"t": "problem", "text": error_text(error, 500)}
 
     def _greeted(self, kind: object, now: float) -> bool:
         """Take note of pages that open, stay and go. Return whether that was all the page wanted."""
@@ -201,12 +233,13 @@ class View(AnyWidget):
         if guard is None:  # the constructor failed
             super().close()
             return
-        with guard:
+        free = guard.acquire(timeout=PATIENCE)
+        try:
             if self.closed:
                 return
             self.closed = True
             pump.remove(self)
-            if self.static.shown:
+            if free and self.static.shown:  # else the form would wait for the same payload
                 self.static.publish(self.form(), monotonic())
             self.release()
             self.on_msg(self._received, remove=True)
@@ -214,3 +247,6 @@ class View(AnyWidget):
             self.own_layout.close()  # ipywidgets would keep it for ever
             # ipywidgets shadows this on closing; the static form can be shown all the same.
             self.__dict__.pop("_repr_mimebundle_", None)
+        finally:
+            if free:
+                guard.release()

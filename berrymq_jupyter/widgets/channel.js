@@ -5,7 +5,8 @@ const HERE_EVERY = 5000;
 /**
  * Listen to the kernel's messages of one model, for all its views in this page.
  * @param {object} model anywidget's model
- * @param {Object<string, function(object): void>} handlers by the kind (`t`) of message
+ * @param {Object<string, function(object): void>} handlers by the kind (`t`) of message, and `gone` for when the kernel
+ *   turns out to have ended
  */
 export function connect(model, handlers) {
   let number = 0;
@@ -16,7 +17,11 @@ export function connect(model, handlers) {
 
   const post = (body) => {
     spokeAt = performance.now();
-    model.send(body);
+    try {
+      model.send(body);
+    } catch {
+      handlers.gone?.();
+    }
   };
   const hello = () => {
     waiting = true;

@@ -67,7 +67,7 @@ class Channel:
         """Send a numbered update; return its size."""
         self.number += 1
         self.sent_at = now
-        if self.heard_at is not None:
+        if self.heard_at is not None and body.get("full", True):  # not if a hello came meanwhile
             self.snapshot_due = False
         return self.post({"t": kind, "n": self.number, "heard": self.heard_times, **body})
 

@@ -15,6 +15,8 @@ SMOOTHING: Final = 1.5
 """Seconds over which a rate is averaged."""
 MOST: Final = 2000
 """Identifiers counted one by one; what has more is counted together."""
+HEAD_START: Final = 10
+"""For how many turns a rate that only falls gives way to what was counted."""
 
 
 class Rate:
@@ -39,12 +41,16 @@ class Rate:
 class Count:
     """The count and rate of one identifier."""
 
-    __slots__ = ("changed", "rate", "total")
+    __slots__ = ("changed", "counted", "rate", "taken", "total")
 
     def __init__(self) -> None:
         self.total = 0
         self.rate = Rate()
         self.changed = True
+        self.counted = True
+        """True when not only the rate has changed."""
+        self.taken = 0
+        """The turn in which it was last taken."""
 
 
 class Counts:
@@ -53,6 +59,9 @@ class Counts:
     def __init__(self) -> None:
         self.table: dict[str, Count] = {}
         self.others = 0
+        """Messages of identifiers that are not in the table."""
+        self.turn = 0
+        """How many times something was taken."""
         self.rate = Rate()
         self.more = False
         """True when the last `take` may have left something."""
@@ -74,6 +83,7 @@ class Counts:
             if came or count.rate.value:
                 count.total += came
                 count.changed |= count.rate.update(came, seconds) or came > 0
+                count.counted |= came > 0
                 self.moving |= count.rate.value > 0
 
     def clear(self) -> None:
@@ -82,13 +92,19 @@ class Counts:
         self.others = 0
 
     def take(self, limit: int, everything: bool) -> list[list[str | int | float]]:
-        """Return [identifier, count, rate] of what changed since it was last taken, or of `everything`."""
+        """Return [identifier, count, rate] of what changed since it was last taken, or of `everything`.
+
+        Of more than `limit` those come that waited longest.
+        """
         due = [(name, count) for name, count in self.table.items() if count.changed or everything]
-        if not everything:
+        self.more = len(due) > limit and not everything
+        if self.more:
+            due.sort(key=lambda entry: entry[1].taken + (0 if entry[1].counted else HEAD_START))
             del due[limit:]
+        self.turn += 1
         taken: list[list[str | int | float]] = []
         for name, count in due:
-            count.changed = False
+            count.changed = count.counted = False
+            count.taken = self.turn
             taken.append([name, count.total, round(count.rate.value, 2)])
-        self.more = len(due) == limit and not everything
         return taken

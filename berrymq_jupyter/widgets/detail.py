@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import tree
 from .base import RequestError
+from .render import HOSTILE
 from .twitter_code import twitter_code
 
 if TYPE_CHECKING:
@@ -55,5 +56,5 @@ def inside(message: Message, path: list[int]) -> Any:
     """Return a value inside the payload of a message."""
     try:
         return tree.resolve(payload_of(message), path)
-    except Exception:  # noqa: BLE001 - whatever the value raises when it is looked at
+    except HOSTILE:
         raise RequestError("that part of the payload has changed since") from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from keyword import iskeyword
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from .base import RequestError
-from .render import cut, shown
+from .render import HOSTILE, cut, shown, summary
 
 if TYPE_CHECKING:
     from berrymq import Message
@@ -31,9 +32,12 @@ def dataframe(messages: list[Message]) -> Any:
         raise RuntimeError(
             "a DataFrame needs pandas: pip install pandas (messages() gives a list without it)"
         ) from None
-    table = pandas.DataFrame(
-        [record(message) for message in messages], columns=None if messages else list(FIXED)
-    )
+    records = [record(message) for message in messages]
+    columns = None if messages else list(FIXED)
+    try:
+        table = pandas.DataFrame(records, columns=columns)
+    except HOSTILE:  # pandas looks at the values to find types
+        table = pandas.DataFrame([tabular(pandas, made) for made in records])
     # Another implementation may have a clock that no calendar reaches.
     moments = pandas.to_datetime(table["sent_at"], unit="s", utc=True, errors="coerce")
     table["sent_at"] = moments.dt.round("us")
@@ -49,6 +53,17 @@ def record(message: Message) -> dict[str, Any]:
         while column in made:
             column += "_"
         made[column] = value
+    return made
+
+
+def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with texts for those values that raise when pandas looks at them."""
+    for column, value in made.items():
+        if type(value) not in (str, int, float, bool, NoneType):
+            try:
+                pandas.DataFrame([{column: value}])
+            except HOSTILE:
+                made[column] = summary(value)
     return made
 
 

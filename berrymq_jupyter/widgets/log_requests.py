@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from berrymq.errors import IdentifierError
 
-from .base import RequestError
+from .base import RequestError, Work
 from .detail import details, more_nodes, more_text, payload_of
 from .export import export
 from .log_state import row
-from .render import shown
+from .render import error_text
 from .tree import difference
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ANSWERS"]
 
 Request = dict[str, Any]
-Answer = Callable[["MessageLog", Request], Request | None]
+Answer = Callable[["MessageLog", Request], Request | Work | None]
 
 ROWS: Final = 300
 """Rows that one answer brings at most."""
@@ -97,16 +97,18 @@ def chart(log: MessageLog, request: Request) -> Request | None:
     return log.chart_data()
 
 
-def resend(log: MessageLog, request: Request) -> Request:
+def resend(log: MessageLog, request: Request) -> Work:
     """Send a message again, with the very same payload."""
     message = wanted(log, request)
-    try:
-        log.bus.twitter(message.identifier, *message.args, **message.kwargs)
-    except Exception as error:
-        raise RequestError(
-            f"sent, but a follower failed: {type(error).__name__}: {shown(str(error))[:300]}"
-        ) from error
-    return {"t": "done", "text": f"sent {message.id} again"}
+
+    def send() -> Request:
+        try:
+            log.bus.twitter(message.identifier, *message.args, **message.kwargs)
+        except BaseException as error:  # a follower's SystemExit too
+            raise RequestError(f"sent, but a follower failed: {error_text(error)}") from error
+        return {"t": "done", "text": f"sent {message.id} again"}
+
+    return send
 
 
 def put_into_variable(log: MessageLog, request: Request) -> Request:

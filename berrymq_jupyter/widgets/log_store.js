@@ -59,6 +59,12 @@ export function createStore(model) {
     tell("update", store.state);
   }
 
+  /** Perhaps it was the rows that could not be brought: they may be asked for again. */
+  function refused(body) {
+    asked = null;
+    tell("problem", body);
+  }
+
   function keep(some) {
     for (const row of some) rows.set(row[PLACE], row);
     if (rows.size <= MOST_ROWS) return;
@@ -92,10 +98,11 @@ export function createStore(model) {
     node: pass("node"),
     text: pass("text"),
     chart: pass("chart"),
-    problem: pass("problem"),
+    problem: refused,
     done: pass("done"),
     filtered: pass("filtered"),
     exported: pass("exported"),
+    gone: pass("gone"),
   });
   return store;
 }

@@ -13,7 +13,7 @@ export function createIdentifierTree(store, onChoose) {
   const closed = new Set();
   const opened = new Set();
   let lines = [];
-  let version = -1;
+  let version = "";
   let chosen = null;
 
   function build() {
@@ -29,6 +29,7 @@ export function createIdentifierTree(store, onChoose) {
       const open = opened.has(name) || (openByDefault && !closed.has(name));
       made.push(branch(name, ids, open));
     }
+    if (others()) made.push(rest());
     const focused = element.contains(element.ownerDocument.activeElement) ? document.activeElement.dataset.pattern : null;
     fill(element, ...made);
     const stay = [...element.querySelectorAll("[role=treeitem]")].find((item) => item.dataset.pattern === focused);
@@ -36,8 +37,20 @@ export function createIdentifierTree(store, onChoose) {
     stay?.focus();
   }
 
+  const others = () => store.state?.others ?? 0;
+
   function all() {
-    return item("", "All", () => [...store.counts.keys()]);
+    return item("", "All", () => [...store.counts.keys()], null, others);
+  }
+
+  /** What the kernel counts together, for there are too many identifiers: no pattern would choose it. */
+  function rest() {
+    const self = item("*", "others", () => [], null, others);
+    self.firstChild.title = `identifiers beyond the first ${whole(store.counts.size)}, counted together`;
+    self.firstChild.classList.add("bmq-faint", "bmq-tree-rest");
+    self.setAttribute("aria-disabled", "true");
+    self.choose = () => {};
+    return self;
   }
 
   function branch(name, ids, open) {
@@ -48,7 +61,7 @@ export function createIdentifierTree(store, onChoose) {
       self.setAttribute("aria-expanded", String(to));
       (to ? opened : closed).add(name);
       (to ? closed : opened).delete(name);
-      version = -1;
+      version = "";
       update();
     };
     self.querySelector(".bmq-toggle").addEventListener("click", (event) => {
@@ -62,7 +75,7 @@ export function createIdentifierTree(store, onChoose) {
     return self;
   }
 
-  function item(pattern, label, ids, color = null) {
+  function item(pattern, label, ids, color = null, more = () => 0) {
     const count = h("span", { class: "bmq-count" });
     const speed = h("span", { class: "bmq-rate" });
     const line = h(
@@ -76,26 +89,28 @@ export function createIdentifierTree(store, onChoose) {
     );
     const self = h("div", { role: "treeitem", tabindex: -1, class: "bmq-tree-item", "data-pattern": pattern }, line);
     self.choose = () => onChoose(pattern === chosen ? "" : pattern);
-    line.addEventListener("click", self.choose);
-    lines.push({ self, pattern, ids, count, speed });
+    line.addEventListener("click", () => self.choose());
+    lines.push({ self, pattern, ids, more, count, speed });
     return self;
   }
 
   function update() {
-    if (version !== store.countsVersion) {
-      version = store.countsVersion;
+    const wanted = `${store.countsVersion} ${others() > 0}`;
+    if (version !== wanted) {
+      version = wanted;
       build();
     }
     chosen = store.state?.filter[0] ?? "";
     for (const line of lines) {
       const ids = line.ids();
-      let total = 0;
+      let total = line.more();
       let speed = 0;
       for (const id of ids) {
         const [count, perSecond] = store.counts.get(id) ?? [0, 0];
         total += count;
         speed += perSecond;
       }
+      if (!line.pattern) speed = store.state?.rate ?? speed;
       setText(line.count, brief(total));
       line.count.title = whole(total);
       setText(line.speed, rate(speed));

@@ -9,7 +9,7 @@ import berrymq
 from berrymq import Identifier, Message
 
 from . import assets
-from .base import RequestError, View
+from .base import Reply, RequestError, View, Work
 from .log_requests import ANSWERS
 from .log_state import LogState, row
 from .pump import pump
@@ -195,7 +195,7 @@ class MessageLog(View):
         series.unsent = False
         return series.data()
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Do what the page asks."""
         answer = ANSWERS.get(str(request.get("t")))
         if answer is None:

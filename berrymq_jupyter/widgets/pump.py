@@ -3,12 +3,15 @@
 A follower of a view only puts the message down. The pump looks at all views at most twenty times a second and
 lets each work off what came; each sends at most ten updates a second (`channel`). It sleeps when nothing
 happens, starts with the first view and ends with the last one.
+
+A view that takes very long (it shows somebody's objects) keeps its thread: who next opens, uses or closes a
+view starts another for the others.
 """
 
 from __future__ import annotations
 
 import logging
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, current_thread
 from time import monotonic
 from typing import Final, Protocol
 
@@ -20,6 +23,8 @@ PERIOD: Final = 0.05
 """Seconds between two rounds, at least."""
 BYTES_PER_SECOND: Final = 1_000_000
 """What all views together may send. A round that sent much is paid for by a longer pause after it."""
+STUCK: Final = 1.0
+"""Seconds after which a round is not waited for any longer."""
 
 log = logging.getLogger("berrymq")
 
@@ -31,7 +36,10 @@ class Pumped(Protocol):
         """Tell whether something waits. Called often: it must be cheap."""
 
     def tick(self, now: float) -> tuple[int, float | None]:
-        """Work off what came. Return the bytes sent, and in how many seconds to call again, if ever."""
+        """Work off what came. Return the bytes sent, and in how many seconds to call again, if ever.
+
+        It must not wait for another call, which may be stuck.
+        """
 
 
 class Pump:
@@ -42,6 +50,8 @@ class Pump:
         """True while the thread waits for something to happen. Followers read it before they call `wake`."""
         self.views: tuple[Pumped, ...] = ()
         self.thread: Thread | None = None
+        self.round_began: float | None = None
+        """When the round began that the thread is in."""
         self.lock = Lock()
         self.awake = Event()
         forking.track(self)
@@ -51,15 +61,21 @@ class Pump:
         with self.lock:
             self.views = (*self.views, view)
             if self.thread is None:
-                self.thread = Thread(target=self.run, name="berrymq-views", daemon=True)
-                self.thread.start()
+                self.start_thread()
         self.wake()
+
+    def start_thread(self) -> None:
+        """Make rounds in a new thread; one that did so ends when it can."""
+        self.round_began = None
+        self.thread = Thread(target=self.run, name="berrymq-views", daemon=True)
+        self.thread.start()
 
     def after_fork(self) -> None:
         """Feed nobody in a forked child: the pages belong to the parent."""
         self.asleep = False
         self.views = ()
         self.thread = None
+        self.round_began = None
         self.lock = Lock()
         self.awake = Event()
 
@@ -73,18 +89,34 @@ class Pump:
         """Let the next round begin as soon as the period allows."""
         self.asleep = False
         self.awake.set()
+        if self.is_stuck():
+            with self.lock:
+                if self.is_stuck():
+                    self.start_thread()
+
+    def is_stuck(self) -> bool:
+        """Tell whether the thread is in a round that does not end."""
+        began = self.round_began
+        return began is not None and monotonic() - began > STUCK
 
     def run(self) -> None:
         """Make rounds until the last view has gone."""
+        me = current_thread()
         while True:
             with self.lock:
+                if self.thread is not me:
+                    return
                 views = self.views
                 if not views:
                     self.thread = None
                     return
+                self.round_began = started = monotonic()
             self.awake.clear()
-            started = monotonic()
             sent, delay = self.round(views, started)
+            with self.lock:
+                if self.thread is not me:
+                    return
+                self.round_began = None
             # This pause is what coalesces: whatever comes meanwhile is in the next round's one update.
             self.pause(max(PERIOD, sent / BYTES_PER_SECOND) - (monotonic() - started))
             self.sleep(views, None if delay is None else delay - (monotonic() - started))
@@ -95,7 +127,7 @@ class Pump:
         for view in views:
             try:
                 sent, delay = view.tick(now)
-            except Exception:
+            except BaseException:  # a payload may raise SystemExit too, and the thread has to go on
                 log.exception("a view could not be updated: %r", view)
                 continue
             total += sent

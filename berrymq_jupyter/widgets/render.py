@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-__all__ = ["arguments", "cut", "shown", "summary", "type_name"]
+__all__ = ["HOSTILE", "arguments", "cut", "error_text", "shown", "summary", "type_name"]
 
 BREADTH: Final = 60
 DEPTH: Final = 6
@@ -34,11 +34,16 @@ UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+JOINER: Final = re.compile(r"\\(\\|u200[cd])")
+"""A backslash or a joiner, as ``repr`` writes them."""
 SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 ARRAY_LIBRARIES: Final = frozenset(
     {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}
 )
+
+HOSTILE: Final = (Exception, SystemExit, GeneratorExit)
+"""What a value may raise when it is looked at. An interrupt is its user's."""
 
 slow_types: set[type] = set()
 """Classes whose ``repr`` was slow once: from then on they are shown by name."""
@@ -48,7 +53,7 @@ def summary(value: object, limit: int = 200) -> str:
     """Return `value` as one line of at most `limit` characters, in Python's notation if it has one."""
     try:
         text = describe(value, limit, DEPTH)
-    except Exception:  # noqa: BLE001 - whatever a hostile value raises
+    except HOSTILE:
         text = f"<{type_name(value)} that cannot be shown>"
     return cut(shown(text), limit)
 
@@ -65,6 +70,15 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200
         parts.append(text)
         room -= len(text) + 2
     return cut(", ".join(parts), limit)
+
+
+def error_text(error: BaseException, limit: int = 300) -> str:
+    """Return an exception as one line: its class, and its text if it has one."""
+    try:
+        text = " ".join(str(error).split())
+    except HOSTILE:
+        text = ""
+    return shown(cut(f"{type_name(error)}: {text}" if text else type_name(error), limit))
 
 
 def payload_items(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -118,7 +132,13 @@ def describe(value: Any, room: int, depth: int) -> str:
 def text_literal(value: str, room: int) -> str:
     """Write the first characters of a string as a literal."""
     head = str.__getitem__(value, slice(0, room + 1))
-    return repr(head) if len(head) <= room else repr(head)[:room] + "…"
+    literal = JOINER.sub(join, repr(head))
+    return literal if len(head) <= room else literal[:room] + "…"
+
+
+def join(match: re.Match[str]) -> str:
+    """Write a joiner as it is."""
+    return match[0] if match[1] == "\\" else chr(int(match[1][1:], 16))
 
 
 def bytes_literal(value: bytes | bytearray | memoryview, room: int) -> str:
@@ -213,7 +233,7 @@ def describe_safely(value: object, room: int, depth: int) -> str:
     """Write a part of a container, so that one bad part does not hide the others."""
     try:
         return cut(describe(value, room, depth), room + 20)
-    except Exception:  # noqa: BLE001 - whatever a hostile value raises
+    except HOSTILE:
         return f"<{type_name(value)} that cannot be shown>"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +18,9 @@ from berrymq.errors import IdentifierError
 from berrymq_jupyter.arguments import CALLEE, Arguments, evaluate_arguments, parse_call
 
 from . import assets
-from .base import RequestError, View
+from .base import Reply, RequestError, View, Work
 from .reach import Reach
-from .render import cut, shown
+from .render import cut, error_text, shown
 from .static import Form, clock
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class SendForm(View):
             "sent": list(self.sent),
         }
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Do what the page asks."""
         draft = Draft(
             str(request.get("id", "")),
@@ -107,7 +108,7 @@ class SendForm(View):
                 return self.check(draft)
             case "send":
                 self.keep(draft)
-                return self.send_message(draft)
+                return partial(self.send_message, draft, self.check(draft))
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def form(self) -> Form:
@@ -145,26 +146,26 @@ class SendForm(View):
             "reach": "" if parsed is None else self.reach.describe(parsed),
         }
 
-    def send_message(self, draft: Draft) -> dict[str, Any]:
-        """Send the message of the two fields."""
+    def send_message(self, draft: Draft, checked: Reply) -> Reply:
+        """Send the message of the two fields. The payload and the followers may take their time."""
         identifier = draft.identifier
-        checked = self.check(draft)
         if not checked["ready"]:
             return {
                 **checked,
                 "idProblem": checked["idProblem"] or ("" if identifier.strip() else "write one"),
             }
         evaluate = read_json if draft.notation == "json" else evaluate_python
-        problem, found = attempt(lambda: evaluate(draft.payload))
+        problem, found = attempt(lambda: evaluate(draft.payload), BaseException)
         if found is None:
             return {**checked, "payloadProblem": problem, "ready": False}
         parsed = Identifier.parse(identifier.strip())
         error = ""
         try:
             self.bus.twitter(parsed, *found.args, **found.kwargs)
-        except Exception as trouble:  # noqa: BLE001 - a follower's, or a payload that no link can carry
-            error = shown(cut(f"{type(trouble).__name__}: {trouble}", 300))
-        self.remember(str(parsed), draft, error)
+        except BaseException as trouble:  # noqa: BLE001 - a follower's, or a payload that no link can carry
+            error = error_text(trouble)
+        with self.guard:
+            self.remember(str(parsed), draft, error)
         return {**checked, "t": "sent", "id": str(parsed), "error": error}
 
     def remember(self, identifier: str, draft: Draft, error: str) -> None:
@@ -186,12 +187,14 @@ class SendForm(View):
         return f"<SendForm{identifier}{', closed' if self.closed else ''}>"
 
 
-def attempt(work: Callable[[], Any]) -> tuple[str, Any]:
-    """Return what went wrong, or "", and the result, or None."""
+def attempt(work: Callable[[], Any], also: type[BaseException] = ValueError) -> tuple[str, Any]:
+    """Return what went wrong, or "", and the result, or None. Errors of our own are shown without a class."""
     try:
         return "", work()
     except (UsageError, IdentifierError, ValueError) as problem:
         return shown(cut(" ".join(str(problem).split()), 400)), None
+    except also as problem:
+        return error_text(problem, 400), None
 
 
 def limited(text: str) -> str:

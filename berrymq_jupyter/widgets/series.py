@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from .detail import payload_of
+from .render import HOSTILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +105,7 @@ def number_at(message: Message, field: tuple[str, ...]) -> float | None:
         if not isinstance(found, (int, float)):
             found = found.item() if getattr(found, "shape", None) == () else None
         return float(found) if found is not None and isfinite(found) else None
-    except Exception:  # noqa: BLE001 - whatever a payload raises when it is looked at
+    except HOSTILE:
         return None
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
-from .render import cut, shown, summary, type_name
+from .render import HOSTILE, cut, shown, summary, type_name
 
 __all__ = ["Payload", "difference", "kind_of", "long_text", "node", "resolve"]
 
@@ -55,22 +55,22 @@ class Payload:
 
 def kind_of(value: object) -> str:
     """Return the kind of `value`, one of word, number, text, bytes, list, map, object."""
-    for types, kind in KINDS:
-        if isinstance(value, types):
-            return kind
-    return "object"
+    try:
+        return next((kind for types, kind in KINDS if isinstance(value, types)), "object")
+    except HOSTILE:  # even its class may be made up
+        return "object"
 
 
 def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
     """Return `value` as a node with `depth` levels of children; of its own children those from `start` on."""
-    root = isinstance(value, Payload)
+    root = type(value) is Payload
     count, children = safe_children(value, start, PAGE if depth > 0 else 0)
     made: Node = {
         "k": "map" if root else kind_of(value),
         "s": "" if root else summary(value, LINE),
         "n": count,
     }
-    if isinstance(value, str) and len(value) > LINE - 2:
+    if made["k"] == "text" and len(value) > LINE - 2:
         made["long"] = len(value)
     if depth > 0 and count:
         made["from"] = start
@@ -101,7 +101,7 @@ def safe_children(value: Any, start: int, limit: int) -> tuple[int, list[tuple[s
     try:
         count, children = children_of(value)
         return count, list(islice(children, start, start + limit))
-    except Exception:  # noqa: BLE001 - whatever a hostile value raises
+    except HOSTILE:
         return 0, []
 
 

@@ -38,15 +38,20 @@ function watchKernel(model, store, element) {
     element.classList.toggle("bmq-ended", gone);
     note.hidden = !gone;
     setText(note, gone ? GONE : "");
+    // What is shown stays, to be read, scrolled and copied; nothing can be done with it.
+    for (const control of element.querySelectorAll("button, select, input, textarea")) {
+      if (control.matches("textarea, input:not([type=radio])")) control.readOnly = gone;
+      else control.inert = gone;
+    }
   };
   // The event tells of the coming and of the going of a connection, and not which: whatever comes next, tells.
   const changed = () => show(true);
   element.prepend(note);
   show(false);
   model.on("comm_live_update", changed);
-  const off = store.on("update", () => show(false));
+  const off = [store.on("update", () => show(false)), store.on("gone", changed)];
   return () => {
-    off();
+    off.forEach((stop) => stop());
     model.off("comm_live_update", changed);
   };
 }
@@ -73,7 +78,7 @@ export function createListeners() {
  */
 export function createPlainStore(model, kinds) {
   const { on, tell } = createListeners();
-  const handlers = Object.fromEntries(kinds.map((kind) => [kind, (body) => tell(kind, body)]));
+  const handlers = Object.fromEntries([...kinds, "gone"].map((kind) => [kind, (body) => tell(kind, body)]));
   handlers.update = (body) => {
     store.state = body;
     tell("update", body);

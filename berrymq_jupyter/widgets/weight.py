@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from .render import is_array
+from .render import HOSTILE, is_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,5 +61,5 @@ def size(value: Any, depth: int) -> int:
     try:
         held = value.nbytes if hasattr(value, "nbytes") else value.memory_usage().sum()
         return int(held)
-    except Exception:  # noqa: BLE001 - it does not tell
+    except HOSTILE:  # it does not tell
         return 0

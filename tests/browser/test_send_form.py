@@ -18,6 +18,28 @@ follow("train:fail", lambda message: 1 / 0)
 rate = 0.1
 SendForm("train:epoch", "1, rate=rate")
 """
+TICKING = """
+import threading, time
+from berrymq import twitter
+from berrymq_jupyter.widgets import MessageLog
+told = threading.Event()
+
+def tick():
+    for number in range(10):
+        sent = log.channel.number
+        twitter("tick:run", number)
+        while log.channel.number == sent:  # each is shown while the follower of `train:slow` waits
+            time.sleep(0.01)
+    told.set()
+
+def wait(message):
+    threading.Thread(target=tick, daemon=True).start()
+    assert told.wait(20)
+
+follow("train:slow", wait)
+log = MessageLog("tick:*")
+log
+"""
 
 
 @pytest.fixture
@@ -67,6 +89,44 @@ def test_mistakes_stand_beside_their_field(form):
     expect(form.get_by_role("status")).to_have_text(
         "Sent train:fail, but: ZeroDivisionError: division by zero"
     )
+
+
+def test_what_would_end_the_kernels_thread_is_told(form):
+    form.notebook.execute("import sys; follow('train:exit', lambda message: sys.exit(3))")
+    form.get_by_label("Payload").fill("__import__('sys').exit(3)")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_label("Payload")).to_have_accessible_description(re.compile("SystemExit: 3"))
+    form.get_by_label("Payload").fill("")
+    form.get_by_label("Identifier").fill("train:exit")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("status")).to_have_text("Sent train:exit, but: SystemExit: 3")
+    form.get_by_label("Identifier").fill("train:epoch")
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_role("status")).to_have_text("Sent train:epoch.")
+
+
+def test_other_views_live_while_a_follower_takes_its_time(form):
+    log = form.notebook.append(TICKING)
+    form.notebook.run(log)
+    status = form.notebook.output(log).locator(".bmq-status")
+    form.get_by_label("Identifier").fill("train:slow")
+    expect(form).to_contain_text("heard by 2 followers here")
+    form.get_by_role("button", name="Send").click()
+    expect(status).to_have_text("10 messages")
+    expect(form.get_by_role("status")).to_have_text("Sent train:slow.")
+
+
+def test_a_form_whose_kernel_ended_keeps_what_was_typed(form):
+    form.get_by_label("Payload").fill("'typed'")
+    form.notebook.restart()
+    expect(form.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
+    payload = form.get_by_label("Payload")
+    expect(payload).not_to_be_editable()
+    expect(payload).to_have_value("'typed'")
+    payload.press("Control+Enter")
+    send = form.get_by_role("button", name="Send")
+    send.focus()
+    expect(send).not_to_be_focused()
 
 
 def test_hostile_text_is_shown_as_text(form):

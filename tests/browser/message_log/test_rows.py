@@ -42,6 +42,37 @@ def test_messages_appear_as_they_come(log):
     expect(tree.get_by_role("treeitem", name="All")).to_contain_text("51")
 
 
+def test_more_identifiers_than_are_counted_one_by_one(log):
+    log.notebook.execute(
+        "for number in range(5000): twitter('many:id', number) if number % 2 else twitter(f'n{number}:a')"
+    )
+    tree = log.view.get_by_role("tree", name="Identifiers")
+    expect(tree.get_by_role("treeitem", name="All")).to_contain_text("5,000")
+    others = tree.get_by_role("treeitem", name="others", exact=False)
+    expect(others).to_contain_text("501")
+    expect(others).to_have_attribute("aria-disabled", "true")
+    tree.get_by_role("treeitem", name="All").focus()
+    log.press("End", "Enter")
+    expect(others).to_be_focused()
+    expect(log.status).to_have_text("5,000 messages")
+    log.notebook.screenshot("log-others")
+    log.button("Clear").click()
+    expect(others).to_have_count(0)
+
+
+def test_a_message_of_a_short_log_can_be_read(log):
+    log.notebook.execute("twitter('test:run', 1, x=2)")
+    short = log.grid.bounding_box()["height"]
+    log.row("1, x=2").click()
+    expect(log.detail).to_be_visible()
+    assert log.detail.bounding_box()["height"] >= 18 * 12
+    assert log.grid.bounding_box()["height"] >= 18 * 12
+    log.notebook.screenshot("log-detail-of-few")
+    log.detail.get_by_role("button", name="Close").click()
+    expect(log.detail).to_be_hidden()
+    assert log.grid.bounding_box()["height"] == short
+
+
 def test_a_message_is_shown_in_full(trained):
     trained.row("39, loss").click()
     expect(trained.detail).to_contain_text("train:epoch")
@@ -162,8 +193,26 @@ def test_a_kernel_that_ended_is_told(trained):
     trained.notebook.restart()
     expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
     expect(trained.row("39, loss")).to_be_visible()
+    pause = trained.view.locator(".bmq-button", has_text="Pause")
+    pause.evaluate("(button) => button.focus()")
+    expect(pause).not_to_be_focused()
+    assert pause.evaluate("(button) => button.inert")
+    expect(trained.view.get_by_role("searchbox", name="Payload text")).not_to_be_editable()
+    trained.grid.focus()
+    trained.press("Home", "Enter", "p")  # the console has no error, as `notebooks` sees to
+    trained.view.get_by_role("treeitem", name="note").first.focus()
+    trained.press("Enter")
     trained.notebook.run(0)
     expect(trained.view).to_contain_text("No message yet.")
+
+
+def test_a_kernel_that_was_shut_down_is_told_when_it_is_asked(trained):
+    trained.notebook.in_panel("([panel]) => panel.sessionContext.shutdown()")
+    trained.grid.focus()
+    trained.press("Home", "Enter")
+    expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
+    trained.press("p", "End", "Enter")
+    expect(trained.row("39, loss")).to_be_visible()
 
 
 def test_a_log_is_shown_twice(trained):

@@ -41,6 +41,30 @@ def test_what_does_not_fit_is_told_next_time():
     assert not counts.more
 
 
+def test_all_have_their_turn():
+    counts = Counts()
+    ids = [f"a:{number}" for number in range(10)]
+    taken = set()
+    for _ in range(4):
+        counts.update(ids, 10, 1.0)
+        taken.update(line[0] for line in counts.take(3, everything=False))
+    assert taken == set(ids)
+
+
+def test_counts_come_before_rates_that_only_fall():
+    counts = Counts()
+    falling, counted = [f"a:{number}" for number in range(5)], ["b:0", "b:1"]
+    counts.update(falling + counted, 7, 1.0)
+    counts.take(10, everything=True)
+    seen = set()
+    for number in range(40):
+        counts.update(counted, 2, 0.001)
+        names = {line[0] for line in counts.take(2, everything=False)}
+        assert names == set(counted) or number >= 10
+        seen |= names
+    assert seen == {*falling, *counted}  # but they come too
+
+
 def test_beyond_the_bound_identifiers_are_counted_together(monkeypatch):
     monkeypatch.setattr(module, "MOST", 3)
     counts = Counts()

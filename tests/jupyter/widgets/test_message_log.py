@@ -4,6 +4,7 @@ import gc
 import sys
 import threading
 from datetime import UTC, datetime
+from time import monotonic
 from types import SimpleNamespace
 from weakref import ref
 
@@ -90,6 +91,20 @@ def test_no_message_is_a_table_too(log):
     assert len(table) == 0
     assert list(table.columns) == ["sent_at", "id", "source"]
     assert str(table["sent_at"].dtype.tz) == "UTC"
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_payload_that_raises_spoils_one_cell_of_the_table(log, bus, kind):
+    class Raises:
+        def __getattribute__(self, name):
+            raise kind(name)
+
+    bus.twitter("test:run", Raises(), loss=0.5)
+    bus.twitter("test:run", {"lr": [1]}, loss=0.25)
+    table = log.to_dataframe()
+    assert table["arg0"].tolist() == ["<Raises that cannot be shown>", {"lr": [1]}]
+    assert table["loss"].tolist() == [0.5, 0.25]
+    assert table["id"].tolist() == ["test:run"] * 2
 
 
 @pytest.mark.parametrize("moment", [-1e18, 1e300, float("inf"), float("nan")])
@@ -327,6 +342,117 @@ def test_a_message_is_sent_again_with_the_very_payload(page, bus):
 
     bus.follow("test:run", fail)
     assert "a follower failed: RuntimeError: no\\u202e" in page.ask("problem", t="resend", number=0)["text"]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_follower_that_would_end_the_thread_is_told(page, bus, kind):
+    def end(message):
+        raise kind(3)
+
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    bus.follow("test:run", end)
+    text = page.ask("problem", t="resend", number=0)["text"]
+    assert text == f"sent, but a follower failed: {kind.__name__}: 3"
+
+
+def test_sending_again_holds_up_nobody(page, bus):
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    other = FakePage(MessageLog("other:*", bus=bus))
+    began, done = threading.Event(), threading.Event()
+    bus.follow("test:run", lambda message: (began.set(), done.wait(10)))
+    sender = threading.Thread(target=page.ask, args=("done",), kwargs={"t": "resend", "number": 0})
+    sender.start()
+    try:
+        assert began.wait(10)
+        bus.twitter("other:run")
+        other.update(lambda body: body["total"] == 1)
+        page.update(lambda body: body["total"] == 2)
+        assert sender.is_alive()
+    finally:
+        done.set()
+        sender.join(10)
+
+
+def blocking():
+    """Return a payload that takes as long to show as its test wants; classes once slow are named only."""
+
+    class Blocks:
+        began, done = threading.Event(), threading.Event()
+
+        def __repr__(self):
+            self.began.set()
+            self.done.wait(20)
+            return "Blocks"
+
+    return Blocks()
+
+
+@pytest.fixture
+def stuck(page, bus):
+    """A log whose update waits for a payload."""
+    value = blocking()
+    page.update()
+    bus.twitter("test:run", value)
+    assert value.began.wait(10)
+    yield page
+    value.done.set()
+
+
+def test_a_view_that_is_stuck_can_be_closed(stuck, bus):
+    started = monotonic()
+    stuck.view.close()
+    assert monotonic() - started < 5
+    assert stuck.view.closed
+    assert bus.subscriptions() == []
+    other = FakePage(MessageLog("other:*", bus=bus))
+    bus.twitter("other:run")
+    other.update(lambda body: body["total"] == 1)
+
+
+def test_a_view_that_is_stuck_does_not_take_the_thread_of_its_requests(stuck, bus):
+    assert "busy" in stuck.ask("problem", t="detail", number=0)["text"]
+    other = FakePage(MessageLog("other:*", bus=bus))  # with which others live again
+    bus.twitter("other:run")
+    other.update(lambda body: body["total"] == 1)
+
+
+def test_a_page_that_opens_while_its_view_is_stuck_gets_everything_later(bus):
+    value = blocking()
+    page = FakePage(MessageLog("test:*", bus=bus))
+    page.update()
+    bus.twitter("test:run", value)
+    assert value.began.wait(10)
+    page.say(t="hello")
+    value.done.set()
+    page.wait(lambda body: body["t"] == "update" and body["full"] and body["total"] == 1)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
+def test_a_payload_that_would_end_the_thread_is_shown_as_others(page, bus, kind):
+    class Ends:
+        def __repr__(self):
+            raise kind
+
+    bus.twitter("test:run", Ends())
+    body = page.update(lambda body: body["total"] == 1)
+    assert payloads(body) == ["<Ends that cannot be shown>"]
+    assert page.ask("detail", t="detail", number=0)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_payload_without_any_attribute_is_shown(page, bus, kind):
+    class Raises:
+        def __getattribute__(self, name):
+            raise kind(name)
+
+    bus.twitter("test:run", Raises())
+    bus.twitter("test:run", Raises())
+    body = page.update(lambda body: body["total"] == 2)
+    assert payloads(body)[-1] == "<Raises that cannot be shown>"
+    assert page.ask("detail", t="detail", number=1)["tree"]["c"][0][1]["s"] == "<Raises that cannot be shown>"
+    assert page.ask("problem", t="expand", number=1, path=[0, 0])
 
 
 def test_requests_that_make_no_sense_do_no_harm(page, log, bus):

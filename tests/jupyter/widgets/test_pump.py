@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from berrymq_jupyter.widgets import pump as module
 from berrymq_jupyter.widgets.pump import Pump
 
 
@@ -106,6 +107,49 @@ def test_a_view_that_fails_does_not_stop_the_others(feeder, caplog):
         feeder.wake()
         assert good.await_tick()
     assert "could not be updated" in caplog.text
+
+
+def test_a_view_that_would_end_the_thread_does_not(feeder, caplog):
+    bad, good = Watched(error=SystemExit(3)), Watched()
+    with caplog.at_level(logging.ERROR, "berrymq"):
+        feeder.add(bad)
+        feeder.add(good)
+        assert good.await_tick()
+    assert "could not be updated" in caplog.text
+
+
+def test_others_are_fed_though_one_view_is_stuck(feeder, monkeypatch):
+    monkeypatch.setattr(module, "STUCK", 0.2)
+
+    class Stuck(Watched):
+        def __init__(self):
+            super().__init__()
+            self.guard, self.done = threading.Lock(), threading.Event()
+
+        def tick(self, now):
+            if not self.guard.acquire(blocking=False):
+                return 0, 0.01
+            try:
+                self.ticked.release()
+                self.done.wait(20)
+            finally:
+                self.guard.release()
+            return 0, None
+
+    stuck, other = Stuck(), Watched()
+    feeder.add(stuck)
+    assert stuck.await_tick()
+    first = feeder.thread
+    feeder.add(other)
+    assert not other.await_tick(0.3)
+    feeder.wake()
+    assert other.await_tick()
+    stuck.done.set()
+    first.join(10)
+    assert not first.is_alive()
+    assert feeder.thread.is_alive()
+    feeder.wake()
+    assert other.await_tick()
 
 
 def test_a_forked_child_feeds_nobody(feeder):

@@ -154,6 +154,15 @@ def test_shown_text_has_no_trick_left_and_can_be_encoded(text):
     safe.encode()
 
 
+def test_joiners_stay_in_strings():
+    text = "👩\u200d👧 نمی\u200cخواهم"
+    assert summary(text) == f"'{text}'"
+    assert summary([text]) == f"['{text}']"
+    assert summary("\\u200d \\\u200d") == "'\\\\u200d \\\\\u200d'"
+    assert summary("\u200d\u202e\u200b") == "'\u200d\\u202e\\u200b'"
+    assert len(summary("\u200d" * 1000, 100)) == 100
+
+
 @given(st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists))
 def test_a_summary_keeps_its_limit(value):
     assert len(summary(value, 50)) <= 50

@@ -1,12 +1,13 @@
 """`SendForm`, and what it says about who would hear."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from berrymq import Identifier
 from berrymq_jupyter import live
-from berrymq_jupyter.widgets import SendForm
+from berrymq_jupyter.widgets import MessageLog, SendForm
 from berrymq_jupyter.widgets.reach import Reach, open_links
 
 from .conftest import FakePage
@@ -79,6 +80,8 @@ def test_a_message_is_sent(page, heard, *, payload, notation, args, kwargs):
         ("a:b", "1) + (2", "python", "payloadProblem", "a bracket closes too early"),
         ("a:b", "unknown", "python", "payloadProblem", "NameError"),
         ("a:b", "1 / 0", "python", "payloadProblem", "ZeroDivisionError"),
+        ("a:b", "__import__('sys').exit(3)", "python", "payloadProblem", "SystemExit: 3"),
+        ("a:b", "*map(__import__('sys').exit, '3')", "python", "payloadProblem", "SystemExit: 3"),
         ("a:b", "{x: 1}", "json", "payloadProblem", "this is not JSON: Expecting property name"),
         ("a:b", "[" * 100_000, "json", "payloadProblem", "nested too deep"),
         ("a:b", "1" * 2_000_000, "json", "payloadProblem", "too long for a form"),
@@ -103,6 +106,51 @@ def test_a_follower_that_fails_is_told(page, bus):
     bus.follow("test:run", fail)
     assert page.ask("sent", t="send", id="test:run", payload="")["error"] == "RuntimeError: no\\u202e"
     assert "RuntimeError" in page.view._repr_mimebundle_()[0]["text/plain"]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_follower_that_would_end_the_thread_is_told(page, bus, kind):
+    def end(message):
+        raise kind(3)
+
+    bus.follow("test:run", end)
+    assert page.ask("sent", t="send", id="test:run", payload="")["error"] == f"{kind.__name__}: 3"
+
+
+def test_an_error_without_text_is_told(page, bus):
+    class MuteError(Exception):
+        def __str__(self):
+            raise SystemExit
+
+    def fail(message):
+        raise MuteError
+
+    bus.follow("test:run", fail)
+    assert page.ask("sent", t="send", id="test:run", payload="")["error"] == "MuteError"
+
+
+def test_a_follower_that_takes_its_time_holds_up_nobody(page, bus):
+    other = FakePage(MessageLog("other:*", bus=bus))
+    began, done = threading.Event(), threading.Event()
+    bus.follow("test:run", lambda message: (began.set(), done.wait(10)))
+    sender = threading.Thread(target=page.ask, args=("sent",), kwargs={"t": "send", "id": "test:run"})
+    sender.start()
+    try:
+        assert began.wait(10)
+        bus.twitter("other:run")
+        other.update(lambda body: body["total"] == 1)
+        assert page.ask("checked", t="check", id="test:run")["ready"]
+        assert sender.is_alive()
+    finally:
+        done.set()
+        sender.join(10)
+    page.update(lambda body: body["sent"])
+
+
+def test_it_can_be_closed_while_it_sends(page, bus):
+    bus.follow("test:run", lambda message: page.view.close())
+    page.say(t="send", id="test:run")
+    assert page.view.closed
 
 
 def test_what_was_sent_is_bounded(page):
