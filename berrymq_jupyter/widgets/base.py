@@ -27,6 +27,8 @@ Work = Callable[[], Reply]
 
 log = logging.getLogger("berrymq")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+PAUSE: Final = 0.02
+"""Seconds that a round waits for a view that somebody else is at, which mostly takes no time."""
 RETRY: Final = 0.05
 """Seconds after which to look again at a view that somebody else is at."""
 PATIENCE: Final = STUCK + 0.5
@@ -105,7 +107,7 @@ class View(AnyWidget):
 
     def tick(self, now: float) -> tuple[int, float | None]:
         """Be called by the pump: absorb, and send at most one update."""
-        if not self.guard.acquire(blocking=False):
+        if not self.guard.acquire(timeout=PAUSE):
             return 0, RETRY
         try:
             if self.closed:
