@@ -130,14 +130,18 @@ def under(notebooks: Notebooks, what: str, load: str, messages: int) -> list[Row
     page.wait_for_function("window.seenAt")
     frames: list[float] = page.evaluate("window.frames")
     sent_at = float(notebook.execute("log.messages()[-1].args[0]"))
-    counted = notebook.execute("log.state.total, log.state.rows.missed, log.channel.number")
-    assert counted.startswith(f"({messages + 1}, 0, "), counted
+    told = notebook.execute("print(log.state.total, log.state.rows.missed)").split()
+    total, missed = int(told[0]), int(told[1])
+    # Where more came between two looks than is kept, one that was just being counted may be left out.
+    assert messages + (not missed) <= total <= messages + 1, f"{total} of {messages + 1} came"
     pauses = [later - earlier for earlier, later in pairwise(frames)]
     frame = statistics.fmean(pauses) * 1e6
     late = max(0.0, page.evaluate("window.seenAt") - sent_at) * 1e9
     grown = (heap(page) - before) / 1e6
     page.close()
     note = f"worst frame {max(pauses):.0f} ms, the page's memory grew by {grown:.1f} MB"
+    if missed:  # more came between two looks than is kept; the page says so
+        note += f"; {missed:,} came too fast to be counted by identifier"
     return [
         Row(
             f"a frame, {what}", frame, [Against("30 frames a second", 1e9 / 30, frame * 30 / 1e9, 1.0)], note
