@@ -54,7 +54,7 @@ class LogState:
     @property
     def total(self) -> int:
         """How many messages came since the beginning, or since the last clear."""
-        return self.rows.end - self.cleared
+        return self.rows.total - self.cleared
 
     @property
     def dropped(self) -> int:
@@ -99,7 +99,7 @@ class LogState:
     def clear(self) -> None:
         """Forget all rows and counts."""
         self.rows.clear()
-        self.cleared = self.rows.end
+        self.cleared = self.rows.total
         self.counts.clear()
         if self.series is not None:
             self.draw(self.series.identifier, list(self.series.field))

@@ -68,6 +68,8 @@ class Rows:
         """The number of the oldest message that is kept."""
         self.end = 0
         """The number that the next message gets."""
+        self.late = 0
+        """Messages that were pushed out and are counted, though later ones have got their numbers already."""
         self.missed = 0
         """Messages that were pushed out before anybody looked."""
         self.heavy: deque[tuple[int, int]] = deque()
@@ -84,15 +86,16 @@ class Rows:
 
     def absorb(self) -> list[Message]:
         """Number the messages that came since the last call, and return those that are still there."""
-        if not self.waiting():
-            return []
         collected = self.collected()
+        if not self.waiting():
+            self.count_late(collected)
+            return []
         came = collected - self.seen
         newest = self.copy(came + SLACK)
         fresh = self.position(newest, came)
         if fresh is None:  # the first messages, or so many that the last one seen has been pushed out
             collected, newest = self.copy_counted()
-            came, fresh = collected - self.seen, len(newest)
+            came, fresh = collected - self.total, len(newest)
             self.missed += came - fresh
             self.end += came - fresh
         batch = newest[:fresh]
@@ -121,7 +124,18 @@ class Rows:
             newest = self.copy(len(self.kept) + SLACK)
             if self.collected() == before:  # no sender came between
                 break
-        return max(before, self.seen + len(newest)), newest
+        return max(before, self.total + len(newest)), newest
+
+    def count_late(self, collected: int) -> None:
+        """Add what was just being counted when many were pushed out; nothing waits now."""
+        late = max(0, collected - self.total)
+        self.late += late
+        self.missed += late
+
+    @property
+    def total(self) -> int:
+        """How many messages came so far and were absorbed, those that were pushed out included."""
+        return self.end + self.late
 
     def copy(self, most: int) -> list[Message]:
         """Return up to `most` of the newest messages, the newest first."""

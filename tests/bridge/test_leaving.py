@@ -225,7 +225,7 @@ def test_what_followers_say_at_the_end_still_goes(hub):
 
         @berrymq.following_function("slow:work")
         def work(message):
-            time.sleep(0.5)
+            threading.main_thread().join()
             berrymq.twitter("test:done", 1)
 
         berrymq.link(os.environ["URL"], access_token=os.environ["TOKEN"], name="script")

@@ -173,3 +173,23 @@ def test_of_a_flood_a_sample_is_weighed(monkeypatch):
     rows.absorb()
     assert len(rows.heavy) == 10
     assert rows.bytes == pytest.approx(100 * 50_000, rel=0.15)
+
+
+def test_one_that_is_just_being_counted_when_many_are_pushed_out_is_counted_later(monkeypatch):
+    monkeypatch.setattr(module, "BURST", 10)
+    rows = Rows(10, 1 << 30)
+    put(rows, *range(5))
+    rows.absorb()
+    put(rows, *range(5, 40))
+    collected = rows.collected
+    monkeypatch.setattr(rows, "collected", lambda: collected() - 1)  # as while it is put down
+    assert values(rows.absorb()) == list(range(30, 40))
+    assert rows.total == 39
+    assert rows.absorb() == []
+    monkeypatch.setattr(rows, "collected", collected)
+    for _ in range(2):
+        assert rows.absorb() == []
+        assert (rows.total, rows.missed) == (40, 25)
+    put(rows, *range(40, 80))
+    rows.absorb()
+    assert (rows.total, rows.missed) == (80, 55)
