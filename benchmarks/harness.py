@@ -45,14 +45,29 @@ class Against:
     """How one side did against another."""
 
     name: str
-    nanoseconds: float
+    nanoseconds: float | None
+    """None where it is not a time that is compared."""
     ratio: float
     target: float | None = None
+    at_least: bool = False
+    """The target is a ratio to reach, not one to keep under: more is better."""
+    note: str = ""
+    processor: dict[str, float] = field(default_factory=dict)
+    """Nanoseconds of the processor, by process."""
 
     @property
     def met(self) -> bool | None:
         """Whether the target was met; None when there is none."""
-        return None if self.target is None else self.ratio <= self.target
+        if self.target is None:
+            return None
+        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
+
+    @property
+    def aim(self) -> str:
+        """The target in words, empty when there is none."""
+        if self.target is None:
+            return ""
+        return f"target {'>=' if self.at_least else '<='} {self.target}"
 
 
 @dataclass
@@ -60,9 +75,12 @@ class Row:
     """One line of a table: what was measured, how long it took, and against whom."""
 
     what: str
-    nanoseconds: float
+    nanoseconds: float | None
+    """None where it is not a time that was measured."""
     against: list[Against] = field(default_factory=list)
     note: str = ""
+    processor: dict[str, float] = field(default_factory=dict)
+    """Nanoseconds of the processor, by process."""
 
 
 def compare(
@@ -104,20 +122,26 @@ def show(title: str, rows: list[Row]) -> None:
     """Print a table for people."""
     print(f"\n{title}  (Python {platform.python_version()}, {platform.machine()})")
     for row in rows:
-        print(f"  {row.what:<44} {duration(row.nanoseconds):>10}  {row.note}")
+        print(f"  {row.what:<44} {duration(row.nanoseconds):>10}  {remarks(row)}".rstrip())
         for one in row.against:
-            verdict = {
-                None: "",
-                True: f"   target <= {one.target}: met",
-                False: f"   target <= {one.target}: MISSED",
-            }
-            print(
-                f"      {one.ratio:6.3f} x  {one.name:<32} {duration(one.nanoseconds):>10}{verdict[one.met]}"
-            )
+            verdict = {None: "", True: f"{one.aim}: met", False: f"{one.aim}: MISSED"}[one.met]
+            line = f"{one.ratio:6.3f} x  {one.name:<32} {duration(one.nanoseconds):>10}   {verdict:<21}"
+            print(f"      {line}  {remarks(one)}".rstrip())
 
 
-def duration(nanoseconds: float) -> str:
-    """Nanoseconds, in the unit that reads best."""
+def remarks(measured: Row | Against) -> str:
+    """What is told beside the numbers, with what each process took of the processor."""
+    told = [measured.note] if measured.note else []
+    if measured.processor:
+        each = ", ".join(f"{name} {duration(taken)}" for name, taken in measured.processor.items())
+        told.append(f"processor: {each}")
+    return "; ".join(told)
+
+
+def duration(nanoseconds: float | None) -> str:
+    """Nanoseconds, in the unit that reads best; nothing for None."""
+    if nanoseconds is None:
+        return ""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if nanoseconds >= size:
             return f"{nanoseconds / size:.2f} {unit}"
@@ -145,7 +169,7 @@ def keep(name: str, rows: list[Row], packages: Iterable[str]) -> Path:
 def missed(rows: list[Row]) -> list[str]:
     """Name the targets that were missed."""
     return [
-        f"{row.what}: {one.ratio:.3f} x {one.name}, target <= {one.target}"
+        f"{row.what}: {one.ratio:.3f} x {one.name}, {one.aim}"
         for row in rows
         for one in row.against
         if one.met is False

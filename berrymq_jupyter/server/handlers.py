@@ -1,95 +1,170 @@
-"""The wire methods below ``<base_url>berrymq/``: Jupyter authenticates and authorises, the node answers."""
+"""What is passed on to the hub below ``<base_url>berrymq/``: Jupyter authenticates and authorises."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
+from tornado.websocket import WebSocketProtocol13
 
-from berrymq.bridge.server.conversation import Conversation
-from berrymq.bridge.server.sockets import ConversationSocket
-from berrymq.bridge.websocket import MAX_FRAME_BYTES
+from berrymq.bridge.protocol.connection import SUBPROTOCOL
+from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
+from berrymq.bridge.transport.dialling import NETWORK_ERRORS
 
-from .crossing import Crossing, Inflow, answer_of, tell
+from .hub_socket import CHUNK_BYTES, connect, post
 
 if TYPE_CHECKING:
-    from berrymq.bridge.node import Node
+    from tornado.iostream import IOStream
+
+    from .holding import HeldHub
+    from .hub_socket import HubSocket
 
 __all__ = ["AUTH_RESOURCE", "LinkHandler", "RpcHandler"]
 
 AUTH_RESOURCE = "berrymq"
 """What an authorizer of the server is asked about."""
 
+LAST_WORDS_SECONDS = 5.0
+"""How long the hub may take to read what a client sent before it closed its connection."""
+
 
 class RpcHandler(APIHandler):
-    """``POST``: one JSON-RPC request or batch, and its answer."""
+    """``POST``: one JSON-RPC request or batch, and the hub's answer."""
 
     auth_resource = AUTH_RESOURCE
 
-    def initialize(self, node: Node) -> None:
+    def initialize(self, hub: HeldHub) -> None:
         """Handed over by the route."""
-        self.node = node
-        self.conversation: Conversation | None = None
+        self.hub = hub
+        self._asking: asyncio.Task[tuple[int, bytes]] | None = None
 
     def on_connection_close(self) -> None:
         """The asker has gone: what it waits for is left for the next."""
-        if self.conversation is not None:
-            tell(self.node.loop, self.conversation.closed)
+        if self._asking is not None:
+            self._asking.cancel()
 
     @authenticated
     @authorized
     async def post(self) -> None:
-        """Answer the request in the body."""
+        """Put the request in the body to the hub."""
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise HTTPError(415, reason="Content-Type must be application/json")
-        if len(self.request.body) > MAX_FRAME_BYTES:
+        if len(self.request.body) > MAX_TEXT_BYTES:
             raise HTTPError(413)
-        self.conversation = Conversation(self.node, authenticated=True)
-        answer = await answer_of(self.node.loop, self.conversation.answer(self.request.body))
-        if answer is None:
-            self.set_status(204)
-            await self.finish()
+        self._asking = asyncio.create_task(self._ask(self.request.body))
+        try:
+            status, answer = await self._asking
+        except asyncio.CancelledError:
+            if not self._asking.cancelled():
+                raise  # it is this request that is given up, and not its asker
             return
-        await self.finish(answer)
+        except NETWORK_ERRORS as error:
+            raise HTTPError(503, str(error), reason="the hub does not answer") from error
+        self.set_status(status)
+        await self.finish(answer or None)
+
+    async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        return await post(await self.hub.place(), body)
 
 
-class LinkHandler(JupyterHandler, ConversationSocket):
-    """``GET``: a WebSocket for calls and links."""
+class LinkHandler(JupyterHandler):
+    """``GET``: a WebSocket to the hub, for calls and links.
+
+    Once the connection is upgraded its bytes go to and from a WebSocket to the hub that this server has
+    authenticated. Nothing of them is read here, so frames, pings and the way it ends are those of the other
+    side, and a side that does not read holds the other one up and not the server.
+    """
 
     auth_resource = AUTH_RESOURCE
 
-    def initialize(self, node: Node) -> None:
+    def initialize(self, hub: HeldHub) -> None:
         """Handed over by the route."""
-        self.node = node
+        self.hub = hub
 
     async def prepare(self, **_: object) -> None:
         """Refuse strangers outright: a page to log in at is of no use to a WebSocket."""
         await super().prepare(_redirect_to_login=False)
 
     @ws_authenticated
-    async def get(self, *args: str, **kwargs: str) -> None:
+    async def get(self) -> None:
         """Let in whom Jupyter lets in."""
         if not await ensure_async(
             self.authorizer.is_authorized(self, self.current_user, "execute", AUTH_RESOURCE)
         ):
             raise HTTPError(403)
-        await ConversationSocket.get(self, *args, **kwargs)
+        key = self._checked_upgrade()
+        try:
+            socket = await connect(await self.hub.place())
+        except NETWORK_ERRORS as error:
+            raise HTTPError(503, str(error), reason="the hub does not answer") from error
+        try:
+            await relay(self._upgrade(key), socket)
+        finally:
+            socket.abort()
 
-    def open(self, *_: str, **__: str) -> None:
-        """A connection has come; Jupyter has let it in."""
-        self.begin(self.node, authenticated=True)
-        self.conversation.transport = Crossing(self.transport, asyncio.get_running_loop())
-        self._inflow = Inflow(self.node.loop, self.conversation.receive)
+    def _checked_upgrade(self) -> str:
+        """Refuse what does not ask for a WebSocket, or comes from a foreign page; return the client's key."""
+        headers = self.request.headers
+        wanted = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+        if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in wanted:
+            raise HTTPError(400, reason="GET upgrades to a WebSocket here")
+        if not self.check_origin():
+            raise HTTPError(403, reason="pages of another origin may not link")
+        key = headers.get("Sec-WebSocket-Key", "")
+        if headers.get("Sec-WebSocket-Version") != "13" or not key:
+            self.set_header("Sec-WebSocket-Version", "13")
+            raise HTTPError(426, reason="Upgrade Required")
+        return key
 
-    def on_message(self, message: str | bytes) -> asyncio.Future[None] | None:
-        """Something was said; it is read on when the hub has not too much to take."""
-        return self._inflow.pass_on(message)
+    def _upgrade(self, key: str) -> IOStream:
+        """Accept the WebSocket, and take its connection over from HTTP."""
+        offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        self.clear_header("Content-Type")
+        self.set_status(101)
+        self.set_header("Upgrade", "websocket")
+        self.set_header("Connection", "Upgrade")
+        self.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
+        if SUBPROTOCOL in [name.strip() for name in offered]:
+            self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
+        # Not awaited: what follows has to be done before the server looks for the next request.
+        _ = self.finish()
+        stream: IOStream = self.detach()
+        stream.set_nodelay(True)
+        return stream
 
-    def on_close(self) -> None:
-        """The connection has ended."""
-        tell(self.node.loop, self.conversation.closed)
+
+async def relay(client: IOStream, hub: HubSocket) -> None:
+    """Pass bytes on, both ways, until one side ends; then the other ends with the same last words, if any."""
+    outgoing = asyncio.create_task(_to_hub(client, hub))
+    incoming = asyncio.create_task(_to_client(client, hub))
+    try:
+        await asyncio.wait({outgoing, incoming}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (outgoing, incoming):
+            task.cancel()
+        await asyncio.gather(outgoing, incoming, return_exceptions=True)
+        client.close()
+
+
+async def _to_hub(client: IOStream, hub: HubSocket) -> None:
+    with suppress(OSError):
+        with suppress(StreamClosedError):
+            while True:
+                hub.writer.write(await client.read_bytes(CHUNK_BYTES, partial=True))
+                await hub.writer.drain()
+        hub.writer.close()
+        async with asyncio.timeout(LAST_WORDS_SECONDS):
+            await hub.writer.wait_closed()
+
+
+async def _to_client(client: IOStream, hub: HubSocket) -> None:
+    with suppress(OSError):
+        while data := await hub.reader.read(CHUNK_BYTES):
+            await client.write(data)

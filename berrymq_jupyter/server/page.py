@@ -9,7 +9,8 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado.web import HTTPError, authenticated
 
-from .crossing import answer_of
+from berrymq.bridge.transport.dialling import NETWORK_ERRORS
+
 from .handlers import AUTH_RESOURCE, RpcHandler
 
 if TYPE_CHECKING:
@@ -97,7 +98,11 @@ class StateHandler(APIHandler):
     async def get(self) -> None:
         """Give the state of this moment."""
         self.set_header("Cache-Control", "no-store")
-        await self.finish(await answer_of(self.state.loop, self.state.answer()))
+        try:
+            answer = await self.state.answer()
+        except NETWORK_ERRORS as error:
+            raise HTTPError(503, str(error), reason="the hub does not answer") from error
+        await self.finish(answer)
 
 
 def source(path: str) -> bytes:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["Rates"]
 
@@ -30,7 +30,7 @@ class Rates(Generic[K]):
         self._counts: dict[K, int] = {}
         self._rates: dict[K, float] = {}
 
-    def update(self, counts: Mapping[K, int], now: float) -> dict[K, float]:
+    def update(self, counts: Mapping[K, int], now: float, *, old: Collection[K] = ()) -> dict[K, float]:
         """Look at the counters; how much each grows a second.
 
         A counter that is new began at 0 after the last look. At the first look nothing is known yet.
@@ -38,6 +38,7 @@ class Rates(Generic[K]):
         Args:
             counts: all counters that there are at present.
             now: seconds of any steady clock.
+            old: those that may have been there at the last look, although they were not seen then.
         """
         passed = math.inf if self._at is None else now - self._at
         if passed <= 0:
@@ -45,6 +46,7 @@ class Rates(Generic[K]):
         if passed > FORGET_SECONDS:
             rates = dict.fromkeys(counts, 0.0)
         else:
+            self._counts.update({key: counts[key] for key in old if key not in self._counts})
             weight = 1 - math.exp(-passed / SMOOTHING_SECONDS)
             rates = {key: self._rate(key, count, passed, weight) for key, count in counts.items()}
         self._at, self._counts, self._rates = now, dict(counts), rates

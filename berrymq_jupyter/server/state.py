@@ -1,69 +1,48 @@
-"""What the hub's page shows: who is there, and what passes. Names and numbers; no payload, no secret."""
+"""What the hub's page shows: who is there, and what passes. Names and numbers; no payload, no secret.
+
+The hub says what it has counted (the wire method ``status``). How fast that grows is found here, by asking
+again.
+"""
 
 from __future__ import annotations
 
-import time
-from heapq import nlargest
+import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from berrymq.bridge.network.directory import NodeInfo
-from berrymq.bridge.network.tally import Tally
-from berrymq.bridge.protocol.accounts import LinkStats
-
 from .rates import Rates
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Awaitable, Callable
 
-    from berrymq.bridge.network.peer import Peer
-    from berrymq.bridge.node import Node
-
-__all__ = ["HubState"]
+__all__ = ["HubState", "Status", "picture"]
 
 FRESH_SECONDS = 0.4
 """So long an answer is given again, however many pages ask."""
 
-ATTENTION_SECONDS = 600.0
-"""So long after the last look identifiers are counted on, for a page that is shown again."""
+CUT_SECONDS = 15.0
+"""For so long one that is cut off is shown: one that lives is back sooner, most often at once."""
 
-CUT_HEARTBEATS = 3
-"""For so many heartbeats one that is cut off is shown: one that lives is back sooner, most often at once."""
-
-MAX_NODES = 200
-MAX_FOLLOWS = 20
-MAX_CLIENTS = 100
 MAX_IDENTIFIERS = 100
 MAX_TEXT = 200
 
 
-class Here(msgspec.Struct):
-    """A node on the network; times are in seconds since 1970."""
+class PeerStatus(msgspec.Struct):
+    """What the hub says of one node; see ``berrymq/bridge/node/router.py``."""
 
     id: str
     name: str
     room: str | None
-    hub: bool
-    here: bool
-    """It is this hub itself."""
-    state: Literal["linked", "cut", "beyond"]
-    """``beyond`` has its link to another hub, so its traffic is not seen here."""
-    since: float | None
-    """How long the link has been in that state; None where it is not ours."""
+    connected: bool
+    for_seconds: float
     follows: list[str]
     follows_more: int
-    """How many identifiers more it follows than are listed."""
     sent: int
-    """Messages that came from it."""
-    sent_rate: float
     received: int
-    """Messages that went to it."""
-    received_rate: float
     waiting: int
-    """Messages for it that wait here."""
     dropped: int
-    """Messages from it or for it that were dropped, since somebody was too slow."""
 
 
 class Client(msgspec.Struct):
@@ -74,6 +53,59 @@ class Client(msgspec.Struct):
     """What its queue collects, if it has one."""
     waiting: int
     dropped: int
+
+
+class PassedStatus(msgspec.Struct):
+    """What the hub says of one identifier."""
+
+    id: str
+    room: str | None
+    count: int
+    at: float
+    source: str
+
+
+class Status(msgspec.Struct):
+    """What the hub says of itself; times are in seconds since 1970."""
+
+    id: str
+    name: str
+    now: float
+    started_at: float
+    messages: int
+    nodes: list[PeerStatus]
+    nodes_more: int
+    clients: list[Client]
+    clients_more: int
+    identifiers: list[PassedStatus]
+    """Those that passed last come first."""
+    identifiers_more: int
+
+
+class Here(msgspec.Struct):
+    """A node on the network; times are in seconds since 1970."""
+
+    id: str
+    name: str
+    room: str | None
+    here: bool
+    """It is the hub itself."""
+    state: Literal["linked", "cut"]
+    since: float
+    """How long it has been in that state."""
+    follows: list[str]
+    follows_more: int = 0
+    """How many identifiers more it follows than are listed."""
+    sent: int = 0
+    """Messages that came from it."""
+    sent_rate: float = 0.0
+    received: int = 0
+    """Messages that went to it."""
+    received_rate: float = 0.0
+    waiting: int = 0
+    """Messages for it that wait at the hub."""
+    dropped: int = 0
+    """Messages from it or for it that were dropped, since somebody was too slow."""
 
 
 class Heard(msgspec.Struct):
@@ -94,7 +126,7 @@ class Picture(msgspec.Struct):
     name: str
     now: float
     since: float
-    """When the counting of identifiers began."""
+    """When the counting began."""
     messages: int
     """How many passed since then."""
     rate: float
@@ -106,140 +138,113 @@ class Picture(msgspec.Struct):
     identifiers_more: int
 
 
+Counters = Rates[tuple[str, str | None]]
+
+
 class HubState:
-    """Looks at a hub when it is asked to, and costs nothing while nobody asks.
-
-    Nodes and links count by themselves what passes them. Identifiers are counted from the first look on,
-    until nobody has looked for ten minutes.
-
-    Lives on the loop of the hub.
+    """Asks the hub when it is asked itself, and costs nothing while nobody asks.
 
     Args:
-        node: the hub.
+        ask: gives the hub's status as JSON, or raises what the hub's not answering raises.
     """
 
-    def __init__(self, node: Node) -> None:
-        self.loop = node.loop
-        self._node = node
-        self._rates: Rates[tuple[str, str | None]] = Rates()
+    def __init__(self, ask: Callable[[], Awaitable[bytes | msgspec.Raw]]) -> None:
+        self._ask = ask
+        self._rates: Counters = Rates()
         self._answer = b""
         self._answered_at = float("-inf")
-        self._expiry: asyncio.TimerHandle | None = None
-
-    def look(self) -> bytes:
-        """The picture of this moment, as JSON."""
-        now = self._node.loop.time()
-        if now - self._answered_at >= FRESH_SECONDS:
-            self._pay_attention()
-            self._answer = msgspec.json.encode(self._picture(now))
-            self._answered_at = now
-        return self._answer
+        self._asking: asyncio.Task[bytes] | None = None
 
     async def answer(self) -> bytes:
-        """The same, for one who asks from another loop."""
-        return self.look()
+        """The picture of this moment, as JSON; however many ask at once, the hub is asked once."""
+        if monotonic() - self._answered_at < FRESH_SECONDS:
+            return self._answer
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._look())
+        return await asyncio.shield(self._asking)
 
-    def close(self) -> None:
-        """Nobody will look any more."""
-        self._node.traffic.tally = None
-        if self._expiry is not None:
-            self._expiry.cancel()
-
-    def _pay_attention(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry = self._node.loop.call_later(ATTENTION_SECONDS, self.close)
-
-    def _picture(self, now: float) -> Picture:
-        node = self._node
-        tally = node.traffic.tally
-        if tally is None:
-            tally = node.traffic.tally = Tally()
-        entries = tally.entries()
-        there = self._nodes()
-        counts: dict[tuple[str, str | None], int] = {key: entry.count for key, entry in entries.items()}
-        # An identifier has a colon and a node's id has none, so they can share one table.
-        for one in there:
-            counts[one.id, "sent"] = one.sent
-            counts[one.id, "received"] = one.received
-        counts["", None] = tally.total
-        rates = self._rates.update(counts, now)
-        for one in there:
-            one.sent_rate, one.received_rate = rates[one.id, "sent"], rates[one.id, "received"]
-        latest = nlargest(MAX_IDENTIFIERS, entries.items(), key=lambda item: item[1].at)
-        holders = node.tokens.holders
-        return Picture(
-            name=shortened(node.name),
-            now=time.time(),
-            since=tally.since,
-            messages=tally.total,
-            rate=rates["", None],
-            nodes=there[:MAX_NODES],
-            nodes_more=max(0, len(there) - MAX_NODES),
-            clients=[
-                Client(
-                    shortened(holder.name),
-                    None if holder.mailbox is None else shortened(holder.mailbox.follows),
-                    0 if holder.mailbox is None else len(holder.mailbox),
-                    0 if holder.mailbox is None else holder.mailbox.dropped,
-                )
-                for holder in holders[:MAX_CLIENTS]
-            ],
-            clients_more=max(0, len(holders) - MAX_CLIENTS),
-            identifiers=[
-                Heard(
-                    shortened(key[0]),
-                    None if key[1] is None else shortened(key[1]),
-                    entry.count,
-                    rates[key],
-                    entry.at,
-                    shortened(entry.source),
-                )
-                for key, entry in latest
-            ],
-            identifiers_more=max(0, len(entries) - MAX_IDENTIFIERS),
-        )
-
-    def _nodes(self) -> list[Here]:
-        """Everybody: those that can be reached, and neighbours whose connection was cut just now.
-
-        One that was killed, or whose machine sleeps, is gone as far as people can tell. Its session waits for
-        it all the same, up to its ``ttl``.
-        """
-        node = self._node
-        long_ago = time.time() - CUT_HEARTBEATS * node.limits.heartbeat
-        peers = {peer.id: peer for peer in node.neighbours}
-        there = [_here(info, peers.pop(info.id, None)) for info in node.nodes()]
-        for peer in peers.values():
-            record = node.record_of(peer.id)
-            if record is not None and (peer.cut_since or peer.since) > long_ago:
-                info = NodeInfo(record.name, record.id, record.room, record.follows, record.hub, here=False)
-                there.append(_here(info, peer))
-        return there
+    async def _look(self) -> bytes:
+        status = msgspec.json.decode(await self._ask(), type=Status)
+        now = monotonic()
+        self._answer = msgspec.json.encode(picture(status, self._rates, now))
+        self._answered_at = now
+        return self._answer
 
 
-def _here(info: NodeInfo, peer: Peer | None) -> Here:
-    stats = peer.session.stats if peer is not None else LinkStats()
-    cut_since = peer.cut_since if peer is not None else None
-    return Here(
-        id=info.id,
-        name=shortened(info.name),
-        room=None if info.room is None else shortened(info.room),
-        hub=info.hub,
-        here=info.here,
-        state="linked" if info.here else "beyond" if peer is None else "cut" if cut_since else "linked",
-        since=cut_since or (peer.since if peer is not None else None),
-        follows=[shortened(identifier) for identifier in info.follows[:MAX_FOLLOWS]],
-        follows_more=max(0, len(info.follows) - MAX_FOLLOWS),
-        sent=stats.received,
-        sent_rate=0.0,
-        received=stats.sent,
-        received_rate=0.0,
-        waiting=stats.queued + (stats.in_flight if cut_since else 0),
-        dropped=stats.dropped + stats.lost,
+def picture(status: Status, rates: Counters, now: float) -> Picture:
+    """Draw a picture of what the hub says.
+
+    Args:
+        status: that.
+        rates: what it said before.
+        now: seconds of any steady clock.
+    """
+    there = [
+        _here(node, status.now) for node in status.nodes if node.connected or node.for_seconds <= CUT_SECONDS
+    ]
+    counts: dict[tuple[str, str | None], int] = {(one.id, one.room): one.count for one in status.identifiers}
+    known = set(counts)
+    # An identifier has a colon and a node's id has none, so they can share one table.
+    for one in there:
+        counts[one.id, "sent"] = one.sent
+        counts[one.id, "received"] = one.received
+    counts["", None] = status.messages
+    # Where not all identifiers are told, one that is told again was there before.
+    speeds = rates.update(counts, now, old=known if status.identifiers_more else ())
+    for one in there:
+        one.sent_rate, one.received_rate = speeds[one.id, "sent"], speeds[one.id, "received"]
+    hub = Here(
+        status.id, _short(status.name), None, here=True, state="linked", since=status.started_at, follows=[]
+    )
+    return Picture(
+        name=_short(status.name),
+        now=status.now,
+        since=status.started_at,
+        messages=status.messages,
+        rate=speeds["", None],
+        nodes=[hub, *there],
+        nodes_more=status.nodes_more,
+        clients=[
+            Client(_short(one.name), _short_or_none(one.follows), one.waiting, one.dropped)
+            for one in status.clients
+        ],
+        clients_more=status.clients_more,
+        identifiers=[
+            Heard(
+                _short(one.id),
+                _short_or_none(one.room),
+                one.count,
+                speeds[one.id, one.room],
+                one.at,
+                _short(one.source),
+            )
+            for one in status.identifiers[:MAX_IDENTIFIERS]
+        ],
+        identifiers_more=status.identifiers_more + max(0, len(status.identifiers) - MAX_IDENTIFIERS),
     )
 
 
-def shortened(text: str) -> str:
+def _here(node: PeerStatus, now: float) -> Here:
+    return Here(
+        id=node.id,
+        name=_short(node.name),
+        room=_short_or_none(node.room),
+        here=False,
+        state="linked" if node.connected else "cut",
+        since=now - node.for_seconds,
+        follows=[_short(identifier) for identifier in node.follows],
+        follows_more=node.follows_more,
+        sent=node.sent,
+        received=node.received,
+        waiting=node.waiting,
+        dropped=node.dropped,
+    )
+
+
+def _short(text: str) -> str:
     """A text that has a place on the page."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _short_or_none(text: str | None) -> str | None:
+    return None if text is None else _short(text)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from berrymq.bridge.discovery.connection_file import read_all
+from berrymq.bridge.discovery.connection_file import read_live
 from tests.support.waiting import wait_until
 
 
@@ -22,8 +22,8 @@ def runtime(tmp_path, monkeypatch):
     yield directory
     if directory.exists():
         directory.chmod(0o700)
-        for info in read_all(directory):
+        for info in read_live(directory):
             if info.kind == "hub" and info.pid != os.getpid():
                 with suppress(ProcessLookupError):
                     os.kill(info.pid, signal.SIGTERM)
-                wait_until(lambda info=info: not info.is_live, f"end of {info!r}")
+                wait_until(lambda info=info: info not in read_live(directory), f"end of {info!r}")

@@ -17,8 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq.bridge.errors import PayloadError, RemoteError
-from berrymq.bridge.payload import MAX_DEPTH, MAX_PAYLOAD_BYTES, decode, decoding, encode, register_type
+from berrymq.bridge.payload import (
+    MAX_DEPTH,
+    TYPE_MARK,
+    decode_payload,
+    decode_values,
+    decoding,
+    encode_message,
+    encode_values,
+    register_type,
+)
 from berrymq.bridge.payload.registry import by_name, by_type
+from berrymq.bridge.protocol.frames import Batch, parse_messages
+from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 HASHABLE = st.one_of(
@@ -56,6 +67,23 @@ JSON = st.recursive(
     ),
     max_leaves=15,
 )
+
+
+def encode(args: Any, kwargs: Any, callback: str | None = None) -> bytes:
+    """Args and kwargs as they stand in a message."""
+    data = encode_message(1.5, args, kwargs, callback)
+    assert data.startswith(b"[1.5,")
+    assert data.endswith(b"]")
+    return b"[" + data[len(b"[1.5,") :]
+
+
+def decode(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a node makes of args and kwargs that came."""
+    message = b"[[1.5," + data.lstrip()[1:] + b"]"
+    (read,) = parse_messages(Batch("a:b", "o", "s", 1, 1, msgspec.Raw(message)))
+    if TYPE_MARK not in data:
+        return tuple(read.args), read.kwargs
+    return decode_payload(list(read.args), read.kwargs, len(data))
 
 
 def crossed(value: Any) -> Any:
@@ -288,10 +316,41 @@ class TestWhatCannotCross:
         assert len(str(caught.value)) < 250
 
     def test_size(self):
-        fits = "a" * (MAX_PAYLOAD_BYTES - len('[[""],{}]'))
-        assert len(encode([fits], {})) == MAX_PAYLOAD_BYTES
-        with pytest.raises(PayloadError, match=r"the message .* 16,777,217 bytes .* send it in parts"):
-            encode([fits + "a"], {})
+        fits = "a" * (MAX_PAYLOAD_BYTES - len('[1.5,[""],{}]'))
+        assert len(encode_message(1.5, [fits], {})) == MAX_PAYLOAD_BYTES
+        assert len(encode_values([fits])) < MAX_PAYLOAD_BYTES
+        for callback in (None, "a:b"):
+            with pytest.raises(PayloadError, match=r"the message .* takes 16,777,2\d\d bytes .* send it in parts"):
+                encode_message(1.5, [fits + "a"], {}, callback)
+        with pytest.raises(PayloadError, match="send it in parts"):
+            encode_values([fits, fits])
+
+
+class TestValues:
+    @given(st.lists(VALUES, max_size=4))
+    def test_they_arrive_as_they_were(self, values):
+        assert same(decode_values(encode_values(values)), values)
+
+    @pytest.mark.parametrize("data", [b"", b"1", b"{}", b"[1", b'["\xff"]', b"[" * 100_000, b"[[NaN]]"])
+    def test_what_is_no_array_is_a_value_error(self, data):
+        with pytest.raises(ValueError):
+            decode_values(data)
+
+    def test_so_is_one_with_a_malformed_value(self):
+        with pytest.raises(ValueError, match="a value of type 'set' is malformed"):
+            decode_values(b'[{"$type":"set","value":1}]')
+
+    def test_one_that_can_not_cross_is_named(self):
+        with pytest.raises(PayloadError) as caught:
+            encode_values([1, [Plain()]])
+        assert caught.value.argument == "args[1][0]"
+
+
+@given(st.lists(VALUES, max_size=2), st.dictionaries(TEXT, VALUES, max_size=2), st.none() | st.just("a:b"))
+def test_a_message_holds_its_time_and_where_results_are_sent(args, kwargs, callback):
+    parts = msgspec.json.decode(encode_message(12.5, args, kwargs, callback))
+    assert parts[0] == 12.5
+    assert parts[3:] == ([] if callback is None else [callback])
 
 
 class TestHostilePayloads:

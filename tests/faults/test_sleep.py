@@ -1,86 +1,123 @@
-"""A laptop that sleeps: the clock jumps, and the connections are dead without having said so."""
+"""A laptop that sleeps, and a clock that is set: the connections are dead without having said so."""
+
+import time
 
 import pytest
 
 from tests.support.network import Network
+from tests.support.nodes import Nodes, wait
+from tests.support.recorder import Recorder
 
 HOUR = 3600.0
 
 
 @pytest.fixture
 def network():
-    network = Network(2, ttl=100)
-    network.link(*network.nodes)
-    return network
+    network = Network(ttl=100)
+    yield network
+    network.close()
 
 
 @pytest.fixture
-def heard(network):
-    heard = []
-    network.nodes[1].bus.follow("test:*", lambda message: heard.append(message.args[0]), direct=True)
+def one(network):
+    return network.node("one")
+
+
+@pytest.fixture
+def other(network):
+    return network.node("other")
+
+
+@pytest.fixture
+def link(network, one, other):
+    return network.link(one, other)
+
+
+@pytest.fixture
+def recorder(network, link, other):
+    recorder = Recorder(other.bus)
     network.settle()
-    return heard
+    return recorder
 
 
-def sleep(network, seconds):
-    """Time passes, and nobody is awake to see it."""
-    network.loop.jump(seconds)
-
-
-def test_a_link_that_stood_before_goes_on_however_long_it_was(network, heard):
-    one, other = network.nodes
-    for number in range(5):
-        one.bus.twitter("test:run", number)
+def publish(network, node, *numbers):
+    for number in numbers:
+        node.bus.twitter("test:run", number)
     network.loop.run_due()
-    sleep(network, HOUR)
+
+
+def test_a_link_that_stood_before_goes_on_however_long_it_was(network, one, other, link, recorder):
+    publish(network, one, *range(5))
+    network.loop.jump(HOUR)
     network.loop.run_due()
-    assert not one.peer(other.id).connected
-    assert not other.peer(one.id).connected
-    one.bus.twitter("test:run", 5)
-    assert network.resume(one, other)
+    network.cut(link)
+    publish(network, one, 5)
+    network.resume(link, other)
     network.settle()
-    assert heard == list(range(6))
-    stats = one.peer(other.id).session.stats
-    assert (stats.dropped, stats.in_flight, stats.queued) == (0, 0, 0)
+    assert recorder.values == list(range(6))
+    stats = link.peer.stream.snapshot()
+    assert (stats.dropped, stats.lost, stats.in_flight, stats.buffered) == (0, 0, 0, 0)
 
 
-def test_only_one_of_the_two_slept(network, heard):
+def test_only_one_of_the_two_slept(network, one, other, link, recorder):
     """The other side has cut the silent connection long since, and waits within its ttl."""
-    one, other = network.nodes
-    for number in range(5):
-        one.bus.twitter("test:run", number)
-    network.loop.run_due()
-    network.cut(one, other)
+    publish(network, one, *range(5))
+    network.cut(link, there_first=True)
     network.loop.advance(50)
-    one.bus.twitter("test:run", 5)
-    assert network.resume(one, other)
+    publish(network, one, 5)
+    network.resume(link, other)
     network.settle()
-    assert heard == list(range(6))
+    assert recorder.values == list(range(6))
 
 
-def test_a_link_that_was_cut_before_is_over_after_its_ttl_and_that_is_counted(network, heard, caplog):
-    one, other = network.nodes
-    network.cut(one, other)
+def test_a_link_that_was_cut_before_is_over_after_its_ttl_and_that_is_counted(
+    network, one, other, link, recorder, caplog
+):
+    """It is the listening side that gives up what it has for the other one."""
+    back = Recorder(one.bus, "back:*")
+    network.settle()
+    network.cut(link)
+    peer = other.peers[one.id]
     for number in range(5):
-        one.bus.twitter("test:run", number)
+        other.bus.twitter("back:run", number)
     network.loop.run_due()
-    session = one.peer(other.id).session
-    sleep(network, HOUR)
+    network.loop.jump(HOUR)
     network.loop.run_due()
-    assert one.peers == other.peers == 0
-    assert session.stats.dropped == 5
-    assert "5 messages for it were dropped" in caplog.text
-    network.link(one, other)
+    assert not other.peers
+    assert peer.stream.stats.dropped == 5
+    assert "5 messages for 'one' were dropped" in caplog.text
+    network.resume(link, other)
     network.settle()
-    one.bus.twitter("test:run", "new")
+    assert link.stats.lost == 5
+    other.bus.twitter("back:run", "new")
+    publish(network, one, "new")
     network.settle()
-    assert heard == ["new"]
+    assert (back.values, recorder.values) == (["new"], ["new"])
 
 
-def test_a_short_nap_is_not_noticed(network, heard):
-    one, other = network.nodes
-    sleep(network, 10)
-    one.bus.twitter("test:run", 1)
+def test_a_short_nap_is_not_noticed(network, one, other, link, recorder):
+    network.loop.jump(10)
+    publish(network, one, 1)
     network.settle()
-    assert heard == [1]
-    assert one.peer(other.id).session.stats.cuts == 0
+    assert recorder.values == [1]
+    assert link.stats.cuts == 0
+
+
+@pytest.mark.parametrize("jump", [-10 * 365 * 86_400, -HOUR, HOUR, 10 * 365 * 86_400, 2**60])
+def test_a_clock_that_is_set_does_no_harm(jump, monkeypatch):
+    """Links go by the monotonic clock; the other one is only shown."""
+    now = time.time
+    with Nodes(2) as nodes:
+        recorder = Recorder(nodes[1].bus)
+        link = nodes.link(nodes[0], nodes[1])
+        nodes.settle()
+        nodes[0].bus.twitter("test:run", 0)
+        recorder.wait_for(1)
+        monkeypatch.setattr(time, "time", lambda: now() + jump)
+        monkeypatch.setattr("berrymq.messages.time", lambda: now() + jump, raising=False)
+        for number in range(1, 100):
+            nodes[0].bus.twitter("test:run", number)
+        assert recorder.wait_for(100) == list(range(100))
+        wait(lambda: nodes.peer(nodes[0], nodes[1]).stream.idle, "all is acknowledged")
+        assert link.stats.cuts == 0
+        assert nodes[0].bus.ask("nobody:follows", timeout=5) == []

@@ -20,6 +20,10 @@ class Case:
     steps: list[dict[str, Any]]
     known: dict[str, str] = field(default_factory=dict)
 
+    def steps_over(self, way: str) -> list[dict[str, Any]]:
+        """The steps for ``http`` or ``websocket``; most are for both."""
+        return [step for step in self.steps if step.get("over", way) == way]
+
     def text(self, step: dict[str, Any]) -> str:
         """What is to be sent."""
         text = str(step["send"])
@@ -28,12 +32,12 @@ class Case:
         return text
 
     def check(self, step: dict[str, Any], answer: bytes | None) -> None:
-        """Raise AssertionError when the answer is not the one that was expected."""
+        """Raise AssertionError when the answer, as it came, is not the one that was expected."""
+        self.check_value(step, None if answer is None else json.loads(answer))
+
+    def check_value(self, step: dict[str, Any], given: Any) -> None:
+        """Raise AssertionError when the answer is not the one that was expected; None is none."""
         expected = step["expect"]
-        if expected is None or answer is None:
-            assert answer == expected, f"{self.name}: {step['send'][:200]} was answered with {answer!r}"
-            return
-        given = json.loads(answer)
         if isinstance(expected, list) and isinstance(given, list):
             fits = self._fits_in_any_order(expected, given)
         else:
@@ -73,3 +77,9 @@ def cases(name: str) -> list[Case]:
     """The cases of a file, fresh."""
     text = (DIRECTORY / f"{name}.json").read_text(encoding="utf-8")
     return [Case(case["name"], case["steps"]) for case in json.loads(text)["cases"]]
+
+
+def vectors(name: str) -> dict[str, Any]:
+    """The content of a file of vectors."""
+    content: dict[str, Any] = json.loads((DIRECTORY / f"{name}.json").read_text(encoding="utf-8"))
+    return content

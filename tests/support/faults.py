@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Self
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from berrymq.bridge.discovery.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 CHUNK = 16 * 1024
 
 
+class DistantEndpoint(Endpoint):
+    """An address of loopback that counts as one of another machine.
+
+    On this machine a node has to listen on the very port that was dialled, so that nobody can stand between.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_loopback(self) -> bool:
+        return False
+
+
 class FaultProxy:
     """Listens on loopback, and hands on to a target what comes, as badly as it is told to.
+
+    It runs in a thread of its own. Its methods return when what they do is done.
 
     Args:
         target: host and port.
@@ -25,54 +46,83 @@ class FaultProxy:
         """New connections are closed at once."""
         self.connections = 0
         """How many were made so far."""
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._reading = asyncio.Event()
-        self._reading.set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://{self.address[0]}:{self.address[1]}/"
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=CHUNK)
-        self.address = self._server.sockets[0].getsockname()[:2]
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens, as if it were another machine."""
+        return DistantEndpoint(secure=False, host=self.address[0], port=self.address[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._listen())
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._run(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._flowing, self._reading = asyncio.Event(), asyncio.Event()
+        self._flowing.set()
+        self._reading.set()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=CHUNK)
+        self.address = self._server.sockets[0].getsockname()[:2]
+
+    async def _stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut()
-        for task in self._tasks:
+        self._cut()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._cut()
+        await asyncio.sleep(0.01)  # for transports, which close in later turns
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def _do(self, function: Callable[[], Any]) -> Any:
+        async def call() -> Any:
+            return function()
+
+        return self._run(call())
 
     # -- faults ----------------------------------------------------------------------------------------------
 
     def cut(self) -> int:
         """Reset all connections; what is on its way is lost. How many there were."""
+        return int(self._do(self._cut))
+
+    def _cut(self) -> int:
         count = len(self._writers) // 2
         for writer in self._writers:
             writer.transport.abort()
         return count
 
+    def refuse(self, on: bool = True) -> None:
+        """Reset all connections, and close new ones at once."""
+        self.refuses = on
+        self.cut()
+
     def swallow(self, on: bool = True) -> None:
         """Take everything and hand on nothing, without a word: a black hole, or a half-open connection."""
-        if on:
-            self._flowing.clear()
-        else:
-            self._flowing.set()
+        self._do(self._flowing.clear if on else self._flowing.set)
 
     def stall(self, on: bool = True) -> None:
         """Stop reading, so that buffers fill up all the way back to the sender."""
-        if on:
-            self._reading.clear()
-        else:
-            self._reading.set()
+        self._do(self._reading.clear if on else self._reading.set)
 
     # -- handing on ------------------------------------------------------------------------------------------
 
@@ -86,13 +136,16 @@ class FaultProxy:
         except OSError:
             writer.transport.abort()
             return
-        self._writers |= {writer, onward_writer}
-        ways = [self._pass_on(reader, onward_writer), self._pass_on(onward_reader, writer)]
-        tasks = {asyncio.ensure_future(way) for way in ways}
-        self._tasks |= tasks
-        await asyncio.wait(tasks)
-        self._tasks -= tasks
-        self._writers -= {writer, onward_writer}
+        writers = {writer, onward_writer}
+        self._writers |= writers
+        try:
+            await asyncio.gather(self._pass_on(reader, onward_writer), self._pass_on(onward_reader, writer))
+        except asyncio.CancelledError:
+            pass  # at the end; whoever called this would log it
+        finally:
+            for one in writers:
+                one.transport.abort()
+            self._writers -= writers
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

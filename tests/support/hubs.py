@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -15,17 +17,28 @@ def connection_files(home: Path) -> list[Path]:
     return sorted((home / "run").rglob("*.json"))
 
 
-def wait_for_connection_files(home: Path, number: int = 1) -> list[Path]:
-    """The same, once there are so many: a server answers before it has published its hub."""
-    wait_until(lambda: len(connection_files(home)) >= number, f"{number} connection files")
-    return connection_files(home)
+def wait_for_hub(home: Path) -> dict[str, Any]:
+    """What the connection file of the hub says, once it is there: a server answers before its hub does."""
+    file = home / "run" / "hub.json"
+    wait_until(file.exists, "connection file of the hub")
+    told: dict[str, Any] = json.loads(file.read_text())
+    return told
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, also if whatever is its parent here has not waited for it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def end_hubs(home: Path) -> None:
     """End each hub that was started there, and wait until it is gone."""
     for file in connection_files(home):
         pid = json.loads(file.read_text())["pid"]
-        if pid == os.getpid() or not psutil.pid_exists(pid):
+        if pid == os.getpid() or has_ended(pid):
             continue
-        os.kill(pid, signal.SIGTERM)
-        wait_until(lambda pid=pid: not psutil.pid_exists(pid), "end of the hub")
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda pid=pid: has_ended(pid), "end of the hub")

@@ -18,6 +18,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.hubs import end_hubs
 from tests.support.waiting import wait_until
 
 FOREIGN = ("JUPYTER", "JPY_", "BERRYMQ", "IPYTHON", "XDG_")
@@ -135,7 +136,7 @@ class JupyterServer:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def stop(self) -> None:
-        """End the server as Ctrl-C of a terminal does, by force when it does not listen."""
+        """End the server as Ctrl-C of a terminal does, by force when it does not listen; then its user's hub."""
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -145,6 +146,7 @@ class JupyterServer:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
         self._short.remove()
+        end_hubs(self.home)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Call the server's REST API and return what it answers, parsed."""

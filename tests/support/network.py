@@ -1,80 +1,94 @@
-"""Nodes without a network: a virtual clock, and wires that deliver when they are told to.
+"""Nodes and hubs without a network: a virtual clock, and wires that deliver when they are told to.
 
-Everything of a node is real but its connections, and nothing happens by itself; so a test decides in which
-order things happen, and the same test always does the same.
+Everything is real but sockets and threads: the server's conversations, the connectors, the routers. Nothing happens
+by itself, so a test decides in which order things happen, and the same test always does the same.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import json
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from berrymq.bridge.node import Node
-from berrymq.bridge.protocol.accounts import Limits
-from berrymq.bridge.protocol.frames import NodeRecord, decode_frame
-from berrymq.bridge.protocol.session import Session
+from msgspec import Raw
+
+from berrymq import Bus
+from berrymq.bridge.hub.router import Hub
+from berrymq.bridge.node.connector import Connector
+from berrymq.bridge.node.node import Node
+from berrymq.bridge.protocol import frames, jsonrpc
+from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
+from berrymq.bridge.protocol.handshake import node_id_of
+from berrymq.bridge.server.conversation import Conversation
+from berrymq.bridge.server.server import Server
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from berrymq.bridge.network.peer import Peer
-    from berrymq.bridge.processes import Process
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.connection import Event
+    from berrymq.bridge.protocol.limits import Limits
+    from berrymq.bridge.transport.budget import Budget
+    from berrymq.bridge.transport.loop import IoLoop
 
-MOMENT = 0.001
+TOKEN = "the access token of the network"
+PING = object()
 
 
-class Handle:
-    """A callback that waits for its time."""
+class VirtualTimer:
+    """A call that waits for its time."""
 
-    def __init__(self, when: float, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._when = when
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-
-    def when(self) -> float:
-        return self._when
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.function: Callable[..., object] | None = function
+        self.args = args
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.function = None
 
     def run(self) -> None:
-        if not self._cancelled:
-            self._callback(*self._args)
+        function, self.function = self.function, None
+        if function is not None:
+            function(*self.args)
 
 
 class VirtualLoop:
-    """As much of an event loop as a node needs. Time passes in `advance`."""
+    """As much of the I/O loop as routers need. Time passes in `advance`."""
+
+    is_current = True
 
     def __init__(self) -> None:
-        self._now = 1000.0
-        self._count = itertools.count()
-        self._handles: list[tuple[float, int, Handle]] = []
+        self.spin_until = 0.0
+        self._now = 1000.1
+        self._numbers = itertools.count()
+        self._timers: list[tuple[float, int, VirtualTimer]] = []
 
     def time(self) -> float:
         return self._now
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any) -> Handle:
-        handle = Handle(when, callback, args)
-        heapq.heappush(self._handles, (when, next(self._count), handle))
-        return handle
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> VirtualTimer:
+        timer = VirtualTimer(function, args)
+        heapq.heappush(self._timers, (self._now + seconds, next(self._numbers), timer))
+        return timer
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Handle:
-        return self.call_at(self._now + delay, callback, *args)
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        self.call_later(0.0, function, *args)
 
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> Handle:
-        return self.call_at(self._now, callback, *args)
+    call_from_signal = call
 
-    call_soon_threadsafe = call_soon
+    def watch(self, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError("there are no sockets here")
+
+    unwatch = watch
 
     def run_due(self) -> None:
-        """Run what is due now."""
+        """Run what is due now, and what becomes due by that."""
         runs = 0
-        while self._handles and self._handles[0][0] <= self._now:
-            heapq.heappop(self._handles)[2].run()
+        while self._timers and self._timers[0][0] <= self._now:
+            heapq.heappop(self._timers)[2].run()
             runs += 1
             assert runs < 100_000, "something calls itself without end"
 
@@ -85,156 +99,351 @@ class VirtualLoop:
     def advance(self, seconds: float) -> None:
         """Let time pass, and run what becomes due in its order."""
         until = self._now + seconds
-        while self._handles and self._handles[0][0] <= until:
-            self._now = max(self._now, self._handles[0][0])
+        while self._timers and self._timers[0][0] <= until:
+            self._now = max(self._now, self._timers[0][0])
             self.run_due()
         self._now = until
 
 
-class Plug:
-    """One end of a wire: the transport of a peer."""
+class WireEnd:
+    """One end of a wire, in the place of a `Channel`."""
 
-    def __init__(self) -> None:
-        self.peer: Peer | None = None
-        self.other: Plug
-        self.arriving: deque[bytes | None] = deque()
-        """What is on its way to this end; None is the end of the connection."""
+    def __init__(self, loop: VirtualLoop, on_event: Callable[[Event], object]) -> None:
+        self.on_event = on_event
+        self.other: WireEnd
+        self.arriving: deque[Any] = deque()
+        """What is on its way to this end."""
         self.closed = False
+        self.close_code: int | None = None
+        """With what this end was closed from here."""
+        self.connection = self
+        self.is_websocket = True
+        self.opened_at = self.heard_at = self.wrote_at = loop.time()
+        self.said: list[bytes] = []
+        """All that was sent from here."""
+        self._loop = loop
+        self._told_closed = False
 
-    def write(self, data: bytes) -> None:
+    # What a channel offers.
+
+    def send_text(self, text: bytes) -> None:
+        self.send_texts([text])
+
+    def send_texts(self, texts: Iterable[bytes]) -> None:
+        for text in texts:
+            if not self.closed:
+                self.said.append(text)
+                self.other.arriving.append(text)
+
+    def act(self, action: Callable[[Any], object]) -> None:
+        action(self)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         if not self.closed:
-            self.other.arriving.append(data)
+            self.closed, self.close_code = True, int(code)
+            self.other.arriving.append(Closed(code, reason))
+            self._loop.call(self._tell, Closed())
 
-    def close(self, reason: str = "", code: int = 1000) -> None:
+    def abort(self) -> None:
         if not self.closed:
             self.closed = True
-            self.arriving.clear()
-            self.other.arriving.append(None)
+            self.other.arriving.append(Closed())
+            self._loop.call(self._tell, Closed())
 
-    def take_one(self) -> bool:
-        """Let the next thing arrive; whether there was one."""
-        if self.closed or not self.arriving or self.peer is None:
-            return False
-        data = self.arriving.popleft()
-        if data is None:
+    def pump(self, *args: Any, **kwargs: Any) -> bool:
+        return False
+
+    # What a connection offers to those who `act` on it.
+
+    def trust(self) -> None:
+        pass
+
+    def ping(self) -> None:
+        if not self.closed:
+            self.other.arriving.append(PING)
+
+    # What a test does.
+
+    def take_one(self) -> None:
+        """Let the next thing arrive."""
+        arrived = self.arriving.popleft()
+        if self.closed:
+            return
+        self.heard_at = self._loop.time()
+        if isinstance(arrived, Closed):
             self.closed = True
-            self.peer.lost(self)
+            self._tell(arrived)
+        elif arrived is PING:
+            self.other.heard_at = self._loop.time()
         else:
-            self.peer.receive(self, decode_frame(data))
-        return True
+            self.on_event(Text(arrived))
+
+    def cut(self) -> None:
+        """The connection is gone, with all that was on its way to this end."""
+        self.arriving.clear()
+        self.closed = True
+        self._tell(Closed())
+
+    def _tell(self, event: Closed) -> None:
+        if not self._told_closed:
+            self._told_closed = True
+            self.on_event(event)
+
+
+class VirtualDialled:
+    """A connection that a connector has just made; its calls are answered at once."""
+
+    def __init__(self, network: Network, server: Server) -> None:
+        self.node_id = server.router.id
+        self._number = itertools.count(1)
+        self._network = network
+        self.conversation = conversation = Conversation(server)
+        conversation.authenticated = conversation.is_websocket = True
+        self.here = WireEnd(network.loop, lambda event: None)
+        self.there = WireEnd(network.loop, conversation.on_event)
+        self.here.other, self.there.other = self.there, self.here
+        conversation.channel = self.there  # type: ignore[assignment]
+        network.wires += [self.here, self.there]
+
+    def call(self, method: str, params: dict[str, Any]) -> Raw:
+        """Call a method of the other side."""
+        self.there.on_event(Text(jsonrpc.request(method, params, next(self._number))))
+        _, result = jsonrpc.parse_reply(self.here.arriving.popleft())
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def hand_over(self, loop: IoLoop, on_event: Callable[[Event], object]) -> WireEnd:
+        """Have what comes go to the connector from now on."""
+        self.here.on_event = on_event
+        return self.here
+
+    def close(self) -> None:
+        self.here.close()
+
+
+class VirtualConnector(Connector):
+    """A connector that dials when a test says so."""
+
+    wire: WireEnd | None = None
+
+    def _reconnect(self) -> None:
+        pass
+
+    def dial(self, network: Network, server: Server) -> None:
+        """Connect, as the dialling thread would do it."""
+        dialled = VirtualDialled(network, server)
+        if self._is_linked_already(dialled):  # type: ignore[arg-type]
+            return
+        answer = self._interconnect(dialled)  # type: ignore[arg-type]
+        self._attach(dialled, answer, threading.Event())  # type: ignore[arg-type]
+        self.wire = dialled.here
+
+
+class VirtualNode(Node):
+    """A node that writes in the loop's turns alone, not when the real clock says that it was idle."""
+
+    def _see_to_outbox(self) -> None:
+        self.loop.call(self._drain)
 
 
 class Network:
-    """Some nodes, and the links between them."""
+    """Some nodes and hubs, and the links between them."""
 
-    def __init__(self, size: int = 0, *, limits: Limits | None = None, ttl: float = 1000.0) -> None:
+    def __init__(self, *, limits: Limits | None = None, ttl: float = 1000.0) -> None:
         self.loop = VirtualLoop()
-        self.nodes: list[Node] = []
-        self.ttl = ttl
-        self.limits = limits or Limits()
-        self._plugs: dict[tuple[Node, Node], Plug] = {}
-        self._sessions = itertools.count(1)
-        for _ in range(size):
-            self.add()
+        self.nodes: list[VirtualNode] = []
+        self.hubs: list[Hub] = []
+        self.servers: dict[Router, Server] = {}
+        self.wires: list[WireEnd] = []
+        self.connectors: list[VirtualConnector] = []
+        self._limits = limits
+        self._ttl = ttl
 
-    def add(self, name: str | None = None, **options: Any) -> Node:
+    def close(self) -> None:
+        """End everything."""
+        for node in self.nodes:
+            node.close()
+            node.bus.close()
+        self.loop.run_due()
+
+    # -- who there is ----------------------------------------------------------------------------------------
+
+    def node(self, name: str | None = None, *, room: str | None = None, **options: Any) -> VirtualNode:
         """One more node, which nobody is linked to."""
-        loop = cast("asyncio.AbstractEventLoop", self.loop)
-        node = Node(name=name or f"node {len(self.nodes)}", loop=loop, limits=self.limits, **options)
+        name = name or f"n{len(self.nodes)}"
+        key = f"the secret key of {name}"
+        loop = cast("IoLoop", self.loop)
+        node = VirtualNode(loop, Bus(name), name=name, room=room, key=key, limits=self._limits, **options)
         self.nodes.append(node)
+        self.servers[node] = Server(node, access_token=TOKEN)
         return node
 
-    # -- links -----------------------------------------------------------------------------------------------
-
-    def linked(self, one: Node, other: Node) -> bool:
-        """Whether a session joins them, cut or not."""
-        return one.peer(other.id) is not None or other.peer(one.id) is not None
-
-    def link(self, dialler: Node, listener: Node, process: Process | None = None) -> None:
-        """What `interconnect` and its caller do; the process is the dialler's."""
-        own = dialler.record
-        record = NodeRecord(
-            own.id, own.name, own.version, own.room, own.hub, own.follows, neighbours=(listener.id,)
+    def hub(self, budget: Budget | None = None) -> Hub:
+        """One more hub."""
+        number = len(self.hubs)
+        hub = Hub(
+            cast("IoLoop", self.loop),
+            name="hub",
+            key=f"the secret key of hub {number}",
+            limits=self._limits,
+            budget=budget,
         )
-        session = f"session {next(self._sessions)}"
-        now = self.loop.time()
-        there = listener.add_peer(record, Session(session, now, self.limits), self.ttl, process)
-        answer = listener.record
-        theirs, ours = self._wire(listener, dialler)
-        theirs.peer = there
-        there.attach(theirs, 0)
-        here = dialler.add_peer(answer, Session(session, now, self.limits), self.ttl)
-        here.attach(ours, 0)
-        ours.peer = here
+        self.hubs.append(hub)
+        self.servers[hub] = Server(hub, access_token=TOKEN)
+        return hub
 
-    def unlink(self, one: Node, other: Node) -> None:
-        """One side closes the link; the other is told as soon as that arrives."""
-        for here, there in ((one, other), (other, one)):
-            peer = here.peer(there.id)
-            if peer is not None:
-                here.remove_peer(peer)
+    def link(self, node: Node, router: Router) -> VirtualConnector:
+        """Link a node to a hub or to another node."""
+        connector = VirtualConnector(node, list, ttl=self._ttl)
+        connector.dial(self, self.servers[router])
+        self.connectors.append(connector)
+        self.loop.run_due()
+        return connector
 
-    def cut(self, one: Node, other: Node) -> None:
-        """The connection ends, with all that was on its way; both sides notice."""
-        for here, there in ((one, other), (other, one)):
-            plug = self._plugs.pop((here, there), None)
-            if plug is not None and plug.peer is not None:
-                plug.arriving.clear()
-                plug.closed = True
-                plug.peer.lost(plug)
+    def cut(self, connector: VirtualConnector, *, there_first: bool = False) -> None:
+        """The connection of a link ends, with all that was on its way; both sides notice."""
+        wire, connector.wire = connector.wire, None
+        if wire is not None:
+            ends = (wire.other, wire) if there_first else (wire, wire.other)
+            for end in ends:
+                end.cut()
+            self.wires = [end for end in self.wires if not end.closed]
 
-    def resume(self, dialler: Node, listener: Node) -> bool:
-        """A new connection for a session that was cut; whether there was one."""
-        here, there = dialler.peer(listener.id), listener.peer(dialler.id)
-        if here is None or there is None or here.session.id != there.session.id or here.connected:
-            return False
-        claimed, confirmed = here.session.received, there.session.received
-        theirs, ours = self._wire(listener, dialler)
-        theirs.peer, ours.peer = there, here
-        there.attach(theirs, claimed)
-        here.attach(ours, confirmed)
-        return True
+    def resume(self, connector: VirtualConnector, router: Router) -> None:
+        """A new connection for a link, to where it led or elsewhere."""
+        if connector.wire is None or connector.wire.closed:
+            connector.dial(self, self.servers[router])
 
-    def _wire(self, one: Node, other: Node) -> tuple[Plug, Plug]:
-        left, right = Plug(), Plug()
-        left.other, right.other = right, left
-        self._plugs[one, other], self._plugs[other, one] = left, right
-        return left, right
+    def kill(self, hub: Hub) -> None:
+        """A hub ends without a word, with all that it held."""
+        for connector in self.connectors:
+            wire = connector.wire
+            if wire is not None and wire.other in {peer.channel for peer in hub.peers.values()}:
+                wire.other.closed = True
+                self.cut(connector)
+        del self.servers[hub]
+        for peer in hub.peers.values():
+            peer.channel = None
+            peer.cancel_timers()
+        hub.peers.clear()
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    def busy(self) -> list[Plug]:
-        """The ends at which something waits to arrive, in an order that does not depend on memory."""
-        return [plug for plug in self._plugs.values() if plug.arriving and not plug.closed]
-
-    def plug(self, receiver: Node, sender: Node) -> Plug:
-        """The end of a link at which one node gets what another one sends."""
-        return self._plugs[receiver, sender]
-
-    def arrive_but(self, slow: list[Plug]) -> None:
-        """Let everything arrive but at these ends."""
-        self.loop.run_due()
-        while busy := [plug for plug in self.busy() if plug not in slow]:
-            busy[0].take_one()
-            self.loop.run_due()
+    def busy(self) -> list[WireEnd]:
+        """The ends at which something waits to arrive."""
+        return [end for end in self.wires if end.arriving and not end.closed]
 
     def step(self, choice: int = 0) -> bool:
-        """Let one frame arrive somewhere; whether there was one."""
+        """Let one thing arrive somewhere; whether there was one."""
         self.loop.run_due()
         busy = self.busy()
-        if not busy:
-            return False
-        busy[choice % len(busy)].take_one()
+        if busy:
+            busy[choice % len(busy)].take_one()
         self.loop.run_due()
-        return True
+        for node in self.nodes:
+            node.bus.drain(10.0)
+        return bool(busy)
 
     def settle(self, seconds: float = 1.0) -> int:
-        """Let everything arrive that is said within some time; how many frames that were."""
-        frames = 0
+        """Let everything arrive that is sent within some time; return how many messages of wires those were."""
+        count = 0
         until = self.loop.time() + seconds
         while self.loop.time() < until:
-            while self.step(frames):
-                frames += 1
-                assert frames < 100_000, "it does not fall silent"
-            self.loop.advance(0.01)
-        return frames
+            while self.step(count):
+                count += 1
+                assert count < 100_000, "it does not fall silent"
+            self.loop.advance(0.005)
+        return count
+
+
+class Member:
+    """One who speaks the wire and sends what the test tells it to, in order or not.
+
+    Args:
+        network: where.
+        router: what it is linked to.
+        name: what it is called.
+        key: what its id is made of.
+        room: where it is.
+        resume: what it says that it carries on.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        router: Router,
+        name: str = "mallory",
+        *,
+        key: str | None = None,
+        room: str | None = None,
+        resume: dict[str, Any] | None = None,
+    ) -> None:
+        key = key or f"the secret key of {name}"
+        self.id = node_id_of(key)
+        self.name = name
+        self.router = router
+        self.heard: list[dict[str, Any]] = []
+        """Every frame that came, acknowledged as it came."""
+        self.closed: Closed | None = None
+        self.acknowledges = True
+        self.n = 0
+        self._network = network
+        dialled = VirtualDialled(network, network.servers[router])
+        self.wire = dialled.here
+        self.wire.on_event = self._take
+        params: dict[str, Any] = {"name": name, "key": key, "room": room}
+        if resume is not None:
+            params["resume"] = resume
+        self.answer: dict[str, Any] = json.loads(bytes(dialled.call("interconnect", params)))
+
+    @property
+    def peer(self) -> Peer:
+        """What the other side has of it."""
+        return self.router.peers[self.id]
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Closed):
+            self.closed = event
+        elif isinstance(event, Text):
+            frame = json.loads(event.data)
+            self.heard.append(frame)
+            if "n" in frame.get("params", {}) and self.acknowledges:
+                self.send("ack", ack=frame["params"]["n"])
+
+    def send(self, method: str, **params: Any) -> None:
+        """Send a notification as it is, on the wire."""
+        self.send_bytes(frames.encode_json({"jsonrpc": "2.0", "method": method, "params": params}))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send anything."""
+        self.wire.send_text(data)
+
+    def frame(self, method: str, **params: Any) -> None:
+        """Send a frame with its number."""
+        self.n += 1
+        self.send(method, n=self.n, ack=0, **params)
+
+    def batch(self, identifier: str, *messages: Any, **fields: Any) -> Raw:
+        """A batch; who published it and how many there are is the truth, unless told otherwise."""
+        parts = {"origin": self.id, "source": self.name, "first": 1, "count": len(messages), **fields}
+        return Raw(frames.encode_json([identifier, *parts.values(), messages]))
+
+    def publish(self, identifier: str, *values: Any, **fields: Any) -> None:
+        """Send messages, each with one argument."""
+        messages = [[1.0, [value], {}] for value in values]
+        self.frame("messages", batches=[self.batch(identifier, *messages, **fields)])
+
+    def of(self, method: str) -> list[dict[str, Any]]:
+        """The params of the frames of one kind that came."""
+        return [frame["params"] for frame in self.heard if frame.get("method") == method]
+
+    @property
+    def values(self) -> list[Any]:
+        """The first argument of each message that came."""
+        return [
+            message[1][0]
+            for params in self.of("messages")
+            for batch in params["batches"]
+            for message in batch[5]
+        ]

@@ -1,14 +1,17 @@
-"""Programs in processes of their own, and what one thread hears while others speak."""
+"""Programs in processes of their own."""
+
+from __future__ import annotations
 
 import os
 import subprocess
 import sys
 import textwrap
-import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from berrymq import Bus, Message
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFACE = "import berrymq, os, sys, threading, time\n"
 
@@ -25,26 +28,24 @@ def run_script(text: str, *, timeout: float = 50, **environment: str) -> subproc
     )
 
 
-class Listening:
-    """What is heard of an identifier, for a thread that waits for it."""
+@contextmanager
+def script(text: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs beside the test; whatever is left of it is killed at the end.
 
-    def __init__(self, bus: Bus, identifier: str = "test:*") -> None:
-        self.messages: list[Message] = []
-        self._changed = threading.Condition()
-        bus.follow(identifier, self._take, direct=True)
-
-    def _take(self, message: Message) -> None:
-        with self._changed:
-            self.messages.append(message)
-            self._changed.notify_all()
-
-    @property
-    def values(self) -> list[Any]:
-        """The source and the first argument of each message."""
-        return [(message.source, message.args[0]) for message in self.messages]
-
-    def have(self, count: int, timeout: float = 30.0) -> list[Any]:
-        """Wait until so many messages have come."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.messages) >= count, timeout), self.values[-5:]
-            return self.values
+    Its standard streams are pipes: it may say with ``print(..., flush=True)`` how far it is, and read what to
+    do next with ``input()``.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PREFACE + textwrap.dedent(text), *arguments],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())} | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()

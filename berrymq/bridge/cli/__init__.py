@@ -1,5 +1,23 @@
-"""The command line."""
+"""The command line. What it needs is loaded in `main`, where Ctrl-C is expected."""
 
-from .main import main
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .interrupts import command_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code. Without `argv`, this process is the command."""
+    try:
+        with command_signals(is_program=argv is None):
+            from .command_line import run
+
+            return run(argv)
+    except KeyboardInterrupt:
+        return 130

@@ -1,105 +1,73 @@
-"""The commands of the command line, apart from how their arguments are written."""
+"""The commands that link to a hub, apart from how their arguments are written."""
 
 from __future__ import annotations
 
-import os
 import queue
-import signal
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.api import Link, link
-from berrymq.bridge.discovery.candidates import candidates
+from berrymq.bridge.discovery.finding import find
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.hub.serving import HubOptions, let_go, log_to_file, serve_hub
-from berrymq.bridge.hub.starting import READY, RUNNING, STARTED, launch_hub
 from berrymq.bus import Bus
-from berrymq.identifiers import Identifier
+from berrymq.targets import QueueTarget
 
 from .terminal import Printer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from berrymq.bridge.discovery.connection_file import ConnectionFile
+    from berrymq.identifiers import Identifier
     from berrymq.messages import Message
 
-__all__ = ["Place", "follow", "get", "hub", "launch", "nodes", "silence_output", "twitter"]
+__all__ = ["Destination", "follow", "get", "nodes", "twitter"]
 
 FLUSH_SECONDS = 10.0
+
+INBOX_SIZE = 1000
+"""Messages that may wait to be printed before deliveries do."""
 
 # On Windows nothing interrupts a wait without an end.
 _WAIT = 0.5 if sys.platform == "win32" else None
 
 
-class Place:
-    """Which hub to link to, and as whom."""
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Which hub to link to, and as whom. What is None is found."""
 
-    def __init__(
-        self,
-        url: str | None = None,
-        access_token: str | None = None,
-        name: str | None = None,
-        room: str | None = None,
-    ) -> None:
-        self._url = url
-        self._access_token = access_token
-        self._name = name
-        self._room = room
+    url: str | None = None
+    access_token: str | None = None
+    name: str | None = None
+    room: str | None = None
 
     def join(self, bus: Bus, *, start: bool) -> Link:
-        """Link ``bus`` to it; without a URL a hub is found, and started if ``start`` and there is none.
+        """Link `bus` to it; without a URL a hub is found, and started if `start` and there is none.
 
         Raises:
             LinkError: there is no hub.
         """
-        if start or self._url:
-            return self._link(bus, self._url, self._access_token)
-        for found in candidates():
+        if start or self.url:
+            return self._link(bus, self.url, self.access_token)
+        problem: LinkError | None = None
+        for found in find():
             try:
-                return self._link(bus, found.url, found.access_token)
-            except LinkError:
-                continue
-        raise LinkError(
+                return self._link(bus, found.endpoint.url, found.access_token)
+            except LinkError as error:
+                problem = problem or error
+        raise problem or LinkError(
             "no hub of yours runs on this machine; `berrymq hub` starts one, so does a first link"
         )
 
     def _link(self, bus: Bus, url: str | None, access_token: str | None) -> Link:
-        return link(url, access_token=access_token, name=self._name, room=self._room, bus=bus)
+        return link(url, access_token=access_token, name=self.name, room=self.room, bus=bus)
 
 
-def hub(options: HubOptions, *, detach_when_ready: bool) -> int:
-    """Be a hub until told to end; with ``detach_when_ready``, in the background once it listens."""
-    printer = Printer()
-
-    def on_ready(file: ConnectionFile) -> None:
-        if detach_when_ready:
-            log_to_file()
-            printer.note(f"{READY} {file.info.url}")
-            let_go()
-            return
-        printer.note(f"berryMQ hub at {file.info.url}")
-        printer.note("Your programs on this machine find it by themselves. Ctrl-C ends it.")
-        printer.note(f"Others need the access token that is in {file.path}")
-        printer.flush()
-
-    return 130 if serve_hub(options, on_ready) == signal.SIGINT else 0
-
-
-def launch(arguments: Sequence[str]) -> int:
-    """Start a hub in the background, unless one runs."""
-    launched = launch_hub(arguments)
-    printer = Printer()
-    printer.note(f"{STARTED if launched.is_new else RUNNING} {launched.url}")
-    printer.flush()
-    return 0
-
-
-def follow(place: Place, identifiers: Sequence[Identifier], *, json: bool = False) -> int:
+def follow(destination: Destination, identifiers: Sequence[Identifier], *, json: bool = False) -> int:
     """Print messages as they come, until interrupted."""
     printer = Printer(json=json)
-    with _inbox(place, identifiers) as inbox:
+    with _inbox(destination, identifiers) as inbox:
         while True:
             printer.message(_next(inbox))
             if inbox.empty():
@@ -107,16 +75,16 @@ def follow(place: Place, identifiers: Sequence[Identifier], *, json: bool = Fals
 
 
 def get(
-    place: Place,
+    destination: Destination,
     identifiers: Sequence[Identifier],
     *,
     count: int = 1,
     timeout: float | None = None,
     json: bool = False,
 ) -> int:
-    """Print the next messages; 1 when they did not come within ``timeout`` seconds each."""
+    """Print the next messages; an error when one does not come within `timeout` seconds."""
     printer = Printer(json=json)
-    with _inbox(place, identifiers) as inbox:
+    with _inbox(destination, identifiers) as inbox:
         for _ in range(count):
             try:
                 printer.message(_next(inbox, timeout))
@@ -126,12 +94,13 @@ def get(
     return 0
 
 
-def twitter(place: Place, identifier: Identifier, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
-    """Send one message; 1 when the hub did not take it."""
+def twitter(
+    destination: Destination, identifier: Identifier, args: Sequence[Any], kwargs: dict[str, Any]
+) -> int:
+    """Send one message; an error when the hub does not take it."""
     bus = Bus("berrymq twitter")
-    with place.join(bus, start=False) as joined:
-        others = [node for node in joined.nodes() if not node.here]
-        if not any(Identifier.parse(text).matches(identifier) for node in others for text in node.follows):
+    with destination.join(bus, start=False) as joined:
+        if not joined.is_followed(identifier):
             Printer(sys.stderr).note(f"berrymq: nobody follows {identifier} at present")
         bus.twitter(identifier, *args, **kwargs)
         if not joined.flush(FLUSH_SECONDS):
@@ -139,23 +108,22 @@ def twitter(place: Place, identifier: Identifier, args: Sequence[Any], kwargs: d
     return 0
 
 
-def nodes(place: Place, *, json: bool = False) -> int:
+def nodes(destination: Destination, *, json: bool = False) -> int:
     """Print who is there."""
     printer = Printer(json=json)
-    with place.join(Bus("berrymq nodes"), start=False) as joined:
+    with destination.join(Bus("berrymq nodes"), start=False) as joined:
         printer.nodes([node for node in joined.nodes() if not node.here])
     printer.flush()
     return 0
 
 
 @contextmanager
-def _inbox(place: Place, identifiers: Sequence[Identifier]) -> Iterator[queue.Queue[Message]]:
-    """Link, and collect what matches.
+def _inbox(destination: Destination, identifiers: Sequence[Identifier]) -> Iterator[queue.Queue[Message]]:
+    """Link, and collect what matches, as a queue does: who only collects answers no question.
 
-    It is bounded: when the reader of our output lags, so do the deliveries, and the other side is told to
-    wait.
+    It is bounded. When the reader of our output lags, so do the deliveries, and the other side holds back.
     """
-    inbox: queue.Queue[Message] = queue.Queue(1000)
+    inbox: queue.Queue[Message] = queue.Queue(INBOX_SIZE)
     is_open = True
     latest: Message | None = None
 
@@ -172,10 +140,10 @@ def _inbox(place: Place, identifiers: Sequence[Identifier]) -> Iterator[queue.Qu
                 continue
 
     bus = Bus("berrymq follow")
-    for identifier in identifiers:
-        bus.follow(identifier, take)
+    for identifier in dict.fromkeys(identifiers):
+        bus.subscribe(identifier, QueueTarget(take, "berrymq follow", None))
     try:
-        with place.join(bus, start=True):
+        with destination.join(bus, start=True):
             yield inbox
     finally:
         is_open = False
@@ -188,8 +156,3 @@ def _next(inbox: queue.Queue[Message], timeout: float | None = None) -> Message:
         except queue.Empty:
             continue
     return inbox.get(timeout=timeout)
-
-
-def silence_output() -> None:
-    """Whoever read our output has gone: let the interpreter's exit not stumble over that."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

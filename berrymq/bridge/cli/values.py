@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.server.hosts import HostPolicy
 from berrymq.identifiers import Identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["count", "identifier", "origin", "path", "payload", "port", "seconds"]
+__all__ = ["count", "identifier", "mebibytes", "origin", "path", "payload", "port", "seconds", "text"]
 
 _KEYWORD = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
+
+MAX_MEBIBYTES = 1 << 20
+
+
+def text(word: str) -> str:
+    """A word as it was typed: in UTF-8, although Python knows less characters in a locale such as C."""
+    if word.isascii():
+        return word
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        try:
+            return os.fsencode(word).decode()
+        except UnicodeDecodeError:
+            raise argparse.ArgumentTypeError(f"{word} is not written in UTF-8") from None
+    return word
 
 
 def payload(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
@@ -81,8 +97,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def mebibytes(text: str) -> int:
+    """An amount of memory."""
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_MEBIBYTES:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of MiB; 1 to {MAX_MEBIBYTES} are")
+    return int(text)
+
+
 def origin(text: str) -> str:
     """The origin of web pages, as browsers write it."""
+    from berrymq.bridge.server.hosts import HostPolicy
+
     try:
         HostPolicy.of(origins=[text])
     except ValueError as error:

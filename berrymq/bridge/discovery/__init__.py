@@ -1,1 +1,1 @@
-"""How nodes of one user find each other: connection files, the environment, Jupyter's variables."""
+"""Where nodes are, and how those of one user find each other and start the hub."""

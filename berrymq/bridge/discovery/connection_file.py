@@ -1,142 +1,137 @@
 """Connection files: how the nodes of one user on one machine find and trust each other with nothing typed.
 
-A listening node writes its URL and access token into a file that this user alone can read. Who can
-read it may link.
+A listening node writes its URL and its access token into a file that this user alone can read, and keeps that
+file locked as long as it listens. Whoever can read the file may link. A file that is not locked belongs to a
+process that has ended, cleanly or not. Nothing of it is used: another user's program may have that port now.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import logging
 import os
+import re
 import secrets
 import stat
+import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
-import msgspec
+import berrymq
+from berrymq.bridge.errors import LinkError
 
-from berrymq.bridge.processes import is_running, start_mark
-
+from .connection_info import ConnectionInfo, Kind, open_to_read, read_info, write_info
+from .file_lock import FileLock, close_inherited, try_lock
 from .runtime_directory import RuntimeDirectoryError, private_directory, runtime_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
-__all__ = ["ConnectionFile", "ConnectionInfo", "publish", "read_all"]
+__all__ = ["ConnectionFile", "ConnectionInfo", "Kind", "after_fork", "publish", "read_hub", "read_live"]
 
-Kind = Literal["hub", "jupyter", "node"]
+HUB_FILE = "hub.json"
+"""The name of the hub's connection file; there is one hub for each runtime directory."""
 
 RENEWAL_SECONDS = 60.0
-"""How often a connection file is shown to be in use; those who tidy temporary directories wait longer."""
+"""How often the owner calls `ConnectionFile.renew`; what tidies temporary directories waits longer."""
 
-_MAX_BYTES = 64 * 1024
-_PRIVATE = 0o600
-_log = logging.getLogger("berrymq")
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-
-
-class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection file says of its node. The access token is not in the ``repr``.
-
-    Attributes:
-        url: where it listens.
-        access_token: what lets a node in there.
-        pid: its process.
-        name: its readable name.
-        kind: a hub of its own, a Jupyter server, or any other node.
-        started_at: when it began to listen, POSIX seconds.
-        version: the berryMQ version it runs.
-        mark: what tells its process from a later one of the same number, where the system can tell.
-    """
-
-    url: str
-    access_token: str
-    pid: int
-    name: str
-    kind: Kind
-    started_at: float
-    version: str
-    mark: str | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name!r} at {self.url}, pid {self.pid}>"
-
-    @property
-    def is_live(self) -> bool:
-        """Whether its process still runs. That it answers is for the caller to try."""
-        return is_running(self.pid, self.mark)
+_NODE_FILE = re.compile(r"node-[0-9]+-[0-9a-f]+\.json")
+_TEMPORARY_FILE = re.compile(r"\.(?:hub|node-[0-9]+-[0-9a-f]+)-[0-9a-f]+\.tmp")
+_TEMPORARY_SECONDS = 60.0
+"""The least age of a temporary file that was left behind. One that is being written may have no lock yet."""
 
 
 class ConnectionFile:
-    """The file of a node of this process, until :meth:`remove`, the end of a ``with`` block, or exit."""
+    """The connection file of a node of this process, until `remove`, the end of a ``with`` block, or exit.
+
+    May be used on any thread.
+    """
 
     def __init__(self, path: Path, info: ConnectionInfo) -> None:
         self.path = path
         self.info = info
-        _present.add(self)
-
-    def __repr__(self) -> str:
-        return f"<connection file {self.path.name} of {self.info!r}>"
+        self._mutex = threading.Lock()
+        self._lock: FileLock | None = write_info(path, info)
+        _published.add(self)
 
     def renew(self) -> None:
-        """Keep it from those who tidy temporary files, and write it again where they were quicker."""
-        if os.getpid() == self.info.pid:
-            try:
-                os.utime(self.path)
-            except FileNotFoundError:
-                private_directory(self.path.parent)
-                _write(self.path, self.info)
+        """Make the file look recent to what tidies temporary directories; write it again if that was quicker.
 
-    async def keep(self) -> None:
-        """Renew it, as a task, until that is cancelled."""
-        while True:
-            await asyncio.sleep(RENEWAL_SECONDS)
+        Raises:
+            RuntimeDirectoryError: the file can't be written, so others can't find this node.
+        """
+        if os.getpid() != self.info.pid:
+            return
+        with self._mutex:
+            former = self._lock
+            if former is None:
+                return
             try:
-                self.renew()
-            except (OSError, RuntimeDirectoryError) as error:
-                _log.warning("%s can't be kept, so nobody finds this node: %s", self.path, error)
+                if former.is_at(self.path):
+                    os.utime(self.path)
+                    return
+                private_directory(self.path.parent)
+                if read_info(self.path) is not None:  # another hub has taken the name meanwhile
+                    return
+                self._lock = write_info(self.path, self.info)
+            except OSError as error:
+                raise _cant_write(self.path, error) from error
+            former.release()
 
     def remove(self) -> None:
-        """Remove it. In a forked child this does nothing: the file is its parent's."""
-        _present.discard(self)
-        if os.getpid() == self.info.pid:
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+        """Remove the file. In a forked child nothing happens: the file is its parent's."""
+        _published.discard(self)
+        if os.getpid() != self.info.pid:
+            return
+        with self._mutex:
+            lock, self._lock = self._lock, None
+            if lock is None:
+                return
+            is_ours = lock.is_at(self.path)
+            if os.name == "nt":  # pragma: no cover - an open file can't be removed there
+                lock.release()
+            if is_ours:
+                with suppress(OSError):
+                    self.path.unlink()
+            lock.release()  # last: while it is locked, no other hub starts beside this one
+
+    def _abandon(self) -> None:
+        """Forget the lock in a forked child; another thread of the parent may have held the mutex."""
+        self._mutex = threading.Lock()
+        self._lock = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
+    def __repr__(self) -> str:
+        return f"<connection file {self.path.name} of {self.info!r}>"
 
-_present: set[ConnectionFile] = set()
 
-
-@atexit.register
-def _remove_all() -> None:
-    for file in list(_present):
-        file.remove()
+_published: set[ConnectionFile] = set()
 
 
 def publish(
     *, url: str, access_token: str, name: str, kind: Kind, directory: Path | None = None
 ) -> ConnectionFile:
-    """Write the connection file of a node of this process; files of processes that are gone are cleared away.
+    """Write the connection file of a node of this process, and clear away what ended processes left.
+
+    Args:
+        url: where the node listens.
+        access_token: the secret that lets others in there.
+        name: its readable name.
+        kind: ``"hub"`` only while holding `berrymq.bridge.discovery.starting.hub_lock`.
+        directory: where to write it; the runtime directory unless told.
 
     Raises:
         RuntimeDirectoryError: there is no private place for it. The text says what to do.
+        LinkError: another hub is published there.
     """
     directory = directory or runtime_directory()
-    _clear(directory)
     pid = os.getpid()
+    path = directory / (HUB_FILE if kind == "hub" else f"node-{pid}-{secrets.token_hex(4)}.json")
     info = ConnectionInfo(
         url=url,
         access_token=access_token,
@@ -144,79 +139,92 @@ def publish(
         name=name,
         kind=kind,
         started_at=time.time(),
-        version=_version(),
-        mark=start_mark(pid),
+        version=berrymq.__version__,
     )
-    path = directory / f"{kind}-{pid}-{secrets.token_hex(4)}.json"
+    if kind == "hub" and (other := read_hub(directory)) is not None:
+        raise LinkError(f"a hub of yours runs already (process {other.pid})")
+    _clear(directory)
     try:
-        _write(path, info)
+        file = ConnectionFile(path, info)
     except OSError as error:
-        raise RuntimeDirectoryError(f"can't write {path}: {error.strerror or error}") from error
-    return ConnectionFile(path, info)
+        raise _cant_write(path, error) from error
+    atexit.unregister(_remove_all)  # for it to be registered once
+    atexit.register(_remove_all)
+    return file
 
 
-def read_all(directory: Path | None = None) -> list[ConnectionInfo]:
-    """What the files of all live nodes of this user say, the newest first.
+def read_live(directory: Path | None = None) -> list[ConnectionInfo]:
+    """Read the connection files of all live nodes of this user, the newest first.
 
     Raises:
-        RuntimeDirectoryError: the directory is there, but others could have put files into it.
+        RuntimeDirectoryError: the directory can't be read, or others could have put files into it.
     """
-    directory = directory or runtime_directory(create=False)
-    found = [info for path in _files(directory, ".json") if (info := _read(path)) and info.is_live]
+    paths = _paths(directory or runtime_directory(create=False))
+    found = [info for path in paths if path.suffix == ".json" and (info := read_info(path)) is not None]
     return sorted(found, key=lambda info: info.started_at, reverse=True)
 
 
-def _files(directory: Path, suffix: str) -> Iterator[Path]:
-    with suppress(FileNotFoundError):
-        yield from (path for path in directory.iterdir() if path.name.endswith(suffix))
+def read_hub(directory: Path | None = None) -> ConnectionInfo | None:
+    """Read the connection file of the hub; None if no hub lives.
+
+    Raises:
+        RuntimeDirectoryError: others could have put files into the directory.
+    """
+    info = read_info((directory or runtime_directory(create=False)) / HUB_FILE)
+    return info if info is not None and info.kind == "hub" else None
 
 
-def _write(path: Path, info: ConnectionInfo) -> None:
-    """Write it whole or not at all, never readable by others, never through a link that was laid there."""
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW
+def after_fork() -> None:
+    """In a forked child, give up all connection files and locks; nothing is removed.
+
+    To be called before anything else runs there: as long as the child keeps them open, its parent seems to
+    live.
+    """
+    for file in _published:
+        file._abandon()
+    _published.clear()
+    close_inherited()
+
+
+def _remove_all() -> None:
+    for file in list(_published):
+        file.remove()
+
+
+def _cant_write(path: Path, error: OSError) -> RuntimeDirectoryError:
+    return RuntimeDirectoryError(
+        f"can't write {path}, so others can't find this node: {error.strerror or error}"
+    )
+
+
+def _paths(directory: Path) -> list[Path]:
     try:
-        with open(os.open(temporary, flags, _PRIVATE), "wb") as file:  # noqa: PTH123 - pathlib can't give these flags
-            file.write(msgspec.json.format(msgspec.json.encode(info)))
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _read(path: Path) -> ConnectionInfo | None:
-    """What it says, or None when it is not a file that this user alone wrote, or not one of ours."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NO_FOLLOW
-    try:
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - pathlib can't give these flags
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
-                return None
-            if os.name != "nt" and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
-                return None
-            return msgspec.json.decode(file.read(_MAX_BYTES), type=ConnectionInfo)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RuntimeDirectoryError(f"can't read {directory}: {error.strerror or error}") from error
 
 
 def _clear(directory: Path) -> None:
-    """Remove what processes left that were killed."""
-    for path in _files(directory, ".json"):
-        info = _read(path)
-        if info is not None and not info.is_live:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-    for path in _files(directory, ".tmp"):
-        pid = path.name.split("-")[1:2]
-        if pid and pid[0].isdecimal() and not is_running(int(pid[0])):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+    """Remove what ended nodes left. Their names are random, so no live node's file can have taken one.
 
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("berrymq")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from a source tree that was not installed
+    The file of an ended hub stays until the next hub replaces it, which could happen here between the look at
+    its lock and its removal.
+    """
+    for path in _paths(directory):
+        if _TEMPORARY_FILE.fullmatch(path.name):
+            least_age = _TEMPORARY_SECONDS
+        elif _NODE_FILE.fullmatch(path.name):
+            least_age = 0.0
+        else:
+            continue
+        with suppress(OSError):
+            descriptor = open_to_read(path)
+            try:
+                found = os.fstat(descriptor)
+                is_old = not least_age or time.time() - found.st_mtime > least_age
+                if stat.S_ISREG(found.st_mode) and is_old and try_lock(descriptor, shared=True):
+                    path.unlink()
+            finally:
+                os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The readable name of this process's node, when nobody gave one."""
+"""The readable name of this process's node, where none was given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["default_node_name"]
 
-_LONGEST = 100
+_MAX_CHARACTERS = 100
 _LAUNCHERS = ("ipykernel_launcher", "colab_kernel_launcher")
 
 
@@ -23,7 +23,7 @@ def default_node_name(
     argv: Sequence[str] | None = None,
     modules: Collection[str] | None = None,
 ) -> str:
-    """A name that tells a person which process this is.
+    """Make a name that tells a person which process this is.
 
     In a notebook it is the notebook's file name: ``notebook`` where the caller knows it (VS Code), else
     what the Jupyter server told its kernel. Elsewhere it is the script's name, or ``python``, and the
@@ -59,6 +59,6 @@ def _base(path: str) -> str:
 
 
 def _clean(name: str) -> str:
-    """Printable, of one line, not too long."""
+    """Make it printable, one line, at most `_MAX_CHARACTERS` long."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import warnings
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,91 +19,142 @@ __all__ = ["RuntimeDirectoryError", "private_directory", "runtime_directory"]
 
 VARIABLE = "BERRYMQ_RUNTIME_DIR"
 
+_MAX_LINKS = 40
+"""How many symbolic links one path may lead through; as in Linux."""
+
+_ADVICE = f"Mend that, or set {VARIABLE} to a private directory of yours"
+
 
 class RuntimeDirectoryError(LinkError):
-    """The runtime directory can't be had, or others could read or replace what lies in it."""
+    """The runtime directory can't be used, or others could read or replace what lies in it."""
 
 
 def runtime_directory(environ: Mapping[str, str] = os.environ, *, create: bool = True) -> Path:
     """The directory of this user's connection files, made when missing and checked at each call.
 
     It is ``berrymq`` below the user's runtime directory, or what ``BERRYMQ_RUNTIME_DIR`` says. With
-    ``create=False`` a directory that does not exist is returned unmade.
+    ``create=False`` a directory that does not exist is returned all the same.
+
+    Raises:
+        RuntimeDirectoryError: there is none that is private. The text says what to do.
     """
     given = environ.get(VARIABLE)
-    path = Path(given) if given else _usual(environ.get("XDG_RUNTIME_DIR"), environ.get("TMPDIR"))
+    path = Path(given) if given else _usual()
     if not path.is_absolute():
         raise RuntimeDirectoryError(f"{VARIABLE} must be an absolute path, not {str(path)!r}")
     return private_directory(path, create=create)
 
 
 def private_directory(path: Path, *, create: bool = True) -> Path:
-    """Give ``path`` back if it is this user's, closed to everyone else, and nobody else can replace it.
+    """Return ``path`` if it is this user's, closed to everyone else, and nobody else can replace it.
+
+    So that a verdict never outlives its reason, nothing of it is remembered.
 
     Raises:
         RuntimeDirectoryError: it is not so, or can't be made.
     """
     try:
-        if create:
-            _make(path)
-        problem = _problem(path)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not create:
-            return path
-        reason = error.strerror or str(error)
-        raise RuntimeDirectoryError(f"can't use {path} for connection files: {reason}. {_MEND}") from error
+        problem = _problem(path, create=create)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RuntimeDirectoryError(f"can't use {path} for connection files: {reason}. {_ADVICE}") from error
     if problem:
-        raise RuntimeDirectoryError(f"{problem}: access tokens would not be safe there. {_MEND}")
+        raise RuntimeDirectoryError(f"{problem}: access tokens would not be safe there. {_ADVICE}")
     return path
 
 
-_MEND = f"Mend that, or set {VARIABLE} to a private directory of yours"
-
-
-@lru_cache(maxsize=8)
-def _usual(xdg: str | None, temporary: str | None) -> Path:  # noqa: ARG001 - they are the key of the cache
-    """Where the system keeps such files; the arguments are what it depends on."""
+def _usual() -> Path:
+    """Where the system keeps such files."""
     import platformdirs
 
     with warnings.catch_warnings():
-        # It falls back to a place that our own check accepts or not, whatever it warns of.
+        # It falls back to a directory that our own check accepts or not, whatever it warns of.
         warnings.simplefilter("ignore")
         try:
             return Path(platformdirs.user_runtime_dir("berrymq", appauthor=False))
         except OSError as error:
-            raise RuntimeDirectoryError(f"no place for connection files: {error}. {_MEND}") from error
+            raise RuntimeDirectoryError(f"no directory for connection files: {error}. {_ADVICE}") from error
 
 
-def _make(path: Path) -> None:
-    """Make ``path`` and what is missing above it, each closed to others from its first moment."""
-    if path.exists() or path.is_symlink():
-        return
-    _make(path.parent)
-    with suppress(
-        FileExistsError
-    ):  # made just now by another process of ours, or not of ours: the check tells
-        path.mkdir(mode=0o700)
+def _problem(path: Path, *, create: bool) -> str | None:
+    """What is wrong with the directory, as the beginning of a sentence; it is made on the way if asked for.
+
+    The path is walked from its root, as the system does it, and each step is checked before the next: whoever
+    may write into one of the directories, or has made one of the links, could exchange all that is below.
+    """
+    if os.name == "nt":  # pragma: no cover
+        # The profile's access control lists keep it private there; mode bits say nothing.
+        if create:
+            path.mkdir(parents=True, exist_ok=True)
+        return f"{path} is a symbolic link" if path.is_symlink() else None
+    step = Path(path.anchor)
+    names = list(path.parts[1:])
+    links = 0
+    found = step.lstat()
+    while names:
+        if problem := _parent_problem(step, found, path):
+            return problem
+        name = names.pop(0)
+        if name == "..":
+            step = step.parent
+            found = step.lstat()
+            continue
+        step /= name
+        try:
+            found = _lstat(step, create=create)
+        except FileNotFoundError:
+            return None  # nothing is there yet, and nobody else can put it there
+        if stat.S_ISLNK(found.st_mode):
+            if not names:
+                return f"{step} is a symbolic link"
+            if problem := _owner_problem(step, found, path):
+                return problem
+            links += 1
+            if links > _MAX_LINKS:
+                return f"{path} leads through more than {_MAX_LINKS} symbolic links"
+            target = step.readlink()
+            names[:0] = target.parts[1:] if target.is_absolute() else target.parts
+            step = Path(target.anchor) if target.is_absolute() else step.parent
+            found = step.lstat()
+        elif not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, f"{step} is not a directory")
+    return _leaf_problem(step, found)
 
 
-def _problem(path: Path) -> str | None:
-    """What is wrong with the directory, as the beginning of a sentence."""
-    leaf = path.lstat()
-    if stat.S_ISLNK(leaf.st_mode):
-        return f"{path} is a symbolic link"
-    if not stat.S_ISDIR(leaf.st_mode):
-        return f"{path} is not a directory"
-    if os.name == "nt":
-        return None  # the profile's access control lists keep it private there; mode bits say nothing
-    if leaf.st_uid != os.geteuid():
-        return f"{path} belongs to another user (uid {leaf.st_uid})"
-    if leaf.st_mode & 0o077:
-        return f"{path} is open to other users (mode {stat.S_IMODE(leaf.st_mode):04o}; chmod 700 closes it)"
-    shared = False
-    for place in reversed((path.resolve(), *path.resolve().parents)):
-        found = place.stat()
-        if shared and found.st_uid not in (0, os.geteuid()):
-            return f"{place}, above {path}, belongs to another user (uid {found.st_uid})"
-        shared = bool(found.st_mode & stat.S_IWOTH)
-        if shared and not found.st_mode & stat.S_ISVTX:
-            return f"{place}, above {path}, can be written by every user"
+def _lstat(step: Path, *, create: bool) -> os.stat_result:
+    """What is there; a directory that is missing is made if asked for, closed from its first moment."""
+    try:
+        return step.lstat()
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):  # made by another process in this moment: what it is, is checked
+        step.mkdir(mode=0o700)
+    return step.lstat()
+
+
+def _leaf_problem(step: Path, found: os.stat_result) -> str | None:
+    if found.st_uid != os.geteuid():
+        return f"{step} belongs to another user (uid {found.st_uid})"
+    if found.st_mode & 0o077:
+        return f"{step} is open to other users (mode {stat.S_IMODE(found.st_mode):04o}; chmod 700 closes it)"
     return None
+
+
+def _parent_problem(step: Path, found: os.stat_result, path: Path) -> str | None:
+    """Why others could replace what lies in this directory."""
+    if problem := _owner_problem(step, found, path):
+        return problem
+    # Where it is sticky, as /tmp is, only its owner can replace an entry; who that is, is checked next.
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        if found.st_mode & stat.S_IWOTH:
+            return f"{step}, above {path}, can be written by every user (chmod o-w closes it)"
+        return f"{step}, above {path}, can be written by its group (gid {found.st_gid}; chmod g-w closes it)"
+    return None
+
+
+def _owner_problem(step: Path, found: os.stat_result, path: Path) -> str | None:
+    if found.st_uid in (0, os.geteuid()):
+        return None
+    kind = "a symbolic link above" if stat.S_ISLNK(found.st_mode) else "above"
+    return f"{step}, {kind} {path}, belongs to another user (uid {found.st_uid})"

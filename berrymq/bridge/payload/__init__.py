@@ -1,4 +1,4 @@
-"""What a message carries, as JSON: ``[args, kwargs]``.
+"""What a message carries, as JSON: ``[args]`` and ``{kwargs}``.
 
 JSON values cross as they are. Everything else becomes an object with the key ``$type``, which the type
 registry turns back into a value on the other side; a dictionary that has such a key of its own, or keys
@@ -7,10 +7,18 @@ crosses only if both sides registered it.
 """
 
 from . import standard
-from .decoding import decode
-from .encoding import MAX_DEPTH, MAX_PAYLOAD_BYTES, encode
+from .decoding import TYPE_MARK, decode_payload, decode_values
+from .encoding import MAX_DEPTH, encode_message, encode_values
 from .registry import register_type
 
-__all__ = ["MAX_DEPTH", "MAX_PAYLOAD_BYTES", "decode", "encode", "register_type"]
+__all__ = [
+    "MAX_DEPTH",
+    "TYPE_MARK",
+    "decode_payload",
+    "decode_values",
+    "encode_message",
+    "encode_values",
+    "register_type",
+]
 
 standard.register()

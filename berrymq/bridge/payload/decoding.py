@@ -1,4 +1,4 @@
-"""Reading the payload of a message."""
+"""Decoding the payload of a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["decode"]
+__all__ = ["TYPE_MARK", "decode_payload", "decode_values"]
 
 HASHING_SECONDS = 0.05
 HASHING_SECONDS_PER_BYTE = 0.25e-6
@@ -22,24 +22,44 @@ HASHED_AT_ONCE = 16
 """Members that are put into a set before the time is looked at."""
 
 
-def decode(data: bytes | msgspec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The args and kwargs of a payload.
+def decode_payload(
+    args: list[Any], kwargs: dict[str, Any], size: int
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The args and kwargs of a message, from the JSON of one that holds a ``"$type"`` somewhere.
+
+    Args:
+        args: as JSON has them.
+        kwargs: as JSON has them.
+        size: the bytes of that JSON; it bounds the time that this may take.
 
     Raises:
-        ValueError: it is not a payload, or a value of a registered type is malformed.
+        ValueError: a value of a registered type is malformed.
+    """
+    try:
+        reader = _Reader(size)
+        return tuple(reader.items(args)), reader.mapping(kwargs)
+    except RecursionError:
+        raise ValueError("the payload nests too deep") from None
+
+
+def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
+    """The values of a JSON array.
+
+    Raises:
+        ValueError: it is none, or a value of a registered type is malformed.
     """
     raw = bytes(data)
     try:
-        args, kwargs = _decoder.decode(raw)
-        if b'"$type"' in raw:
-            reader = _Reader(len(raw))
-            return tuple(reader.items(args)), reader.mapping(kwargs)
+        values = _decode_list(raw)
+        return _Reader(len(raw)).items(values) if TYPE_MARK in raw else values
     except RecursionError:
-        raise ValueError("the payload nests too deep") from None
-    return tuple(args), kwargs
+        raise ValueError("the values nest too deep") from None
 
 
-_decoder = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]])
+TYPE_MARK = b'"$type"'
+"""Where this is not among the bytes of a payload, its JSON is what it means."""
+
+_decode_list = msgspec.json.Decoder(list[Any]).decode
 
 
 class _Reader:

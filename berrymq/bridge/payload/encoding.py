@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-import math
 import sys
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from berrymq.bridge.errors import PayloadError, RemoteError
+from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 from .advice import UnsendableError, advice, place
 from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type
@@ -17,35 +18,68 @@ from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_DEPTH", "MAX_PAYLOAD_BYTES", "encode"]
+__all__ = ["MAX_DEPTH", "encode_message", "encode_values"]
 
 MAX_DEPTH = 100
 """How deep lists and dictionaries may nest."""
 
-MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
-"""The largest payload of one message, encoded."""
+
+_write = msgspec.json.Encoder().encode
+_PLAIN = frozenset({str, int, bool, type(None)})
+"""Types whose values JSON has as they are. A float is among them if it is finite."""
 
 
-def encode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """The payload of a message, as JSON.
+def encode_message(
+    sent_at: float, args: Sequence[Any], kwargs: Mapping[str, Any], callback: str | None = None
+) -> bytes:
+    """A message as it stands in a batch: ``[sent_at, [args], {kwargs}]``, and the callback if there is one.
 
     Raises:
         PayloadError: names the argument that can't cross, and why.
     """
     try:
-        plain = [
-            [_to_json(value, 1) for value in args],
-            {key: _to_json(value, 1) for key, value in kwargs.items()},
-        ]
-        data = msgspec.json.encode(plain)
-    except (UnsendableError, ValueError, TypeError):
+        for value in args:
+            kind = type(value)
+            if kind not in _PLAIN and not (kind is float and isfinite(value)):
+                break
+        else:
+            for value in kwargs.values():
+                kind = type(value)
+                if kind not in _PLAIN and not (kind is float and isfinite(value)):
+                    break
+            else:  # flat, as most messages are
+                if callback is None and len(data := _write((sent_at, args, kwargs))) <= MAX_PAYLOAD_BYTES:
+                    return data
+        plain_args = [_to_json(value, 1) for value in args]
+        plain_kwargs = {key: _to_json(value, 1) for key, value in kwargs.items()}
+        parts: tuple[Any, ...] = (sent_at, plain_args, plain_kwargs)
+        data = _write(parts if callback is None else (*parts, callback))
+    except (UnsendableError, ValueError, TypeError, OverflowError):
         _explain(args, kwargs)
     if len(data) > MAX_PAYLOAD_BYTES:
-        raise PayloadError(
-            "the message",
-            f"it takes {len(data):,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts",
-        )
+        raise _too_large(len(data))
     return data
+
+
+def encode_values(values: Sequence[Any]) -> bytes:
+    """Values as a JSON array, each as it stands in a message.
+
+    Raises:
+        PayloadError: names the value that can't cross, and why.
+    """
+    try:
+        data = _write([_to_json(value, 1) for value in values])
+    except (UnsendableError, ValueError, TypeError):
+        _explain(values, {})
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise _too_large(len(data))
+    return data
+
+
+def _too_large(size: int) -> PayloadError:
+    return PayloadError(
+        "the message", f"it takes {size:,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts"
+    )
 
 
 def _to_json(value: Any, depth: int) -> Any:
@@ -53,7 +87,7 @@ def _to_json(value: Any, depth: int) -> Any:
     if cls is str or cls is int or cls is bool or value is None:
         return value
     if cls is float:
-        return value if math.isfinite(value) else {TYPE_KEY: "float", VALUE_KEY: repr(value)}
+        return value if isfinite(value) else {TYPE_KEY: "float", VALUE_KEY: repr(value)}
     if depth > MAX_DEPTH:
         raise UnsendableError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
     if cls is list:

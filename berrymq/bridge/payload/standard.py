@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from berrymq.bridge.errors import RemoteError
+from berrymq.printable import LINES, printable
 
 from .registry import register_type
 
@@ -46,5 +47,5 @@ def _remote_error(parts: Any) -> RemoteError:
     kind, text, notes = parts
     error = RemoteError(str(kind), str(text))
     for note in notes:
-        error.add_note(str(note))
+        error.add_note(printable(str(note), keep=LINES))
     return error

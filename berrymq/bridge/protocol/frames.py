@@ -1,241 +1,402 @@
-"""What travels on a link once it is made: JSON-RPC notifications, each one frame.
+"""What travels on a link: JSON-RPC notifications, numbered so that a cut loses none of them.
 
-===============  ===================================================================  ========
-method           means                                                                numbered
-===============  ===================================================================  ========
-send_messages    a batch of messages, each an array (see `WireMessage`)               yes
-announce         nodes that are new or have changed, and those that are gone          yes
-dropped          so many messages for you were dropped, since my buffer was full      yes
-ack              I have everything up to this number                                  no
-heartbeat        I am here                                                            no
-===============  ===================================================================  ========
+=============  ==================================================================
+method         params beside ``n`` and ``ack``
+=============  ==================================================================
+``messages``   ``batches``: each ``[identifier, origin, source, first, count, [message, ...]]``
+``ask``        ``question``: the asker's number; ``batch``: one message
+``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``
+``interest``   ``add``, ``remove``: identifiers; ``reset``: this is all of it; ``everything``
+``dropped``    ``count`` of messages for the other side that were dropped here
+=============  ==================================================================
 
-A numbered frame carries ``n``, counting from 1 in each direction of a session.
+``ack`` alone, without ``n``, is the notification ``ack``. A batch holds consecutive messages of one
+identifier, so a hub routes it by its first element and passes on its bytes; a message in it is
+``[sent_at, [args], {kwargs}]`` and, if followers' results are to be sent on, the callback's identifier.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from array import array
+from itertools import accumulate, groupby
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from .jsonrpc import check_utf8
+from .limits import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
-    "FRAME_METHODS",
-    "HEARTBEAT",
-    "LATEST",
-    "MAX_AGAIN",
-    "MAX_COUNT",
-    "MAX_HOPS",
-    "SURVEY",
-    "SURVEYED",
-    "Ack",
-    "Announce",
-    "Dropped",
-    "Frame",
-    "Heartbeat",
+    "ACK",
+    "ANSWER",
+    "ASK",
+    "DROPPED",
+    "INTEREST",
+    "MESSAGES",
+    "NUMBERED",
+    "AckParams",
+    "AnswerParams",
+    "AskParams",
+    "Batch",
+    "DroppedParams",
+    "Envelope",
+    "FrameError",
+    "IdentifierText",
+    "InterestParams",
+    "MessagesParams",
     "Moment",
-    "NodeRecord",
-    "SendMessages",
-    "WireMessage",
+    "Name",
+    "NodeKey",
     "ack_frame",
-    "announce_frame",
-    "counted",
-    "decode_frame",
-    "dropped_frame",
-    "messages_frame",
-    "record_size",
-    "said_again",
+    "as_raw",
+    "batch_head",
+    "check_batch",
+    "check_depth",
+    "check_utf8",
+    "encode_batch",
+    "encode_json",
+    "numbered_frame",
+    "parse",
+    "parse_answer",
+    "parse_batch",
+    "parse_messages",
+    "parse_params",
+    "split_batch",
 ]
 
-MAX_HOPS = 8
-"""A message that was handed on this often goes no further."""
+MESSAGES: Final = b"messages"
+ASK: Final = b"ask"
+ANSWER: Final = b"answer"
+INTEREST: Final = b"interest"
+DROPPED: Final = b"dropped"
+ACK: Final = "ack"
 
-MAX_AGAIN = 16
-"""How often it is counted that a message was said again."""
+MAX_COUNT = 2**53
+"""The largest number that every JSON library reads exactly."""
 
-SURVEY, SURVEYED = "berrymq:traffic", "berrymq:passed"
-"""Question and answer, from node to node: what passes over your links? They do not count themselves."""
+LATEST = 253_402_300_799.0
+"""The end of the year 9999 in seconds since 1970: the last moment that every calendar can show."""
 
 Name = Annotated[str, Meta(max_length=255)]
 NodeId = Annotated[str, Meta(min_length=1, max_length=64)]
+NodeKey = Annotated[str, Meta(min_length=16, max_length=128, pattern=r"\A[ -~]*\Z")]
 IdentifierText = Annotated[str, Meta(min_length=1, max_length=800)]
-MAX_COUNT = 2**53
-"""The largest number that every JSON library reads exactly."""
 Number = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
-LATEST = 253_402_300_799.0
-"""The end of the year 9999 in seconds since 1970: what every calendar can show."""
 Moment = Annotated[float, Meta(ge=0, le=LATEST)]
 
 
-class WireMessage(Struct, array_like=True, gc=False):
-    """One message on its way; as an array, in this order.
+class FrameError(ValueError):
+    """What came is not a frame of this protocol; the connection that brought it is closed."""
 
-    A node that hands it on reads all but the payload, and changes only ``hops``, or ``again`` where a hub was
-    lost.
-    """
+
+class Envelope(Struct):
+    """Any JSON-RPC 2.0 object: a request, a notification (no ``id``), or a response (no ``method``)."""
+
+    jsonrpc: str = ""
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    id: str | int | float | None | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+class Batch(Struct, array_like=True, gc=False):
+    """Consecutive messages of one origin and one identifier."""
 
     identifier: IdentifierText
-    """Canonical text: ``name:action`` or ``name@namespace:action``."""
-    payload: Raw
-    """``[args, kwargs]``, see ``payload.py``."""
+    origin: NodeId
+    """The id of the node that published them."""
     source: Name
-    """The name of the node that sent it."""
+    """The name of that node."""
+    first: Number
+    """The sequence number of the first; the others follow without a gap."""
+    count: Annotated[int, Meta(ge=1, le=1_000_000)]
+    messages: Raw
+    """An array of `WireMessage`; a hub does not read it."""
+
+
+class WireMessage(Struct, array_like=True, gc=False):
+    """One message inside of a batch."""
+
     sent_at: Moment
     """Seconds since 1970, by the sender's clock."""
-    origin: NodeId
-    """The id of the node that sent it."""
-    sequence: Number
-    """Counts the messages of that node."""
-    room: Name | None = None
-    hops: Count = 0
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     callback: IdentifierText | None = None
-    """Where followers' return values are to be sent."""
-    question: Number | None = None
-    """The number of a question: it asks all followers or, where ``to`` is set, brings their answers."""
-    to: NodeId | None = None
-    """The only node that it is for."""
-    again: Annotated[int, Meta(ge=0, le=MAX_AGAIN)] = 0
-    """So often it was said again, or more often, since a link was lost over which it may have gone."""
+    """Where followers' results are to be sent (`talk`)."""
 
 
-def counted(messages: list[WireMessage]) -> int:
-    """How many of these are traffic, and not about it."""
-    private = [message for message in messages if message.to is not None]
-    return len(messages) - sum(message.identifier in (SURVEY, SURVEYED) for message in private)
+class MessagesParams(Struct):
+    """Params of ``messages``."""
 
-
-def said_again(message: WireMessage) -> int:
-    """What its ``again`` becomes when it is said once more."""
-    return min(message.again + 1, MAX_AGAIN)
-
-
-class NodeRecord(Struct, frozen=True, omit_defaults=True):
-    """What a node says of itself, and the others hand on."""
-
-    id: NodeId
-    name: Name
-    version: Count
-    """Grows with each change; an older record never replaces a newer one."""
-    room: Name | None = None
-    hub: bool = False
-    """It belongs to every room, since it only hands on."""
-    follows: Annotated[tuple[IdentifierText, ...], Meta(max_length=100_000)] = ()
-    neighbours: Annotated[tuple[NodeId, ...], Meta(max_length=10_000)] = ()
-    """The ids of the nodes that it is linked to."""
-    away: Annotated[tuple[NodeId, ...], Meta(max_length=10_000)] = ()
-    """Those of them whose connection is cut at present; messages wait for them."""
-
-
-class _Batch(Struct):
     n: Number
-    batch: list[WireMessage]
+    ack: Count
+    batches: list[Raw]
 
 
-class _Nodes(Struct, omit_defaults=True):
+class AskParams(Struct):
+    """Params of ``ask``."""
+
     n: Number
-    nodes: Annotated[list[NodeRecord], Meta(max_length=10_000)]
-    more: bool = False
-    """Others follow, of those that are known already."""
+    ack: Count
+    question: Number
+    batch: Raw
 
 
-class _NumberedCount(Struct):
+class AnswerParams(Struct):
+    """Params of ``answer``."""
+
     n: Number
+    ack: Count
+    question: Number
+    answers: list[Raw]
+
+
+class InterestParams(Struct):
+    """Params of ``interest``."""
+
+    n: Number
+    ack: Count
+    add: list[IdentifierText] = []
+    remove: list[IdentifierText] = []
+    reset: bool = False
+    """What was followed before counts no more; ``add`` is all of it."""
+    everything: bool = False
+    """Every message is wanted, since the side passes on to others what it can't list."""
+
+
+class DroppedParams(Struct):
+    """Params of ``dropped``."""
+
+    n: Number
+    ack: Count
     count: Count
 
 
-class _Acked(Struct):
-    n: Count
+class AckParams(Struct):
+    """Params of ``ack``."""
+
+    ack: Count
 
 
-class _Nothing(Struct):
-    pass
+Params = MessagesParams | AskParams | AnswerParams | InterestParams | DroppedParams
+
+encode_json = msgspec.json.Encoder().encode
+_parse_envelope = msgspec.json.Decoder(Envelope).decode
+_parse_batch = msgspec.json.Decoder(Batch).decode
+_parse_messages = msgspec.json.Decoder(list[WireMessage]).decode
+_parse_raws = msgspec.json.Decoder(list[Raw]).decode
+_parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
+_parse_ack = msgspec.json.Decoder(AckParams).decode
+NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "messages": msgspec.json.Decoder(MessagesParams),
+    "ask": msgspec.json.Decoder(AskParams),
+    "answer": msgspec.json.Decoder(AnswerParams),
+    "interest": msgspec.json.Decoder(InterestParams),
+    "dropped": msgspec.json.Decoder(DroppedParams),
+}
+"""The methods that carry a number, with what reads their params."""
 
 
-class SendMessages(Struct, tag_field="method", tag="send_messages"):
-    """A batch of messages."""
-
-    params: _Batch
-    jsonrpc: str = "2.0"
-
-
-class Announce(Struct, tag_field="method", tag="announce"):
-    """Records of nodes that are new or have changed."""
-
-    params: _Nodes
-    jsonrpc: str = "2.0"
-
-
-class Dropped(Struct, tag_field="method", tag="dropped"):
-    """How many messages were dropped on this side since the last such frame."""
-
-    params: _NumberedCount
-    jsonrpc: str = "2.0"
-
-
-class Ack(Struct, tag_field="method", tag="ack"):
-    """All numbered frames up to ``n`` have come and are taken care of."""
-
-    params: _Acked
-    jsonrpc: str = "2.0"
-
-
-class Heartbeat(Struct, tag_field="method", tag="heartbeat"):
-    """Sent on a link that has been silent."""
-
-    params: _Nothing = msgspec.field(default_factory=_Nothing)
-    jsonrpc: str = "2.0"
-
-
-Frame = SendMessages | Announce | Dropped | Ack | Heartbeat
-
-FRAME_METHODS = frozenset({"send_messages", "announce", "dropped", "ack", "heartbeat"})
-"""A malformed call of one of these breaks the link, for nothing may be left out of its numbering."""
-
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
-
-
-def decode_frame(data: bytes | str) -> Frame:
-    """Read one frame.
+def check_utf8(data: bytes) -> None:
+    """Look at the parts as well that are passed on undecoded.
 
     Raises:
-        ValueError: it is not one of those above.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if not data.isascii():
+        data.decode()
+
+
+def parse(data: bytes) -> Envelope:
+    """Read one JSON-RPC object of a WebSocket.
+
+    Raises:
+        FrameError: it is not one.
     """
     try:
         check_utf8(data)
-        return _decoder.decode(data)
+        return _parse_envelope(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ValueError(f"not a frame of a link: {str(error)[:120]}") from None
+        raise FrameError(_reason(error)) from None
 
 
-def messages_frame(n: int, batch: list[WireMessage]) -> bytes:
-    """A numbered frame of messages."""
-    return _encoder.encode(SendMessages(_Batch(n, batch)))
+def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
+    """Read the params of a frame.
+
+    Raises:
+        FrameError: they are not what that method takes.
+    """
+    try:
+        if method == ACK:
+            return _parse_ack(b"" if params is UNSET else params)
+        frame: Params = NUMBERED[method].decode(b"" if params is UNSET else params)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"{method}: {_reason(error)}") from None
+    return frame
 
 
-def announce_frame(n: int, nodes: list[NodeRecord], *, more: bool = False) -> bytes:
-    """A numbered frame of node records; *more* of them follow."""
-    return _encoder.encode(Announce(_Nodes(n, nodes, more)))
+def parse_batch(raw: Raw | bytes) -> Batch:
+    """Read the head of a batch.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    try:
+        return _parse_batch(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"a batch: {_reason(error)}") from None
 
 
-def record_size(record: NodeRecord) -> int:
-    """How many bytes a record takes in a frame."""
-    return len(_encoder.encode(record))
+def parse_messages(batch: Batch) -> list[WireMessage]:
+    """Read the messages of a batch.
+
+    Raises:
+        FrameError: they are malformed, or not as many as the batch says.
+    """
+    try:
+        messages = _parse_messages(batch.messages)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
+    if len(messages) != batch.count:
+        raise FrameError(f"a batch of {len(messages)} messages says that it has {batch.count}")
+    return messages
 
 
-def dropped_frame(n: int, count: int) -> bytes:
-    """A numbered frame that owns up to a loss."""
-    return _encoder.encode(Dropped(_NumberedCount(n, count)))
+def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
+    """Those messages of a batch that have certain sequence numbers, as batches without gaps.
+
+    Raises:
+        FrameError: its messages are not what it says.
+    """
+    if not numbers:
+        return []
+    messages = _undecoded(batch)
+    head = batch_head(batch.identifier, batch.origin, batch.source)
+    found = []
+    for _, run in groupby(enumerate(numbers), lambda item: item[1] - item[0]):
+        group = [number for _, number in run]
+        data = encode_batch(head, group[0], [bytes(messages[one - batch.first]) for one in group], len(group))
+        found.append((parse_batch(data), data))
+    return found
 
 
-def ack_frame(n: int) -> bytes:
-    """The acknowledgement of everything up to *n*."""
-    return _encoder.encode(Ack(_Acked(n)))
+def _undecoded(batch: Batch) -> list[Raw]:
+    """The messages of a batch as they came.
+
+    Raises:
+        FrameError: they are not as many as the batch says.
+    """
+    try:
+        messages = _parse_raws(batch.messages)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
+    if len(messages) != batch.count:
+        raise FrameError(f"a batch of {len(messages)} messages says that it has {batch.count}")
+    return messages
 
 
-HEARTBEAT = _encoder.encode(Heartbeat())
-"""The frame of a heartbeat."""
+def check_batch(batch: Batch) -> None:
+    """See to it that a batch, which is passed on undecoded, is what it says.
+
+    Most messages hold no arrays or objects within ``args`` and ``kwargs``; those are told by their brackets alone.
+
+    Raises:
+        FrameError: it has not as many messages as it says, or nests deeper than `MAX_DEPTH`.
+    """
+    messages = bytes(batch.messages)
+    if batch.count > len(messages) // 2:
+        raise FrameError(f"a batch of {len(messages)} bytes says that it has {batch.count} messages")
+    if _structure(messages) != b"[%b]" % (b"[[]{}]" * batch.count):
+        _undecoded(batch)
+        check_depth(messages, around=2)
+
+
+def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
+    """Who gave an answer, the values, and the errors.
+
+    Raises:
+        FrameError: it is none.
+    """
+    try:
+        return _parse_answer(answer)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"an answer: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return "it nests too deep" if isinstance(error, RecursionError) else str(error)[:200]
+
+
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_UP_AND_DOWN = bytes.maketrans(b"[]", b"\1\xff")
+"""1 for what opens a level and, as a signed byte, -1 for what closes it."""
+
+USUAL_DEPTH = 4
+"""So many levels are taken off all at once; what remains of most payloads is nothing."""
+
+
+def _structure(data: bytes) -> bytes:
+    """The brackets of JSON; and a quote or a backslash, if there are brackets or escapes in its strings.
+
+    Quotes go in pairs side by side: a string with a bracket in it keeps one, since before it all quotes are paired.
+    """
+    return data.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
+
+
+def check_depth(data: bytes, around: int = 0) -> None:
+    """See to it that whoever decodes this JSON later does not run out of stack.
+
+    A hub passes on what it has not decoded, and the stack of a receiver may be shorter than its own; so
+    what nests deeper than `MAX_DEPTH` is refused where it enters. Takes a time proportional to the size.
+
+    Args:
+        data: valid JSON.
+        around: so many levels around the payload do not count.
+
+    Raises:
+        FrameError: it nests too deep.
+    """
+    deepest = MAX_DEPTH + around
+    if data.count(b"[") + data.count(b"{") <= deepest:
+        return  # too few to nest that deep
+    brackets = _structure(data)
+    if b'"' in brackets or b"\\" in brackets:
+        brackets = _structure(_STRINGS.sub(b"", data))
+    brackets = brackets.translate(_ONE_KIND)
+    for _ in range(USUAL_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # takes off the innermost level
+    if max(accumulate(array("b", brackets.translate(_UP_AND_DOWN))), default=0) > deepest - USUAL_DEPTH:
+        raise FrameError(f"a payload nests deeper than {MAX_DEPTH} levels")
+
+
+def batch_head(identifier: str, origin: str, source: str) -> bytes:
+    """What all batches of one node and one identifier begin with."""
+    return encode_json((identifier, origin, source))[:-1]
+
+
+def encode_batch(head: bytes, first: int, messages: Iterable[bytes], count: int) -> bytes:
+    """Join encoded messages behind what they have in common."""
+    return b"%b,%d,%d,[%b]]" % (head, first, count, b",".join(messages))
+
+
+def as_raw(answers: Iterable[bytes]) -> Raw:
+    """Answers as the JSON array that they make."""
+    return Raw(b"[" + b",".join(answers) + b"]")
+
+
+def numbered_frame(method: bytes, n: int, ack: int, body: bytes) -> bytes:
+    """A frame; ``body`` is the rest of its params, as members of an object."""
+    return b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}' % (method, n, ack, body)
+
+
+def ack_frame(ack: int) -> bytes:
+    """The acknowledgement of every frame up to a number."""
+    return b'{"jsonrpc":"2.0","method":"ack","params":{"ack":%d}}' % ack

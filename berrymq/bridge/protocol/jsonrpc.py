@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification), both directions, without I/O.
 
-A server hands what came to `Dispatcher.parse`, runs the calls and answers with `reply` and `failure`; a
-client builds with `request` and `notification` and reads with `parse_reply`.
+A server hands what came to `parse`, and the calls to `Methods.call`; a client builds with `request` and reads with
+`parse_reply`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = [
     "TOO_LARGE",
     "UNKNOWN_TOKEN",
     "Call",
+    "Later",
     "Methods",
     "batch",
     "check_utf8",
     "failure",
-    "notification",
     "parse",
     "parse_reply",
     "reply",
@@ -161,11 +161,6 @@ def request(method: str, params: Any, id: int) -> bytes:
     return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params, "id": id})
 
 
-def notification(method: str, params: Any) -> bytes:
-    """A call that is not answered."""
-    return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params})
-
-
 def reply(id: Id | UnsetType, result: Any) -> bytes:
     """The answer to a call that went well."""
     return _encoder.encode({"jsonrpc": "2.0", "result": result, "id": None if id is UNSET else id})
@@ -252,8 +247,8 @@ class _Method:
 class Methods(Generic[C]):
     """The explicit table of what can be called, by positional or by named parameters.
 
-    A handler is ``def method(context, first: int, second: str = "")``, async or not; the annotations are
-    what the parameters are checked against. An annotation `msgspec.Raw` leaves the JSON of that parameter
+    A handler is ``def method(context, first: int, second: str = "")``; it returns the result, or a `Later`. The
+    annotations are what the parameters are checked against. An annotation `msgspec.Raw` leaves the JSON of that parameter
     undecoded.
     """
 
@@ -268,21 +263,61 @@ class Methods(Generic[C]):
     def __contains__(self, name: str) -> bool:
         return name in self._methods
 
-    async def call(self, context: C, call: Call | RpcError) -> bytes | None:
-        """Run one call and make its answer; None for a notification.
+    def call(self, context: C, call: Call | RpcError, respond: Callable[[bytes | None], object]) -> None:
+        """Run one call and hand its answer to `respond`, now or later; None for a notification.
 
         An exception of the handler that is not an `RpcError` passes, for it is a mistake of ours: the
         server logs it and answers with INTERNAL_ERROR.
         """
         if isinstance(call, RpcError):
-            return failure(None, call)
+            respond(failure(None, call))
+            return
+
+        def answer(result: Any) -> None:
+            if call.is_notification:
+                respond(None)
+            elif isinstance(result, RpcError):
+                respond(failure(call.id, result))
+            else:
+                respond(reply(call.id, result))
+
         try:
             method = self._methods.get(call.method)
             if method is None:
                 raise RpcError(METHOD_NOT_FOUND, f"no method {call.method[:50]!r}")  # noqa: TRY301
             result = method.handler(context, **method.arguments(call.params))
-            if inspect.isawaitable(result):
-                result = await result
         except RpcError as error:
-            return None if call.is_notification else failure(call.id, error)
-        return None if call.is_notification else reply(call.id, result)
+            answer(error)
+            return
+        if isinstance(result, Later):
+            result.when_done(answer)
+        else:
+            answer(result)
+
+
+class Later:
+    """A result that is not there yet; a handler returns it, and resolves it once on the same thread."""
+
+    def __init__(self, cancel: Callable[[], object] | None = None) -> None:
+        self.cancel = cancel or (lambda: None)
+        """Called when nobody waits for it any more."""
+        self._outcome: list[Any] = []
+        self._answer: Callable[[Any], object] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was resolved."""
+        return bool(self._outcome)
+
+    def resolve(self, outcome: Any) -> None:
+        """Give the result, or an `RpcError`; what is given later is ignored."""
+        if not self._outcome:
+            self._outcome.append(outcome)
+            if self._answer is not None:
+                self._answer(outcome)
+
+    def when_done(self, answer: Callable[[Any], object]) -> None:
+        """Call `answer` with the outcome, now or later."""
+        self._answer = answer
+        if self._outcome:
+            answer(self._outcome[0])

@@ -1,192 +1,330 @@
-"""What a server does with what one connection says: it answers calls and hands frames to the neighbour.
-
-The same for a WebSocket of a node, of a hub and of a Jupyter server, and for single HTTP requests.
-"""
+"""One accepted connection: requests over HTTP, calls over a WebSocket and, once a link is made, its frames."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.access_token import same_token
+from msgspec import UNSET
+
+from berrymq.bridge.access_token import bearer_token, same_token
 from berrymq.bridge.errors import RpcError
-from berrymq.bridge.protocol import jsonrpc
-from berrymq.bridge.protocol.frames import FRAME_METHODS, decode_frame
+from berrymq.bridge.protocol import frames, handshake, jsonrpc
+from berrymq.bridge.protocol.connection import CloseCode, Closed, Request, Text
+from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
 from berrymq.bridge.protocol.jsonrpc import Call
-from berrymq.bridge.websocket import CloseCode
+from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
-from .methods import methods
+from .hosts import check_host, check_origin
+from .methods import OPEN_METHODS, methods
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
-    from berrymq.bridge.network.peer import Peer, Transport
-    from berrymq.bridge.node import Node
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.protocol.connection import Event, Refusal
+    from berrymq.bridge.transport.channel import Channel
+
+    from .server import Server
 
 __all__ = ["Conversation"]
 
-T = TypeVar("T")
+MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
+"""How large the answers to a JSON-RPC batch may become before its other calls are refused."""
+
+HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+CONTENT_TYPE = ("Content-Type", "application/json")
 
 _log = logging.getLogger("berrymq")
 
-MAX_CALLS = 64
-"""Calls of one connection that may be under way at once."""
-MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
-"""How large the answers to a batch may become before its other calls are refused."""
-
 
 class Conversation:
-    """One connection to a node, as seen from the node.
+    """What a server does with one connection. Used on the loop alone.
 
     Args:
-        node: whom it talks to.
-        transport: where answers go; None for a single HTTP request, over which no link can be made.
-        authenticated: whether the access token was shown already; else the first call has to show it.
+        server: who has accepted it.
     """
 
-    def __init__(self, node: Node, transport: Transport | None = None, *, authenticated: bool) -> None:
-        self.node = node
-        self.transport = transport
-        self.authenticated = authenticated
+    channel: Channel
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.authenticated = False
+        """The other side has proved to know the access token."""
         self.peer: Peer | None = None
-        self.after_reply: list[Callable[[], None]] = []
-        """What methods want to be done as soon as their answer is on its way."""
-        self.admits: Callable[[str], bool] = lambda token: same_token(token, node.access_token)
-        """Whether an access token is the right one."""
-        self.follows: set[str] | None = None
-        """What the neighbour follows, where it says so by calls; to be told to the node."""
-        self.ended = False
-        """The connection is no more."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.is_websocket = False
+        """It was upgraded."""
+        self._refused = False
+        self._nonces: tuple[str, str] | None = None
+        self._calls = 0
+        self._after_reply: list[Callable[[], object]] = []
+        self._waiting: set[jsonrpc.Later] = set()
 
-    def receive(self, data: str | bytes) -> None:
-        """Take one WebSocket message."""
-        assert self.transport is not None
-        if self.peer is not None:
-            try:
-                frame = decode_frame(data)
-            except ValueError as error:
-                self.peer.heard(self.transport)
-                reason = str(error)
-            else:
-                self._take_frame(frame)
-                return
-        else:
-            reason = "no link was made over this connection"
-        try:
-            calls, is_batch = jsonrpc.parse(data)
-        except RpcError as error:
-            self.transport.write(jsonrpc.failure(None, error))
-            return
-        for call in calls:
-            if isinstance(call, Call) and call.method in FRAME_METHODS:
-                self._break(f"{call.method}: {reason}")
-                return
-        if len(self._tasks) >= MAX_CALLS:
-            too_many = RpcError(jsonrpc.TOO_LARGE, f"more than {MAX_CALLS} calls under way on one connection")
-            self.transport.write(jsonrpc.failure(None, too_many))
-            return
-        _ = self._start(self._answer(calls, is_batch))
+    def on_event(self, event: Event) -> None:
+        """Deal with what came."""
+        if isinstance(event, Text):
+            self._take_text(event.data)
+        elif isinstance(event, Request):
+            self._take_request(event)
+        elif isinstance(event, Closed):
+            self._take_end(event)
 
-    async def answer(self, data: bytes) -> bytes | None:
-        """Answer one HTTP request; None when there is nothing to say, or nobody any more to say it to."""
-        try:
-            calls, is_batch = jsonrpc.parse(data)
-        except RpcError as error:
-            return jsonrpc.failure(None, error)
-        task = self._start(self._run(calls, is_batch))
-        await asyncio.wait([task])
-        self._follow_up()
-        return None if task.cancelled() else task.result()
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call waits for its answer."""
+        return self._calls > 0
 
-    def check_token(self, access_token: str) -> None:
-        """Let the other side in, or raise RpcError."""
-        if not self.admits(access_token):
-            raise RpcError(jsonrpc.NOT_ALLOWED, "wrong access token")
-        self.authenticated = True
+    # -- HTTP ------------------------------------------------------------------------------------------------
 
-    def closed(self) -> None:
-        """The connection has ended: what waits is given up.
-
-        What was said last, as that the link is over, came in the same breath as the end and has yet to begin;
-        that is still done.
-        """
-        self.ended = True
-        for task in self._tasks:
-            self.node.loop.call_soon(task.cancel)
-        if self.peer is not None and self.transport is not None:
-            self.peer.lost(self.transport)
-
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _answer(self, calls: list[Call | RpcError], is_batch: bool) -> None:
-        assert self.transport is not None
-        answer = await self._run(calls, is_batch)
-        if answer is not None:
-            self.transport.write(answer)
-        self._follow_up()
-
-    def _follow_up(self) -> None:
-        after, self.after_reply = self.after_reply, []
-        for function in after:
-            function()
-
-    async def _run(self, calls: list[Call | RpcError], is_batch: bool) -> bytes | None:
-        answers: list[bytes] = []
-        size = 0
-        for call in calls:
-            answer = await self._call(call, _refusal(call, size) if is_batch else None)
-            if answer is not None:
-                answers.append(answer)
-                size += len(answer)
-        if not answers:
-            return None
-        return jsonrpc.batch(answers) if is_batch else answers[0]
-
-    async def _call(self, call: Call | RpcError, refusal: RpcError | None) -> bytes | None:
-        if isinstance(call, RpcError):
-            return jsonrpc.failure(None, call)
-        if not self.authenticated and call.method != "authenticate":
-            refusal = RpcError(jsonrpc.NOT_ALLOWED, "show the access token first: authenticate(access_token)")
+    def screen(self, request: Request) -> Refusal | None:
+        """Look at the head of a request, before its body comes; return the answer if it is refused."""
+        hosts = request.all("host")
+        policy = self.server.policy
+        refusal = check_host(hosts, policy) or check_origin(request.all("origin"), hosts, policy)
         if refusal is not None:
-            return _error_answer(call, refusal)
-        try:
-            return await methods.call(self, call)
-        except Exception:  # noqa: BLE001 - see below
-            # A mistake of ours, not the caller's: it is logged whole here, and nothing of it goes over the
-            # network.
-            _log.exception("a call of the wire method %s failed", call.method)
-            return _error_answer(call, RpcError(jsonrpc.INTERNAL_ERROR, "internal error"))
+            return self._refusal(403, refusal)
+        token = next(iter(request.all("authorization")), None)
+        if token is not None and not same_token(bearer_token(token), self.server.access_token):
+            return self._refusal(401, "wrong access token")
+        found = self._screen_upgrade(request) if request.path == "/ws" else self._screen_call(request, token)
+        if found is None and token is not None:
+            self._let_in()
+        return found
 
-    def _take_frame(self, frame: object) -> None:
-        assert self.peer is not None
-        assert self.transport is not None
+    def _screen_upgrade(self, request: Request) -> Refusal | None:
+        if request.method != "GET":
+            return self._refusal(405, "GET upgrades to a WebSocket here", [("Allow", "GET")])
+        if request.all("content-length") or request.all("transfer-encoding"):
+            return self._refusal(400, "a request to upgrade has no body")
+        return None
+
+    def _screen_call(self, request: Request, token: str | None) -> Refusal | None:
+        if request.path not in ("/", "/rpc", "/JSON"):
+            return self._refusal(404, "there is nothing here")
+        if token is None:
+            return self._refusal(401, "show the access token, in 'Authorization: Bearer ...'")
+        if request.method != "POST":
+            return self._refusal(405, "POST a JSON-RPC request", [("Allow", "POST")])
+        content_type = next(iter(request.all("content-type")), "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            return self._refusal(415, "Content-Type must be application/json")
+        return None
+
+    def _refusal(self, status: int, reason: str, headers: list[tuple[str, str]] | None = None) -> Refusal:
+        self.server.note_refusal(reason)
+        code = jsonrpc.NOT_ALLOWED if status in (401, 403) else jsonrpc.INVALID_REQUEST
+        body = jsonrpc.failure(None, RpcError(code, reason))
+        return status, [*HEADERS, *(headers or []), CONTENT_TYPE], body
+
+    def _take_request(self, request: Request) -> None:
+        if request.path != "/ws":
+            self._answer_request(request.body)
+            return
+        self.is_websocket = True
+        self.channel.act(lambda connection: connection.upgrade(request))
+        if self.authenticated:
+            self.channel.act(lambda connection: connection.trust())
+
+    def _answer_request(self, body: bytes) -> None:
+        def respond(answer: bytes | None) -> None:
+            status, kind = (204, []) if answer is None else (200, [CONTENT_TYPE])
+            self.channel.act(lambda connection: connection.respond(status, [*HEADERS, *kind], answer or b""))
+
+        self._run(body, respond)
+
+    # -- who is there ----------------------------------------------------------------------------------------
+
+    def greet(self, nonce: str) -> dict[str, Any]:
+        """Prove that this side knows the access token."""
+        server = self.server
+        self._nonces = nonce, handshake.new_nonce()
+        proof = handshake.server_proof(server.access_token, *self._nonces, server.port)
+        return {"nonce": self._nonces[1], "proof": proof, "port": server.port, "id": server.router.id}
+
+    def admit(self, proof: str | None, access_token: str | None) -> bool:
+        """Let the other side in if it knows the access token; else the connection ends."""
+        server = self.server
+        if self._refused:  # one connection has one guess
+            return False
+        if access_token is not None:
+            knows = same_token(access_token, server.access_token)
+        elif proof is not None and self._nonces is not None:
+            expected = handshake.client_proof(server.access_token, *self._nonces, server.port)
+            knows = handshake.same_proof(proof, expected)
+        else:
+            knows = False
+        self._nonces = None
+        if knows:
+            self._let_in()
+            self.channel.act(lambda connection: connection.trust())
+        else:
+            self._refused = True
+            server.note_refusal("wrong access token")
+            self._after_reply.append(
+                lambda: self.channel.close(CloseCode.POLICY_VIOLATION, "wrong access token")
+            )
+        return knows
+
+    def _let_in(self) -> None:
+        if not self.authenticated:
+            self.authenticated = True
+            self.server.let_in(self)
+
+    # -- calls -----------------------------------------------------------------------------------------------
+
+    def _take_text(self, data: bytes) -> None:
+        if not self.authenticated:
+            self._run(data, self._write)
+            return
         try:
-            self.peer.receive(self.transport, frame)  # type: ignore[arg-type]  # it is a Frame
-        except ValueError as error:
+            envelope = frames.parse(data)
+        except FrameError:
+            self._run(data, self._write)  # a batch, or what gets an error for an answer
+            return
+        method = envelope.method
+        is_call = envelope.id is not UNSET and method == "ask"  # a frame of that name is a notification
+        if method is UNSET or (method not in NUMBERED and method != ACK) or is_call:
+            self._run(data, self._write)
+        elif envelope.id is not UNSET:
+            self._write(
+                jsonrpc.failure(envelope.id, RpcError(jsonrpc.INVALID_REQUEST, f"{method} has no id"))
+            )
+        elif self.peer is None:
+            self._break(f"{method}: no link was made over this connection")
+        else:
+            try:
+                params = frames.parse_params(method, envelope.params)
+                self.server.router.take_frame(self.peer, self.channel, method, params)
+            except FrameError as error:
+                self._break(str(error))
+
+    def _run(self, data: bytes, respond: Callable[[bytes | None], object]) -> None:
+        """Run a call, or a batch of them one after another, and respond when all are done."""
+        try:
+            calls, is_batch = jsonrpc.parse(data)
+        except RpcError as error:
+            respond(jsonrpc.failure(None, error))
+            return
+        if self._calls >= MAX_CALLS_IN_FLIGHT:
+            text = f"more than {MAX_CALLS_IN_FLIGHT} calls in flight on one connection"
+            id = None if is_batch else getattr(calls[0], "id", None)
+            respond(jsonrpc.failure(id, RpcError(jsonrpc.TOO_LARGE, text)))
+            return
+        self._calls += 1
+        answers: list[bytes] = []
+        remaining = iter(calls)
+
+        def proceed() -> None:
+            for call in remaining:
+                done: list[bytes | None] = []
+                in_time = True
+
+                def take(answer: bytes | None, done: list[bytes | None] = done) -> None:
+                    done.append(answer)
+                    if answer is not None:
+                        answers.append(answer)
+                    if not in_time:
+                        proceed()
+
+                self._call(call, take, is_batch, sum(map(len, answers)))
+                if not done:
+                    in_time = False
+                    return
+            self._calls -= 1
+            if not answers:
+                respond(None)
+            else:
+                respond(jsonrpc.batch(answers) if is_batch else answers[0])
+            after, self._after_reply = self._after_reply, []
+            for function in after:
+                function()
+
+        proceed()
+
+    def _call(
+        self, call: Call | RpcError, take: Callable[[bytes | None], None], is_batch: bool, answered: int
+    ) -> None:
+        refusal = None
+        if isinstance(call, Call):
+            if not self.authenticated and call.method not in OPEN_METHODS:
+                refusal = RpcError(
+                    jsonrpc.NOT_ALLOWED, "show the access token first: hello, then authenticate"
+                )
+            elif is_batch and call.method == "interconnect":
+                refusal = RpcError(jsonrpc.INVALID_REQUEST, "interconnect can't be part of a batch")
+            elif answered >= MAX_BATCH_ANSWER_BYTES:
+                refusal = RpcError(
+                    jsonrpc.TOO_LARGE, "the answers to this batch are too large: make this call again"
+                )
+            if refusal is not None:
+                take(None if call.is_notification else jsonrpc.failure(call.id, refusal))
+                return
+        try:
+            methods.call(self, call, take)
+        except Exception:  # noqa: BLE001 - a mistake of ours: nothing of it goes over the network
+            _log.exception("a call of the wire method %s failed", getattr(call, "method", ""))
+            internal = RpcError(jsonrpc.INTERNAL_ERROR, "internal error")
+            take(
+                None
+                if isinstance(call, Call) and call.is_notification
+                else jsonrpc.failure(getattr(call, "id", None), internal)
+            )
+
+    def _write(self, answer: bytes | None) -> None:
+        if answer is not None:
+            self.channel.send_text(answer)
+
+    # -- a link ----------------------------------------------------------------------------------------------
+
+    def interconnect(
+        self, name: str, key: str, room: str | None, ttl: float, resume: tuple[str, int] | None
+    ) -> dict[str, Any]:
+        """Make this connection a link."""
+        if not self.is_websocket:
+            raise RpcError(jsonrpc.INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
+        if self.peer is not None:
+            raise RpcError(jsonrpc.INVALID_REQUEST, "this connection is a link already")
+        peer, answer, received = self.server.link(name, key, room, ttl, resume)
+        self.peer = peer
+        self._after_reply.append(lambda: self._attach(peer, received))
+        return answer
+
+    def _attach(self, peer: Peer, received: int | None) -> None:
+        if self.channel.closed:
+            return
+        former = peer.channel
+        try:
+            self.server.router.attach(peer, self.channel, received)
+        except FrameError as error:
             self._break(str(error))
+        if former is not None and former is not self.channel:
+            former.close(CloseCode.NORMAL, "the node has connected anew")
 
     def _break(self, reason: str) -> None:
-        assert self.transport is not None
-        _log.warning("a connection is closed: %s", reason)
-        self.transport.close("protocol error", CloseCode.PROTOCOL_ERROR)
-        if self.peer is not None:
-            self.peer.lost(self.transport)
+        _log.warning("a connection is closed: %r", reason[:200])
+        peer = self.peer
+        self.channel.close(CloseCode.PROTOCOL_ERROR, reason)
+        if peer is not None:
+            self.server.router.connection_lost(peer, self.channel, Closed())
 
+    # -- its end ---------------------------------------------------------------------------------------------
 
-def _refusal(call: Call | RpcError, answered: int) -> RpcError | None:
-    """Why a call can't be made in a batch to which there are so many bytes of answers already."""
-    if isinstance(call, Call) and call.method == "interconnect":
-        return RpcError(jsonrpc.INVALID_REQUEST, "interconnect can't be part of a batch: call it by itself")
-    if answered >= MAX_BATCH_ANSWER_BYTES:
-        return RpcError(jsonrpc.TOO_LARGE, "the answers to this batch are too large: make this call again")
-    return None
+    def wait_for(self, later: jsonrpc.Later) -> jsonrpc.Later:
+        """Give a result up when the connection ends before it is there."""
+        self._waiting = {one for one in self._waiting if not one.is_done}
+        self._waiting.add(later)
+        return later
 
-
-def _error_answer(call: Call, error: RpcError) -> bytes | None:
-    return None if call.is_notification else jsonrpc.failure(call.id, error)
+    def _take_end(self, event: Closed) -> None:
+        self.server.forget(self)
+        for later in self._waiting:
+            later.cancel()
+        self._waiting.clear()
+        peer = self.peer
+        if peer is None or peer.channel is not self.channel:
+            return
+        router = self.server.router
+        if event.code in (CloseCode.NORMAL, CloseCode.GOING_AWAY):
+            router.remove_peer(peer, "the other side has left")
+        else:
+            router.connection_lost(peer, self.channel, event)

@@ -11,9 +11,9 @@ const PATIENCE_MS = 8000;
 const WORDS = {
   live: "Live",
   paused: "Paused",
-  gone: "The server has not answered since",
+  gone: "The hub has not answered since",
   stranger: "You are no longer logged in.",
-  off: "This server is no hub any more.",
+  off: "This server does not pass on to the hub any more.",
 };
 
 /**

@@ -25,8 +25,6 @@ let present = null;
 
 /** Show a state of the hub. */
 function show(state) {
-  setText(byId("name"), `hub ${state.name}`);
-  document.title = `${state.name} – berryMQ hub`;
   const others = state.nodes.filter((node) => !node.here);
   figures.show(state);
   start.show(others.length === 0 && state.clients.length === 0);

@@ -6,7 +6,6 @@ import { drawCount, drawLoss, drawName, drawPair } from "./cells.js";
 import { createTable } from "./table.js";
 import { moment } from "./times.js";
 
-const DASH = "–";
 const FOLLOWS_SHOWN = 6;
 
 export function createNodes() {
@@ -18,7 +17,7 @@ export function createNodes() {
       { title: "From it", kind: "number", order: (node) => node.sent, draw: drawSent },
       { title: "To it", kind: "number", order: (node) => node.received, draw: drawReceived },
       { title: "Dropped", kind: "number", order: (node) => node.dropped, draw: drawDropped },
-      { title: "Since", kind: "time", order: (node) => node.since ?? 0, draw: drawSince },
+      { title: "Since", kind: "time", order: (node) => node.since, draw: drawSince },
     ],
     (node) => node.id,
   );
@@ -37,11 +36,11 @@ export function createNodes() {
   };
 }
 
-/** Hubs belong to every room; those in no room are a room of their own. */
+/** Those in no room are a room of their own. */
 function byRooms(nodes) {
   const rooms = new Map();
   for (const node of nodes) {
-    const name = node.hub ? "hubs" : node.room === null ? "none" : `room ${node.room}`;
+    const name = node.room === null ? "none" : `room ${node.room}`;
     if (!rooms.has(name)) rooms.set(name, []);
     rooms.get(name).push(node);
   }
@@ -55,7 +54,7 @@ function byRooms(nodes) {
 
 function describe(name, rows) {
   const speed = rate(rows.reduce((sum, node) => sum + node.sent_rate, 0));
-  const title = name === "hubs" ? "Other hubs" : name === "none" ? "Without a room" : `Room ${rows[0].room}`;
+  const title = name === "none" ? "Without a room" : `Room ${rows[0].room}`;
   return [title, counted(rows.length, "node"), speed].filter(Boolean).join(" · ");
 }
 
@@ -64,10 +63,9 @@ function drawNode(cell, node) {
 }
 
 function remarkOn(node) {
-  if (node.state === "beyond") return "linked to another hub";
   if (node.state === "cut") return `cut off${node.waiting > 0 ? `, ${counted(node.waiting, "message")} wait for it` : ""}`;
   if (node.waiting > 0) return `is behind: ${counted(node.waiting, "message")} wait for it`;
-  return node.hub ? "hub" : "";
+  return "";
 }
 
 function drawFollows(cell, node) {
@@ -94,15 +92,7 @@ function chips(identifiers) {
   return h("ul", { class: "chips", role: "list" }, ...identifiers.map((identifier) => h("li", {}, identifier)));
 }
 
-/** What is known of the traffic of a node, which is nothing when it has its link elsewhere. */
-function known(draw) {
-  return (cell, node) => (node.state === "beyond" ? drawPair(cell, DASH, "") : draw(cell, node));
-}
-
-const drawSent = known((cell, node) => drawCount(cell, node.sent, node.sent_rate));
-const drawReceived = known((cell, node) => drawCount(cell, node.received, node.received_rate));
-const drawDropped = known((cell, node) => drawLoss(cell, node.dropped));
-
-function drawSince(cell, node) {
-  drawPair(cell, node.since === null ? DASH : moment(node.since), "");
-}
+const drawSent = (cell, node) => drawCount(cell, node.sent, node.sent_rate);
+const drawReceived = (cell, node) => drawCount(cell, node.received, node.received_rate);
+const drawDropped = (cell, node) => drawLoss(cell, node.dropped);
+const drawSince = (cell, node) => drawPair(cell, moment(node.since), "");

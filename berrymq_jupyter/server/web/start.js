@@ -14,7 +14,7 @@ export function createStart() {
     "section",
     { class: "card start", "aria-labelledby": "start", hidden: true },
     h("h2", { id: "start" }, "Nobody is linked yet"),
-    h("p", {}, "In a notebook of this server, run these two lines:"),
+    h("p", {}, "In a notebook, run these two lines:"),
     h("div", { class: "lines" }, h("pre", {}, h("code", {}, LINES)), copy),
     h(
       "p",

@@ -3,20 +3,23 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import pexpect
+import psutil
 import pytest
 
 from berrymq import Bus, Queue
-from berrymq.bridge import link
-from berrymq.bridge.discovery.connection_file import publish, read_all
-from berrymq.bridge.hub.starting import start_hub
+from berrymq.bridge import connect_via_queue, link
+from berrymq.bridge.discovery.connection_file import publish, read_live
+from berrymq.bridge.discovery.starting import start_hub
 from tests.support.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "berrymq"]
@@ -52,7 +55,7 @@ def here():
     """This process, linked to a hub."""
     found = start_hub()
     bus = Bus()
-    with link(found.url, access_token=found.access_token, bus=bus, name="here") as joined:
+    with link(found.endpoint.url, access_token=found.access_token, bus=bus, name="here") as joined:
         yield bus, joined
 
 
@@ -117,14 +120,14 @@ class TestHub:
     def test_it_says_where_it_is_and_ends_at_ctrl_c(self):
         with running("hub") as process:
             line = process.stdout.readline()
-            (info,) = read_all()
+            (info,) = read_live()
             assert line == f"berryMQ hub at {info.url}\n"
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=TIMEOUT)
             assert process.returncode == 130
             assert err == ""
             assert info.access_token not in out
-            assert read_all() == []
+            assert read_live() == []
 
     def test_it_ends_at_sigterm(self):
         with running("hub") as process:
@@ -133,19 +136,59 @@ class TestHub:
             assert process.wait(TIMEOUT) == 0
 
     def test_at_a_port_that_is_taken(self):
-        with running("hub") as process:
-            process.stdout.readline()
-            port = read_all()[0].url.rstrip("/").rpartition(":")[2]
-            done = berrymq("hub", "--port", port)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            done = berrymq("hub", "--port", str(port))
         assert done.returncode == 1
         assert done.stderr == f"berrymq: can't listen on 127.0.0.1:{port}: Address already in use\n"
+
+    def test_where_one_runs_already_its_address_is_named(self):
+        with running("hub") as process:
+            process.stdout.readline()
+            (info,) = read_live()
+            done = berrymq("hub")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"berrymq: a hub of yours runs already at {info.url} (process {info.pid})\n"
+
+    @pytest.mark.parametrize("more", [[], ["--detached"]])
+    def test_a_file_in_the_place_of_the_runtime_directory(self, more, tmp_path):
+        file = tmp_path / "file"
+        file.touch()
+        done = berrymq("hub", *more, BERRYMQ_RUNTIME_DIR=str(file))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"berrymq: can't use {file} for connection files: ")
+        assert done.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGHUP", "SIGINT"])
+    def test_when_it_ends_its_nodes_are_not_left_waiting(self, signal_name):
+        with running("hub") as process:
+            url = process.stdout.readline().split()[-1]
+            with running("follow", "test:*") as following:
+                wait_until(lambda: "test:*" in berrymq("nodes").stdout, "the follower")
+                process.send_signal(getattr(signal, signal_name))
+                assert process.wait(TIMEOUT) == (130 if signal_name == "SIGINT" else 0)
+                assert following.poll() is None
+                wait_until(lambda: [info for info in read_live() if info.url != url], "the next hub")
+
+    def test_its_memory_is_bounded_as_told(self):
+        with running("hub", "--memory", "1", "--idle", "600") as process:
+            url = process.stdout.readline().split()[-1]
+            info = read_live()[0]
+            with connect_via_queue(url, "test:*", access_token=info.access_token) as queue:
+                bus = Bus()
+                with link(url, access_token=info.access_token, bus=bus) as joined:
+                    for number in range(64):
+                        bus.twitter("test:run", number, text="x" * 65536)
+                    assert joined.flush(TIMEOUT)
+                first = queue.get(timeout=TIMEOUT)
+                assert first.args[0] > 40
 
     @pytest.mark.parametrize("more", [[], ["--detached"]])
     def test_beyond_this_machine_it_needs_tls_or_a_flag(self, more):
         done = berrymq("hub", "--host", "0.0.0.0", *more)
         assert done.returncode == 2
         assert "give --certificate FILE, or --allow-insecure" in done.stderr
-        assert read_all() == []
+        assert read_live() == []
 
     @pytest.mark.parametrize(
         ("host", "where"),
@@ -161,7 +204,7 @@ class TestHub:
         file.write_text("sesame-open-sesame-open\n")
         with running("hub", "--access-token-file", str(file)) as process:
             process.stdout.readline()
-            assert read_all()[0].access_token == "sesame-open-sesame-open"
+            assert read_live()[0].access_token == "sesame-open-sesame-open"
 
     @pytest.mark.parametrize(
         ("content", "text"),
@@ -184,7 +227,7 @@ class TestHub:
 
     def test_in_the_background(self):
         done = berrymq("hub", "--detached", "--idle", "30")
-        (info,) = read_all()
+        (info,) = read_live()
         assert (done.returncode, done.stdout) == (0, f"started {info.url}\n")
         again = berrymq("hub", "--detached")
         assert (again.returncode, again.stdout) == (0, f"already running {info.url}\n")
@@ -201,7 +244,7 @@ class TestHub:
         ]
         done = berrymq("hub", "--detached", "--access-token-file", "token", *options)
         assert done.returncode == 0, done.stderr
-        assert read_all()[0].access_token == "sesame-open-sesame-open"
+        assert read_live()[0].access_token == "sesame-open-sesame-open"
 
     def test_in_the_background_it_reports_what_went_wrong(self, tmp_path):
         done = berrymq("hub", "--detached", "--certificate", str(tmp_path / "none.pem"))
@@ -268,7 +311,7 @@ class TestFollow:
 
     def test_it_starts_a_hub_where_there_is_none(self):
         with running("follow", "test:*"):
-            wait_until(lambda: [info for info in read_all() if info.kind == "hub"], "a hub")
+            wait_until(lambda: [info for info in read_live() if info.kind == "hub"], "a hub")
 
     def test_in_colour_on_a_terminal(self, here):
         bus, joined = here
@@ -324,13 +367,14 @@ class TestTwitter:
         done = berrymq("twitter", "test:run")
         assert done.returncode == 1
         assert done.stderr.startswith("berrymq: no hub of yours runs on this machine")
-        assert read_all() == []
+        assert read_live() == []
 
-    def test_past_a_hub_that_does_not_answer(self):
+    def test_to_a_hub_that_does_not_answer(self):
         with publish(url="http://127.0.0.1:9/", access_token="x" * 20, name="gone", kind="hub"):
             done = berrymq("twitter", "test:run")
         assert done.returncode == 1
-        assert done.stderr.startswith("berrymq: no hub")
+        assert done.stderr.startswith("berrymq: nobody listens at http://127.0.0.1:9/")
+        assert done.stderr.count("\n") == 1
 
     def test_to_a_place_that_is_none(self):
         done = berrymq("twitter", "--url", "http://127.0.0.1:9/", "test:run")
@@ -412,7 +456,10 @@ class TestAccess:
     def test_none(self, place):
         done = berrymq("nodes", "--url", place[0])
         assert done.returncode == 1
-        assert done.stderr == f"berrymq: {place[0]} wants an access token\n"
+        assert done.stderr == (
+            f"berrymq: no link to {place[0]}: it wants an access token: "
+            "give it with --access-token-file FILE\n"
+        )
 
     def test_a_wrong_one_is_not_shown(self, place):
         done = berrymq("nodes", "--url", place[0], BERRYMQ_HUB_TOKEN="wrong-wrong-wrong-wrong")
@@ -420,13 +467,105 @@ class TestAccess:
         assert "wrong-wrong" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-@pytest.mark.parametrize(
-    ("where", "code", "said"),
-    [("> /dev/full", 1, "berrymq: can't write: No space left on device\n"), (">&-", 0, "")],
-)
-def test_output_that_goes_nowhere_is_no_traceback(where, code, said):
-    start_hub()
-    command = ["sh", "-c", f"{sys.executable} -m berrymq nodes {where}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    assert (done.returncode, done.stderr) == (code, said)
+class TestWhoWatches:
+    """Who only prints what passes takes no part in it."""
+
+    @pytest.mark.parametrize("command", ["follow", "get"])
+    def test_it_answers_no_question(self, here, command):
+        bus, joined = here
+        asker = Bus()
+        hub = read_live()[0]
+        with (
+            running(command, "calc:*") as process,
+            bus.follow("calc:add", lambda message: sum(message.args)),
+            link(hub.url, access_token=hub.access_token, bus=asker, name="asker") as asking,
+        ):
+            followed(joined, "calc:*")
+            wait_until(lambda: asking.is_followed("calc:add"), "the follower that answers")
+            assert asker.ask("calc:add", 1, 2, timeout=TIMEOUT) == [3]
+            assert process.stdout.readline().endswith("  calc:add  asker  1, 2\n")
+            if command == "follow":  # the other has got what it waited for
+                assert asker.ask("calc:other", timeout=TIMEOUT) == []
+                assert process.stdout.readline().endswith("  calc:other  asker\n")
+
+    def test_it_sends_nothing_to_a_callback(self, here):
+        bus, joined = here
+        answers = Queue("calc:sum", bus=bus)
+        with running("follow", "calc:*") as process:
+            followed(joined, "calc:*")
+            bus.talk("calc:add", "calc:sum", 1, 2)
+            assert process.stdout.readline().endswith("  calc:add  here  1, 2\n")
+            bus.twitter("calc:sum", "the last")
+            assert answers.get(timeout=TIMEOUT).args == ("the last",)
+            assert process.stdout.readline().endswith("  calc:sum  here  'the last'\n")
+
+    def test_a_reader_that_has_stopped_holds_deliveries_back(self, here):
+        """What it has not printed is kept by the sender, not by this process."""
+        bus, joined = here
+        with running("follow", "--json", "test:*") as process:
+            followed(joined, "test:*")
+            inside = psutil.Process(process.pid)
+            before = inside.memory_info().rss
+            for number in range(60_000):
+                bus.twitter("test:run", number, "x" * 1000)
+            wait_until(lambda: (size := inside.memory_info().rss) and size == unchanged(inside), "rest")
+            assert inside.memory_info().rss - before < 48 * 1024 * 1024
+            first = json.loads(process.stdout.readline())
+            assert first["args"][0] == 0
+
+
+def unchanged(process):
+    """How much memory a process has after a moment."""
+    time.sleep(0.5)
+    return process.memory_info().rss
+
+
+class TestOutputThatGoesNowhere:
+    @pytest.mark.skipif(
+        not Path("/dev/full").exists(), reason="this system has no device that is always full"
+    )
+    @pytest.mark.parametrize("command", ["nodes", "get test:*", "follow test:*", "hub --detached"])
+    def test_a_full_disk(self, here, command):
+        bus, joined = here
+        with shell(f"{command} > /dev/full") as process:
+            if "test" in command:
+                followed(joined, "test:*")
+                bus.twitter("test:run")
+            _, err = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, err) == (1, "berrymq: can't write: No space left on device\n")
+
+    @pytest.mark.skipif(
+        not Path("/dev/full").exists(), reason="this system has no device that is always full"
+    )
+    def test_a_full_disk_for_a_hub(self):
+        with shell("hub > /dev/full") as process:
+            _, err = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, err) == (1, "berrymq: can't write: No space left on device\n")
+        assert read_live() == []
+
+    @pytest.mark.parametrize("command", ["nodes", "get test:*", "follow test:*"])
+    def test_a_reader_that_has_gone(self, here, command):
+        bus, joined = here
+        with shell(f"{command} 2>&1 | true") as process:
+            if "test" in command:
+                followed(joined, "test:*")
+                bus.twitter("test:run")
+            out, err = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, out, err) == (0, "", "")
+        wait_until(lambda: not [node for node in joined.nodes() if not (node.here or node.hub)], "its end")
+
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+    @pytest.mark.parametrize("command", ["nodes", "hub --detached", "twitter test:run", "nodes --url x"])
+    def test_streams_that_are_closed(self, here, command, closed):
+        with shell(f"{command} {closed}") as process:
+            out, err = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == (1 if "--url" in command else 0)
+        assert "Traceback" not in out + err
+
+
+def shell(command):
+    """A command line of the shell that begins with ours."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        ["sh", "-c", f"set -f; {sys.executable} -m berrymq {command}"], text=True, **pipes
+    )

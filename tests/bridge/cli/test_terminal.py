@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq import Message
+from berrymq.bridge import NodeInfo
 from berrymq.bridge.cli.terminal import Printer, wants_colour
-from berrymq.bridge.network.directory import NodeInfo
 
 
 class Terminal(io.StringIO):

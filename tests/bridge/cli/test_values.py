@@ -1,4 +1,5 @@
 import argparse
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,10 @@ class TestPayload:
         (values.port, "0", 0),
         (values.port, "65535", 65535),
         (values.count, "1", 1),
+        (values.mebibytes, "1", 1),
+        (values.mebibytes, "512", 512),
+        (values.text, "größer", "größer"),
+        (values.text, os.fsdecode("größer".encode()), "größer"),
         (values.path, "a", Path.cwd() / "a"),
         (values.path, "/a", Path("/a")),
     ],
@@ -84,6 +89,9 @@ def test_values(read, text, value):
         (values.port, "-1", "-1 is not a port; 0 to 65535 are"),
         (values.port, "65536", "65536 is not a port"),
         (values.port, "http", "http is not a port"),
+        (values.mebibytes, "0", "0 is not a number of MiB; 1 to 1048576 are"),
+        (values.mebibytes, "1G", "1G is not a number of MiB"),
+        (values.text, os.fsdecode(b"\xff"), "is not written in UTF-8"),
         (values.count, "0", "0 is not a number of at least 1"),
         (values.count, "many", "many is not a number of at least 1"),
     ],

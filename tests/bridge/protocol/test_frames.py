@@ -1,174 +1,412 @@
 import json
+import string
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.frames import (
-    FRAME_METHODS,
-    HEARTBEAT,
-    MAX_AGAIN,
-    Heartbeat,
-    NodeRecord,
-    WireMessage,
+    AckParams,
+    AnswerParams,
+    AskParams,
+    DroppedParams,
+    FrameError,
+    InterestParams,
+    MessagesParams,
     ack_frame,
-    announce_frame,
-    decode_frame,
-    dropped_frame,
-    messages_frame,
-    said_again,
+    as_raw,
+    batch_head,
+    check_batch,
+    check_depth,
+    encode_batch,
+    encode_json,
+    numbered_frame,
+    parse,
+    parse_answer,
+    parse_batch,
+    parse_messages,
+    parse_params,
+    split_batch,
 )
+from berrymq.bridge.protocol.limits import MAX_DEPTH
 
-MESSAGE = ["test:run", [[1], {}], "here", 1.5, "node", 1]
-
-
-def frame(method, params, **other):
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, **other})
-
-
-def batch(*message, n=1):
-    return frame("send_messages", {"n": n, "batch": [list(message)]})
-
-
-class TestRoundTrip:
-    def test_messages(self):
-        sent = WireMessage("test:run", Raw(b'[[ 1 ],{"x":2}]'), "här", 1.5, "node", 7, room="r", hops=3)
-        (got,) = decode_frame(messages_frame(4, [sent])).params.batch
-        assert bytes(got.payload) == b'[[ 1 ],{"x":2}]'
-        assert msgspec.structs.astuple(got)[2:] == msgspec.structs.astuple(sent)[2:]
-
-    def test_a_question(self):
-        sent = WireMessage(
-            "a:b", Raw(b"[[],{}]"), "x", 0.0, "node", 7, callback="c:d", question=7, to="other"
-        )
-        (got,) = decode_frame(messages_frame(4, [sent])).params.batch
-        assert (got.callback, got.question, got.to) == ("c:d", 7, "other")
-
-    def test_records(self):
-        records = [NodeRecord("a", "n", 3, "room", True, ("x:y",), ("b",), ("b",)), NodeRecord("b", "m", 0)]
-        assert decode_frame(announce_frame(2, records)).params.nodes == records
-
-    def test_small_frames(self):
-        assert decode_frame(ack_frame(0)).params.n == 0
-        assert decode_frame(dropped_frame(5, 6)).params.count == 6
-        assert decode_frame(HEARTBEAT) == Heartbeat()
-
-    def test_frames_are_json_rpc_notifications(self):
-        for data in (
-            ack_frame(1),
-            dropped_frame(1, 2),
-            HEARTBEAT,
-            announce_frame(1, []),
-            messages_frame(1, []),
-        ):
-            got = json.loads(data)
-            assert got["jsonrpc"] == "2.0"
-            assert got["method"] in FRAME_METHODS
-            assert isinstance(got["params"], dict)
-            assert "id" not in got
+ORIGIN = "0123456789abcdef"
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
+    | st.text("[]{}\"\\,", max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+MESSAGES = st.lists(st.tuples(st.floats(0, 1e9), st.lists(JSON, max_size=3), st.dictionaries(TEXT, JSON, max_size=2)))
 
 
-class TestForeignFrames:
-    def test_what_the_page_on_the_wire_promises_is_enough(self):
-        (got,) = decode_frame(batch(*MESSAGE, None, 0)).params.batch
-        assert (got.identifier, got.source, got.origin, got.sequence, got.room, got.hops) == (
-            *("test:run", "here", "node", 1),
-            *(None, 0),
-        )
+def make(messages, identifier="test:run", first=1, source="here", count=None):
+    """A batch of messages, each given as JSON."""
+    head = batch_head(identifier, ORIGIN, source)
+    return encode_batch(head, first, messages, len(messages) if count is None else count)
 
-    def test_a_later_version_may_add_to_a_message_and_to_a_record(self):
-        (got,) = decode_frame(batch(*MESSAGE, None, 0, None, None, None, 0, "new")).params.batch
-        assert got.sequence == 1
-        text = frame("announce", {"n": 1, "nodes": [{"id": "a", "name": "b", "version": 1, "new": [1]}]})
-        assert decode_frame(text).params.nodes == [NodeRecord("a", "b", 1)]
 
-    @pytest.mark.parametrize("moment", [-1, 1e300, 253402300800])
-    def test_a_moment_that_no_calendar_shows_is_refused(self, moment):
-        with pytest.raises(ValueError, match="not a frame of a link"):
-            decode_frame(batch("a:b", [[], {}], "here", moment, "node", 1))
+def depth_of(value):
+    """How deep arrays and objects nest, as told by recursion."""
+    if isinstance(value, list):
+        return 1 + max(map(depth_of, value), default=0)
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 0
 
-    def test_what_is_said_again_without_end_stays_within_what_others_take(self):
-        (message,) = decode_frame(batch(*MESSAGE, None, 0, None, None, None, MAX_AGAIN)).params.batch
-        assert said_again(message) == MAX_AGAIN
-        with pytest.raises(ValueError, match="not a frame of a link"):
-            decode_frame(batch(*MESSAGE, None, 0, None, None, None, MAX_AGAIN + 1))
 
-    def test_a_payload_is_not_read(self):
-        (got,) = decode_frame(batch("a:b", {"no": "payload"}, "here", 0, "node", 1)).params.batch
-        assert json.loads(bytes(got.payload)) == {"no": "payload"}
+def nested(depth, inside=b"1"):
+    return b"[" * depth + inside + b"]" * depth
+
+
+class TestBatches:
+    @given(MESSAGES.filter(bool), TEXT.filter(bool), st.integers(1, 2**53 - 100))
+    def test_a_batch_arrives_as_it_was(self, messages, source, first):
+        batch = parse_batch(make([encode_json(message) for message in messages], source=source, first=first))
+        assert (batch.identifier, batch.origin, batch.source) == ("test:run", ORIGIN, source)
+        assert (batch.first, batch.count) == (first, len(messages))
+        read = parse_messages(batch)
+        assert [(one.sent_at, one.args, one.kwargs, one.callback) for one in read] == [
+            (at, tuple(args), kwargs, None) for at, args, kwargs in messages
+        ]
+
+    def test_a_callback_arrives(self):
+        (read,) = parse_messages(parse_batch(make([b'[1.5,[],{},"a:b"]'])))
+        assert read.callback == "a:b"
+
+    def test_a_later_version_may_add_to_a_message_and_to_a_batch(self):
+        batch = parse_batch(make([b'[1.5,[2],{},null,"new"]'])[:-1] + b',"new"]')
+        assert parse_messages(batch)[0].args == (2,)
+
+    def test_messages_are_read_when_they_are_asked_for(self):
+        batch = parse_batch(make([b'{"no":"message"}']))
+        assert json.loads(bytes(batch.messages)) == [{"no": "message"}]
+        with pytest.raises(FrameError, match="messages of 'test:run'"):
+            parse_messages(batch)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_a_count_that_is_not_that_of_the_messages_is_refused(self, count):
+        batch = parse_batch(make([b"[1,[],{}]"] * 2, count=count))
+        with pytest.raises(FrameError, match=f"a batch of 2 messages says that it has {count}"):
+            parse_messages(batch)
+        with pytest.raises(FrameError, match=f"a batch of 2 messages says that it has {count}"):
+            split_batch(batch, [1])
+        with pytest.raises(FrameError, match=f"a batch of 2 messages says that it has {count}"):
+            check_batch(batch)
 
     @pytest.mark.parametrize(
-        "text",
+        "message",
         [
-            "",
-            "null",
-            "[]",
-            "{}",
-            '{"jsonrpc":"2.0","method":"ping","id":1}',
-            '{"jsonrpc":"2.0","result":"ok","id":1}',
-            frame("send_message", {}),
-            frame("ack", {}),
-            frame("ack", [1]),
-            frame("ack", {"n": -1}),
-            frame("ack", {"n": "1"}),
-            frame("ack", {"n": 1.5}),
-            frame("ack", {"n": 2**53 + 1}),
-            frame("dropped", {"n": 1}),
-            frame("dropped", {"n": 0, "count": 1}),
-            frame("announce", {"n": 1, "nodes": [{}]}),
-            frame("announce", {"n": 1, "nodes": [{"id": "", "name": "b", "version": 1}]}),
-            frame("announce", {"n": 1, "nodes": [{"id": "x" * 65, "name": "b", "version": 1}]}),
-            frame("announce", {"n": 1, "nodes": [{"id": "x", "name": "b" * 256, "version": 1}]}),
-            frame("announce", {"n": 1, "nodes": [{"id": "x", "name": "b", "version": -1}]}),
-            frame("announce", {"n": 1, "nodes": [{"id": "x", "name": "b", "version": 1, "follows": [""]}]}),
-            frame(
-                "announce",
-                {"n": 1, "nodes": [{"id": "x", "name": "b", "version": 1, "neighbours": ["a"] * 10_001}]},
-            ),
-            frame("announce", {"n": 1, "nodes": [{"id": "x", "name": "b", "version": 1}] * 10_001}),
-            frame("send_messages", {"batch": []}),
-            frame("send_messages", {"n": 1, "batch": [[]]}),
-            frame("send_messages", {"n": 1, "batch": [{}]}),
-            batch(*MESSAGE, n=0),
-            batch("", *MESSAGE[1:]),
-            batch("x" * 801, *MESSAGE[1:]),
-            batch(*MESSAGE[:4], "", 1),
-            batch(*MESSAGE[:5], 0),
-            batch(*MESSAGE[:5], 2**53 + 1),
-            batch(*MESSAGE[:3], "now", *MESSAGE[4:]),
-            batch(*MESSAGE, 5),
-            batch(*MESSAGE, None, -1),
-            batch("a:b", float("nan"), *MESSAGE[2:]),
-            "[" * 100_000,
-            '{"method":"send_messages","params":{"n":1,"batch":[["a:b",' + "[" * 100_000,
+            b"1",
+            b"null",
+            b"{}",
+            b"[]",
+            b"[1]",
+            b"[1,[]]",
+            b"[1,{},[]]",
+            b'["now",[],{}]',
+            b"[-1,[],{}]",
+            b"[1e300,[],{}]",
+            b"[253402300800,[],{}]",
+            b"[1,[],{},5]",
+            b'[1,[],{},""]',
+            b"[1,[NaN],{}]",
         ],
-        ids=lambda text: text[:60],
     )
-    def test_what_is_no_frame(self, text):
-        for form in (text, text.encode()):
-            with pytest.raises(ValueError, match="not a frame of a link"):
-                decode_frame(form)
+    def test_what_is_no_message_is_refused(self, message):
+        with pytest.raises(FrameError):
+            parse_messages(parse_batch(make([message])))
 
-    @given(st.binary(max_size=100))
-    @example(b'{"method":"ack","params":{"n":1},"jsonrpc":"\xff"}')
-    @example(b'{"method":"send_messages","params":{"n":1,"batch":[["\xff",0,"",0,"a",1]]}}')
-    def test_any_bytes_are_a_frame_or_a_value_error(self, data):
+    @pytest.mark.parametrize(
+        "batch",
+        [
+            b"",
+            b"null",
+            b"{}",
+            b"[]",
+            b'["a:b"]',
+            b'["","o","s",1,1,[]]',
+            b'["%b","o","s",1,1,[]]' % (b"x" * 801),
+            b'["a:b","","s",1,1,[]]',
+            b'["a:b","%b","s",1,1,[]]' % (b"o" * 65),
+            b'["a:b","o","%b",1,1,[]]' % (b"s" * 256),
+            b'["a:b","o","s",0,1,[]]',
+            b'["a:b","o","s",9007199254740993,1,[]]',
+            b'["a:b","o","s",1.5,1,[]]',
+            b'["a:b","o","s",1,0,[]]',
+            b'["a:b","o","s",1,1000001,[]]',
+            b'["a:b","o","s",1,1]',
+            b'["a:b","o","s",1,1,[' + b"[" * 100_000,
+        ],
+        ids=lambda batch: repr(batch[:30]),
+    )
+    def test_what_is_no_batch_is_refused(self, batch):
+        with pytest.raises(FrameError, match="^a batch: "):
+            parse_batch(batch)
+
+
+class TestSplitting:
+    @given(st.integers(1, 30), st.integers(1, 50), st.data())
+    def test_the_parts_are_batches_of_just_the_numbers_asked_for(self, count, first, data):
+        batch = parse_batch(make([b"[1,[%d],{}]" % (first + place) for place in range(count)], first=first))
+        numbers = sorted(data.draw(st.sets(st.sampled_from(range(first, first + count)))))
+        found = []
+        for part, encoded in split_batch(batch, numbers):
+            assert parse_batch(encoded) == part
+            assert (part.identifier, part.origin, part.source) == ("test:run", ORIGIN, "here")
+            read = [one.args[0] for one in parse_messages(part)]
+            assert read == list(range(part.first, part.first + part.count))
+            found += read
+        assert found == numbers
+
+    def test_as_few_parts_as_can_be(self):
+        batch = parse_batch(make([b"[1,[],{}]"] * 9))
+        parts = split_batch(batch, [1, 2, 3, 6, 8, 9])
+        assert [(part.first, part.count) for part, _ in parts] == [(1, 3), (6, 1), (8, 2)]
+
+    def test_nothing_is_read_where_nothing_is_wanted(self):
+        assert split_batch(parse_batch(make([b"1"])[:-2] + b"]]"), []) == []
+
+
+class TestDepth:
+    @given(JSON)
+    @example(["]" * 200])
+    @example(["\\" * 3 + '"' + "[" * 200])
+    @example({'"': "[" * 200, "\\": '"]'})
+    def test_any_value_that_nests_less_passes(self, value):
+        check_depth(encode_json(value))
+
+    @given(JSON, st.integers(MAX_DEPTH - 6, MAX_DEPTH + 6), st.sampled_from([b"[", b'{"a":']))
+    @example("]" * 300, MAX_DEPTH + 1, b"[")
+    @example('\\"[', MAX_DEPTH + 1, b"[")
+    def test_it_agrees_with_a_count_by_recursion(self, value, around, opening):
+        inner = encode_json(value)
+        closing = b"]" if opening == b"[" else b"}"
+        data = opening * around + inner + closing * around
+        if around + depth_of(value) <= MAX_DEPTH:
+            check_depth(data)
+        else:
+            with pytest.raises(FrameError, match="nests deeper than 128 levels"):
+                check_depth(data)
+
+    @given(st.lists(JSON, min_size=1, max_size=5), st.integers(0, 140), st.integers(0, 4))
+    def test_side_by_side_is_not_deep(self, values, around, place):
+        inner = [encode_json(value) for value in values]
+        inner.insert(place % (len(inner) + 1), nested(around))
+        data = b"[" + b",".join(inner) + b"]"
+        if max(around, *map(depth_of, values)) + 1 <= MAX_DEPTH:
+            check_depth(data)
+        else:
+            with pytest.raises(FrameError):
+                check_depth(data)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"[" + b"[]," * 200_000 + b"[]]",
+            b"[" + b'"\\\\\\"[",' * 100_000 + b"[]]",
+            b'"' + b'\\"' * 500_000 + b'"',
+            nested(100_000),
+            b"[" + b"[[]]," * 200_000 + nested(MAX_DEPTH + 3) + b"]",
+        ],
+        ids=["flat", "strings", "escapes", "deep", "both"],
+    )
+    def test_work_grows_with_the_size_alone(self, data):
+        passes = Counted(data)
         try:
-            got = decode_frame(data)
-        except ValueError:
-            return
-        assert isinstance(got, frames.Frame)
+            check_depth(passes)
+        except FrameError:
+            assert depth_is_large(data)
+        else:
+            assert not depth_is_large(data)
 
-    @pytest.mark.parametrize("payload", [b'[["\xff"],{}]', b'[[],{"\xed\xa0\x80":1}]'])
-    def test_a_payload_that_is_not_utf8_is_not_handed_on(self, payload):
-        sent = WireMessage("test:run", Raw(payload), "here", 1.5, "node", 1)
-        with pytest.raises(ValueError, match="not a frame of a link"):
-            decode_frame(messages_frame(1, [sent]))
+    @given(MESSAGES.filter(bool))
+    def test_a_batch_of_any_messages_passes(self, messages):
+        check_batch(parse_batch(make([encode_json(message) for message in messages])))
 
-    def test_the_error_is_short(self):
-        with pytest.raises(ValueError) as caught:
-            decode_frame(frame("x" * 10_000, {}))
-        assert len(str(caught.value)) < 200
+    @pytest.mark.parametrize("name", ['a "name"', "[draft]", "\\", "}]}]"])
+    def test_names_do_not_count(self, name):
+        check_batch(parse_batch(make([b"[1,[2],{}]"] * 300, source=name)))
+
+    @pytest.mark.parametrize(
+        ("messages", "count"),
+        [
+            ([b"[1,[%b],{}]" % nested(500)], 1000),
+            ([b"[1,[%b],{}]" % nested(500)] + [b"1"] * 999, 1000),
+            ([b"[1,[%b],{}]" % nested(500)] + [b"[]"] * 999, 1000),
+            ([b'[1,["%b",%b],{}]' % (b"}]" * 2000, nested(500))], 1000),
+            ([b'[1,["\\"",%b,"\\""],{}]' % nested(200)], 1),
+        ],
+        ids=["lies", "numbers", "arrays", "strings", "escapes"],
+    )
+    def test_a_batch_can_not_make_room_for_depth_by_what_else_it_holds(self, messages, count):
+        with pytest.raises(FrameError):
+            check_batch(parse_batch(make(messages, count=count)))
+
+    @given(st.lists(st.text('[]{}"\\,a', max_size=6), max_size=6), st.integers(0, 3))
+    def test_strings_of_brackets_do_not_look_like_messages(self, texts, lie):
+        message = encode_json([1, texts, {}])
+        batch = parse_batch(make([message] * 2, count=2 + lie))
+        if lie:
+            with pytest.raises(FrameError, match="a batch of 2 messages says"):
+                check_batch(batch)
+        else:
+            check_batch(batch)
+
+
+class Counted(bytes):
+    """Bytes of which nobody may ask one by one."""
+
+    def __iter__(self):
+        raise AssertionError("read byte by byte")
+
+    def __getitem__(self, place):
+        raise AssertionError("read byte by byte")
+
+
+def depth_is_large(data):
+    depth = deepest = 0
+    inside = False
+    skip = False
+    for byte in data.decode():
+        if skip:
+            skip = False
+        elif inside:
+            skip = byte == "\\"
+            inside = byte != '"'
+        elif byte == '"':
+            inside = True
+        elif byte in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in "]}":
+            depth -= 1
+    return deepest > MAX_DEPTH
+
+
+class TestFrames:
+    def test_messages(self):
+        batch = make([b"[1,[2],{}]"])
+        frame = parse(numbered_frame(frames.MESSAGES, 3, 2, b'"batches":[%b]' % batch))
+        assert (frame.jsonrpc, frame.method, frame.id) == ("2.0", "messages", UNSET)
+        params = parse_params(frame.method, frame.params)
+        assert isinstance(params, MessagesParams)
+        assert (params.n, params.ack, [bytes(raw) for raw in params.batches]) == (3, 2, [batch])
+
+    @pytest.mark.parametrize(
+        ("method", "body", "expected"),
+        [
+            (frames.ASK, b'"question":5,"batch":[1]', AskParams(1, 0, 5, Raw(b"[1]"))),
+            (frames.ANSWER, b'"question":5,"answers":[[1],2]', AnswerParams(1, 0, 5, [Raw(b"[1]"), Raw(b"2")])),
+            (frames.DROPPED, b'"count":7', DroppedParams(1, 0, 7)),
+            (frames.INTEREST, b'"add":["a:b"],"reset":true', InterestParams(1, 0, ["a:b"], [], True, False)),
+            (frames.INTEREST, b'"remove":["a:b"],"everything":true', InterestParams(1, 0, [], ["a:b"], False, True)),
+            (frames.INTEREST, b'"later":"more"', InterestParams(1, 0)),
+        ],
+    )
+    def test_the_others(self, method, body, expected):
+        frame = parse(numbered_frame(method, 1, 0, body))
+        assert parse_params(frame.method, frame.params) == expected
+
+    def test_an_acknowledgement(self):
+        frame = parse(ack_frame(9))
+        assert parse_params(frame.method, frame.params) == AckParams(9)
+
+    @given(TEXT, st.lists(JSON, max_size=3), st.lists(JSON, max_size=3))
+    def test_an_answer(self, source, values, errors):
+        (raw,) = msgspec.json.decode(as_raw([encode_json((source, values, errors))]), type=list[Raw])
+        who, found, failed = parse_answer(bytes(raw))
+        assert (who, msgspec.json.decode(found), msgspec.json.decode(failed)) == (source, values, errors)
+
+    @pytest.mark.parametrize("answer", [b"", b"[]", b"[1,[],[]]", b'["a",[]]', b"{}", b'["%b",[],[]]' % (b"x" * 256)])
+    def test_what_is_no_answer_is_refused(self, answer):
+        with pytest.raises(FrameError, match="^an answer: "):
+            parse_answer(answer)
+
+
+MALFORMED = [
+    ("messages", "{}"),
+    ("messages", "[1,0,[]]"),
+    ("messages", '{"n":0,"ack":0,"batches":[]}'),
+    ("messages", '{"n":1,"ack":-1,"batches":[]}'),
+    ("messages", '{"n":9007199254740993,"ack":0,"batches":[]}'),
+    ("messages", '{"n":1.5,"ack":0,"batches":[]}'),
+    ("messages", '{"n":"1","ack":0,"batches":[]}'),
+    ("messages", '{"n":1,"batches":[]}'),
+    ("messages", '{"n":1,"ack":0,"batches":{}}'),
+    ("ask", '{"n":1,"ack":0,"question":0,"batch":[]}'),
+    ("ask", '{"n":1,"ack":0,"question":1}'),
+    ("answer", '{"n":1,"ack":0,"question":1,"answers":{}}'),
+    ("interest", '{"n":1,"ack":0,"add":[""]}'),
+    ("interest", '{"n":1,"ack":0,"add":["' + "x" * 801 + '"]}'),
+    ("interest", '{"n":1,"ack":0,"add":"a:b"}'),
+    ("interest", '{"n":1,"ack":0,"everything":1}'),
+    ("dropped", '{"n":1,"ack":0}'),
+    ("dropped", '{"n":1,"ack":0,"count":-1}'),
+    ("ack", "{}"),
+    ("ack", '{"ack":-1}'),
+    ("ack", "[1]"),
+    ("ack", '{"ack":true}'),
+]
+
+
+class TestWhatIsMalformed:
+    @pytest.mark.parametrize(("method", "params"), MALFORMED)
+    def test_params_that_the_method_does_not_take_are_refused(self, method, params):
+        with pytest.raises(FrameError, match=f"^{method}: "):
+            parse_params(method, Raw(params.encode()))
+
+    @pytest.mark.parametrize("method", ["messages", "ask", "answer", "interest", "dropped", "ack"])
+    def test_params_that_are_left_out_are_refused(self, method):
+        with pytest.raises(FrameError):
+            parse_params(method, UNSET)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"null",
+            b"[]",
+            b"1",
+            b"{",
+            b'{"jsonrpc":2}',
+            b'{"jsonrpc":"2.0","method":5}',
+            b'{"jsonrpc":"2.0","id":[]}',
+            b'{"jsonrpc":"2.0","method":"ping"}}',
+            b'{"jsonrpc":"2.0","method":"\xff"}',
+            b'{"jsonrpc":"2.0","method":"messages","params":["\xff"]}',
+            b'{"jsonrpc":"2.0","method":"messages","params":["\xed\xa0\x80"]}',
+            b"[" * 100_000,
+            b'{"params":' + b"[" * 100_000,
+            b'{"params":' + b'{"a":' * 100_000,
+        ],
+        ids=lambda data: repr(data[:40]),
+    )
+    def test_what_is_no_call_is_refused(self, data):
+        with pytest.raises(FrameError):
+            parse(data)
+
+    @given(st.binary(max_size=80))
+    def test_any_bytes_are_read_or_refused(self, data):
+        for read in (parse, parse_batch, parse_answer, lambda raw: parse_params("messages", Raw(raw))):
+            try:
+                read(data)
+            except FrameError as error:
+                assert len(str(error)) < 300
+
+    @given(st.text(string.printable, max_size=80))
+    def test_any_text_is_read_or_refused_as_messages(self, text):
+        batch = frames.Batch("a:b", "o", "s", 1, 1, Raw(text.encode()))
+        for read in (parse_messages, lambda one: split_batch(one, [1]), check_batch):
+            try:
+                read(batch)
+            except FrameError as error:
+                assert len(str(error)) < 300

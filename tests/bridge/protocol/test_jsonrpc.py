@@ -14,6 +14,7 @@ from berrymq.bridge.protocol.jsonrpc import (
     PARSE_ERROR,
     TOO_LARGE,
     Call,
+    Later,
     Methods,
     parse,
     parse_reply,
@@ -30,9 +31,17 @@ def subtract(log: list, minuend: int, subtrahend: int = 1) -> int:
 
 
 @TABLE.add
-async def echo(log: list, value: msgspec.Raw) -> msgspec.Raw:
+def echo(log: list, value: msgspec.Raw) -> msgspec.Raw:
     """Give back what came, unread."""
     return value
+
+
+@TABLE.add
+def wait(log: list) -> Later:
+    """Answer when the test says so."""
+    later = Later()
+    log.append(later)
+    return later
 
 
 @TABLE.add
@@ -47,15 +56,18 @@ def fail(log: list) -> None:
     raise KeyError("secret")
 
 
-async def answer(text, log=None):
+def answer(text, log=None):
     calls, is_batch = parse(text)
     (call,) = calls
     assert not is_batch
-    return await TABLE.call([] if log is None else log, call)
+    answers = []
+    TABLE.call([] if log is None else log, call, answers.append)
+    (given,) = answers
+    return given
 
 
-async def result(text):
-    return json.loads(await answer(text))
+def result(text):
+    return json.loads(answer(text))
 
 
 def error_of(data):
@@ -142,9 +154,9 @@ class TestMethods:
             ('{"minuend": 42}', 41),
         ],
     )
-    async def test_positional_and_named_parameters(self, params, expected):
+    def test_positional_and_named_parameters(self, params, expected):
         text = f'{{"jsonrpc":"2.0","method":"subtract","params":{params},"id":7}}'
-        assert await result(text) == {"jsonrpc": "2.0", "id": 7, "result": expected}
+        assert result(text) == {"jsonrpc": "2.0", "id": 7, "result": expected}
 
     @pytest.mark.parametrize(
         "params",
@@ -164,48 +176,101 @@ class TestMethods:
             "[1" + "0" * 5000 + "]",
         ],
     )
-    async def test_wrong_parameters(self, params):
+    def test_wrong_parameters(self, params):
         text = f'{{"jsonrpc":"2.0","method":"subtract","params":{params},"id":1}}'
-        assert (await result(text))["error"]["code"] == INVALID_PARAMS
+        assert (result(text))["error"]["code"] == INVALID_PARAMS
 
-    async def test_no_parameters_where_some_are_needed(self):
-        assert (await result('{"jsonrpc":"2.0","method":"subtract","id":1}'))["error"][
+    def test_no_parameters_where_some_are_needed(self):
+        assert (result('{"jsonrpc":"2.0","method":"subtract","id":1}'))["error"][
             "code"
         ] == INVALID_PARAMS
 
-    async def test_a_raw_parameter_passes_unread(self):
+    def test_a_raw_parameter_passes_unread(self):
         text = '{"jsonrpc":"2.0","method":"echo","params":[ {"a" : [1,  2]} ],"id":1}'
-        assert await answer(text) == b'{"jsonrpc":"2.0","result":{"a" : [1,  2]},"id":1}'
+        assert answer(text) == b'{"jsonrpc":"2.0","result":{"a" : [1,  2]},"id":1}'
 
     @pytest.mark.parametrize("name", ["missing", "add", "call", "__class__", "_methods", "__contains__"])
-    async def test_only_what_was_added_can_be_called(self, name):
+    def test_only_what_was_added_can_be_called(self, name):
         text = json.dumps({"jsonrpc": "2.0", "method": name, "id": 1})
-        assert (await result(text))["error"]["code"] == METHOD_NOT_FOUND
+        assert (result(text))["error"]["code"] == METHOD_NOT_FOUND
 
-    async def test_an_error_of_the_method_is_the_answer(self):
-        given = await result('{"jsonrpc":"2.0","method":"refuse","id":1}')
+    def test_an_error_of_the_method_is_the_answer(self):
+        given = result('{"jsonrpc":"2.0","method":"refuse","id":1}')
         assert given == {
             "jsonrpc": "2.0",
             "id": 1,
             "error": {"code": -32003, "message": "empty", "data": {"a": 1}},
         }
 
-    async def test_a_mistake_of_the_method_is_the_servers_business(self):
+    def test_a_mistake_of_the_method_is_the_servers_business(self):
         with pytest.raises(KeyError):
-            await answer('{"jsonrpc":"2.0","method":"fail","id":1}')
+            answer('{"jsonrpc":"2.0","method":"fail","id":1}')
 
     @pytest.mark.parametrize("method", ["subtract", "missing", "refuse"])
-    async def test_a_notification_is_never_answered(self, method):
-        assert await answer(f'{{"jsonrpc":"2.0","method":"{method}","params":[]}}') is None
+    def test_a_notification_is_never_answered(self, method):
+        assert answer(f'{{"jsonrpc":"2.0","method":"{method}","params":[]}}') is None
 
-    async def test_a_notification_is_run(self):
+    def test_a_notification_is_run(self):
         log = []
-        assert await answer('{"jsonrpc":"2.0","method":"subtract","params":[3]}', log) is None
+        assert answer('{"jsonrpc":"2.0","method":"subtract","params":[3]}', log) is None
         assert log == [(3, 1)]
 
-    async def test_names_are_repeated_in_part(self):
-        given = await answer(json.dumps({"jsonrpc": "2.0", "method": "m" * 10_000, "id": 1}))
+    def test_names_are_repeated_in_part(self):
+        given = answer(json.dumps({"jsonrpc": "2.0", "method": "m" * 10_000, "id": 1}))
         assert len(given) < 300
+
+
+CALL_WAIT = Call("wait", id=7, jsonrpc="2.0")
+
+
+class TestLater:
+    def call(self, call=CALL_WAIT):
+        """A call whose result is not there yet, and its answers."""
+        log, answers = [], []
+        TABLE.call(log, call, answers.append)
+        return log[0], answers
+
+    @pytest.mark.parametrize(
+        ("outcome", "expected"),
+        [
+            ([1], {"result": [1]}),
+            (msgspec.Raw(b'{"a":1}'), {"result": {"a": 1}}),
+            (None, {"result": None}),
+            (RpcError(-32003, "empty"), {"error": {"code": -32003, "message": "empty"}}),
+        ],
+    )
+    def test_the_answer_comes_when_it_is_resolved(self, outcome, expected):
+        later, answers = self.call()
+        assert not later.is_done
+        assert answers == []
+        later.resolve(outcome)
+        assert later.is_done
+        assert [json.loads(given) for given in answers] == [{"jsonrpc": "2.0", "id": 7, **expected}]
+
+    def test_it_is_answered_once(self):
+        later, answers = self.call()
+        later.resolve(1)
+        later.resolve(2)
+        later.resolve(RpcError(1, "late"))
+        assert [json.loads(given)["result"] for given in answers] == [1]
+
+    @pytest.mark.parametrize("outcome", [1, RpcError(1, "no")])
+    def test_a_notification_is_not_answered_then_either(self, outcome):
+        later, answers = self.call(Call("wait", jsonrpc="2.0"))
+        later.resolve(outcome)
+        assert answers == [None]
+
+    def test_one_that_was_resolved_before_is_answered_at_once(self):
+        later, answers = Later(), []
+        later.resolve(5)
+        later.when_done(answers.append)
+        assert answers == [5]
+
+    def test_it_can_be_given_up(self):
+        given_up = []
+        Later(lambda: given_up.append(True)).cancel()
+        Later().cancel()
+        assert given_up == [True]
 
 
 class TestReplies:
@@ -223,9 +288,6 @@ class TestReplies:
 
     def test_the_failure_of_what_was_no_call_has_the_id_null(self):
         assert json.loads(jsonrpc.failure(None, RpcError(1, "x")))["id"] is None
-
-    def test_a_notification_has_no_id(self):
-        assert json.loads(jsonrpc.notification("a", [])) == {"jsonrpc": "2.0", "method": "a", "params": []}
 
     @pytest.mark.parametrize(
         "text",
@@ -269,7 +331,19 @@ SHAPES = st.recursive(
 )
 
 
-async def survives(data):
+def answer_to(call):
+    """The answer to a call, which may take its time."""
+    log, answers = [], []
+    TABLE.call(log, call, answers.append)
+    for later in log:
+        if isinstance(later, Later):
+            assert answers == []
+            later.resolve(1)
+    (given,) = answers
+    return given
+
+
+def survives(data):
     """Whatever comes is answered, or is a notification; every answer is JSON-RPC."""
     try:
         calls, is_batch = parse(data)
@@ -277,7 +351,7 @@ async def survives(data):
         calls, is_batch = [error], False
     assert is_batch or len(calls) == 1
     for call in calls:
-        given = await TABLE.call([], call)
+        given = answer_to(call)
         if given is None:
             assert isinstance(call, Call)
             assert call.is_notification
@@ -290,12 +364,12 @@ async def survives(data):
 @given(st.binary(max_size=200) | st.lists(TOKENS, max_size=30).map(lambda parts: "".join(parts).encode()))
 @example(b'{"jsonrpc":"2.0","method":"subtract","params":{"\xff":1},"id":1}')
 @settings(max_examples=300)
-async def test_any_bytes_are_answered(data):
-    await survives(data)
+def test_any_bytes_are_answered(data):
+    survives(data)
 
 
 @given(SHAPES)
 @settings(max_examples=200)
-async def test_any_json_is_answered(value):
-    await survives(msgspec.json.encode(value))
-    await survives(json.dumps(value))  # with escapes, huge integers and lone surrogates
+def test_any_json_is_answered(value):
+    survives(msgspec.json.encode(value))
+    survives(json.dumps(value))  # with escapes, huge integers and lone surrogates

@@ -1,52 +1,40 @@
-"""A flood of connections where only few files can be opened: in a process of its own, with a low limit."""
+"""Accepting connections: a flood of them, also where only few files can be opened; and which addresses listen."""
 
 import asyncio
 import os
 import socket
-import subprocess
-import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
-from berrymq.bridge.server.accepting import connection_limit, listen_on
+from berrymq.bridge.server.server import listen_on
+from tests.bridge.server.conftest import TOKEN
 from tests.support.raw_http import RawConnection, request
+from tests.support.scripts import script
 
 resource = pytest.importorskip("resource", reason="there is no such limit on Windows")
 
-TOKEN = "the-access-token-of-the-tests-0123456789"
 FILES = 64
 SERVER = f"""
-import asyncio, os, resource, sys
-from berrymq.bridge.node import Node
-from berrymq.bridge.server.listener import listen
+import logging, resource
+from berrymq.bridge.hub.router import Hub
+from berrymq.bridge.server.server import Server
+from berrymq.bridge.transport.loop import IoLoop
 
-async def main():
-    resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))
-    node = Node(name="node", access_token="{TOKEN}")
-    listener = await listen(node)
-    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(sys.argv[1]))]
-    print(*node.address, listener._server.limit, flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    print(sum(os.times()[:2]), flush=True)
-    await node.close()
-
-asyncio.run(main())
+logging.basicConfig(format="%(message)s")
+resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))
+loop = IoLoop()
+server = Server(Hub(loop, name="hub"), access_token="{TOKEN}")
+server.start("127.0.0.1")
+thread = threading.Thread(target=loop.run)
+thread.start()
+held = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(sys.argv[1]))]
+print(*server.address, flush=True)
+input()
+print(sum(os.times()[:2]), flush=True)
+loop.stop()
+thread.join()
 """
-
-
-async def served(held):
-    """A node's process that holds so many files open; its address and its limit of connections."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVER, str(held)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
-    )
-    host, port, limit = (await process.stdout.readline()).decode().split()
-    return process, (host, int(port)), int(limit)
 
 
 def ping(address):
@@ -60,39 +48,46 @@ def ping(address):
     )
 
 
-@pytest.mark.parametrize(
-    ("held", "warnings"), [(0, 0), (45, 1)], ids=["the limit is kept", "others hold the files"]
-)
-async def test_a_flood_is_refused_quietly_and_leaves_a_node_that_answers(held, warnings):
-    process, address, limit = await served(held)
-    assert limit == FILES // 2
-    async with AsyncExitStack() as stack:
-        flood = [await stack.enter_async_context(await RawConnection.open(address)) for _ in range(100)]
-        statuses = []
-        for connection in flood:
-            await connection.send(ping(address))
-            statuses.append((await connection.answer()).status)
-        assert set(statuses) == {200, 0}
-        assert statuses.count(200) <= limit
-        assert statuses[0] == 200
-    async with asyncio.timeout(10):
-        status = 0
-        while status != 200:  # until it has seen that the others have gone
-            async with await RawConnection.open(address) as connection:
+def run_out(process):
+    """Let it end; the processor time that it took, and what it logged."""
+    out, errors = process.communicate("\n", timeout=20)
+    assert process.returncode == 0, errors
+    return float(out.split()[-1]), errors.splitlines()
+
+
+@pytest.mark.parametrize("held", [0, 40], ids=["all files are free", "others hold the files"])
+@pytest.mark.parametrize("said", [b"", b"POST / HT"], ids=["silent", "half a request"])
+async def test_a_flood_of_strangers_at_the_limit_of_files_leaves_a_node_that_answers(held, said):
+    with script(SERVER, str(held)) as process:
+        host, port = process.stdout.readline().split()
+        address = host, int(port)
+        async with AsyncExitStack() as stack:
+            for _ in range(120):
+                stranger = await stack.enter_async_context(await RawConnection.open(address))
+                await stranger.send(said)
+            async with asyncio.timeout(10):
+                async with await RawConnection.open(address) as connection:
+                    await connection.send(ping(address))
+                    assert (await connection.answer()).status == 200
+        seconds, logged = await asyncio.to_thread(run_out, process)
+    assert len([line for line in logged if "no connection can be accepted" in line]) == 1
+    assert seconds < 5, "seconds of processor time"
+
+
+async def test_nor_does_a_flood_of_those_who_were_let_in_and_say_no_more():
+    with script(SERVER, "0") as process:
+        host, port = process.stdout.readline().split()
+        address = host, int(port)
+        async with AsyncExitStack() as stack:
+            answered = 0
+            for _ in range(100):
+                connection = await stack.enter_async_context(await RawConnection.open(address))
                 await connection.send(ping(address))
-                status = (await connection.answer()).status
-    out, errors = await asyncio.wait_for(process.communicate(b""), 20)
-    assert process.returncode == 0
-    assert len(errors.splitlines()) == warnings
-    assert float(out) < 5, "seconds of processor time"
-
-
-def test_most_of_the_files_are_for_connections(monkeypatch):
-    limits = {}
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (limits["files"], -1))
-    for files, limit in [(64, 32), (256, 128), (1024, 896), (65_536, 1000), (resource.RLIM_INFINITY, 1000)]:
-        limits["files"] = files
-        assert connection_limit(1000) == limit
+                answered += (await connection.answer()).status == 200
+        seconds, logged = await asyncio.to_thread(run_out, process)
+    assert answered == 100
+    assert len([line for line in logged if "no connection can be accepted" in line]) == 1
+    assert seconds < 5, "seconds of processor time"
 
 
 def test_all_addresses_of_a_host_have_the_same_port():
@@ -108,5 +103,7 @@ def test_all_addresses_of_a_host_have_the_same_port():
 def test_where_one_can_t_be_had_the_others_are_given_up():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
         with pytest.raises(OSError, match="in use"):
             listen_on("127.0.0.1", port)
+        assert not before or len(os.listdir("/proc/self/fd")) == before

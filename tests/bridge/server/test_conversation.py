@@ -1,417 +1,513 @@
-"""One connection as the node sees it, without a socket."""
+"""One connection as the node sees it: calls, batches of calls, and links that other programs make."""
 
-import asyncio
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
 
 import pytest
 
-from berrymq.bridge.node import Node
-from berrymq.bridge.payload import decode
-from berrymq.bridge.protocol.frames import HEARTBEAT, WireMessage, ack_frame, decode_frame, messages_frame
-from berrymq.bridge.server.conversation import Conversation
+from berrymq.bridge.server import server as server_module
 from berrymq.bridge.server.methods import methods
-from tests.support.nodes import until
+from tests.bridge.server.conftest import TOKEN
+from tests.support.nodes import wait
+from tests.support.recorder import Recorder
+from tests.support.websockets import websocket
 
-PAYLOAD = [[1], {}]
+KEY = "a key of the tests, which nobody else knows"
+LOCAL_NAMES = "never leaves its process"
 
 
-class Transport:
-    """Takes down what a conversation says."""
-
-    def __init__(self):
-        self.said = asyncio.Queue()
-        self.closed = asyncio.Event()
-
-    def write(self, data):
-        self.said.put_nowait(data)
-
-    def close(self, reason="", code=1000):
-        self.closed.set()
-
-    async def heard(self):
-        return json.loads(await asyncio.wait_for(self.said.get(), 10))
-
-    async def answer(self):
-        """The next thing that is not a frame."""
-        while "method" in (heard := await self.heard()):
-            pass
-        return heard
+def id_of(key):
+    return hashlib.sha256(f"berrymq node {key}".encode()).hexdigest()[:16]
 
 
 @pytest.fixture
-async def node():
-    node = Node(name="node", access_token="x" * 20)
-    yield node
-    await node.close()
+def connect(server):
+    """Opens WebSockets of one who is let in; they are closed after the test."""
+    with ExitStack() as stack:
+        yield lambda token=TOKEN: stack.enter_context(websocket(server, token))
 
 
 @pytest.fixture
-def transport():
-    return Transport()
+def socket(connect):
+    return connect()
 
 
-@pytest.fixture
-def conversation(node, transport):
-    return Conversation(node, transport, authenticated=True)
+def link(socket, **params):
+    """Make it a link; return the answer."""
+    return socket.answer("interconnect", {"name": "other", "key": KEY, **params}, id="link")
 
 
-def call(method, /, number=1, **params):
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": number})
+def batch_of(*messages, identifier="a:b", origin=None, source="other", first=1):
+    """A batch as a node sends it."""
+    return [identifier, origin or id_of(KEY), source, first, len(messages), list(messages)]
 
 
-async def link(conversation, **params):
-    conversation.receive(call("interconnect", **{"node": "other", "id": "other", **params}))
-    return await conversation.transport.answer()
+def send_batches(socket, *batches, n=1, ack=0):
+    socket.notify("messages", n=n, ack=ack, batches=list(batches))
+
+
+def call_text(method, params=None, id=1):
+    return {"jsonrpc": "2.0", "method": method, "params": params or [], "id": id}
 
 
 class TestCalls:
-    async def test_answers_come_as_they_are_ready_and_carry_their_ids(self, conversation, transport):
-        conversation.receive(call("connect_via_queue", identifier="a:b"))
-        token = (await transport.heard())["result"]
-        conversation.receive(call("get", number="slow", token=token, timeout=5))
-        conversation.receive(call("ping", number="fast"))
-        assert (await transport.heard())["id"] == "fast"
-        conversation.node.bus.twitter("a:b", 7)
-        slow = await transport.heard()
+    def test_answers_come_as_they_are_ready_and_carry_their_ids(self, node, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        socket.call("get", {"token": token, "timeout": 5}, id="slow")
+        assert socket.answer("ping", id="fast")["id"] == "fast"
+        node.bus.twitter("a:b", 7)
+        slow = socket.receive()
         assert (slow["id"], slow["result"]["args"]) == ("slow", [7])
 
-    async def test_what_is_not_json_is_answered(self, conversation, transport):
-        conversation.receive("{")
-        assert (await transport.heard())["error"]["code"] == -32700
+    def test_what_is_not_json_is_answered(self, socket):
+        socket.send("{")
+        assert socket.receive()["error"]["code"] == -32700
+        assert socket.answer("ping")["result"] == "pong"
 
-    async def test_the_end_of_the_connection_leaves_the_message_to_the_next_one(
-        self, node, conversation, transport
-    ):
-        conversation.receive(call("connect_via_queue", identifier="a:b"))
-        token = (await transport.heard())["result"]
-        conversation.receive(call("get", token=token, timeout=5))
-        await asyncio.sleep(0)
-        conversation.closed()
-        await asyncio.wait(conversation._tasks, timeout=10)
+    def test_the_end_of_the_connection_leaves_the_message_to_the_next_one(self, nodes, node, server, connect):
+        first = connect()
+        token = first.answer("connect_via_queue", ["a:b"])["result"]
+        first.call("get", {"token": token, "timeout": 25})
+        wait(lambda: server.sessions.all()[0].is_waiting, "the call waits")
+        first.connection.close()
+        wait(lambda: not server.sessions.all()[0].is_waiting, "it is given up")
         node.bus.twitter("a:b", 7)
-        next_one = Conversation(node, Transport(), authenticated=True)
-        next_one.receive(call("get", token=token, timeout=5))
-        assert (await next_one.transport.heard())["result"]["args"] == [7]
+        assert connect().answer("get", {"token": token, "timeout": 5})["result"]["args"] == [7]
 
-    async def test_a_call_that_was_given_up_takes_nothing_from_the_next_one(
-        self, node, conversation, transport
-    ):
-        conversation.receive(call("connect_via_queue", identifier="a:b"))
-        token = (await transport.heard())["result"]
-        conversation.receive(call("get", number="given up", token=token, timeout=25))
-        conversation.receive(call("get", number="next", token=token, timeout=25))
-        given_up = await transport.heard()
+    def test_a_call_that_was_given_up_takes_nothing_from_the_next_one(self, node, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        socket.call("get", {"token": token, "timeout": 25}, id="given up")
+        socket.call("get", {"token": token, "timeout": 25}, id="next")
+        given_up = socket.receive()
         assert (given_up["id"], given_up["error"]["code"]) == ("given up", -32003)
         node.bus.twitter("a:b", 7)
-        answer = await transport.heard()
+        answer = socket.receive()
         assert (answer["id"], answer["result"]["args"]) == ("next", [7])
 
-    async def test_a_call_that_waits_is_told_when_its_token_is_closed(self, conversation, transport):
-        conversation.receive(call("connect_via_queue", identifier="a:b"))
-        token = (await transport.heard())["result"]
-        conversation.receive(call("get", number="waits", token=token, timeout=25))
-        conversation.receive(call("close_connection", number="closes", token=token))
-        answers = {answer["id"]: answer for answer in [await transport.heard() for _ in range(2)]}
+    def test_a_call_that_waits_is_told_when_its_token_is_closed(self, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        socket.call("get", {"token": token, "timeout": 25}, id="waits")
+        socket.call("close_connection", {"token": token}, id="closes")
+        answers = {answer["id"]: answer for answer in [socket.receive() for _ in range(2)]}
         assert answers["closes"]["result"] == "ok"
         assert answers["waits"]["error"]["code"] == -32002
 
-    async def test_a_token_does_not_expire_while_a_call_waits(self, node, conversation, transport):
-        conversation.receive(call("connect_via_queue", identifier="a:b", ttl=0.05))
-        token = (await transport.heard())["result"]
-        conversation.receive(call("get", token=token, timeout=0.3))
-        assert (await transport.heard())["error"]["code"] == -32003
-        assert len(node.tokens) == 1
-        await until(lambda: len(node.tokens) == 0, "its end")
+    def test_a_token_does_not_expire_while_a_call_waits(self, server, socket):
+        token = socket.answer("connect_via_queue", {"identifier": "a:b", "ttl": 0.05})["result"]
+        answer = socket.answer("get", {"token": token, "timeout": 0.3})
+        assert answer["error"]["code"] == -32003
+        assert len(server.sessions) == 1
+        wait(lambda: len(server.sessions) == 0, "its end")
 
-    async def test_a_mistake_inside_is_logged_and_not_told(
-        self, conversation, transport, monkeypatch, caplog
-    ):
+    def test_a_mistake_inside_is_logged_and_not_told(self, socket, monkeypatch, caplog):
         def fail(conversation):
             raise RuntimeError("a detail")
 
         monkeypatch.setitem(methods._methods, "fail", type(methods._methods["ping"])(fail))
-        conversation.receive(call("fail"))
-        assert (await transport.heard())["error"] == {"code": -32603, "message": "internal error"}
+        assert socket.answer("fail")["error"] == {"code": -32603, "message": "internal error"}
         assert "a detail" in caplog.text
-        conversation.receive('{"jsonrpc":"2.0","method":"fail"}')
-        conversation.receive(call("ping", number="next"))
-        assert (await transport.heard())["id"] == "next"
+        socket.send('{"jsonrpc":"2.0","method":"fail"}')
+        assert socket.answer("ping", id="next")["id"] == "next"
 
 
-def batch(*calls):
-    return "[" + ",".join(calls) + "]"
+class TestAsk:
+    def test_the_answers_of_all_who_follow(self, node, socket):
+        node.bus.follow("calc:add", lambda message: sum(message.args))
+        wait(lambda: len(node.home.interests), "the follower is known")
+        token = socket.answer("connect_oneway", {"name": "curl"})["result"]
+        answer = socket.answer("ask", {"token": token, "identifier": "calc:add", "args": [1, 2], "timeout": 5})
+        assert answer["result"] == [["node", [3], []]]
+
+    def test_a_failure_there_is_told(self, node, socket):
+        node.bus.follow("calc:divide", lambda message: 1 / 0)
+        wait(lambda: len(node.home.interests), "the follower is known")
+        token = socket.answer("connect_oneway")["result"]
+        ((source, values, errors),) = socket.answer("ask", [token, "calc:divide"])["result"]
+        assert (source, values) == ("node", [])
+        assert errors[0]["value"][:2] == ["ZeroDivisionError", "division by zero"]
+
+    def test_nobody_follows(self, socket):
+        token = socket.answer("connect_oneway")["result"]
+        assert socket.answer("ask", [token, "calc:add"])["result"] == []
+
+    def test_who_takes_too_long_is_left_out(self, node, socket):
+        released = Event()
+        node.bus.follow("calc:slow", lambda message: released.wait(20))
+        wait(lambda: len(node.home.interests), "the follower is known")
+        token = socket.answer("connect_oneway")["result"]
+        answer = socket.answer("ask", {"token": token, "identifier": "calc:slow", "timeout": 0.2})
+        released.set()
+        assert answer["result"] == []
 
 
 class TestBatches:
-    async def test_their_answers_are_bounded(self, node, conversation, transport):
-        conversation.receive(call("connect_via_queue", identifier="a:b"))
-        token = (await transport.heard())["result"]
+    def test_their_answers_are_bounded(self, node, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
         node.bus.twitter("a:b", "x" * 1_000_000)
-        again = [call("get_nowait", number=number, token=token, received=0) for number in range(100)]
-        conversation.receive(batch(*again))
-        answers = await transport.heard()
+        params = {"token": token, "received": 0}
+        socket.answer("get", {"token": token, "timeout": 10})  # it is there
+        again = [call_text("get_nowait", params, number) for number in range(100)]
+        socket.send(json.dumps(again))
+        answers = socket.receive()
         assert [answer["id"] for answer in answers] == list(range(100))
         given = [answer for answer in answers if "result" in answer]
         assert len(given) == 5
         assert all(answer["error"]["code"] == -32005 for answer in answers[5:])
 
-    async def test_no_link_is_made_in_one(self, node, conversation, transport):
-        links = [call("interconnect", node=name, id=name) for name in ("one", "two")]
-        unanswered = json.dumps({"jsonrpc": "2.0", "method": "interconnect", "params": ["three"]})
-        conversation.receive(batch(*links, unanswered, call("ping", number="last")))
-        *refused, last = await transport.heard()
+    def test_no_link_is_made_in_one(self, node, socket):
+        links = [call_text("interconnect", {"name": name, "key": KEY + name}) for name in ("one", "two")]
+        unanswered = {"jsonrpc": "2.0", "method": "interconnect", "params": ["three", KEY]}
+        socket.send(json.dumps([*links, unanswered, call_text("ping", id="last")]))
+        *refused, last = socket.receive()
         assert [answer["error"]["code"] for answer in refused] == [-32600, -32600]
         assert (last["id"], last["result"]) == ("last", "pong")
-        assert node.peers == 0
-        assert "result" in await link(conversation)
+        assert not node.peers
+        assert "result" in link(socket)
 
-    @pytest.mark.parametrize("over_http", [False, True])
-    async def test_several_links_may_be_ended_in_one(self, node, conversation, transport, over_http):
-        sessions = []
-        for name in ("one", "two"):
-            other = Conversation(node, Transport(), authenticated=True)
-            sessions.append((await link(other, id=name))["result"]["session"])
-        ends = batch(*[call("close_connection", token=session) for session in sessions])
-        if over_http:
-            answers = json.loads(await Conversation(node, authenticated=True).answer(ends.encode()))
-        else:
-            conversation.receive(ends)
-            answers = await transport.heard()
-        assert [answer["result"] for answer in answers] == ["ok", "ok"]
-        assert node.peers == 0
+    def test_its_calls_are_run_one_after_another(self, node, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        calls = [
+            call_text("get", {"token": token, "timeout": 5}, "first"),
+            call_text("send_message", [token, "a:b", [2]], "second"),
+        ]
+        socket.send(json.dumps(calls))
+        wait(lambda: node.home.interests.identifiers, "the queue collects")
+        node.bus.twitter("a:b", 1)
+        first, second = socket.receive()
+        assert (first["id"], first["result"]["args"]) == ("first", [1])
+        assert (second["id"], second["result"]) == ("second", "ok")
 
 
 class TestInterconnect:
-    async def test_the_links_that_others_make_are_bounded(self, node, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.server.methods.MAX_PEERS", 2)
-        one, two, three = (Conversation(node, Transport(), authenticated=True) for _ in range(3))
-        session = (await link(one, id="one"))["result"]["session"]
-        await link(two, id="two")
-        assert (await link(three, id="three"))["error"]["code"] == -32004
-        one.closed()
-        two.closed()
-        again, new = (Conversation(node, Transport(), authenticated=True) for _ in range(2))
-        assert (await link(again, id="one", session=session))["result"]["resumed"]
-        assert "result" in await link(new, id="two")  # another incarnation of it
-        assert node.peers == 2
+    def test_links_are_bounded_and_those_that_are_there_may_come_back(self, node, connect, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_PEERS", 2)
+        one, two, three = connect(), connect(), connect()
+        assert "result" in link(one, key=KEY + "1")
+        assert "result" in link(two, key=KEY + "2")
+        assert link(three, key=KEY + "3")["error"]["code"] == -32004
+        one.connection.socket.shutdown(2)
+        wait(lambda: not node.peers[id_of(KEY + "1")].connected, "the cut is seen")
+        resume = {"id": node.id, "received": 0}
+        assert link(connect(), key=KEY + "1", resume=resume)["result"]["resumed"]
+        assert "result" in link(connect(), key=KEY + "2")  # it begins anew
+        assert len(node.peers) == 2
 
-    async def test_a_session_or_token_that_none_can_be(self, conversation, transport):
-        await link(conversation)
-        for text in ("é", "\x00"):
-            conversation.receive(call("close_connection", token=text))
-            assert (await transport.answer())["error"]["code"] == -32602
-            other = Conversation(conversation.node, Transport(), authenticated=True)
-            other.receive(call("interconnect", node="other", session=text))
-            assert (await other.transport.answer())["error"]["code"] == -32602
+    def test_the_answer_says_who_is_here(self, node, socket):
+        result = link(socket)["result"]
+        expected = {"id": node.id, "name": "node", "hub": False, "resumed": False, "received": 0, "lost": 0}
+        assert result == expected
+        assert node.peers[id_of(KEY)].name == "other"
 
-    async def test_the_answer_says_who_is_here(self, node, conversation):
-        answer = await link(conversation)
-        result = answer["result"]
-        assert result["resumed"] is False
-        assert result["received"] == 0
-        assert result["node"]["id"] == node.id
-        assert node.peer("other").session.id == result["session"]
-
-    async def test_frames_follow_the_answer(self, conversation, transport):
-        conversation.receive(call("interconnect", node="other"))
-        assert "result" in await transport.heard()
-        assert (await transport.heard())["method"] == "announce"
-
-    async def test_what_the_other_side_follows_is_known_from_the_start(self, node, conversation):
-        await link(conversation, follows=["a", "b:y"])
-        assert node.record_of("other").follows == ("a:*", "b:y")
+    def test_interest_follows_the_answer(self, node, socket):
+        node.bus.follow("a:b", lambda message: None)
+        wait(lambda: len(node.home.interests), "the follower is known")
+        link(socket)
+        frame = socket.receive()
+        assert (frame["method"], frame["params"]["n"]) == ("interest", 1)
+        assert frame["params"]["reset"]
+        assert frame["params"]["add"] == ["a:b"]
 
     @pytest.mark.parametrize(
-        ("params", "code"),
+        "params",
         [
-            ({"follows": ["a:b:c"]}, -32006),
-            ({"follows": [""]}, -32602),
-            ({"follows": "a:b"}, -32602),
-            ({"node": "x" * 256}, -32602),
-            ({"id": ""}, -32602),
-            ({"id": "x" * 65}, -32602),
-            ({"ttl": 0}, -32602),
-            ({"received": -1}, -32602),
-            ({"version": -1}, -32602),
-            ({"version": 2**53}, -32602),
-            ({"process": {"machine": "", "pid": 1}}, -32602),
-            ({"url": "http://127.0.0.1:1/"}, -32602),
+            {"name": "x" * 256},
+            {"name": None},
+            {"key": "short"},
+            {"key": "x" * 129},
+            {"key": "é" * 20},
+            {"key": "\x00" * 20},
+            {"ttl": 0},
+            {"ttl": 86_401},
+            {"ttl": -1},
+            {"room": 5},
+            {"room": "x" * 256},
+            {"resume": {"id": "x", "received": -1}},
+            {"resume": {"id": "x" * 65, "received": 0}},
+            {"resume": {"received": 0}},
+            {"resume": 5},
+            {"url": "http://127.0.0.1:1/"},
         ],
+        ids=str,
     )
-    async def test_wrong_parameters_make_no_link(self, node, conversation, params, code):
-        assert (await link(conversation, **params))["error"]["code"] == code
-        assert node.peers == 0
+    def test_wrong_parameters_make_no_link(self, node, socket, params):
+        assert link(socket, **params)["error"]["code"] == -32602
+        assert not node.peers
 
-    async def test_one_connection_is_one_link(self, conversation):
-        await link(conversation)
-        assert (await link(conversation, id="another"))["error"]["code"] == -32600
+    def test_one_connection_is_one_link(self, socket):
+        link(socket)
+        assert link(socket, key=KEY + "2")["error"]["code"] == -32600
 
-    async def test_a_node_is_not_linked_to_itself(self, node, conversation):
-        assert (await link(conversation, id=node.id))["error"]["code"] == -32602
+    def test_a_node_is_not_linked_to_itself(self, node, socket):
+        assert link(socket, key=node.key)["error"]["code"] == -32602
 
-    async def test_an_unknown_session_is_a_new_link(self, node, conversation):
-        answer = await link(conversation, session="nobody knows", received=5)
+    def test_what_is_to_be_resumed_and_is_not_known_is_a_new_link(self, node, socket):
+        answer = link(socket, resume={"id": "another node", "received": 5})
         assert answer["result"]["resumed"] is False
-        assert node.peer("other").session.received == 0
+        assert node.peers[id_of(KEY)].stream.received == 0
 
-    async def test_a_session_goes_on_over_another_connection(self, node, conversation, transport):
-        node.bus.follow("a:*", lambda message: None)
-        session = (await link(conversation))["result"]["session"]
-        message = WireMessage("a:b", PAYLOAD, "other", 0.0, "other", 1)
-        conversation.receive(messages_frame(1, [message]))
-        conversation.closed()
-        assert not node.peer("other").connected
-        again = Conversation(node, Transport(), authenticated=True)
-        answer = await link(again, session=session, received=0)
-        assert answer["result"]["resumed"] is True
-        assert answer["result"]["received"] == 1
-        assert node.peer("other").transport is again.transport
+    def test_a_link_goes_on_over_another_connection(self, node, connect):
+        recorder = Recorder(node.bus, "a:*")
+        socket = connect()
+        link(socket)
+        send_batches(socket, batch_of([0, [1], {}]))
+        recorder.wait_for(1)
+        socket.connection.socket.shutdown(2)
+        wait(lambda: not node.peers[id_of(KEY)].connected, "the cut is seen")
+        again = connect()
+        answer = link(again, resume={"id": node.id, "received": 0})["result"]
+        assert (answer["resumed"], answer["received"]) == (True, 1)
+        send_batches(again, batch_of([0, [1], {}]))  # the acknowledgement was lost: it comes once more
+        send_batches(again, batch_of([0, [2], {}], first=2), n=2)
+        assert recorder.wait_for(2) == [1, 2]
+        assert node.peers[id_of(KEY)].stream.stats.duplicates == 1
 
-    async def test_of_two_connections_of_a_session_the_later_one_counts(self, node, conversation, transport):
-        session = (await link(conversation))["result"]["session"]
-        later = Conversation(node, Transport(), authenticated=True)
-        await link(later, session=session)
-        await asyncio.wait_for(transport.closed.wait(), 10)
-        conversation.receive(messages_frame(1, []))
-        assert node.peer("other").session.received == 0
-        conversation.closed()
-        assert node.peer("other").connected
+    def test_of_two_connections_of_a_link_the_later_one_counts(self, node, connect):
+        recorder = Recorder(node.bus, "a:*")
+        first, later = connect(), connect()
+        link(first)
+        link(later, resume={"id": node.id, "received": 0})
+        while first.receive() is not None:
+            pass
+        assert first.close_code == 1000
+        assert node.peers[id_of(KEY)].connected
+        send_batches(later, batch_of([0, [1], {}]))
+        assert recorder.wait_for(1) == [1]
 
-    @pytest.mark.parametrize("is_new", [True, False])
-    async def test_a_connection_that_ended_meanwhile_carries_nothing(self, node, conversation, is_new):
-        session = None
-        if not is_new:
-            session = (await link(conversation))["result"]["session"]
-            conversation.closed()
-        gone = Conversation(node, Transport(), authenticated=True)
-        gone.receive(call("interconnect", node="other", id="other", session=session))
-        gone.closed()
-        await gone.transport.answer()
-        peer = node.peer("other")
-        assert peer is None or not peer.connected
+    def test_a_resumption_that_claims_too_much_is_refused_and_the_link_stays(self, node, connect):
+        first, later = connect(), connect()
+        link(first)
+        answer = link(later, resume={"id": node.id, "received": 1000})
+        assert answer["error"]["code"] == -32602
+        assert node.peers[id_of(KEY)].connected
+        assert first.answer("ping")["result"] == "pong"
 
-    async def test_a_resumption_that_claims_too_much_ends_the_connection(self, conversation):
-        session = (await link(conversation))["result"]["session"]
-        later = Conversation(conversation.node, Transport(), authenticated=True)
-        later.receive(call("interconnect", node="other", id="other", session=session, received=1000))
-        await asyncio.wait_for(later.transport.closed.wait(), 10)
+    def test_leaving_in_good_order_ends_the_link_and_a_cut_does_not(self, node, connect):
+        leaving, cut = connect(), connect()
+        link(leaving, key=KEY + "1")
+        link(cut, key=KEY + "2")
+        leaving.connection.close()
+        wait(lambda: id_of(KEY + "1") not in node.peers, "the link is over")
+        cut.connection.socket.shutdown(2)
+        wait(lambda: not node.peers[id_of(KEY + "2")].connected, "the cut is seen")
+
+    def test_a_link_that_is_cut_expires(self, node, socket):
+        link(socket, ttl=0.05)
+        socket.connection.socket.shutdown(2)
+        wait(lambda: not node.peers, "its end")
+
+
+WRONG_FRAMES = {
+    "a gap": {"method": "messages", "params": {"n": 2, "ack": 0, "batches": []}},
+    "an ack of what was never sent": {"method": "ack", "params": {"ack": 1000}},
+    "no number": {"method": "ack", "params": {}},
+    "no batch": {"method": "messages", "params": {"n": 1, "ack": 0, "batches": [[]]}},
+    "text for a number": {"method": "ack", "params": {"ack": "1"}},
+    "a bad identifier": {"method": "interest", "params": {"n": 1, "ack": 0, "add": ["a:b:c"]}},
+    "a local identifier": {"method": "interest", "params": {"n": 1, "ack": 0, "add": ["_a:b"]}},
+    "berrymq's own": {"method": "interest", "params": {"n": 1, "ack": 0, "add": ["berrymq:shared"]}},
+}
 
 
 class TestFrames:
-    @pytest.mark.parametrize(
-        "data",
-        [
-            messages_frame(2, []),
-            ack_frame(1000),
-            '{"jsonrpc":"2.0","method":"ack","params":{}}',
-            '{"jsonrpc":"2.0","method":"send_messages","params":{"n":1,"batch":[[]]}}',
-            '[{"jsonrpc":"2.0","method":"heartbeat"}]',
-            '{"jsonrpc":"2.0","method":"ack","params":{"n":1},"id":1}'.replace('"n":1', '"n":"1"'),
-        ],
-        ids=["a gap", "too much", "no number", "no message", "in a batch", "as a call"],
-    )
-    async def test_a_wrong_one_ends_the_connection_and_not_the_session(
-        self, node, conversation, transport, data
-    ):
-        await link(conversation)
-        conversation.receive(data)
-        await asyncio.wait_for(transport.closed.wait(), 10)
-        assert node.peer("other") is not None
-        assert not node.peer("other").connected
-
-    async def test_one_that_no_connection_ever_carries_expires(self, node, conversation):
-        conversation.receive(call("interconnect", node="other", id="other", ttl=0.05))
-        conversation.closed()
-        await conversation.transport.answer()
-        assert node.peers == 1
-        await until(lambda: node.peers == 0, "its end")
-
-    async def test_calls_go_on_beside_them(self, conversation, transport):
-        await link(conversation)
-        conversation.receive(HEARTBEAT)
-        conversation.receive(call("ping", number="beside"))
-        assert (await transport.answer())["result"] == "pong"
-
-    async def test_what_is_no_json_is_answered_on_a_link_too(self, conversation, transport):
-        await link(conversation)
-        conversation.receive("{")
-        assert (await transport.answer())["error"]["code"] == -32700
-        assert conversation.peer.connected
-
-    async def test_follow_and_unfollow_speak_for_one_who_does_not_announce(
-        self, node, conversation, transport
-    ):
-        await link(conversation)
-        conversation.receive(call("follow", identifier="a:x"))
-        assert (await transport.answer())["result"] == "ok"
-        node.bus.twitter("a:x", 5)
-        while "send_messages" not in (heard := await transport.heard()).get("method", ""):
+    @pytest.mark.parametrize("kind", WRONG_FRAMES)
+    def test_a_wrong_one_ends_the_connection_and_not_the_link(self, node, socket, kind):
+        link(socket)
+        socket.send(json.dumps({"jsonrpc": "2.0", **WRONG_FRAMES[kind]}))
+        while socket.receive() is not None:
             pass
-        message = decode_frame(json.dumps(heard)).params.batch[0]
-        assert (message.identifier, json.loads(bytes(message.payload))) == ("a:x", [[5], {}])
-        conversation.receive(call("unfollow", identifier="a"))
-        conversation.receive(call("unfollow", identifier="a:x"))
-        assert [(await transport.answer())["result"] for _ in range(2)] == ["ok", "ok"]
-        assert node.record_of("other").follows == ()
+        assert socket.close_code == 1002
+        wait(lambda: not node.peers[id_of(KEY)].connected, "the link waits for another connection")
 
-    async def test_follows_are_bounded(self, node, conversation, transport, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.server.methods.MAX_FOLLOWS", 2)
-        await link(conversation)
-        for identifier in ("a:x", "a:y", "a:z"):
-            conversation.receive(call("follow", identifier=identifier))
-        conversation.receive(call("unfollow", identifier="a:x"))
-        conversation.receive(call("follow", identifier="a:z"))
-        answers = [await transport.answer() for _ in range(5)]
-        assert [answer.get("result") for answer in answers] == ["ok", "ok", None, "ok", "ok"]
-        assert answers[2]["error"]["code"] == -32004
-        assert node.record_of("other").follows == ("a:y", "a:z")
+    def test_one_with_an_id_is_refused(self, node, socket):
+        link(socket)
+        answer = socket.answer("ack", {"ack": 0}, id=7)
+        assert answer["error"]["code"] == -32600
+        assert node.peers[id_of(KEY)].connected
 
-    async def test_closing_ends_the_session(self, node, conversation, transport):
-        session = (await link(conversation))["result"]["session"]
-        conversation.receive(call("close_connection", token=session))
-        assert (await transport.answer())["result"] == "ok"
-        await asyncio.wait_for(transport.closed.wait(), 10)
-        assert node.peers == 0
+    def test_one_in_a_batch_of_calls_is_not_run(self, node, socket):
+        link(socket)
+        socket.send(json.dumps([{"jsonrpc": "2.0", **WRONG_FRAMES["a gap"]}, call_text("ping", id="next")]))
+        while (answer := socket.receive()) is not None and not isinstance(answer, list):
+            pass
+        assert [one["id"] for one in answer] == ["next"]
+        assert node.peers[id_of(KEY)].stream.received == 0
+
+    def test_calls_go_on_beside_them(self, socket):
+        link(socket)
+        socket.notify("ack", ack=0)
+        assert socket.answer("ping", id="beside")["result"] == "pong"
+
+    def test_what_is_no_json_is_answered_on_a_link_too(self, node, socket):
+        link(socket)
+        socket.send("{")
+        while "error" not in (answer := socket.receive()):
+            pass
+        assert answer["error"]["code"] == -32700
+        assert node.peers[id_of(KEY)].connected
+
+    def test_identifiers_that_are_followed_are_bounded(self, node, socket):
+        """Who follows more than that is given everything."""
+        link(socket)
+        for part in range(3):
+            add = [f"a:{part}x{number}" for number in range(5_000)]
+            socket.notify("interest", n=part + 1, ack=0, add=add)
+        peer = node.peers[id_of(KEY)]
+        wait(lambda: peer.everything, "everything is followed")
+        assert not peer.follows
+        node.bus.twitter("else:run", 1)
+        while (frame := socket.receive()).get("method") != "messages":
+            pass
+        assert frame["params"]["batches"][0][0] == "else:run"
+
+
+class TestSpeakingForOneselfAlone:
+    """A client with the access token, at a hub: what it sends is bound to its own link."""
+
+    @pytest.fixture
+    def hub(self, nodes):
+        return nodes.hub()
+
+    @pytest.fixture
+    def victim(self, nodes, hub):
+        """A member, with a recorder of what it receives."""
+        node = nodes.add("victim", listening=False)
+        node.recorder = Recorder(node.bus, "*:*")
+        nodes.link(node, hub)
+        nodes.settle()
+        return node
+
+    @pytest.fixture
+    def attacker(self, nodes, hub):
+        server = nodes.servers[hub]
+        with websocket(server, server.access_token) as socket:
+            link(socket, name="attacker")
+            yield socket
+
+    def is_refused(self, attacker):
+        while attacker.receive() is not None:
+            pass
+        return attacker.close_code == 1002
+
+    def test_its_own_messages_pass(self, victim, attacker):
+        send_batches(attacker, batch_of([0, [1], {}], source="attacker"))
+        assert victim.recorder.wait_for(1) == [1]
+
+    def test_the_origin_of_another_node_can_t_be_forged(self, nodes, hub, victim, attacker):
+        """Else later messages of that node would be taken for duplicates, and swallowed."""
+        sender = nodes.add("sender", listening=False)
+        nodes.link(sender, hub)
+        nodes.settle(apart="attacker")
+        send_batches(attacker, batch_of([0, ["forged"], {}], origin=sender.id, source="attacker", first=10**9))
+        assert self.is_refused(attacker)
+        sender.bus.twitter("test:run", "genuine")
+        assert victim.recorder.wait_for(1) == ["genuine"]
+
+    @pytest.mark.parametrize("source", ["victim", "hub", "attackervia", "x via victim", ""])
+    def test_nor_can_its_name(self, victim, attacker, source):
+        send_batches(attacker, batch_of([0, ["forged"], {}], source=source))
+        assert self.is_refused(attacker)
+        assert victim.recorder.values == []
+
+    def test_an_answer_to_what_it_was_not_asked_is_ignored(self, nodes, hub, victim, attacker):
+        asker = nodes.add("asker", listening=False)
+        nodes.link(asker, hub)
+        asked, released = Event(), Event()
+
+        def answer(message):
+            asked.set()
+            released.wait(20)
+            return "genuine"
+
+        victim.bus.follow("calc:add", answer)
+        nodes.settle(apart="attacker")
+        future = ask_in_thread(asker.bus, "calc:add")
+        assert asked.wait(10)
+        for number in range(1, 50):
+            attacker.notify("answer", n=number, ack=0, question=number, answers=[["attacker", ["forged"], []]])
+        attacker.answer("ping", id="they have come")
+        released.set()
+        assert future.result(20) == ["genuine"]
+
+    def test_an_answer_in_another_s_name_is_refused(self, victim, attacker):
+        attacker.notify("answer", n=1, ack=0, question=1, answers=[["victim", ["forged"], []]])
+        assert self.is_refused(attacker)
+
+    def test_a_link_is_not_taken_over_by_its_public_id(self, nodes, hub, victim, attacker):
+        seen = attacker.answer("nodes")["result"]
+        (id,) = [node["id"] for node in seen if node["name"] == "victim"]
+        server = nodes.servers[hub]
+        for key in (id, id * 2):
+            with websocket(server, server.access_token) as other:
+                answer = other.answer(
+                    "interconnect", {"name": "victim", "key": key.ljust(16, "x"), "resume": {"id": hub.id, "received": 0}}
+                )
+                assert not answer["result"]["resumed"]
+                assert answer["result"]["id"] == hub.id
+        assert hub.peers[victim.id].connected
+        send_batches(attacker, batch_of([0, [1], {}], source="attacker"))
+        assert victim.recorder.wait_for(1) == [1]
+
+    def test_numbers_that_go_back_or_repeat_are_no_way_to_deafen(self, victim, attacker):
+        """It harms its own messages alone."""
+        send_batches(attacker, batch_of([0, [1], {}], source="attacker", first=2**53 - 1))
+        send_batches(attacker, batch_of([0, [2], {}], source="attacker", first=1), n=2)
+        attacker.answer("ping")
+        assert victim.recorder.wait_for(1)[0] == 1
+
+
+def ask_in_thread(bus, identifier):
+    executor = ThreadPoolExecutor(1)
+    future = executor.submit(bus.ask, identifier, timeout=20)
+    executor.shutdown(wait=False)
+    return future
 
 
 class TestLocalNames:
     """What begins with ``_`` is this process's own, whatever comes from outside."""
 
     @pytest.fixture
-    async def heard(self, node):
-        heard = []
-        for identifier in ("_own:run", "public:run"):
-            node.bus.follow(identifier, lambda message: heard.append(message.id), direct=True)
-        return heard
+    def recorders(self, node):
+        return [Recorder(node.bus, identifier) for identifier in ("_own:run", "public:run")]
 
-    async def put(self, conversation, *messages):
-        await link(conversation)
-        last = WireMessage("public:run", PAYLOAD, "other", 0.0, "other", 100)
-        conversation.receive(messages_frame(1, [*messages, last]))
+    @pytest.mark.parametrize("identifier", ["_own:run", "_own:*", "berrymq:shared"])
+    def test_messages_do_not_reach_them(self, recorders, socket, identifier):
+        link(socket)
+        send_batches(socket, batch_of([0, [1], {}], identifier=identifier))
+        while socket.receive() is not None:
+            pass
+        assert socket.close_code == 1002
+        assert recorders[0].values == []
 
-    @pytest.mark.parametrize("question", [None, 1])
     @pytest.mark.parametrize("identifier", ["_own:run", "_own:*"])
-    async def test_messages_and_questions_do_not_reach_them(self, conversation, heard, identifier, question):
-        message = WireMessage(identifier, PAYLOAD, "other", 0.0, "other", 1, question=question)
-        await self.put(conversation, message)
-        assert heard == ["public:run"]
+    def test_nor_do_those_of_a_client_without_a_link(self, recorders, socket, identifier):
+        token = socket.answer("connect_oneway")["result"]
+        assert socket.answer("send_message", [token, identifier])["error"]["code"] == -32006
+        assert socket.answer("ask", [token, identifier])["error"]["code"] == -32006
+        assert socket.answer("connect_via_queue", [identifier])["error"]["code"] == -32006
+        assert recorders[0].values == []
 
-    async def test_a_wildcard_does_not_reach_them(self, conversation, heard):
-        await self.put(conversation, WireMessage("*:run", PAYLOAD, "other", 0.0, "other", 1))
-        assert heard == ["*:run", "public:run"]  # one follower each time, and the same
+    def test_a_wildcard_does_not_reach_them(self, node, recorders, socket):
+        link(socket)
+        send_batches(socket, batch_of([0, [1], {}], identifier="*:run"))
+        assert recorders[1].wait_for(1) == [1]
+        assert recorders[0].values == []
 
-    async def test_answers_are_not_sent_to_them(self, conversation, heard, caplog):
-        message = WireMessage("public:run", PAYLOAD, "other", 0.0, "other", 1, callback="_own:run")
-        await self.put(conversation, message)
-        assert heard == ["public:run"]
-        assert "its answers were to go to _own:run, which is local" in caplog.text
+    def test_answers_are_not_sent_to_them(self, node, recorders, socket, caplog):
+        node.bus.follow("public:run", lambda message: "answer")
+        link(socket)
+        send_batches(socket, batch_of([0, [1], {}, "_own:run"], identifier="public:run"))
+        wait(lambda: LOCAL_NAMES in caplog.text, "it is told")
+        assert recorders[0].values == []
 
-    async def test_a_wildcard_question_does_not_reach_them(self, node, conversation, transport):
+    def test_a_question_with_a_wildcard_does_not_reach_them(self, node, socket):
         for identifier in ("_own:run", "public:run"):
             node.bus.follow(identifier, lambda message, identifier=identifier: identifier)
-        await self.put(conversation, WireMessage("*:run", PAYLOAD, "other", 0.0, "other", 1, question=1))
-        while "send_messages" not in (said := await transport.heard()).get("method", ""):
+        link(socket)
+        socket.notify("ask", n=1, ack=0, question=7, batch=batch_of([0, [1], {}], identifier="*:run"))
+        while (frame := socket.receive()).get("method") != "answer":
             pass
-        (answer,) = decode_frame(json.dumps(said)).params.batch
-        assert (answer.to, answer.question) == ("other", 1)
-        assert decode(answer.payload)[0][0] == ["public:run"]
+        assert frame["params"]["question"] == 7
+        assert frame["params"]["answers"] == [["node", ["public:run"], []]]

@@ -7,31 +7,16 @@ import logging
 import pytest
 
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.node import Node
-from berrymq.bridge.server import listener as listener_module
-from berrymq.bridge.server.listener import Listener, listen
+from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
+from berrymq.bridge.server import server as server_module
 from berrymq.bridge.server.methods import methods
-from berrymq.bridge.websocket import MAX_FRAME_BYTES
+from tests.bridge.server.conftest import TOKEN
 from tests.support.raw_http import RawConnection, ask, request
 
-TOKEN = "the-access-token-of-the-tests-0123456789"
 PING = b'{"jsonrpc":"2.0","method":"ping","id":1}'
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "SEARCH"]
 PATHS = ["/rpc", "/", "/JSON", "/ws", "/elsewhere"]
 REFUSED = {400, 401, 403, 404, 405}
-
-
-@pytest.fixture
-async def node():
-    node = Node(name="node", access_token=TOKEN)
-    await listen(node)
-    yield node
-    await node.close()
-
-
-@pytest.fixture
-def address(node):
-    return node.address
 
 
 def call(address, body=PING, method="POST", path="/rpc", **headers):
@@ -73,12 +58,13 @@ class TestWhoIsLetIn:
         ],
         ids=lambda change: " ".join(f"{name}={value}" for name, value in change.items())[:40],
     )
-    async def test_nobody_else_on_any_method_and_path(self, address, method, change):
+    async def test_nobody_else_on_any_method_and_path(self, address, method, change, caplog):
         for path in PATHS:
             answer = await ask(address, call(address, method=method, path=path, **change))
             assert answer.status in REFUSED
             assert b"pong" not in answer.body
             assert not any(name.startswith("access-control") for name in answer.headers)
+        assert not [record for record in caplog.records if record.levelno > logging.WARNING]
 
     @pytest.mark.parametrize(
         ("change", "status"),
@@ -103,14 +89,14 @@ class TestWhoIsLetIn:
         answer = await ask(address, call(address, Host=f"{host}:{port}", Origin=f"http://{host}:{port}"))
         assert answer.status == 200
 
-    async def test_origins_and_hosts_can_be_allowed(self):
-        node = Node(name="node", access_token=TOKEN)
-        await listen(node, hosts=["berry.example"], origins=["https://lab.example:8443"])
-        address = node.address
+    async def test_origins_and_hosts_can_be_allowed(self, nodes, node):
+        server = nodes.listen(
+            node, access_token=TOKEN, hosts=["berry.example"], origins=["https://lab.example:8443"]
+        )
+        address = server.address
         for change in ({"Host": "berry.example"}, {"Origin": "https://lab.example:8443"}):
             assert (await ask(address, call(address, **change))).status == 200
         assert (await ask(address, call(address, Origin="https://lab.example"))).status == 403
-        await node.close()
 
     async def test_the_token_is_not_taken_from_the_url_a_cookie_or_the_body(self, address):
         body = json.dumps(
@@ -124,32 +110,15 @@ class TestWhoIsLetIn:
             assert (await ask(address, data)).status == 401
 
     async def test_no_request_has_a_server_dial(self, address, monkeypatch):
-        async def dial(*_):
+        def connect(*_, **__):
             raise AssertionError("it dials")
 
-        monkeypatch.setattr("berrymq.bridge.client.connector.dial", dial)
-        monkeypatch.setattr("berrymq.bridge.client.remote_queue.dial", dial)
+        monkeypatch.setattr("berrymq.bridge.transport.dialling.socket.create_connection", connect)
         for method in ("interconnect", "connect_oneway", "connect_via_queue"):
             for name in ("addr", "address", "url", "callback_url"):
                 params = {"node": "x", "identifier": "a:b", name: "http://127.0.0.1:9/"}
                 body = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}).encode()
                 assert (await ask(address, call(address, body=body))).json["error"]["code"] == -32602
-
-
-class TestGuesses:
-    async def test_after_some_they_are_told_to_wait_but_the_right_token_gets_in(self, address):
-        wrong = call(address, Authorization="Bearer wrong-token-wrong-token-wrong")
-        statuses = [(await ask(address, wrong)).status for _ in range(15)]
-        assert statuses[:10] == [401] * 10
-        assert statuses[-1] == 429
-        assert (await ask(address, call(address))).status == 200
-
-    async def test_from_elsewhere_even_the_right_one_has_to_wait(self, address, monkeypatch):
-        monkeypatch.setattr(listener_module, "is_loopback", lambda host: False)
-        wrong = call(address, Authorization="Bearer wrong-token-wrong-token-wrong")
-        for _ in range(15):
-            await ask(address, wrong)
-        assert (await ask(address, call(address))).status == 429
 
 
 class TestWhatIsRefused:
@@ -201,7 +170,7 @@ class TestWhatIsRefused:
 
     @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", None])
     async def test_a_large_body_before_it_comes(self, address, authorization):
-        length = str(MAX_FRAME_BYTES + 1)
+        length = str(MAX_TEXT_BYTES + 1)
         answer = await ask(
             address, call(address, body=b"", Content_Length=length, Authorization=authorization)
         )
@@ -212,7 +181,7 @@ class TestWhatIsRefused:
             head = call(address, body=b"", Content_Length=None, Transfer_Encoding="chunked")
             await connection.send(head)
             chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-            for _ in range(MAX_FRAME_BYTES // 0x100000 + 1):
+            for _ in range(MAX_TEXT_BYTES // 0x100000 + 1):
                 await connection.send(chunk)
             assert (await connection.answer()).status in {0, 400, 413}
 
@@ -248,28 +217,25 @@ class TestWhatIsRefused:
         assert answer.status == 200
         assert answer.json["error"]["code"] == code
 
-    async def test_what_is_no_http(self, monkeypatch):
-        monkeypatch.setattr(listener_module, "REQUEST_SECONDS", 0.2)
-        node = Node(name="node")
-        await listen(node)
+    async def test_what_is_no_http(self, nodes, node, monkeypatch):
+        monkeypatch.setattr(server_module, "STRANGER_SECONDS", 0.2)
+        server = nodes.listen(node)
         for data in (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10,
             b"GET\r\n\r\n",
             b"\r\n" * 100 + b"x\r\n\r\n",
         ):
-            async with await RawConnection.open(node.address) as connection:
+            async with await RawConnection.open(server.address) as connection:
                 await connection.send(data)
                 assert (await connection.answer()).status in {0, 400}
-        await node.close()
 
 
 class TestFloods:
     @pytest.mark.parametrize("sent", ["nothing", "half a head", "half a body"])
-    async def test_a_request_that_drips_is_given_up(self, sent, monkeypatch):
-        monkeypatch.setattr(listener_module, "REQUEST_SECONDS", 0.2)
-        node = Node(name="node", access_token=TOKEN)
-        await listen(node)
-        address = node.address
+    async def test_a_request_that_drips_is_given_up(self, nodes, node, sent, monkeypatch):
+        monkeypatch.setattr(server_module, "STRANGER_SECONDS", 0.2)
+        monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.2)
+        address = nodes.listen(node, access_token=TOKEN).address
         data = {
             "nothing": b"",
             "half a head": call(address)[:30],
@@ -278,10 +244,9 @@ class TestFloods:
         async with await RawConnection.open(address) as connection:
             await connection.send(data)
             await connection.ended()
-        await node.close()
 
-    async def test_connections_are_bounded_and_a_closed_one_makes_room(self, node, address, monkeypatch):
-        monkeypatch.setattr(node.listener._server, "limit", 3)
+    async def test_connections_are_bounded_and_a_closed_one_makes_room(self, address, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
         idle = [await RawConnection.open(address) for _ in range(3)]
         for connection in idle:  # each is known to the server once it has answered
             await connection.send(call(address))
@@ -298,7 +263,7 @@ class TestFloods:
 
 
 class TestSecrets:
-    async def test_the_token_is_in_no_log_answer_or_repr(self, node, address, caplog):
+    async def test_the_token_is_in_no_log_answer_or_repr(self, node, server, address, caplog):
         caplog.set_level(logging.DEBUG)
 
         def fail(conversation):
@@ -322,7 +287,7 @@ class TestSecrets:
             {"Content_Length": "x"},
         ]
         answers = [failed.body, *[(await ask(address, call(address, **change))).body for change in changes]]
-        seen = [caplog.text, *map(repr, answers), repr(node), repr(node.listener), repr(node.listener.policy)]
+        seen = [caplog.text, *map(repr, answers), repr(node), repr(server), repr(server.policy)]
         assert "a mistake" in caplog.text
         assert not any(TOKEN in text for text in seen)
 
@@ -344,16 +309,12 @@ class TestSecrets:
 
 class TestBeyondLoopback:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "berry.example"])
-    async def test_listening_there_takes_tls_or_an_explicit_word(self, host):
-        node = Node(name="node")
+    def test_listening_there_takes_tls_or_an_explicit_word(self, nodes, node, host):
         with pytest.raises(LinkError, match="give a TLS certificate, or say explicitly"):
-            Listener(node).start(host)
-        await node.close()
+            nodes.listen(node, host)
 
-    async def test_with_the_explicit_word_it_listens(self):
-        node = Node(name="node", access_token=TOKEN)
-        await listen(node, "0.0.0.0", insecure=True)
-        address = ("127.0.0.1", node.address[1])
+    async def test_with_the_explicit_word_it_listens(self, nodes, node):
+        server = nodes.listen(node, "0.0.0.0", access_token=TOKEN, insecure=True)
+        address = ("127.0.0.1", server.port)
         assert (await ask(address, call(address))).status == 200
         assert (await ask(address, call(address, Host="evil.example"))).status == 403
-        await node.close()

@@ -1,35 +1,26 @@
 """Who is not let in, and what is refused, on the WebSocket."""
 
-import asyncio
+import hashlib
+import hmac
 import json
 import os
 import struct
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 
 import pytest
-from tornado.httpclient import HTTPClientError
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from berrymq.bridge.client.connector import Connector
-from berrymq.bridge.discovery.candidates import Found
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.node import Node
-from berrymq.bridge.server import listener as listener_module
-from berrymq.bridge.server.listener import MAX_STRANGER_BYTES, listen
-from berrymq.bridge.websocket import MAX_FRAME_BYTES, CloseCode
+from berrymq.bridge.protocol.connection import MAX_STRANGER_BYTES, CloseCode
+from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
+from berrymq.bridge.server import server as server_module
+from tests.bridge.server.conftest import TOKEN
 from tests.support.certificates import client_context, make_certificate, server_context
+from tests.support.nodes import wait
 from tests.support.raw_http import RawConnection, ask, request
 from tests.support.websockets import websocket
 
-TOKEN = "the-access-token-of-the-tests-0123456789"
-LIMIT = 10
-
-
-@pytest.fixture
-async def node():
-    node = Node(name="node", access_token=TOKEN)
-    await listen(node)
-    yield node
-    await node.close()
+NONCE = "a nonce of the tests"
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +29,9 @@ def files(tmp_path_factory):
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def upgrade(node, **headers):
+def upgrade(address, **headers):
     own = {
-        "Host": f"{node.address[0]}:{node.address[1]}",
+        "Host": f"{address[0]}:{address[1]}",
         "Authorization": f"Bearer {TOKEN}",
         "Upgrade": "websocket",
         "Connection": "Upgrade",
@@ -52,27 +43,21 @@ def upgrade(node, **headers):
 
 
 @pytest.fixture
-async def connect(node):
+def connect(server):
     """Open a WebSocket to the node, with the access token or another or none; it is closed after the test."""
-    async with AsyncExitStack() as stack:
-        yield lambda token=TOKEN, query="": stack.enter_async_context(websocket(node, token, query))
+    with ExitStack() as stack:
+        yield lambda token=TOKEN, query="": stack.enter_context(websocket(server, token, query))
 
 
-async def say(socket, method, params=None, id=1):
-    await socket.write_message(
-        json.dumps({"jsonrpc": "2.0", "method": method, "params": params or [], "id": id})
-    )
-
-
-async def hear(socket):
-    """What comes next, or None when the connection has ended."""
-    text = await asyncio.wait_for(socket.read_message(), LIMIT)
-    return None if text is None else json.loads(text)
+def proof_of(side, answer, token=TOKEN, nonce=NONCE):
+    """What one side shows, as the page on the wire describes it."""
+    text = f"berrymq {side} {nonce} {answer['nonce']} {answer['port']}"
+    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 class TestUpgrade:
-    async def test_the_one_that_the_others_differ_from(self, node):
-        answer = await ask(node.address, upgrade(node))
+    async def test_the_one_that_the_others_differ_from(self, address):
+        answer = await ask(address, upgrade(address))
         assert answer.status == 101
         assert answer.headers["sec-websocket-protocol"] == "berrymq.v1"
 
@@ -87,142 +72,191 @@ class TestUpgrade:
             ({"Host": "evil.example"}, 403),
             ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
             ({"Host": "evil.example", "Authorization": None}, 403),
-            ({"Sec_WebSocket_Version": "1"}, 426),
-            ({"Connection": "close"}, 400),
-            ({"Upgrade": "h2c"}, 400),
+            ({"Origin": "https://evil.example", "Authorization": None}, 403),
+            ({"Sec_WebSocket_Version": "1"}, 400),
+            ({"Connection": "close"}, 426),
+            ({"Upgrade": "h2c"}, 426),
             ({"Content_Length": "1000000"}, 400),
         ],
     )
-    async def test_is_refused(self, node, change, status):
-        assert (await ask(node.address, upgrade(node, **change))).status == status
+    async def test_is_refused(self, address, change, status):
+        assert (await ask(address, upgrade(address, **change))).status == status
 
-    async def test_a_token_in_the_url_does_not_let_in(self, node, connect):
-        data = upgrade(node, Authorization=None).replace(b"/ws ", f"/ws?token={TOKEN} ".encode())
-        assert (await ask(node.address, data)).status == 101
-        socket = await connect(None, f"?token={TOKEN}")
-        await say(socket, "ping")
-        assert (await hear(socket))["error"]["code"] == -32001
+    async def test_a_token_in_the_url_does_not_let_in(self, address, connect):
+        data = upgrade(address, Authorization=None).replace(b"/ws ", f"/ws?token={TOKEN} ".encode())
+        assert (await ask(address, data)).status == 101
+        socket = connect(None, f"?token={TOKEN}")
+        assert socket.answer("ping")["error"]["code"] == -32001
 
-    async def test_other_subprotocols_are_not_spoken(self, node):
-        answer = await ask(node.address, upgrade(node, Sec_WebSocket_Protocol="chat, mqtt"))
+    async def test_other_subprotocols_are_not_spoken(self, address):
+        answer = await ask(address, upgrade(address, Sec_WebSocket_Protocol="chat, mqtt"))
         assert "sec-websocket-protocol" not in answer.headers
+
+    async def test_compression_is_not(self, address):
+        answer = await ask(address, upgrade(address, Sec_WebSocket_Extensions="permessage-deflate"))
+        assert answer.status == 101
+        assert "sec-websocket-extensions" not in answer.headers
 
 
 class TestStrangers:
-    async def test_they_can_do_nothing_but_show_the_token(self, node, connect):
-        socket = await connect(None)
+    def test_they_can_do_nothing_but_show_that_they_know_the_token(self, connect):
+        socket = connect(None)
         for method in (
             "ping",
             "nodes",
+            "status",
             "interconnect",
             "connect_oneway",
             "get",
             "missing",
             "close_connection",
         ):
-            await say(socket, method, id=method)
-            answer = await hear(socket)
+            answer = socket.answer(method, id=method)
             assert answer["error"]["code"] == -32001
-            assert answer["id"] == method
-        await say(socket, "authenticate", [TOKEN])
-        assert (await hear(socket))["result"] == "ok"
-        await say(socket, "ping")
-        assert (await hear(socket))["result"] == "pong"
+        assert socket.answer("authenticate", {"access_token": TOKEN})["result"] == "ok"
+        assert socket.answer("ping")["result"] == "pong"
 
-    async def test_a_notification_of_theirs_is_not_answered_and_not_run(self, node, connect):
-        socket = await connect(None)
-        await socket.write_message('{"jsonrpc":"2.0","method":"connect_oneway"}')
-        await say(socket, "ping", id="next")
-        assert (await hear(socket))["id"] == "next"
-        assert len(node.tokens) == 0
+    def test_both_sides_prove_it_and_neither_shows_it(self, server, connect, caplog):
+        socket = connect(None)
+        answer = socket.answer("hello", {"nonce": NONCE})["result"]
+        assert answer["proof"] == proof_of("server", answer)
+        assert answer["port"] == server.port
+        assert socket.answer("authenticate", {"proof": proof_of("client", answer)})["result"] == "ok"
+        assert socket.answer("ping")["result"] == "pong"
 
-    async def test_the_token_and_the_rest_may_come_in_one_batch(self, node, connect):
-        socket = await connect(None)
+    @pytest.mark.parametrize(
+        "proof",
+        [
+            lambda answer: proof_of("server", answer),
+            lambda answer: answer["proof"],
+            lambda answer: proof_of("client", answer, "wrong"),
+            lambda answer: proof_of("client", answer, nonce="another nonce, as long"),
+            lambda answer: proof_of("client", answer | {"port": 1}),
+            lambda answer: "",
+            lambda answer: "é" * 64,
+        ],
+        ids=["the server's", "what it said", "another token", "another nonce", "another port", "none", "no text"],
+    )
+    def test_what_proves_nothing_ends_the_connection(self, connect, proof):
+        socket = connect(None)
+        answer = socket.answer("hello", {"nonce": NONCE})["result"]
+        assert socket.answer("authenticate", {"proof": proof(answer)})["error"]["code"] == -32001
+        assert socket.receive() is None
+        assert socket.close_code == CloseCode.POLICY_VIOLATION
+
+    def test_a_proof_is_good_for_one_connection(self, connect):
+        first, second = connect(None), connect(None)
+        answer = first.answer("hello", {"nonce": NONCE})["result"]
+        second.answer("hello", {"nonce": NONCE})
+        proof = proof_of("client", answer)
+        assert second.answer("authenticate", {"proof": proof})["error"]["code"] == -32001
+        assert first.answer("authenticate", {"proof": proof})["result"] == "ok"
+
+    def test_a_proof_without_a_hello_is_none(self, connect):
+        socket = connect(None)
+        assert socket.answer("authenticate", {"proof": "0" * 64})["error"]["code"] == -32001
+        assert socket.receive() is None
+
+    def test_an_empty_nonce_is_refused(self, connect):
+        assert connect(None).answer("hello", {"nonce": ""})["error"]["code"] == -32602
+
+    def test_a_notification_of_theirs_is_not_answered_and_not_run(self, server, connect):
+        socket = connect(None)
+        socket.send('{"jsonrpc":"2.0","method":"connect_oneway"}')
+        assert socket.answer("ping", id="next")["id"] == "next"
+        assert len(server.sessions) == 0
+
+    def test_the_token_and_the_rest_may_come_in_one_batch(self, connect):
+        socket = connect(None)
         calls = [
             {"jsonrpc": "2.0", "method": "ping", "id": 1},
-            {"jsonrpc": "2.0", "method": "authenticate", "params": [TOKEN], "id": 2},
+            {"jsonrpc": "2.0", "method": "authenticate", "params": {"access_token": TOKEN}, "id": 2},
             {"jsonrpc": "2.0", "method": "ping", "id": 3},
         ]
-        await socket.write_message(json.dumps(calls))
-        answers = {answer["id"]: answer for answer in await hear(socket)}
+        socket.send(json.dumps(calls))
+        answers = {answer["id"]: answer for answer in socket.receive()}
         assert answers[1]["error"]["code"] == -32001
         assert answers[3]["result"] == "pong"
 
-    @pytest.mark.parametrize(
-        "params",
-        [["wrong"], [""], [TOKEN + "x"], {"access_token": TOKEN[:-1]}],
-    )
-    async def test_a_wrong_token_ends_the_connection(self, node, connect, params):
-        socket = await connect(None)
-        await say(socket, "authenticate", params)
-        assert (await hear(socket))["error"]["code"] == -32001
-        assert await hear(socket) is None
+    @pytest.mark.parametrize("token", ["wrong", "", TOKEN + "x", TOKEN[:-1], "é"])
+    def test_a_wrong_token_ends_the_connection(self, connect, token):
+        socket = connect(None)
+        assert socket.answer("authenticate", {"access_token": token})["error"]["code"] == -32001
+        assert socket.receive() is None
         assert socket.close_code == CloseCode.POLICY_VIOLATION
 
-    async def test_one_connection_has_one_guess(self, node, connect):
-        socket = await connect(None)
+    def test_one_connection_has_one_guess(self, connect):
+        socket = connect(None)
         guesses = [
-            {"jsonrpc": "2.0", "method": "authenticate", "params": [guess], "id": guess}
+            {"jsonrpc": "2.0", "method": "authenticate", "params": {"access_token": guess}, "id": guess}
             for guess in ("wrong", TOKEN)
         ]
-        await socket.write_message(json.dumps(guesses))
-        assert [answer["error"]["code"] for answer in await hear(socket)] == [-32001, -32001]
-        assert await hear(socket) is None
+        socket.send(json.dumps(guesses))
+        answers = socket.receive()
+        assert [answer.get("error", {}).get("code") for answer in answers] == [-32001, -32001]
+        assert socket.receive() is None
 
-    async def test_guesses_are_counted_with_those_over_http(self, node, connect):
-        for _ in range(12):
-            socket = await connect(None)
-            await say(socket, "authenticate", ["wrong"])
-            assert await hear(socket)
-        with pytest.raises(HTTPClientError) as caught:
-            await connect("wrong-token-wrong-token-wrong")
-        assert caught.value.code == 429
+    def test_they_are_not_waited_for_long(self, nodes, node, monkeypatch):
+        monkeypatch.setattr(server_module, "STRANGER_SECONDS", 0.2)
+        server = nodes.listen(node, access_token=TOKEN)
+        with websocket(server) as stranger, websocket(server, TOKEN) as guest:
+            assert stranger.receive() is None
+            assert stranger.close_code == CloseCode.POLICY_VIOLATION
+            assert guest.answer("ping")["result"] == "pong"
 
-    async def test_one_from_elsewhere_who_guessed_too_often_is_not_even_heard(
-        self, node, connect, monkeypatch
-    ):
-        monkeypatch.setattr(listener_module, "is_loopback", lambda host: False)
-        for _ in range(12):
-            socket = await connect(None)
-            await say(socket, "authenticate", ["wrong"])
-            assert await hear(socket)
-        socket = await connect(None)
-        await say(socket, "authenticate", [TOKEN])
-        assert (await hear(socket))["error"]["code"] == -32001
+    def test_they_may_not_say_much(self, connect):
+        socket = connect(None)
+        socket.send(" " * (MAX_STRANGER_BYTES + 1))
+        assert socket.receive() is None
+        assert socket.close_code == 1009
+        socket = connect(None)
+        assert socket.answer("authenticate", {"access_token": TOKEN})["result"] == "ok"
+        socket.send('{"jsonrpc":"2.0","id":1,"method":"ping"' + " " * 100_000 + "}")
+        assert socket.receive()["result"] == "pong"
 
-    async def test_they_are_not_waited_for_long(self, node, connect, monkeypatch):
-        monkeypatch.setattr(listener_module, "AUTHENTICATION_SECONDS", 0.1)
-        stranger, guest = await connect(None), await connect()
-        assert await hear(stranger) is None
-        assert stranger.close_code == CloseCode.POLICY_VIOLATION
-        await say(guest, "ping")
-        assert (await hear(guest))["result"] == "pong"
+    def test_nor_much_in_fragments(self, connect):
+        socket = connect(None)
+        with pytest.raises(ConnectionClosed):
+            socket.connection.send(" " * 1000 for _ in range(1_000))
+            socket.connection.recv(10)
 
-    async def test_they_may_not_say_much(self, node, connect):
-        socket = await connect(None)
-        await socket.write_message(" " * (MAX_STRANGER_BYTES + 1))
-        assert await hear(socket) is None
-        socket = await connect(None)
-        await say(socket, "authenticate", [TOKEN])
-        assert (await hear(socket))["result"] == "ok"
-        await socket.write_message('{"jsonrpc":"2.0","id":1,"method":"ping"' + " " * 100_000 + "}")
-        assert (await hear(socket))["result"] == "pong"
-
-    @pytest.mark.parametrize("method", ["send_messages", "announce", "ack", "dropped", "heartbeat"])
+    @pytest.mark.parametrize("method", ["messages", "ask", "answer", "interest", "dropped", "ack"])
     @pytest.mark.parametrize("token", [None, TOKEN], ids=["stranger", "guest"])
-    async def test_frames_without_a_link_end_the_connection(self, node, connect, method, token):
-        socket = await connect(token)
-        await socket.write_message(json.dumps({"jsonrpc": "2.0", "method": method, "params": {"n": 1}}))
-        assert await hear(socket) is None
-        assert socket.close_code == CloseCode.PROTOCOL_ERROR
+    def test_frames_without_a_link_are_not_taken(self, connect, method, token):
+        socket = connect(token)
+        socket.notify(method, n=1, ack=0)
+        if token is None:
+            assert socket.answer("ping")["error"]["code"] == -32001  # one notification among others
+        else:
+            assert socket.receive() is None
+            assert socket.close_code == CloseCode.PROTOCOL_ERROR
+
+    async def test_a_thousand_of_them_do_not_keep_the_owner_out(self, server, address):
+        silent = [await RawConnection.open(address) for _ in range(1_000)]
+        with websocket(server, TOKEN) as socket:
+            assert socket.answer("ping")["result"] == "pong"
+        assert len(server._strangers) <= server_module.MAX_STRANGERS
+        for connection in silent:
+            connection.writer.close()
+
+    async def test_nor_do_those_who_say_hello_and_no_more(self, nodes, server, address, connect):
+        sockets = []
+        for _ in range(100):
+            sockets.append(await RawConnection.open(address))
+            await sockets[-1].send(upgrade(address, Authorization=None))
+        link = nodes.connector(nodes.add("owner", listening=False), server.router)
+        link.open(10.0)
+        assert link.connected
+        for connection in sockets:
+            connection.writer.close()
 
 
 class TestFrames:
-    async def test_one_that_is_too_large_ends_the_connection_before_it_has_come(self, node):
-        async with await RawConnection.open(node.address) as connection:
-            await connection.send(upgrade(node))
+    async def test_one_that_is_too_large_ends_the_connection_before_it_has_come(self, address):
+        async with await RawConnection.open(address) as connection:
+            await connection.send(upgrade(address))
             assert (await connection.answer()).status == 101
-            await connection.send(b"\x81\xff" + struct.pack(">Q", MAX_FRAME_BYTES + 1) + b"mask")
+            await connection.send(b"\x81\xff" + struct.pack(">Q", MAX_TEXT_BYTES + 1) + b"mask")
             await connection.ended()
 
     @pytest.mark.parametrize(
@@ -236,75 +270,62 @@ class TestFrames:
         ],
         ids=["unmasked", "reserved bits", "unknown opcode", "no UTF-8", "half a frame"],
     )
-    async def test_what_is_no_frame_harms_nobody_else(self, node, connect, data):
-        other = await connect()
-        async with await RawConnection.open(node.address) as connection:
-            await connection.send(upgrade(node))
+    async def test_what_is_no_frame_harms_nobody_else(self, address, connect, data):
+        other = connect()
+        async with await RawConnection.open(address) as connection:
+            await connection.send(upgrade(address))
             await connection.answer()
             await connection.send(data)
-        await say(other, "ping")
-        assert (await hear(other))["result"] == "pong"
+        assert other.answer("ping")["result"] == "pong"
 
     @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "binary"])
-    async def test_hostile_json_is_answered_and_the_connection_goes_on(self, node, connect, kind):
-        socket = await connect()
+    def test_hostile_json_is_answered_and_the_connection_goes_on(self, connect, kind):
+        socket = connect()
         for text in ("[" * 200_000, '{"a":NaN}', '"\\ud800"', "\x00", "[" + "1," * 200 + "1]"):
-            await socket.write_message(kind(text), binary=kind is not str)
-            assert "error" in await hear(socket)
-        await say(socket, "ping")
-        assert (await hear(socket))["result"] == "pong"
+            socket.send(kind(text))
+            assert "error" in socket.receive()
+        assert socket.answer("ping")["result"] == "pong"
 
-    async def test_calls_under_way_are_bounded(self, node, connect):
-        socket = await connect()
-        await say(socket, "connect_via_queue", ["a:b"])
-        token = (await hear(socket))["result"]
-        for number in range(70):
-            await say(socket, "get", {"token": token, "timeout": 25}, id=number)
-        codes = [(await hear(socket))["error"]["code"] for _ in range(69)]
-        assert codes.count(-32005) == 6
-        assert codes.count(-32003) == 63  # of one token, only the latest waits
+    def test_calls_in_flight_are_bounded(self, connect):
+        socket = connect()
+        tokens = [socket.answer("connect_via_queue", ["a:b"])["result"] for _ in range(70)]
+        for number, token in enumerate(tokens):
+            socket.call("get", {"token": token, "timeout": 25}, id=number)
+        refused = [socket.receive() for _ in range(6)]
+        assert {answer["error"]["code"] for answer in refused} == {-32005}
+        assert [answer["id"] for answer in refused] == list(range(64, 70))
+        assert connect().answer("close_connection", [tokens[0]])["result"] == "ok"
+        assert (socket.receive()["id"], socket.answer("ping")["result"]) == (0, "pong")
 
-    async def test_websockets_count_as_connections(self, node, connect, monkeypatch):
-        monkeypatch.setattr(node.listener._server, "limit", 3)
-        sockets = [await connect() for _ in range(3)]
-        with pytest.raises((HTTPClientError, OSError)):
-            await connect()
+    def test_websockets_count_as_connections(self, server, connect, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+        sockets = [connect() for _ in range(3)]
+        with pytest.raises((InvalidHandshake, ConnectionClosed, OSError)):
+            connect().connection.recv(10)
         for socket in sockets:
-            await say(socket, "ping")
-            assert (await hear(socket))["result"] == "pong"
-        sockets[0].close()
-        async with asyncio.timeout(LIMIT):
-            while (await ask(node.address, upgrade(node))).status != 101:
-                pass  # the server has not seen the end yet
+            assert socket.answer("ping")["result"] == "pong"
+        sockets[0].connection.close()
+        wait(lambda: len(server._conversations) < 3, "its end is seen")
+        assert connect().answer("ping")["result"] == "pong"
 
 
-class TestTLS:
+class TestTls:
     @pytest.fixture
-    async def secure(self, files):
-        node = Node(name="secure")
-        await listen(node, "127.0.0.1", ssl_context=server_context(*files), hosts=["localhost"])
-        yield node
-        await node.close()
+    def secure(self, nodes, node, files):
+        return nodes.listen(node, ssl_context=server_context(*files), hosts=["localhost"])
 
-    def connector(self, node, context):
-        here = Node(name="here")
-        place = Found(node.url, node.access_token, "test")
-        return Connector(here, lambda: [place], ttl=10, ssl_context=context)
-
-    async def test_a_link_to_one_whose_certificate_is_trusted(self, secure, files):
+    def test_a_link_to_one_whose_certificate_is_trusted(self, nodes, node, secure, files):
         assert secure.url.startswith("https://localhost:")
-        connector = self.connector(secure, client_context(files[0]))
-        await connector.open()
-        assert connector.peer.connected
-        await connector.close()
-        await connector.node.close()
+        link = nodes.connector(nodes.add("here"), node, ssl_context=client_context(files[0]))
+        link.open(10.0)
+        assert link.connected
 
-    async def test_no_link_to_one_whose_certificate_is_not(self, secure, caplog):
-        connector = self.connector(secure, None)
-        with pytest.raises(LinkError, match="has a certificate that is not trusted"):
-            await connector.open()
+    def test_no_link_to_one_whose_certificate_is_not(self, nodes, node, secure, caplog):
+        link = nodes.connector(nodes.add("here"), node)
+        with pytest.raises(LinkError, match="no TLS connection to .*: self-signed certificate"):
+            link.open(10.0)
         assert secure.access_token not in caplog.text
-        await connector.node.close()
+        assert not node.peers
 
     async def test_plain_text_is_not_answered_there(self, secure):
         data = request("POST", "/rpc", b"", Host="localhost", Content_Length="0")

@@ -11,7 +11,7 @@ from tests.support.jupyter_server import JupyterServer
 from tests.support.visitor import PING, Visitor
 
 FOREIGN = {"Origin": "https://foreign.example"}
-INTERCONNECT = {"jsonrpc": "2.0", "id": 1, "method": "interconnect", "params": {"node": "a guest"}}
+INTERCONNECT = {"jsonrpc": "2.0", "id": 1, "method": "interconnect", "params": {"name": "a guest", "key": "key-of-the-guest"}}
 PATHS = ["berrymq/", "berrymq/state", "berrymq/files/server/web/hub.js"]
 
 AUTHORIZERS = """
@@ -71,7 +71,7 @@ async def test_an_insider_links(any_server):
     async with insider(any_server).connect() as socket:
         await socket.write_message(json.dumps(INTERCONNECT))
         answer = json.loads(await socket.read_message())
-    assert answer["result"]["node"]["hub"] is True
+    assert answer["result"]["hub"] is True
 
 
 @pytest.mark.parametrize("path", ["berrymq", "berrymq/"])

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import berrymq
-from berrymq.bridge.loop import end_if_idle
+from berrymq.bridge.runtime import runtime
 from tests.jupyter.server.test_kernels import JOIN, port_of
 from tests.support.jupyter_server import JupyterServer
 from tests.support.kernel import Kernel
@@ -53,11 +53,11 @@ def beside(spawned, monkeypatch, tmp_path):
     monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "none"))
     yield
-    end_if_idle()
+    runtime().end_if_idle()
 
 
 def test_a_kernel_of_it_finds_its_hub(spawned, kernel):
-    assert kernel.run(JOIN).text == f"linked environment jupyter-{port_of(spawned)}"
+    assert kernel.run(JOIN).text == "linked connection file hub"
 
 
 def test_a_kernel_elsewhere_finds_it_by_the_variables(spawned, kernel, beside):

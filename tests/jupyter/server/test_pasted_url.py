@@ -5,55 +5,67 @@ from urllib.parse import urlsplit
 import pytest
 
 import berrymq
-from berrymq.bridge.loop import end_if_idle
-from tests.jupyter.server.test_kernels import port_of
+from berrymq.bridge.runtime import runtime
 from tests.support.access import PASSWORD
 from tests.support.kernel import Kernel
 from tests.support.proxy import Proxy
 
+PAGES = ["lab/tree/notebook.ipynb", "tree?reset", "berrymq/", "lab#x"]
 
-@pytest.fixture
-def as_its_user(any_server, monkeypatch):
-    for name in ("BERRYMQ_RUNTIME_DIR", "JUPYTER_RUNTIME_DIR"):
-        monkeypatch.setenv(name, any_server.environment[name])
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """As on another machine: nothing is found in a directory."""
+    monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(tmp_path / "none"))
     yield
-    end_if_idle()
+    assert runtime().end_if_idle()
 
 
-@pytest.mark.parametrize("page", ["", "lab/tree/notebook.ipynb", "tree?token=of-any-kind", "berrymq/"])
-def test_a_page_of_one_s_own_server_leads_to_its_hub(any_server, as_its_user, page):
-    with berrymq.link(any_server.url + page, bus=berrymq.Bus()) as link:
-        assert [node.name for node in link.nodes() if node.hub] == [f"jupyter-{port_of(any_server)}"]
-        assert link.url != any_server.url
-        assert berrymq.link(any_server.url + page, bus=link.node.bus) is link
-        assert "of-any-kind" not in repr(link)
+@pytest.mark.parametrize("page", ["", *PAGES])
+def test_a_page_and_the_token_lead_to_the_hub(token_server, page):
+    with berrymq.link(token_server.url + page, access_token=token_server.token, bus=berrymq.Bus()) as link:
+        assert [node.name for node in link.nodes() if node.hub] == ["hub"]
+        assert link.url == f"{token_server.url}berrymq/"
+        assert berrymq.link(token_server.url + page, bus=link.node.bus) is link
+        link.given -= 1
+        assert token_server.token not in repr(link)
 
 
-def test_the_magic_takes_it(any_server):
-    kernel = Kernel(any_server, "notebook.ipynb")
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_an_open_server_leads_to_the_hub(open_server, page):
+    with berrymq.link(open_server.url + page, bus=berrymq.Bus()) as link:
+        assert link.url == f"{open_server.url}berrymq/"
+
+
+def test_the_magic_takes_it(token_server):
+    kernel = Kernel(token_server, "notebook.ipynb")
     try:
-        shown = kernel.run(
-            f"%load_ext berrymq_jupyter\nlink = %link {any_server.url}lab?token=x\nprint(link.state)"
-        )
-        assert shown.text == "linked"
+        url = f"{token_server.url}lab?token={token_server.token}"
+        shown = kernel.run(f"%load_ext berrymq_jupyter\nlink = %link {url}\nprint(link.state, link)")
+        assert shown.text.startswith("linked <Link 'notebook.ipynb' linked ")
+        assert token_server.token not in shown.text
     finally:
         kernel.close()
 
 
-def test_from_elsewhere_its_token_is_shown_in_a_header_alone(token_server, tmp_path, monkeypatch):
-    monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(tmp_path / "none"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "none"))
+def test_a_password_is_no_token(password_server):
+    with pytest.raises(berrymq.LinkError, match="wants a login: give its token as access_token="):
+        berrymq.link(f"{password_server.url}lab", bus=berrymq.Bus())
+    with pytest.raises(berrymq.LinkError, match="does not let us in: it wants another access token"):
+        berrymq.link(f"{password_server.url}lab", access_token=PASSWORD, bus=berrymq.Bus())
+    assert PASSWORD not in password_server.log
+
+
+def test_its_token_is_shown_in_a_header_alone(token_server):
     target = token_server.url.removesuffix(urlsplit(token_server.url).path)
     with Proxy(target) as proxy:
         page = f"{proxy.origin}/user/me/lab"
         with berrymq.link(f"{page}?token={token_server.token}", bus=berrymq.Bus()) as link:
             assert link.url == f"{proxy.origin}/user/me/berrymq/"
-        with pytest.raises(berrymq.LinkError) as refusal:
+        with pytest.raises(berrymq.LinkError, match="does not let us in: it wants another access token"):
             berrymq.link(f"{page}?token=wrong-token", bus=berrymq.Bus())
-        assert str(refusal.value) == f"{proxy.origin}/user/me/berrymq/ refused the access token"
         with pytest.raises(berrymq.LinkError, match="give its token"):
             berrymq.link(page, bus=berrymq.Bus())
-    end_if_idle()
     assert "UPGRADE /user/me/berrymq/ws" in proxy.requests
     assert not [line for line in proxy.requests if "token" in line]
     for secret in (token_server.token, "wrong-token", PASSWORD):

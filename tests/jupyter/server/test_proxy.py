@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import berrymq
-from berrymq.bridge.loop import end_if_idle
+from berrymq.bridge.runtime import runtime
 from tests.support.access import accepts, browser_of, insider, refuses
 from tests.support.proxy import Proxy
 from tests.support.visitor import PING
@@ -71,11 +71,11 @@ def test_a_program_links_through_it(token_server, tmp_path):
     finally:
         for bus in buses:
             bus.close()
-        end_if_idle()
+        runtime().end_if_idle()
 
 
 def test_a_wrong_token_is_one_clear_line(token_server):
     with pytest.raises(berrymq.LinkError) as refusal:
         berrymq.link(f"{token_server.url}berrymq/", access_token="wrong", bus=berrymq.Bus())
-    assert str(refusal.value) == f"{token_server.url}berrymq/ refused the access token"
-    end_if_idle()
+    assert str(refusal.value) == f"{token_server.url}berrymq/ does not let us in: it wants another access token (HTTP 403)"
+    runtime().end_if_idle()

@@ -61,3 +61,10 @@ def test_two_looks_at_the_same_time_agree():
     rates.update({"a": 0}, 0.0)
     first = rates.update({"a": 10}, 1.0)
     assert rates.update({"a": 11}, 1.0) == first
+
+
+def test_one_that_was_there_before_it_was_seen_begins_still():
+    rates = Rates()
+    rates.update({"a": 1}, 0.0)
+    assert rates.update({"a": 1, "b": 10**6}, 1.0, old=["a", "b"])["b"] == 0.0
+    assert 0 < rates.update({"a": 1, "b": 10**6 + 10}, 2.0, old=["a", "b"])["b"] < 10

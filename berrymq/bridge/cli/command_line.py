@@ -1,0 +1,335 @@
+"""The command ``berrymq``: a hub, and messages to and from it without writing Python.
+
+Exit codes: 0 for done, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C, 128 and its number for
+another signal. No access token is ever an argument, since others on the machine can read those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import berrymq
+from berrymq.bridge.errors import LinkError
+from berrymq.errors import BerryMQError
+from berrymq.printable import printable
+
+from . import values
+from .terminal import OutputError, open_streams, silence_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from .commands import Destination
+
+__all__ = ["run"]
+
+_EXAMPLES = {
+    "": """
+        berrymq follow 'train:*'                 print messages as they come
+        berrymq twitter train:epoch 3 loss=0.12  send one
+        berrymq nodes                            list who is there
+    """,
+    "hub": """
+        berrymq hub                      on this machine, until Ctrl-C
+        berrymq hub --detached           in the background, until a minute after its last node has left
+        berrymq hub --host 0.0.0.0 --certificate cert.pem --key key.pem --access-token-file token.txt
+    """,
+    "follow": """
+        berrymq follow 'test:*'
+        berrymq follow --json 'test:*' '*:error' | jq .kwargs
+    """,
+    "twitter": """
+        berrymq twitter test:run 1 x=2
+        berrymq twitter note:add 'two words' tags="['a', 'b']"
+        berrymq twitter test:run -- -x --y
+    """,
+    "get": """
+        berrymq get 'task:*'
+        berrymq get 'task:*' --timeout 5 --json
+    """,
+    "nodes": """
+        berrymq nodes
+        berrymq nodes --json
+    """,
+}
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    open_streams()
+    options = _options(argv)
+    command: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return command(options)
+    except OutputError as error:
+        silence_output()
+        if error.is_closed:  # its reader has read enough
+            return 0
+        _complain(f"can't write: {error}")
+    except BerryMQError as error:
+        # What is an argument in Python is a file here, since others can read a command line.
+        _complain(str(error).replace("as access_token=", "with --access-token-file FILE"))
+    except OSError as error:
+        _complain(error.strerror or str(error))
+    return 1
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"berrymq: {printable(text)}\n")
+
+
+# What the commands do with their arguments.
+
+
+def _hub(options: argparse.Namespace) -> int:
+    from berrymq.bridge.addresses import is_loopback
+
+    from .hub import HubOptions, hub, launch
+
+    if not (is_loopback(options.host) or options.certificate or options.allow_insecure):
+        options.parser.error(
+            f"other machines reach {options.host}: give --certificate FILE, "
+            "or --allow-insecure if plain text may cross that network"
+        )
+    if options.key and not options.certificate:
+        options.parser.error("--key is the key of a certificate: give --certificate FILE, too")
+    if options.detached:
+        return launch(_hub_arguments(options))
+    settings = HubOptions(
+        host=options.host,
+        port=options.port,
+        idle=options.idle,
+        access_token=_read_token(options.access_token_file),
+        allow_insecure=options.allow_insecure,
+        hosts=tuple(options.allow_host),
+        origins=tuple(options.allow_origin),
+        certificate=options.certificate,
+        key=options.key,
+    )
+    return hub(settings, options.memory, detach_when_ready=options.detach_when_ready)
+
+
+def _hub_arguments(options: argparse.Namespace) -> list[str]:
+    """The arguments of the hub in the background, which runs in another directory."""
+    from berrymq.bridge.discovery.starting import IDLE_SECONDS
+
+    idle = IDLE_SECONDS if options.idle is None else options.idle
+    arguments = [f"--host={options.host}", f"--port={options.port}", f"--idle={idle:g}"]
+    arguments += [f"--allow-host={host}" for host in options.allow_host]
+    arguments += [f"--allow-origin={origin}" for origin in options.allow_origin]
+    for option in ("certificate", "key", "access_token_file", "memory"):
+        if (value := getattr(options, option)) is not None:
+            arguments.append(f"--{option.replace('_', '-')}={value}")
+    return arguments + ["--allow-insecure"] * options.allow_insecure
+
+
+def _follow(options: argparse.Namespace) -> int:
+    from .commands import follow
+
+    return follow(_destination(options), options.identifiers, json=options.json)
+
+
+def _get(options: argparse.Namespace) -> int:
+    from .commands import get
+
+    return get(
+        _destination(options),
+        options.identifiers,
+        count=options.count,
+        timeout=options.timeout,
+        json=options.json,
+    )
+
+
+def _twitter(options: argparse.Namespace) -> int:
+    from .commands import twitter
+
+    try:
+        args, kwargs = values.payload(options.payload)
+    except argparse.ArgumentTypeError as error:
+        options.parser.error(str(error))
+    return twitter(_destination(options), options.identifier, args, kwargs)
+
+
+def _nodes(options: argparse.Namespace) -> int:
+    from .commands import nodes
+
+    return nodes(_destination(options), json=options.json)
+
+
+def _destination(options: argparse.Namespace) -> Destination:
+    from .commands import Destination
+
+    token = _read_token(options.access_token_file)
+    if token is None and options.url and not os.environ.get("BERRYMQ_HUB_URL"):
+        token = os.environ.get("BERRYMQ_HUB_TOKEN") or None
+    return Destination(options.url, token, options.name, options.room)
+
+
+def _read_token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    from berrymq.bridge.access_token import check_access_token
+
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LinkError(f"can't read the access token from {path}: {error}") from None
+    if reason := check_access_token(token):
+        raise LinkError(f"{path}: {reason}")
+    return token
+
+
+# How arguments are written.
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    try:
+        words = [values.text(word) for word in (sys.argv[1:] if argv is None else argv)]
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    options, more = parser.parse_known_args(words)
+    if "payload" in options and not any(word.startswith("-") for word in more):
+        options.payload += more  # argparse takes no values behind an option that stands among them
+    elif more:
+        known = "; a value that begins with - stands behind --" if "payload" in options else ""
+        options.parser.error(f"unrecognized arguments: {' '.join(more)}{known}")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="berrymq",
+        description="Messages between the notebooks, scripts and terminals of a working session.",
+        **_style(""),
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"berrymq {berrymq.__version__}",
+        help="print the version and exit",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    hub = _command(commands, "hub", _hub, "be the hub of this machine, through which other programs meet")
+    hub.add_argument(
+        "--host", default="127.0.0.1", help="listen at this address (default: this machine alone)"
+    )
+    hub.add_argument(
+        "--port", type=values.port, default=0, help="listen at this port (default: any that is free)"
+    )
+    hub.add_argument(
+        "--idle",
+        type=values.seconds,
+        metavar="SECONDS",
+        help="end so long after the last node has left (default: never; 60 with --detached)",
+    )
+    hub.add_argument(
+        "--memory",
+        type=values.mebibytes,
+        metavar="MIB",
+        help="hold at most so much for slow nodes, all together (default: 256)",
+    )
+    hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
+    hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)
+    hub.add_argument("--certificate", type=values.path, metavar="FILE", help="use TLS with this certificate")
+    hub.add_argument("--key", type=values.path, metavar="FILE", help="its key, where that is another file")
+    hub.add_argument("--allow-insecure", action="store_true", help="listen beyond this machine without TLS")
+    hub.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="answer to this host name, too"
+    )
+    hub.add_argument(
+        "--allow-origin",
+        action="append",
+        type=values.origin,
+        default=[],
+        metavar="URL",
+        help="let web pages of this origin in",
+    )
+    _add_token(hub, "let nodes in that have the access token in this file (default: a new one)")
+
+    follow = _command(commands, "follow", _follow, "print messages as they come, until Ctrl-C")
+    _add_identifiers(follow)
+    _add_destination(follow, json=True)
+
+    twitter = _command(commands, "twitter", _twitter, "send a message")
+    twitter.add_argument("identifier", type=values.identifier, metavar="IDENTIFIER", help="like test:run")
+    twitter.add_argument(
+        "payload",
+        nargs="*",
+        default=[],
+        metavar="VALUE",
+        help="an argument, or key=value; Python literals, anything else is text",
+    )
+    _add_destination(twitter, json=False)
+
+    get = _command(commands, "get", _get, "print the next message")
+    _add_identifiers(get)
+    get.add_argument(
+        "--timeout", type=values.seconds, metavar="SECONDS", help="wait no longer (default: for ever)"
+    )
+    get.add_argument("--count", type=values.count, default=1, metavar="N", help="print so many (default: 1)")
+    _add_destination(get, json=True)
+
+    nodes = _command(commands, "nodes", _nodes, "list who is there and what they follow")
+    _add_destination(nodes, json=True)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Shows what is wrong with a command line as text that no terminal obeys."""
+
+    def error(self, message: str) -> Any:
+        super().error(printable(message))
+
+
+def _style(name: str) -> dict[str, Any]:
+    examples = textwrap.indent(textwrap.dedent(_EXAMPLES[name]).strip(), "  ")
+    return {
+        "epilog": f"examples:\n{examples}",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", **_style(name)
+    )
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def _add_identifiers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "identifiers",
+        nargs="+",
+        type=values.identifier,
+        metavar="IDENTIFIER",
+        help="which messages, like 'test:*'",
+    )
+
+
+def _add_destination(parser: argparse.ArgumentParser, *, json: bool) -> None:
+    if json:
+        parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    parser.add_argument(
+        "--url", help="link to this hub (default: BERRYMQ_HUB_URL, else the one on this machine)"
+    )
+    parser.add_argument("--name", help="be known under this name")
+    parser.add_argument("--room", help="join this room")
+    _add_token(parser, "show the access token in this file (default: BERRYMQ_HUB_TOKEN, or found)")
+
+
+def _add_token(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--access-token-file", type=values.path, metavar="FILE", help=text)

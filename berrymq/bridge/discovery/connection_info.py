@@ -1,0 +1,118 @@
+"""What a connection file says; how it is written and read: private, atomic, locked while its node lives."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from berrymq.bridge.errors import LinkError
+
+from .endpoint import Endpoint
+from .file_lock import NO_FOLLOW, FileLock, try_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ConnectionInfo", "Kind", "open_to_read", "read_info", "write_info"]
+
+Kind = Literal["hub", "node"]
+
+_MAX_BYTES = 64 * 1024
+_CAN_RENAME_OPEN_FILES = os.name != "nt"
+
+
+class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection file says of its node. The access token is not in the ``repr``.
+
+    Attributes:
+        url: where the node listens.
+        access_token: the secret that lets others in there.
+        pid: the number of its process.
+        name: its readable name.
+        kind: the hub, or any other node.
+        started_at: when it began to listen, POSIX seconds.
+        version: the berryMQ version it runs.
+    """
+
+    url: str
+    access_token: Annotated[str, msgspec.Meta(min_length=1)]
+    pid: Annotated[int, msgspec.Meta(ge=1, lt=2**32)]
+    name: str
+    kind: Kind
+    started_at: float
+    version: str
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the node listens.
+
+        Raises:
+            LinkError: the URL is not valid. `read_info` has checked that of what it returns.
+        """
+        return Endpoint.parse(self.url)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name!r} at {self.url!r}, pid {self.pid}>"
+
+
+def write_info(path: Path, info: ConnectionInfo) -> FileLock:
+    """Write a connection file in one step, with its lock held before the file can be seen.
+
+    Never follows a symbolic link in its place, and replaces a file that is there.
+
+    Raises:
+        OSError: it can't be written, or the file system supports no locks.
+    """
+    if _CAN_RENAME_OPEN_FILES:
+        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.tmp")
+    else:  # pragma: no cover - a reader that meets it half written ignores it
+        temporary = path
+        path.unlink(missing_ok=True)
+    lock = FileLock(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600))
+    try:
+        try_lock(lock.descriptor)
+        with open(lock.descriptor, "wb", closefd=False) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(info)))
+        if temporary != path:
+            temporary.replace(path)
+    except BaseException:
+        lock.release()
+        temporary.unlink(missing_ok=True)
+        raise
+    return lock
+
+
+def read_info(path: Path) -> ConnectionInfo | None:
+    """Read the connection file of a live node.
+
+    None for anything else: its process has ended (nobody holds its lock), it is too large or malformed, or
+    it is not a file that this user alone can read and write.
+    """
+    try:
+        with open(open_to_read(path), "rb") as file:
+            if not _is_private(os.fstat(file.fileno())) or try_lock(file.fileno(), shared=True):
+                return None
+            info = msgspec.json.decode(file.read(_MAX_BYTES), type=ConnectionInfo)
+        _ = info.endpoint
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, LinkError):
+        return None
+    return info
+
+
+def open_to_read(path: Path) -> int:
+    """Open a file that may be something else, such as a pipe, on which a plain `open` would block.
+
+    Raises:
+        OSError: it can't be opened, or is a symbolic link.
+    """
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | NO_FOLLOW)
+
+
+def _is_private(found: os.stat_result) -> bool:
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
+        return False
+    return os.name == "nt" or (found.st_uid == os.geteuid() and not found.st_mode & 0o077)

@@ -1,0 +1,249 @@
+"""Where a node listens, in one form: parsed, shown and compared here and nowhere else. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+from urllib.parse import parse_qs, quote, unquote_to_bytes
+
+from berrymq.bridge.addresses import is_loopback, parse_address, split_host
+from berrymq.bridge.errors import LinkError
+
+__all__ = ["Address", "Endpoint", "jupyter_candidates", "token_in"]
+
+Address = str | tuple[str, int]
+"""What people write: a URL, or ``(host, port)``."""
+
+MAX_CANDIDATES = 8
+"""How many base URLs of a Jupyter server are guessed from the URL of one of its pages."""
+
+_SECURE = {"http": False, "ws": False, "https": True, "wss": True}
+_MAX_CHARACTERS = 4096
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\\]*)([^?#]*)")
+_AUTHORITY = re.compile(r"(?://)?([^/?#\\]*)")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_METHODS = frozenset({"ws", "rpc", "JSON"})
+_PATH_SAFE = "!$&'()*+,=:@~"
+_SERVER_DIRECTORY = "berrymq"
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_EXAMPLE = "write one like 'http://localhost:8137/' or 'wss://lab.example.org/berrymq/'"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Endpoint:
+    """Where a node listens. Made by `parse`, whose result is in normal form.
+
+    Two are equal if they name the same listener: all names of loopback are one here, although
+    each keeps its own for dialling. None holds a secret, so all of its texts may be shown.
+
+    Attributes:
+        secure: whether TLS is spoken there.
+        host: a name in lower case, or an address as Python writes it, without brackets.
+        port: from 1 to 65535.
+        path: begins and ends with ``/``; what is below it belongs to the node.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    path: str = "/"
+
+    @classmethod
+    def parse(cls, address: Address | Self) -> Self:
+        """Read a URL (http, https, ws, wss) or a pair of host and port.
+
+        The query and the fragment are cut off, also what follows a ``;`` in the path; so is a last ``ws``,
+        ``rpc`` or ``JSON``, with which the URL of a node's method ends. A host that means all addresses, for
+        those who listen, is taken for loopback.
+
+        Raises:
+            LinkError: it is neither, or holds a user name or a password. The text repeats none of them.
+        """
+        if isinstance(address, cls):
+            return address
+        if isinstance(address, str):
+            return cls._from_url(address.strip())
+        if isinstance(address, tuple | list) and len(address) == 2:
+            return cls._from_pair(*address)
+        raise LinkError(f"an address is a URL or a pair (host, port), not {type(address).__name__}")
+
+    @classmethod
+    def _from_pair(cls, host: object, port: object) -> Self:
+        if not isinstance(port, int) or isinstance(port, bool):
+            raise LinkError("the port of an address is a number from 1 to 65535")
+        if not isinstance(host, str):
+            raise LinkError("the host of an address is a name or an address, such as 'localhost'")
+        if "@" in host:
+            raise LinkError(_NO_CREDENTIALS)
+        bare = host.strip().removeprefix("[").removesuffix("]")
+        parsed = _split_authority(f"[{bare}]" if ":" in bare else bare)
+        if parsed is None or parsed[1] is not None:
+            raise LinkError(
+                "the host of an address is a name or an address alone, such as 'localhost' or '::1'; "
+                "a scheme or a path makes it a URL, which is written as one text"
+            )
+        return cls(False, _checked_host(parsed[0]), _checked_port(port))
+
+    @classmethod
+    def _from_url(cls, text: str) -> Self:
+        match = _URL.match(text)
+        if "@" in (match[2] if match else _authority(text)):
+            raise LinkError(_NO_CREDENTIALS)
+        if len(text) > _MAX_CHARACTERS or not text.isprintable():
+            raise LinkError(
+                f"a URL has no line ends or control characters, and at most {_MAX_CHARACTERS} characters"
+            )
+        if match is None:
+            raise LinkError(_without_scheme(text))
+        secure = _SECURE.get(match[1].lower())
+        if secure is None:
+            raise LinkError(f"the URL of a node begins with http, https, ws or wss; {_EXAMPLE}")
+        parsed = _split_authority(match[2])
+        if parsed is None:
+            raise LinkError(
+                "the URL has no host and port that could be read; "
+                f"an IPv6 address stands in brackets, a port is at most 65535; {_EXAMPLE}"
+            )
+        host, port = parsed
+        port = _checked_port(port) if port is not None else (443 if secure else 80)
+        return cls(secure, _checked_host(host), port, _normal_path(match[3]))
+
+    @property
+    def url(self) -> str:
+        """The URL, with http or https."""
+        return f"{'https' if self.secure else 'http'}://{self.host_header}{self.path}"
+
+    @property
+    def host_header(self) -> str:
+        """What the Host header says of it: ``host:port``, without the port where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+    @property
+    def ws_path(self) -> str:
+        """The path of the WebSocket."""
+        return f"{self.path}ws"
+
+    @property
+    def rpc_path(self) -> str:
+        """The path to which single calls are posted."""
+        return f"{self.path}rpc"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, where no other machine can listen."""
+        return is_loopback(self.host)
+
+    @property
+    def via_jupyter(self) -> bool:
+        """Whether a Jupyter server stands before the node, which wants to see its own token first."""
+        return self.path.endswith(f"/{_SERVER_DIRECTORY}/")
+
+    def below_jupyter(self) -> Self:
+        """Where the hub is, if this is the base URL of a Jupyter server."""
+        return replace(self, path=f"{self.path}{_SERVER_DIRECTORY}/")
+
+    def same_server(self, other: Endpoint) -> bool:
+        """Whether both are at the same host and port, below whatever path."""
+        return self._key[:3] == other._key[:3]
+
+    @property
+    def _key(self) -> tuple[bool, str, int, str]:
+        return self.secure, "localhost" if self.is_loopback else self.host, self.port, self.path
+
+    def __eq__(self, other: object) -> bool:
+        return self._key == other._key if isinstance(other, Endpoint) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r})"
+
+
+def token_in(address: Address | Endpoint) -> str | None:
+    """The ``?token=`` of a URL, as Jupyter shows it when it starts; None if there is none.
+
+    It is Jupyter's own token, and never the access token of a node.
+    """
+    if not isinstance(address, str) or len(address) > _MAX_CHARACTERS:
+        return None
+    query = address.partition("#")[0].partition("?")[2]
+    return next(iter(parse_qs(query).get("token", [])), None)
+
+
+def jupyter_candidates(endpoint: Endpoint) -> list[Endpoint]:
+    """Where the hub may be behind a page of a Jupyter server: below each beginning of its path.
+
+    The longest comes first, and there are at most `MAX_CANDIDATES`, the shortest ones: where a base URL
+    ends and a page begins can't be told from the URL, but base URLs are short.
+    """
+    segments = endpoint.path.strip("/").split("/") if endpoint.path != "/" else []
+    if endpoint.via_jupyter:
+        del segments[-1]
+    longest = min(len(segments), MAX_CANDIDATES - 1)
+    bases = ["".join(f"/{segment}" for segment in segments[:count]) for count in range(longest, -1, -1)]
+    return [replace(endpoint, path=f"{base}/").below_jupyter() for base in bases]
+
+
+_NO_CREDENTIALS = "an address takes no user name and password; give the access token as access_token="
+
+
+def _authority(text: str) -> str:
+    match = _AUTHORITY.match(text)
+    return match[1] if match else ""
+
+
+def _without_scheme(text: str) -> str:
+    # Only what is surely a host with a port is repeated: an access token that was given as the URL is not.
+    parsed = split_host(_authority(text)) if "://" not in text else None
+    if parsed is None or parsed[1] is None:
+        return f"the URL of a node begins with http://, https://, ws:// or wss://; {_EXAMPLE}"
+    host, port = parsed
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{shown} has no scheme; write 'http://{shown}/', or 'https://{shown}/' where TLS is spoken"
+
+
+def _split_authority(text: str) -> tuple[str, int | None] | None:
+    """Host and port, the host in one spelling; None if they can't be read."""
+    if not text.isascii():
+        name, colon, port = text.partition(":")
+        try:
+            text = name.encode("idna").decode("ascii") + colon + port
+        except UnicodeError:
+            return None
+    return split_host(text)
+
+
+def _checked_host(host: str) -> str:
+    if _NUMBER.fullmatch(host.rpartition(".")[2]) and parse_address(host) is None:
+        # The system would read 127.1 or 0x7f000001 as an address, which no comparison here recognises.
+        raise LinkError("a host that ends with a number is an IPv4 address: four numbers, such as 127.0.0.1")
+    return _WILDCARDS.get(host, host)
+
+
+def _checked_port(port: int) -> int:
+    if not 0 < port <= 65535:
+        raise LinkError(
+            "a node listens at a port from 1 to 65535; 0 only lets the system choose one for who listens"
+        )
+    return port
+
+
+def _normal_path(text: str) -> str:
+    """The path with dots resolved, each segment escaped in the same way, ``/`` at its end."""
+    bare = text.partition(";")[0].replace("\\", "/")
+    if bare.rpartition("/")[2] in _METHODS:
+        bare = bare.rpartition("/")[0]
+    segments: list[bytes] = []
+    for raw in bare.split("/"):
+        segment = unquote_to_bytes(raw)
+        if segment == b"..":
+            del segments[-1:]
+        elif segment not in (b"", b"."):
+            segments.append(segment)
+    return "/".join(["", *(quote(segment, safe=_PATH_SAFE) for segment in segments), ""])

@@ -1,0 +1,152 @@
+"""Locks on open files, between processes: the system releases a lock when its holder ends, however it ends.
+
+On POSIX systems a lock is taken with ``flock`` and belongs to the open file, not to the process: it survives
+a rename of the file, is shared with forked children, and is seen through another descriptor of the same
+process. POSIX record locks (``lockf``) would not do: a process loses those as soon as it closes any
+descriptor of the file, also one that it had opened only to read. On Windows one byte far beyond the end of
+the file is locked, since a locked range can't be read there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["NO_FOLLOW", "POLL_SECONDS", "FileLock", "acquire", "close_inherited", "is_locked", "try_lock"]
+
+POLL_SECONDS = 0.003
+"""How often to try a lock again that another process holds; no wait of the system's for one can time out."""
+
+NO_FOLLOW: int = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_BINARY"))
+"""Flags for `os.open` that open a file itself, not what a symbolic link in its place leads to."""
+
+if sys.platform == "win32":  # pragma: no cover
+    import msvcrt
+
+    _LOCKED_BYTE = 0x7FFF_FFFF
+
+    def try_lock(descriptor: int, *, shared: bool = False) -> bool:  # noqa: ARG001 - msvcrt has no shared locks
+        """Lock an open file without waiting; False if another descriptor holds a lock on it."""
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, position, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+        """Lock an open file without waiting; False if another descriptor holds a lock on it.
+
+        Args:
+            descriptor: the open file.
+            shared: allow other shared locks beside this one. Two processes that only look whether a file is
+                locked must not take each other for its owner.
+
+        Raises:
+            OSError: the file system supports no locks.
+        """
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class FileLock:
+    """An exclusive lock, held by keeping its file open until `release` or the end of the process.
+
+    Args:
+        descriptor: the file, open and about to be locked, or locked already.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        """The open file; -1 after `release`."""
+        _held.add(self)
+
+    def is_at(self, path: Path) -> bool:
+        """Whether ``path`` still names the locked file, and not a later one."""
+        try:
+            return self.descriptor >= 0 and os.path.samestat(os.fstat(self.descriptor), path.lstat())
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Release the lock; nothing happens if that was done before."""
+        _held.discard(self)
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            # Closed, not unlocked: an explicit unlock in a forked child would be one for the parent as well.
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+_held: set[FileLock] = set()
+
+
+def acquire(path: Path, timeout: float = 0.0) -> FileLock:
+    """Lock the file at ``path``, which is created when missing and never removed.
+
+    Args:
+        path: the file; a symbolic link is refused.
+        timeout: seconds to wait for another holder.
+
+    Raises:
+        TimeoutError: another process held the lock for all of that time.
+        OSError: the file can't be opened, or its file system supports no locks.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        lock = FileLock(os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o600))
+        try:
+            # A file that was removed between the two calls is not the one that others would try to lock.
+            if try_lock(lock.descriptor) and lock.is_at(path):
+                return lock
+        except BaseException:
+            lock.release()
+            raise
+        lock.release()
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{path} is locked by another process")
+        time.sleep(POLL_SECONDS)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether any process, this one included, holds the lock of the file at ``path``.
+
+    Looking takes a shared lock for some microseconds, so `acquire` may fail at its first attempt meanwhile.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor, shared=True)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def close_inherited() -> None:
+    """In a forked child, close the files of its parent's locks, which would outlive the parent otherwise."""
+    for lock in list(_held):
+        lock.release()

@@ -1,0 +1,456 @@
+"""A process on the network, with its bus.
+
+What the bus publishes goes through the outbox to the peers that follow it. What peers send goes to the bus
+and, if it came over a direct link, to the other direct links as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from berrymq.bridge.errors import LinkError, RemoteError
+from berrymq.bridge.payload import decode_values, encode_message
+from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol.deduplicator import Deduplicator
+from berrymq.bridge.protocol.frames import FrameError
+from berrymq.bridge.protocol.limits import MAX_FOLLOWS
+from berrymq.identifiers import Identifier
+from berrymq.printable import printable
+
+from .inbox import Inbox
+from .outbox import Outbox, batches
+from .peer import Peer
+from .questions import SPIN_SECONDS
+from .router import Router
+from .waiting import LinkWaiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from berrymq.bridge.protocol.frames import AckParams, Batch, Params
+    from berrymq.bridge.transport.channel import Channel
+    from berrymq.bridge.transport.loop import IoLoop
+    from berrymq.bus import Bus
+    from berrymq.messages import Message
+
+    from .questions import Question
+    from .room import Room, Subscriber
+
+__all__ = ["Node"]
+
+IDLE_SECONDS = 0.0002
+"""Who publishes after so long a silence writes to the sockets himself; who follows closer leaves it to the loop,
+which joins what has come meanwhile."""
+
+BACKLOG_POLL_SECONDS = 0.02
+"""How often it is looked whether followers have caught up, while they are behind."""
+
+DROP_WARNING_SECONDS = 5.0
+
+_log = logging.getLogger("berrymq")
+
+
+class LocalBus:
+    """The bus of this process as a subscriber among others."""
+
+    def __init__(self) -> None:
+        self.follows: set[Identifier] = set()
+
+    def accept(self, batch: bytes, count: int) -> None:
+        """Never called: the node delivers to its bus itself, without the lock."""
+
+
+class Node(Router):
+    """A bus on the network.
+
+    Args:
+        loop: reads the connections.
+        bus: whose messages cross.
+        name: what others see as the source of its messages.
+        room: only nodes in the same room reach each other.
+    """
+
+    def __init__(self, loop: IoLoop, bus: Bus, *, name: str, room: str | None = None, **options: Any) -> None:
+        super().__init__(loop, name=name, **options)
+        self.bus = bus
+        self.home = self.room(room)
+        self.outbox = Outbox(self._room_left, lambda: not loop.is_current)
+        self._gateway = bus.gateway
+        self._inbox = Inbox(bus.gateway)
+        self._local = LocalBus()
+        self._arrived: list[tuple[Batch, bytes]] = []
+        self._asked: list[tuple[Question, Batch, bytes]] = []
+        self.answered_at = 0.0
+        """When a question was answered here last."""
+        self._delivering = threading.Lock()
+        self._seen = Deduplicator()
+        self._flushed_at = 0.0
+        self._checking_backlog = False
+        self._interests_pending = False
+        self._dropped_before = 0
+        self._warned_at = float("-inf")
+        self._unwatch = self._gateway.watch(self._bus_interests_changed)
+        self._take_bus_interests()
+        self._attachment = self._gateway.attach(self._is_followed, self._send, ask=self._ask)
+        self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
+        self._gateway.wait_with(self._waiter)
+
+    def __repr__(self) -> str:
+        return printable(f"<Node {self.name!r} {self.id} {len(self.peers)} links>")
+
+    # -- interest --------------------------------------------------------------------------------------------
+
+    def passes(self, source: Peer | None, target: Subscriber) -> bool:
+        """Whether what comes from one is for the other, if it follows it. None is this process."""
+        if source is target:
+            return False
+        if target is self._local:
+            return source is not None
+        if isinstance(target, Peer):
+            return source is None or source.role == target.role == "direct"
+        return True
+
+    def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
+        """Tell one peer what is wanted from it; a node that passes on between direct links wants everything."""
+        if peer.role == "direct" and self._passes_on:
+            peer.tell_interest(set(), set(), True)
+        else:
+            super().update_interest(peer, changed)
+
+    @property
+    def _passes_on(self) -> bool:
+        return sum([peer.role == "direct" for peer in self.peers.values()]) > 1
+
+    def refresh_roles(self) -> None:
+        """Links came or went: there may be others to pass on to. The lock is held."""
+        for peer in self.peers.values():
+            if peer.role == "direct" and peer.was_told:
+                self.update_interest(peer)
+                self._unflushed[peer] = None
+        if not self._closed:
+            self._attachment.refresh()
+
+    def _bus_interests_changed(self) -> None:
+        """Called by the bus, on any thread."""
+        if not self._interests_pending and not self._closed:
+            self._interests_pending = True
+            self.loop.call(self._take_bus_interests)
+
+    def _take_bus_interests(self) -> None:
+        self._interests_pending = False
+        follows = set(self._gateway.interests())
+        with self.lock:
+            former, everything = self._local.follows, len(follows) > MAX_FOLLOWS
+            if everything:
+                follows = set()
+            self._local.follows = follows
+            self.home.unfollow(self._local, former - follows)
+            self.home.follow(self._local, follows - former)
+            self.home.follow_everything(self._local, everything)
+            self.interest_changed(self.home, former ^ follows)
+
+    def peer_told_interest(self, peer: Peer) -> None:
+        """A peer has said what it wants: the bus asks anew what crosses."""
+        super().peer_told_interest(peer)
+        self._attachment.refresh()
+
+    def remove_peer(self, *args: Any, **kwargs: Any) -> int:
+        """A link is over."""
+        lost = super().remove_peer(*args, **kwargs)
+        self._attachment.refresh()
+        return lost
+
+    def _is_followed(self, identifier: Identifier) -> bool:
+        """Asked by the bus, on any thread."""
+        return self.is_followed(identifier)
+
+    def is_followed(self, identifier: Identifier) -> bool:
+        """Whether somebody on a link follows it."""
+        with self.lock:
+            return any(self.passes(None, one) for one in self.home.interests.find(identifier))
+
+    # -- what goes out ---------------------------------------------------------------------------------------
+
+    def _send(self, message: Message) -> None:
+        """Take a message of the bus; on any thread. It waits for nothing, unless `overflow` says so."""
+        callback = message.callback
+        sent_at = message._sent_at
+        encoded = encode_message(
+            sent_at if 0.0 <= sent_at <= frames.LATEST else 0.0,  # others refuse what a broken clock says
+            message._args,
+            message._kwargs,
+            None if callback is None or not isinstance(callback, Identifier) else callback.text,
+        )
+        if self.outbox.put(message._identifier.text, encoded):
+            self._see_to_outbox()
+
+    def _see_to_outbox(self) -> None:
+        if monotonic() - self._flushed_at > IDLE_SECONDS and self.lock.acquire(blocking=False):
+            try:
+                self._empty_outbox()
+                if self.outbox.is_done():
+                    return
+            finally:
+                self.lock.release()
+        self.loop.call(self._drain)
+
+    def _drain(self) -> None:
+        with self.lock:
+            self._empty_outbox()
+        if not self.outbox.is_done():
+            self.loop.call(self._drain)
+        if self.outbox.dropped != self._dropped_before:
+            self._warn_of_drops()
+        self.budget.relieve(monotonic())
+
+    def _empty_outbox(self) -> None:
+        """Put what was published into the streams of those who follow it, and write. The lock is held."""
+        for identifier, messages in batches(self.outbox.take(), self.limits.frame_bytes):
+            self.publish(self.home, identifier, self.name, messages)
+        self.flush_all()
+        self._flushed_at = monotonic()
+
+    def _warn_of_drops(self) -> None:
+        now = monotonic()
+        if now - self._warned_at > DROP_WARNING_SECONDS:
+            dropped, self._dropped_before = self.outbox.dropped, self.outbox.dropped
+            self._warned_at = now
+            _log.warning(
+                "%d messages in all were dropped before they could be sent: they are published faster than links take them",
+                dropped,
+            )
+
+    def _room_left(self) -> int:
+        return min([peer.stream.room for peer in self.peers.values()], default=1 << 30)
+
+    def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
+        """Publish for a client that has no link; here as well. The lock is held."""
+        self.publish(room, identifier, f"{source} via {self.name}", messages)
+        data = frames.encode_batch(frames.batch_head(identifier, self.id, source), 1, messages, len(messages))
+        self._arrived.append((frames.parse_batch(data), data))
+        self.loop.call(self._deliver)
+
+    # -- what comes in ---------------------------------------------------------------------------------------
+
+    def take_frame(self, peer: Peer, channel: Any, method: str, params: Params | AckParams) -> None:
+        """Deal with one frame, then deliver what it brought; see `Router.take_frame`."""
+        super().take_frame(peer, channel, method, params)
+        if self._arrived or self._asked:
+            if self.loop.is_current or self._gateway.delivers_here:
+                self._deliver()
+            else:  # one who waits for an answer, and may hold locks of its own
+                self.loop.call(self._deliver)
+        if self.outbox.overflow == "block":
+            self.outbox.wake()
+
+    def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+        """Keep what is followed here, and pass on what came over a direct link. The lock is held."""
+        for batch, data in batches:
+            origin = batch.origin
+            numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+            whole = len(numbers) == batch.count
+            for part in ((batch, data),) if whole else self._split(peer, batch, numbers):
+                for subscriber in peer.room.route(batch.identifier):
+                    if subscriber is self._local:
+                        self._arrived.append(part)
+                    elif self.passes(peer, subscriber):
+                        self.hand_to(subscriber, part[1], part[0].count)
+
+    def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
+        """What of a batch has not been here before, where some of it has."""
+        stats = peer.stream.stats
+        stats.duplicates += batch.count - len(numbers)
+        stats.received -= batch.count - len(numbers)
+        try:
+            return frames.split_batch(batch, numbers)
+        except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
+            _log.warning("%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error)
+            return []
+
+    def _deliver(self) -> None:
+        """Hand what has arrived to the bus; one thread at a time, for the order."""
+        while (self._arrived or self._asked) and self._delivering.acquire(blocking=False):
+            try:
+                with self.lock:
+                    arrived, self._arrived = self._arrived, []
+                    asked, self._asked = self._asked, []
+                if arrived:
+                    self._inbox.deliver(arrived)
+                    if self._inbox.is_behind():
+                        self._hold_back()
+                for question, batch, data in asked:
+                    self._inbox.poll(batch, data, self.name, self._answering(question))
+            finally:
+                self._delivering.release()
+
+    def _hold_back(self) -> None:
+        for peer in self.peers.values():
+            peer.stream.behind = True
+        if not self._checking_backlog:
+            self._checking_backlog = True
+            self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_backlog)
+
+    def _check_backlog(self) -> None:
+        if self._inbox.is_behind():
+            self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_backlog)
+            return
+        self._checking_backlog = False
+        with self.lock:
+            for peer in self.peers.values():
+                peer.stream.caught_up()
+                self.flush(peer)
+
+    # -- questions -------------------------------------------------------------------------------------------
+
+    def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
+        """Put a question of the bus to all who follow it elsewhere; on any thread."""
+        future: Future[list[Any]] = Answers(self.only_channel())
+        encoded = encode_message(message._sent_at, message._args, message._kwargs)
+        with self.lock:
+            self._empty_outbox()  # what was published before goes before
+            self._sequence += 1
+            text = message._identifier.text
+            data = frames.encode_batch(
+                frames.batch_head(text, self.id, self.name), self._sequence, [encoded], 1
+            )
+            question = self.put_question(
+                None, self.home, frames.parse_batch(data), data, lambda answers: resolve(future, answers)
+            )
+        future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
+        return future
+
+    def only_channel(self) -> Channel | None:
+        """The connection over which all answers come; None where there are several, or none."""
+        channels = [peer.channel for peer in self.peers.values()]
+        return channels[0] if len(channels) == 1 else None
+
+    def can_be_asked(self, asker: Peer | None, subscriber: Subscriber) -> bool:
+        """Whether a follower answers questions. The bus asks its own followers itself."""
+        return super().can_be_asked(asker, subscriber) or (subscriber is self._local and asker is not None)
+
+    def answers_itself(self, subscriber: Subscriber) -> bool:
+        """Whether it is the bus of this process, which answers clients that have no link."""
+        return subscriber is self._local
+
+    def ask_for_client(self, *args: Any) -> tuple[Callable[[], None], Callable[[], list[bytes]]]:
+        """Put a question for a client that has no link, here as well; see `Router.ask_for_client`."""
+        asked = super().ask_for_client(*args)
+        self.loop.call(self._deliver)
+        return asked
+
+    def take_question(self, peer: Peer, params: frames.AskParams) -> None:
+        """Put a question to all who follow it; one that came over another path before is answered already."""
+        batch = frames.parse_batch(params.batch)
+        if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
+            peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
+        else:
+            super().take_question(peer, params)
+
+    def ask_one(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
+        """Put a question to one who follows it. The lock is held."""
+        if one is self._local:
+            self._asked.append((question, batch, data))
+        else:
+            super().ask_one(one, question, batch, data)
+
+    def _answering(self, question: Question) -> Callable[[bytes], None]:
+        def answer(answers: bytes) -> None:
+            self.answered_at = monotonic()
+            with self.lock:
+                self.questions.answer(question.number, self._local, [answers])
+
+        return answer
+
+    # -- its end ---------------------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Take nothing more from the bus; on any thread."""
+        self._closed = True
+        self.outbox.close()
+        self._gateway.wait_with(None)
+        self._waiter.close()
+        self._attachment.cancel()
+        self._unwatch()
+
+    def after_fork(self) -> None:
+        """In a forked child: the links are its parent's. It is told so when it publishes what would cross."""
+        self.lock = threading.RLock()
+        self._closed = True
+        self._unwatch()
+        self._attachment.cancel()
+        for peer in self.peers.values():
+            if peer.channel is not None:
+                peer.channel.close_in_child()
+        self._attachment = self._gateway.attach(self._is_followed, self._not_sent)
+
+    def leave_bus(self) -> None:
+        """In a forked child: it has a link of its own now."""
+        self._attachment.cancel()
+
+    def _not_sent(self, message: Message) -> None:
+        self._attachment.cancel()
+        _log.warning(
+            "%s does not leave this process: it was forked, and the links are its parent's. Call link() in it",
+            message.id,
+        )
+
+    def close(self) -> None:
+        """Leave the network."""
+        self.detach()
+        super().close()
+
+
+class Answers(Future[list[Any]]):
+    """The answers to come; who waits for them reads the connection itself.
+
+    Args:
+        channel: over which they come.
+    """
+
+    def __init__(self, channel: Channel | None) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """The answers, or what failed."""
+        deadline = None if timeout is None else monotonic() + timeout
+        if self._channel is not None:
+            self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
+        return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
+
+
+def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
+    """Give the asker the answers, or what failed."""
+    if not future.set_running_or_notify_cancel():
+        return
+    values: list[Any] = []
+    errors: list[Exception] = []
+    for answer in answers:
+        try:
+            source, found, failed = frames.parse_answer(answer)
+            values += decode_values(found)
+            errors += [as_error(value, source) for value in decode_values(failed)]
+        except ValueError as error:
+            errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
+    if not errors:
+        future.set_result(values)
+        return
+    failure = errors[0]
+    if len(errors) > 1:
+        failure = ExceptionGroup(f"{len(errors)} followers elsewhere failed", errors)
+    failure.__dict__["answers"] = values
+    future.set_exception(failure)
+
+
+def as_error(value: Any, source: str) -> Exception:
+    """What a follower elsewhere raised, as an exception here."""
+    if isinstance(value, RemoteError):
+        if value.kind == "LinkError":
+            return LinkError(value.text)
+        value.source = source
+        return value
+    return value if isinstance(value, Exception) else RemoteError("Exception", str(value), source)

@@ -1,0 +1,216 @@
+"""A peer: the other side of a link, as seen from here. It outlives the connections that carry the link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from berrymq.bridge.protocol.connection import CloseCode
+from berrymq.bridge.protocol.frames import INTEREST, encode_json
+from berrymq.bridge.protocol.limits import MAX_FOLLOWS
+from berrymq.bridge.protocol.stream import Stream
+
+from .room import crossing_identifier
+
+if TYPE_CHECKING:
+    from berrymq.bridge.protocol.frames import InterestParams
+    from berrymq.bridge.protocol.limits import Limits, LinkStats
+    from berrymq.bridge.transport.budget import Budget
+    from berrymq.bridge.transport.channel import Channel
+    from berrymq.bridge.transport.loop import Timer
+    from berrymq.identifiers import Identifier
+
+    from .room import Room
+
+__all__ = ["MAX_LISTED", "Peer", "Role"]
+
+Role = Literal["member", "hub", "direct"]
+"""What the other side is: a node on this hub, the hub of this node, or an equal that is linked directly."""
+
+MAX_LISTED = 2_000
+"""Where more identifiers than this are followed in a room, peers are told that everything is wanted: a list of
+all of them, sent to all, would grow with the square of the nodes."""
+
+
+class Peer:
+    """One side of a link. Used with the router's lock held.
+
+    Args:
+        id: the node's.
+        name: what people call it.
+        room: where it is.
+        role: what it is to this node.
+        limits: bounds of the stream.
+        budget: counts what is held for it.
+        stats: where the stream counts.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        name: str,
+        room: Room,
+        role: Role,
+        *,
+        limits: Limits,
+        budget: Budget,
+        stats: LinkStats | None = None,
+        ttl: float = 1000.0,
+        now: float = 0.0,
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.room = room
+        self.role: Role = role
+        self.ttl = ttl
+        self.stream = Stream(limits, stats, budget.grow)
+        self.channel: Channel | None = None
+        self.since = now
+        """When it was linked, or its connection cut last."""
+        self.expiry: Timer | None = None
+        self.grace: Timer | None = None
+        self.follows: set[Identifier] = set()
+        self.everything = False
+        self.follows_too_much = False
+        """It has told more identifiers than are remembered, so it follows everything until it tells all anew."""
+        self.told: set[Identifier] = set()
+        """The identifiers of which it knows that they are wanted from it."""
+        self.told_everything = False
+        self.was_told = False
+        self.has_told = False
+        """It has said what it wants."""
+        self.expires = False
+        """It came here, and is forgotten when it does not come back in time."""
+        self.will_tell_drops = False
+        """It is about to be told of messages that were dropped."""
+        self._refused = 0
+        """The oldest frame that was in flight when it refused something."""
+        self._budget = budget
+        budget.holders[self] = None
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.name!r} {self.id} {self.role}{'' if self.connected else ', cut'}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self.channel is not None
+
+    # -- what goes to it -------------------------------------------------------------------------------------
+
+    def accept(self, batch: bytes, count: int) -> None:
+        """Put a batch of messages into its stream."""
+        self.stream.send_batch(batch, count)
+
+    def flush(self, now: float) -> None:
+        """Write what may be written now."""
+        channel = self.channel
+        if channel is not None:
+            frames = self.stream.frames(now)
+            if frames:
+                channel.send_texts(frames)
+
+    def tell_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
+        """Say what is wanted from it from now on, as far as that has changed."""
+        if everything:
+            add, remove = set(), self.told
+        if self.was_told and not (add or remove or everything != self.told_everything):
+            return
+        parts = []
+        if add:
+            parts.append(b'"add":' + encode_json(sorted([identifier.text for identifier in add])))
+        if not self.was_told:
+            parts.append(b'"reset":true')
+        elif remove:
+            parts.append(b'"remove":' + encode_json(sorted([identifier.text for identifier in remove])))
+        parts.append(b'"everything":' + (b"true" if everything else b"false"))
+        # The first time it goes before messages that are retransmitted: those may fill the window, and until the
+        # other side knows what is followed here it can't send anything.
+        self.stream.send(INTEREST, b",".join(parts), first=not self.was_told)
+        self.was_told, self.told_everything = True, everything
+        self.told = (self.told - remove) | add
+
+    def forget_told(self) -> None:
+        """It is another node than before, or has forgotten: it is told everything anew."""
+        self.was_told = self.told_everything = False
+        self.told = set()
+        self.has_told = False
+
+    # -- what it wants ---------------------------------------------------------------------------------------
+
+    def take_interest(self, params: InterestParams) -> set[Identifier]:
+        """Take what the other side says it wants; return the identifiers for which that changed.
+
+        Raises:
+            FrameError: something of it is no identifier.
+        """
+        changed: set[Identifier] = set()
+        if params.reset:
+            self.follows_too_much = False
+        if len(params.add) > MAX_FOLLOWS:  # more than are looked at one by one
+            self.follows_too_much = True
+        if not self.follows_too_much:
+            changed = self._replace_follows(params)
+            self.follows_too_much = len(self.follows) > MAX_FOLLOWS
+        if self.follows_too_much:
+            changed |= self.leave_room()
+        everything = params.everything or self.follows_too_much
+        if everything != self.everything:
+            self.everything = everything
+            self.room.follow_everything(self, everything)
+        return changed
+
+    def _replace_follows(self, params: InterestParams) -> set[Identifier]:
+        gone = {crossing_identifier(text) for text in params.remove}
+        new = {crossing_identifier(text) for text in params.add}
+        changed: set[Identifier] = self.leave_room() if params.reset else set()
+        gone &= self.follows
+        new -= self.follows
+        self.room.unfollow(self, gone)
+        self.room.follow(self, new)
+        self.follows -= gone
+        self.follows |= new
+        return changed | gone | new
+
+    def leave_room(self) -> set[Identifier]:
+        """Follow nothing any more; return what it followed."""
+        followed, self.follows = self.follows, set()
+        self.room.unfollow(self, followed)
+        self.room.follow_everything(self, False)
+        self.everything = False
+        return followed
+
+    # -- its connection --------------------------------------------------------------------------------------
+
+    def note_refusal(self) -> int:
+        """It has closed the connection for what was sent; return how many messages are given up for that."""
+        oldest = self.stream.oldest_in_flight
+        if oldest and oldest == self._refused:
+            self._refused = 0
+            return self.stream.skip_oldest()
+        self._refused = oldest
+        return 0
+
+    def cancel_timers(self) -> None:
+        """It is back, or gone for good."""
+        for timer in (self.expiry, self.grace):
+            if timer is not None:
+                timer.cancel()
+        self.expiry = self.grace = None
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes are held for it."""
+        return self.stream.held_bytes
+
+    def shed(self, target: int) -> None:
+        """Drop its oldest messages until no more bytes than that are held."""
+        self.stream.shed(target)
+
+    def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
+        """The link is over; return how many messages the other side did not get."""
+        self.cancel_timers()
+        self._budget.holders.pop(self, None)
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            channel.close(code, reason)
+        return self.stream.end()

@@ -1,0 +1,114 @@
+"""Questions that wait for the answers of others.
+
+Each of those who are asked answers once, with what all its followers gave. A peer answers only what it was
+asked, by a number that is the asker's own; one that is cut off for longer than `GRACE_SECONDS`, or leaves, is
+answered for with an error, so nobody waits for the dead.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+__all__ = ["GRACE_SECONDS", "SPIN_SECONDS", "Question", "Questions"]
+
+GRACE_SECONDS = 5.0
+"""How long the answer of a peer that is cut off is waited for."""
+
+SPIN_SECONDS = 0.0005
+"""For so long after a question or an answer whoever waits for the next one keeps the processor.
+
+To wake a processor that has gone to sleep takes several times as long as all that is done for a question.
+"""
+
+MAX_OPEN = 10_000
+"""Questions that may be open at once."""
+
+
+class Question:
+    """One question, until all have answered.
+
+    Args:
+        number: tells it from others.
+        asker: who put it, if a peer did.
+        done: called once with the answers as JSON, in the order in which they came.
+    """
+
+    __slots__ = ("answers", "asker", "done", "number", "waiting")
+
+    def __init__(self, number: int, asker: Hashable, done: Callable[[list[bytes]], object]) -> None:
+        self.number = number
+        self.asker = asker
+        self.done = done
+        self.waiting: dict[Hashable, None] = {}
+        self.answers: list[bytes] = []
+
+
+class Questions:
+    """The open questions of one node. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Question] = {}
+        self._of: dict[Hashable, set[int]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more questions can be open at once."""
+        return len(self._open) >= MAX_OPEN
+
+    def open(
+        self, asker: Hashable, asked: Iterable[Hashable], done: Callable[[list[bytes]], object]
+    ) -> Question:
+        """Begin to wait; where nobody is asked, call `end_if_complete` next."""
+        question = Question(next(self._numbers), asker, done)
+        question.waiting = dict.fromkeys(asked)
+        self._open[question.number] = question
+        for one in question.waiting:
+            self._of.setdefault(one, set()).add(question.number)
+        return question
+
+    def answer(self, number: int, who: Hashable, answers: Iterable[bytes]) -> bool:
+        """Take what one of those asked has answered; False if it was not asked that, or has answered."""
+        question = self._open.get(number)
+        if question is None or who not in question.waiting:
+            return False
+        question.answers += answers
+        self._leave(question, who)
+        self.end_if_complete(question)
+        return True
+
+    def fail(self, who: Hashable, answer: bytes) -> int:
+        """Answer everything that one is still asked in its place; return how many questions those were."""
+        numbers = self._of.get(who, set())
+        count = len(numbers)
+        for number in list(numbers):
+            self.answer(number, who, [answer])
+        return count
+
+    def give_up(self, question: Question) -> None:
+        """Wait no longer; what comes is ignored."""
+        for one in list(question.waiting):
+            self._leave(question, one)
+        self._open.pop(question.number, None)
+
+    def forget_asker(self, asker: Hashable) -> None:
+        """One who has asked is gone: its answers go nowhere."""
+        for question in [one for one in self._open.values() if one.asker == asker]:
+            self.give_up(question)
+
+    def end_if_complete(self, question: Question) -> None:
+        """Hand the answers over when all have come."""
+        if not question.waiting and self._open.pop(question.number, None) is not None:
+            question.done(question.answers)
+
+    def _leave(self, question: Question, who: Hashable) -> None:
+        question.waiting.pop(who, None)
+        numbers = self._of.get(who)
+        if numbers is not None:
+            numbers.discard(question.number)
+            if not numbers:
+                del self._of[who]

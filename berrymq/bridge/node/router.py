@@ -1,0 +1,589 @@
+"""Routing: what comes from one peer goes, as the bytes that came, to those who follow it.
+
+A hub is a router that does nothing else; a node of a program is one with a bus (``node.py``). Payloads are not
+decoded here. One lock guards peers, rooms and questions; it is never held while code of a user runs, and only
+for as long as a batch of frames takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from berrymq.bridge.protocol import frames, handshake
+from berrymq.bridge.protocol.connection import Closed, CloseCode
+from berrymq.bridge.protocol.frames import ANSWER, ASK, Batch, FrameError
+from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES, Limits
+from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
+from berrymq.bridge.transport.budget import Budget
+
+from .peer import MAX_LISTED, Peer
+from .questions import GRACE_SECONDS, Question, Questions
+from .room import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from berrymq.bridge.protocol.frames import AckParams, Params
+    from berrymq.bridge.transport.channel import Channel
+    from berrymq.bridge.transport.loop import IoLoop
+    from berrymq.identifiers import Identifier
+
+    from .peer import Role
+    from .room import Subscriber
+
+__all__ = ["MAX_PEERS", "NodeInfo", "Router"]
+
+MAX_PEERS = 1_000
+"""Peers of one node, those included whose connection is cut at present."""
+
+MAX_BATCH_BYTES = MAX_PAYLOAD_BYTES + 8 * 1024
+"""What a batch may take that is accepted here: less than a frame, so that it can be passed on."""
+
+MAX_MISSED = 1_000
+"""Peers that did not come back in time of which it is remembered how many messages they have missed."""
+
+ACK_TURNS = 20
+"""For so many delays after the last frame the timer of acknowledgements goes on."""
+
+MAX_SHOWN = 200
+MAX_SHOWN_FOLLOWS = 20
+
+_log = logging.getLogger("berrymq")
+
+
+class NodeInfo(NamedTuple):
+    """A node on the network, for people and programs to look at."""
+
+    name: str
+    id: str
+    room: str | None
+    follows: tuple[str, ...]
+    hub: bool
+    here: bool
+    """It is this process."""
+
+
+class Router:
+    """Peers, rooms, and what passes between them.
+
+    What concerns connections happens on the loop's thread; `publish` and `ask` may be called on any.
+
+    Args:
+        loop: reads the connections.
+        name: what people call this node.
+        key: the secret from which the id is made; a new one unless told.
+        limits: bounds of each link.
+        budget: bounds all of them together.
+    """
+
+    is_hub = False
+
+    def __init__(
+        self,
+        loop: IoLoop,
+        *,
+        name: str,
+        key: str | None = None,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.loop = loop
+        self.name = name
+        self.key = key or secrets.token_urlsafe(24)
+        self.id = handshake.node_id_of(self.key)
+        self.limits = limits or Limits()
+        self.budget = budget or Budget()
+        self.lock = threading.RLock()
+        self.peers: dict[str, Peer] = {}
+        self.rooms: dict[str | None, Room] = {}
+        self.questions = Questions()
+        self.started_at = time()
+        self.on_peers_changed: Callable[[], object] = lambda: None
+        """Called on the loop when a peer came, was cut off or went."""
+        self._sequence = 0
+        self._unflushed: dict[Peer, None] = {}
+        self._unacknowledged: dict[Peer, None] = {}
+        self._ack_timer = False
+        self._ack_turns = 0
+        self._interest_changed: dict[Room, set[Identifier]] = {}
+        self._missed: OrderedDict[str, int] = OrderedDict()
+        """By node id, messages that were dropped since it had not come back in time."""
+        self._closed = False
+        loop.call(self._keep_alive)
+
+    # -- peers -----------------------------------------------------------------------------------------------
+
+    def room(self, name: str | None) -> Room:
+        """The room of that name; one that nobody is in yet is made."""
+        found = self.rooms.get(name)
+        if found is None:
+            found = self.rooms[name] = Room(name)
+        return found
+
+    def add_peer(self, id: str, name: str, room: str | None, role: Role, *, ttl: float) -> Peer:
+        """A new peer, to be attached to its connection next. The lock is held."""
+        peer = Peer(
+            id,
+            name,
+            self.room(room),
+            role,
+            limits=self.limits,
+            budget=self.budget,
+            ttl=ttl,
+            now=self.loop.time(),
+        )
+        self.peers[id] = peer
+        self.refresh_roles()
+        return peer
+
+    def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
+        """Carry on a link over a connection.
+
+        Args:
+            peer: the other side.
+            channel: the connection.
+            received: how many frames the other side has; None where it begins anew.
+
+        Raises:
+            FrameError: that does not fit what was sent.
+        """
+        with self.lock:
+            peer.cancel_timers()
+            if received is None:
+                peer.stream.restart()
+                peer.forget_told()
+                self.fail_questions(peer, "was started again before it answered")
+            else:
+                peer.stream.resume(received)
+            peer.channel = channel
+            peer.since = self.loop.time()
+            self.update_interest(peer)
+            self.flush(peer)
+        self.on_peers_changed()
+
+    def connection_lost(self, peer: Peer, channel: Channel, event: Closed) -> None:
+        """A connection has ended; the link waits for the next.
+
+        What the other side refuses for the second time is given up, or it would be refused for ever.
+        """
+        with self.lock:
+            if peer.channel is not channel:
+                return
+            peer.channel = None
+            if event.code in (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_LARGE):
+                dropped = peer.note_refusal()
+                if dropped:
+                    text = "%d messages were dropped: %r refuses them: %r"
+                    _log.warning(text, dropped, peer.name, event.reason[:200])
+            peer.since = self.loop.time()
+            peer.stream.stats.cuts += 1
+            peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
+            if peer.expires:
+                peer.expiry = self.loop.call_later(peer.ttl, self._expire, peer)
+        self.on_peers_changed()
+
+    def _grace_is_over(self, peer: Peer) -> None:
+        with self.lock:
+            if not peer.connected:
+                self.fail_questions(peer, "was cut off before it answered")
+
+    def _expire(self, peer: Peer) -> None:
+        if not peer.connected and self.peers.get(peer.id) is peer:
+            lost = self.remove_peer(peer, "its ttl is over")
+            if lost:
+                self._missed[peer.id] = self._missed.get(peer.id, 0) + lost
+                if len(self._missed) > MAX_MISSED:
+                    self._missed.popitem(last=False)
+                _log.warning("%d messages for %r were dropped: it did not come back in time", lost, peer.name)
+
+    def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
+        """A link is over; return how many messages the other side did not get."""
+        with self.lock:
+            if self.peers.get(peer.id) is peer:
+                del self.peers[peer.id]
+            changed = peer.leave_room()
+            lost = peer.end(reason, code)
+            self._unflushed.pop(peer, None)
+            self._unacknowledged.pop(peer, None)
+            self.questions.forget_asker(peer)
+            self.fail_questions(peer, "left before it answered")
+            self.refresh_roles()
+            self.interest_changed(peer.room, changed)
+            self.flush_all()
+        self.on_peers_changed()
+        return lost
+
+    def refresh_roles(self) -> None:
+        """Links came or went; the lock is held."""
+
+    def fail_questions(self, peer: Peer, what: str) -> None:
+        """Answer for a peer that does not; the lock is held."""
+        self.questions.fail(peer, self._failure(peer, what))
+
+    def _failure(self, peer: Peer, what: str) -> bytes:
+        """What is answered in the place of a peer."""
+        error = {"$type": "RemoteError", "value": ["LinkError", f"{peer.name} {what}", []]}
+        return frames.encode_json((peer.name, [], [error]))
+
+    # -- interest --------------------------------------------------------------------------------------------
+
+    def passes(self, source: Peer | None, target: Subscriber) -> bool:
+        """Whether what comes from one is for the other, if it follows it. None is this process."""
+        return source is not target
+
+    def interest_changed(self, room: Room, identifiers: Iterable[Identifier]) -> None:
+        """Something else is followed there: have peers told, at the end of this turn. The lock is held."""
+        if not self._interest_changed:
+            self.loop.call(self._tell_interests)
+        self._interest_changed.setdefault(room, set()).update(identifiers)
+
+    def _tell_interests(self) -> None:
+        with self.lock:
+            rooms, self._interest_changed = self._interest_changed, {}
+            for peer in self.peers.values():
+                changed = rooms.get(peer.room)
+                if changed is not None and peer.was_told:
+                    self.update_interest(peer, changed)
+                    self.flush(peer)
+
+    def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
+        """Tell one peer what is wanted from it: what of *changed* is or is not, else all of it. The lock is held."""
+        interests = peer.room.interests
+        limit = MAX_LISTED // 2 if peer.told_everything else MAX_LISTED
+        everything = len(interests) > limit or any(
+            self.passes(peer, one) for one in interests.follow_everything
+        )
+        if changed is None or peer.told_everything:
+            changed = set() if everything else {*interests.identifiers, *peer.told}
+        wanted = {one for one in changed if any(self.passes(peer, who) for who in interests.holders(one))}
+        peer.tell_interest(wanted - peer.told, (changed - wanted) & peer.told, everything)
+
+    # -- what comes from peers -------------------------------------------------------------------------------
+
+    def take_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
+        """Deal with one frame; on the loop.
+
+        Raises:
+            FrameError: it is against the protocol; the connection that brought it is to be closed.
+        """
+        with self.lock:
+            if peer.channel is not channel:
+                return  # a connection of before
+            if method == "ack":
+                peer.stream.acknowledged(params.ack)
+            else:
+                self._take_numbered(peer, params)  # type: ignore[arg-type]
+            self.flush(peer)
+            self.flush_all()
+            self.budget.relieve(self.loop.time())
+
+    def _take_numbered(self, peer: Peer, params: Params) -> None:
+        now = self.loop.time()
+        stream = peer.stream
+        if isinstance(params, frames.MessagesParams):
+            batches = [self._read_batch(peer, raw) for raw in params.batches]
+            count = sum([batch.count for batch, _ in batches])
+            if stream.receive(params.n, params.ack, count, now):
+                self.take_batches(peer, batches)
+        elif stream.receive(params.n, params.ack, 0, now):
+            if isinstance(params, frames.InterestParams):
+                self.interest_changed(peer.room, peer.take_interest(params))
+                self.peer_told_interest(peer)
+            elif isinstance(params, frames.AskParams):
+                self.take_question(peer, params)
+            elif isinstance(params, frames.AnswerParams):
+                answers = [self._read_answer(peer, bytes(raw)) for raw in params.answers]
+                self.questions.answer(params.question, peer, answers)
+            else:
+                self.take_drops(peer, params.count)
+        self._schedule_ack(peer)
+
+    def _read_batch(self, peer: Peer, raw: bytes | memoryview) -> tuple[Batch, bytes]:
+        batch = frames.parse_batch(raw)  # type: ignore[arg-type]
+        if len(raw) > MAX_BATCH_BYTES:
+            raise FrameError(f"a batch of {len(raw):,} bytes; {MAX_BATCH_BYTES:,} is the most")
+        if peer.role == "member" and not (
+            batch.origin == peer.id
+            and (batch.source == peer.name or batch.source.endswith(f" via {peer.name}"))
+        ):
+            raise FrameError("a node publishes in its own name alone")
+        if peer.role != "hub":  # that has looked at it
+            frames.check_batch(batch)
+        return batch, bytes(raw)  # a copy: else what waits would hold the whole frame that it came in
+
+    def _read_answer(self, peer: Peer, answer: bytes) -> bytes:
+        if len(answer) > MAX_BATCH_BYTES:
+            raise FrameError("an answer is too large")
+        frames.check_depth(answer, around=1)
+        if peer.role == "member":
+            try:
+                source = frames.parse_answer(answer)[0]
+            except FrameError:
+                source = None
+            if source != peer.name:
+                raise FrameError("a node answers in its own name alone")
+        return answer
+
+    def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+        """Pass messages on to those who follow them. The lock is held."""
+        route, passes = peer.room.route, self.passes
+        for batch, data in batches:
+            for subscriber in route(batch.identifier):
+                if passes(peer, subscriber):
+                    self.hand_to(subscriber, data, batch.count)
+
+    def hand_to(self, subscriber: Subscriber, data: bytes, count: int) -> None:
+        """Give a subscriber a batch, and have it flushed if it is a peer. The lock is held."""
+        subscriber.accept(data, count)
+        if isinstance(subscriber, Peer):
+            self._unflushed[subscriber] = None
+
+    def take_question(self, peer: Peer, params: frames.AskParams) -> None:
+        """Put a question to all who follow it but the asker. The lock is held."""
+        batch, data = self._read_batch(peer, params.batch)
+        number = params.question
+        if peer.stream.held_bytes > 2 * peer.stream.limits.buffer_bytes:
+            raise FrameError("a node that takes no answers asks nothing more")
+
+        def done(answers: list[bytes]) -> None:
+            with self.lock:
+                if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than a frame takes
+                    answers = [self._failure(peer, "was answered with more than one frame takes")]
+                peer.stream.send(ANSWER, b'"question":%d,"answers":[%b]' % (number, b",".join(answers)))
+                self.flush(peer)
+
+        self.put_question(peer, peer.room, batch, data, done)
+
+    def put_question(
+        self,
+        asker: Peer | None,
+        room: Room,
+        batch: Batch,
+        data: bytes,
+        done: Callable[[list[bytes]], object],
+        *,
+        for_client: bool = False,
+    ) -> Question:
+        """Ask all who follow an identifier and answer. The lock is held.
+
+        Args:
+            asker: who gets no question of its own; None for this process.
+            room: where they follow.
+            batch: the question.
+            data: the same, as it is passed on.
+            done: called with the answers.
+            for_client: a client without a link asks.
+        """
+        followers = room.route(batch.identifier)
+        asked: list[Any] = [
+            one
+            for one in followers
+            if self.can_be_asked(asker, one) or (for_client and self.answers_itself(one))
+        ]
+        if self.questions.is_full:
+            asked = []
+        question = self.questions.open(asker, asked, done)
+        for one in asked:
+            self.ask_one(one, question, batch, data)
+        self.questions.end_if_complete(question)
+        self.flush_all()
+        return question
+
+    def can_be_asked(self, asker: Peer | None, subscriber: Subscriber) -> bool:
+        """Whether a follower answers questions: a queue does not."""
+        return isinstance(subscriber, Peer) and self.passes(asker, subscriber)
+
+    def answers_itself(self, subscriber: Subscriber) -> bool:  # noqa: ARG002 - for those who override
+        """Whether it is the bus of this process, which answers clients that have no link."""
+        return False
+
+    def ask_one(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:  # noqa: ARG002 - for those who override
+        """Put a question to one who follows it. The lock is held."""
+        if one.stream.room == 0:  # questions are never dropped, so they must not pile up
+            self.questions.answer(question.number, one, [self._failure(one, "is too far behind to be asked")])
+            return
+        one.stream.send(ASK, b'"question":%d,"batch":%b' % (question.number, data))
+        self._unflushed[one] = None
+
+    def give_up(self, question: Question) -> None:
+        """Wait no longer for answers; on any thread."""
+        with self.lock:
+            self.questions.give_up(question)
+
+    def take_drops(self, peer: Peer, count: int) -> None:
+        """A peer says that it dropped messages for this side. The lock is held."""
+        peer.stream.stats.lost += count
+        _log.warning("%d messages from %r were dropped there before they could be sent", count, peer.name)
+
+    def peer_told_interest(self, peer: Peer) -> None:
+        """A peer has said what it wants. The lock is held."""
+        peer.has_told = True
+
+    # -- what is published here ------------------------------------------------------------------------------
+
+    def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
+        """Publish messages, encoded as they stand in a batch, in this node's own name. The lock is held.
+
+        Raises:
+            FrameError: the identifier is none, or a local one.
+        """
+        first = self._sequence + 1
+        self._sequence += len(messages)
+        data = frames.encode_batch(
+            frames.batch_head(identifier, self.id, source), first, messages, len(messages)
+        )
+        for subscriber in room.route(identifier):
+            if self.passes(None, subscriber):
+                self.hand_to(subscriber, data, len(messages))
+
+    def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
+        """Publish for a client that has no link. The lock is held."""
+        self.publish(room, identifier, f"{source} via {self.name}", messages)
+
+    def ask_for_client(
+        self, room: Room, identifier: str, source: str, message: bytes, done: Callable[[list[bytes]], object]
+    ) -> tuple[Callable[[], None], Callable[[], list[bytes]]]:
+        """Put a question for a client that has no link. The lock is held.
+
+        Returns:
+            What gives it up, and what gives the answers that have come so far.
+        """
+        self._sequence += 1
+        head = frames.batch_head(identifier, self.id, f"{source} via {self.name}")
+        data = frames.encode_batch(head, self._sequence, [message], 1)
+        question = self.put_question(None, room, frames.parse_batch(data), data, done, for_client=True)
+        return lambda: self.give_up(question), lambda: list(question.answers)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def flush(self, peer: Peer) -> None:
+        """Write what a peer is to get. The lock is held."""
+        self._unflushed.pop(peer, None)
+        peer.flush(self.loop.time())
+        if peer.stream.untold_drops and not peer.will_tell_drops:
+            peer.will_tell_drops = True
+            self.loop.call_later(DROP_REPORT_SECONDS, self._tell_drops, peer)
+
+    def flush_all(self) -> None:
+        """Write what all peers are to get. The lock is held."""
+        while self._unflushed:
+            self.flush(next(iter(self._unflushed)))
+
+    def _tell_drops(self, peer: Peer) -> None:
+        with self.lock:
+            peer.will_tell_drops = False
+            if self.peers.get(peer.id) is peer:
+                self.flush(peer)
+
+    def _schedule_ack(self, peer: Peer) -> None:
+        """Have a peer's frames acknowledged soon; most often with a frame that goes there anyhow."""
+        self._unacknowledged[peer] = None
+        self._ack_turns = ACK_TURNS
+        if not self._ack_timer:
+            self._ack_timer = True
+            self.loop.call_later(self.limits.ack_delay, self._send_acks)
+
+    def _send_acks(self) -> None:
+        # While frames come the timer goes on by itself: to start it from another thread would wake the loop
+        # each time, in the middle of an answer.
+        with self.lock:
+            waiting, self._unacknowledged = self._unacknowledged, {}
+            now = self.loop.time()
+            for peer in waiting:
+                peer.flush(now)
+                if peer.stream.ack_due_at() is not None:
+                    self._unacknowledged[peer] = None
+            self._ack_turns -= 1
+            if self._ack_turns > 0 or self._unacknowledged:
+                self.loop.call_later(self.limits.ack_delay, self._send_acks)
+            else:
+                self._ack_timer = False
+
+    def _keep_alive(self) -> None:
+        if self._closed:
+            return
+        limits = self.limits
+        now = self.loop.time()
+        for peer in list(self.peers.values()):
+            channel = peer.channel
+            if channel is None:
+                continue
+            silent = now - channel.heard_at
+            if silent > 3 * limits.keepalive:
+                channel.abort()
+            elif silent > limits.keepalive / 2:
+                channel.act(lambda connection: connection.ping())
+        self.loop.call_later(limits.keepalive / 2, self._keep_alive)
+
+    # -- looking in ------------------------------------------------------------------------------------------
+
+    def nodes(self, room: str | None) -> list[NodeInfo]:
+        """Who is connected in a room, this node first."""
+        with self.lock:
+            others = [
+                NodeInfo(
+                    peer.name,
+                    peer.id,
+                    room,
+                    tuple(sorted([identifier.text for identifier in peer.follows])),
+                    peer.role == "hub",
+                    False,
+                )
+                for peer in self.peers.values()
+                if peer.connected and peer.room.name == room
+            ]
+        return [NodeInfo(self.name, self.id, room, (), self.is_hub, True), *others]
+
+    def node_returned(self) -> None:
+        """A node came that wanted to carry on a link of which nothing is known here."""
+
+    def take_missed(self, node_id: str) -> int:
+        """How many messages a node has missed that did not come back in time; told once."""
+        return self._missed.pop(node_id, 0)
+
+    def status(self) -> dict[str, Any]:
+        """What there is at this node: names and numbers."""
+        now = self.loop.time()
+        with self.lock:
+            peers = sorted(self.peers.values(), key=lambda peer: (not peer.connected, peer.name))
+            return {
+                "name": self.name,
+                "id": self.id,
+                "hub": self.is_hub,
+                "started_at": self.started_at,
+                "held_bytes": self.budget.held,
+                "nodes": [peer_status(peer, now) for peer in peers[:MAX_SHOWN]],
+                "nodes_more": max(0, len(peers) - MAX_SHOWN),
+            }
+
+    def close(self) -> None:
+        """Leave the network."""
+        self._closed = True
+        for peer in list(self.peers.values()):
+            self.remove_peer(peer, "the node shuts down", CloseCode.GOING_AWAY)
+
+
+def peer_status(peer: Peer, now: float) -> dict[str, Any]:
+    """One peer, in names and numbers."""
+    stats = peer.stream.snapshot()
+    follows = sorted([identifier.text for identifier in peer.follows])
+    return {
+        "id": peer.id,
+        "name": peer.name,
+        "room": peer.room.name,
+        "role": peer.role,
+        "connected": peer.connected,
+        "for_seconds": now - peer.since,
+        "follows": follows[:MAX_SHOWN_FOLLOWS],
+        "follows_more": max(0, len(follows) - MAX_SHOWN_FOLLOWS),
+        "sent": stats.received,
+        "received": stats.sent,
+        "waiting": stats.buffered + (0 if peer.connected else stats.in_flight),
+        "dropped": stats.dropped + stats.lost,
+        "cuts": stats.cuts,
+    }

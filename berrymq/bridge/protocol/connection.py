@@ -1,0 +1,422 @@
+"""One connection as bytes in, events and bytes out: HTTP first, then, if it is upgraded, a WebSocket.
+
+The same class serves both sides; what moves the bytes is a page of code (``transport/``, or a test). HTTP is
+h11's, WebSocket framing is that of `websockets`; here are the limits, the reassembly of fragments, and what of
+them this protocol uses.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, Literal
+
+import h11
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.frames import CloseCode as WireCloseCode
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request as UpgradeRequest
+from websockets.http11 import Response as UpgradeResponse
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from .limits import MAX_TEXT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from websockets.protocol import Protocol
+
+__all__ = [
+    "SUBPROTOCOL",
+    "CloseCode",
+    "Closed",
+    "Connection",
+    "Event",
+    "Opened",
+    "Refused",
+    "Request",
+    "Text",
+    "client_connection",
+    "server_connection",
+]
+
+SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
+MAX_HEADER_BYTES = 16 * 1024
+MAX_STRANGER_BYTES = 4096
+"""The largest WebSocket message of one who has not proved yet that he may come in."""
+
+_quiet = logging.getLogger("berrymq.websocket")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False  # what a peer does wrong is reported by whoever owns the connection, in one line
+
+
+class CloseCode(IntEnum):
+    """Why a WebSocket is closed (RFC 6455, 7.4.1)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    """The node shuts down."""
+    PROTOCOL_ERROR = 1002
+    POLICY_VIOLATION = 1008
+    """The peer was not let in, or did what it may not."""
+    TOO_LARGE = 1009
+    """A message is larger than what is taken."""
+    TRY_AGAIN_LATER = 1013
+    """The server is at one of its limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole HTTP request; at a server."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def all(self, name: str) -> list[str]:
+        """The values of every header of that name, which is given in lower case."""
+        return [value for key, value in self.headers if key == name]
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def wants_websocket(self) -> bool:
+        """Whether it asks to upgrade the connection."""
+        return any("websocket" in value.lower() for value in self.all("upgrade"))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The WebSocket is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server did not upgrade the connection; at a client."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A whole WebSocket message of text."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Nothing more comes. A cut has no code."""
+
+    code: int | None = None
+    reason: str = ""
+
+
+Event = Request | Opened | Refused | Text | Closed
+
+Refusal = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers and body of the answer to a request that is not taken."""
+
+
+def server_connection() -> Connection:
+    """The server's side of a connection that was just accepted."""
+    return Connection("server")
+
+
+def client_connection(url: str, headers: Mapping[str, str] | None = None) -> Connection:
+    """The client's side: its first bytes ask to upgrade to a WebSocket.
+
+    Args:
+        url: ``ws://`` or ``wss://``, of the WebSocket itself.
+        headers: further headers of the request.
+    """
+    connection = Connection("client")
+    protocol = ClientProtocol(
+        parse_uri(url),
+        subprotocols=[SUBPROTOCOL],
+        max_size=MAX_TEXT_BYTES,
+        logger=_quiet,
+    )
+    request = protocol.connect()
+    request.headers.update(headers or {})
+    protocol.send_request(request)
+    connection.use(protocol)
+    return connection
+
+
+class Connection:
+    """One side of a connection; made by `server_connection` or `client_connection`."""
+
+    def __init__(self, side: Literal["client", "server"]) -> None:
+        self.side = side
+        self.closed = False
+        """Nothing more comes, and nothing can be sent."""
+        self.screen: Callable[[Request], Refusal | None] | None = None
+        """Looks at the head of a request, at a server. What it refuses is answered with that, and closed; so the
+        body of one who may not send it is never held."""
+        self._http = (
+            h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+            if side == "server"
+            else None
+        )
+        self._request: h11.Request | None = None
+        self._is_head = False
+        self._body = bytearray()
+        self._protocol: Protocol | None = None
+        self._out: list[bytes] = []
+        self._fragments: list[bytes | bytearray | memoryview] = []
+        self._is_text = False
+        self._partial = 0
+
+    def use(self, protocol: Protocol) -> None:
+        """Speak WebSocket from now on."""
+        self._protocol = protocol
+        self._http = None
+        self._collect(protocol)
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it was upgraded."""
+        return self._protocol is not None and self._protocol.state is State.OPEN
+
+    @property
+    def partial_bytes(self) -> int:
+        """How much is held of what has not come whole yet."""
+        return self._partial
+
+    # -- bytes -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take in what was read; ``b""`` says that the other side has ended the stream."""
+        if self.closed:
+            return []
+        self._partial += len(data)
+        events = self._receive_http(data) if self._protocol is None else self._receive_websocket(data)
+        if events:
+            self._partial = 0
+        return events
+
+    def take(self) -> list[bytes]:
+        """Take out what is to be written."""
+        out, self._out = self._out, []
+        return out
+
+    def _receive_http(self, data: bytes) -> list[Event]:
+        assert self._http is not None
+        try:
+            self._http.receive_data(data)
+            return self._next_request()
+        except h11.RemoteProtocolError as error:
+            self._fail_http(error)
+            return [Closed(None, "not HTTP")]
+
+    def _next_request(self) -> list[Event]:
+        http = self._http
+        assert http is not None
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                if http.they_are_waiting_for_100_continue:
+                    self._out.append(http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+                return []
+            if event is h11.PAUSED:
+                return []
+            if isinstance(event, h11.Request):
+                self._is_head = event.method == b"HEAD"
+                check_head(event)
+                self._request = event
+                refusal = self.screen(self._whole_request()) if self.screen is not None else None
+                if refusal is not None:
+                    status, headers, body = refusal
+                    self.respond(status, [*headers, ("Connection", "close")], body)
+                    self.closed = True
+                    return []
+                self._request = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+                if len(self._body) > MAX_TEXT_BYTES:
+                    raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
+            elif isinstance(event, h11.EndOfMessage):
+                return [self._whole_request()]
+            else:  # ConnectionClosed
+                self.closed = True
+                return [Closed()]
+
+    def _whole_request(self) -> Request:
+        event, self._request = self._request, None
+        assert event is not None
+        body, self._body = bytes(self._body), bytearray()
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
+        return Request(event.method.decode("ascii"), event.target.decode("ascii"), headers, body)
+
+    def _fail_http(self, error: h11.RemoteProtocolError) -> None:
+        http = self._http
+        assert http is not None
+        if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = b"this is not a request that can be read\n"
+            response = h11.Response(
+                status_code=error.error_status_hint or 400,
+                headers=[("Connection", "close"), ("Content-Length", str(len(body)))],
+            )
+            for event in (response, h11.Data(data=b"" if self._is_head else body), h11.EndOfMessage()):
+                self._out.append(http.send(event) or b"")
+        self.closed = True
+
+    # -- HTTP, at a server -----------------------------------------------------------------------------------
+
+    def respond(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> list[Event]:
+        """Answer the request; return the next one, if it has come already."""
+        http = self._http
+        if http is None or self.closed:
+            return []
+        fields = [*headers, ("Content-Length", str(len(body)))]
+        if status in (204, 304):
+            fields = list(headers)
+        data = b"" if self._is_head else body
+        for event in (
+            h11.Response(status_code=status, headers=fields),
+            h11.Data(data=data),
+            h11.EndOfMessage(),
+        ):
+            self._out.append(http.send(event) or b"")
+        if http.our_state is h11.DONE and http.their_state is h11.DONE:
+            http.start_next_cycle()
+            try:
+                return self._next_request()
+            except h11.RemoteProtocolError as error:
+                self._fail_http(error)
+                return [Closed(None, "not HTTP")]
+        self.closed = True
+        return []
+
+    def upgrade(self, request: Request) -> list[Event]:
+        """Make the connection a WebSocket, or answer why that can't be; return what has come on it already."""
+        http = self._http
+        assert http is not None
+        protocol = ServerProtocol(
+            state=State.OPEN,
+            subprotocols=[SUBPROTOCOL],
+            max_size=MAX_STRANGER_BYTES,
+            logger=_quiet,
+        )
+        response = protocol.accept(UpgradeRequest(request.target, Headers(request.headers)))
+        if response.status_code != 101:
+            return self.respond(
+                response.status_code, [("Connection", "close")], b"a WebSocket upgrade was expected here\n"
+            )
+        rest, _ = http.trailing_data
+        self.use(protocol)
+        self._out.append(response.serialize())
+        return [Opened(), *(self._receive_websocket(rest) if rest else [])]
+
+    def trust(self) -> None:
+        """Let messages of full size come."""
+        if self._protocol is not None:
+            self._protocol.max_message_size = MAX_TEXT_BYTES
+
+    # -- WebSocket -------------------------------------------------------------------------------------------
+
+    def _receive_websocket(self, data: bytes) -> list[Event]:
+        protocol = self._protocol
+        assert protocol is not None
+        try:
+            if data:
+                protocol.receive_data(data)
+            else:
+                protocol.receive_eof()
+        except (EOFError, AssertionError):  # more after its end
+            return []
+        events: list[Event] = []
+        for event in protocol.events_received():
+            if isinstance(event, Frame):
+                self._take_frame(event, events)
+            elif isinstance(event, UpgradeResponse):
+                events.append(self._opened(event))
+        self._collect(protocol)
+        if not data or protocol.state in (State.CLOSING, State.CLOSED):
+            self.closed = True
+            if not any(isinstance(event, Refused) for event in events):
+                received = protocol.close_rcvd
+                sent = protocol.close_sent
+                if received is not None:
+                    events.append(Closed(received.code, received.reason))
+                elif protocol.parser_exc is not None and not isinstance(protocol.parser_exc, EOFError):
+                    events.append(Closed(WireCloseCode.PROTOCOL_ERROR, str(protocol.parser_exc)[:100]))
+                else:
+                    events.append(Closed(None, "" if sent is None else sent.reason))
+        return events
+
+    def _opened(self, response: UpgradeResponse) -> Event:
+        error = self._protocol.handshake_exc if self._protocol is not None else None
+        if error is None:
+            return Opened()
+        reason = response.reason_phrase if isinstance(error, InvalidHandshake) else str(error)
+        return Refused(response.status_code, reason)
+
+    def _take_frame(self, frame: Frame, events: list[Event]) -> None:
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            if frame.fin and not self._fragments:
+                events.append(Text(bytes(frame.data)))
+                return
+            self._fragments = [frame.data]
+        elif frame.opcode is Opcode.CONT:
+            self._fragments.append(frame.data)
+            if frame.fin:
+                whole = b"".join(self._fragments)
+                self._fragments = []
+                events.append(Text(whole))
+
+    def send_text(self, data: bytes) -> None:
+        """Send one message of text, which is UTF-8."""
+        protocol = self._protocol
+        if protocol is not None and protocol.state is State.OPEN:
+            protocol.send_text(data)
+            self._collect(protocol)
+
+    def ping(self) -> None:
+        """Ask for a sign of life; it comes as bytes, not as an event."""
+        protocol = self._protocol
+        if protocol is not None and protocol.state is State.OPEN:
+            protocol.send_ping(b"")
+            self._collect(protocol)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+        """Say that this is the end."""
+        protocol = self._protocol
+        if protocol is not None and protocol.state is State.OPEN:
+            try:
+                protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
+            except WebSocketException:
+                pass
+            self._collect(protocol)
+        self.closed = True
+
+    def _collect(self, protocol: Protocol) -> None:
+        self._out += [data for data in protocol.data_to_send() if data]
+
+
+def check_head(request: h11.Request) -> None:
+    """Look whether a head is small enough, and announces a body that is, in one way.
+
+    Raises:
+        h11.RemoteProtocolError: it is not, or does not.
+    """
+    if sum([len(name) + len(value) + 4 for name, value in request.headers]) > MAX_HEADER_BYTES:
+        raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
+    headers = dict(request.headers)
+    length = headers.get(b"content-length")
+    if length is not None and b"transfer-encoding" in headers:  # a proxy between may read it in the other way
+        raise h11.RemoteProtocolError("two lengths of the body")
+    if length is not None and int(length) > MAX_TEXT_BYTES:  # h11 has looked whether it is a number
+        raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)

@@ -1,0 +1,402 @@
+"""One end of a link as a reliable stream of frames, which outlives the connections that carry it.
+
+Each side numbers its frames, keeps them until the other side acknowledges them, and retransmits them on the
+next connection when one was cut; the receiver leaves out the numbers that it has. So within a stream nothing
+is lost, doubled or put out of order.
+
+The window bounds what is in flight. A receiver that is behind withholds its acknowledgements; then the window
+fills, then the buffer behind it, and from there on the oldest messages in the buffer are dropped, counted,
+and the loss is told to the other side. Neither side ever stops reading, so acknowledgements always pass.
+
+There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from .frames import DROPPED, MESSAGES, FrameError, ack_frame, numbered_frame
+from .limits import Limits, LinkStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["DROP_REPORT_SECONDS", "Stream"]
+
+DROP_REPORT_SECONDS = 1.0
+"""Drops are told to the other side this often at most."""
+
+FRAME_BYTES = 256
+"""What a frame takes in the window beside one batch of it, at most."""
+
+ITEM_BYTES = 200
+"""What one element of the buffer takes in memory beside its bytes, about."""
+
+
+class Item(NamedTuple):
+    """Something that waits to be sent: a batch of messages, or the body of another frame."""
+
+    method: bytes
+    body: bytes
+    messages: int
+    """How many messages are in it; 0 for what is none, and is never dropped."""
+
+
+class Sent(NamedTuple):
+    """A frame in flight."""
+
+    n: int
+    method: bytes
+    body: bytes
+    messages: int
+
+
+class Stream:
+    """The numbering, buffering and acknowledging of one end of a link.
+
+    Args:
+        limits: its bounds.
+        stats: where it counts; those of the link, which may outlive the stream.
+        grow: called with a number of bytes whenever what is held grows, or shrinks (a negative number).
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        stats: LinkStats | None = None,
+        grow: Callable[[int], object] | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.stats = stats if stats is not None else LinkStats()
+        self.received = 0
+        """The number of the last frame that came."""
+        self.behind = False
+        """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
+        self._grow = grow or (lambda _: None)
+        self._buffer: deque[Item] = deque()
+        self._buffered = 0
+        self._buffered_bytes = 0
+        self._in_flight: deque[Sent] = deque()
+        self._in_flight_messages = 0
+        self._in_flight_bytes = 0
+        self._last = 0
+        self._acknowledged = 0
+        self._ackable = 0
+        self._ack_sent = 0
+        self._ack_since: float | None = None
+        self._unacked_messages = 0
+        self.untold_drops = 0
+        """Messages that were dropped, and of which the other side was not told yet."""
+        self._drops_due = 0.0
+        self._resend: list[Sent] = []
+        self._counted_before = 0
+        """So many of the messages at the head of the buffer are counted as sent already."""
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def send_batch(self, batch: bytes, count: int) -> None:
+        """Put a batch of messages into the buffer; on overflow the oldest ones there are dropped."""
+        size = len(batch) + ITEM_BYTES
+        self._buffer.append(Item(MESSAGES, batch, count))
+        self._buffered += count
+        self._buffered_bytes += size
+        self._grow(size)
+        limits = self.limits
+        while self._buffered > limits.buffer_messages or self._buffered_bytes > limits.buffer_bytes:
+            if not self.drop_oldest(spare=1):
+                break
+
+    def send(self, method: bytes, body: bytes, *, first: bool = False) -> None:
+        """Put another frame into the buffer, behind or before what waits there; it is never dropped."""
+        size = len(body) + ITEM_BYTES
+        item = Item(method, body, 0)
+        if first:
+            self._buffer.appendleft(item)
+        else:
+            self._buffer.append(item)
+        self._buffered_bytes += size
+        self._grow(size)
+
+    def drop_oldest(self, spare: int = 0) -> int:
+        """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
+        buffer = self._buffer
+        for place, item in enumerate(buffer):
+            if place >= len(buffer) - spare:
+                return 0
+            if item.messages:
+                del buffer[place]
+                size = len(item.body) + ITEM_BYTES
+                self._buffered -= item.messages
+                self._buffered_bytes -= size
+                self._grow(-size)
+                self._counted_before -= min(item.messages, self._counted_before)
+                self.count_drops(item.messages)
+                return size
+        return 0
+
+    def count_drops(self, count: int) -> None:
+        """Count messages for the other side that were dropped, and have it told."""
+        self.stats.dropped += count
+        self.untold_drops += count
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes this end holds in its buffer and in flight."""
+        return self._buffered_bytes + self._in_flight_bytes
+
+    @property
+    def buffered(self) -> int:
+        """How many messages wait behind the window."""
+        return self._buffered
+
+    @property
+    def idle(self) -> bool:
+        """Whether the other side has acknowledged everything that was sent."""
+        return not (self._buffer or self._in_flight or self._resend)
+
+    @property
+    def room(self) -> int:
+        """How many more messages the buffer takes before it overflows."""
+        if self._buffered_bytes >= self.limits.buffer_bytes:
+            return 0
+        return max(0, self.limits.buffer_messages - self._buffered)
+
+    def frames(self, now: float) -> list[bytes]:
+        """Take out what may be written now, in order: frames within the window, or an ack that is due."""
+        if self.untold_drops and now >= self._drops_due:
+            self.send(DROPPED, b'"count":%d' % self.untold_drops)
+            self.untold_drops = 0
+            self._drops_due = now + DROP_REPORT_SECONDS
+        out = [numbered_frame(sent.method, sent.n, self._ackable, sent.body) for sent in self._resend]
+        self._resend.clear()
+        limits = self.limits
+        while self._buffer and self._fits(self._buffer[0], self._in_flight_messages, self._in_flight_bytes):
+            method, body, count, freed = self._take()
+            size = len(body) + ITEM_BYTES
+            self._last = n = self._last + 1
+            self._in_flight.append(Sent(n, method, body, count))
+            self._in_flight_messages += count
+            self._in_flight_bytes += size
+            self._buffered -= count
+            self._buffered_bytes -= freed
+            self._grow(size - freed)
+            if self._counted_before:  # what goes again after a restart was counted then
+                counted = min(count, self._counted_before)
+                self._counted_before -= counted
+                self.stats.sent -= counted
+            self.stats.sent += count
+            out.append(numbered_frame(method, n, self._ackable, body))
+        if not out and self._ack_is_due(now):
+            out = [ack_frame(self._ackable)]
+        if out:
+            self._ack_sent = self._ackable
+            if self._ackable == self.received:
+                self._ack_since = None
+                self._unacked_messages = 0
+        return out
+
+    def _fits(self, item: Item, messages: int, size: int) -> bool:
+        """Whether the window takes one more item beside what is in flight; a large one goes when nothing else is."""
+        limits = self.limits
+        return not size or (
+            messages + item.messages <= limits.window_messages
+            and size + len(item.body) + FRAME_BYTES <= limits.window_bytes
+        )
+
+    def _take(self) -> tuple[bytes, bytes, int, int]:
+        """The next frame: one of another kind, or as many batches as fit.
+
+        Returns:
+            Its method and body, the messages in it, and the bytes that it took in the buffer.
+        """
+        buffer, limits = self._buffer, self.limits
+        method, body, count = buffer.popleft()
+        size = len(body)
+        if method is not MESSAGES:
+            return method, body, 0, size + ITEM_BYTES
+        batches = [body]
+        in_flight, in_flight_bytes = self._in_flight_messages, self._in_flight_bytes
+        while buffer and size < limits.frame_bytes and count < limits.frame_messages:
+            following = buffer[0]
+            if (
+                following.method is not MESSAGES
+                or size + len(following.body) > limits.frame_bytes
+                or not self._fits(following, in_flight + count, in_flight_bytes + size + len(batches))
+            ):
+                break
+            buffer.popleft()
+            batches.append(following.body)
+            count += following.messages
+            size += len(following.body)
+        body = b'"batches":[%b]' % (body if len(batches) == 1 else b",".join(batches))
+        return MESSAGES, body, count, size + len(batches) * ITEM_BYTES
+
+    def acknowledged(self, ack: int) -> None:
+        """The other side has every frame up to a number.
+
+        Raises:
+            FrameError: it acknowledges what was never sent.
+        """
+        if ack > self._last:
+            raise FrameError(f"frame {ack} is acknowledged, and the last one sent was {self._last}")
+        in_flight = self._in_flight
+        while in_flight and in_flight[0].n <= ack:
+            sent = in_flight.popleft()
+            size = len(sent.body) + ITEM_BYTES
+            self._in_flight_messages -= sent.messages
+            self._in_flight_bytes -= size
+            self._grow(-size)
+        self._acknowledged = max(self._acknowledged, ack)
+
+    # -- receiving -------------------------------------------------------------------------------------------
+
+    def receive(self, n: int, ack: int, count: int, now: float) -> bool:
+        """Note that a numbered frame has come; False if it came before.
+
+        Args:
+            n: its number.
+            ack: what it acknowledges.
+            count: how many messages it brings.
+            now: the time.
+
+        Raises:
+            FrameError: a frame before it is missing.
+        """
+        self.acknowledged(ack)
+        if n <= self.received:
+            self.stats.duplicates += count
+            self._ack_sent = min(self._ack_sent, self._ackable - 1)  # its ack was lost: say it again
+            self._ack_since = self._ack_since or now
+            return False
+        if n != self.received + 1:
+            raise FrameError(f"frame {n} came after frame {self.received}")
+        self.received = n
+        self.stats.received += count
+        self._unacked_messages += count
+        if not self.behind:
+            self._ackable = n
+        if self._ack_since is None:
+            self._ack_since = now
+        return True
+
+    def caught_up(self) -> None:
+        """What was received is dealt with: withheld acknowledgements may go."""
+        self.behind = False
+        if self._ackable != self.received:
+            self._ackable = self.received
+            self._ack_since = float("-inf")  # at once
+
+    def _ack_is_due(self, now: float) -> bool:
+        if self._ackable == self._ack_sent or self._ack_since is None:
+            return False
+        return (
+            now >= self._ack_since + self.limits.ack_delay
+            or self._unacked_messages >= self.limits.window_messages // 4
+        )
+
+    def ack_due_at(self) -> float | None:
+        """When an acknowledgement has to go by itself; None if there is none to send."""
+        if self._ackable == self._ack_sent or self._ack_since is None:
+            return None
+        return self._ack_since + self.limits.ack_delay
+
+    # -- cuts ------------------------------------------------------------------------------------------------
+
+    def can_resume(self, received: int) -> bool:
+        """Whether the other side can have got exactly that many frames."""
+        return self._acknowledged <= received <= self._last
+
+    def resume(self, received: int) -> None:
+        """Go on over a new connection: the other side has every frame up to *received*.
+
+        Raises:
+            FrameError: it has what was never sent, or lacks what it acknowledged.
+        """
+        if received < self._acknowledged:
+            raise FrameError(f"frame {self._acknowledged} was acknowledged, and now the last was {received}")
+        self.acknowledged(received)
+        self._resend = list(self._in_flight)
+        self._ack_since = None
+        self._ack_sent = self._ackable = self.received
+
+    def restart(self) -> None:
+        """Begin anew with one who knows nothing of this stream: what was not acknowledged goes first.
+
+        Only messages go again; what else was said is said anew by whoever says it.
+        """
+        again = [
+            Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.method is MESSAGES
+        ]
+        for sent in self._in_flight:
+            self._grow(-len(sent.body) - ITEM_BYTES)
+        self._counted_before += sum([item.messages for item in again])
+        self._in_flight.clear()
+        self._resend = []
+        self._in_flight_messages = self._in_flight_bytes = 0
+        waiting = [item for item in self._buffer if item.method is MESSAGES]
+        self._grow(-self._buffered_bytes)
+        self._buffer.clear()
+        self._buffered = self._buffered_bytes = 0
+        for item in again:
+            # A frame's body holds batches already: its inner part is a sequence of them, as one batch is.
+            self.send_batch(item.body[len(b'"batches":[') : -1], item.messages)
+        for item in waiting:
+            self.send_batch(item.body, item.messages)
+        self._last = self._acknowledged = 0
+        self.received = self._ackable = self._ack_sent = 0
+        self._ack_since = None
+        self._unacked_messages = 0
+
+    def skip_oldest(self) -> int:
+        """Give up the oldest frame in flight, which the other side refuses; return its number of messages.
+
+        Its number is kept, with a frame that says how many were dropped.
+        """
+        return self._skip(0) if self._in_flight else 0
+
+    def _skip(self, place: int) -> int:
+        sent = self._in_flight[place]
+        body = b'"count":%d' % sent.messages
+        self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
+        self._in_flight_messages -= sent.messages
+        self._in_flight_bytes -= len(sent.body) - len(body)
+        self._grow(len(body) - len(sent.body))
+        self.stats.dropped += sent.messages
+        return sent.messages
+
+    def shed(self, target: int) -> None:
+        """Hold no more bytes than that, by dropping messages: the oldest that wait, then the oldest in flight."""
+        while self.held_bytes > target and self.drop_oldest():
+            pass
+        for place, sent in enumerate(self._in_flight):
+            if self.held_bytes <= target:
+                break
+            if sent.method is MESSAGES:
+                self._skip(place)
+
+    @property
+    def oldest_in_flight(self) -> int:
+        """The number of the oldest frame that was not acknowledged; 0 if there is none."""
+        return self._in_flight[0].n if self._in_flight else 0
+
+    def end(self) -> int:
+        """Give up everything that is held; return how many messages the other side did not get."""
+        lost = self._in_flight_messages + self._buffered
+        self._grow(-self.held_bytes)
+        self._buffer.clear()
+        self._in_flight.clear()
+        self._resend = []
+        self._buffered = self._buffered_bytes = self._in_flight_messages = self._in_flight_bytes = 0
+        self.stats.dropped += lost
+        return lost
+
+    def snapshot(self) -> LinkStats:
+        """What was counted, with what is held at this moment."""
+        return replace(
+            self.stats,
+            in_flight=self._in_flight_messages,
+            buffered=self._buffered,
+            buffered_bytes=self._buffered_bytes,
+        )

@@ -1,0 +1,147 @@
+"""What this process has of the bridge, in one object: the I/O thread, the nodes and the links.
+
+A forked child begins with a new one: it has none of its parent's threads, and must not touch its sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from berrymq.leaving import Step, at_exit, leave
+
+from .errors import LinkError
+from .transport.loop import IoLoop
+
+if TYPE_CHECKING:
+    from berrymq.bus import Bus
+
+__all__ = ["EXIT_FLUSH_SECONDS", "Runtime", "runtime"]
+
+EXIT_FLUSH_SECONDS = 2.0
+"""How long the interpreter's exit may wait for what was published last."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Turns:
+    """Who makes a link of a bus waits for others who do, and for those who close one.
+
+    So it is there, or not, and nothing between. Who closes one waits for none that is being made.
+    """
+
+    def __init__(self) -> None:
+        self.making = threading.RLock()
+        self.closing = threading.RLock()
+
+
+class Runtime:
+    """The bridge in one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.links: list[Any] = []
+        """The open links (`api.Link`), oldest first."""
+        self.nodes: dict[tuple[Bus, str | None], Any] = {}
+        """The node (`node.Node`) of each bus in each room."""
+        self.listening: list[Any] = []
+        """The nodes that others can connect to (`historical.Listening`)."""
+        self.senders: list[Any] = []
+        """What `send_message` may use, the latest last."""
+        self.queues: list[Any] = []
+        """The open remote queues."""
+        self._turns: WeakKeyDictionary[Bus, Turns] = WeakKeyDictionary()
+        self.inherited: dict[tuple[Bus, str | None], Any] = {}
+        """In a forked child, the nodes of its parent, which tell who publishes that their links are not the child's."""
+        self._loop: IoLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._finishes_with_child = False
+
+    @property
+    def loop(self) -> IoLoop:
+        """The loop of the I/O thread, which runs from the first use on.
+
+        Raises:
+            LinkError: the interpreter shuts down, and starts no more threads.
+        """
+        with self.lock:
+            if self._loop is None:
+                loop = IoLoop()
+                thread = threading.Thread(target=loop.run, name="berrymq I/O", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    raise LinkError("no link can be made while the interpreter shuts down") from None
+                self._loop, self._thread = loop, thread
+                self._finish_with_child()
+            return self._loop
+
+    def turns_of(self, bus: Bus) -> Turns:
+        """Whose turn it is to make or close a link of a bus."""
+        with self.lock:
+            return self._turns.setdefault(bus, Turns())
+
+    def end_if_idle(self) -> bool:
+        """End the I/O thread if nothing is linked or listens; return whether there is none any more."""
+        with self.lock:
+            if self._loop is None:
+                return True
+            if self.links or self.listening or self.queues or self.nodes:
+                return False
+            self._loop.stop()
+            thread, self._loop, self._thread = self._thread, None, None
+        if thread is not None:
+            thread.join(2.0)
+        return True
+
+    def close_at_exit(self) -> None:
+        """Flush and close what is open, and say what was lost by that."""
+        dropped = sum([one.close(EXIT_FLUSH_SECONDS) for one in list(self.links)])
+        if dropped:
+            _log.warning("%d messages did not get through before this process ended", dropped)
+        for listening in list(self.listening):
+            listening.file.remove()
+
+    def _finish_with_child(self) -> None:
+        """Have what is done at exit be done in a child of multiprocessing, which leaves without atexit."""
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        if multiprocessing is None or multiprocessing.parent_process() is None or self._finishes_with_child:
+            return
+        from multiprocessing.util import Finalize
+
+        self._finishes_with_child = True
+        Finalize(None, leave, exitpriority=0)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: give up the descriptors, and have what is published told that it does not cross."""
+        for node in self.nodes.values():
+            node.after_fork()
+        if self._loop is not None:
+            self._loop.close_in_child()
+
+
+_current = Runtime()
+
+
+def runtime() -> Runtime:
+    """The bridge in this process."""
+    return _current
+
+
+def _after_fork() -> None:
+    global _current
+    former, _current = _current, Runtime()
+    _current.inherited = former.nodes
+    connection_file = sys.modules.get(f"{__package__}.discovery.connection_file")
+    if connection_file is not None:
+        connection_file.after_fork()
+    former.leave_to_parent()
+
+
+at_exit(Step.LINKS, lambda: runtime().close_at_exit())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

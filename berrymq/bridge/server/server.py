@@ -1,0 +1,373 @@
+"""Listening: HTTP and WebSocket on one port, for those who know the access token."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import ssl
+from collections import OrderedDict
+from contextlib import ExitStack
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from berrymq.bridge.access_token import new_access_token
+from berrymq.bridge.addresses import is_loopback, is_wildcard
+from berrymq.bridge.errors import LinkError, RpcError
+from berrymq.bridge.node.router import MAX_PEERS
+from berrymq.bridge.protocol import frames, handshake, jsonrpc
+from berrymq.bridge.protocol.connection import CloseCode, server_connection
+from berrymq.bridge.protocol.jsonrpc import Later
+from berrymq.bridge.transport.channel import Channel
+from berrymq.bridge.transport.tls import Tls
+
+from .conversation import Conversation
+from .hosts import HostPolicy
+from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.node.router import Router
+
+    from .sessions import Session
+
+__all__ = ["Server"]
+
+MAX_CONNECTIONS = 1_000
+"""Connections of those who were let in."""
+MAX_STRANGERS = 64
+"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut."""
+STRANGER_SECONDS = 5.0
+IDLE_SECONDS = 60.0
+"""How long a connection of HTTP may be silent, or leave its answer unread."""
+BACKLOG = 128
+"""Connections that may wait to be accepted."""
+PAUSE_SECONDS = 0.5
+"""How long nothing is accepted when no more files can be opened."""
+REPORT_SECONDS = 10.0
+"""Refusals are logged this often at most."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Server:
+    """Lets other nodes and programs talk to a node. Used on the loop alone, but for `start`.
+
+    Args:
+        router: the node.
+        access_token: what lets others in; a new one unless told.
+        ssl_context: TLS; needed to listen beyond loopback, unless
+        insecure: says that plain text may cross the network.
+        hosts: further host names under which it is reached; with TLS, the one in the certificate first.
+        origins: web pages, by origin, that may talk to it.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        access_token: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        insecure: bool = False,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+    ) -> None:
+        self.router = router
+        self.access_token = access_token or new_access_token()
+        self.address: tuple[str, int] = ("", 0)
+        self.policy = HostPolicy()
+        self.sessions = Sessions(router)
+        self.on_websocket_end: Callable[[], object] = lambda: None
+        """Called on the loop when the WebSocket of one who was let in has ended."""
+        self._ssl_context = ssl_context
+        self._insecure = insecure
+        self._hosts = list(hosts)
+        self._origins = list(origins)
+        self._host = ""
+        self._sockets: list[socket.socket] = []
+        self._strangers: OrderedDict[Conversation, None] = OrderedDict()
+        self._conversations: dict[Conversation, None] = {}
+        self._refusals = 0
+        self._reported_at = float("-inf")
+        self._crowded_at = float("-inf")
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens."""
+        return self.address[1]
+
+    @property
+    def url(self) -> str:
+        """Where others connect to, as ``http://`` or ``https://``."""
+        scheme = "https" if self._ssl_context is not None else "http"
+        host = self._reachable_host()
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def _reachable_host(self) -> str:
+        """The name or address by which others come; one that the policy allows."""
+        bound = self.address[0]
+        if self._ssl_context is not None and self._hosts:
+            return self._hosts[0]  # the certificate is for a name
+        if is_wildcard(bound):
+            return "::1" if ":" in bound else "127.0.0.1"
+        return bound if is_loopback(bound) else self._host
+
+    # -- listening -------------------------------------------------------------------------------------------
+
+    def start(self, host: str = "localhost", port: int = 0) -> None:
+        """Listen; with port 0 the system chooses one.
+
+        Raises:
+            LinkError: it would be reachable from other machines without TLS, or the address can't be had.
+        """
+        if not (is_loopback(host) or self._ssl_context is not None or self._insecure):
+            raise LinkError(
+                f"listening on {host!r} lets other machines read what passes: "
+                "give a TLS certificate, or say explicitly that plain text is fine there"
+            )
+        self._host = host
+        self.policy = HostPolicy.of(host, self._hosts, self._origins)
+        try:
+            self._sockets = listen_on("127.0.0.1" if host == "localhost" else host, port)
+        except OSError as error:
+            reason = str(error.strerror or error).partition(" (while")[0]  # create_server repeats the address
+            raise LinkError(f"can't listen on {host}:{port}: {reason}") from error
+        bound = self._sockets[0].getsockname()
+        self.address = (bound[0], bound[1])
+        self.router.loop.call(self._watch)
+        self.router.loop.call(self._sweep)
+
+    def _watch(self) -> None:
+        for sock in self._sockets:
+            self.router.loop.watch(sock, lambda _, sock=sock: self._accept(sock))  # type: ignore[misc]
+
+    def _accept(self, listening: socket.socket) -> None:
+        for turn in range(BACKLOG):
+            try:
+                sock, _ = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return
+            except OSError as error:
+                # A file is asked for before it is looked whether anybody waits; only at first somebody surely does.
+                if turn == 0 and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._make_room(error)
+                return
+            self._begin(sock)
+
+    def _make_room(self, error: OSError) -> None:
+        """No more files can be opened: give up the connection that is missed least, or accept none for a while."""
+        now = self.router.loop.time()
+        if now - self._crowded_at > REPORT_SECONDS:
+            _log.warning("no connection can be accepted now: %s (see `ulimit -n`)", error.strerror)
+        self._crowded_at = now
+        idle = [one for one in self._conversations if not (one.channel.connection.is_websocket or one.is_busy)]
+        given_up = next(iter(self._strangers), None) or min(idle, key=lambda one: one.channel.heard_at, default=None)
+        if given_up is not None:
+            self.forget(given_up)
+            given_up.channel.abort()
+            return
+        for one in self._sockets:
+            self.router.loop.unwatch(one)
+        self.router.loop.call_later(PAUSE_SECONDS, self._watch)
+
+    def _begin(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        conversation = Conversation(self)
+        connection = server_connection()
+        connection.screen = conversation.screen
+        tls = Tls(self._ssl_context) if self._ssl_context is not None else None
+        conversation.channel = Channel(
+            self.router.loop, sock, connection, conversation.on_event, tls, self.router.budget
+        )
+        self._strangers[conversation] = None
+        if len(self._strangers) > MAX_STRANGERS:
+            oldest, _ = self._strangers.popitem(last=False)
+            oldest.channel.abort()
+        conversation.channel.start()
+
+    def let_in(self, conversation: Conversation) -> None:
+        """The other side has proved to know the access token."""
+        self._strangers.pop(conversation, None)
+        if len(self._conversations) >= MAX_CONNECTIONS:
+            self.note_refusal(f"{MAX_CONNECTIONS} connections are open")
+            conversation.channel.close(CloseCode.TRY_AGAIN_LATER, "too many connections")
+        self._conversations[conversation] = None
+
+    def forget(self, conversation: Conversation) -> None:
+        """A connection has ended."""
+        self._strangers.pop(conversation, None)
+        if conversation in self._conversations:
+            del self._conversations[conversation]
+            if conversation.is_websocket:
+                self.on_websocket_end()
+
+    @property
+    def has_websockets(self) -> bool:
+        """Whether somebody who was let in has a WebSocket open, be it a link or not."""
+        return any(conversation.is_websocket for conversation in self._conversations)
+
+    def _sweep(self) -> None:
+        """End connections of strangers who wait, and of HTTP on which nothing moves."""
+        if not self._sockets:
+            return
+        now = self.router.loop.time()
+        for conversation in list(self._strangers):
+            if now - conversation.channel.opened_at > STRANGER_SECONDS:
+                conversation.channel.close(CloseCode.POLICY_VIOLATION, "no access token was shown")
+                conversation.channel.abort()
+        for conversation in list(self._conversations):
+            channel = conversation.channel
+            if (
+                not channel.connection.is_websocket
+                and not conversation.is_busy
+                and now - max(channel.heard_at, channel.wrote_at) > IDLE_SECONDS
+            ):
+                channel.abort()
+        self.router.loop.call_later(STRANGER_SECONDS / 5, self._sweep)
+
+    def note_refusal(self, reason: str) -> None:
+        """Somebody was refused: logged, but a flood of it is not."""
+        self._refusals += 1
+        now = self.router.loop.time()
+        if now - self._reported_at > REPORT_SECONDS:
+            self._reported_at = now
+            count, self._refusals = self._refusals, 0
+            _log.warning("refused %d requests; the last one: %s", count, reason)
+
+    def stop(self) -> None:
+        """Close the port and every connection."""
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            self.router.loop.unwatch(sock)
+            sock.close()
+        self.sessions.close_all()
+        for conversation in [*self._strangers, *self._conversations]:
+            conversation.channel.close(CloseCode.GOING_AWAY, "the node shuts down")
+
+    # -- what the methods do ---------------------------------------------------------------------------------
+
+    def link(
+        self, name: str, key: str, room: str | None, ttl: float, resume: tuple[str, int] | None
+    ) -> tuple[Peer, dict[str, Any], int | None]:
+        """Find or make the peer that a connection becomes a link to.
+
+        Returns:
+            The peer, what it is answered, and how many frames it has; None where it begins anew.
+
+        Raises:
+            RpcError: there are too many peers, or it is this node itself.
+        """
+        router = self.router
+        id = handshake.node_id_of(key)
+        with router.lock:
+            peer = router.peers.get(id)
+            if peer is not None and resume is not None and resume[0] == router.id and peer.room.name == room:
+                received: int | None = resume[1]
+                assert received is not None
+                if not peer.stream.can_resume(received):
+                    raise RpcError(jsonrpc.INVALID_PARAMS, f"frame {received} was not the last that came")
+            else:
+                received = None
+                if peer is not None:
+                    router.remove_peer(peer, "the node has begun anew")
+                peer = self._new_peer(id, name, room, ttl, resume)
+            answer = {
+                "id": router.id,
+                "name": router.name,
+                "hub": router.is_hub,
+                "resumed": received is not None,
+                "received": peer.stream.received,
+                "lost": router.take_missed(id),
+            }
+            return peer, answer, received
+
+    def _new_peer(self, id: str, name: str, room: str | None, ttl: float, resume: object) -> Peer:
+        router = self.router
+        if id == router.id:
+            raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
+        if len(router.peers) >= MAX_PEERS:
+            raise RpcError(
+                jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already, those that are cut included"
+            )
+        if resume is not None:
+            router.node_returned()
+        peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", ttl=ttl)
+        peer.expires = True
+        return peer
+
+    def publish(self, session: Session, identifier: str, message: bytes) -> None:
+        """Publish a message for a client that has no link."""
+        router = self.router
+        with router.lock:
+            router.publish_for_client(session.room, identifier, session.name, [message])
+            router.flush_all()
+        router.budget.relieve(router.loop.time())
+
+    def ask(self, session: Session, identifier: str, message: bytes, timeout: float) -> Later:
+        """Put a question for a client that has no link."""
+        router = self.router
+
+        def done(answers: list[bytes]) -> None:
+            timer.cancel()
+            router.loop.call(later.resolve, frames.as_raw(answers))
+
+        def end() -> None:
+            give_up()
+            later.resolve(frames.as_raw(so_far()))
+
+        later = Later()
+        timer = router.loop.call_later(timeout, end)
+        with router.lock:
+            give_up, so_far = router.ask_for_client(session.room, identifier, session.name, message, done)
+
+        def cancel() -> None:
+            timer.cancel()
+            give_up()
+
+        later.cancel = cancel
+        return later
+
+    def status(self) -> dict[str, Any]:
+        """What there is: names and numbers."""
+        return {
+            **self.router.status(),
+            "clients": [
+                {
+                    "name": session.name,
+                    "room": session.room.name,
+                    "follows": None if session.mailbox is None else session.mailbox.follows,
+                    "waiting": 0 if session.mailbox is None else len(session.mailbox),
+                    "dropped": 0 if session.mailbox is None else session.mailbox.dropped,
+                }
+                for session in self.sessions.all()[:100]
+            ],
+            "clients_more": max(0, len(self.sessions) - 100),
+            "now": time(),
+        }
+
+
+def listen_on(host: str, port: int) -> list[socket.socket]:
+    """Listen at every address of a host; with port 0 the system chooses one, the same for all.
+
+    Raises:
+        OSError: one of them can't be had. None is left open then.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    sockets: list[socket.socket] = []
+    with ExitStack() as opened:
+        for family, (name, _, *scope) in addresses:
+            try:
+                listening = socket.create_server((str(name), port, *scope), family=family, backlog=BACKLOG)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT and len(addresses) > 1:
+                    continue  # a system without IPv6, on which names have such addresses all the same
+                raise
+            listening.setblocking(False)
+            port = listening.getsockname()[1]
+            sockets.append(opened.enter_context(listening))
+        opened.pop_all()
+    return sockets

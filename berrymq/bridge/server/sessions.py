@@ -1,0 +1,216 @@
+"""The clients of a node that have no link: each has a token, and may have a queue that is kept for it here.
+
+They speak plain JSON-RPC, over a WebSocket or by single HTTP requests, so a connection that ends says nothing
+about them: a session that has not been used for its ``ttl`` expires.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from berrymq.bridge.errors import RpcError
+from berrymq.bridge.node.mailbox import Mailbox
+from berrymq.bridge.protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN, Later
+
+if TYPE_CHECKING:
+    from berrymq.bridge.node.room import Room
+    from berrymq.bridge.node.router import Router
+    from berrymq.bridge.transport.loop import Timer
+    from berrymq.identifiers import Identifier
+
+__all__ = ["MAX_WAIT_SECONDS", "Session", "Sessions"]
+
+MAX_SESSIONS = 1000
+MAX_WAIT_SECONDS = 25.0
+"""How long one call of ``get`` waits at most, so that no proxy between gives it up."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Session:
+    """One client.
+
+    Args:
+        name: the source of the messages that it publishes.
+        room: where it does.
+        ttl: seconds after which it expires when it is not used.
+        mailbox: what it takes messages from, if it does.
+    """
+
+    def __init__(self, router: Router, name: str, room: Room, ttl: float, mailbox: Mailbox | None) -> None:
+        self.name = name
+        self.room = room
+        self.ttl = ttl
+        self.mailbox = mailbox
+        self.expiry: Timer | None = None
+        self._router = router
+        self._waiting: Later | None = None
+        self._timeout: Timer | None = None
+        self._taken = 0
+        self._last: dict[str, Any] | None = None
+        self._reported = 0
+
+    def get(self, timeout: float, received: int | None) -> dict[str, Any] | Later:
+        """Take the next message, waiting for it at most *timeout* seconds.
+
+        Args:
+            timeout: 0 does not wait.
+            received: the number ``n`` of the last message that the client has. When that is not the last
+                one that was taken, the answer with that one was lost, and it is given again.
+
+        Raises:
+            RpcError: EMPTY, or the client has no queue.
+        """
+        mailbox = self.mailbox
+        if mailbox is None:
+            raise RpcError(INVALID_REQUEST, "this token has no queue: it came from connect_oneway")
+        if received is not None and self._last is not None and received < self._taken:
+            return self._last
+        # Whoever waits already has given it up, and must not take what this one gets.
+        self._stop_waiting(RpcError(EMPTY, "another call waits for the next message now"))
+        taken = self._take()
+        if taken is not None:
+            return taken
+        if timeout <= 0:
+            raise RpcError(EMPTY, "nothing waits")
+        later = self._waiting = Later(cancel=lambda: self._forget(later))
+        mailbox.on_arrival = self._arrived
+        self._timeout = self._router.loop.call_later(
+            min(timeout, MAX_WAIT_SECONDS), self._stop_waiting, RpcError(EMPTY, "nothing came")
+        )
+        return later
+
+    def _take(self) -> dict[str, Any] | None:
+        mailbox = self.mailbox
+        assert mailbox is not None
+        fields = mailbox.take()
+        if fields is None:
+            return None
+        self._taken += 1
+        dropped, self._reported = mailbox.dropped - self._reported, mailbox.dropped
+        self._last = {"n": self._taken, **fields, "dropped": dropped}
+        return self._last
+
+    def _arrived(self) -> None:
+        taken = self._take() if self._waiting is not None else None
+        if taken is not None:
+            self._stop_waiting(taken)
+
+    def _stop_waiting(self, outcome: object) -> None:
+        waiting, self._waiting = self._waiting, None
+        if self._timeout is not None:
+            self._timeout.cancel()
+        if self.mailbox is not None:
+            self.mailbox.on_arrival = None
+        if waiting is not None:
+            # In a turn of its own: what the answer does must not happen in the middle of a delivery.
+            self._router.loop.call(waiting.resolve, outcome)
+
+    def _forget(self, later: Later) -> None:
+        if self._waiting is later:
+            self._waiting = None
+            self._stop_waiting(None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a call waits for a message."""
+        return self._waiting is not None
+
+    def close(self) -> int:
+        """The token is void; return how many messages were not taken."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+        self._stop_waiting(RpcError(UNKNOWN_TOKEN, "the token was closed while this call waited"))
+        return self.mailbox.close() if self.mailbox is not None else 0
+
+
+class Sessions:
+    """The sessions of a node, by token. Used on the loop alone.
+
+    Args:
+        router: where their queues follow.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._sessions: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def all(self) -> list[Session]:
+        """The oldest first."""
+        return list(self._sessions.values())
+
+    def open(self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None) -> str:
+        """A new token; with an *identifier*, a queue begins to collect.
+
+        Raises:
+            RpcError: there are too many sessions.
+        """
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise RpcError(
+                OVERFLOW,
+                f"this node has {MAX_SESSIONS} clients already; close_connection those that are done",
+            )
+        router = self._router
+        place = router.room(room)
+        mailbox = None
+        if identifier is not None:
+            mailbox = Mailbox(identifier.text, router.budget)
+            with router.lock:
+                place.follow(mailbox, [identifier])
+                router.interest_changed(place, [identifier])
+        token = secrets.token_urlsafe(16)
+        self._sessions[token] = Session(router, name, place, ttl, mailbox)
+        self._renew(token)
+        return token
+
+    def find(self, token: str) -> Session:
+        """The session of a token; its time to live starts anew.
+
+        Raises:
+            RpcError: there is none, or it has expired.
+        """
+        session = self._sessions.get(token)
+        if session is None:
+            raise RpcError(UNKNOWN_TOKEN, "unknown or expired token: connect again")
+        self._renew(token)
+        return session
+
+    def close(self, token: str) -> bool:
+        """Make a token void; whether there was one."""
+        session = self._sessions.pop(token, None)
+        if session is None:
+            return False
+        mailbox = session.mailbox
+        if mailbox is not None:
+            from berrymq.identifiers import Identifier
+
+            identifier = Identifier.parse(mailbox.follows)
+            with self._router.lock:
+                session.room.unfollow(mailbox, [identifier])
+                self._router.interest_changed(session.room, [identifier])
+        left = session.close()
+        if left and mailbox is not None:
+            _log.warning("a client's queue of %r has ended with %d messages in it", mailbox.follows, left)
+        return True
+
+    def close_all(self) -> None:
+        """The node shuts down."""
+        for token in list(self._sessions):
+            self.close(token)
+
+    def _renew(self, token: str) -> None:
+        session = self._sessions[token]
+        if session.expiry is not None:
+            session.expiry.cancel()
+        session.expiry = self._router.loop.call_later(session.ttl, self._expire, token)
+
+    def _expire(self, token: str) -> None:
+        if self._sessions[token].is_waiting:
+            self._renew(token)
+        else:
+            self.close(token)

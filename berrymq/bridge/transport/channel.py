@@ -1,0 +1,350 @@
+"""A socket on the I/O loop, with the protocol that it carries: reading there, writing on any thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import selectors
+import socket
+import ssl
+import threading
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from berrymq.bridge.protocol.connection import CloseCode, Closed, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from berrymq.bridge.protocol.connection import Connection
+
+    from .budget import Budget
+    from .loop import IoLoop
+    from .tls import Tls
+
+__all__ = ["Channel"]
+
+yield_processor = getattr(os, "sched_yield", lambda: None)
+
+READ_BYTES = 256 * 1024
+LINGER_SECONDS = 1.0
+"""How long the last bytes of a connection that is being closed may take to go out."""
+
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+"""A peer that lets so much wait to be read is cut off."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Channel:
+    """Moves bytes between a socket and a `Connection`.
+
+    A sender writes to the socket itself when nothing waits to be written; else its bytes join those that wait,
+    and the loop writes them when the socket takes more. Nobody ever blocks on the network.
+
+    Args:
+        loop: where it is read.
+        sock: connected and not blocking.
+        connection: the protocol.
+        on_event: called on the loop's thread with each event, without a lock held.
+        tls: encrypts.
+        budget: counts what is held in either direction.
+    """
+
+    def __init__(
+        self,
+        loop: IoLoop,
+        sock: socket.socket,
+        connection: Connection,
+        on_event: Callable[[Event], object],
+        tls: Tls | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.connection = connection
+        self.on_event = on_event
+        self.opened_at = self.heard_at = self.wrote_at = loop.time()
+        """When it began, when something came last, and when the socket took something last."""
+        self.closed = False
+        self._loop = loop
+        self._sock = sock
+        self._descriptor = sock.fileno()
+        self._tls = tls
+        self._lock = threading.RLock()
+        self._unwritten: deque[bytes | memoryview] = deque()
+        self._unwritten_bytes = 0
+        self._ending = False
+        self._reading = threading.Lock()
+        """Held by the thread that reads: the loop's, or one that waits for what comes (see `pump`)."""
+        self._told_closed = False
+        self._budget = budget
+        self._counted = 0
+        if budget is not None:
+            budget.holders[self] = None
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """How much the socket has not taken yet."""
+        return self._unwritten_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is held for it in either direction."""
+        return self._unwritten_bytes + self.connection.partial_bytes
+
+    def shed(self, target: int) -> None:
+        """Hold no more than that: a connection that holds too much is cut."""
+        if self.held_bytes > max(target, READ_BYTES):
+            _log.warning("a connection is cut: %d bytes are held for it", self.held_bytes)
+            self.abort()
+
+    def _count(self) -> None:
+        budget = self._budget
+        if budget is not None:
+            held = 0 if self.closed else self.held_bytes
+            if held != self._counted:
+                budget.grow(held - self._counted)
+                self._counted = held
+
+    def start(self) -> None:
+        """Begin to read; on the loop's thread."""
+        if not self.closed:
+            self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
+            self._flush()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def send_texts(self, texts: Iterable[bytes]) -> None:
+        """Send WebSocket messages; on any thread."""
+        with self._lock:
+            for text in texts:
+                self.connection.send_text(text)
+            self._flush()
+
+    def send_text(self, text: bytes) -> None:
+        """Send one WebSocket message; on any thread."""
+        with self._lock:
+            self.connection.send_text(text)
+            self._flush()
+
+    def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
+        """Do something with the protocol, and write what comes of it; events of it are handled in the next turn."""
+        with self._lock:
+            events = action(self.connection)
+            if self.connection.closed and not self._ending:  # that was the last answer
+                self._ending = True
+                self._loop.call_later(LINGER_SECONDS, self.abort)
+            self._flush()
+            if self._ending and not self._unwritten:
+                self.abort()
+        if events:
+            self._loop.call(self._handle, events)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+        """Say goodbye, write what waits, and end; on any thread."""
+        with self._lock:
+            if self.closed:
+                return
+            self.connection.close(code, reason)
+            self._ending = True
+            self._flush()
+        self._loop.call_later(LINGER_SECONDS, self.abort)
+
+    def abort(self) -> None:
+        """End at once; on any thread."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            self.connection.closed = True
+            self._unwritten.clear()
+            self._unwritten_bytes = 0
+        with suppress(OSError):  # wakes a thread that waits in `pump`
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._loop.call(self._finish, Closed())
+
+    def close_in_child(self) -> None:
+        """Give up the descriptor in a forked child; the connection is its parent's, and goes on."""
+        self.closed = True
+        self._lock = threading.RLock()
+        self._sock.close()
+
+    def _flush(self) -> None:
+        """Write what the protocol has to say; the lock is held."""
+        out = self.connection.take()
+        if self._tls is not None:
+            try:
+                for data in out:
+                    self._tls.send(data)
+            except ssl.SSLError as error:
+                _log.debug("TLS: %s", error)
+                self.abort()
+                return
+            encrypted = self._tls.take()
+            out = [encrypted] if encrypted else []
+        if self.closed:
+            return
+        waited = bool(self._unwritten)
+        for data in out:
+            self._unwritten.append(data)
+            self._unwritten_bytes += len(data)
+        if not waited and self._unwritten:
+            self._write()
+        if self._unwritten_bytes > MAX_UNREAD_BYTES:
+            _log.warning("a connection is cut: the other side does not read what it is sent")
+            self.abort()
+
+    def _write(self) -> None:
+        unwritten = self._unwritten
+        try:
+            while unwritten:
+                sent = self._sock.send(unwritten[0]) if len(unwritten) == 1 else self._send_many()
+                self._unwritten_bytes -= sent
+                self.wrote_at = self._loop.time()
+                while unwritten and sent >= len(unwritten[0]):
+                    sent -= len(unwritten.popleft())
+                if sent:
+                    unwritten[0] = memoryview(unwritten[0])[sent:]
+        except (BlockingIOError, InterruptedError):
+            self._loop.call(self._watch_writing)
+        except OSError as error:
+            _log.debug("a connection was cut: %s", error)
+            self.abort()
+        else:
+            if self._ending:
+                self.abort()
+
+    def _send_many(self) -> int:
+        most = [self._unwritten[place] for place in range(min(len(self._unwritten), 64))]
+        if hasattr(self._sock, "sendmsg"):
+            return self._sock.sendmsg(most)
+        return self._sock.send(most[0])  # Windows
+
+    def _watch_writing(self) -> None:
+        if not self.closed:
+            self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
+
+    # -- reading, on the loop --------------------------------------------------------------------------------
+
+    def _on_ready(self, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            with self._lock:
+                self._write()
+                if not self._unwritten and not self.closed:
+                    self._loop.watch(self._sock, self._on_ready)
+        if mask & selectors.EVENT_READ and not self.closed and self._reading.acquire(blocking=False):
+            try:
+                self._read()
+            finally:
+                self._reading.release()
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            _log.debug("a connection was cut: %s", error)
+            data = b""
+        self.heard_at = self._loop.time()
+        with self._lock:
+            if self._tls is not None:
+                try:
+                    data = self._tls.receive(data)
+                except (ssl.SSLError, ConnectionResetError) as error:
+                    _log.debug("TLS: %s", error)
+                    self._flush()
+                    data = b""
+                else:
+                    if not data:  # of the handshake, or a part of a record
+                        self._flush()
+                        return
+            try:
+                events = self.connection.receive(data)
+            except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
+                _log.exception("a connection is cut, for what came can't be dealt with")
+                self.abort()
+                return
+            if self.connection.closed and not self._ending:
+                self._ending = True
+                self._loop.call_later(LINGER_SECONDS, self.abort)
+            self._flush()
+            if self._ending and (not self._unwritten or not data):
+                self.abort()
+            self._count()
+        self._handle(events)
+        if self._budget is not None:
+            self._budget.relieve(self.heard_at)
+
+    def pump(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        wake: socket.socket | None = None,
+        spin_until: float = 0.0,
+    ) -> bool:
+        """Read on this thread until that is done, for it waits for what comes anyhow; return early if that can't be.
+
+        A thread that is woken by another one through a lock loses more time than all else takes. So the socket is
+        taken out of the loop meanwhile, which costs a system call and wakes nobody.
+
+        Args:
+            is_done: looked at whenever something came.
+            deadline: by `time.monotonic`; None for none.
+            wake: ends the waiting when it can be read.
+            spin_until: the processor is not given back before, which saves the time that it takes to wake up.
+
+        Returns:
+            False if another thread reads already, or the system does not allow it.
+        """
+        if self._unwritten or self.closed or not self._reading.acquire(blocking=False):
+            return False
+        try:
+            if not self._loop.pause(self._sock, self._on_ready):
+                return False
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            if wake is not None:
+                poll.register(wake, select.POLLIN)
+            while not (is_done() or self.closed or self._unwritten):  # type: ignore[redundant-expr]  # other threads set it
+                left = 3600.0 if deadline is None else deadline - monotonic()
+                if left <= 0:
+                    return True
+                ready = poll.poll(0)
+                while not ready and monotonic() < spin_until:
+                    yield_processor()
+                    ready = poll.poll(0)
+                ready = ready or poll.poll(left * 1000)
+                if any(descriptor == self._descriptor for descriptor, _ in ready):
+                    self._loop.run_guarded(self._read)
+                elif ready:
+                    return True
+            return True
+        finally:
+            self._reading.release()
+            with self._lock:
+                if not self.closed:
+                    self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
+
+    def _handle(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Closed):
+                self._tell_closed(event)
+            else:
+                self.on_event(event)
+
+    def _tell_closed(self, event: Closed) -> None:
+        if not self._told_closed:
+            self._told_closed = True
+            self.on_event(event)
+
+    def _finish(self, event: Closed) -> None:
+        self._count()
+        if self._budget is not None:
+            self._budget.holders.pop(self, None)
+        self._loop.unwatch(self._sock)
+        self._sock.close()
+        self._tell_closed(event)

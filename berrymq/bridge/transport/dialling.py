@@ -1,0 +1,273 @@
+"""Dialling: a connection to a server, made and used by a thread that waits, until a loop takes it over."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from berrymq.bridge.errors import LinkError, RpcError
+from berrymq.bridge.protocol import frames, handshake, jsonrpc
+from berrymq.bridge.protocol.connection import (
+    CloseCode,
+    Closed,
+    Event,
+    Opened,
+    Refused,
+    Text,
+    client_connection,
+)
+
+from .channel import READ_BYTES, Channel
+from .tls import Tls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from berrymq.bridge.discovery.finding import Found
+
+    from .loop import IoLoop
+
+__all__ = ["CONNECT_SECONDS", "NETWORK_ERRORS", "Dialled", "dial", "explain"]
+
+CONNECT_SECONDS = 5.0
+"""How long one attempt to connect may take."""
+
+NETWORK_ERRORS = (OSError, LinkError, RpcError)
+"""What `dial` and a call may raise (`TimeoutError` and `ssl.SSLError` are among them); see `explain`."""
+
+_log = logging.getLogger("berrymq")
+
+
+class _RefusedError(LinkError):
+    """The server did not open a WebSocket."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+
+class _Hello(msgspec.Struct):
+    nonce: str
+    proof: str
+    port: int
+    id: str
+
+
+def dial(
+    found: Found, ssl_context: ssl.SSLContext | None = None, timeout: float = CONNECT_SECONDS
+) -> Dialled:
+    """Connect to a node, and have both sides prove that they know the access token.
+
+    Args:
+        found: where it is, with the access token.
+        ssl_context: what certificates are trusted; the system's unless told.
+        timeout: seconds for all of it.
+
+    Raises:
+        OSError: it can't be reached, or did not answer in time (`TimeoutError`).
+        LinkError: it is not a node, or does not know the access token.
+        RpcError: it does not let us in.
+    """
+    deadline = monotonic() + timeout
+    endpoint = found.endpoint
+    token = (found.access_token or "").strip()  # a file that it was read from ends with a line's end
+    if not (token.isascii() and token.isprintable()):
+        raise LinkError("the access token has characters that none has; is it whole, and nothing else?")
+    # A Jupyter server wants to see its token before it upgrades; a node proves first that it knows it.
+    headers = (
+        {"Authorization": f"Bearer {token}"} if token and (endpoint.via_jupyter or endpoint.secure) else {}
+    )
+    sock = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls = Tls(ssl_context or ssl.create_default_context(), endpoint.host) if endpoint.secure else None
+        scheme = "wss" if endpoint.secure else "ws"
+        url = f"{scheme}://{endpoint.host_header}{endpoint.ws_path}"
+        dialled = Dialled(sock, client_connection(url, headers), tls, deadline)
+        dialled.open()
+        if not (headers or endpoint.via_jupyter):
+            if not token:
+                raise LinkError("it wants an access token: give it as access_token=")
+            dialled.authenticate(token, endpoint.port if endpoint.is_loopback else None)
+        else:
+            dialled.greet()
+    except BaseException:
+        sock.close()
+        raise
+    return dialled
+
+
+class Dialled:
+    """A connection on which this thread waits for what comes."""
+
+    def __init__(self, sock: socket.socket, connection: Any, tls: Tls | None, deadline: float | None) -> None:
+        self.deadline = deadline
+        """When what is being done has to be done, by `time.monotonic`; None for never."""
+        self.closed = False
+        self.node_id = ""
+        """The id of the node on the other side."""
+        self._sock = sock
+        self._connection = connection
+        self._tls = tls
+        self._events: deque[Event] = deque()
+        self._last_id = 0
+        self._is_given = False
+
+    def open(self) -> None:
+        """Wait for the WebSocket."""
+        self._flush()
+        event = self._next_event()
+        if isinstance(event, Refused):
+            raise _RefusedError(event.status, event.reason)
+        if not isinstance(event, Opened):
+            raise LinkError("something listens there, but it does not speak WebSocket")
+
+    def greet(self) -> tuple[str, _Hello]:
+        """Ask who is there; return the nonce with which that was asked, and the answer."""
+        nonce = handshake.new_nonce()
+        try:
+            hello = msgspec.json.decode(self.call("hello", {"nonce": nonce}), type=_Hello)
+        except msgspec.MsgspecError:
+            raise LinkError("something listens there, but it is not a berryMQ node") from None
+        self.node_id = hello.id
+        return nonce, hello
+
+    def authenticate(self, access_token: str, port: int | None) -> None:
+        """Have the server prove that it knows the access token, and only then prove the same."""
+        nonce, hello = self.greet()
+        expected = handshake.server_proof(access_token, nonce, hello.nonce, hello.port)
+        if not handshake.same_proof(hello.proof, expected) or port not in (None, hello.port):
+            raise LinkError(
+                "who listens there does not know the access token, so it was not shown: "
+                "it is another token, or another program has that port now"
+            )
+        proof = handshake.client_proof(access_token, nonce, hello.nonce, hello.port)
+        self.call("authenticate", {"proof": proof})
+
+    def call(self, method: str, params: Mapping[str, Any]) -> Raw:
+        """Call a method, and wait for the result.
+
+        Raises:
+            RpcError: it answered with an error.
+            OSError: the connection ended, or the time is over (`TimeoutError`).
+            LinkError: what came is no answer.
+        """
+        self._last_id += 1
+        self._connection.send_text(jsonrpc.request(method, params, self._last_id))
+        self._flush()
+        while True:
+            event = self._next_event()
+            if not isinstance(event, Text):
+                continue
+            try:
+                answer = frames.parse(event.data)
+                if answer.method is not UNSET:
+                    continue  # a notification
+                id, result = jsonrpc.parse_reply(event.data)
+            except ValueError as error:
+                raise LinkError(f"something listens there, but it is not a berryMQ node: {error}") from None
+            if id == self._last_id or (id is None and isinstance(result, RpcError)):
+                if isinstance(result, RpcError):
+                    raise result
+                return Raw(bytes(result))
+
+    def hand_over(self, loop: IoLoop, on_event: Callable[[Event], object]) -> Channel:
+        """Have a loop read from now on; call it on the loop's thread, with what has come already going first."""
+        self._sock.setblocking(False)
+        self.closed = self._is_given = True
+        channel = Channel(loop, self._sock, self._connection, on_event, self._tls)
+        events, self._events = self._events, deque()
+        if events:
+            loop.call(channel._handle, events)
+        loop.call(channel.start)
+        return channel
+
+    def close(self) -> None:
+        """End the connection."""
+        if not self.closed:
+            self.closed = True
+            try:
+                self._connection.close(CloseCode.NORMAL)
+                self._sock.settimeout(0.2)
+                self._flush()
+            except OSError as error:
+                _log.debug("a connection did not end well: %s", error)
+        if not self._is_given:
+            self._sock.close()
+
+    def abort(self) -> None:
+        """End the connection under the hands of a thread that waits on it, which has to `close` it."""
+        self.closed = True
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _flush(self) -> None:
+        out = self._connection.take()
+        if self._tls is not None:
+            for data in out:
+                self._tls.send(data)
+            out = [self._tls.take()]
+        for data in out:
+            if data:
+                self._sock.sendall(data)
+
+    def _next_event(self) -> Event:
+        while not self._events:
+            self._sock.settimeout(None if self.deadline is None else max(0.001, self.deadline - monotonic()))
+            data = self._sock.recv(READ_BYTES)
+            if self._tls is not None:
+                data = self._tls.receive(data)
+                if not data:
+                    self._flush()
+                    continue
+            self._events += self._connection.receive(data)
+            self._flush()
+            if not data and not self._events:
+                raise ConnectionResetError("it closed the connection")
+        event = self._events.popleft()
+        if isinstance(event, Closed):
+            self.closed = True
+            self._sock.close()
+            raise ConnectionResetError(
+                f"it closed the connection{f': {event.reason}' if event.reason else ''}"
+            )
+        return event
+
+
+def explain(found: Found, error: BaseException) -> str:
+    """Put an error of `dial` into a sentence for people, with what to do."""
+    url = found.endpoint.url
+    if isinstance(error, _RefusedError):
+        if error.status in (401, 403):
+            return f"{url} does not let us in: it wants another access token (HTTP {error.status})"
+        if error.status in (301, 302, 303, 307, 308):
+            if found.access_token:
+                return f"{url} does not let us in: it wants another access token (HTTP {error.status})"
+            return f"{url} wants a login: give its token as access_token="
+        if error.status == 404:
+            return (
+                f"there is no node at {url} (HTTP 404); is berrymq installed where that Jupyter server runs?"
+            )
+        return f"{url} did not open a WebSocket: HTTP {error.status}"
+    if isinstance(error, RpcError):
+        return f"{url} refused: {error.message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS connection to {url}: {getattr(error, 'verify_message', '') or error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return f"{url} did not answer in time; is it overloaded or stopped?"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody listens at {url}; has it ended, or is the port another?"
+    if isinstance(error, socket.gaierror):
+        return f"there is no host {found.endpoint.host!r}"
+    if isinstance(error, OSError):
+        return f"no connection to {url}: {error.strerror or error}"
+    return f"no link to {url}: {error}"

@@ -1,0 +1,224 @@
+"""The I/O loop: sockets that are ready, timers, and calls from other threads; one thread runs it.
+
+asyncio would do, and was tried: a question and its answer over loopback took three to five times as long, for
+every message crossed its scheduler twice. Nothing that a user writes runs here.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import selectors
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["IoLoop", "Timer"]
+
+_log = logging.getLogger("berrymq")
+
+yield_processor = getattr(os, "sched_yield", lambda: None)
+
+CHANGES_WHILE_WAITING = hasattr(selectors, "EpollSelector") or hasattr(selectors, "KqueueSelector")
+"""Whether what is watched can be changed while another thread waits for it (epoll and kqueue, not select)."""
+
+MIN_PRUNED = 1_000
+"""With fewer timers than this, those that were cancelled are not looked for."""
+
+MOST_WAIT = 3600.0
+"""No wait is longer, whatever timers say: some systems overflow."""
+
+
+class Timer:
+    """A call that is due some time; `cancel` takes it back."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.function: Callable[..., object] | None = function
+        self.args = args
+
+    def cancel(self) -> None:
+        """Do not call; safe on any thread, and when it was called already."""
+        self.function = None
+        self.args = ()
+
+
+class IoLoop:
+    """Calls back when sockets are ready and timers are due, until it is stopped.
+
+    `call` and `call_later` may be used on any thread; the rest on the thread that runs the loop.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        self._prune_at = MIN_PRUNED
+        self._stopped = False
+        self._thread: int | None = None
+        self.spin_until = 0.0
+        """Until then the loop does not give the processor back while it waits."""
+        self._woken = False
+        self._changing = threading.Lock()
+        """Held while what is watched is changed; not while it is waited for."""
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this thread is the one that runs the loop."""
+        return self._thread == threading.get_ident()
+
+    def time(self) -> float:
+        """Seconds of the clock by which timers go."""
+        return monotonic()
+
+    # -- calls and timers ------------------------------------------------------------------------------------
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function in the loop's next turn."""
+        self._calls.append((function, args))
+        # The flag is cleared before the calls are taken, so a call that finds it set is still seen.
+        if not self._woken and not self.is_current:
+            self._woken = True
+            with suppress(OSError):  # full: it will wake up anyhow; closed: nobody is left to
+                self._wake_writer.send(b"\0")
+
+    def call_from_signal(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function in the loop's next turn; for signal handlers, which run on this thread while it waits."""
+        self._calls.append((function, args))
+        with suppress(OSError):
+            self._wake_writer.send(b"\0")
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Timer:
+        """Call a function after so many seconds."""
+        timer = Timer(function, args)
+        due = monotonic() + seconds
+        if self.is_current:
+            self._push_timer(due, timer)
+        else:
+            self.call(self._push_timer, due, timer)
+        return timer
+
+    def _push_timer(self, due: float, timer: Timer) -> None:
+        timers = self._timers
+        heapq.heappush(timers, (due, next(self._numbers), timer))
+        if len(timers) > self._prune_at:  # those that were cancelled long before they are due would pile up
+            timers[:] = [entry for entry in timers if entry[2].function is not None]
+            heapq.heapify(timers)
+            self._prune_at = max(MIN_PRUNED, 2 * len(timers))
+
+    # -- sockets ---------------------------------------------------------------------------------------------
+
+    def watch(self, sock: socket.socket, callback: Callable[[int], object], *, writing: bool = False) -> None:
+        """Call back with a mask of what a socket is ready for; always for reading, if asked for writing too."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
+        with self._changing:
+            try:
+                self._selector.modify(sock, events, callback)
+            except KeyError:
+                self._selector.register(sock, events, callback)
+
+    def pause(self, sock: socket.socket, callback: Callable[[int], object]) -> bool:
+        """Do not call back for a while, for another thread waits on that socket itself; on any thread.
+
+        Returns:
+            False where the system does not take that from another thread while the loop waits.
+        """
+        if not CHANGES_WHILE_WAITING:
+            return False
+        with self._changing, suppress(KeyError, ValueError, OSError):
+            self._selector.modify(sock, 0, callback)
+            return True
+        return False
+
+    def unwatch(self, sock: socket.socket) -> None:
+        """Call back no more."""
+        with self._changing, suppress(KeyError, ValueError):
+            self._selector.unregister(sock)
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._thread = threading.get_ident()
+        try:
+            while not self._stopped:
+                self._turn()
+            while self._calls:  # such as the ends of connections
+                self.run_guarded(*self._calls.popleft())
+        finally:
+            self._thread = None
+            for key in list(self._selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]  # sockets, all of them
+            self._close()
+
+    def stop(self) -> None:
+        """End `run` after this turn; on any thread."""
+        self.call(self._stop)
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _turn(self) -> None:
+        if monotonic() < self.spin_until:
+            ready = self._selector.select(0)
+            while not ready and not self._calls and monotonic() < self.spin_until:
+                yield_processor()
+                ready = self._selector.select(0)
+        else:
+            ready = self._selector.select(self._wait())
+        for key, mask in ready:
+            callback: Callable[[int], object] = key.data
+            self.run_guarded(callback, (mask,))
+        now = monotonic()
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            _, _, timer = heapq.heappop(timers)
+            if timer.function is not None:
+                self.run_guarded(timer.function, timer.args)
+        self._woken = False
+        for _ in range(len(self._calls)):  # what these add is for the next turn
+            self.run_guarded(*self._calls.popleft())
+
+    def _wait(self) -> float:
+        if self._calls:
+            return 0.0
+        timers = self._timers
+        while timers and timers[0][2].function is None:
+            heapq.heappop(timers)
+        return min(MOST_WAIT, max(0.0, timers[0][0] - monotonic())) if timers else MOST_WAIT
+
+    def run_guarded(self, function: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
+        """Call a function; a mistake of ours is logged and ends nothing else."""
+        try:
+            function(*args)
+        except Exception:  # noqa: BLE001 - a mistake of ours in one connection must not end all others
+            _log.exception("an error on the I/O loop")
+
+    def _drain_wakes(self, _: int) -> None:
+        with suppress(BlockingIOError):
+            while self._wake_reader.recv(4096):
+                pass
+
+    def _close(self) -> None:
+        self._selector.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def close_in_child(self) -> None:
+        """Give up the descriptors of a loop whose thread is in the parent of this forked process."""
+        with suppress(OSError):
+            self._close()

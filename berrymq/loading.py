@@ -1,0 +1,28 @@
+"""Ctrl-C while the command ``berrymq`` is being loaded: it ends at once, without a traceback of imports.
+
+This package is imported before the command line can expect an interrupt, so importing this module is what
+does it. For other programs nothing changes. `berrymq.bridge.cli` sees to Ctrl-C from there on.
+"""
+
+import sys
+
+
+def is_command() -> bool:
+    """Whether this process is ``python -m berrymq`` or the installed script."""
+    if sys.argv[:1] == ["-m"]:  # Python is looking for what that means
+        words = sys.orig_argv
+        return "-mberrymq" in words or ("-m" in words and words[words.index("-m") + 1] == "berrymq")
+    if not sys.argv or sys.argv[0].rpartition("/")[2] != "berrymq":
+        return False
+    try:
+        with open(sys.argv[0], "rb") as script:  # noqa: PTH123 - pathlib is not loaded yet
+            return b"from berrymq.bridge.cli import main" in script.read(4096)
+    except OSError:
+        return False
+
+
+if is_command():
+    import _signal  # type: ignore[import-not-found]  # `signal` takes some milliseconds, in which the interrupt could come
+
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)

@@ -1,0 +1,180 @@
+"""The hub of this user, found or started, and held for as long as the Jupyter server lives.
+
+What holds it is a WebSocket, which says nothing but ``status`` when somebody looks at the hub's page: a hub
+that was started on demand stays while one is open. When the hub has died the WebSocket ends, and the hub is
+found, or started, anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from berrymq.bridge.discovery.finding import find
+from berrymq.bridge.discovery.starting import start_hub
+from berrymq.bridge.errors import LinkError
+from berrymq.bridge.transport.dialling import NETWORK_ERRORS, explain
+
+from .hub_socket import connect
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Collection
+
+    import msgspec
+
+    from berrymq.bridge.discovery.finding import Found
+
+    from .hub_socket import HubSocket
+
+__all__ = ["HeldHub", "find_hub"]
+
+FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 30.0
+
+PATIENCE_SECONDS = 5.0
+"""How long a request may wait for the hub to be there."""
+
+STATUS_SECONDS = 5.0
+"""How long the hub may take to say how it is; then the connection to it counts as dead."""
+
+
+class HeldHub:
+    """The hub, as the Jupyter server has it. Lives on the server's loop.
+
+    Args:
+        log: where it is told how that goes.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._found: Found | None = None
+        self._socket: HubSocket | None = None
+        self._ready = asyncio.Event()
+        self._problem = "it is being started"
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Find the hub or start it, and hold it from now on."""
+        self._task = asyncio.create_task(self._hold())
+
+    async def close(self) -> None:
+        """Let the hub go."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def place(self) -> Found:
+        """Where the hub is; waits a little for one that is being started.
+
+        Raises:
+            LinkError: there is none; the text says why.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._ready.wait()
+        if self._found is None:
+            raise LinkError(f"the hub can't be reached: {self._problem}")
+        return self._found
+
+    async def status(self) -> msgspec.Raw:
+        """What the hub says of itself, as JSON.
+
+        Raises:
+            LinkError: there is no hub, or it does not answer.
+        """
+        await self.place()
+        socket = self._socket
+        assert socket is not None  # there as long as its place is
+        try:
+            return await socket.call("status", STATUS_SECONDS)
+        except TimeoutError:
+            socket.abort()
+            raise LinkError("the hub does not answer; is it overloaded or stopped?") from None
+        except NETWORK_ERRORS as error:
+            raise LinkError(f"the hub does not answer: {error}") from error
+
+    async def _hold(self) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        unanswered: list[Found] = []
+        said = ""
+        while True:
+            found: Found | None = None
+            try:
+                found = await in_thread(partial(find_hub, unanswered))
+                socket = await connect(found)
+            except NETWORK_ERRORS as error:
+                unanswered = [found] if found is not None else []
+                self._problem = explain(found, error) if found is not None else str(error)
+                if self._problem != said:
+                    said = self._problem
+                    self._log.warning("no berryMQ hub: %s", said)
+            except Exception:  # noqa: BLE001 - a mistake of ours, for which nobody must be without a hub
+                self._log.exception("an error while the berryMQ hub was looked for")
+            else:
+                self._log.info("berryMQ hub at %s", found.endpoint.url)
+                backoff, said, unanswered = FIRST_BACKOFF_SECONDS, "", []
+                await self._use(found, socket)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all come at once
+            backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+    async def _use(self, found: Found, socket: HubSocket) -> None:
+        """Hold the hub until the connection to it has ended."""
+        self._found, self._socket = found, socket
+        self._ready.set()
+        try:
+            await socket.run()
+        except NETWORK_ERRORS as error:
+            self._problem = str(error)
+        except asyncio.CancelledError:
+            socket.leave()
+            raise
+        finally:
+            self._ready.clear()
+            self._found = self._socket = None
+            socket.abort()
+        self._log.info("the berryMQ hub at %s has gone: %s", found.endpoint.url, self._problem)
+
+
+def find_hub(unanswered: Collection[Found] = ()) -> Found:
+    """Find the hub that the kernels of this server will find, or start it; takes its time.
+
+    That is the hub of this user on this machine, unless the environment names another one. One that the
+    environment names behind a Jupyter server may be behind this very one, so it is left out; and so is one to
+    which the access token would have to be shown on an open network.
+
+    Args:
+        unanswered: what was dialled in vain just now.
+
+    Raises:
+        LinkError: there is none; the text says why.
+    """
+    for found in find():
+        endpoint = found.endpoint
+        is_safe = endpoint.is_loopback or endpoint.secure
+        if found.found_by == "environment" and found.access_token and is_safe and not endpoint.via_jupyter:
+            return found
+        break
+    return start_hub(unanswered=unanswered)
+
+
+async def in_thread(function: Callable[[], Found]) -> Found:
+    """Have a thread do what takes its time; no executor's, for which the interpreter's end would wait."""
+    done: concurrent.futures.Future[Found] = concurrent.futures.Future()
+
+    def work() -> None:
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            done.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="berrymq finding", daemon=True).start()
+    return await asyncio.wrap_future(done)

@@ -1,0 +1,112 @@
+import json
+import logging
+
+import msgspec
+import pytest
+
+from berrymq.bridge.node import mailbox as module
+from berrymq.bridge.node.mailbox import Mailbox
+from berrymq.bridge.protocol import frames
+from berrymq.bridge.transport.budget import Budget
+
+
+@pytest.fixture
+def budget():
+    return Budget(100_000)
+
+
+@pytest.fixture
+def mailbox(budget):
+    return Mailbox("a:*", budget)
+
+
+def batch(*messages):
+    return frames.encode_batch(frames.batch_head("a:b", "origin", "here"), 1, messages, len(messages))
+
+
+def put(mailbox, *messages):
+    mailbox.accept(batch(*messages), len(messages))
+
+
+def taken(mailbox):
+    return json.loads(msgspec.json.encode(mailbox.take()))
+
+
+def arguments(mailbox):
+    found = []
+    while len(mailbox):
+        found.append(taken(mailbox)["args"][0])
+    return found
+
+
+def test_a_message_is_given_as_it_came(mailbox):
+    put(mailbox, b'[12.5,[1,{"$type":"tuple","value":[]}],{"x":null}]', b'[13,[],{},"call:back"]')
+    assert taken(mailbox) == {
+        "id": "a:b",
+        "args": [1, {"$type": "tuple", "value": []}],
+        "kwargs": {"x": None},
+        "source": "here",
+        "sent_at": 12.5,
+    }
+    assert taken(mailbox)["sent_at"] == 13
+    assert mailbox.take() is None
+
+
+def test_messages_come_in_order(mailbox):
+    put(mailbox, b"[1,[1],{}]", b"[1,[2],{}]")
+    put(mailbox, b"[1,[3],{}]")
+    assert len(mailbox) == 3
+    assert arguments(mailbox) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("bound", ["MAX_MESSAGES", "MAX_BYTES"])
+def test_the_oldest_make_room_and_are_counted(mailbox, monkeypatch, bound):
+    monkeypatch.setattr(module, bound, 3 if bound == "MAX_MESSAGES" else 3 * (module.ITEM_BYTES + 5))
+    put(mailbox, *[b"[1,[%d],{}]" % number for number in range(5)])
+    assert mailbox.dropped == 2
+    assert arguments(mailbox) == [2, 3, 4]
+
+
+def test_a_single_message_over_the_bound_is_kept(mailbox, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    put(mailbox, b"[1,[7],{}]")
+    assert arguments(mailbox) == [7]
+
+
+def test_what_it_holds_is_in_the_budget(mailbox, budget):
+    put(mailbox, b"[1,[1],{}]", b'[1,["%b"],{}]' % (b"x" * 1000))
+    assert budget.held == mailbox.held_bytes > 1000
+    mailbox.take()
+    assert budget.held == mailbox.held_bytes
+    assert mailbox.close() == 1
+    assert (budget.held, budget.holders) == (0, {})
+
+
+def test_the_budget_has_it_drop_its_oldest(mailbox, budget, caplog):
+    caplog.set_level(logging.CRITICAL, "berrymq")
+    for number in range(300):
+        put(mailbox, b"[1,[%d],{}]" % number)
+    budget.relieve(0.0)
+    assert budget.held == mailbox.held_bytes <= budget.limit
+    assert mailbox.dropped + len(mailbox) == 300
+    assert arguments(mailbox)[-1] == 299
+
+
+@pytest.mark.parametrize(
+    "message", [b"1", b"[]", b"[1]", b"[1,[]]", b"[1,5,{}]", b"[1,[],[]]", b'["now",[],{}]', b"[-1,[],{}]", b"null"]
+)
+def test_what_is_no_message_is_counted_and_breaks_nothing(mailbox, budget, message):
+    put(mailbox, message)
+    put(mailbox, b"[1,[2],{}]")
+    assert mailbox.dropped == 1
+    assert arguments(mailbox) == [2]
+    assert budget.held == 0
+
+
+def test_one_who_waits_is_told(mailbox):
+    told = []
+    mailbox.on_arrival = lambda: told.append(len(mailbox))
+    put(mailbox, b"[1,[1],{}]", b"[1,[2],{}]")
+    assert told == [2]
+    put(mailbox, b"1")
+    assert told == [2]

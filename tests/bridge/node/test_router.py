@@ -1,0 +1,534 @@
+"""What one who speaks the wire to a hub may do, and what it may not."""
+
+import json
+import tracemalloc
+
+import pytest
+from msgspec import Raw
+
+from berrymq.bridge.node.mailbox import Mailbox
+from berrymq.bridge.node.peer import MAX_LISTED
+from berrymq.bridge.node.router import MAX_BATCH_BYTES
+from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol.connection import CloseCode
+from berrymq.bridge.protocol.limits import MAX_DEPTH, MAX_FOLLOWS, MAX_TEXT_BYTES, Limits
+from berrymq.bridge.transport.budget import Budget
+from tests.support.network import Member, Network
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def network():
+    network = Network()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def hub(network):
+    return network.hub()
+
+
+@pytest.fixture
+def victim(network, hub):
+    """A member that follows everything."""
+    member = Member(network, hub, "victim")
+    member.frame("interest", add=["*:*"], reset=True)
+    network.settle()
+    return member
+
+
+@pytest.fixture
+def mallory(network, hub, victim):
+    """A member that means no good."""
+    member = Member(network, hub)
+    member.frame("interest", reset=True)
+    network.settle()
+    return member
+
+
+def is_cut(network, member):
+    network.settle()
+    assert member.closed is not None
+    assert member.closed.code == CloseCode.PROTOCOL_ERROR
+    assert member.closed.reason
+    return True
+
+
+class TestWhoSaysIt:
+    def test_what_a_member_publishes_in_its_own_name_is_passed_on(self, network, victim, mallory):
+        mallory.publish("a:b", 1, 2)
+        mallory.publish("a:b", 3, first=3, source="a shell via mallory")
+        network.settle()
+        assert victim.values == [1, 2, 3]
+        assert mallory.closed is None
+
+    @pytest.mark.parametrize(
+        "forged",
+        [
+            {"origin": "the victim's"},
+            {"source": "victim"},
+            {"source": "victim via mallory via victim"},
+            {"source": "mallory via victim"},
+            {"source": "xmallory"},
+            {"source": ""},
+        ],
+    )
+    def test_what_it_publishes_in_the_name_of_another_is_not_and_it_is_cut(self, network, victim, mallory, forged):
+        if "origin" in forged:
+            forged = {"origin": victim.id}
+        good = mallory.batch("a:b", [1.0, ["good"], {}])
+        bad = mallory.batch("a:b", [1.0, ["bad"], {}], **forged)
+        mallory.frame("messages", batches=[good, bad])
+        assert is_cut(network, mallory)
+        assert victim.values == []
+
+    @pytest.mark.parametrize("forged", ["origin", "source"])
+    def test_nor_are_its_questions(self, network, victim, mallory, forged):
+        fields = {forged: victim.id if forged == "origin" else victim.name}
+        mallory.frame("ask", question=1, batch=mallory.batch("a:b", [1.0, [], {}], **fields))
+        assert is_cut(network, mallory)
+        assert victim.of("ask") == []
+
+    def test_a_sequence_number_is_the_senders_own(self, network, hub):
+        """Whatever numbers one uses, those of another are not taken for duplicates."""
+        node = network.node()
+        came = []
+        node.bus.follow("a:b", lambda message: came.append((message.source, message.args[0])), direct=True)
+        network.link(node, hub)
+        honest, mallory = Member(network, hub, "honest"), Member(network, hub)
+        network.settle()
+        mallory.publish("a:b", *range(20))
+        mallory.publish("a:b", 99, first=2**53 - 1)
+        honest.publish("a:b", 1, 2)
+        network.settle()
+        assert [value for source, value in came if source == "honest"] == [1, 2]
+
+
+class TestAnswers:
+    @pytest.fixture
+    def asked(self, network, victim, mallory):
+        """A question of the victim's to mallory and to another."""
+        mallory.frame("interest", add=["q:*"])
+        other = Member(network, mallory.router, "other")
+        other.frame("interest", add=["q:*"], reset=True)
+        network.settle()
+        victim.frame("ask", question=7, batch=victim.batch("q:it", [1.0, [], {}]))
+        network.settle()
+        assert len(mallory.of("ask")) == len(other.of("ask")) == 1
+        return other
+
+    def answer(self, member, number, source=None):
+        member.frame("answer", question=number, answers=[[source or member.name, [member.name], []]])
+
+    def test_all_who_were_asked_answer_once(self, network, victim, mallory, asked):
+        for member in (mallory, asked, mallory):
+            self.answer(member, member.of("ask")[0]["question"])
+        network.settle()
+        assert victim.of("answer") == [
+            {
+                "n": victim.of("answer")[0]["n"],
+                "ack": victim.n,
+                "question": 7,
+                "answers": [["mallory", ["mallory"], []], ["other", ["other"], []]],
+            }
+        ]
+
+    def test_an_answer_in_the_name_of_another_is_none_and_its_sender_cut(self, network, victim, mallory, asked):
+        self.answer(mallory, mallory.of("ask")[0]["question"], "other")
+        assert is_cut(network, mallory)
+        assert victim.of("answer") == []
+
+    @pytest.mark.parametrize("answer", [1, [], ["mallory"], ["mallory", []], {"source": "mallory"}])
+    def test_what_is_no_answer_cuts(self, network, victim, mallory, asked, answer):
+        number = mallory.of("ask")[0]["question"]
+        mallory.frame("answer", question=number, answers=[answer])
+        assert is_cut(network, mallory)
+        assert victim.of("answer") == []
+
+    def test_who_was_not_asked_can_not_answer(self, network, victim, mallory, asked):
+        stranger = Member(network, mallory.router, "stranger")
+        network.settle()
+        for number in range(1, 20):
+            self.answer(stranger, number)
+        network.settle()
+        for member in (mallory, asked):
+            self.answer(member, member.of("ask")[0]["question"])
+        network.settle()
+        (answer,) = victim.of("answer")
+        assert [source for source, _, _ in answer["answers"]] == ["mallory", "other"]
+
+    def test_one_can_not_answer_in_the_place_of_another_by_its_number(self, network, victim, mallory, asked):
+        """The numbers of the hub's questions are the same for all, and can be guessed."""
+        number = mallory.of("ask")[0]["question"]
+        victim.frame("ask", question=8, batch=victim.batch("other:it", [1.0, [], {}], first=2))
+        network.settle()
+        for guess in range(number, number + 5):
+            self.answer(mallory, guess)
+        network.settle()
+        by_number = {params["question"]: params["answers"] for params in victim.of("answer")}
+        assert by_number.get(8, []) == []
+        assert 7 not in by_number
+
+    def test_answers_that_are_too_large_together_do_not_cut_the_asker(self, network, victim, mallory, asked):
+        for member in (mallory, asked):
+            number = member.of("ask")[0]["question"]
+            member.frame("answer", question=number, answers=[[member.name, ["x" * (9 * MIB)], []]])
+        network.settle()
+        (answer,) = victim.of("answer")
+        assert len(json.dumps(answer)) < 1000
+        assert answer["answers"][0][2][0]["value"][0] == "LinkError"
+        assert victim.closed is None
+
+    def test_who_leaves_is_answered_for(self, network, victim, mallory, asked):
+        self.answer(asked, asked.of("ask")[0]["question"])
+        mallory.wire.close()
+        network.settle()
+        (answer,) = victim.of("answer")
+        assert sorted(source for source, _, _ in answer["answers"]) == ["mallory", "other"]
+        (error,) = next(errors for source, _, errors in answer["answers"] if source == "mallory")
+        assert error["value"][:2] == ["LinkError", "mallory left before it answered"]
+
+    def test_who_asks_and_takes_no_answers_is_cut(self, network, hub):
+        mallory = Member(network, hub)
+        network.settle()
+        mallory.acknowledges = False
+        mallory.peer.stream.limits = Limits(buffer_bytes=10_000)
+        for number in range(1, 1000):
+            if mallory.closed is not None:
+                break
+            mallory.frame("ask", question=number, batch=mallory.batch("no:body", [1.0, [], {}], first=number))
+            network.step()
+        assert is_cut(network, mallory)
+
+
+class TestWhoOneIs:
+    def test_the_id_comes_from_the_key_so_nobody_takes_that_of_another(self, network, hub, victim):
+        other = Member(network, hub, "victim", key="another key that is secret")
+        assert other.id != victim.id
+        assert hub.peers[victim.id] is not hub.peers[other.id]
+        network.settle()
+        assert victim.closed is None
+
+    def test_a_link_is_resumed_by_who_has_the_key_alone(self, network, hub, victim, mallory):
+        received = hub.peers[victim.id].stream.received
+        victim.wire.abort()
+        network.settle()
+        mallory.publish("a:b", "secret")
+        network.settle()
+        claims = {"id": hub.id, "received": victim.of("interest")[-1]["n"]}
+        forged = Member(network, hub, "victim", key="a key that was guessed wrongly", resume=claims)
+        network.settle()
+        assert not forged.answer["resumed"]
+        assert forged.values == []
+        again = Member(network, hub, "victim", resume=claims)
+        network.settle()
+        assert again.answer == {**again.answer, "resumed": True, "received": received, "id": hub.id}
+        assert again.values == ["secret"]
+
+    def test_a_claim_to_have_what_was_never_sent_is_refused(self, network, hub, victim):
+        with pytest.raises(Exception, match="frame 99 was not the last that came"):
+            Member(network, hub, "victim", resume={"id": hub.id, "received": 99})
+        network.settle()
+        assert victim.closed is None
+
+    def test_rooms_keep_apart(self, network, hub, victim):
+        elsewhere = Member(network, hub, "elsewhere", room="blue")
+        elsewhere.frame("interest", add=["*:*"], reset=True)
+        network.settle()
+        victim.publish("a:b", 1)
+        elsewhere.publish("a:b", 2)
+        elsewhere.frame("ask", question=1, batch=elsewhere.batch("a:b", [1.0, [], {}], first=2))
+        network.settle()
+        assert (victim.values, elsewhere.values) == ([], [])
+        assert victim.of("ask") == []
+        assert elsewhere.of("answer")[0]["answers"] == []
+
+
+def nested(depth):
+    return Raw(b"[" * depth + b"]" * depth)
+
+
+class TestWhatIsNotPassedOn:
+    def test_a_batch_that_is_too_large_to_be_passed_on_is_refused_at_entry(self, network, victim, mallory):
+        assert MAX_BATCH_BYTES + 1000 < MAX_TEXT_BYTES
+        mallory.publish("a:b", "x" * MAX_BATCH_BYTES)
+        assert is_cut(network, mallory)
+        assert victim.values == []
+
+    def test_the_largest_that_is_let_in_reaches_everybody(self, network, victim, mallory):
+        mallory.publish("a:b", "x" * (MAX_BATCH_BYTES - 200))
+        network.settle()
+        assert [len(value) for value in victim.values] == [MAX_BATCH_BYTES - 200]
+        assert max(map(len, victim.wire.other.said)) < MAX_TEXT_BYTES
+
+    @pytest.mark.parametrize("count", [2, 4, 1000])
+    def test_a_lie_about_the_number_of_messages_is_refused_at_entry(self, network, victim, mallory, count):
+        mallory.publish("a:b", 1, 2, 3, count=count)
+        assert is_cut(network, mallory)
+        assert victim.values == []
+
+    @pytest.mark.parametrize("lie", [1, 1000])
+    def test_what_nests_too_deep_is_refused_at_entry(self, network, victim, mallory, lie):
+        mallory.publish("a:b", "]" * lie, nested(MAX_DEPTH + 1))
+        assert is_cut(network, mallory)
+        assert victim.values == []
+
+    def test_so_are_questions_and_answers_that_do(self, network, hub, victim):
+        for method in ("ask", "answer"):
+            member = Member(network, hub, f"deep {method}")
+            if method == "ask":
+                member.frame("ask", question=1, batch=member.batch("a:b", [1.0, [nested(200)], {}]))
+            else:
+                member.frame("answer", question=1, answers=[[member.name, [nested(200)], []]])
+            assert is_cut(network, member)
+        assert victim.of("ask") == []
+
+    @pytest.mark.parametrize("identifier", ["_local:x", "berrymq:x", "a:b:c", ":", " a:b", "a\n:b"])
+    def test_what_is_no_identifier_or_a_local_one_cuts(self, network, victim, mallory, identifier):
+        mallory.publish(identifier, 1)
+        assert is_cut(network, mallory)
+        assert victim.values == []
+
+    @pytest.mark.parametrize("method", ["messages", "ask"])
+    def test_also_while_the_hub_gathers_and_what_others_sent_then_arrives(self, network, hub, method):
+        """It is found out before it is put among what all have sent."""
+        returned = {"id": "a hub of before", "received": 1}
+        victim = Member(network, hub, "victim", resume=returned)
+        victim.frame("interest", add=["*:*"], reset=True)
+        honest, mallory = Member(network, hub, "honest"), Member(network, hub)
+        assert hub.is_gathering
+        if method == "ask":
+            mallory.frame("ask", question=1, batch=mallory.batch("_local:x", [1.0, [], {}]))
+        else:
+            mallory.publish("_local:x", 1)
+        honest.publish("a:b", 2)
+        assert is_cut(network, mallory)
+        assert victim.values == [2]
+        assert not hub.is_gathering
+
+    def test_a_message_that_can_not_be_read_does_no_harm_to_others(self, network, hub, victim, mallory):
+        """A hub reads no messages; those who do leave out what they can't read."""
+        node = network.node()
+        came = []
+        node.bus.follow("a:*", lambda message: came.append(message.args[0]), direct=True)
+        network.link(node, hub)
+        mailbox = Mailbox("a:*", hub.budget)
+        room = hub.room(None)
+        room.follow(mailbox, node.bus.interests())
+        network.settle()
+        for message in ([1], [1.0, 5, {}], ["now", [], {}], [1.0, [{"$type": "tuple", "value": 3}], {}], 7):
+            mallory.frame("messages", batches=[mallory.batch("a:b", message, first=mallory.n + 1)])
+        victim.publish("a:b", "fine")
+        network.settle()
+        assert came == ["fine"]
+        assert mailbox.take() is not None
+        assert all(peer.connected for peer in node.peers.values())
+        assert next(iter(node.peers.values())).stream.stats.cuts == 0
+        mailbox.close()
+
+    def test_what_came_in_part_before_and_can_not_be_read_does_not_cut_the_hub_off(self, network, hub, mallory):
+        """Only who takes messages apart finds out, which is not the hub that has passed them on."""
+        node = network.node()
+        came = []
+        node.bus.follow("a:*", lambda message: came.append(message.args[0]), direct=True)
+        connector = network.link(node, hub)
+        network.settle()
+        mallory.publish("a:b", 1)
+        network.settle()
+        lie = frames.encode_batch(frames.batch_head("a:b", mallory.id, "mallory"), 1, [b"[1,[2],{}]"], 3)
+        hub.hand_to(hub.peers[node.id], lie, 3)  # as a hub of another make might
+        hub.flush_all()
+        mallory.publish("a:b", 4, first=4)
+        network.settle()
+        assert came == [1, 4]
+        assert connector.stats.cuts == 0
+
+
+class TestInterest:
+    def test_more_follows_than_can_be_remembered_are_everything(self, network, hub, victim, mallory):
+        mallory.frame("interest", add=[f"n:{number}" for number in range(MAX_FOLLOWS + 1)], reset=True)
+        network.settle()
+        assert mallory.peer.everything
+        assert mallory.peer.follows == set()
+        assert len(hub.room(None).interests) == 1
+        victim.publish("what:ever", 1)
+        network.settle()
+        assert mallory.values == [1]
+
+    def test_also_if_they_come_bit_by_bit(self, network, hub, mallory):
+        for first in range(0, MAX_FOLLOWS + 1, 1000):
+            mallory.frame("interest", add=[f"n:{number}" for number in range(first, first + 1000)])
+        network.settle()
+        assert mallory.peer.everything
+        mallory.frame("interest", add=["one:more"])
+        network.settle()
+        assert mallory.peer.everything, "what it followed before is forgotten, so it must not be left out"
+        mallory.frame("interest", add=["one:more"], reset=True)
+        network.settle()
+        assert not mallory.peer.everything
+        assert {one.text for one in mallory.peer.follows} == {"one:more"}
+
+    def test_a_list_of_very_many_is_not_looked_at_one_by_one(self, network, hub, mallory):
+        data = frames.encode_json([f"n{number}:a{number}" for number in range(300_000)])
+        params = b'{"n":%d,"ack":0,"add":%b,"reset":true}' % (mallory.n + 1, data)
+        tracemalloc.start()
+        try:
+            mallory.send_bytes(b'{"jsonrpc":"2.0","method":"interest","params":%b}' % params)
+            network.step()
+            kept, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert mallory.peer.everything
+        assert peak < 8 * len(params)
+        assert kept < 3 * len(params)  # the wire's own copies
+
+    def test_it_is_taken_whole_or_not_at_all(self, network, hub, victim):
+        victim.frame("interest", add=["a:b", "no:identifier:"], reset=True)
+        assert is_cut(network, victim)
+        assert {one.text for one in victim.peer.follows} == {"*:*"}
+
+    def test_peers_are_told_what_is_wanted_of_them_and_what_no_longer(self, network, hub, victim, mallory):
+        (told,) = mallory.of("interest")
+        assert (told["add"], told["reset"], told["everything"]) == (["*:*"], True, False)
+        victim.frame("interest", add=["a:b"], remove=["*:*"])
+        network.settle()
+        assert mallory.of("interest")[-1]["add"] == ["a:b"]
+        assert mallory.of("interest")[-1]["remove"] == ["*:*"]
+        victim.wire.close()
+        network.settle()
+        assert mallory.of("interest")[-1]["remove"] == ["a:b"]
+
+    def test_where_very_much_is_followed_peers_are_told_so_in_one_word(self, network, hub, victim, mallory):
+        victim.frame("interest", add=[f"n:{number}" for number in range(MAX_LISTED + 1)])
+        network.settle()
+        assert mallory.of("interest")[-1]["everything"]
+        assert "add" not in mallory.of("interest")[-1]
+
+    def test_small_frames_among_300_000_follows_cost_little(self, network, hub, victim, mallory):
+        """What is looked at grows with who follows, not with what all others do."""
+        members = []
+        for number in range(30):
+            member = Member(network, hub, f"m{number}")
+            names = [f"n{number}x{place}:run" for place in range(MAX_FOLLOWS)]
+            member.frame("interest", add=names, reset=True)
+            members.append(member)
+            network.step()
+        network.settle(0.05)
+        assert len(hub.room(None).interests) == 30 * MAX_FOLLOWS + 1
+        looked = 0
+        interests = hub.room(None).interests
+        find = interests.find
+
+        def counting(identifier):
+            nonlocal looked
+            found = find(identifier)
+            looked += len(found)
+            return found
+
+        interests.find = counting
+        for number in range(100):
+            mallory.publish("*:run" if number % 2 else f"*:other{number}", number, first=number + 1)
+        network.settle(0.05)
+        assert looked <= 100 * 31
+        assert len(victim.values) == 100
+        assert all(len(member.values) == 50 for member in members)
+
+
+class TestMemory:
+    def test_one_who_takes_nothing_holds_no_more_than_the_budget_with_all_others(self, network):
+        hub = network.hub(Budget(4 * MIB))
+        slow = [Member(network, hub, f"slow {number}") for number in range(5)]
+        for member in slow:
+            member.acknowledges = False
+            member.frame("interest", add=["*:*"], reset=True)
+        talker = Member(network, hub, "talker")
+        small = Member(network, hub, "small")
+        small.acknowledges = False
+        small.frame("interest", add=["rare:*"], reset=True)
+        network.settle()
+        talker.publish("rare:x", "kept")
+        size = 100_000
+        for number in range(200):
+            talker.publish("a:b", "x" * size, first=number + 2)
+            while network.step():
+                pass
+            assert hub.budget.held <= hub.budget.limit
+            assert hub.budget.held == sum(holder.held_bytes for holder in hub.budget.holders)
+        assert hub.peers[small.id].stream.stats.dropped == 0, "small backlogs are left alone"
+        for member in slow:
+            stats = hub.peers[member.id].stream.snapshot()
+            assert 0 < stats.dropped < 200
+            assert member.peer.held_bytes <= hub.budget.limit // 5
+
+    def test_questions_do_not_pile_up_for_one_who_takes_nothing(self, network, hub, victim, mallory):
+        victim.acknowledges = False
+        victim.peer.stream.limits = Limits(buffer_bytes=200_000, window_bytes=100_000)
+        for number in range(1, 100):
+            batch = mallory.batch("a:b", [1.0, ["x" * 10_000], {}], first=number)
+            mallory.frame("ask", question=number, batch=batch)
+        network.settle()
+        assert victim.peer.stream.held_bytes < 320_000
+        answers = mallory.of("answer")
+        assert answers
+        assert answers[0]["answers"][0][2][0]["value"] == ["LinkError", "victim is too far behind to be asked", []]
+
+    def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
+        monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
+        victim = Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
+        victim.frame("interest", add=["*:*"], reset=True)
+        talker = Member(network, hub, "talker")
+        assert hub.is_gathering
+        for number in range(20):
+            talker.publish("a:b", "x" * 10_000, first=number + 1)
+            while network.step():
+                pass
+        assert not hub.is_gathering
+        network.settle()
+        assert len(victim.values) == 20
+
+
+class TestTheEndOfALink:
+    def test_one_that_is_cut_is_kept_for_its_ttl_and_its_messages_with_it(self, network, hub, victim, mallory):
+        victim.wire.abort()
+        network.settle()
+        peer = victim.peer
+        mallory.publish("a:b", 1)
+        network.settle()
+        network.loop.advance(peer.ttl - 10)
+        assert hub.peers[victim.id] is peer
+        network.loop.advance(20)
+        assert victim.id not in hub.peers
+        assert peer.held_bytes == len(hub.room(None).interests) == 0
+        assert hub.budget.held == mallory.peer.held_bytes
+
+    def test_who_comes_back_later_is_told_what_it_missed(self, network, hub, victim, mallory):
+        victim.wire.abort()
+        network.settle()
+        mallory.publish("a:b", 1, 2, 3)
+        network.settle()
+        network.loop.advance(victim.peer.ttl + 10)
+        again = Member(network, hub, "victim", resume={"id": hub.id, "received": 1})
+        assert (again.answer["resumed"], again.answer["lost"]) == (False, 3)
+        assert Member(network, hub, "victim").answer["lost"] == 0
+
+    def test_one_that_leaves_is_forgotten_at_once(self, network, hub, victim):
+        victim.wire.close()
+        network.settle()
+        assert victim.id not in hub.peers
+
+    def test_frames_of_a_former_connection_are_ignored(self, network, hub, victim, mallory):
+        former = mallory.wire
+        again = Member(network, hub, resume={"id": hub.id, "received": 1})
+        assert again.answer["resumed"]
+        former.closed = former.other.closed = False
+        mallory.publish("a:b", "late")
+        network.settle()
+        assert victim.values == []
+
+    @pytest.mark.parametrize("forged", [{"n": 99, "ack": 0}, {"n": 2, "ack": 99}])
+    def test_numbers_that_do_not_fit_cut(self, network, mallory, forged):
+        mallory.send("interest", **forged)
+        assert is_cut(network, mallory)
+        assert network.hubs[0].peers[mallory.id].connected is False
