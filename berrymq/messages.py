@@ -37,6 +37,10 @@ class Message:
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _sent_at: float
+    # What a message that came over a link, or wants answers, has of its own: see `FarMessage`.
+    _source: str | None = None
+    _origin: object = None
+    _callback: Callback | None = None
 
     def __init__(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
         """Build what `twitter`, called with the same, would send now."""
@@ -130,17 +134,17 @@ class Message:
     @property
     def source(self) -> str | None:
         """The name of the node that sent it; None for this process."""
-        return None
+        return self._source
 
     @property
     def origin(self) -> object:
         """What the link that brought it wants to remember; None for this process."""
-        return None
+        return self._origin
 
     @property
     def callback(self) -> Callback | None:
         """Where followers' return values go; None for a plain message."""
-        return None
+        return self._callback
 
     def with_callback(self, callback: Callback) -> Message:
         """The same message, with another place for followers' return values."""
@@ -192,21 +196,6 @@ class FarMessage(Message):
     _source: str | None
     _origin: object
     _callback: Callback | None
-
-    @property
-    def source(self) -> str | None:
-        """The name of the node that sent it; None for this process."""
-        return self._source
-
-    @property
-    def origin(self) -> object:
-        """What the link that brought it wants to remember; None for this process."""
-        return self._origin
-
-    @property
-    def callback(self) -> Callback | None:
-        """Where followers' return values go; None for a plain message."""
-        return self._callback
 
 
 class JointMessage(FarMessage):

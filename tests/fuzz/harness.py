@@ -1,156 +1,371 @@
 """What untrusted bytes are put to, and what has to come of it: the same under atheris and under pytest.
 
-The first byte of an input chooses the way in, the rest is what comes that way. Whatever it is, it is
-answered with JSON-RPC, or ends the connection, or is left out; no exception escapes, nothing fails inside.
-In what is said, ``${t}`` and ``${q}`` stand for tokens of the node, one to send with and one with a queue.
+The first byte of an input chooses the way in, the rest is what comes that way. Whatever it is, it is answered with
+JSON-RPC or HTTP, or ends the connection, or is left out; no exception escapes, nothing fails inside, nobody else is
+cut off, and no more is held than the budget. In what is sent, ``${t}`` and ``${q}`` stand for tokens of the node, one
+to send with and one with a queue, ``${o}`` for the sender's own id.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+import msgspec
+from msgspec import UNSET
+from websockets.frames import Frame, Opcode
 
-from berrymq.bridge import payload
 from berrymq.bridge.errors import PayloadError, RpcError
-from berrymq.bridge.node import Node
-from berrymq.bridge.protocol import jsonrpc
-from berrymq.bridge.protocol.frames import (
-    FRAME_METHODS,
-    HEARTBEAT,
-    NodeRecord,
-    SendMessages,
-    WireMessage,
-    ack_frame,
-    announce_frame,
-    decode_frame,
-    dropped_frame,
-    messages_frame,
-)
+from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_message
+from berrymq.bridge.protocol import frames, jsonrpc
+from berrymq.bridge.protocol.connection import Closed, Text, client_connection, server_connection
+from berrymq.bridge.protocol.frames import NUMBERED, FrameError
+from berrymq.bridge.protocol.limits import Limits
+from berrymq.bridge.protocol.stream import Stream
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.methods import methods
+from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
 from tests.support.conformance import cases
+from tests.support.network import TOKEN, Member, Network, VirtualDialled, WireEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.connection import Connection, Event
+    from berrymq.bridge.server.server import Server
 
 MAX_INPUT = 4096
-FRESH_NODE_AFTER = 2_000
+FRESH_NETWORK_AFTER = 500
 """Inputs, so that what one of them leaves behind does not count for all that follow."""
 MAX_ANSWER = 1024 * 1024
+BUDGET = 4 * 1024 * 1024
+LIMITS = Limits(window_messages=64, buffer_messages=256, buffer_bytes=256 * 1024)
 
-HTTP, WEBSOCKET, STRANGER, LINK, PAYLOAD, REPLY = range(6)
+(
+    HTTP,
+    BODY,
+    WEBSOCKET,
+    STRANGERS_WEBSOCKET,
+    CALLS,
+    STRANGERS_CALLS,
+    MEMBER,
+    DIRECT,
+    CLIENT,
+    CLIENTS_CONNECTION,
+    STREAM,
+    FRAMES,
+    PAYLOAD,
+    REPLY,
+) = range(14)
 
 
-class Transport:
-    """Takes down what is said to the other side."""
+class ByteEnd:
+    """A connection without a socket, in the place of a `Channel`."""
 
-    def __init__(self) -> None:
-        self.said: list[bytes] = []
+    def __init__(self, network: Network, conversation: Conversation) -> None:
+        self.connection: Connection = server_connection()
+        self.connection.screen = conversation.screen
+        self.on_event = conversation.on_event
         self.closed = False
+        self.written = b""
+        self.opened_at = self.heard_at = self.wrote_at = network.loop.time()
+        self._loop = network.loop
+        conversation.channel = self  # type: ignore[assignment]
 
-    def write(self, data: bytes) -> None:
-        self.said.append(data)
+    def receive(self, data: bytes) -> None:
+        """Take in what was read."""
+        self._handle([] if self.closed else self.connection.receive(data))
 
-    def close(self, reason: str = "", code: int = 1000) -> None:
-        self.closed = True
+    def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
+        events = action(self.connection)
+        self._flush()
+        if events:
+            self._loop.call(self._handle, events)
+
+    def send_text(self, text: bytes) -> None:
+        self.connection.send_text(text)
+        self._flush()
+
+    def send_texts(self, texts: Iterable[bytes]) -> None:
+        for text in texts:
+            self.send_text(text)
+
+    def close(self, code: Any = 1000, reason: str = "") -> None:
+        self.connection.close(code, reason)
+        self.abort()
+
+    def abort(self) -> None:
+        self._flush()
+        if not self.closed:
+            self.closed = True
+            self._loop.call(self.on_event, Closed())
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            self.on_event(event)
+        self._flush()
+
+    def _flush(self) -> None:
+        self.written += b"".join(self.connection.take())
 
 
 class Target:
-    """A node, and the ways to it; called with an input, it raises AssertionError if that broke something."""
+    """A hub and a node, and the ways to them; called with an input, it raises AssertionError if that broke something."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.failures: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: self.failures.append(context))
         self.inputs = 0
-        self.node = self.fresh()
         self.ways: dict[int, Callable[[bytes], None]] = {
             HTTP: self.http,
+            BODY: self.body,
             WEBSOCKET: self.websocket,
-            STRANGER: self.stranger,
-            LINK: self.link,
+            STRANGERS_WEBSOCKET: lambda data: self.websocket(data, trusted=False),
+            CALLS: self.calls,
+            STRANGERS_CALLS: self.strangers_calls,
+            MEMBER: lambda data: self.link(data, self.hub),
+            DIRECT: lambda data: self.link(data, self.node),
+            CLIENT: self.client,
+            CLIENTS_CONNECTION: self.clients_connection,
+            STREAM: self.stream,
+            FRAMES: self.frames,
             PAYLOAD: self.payload,
             REPLY: self.reply,
         }
+        self.fresh()
 
-    def fresh(self) -> Node:
-        """A node with a follower, and a neighbour that wants everything."""
-        node = Node(name="fuzzed", loop=self.loop)
-        node.bus.follow("a:*", lambda message: None, direct=True)
-        self.neighbour = Transport()
-        params = {"node": "neighbour", "id": "neighbour", "follows": ["*:*"]}
-        self.beside = Conversation(node, self.neighbour, authenticated=True)
-        self.say(self.beside, jsonrpc.request("interconnect", params, 0))
-        return node
+    def fresh(self) -> None:
+        """A hub with a node that follows something, and a member that wants everything."""
+        self.network = network = Network(limits=LIMITS)
+        self.hub = network.hub(Budget(BUDGET))
+        self.node = network.node("fuzzed", budget=Budget(BUDGET))
+        self.node.bus.follow("a:*", lambda message: None, direct=True)
+        self.connector = network.link(self.node, self.hub)
+        self.neighbour = Member(network, self.hub, "neighbour")
+        self.neighbour.frame("interest", add=["*:*", "*@n:*"], reset=True)
+        self.turn()
 
     def close(self) -> None:
-        self.loop.run_until_complete(self.node.close())
-        self.turn()
-        self.loop.close()
+        self.network.close()
 
     def __call__(self, data: bytes) -> None:
         self.inputs += 1
-        if self.inputs % FRESH_NODE_AFTER == 0:
-            self.loop.run_until_complete(self.node.close())
-            self.node = self.fresh()
+        if self.inputs % FRESH_NETWORK_AFTER == 0:
+            self.close()
+            self.fresh()
         if data:
             self.ways[data[0] % len(self.ways)](data[1:])
             self.turn()
-            self.hand_on()
-            assert not self.neighbour.closed, "the neighbour's link was cut"
-            assert not self.failures, self.failures
+            self.check_the_others()
 
     def turn(self) -> None:
-        """Let the loop do what is ready, and what follows at once from that."""
-        for _ in range(4):
-            self.loop.call_soon(self.loop.stop)
-            self.loop.run_forever()
+        """Let all arrive that is on its way."""
+        network = self.network
+        network.loop.run_due()
+        steps = 0
+        while busy := network.busy():
+            busy[0].take_one()
+            network.loop.run_due()
+            steps += 1
+            assert steps < 10_000, "it does not fall silent"
+        network.wires = [end for end in network.wires if not end.closed]
+
+    def check_the_others(self) -> None:
+        """What came one way must do no harm to those who came another."""
+        assert self.neighbour.closed is None, f"the neighbour's link was cut: {self.neighbour.closed}"
+        for frame in self.neighbour.heard:
+            for batch in frame.get("params", {}).get("batches", []):
+                assert len(batch[5]) == batch[4]
+        self.neighbour.heard.clear()
+        self.neighbour.wire.said.clear()
+        self.neighbour.wire.other.said.clear()
+        assert self.connector.stats.cuts == 0, "the node's link was cut"
+        for router in (self.hub, self.node):
+            held = sum(holder.held_bytes for holder in router.budget.holders)
+            assert router.budget.held == held <= BUDGET
 
     # -- the ways in -----------------------------------------------------------------------------------------
 
+    def accept(self, router: Router) -> tuple[Conversation, ByteEnd]:
+        server = self.network.servers[router]
+        conversation = Conversation(server)
+        return conversation, ByteEnd(self.network, conversation)
+
     def http(self, data: bytes) -> None:
-        conversation = Conversation(self.node, authenticated=True)
-        answering = self.loop.create_task(conversation.answer(self.with_tokens(data)))
-        self.turn()
-        self.loop.call_soon(conversation.closed)  # a call that waits for a message is given up
-        self.check(self.loop.run_until_complete(answering))
-        self.node.tokens.close_all()
+        """The bytes of a connection."""
+        _, end = self.accept(self.hub)
+        self.feed(end, data.replace(b"${a}", TOKEN.encode()))
+        assert not end.written or end.written.startswith(b"HTTP/1.1 ")
 
-    def websocket(self, data: bytes, *, authenticated: bool = True) -> None:
-        transport = Transport()
-        conversation = Conversation(self.node, transport, authenticated=authenticated)
-        self.say(conversation, self.with_tokens(data))
-        self.end(conversation, transport)
+    def body(self, data: bytes) -> None:
+        """The body of a request by one who was let in."""
+        server = self.network.servers[self.node]
+        _, end = self.accept(self.node)
+        body = self.with_tokens(data, server)
+        head = (
+            "POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.feed(end, head.encode() + body)
+        status, _, answer = end.written.partition(b"\r\n")[0], *end.written.partition(b"\r\n\r\n")[1:]
+        assert status.startswith((b"HTTP/1.1 200", b"HTTP/1.1 204")) or not status
+        self.check(answer or None)
+        server.sessions.close_all()
 
-    def stranger(self, data: bytes) -> None:
-        self.websocket(data, authenticated=False)
-        assert self.node.peers == 1, "a stranger has made a link"
-
-    def link(self, data: bytes) -> None:
-        """A link; each empty line cuts it, and it is taken up again."""
-        params: dict[str, Any] = {"node": "other", "id": "other", "follows": ["a:*", "c:d"]}
-        for part in self.with_tokens(data).split(b"\n\n")[:4]:
-            transport = Transport()
-            conversation = Conversation(self.node, transport, authenticated=True)
-            self.say(conversation, jsonrpc.request("interconnect", params, 1))
-            self.node.bus.twitter("a:said", 1)
-            self.say(conversation, part)
-            _, linked = jsonrpc.parse_reply(transport.said[0])
-            if not isinstance(linked, RpcError):
-                params["session"] = json.loads(bytes(linked))["session"]
-            self.end(conversation, transport, keep=True)
+    def websocket(self, data: bytes, *, trusted: bool = True) -> None:
+        """The bytes of a WebSocket."""
+        conversation, end = self.accept(self.hub)
+        authorization = f"Authorization: Bearer {TOKEN}\r\n" if trusted else ""
+        end.receive(UPGRADE % authorization.encode())
+        self.network.loop.run_due()
+        assert end.written.startswith(b"HTTP/1.1 101 ")
+        end.written = b""
+        self.feed(end, data)
+        assert trusted or not conversation.authenticated
         self.forget()
+
+    def feed(self, end: ByteEnd, data: bytes) -> None:
+        """Let the bytes come in two parts, and then the end."""
+        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+            if part:
+                end.receive(part)
+                self.network.loop.run_due()
+        end.receive(b"")
+        self.turn()
+        end.abort()
+        self.network.loop.run_due()
+        assert end.connection.closed
+
+    def calls(self, data: bytes) -> None:
+        """Messages on a WebSocket of one who was let in, each on a line."""
+        server = self.network.servers[self.node]
+        dialled = VirtualDialled(self.network, server)
+        self.say(dialled.there, self.with_tokens(data, server))
+        server.sessions.close_all()
+
+    def strangers_calls(self, data: bytes) -> None:
+        """Messages of one who was not let in."""
+        dialled = VirtualDialled(self.network, self.network.servers[self.hub])
+        dialled.conversation.authenticated = False
+        before = set(self.hub.peers)
+        self.say(dialled.there, data)
+        assert set(self.hub.peers) == before, "a stranger has made a link"
+        assert not dialled.conversation.authenticated
+
+    def say(self, end: WireEnd, data: bytes) -> None:
+        for line in data.split(b"\n"):
+            if not end.closed:
+                end.on_event(Text(line))
+                self.network.loop.run_due()
+        for answer in end.said:
+            self.check(answer)
+        end.cut()
+        self.forget()
+
+    def link(self, data: bytes, router: Router) -> None:
+        """Frames over a link; each empty line cuts it, and it is taken up again."""
+        resume: dict[str, Any] | None = None
+        for part in data.split(b"\n\n")[:4]:
+            member = Member(self.network, router, "other", resume=resume)
+            for line in part.replace(b"${o}", member.id.encode()).split(b"\n"):
+                if not member.wire.closed and not member.wire.other.closed:
+                    member.wire.other.on_event(Text(line))
+                    self.turn()
+            for said in member.wire.other.said:
+                self.check(said)
+            resume = {"id": router.id, "received": max([f["params"].get("n", 0) for f in member.heard if "params" in f], default=0)}
+            member.wire.abort()
+            self.turn()
+        self.forget()
+
+    def client(self, data: bytes) -> None:
+        """What a hub sends to a node that has linked to it."""
+        network = Network(limits=LIMITS)
+        node = network.node("client", budget=Budget(BUDGET))
+        node.bus.follow("a:*", lambda message: None, direct=True)
+        connector = network.link(node, network.hub(Budget(BUDGET)))
+        network.loop.run_due()
+        wire = connector.wire
+        assert wire is not None
+        for line in data.replace(b"${o}", node.id.encode()).split(b"\n"):
+            if not wire.closed:
+                wire.on_event(Text(line))
+                node.bus.twitter("a:b", 1)
+                network.loop.run_due()
+        for said in wire.said:
+            self.check(said)
+        assert node.budget.held == sum(holder.held_bytes for holder in node.budget.holders) <= BUDGET
+        network.close()
+
+    def clients_connection(self, data: bytes) -> None:
+        """The bytes that a server sends."""
+        connection = client_connection("ws://localhost/ws")
+        connection.take()
+        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+            if part:
+                connection.receive(part)
+        connection.receive(b"")
+        assert connection.closed
+
+    def stream(self, data: bytes) -> None:
+        """What the other side says to a stream, and what is sent meanwhile, as small numbers."""
+        held = [0]
+        stream = Stream(Limits(window_messages=4, buffer_messages=8, frame_messages=2), grow=lambda size: _add(held, size))
+        now = 1000.0
+        for step, value in zip(data[::2], data[1::2], strict=False):
+            now += (value % 7) / 100
+            with suppress(FrameError):
+                match step % 10:
+                    case 0 | 1:
+                        stream.send_batch(b"x" * value, 1 + value % 3)
+                    case 2:
+                        stream.receive(value % 16, stream._acknowledged + value // 64, value % 3, now)
+                    case 3:
+                        stream.acknowledged(value % 16)
+                    case 4:
+                        stream.resume(value % 16)
+                    case 5:
+                        stream.restart()
+                    case 6:
+                        stream.behind = bool(value % 2)
+                    case 7:
+                        stream.skip_oldest()
+                    case 8:
+                        stream.shed(value * 8)
+                    case 9:
+                        stream.caught_up()
+            stream.frames(now)
+            assert held[0] == stream.held_bytes >= 0
+            assert stream.snapshot().in_flight <= 4
+            assert stream.buffered <= 8
+            due = stream.ack_due_at()
+            assert due is None or due > now
+        stream.end()
+        assert held[0] == 0
+
+    def frames(self, data: bytes) -> None:
+        """What a hub accepts, all others can read as far as they do."""
+        with suppress(FrameError):
+            envelope = frames.parse(data)
+            if envelope.method in NUMBERED:
+                frames.parse_params(str(envelope.method), envelope.params)
+        with suppress(FrameError):
+            batch = frames.parse_batch(data)
+            frames.check_batch(batch)
+            count = len(json.loads(bytes(batch.messages)))
+            assert count == batch.count
+            numbers = range(batch.first, batch.first + batch.count)
+            parts = frames.split_batch(batch, [number for number in numbers if number % 3])
+            assert sum(part.count for part, _ in parts) == sum(1 for number in numbers if number % 3)
+            with suppress(FrameError):
+                frames.parse_messages(batch)
 
     def payload(self, data: bytes) -> None:
         """What can be read can be sent again, and is the same then."""
         try:
-            values = payload.decode(data)
-            again = payload.decode(payload.encode(*values))
+            values = read(data)
+            again = read(b"[" + encode_message(1.5, *values)[len(b"[1.5,") :])
         except (ValueError, PayloadError):
             return
         assert again == values or "nan" in repr(values).lower(), "it came back as something else"
@@ -159,58 +374,55 @@ class Target:
         with suppress(ValueError):
             jsonrpc.parse_reply(data)
 
-    def with_tokens(self, data: bytes) -> bytes:
-        give = self.node.tokens.give
+    def with_tokens(self, data: bytes, server: Server) -> bytes:
+        open_ = server.sessions.open
         if b"${t}" in data:
-            data = data.replace(b"${t}", give("fuzz", 60.0).encode())
+            data = data.replace(b"${t}", open_("fuzz", None, 60.0).encode())
         if b"${q}" in data:
-            data = data.replace(b"${q}", give("fuzz", 60.0, Identifier.parse("a:*")).encode())
+            data = data.replace(b"${q}", open_("fuzz", None, 60.0, Identifier.parse("a:*")).encode())
         return data
-
-    def say(self, conversation: Conversation, data: bytes) -> None:
-        for line in data.split(b"\n"):
-            self.loop.call_soon(conversation.receive, line)
-            self.turn()
-
-    def hand_on(self) -> None:
-        """Let the neighbour take what it was told."""
-        said, self.neighbour.said = self.neighbour.said, []
-        last = 0
-        for data in said:
-            self.check(data)
-            with suppress(ValueError):
-                last = getattr(decode_frame(data).params, "n", last)
-        self.say(self.beside, ack_frame(last) if last else HEARTBEAT)
 
     # -- what has to come of it ------------------------------------------------------------------------------
 
-    def end(self, conversation: Conversation, transport: Transport, *, keep: bool = False) -> None:
-        self.loop.call_soon(conversation.closed)
-        self.turn()
-        for answer in transport.said:
-            self.check(answer)
-        if not keep:
-            self.forget()
-
     def forget(self) -> None:
-        self.node.tokens.close_all()
-        for peer in self.node.neighbours:
-            if peer.id != "neighbour":
-                self.node.remove_peer(peer)
+        """Nothing is left of who was here."""
+        self.turn()
+        for router in (self.hub, self.node):
+            for peer in list(router.peers.values()):
+                if peer.name not in ("neighbour", "fuzzed") and peer.role != "hub":
+                    router.remove_peer(peer, "the input is over")
+        self.turn()
 
     def check(self, answer: bytes | None) -> None:
+        """Raise AssertionError unless it is an answer or a frame that everybody can read."""
         if answer is None:
             return
         assert len(answer) < MAX_ANSWER, "a short call has a long answer"
-        with suppress(ValueError):
-            frame = decode_frame(answer.decode())
-            if isinstance(frame, SendMessages):
-                for message in frame.params.batch:
-                    json.loads(bytes(message.payload))
-            return
         for part in json.loads(answer) if answer.startswith(b"[") else [json.loads(answer)]:
-            _, result = jsonrpc.parse_reply(json.dumps(part))
+            data = json.dumps(part).encode()
+            envelope = frames.parse(data)
+            if envelope.method is not UNSET and envelope.id is UNSET:
+                frames.parse_params(envelope.method, envelope.params)
+                continue
+            _, result = jsonrpc.parse_reply(data)
             assert getattr(result, "code", 0) != jsonrpc.INTERNAL_ERROR, "a mistake inside"
+
+
+def _add(held: list[int], size: int) -> None:
+    held[0] += size
+
+
+def read(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Args and kwargs of a message, as a node reads them."""
+    args, kwargs = msgspec.json.decode(data, type=tuple[tuple[Any, ...], dict[str, Any]])
+    return decode_payload(list(args), kwargs, len(data)) if TYPE_MARK in data else (args, kwargs)
+
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\n%bUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: berrymq.v1\r\n\r\n"
+)
+ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
 def seeds() -> list[bytes]:
@@ -219,32 +431,58 @@ def seeds() -> list[bytes]:
         "\n".join(str(step["send"])[: MAX_INPUT // 2] for step in case.steps).encode()
         for case in cases("jsonrpc")
     ]
-    body = payload.encode([1, {"a": (2.5, {3})}], {"x": None})
-    message = WireMessage("a:b", Raw(body), "s", 0.0, "o", 1)
-    question = WireMessage("a:b", Raw(body), "s", 0.0, "o", 2, question=1, callback="c:d")
-    frames = [
-        HEARTBEAT,
-        ack_frame(1),
-        dropped_frame(1, 2),
-        announce_frame(1, [NodeRecord("o", "n", 1, None, False, ("a:b",), ("other",))]),
-        messages_frame(1, [message]),
-        messages_frame(1, [question]),
+    head = frames.batch_head("a:b", "${o}", "other")
+    body = encode_message(1.5, [1, {"a": (2.5, {3})}], {"x": None}, "c:d")
+    batch = frames.encode_batch(head, 1, [b"[1,[2],{}]", body], 2)
+    question = frames.encode_batch(head, 3, [body], 1)
+    sent = [
+        frames.numbered_frame(b"interest", 1, 0, b'"add":["a:*","*:*"],"reset":true'),
+        frames.numbered_frame(b"messages", 2, 1, b'"batches":[%b]' % batch),
+        frames.numbered_frame(b"ask", 3, 1, b'"question":1,"batch":%b' % question),
+        frames.numbered_frame(b"answer", 4, 1, b'"question":1,"answers":[["other",[1],[]]]'),
+        frames.numbered_frame(b"dropped", 5, 1, b'"count":2'),
+        frames.numbered_frame(b"interest", 6, 1, b'"remove":["a:*"],"everything":true'),
+        frames.ack_frame(1),
     ]
     calls = [
-        jsonrpc.request("follow", ["a:x"], 1),
-        jsonrpc.request("unfollow", ["a:x"], 2),
+        jsonrpc.request("hello", ["0123456789abcdef"], 1),
+        jsonrpc.request("authenticate", {"access_token": "wrong"}, 2),
         jsonrpc.request("nodes", [], 3),
-        jsonrpc.request("close_connection", ["${q}"], 4),
+        jsonrpc.request("ask", ["${t}", "a:x"], 4),
+        jsonrpc.request("close_connection", ["${q}"], 5),
+        jsonrpc.request("interconnect", ["me", "a key that is long enough"], 6),
     ]
-    links = [*frames, *calls, b"\n".join(frames + calls), b"\n\n".join(frames)]
+    links = [*sent, *calls, b"\n".join(sent + calls), b"\n\n".join(sent)]
     values = [body] + [b'[[{"$type":"%b","value":%b}],{}]' % value for value in VALUES]
+    masked = [
+        b"".join(Frame(Opcode.TEXT, line).serialize(mask=True) for line in calls),
+        Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True)
+        + Frame(Opcode.PING, b"b").serialize(mask=True)
+        + Frame(Opcode.CONT, b"c").serialize(mask=True),
+        Frame(Opcode.CLOSE, b"\x03\xe8bye").serialize(mask=True),
+    ]
+    requests = [
+        UPGRADE % b"" + masked[0],
+        b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${a}\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 40\r\n\r\n{"jsonrpc":"2.0","method":"ping","id":1}',
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HEAD / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n",
+    ]
     return [
         bytes([way]) + data[:MAX_INPUT]
         for way, inputs in (
-            (HTTP, said),
-            (WEBSOCKET, said),
-            (STRANGER, said),
-            (LINK, links),
+            (HTTP, requests),
+            (BODY, said),
+            (WEBSOCKET, masked),
+            (STRANGERS_WEBSOCKET, masked),
+            (CALLS, [*said, *links]),
+            (STRANGERS_CALLS, [*calls, b"\n".join(calls + sent)]),
+            (MEMBER, links),
+            (DIRECT, links),
+            (CLIENT, links),
+            (CLIENTS_CONNECTION, [ACCEPTED, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"]),
+            (STREAM, [bytes(range(200)), b"\x00\x05\x02\x11\x04\x00\x05\x01\x00\x09\x07\x01\x08\x02" * 9]),
+            (FRAMES, [batch, question, *sent]),
             (PAYLOAD, values),
             (REPLY, [b'{"jsonrpc":"2.0","id":1,"result":[]}', jsonrpc.failure(1, RpcError(-32000, "x", 1))]),
         )
@@ -272,21 +510,30 @@ VALUES = [
 
 def words() -> list[bytes]:
     """What inputs are made of, which no mutation finds by itself."""
-    names = set(FRAME_METHODS)
+    names = set(NUMBERED)
     for name, method in methods._methods.items():
         names |= {name, *method.decoders}
-    names |= {"jsonrpc", "method", "params", "id", "result", "error", "$type", "value", "n", "batch", "nodes"}
+    for params in (frames.MessagesParams, frames.AskParams, frames.AnswerParams, frames.InterestParams):
+        names |= set(params.__struct_fields__)
+    names |= {"jsonrpc", "method", "params", "id", "result", "error", "$type", "value", "ack", "count"}
     quoted = [f'"{name}"'.encode() for name in sorted(names)] + [b'"%b"' % name for name, _ in VALUES]
     others = [
         b"${t}",
         b"${q}",
+        b"${o}",
+        b"${a}",
         b'"a:b"',
         b'"_a:b"',
         b'"*:*"',
         b"\n",
+        b"\r\n\r\n",
         b"\\ud800",
         b"null",
+        b"[" * 130 + b"]" * 130,
         b"9" * 20,
         b"1e999",
+        b"\x81\x80\x00\x00\x00\x00",
+        b"\x88\x80\x00\x00\x00\x00",
+        b"\x81\xff\x00\x00\x00\x00\x00\x00\xff\xff",
     ]
     return [*quoted, *others]

@@ -23,6 +23,7 @@ from berrymq.bridge.protocol import frames, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
 from berrymq.bridge.protocol.handshake import node_id_of
 from berrymq.bridge.server.conversation import Conversation
+from berrymq.bridge.server.hosts import HostPolicy
 from berrymq.bridge.server.server import Server
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.transport.budget import Budget
     from berrymq.bridge.transport.loop import IoLoop
 
-TOKEN = "the access token of the network"
+TOKEN = "the-access-token-of-the-network"
 PING = object()
 
 
@@ -276,7 +277,7 @@ class Network:
         loop = cast("IoLoop", self.loop)
         node = VirtualNode(loop, Bus(name), name=name, room=room, key=key, limits=self._limits, **options)
         self.nodes.append(node)
-        self.servers[node] = Server(node, access_token=TOKEN)
+        self._serve(node)
         return node
 
     def hub(self, budget: Budget | None = None) -> Hub:
@@ -290,8 +291,12 @@ class Network:
             budget=budget,
         )
         self.hubs.append(hub)
-        self.servers[hub] = Server(hub, access_token=TOKEN)
+        self._serve(hub)
         return hub
+
+    def _serve(self, router: Router) -> None:
+        server = self.servers[router] = Server(router, access_token=TOKEN)
+        server.policy = HostPolicy.of("localhost", [], [])
 
     def link(self, node: Node, router: Router) -> VirtualConnector:
         """Link a node to a hub or to another node."""

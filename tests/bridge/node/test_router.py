@@ -316,7 +316,7 @@ class TestWhatIsNotPassedOn:
         network.link(node, hub)
         mailbox = Mailbox("a:*", hub.budget)
         room = hub.room(None)
-        room.follow(mailbox, node.bus.interests())
+        room.follow(mailbox, node.bus.gateway.interests())
         network.settle()
         for message in ([1], [1.0, 5, {}], ["now", [], {}], [1.0, [{"$type": "tuple", "value": 3}], {}], 7):
             mallory.frame("messages", batches=[mallory.batch("a:b", message, first=mallory.n + 1)])

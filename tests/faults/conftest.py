@@ -1,0 +1,3 @@
+from tests.bridge.conftest import runtime
+
+__all__ = ["runtime"]
