@@ -53,6 +53,7 @@ class Line:
         self.items: deque[tuple[Message, Context]] = deque()
         self.task: asyncio.Task[None] | None = None
 
+
 class LoopRunner:
     """Runs one ``async def`` follower on the loop of the thread that registered it.
 
@@ -234,7 +235,7 @@ def watch_end(line: Line) -> None:
         # On the loop, not in a table here: the generator refers to the loop and would keep it alive.
         loop.__berrymq_lines__ = lines, sentinel
         with suppress(StopIteration):
-            sentinel.__anext__().send(None)  # type: ignore[attr-defined]  # the first step awaits nothing
+            sentinel.__anext__().send(None)  # the first step awaits nothing
     lines.add(line)
 
 

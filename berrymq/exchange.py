@@ -257,6 +257,7 @@ class Exchange:
                 return
 
     def report(self, action: str, message: Message, **kwargs: Any) -> None:
+        """Publish what is observed about a message, unless that is such a report itself."""
         if message.name != OBSERVED:
             self.publish(Message.make(Identifier(OBSERVED, action), (message,), kwargs))
 

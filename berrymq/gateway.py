@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .messages import Message
 from .routes import Attachment
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange
     from .followers import Subscription
     from .identifiers import Identifier
+    from .messages import Message
     from .routes import Ask, Registry
     from .workers import Deliverer, Waiter
 

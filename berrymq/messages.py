@@ -76,7 +76,7 @@ class Message:
         return message
 
     @staticmethod
-    def received(
+    def received(  # noqa: PLR0917 - called for each message
         identifier: Identifier,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -85,7 +85,7 @@ class Message:
         origin: object = None,
         callback: Callback | None = None,
     ) -> Message:
-        """Build a message that came over a link, from parts that are its own: nothing is copied or checked."""
+        """Build a message that came over a link; nothing of it is copied or checked."""
         message: FarMessage = new_message(FarMessage)
         message._identifier = identifier
         message._args = args

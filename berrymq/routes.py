@@ -28,7 +28,7 @@ from .messages import Message
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Ask", "First", "Registry", "Route", "Attachment"]
+__all__ = ["Ask", "Attachment", "First", "Registry", "Route"]
 
 T = TypeVar("T")
 Ask = Callable[[Message, "float | None"], "Future[list[Any]]"]
@@ -92,7 +92,8 @@ class Registry:
     def __init__(self) -> None:
         self.table: dict[Any, Route] = {}
         self.received: dict[str, ReceivedRoute] = {}
-        """Routes of messages that came over links, by the identifier's text; emptied together with `table`."""
+        """Routes of messages that came over links, by the identifier's text; emptied together with `table`.
+        """
         self._lock = threading.RLock()
         self._busy = False
         self._pending: deque[tuple[Entry, bool]] = deque()

@@ -38,7 +38,7 @@ class Deliverer(Protocol):
 
 
 class Waiter(Protocol):
-    """Where a delivery thread waits while it has nothing to do: a link, so that it need not be woken by another thread.
+    """Where a delivery thread waits while it has nothing to do: on a link.
 
     What comes over the link is then read and delivered by this thread alone.
     """
@@ -192,7 +192,8 @@ class DeliveryThread:
         self._idle = threading.Condition(self._lock)
         self._items: deque[Delivery] = deque()
         self._current: Delivery | None = None
-        """What runs, so that `backlog` counts it; what ran last, until the thread finds nothing more to do."""
+        """What runs, so that `backlog` counts it; what ran last, until the thread finds nothing more to do.
+        """
         self._thread: threading.Thread | None = None
         self._waiting = False
         self._closed = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from IPython.core.error import UsageError
 
 from berrymq import Identifier
+from berrymq.printable import printable
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -178,8 +179,8 @@ def describe(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's text with its lines joined."""
-    return " ".join(str(error).split())
+    """Return an exception's text with its lines joined, and nothing in it that a terminal would obey."""
+    return printable(" ".join(str(error).split()))
 
 
 def shorten(text: str, longest: int = LONGEST_QUOTE) -> str:

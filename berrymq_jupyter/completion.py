@@ -12,7 +12,7 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from .live import VALUES, followed
+from .live import VALUES, followed, is_plain
 
 if TYPE_CHECKING:
     import argparse
@@ -51,7 +51,7 @@ class MagicCompleter:
             return {"completions": [], "suppress": False}
         line = Line(found["name"], self._magics[found["name"]].parser._actions, found["rest"])
         fragment, choices = self.choices(line)
-        matching = sorted({choice for choice in choices if choice.startswith(fragment)})
+        matching = sorted({choice for choice in choices if choice.startswith(fragment) and is_plain(choice)})
         completions = [SimpleCompletion(choice, type="magic argument") for choice in matching]
         return {
             "completions": completions if matching or line.is_python else NoCompletions(),

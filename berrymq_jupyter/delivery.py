@@ -17,7 +17,7 @@ from .errors import show_users_code
 from .output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -56,9 +56,13 @@ class MainThreadDeliverer:
 
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
+        self.submit_many(((subscription, message),))
+
+    def submit_many(self, deliveries: Iterable[tuple[Subscription, Message]]) -> None:
+        """Take over several deliveries with one wake-up; it returns at once."""
         with self._changed:
-            self._items.append((subscription, message))
-            if self._scheduled:
+            self._items.extend(deliveries)
+            if self._scheduled or not self._items:
                 return
             self._scheduled = True
         self._schedule(self.turn)

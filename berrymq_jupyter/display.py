@@ -8,6 +8,8 @@ from pathlib import PurePath
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any
 
+from berrymq.printable import printable
+
 from .finding import how_found
 from .tables import Table
 
@@ -53,9 +55,11 @@ def message_html(message: Message) -> str:
     if more:
         rows.append(("…", f"{more:,} more"))
     sent = strftime("%H:%M:%S", localtime(message.sent_at))
-    source = f" from {escape(message.source)}" if message.source else ""
+    source = f" from {escape(printable(message.source))}" if message.source else ""
     table = Table(("argument", "value"), rows).html() if rows else ""
-    return f"<div><code><b>{escape(message.id)}</b></code> <small>{sent}{source}</small>{table}</div>"
+    return (
+        f"<div><code><b>{escape(printable(message.id))}</b></code> <small>{sent}{source}</small>{table}</div>"
+    )
 
 
 def link_html(link: Link) -> str:
@@ -65,14 +69,14 @@ def link_html(link: Link) -> str:
 
 def link_lines(link: Link) -> list[str]:
     """Say in a few words where a link leads, how that was found, and what passed."""
-    room = f" in the room {link.room!r}" if link.room else ""
-    lines = [f"{link.state} as {link.name!r}{room} to {link.url} ({how_found(link)})"]
+    room = f" in the room '{link.room}'" if link.room else ""
+    lines = [f"{link.state} as '{link.name}'{room} to {link.url} ({how_found(link)})"]
     stats = link.stats()
     missing = stats.dropped + stats.lost
     if stats.sent or stats.received or missing:
         dropped = f", {missing} dropped" if missing else ""
         lines.append(f"{count(stats.sent, 'message')} sent, {stats.received} received{dropped}")
-    return lines
+    return [printable(line) for line in lines]
 
 
 def count(number: int, what: str) -> str:
@@ -118,7 +122,7 @@ def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
             follows += f" and {len(node.follows) - len(shown)} more"
         rows.append((node.name, what, follows))
     return Table(
-        ("node", "", "follows"), rows, empty=f"no node is called {only!r}" if only else "nobody is there"
+        ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "nobody is there"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, magics_class
@@ -55,8 +54,8 @@ class LinkingMagics(Magics):
     def link(self, line: str) -> Link:
         """Join a hub, so that messages reach other notebooks and programs, and theirs this one.
 
-        Without a URL the hub is found: this notebook's Jupyter server, else one that runs on this machine,
-        else one is started. Linking again to the same place changes nothing but the room. ::
+        Without a URL it is the hub of this machine, which is started if there is none yet. Linking again to
+        the same place changes nothing but the room. ::
 
             %link
             %link --room team-a
@@ -136,9 +135,9 @@ class LinkingMagics(Magics):
         made, self._made = self._made, []
         for link in made:
             link.close()
-        loop = sys.modules.get("berrymq.bridge.loop")
-        if loop is not None:
-            loop.end_if_idle()
+        bridge = sys.modules.get("berrymq.bridge.runtime")
+        if bridge is not None:
+            bridge.runtime().end_if_idle()
 
     def _notebook(self) -> str | None:
         """Return the notebook's name where only the namespace tells it: VS Code."""
@@ -181,6 +180,4 @@ def is_same(one: Link, other: Link) -> bool:
 
 def leads_to_same(one: Link, other: Link) -> bool:
     """Whether two links lead to the same place, by whichever of its names."""
-    from berrymq.bridge.discovery.places import origin
-
-    return origin(one.url) == origin(other.url) and urlsplit(one.url).path == urlsplit(other.url).path
+    return bool(one.url) and other.leads_to(one.url)

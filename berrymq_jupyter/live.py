@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from berrymq import default_bus
+from berrymq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,6 +17,11 @@ if TYPE_CHECKING:
 
 # Identifiers of messages that are remembered.
 MOST_PASSED = 1000
+
+# Seconds for which it is not asked again who is behind a link; where the answer takes long, so many times as
+# long as that, so that who types does not wait for a hub that is overloaded.
+FRESH_SECONDS = 0.5
+PAUSE_FACTOR = 5
 
 
 class Passed:
@@ -59,9 +67,29 @@ def open_links() -> list[Link]:
     return list(bridge.links()) if bridge is not None else []
 
 
+_behind: WeakKeyDictionary[Link, tuple[float, list[NodeInfo]]] = WeakKeyDictionary()
+"""Who is behind each link, and until when that is taken for true."""
+
+
+def nodes_behind(link: Link) -> list[NodeInfo]:
+    """Return the nodes that a link reaches, as they were a moment ago."""
+    began = monotonic()
+    until, known = _behind.get(link, (began, []))
+    if began >= until:
+        known = link.nodes()
+        ended = monotonic()
+        _behind[link] = ended + max(FRESH_SECONDS, PAUSE_FACTOR * (ended - began)), known
+    return known
+
+
 def nodes() -> list[NodeInfo]:
     """Return the nodes that can be reached."""
-    return [node for link in open_links() for node in link.nodes()]
+    return [node for link in open_links() for node in nodes_behind(link)]
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether a text can be offered: what others have chosen may give orders to the terminal."""
+    return printable(text) == text
 
 
 # What may be the value of an option, or the first word of a magic.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from berrymq.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,12 +14,15 @@ LEFT = ' style="text-align:left"'
 
 
 class Table:
-    """Rows of text below a line of titles; `empty` is shown when there are none."""
+    """Rows of text below a line of titles; `empty` is shown when there are none.
+
+    Texts may be of others: what would move or hide something is written as an escape.
+    """
 
     def __init__(self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
         self.titles = titles
-        self.rows = rows
-        self.empty = empty
+        self.rows = [[printable(cell) for cell in row] for row in rows]
+        self.empty = printable(empty)
 
     def text(self) -> str:
         """Return the table as lines with aligned columns."""

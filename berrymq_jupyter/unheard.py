@@ -55,7 +55,6 @@ def nobody_follows(identifier: Identifier) -> str | None:
         return f"nobody follows {identifier} here; %link joins others"
     if any(link.state != "linked" for link in links):
         return None  # who is cut off can't know
-    others = [node for link in links for node in link.nodes() if not node.here]
-    if any(Identifier.parse(text).matches(identifier) for node in others for text in node.follows):
+    if any(link.is_followed(identifier) for link in links):
         return None
     return f"nobody follows {identifier} at present"

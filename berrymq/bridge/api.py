@@ -6,8 +6,10 @@ Everything here may be called on any thread.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 import msgspec
 
@@ -148,12 +150,15 @@ class Link:
         node = self.node
         follows = tuple(sorted([identifier.text for identifier in node.bus.gateway.interests()]))
         here = NodeInfo(node.name, node.id, self.room, follows, False, True)
-        if self.state == "linked":
+        peer = self._connector.peer
+        if peer is not None and peer.expires:  # the other side has made the link: it takes no calls over it
+            self._known_nodes = [one for one in node.nodes(self.room) if not one.here]
+        elif self.state == "linked":
             try:
                 raw = self._connector.call("nodes", {}, LOOK_SECONDS)
                 found = msgspec.json.decode(raw, type=list[_Node])
                 self._known_nodes = [
-                    NodeInfo(one.name, one.id, one.room, one.follows, one.hub, False)
+                    NodeInfo(one.name, one.id, one.room, one.follows, one.hub, here=False)
                     for one in found
                     if one.id != node.id
                 ]
@@ -161,10 +166,22 @@ class Link:
                 pass  # it was cut just now: those who were there last are the best answer
         return [here, *self._known_nodes]
 
+    def status(self) -> dict[str, Any]:
+        """What the other side says of itself: its nodes, and what has passed, in names and numbers.
+
+        Raises:
+            LinkError: it does not say so now.
+        """
+        try:
+            raw = self._connector.call("status", {}, LOOK_SECONDS)
+            return msgspec.json.decode(raw, type=dict[str, Any])
+        except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
+            raise LinkError(f"the other side does not say how it is: {error}") from None
+
     def stats(self) -> LinkStats:
         """What has passed over the link since it was made."""
         peer = self._connector.peer
-        stats = peer.stream.snapshot() if peer is not None else self._connector.stats
+        stats = peer.stream.snapshot() if peer is not None else replace(self._connector.stats)
         stats.dropped += self.node.outbox.dropped
         return stats
 
@@ -180,7 +197,7 @@ class Link:
         return self._pid != os.getpid()
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
-        """End the link, for all whom `link` has given it, after up to *flush* seconds for what was published last.
+        """End the link, for all whom `link` has given it, after up to *flush* seconds for the last messages.
 
         Returns:
             How many messages the other side did not get.
@@ -294,19 +311,18 @@ def open_link(
                     )
                 there.given += 1
         if there is None:
-            node = node_of(bus, name, room or None)
-            connector = Connector(
-                node, lambda: _places(address, access_token), ttl=ttl, ssl_context=ssl_context
-            )
-            try:
-                connector.open(timeout)
-            except BaseException:
-                connector.close(0)
-                forget_unlinked(node)
-                raise
-            made = kind(connector)
-            made.asked = asked
-            there = _keep(made)
+            with node_in_use(bus, name, room or None) as node:
+                connector = Connector(
+                    node, lambda: _places(address, access_token), ttl=ttl, ssl_context=ssl_context
+                )
+                try:
+                    connector.open(timeout)
+                except BaseException:
+                    connector.close(0)
+                    raise
+                made = kind(connector)
+                made.asked = asked
+                there = _keep(made)
         if overflow is not None:
             there.node.outbox.overflow = overflow
     return there
@@ -372,11 +388,31 @@ def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
         return node
 
 
+@contextmanager
+def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
+    """The node of a bus, which stays while something is made with it, though its last link may end meanwhile.
+
+    Raises:
+        LinkError: it has another name already.
+    """
+    here = runtime()
+    with here.lock:
+        node = node_of(bus, name, room)
+        here.making.append(node)
+    try:
+        yield node
+    finally:
+        with here.lock:
+            here.making.remove(node)
+        forget_unlinked(node)
+
+
 def forget_unlinked(node: Node) -> None:
     """Let a node go that has neither a link nor listens; the next link makes another one."""
     here = runtime()
     with here.lock:
-        is_used = any(one.node is node for one in (*here.links, *here.listening)) or node.peers
+        holders = [*here.making, *(one.node for one in (*here.links, *here.listening))]
+        is_used = any(one is node for one in holders) or node.peers
         if not is_used and here.nodes.get((node.bus, node.home.name)) is node:
             del here.nodes[node.bus, node.home.name]
             node.close()

@@ -149,25 +149,26 @@ def init_connection(
     if problem is not None:
         raise LinkError(problem)
     here = runtime()
-    node = api.node_of(berrymq.default_bus, name, None)
-    for one in here.listening:
-        if one.node is node:
-            raise LinkError(
-                f"this process listens already, at {one.server.url}; close_connection() ends that"
-            )
-    server = Server(node, access_token=access_token, ssl_context=ssl_context, insecure=insecure, hosts=hosts)
-    try:
-        server.start(host, port)
-        file = connection_file.publish(
-            url=server.url, access_token=server.access_token, name=node.name, kind="node"
+    with api.node_in_use(berrymq.default_bus, name, None) as node:
+        for one in here.listening:
+            if one.node is node:
+                raise LinkError(
+                    f"this process listens already, at {one.server.url}; close_connection() ends that"
+                )
+        server = Server(
+            node, access_token=access_token, ssl_context=ssl_context, insecure=insecure, hosts=hosts
         )
-    except BridgeError:
-        node.loop.call(server.stop)
-        api.forget_unlinked(node)
-        raise
-    listening = Listening(node, server, file)
-    with here.lock:
-        here.listening.append(listening)
+        try:
+            server.start(host, port)
+            file = connection_file.publish(
+                url=server.url, access_token=server.access_token, name=node.name, kind="node"
+            )
+        except BridgeError:
+            node.loop.call(server.stop)
+            raise
+        listening = Listening(node, server, file)
+        with here.lock:
+            here.listening.append(listening)
     node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
     return ListeningNode(listening)
 
@@ -199,7 +200,7 @@ def interconnect(
     Raises:
         LinkError: no link could be made; one line says why.
     """
-    return link(_address(addr), access_token=access_token, ttl=ttl, ssl_context=ssl_context)
+    return link(addr, access_token=access_token, ttl=ttl, ssl_context=ssl_context)
 
 
 def connect_oneway(
@@ -212,7 +213,7 @@ def connect_oneway(
     """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
     made = api.open_link(
         OneWayLink,
-        _address(addr),
+        addr,
         bus=Bus("one way"),
         access_token=access_token,
         ttl=ttl,
@@ -245,13 +246,13 @@ def connect_via_queue(
         LinkError: the node can't be reached; one line says why.
     """
     problem: LinkError | None = None
-    for found in find(_address(addr), access_token):
+    for found in find(addr, access_token):
         try:
             made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
         except NETWORK_ERRORS as error:
             problem = problem or LinkError(explain(found, error))
             continue
-        made.asked = Endpoint.parse(_address(addr))
+        made.asked = Endpoint.parse(addr)
         here = runtime()
         with here.lock:
             here.queues.append(made)
@@ -289,7 +290,7 @@ def get_nowait() -> Message:
 
 def close_connection(addr: Address | None = None) -> None:
     """Close the connections to *addr*, the listening at *addr*, or everything that this process has."""
-    endpoint = None if addr is None else Endpoint.parse(_address(addr))
+    endpoint = None if addr is None else Endpoint.parse(addr)
     here = runtime()
     with here.lock:
         connections: list[Link | RemoteQueue] = [*here.links, *here.queues]
@@ -340,7 +341,7 @@ def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint]:
 def _last_queue() -> RemoteQueue:
     here = runtime()
     with here.lock:
-        queue = _last(here.queues)
+        queue: RemoteQueue | None = _last(here.queues)
     if queue is None:
         raise LinkError("no queue to take from: call connect_via_queue(addr, identifier) first")
     return queue
@@ -362,7 +363,3 @@ def _host_and_port(addr: Address) -> tuple[str, int]:
         case (str(host), int(port)) if 0 <= port <= 65535:
             return host, port
     raise LinkError(f"an address is (host, port) with a port from 0 to 65535, or a URL; not {addr!r}")
-
-
-def _address(addr: Address) -> Address:
-    return addr if isinstance(addr, str) else (str(addr[0]), addr[1]) if len(addr) == 2 else addr

@@ -24,7 +24,7 @@ from .transport.dialling import NETWORK_ERRORS, Dialled, dial, explain
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from .discovery.endpoint import Endpoint
@@ -121,7 +121,7 @@ class RemoteQueue:
             self._taking.lock.release()
 
     def _take_turn(self, block: bool, timeout: float | None) -> bool:
-        """Ask one question at a time, for answers are numbered. Who does not wait does not wait behind one who does."""
+        """Ask one at a time, for answers are numbered; who does not wait passes no one who does."""
         if not block:
             return self._taking.lock.acquire(timeout=0.0 if self._is_waiting else CALL_SECONDS)
         return self._taking.lock.acquire(timeout=-1 if timeout is None else timeout)
@@ -134,12 +134,7 @@ class RemoteQueue:
             over = not block or left == 0.0
             wait = 0.0 if over else min(WAIT_SECONDS, WAIT_SECONDS if left is None else left)
             try:
-                result = self._call(
-                    self._taking,
-                    "get",
-                    lambda: {"block": not over, "timeout": wait, "received": self._received},
-                    wait,
-                )
+                result = self._call(self._taking, "get", self._get_params(not over, wait), wait)
             except RpcError as error:
                 if error.code != EMPTY:
                     raise
@@ -152,6 +147,10 @@ class RemoteQueue:
                 pause.wait(RETRY_SECONDS)
             else:
                 return self._message(result)
+
+    def _get_params(self, block: bool, wait: float) -> Callable[[], dict[str, Any]]:
+        """Params of ``get``, made anew when a new queue takes the place of one that has expired."""
+        return lambda: {"block": block, "timeout": wait, "received": self._received}
 
     def get_nowait(self) -> Message:
         """Take the next message; raise `Empty` when there is none."""
@@ -276,7 +275,7 @@ class _Caller:
         dialled.deadline = monotonic() + timeout
         try:
             if self._closed:  # meanwhile, so that whoever closed it has not seen this connection
-                raise ConnectionAbortedError("the connection was closed here")
+                raise ConnectionAbortedError("the connection was closed here")  # noqa: TRY301
             return dialled.call(method, params)
         except RpcError:
             raise

@@ -48,6 +48,8 @@ class Runtime:
         """The open links (`api.Link`), oldest first."""
         self.nodes: dict[tuple[Bus, str | None], Any] = {}
         """The node (`node.Node`) of each bus in each room."""
+        self.making: list[Any] = []
+        """The nodes that something is being made with, so that they stay meanwhile."""
         self.listening: list[Any] = []
         """The nodes that others can connect to (`historical.Listening`)."""
         self.senders: list[Any] = []
@@ -56,7 +58,9 @@ class Runtime:
         """The open remote queues."""
         self._turns: WeakKeyDictionary[Bus, Turns] = WeakKeyDictionary()
         self.inherited: dict[tuple[Bus, str | None], Any] = {}
-        """In a forked child, the nodes of its parent, which tell who publishes that their links are not the child's."""
+        """In a forked child, the nodes of its parent, which tell who publishes that their links are not the
+        child's.
+        """
         self._loop: IoLoop | None = None
         self._thread: threading.Thread | None = None
         self._finishes_with_child = False
@@ -117,7 +121,7 @@ class Runtime:
         Finalize(None, leave, exitpriority=0)
 
     def leave_to_parent(self) -> None:
-        """In a forked child: give up the descriptors, and have what is published told that it does not cross."""
+        """Give up the descriptors, in a forked child, and have publishers told that nothing crosses."""
         for node in self.nodes.values():
             node.after_fork()
         if self._loop is not None:

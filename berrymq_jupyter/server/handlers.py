@@ -99,38 +99,42 @@ class LinkHandler(JupyterHandler):
             self.authorizer.is_authorized(self, self.current_user, "execute", AUTH_RESOURCE)
         ):
             raise HTTPError(403)
-        key = self._checked_upgrade()
+        if not self._wants_websocket():
+            return
         try:
             socket = await connect(await self.hub.place())
         except NETWORK_ERRORS as error:
             raise HTTPError(503, str(error), reason="the hub does not answer") from error
         try:
-            await relay(self._upgrade(key), socket)
+            await relay(self._upgrade(), socket)
         finally:
             socket.abort()
 
-    def _checked_upgrade(self) -> str:
-        """Refuse what does not ask for a WebSocket, or comes from a foreign page; return the client's key."""
+    def _wants_websocket(self) -> bool:
+        """Refuse what does not ask for a WebSocket, or comes from a foreign page."""
         headers = self.request.headers
         wanted = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
         if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in wanted:
             raise HTTPError(400, reason="GET upgrades to a WebSocket here")
         if not self.check_origin():
             raise HTTPError(403, reason="pages of another origin may not link")
-        key = headers.get("Sec-WebSocket-Key", "")
-        if headers.get("Sec-WebSocket-Version") != "13" or not key:
+        if headers.get("Sec-WebSocket-Version") != "13" or "Sec-WebSocket-Key" not in headers:
+            self.set_status(426, "Upgrade Required")
             self.set_header("Sec-WebSocket-Version", "13")
-            raise HTTPError(426, reason="Upgrade Required")
-        return key
+            return False
+        return True
 
-    def _upgrade(self, key: str) -> IOStream:
+    def _upgrade(self) -> IOStream:
         """Accept the WebSocket, and take its connection over from HTTP."""
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
         self.clear_header("Content-Type")
         self.set_status(101)
         self.set_header("Upgrade", "websocket")
         self.set_header("Connection", "Upgrade")
-        self.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
+        self.set_header(
+            "Sec-WebSocket-Accept",
+            WebSocketProtocol13.compute_accept_value(self.request.headers["Sec-WebSocket-Key"]),
+        )
         if SUBPROTOCOL in [name.strip() for name in offered]:
             self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
         # Not awaited: what follows has to be done before the server looks for the next request.
@@ -167,4 +171,4 @@ async def _to_hub(client: IOStream, hub: HubSocket) -> None:
 async def _to_client(client: IOStream, hub: HubSocket) -> None:
     with suppress(OSError):
         while data := await hub.reader.read(CHUNK_BYTES):
-            await client.write(data)
+            await asyncio.shield(client.write(data))  # tornado logs an error for one that is cancelled

@@ -103,7 +103,7 @@ class HeldHub:
     async def _hold(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         unanswered: list[Found] = []
-        said = ""
+        said: set[str] = set()
         while True:
             found: Found | None = None
             try:
@@ -112,14 +112,14 @@ class HeldHub:
             except NETWORK_ERRORS as error:
                 unanswered = [found] if found is not None else []
                 self._problem = explain(found, error) if found is not None else str(error)
-                if self._problem != said:
-                    said = self._problem
-                    self._log.warning("no berryMQ hub: %s", said)
+                if self._problem not in said:
+                    said.add(self._problem)
+                    self._log.warning("no berryMQ hub: %s", self._problem)
             except Exception:  # noqa: BLE001 - a mistake of ours, for which nobody must be without a hub
                 self._log.exception("an error while the berryMQ hub was looked for")
             else:
                 self._log.info("berryMQ hub at %s", found.endpoint.url)
-                backoff, said, unanswered = FIRST_BACKOFF_SECONDS, "", []
+                backoff, said, unanswered = FIRST_BACKOFF_SECONDS, set(), []
                 await self._use(found, socket)
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all come at once
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from berrymq import LinkError
 from berrymq_jupyter.finding import how_found
+from berrymq_jupyter.live import nodes_behind
 
 from .counts import Rate
 from .reach import open_links
@@ -20,6 +22,9 @@ __all__ = ["NetworkState"]
 MOST_NODES: Final = 200
 MOST_FOLLOWS: Final = 50
 LONGEST: Final = 80
+
+SILENCE: Final = 10.0
+"""Seconds for which a hub that did not answer is not asked."""
 
 
 Way = tuple[str, str]
@@ -40,23 +45,35 @@ class Flow:
 
 
 class NetworkState:
-    """Looks at the nodes of a bus now and then: what it looks at is there anyhow."""
+    """Looks at the links of a bus now and then, and asks the hub what passes elsewhere."""
 
     def __init__(self, bus: berrymq.Bus) -> None:
         self.bus = bus
         self.flows: dict[Way, Flow] = {}
         self.picture: dict[str, Any] = {"links": [], "nodes": [], "edges": [], "more": 0}
         self.looked_at: float | None = None
+        self.silent_until = float("-inf")
+        """A hub that does not answer is not asked again before, so that the other views go on meanwhile."""
 
     def look(self, now: float) -> bool:
         """Look again; return whether anything has changed."""
         seconds = 0.0 if self.looked_at is None else now - self.looked_at
         self.looked_at = now
-        links = open_links(self.bus)
-        nodes = list({id(link.node): link.node for link in links}.values())
-        self.measure({way: total for node in nodes for way, total in passed(node).items()}, seconds)
-        before, self.picture = self.picture, self.draw(links, nodes)
+        views = [Seen(link, self.ask(link, now)) for link in open_links(self.bus)]
+        self.measure({way: total for view in views for way, total in view.passed().items()}, seconds)
+        before, self.picture = self.picture, self.draw(views)
         return self.picture != before
+
+    def ask(self, link: Any, now: float) -> dict[str, Any]:
+        """Return what the other side of a link says of itself; nothing if it does not say it."""
+        if now < self.silent_until or link.state != "linked":
+            return {}
+        try:
+            status: dict[str, Any] = link.status()
+        except LinkError:
+            self.silent_until = now + SILENCE
+            return {}
+        return status
 
     def measure(self, totals: Mapping[Way, int], seconds: float) -> None:
         """Take note of how many messages have passed each way."""
@@ -65,55 +82,62 @@ class NetworkState:
         for gone in self.flows.keys() - totals.keys():
             del self.flows[gone]
 
-    def draw(self, links: list[Any], nodes: list[Any]) -> dict[str, Any]:
+    def draw(self, views: list[Seen]) -> dict[str, Any]:
         """Return everything as a page gets it."""
         found: dict[str, dict[str, Any]] = {}
         edges: dict[tuple[str, str], dict[str, Any]] = {}
-        for node in nodes:
-            infos = node.nodes()
-            for info in infos:
+        for view in views:
+            for info in view.nodes:
                 found.setdefault(info.id, described(info))
-            for info in infos:
-                self.add_edges(node, info.id, edges)
+            for other, cut_off in view.edges():
+                one, two = sorted((view.there, other))
+                edge = edges.setdefault((one, two), {"between": [one, two], "cut": False, "flow": None})
+                edge["cut"] = edge["cut"] or cut_off
+                there, back = self.flows.get((one, two)), self.flows.get((two, one))
+                if there is not None and back is not None:
+                    edge["flow"] = [[flow.total, round(flow.rate.value, 2)] for flow in (there, back)]
         kept = dict(sorted(found.items(), key=lambda item: order(item[1]))[:MOST_NODES])
         return {
-            "links": [linked(link) for link in links],
+            "links": [linked(view.link) for view in views],
             "nodes": list(kept.values()),
             "edges": [edge for (one, other), edge in edges.items() if one in kept and other in kept],
             "more": len(found) - len(kept),
         }
 
-    def add_edges(self, node: Any, node_id: str, edges: dict[tuple[str, str], dict[str, Any]]) -> None:
-        """Add the links of one node, as it announces them."""
-        record = node.record_of(node_id)
-        if record is None:
-            return
-        for other in record.neighbours:
-            one, two = min(node_id, other), max(node_id, other)
-            edge = edges.setdefault((one, two), {"between": [one, two], "cut": False, "flow": None})
-            edge["cut"] = edge["cut"] or other in record.away
-            there, back = self.flows.get((one, two)), self.flows.get((two, one))
-            if there is not None and back is not None:
-                edge["flow"] = [[flow.total, round(flow.rate.value, 2)] for flow in (there, back)]
 
+class Seen:
+    """A link and what is behind it, at one moment.
 
-def passed(node: Any) -> dict[Way, int]:
-    """Return how many messages have passed over links: the node's own, and those it was told of."""
-    totals: dict[Way, int] = {**node.passed_elsewhere()}
-    for peer in neighbours(node):
-        stats = peer.session.stats
-        totals[node.id, peer.id] = stats.sent
-        totals[peer.id, node.id] = stats.received
-    return totals
+    Args:
+        link: the link.
+        status: what its other side says of itself (`Link.status`); empty if it says nothing.
+    """
 
+    def __init__(self, link: Any, status: dict[str, Any]) -> None:
+        self.link = link
+        # Where it does not say how it is, it is not asked who is there each time either.
+        self.nodes = link.nodes() if status or link.state != "linked" else nodes_behind(link)
+        self.here = next(info.id for info in self.nodes if info.here)
+        self.there: str = status.get("id", "")
+        """The id of the other side."""
+        self._others = [one for one in status.get("nodes", ()) if one["id"] != self.here]
 
-def neighbours(node: Any) -> list[Any]:
-    """Return the neighbours of a node, whose own thread may be changing them."""
-    while True:
-        try:
-            return list(node.neighbours)
-        except RuntimeError:
-            continue
+    def edges(self) -> list[tuple[str, bool]]:
+        """Return who is linked to the other side, and whether that is cut at present."""
+        if not self.there:
+            return []
+        return [(self.here, False), *((one["id"], not one["connected"]) for one in self._others)]
+
+    def passed(self) -> dict[Way, int]:
+        """Return how many messages have passed each way: this process's own count, and what was told."""
+        if not self.there:
+            return {}
+        stats = self.link.stats()
+        totals = {(self.here, self.there): stats.sent, (self.there, self.here): stats.received}
+        for one in self._others:
+            totals[one["id"], self.there] = one["sent"]
+            totals[self.there, one["id"]] = one["received"]
+        return totals
 
 
 def described(info: Any) -> dict[str, Any]:
@@ -143,6 +167,6 @@ def linked(link: Any) -> dict[str, Any]:
         "state": link.state,
         "room": link.room,
         "dropped": stats.dropped + stats.lost,
-        "waiting": stats.queued,
+        "waiting": stats.buffered,
         "cuts": stats.cuts,
     }

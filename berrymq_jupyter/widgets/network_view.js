@@ -32,7 +32,7 @@ function createView(store) {
     more,
   );
   const panes = h("div", { class: "bmq-network-panes" }, h("div", { class: "bmq-graphbox" }, graph.element), table);
-  const empty = h("div", { class: "bmq-nothing" }, "Not linked. %link joins the hub of this Jupyter server, or starts one on this machine.");
+  const empty = h("div", { class: "bmq-nothing" }, "Not linked. %link joins the hub of this machine, or starts it.");
   const element = h(
     "div",
     { class: "bmq bmq-network" },

@@ -50,7 +50,7 @@ class Reach:
 
     def others(self) -> list[NodeInfo]:
         """Return the nodes that can be reached, this one left out."""
-        return [node for link in open_links(self.bus) for node in link.nodes() if not node.here]
+        return [node for link in open_links(self.bus) for node in live.nodes_behind(link) if not node.here]
 
 
 def open_links(bus: berrymq.Bus) -> list[Link]:

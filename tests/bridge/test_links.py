@@ -1,7 +1,6 @@
 """`link` and the three styles of the 2009 library, as their users call them."""
 
 import asyncio
-import json
 import re
 import socket
 import threading
@@ -488,7 +487,7 @@ class TestStyles:
         )
         try:
             assert here.url.startswith("https://localhost:")
-            with pytest.raises(LinkError, match="no TLS connection to .*: self-signed certificate"):
+            with pytest.raises(LinkError, match=r"no TLS connection to .*: self-signed certificate"):
                 berrymq.connect_via_queue(here.url, "test:*")
             trusting = {"ssl_context": client_context(certificate)}
             with (

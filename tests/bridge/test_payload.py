@@ -320,7 +320,9 @@ class TestWhatCannotCross:
         assert len(encode_message(1.5, [fits], {})) == MAX_PAYLOAD_BYTES
         assert len(encode_values([fits])) < MAX_PAYLOAD_BYTES
         for callback in (None, "a:b"):
-            with pytest.raises(PayloadError, match=r"the message .* takes 16,777,2\d\d bytes .* send it in parts"):
+            with pytest.raises(
+                PayloadError, match=r"the message .* takes 16,777,2\d\d bytes .* send it in parts"
+            ):
                 encode_message(1.5, [fits + "a"], {}, callback)
         with pytest.raises(PayloadError, match="send it in parts"):
             encode_values([fits, fits])

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from berrymq import Bus, Empty, QueueClosed
+from berrymq import Empty, QueueClosed
 from berrymq.bridge import remote_queue as remote_queue_module
 from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found

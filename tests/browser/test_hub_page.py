@@ -1,6 +1,5 @@
 """The hub's page in a browser: live, honest when it is not, readable everywhere, and made of text."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,10 +8,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import berrymq
-from berrymq.bridge.loop import end_if_idle
+from berrymq.bridge.runtime import runtime
 from tests.browser.accessibility import violations
 from tests.browser.notebook import SCREENSHOTS
-from tests.support.hubs import connection_files
+from tests.support.hubs import end_hubs, wait_for_hub
+from tests.support.waiting import wait_until
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -30,7 +30,7 @@ HIDE = """
 
 
 class Company:
-    """Nodes on the hub of the Jupyter server, all in this process."""
+    """Nodes on the hub of the Jupyter server's user, all in this process."""
 
     def __init__(self, told: dict[str, str], stack: ExitStack) -> None:
         self._told = told
@@ -51,10 +51,17 @@ class Company:
 
 @pytest.fixture
 def company(lab) -> Iterator[Company]:
-    (file,) = [file for file in connection_files(lab.home) if file.name.startswith("jupyter-")]
     with ExitStack() as stack:
-        yield Company(json.loads(file.read_text()), stack)
-    end_if_idle()
+        yield Company(wait_for_hub(lab.home), stack)
+    runtime().end_if_idle()
+
+
+@pytest.fixture
+def new_hub(lab) -> None:
+    """A hub through which nothing has passed: the server starts it when the former one has ended."""
+    former = wait_for_hub(lab.home)
+    end_hubs(lab.home)
+    wait_until(lambda: wait_for_hub(lab.home) != former, "the next hub")
 
 
 @pytest.fixture
@@ -79,6 +86,7 @@ def picture(page, name):
     page.screenshot(path=SCREENSHOTS / f"hub-{name}.png", full_page=True, animations="disabled")
 
 
+@pytest.mark.usefixtures("new_hub")
 def test_an_empty_hub_teaches_and_its_two_lines_work(notebooks, page):
     lines = page.locator(".start pre").inner_text()
     assert lines == "%load_ext berrymq_jupyter\n%link"
@@ -242,7 +250,7 @@ def test_it_says_so_when_the_server_is_gone_and_comes_back_by_itself(notebooks, 
     expect(node(page, "somebody")).to_be_visible()
     page.route("**/berrymq/state", lambda route: route.abort())
     status = page.locator("#status")
-    expect(status).to_contain_text("The server has not answered since")
+    expect(status).to_contain_text("The hub has not answered since")
     assert status.get_attribute("role") == "status"
     expect(node(page, "somebody")).to_be_visible()  # what was known last
     picture(page, "gone")

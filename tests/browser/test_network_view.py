@@ -18,24 +18,22 @@ from berrymq_jupyter.widgets import NetworkView, network_state
 names = ["hub", *(f"experiment_{n}_with_a_rather_long_name_run_{n * 7}.ipynb" for n in range(12))]
 common = {"room": None, "follows": ("train_and_validate:*", "x:*")}
 infos = [Some(id=name, name=name, hub=name == "hub", here=name == names[1], **common) for name in names]
-passed = {}
-node = Some(
-    id=names[1], neighbours=[], nodes=lambda: infos, passed_elsewhere=lambda: dict(passed),
-    record_of=lambda id: Some(neighbours=names[1:] if id == "hub" else ["hub"], away=()),
-)
-stats = Some(dropped=0, lost=0, queued=0, cuts=0)
-made_up = Some(node=node, url="http://hub/", found_by="environment", state="linked", room=None)
-made_up.stats = lambda: stats
+passed = 0
+made_up = Some(url="http://hub/", found_by="environment", state="linked", room=None, nodes=lambda: infos)
+made_up.stats = lambda: Some(dropped=0, lost=0, buffered=0, cuts=0, sent=passed, received=passed)
+made_up.status = lambda: {
+    "id": "hub",
+    "nodes": [{"id": name, "connected": True, "sent": passed, "received": passed} for name in names[1:]],
+}
 network_state.open_links = lambda bus: [made_up]
 NetworkView()
 """
 FLOW = """
 import time
 from itertools import count
-for total in count(0, 100):
-    passed.update({way: total for name in names[1:] for way in (("hub", name), (name, "hub"))})
+for passed in count(0, 100):
     time.sleep(0.05)
-    if total > 3000: break
+    if passed > 3000: break
 """
 COLLISIONS = """
     (view) => {
@@ -97,7 +95,7 @@ def test_who_is_there_and_what_passes(notebooks):
     view = notebook.output(0).locator(".bmq-network")
     expect(view).to_contain_text("Not linked. %link joins the hub")
     notebook.run(1)
-    expect(view).to_contain_text("the hub of this notebook's Jupyter server")
+    expect(view).to_contain_text("the hub of this machine, by its connection file")
     other = notebooks.create("there", [OTHER, SEND])
     other.run(0)
     row = view.get_by_role("row").filter(has_text="there")

@@ -50,7 +50,7 @@ def test_what_one_notebook_says_the_other_shows(apart, request):
     *_, log, body, function, queue = run_cells(
         listener, "%load_ext", "%link", "%follow test:*", "%%follow", "@following_function", "q = %queue"
     )
-    assert "the hub of this notebook's Jupyter server" in listener.text(listener.find("%link"))
+    assert "the hub of this machine, by its connection file" in listener.text(listener.find("%link"))
     expect(listener.view(log)).to_be_visible()
 
     run_cells(speaker, "%load_ext", "%twitter test:run")

@@ -76,7 +76,9 @@ def test_over_a_websocket(server):
                     case.check_value(step, socket.receive())
 
 
-@pytest.mark.parametrize("vector", vectors("handshake")["proofs"], ids=lambda vector: vector["access_token"][:10])
+@pytest.mark.parametrize(
+    "vector", vectors("handshake")["proofs"], ids=lambda vector: vector["access_token"][:10]
+)
 def test_the_proofs_of_a_handshake(vector):
     token, port = vector["access_token"], vector["port"]
     nonces = vector["client_nonce"], vector["server_nonce"]

@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
 from berrymq.followers import Subscription
-from berrymq.routes import First, Registry, Attachment, crosses
+from berrymq.routes import Attachment, First, Registry, crosses
 from berrymq.targets import make_target
 
 

@@ -158,17 +158,19 @@ def test_a_slow_network_only_takes_longer(nodes, delay):
 
 
 def test_a_half_open_connection_is_noticed_and_nothing_is_lost():
-    with Nodes(2, limits=Limits(keepalive=0.1)) as nodes:
-        with FaultProxy(nodes.listening_address(nodes[1])) as proxy:
-            recorder = Recorder(nodes[1].bus)
-            link = nodes.link(nodes[0], nodes[1], proxy)
-            nodes.settle()
-            proxy.swallow()
-            for number in range(100):
-                nodes[0].bus.twitter("test:run", number)
-            wait(lambda: link.stats.cuts, "the silence is noticed")
-            proxy.swallow(False)
-            assert recorder.wait_for(100) == list(range(100))
+    with (
+        Nodes(2, limits=Limits(keepalive=0.1)) as nodes,
+        FaultProxy(nodes.listening_address(nodes[1])) as proxy,
+    ):
+        recorder = Recorder(nodes[1].bus)
+        link = nodes.link(nodes[0], nodes[1], proxy)
+        nodes.settle()
+        proxy.swallow()
+        for number in range(100):
+            nodes[0].bus.twitter("test:run", number)
+        wait(lambda: link.stats.cuts, "the silence is noticed")
+        proxy.swallow(False)
+        assert recorder.wait_for(100) == list(range(100))
 
 
 def test_a_silent_link_that_is_well_is_not_cut():
@@ -211,7 +213,7 @@ def test_a_black_hole_at_the_first_attempt_is_an_error_in_time(nodes):
 
 
 class TestLongCuts:
-    """A cut that takes longer than the ttl, or brings more than can be kept: every loss is counted and told."""
+    """A cut that outlasts the ttl, or brings more than can be kept: every loss is counted and told."""
 
     def test_what_the_side_that_comes_back_has_missed_is_told_to_it(self, nodes, caplog):
         """It is the listening side that gives up; the other one learns of it in its own stats."""

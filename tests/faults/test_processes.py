@@ -73,7 +73,7 @@ time.sleep(30)
     def test_sigterm_with_pythons_own_handling_ends_at_once_and_what_was_flushed_has_arrived(
         self, other, environment
     ):
-        """The signal's default action runs no Python, so nothing can be said; a handler that exits does flush."""
+        """The default action runs no Python, so nothing can be told; a handler that exits does flush."""
         text = "berrymq.twitter('test:run', 1)\nlink.flush(10)\nos.kill(os.getpid(), 15)\ntime.sleep(30)"
         done = run_script(LINK + text, **environment)
         assert done.returncode == -signal.SIGTERM
@@ -207,7 +207,9 @@ print(pid, flush=True)
 time.sleep(30)
 """
         with script(self.WARNINGS + LINK + text, **environment) as process:
-            child = next(int(word) for word in (process.stdout.readline(), process.stdout.readline()) if word[0] != "c")
+            child = next(
+                int(word) for word in (process.stdout.readline(), process.stdout.readline()) if word[0] != "c"
+            )
             (peer,) = [peer for peer in other.peers.values() if peer.name == "script"]
             assert peer.connected
             process.kill()
@@ -219,7 +221,9 @@ time.sleep(30)
 class TestStopped:
     FOLLOW = (
         "recorded = []\n"
-        "berrymq.follow('test:*', lambda message: recorded.append(message.args[0]))\n" + LINK + "link.flush(10)\n"
+        "berrymq.follow('test:*', lambda message: recorded.append(message.args[0]))\n"
+        + LINK
+        + "link.flush(10)\n"
         "print('ready', flush=True)\n"
     )
 
@@ -239,7 +243,10 @@ print(recorded == list(range(count)), link.stats().lost, flush=True)
                 nodes.link(sender, other)
             else:
                 sender = other
-            wait(lambda: [peer for peer in other.peers.values() if peer.name == "script" and peer.follows], "it follows")
+            wait(
+                lambda: [peer for peer in other.peers.values() if peer.name == "script" and peer.follows],
+                "it follows",
+            )
             if other.is_hub:
                 wait(lambda: sender.is_followed(parse("test:run")), "that is known")
             process.send_signal(signal.SIGSTOP)
@@ -286,7 +293,12 @@ def parse(text):
 class TestRestart:
     def test_one_that_is_started_again_under_the_same_name_is_another_node(self, nodes, other, environment):
         """Nothing of the former one is taken for its own, nor its messages for duplicates."""
-        text = "for number in range(100):\n    berrymq.twitter('test:run', number)\nlink.flush(10)\nos.kill(os.getpid(), 9)"
+        text = """
+for number in range(100):
+    berrymq.twitter('test:run', number)
+link.flush(10)
+os.kill(os.getpid(), 9)
+"""
         for turn in range(3):
             run_script(LINK + text, **environment)
             assert other.recorder.wait_for(100 * (turn + 1)) == list(range(100)) * (turn + 1)

@@ -71,9 +71,10 @@ def test_only_one_of_the_two_slept(network, one, other, link, recorder):
 
 
 def test_a_link_that_was_cut_before_is_over_after_its_ttl_and_that_is_counted(
-    network, one, other, link, recorder, caplog
+    network, link, recorder, caplog
 ):
     """It is the listening side that gives up what it has for the other one."""
+    one, other = network.nodes
     back = Recorder(one.bus, "back:*")
     network.settle()
     network.cut(link)

@@ -95,7 +95,9 @@ def test_one_whose_followers_lag_holds_the_sender_back_or_misses_something(monke
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            wait(lambda: link.peer.stream.snapshot().buffered >= LIMITS.buffer_messages - 60, "the rest waits")
+            wait(
+                lambda: link.peer.stream.snapshot().buffered >= LIMITS.buffer_messages - 60, "the rest waits"
+            )
             wait(lambda: nodes.peer(receiver, sender).stream.behind, "the receiver is behind")
             backlog = receiver.bus.gateway.backlog
             assert backlog <= 3 * LIMITS.window_messages + 100

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fuzz.harness import MAX_INPUT, Target, seeds, words
 
-ROUNDS = 3_000
+ROUNDS = 5_000
 
 
 @pytest.fixture

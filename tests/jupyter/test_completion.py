@@ -2,7 +2,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from berrymq import default_bus, twitter
-from berrymq_jupyter.live import MOST_PASSED
+from berrymq_jupyter.live import FRESH_SECONDS, MOST_PASSED, nodes_behind
 
 
 @pytest.fixture
@@ -200,3 +200,44 @@ def test_what_links_tell(complete, monkeypatch):
     assert complete("%link --room b") == ["%link --room blue"]
     assert complete("%unlink ") == ["%unlink http://127.0.0.1:1"]
     assert complete("%twitter far") == ["%twitter far:away"]
+
+
+def test_what_would_give_orders_to_the_terminal_is_not_offered(complete, monkeypatch):
+    link = Link()
+    link.nodes = lambda: [
+        Node("plain"),
+        Node("pl\x1b[2Jx", "ro\u202eom", ("pla\u200bin:x", "plain:x")),
+        Node("pl\nx", "ro\x07om"),
+    ]
+    monkeypatch.setattr("berrymq.bridge.links", lambda: [link])
+    assert complete("%links pl") == ["%links plain"]
+    assert complete("%link --room ro") == []
+    assert complete("%twitter pla") == ["%twitter plain:x"]
+
+
+def test_a_hub_that_is_slow_to_say_who_is_there_is_not_asked_at_each_key(monkeypatch):
+    now, asked = 0.0, []
+    monkeypatch.setattr("berrymq_jupyter.live.monotonic", lambda: now)
+
+    class Slow(Link):
+        def nodes(self):
+            nonlocal now
+            asked.append(now)
+            now += 2.0
+            return [Node(f"asked {len(asked)} times")]
+
+    link = Slow()
+    while now < 30.0:
+        assert nodes_behind(link)[0].name == f"asked {len(asked)} times"
+        now += 0.1
+    assert len(asked) == 3
+
+
+def test_a_quick_one_is_asked_again_soon(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("berrymq_jupyter.live.monotonic", lambda: now)
+    link = Link()
+    first = nodes_behind(link)
+    assert nodes_behind(link) is first
+    now = FRESH_SECONDS
+    assert nodes_behind(link) is not first

@@ -3,7 +3,9 @@ from types import SimpleNamespace
 import pytest
 
 from berrymq import Message, Queue, default_bus
+from berrymq.bridge import RemoteError
 from berrymq.messages import JointMessage
+from berrymq_jupyter.arguments import one_line
 from berrymq_jupyter.cells import Cells
 from berrymq_jupyter.display import (
     Followers,
@@ -12,6 +14,7 @@ from berrymq_jupyter.display import (
     link_lines,
     message_html,
     message_line,
+    print_link,
 )
 from berrymq_jupyter.tables import Table
 
@@ -81,7 +84,7 @@ class TestMessages:
 class TestLinks:
     def test_text(self):
         assert repr(Links([link()])).splitlines() == [
-            "linked as 'A' to http://127.0.0.1:80/ (a hub on this machine, by its connection file)",
+            "linked as 'A' to http://127.0.0.1:80/ (the hub of this machine, by its connection file)",
             "3 messages sent, 4 received",
             "",
             "node        follows",
@@ -174,3 +177,56 @@ class TestAsTheValueOfACell:
     def test_a_queue_where_there_is_no_page(self, formatted):
         with Queue("a:b") as queue:
             assert formatted(queue) == {"text/plain": "<Queue a:b, 0 waiting>"}
+
+
+class TestNamesOfOthers:
+    """Whoever is let in chooses a name: it is shown, and not obeyed."""
+
+    NAME = "a\x1b[2J\x07\u202eb\u200b\r\nc"
+    SHOWN = r"a\x1b[2J\x07\u202eb\u200b\r\nc"
+
+    def hostile(self):
+        nodes = [node(self.NAME, [f"{self.NAME}:*"], here=True)]
+        return link(name=self.NAME, room=self.NAME, url=f"http://{self.NAME}/", nodes=lambda: nodes)
+
+    def test_in_links(self):
+        shown = repr(Links([self.hostile()]))
+        assert len(shown.splitlines()) == 5
+        assert self.SHOWN in shown
+        assert f"{self.SHOWN}:*" in shown
+        assert is_plain(shown)
+        html = Links([self.hostile()])._repr_html_()
+        assert is_plain(html)
+        assert html.count(self.SHOWN) >= 2
+        assert is_plain(link_html(self.hostile()))
+
+    def test_in_what_asks_for_one_of_them(self):
+        assert is_plain(repr(Links([self.hostile()], f"{self.NAME}?")))
+        assert repr(Links([self.hostile()], self.NAME)).endswith(f"{self.SHOWN}:*")
+
+    def test_in_the_value_of_a_cell(self, shell):
+        class Printer:
+            text = shell.ip.user_ns.setdefault("printed", []).append
+
+        print_link(self.hostile(), Printer(), False)
+        assert is_plain(shell["printed"][0])
+
+    def test_in_messages(self):
+        message = Message.make("a\u202e:b", (), {self.NAME: 1}, source=self.NAME)
+        assert is_plain(message_line(message))
+        assert is_plain(message_html(message))
+
+    def test_in_followers(self, shell):
+        with default_bus.follow("a\u202e:\u200bb", print):
+            followers = Followers(default_bus.subscriptions(), Cells(shell.ip))
+            assert r"a\u202e:\u200bb" in repr(followers)
+            assert is_plain(repr(followers))
+            assert is_plain(followers._repr_html_())
+
+    def test_in_errors(self):
+        error = RemoteError("Kind\x1b[2J", "text\u202e\n\x1b]0;x\x07", self.NAME)
+        assert is_plain(one_line(error))
+
+
+def is_plain(text):
+    return all(letter.isprintable() or letter == "\n" for letter in text)

@@ -10,19 +10,17 @@ import pytest
 
 from berrymq import Bus, default_bus, links
 from berrymq.bridge import link
-from berrymq.bridge.discovery.connection_file import read_all
-from berrymq.bridge.hub.starting import start_hub
+from berrymq.bridge.discovery.starting import start_hub
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def hub():
     """A hub in a process of its own."""
-    found = start_hub()
-    (file,) = [file for file in read_all() if file.url == found.url]
-    yield found
-    os.kill(file.pid, signal.SIGTERM)
-    wait_until(lambda: not psutil.pid_exists(file.pid), "end of the hub")
+    info = start_hub().info
+    yield info
+    os.kill(info.pid, signal.SIGTERM)
+    wait_until(lambda: not psutil.pid_exists(info.pid), "end of the hub")
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def other(hub):
 def follows_there(bus, identifier):
     """Whether `bus` knows that somebody else follows `identifier`."""
     (there,) = [found for found in links() if found.node.bus is bus]
-    return any(identifier in node.follows for node in there.nodes() if not node.here)
+    return there.is_followed(identifier)
 
 
 def wait_until_known(bus, identifier):
@@ -235,7 +233,7 @@ def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
     ("line", "said"),
     [
         ("%link http://127.0.0.1:9/", "%link without a URL finds a hub, or starts one"),
-        ("%link nonsense", "nonsense"),
+        ("%link nonsense", "the URL of a node begins with http"),
         ("%link --deliver nowhere", "--deliver to be thread or main, not nowhere"),
         (
             "%unlink http://127.0.0.1:9/",

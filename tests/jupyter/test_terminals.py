@@ -27,8 +27,8 @@ def terminals(home: Path) -> Iterator[tuple[Terminal, Terminal]]:
 
 def test_the_first_link_starts_a_hub_and_the_second_finds_it(home, terminals):
     one, other = terminals
-    assert "a hub that was started for this link" in one.run("%link")
-    assert "a hub on this machine, by its connection file" in other.run("%link")
+    assert "the hub of this machine, which was started for this link" in one.run("%link")
+    assert "the hub of this machine, by its connection file" in other.run("%link")
     (file,) = connection_files(home)
     assert file.stat().st_mode & 0o077 == 0
     assert json.loads(file.read_text())["kind"] == "hub"

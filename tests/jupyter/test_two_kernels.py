@@ -42,7 +42,7 @@ def joined(listener: Kernel, speaker: Kernel) -> tuple[Kernel, Kernel]:
 def test_the_server_is_the_hub_and_its_kernels_find_it(server, joined):
     listener, _ = joined
     links = listener.run("%links").text
-    assert "the hub of this notebook's Jupyter server" in links
+    assert "the hub of this machine, by its connection file" in links
     assert "listener" in links
     assert "speaker" in links
     (file,) = connection_files(server.home)

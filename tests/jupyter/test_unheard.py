@@ -4,16 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from berrymq import default_bus, follow
+from berrymq import Identifier, default_bus, follow
 
 
 @pytest.fixture
 def link(monkeypatch):
     """A link of this process, as far as it is looked at."""
-    other = SimpleNamespace(here=False, follows=("far:*", "name@space:*"))
-    here = SimpleNamespace(here=True, follows=("own:*",))
+    followed = [Identifier.parse("far:*"), Identifier.parse("name@space:*")]
     link = SimpleNamespace(
-        state="linked", node=SimpleNamespace(bus=default_bus), nodes=lambda: [here, other], url="http://x/"
+        state="linked",
+        node=SimpleNamespace(bus=default_bus),
+        is_followed=lambda identifier: any(one.matches(identifier) for one in followed),
+        url="http://x/",
     )
     monkeypatch.setattr("berrymq.bridge.links", lambda: [link])
     return link

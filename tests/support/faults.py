@@ -82,13 +82,13 @@ class FaultProxy:
     async def _stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        self._cut()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._cut()
-        await asyncio.sleep(0.01)  # for transports, which close in later turns
+        for _ in range(3):  # one that was just accepted begins in a later turn, and transports close in one
+            self._cut()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.005)
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -133,7 +133,7 @@ class FaultProxy:
             return
         try:
             onward_reader, onward_writer = await asyncio.open_connection(*self.target, limit=CHUNK)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return
         writers = {writer, onward_writer}

@@ -78,17 +78,20 @@ class ShortPath:
 
 
 class JupyterServer:
-    """One Jupyter server on a free loopback port.
+    """One Jupyter server on a loopback port.
 
     Args:
         home: an empty directory for everything it writes; notebooks are served from `home/notebooks`.
         app: the module to run: `jupyterlab`, or `jupyter_server` for one without pages.
         arguments: further command line arguments.
+        port: where it listens, if not on a free one.
     """
 
     token = "token-of-the-tests"
 
-    def __init__(self, home: Path, *, app: str = "jupyter_server", arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, home: Path, *, app: str = "jupyter_server", arguments: tuple[str, ...] = (), port: int = 0
+    ) -> None:
         self.home = home
         self.root = home / "notebooks"
         self.environment = private_environment(home)
@@ -96,6 +99,7 @@ class JupyterServer:
         self.log_path = home / "server.log"
         self.url = ""
         self._app = app
+        self._port = port
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -107,7 +111,7 @@ class JupyterServer:
         (settings / "page_config.json").write_text(json.dumps(LAB_PAGE))
         command = [
             *(sys.executable, "-m", self._app),
-            *("--no-browser", "--allow-root", "--port=0", "--ip=127.0.0.1"),
+            *("--no-browser", "--allow-root", f"--port={self._port}", "--ip=127.0.0.1"),
             f"--ServerApp.root_dir={self.root}",
             f"--IdentityProvider.token={self.token}",
             *self._arguments,
@@ -135,8 +139,14 @@ class JupyterServer:
         """What the server and its kernels wrote so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
-        """End the server as Ctrl-C of a terminal does, by force when it does not listen; then its user's hub."""
+        """End the server as Ctrl-C of a terminal does, by force when it does not listen; then the hub."""
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -128,7 +128,9 @@ class Nodes:
         endpoint = proxy.endpoint if proxy is not None else Endpoint.parse(server.url)
         return Found(endpoint, server.access_token, "the test")
 
-    def connector(self, one: Node, other: Router, proxy: FaultProxy | None = None, **options: Any) -> Connector:
+    def connector(
+        self, one: Node, other: Router, proxy: FaultProxy | None = None, **options: Any
+    ) -> Connector:
         """What keeps a link up, not opened yet."""
         place = self.place(other, proxy)
         connector = Connector(one, lambda: [place], **{"ttl": 1000.0, **options})

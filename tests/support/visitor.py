@@ -80,16 +80,19 @@ class Visitor:
         self, path: str = "berrymq/ws", **headers: str
     ) -> AsyncIterator[WebSocketClientConnection]:
         """Hold a WebSocket open; HTTPClientError when it is refused."""
-        address = re.sub("^http", "ws", self.url) + path
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
-        request = HTTPRequest(address, headers=self._headers | {"Cookie": cookies} | headers)
-        socket = await websocket_connect(request)
+        socket = await websocket_connect(self.websocket_request(path, **headers))
         try:
             yield socket
         finally:
             socket.close()
             while await socket.read_message() is not None:
                 pass  # what was on its way; then the other side has closed as well
+
+    def websocket_request(self, path: str = "berrymq/ws", **headers: str) -> HTTPRequest:
+        """What asks for a WebSocket."""
+        address = re.sub("^http", "ws", self.url) + path
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
+        return HTTPRequest(address, headers=self._headers | {"Cookie": cookies} | headers)
 
     def _cookie(self, name: str) -> str:
         cookies = {cookie.name: cookie.value or "" for cookie in self.cookies}

@@ -73,7 +73,7 @@ class HubOptions:
 
 
 def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | None = None) -> int | None:
-    """Be the hub of this user on this machine, until a signal says to end or nobody has been there for long enough.
+    """Be the hub of this user on this machine, until a signal ends it or nobody has been there for long.
 
     Args:
         options: how it listens.
@@ -114,7 +114,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
 class _Life:
     """When the hub ends: at a signal, or when nobody has been there for so many seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of the process
         self,
         loop: IoLoop,
         hub: Hub,
@@ -164,8 +164,8 @@ class _Life:
 
     def _idle_for_long(self) -> None:
         self._timer = None
-        # Clients without a link come and go, and are there as long as their token. Who keeps a WebSocket open,
-        # as the Jupyter server does for its kernels, is there as well.
+        # Clients without a link come and go, and are there as long as their token. Who keeps a WebSocket
+        # open, as the Jupyter server does for its kernels, is there as well.
         if len(self._server.sessions) or self._server.has_websockets:
             self._look()
         else:

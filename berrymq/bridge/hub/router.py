@@ -2,8 +2,8 @@
 
 A hub that takes the place of one that was killed knows nobody yet. Whoever comes back to it has messages in
 its hands for others who have not come back, so for a moment the hub only gathers: it takes in what comes and
-passes nothing on until all have returned of whom the former hub had left a note (``roster.py``), or no more nodes
-return.
+passes nothing on until all have returned of whom the former hub had left a note (``roster.py``), or no more
+nodes return.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from collections import OrderedDict
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.node.peer import Peer
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.room import crossing_identifier
 from berrymq.bridge.node.router import Router
-from berrymq.bridge.protocol.stream import ITEM_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room, Subscriber
     from berrymq.bridge.protocol.frames import AskParams, Batch
     from berrymq.bridge.transport.channel import Channel
@@ -30,14 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["Hub", "Passed"]
 
 QUIET_SECONDS, QUIET_SECONDS_FOR_EXPECTED = 0.6, 2.0
-"""A gathering ends so long after the last node has returned; later while some are missing who were expected."""
+"""A gathering ends so long after the last node has returned; later while some are missing who were expected.
+"""
 LONGEST_GATHERING_SECONDS = 5.0
 
 MAX_GATHERED_BYTES = 64 * 1024 * 1024
 """With more than that in its hands a hub gathers no longer."""
 
 MAX_COUNTED = 2_000
-"""Identifiers of which it is counted how many messages passed; those that passed least lately are forgotten."""
+"""Identifiers of which it is counted how many messages passed; those that passed least lately are forgotten.
+"""
 
 MAX_SHOWN_IDENTIFIERS = 500
 

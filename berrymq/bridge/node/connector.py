@@ -44,7 +44,8 @@ SHORT_BACKOFF_SECONDS, SHORT_SECONDS = 0.25, 5.0
 takes its place waits for all to come back, and not for long (see ``hub/router.py``)."""
 LONGEST_BACKOFF_SECONDS = 5.0
 STEADY_SECONDS = 1.0
-"""A link that was up for so long is dialled at once when it is cut; one that was not has its backoff go on."""
+"""A link that was up for so long is dialled at once when it is cut; one that was not has its backoff go on.
+"""
 INTEREST_SECONDS = 6.0
 """How long a new link waits to be told what the other side wants."""
 
@@ -184,7 +185,12 @@ class Connector:
 
     def _interconnect(self, dialled: Dialled) -> _Answer:
         node, peer = self.node, self.peer
-        params: dict[str, Any] = {"name": node.name, "key": node.key, "room": node.home.name, "ttl": self._ttl}
+        params: dict[str, Any] = {
+            "name": node.name,
+            "key": node.key,
+            "room": node.home.name,
+            "ttl": self._ttl,
+        }
         if peer is not None:
             params["resume"] = {"id": peer.id, "received": peer.stream.received}
         try:
@@ -198,8 +204,12 @@ class Connector:
     def _adopt(self, dialled: Dialled, answer: _Answer) -> None:
         """Have the loop take over, with this thread waiting until it has."""
         done = threading.Event()
-        self.node.loop.call(self._attach, dialled, answer, done)
-        done.wait()
+        loop = self.node.loop
+        loop.call(self._attach, dialled, answer, done)
+        while not done.wait(0.2):
+            if loop.stopped:  # meanwhile, since this link was closed and was the last one
+                dialled.close()
+                return
 
     def _attach(self, dialled: Dialled, answer: _Answer, done: threading.Event) -> None:
         node = self.node
@@ -213,7 +223,7 @@ class Connector:
                 if answer.lost:
                     peer.stream.stats.lost += answer.lost
                     _log.warning(
-                        "%d messages were dropped at %s while the link was cut", answer.lost, answer.name
+                        "%d messages were dropped at %r while the link was cut", answer.lost, answer.name
                     )
                 try:
                     node.attach(peer, channel, answer.received if answer.resumed else None)
@@ -228,7 +238,7 @@ class Connector:
         if peer is None or peer.id not in node.peers or node.peers[peer.id] is not peer:
             role: Role = "hub" if answer.hub else "direct"
             peer = node.add_peer(answer.id, answer.name, node.home.name, role, ttl=self._ttl)
-            peer.stream.stats = self.stats
+            peer.use_stats(self.stats)
             self.peer = peer
         elif peer.id != answer.id:
             del node.peers[peer.id]
@@ -292,10 +302,12 @@ class Connector:
             if self._backoff:
                 jitter = random.uniform(0.5, 1.0)  # noqa: S311 - so that not all come at once
                 self._wake.wait(self._backoff * jitter)
-            longest = SHORT_BACKOFF_SECONDS if monotonic() - began < SHORT_SECONDS else LONGEST_BACKOFF_SECONDS
+            longest = (
+                SHORT_BACKOFF_SECONDS if monotonic() - began < SHORT_SECONDS else LONGEST_BACKOFF_SECONDS
+            )
             self._backoff = min(max(FIRST_BACKOFF_SECONDS, 2 * self._backoff), longest)
-            if self.closed:
-                return
+            if self.closed:  # while it waited
+                return  # type: ignore[unreachable]
             try:
                 self._connect(monotonic() + 30.0)
             except LinkError as error:
@@ -317,8 +329,10 @@ class Connector:
         """
         peer = self.peer
         channel = peer.channel if peer is not None else None
-        if channel is None:
+        if peer is None or channel is None:
             raise ConnectionResetError("the link is cut")
+        if peer.expires:
+            raise LinkError("the other side has made this link, and takes no calls over it")
         waiting: Future[msgspec.Raw] = Future()
         number = next(self._call_numbers)
         self._calls[number] = waiting
@@ -341,7 +355,7 @@ class Connector:
                 waiting.set_result(msgspec.Raw(bytes(result)))
 
     def take_over(self, other: Connector) -> None:
-        """Another connector has linked to the same node meanwhile: keep what it has made, and it is none any more."""
+        """Take the place of another connector, which has linked to the same node meanwhile."""
         other.closed = True
         self.found = other.found
 
@@ -374,4 +388,5 @@ class Connector:
         peer, node = self.peer, self.node
         if peer is None or node.peers.get(peer.id) is not peer:
             return 0
+        node.empty_outbox()  # what was published while the link was cut is to be counted
         return node.remove_peer(peer, "closed")

@@ -80,7 +80,7 @@ class Inbox:
         return unread
 
     def poll(self, batch: Batch, data: bytes, name: str, answer: Callable[[bytes], object]) -> None:
-        """Put a question to the followers here; `answer` is called once, on any thread, with theirs as JSON."""
+        """Put a question to the followers here; `answer` is called once with theirs, on any thread."""
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
             try:

@@ -20,7 +20,8 @@ __all__ = ["Interests"]
 S = TypeVar("S")
 Key = tuple[str | None, str, str]
 Counts = dict[S, int]
-"""Subscribers, each with how many of its identifiers are behind it. Dictionaries keep the order they came in."""
+"""Subscribers, each with how many of its identifiers are behind it. Dictionaries keep the order they came in.
+"""
 
 
 class Interests(Generic[S]):

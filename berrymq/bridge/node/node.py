@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 IDLE_SECONDS = 0.0002
-"""Who publishes after so long a silence writes to the sockets himself; who follows closer leaves it to the loop,
-which joins what has come meanwhile."""
+"""Who publishes after so long a silence writes to the sockets himself; who follows closer leaves it to the
+loop, which joins what has come meanwhile.
+"""
 
 BACKLOG_POLL_SECONDS = 0.02
 """How often it is looked whether followers have caught up, while they are behind."""
@@ -115,7 +116,7 @@ class Node(Router):
         return True
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Tell one peer what is wanted from it; a node that passes on between direct links wants everything."""
+        """Tell one peer what is wanted from it: everything, if this node passes on between direct links."""
         if peer.role == "direct" and self._passes_on:
             peer.tell_interest(set(), set(), True)
         else:
@@ -207,6 +208,11 @@ class Node(Router):
             self._warn_of_drops()
         self.budget.relieve(monotonic())
 
+    def empty_outbox(self) -> None:
+        """Put what was published into the streams of those who follow it, and write; on any thread."""
+        with self.lock:
+            self._empty_outbox()
+
     def _empty_outbox(self) -> None:
         """Put what was published into the streams of those who follow it, and write. The lock is held."""
         for identifier, messages in batches(self.outbox.take(), self.limits.frame_bytes):
@@ -220,7 +226,7 @@ class Node(Router):
             dropped, self._dropped_before = self.outbox.dropped, self.outbox.dropped
             self._warned_at = now
             _log.warning(
-                "%d messages in all were dropped before they could be sent: they are published faster than links take them",
+                "%d messages in all were dropped before they could be sent: links take them more slowly",
                 dropped,
             )
 
@@ -268,7 +274,9 @@ class Node(Router):
         try:
             return frames.split_batch(batch, numbers)
         except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
-            _log.warning("%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error)
+            _log.warning(
+                "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
+            )
             return []
 
     def _deliver(self) -> None:
@@ -394,7 +402,8 @@ class Node(Router):
     def _not_sent(self, message: Message) -> None:
         self._attachment.cancel()
         _log.warning(
-            "%s does not leave this process: it was forked, and the links are its parent's. Call link() in it",
+            "%s does not leave this process: it was forked, and the links are its parent's. "
+            "Call link() in it",
             message.id,
         )
 

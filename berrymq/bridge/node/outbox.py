@@ -30,11 +30,12 @@ class Outbox:
     """Messages on their way from the publishing threads to the links.
 
     Publishing takes no lock. `deque.append` and `popleft` are atomic, and who empties the outbox says that
-    nobody takes care of it before it looks for the last time: so a publisher that finds it taken care of has its
-    message seen, and one that does not sees to it.
+    nobody takes care of it before it looks for the last time: so a publisher that finds it taken care of has
+    its message seen, and one that does not sees to it.
 
     Args:
-        room: how many messages the links take before their buffers overflow; asked when `overflow` is "block".
+        room: how many messages the links take before their buffers overflow; asked when `overflow` is
+            "block".
         may_wait: whether this thread may be made to wait.
     """
 

@@ -27,8 +27,8 @@ Role = Literal["member", "hub", "direct"]
 """What the other side is: a node on this hub, the hub of this node, or an equal that is linked directly."""
 
 MAX_LISTED = 2_000
-"""Where more identifiers than this are followed in a room, peers are told that everything is wanted: a list of
-all of them, sent to all, would grow with the square of the nodes."""
+"""Where more identifiers than this are followed in a room, peers are told that everything is wanted: a list
+of all of them, sent to all, would grow with the square of the nodes."""
 
 
 class Peer:
@@ -71,7 +71,8 @@ class Peer:
         self.follows: set[Identifier] = set()
         self.everything = False
         self.follows_too_much = False
-        """It has told more identifiers than are remembered, so it follows everything until it tells all anew."""
+        """It has told more identifiers than are remembered, so it follows everything until it tells all anew.
+        """
         self.told: set[Identifier] = set()
         """The identifiers of which it knows that they are wanted from it."""
         self.told_everything = False
@@ -82,6 +83,8 @@ class Peer:
         """It came here, and is forgotten when it does not come back in time."""
         self.will_tell_drops = False
         """It is about to be told of messages that were dropped."""
+        self._reported_drops = self.stream.stats.dropped
+        self._reported_cuts = self.stream.stats.cuts
         self._refused = 0
         """The oldest frame that was in flight when it refused something."""
         self._budget = budget
@@ -123,8 +126,8 @@ class Peer:
         elif remove:
             parts.append(b'"remove":' + encode_json(sorted([identifier.text for identifier in remove])))
         parts.append(b'"everything":' + (b"true" if everything else b"false"))
-        # The first time it goes before messages that are retransmitted: those may fill the window, and until the
-        # other side knows what is followed here it can't send anything.
+        # The first time it goes before messages that are retransmitted: those may fill the window, and until
+        # the other side knows what is followed here it can't send anything.
         self.stream.send(INTEREST, b",".join(parts), first=not self.was_told)
         self.was_told, self.told_everything = True, everything
         self.told = (self.told - remove) | add
@@ -146,8 +149,8 @@ class Peer:
         changed: set[Identifier] = set()
         if params.reset:
             self.follows_too_much = False
-        if len(params.add) > MAX_FOLLOWS:  # more than are looked at one by one
-            self.follows_too_much = True
+        if params.too_many or max(len(params.add), len(params.remove)) > MAX_FOLLOWS:
+            self.follows_too_much = True  # more than are looked at one by one
         if not self.follows_too_much:
             changed = self._replace_follows(params)
             self.follows_too_much = len(self.follows) > MAX_FOLLOWS
@@ -181,12 +184,30 @@ class Peer:
 
     # -- its connection --------------------------------------------------------------------------------------
 
+    def use_stats(self, stats: LinkStats) -> None:
+        """Go on counting in these."""
+        self.stream.stats = stats
+        self._reported_drops, self._reported_cuts = stats.dropped, stats.cuts
+
+    def take_report(self) -> str:
+        """What is to be said of messages that were dropped since this was asked last; most often nothing."""
+        stats = self.stream.stats
+        dropped, self._reported_drops = stats.dropped - self._reported_drops, stats.dropped
+        was_cut = not self.connected or stats.cuts != self._reported_cuts
+        self._reported_cuts = stats.cuts
+        if dropped <= 0:
+            return ""
+        reason = "the link was cut" if was_cut else "they are published faster than it takes them"
+        return f"{dropped} messages for {self.name!r} were dropped: {reason}"
+
     def note_refusal(self) -> int:
         """It has closed the connection for what was sent; return how many messages are given up for that."""
         oldest = self.stream.oldest_in_flight
         if oldest and oldest == self._refused:
             self._refused = 0
-            return self.stream.skip_oldest()
+            dropped = self.stream.skip_oldest()
+            self._reported_drops += dropped
+            return dropped
         self._refused = oldest
         return 0
 

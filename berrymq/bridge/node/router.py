@@ -1,8 +1,8 @@
 """Routing: what comes from one peer goes, as the bytes that came, to those who follow it.
 
-A hub is a router that does nothing else; a node of a program is one with a bus (``node.py``). Payloads are not
-decoded here. One lock guards peers, rooms and questions; it is never held while code of a user runs, and only
-for as long as a batch of frames takes.
+A hub is a router that does nothing else; a node of a program is one with a bus (``node.py``). Payloads are
+not decoded here. One lock guards peers, rooms and questions; it is never held while code of a user runs, and
+only for as long as a batch of frames takes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from berrymq.bridge.protocol import frames, handshake
-from berrymq.bridge.protocol.connection import Closed, CloseCode
+from berrymq.bridge.protocol.connection import CloseCode, Closed
 from berrymq.bridge.protocol.frames import ANSWER, ASK, Batch, FrameError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES, Limits
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
@@ -203,6 +203,7 @@ class Router:
 
     def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """A link is over; return how many messages the other side did not get."""
+        self.report_drops(peer)
         with self.lock:
             if self.peers.get(peer.id) is peer:
                 del self.peers[peer.id]
@@ -252,7 +253,7 @@ class Router:
                     self.flush(peer)
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Tell one peer what is wanted from it: what of *changed* is or is not, else all of it. The lock is held."""
+        """Tell one peer what of *changed* is wanted from it, else all that is. The lock is held."""
         interests = peer.room.interests
         limit = MAX_LISTED // 2 if peer.told_everything else MAX_LISTED
         everything = len(interests) > limit or any(
@@ -297,7 +298,8 @@ class Router:
             elif isinstance(params, frames.AskParams):
                 self.take_question(peer, params)
             elif isinstance(params, frames.AnswerParams):
-                answers = [self._read_answer(peer, bytes(raw)) for raw in params.answers]
+                found = frames.split_answers(params.answers, one=peer.role == "member")
+                answers = [self._read_answer(peer, bytes(raw)) for raw in found]
                 self.questions.answer(params.question, peer, answers)
             else:
                 self.take_drops(peer, params.count)
@@ -510,6 +512,7 @@ class Router:
         limits = self.limits
         now = self.loop.time()
         for peer in list(self.peers.values()):
+            self.report_drops(peer)
             channel = peer.channel
             if channel is None:
                 continue
@@ -519,6 +522,13 @@ class Router:
             elif silent > limits.keepalive / 2:
                 channel.act(lambda connection: connection.ping())
         self.loop.call_later(limits.keepalive / 2, self._keep_alive)
+
+    def report_drops(self, peer: Peer) -> None:
+        """Say how many messages for a peer were dropped, if any were."""
+        with self.lock:
+            report = peer.take_report()
+        if report:
+            _log.warning("%s", report)
 
     # -- looking in ------------------------------------------------------------------------------------------
 

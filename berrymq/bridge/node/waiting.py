@@ -1,8 +1,8 @@
 """The delivery thread waits on the link while it has nothing to do.
 
-Else the I/O thread would have to wake it for every message that comes, and to wake a thread takes longer than all
-that is done for a message. So the delivery thread reads the connection itself; as soon as it has something to
-deliver, the I/O thread reads again, and a follower that takes its time holds up nothing.
+Else the I/O thread would have to wake it for every message that comes, and to wake a thread takes longer than
+all that is done for a message. So the delivery thread reads the connection itself; as soon as it has
+something to deliver, the I/O thread reads again, and a follower that takes its time holds up nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LinkWaiter:
         self._pid = os.getpid()
 
     def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
-        """Wait until there is work, or `wake` is called, or so many seconds have passed; False if that can't be."""
+        """Wait for work, for `wake`, or for so many seconds; False, at once, if that can't be."""
         channel = self._channel()
         if channel is None or self._pid != os.getpid():
             return False

@@ -1,13 +1,14 @@
 """One connection as bytes in, events and bytes out: HTTP first, then, if it is upgraded, a WebSocket.
 
 The same class serves both sides; what moves the bytes is a page of code (``transport/``, or a test). HTTP is
-h11's, WebSocket framing is that of `websockets`; here are the limits, the reassembly of fragments, and what of
-them this protocol uses.
+h11's, WebSocket framing is that of `websockets`; here are the limits, the reassembly of fragments, and what
+of them this protocol uses.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Literal
@@ -163,8 +164,8 @@ class Connection:
         self.closed = False
         """Nothing more comes, and nothing can be sent."""
         self.screen: Callable[[Request], Refusal | None] | None = None
-        """Looks at the head of a request, at a server. What it refuses is answered with that, and closed; so the
-        body of one who may not send it is never held."""
+        """Looks at the head of a request, at a server. What it refuses is answered with that, and closed; so
+        the body of one who may not send it is never held."""
         self._http = (
             h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
             if side == "server"
@@ -301,7 +302,7 @@ class Connection:
         return []
 
     def upgrade(self, request: Request) -> list[Event]:
-        """Make the connection a WebSocket, or answer why that can't be; return what has come on it already."""
+        """Make the connection a WebSocket, or say why not; return what has come on it already."""
         http = self._http
         assert http is not None
         protocol = ServerProtocol(
@@ -310,11 +311,13 @@ class Connection:
             max_size=MAX_STRANGER_BYTES,
             logger=_quiet,
         )
-        response = protocol.accept(UpgradeRequest(request.target, Headers(request.headers)))
-        if response.status_code != 101:
-            return self.respond(
-                response.status_code, [("Connection", "close")], b"a WebSocket upgrade was expected here\n"
-            )
+        try:
+            response = protocol.accept(UpgradeRequest(request.target, Headers(request.headers)))
+            status = response.status_code
+        except InvalidHandshake:  # a header that h11 lets pass and `websockets` does not
+            status = 400
+        if status != 101:
+            return self.respond(status, [("Connection", "close")], b"a WebSocket upgrade was expected here\n")
         rest, _ = http.trailing_data
         self.use(protocol)
         self._out.append(response.serialize())
@@ -395,10 +398,8 @@ class Connection:
         """Say that this is the end."""
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
-            try:
+            with suppress(WebSocketException):
                 protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
-            except WebSocketException:
-                pass
             self._collect(protocol)
         self.closed = True
 

@@ -65,6 +65,7 @@ __all__ = [
     "parse_batch",
     "parse_messages",
     "parse_params",
+    "split_answers",
     "split_batch",
 ]
 
@@ -90,6 +91,10 @@ Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Moment = Annotated[float, Meta(ge=0, le=LATEST)]
 
 
+MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeError)
+"""What a decoder raises where it is given what is not its JSON."""
+
+
 class FrameError(ValueError):
     """What came is not a frame of this protocol; the connection that brought it is closed."""
 
@@ -100,7 +105,7 @@ class Envelope(Struct):
     jsonrpc: str = ""
     method: str | UnsetType = UNSET
     params: Raw | UnsetType = UNSET
-    id: str | int | float | None | UnsetType = UNSET
+    id: str | int | float | UnsetType | None = UNSET
     result: Raw | UnsetType = UNSET
     error: Raw | UnsetType = UNSET
 
@@ -115,7 +120,7 @@ class Batch(Struct, array_like=True, gc=False):
     """The name of that node."""
     first: Number
     """The sequence number of the first; the others follow without a gap."""
-    count: Annotated[int, Meta(ge=1, le=1_000_000)]
+    count: Annotated[int, Meta(ge=1, le=100_000)]
     messages: Raw
     """An array of `WireMessage`; a hub does not read it."""
 
@@ -129,6 +134,10 @@ class WireMessage(Struct, array_like=True, gc=False):
     kwargs: dict[str, Any]
     callback: IdentifierText | None = None
     """Where followers' results are to be sent (`talk`)."""
+
+
+class _Item(Struct, array_like=True, gc=False):
+    """A message that is not looked at, but is an array."""
 
 
 class MessagesParams(Struct):
@@ -154,7 +163,8 @@ class AnswerParams(Struct):
     n: Number
     ack: Count
     question: Number
-    answers: list[Raw]
+    answers: Raw
+    """An array of answers, each ``[source, [value, ...], [error, ...]]``."""
 
 
 class InterestParams(Struct):
@@ -168,6 +178,24 @@ class InterestParams(Struct):
     """What was followed before counts no more; ``add`` is all of it."""
     everything: bool = False
     """Every message is wanted, since the side passes on to others what it can't list."""
+    too_many: bool = False
+    """There are more identifiers than are remembered; it is set here, whatever came."""
+
+
+class _LargeMessagesParams(Struct):
+    """Params of ``messages`` in a large frame: one batch, so no list grows with what is sent."""
+
+    n: Number
+    ack: Count
+    batches: tuple[Raw]
+
+
+class _LargeInterestParams(Struct):
+    """Params of ``interest`` in a large frame: more identifiers than are looked at one by one."""
+
+    n: Number
+    ack: Count
+    reset: bool = False
 
 
 class DroppedParams(Struct):
@@ -190,6 +218,8 @@ encode_json = msgspec.json.Encoder().encode
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_batch = msgspec.json.Decoder(Batch).decode
 _parse_messages = msgspec.json.Decoder(list[WireMessage]).decode
+_parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
+_parse_items = msgspec.json.Decoder(list[_Item]).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
 _parse_ack = msgspec.json.Decoder(AckParams).decode
@@ -201,6 +231,15 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "dropped": msgspec.json.Decoder(DroppedParams),
 }
 """The methods that carry a number, with what reads their params."""
+
+
+LARGE_FRAME_BYTES = 1024 * 1024
+"""A larger frame holds one batch; its lists are not taken apart, which may take fifty times its size."""
+
+_LARGE: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "messages": msgspec.json.Decoder(_LargeMessagesParams),
+    "interest": msgspec.json.Decoder(_LargeInterestParams),
+}
 
 
 def check_utf8(data: bytes) -> None:
@@ -222,7 +261,7 @@ def parse(data: bytes) -> Envelope:
     try:
         check_utf8(data)
         return _parse_envelope(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+    except MALFORMED as error:
         raise FrameError(_reason(error)) from None
 
 
@@ -235,10 +274,18 @@ def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
     try:
         if method == ACK:
             return _parse_ack(b"" if params is UNSET else params)
+        if params is not UNSET and len(params) > LARGE_FRAME_BYTES and method in _LARGE:
+            return _as_usual(_LARGE[method].decode(params))
         frame: Params = NUMBERED[method].decode(b"" if params is UNSET else params)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise FrameError(f"{method}: {_reason(error)}") from None
     return frame
+
+
+def _as_usual(params: _LargeMessagesParams | _LargeInterestParams) -> Params:
+    if isinstance(params, _LargeMessagesParams):
+        return MessagesParams(params.n, params.ack, list(params.batches))
+    return InterestParams(params.n, params.ack, reset=params.reset, too_many=True)
 
 
 def parse_batch(raw: Raw | bytes) -> Batch:
@@ -249,7 +296,7 @@ def parse_batch(raw: Raw | bytes) -> Batch:
     """
     try:
         return _parse_batch(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise FrameError(f"a batch: {_reason(error)}") from None
 
 
@@ -261,10 +308,9 @@ def parse_messages(batch: Batch) -> list[WireMessage]:
     """
     try:
         messages = _parse_messages(batch.messages)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
-    if len(messages) != batch.count:
-        raise FrameError(f"a batch of {len(messages)} messages says that it has {batch.count}")
+    _check_count(batch, len(messages))
     return messages
 
 
@@ -276,7 +322,11 @@ def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes
     """
     if not numbers:
         return []
-    messages = _undecoded(batch)
+    try:
+        messages = _parse_raws(batch.messages)
+    except MALFORMED as error:
+        raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
+    _check_count(batch, len(messages))
     head = batch_head(batch.identifier, batch.origin, batch.source)
     found = []
     for _, run in groupby(enumerate(numbers), lambda item: item[1] - item[0]):
@@ -286,25 +336,16 @@ def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes
     return found
 
 
-def _undecoded(batch: Batch) -> list[Raw]:
-    """The messages of a batch as they came.
-
-    Raises:
-        FrameError: they are not as many as the batch says.
-    """
-    try:
-        messages = _parse_raws(batch.messages)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
-    if len(messages) != batch.count:
-        raise FrameError(f"a batch of {len(messages)} messages says that it has {batch.count}")
-    return messages
+def _check_count(batch: Batch, count: int) -> None:
+    if count != batch.count:
+        raise FrameError(f"a batch of {count} messages says that it has {batch.count}")
 
 
 def check_batch(batch: Batch) -> None:
     """See to it that a batch, which is passed on undecoded, is what it says.
 
-    Most messages hold no arrays or objects within ``args`` and ``kwargs``; those are told by their brackets alone.
+    Most messages hold no arrays or objects within ``args`` and ``kwargs``; those are told by their brackets
+    alone.
 
     Raises:
         FrameError: it has not as many messages as it says, or nests deeper than `MAX_DEPTH`.
@@ -313,8 +354,30 @@ def check_batch(batch: Batch) -> None:
     if batch.count > len(messages) // 2:
         raise FrameError(f"a batch of {len(messages)} bytes says that it has {batch.count} messages")
     if _structure(messages) != b"[%b]" % (b"[[]{}]" * batch.count):
-        _undecoded(batch)
+        try:
+            count = len(_parse_items(batch.messages))
+        except MALFORMED as error:
+            raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
+        _check_count(batch, count)
         check_depth(messages, around=2)
+
+
+def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
+    """Take apart what a peer has answered.
+
+    Args:
+        answers: as they came.
+        one: it may answer for itself alone, so there is one or none.
+
+    Raises:
+        FrameError: they are no array, or more than may be.
+    """
+    try:
+        if one and bytes(answers).translate(None, b" \t\r\n") != b"[]":
+            return list(_parse_one_raw(answers))
+        return _parse_raws(answers)
+    except MALFORMED as error:
+        raise FrameError(f"answers: {_reason(error)}") from None
 
 
 def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
@@ -325,7 +388,7 @@ def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
     """
     try:
         return _parse_answer(answer)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise FrameError(f"an answer: {_reason(error)}") from None
 
 
@@ -346,7 +409,8 @@ USUAL_DEPTH = 4
 def _structure(data: bytes) -> bytes:
     """The brackets of JSON; and a quote or a backslash, if there are brackets or escapes in its strings.
 
-    Quotes go in pairs side by side: a string with a bracket in it keeps one, since before it all quotes are paired.
+    Quotes go in pairs side by side: a string with a bracket in it keeps one, since before it all quotes are
+    paired.
     """
     return data.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
 

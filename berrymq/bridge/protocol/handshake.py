@@ -6,9 +6,10 @@ Whoever listens on the port of a hub that has ended must learn nothing, so the s
     server: {nonce: S, proof: HMAC(token, "berrymq server" C S port)}
     client: authenticate(proof=HMAC(token, "berrymq client" C S port))
 
-HMAC is HMAC-SHA-256 in hexadecimal (RFC 2104); the parts of its text are joined by spaces. The port is the one
-that the server listens on, as it says with its proof. On loopback the client compares it with the one it has
-dialled, for otherwise a stranger on a port could pass the proof on from the hub that really runs on another.
+HMAC is HMAC-SHA-256 in hexadecimal (RFC 2104); the parts of its text are joined by spaces. The port is the
+one that the server listens on, as it says with its proof. On loopback the client compares it with the one it
+has dialled, for otherwise a stranger on a port could pass the proof on from the hub that really runs on
+another.
 """
 
 from __future__ import annotations

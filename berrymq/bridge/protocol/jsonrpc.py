@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification), both directions, without I/O.
 
-A server hands what came to `parse`, and the calls to `Methods.call`; a client builds with `request` and reads with
-`parse_reply`.
+A server hands what came to `parse`, and the calls to `Methods.call`; a client builds with `request` and reads
+with `parse_reply`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ ALREADY_LINKED = -32007
 MAX_BATCH = 100
 """How many calls one batch may hold."""
 
+LARGE_BATCH_BYTES = 256 * 1024
+"""A larger batch is not taken apart before it is known that it holds calls, and not too many."""
+
 MAX_ID_LENGTH = 255
 
 Id = str | int | float | None
@@ -91,12 +94,18 @@ class _Reply(msgspec.Struct):
     error: _Error | UnsetType = UNSET
 
 
+class _AnyCall(msgspec.Struct, gc=False):
+    """Something with what every call has."""
+
+    jsonrpc: str
+    method: str
+
+
 _encoder = msgspec.json.Encoder()
 _call_decoder = msgspec.json.Decoder(Call)
 _batch_decoder = msgspec.json.Decoder(list[Raw])
+_calls_decoder = msgspec.json.Decoder(list[_AnyCall])
 _reply_decoder = msgspec.json.Decoder(_Reply)
-_positional_decoder = msgspec.json.Decoder(list[Raw])
-_named_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
 def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
@@ -111,7 +120,11 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
         check_utf8(data)
         if not _is_batch(data):
             return [_parse_call(data)], False
+        if len(data) > LARGE_BATCH_BYTES and len(_calls_decoder.decode(data)) > MAX_BATCH:
+            raise RpcError(TOO_LARGE, f"a batch holds at most {MAX_BATCH} calls")
         parts = _batch_decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise RpcError(INVALID_REQUEST, f"in a large batch there are calls alone: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise _not_json(error) from None
     if not parts:
@@ -211,6 +224,15 @@ class _Method:
             self.decoders[parameter.name] = msgspec.json.Decoder(parameter.annotation)
             if parameter.default is parameter.empty:
                 self.required.add(parameter.name)
+        # Structs, since a list or a dictionary would take apart any number of parameters before it is looked
+        # at how many there are.
+        fields = [(name, Raw | UnsetType, UNSET) for name in self.decoders]
+        self._positional, self._named = [
+            msgspec.json.Decoder(
+                msgspec.defstruct("Parameters", fields, array_like=array_like, forbid_unknown_fields=True)
+            )
+            for array_like in (True, False)
+        ]
 
     def arguments(self, params: Raw | UnsetType) -> dict[str, Any]:
         values = self._by_name(params)
@@ -228,28 +250,22 @@ class _Method:
     def _by_name(self, params: Raw | UnsetType) -> Mapping[str, Raw]:
         if params is UNSET:
             return {}
-        raw = params
-        names = list(self.decoders)
-        if bytes(raw).lstrip()[:1] == b"[":
-            values = _positional_decoder.decode(raw)
-            if len(values) > len(names):
-                raise RpcError(INVALID_PARAMS, f"takes {len(names)} parameters: {', '.join(names)}")
-            return dict(zip(names, values, strict=False))
-        named = _named_decoder.decode(raw)
-        for name in named:
-            if name not in self.decoders:
-                raise RpcError(
-                    INVALID_PARAMS, f"no parameter {name[:50]!r}; there are: {', '.join(names) or 'none'}"
-                )
-        return named
+        decoder = self._positional if bytes(params).lstrip()[:1] == b"[" else self._named
+        try:
+            given = decoder.decode(params)
+        except msgspec.ValidationError as error:
+            names = ", ".join(self.decoders) or "none"
+            raise RpcError(INVALID_PARAMS, f"the parameters are {names}: {error}") from None
+        values = {name: getattr(given, name) for name in self.decoders}
+        return {name: raw for name, raw in values.items() if raw is not UNSET}
 
 
 class Methods(Generic[C]):
     """The explicit table of what can be called, by positional or by named parameters.
 
-    A handler is ``def method(context, first: int, second: str = "")``; it returns the result, or a `Later`. The
-    annotations are what the parameters are checked against. An annotation `msgspec.Raw` leaves the JSON of that parameter
-    undecoded.
+    A handler is ``def method(context, first: int, second: str = "")``; it returns the result, or a `Later`.
+    The annotations are what the parameters are checked against. An annotation `msgspec.Raw` leaves the JSON
+    of that parameter undecoded.
     """
 
     def __init__(self) -> None:

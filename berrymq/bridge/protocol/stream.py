@@ -171,7 +171,6 @@ class Stream:
             self._drops_due = now + DROP_REPORT_SECONDS
         out = [numbered_frame(sent.method, sent.n, self._ackable, sent.body) for sent in self._resend]
         self._resend.clear()
-        limits = self.limits
         while self._buffer and self._fits(self._buffer[0], self._in_flight_messages, self._in_flight_bytes):
             method, body, count, freed = self._take()
             size = len(body) + ITEM_BYTES
@@ -198,7 +197,7 @@ class Stream:
         return out
 
     def _fits(self, item: Item, messages: int, size: int) -> bool:
-        """Whether the window takes one more item beside what is in flight; a large one goes when nothing else is."""
+        """Whether the window takes one more item; a large one goes when nothing else is in flight."""
         limits = self.limits
         return not size or (
             messages + item.messages <= limits.window_messages
@@ -358,6 +357,8 @@ class Stream:
 
     def _skip(self, place: int) -> int:
         sent = self._in_flight[place]
+        if sent.method is DROPPED:  # what it says must not get lost as well
+            return 0
         body = b'"count":%d' % sent.messages
         self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
         self._in_flight_messages -= sent.messages
@@ -367,7 +368,7 @@ class Stream:
         return sent.messages
 
     def shed(self, target: int) -> None:
-        """Hold no more bytes than that, by dropping messages: the oldest that wait, then the oldest in flight."""
+        """Hold no more bytes than that: drop the oldest messages that wait, then those in flight."""
         while self.held_bytes > target and self.drop_oldest():
             pass
         for place, sent in enumerate(self._in_flight):

@@ -1,4 +1,4 @@
-"""One accepted connection: requests over HTTP, calls over a WebSocket and, once a link is made, its frames."""
+"""One accepted connection: HTTP requests, calls over a WebSocket and, once it is a link, frames."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ class Conversation:
                     done.append(answer)
                     if answer is not None:
                         answers.append(answer)
-                    if not in_time:
+                    if not in_time:  # noqa: B023 - it is set once, before this function returns
                         proceed()
 
                 self._call(call, take, is_batch, sum(map(len, answers)))
@@ -231,10 +231,9 @@ class Conversation:
                     in_time = False
                     return
             self._calls -= 1
-            if not answers:
-                respond(None)
-            else:
-                respond(jsonrpc.batch(answers) if is_batch else answers[0])
+            answer = None if not answers else jsonrpc.batch(answers) if is_batch else answers[0]
+            answers.clear()  # `proceed` is a cycle: what it holds waits for the collector
+            respond(answer)
             after, self._after_reply = self._after_reply, []
             for function in after:
                 function()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-import ssl
 from collections import OrderedDict
 from contextlib import ExitStack
 from time import time
@@ -26,6 +25,7 @@ from .hosts import HostPolicy
 from .sessions import Sessions
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.node.peer import Peer
@@ -150,20 +150,25 @@ class Server:
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 return
             except OSError as error:
-                # A file is asked for before it is looked whether anybody waits; only at first somebody surely does.
+                # A file is asked for before it is looked whether anybody waits; only at first somebody surely
+                # does.
                 if turn == 0 and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._make_room(error)
                 return
             self._begin(sock)
 
     def _make_room(self, error: OSError) -> None:
-        """No more files can be opened: give up the connection that is missed least, or accept none for a while."""
+        """No more files can be opened: give up the connection missed least, or accept none for a while."""
         now = self.router.loop.time()
         if now - self._crowded_at > REPORT_SECONDS:
             _log.warning("no connection can be accepted now: %s (see `ulimit -n`)", error.strerror)
         self._crowded_at = now
-        idle = [one for one in self._conversations if not (one.channel.connection.is_websocket or one.is_busy)]
-        given_up = next(iter(self._strangers), None) or min(idle, key=lambda one: one.channel.heard_at, default=None)
+        idle = [
+            one for one in self._conversations if not (one.channel.connection.is_websocket or one.is_busy)
+        ]
+        given_up = next(iter(self._strangers), None) or min(
+            idle, key=lambda one: one.channel.heard_at, default=None
+        )
         if given_up is not None:
             self.forget(given_up)
             given_up.channel.abort()

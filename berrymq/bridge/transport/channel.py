@@ -42,7 +42,8 @@ _log = logging.getLogger("berrymq")
 class Channel:
     """Moves bytes between a socket and a `Connection`.
 
-    A sender writes to the socket itself when nothing waits to be written; else its bytes join those that wait,
+    A sender writes to the socket itself when nothing waits to be written; else its bytes join those that
+    wait,
     and the loop writes them when the socket takes more. Nobody ever blocks on the network.
 
     Args:
@@ -54,7 +55,7 @@ class Channel:
         budget: counts what is held in either direction.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what moves the bytes, and what they are for
         self,
         loop: IoLoop,
         sock: socket.socket,
@@ -130,7 +131,7 @@ class Channel:
             self._flush()
 
     def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
-        """Do something with the protocol, and write what comes of it; events of it are handled in the next turn."""
+        """Act on the protocol and write what comes of it; its events are handled in the next turn."""
         with self._lock:
             events = action(self.connection)
             if self.connection.closed and not self._ending:  # that was the last answer
@@ -161,6 +162,7 @@ class Channel:
             self.connection.closed = True
             self._unwritten.clear()
             self._unwritten_bytes = 0
+            self._count()
         with suppress(OSError):  # wakes a thread that waits in `pump`
             self._sock.shutdown(socket.SHUT_RDWR)
         self._loop.call(self._finish, Closed())
@@ -192,6 +194,7 @@ class Channel:
             self._unwritten_bytes += len(data)
         if not waited and self._unwritten:
             self._write()
+        self._count()
         if self._unwritten_bytes > MAX_UNREAD_BYTES:
             _log.warning("a connection is cut: the other side does not read what it is sent")
             self.abort()
@@ -286,10 +289,10 @@ class Channel:
         wake: socket.socket | None = None,
         spin_until: float = 0.0,
     ) -> bool:
-        """Read on this thread until that is done, for it waits for what comes anyhow; return early if that can't be.
+        """Read on this thread, which waits for what comes anyhow; return early if that can't be.
 
-        A thread that is woken by another one through a lock loses more time than all else takes. So the socket is
-        taken out of the loop meanwhile, which costs a system call and wakes nobody.
+        A thread that is woken by another one through a lock loses more time than all else takes. So the
+        socket is taken out of the loop meanwhile, which costs a system call and wakes nobody.
 
         Args:
             is_done: looked at whenever something came.

@@ -43,6 +43,9 @@ CONNECT_SECONDS = 5.0
 NETWORK_ERRORS = (OSError, LinkError, RpcError)
 """What `dial` and a call may raise (`TimeoutError` and `ssl.SSLError` are among them); see `explain`."""
 
+MAX_TEXT = 500
+"""The longest sentence about an error, in characters."""
+
 _log = logging.getLogger("berrymq")
 
 
@@ -96,7 +99,7 @@ def dial(
         dialled.open()
         if not (headers or endpoint.via_jupyter):
             if not token:
-                raise LinkError("it wants an access token: give it as access_token=")
+                raise LinkError("it wants an access token: give it as access_token=")  # noqa: TRY301
             dialled.authenticate(token, endpoint.port if endpoint.is_loopback else None)
         else:
             dialled.greet()
@@ -181,7 +184,7 @@ class Dialled:
                 return Raw(bytes(result))
 
     def hand_over(self, loop: IoLoop, on_event: Callable[[Event], object]) -> Channel:
-        """Have a loop read from now on; call it on the loop's thread, with what has come already going first."""
+        """Have a loop read from now on; what has come already goes first. Call it on the loop's thread."""
         self._sock.setblocking(False)
         self.closed = self._is_given = True
         channel = Channel(loop, self._sock, self._connection, on_event, self._tls)
@@ -244,7 +247,12 @@ class Dialled:
 
 
 def explain(found: Found, error: BaseException) -> str:
-    """Put an error of `dial` into a sentence for people, with what to do."""
+    """Put an error of `dial` into a sentence for people, with what to do; all of it can be printed."""
+    text = _explain(found, error)
+    return "".join([character if character.isprintable() else "\ufffd" for character in text])[:MAX_TEXT]
+
+
+def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
         if error.status in (401, 403):

@@ -77,6 +77,11 @@ class IoLoop:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
 
     @property
+    def stopped(self) -> bool:
+        """Whether it runs no more, so that nothing is called any more."""
+        return self._stopped
+
+    @property
     def is_current(self) -> bool:
         """Whether this thread is the one that runs the loop."""
         return self._thread == threading.get_ident()
@@ -97,7 +102,7 @@ class IoLoop:
                 self._wake_writer.send(b"\0")
 
     def call_from_signal(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the loop's next turn; for signal handlers, which run on this thread while it waits."""
+        """Call a function in the loop's next turn, from a signal handler."""
         self._calls.append((function, args))
         with suppress(OSError):
             self._wake_writer.send(b"\0")
@@ -123,7 +128,7 @@ class IoLoop:
     # -- sockets ---------------------------------------------------------------------------------------------
 
     def watch(self, sock: socket.socket, callback: Callable[[int], object], *, writing: bool = False) -> None:
-        """Call back with a mask of what a socket is ready for; always for reading, if asked for writing too."""
+        """Call back with what a socket is ready for: reading, and writing if asked for."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         with self._changing:
             try:

@@ -21,7 +21,7 @@ export function createStart() {
       {},
       "Do the same in a second notebook. Then follow something in one, ",
       h("code", {}, "%follow test:*"),
-      ", and say it in the other: ",
+      ", and send it from the other: ",
       h("code", {}, "%twitter test:run 1, x=2"),
       ". Both appear here by themselves.",
     ),

@@ -32,4 +32,6 @@ def test_a_websocket_of_a_stranger_keeps_nothing():
     found = start_hub(idle=0.5)
     process = psutil.Process(found.info.pid)
     with connect(f"ws://{found.endpoint.host_header}/ws", subprotocols=["berrymq.v1"]):
-        wait_until(lambda: has_ended(process), "end of the hub", timeout=4)  # sooner than strangers are cut off
+        wait_until(
+            lambda: has_ended(process), "end of the hub", timeout=4
+        )  # sooner than strangers are cut off

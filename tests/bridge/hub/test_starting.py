@@ -56,7 +56,8 @@ class TestStart:
             [sys.executable, "-m", "berrymq", "hub"], capture_output=True, text=True, timeout=20, check=False
         )
         assert done.returncode == 1
-        assert done.stderr == f"berrymq: a hub of yours runs already (process {found.info.pid})\n"
+        where = f"{found.endpoint.url} (process {found.info.pid})"
+        assert done.stderr == f"berrymq: a hub of yours runs already at {where}\n"
 
 
 @pytest.mark.usefixtures("runtime")

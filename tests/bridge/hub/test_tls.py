@@ -9,11 +9,12 @@ import pytest
 
 from berrymq import Bus
 from berrymq.bridge import LinkError, link
-from berrymq.bridge.discovery.connection_file import read_all
-from berrymq.bridge.loop import end_if_idle
+from berrymq.bridge.discovery.connection_file import read_hub
+from berrymq.bridge.runtime import runtime as runtime_here
 from tests.support.certificates import client_context, make_certificate
-from tests.support.scripts import Listening, run_script
-from tests.support.waiting import wait_until
+from tests.support.nodes import wait
+from tests.support.recorder import Recorder
+from tests.support.scripts import run_script
 
 COMMAND = [sys.executable, "-m", "berrymq"]
 
@@ -36,16 +37,16 @@ def hub(runtime, files):
         text=True,
     ) as process:
         assert process.stdout.readline().startswith("berryMQ hub at https://localhost:")
-        yield read_all()[0]
+        yield read_hub()
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=20)
     assert "Traceback" not in errors
-    end_if_idle()
+    assert runtime_here().end_if_idle()
 
 
 def test_messages_pass_between_those_who_trust_the_certificate(hub, files):
     one, two = Bus("one"), Bus("two")
-    heard = Listening(two)
+    recorder = Recorder(two)
     trusting = {"access_token": hub.access_token, "ssl_context": client_context(files[0])}
     with (
         link(hub.url, bus=one, name="one", **trusting) as first,
@@ -53,11 +54,9 @@ def test_messages_pass_between_those_who_trust_the_certificate(hub, files):
     ):
         assert first.url.startswith("https://")
         assert second.state == "linked"
-        wait_until(
-            lambda: any("test:*" in node.follows for node in first.nodes() if not node.here), "a follower"
-        )
+        wait(lambda: first.is_followed("test:run"), "it is followed")
         one.twitter("test:run", 1)
-        assert heard.have(1) == [("one", 1)]
+        assert recorder.have(1) == [("one", 1)]
     one.close()
     two.close()
 
@@ -85,7 +84,7 @@ def test_one_that_finds_the_hub_by_itself_links_to_it(hub, files):
 def test_who_does_not_trust_it_is_told_so_in_one_line(hub):
     with pytest.raises(LinkError) as caught:
         link(hub.url, access_token=hub.access_token, bus=Bus())
-    assert str(caught.value) == f"{hub.url} has a certificate that is not trusted: self-signed certificate"
+    assert str(caught.value) == f"no TLS connection to {hub.url}: self-signed certificate"
 
 
 def test_so_is_the_user_of_the_command_line(hub):
@@ -98,7 +97,5 @@ def test_so_is_the_user_of_the_command_line(hub):
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == (
-        f"berrymq: {hub.url} has a certificate that is not trusted: self-signed certificate\n"
-    )
+    assert done.stderr == f"berrymq: no TLS connection to {hub.url}: self-signed certificate\n"
     assert done.stdout == ""

@@ -57,7 +57,9 @@ def test_afterwards_no_more_is_held_than_the_budget(sizes, limit):
     some = holders(budget, sizes)
     budget.relieve(0.0)
     assert budget.held == sum(holder.held_bytes for holder in some) <= limit
-    smallest_shed = min((size for size, one in zip(sizes, some, strict=True) if one.shed_to is not None), default=0)
+    smallest_shed = min(
+        (size for size, one in zip(sizes, some, strict=True) if one.shed_to is not None), default=0
+    )
     kept = [size for size, one in zip(sizes, some, strict=True) if one.shed_to is None]
     assert sum(sizes) <= limit or all(size <= smallest_shed for size in kept)
 

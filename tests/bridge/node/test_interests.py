@@ -104,7 +104,9 @@ def looked_at(others):
     interests.add("first", Identifier.parse("test:run"))
     interests.add("second", Identifier.parse("test:*"))
     for name, table in vars(interests).items():
-        counting = {key: Counting(value) if isinstance(value, dict) else value for key, value in table.items()}
+        counting = {
+            key: Counting(value) if isinstance(value, dict) else value for key, value in table.items()
+        }
         setattr(interests, name, Counting(counting))
     Counting.looked = 0
     assert set(interests.find(Identifier.parse("test:run"))) == {"first", "second"}

@@ -93,7 +93,8 @@ def test_the_budget_has_it_drop_its_oldest(mailbox, budget, caplog):
 
 
 @pytest.mark.parametrize(
-    "message", [b"1", b"[]", b"[1]", b"[1,[]]", b"[1,5,{}]", b"[1,[],[]]", b'["now",[],{}]', b"[-1,[],{}]", b"null"]
+    "message",
+    [b"1", b"[]", b"[1]", b"[1,[]]", b"[1,5,{}]", b"[1,[],[]]", b'["now",[],{}]', b"[-1,[],{}]", b"null"],
 )
 def test_what_is_no_message_is_counted_and_breaks_nothing(mailbox, budget, message):
     put(mailbox, message)

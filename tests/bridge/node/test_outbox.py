@@ -168,7 +168,9 @@ def test_many_publishers_and_takers_lose_nothing(monkeypatch):
     assert not box, "nobody has seen to the last message"
     found = numbers(taken)
     for first in (0, 10_000, 20_000):
-        assert [number for number in found if first <= number < first + 2_000] == list(range(first, first + 2_000))
+        assert [number for number in found if first <= number < first + 2_000] == list(
+            range(first, first + 2_000)
+        )
 
 
 @given(

@@ -75,7 +75,9 @@ class TestWhoSaysIt:
             {"source": ""},
         ],
     )
-    def test_what_it_publishes_in_the_name_of_another_is_not_and_it_is_cut(self, network, victim, mallory, forged):
+    def test_what_it_publishes_in_the_name_of_another_is_not_and_it_is_cut(
+        self, network, victim, mallory, forged
+    ):
         if "origin" in forged:
             forged = {"origin": victim.id}
         good = mallory.batch("a:b", [1.0, ["good"], {}])
@@ -135,7 +137,9 @@ class TestAnswers:
             }
         ]
 
-    def test_an_answer_in_the_name_of_another_is_none_and_its_sender_cut(self, network, victim, mallory, asked):
+    def test_an_answer_in_the_name_of_another_is_none_and_its_sender_cut(
+        self, network, victim, mallory, asked
+    ):
         self.answer(mallory, mallory.of("ask")[0]["question"], "other")
         assert is_cut(network, mallory)
         assert victim.of("answer") == []
@@ -144,6 +148,12 @@ class TestAnswers:
     def test_what_is_no_answer_cuts(self, network, victim, mallory, asked, answer):
         number = mallory.of("ask")[0]["question"]
         mallory.frame("answer", question=number, answers=[answer])
+        assert is_cut(network, mallory)
+        assert victim.of("answer") == []
+
+    def test_a_member_answers_once_for_all_its_followers(self, network, victim, mallory, asked):
+        answer = ["mallory", [1], []]
+        mallory.frame("answer", question=mallory.of("ask")[0]["question"], answers=[answer, answer])
         assert is_cut(network, mallory)
         assert victim.of("answer") == []
 
@@ -328,7 +338,9 @@ class TestWhatIsNotPassedOn:
         assert next(iter(node.peers.values())).stream.stats.cuts == 0
         mailbox.close()
 
-    def test_what_came_in_part_before_and_can_not_be_read_does_not_cut_the_hub_off(self, network, hub, mallory):
+    def test_what_came_in_part_before_and_can_not_be_read_does_not_cut_the_hub_off(
+        self, network, hub, mallory
+    ):
         """Only who takes messages apart finds out, which is not the hub that has passed them on."""
         node = network.node()
         came = []
@@ -383,6 +395,11 @@ class TestInterest:
         assert mallory.peer.everything
         assert peak < 8 * len(params)
         assert kept < 3 * len(params)  # the wire's own copies
+
+    def test_nor_is_a_list_of_very_many_that_are_followed_no_more(self, network, hub, mallory):
+        mallory.frame("interest", remove=[f"n:{number}" for number in range(MAX_FOLLOWS + 1)])
+        network.settle()
+        assert mallory.peer.everything
 
     def test_it_is_taken_whole_or_not_at_all(self, network, hub, victim):
         victim.frame("interest", add=["a:b", "no:identifier:"], reset=True)
@@ -472,7 +489,11 @@ class TestMemory:
         assert victim.peer.stream.held_bytes < 320_000
         answers = mallory.of("answer")
         assert answers
-        assert answers[0]["answers"][0][2][0]["value"] == ["LinkError", "victim is too far behind to be asked", []]
+        assert answers[0]["answers"][0][2][0]["value"] == [
+            "LinkError",
+            "victim is too far behind to be asked",
+            [],
+        ]
 
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
         monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
@@ -490,7 +511,9 @@ class TestMemory:
 
 
 class TestTheEndOfALink:
-    def test_one_that_is_cut_is_kept_for_its_ttl_and_its_messages_with_it(self, network, hub, victim, mallory):
+    def test_one_that_is_cut_is_kept_for_its_ttl_and_its_messages_with_it(
+        self, network, hub, victim, mallory
+    ):
         victim.wire.abort()
         network.settle()
         peer = victim.peer

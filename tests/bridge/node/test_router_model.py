@@ -130,7 +130,11 @@ class Traffic(RuleBasedStateMachine):
     def is_answered(self, node, future, number):
         assert future.done(), "nobody may wait for ever"
         if future.exception() is None:
-            others = [i for i, other in enumerate(self.network.nodes) if other is not node and self.reaches(node, other)]
+            others = [
+                i
+                for i, other in enumerate(self.network.nodes)
+                if other is not node and self.reaches(node, other)
+            ]
             assert sorted(future.result()) == [[index, number] for index in others]
 
     def holds_nothing(self, router):

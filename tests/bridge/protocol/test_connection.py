@@ -1,5 +1,6 @@
 """Bytes in, events and bytes out: HTTP and WebSocket, at a server and at a client."""
 
+import itertools
 import json
 
 import pytest
@@ -253,7 +254,9 @@ class TestScreening:
         connection = server_connection()
         connection.screen = seen.append
         connection.receive(post(b"abc", "X-A: 1"))
-        assert [(request.method, request.body, request.all("x-a")) for request in seen] == [("POST", b"", ["1"])]
+        assert [(request.method, request.body, request.all("x-a")) for request in seen] == [
+            ("POST", b"", ["1"])
+        ]
 
     def test_a_pipelined_request_is_looked_at_as_well(self):
         connection = self.refusing()
@@ -293,6 +296,9 @@ class TestUpgrade:
             (b"Connection: Upgrade", b"Connection: keep-alive"),
             (b"Sec-WebSocket-Protocol: berrymq.v1\r\n", b""),
             (b"berrymq.v1", b"another.v1"),
+            (b"Upgrade: websocket", b"Upgrade: websocket \x0bade"),
+            (b"berrymq.v1", b"berrymq.v1\x7f"),
+            (b"Host: ", b"X-Name: a\x1cb\r\nHost: "),
         ],
     )
     def test_what_is_no_good_upgrade_gets_an_answer_and_the_end(self, old, new):
@@ -323,7 +329,9 @@ class TestUpgrade:
         assert events[0].status == status
         assert not connection.is_websocket
 
-    @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02\x16", b"\r\n" * 100])
+    @pytest.mark.parametrize(
+        "answer", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02\x16", b"\r\n" * 100]
+    )
     def test_what_is_no_server_ends_the_connection(self, answer):
         connection = client_connection(URL)
         events = connection.receive(answer) + connection.receive(b"")
@@ -492,7 +500,12 @@ class TestTheEnd:
 SERVER_INPUTS = [
     post(b"1") + post(b"two", "Connection: close"),
     post(b"1") + b"garbage\r\n\r\n",
-    UPGRADE + frame(b"a") + frame(b"b" * 200) + frame(b"", Opcode.PING) + frame(b"c", fin=False) + frame(b"d", Opcode.CONT),
+    UPGRADE
+    + frame(b"a")
+    + frame(b"b" * 200)
+    + frame(b"", Opcode.PING)
+    + frame(b"c", fin=False)
+    + frame(b"d", Opcode.CONT),
     UPGRADE + frame(b"a") + close_frame(1000, b"done") + frame(b"late"),
     UPGRADE + frame(b"a") + b"\xff\xff",
     UPGRADE + frame(b"x" * 5000),
@@ -518,7 +531,7 @@ class TestPieces:
     @given(st.sampled_from(SERVER_INPUTS), st.lists(st.integers(0, 600), max_size=12))
     def test_a_server_makes_the_same_of_bytes_however_they_come(self, data, cuts):
         places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-        pieces = [data[one:other] for one, other in zip(places, places[1:], strict=False) if other > one]
+        pieces = [data[one:other] for one, other in itertools.pairwise(places) if other > one]
         assert fed(pieces) == fed([data])
 
     @pytest.mark.parametrize("data", SERVER_INPUTS, ids=range(len(SERVER_INPUTS)))

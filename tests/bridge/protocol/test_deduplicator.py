@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,7 +73,7 @@ def test_the_ranges_are_disjoint_in_order_and_as_few_as_can_be(batches):
     for known in seen._by_origin.values():
         bounds = list(zip(known._firsts, known.lasts, strict=True))
         assert all(first <= last for first, last in bounds)
-        assert all(one[1] < other[0] for one, other in zip(bounds, bounds[1:], strict=False))
+        assert all(one[1] < other[0] for one, other in itertools.pairwise(bounds))
 
 
 def test_what_is_older_than_all_that_is_remembered_counts_as_a_duplicate():

@@ -103,9 +103,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(("prove", "text", "expected"), VECTORS, ids=["server", "client"])
 def test_fixed_values(prove, text, expected):
-    proof = prove(
-        "sesame", "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100", 8137
-    )
+    proof = prove("sesame", "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100", 8137)
     assert proof == hmac.new(b"sesame", text.encode(), hashlib.sha256).hexdigest()
     assert proof == expected
 

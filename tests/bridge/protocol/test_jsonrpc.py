@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import msgspec
 import pytest
@@ -139,6 +140,23 @@ class TestParse:
             parse("[" + ",".join(["1"] * 101) + "]")
         assert caught.value.code == TOO_LARGE
 
+    @pytest.mark.parametrize("item", ["1", "{}", "[]", '{"jsonrpc":"2.0","method":""}'])
+    def test_a_large_batch_is_not_taken_apart_before_it_is_known_to_be_one(self, item):
+        text = "[" + ",".join([item] * 300_000) + "]"
+        tracemalloc.start()
+        try:
+            assert error_of(text) in (INVALID_REQUEST, TOO_LARGE)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 5 * len(text) + 100_000
+
+    def test_a_large_batch_of_few_calls_passes(self):
+        call = json.dumps({"jsonrpc": "2.0", "method": "echo", "params": ["x" * 100_000], "id": 1})
+        calls, is_batch = parse("[" + ",".join([call] * 5) + "]")
+        assert is_batch
+        assert [found.method for found in calls] == ["echo"] * 5
+
     def test_an_error_repeats_little_of_what_came(self):
         problem = parse('{"jsonrpc":"2.0","method":5,"x":"' + "secret" * 1000 + '"}')[0][0]
         assert "secret" not in str(problem)
@@ -180,10 +198,22 @@ class TestMethods:
         text = f'{{"jsonrpc":"2.0","method":"subtract","params":{params},"id":1}}'
         assert (result(text))["error"]["code"] == INVALID_PARAMS
 
+    @pytest.mark.parametrize(
+        "params", ["[" + "1," * 300_000 + "1]", json.dumps(dict.fromkeys(range(100_000), 1))]
+    )
+    def test_very_many_are_not_taken_apart(self, params):
+        call = Call("subtract", msgspec.Raw(params.encode()), 1, "2.0")
+        tracemalloc.start()
+        try:
+            given = answer_to(call)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert json.loads(given)["error"]["code"] == INVALID_PARAMS
+        assert peak < 3 * len(params)
+
     def test_no_parameters_where_some_are_needed(self):
-        assert (result('{"jsonrpc":"2.0","method":"subtract","id":1}'))["error"][
-            "code"
-        ] == INVALID_PARAMS
+        assert (result('{"jsonrpc":"2.0","method":"subtract","id":1}'))["error"]["code"] == INVALID_PARAMS
 
     def test_a_raw_parameter_passes_unread(self):
         text = '{"jsonrpc":"2.0","method":"echo","params":[ {"a" : [1,  2]} ],"id":1}'

@@ -270,7 +270,7 @@ class TestCuts:
         fill(stream, 1, first=7)
         stream.resume(1)
         again = stream.frames(NOW)
-        assert [read(data)[1].n for data in again][0] == 2
+        assert read(again[0])[1].n == 2
         assert numbers(read(again[0])[1]) == numbers(read(before[1])[1])
         assert stream.snapshot().sent == 4 + len(numbers(read(again[1])[1]))
 
@@ -321,6 +321,15 @@ class TestCuts:
         assert (first, dropped.n, dropped.count) == ("dropped", 1, 2)
         assert (second, rest.n, numbers(rest)) == ("messages", 2, [3, 4])
         assert stream.snapshot().dropped == 2
+
+    def test_what_was_dropped_is_told_also_if_that_is_refused(self):
+        stream = Stream(SMALL)
+        fill(stream, 1)
+        stream.frames(NOW)
+        assert (stream.skip_oldest(), stream.skip_oldest()) == (1, 0)
+        stream.resume(0)
+        (told,) = [read(data)[1] for data in stream.frames(NOW)]
+        assert told.count == stream.snapshot().dropped == 1
 
     def test_nothing_is_given_up_where_nothing_is_in_flight(self):
         stream = Stream()

@@ -1,7 +1,7 @@
 """Two ends of a link over a wire that cuts, delays and forgets, against a simple model.
 
-The clock is virtual. What one end publishes is numbered, so the model of a direction is just the list of numbers
-that were published, and the list of those that came.
+The clock is virtual. What one end publishes is numbered, so the model of a direction is just the list of
+numbers that were published, and the list of those that came.
 """
 
 from collections import deque

@@ -118,7 +118,9 @@ class TestAsk:
         node.bus.follow("calc:add", lambda message: sum(message.args))
         wait(lambda: len(node.home.interests), "the follower is known")
         token = socket.answer("connect_oneway", {"name": "curl"})["result"]
-        answer = socket.answer("ask", {"token": token, "identifier": "calc:add", "args": [1, 2], "timeout": 5})
+        answer = socket.answer(
+            "ask", {"token": token, "identifier": "calc:add", "args": [1, 2], "timeout": 5}
+        )
         assert answer["result"] == [["node", [3], []]]
 
     def test_a_failure_there_is_told(self, node, socket):
@@ -400,7 +402,9 @@ class TestSpeakingForOneselfAlone:
         sender = nodes.add("sender", listening=False)
         nodes.link(sender, hub)
         nodes.settle(apart="attacker")
-        send_batches(attacker, batch_of([0, ["forged"], {}], origin=sender.id, source="attacker", first=10**9))
+        send_batches(
+            attacker, batch_of([0, ["forged"], {}], origin=sender.id, source="attacker", first=10**9)
+        )
         assert self.is_refused(attacker)
         sender.bus.twitter("test:run", "genuine")
         assert victim.recorder.wait_for(1) == ["genuine"]
@@ -426,7 +430,9 @@ class TestSpeakingForOneselfAlone:
         future = ask_in_thread(asker.bus, "calc:add")
         assert asked.wait(10)
         for number in range(1, 50):
-            attacker.notify("answer", n=number, ack=0, question=number, answers=[["attacker", ["forged"], []]])
+            attacker.notify(
+                "answer", n=number, ack=0, question=number, answers=[["attacker", ["forged"], []]]
+            )
         attacker.answer("ping", id="they have come")
         released.set()
         assert future.result(20) == ["genuine"]
@@ -442,7 +448,8 @@ class TestSpeakingForOneselfAlone:
         for key in (id, id * 2):
             with websocket(server, server.access_token) as other:
                 answer = other.answer(
-                    "interconnect", {"name": "victim", "key": key.ljust(16, "x"), "resume": {"id": hub.id, "received": 0}}
+                    "interconnect",
+                    {"name": "victim", "key": key.ljust(16, "x"), "resume": {"id": hub.id, "received": 0}},
                 )
                 assert not answer["result"]["resumed"]
                 assert answer["result"]["id"] == hub.id

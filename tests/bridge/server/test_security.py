@@ -3,15 +3,19 @@
 import asyncio
 import json
 import logging
+from contextlib import suppress
 
 import pytest
 
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.protocol.handshake import node_id_of
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 from berrymq.bridge.server import server as server_module
 from berrymq.bridge.server.methods import methods
 from tests.bridge.server.conftest import TOKEN
+from tests.support.nodes import wait
 from tests.support.raw_http import RawConnection, ask, request
+from tests.support.websockets import websocket
 
 PING = b'{"jsonrpc":"2.0","method":"ping","id":1}'
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "SEARCH"]
@@ -318,3 +322,39 @@ class TestBeyondLoopback:
         address = ("127.0.0.1", server.port)
         assert (await ask(address, call(address))).status == 200
         assert (await ask(address, call(address, Host="evil.example"))).status == 403
+
+
+class TestLogs:
+    async def test_refused_requests_are_counted_and_not_each_logged(self, address, caplog):
+        for _ in range(300):
+            answer = await ask(address, call(address, path=f"/rpc?token={TOKEN}", Authorization=None))
+            assert answer.status == 401
+        lines = [record.getMessage() for record in caplog.records]
+        assert 1 <= len(lines) <= 3
+        assert not any(TOKEN in line or "?" in line for line in lines)
+
+    @pytest.mark.parametrize(
+        "text", ["\x1b[31mred\x1b[0m", "\x9b31m", "two\nlines", "\u202egnp", "\x00", "\u2028"]
+    )
+    async def test_no_text_of_others_reaches_a_log_as_it_came(self, nodes, node, server, caplog, text):
+        """Terminal escapes, line ends and directional marks, in whatever others may name."""
+        caplog.set_level(logging.DEBUG)
+        with websocket(server, TOKEN) as socket:
+            socket.answer("interconnect", {"name": text, "key": "k" * 20, "ttl": 0.2})
+            node.bus.follow("a:b", lambda message: None)
+            origin = node_id_of("k" * 20)
+            socket.notify(
+                "messages", n=1, ack=0, batches=[["a:b", origin, text, 1, 1, [[0, {"not": "args"}, {}]]]]
+            )
+            socket.notify("dropped", n=2, ack=0, count=5)
+            socket.notify("interest", n=3, ack=0, add=[f"a:{text}:c"])
+            while socket.receive() is not None:
+                pass
+        wait(lambda: not node.peers, "the link is over")
+        for change in ({"path": f"/{text}"}, {"Host": text}, {"Origin": text}):
+            with suppress(UnicodeEncodeError):  # no HTTP header or path holds some of them
+                await ask(server.address, call(server.address, **change))
+        said = [record.getMessage() for record in caplog.records if record.name.startswith("berrymq")]
+        assert said
+        for line in said:
+            assert line.isprintable(), repr(line)

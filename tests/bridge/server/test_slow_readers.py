@@ -98,7 +98,9 @@ async def test_one_that_is_pinged_without_end_is_closed(server, monkeypatch, cap
     assert "does not read" in caplog.text
 
 
-async def test_over_http_many_requests_whose_answers_are_not_read_are_cut_off(server, get, monkeypatch, caplog):
+async def test_over_http_many_requests_whose_answers_are_not_read_are_cut_off(
+    server, get, monkeypatch, caplog
+):
     monkeypatch.setattr(channel_module, "MAX_UNREAD_BYTES", LIMIT)
     async with await RawConnection.open(server.address) as connection:
         connection.reader._transport.pause_reading()
@@ -110,7 +112,7 @@ async def test_over_http_many_requests_whose_answers_are_not_read_are_cut_off(se
     assert "does not read" in caplog.text
 
 
-async def test_an_answer_over_http_that_is_not_read_is_given_up(nodes, node, server, get, monkeypatch, caplog):
+async def test_an_answer_over_http_that_is_not_read_is_given_up(server, get, monkeypatch, caplog):
     monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.2)
     async with await RawConnection.open(server.address) as connection:
         connection.reader._transport.pause_reading()

@@ -135,7 +135,15 @@ class TestStrangers:
             lambda answer: "",
             lambda answer: "é" * 64,
         ],
-        ids=["the server's", "what it said", "another token", "another nonce", "another port", "none", "no text"],
+        ids=[
+            "the server's",
+            "what it said",
+            "another token",
+            "another nonce",
+            "another port",
+            "none",
+            "no text",
+        ],
     )
     def test_what_proves_nothing_ends_the_connection(self, connect, proof):
         socket = connect(None)
@@ -322,7 +330,7 @@ class TestTls:
 
     def test_no_link_to_one_whose_certificate_is_not(self, nodes, node, secure, caplog):
         link = nodes.connector(nodes.add("here"), node)
-        with pytest.raises(LinkError, match="no TLS connection to .*: self-signed certificate"):
+        with pytest.raises(LinkError, match=r"no TLS connection to .*: self-signed certificate"):
             link.open(10.0)
         assert secure.access_token not in caplog.text
         assert not node.peers

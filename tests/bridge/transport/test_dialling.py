@@ -5,12 +5,13 @@ import hashlib
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
+from berrymq.bridge.errors import RpcError
 from berrymq.bridge.transport.dialling import NETWORK_ERRORS, dial, explain
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes
@@ -31,10 +32,8 @@ def stranger(answer):
                 return
             with connection:
                 connection.settimeout(10)
-                try:
+                with suppress(OSError):
                     answer(connection, came)
-                except OSError:
-                    pass
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve)
@@ -121,7 +120,6 @@ class TestWhatIsSaid:
         [
             (401, "does not let us in: it wants another access token"),
             (403, "does not let us in"),
-            (302, "wants a login"),
             (404, "there is no node at"),
             (500, "did not open a WebSocket: HTTP 500"),
         ],
@@ -170,6 +168,12 @@ class TestWhatIsSaid:
         said = explain(place(nodes.servers[node].port), caught.value)
         assert "a-wrong-token" not in said
         assert "token" in said
+
+    def test_what_the_other_side_says_is_made_printable(self):
+        found = place(1)
+        said = explain(found, RpcError(-32000, "\x1b[31mred\nline\u202e" + "x" * 10_000))
+        assert said.isprintable()
+        assert len(said) <= 500
 
 
 class TestWhoGetsTheToken:

@@ -11,7 +11,12 @@ from tests.support.jupyter_server import JupyterServer
 from tests.support.visitor import PING, Visitor
 
 FOREIGN = {"Origin": "https://foreign.example"}
-INTERCONNECT = {"jsonrpc": "2.0", "id": 1, "method": "interconnect", "params": {"name": "a guest", "key": "key-of-the-guest"}}
+INTERCONNECT = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "interconnect",
+    "params": {"name": "a guest", "key": "key-of-the-guest"},
+}
 PATHS = ["berrymq/", "berrymq/state", "berrymq/files/server/web/hub.js"]
 
 AUTHORIZERS = """

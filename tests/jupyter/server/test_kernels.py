@@ -104,7 +104,9 @@ def test_notebooks_of_two_servers_and_a_script_meet(tmp_path, monkeypatch):
                 for kernel, cell in zip(kernels, cells, strict=True):
                     kernel.wait_for_text(cell, "heard 99")
                     assert cell.text.splitlines() == [f"heard {number}" for number in range(100)]
-                    kernel.run("for number in range(100):\n    link.node.bus.twitter('from:notebook', number)")
+                    kernel.run(
+                        "for number in range(100):\n    link.node.bus.twitter('from:notebook', number)"
+                    )
                 heard.wait_for(200)
                 assert heard.of("one.ipynb") == heard.of("two.ipynb") == list(range(100))
                 for kernel in kernels:

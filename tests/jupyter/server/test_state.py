@@ -249,7 +249,9 @@ def test_it_is_bounded_however_many_are_there(nodes, look):
 
     def crowd():
         for number in range(210):
-            hub.add_peer(f"id{number}", f"{number:03}{TEXT}", None, "member", ttl=10.0).since = hub.loop.time()
+            hub.add_peer(
+                f"id{number}", f"{number:03}{TEXT}", None, "member", ttl=10.0
+            ).since = hub.loop.time()
         for _ in range(150):
             server.sessions.open("c" * 255, None, 10.0)
 
@@ -275,9 +277,13 @@ def test_it_is_bounded_whatever_passes(nodes, look, join):
 def test_an_identifier_that_comes_back_into_view_is_not_taken_for_a_burst(said):
     rates = Rates()
     picture(said(identifiers=[passed("a:x")], identifiers_more=3), rates, 0.0)
-    shown = picture(said(identifiers=[passed("b:x", 1_000_000), passed("a:x")], identifiers_more=3), rates, 1.0)
+    shown = picture(
+        said(identifiers=[passed("b:x", 1_000_000), passed("a:x")], identifiers_more=3), rates, 1.0
+    )
     assert [one.rate for one in shown.identifiers] == [0.0, 0.0]
-    shown = picture(said(identifiers=[passed("b:x", 1_000_010), passed("a:x")], identifiers_more=3), rates, 2.0)
+    shown = picture(
+        said(identifiers=[passed("b:x", 1_000_010), passed("a:x")], identifiers_more=3), rates, 2.0
+    )
     assert 0 < shown.identifiers[0].rate < 10
 
 

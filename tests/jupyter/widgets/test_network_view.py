@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from berrymq import LinkError
 from berrymq_jupyter.widgets import NetworkView
 from berrymq_jupyter.widgets import network_state as module
 from berrymq_jupyter.widgets.network_state import NetworkState
@@ -12,18 +13,16 @@ from .conftest import FakePage
 
 
 class FakeNode:
-    """A node that is linked to others, some of which are linked to each other."""
+    """A node that is linked to a hub, to which others are linked."""
 
     def __init__(self, bus, names):
         self.bus = bus
         self.id = names[0]
         self.names = names
-        self.stats = SimpleNamespace(sent=0, received=0, dropped=1, lost=2, queued=3, cuts=0)
-        self.neighbours = [SimpleNamespace(id="hub", session=SimpleNamespace(stats=self.stats))]
+        self.stats = SimpleNamespace(sent=0, received=0, dropped=1, lost=2, buffered=3, cuts=0)
         self.away = ()
-
-    def passed_elsewhere(self):
-        return {}
+        self.passed = {}
+        self.answers = True
 
     def nodes(self):
         return [
@@ -33,11 +32,15 @@ class FakeNode:
             for name in self.names
         ]
 
-    def record_of(self, node_id):
-        if node_id == "hub":
-            others = tuple(name for name in self.names if name != "hub")
-            return SimpleNamespace(neighbours=others, away=self.away)
-        return SimpleNamespace(neighbours=("hub",), away=())
+    def status(self):
+        if not self.answers:
+            raise LinkError("no answer")
+        others = [name for name in self.names if name != "hub"]
+        return {"id": "hub", "nodes": [self.told(name) for name in others]}
+
+    def told(self, name):
+        sent, received = self.passed.get(name, (0, 0))
+        return {"id": name, "connected": name not in self.away, "sent": sent, "received": received}
 
 
 class FakeLink:
@@ -51,6 +54,9 @@ class FakeLink:
 
     def stats(self):
         return self.node.stats
+
+    def status(self):
+        return self.node.status()
 
 
 @pytest.fixture
@@ -79,7 +85,7 @@ def test_nodes_and_links_are_shown(node, bus):
     assert [edge["between"] for edge in picture["edges"]] == [["hub", "me"], ["b", "hub"], ["a", "hub"]]
     assert picture["links"][0] == {
         "url": "http://hub/",
-        "foundBy": "a hub on this machine, by its connection file",
+        "foundBy": "the hub of this machine, by its connection file",
         "state": "linked",
         "room": None,
         "dropped": 3,
@@ -100,22 +106,33 @@ def test_traffic_is_measured_on_links_of_this_process(node, bus):
     assert (sent, received) == (590, 1770)
     assert out == pytest.approx(10, rel=0.05)
     assert into == pytest.approx(30, rel=0.05)
-    assert [edge["flow"] for edge in state.picture["edges"][1:]] == [None, None]
+    assert [edge["flow"] for edge in state.picture["edges"][1:]] == [[[0, 0.0], [0, 0.0]]] * 2
 
 
-def test_traffic_between_others_is_what_a_hub_tells(node, bus):
-    told = {("hub", "a"): 5, ("a", "hub"): 100, ("hub", "me"): 999}
-    node.passed_elsewhere = lambda: told
+def test_traffic_of_others_is_what_the_hub_tells(node, bus):
     state = NetworkState(bus)
+    node.passed = {"a": (100, 5), "me": (999, 999)}
     state.look(0.0)
     for second in range(1, 60):
-        told["a", "hub"] += 20
+        node.passed["a"] = (100 + 20 * second, 5)
         state.look(float(second))
-    own, unknown, other = state.picture["edges"]
+    own, _, other = state.picture["edges"]
     assert own["flow"][0][0] == 0
-    assert unknown["flow"] is None
     assert other["between"] == ["a", "hub"]
     assert other["flow"] == [[1280, pytest.approx(20, rel=0.05)], [5, 0.0]]
+
+
+def test_a_hub_that_does_not_answer_is_left_alone_for_a_while(node, bus):
+    state = NetworkState(bus)
+    node.answers = False
+    state.look(0.0)
+    assert [one["name"] for one in state.picture["nodes"]] == ["me", "hub", "a", "b"]
+    assert state.picture["edges"] == []
+    node.answers = True
+    state.look(1.0)
+    assert state.picture["edges"] == []
+    state.look(module.SILENCE)
+    assert len(state.picture["edges"]) == 3
 
 
 def test_a_cut_and_a_node_that_left_are_shown(node, bus):
@@ -125,10 +142,9 @@ def test_a_cut_and_a_node_that_left_are_shown(node, bus):
     assert state.look(1.0)
     assert [edge["cut"] for edge in state.picture["edges"]] == [False, True, False]
     node.names.remove("b")
-    node.neighbours.clear()
     state.look(2.0)
     assert len(state.picture["nodes"]) == 3
-    assert state.flows == {}
+    assert len(state.flows) == 4
 
 
 def test_very_many_nodes_are_bounded(node, bus, monkeypatch):

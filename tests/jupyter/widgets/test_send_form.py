@@ -164,6 +164,12 @@ def node(name, *follows, here=False):
     return SimpleNamespace(name=name, follows=follows, here=here)
 
 
+class Link:
+    def __init__(self, bus, nodes):
+        self.node = SimpleNamespace(bus=bus)
+        self.nodes = lambda: nodes
+
+
 def test_who_would_hear(bus, monkeypatch):
     reach = Reach(bus)
     run = Identifier.parse("test:run")
@@ -177,8 +183,7 @@ def test_who_would_hear(bus, monkeypatch):
         node("a", "*:run"),
         node("c", "x:y", "odd::"),
     ]
-    link = SimpleNamespace(node=SimpleNamespace(bus=bus), nodes=lambda: others)
-    foreign = SimpleNamespace(node=SimpleNamespace(bus=object()), nodes=lambda: [node("d", "test:*")])
+    link, foreign = Link(bus, others), Link(object(), [node("d", "test:*")])
     monkeypatch.setattr(live, "open_links", lambda: [link, foreign])
     assert reach.describe(run) == "heard by 1 follower here and a, b"
     assert reach.describe(Identifier.parse("_test:run")) == "nobody follows this now"
