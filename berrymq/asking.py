@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
     from .followers import Entry
-    from .routes import Tap
+    from .routes import Attachment
 
-    Later = tuple[int, Subscription | Tap]
+    Later = tuple[int, Subscription | Attachment]
     """Someone whose answer takes time, with the place of the answer."""
 
 __all__ = ["aask", "ask", "poll", "talk"]
@@ -130,13 +130,23 @@ class Poll:
 
     def put(self) -> None:
         """Ask."""
-        for place, entry in enumerate(self._exchange.received_route(self._message)):
-            if entry.direct or entry.is_queue:
-                self._exchange.deliver(entry, self._message)
-            else:
-                with self._lock:
-                    self._left += 1
-                self._exchange.deliver(entry, self._message.with_callback(partial(self._take, place, entry)))
+        direct, others = self._exchange._registry.find_received(self._message.identifier)
+        for entry in direct:
+            try:
+                entry.run(self._message)
+            except Exception as error:  # noqa: BLE001  # a follower's: it is reported
+                self._exchange.background_failure(entry, self._message, error)
+        answering = [entry for entry in others if not entry.is_queue]
+        deliverer = self._exchange.gateway.deliverer
+        if len(answering) < len(others):
+            deliverer.submit_many([(entry, self._message) for entry in others if entry.is_queue])
+        self._left += len(answering)
+        deliverer.submit_many(
+            [
+                (entry, self._message.with_callback(partial(self._take, place, entry)))
+                for place, entry in enumerate(answering)
+            ]
+        )
         self._finish_one()
 
     def _take(self, place: int, entry: Entry, result: Any, error: Exception | None) -> None:
@@ -203,8 +213,8 @@ class Question:
                     yield place, entry
                 else:
                     self._ask(place, entry)
-            elif (tap := as_tap(entry)).ask is not None:
-                yield place, tap
+            elif (link := as_attachment(entry)).ask is not None:
+                yield place, link
             else:
                 self._ask(place, entry)
 
@@ -252,6 +262,6 @@ class Question:
         return answers
 
 
-def as_tap(entry: Entry) -> Tap:
-    """What is no subscription is a tap."""
+def as_attachment(entry: Entry) -> Attachment:
+    """What is no subscription is an attachment."""
     return entry  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import cache
 from time import monotonic
@@ -27,6 +28,42 @@ AT_EXIT = 5.0
 _started: WeakSet[Background] = WeakSet()
 
 
+class Pending:
+    """Counts the deliveries that ``async def`` followers were given and have not finished."""
+
+    def __init__(self) -> None:
+        self.backlog = 0
+        self.loops: dict[int, int] = {}
+        """The same by event loop, as its `id`."""
+        self._none = threading.Condition(threading.RLock())  # a destructor may send in the middle of this
+
+    def change(self, loop: object, by: int) -> None:
+        """Count some more, or less, on `loop`."""
+        with self._none:
+            self.backlog += by
+            left = self.loops.get(id(loop), 0) + by
+            if left:
+                self.loops[id(loop)] = left
+            else:
+                self.loops.pop(id(loop), None)
+            if not self.backlog:
+                self._none.notify_all()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until there are none; False when `timeout` passed first."""
+        if self.backlog and id(running_loop()) in self.loops:
+            raise RuntimeError(
+                "drain() would wait for 'async def' followers on the event loop that it holds up: "
+                "call it in another thread, as with 'await asyncio.to_thread(bus.drain)'"
+            )
+        with self._none:
+            return self._none.wait_for(lambda: not self.backlog, timeout)
+
+    def after_fork(self) -> None:
+        """Count nothing in a forked child: the loops are the parent's."""
+        self.__init__()  # type: ignore[misc]  # the same as a new one, which the followers would not know
+
+
 class Background:
     """The worker threads of one bus: none, until something has to be delivered by one.
 
@@ -46,6 +83,7 @@ class Background:
         self._thread: DeliveryThread | None = None
         self._pool: WorkerPool | None = None
         self._lock = threading.RLock()
+        self.pending = Pending()
 
     @property
     def deliverer(self) -> Deliverer:
@@ -72,8 +110,11 @@ class Background:
 
     @property
     def backlog(self) -> int:
-        """How many deliveries wait or run, here and with a deliverer that was chosen."""
-        return sum(one.backlog for one in (self._pool, self._thread, self.chosen) if one is not None)
+        """How many deliveries wait or run: here, with a deliverer that was chosen, and on event loops."""
+        return sum([one.backlog for one in self._all()])
+
+    def _all(self) -> list[Deliverer | Pending]:
+        return [one for one in (self.pending, self._pool, self._thread, self.chosen) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
         """See `Bus.set_multiplicity`."""
@@ -107,12 +148,12 @@ class Background:
         """See `Bus.drain`."""
         until = None if timeout is None else monotonic() + timeout
         while True:
-            for worker in (self._pool, self._thread):
+            for one in self._all():
                 left = None if until is None else max(0.0, until - monotonic())
-                if worker is not None and not worker.drain(left):
+                if not one.drain(left):
                     return False
-            # What ran on one may have submitted to the other.
-            if not any(worker.backlog for worker in (self._pool, self._thread) if worker is not None):
+            # What ran on one may have submitted to another.
+            if not self.backlog:
                 return True
 
     def close(self) -> None:
@@ -125,10 +166,17 @@ class Background:
     def after_fork(self) -> None:
         """Do without the parent's threads: what waited for them is theirs to do."""
         self._lock = threading.RLock()
+        self.pending.after_fork()
         self._thread = None
         former, self._pool = self._pool, None
         if former is not None:
             self.set_multiplicity(former.size)
+
+
+def running_loop() -> object:
+    """Return the event loop that runs in this thread, or None, without loading `asyncio` for that."""
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 @cache

@@ -1,21 +1,38 @@
-"""``async def`` followers: on which loop they run, one message at a time."""
+"""``async def`` followers: on which loop they run, one message at a time.
+
+Messages for one follower wait in a line, one for each event loop that it runs on. A message gets a task of
+its own, in the context of its publisher; the next one begins when that task is done, however it ended. So a
+cancelled message takes none of those behind it along, and every one of them is counted in the backlog of the
+bus until its task is done.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from collections import deque
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from .errors import LoopError
+from .failures import log_warning
 from .followers import SKIPPED, answer_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable
+    from contextvars import Context
+    from types import FrameType
 
+    from .background import Pending
     from .failures import OnError
     from .followers import Subscription
     from .messages import Message
+
+    Loop = asyncio.AbstractEventLoop
 
 __all__ = ["LoopRunner", "running_loop"]
 
@@ -25,17 +42,28 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     return asyncio._get_running_loop()
 
 
+class Line:
+    """The messages of one follower that wait for one event loop, for as long as there are some."""
+
+    __slots__ = ("__weakref__", "items", "loop", "runner", "task")
+
+    def __init__(self, runner: LoopRunner, loop: Loop) -> None:
+        self.runner = runner
+        self.loop = loop
+        self.items: deque[tuple[Message, Context]] = deque()
+        self.task: asyncio.Task[None] | None = None
+
 class LoopRunner:
     """Runs one ``async def`` follower on the loop of the thread that registered it.
 
-    When no loop ran there at registration, it is the one that runs where a message is delivered. Everything
-    of the follower happens on the loop, its guard included. Messages wait for their turn, so that the
-    follower sees one at a time and in order, unless it was declared concurrent.
+    The loop is looked up at delivery. When none runs in that thread, it is the one that runs where the
+    message is delivered. Everything of the follower happens on the loop, its guard included.
 
     Args:
         subscription: the follower.
         failed: takes the error of a delivery.
         answer: takes a message with a callback, and what came of it: the result, or the error.
+        pending: counts the deliveries that are not finished.
     """
 
     def __init__(
@@ -43,94 +71,195 @@ class LoopRunner:
         subscription: Subscription,
         failed: OnError,
         answer: Callable[[Message, Any, Exception | None], object],
+        pending: Pending,
     ) -> None:
-        self.home = running_loop()
+        loop = running_loop()
+        self._home: ref[Loop] | None = None if loop is None else ref(loop)
+        self._thread = threading.current_thread()
         self._subscription = subscription
         self._failed = failed
         self._send_answer = answer
-        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[Message]] = WeakKeyDictionary()
+        self._pending = pending
+        self._lock = threading.RLock()  # a destructor may send in the middle of a `put`
+        self._lines: WeakKeyDictionary[Loop, Line] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, message: Message) -> None:
         """Have the follower run for `message`."""
         try:
             loop = self.loop()
-            if loop is running_loop():
-                self._accept(loop, message)
-            else:
-                loop.call_soon_threadsafe(self._accept, loop, message)
+            self._put(loop, message)
         except Exception as error:
             if callable(message.callback):  # who asks is elsewhere, and would wait in vain
                 self._send_answer(message, None, error)
             raise
 
-    def loop(self) -> asyncio.AbstractEventLoop:
+    @property
+    def home(self) -> Loop | None:
+        """The loop that ran in the thread of the registration when that was last looked up."""
+        return None if self._home is None else self._home()
+
+    def loop(self) -> Loop:
         """The loop to run on; raises `LoopError` when there is none."""
-        loop = self.home or running_loop()
+        home, here = self.home, running_loop()
+        if home is not None and (home is here or home.is_running()):
+            return home
         name = self._subscription.name
-        if loop is None:
-            raise LoopError(
-                f"{name} is an 'async def' follower and no event loop runs in this thread: "
-                "register it where its loop runs, or send from there"
-            )
-        if loop.is_closed():
+        found = loop_of_thread(self._thread, here)
+        if found is not None:
+            self._home = ref(found)
+            return found
+        if home is not None and not home.is_closed():
+            return home  # it runs again, as one does between two calls of `run_until_complete`
+        if here is not None:
+            return here
+        if self._home is not None:
             raise LoopError(
                 f"the event loop on which {name} was registered is closed: "
                 "cancel the follower before its loop ends, or register it again on the new one"
             )
-        return loop
+        raise LoopError(
+            f"{name} is an 'async def' follower and no event loop runs in this thread, nor in the one that "
+            "registered it: register it where its loop runs, or send from there"
+        )
 
     async def answer(self, message: Message) -> Any:
         """Run the follower here and now, and return its result."""
         outcome = self._subscription.call(message)
         return SKIPPED if outcome is SKIPPED else await outcome
 
-    def _accept(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
-        if self._subscription.concurrent:
-            self._spawn(loop, self._run(message))
+    def _put(self, loop: Loop, message: Message) -> None:
+        item = message, copy_context()
+        fresh = Line(self, loop)
+        with self._lock:
+            # In one step with the look-up: a line that is done is not found by the next message.
+            line = fresh if self._subscription.concurrent else self._lines.setdefault(loop, fresh)
+            line.items.append(item)
+            self._pending.change(loop, +1)
+        if line is not fresh:
+            return  # whoever began it looks into it again
+        if loop is running_loop():
+            self._next(line)
             return
-        # In one step: making the deque may run a destructor that sends, too.
-        mine = deque((message,))
-        waiting = self._waiting.setdefault(loop, mine)
-        if waiting is mine:
-            self._spawn(loop, self._work(loop))
-        else:
-            waiting.append(message)
-
-    def _spawn(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
-        task = loop.create_task(work)
-        self._tasks.add(task)  # a loop holds its tasks weakly
-        task.add_done_callback(self._tasks.discard)
-
-    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting = self._waiting[loop]
         try:
-            while waiting:
-                await self._run(waiting.popleft())
-        except BaseException as error:
-            for message in tuple(waiting):  # their turn does not come
-                if message.callback is not None:
-                    answer_end(message, error, self._send_answer)
-            raise
-        finally:
-            del self._waiting[loop]
+            loop.call_soon_threadsafe(self._next, line)
+        except RuntimeError:  # closed since it was looked up
+            self.end(line)
+
+    def _next(self, line: Line) -> None:
+        """Start the task of the next message; on the loop."""
+        with self._lock:
+            if not line.items:
+                self._forget(line)  # it refers to the loop, which nothing here keeps alive
+                return
+            message, context = line.items.popleft()
+        watch_end(line)
+        # In the publisher's context: a task takes a copy of the one that it is made in.
+        task = line.task = context.run(line.loop.create_task, self._run(message))
+        self._tasks.add(task)  # a loop holds its tasks weakly
+        task.add_done_callback(partial(self._done, line, message))
+
+    def _done(self, line: Line, message: Message, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        line.task = None
+        self._pending.change(line.loop, -1)
+        error: BaseException | None
+        try:
+            error = task.exception()  # not an Exception, which `_run` has reported
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+        if error is not None:
+            if message.callback is not None:
+                answer_end(message, error, self._send_answer)
+            else:
+                self._failed(self._subscription, message, error)
+        self._next(line)
+
+    def end(self, line: Line) -> None:
+        """Give up what waits in `line`: its loop has ended."""
+        with self._lock:
+            lost = list(line.items)
+            line.items.clear()
+            self._forget(line)
+        self._pending.change(line.loop, -len(lost))
+        unfinished = len(lost)
+        if line.task is not None and not line.task.done():
+            unfinished += 1
+            line.task.cancel()
+        error = LoopError("the event loop of the follower ended")
+        for message, _ in lost:
+            if message.callback is not None:
+                answer_end(message, error, self._send_answer)
+        if unfinished:
+            log_warning(
+                f"{unfinished} messages did not get through {self._subscription.describe()}: "
+                "its event loop ended"
+            )
+
+    def _forget(self, line: Line) -> None:
+        if self._lines.get(line.loop) is line:
+            del self._lines[line.loop]
 
     async def _run(self, message: Message) -> None:
-        try:
-            if message.callback is None:
+        if message.callback is None:
+            try:
                 await self.answer(message)
-            else:
-                await self._answer_callback(message)
-        except Exception as error:  # noqa: BLE001  # a follower's, and nobody awaits it: it is reported
-            self._failed(self._subscription, message, error)
-
-    async def _answer_callback(self, message: Message) -> None:
+            except Exception as error:  # noqa: BLE001  # a follower's, and nobody awaits it: it is reported
+                self._failed(self._subscription, message, error)
+            return
         trouble = None
         try:
             result = await self.answer(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is the answer
             result, trouble = None, error
-        except BaseException as error:
-            answer_end(message, error, self._send_answer)
-            raise
-        self._send_answer(message, result, trouble)
+        try:
+            self._send_answer(message, result, trouble)
+        except Exception as error:  # noqa: BLE001  # of a follower of the answer
+            self._failed(self._subscription, message, error)
+
+
+def watch_end(line: Line) -> None:
+    """Have the line told when its loop, which runs here, ends.
+
+    An event loop tells nobody. But `asyncio.run` closes the asynchronous generators that were begun on it,
+    as the last thing before it closes the loop itself.
+    """
+    loop: Any = line.loop
+    lines: WeakSet[Line]
+    try:
+        lines, _ = loop.__berrymq_lines__
+    except AttributeError:
+        lines = WeakSet()
+        sentinel = until_end(lines)
+        # On the loop, not in a table here: the generator refers to the loop and would keep it alive.
+        loop.__berrymq_lines__ = lines, sentinel
+        with suppress(StopIteration):
+            sentinel.__anext__().send(None)  # type: ignore[attr-defined]  # the first step awaits nothing
+    lines.add(line)
+
+
+async def until_end(lines: WeakSet[Line]) -> AsyncGenerator[None, None]:
+    """Wait to be closed, then end the lines."""
+    try:
+        yield
+    finally:
+        for line in list(lines):
+            line.runner.end(line)
+
+
+def loop_of_thread(thread: threading.Thread, here: Loop | None) -> Loop | None:
+    """Return the event loop that runs in `thread` now, or None."""
+    if thread is threading.current_thread():
+        return here
+    # Which loop runs is known to its own thread alone. What others can see is the frame that runs it: of
+    # `BaseEventLoop.run_forever`, or of `asyncio.Runner.run` around a loop that is not written in Python.
+    frame: FrameType | None = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code.co_name in ("run_forever", "run") and "self" in frame.f_code.co_varnames:
+            found: object = frame.f_locals.get("self")
+            if isinstance(found, asyncio.Runner):
+                found = getattr(found, "_loop", None)
+            if isinstance(found, asyncio.AbstractEventLoop) and found.is_running():
+                return found
+        frame = frame.f_back
+    return None

@@ -11,20 +11,18 @@ from .background import Background
 from .conditions import Condition, check_guard, conditions_of
 from .failures import annotate, log_failure, raise_failures
 from .followers import SKIPPED, Entry, Subscription
-from .identifiers import WILDCARD, Identifier
+from .gateway import Gateway
+from .identifiers import Identifier
 from .messages import Message
-from .routes import OBSERVED, First, Registry, Tap, crosses
+from .routes import OBSERVED, First, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from collections.abc import Set as AbstractSet
 
     from .failures import OnError
     from .followers import Layer
-    from .routes import Ask
     from .stores import Store
     from .targets import Target
-    from .workers import Deliverer
 
 __all__ = ["Exchange"]
 
@@ -54,6 +52,7 @@ class Exchange:
         self._observers_lock = threading.Lock()
         self._answering = False
         self._observers = 0
+        self._gateway = Gateway(self, self._registry, self._background)
         forking.track(self)
 
     # -- sending ---------------------------------------------------------------------------------------------
@@ -96,38 +95,6 @@ class Exchange:
                 failures = self.note_failure(failures, entry, message, error)
         if failures:
             raise_failures(failures, message)
-
-    def receive(self, message: Message, /) -> None:
-        """Deliver a message that came over a link.
-
-        Queues and other direct followers get it at once; the rest is handed to the bus's `deliverer`. A
-        follower's error does not reach the caller: it goes to `on_background_error`.
-        """
-        if message.callback is not None:
-            self.answer_callbacks()
-        if self._observers:
-            self._report("receive_message", message)
-        for entry in self.received_route(message):
-            self.deliver(entry, message)
-
-    def received_route(self, message: Message) -> list[Subscription]:
-        """Everyone who gets a message that came over a link: a wildcard of its reaches no local names."""
-        return [
-            entry
-            for entry in self.route(message)
-            if isinstance(entry, Subscription)
-            and not (message._identifier.name == WILDCARD and not any(map(crosses, entry.identifiers)))
-        ]
-
-    def deliver(self, entry: Subscription, message: Message) -> None:
-        """Deliver a received message to one follower, now or in its turn."""
-        if entry.direct:
-            try:
-                entry.run(message)
-            except Exception as error:  # noqa: BLE001  # a follower's: it is reported
-                self.background_failure(entry, message, error)
-        else:
-            self._background.deliverer.submit(entry, message)
 
     def route(self, message: Message) -> tuple[Entry, ...]:
         """Everyone who gets `message`, in order."""
@@ -195,10 +162,12 @@ class Exchange:
         if subscription.is_async:
             from .coroutines import LoopRunner
 
-            subscription.runner = LoopRunner(subscription, self.background_failure, self.send_answer)
+            subscription.runner = LoopRunner(
+                subscription, self.background_failure, self.send_answer, self._background.pending
+            )
         for hook in tuple(self.hooks):
             hook(subscription)
-        self._activate(subscription)
+        self.activate(subscription)
         self._background.adopt(subscription)
         if self._answering:
             self._let_answer(subscription)
@@ -207,22 +176,14 @@ class Exchange:
             scope.add(subscription)
         return subscription
 
-    def _activate(self, entry: Entry) -> None:
+    def activate(self, entry: Entry) -> None:
+        """Begin to deliver to `entry`."""
         entry.start(self._registry.discard)
         self._registry.add(entry)
 
     def subscriptions(self) -> list[Subscription]:
         """Everyone who follows on this bus, queues included, in order of registration."""
         return self._registry.subscriptions()
-
-    def taps(self) -> list[Tap]:
-        """The taps, in order of registration."""
-        return self._registry.taps()
-
-    @property
-    def routes(self) -> int:
-        """How many routes are ready in the table."""
-        return len(self._table)
 
     def shared_store(
         self,
@@ -289,83 +250,29 @@ class Exchange:
             self._observers += by
         while True:
             count = self._observers
-            first = First(lambda message: self._report("send_message", message)) if count else None
+            first = First(lambda message: self.report("send_message", message)) if count else None
             self._registry.set_first(first)
-            for tap in self._registry.taps():
-                self._observe_tap(tap)
+            self._gateway.observe(bool(count))
             if count == self._observers:  # else another thread has changed it, and must not be overruled
                 return
 
-    def _report(self, action: str, message: Message, **kwargs: Any) -> None:
+    def report(self, action: str, message: Message, **kwargs: Any) -> None:
         if message.name != OBSERVED:
             self.publish(Message.make(Identifier(OBSERVED, action), (message,), kwargs))
 
     # -- for links -------------------------------------------------------------------------------------------
 
-    def tap(
-        self,
-        matches: Callable[[Identifier], bool],
-        function: Callable[[Message], Any],
-        *,
-        ask: Ask | None = None,
-        name: str = "a link",
-    ) -> Tap:
-        """Follow as a link does: every message sent here whose identifier `matches`, and no received one.
-
-        `matches` is asked when a route is computed; after its answers changed, call ``tap.refresh()``.
-        Identifiers with local names are never asked about. `ask`, for those who can, puts a question: it
-        takes the message and a timeout and returns a future of a list of answers. `name` stands in the note
-        of an error.
-        """
-        tap = Tap(matches, function, self._registry.refresh, name, ask)
-        self._activate(tap)
-        if self._observers:
-            self._observe_tap(tap)
-        return tap
-
-    def _observe_tap(self, tap: Tap) -> None:
-        def forward(message: Message) -> None:
-            tap.function(message)
-            self._report("forward_message", message, link=tap.name)
-
-        tap.place(forward if self._observers else tap.function)
-
-    def interests(self) -> frozenset[Identifier]:
-        """The identifiers that are followed here, without local names."""
-        return self._registry.interests()
-
-    def recent(self) -> AbstractSet[Identifier]:
-        """Identifiers of some messages that passed lately; forgotten when who follows what changes.
-
-        They are in the order in which they came up.
-        """
-        return dict.fromkeys([identifier for identifier, _ in self._table.copy().values()]).keys()
-
-    def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` whenever `interests` may have changed; return the function that ends it.
-
-        It is called in any thread, without a lock held, even from garbage collection: let it only wake
-        somebody.
-        """
-        return self._registry.watch(callback)
-
-    # -- deliveries without a caller -------------------------------------------------------------------------
-
     @property
-    def deliverer(self) -> Deliverer:
-        """What runs the deliveries of links: the worker pool, else one thread; or whatever is set here."""
-        return self._background.deliverer
-
-    @deliverer.setter
-    def deliverer(self, deliverer: Deliverer | None) -> None:
-        self._background.chosen = deliverer
+    def gateway(self) -> Gateway:
+        """The side of this bus that links use."""
+        return self._gateway
 
     def close(self) -> None:
         """End every follower, queue and link here, and finish what worker threads have left to do.
 
         A bus that nobody has ends by itself; this is for when it has to be now.
         """
-        for entry in (*self._registry.subscriptions(), *self._registry.taps()):
+        for entry in (*self._registry.subscriptions(), *self._gateway.attachments()):
             entry.cancel()
         self._background.close()
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from .messages import Message
 
     OnError = Callable[[Any, Message, Any], object]
-    """Called with the subscription (or the tap of a link), the message and the exception."""
+    """Called with the subscription (or the attachment of a link), the message and the exception."""
 
-__all__ = ["annotate", "log_failure", "log_trouble", "raise_failures"]
+__all__ = ["annotate", "log_failure", "log_trouble", "log_warning", "raise_failures"]
 
 
 def annotate(error: BaseException, entry: Entry, message: Message) -> None:
@@ -35,6 +35,13 @@ def raise_failures(failures: list[Exception], message: Message, answers: list[An
     finally:
         failures.clear()  # no reference cycle through this frame
         del error
+
+
+def log_warning(text: str) -> None:
+    """Log a warning to the logger ``berrymq``."""
+    import logging
+
+    logging.getLogger("berrymq").warning(text)
 
 
 def log_trouble(what: str, error: BaseException) -> None:

@@ -49,8 +49,8 @@ def stats(bus: Bus) -> BusStats:
         followers=len(known) - queues,
         queues=queues,
         identifiers=len({identifier for one in known for identifier in one.identifiers}),
-        links=len(bus.taps()),
-        routes=bus.routes,
+        links=len(bus.gateway.attachments()),
+        routes=bus.gateway.routes,
         multiplicity=bus.multiplicity,
         backlog=bus.backlog,
     )

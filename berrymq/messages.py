@@ -19,6 +19,8 @@ __all__ = ["JointMessage", "Message"]
 
 T = TypeVar("T")
 
+new_message = object.__new__
+
 
 class Message:
     """What a follower is called with. Everything about it is read-only; a keyword is also an attribute.
@@ -34,6 +36,10 @@ class Message:
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _sent_at: float
+    # What a message that came over a link, or wants answers, has of its own: see `FarMessage`.
+    _source: str | None = None
+    _origin: object = None
+    _callback: Callback | None = None
 
     def __init__(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
         """Build what `twitter`, called with the same, would send now."""
@@ -66,6 +72,27 @@ class Message:
         message._args = args
         message._kwargs = {} if kwargs is None else dict(kwargs)
         message._sent_at = time() if sent_at is None else sent_at
+        return message
+
+    @staticmethod
+    def received(
+        identifier: Identifier,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        source: str | None,
+        sent_at: float,
+        origin: object = None,
+        callback: Callback | None = None,
+    ) -> Message:
+        """Build a message that came over a link, from parts that are its own: nothing is copied or checked."""
+        message: FarMessage = new_message(FarMessage)
+        message._identifier = identifier
+        message._args = args
+        message._kwargs = kwargs
+        message._sent_at = sent_at
+        message._source = source
+        message._origin = origin
+        message._callback = callback
         return message
 
     @property
@@ -106,17 +133,17 @@ class Message:
     @property
     def source(self) -> str | None:
         """The name of the node that sent it; None for this process."""
-        return None
+        return self._source
 
     @property
     def origin(self) -> object:
         """What the link that brought it wants to remember; None for this process."""
-        return None
+        return self._origin
 
     @property
     def callback(self) -> Callback | None:
         """Where followers' return values go; None for a plain message."""
-        return None
+        return self._callback
 
     def with_callback(self, callback: Callback) -> Message:
         """The same message, with another place for followers' return values."""
@@ -168,21 +195,6 @@ class FarMessage(Message):
     _source: str | None
     _origin: object
     _callback: Callback | None
-
-    @property
-    def source(self) -> str | None:
-        """The name of the node that sent it; None for this process."""
-        return self._source
-
-    @property
-    def origin(self) -> object:
-        """What the link that brought it wants to remember; None for this process."""
-        return self._origin
-
-    @property
-    def callback(self) -> Callback | None:
-        """Where followers' return values go; None for a plain message."""
-        return self._callback
 
 
 class JointMessage(FarMessage):

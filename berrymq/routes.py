@@ -4,7 +4,7 @@ A route is ``(identifier, entries)``: the parsed identifier and an immutable tup
 The table maps what a sender writes to its route. It is bounded, and emptied by every registration and
 cancellation.
 
-Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a tap's
+Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
 `matches` or a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or
 a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
 put in the row and applied by the thread that is at it: it neither waits for itself nor sees a half-made
@@ -28,34 +28,35 @@ from .messages import Message
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Ask", "First", "Registry", "Route", "Tap"]
+__all__ = ["Ask", "First", "Registry", "Route", "Attachment"]
 
 T = TypeVar("T")
 Ask = Callable[[Message, "float | None"], "Future[list[Any]]"]
 Key = tuple[str | None, str, str]
 Route = tuple[Identifier, tuple[Entry, ...]]
+ReceivedRoute = tuple[tuple[Subscription, ...], tuple[Subscription, ...]]
 
 TABLE_SIZE = 4096
 OBSERVED = "berrymq"
 """The name of debug observation messages: they stay in the process, and are not observed themselves."""
 
 
-class Tap(Entry):
+class Attachment(Entry):
     """A follower for links: it gets each message that is sent here and whose identifier `matches`."""
 
-    __slots__ = ("ask", "function", "matches", "name", "refresh")
+    __slots__ = ("ask", "matches", "name", "refresh", "send")
 
     def __init__(
         self,
         matches: Callable[[Identifier], bool],
-        function: Callable[[Message], Any],
+        send: Callable[[Message], Any],
         refresh: Callable[[], None],
         name: str,
         ask: Ask | None = None,
     ) -> None:
         super().__init__()
         self.matches = matches
-        self.function = function
+        self.send = send
         self.refresh = refresh
         self.name = name
         self.ask = ask
@@ -63,7 +64,7 @@ class Tap(Entry):
     def start(self, discard: Callable[[Entry], object]) -> None:
         """Begin to deliver."""
         super().start(discard)
-        self.place(self.function)
+        self.place(self.send)
 
     def place(self, call: Callable[[Message], Any]) -> None:
         """Have `call` get the messages."""
@@ -90,12 +91,14 @@ class Registry:
 
     def __init__(self) -> None:
         self.table: dict[Any, Route] = {}
+        self.received: dict[str, ReceivedRoute] = {}
+        """Routes of messages that came over links, by the identifier's text; emptied together with `table`."""
         self._lock = threading.RLock()
         self._busy = False
         self._pending: deque[tuple[Entry, bool]] = deque()
         self._index: dict[Key, dict[int, Subscription]] = {}
         self._identifiers: dict[Key, Identifier] = {}
-        self._taps: dict[int, Tap] = {}
+        self._attachments: dict[int, Attachment] = {}
         self._mutes: tuple[Identifier, ...] = ()
         self._first: tuple[First, ...] = ()
         self._watchers: tuple[Callable[[], object], ...] = ()
@@ -124,7 +127,7 @@ class Registry:
         """Have every route computed anew."""
         with self._lock:
             self._version += 1
-            self.table.clear()
+            self._forget()
         self._settle(wait=False)
 
     def shift_mute(self, identifier: Identifier, by: int) -> None:
@@ -180,12 +183,12 @@ class Registry:
     def _apply(self) -> None:
         while self._pending:
             entry, adding = self._pending.popleft()
-            if isinstance(entry, Tap):
+            if isinstance(entry, Attachment):
                 if adding:
                     entry.number = next(self._numbers)
-                    self._taps[entry.number] = entry
+                    self._attachments[entry.number] = entry
                 else:
-                    self._taps.pop(entry.number, None)
+                    self._attachments.pop(entry.number, None)
             else:
                 assert isinstance(entry, Subscription)
                 if adding:
@@ -193,7 +196,11 @@ class Registry:
                 for identifier in entry.identifiers:
                     self._change(identifier, entry, adding)
         self._version += 1
+        self._forget()
+
+    def _forget(self) -> None:
         self.table.clear()
+        self.received.clear()
 
     def _change(self, identifier: Identifier, entry: Subscription, adding: bool) -> None:
         key = (identifier.namespace, identifier.name, identifier.action)
@@ -223,25 +230,48 @@ class Registry:
                 key = str.__str__(raw) if isinstance(raw, str) else identifier
         except IdentifierError as error:
             raise error from None  # not from the KeyError of the table, which is nobody's business
-        taps: tuple[Tap, ...] = ()
+        attachments: tuple[Attachment, ...] = ()
         with self._lock:
             version = self._version
             busy, self._busy = self._busy, True  # what destructors change meanwhile has to wait
             try:
                 entries = self._collect(identifier)
-                if self._taps and crosses(identifier) and not self._is_muted(identifier):
-                    taps = tuple(self._taps.values())
+                if self._attachments and crosses(identifier) and not self._is_muted(identifier):
+                    attachments = tuple(self._attachments.values())
             finally:
                 self._busy = busy
             route = (identifier, entries)
-            if not taps:
+            if not attachments:
                 self._keep(key, route, version)
-        if taps:  # asked without the lock: `matches` is somebody else's code
-            route = (identifier, (*entries, *(tap for tap in taps if tap.matches(identifier))))
+        if attachments:  # asked without the lock: `matches` is somebody else's code
+            route = (identifier, (*entries, *(link for link in attachments if link.matches(identifier))))
             with self._lock:
                 self._keep(key, route, version)
         if self._pending:
             self._settle(wait=False)
+        return route
+
+    def find_received(self, identifier: Identifier) -> ReceivedRoute:
+        """Compute the route of a message that came over a link: who gets it at once, and who in its turn.
+
+        Attachments get none of it, and a wildcard of it reaches no local names.
+        """
+        version = self._version
+        wild = identifier.name == WILDCARD
+        entries = [
+            entry
+            for entry in self.find(identifier)[1]
+            if isinstance(entry, Subscription) and not (wild and not any(map(crosses, entry.identifiers)))
+        ]
+        route = (
+            tuple([entry for entry in entries if entry.direct]),
+            tuple([entry for entry in entries if not entry.direct]),
+        )
+        with self._lock:
+            if version == self._version and not self._busy:
+                if len(self.received) >= TABLE_SIZE:
+                    self.received.clear()
+                self.received[identifier.text] = route
         return route
 
     def _keep(self, key: str | Identifier, route: Route, version: int) -> None:
@@ -308,9 +338,9 @@ class Registry:
         key = (identifier.namespace, identifier.name, identifier.action)
         return self._read(lambda: list(self._index.get(key, {}).values()))
 
-    def taps(self) -> list[Tap]:
-        """The taps, in order of registration."""
-        return self._read(lambda: list(self._taps.values()))
+    def attachments(self) -> list[Attachment]:
+        """The attachments, in order of registration."""
+        return self._read(lambda: list(self._attachments.values()))
 
     def interests(self) -> frozenset[Identifier]:
         """What is followed here and may come from elsewhere."""

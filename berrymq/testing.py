@@ -57,7 +57,7 @@ def arrive(
 
     Errors of followers go where those of links go: to ``bus.on_background_error``, by default to the log.
     """
-    bus.receive(Message.make(identifier, args, kwargs, source=source))
+    bus.gateway.receive([Message.make(identifier, args, kwargs, source=source)])
     bus.drain()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .followers import Subscription
@@ -12,6 +12,7 @@ from .messages import Message
 
 __all__ = ["Deliverer", "DeliveryThread", "WorkerPool"]
 
+Delivery = tuple[Subscription, Message]
 Failed = Callable[[Subscription, Message, BaseException], object]
 
 
@@ -24,6 +25,12 @@ class Deliverer(Protocol):
 
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
+
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Take over several deliveries, as one; it returns at once."""
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is submitted and unfinished; False when `timeout` seconds passed first."""
 
     def close(self, wait: bool = True) -> None:
         """Finish what was submitted and stop; with `wait`, return when that is done."""
@@ -90,6 +97,12 @@ class WorkerPool:
                 self._ready.append((subscription, None))
             self._work.notify()
 
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Take over several deliveries; it returns at once."""
+        with self._lock:
+            for subscription, message in deliveries:
+                self.submit(subscription, message)
+
     def _run(self) -> None:
         me = threading.current_thread()
         while True:
@@ -151,15 +164,18 @@ class DeliveryThread:
     starts another.
     """
 
-    patience = 5.0
-    """For how many seconds an idle thread waits."""
+    idle_timeout = 5.0
+    """For how many seconds an idle thread waits before it leaves."""
 
     def __init__(self, failed: Failed, name: str = "berrymq delivery") -> None:
         self._failed = failed
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
-        self._changed = threading.Condition(self._lock)
-        self._items: deque[tuple[Subscription, Message]] = deque()
+        self._work = threading.Condition(self._lock)
+        self._idle = threading.Condition(self._lock)
+        self._items: deque[Delivery] = deque()
+        self._current: Delivery | None = None
+        """What runs, so that `backlog` counts it; what ran last, until the thread finds nothing more to do."""
         self._thread: threading.Thread | None = None
         self._waiting = False
         self._closed = False
@@ -167,53 +183,65 @@ class DeliveryThread:
     @property
     def backlog(self) -> int:
         """How many deliveries were submitted and are not finished yet."""
-        return len(self._items)
+        return len(self._items) + (self._current is not None)
 
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
+        self.submit_many(((subscription, message),))
+
+    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+        """Take over several deliveries with one lock and one wake-up; it returns at once."""
         with self._lock:
-            self._items.append((subscription, message))
+            self._items.extend(deliveries)
             if self._waiting:
                 self._waiting = False
-                self._changed.notify_all()
-            elif self._thread is None:
+                self._work.notify()
+            elif self._thread is None and self._items:
                 self._closed = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        items = self._items
-        while True:
-            with self._lock:
-                while not items:
-                    self._changed.notify_all()
-                    self._waiting = not self._closed
-                    if self._closed or (not self._changed.wait(self.patience) and not items):
-                        self._waiting = False
-                        self._thread = None
-                        return
-            # What runs stays in the row until it is done, so that `backlog` counts it.
-            subscription, message = items[0]
-            try:
-                subscription.run(message)
-            except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
-                self._failed(subscription, message, error)
-            finally:
-                del subscription, message
-                items.popleft()
+        take = self._items.popleft
+        while self._wait_for_work():
+            # No lock per delivery: this thread is the only one that takes, and taking is atomic.
+            while True:
+                try:
+                    self._current = subscription, message = take()
+                except IndexError:
+                    break
+                try:
+                    subscription.run(message)
+                except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
+                    self._failed(subscription, message, error)
+            subscription = message = None  # type: ignore[assignment]  # an idle thread keeps nothing alive
+
+    def _wait_for_work(self) -> bool:
+        """Wait for deliveries; False when the thread has to end."""
+        with self._lock:
+            while not self._items:
+                self._current = None
+                self._idle.notify_all()
+                self._waiting = not self._closed
+                if self._closed or (not self._work.wait(self.idle_timeout) and not self._items):
+                    self._waiting = False
+                    self._thread = None
+                    return False
+            self._waiting = False
+            return True
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("drain() waits for the delivery thread: it cannot be called on it")
         with self._lock:
-            return self._changed.wait_for(lambda: not self._items, timeout)
+            return self._idle.wait_for(lambda: not self.backlog, timeout)
 
     def close(self, wait: bool = True) -> None:
         """Finish what was submitted and stop; with `wait`, return when that is done."""
         with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._work.notify_all()
             thread = self._thread
         if wait and thread is not None and thread is not threading.current_thread():
             thread.join()

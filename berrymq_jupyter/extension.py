@@ -89,9 +89,9 @@ class Extension:
             self._deliverer = former or MainThreadDeliverer(
                 default_bus.background_failure, scheduler_of(self._shell)
             )
-            default_bus.deliverer = self._deliverer
+            default_bus.gateway.deliverer = self._deliverer
         elif former is not None:
-            default_bus.deliverer = None
+            default_bus.gateway.deliverer = None
             former.close(wait=False)
 
     def _after(self, result: ExecutionResult | None) -> None:
@@ -104,8 +104,8 @@ class Extension:
     def _stop_delivering(self) -> None:
         """Have the deliveries of links finish; nothing new comes, the links are closed."""
         self.deliver_on("thread")
-        if isinstance(default_bus.deliverer, DeliveryThread):
-            default_bus.deliverer.close(wait=False)
+        if isinstance(default_bus.gateway.deliverer, DeliveryThread):
+            default_bus.gateway.deliverer.close(wait=False)
 
     # -- magics ----------------------------------------------------------------------------------------------
 

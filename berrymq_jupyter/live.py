@@ -28,7 +28,7 @@ class Passed:
 
     def look(self, _: object = None) -> None:
         """Take note of what the bus still knows."""
-        for identifier in default_bus.recent():
+        for identifier in default_bus.gateway.recent():
             self._texts.pop(identifier.text, None)
             self._texts[identifier.text] = None
         for oldest in list(self._texts)[:-MOST_PASSED]:
@@ -37,7 +37,7 @@ class Passed:
     def identifiers(self) -> list[str]:
         """Return them, and all that the bus still knows."""
         self.look()
-        known = (identifier.text for identifier in default_bus.recent())
+        known = (identifier.text for identifier in default_bus.gateway.recent())
         return list(dict.fromkeys([*self._texts, *known]))
 
 

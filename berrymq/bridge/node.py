@@ -106,8 +106,8 @@ class Node:
         """The clients that have no link of their own."""
         self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
         self._survey = Survey(self._directory, self.loop, self.traffic.survey)
-        self._tap = self.bus.tap(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
-        self._unwatch = self.bus.watch(self._interests_changed)
+        self._tap = self.bus.gateway.attach(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
+        self._unwatch = self.bus.gateway.watch(self._interests_changed)
         self._interests_changed()
         forking.track(self)
 
@@ -298,7 +298,7 @@ class Node:
         self._announcing = False
         if self._closed:
             return
-        follows = {str(identifier) for identifier in self.bus.interests()}
+        follows = {str(identifier) for identifier in self.bus.gateway.interests()}
         self._spread(self._directory.set_own(follows=follows), None)
 
     def _learn(self, records: list[NodeRecord], source: Peer | None) -> None:

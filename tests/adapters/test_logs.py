@@ -121,7 +121,7 @@ class TestReceiver:
         with LogReceiver("a:*", logger, bus=bus):
             bus.twitter("a:b", 1, x="y")
             bus.twitter("c:d")
-            bus.receive(Message.make("a:c", source="nb2"))
+            bus.gateway.receive([Message.make("a:c", source="nb2")])
             assert bus.drain(10)
         bus.twitter("a:b")
         assert [record.getMessage() for record in caplog.records] == ["a:b(1, x='y')", "a:c() from nb2"]

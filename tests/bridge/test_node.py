@@ -69,7 +69,7 @@ class TestShapes:
             nodes[0].bus.twitter("test:run", {"$type": "no such type", "value": 1}, float("nan"))
             await ears.have(1)
             assert ears.values == [{"$type": "no such type", "value": 1}]
-            assert len(nodes.all[2].bus.interests()) == 0
+            assert len(nodes.all[2].bus.gateway.interests()) == 0
 
 
 class TestWhatIsFollowed:

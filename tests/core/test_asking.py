@@ -69,7 +69,7 @@ class TestTalk:
         answers = []
         bus.follow("b:answer", answers.append)
         bus.follow("a:*", lambda message: message.source)
-        bus.receive(Message.make("a:ask", source="nb2", callback=Identifier("b", "answer")))
+        bus.gateway.receive([Message.make("a:ask", source="nb2", callback=Identifier("b", "answer"))])
         assert bus.drain(10)
         assert [message.args for message in answers] == [("nb2",)]
 
@@ -192,14 +192,14 @@ class TestAsk:
             future.set_result(["far", "farther"])
             return future
 
-        bus.tap(lambda identifier: True, lambda message: pytest.fail("asked, not told"), ask=ask)
+        bus.gateway.attach(lambda identifier: True, lambda message: pytest.fail("asked, not told"), ask=ask)
         bus.follow("a:b", lambda message: "near")
         assert bus.ask("a:b") == ["near", "far", "farther"]
         assert asked == [("a:b", None)]
 
     def test_links_that_cannot_be_asked_are_told(self, bus):
         told = []
-        bus.tap(lambda identifier: True, told.append)
+        bus.gateway.attach(lambda identifier: True, told.append)
         assert bus.ask("a:b") == []
         assert len(told) == 1
 
@@ -207,7 +207,7 @@ class TestAsk:
         def ask(message, timeout):
             raise TypeError("payload")
 
-        bus.tap(lambda identifier: True, print, ask=ask)
+        bus.gateway.attach(lambda identifier: True, print, ask=ask)
         with pytest.raises(TypeError, match="payload"):
             bus.ask("a:b")
 
@@ -219,7 +219,7 @@ class TestAsk:
             future.set_exception(failure)
             return future
 
-        bus.tap(lambda identifier: True, print, ask=ask)
+        bus.gateway.attach(lambda identifier: True, print, ask=ask)
         bus.follow("a:b", lambda message: "near")
         with pytest.raises(RuntimeError, match="far away") as caught:
             bus.ask("a:b")
@@ -247,7 +247,7 @@ class TestAskInALoop:
         bus.follow("a:b", here)
         await asyncio.to_thread(follow_on, loop_thread, bus, "a:b", there)
         bus.follow("a:b", lambda message: "sync")
-        bus.tap(lambda identifier: True, print, ask=ask)
+        bus.gateway.attach(lambda identifier: True, print, ask=ask)
         assert await bus.aask("a:b", timeout=10) == ["here", "there", "sync", "far"]
 
     async def test_nobody(self, bus):
@@ -265,7 +265,7 @@ class TestAskInALoop:
         def ask(message, timeout):
             raise TypeError("payload")
 
-        bus.tap(lambda identifier: True, print, ask=ask)
+        bus.gateway.attach(lambda identifier: True, print, ask=ask)
         with pytest.raises(ExceptionGroup) as caught:
             await bus.aask("a:b")
         assert {type(error) for error in caught.value.exceptions} == {ValueError, TypeError}
@@ -294,7 +294,7 @@ class TestAskInALoop:
 
         future = Future()
         future.set_exception(Interrupt())
-        bus.tap(lambda identifier: True, print, ask=lambda message, timeout: future)
+        bus.gateway.attach(lambda identifier: True, print, ask=lambda message, timeout: future)
         with pytest.raises(Interrupt):
             await bus.aask("a:b")
 
@@ -317,7 +317,7 @@ class TestPoll:
         bus.follow("a:b", print, guard=lambda message: False)
         queue = Queue("a:b", bus=bus)
         blocking = Queue("a:b", maxsize=5, overflow="block", bus=bus)
-        bus.tap(lambda identifier: True, lambda message: pytest.fail("it came over a link"))
+        bus.gateway.attach(lambda identifier: True, lambda message: pytest.fail("it came over a link"))
         answers, errors = ask(1)
         assert answers == [("one", "berrymq test delivery"), "other"]
         assert errors == []

@@ -75,8 +75,8 @@ def test_what_links_bring_goes_to_the_workers_too(bus):
     bus.set_multiplicity(1)
     used = []
     bus.follow("a:b", lambda message: used.append(threading.current_thread().name))
-    assert bus.deliverer is bus._background._pool
-    bus.receive(Message.make("a:b"))
+    assert bus.gateway.deliverer is bus._background._pool
+    bus.gateway.receive([Message.make("a:b")])
     assert bus.drain(10)
     assert used == ["berrymq test worker 1"]
 
@@ -85,7 +85,7 @@ def test_draining_waits_for_what_one_gives_the_other(bus):
     got = []
     bus.follow("a:b", lambda message: bus.twitter("c:d"))
     bus.follow("c:d", got.append)
-    bus.receive(Message.make("a:b"))  # on the delivery thread
+    bus.gateway.receive([Message.make("a:b")])  # on the delivery thread
     assert bus.drain(10)
     bus.set_multiplicity(1)
     bus._background._thread.submit(bus.subscriptions()[0], Message.make("a:b"))
@@ -122,7 +122,7 @@ def test_draining_goes_on_while_one_gives_the_other_more(bus):
 def test_draining_gives_up(bus):
     gate, entered = threading.Event(), threading.Event()
     bus.follow("a:b", lambda message: (entered.set(), gate.wait(10)))
-    bus.receive(Message.make("a:b"))
+    bus.gateway.receive([Message.make("a:b")])
     assert entered.wait(10)
     assert bus.backlog == 1
     assert not bus.drain(0.01)
@@ -136,7 +136,7 @@ def test_one_delivery_thread_however_many_ask_for_it(bus):
 
     def ask():
         barrier.wait(10)
-        made.append(bus.deliverer)
+        made.append(bus.gateway.deliverer)
 
     askers = [threading.Thread(target=ask) for _ in range(4)]
     for asker in askers:
@@ -171,7 +171,7 @@ def test_but_not_for_ever(bus, monkeypatch, caplog):
     monkeypatch.setattr(background, "AT_EXIT", 0.01)
     gate = threading.Event()
     bus.follow("a:b", lambda message: gate.wait(10))
-    bus.receive(Message.make("a:b"))
+    bus.gateway.receive([Message.make("a:b")])
     background.finish_all()
     gate.set()
     assert "the interpreter leaves: TimeoutError('1 deliveries are not finished')" in caplog.text

@@ -201,9 +201,9 @@ def test_closing(bus):
     got = []
     bus.follow("a:b", got.append)
     queue = Queue("a:b", bus=bus)
-    bus.tap(lambda identifier: True, got.append)
+    bus.gateway.attach(lambda identifier: True, got.append)
     bus.set_multiplicity(1)
-    bus.receive(Message.make("a:b"))
+    bus.gateway.receive([Message.make("a:b")])
     bus._background._make_thread().submit(bus.subscriptions()[0], Message.make("a:b"))
     bus.close()
     bus.close()

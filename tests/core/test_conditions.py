@@ -27,7 +27,7 @@ def test_it_follows_once_both_have_been_seen_then_starts_again(bus):
     bus.twitter("a:x")
     bus.twitter("b:y")
     assert len(got) == 2
-    assert bus.interests() == set()
+    assert bus.gateway.interests() == set()
 
 
 def test_guards_of_the_conditions(bus):

@@ -97,7 +97,7 @@ def test_without_any_loop_the_sender_is_told(bus):
         pytest.fail("there is no loop")
 
     with pytest.raises(
-        LoopError, match="is an 'async def' follower and no event loop runs in this thread: register"
+        LoopError, match="is an 'async def' follower and no event loop runs in this thread, nor"
     ):
         bus.twitter("a:b")
     with pytest.raises(RuntimeError):
@@ -228,7 +228,7 @@ async def test_what_links_bring(bus):
         got.append(message.source)
 
     bus.follow("a:b", follow)
-    bus.receive(Message.make("a:b", source="nb2"))
+    bus.gateway.receive([Message.make("a:b", source="nb2")])
     await until(lambda: got)
     assert got == ["nb2"]
 
@@ -355,11 +355,11 @@ async def test_a_destructor_that_sends_while_something_is_sent(bus, monkeypatch)
     async def follow(message):
         got.append(message.args[0])
 
-    def make(items):
+    def make(*items):
         if not sending:
             sending.append(1)
             bus.twitter("a:b", "destructor")
-        return deque(items)
+        return deque(*items)
 
     monkeypatch.setattr(coroutines, "deque", make)
     bus.twitter("a:b", "sent")

@@ -194,7 +194,7 @@ class TestReceiving:
         direct = []
         bus.follow("a:*", lambda message: direct.append(threading.current_thread()), direct=True)
         for number in range(50):
-            bus.receive(Message.make("a:b", (number,), source="nb2"))
+            bus.gateway.receive([Message.make("a:b", (number,), source="nb2")])
             assert queue.qsize() == len(direct) == number + 1
         assert bus.drain(10)
         assert got == [(number, "berrymq test delivery") for number in range(50)]
@@ -203,7 +203,7 @@ class TestReceiving:
     def test_errors_go_to_the_log(self, bus, caplog):
         bus.follow("a:b", fail)
         bus.follow("a:b", fail, direct=True)
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
         assert bus.drain(10)
         assert [record.name for record in caplog.records] == ["berrymq"] * 2
         assert "raised for the message 'a:b' by fail" in caplog.text
@@ -212,7 +212,7 @@ class TestReceiving:
         reports = []
         bus.on_background_error = lambda *report: reports.append(report)
         handle = bus.follow("a:b", fail)
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
         assert bus.drain(10)
         assert [(who, message.id, str(error)) for who, message, error in reports] == [
             (handle, "a:b", "bad a:b")
@@ -222,7 +222,7 @@ class TestReceiving:
         reports = []
         bus = Bus(on_error=lambda *report: reports.append(report))
         bus.follow("a:b", fail)
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
         assert bus.drain(10)
         assert len(reports) == 1
 
@@ -232,7 +232,7 @@ class TestReceiving:
 
         bus.on_background_error = report
         bus.follow("a:b", fail, direct=True)
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
         assert "bad a:b" in caplog.text
         assert "KeyError" in caplog.text
 
@@ -242,24 +242,21 @@ class TestReceiving:
         class Later:
             backlog = 7
 
-            def submit(self, subscription, message):
-                submitted.append((subscription, message))
-
-            def close(self, wait=True):
-                pytest.fail("nobody asked")
+            def submit_many(self, deliveries):
+                submitted.extend(deliveries)
 
         later = Later()
-        bus.deliverer = later
-        assert bus.deliverer is later
+        bus.gateway.deliverer = later
+        assert bus.gateway.deliverer is later
         got = []
         handle = bus.follow("a:b", got.append)
         message = Message.make("a:b")
-        bus.receive(message)
+        bus.gateway.receive([message])
         assert submitted == [(handle, message)]
         assert got == []
         assert bus.backlog == 7
-        bus.deliverer = None
-        bus.receive(message)
+        bus.gateway.deliverer = None
+        bus.gateway.receive([message])
         assert bus.drain(10)
         assert got == [message]
 
@@ -291,16 +288,16 @@ def test_followers_belong_to_the_current_scope(bus):
     assert len(bus.subscriptions()) == 1
 
 
-class TestTaps:
+class TestAttachments:
     def test_a_tap_sees_what_is_sent_here(self, bus):
         seen = []
-        tap = bus.tap(lambda identifier: identifier.name == "a", seen.append, name="link")
+        tap = bus.gateway.attach(lambda identifier: identifier.name == "a", seen.append, name="link")
         bus.twitter("a:b", 1)
         bus.twitter("c:b", 2)
         bus.twitter("_a:b", 3)
-        bus.receive(Message.make("a:b", (4,)))
+        bus.gateway.receive([Message.make("a:b", (4,))])
         assert [message.args for message in seen] == [(1,)]
-        assert bus.taps() == [tap]
+        assert bus.gateway.attachments() == [tap]
         tap.cancel()
         bus.twitter("a:b", 5)
         assert len(seen) == 1
@@ -312,7 +309,7 @@ class TestTaps:
             order.append("tap")
             raise TypeError("payload")
 
-        bus.tap(lambda identifier: True, cannot, name="the link to nb2")
+        bus.gateway.attach(lambda identifier: True, cannot, name="the link to nb2")
         bus.follow("a:b", lambda message: order.append("follower"))
         with pytest.raises(TypeError, match="payload") as caught:
             bus.twitter("a:b")
@@ -321,7 +318,7 @@ class TestTaps:
 
     def test_after_its_answers_changed(self, bus):
         wanted, seen = set(), []
-        tap = bus.tap(lambda identifier: identifier.text in wanted, seen.append)
+        tap = bus.gateway.attach(lambda identifier: identifier.text in wanted, seen.append)
         bus.twitter("a:b")
         wanted.add("a:b")
         tap.refresh()
@@ -331,14 +328,14 @@ class TestTaps:
 
 def test_interests_and_who_watches_them(bus):
     heard = []
-    cancel = bus.watch(lambda: heard.append(1))
+    cancel = bus.gateway.watch(lambda: heard.append(1))
     handle = bus.follow("a:b", print)
     queue = Queue("q:*", bus=bus)
     bus.follow("_private:x", print)
-    assert bus.interests() == {Identifier("a", "b"), Identifier("q")}
+    assert bus.gateway.interests() == {Identifier("a", "b"), Identifier("q")}
     handle.cancel()
     queue.close()
-    assert bus.interests() == set()
+    assert bus.gateway.interests() == set()
     assert len(heard) == 4
     cancel()
 
@@ -347,9 +344,9 @@ def test_what_passed_lately(bus):
     bus.follow("a:b", print)
     for text in ("a:c", "_a:d"):
         bus.twitter(text)
-    assert bus.recent() == {Identifier("a", "c"), Identifier("_a", "d")}
+    assert bus.gateway.recent() == {Identifier("a", "c"), Identifier("_a", "d")}
     bus.follow("a:b", print)
-    assert bus.recent() == set()
+    assert bus.gateway.recent() == set()
 
 
 def test_a_guarded_follower_that_skips_is_no_answer(bus):
@@ -361,7 +358,7 @@ def test_names_of_threads(bus):
     nameless = Bus()
     threads = []
     nameless.follow("a:b", lambda message: threads.append(threading.current_thread().name))
-    nameless.receive(Message.make("a:b"))
+    nameless.gateway.receive([Message.make("a:b")])
     assert nameless.drain(10)
     assert threads == ["berrymq bus delivery"]
 
@@ -371,7 +368,7 @@ def test_a_wildcard_from_elsewhere_reaches_no_local_name():
     heard = []
     bus.follow("_secret:run", lambda message: heard.append("local"), direct=True)
     bus.follow("public:run", lambda message: heard.append("public"), direct=True)
-    bus.receive(Message.make("*:run", source="elsewhere"))
+    bus.gateway.receive([Message.make("*:run", source="elsewhere")])
     assert heard == ["public"]
     bus.twitter("*:run")
     assert heard == ["public", "local", "public"]

@@ -56,7 +56,7 @@ def test_a_forked_child_can_do_everything():
         bus.follow("a:b", lambda message: got.append(os.getpid()))
         bounded = Queue("a:b", maxsize=10, bus=bus)
         bus.set_multiplicity(2)
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
         bus.drain()
         held, forked = threading.Event(), threading.Event()
 
@@ -77,7 +77,7 @@ def test_a_forked_child_can_do_everything():
             assert got == [os.getpid()], got
             assert bounded.get(timeout=1)
             bus.set_multiplicity(0)
-            bus.receive(Message.make("a:b"))
+            bus.gateway.receive([Message.make("a:b")])
             assert bus.drain(10)
             assert len(got) == 2
             os._exit(0)

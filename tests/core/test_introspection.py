@@ -40,7 +40,7 @@ def test_a_report_shows_as_it_is():
 
 def test_stats(followed):
     queue = Queue("a:b", bus=followed)
-    followed.tap(lambda identifier: True, print)
+    followed.gateway.attach(lambda identifier: True, print)
     followed.twitter("nobody:x")
     assert followed.stats() == (2, 1, 3, 1, 1, 0, 0)
     assert followed.stats().identifiers == 3

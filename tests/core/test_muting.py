@@ -13,10 +13,10 @@ def got(bus):
 def test_an_identifier_is_muted_for_everyone(bus, got):
     queue = Queue("a:b", bus=bus)
     linked = []
-    bus.tap(lambda identifier: True, linked.append)
+    bus.gateway.attach(lambda identifier: True, linked.append)
     with bus.mute("a:*"):
         bus.twitter("a:b")
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
         bus.twitter("c:d")
     bus.twitter("a:b")
     assert [message.id for message in got] == ["c:d", "a:b"]

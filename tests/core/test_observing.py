@@ -13,21 +13,21 @@ def told(reports):
 
 
 def test_nothing_is_reported_unless_asked_for(bus, reports):
-    bus.tap(lambda identifier: True, lambda message: None)
+    bus.gateway.attach(lambda identifier: True, lambda message: None)
     bus.twitter("a:b")
-    bus.receive(Message.make("a:b"))
+    bus.gateway.receive([Message.make("a:b")])
     assert reports.empty()
 
 
 def test_what_moves_is_reported(bus, reports):
     order = []
     bus.follow("a:b", lambda message: order.append(reports.qsize()))
-    bus.tap(lambda identifier: True, lambda message: None, name="link to nb2")
+    bus.gateway.attach(lambda identifier: True, lambda message: None, name="link to nb2")
     with bus.observe():
-        bus.tap(lambda identifier: True, lambda message: None, name="link to nb3")
+        bus.gateway.attach(lambda identifier: True, lambda message: None, name="link to nb3")
         bus.twitter("a:b")
         bus.twitter("_local:x")
-        bus.receive(Message.make("a:b"))
+        bus.gateway.receive([Message.make("a:b")])
     assert order[0] == 1  # the report comes first
     assert told(reports) == [
         ("send_message", "a:b", {}),
@@ -37,7 +37,7 @@ def test_what_moves_is_reported(bus, reports):
         ("receive_message", "a:b", {}),
     ]
     bus.twitter("a:b")
-    bus.receive(Message.make("a:b"))
+    bus.gateway.receive([Message.make("a:b")])
     assert reports.empty()
     assert bus.drain(10)
 
@@ -56,10 +56,10 @@ def test_observers_nest(bus, reports):
 
 def test_reports_stay_here_and_are_not_reported(bus, reports):
     linked = []
-    bus.tap(lambda identifier: True, linked.append)
+    bus.gateway.attach(lambda identifier: True, linked.append)
     with bus.observe():
         bus.twitter("berrymq:something")
-        bus.receive(Message.make("berrymq:something"))
+        bus.gateway.receive([Message.make("berrymq:something")])
     assert linked == []
     assert [message.action for message in reports.drain()] == ["something", "something"]
 
@@ -72,15 +72,15 @@ def test_muted_messages_are_seen_being_sent(bus, reports):
 
 def test_one_that_is_ended_while_another_begins(bus, reports, monkeypatch):
     first = bus.observe()
-    taps, again = bus._registry.taps, []
+    attachments, again = bus._registry.attachments, []
 
-    def taps_late():
+    def attachments_late():
         if not again:
             again.append(1)
             again.append(bus.observe())  # another thread, in the middle of the ending
-        return taps()
+        return attachments()
 
-    monkeypatch.setattr(bus._registry, "taps", taps_late)
+    monkeypatch.setattr(bus._registry, "attachments", attachments_late)
     first.cancel()
     bus.twitter("a:b")
     assert told(reports) == [("send_message", "a:b", {})]

@@ -183,7 +183,7 @@ class TestBounds:
     def test_a_waiting_sender_of_a_link_is_not_the_thread_of_the_link(self, bus):
         queue = Queue("a:*", maxsize=1, overflow="block", bus=bus)
         for number in range(3):
-            bus.receive(Message.make("a:b", (number,)))
+            bus.gateway.receive([Message.make("a:b", (number,))])
         assert numbers([queue.get(timeout=10) for _ in range(3)]) == [0, 1, 2]
         assert bus.drain(10)
 

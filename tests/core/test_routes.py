@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
 from berrymq.followers import Subscription
-from berrymq.routes import First, Registry, Tap, crosses
+from berrymq.routes import First, Registry, Attachment, crosses
 from berrymq.targets import make_target
 
 
@@ -20,7 +20,7 @@ def entry(registry, *identifiers):
 
 
 def tap(registry, matches=lambda identifier: True, name="tap"):
-    made = Tap(matches, lambda message: None, registry.refresh, name)
+    made = Attachment(matches, lambda message: None, registry.refresh, name)
     made.start(registry.discard)
     registry.add(made)
     return made
@@ -97,7 +97,7 @@ def test_several_identifiers_of_one_follower_count_once():
     assert registry.interests() == frozenset()
 
 
-def test_taps_come_last_and_are_asked():
+def test_attachments_come_last_and_are_asked():
     registry = Registry()
     asked = []
 
@@ -113,12 +113,12 @@ def test_taps_come_last_and_are_asked():
     assert route(registry, "berrymq:send_message") == ()
     assert asked == ["a:b", "a:c"]
     assert registry.table["a:b"][1] == (one, link)
-    assert registry.taps() == [link]
+    assert registry.attachments() == [link]
     link.refresh()
     assert registry.table == {}
     link.cancel()
     assert route(registry, "a:b") == (one,)
-    assert registry.taps() == []
+    assert registry.attachments() == []
 
 
 def test_what_a_tap_is():
@@ -223,7 +223,7 @@ def test_cancelling_twice_and_what_never_was_added():
     registry.discard(one)
     registry.discard(tap(registry))
     assert registry.subscriptions() == []
-    assert registry.taps() == []
+    assert registry.attachments() == []
 
 
 def test_a_discard_never_waits_and_is_made_up_for():
@@ -247,7 +247,7 @@ def test_a_discard_never_waits_and_is_made_up_for():
     release.set()
     holder.join()
     assert registry._index == {}
-    assert registry.taps() == []
+    assert registry.attachments() == []
 
 
 def test_what_a_destructor_does_in_the_middle_of_a_change_is_put_in_the_row():

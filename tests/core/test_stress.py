@@ -132,7 +132,7 @@ def test_garbage_collection_in_every_operation_does_not_deadlock(bus):
             for number in range(150):
                 Owner()
                 bus.twitter(f"a:{number}")
-                bus.interests()
+                bus.gateway.interests()
                 bus.subscriptions()
 
         run_together(live, live)
@@ -240,7 +240,7 @@ def test_received_messages_keep_their_order_whoever_else_sends(bus):
 
     def receive():
         for number in range(count):
-            bus.receive(Message.make("far:x", (number,), source="nb2"))
+            bus.gateway.receive([Message.make("far:x", (number,), source="nb2")])
 
     def send():
         for _ in range(count):

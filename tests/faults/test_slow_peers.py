@@ -89,7 +89,7 @@ async def test_one_whose_followers_lag_holds_the_sender_back_or_misses_something
         await until(lambda: stats.stats.in_flight == LIMITS.window_messages, "the window is full")
         await until(lambda: stats.stats.queued >= LIMITS.window_messages, "the rest waits")
         await until(lambda: receiver.peer(sender.id).session.behind, "the receiver is behind")
-        assert receiver.bus.deliverer.backlog <= LIMITS.window_messages + 100
+        assert receiver.bus.gateway.deliverer.backlog <= LIMITS.window_messages + 100
         released.set()
         if overflow == "block":
             await until(lambda: len(heard) == 1_000, "all is heard")

@@ -150,7 +150,7 @@ def loaded(kernel: LoneKernel) -> Iterator[LoneKernel]:
         "from berrymq import Message, default_bus, follow, following_function, twitter\n"
         "def receive(identifier, *args, **kwargs):\n"
         "    message = Message.make(identifier, args, kwargs, source='elsewhere')\n"
-        "    threading.Thread(target=default_bus.receive, args=[message]).start()"
+        "    threading.Thread(target=default_bus.gateway.receive, args=[[message]]).start()"
     )
     assert cell.error is None, cell.text
     yield kernel

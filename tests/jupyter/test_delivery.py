@@ -34,15 +34,15 @@ def failures():
 @pytest.fixture
 def deliverer(loop, failures):
     deliverer = MainThreadDeliverer(lambda *failure: failures.append(failure), loop)
-    default_bus.deliverer = deliverer
+    default_bus.gateway.deliverer = deliverer
     yield deliverer
-    default_bus.deliverer = None
+    default_bus.gateway.deliverer = None
 
 
 def receive_elsewhere(*numbers):
     """Act as a link: receive in another thread."""
     messages = [Message.make("a:b", (number,), source="elsewhere") for number in numbers]
-    thread = threading.Thread(target=lambda: [default_bus.receive(message) for message in messages])
+    thread = threading.Thread(target=lambda: [default_bus.gateway.receive([message]) for message in messages])
     thread.start()
     thread.join(10)
 
@@ -193,6 +193,6 @@ def test_back_to_a_thread(shell):
     receive_elsewhere(1)
     extension.deliver_on("thread")
     receive_elsewhere(2)
-    assert default_bus.deliverer.drain(10)
+    assert default_bus.gateway.deliverer.drain(10)
     assert shell["places"][0] is threading.main_thread()
     assert shell["places"][1] is not threading.main_thread()

@@ -60,7 +60,7 @@ def test_unloading_leaves_nothing(bare_shell):
     assert state(shell) != before
     shell.run("%%follow a:b\nmessage", "one")
     shell.run("q = %queue a:b", "two")
-    default_bus.receive(Message.make("a:b", source="elsewhere"))
+    default_bus.gateway.receive([Message.make("a:b", source="elsewhere")])
     shell.run("%unload_ext berrymq_jupyter")
     for thread in set(threading.enumerate()) - earlier:
         if "berrymq" in thread.name:

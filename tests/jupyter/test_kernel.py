@@ -112,7 +112,7 @@ class TestMainThread:
             "%%follow a:b\nprint(message.args[0], threading.current_thread() is threading.main_thread())"
         )
         busy = on_main.run(
-            "for n in (1, 2): default_bus.receive(Message.make('a:b', (n,)))\nprint('end of the cell')"
+            "for n in (1, 2): default_bus.gateway.receive([Message.make('a:b', (n,))])\nprint('end of the cell')"
         )
         on_main.wait_for_text(follower, "2 True")
         assert follower.text == "1 True\n2 True"
@@ -151,7 +151,7 @@ def test_a_widgets_callback_keeps_the_output_of_its_cell(loaded):
 def test_unloading_leaves_no_thread_and_no_follower(loaded):
     loaded.run("%follow a:b\n%follow a:b print\nq = %queue a:b")
     loaded.run("%link http://127.0.0.1:9/")
-    loaded.run("receive('a:b', 1)\ndefault_bus.deliverer.drain(20)")
+    loaded.run("receive('a:b', 1)\ndefault_bus.gateway.deliverer.drain(20)")
     cell = loaded.run(
         "%unload_ext berrymq_jupyter\n"
         "for thread in threading.enumerate():\n"

@@ -51,7 +51,7 @@ def test_a_cell_that_runs_beside_a_delivery_keeps_its_output(loaded):
     )
     cell = loaded.run(
         "receive('slow:now'); entered.wait(20); print('cell'); display('cell'); leave.set()\n"
-        "default_bus.deliverer.drain(20)\n"
+        "default_bus.gateway.deliverer.drain(20)\n"
         "print('cell again'); display('cell again')"
     )
     loaded.wait_for_text(follower, "'follower'")
@@ -68,7 +68,7 @@ def test_messages_are_delivered_while_a_cell_is_busy(loaded):
         "    if message.args == (3,): heard.set()"
     )
     busy = loaded.run(
-        "for n in (1, 2, 3): default_bus.receive(Message.make('busy:now', (n,)))\nheard.wait(20)"
+        "for n in (1, 2, 3): default_bus.gateway.receive([Message.make('busy:now', (n,))])\nheard.wait(20)"
     )
     loaded.wait_for_text(follower, "heard 3")
     assert follower.text == "heard 1\nheard 2\nheard 3"
@@ -145,7 +145,7 @@ class TestErrors:
         cell = loaded.run(
             "@following_function('bad:*')\ndef fail(message):\n    x = message.args[0]\n    return x / 0"
         )
-        sender = loaded.run("receive('bad:now', 7)\ndefault_bus.deliverer.drain(20)")
+        sender = loaded.run("receive('bad:now', 7)\ndefault_bus.gateway.deliverer.drain(20)")
         loaded.wait(lambda: cell.error, "the traceback")
         assert cell.error == "ZeroDivisionError"
         assert "----> 4     return x / 0" in cell.text
@@ -155,7 +155,7 @@ class TestErrors:
 
     def test_the_cell_that_runs_meanwhile_does_not_fail(self, loaded):
         cell = loaded.run("follow('worse:*', lambda message: 1 / 0)")
-        busy = loaded.run("receive('worse:now')\ndefault_bus.deliverer.drain(20)\nprint('fine')")
+        busy = loaded.run("receive('worse:now')\ndefault_bus.gateway.deliverer.drain(20)\nprint('fine')")
         loaded.wait(lambda: cell.error, "the traceback")
         assert busy.text == "fine"
 

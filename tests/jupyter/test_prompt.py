@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # As from a link: in another thread, half a second after the prompt is back.
 LATER = (
     "import threading; from berrymq import *; "
-    "later = lambda n: threading.Timer(0.5, lambda: default_bus.receive(Message.make('a:b', (n,)))).start()"
+    "later = lambda n: threading.Timer(0.5, lambda: default_bus.gateway.receive([Message.make('a:b', (n,))])).start()"
 )
 HEAR = "lambda message: print('HEARD', message.args, threading.current_thread() is threading.main_thread())"
 
@@ -82,7 +82,7 @@ def test_deliveries_on_the_main_thread_need_no_key(prompt):
     prompt.enter("EXTENSIONS[get_ipython()].deliver_on('main')")
     prompt.enter("later(1)")
     prompt.wait_for("HEARD (1,) True")
-    prompt.enter("default_bus.receive(Message.make('a:b', (2,)))")
+    prompt.enter("default_bus.gateway.receive([Message.make('a:b', (2,))])")
     prompt.wait_for("HEARD (2,) True")
 
 

@@ -123,7 +123,7 @@ class TestPayloads:
         def refuse(message):
             raise PayloadError("args[0]", "a function is no data")
 
-        taps = [default_bus.tap(lambda identifier: True, refuse) for _ in range(2)]
+        taps = [default_bus.gateway.attach(lambda identifier: True, refuse) for _ in range(2)]
         yield
         for tap in taps:
             tap.cancel()

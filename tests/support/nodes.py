@@ -141,7 +141,7 @@ def listening_node(bus: Bus, name: str) -> Iterator[Node]:
 
 def interests(node: Node) -> set[str]:
     """What a node's bus follows, as its record says it."""
-    return {str(identifier) for identifier in node.bus.interests()}
+    return {str(identifier) for identifier in node.bus.gateway.interests()}
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

@@ -59,7 +59,7 @@ class Arrivals:
 
     def is_behind(self) -> bool:
         """Whether followers here lag so far that the neighbours should hold back."""
-        backlog, sizes = self._bus.deliverer.backlog, self._undelivered
+        backlog, sizes = self._bus.gateway.deliverer.backlog, self._undelivered
         while len(sizes) > backlog:  # what came first is delivered first
             self._undelivered_bytes -= sizes.popleft()
         return backlog > MAX_BACKLOG or self._undelivered_bytes > MAX_BACKLOG_BYTES
@@ -95,10 +95,10 @@ class Arrivals:
             origin=message.origin,
             callback=callback,
         )
-        deliverer = self._bus.deliverer
+        deliverer = self._bus.gateway.deliverer
         before = deliverer.backlog
         if message.question is None:
-            self._bus.receive(received)
+            self._bus.gateway.receive([received])
         else:
             put_to_bus(self._bus, received, lambda payload: self._answer(message, payload))
         size = len(message.payload)
@@ -118,6 +118,6 @@ class Arrivals:
             _log.warning(
                 "messages of the local identifier %s come from elsewhere and are left out", identifier
             )
-        is_wanted = may_come and any(own.matches(identifier) for own in self._bus.interests())
+        is_wanted = may_come and any(own.matches(identifier) for own in self._bus.gateway.interests())
         found = wanted[text] = identifier if is_wanted else None
         return found

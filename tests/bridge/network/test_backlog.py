@@ -34,7 +34,7 @@ def network():
 
 def test_large_messages_are_held_back_long_before_there_are_many(network):
     one, two = network.nodes
-    held = two.bus.deliverer = Held()
+    held = two.bus.gateway.deliverer = Held()
     two.bus.follow("test:*", lambda message: None)
     network.settle()
     for _ in range(60):
@@ -51,7 +51,7 @@ def test_large_messages_are_held_back_long_before_there_are_many(network):
 
 def test_what_a_queue_has_already_holds_nobody_back(network):
     one, two = network.nodes
-    held = two.bus.deliverer = Held()
+    held = two.bus.gateway.deliverer = Held()
     two.bus.follow("small:*", lambda message: None)
     two.bus.follow("large:*", lambda message: None, direct=True)
     network.settle()

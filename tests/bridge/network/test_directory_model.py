@@ -95,7 +95,7 @@ class Links(RuleBasedStateMachine):
             reached |= more
 
     def wants(self, node, identifier):
-        return any(followed.matches(self.parsed(identifier)) for followed in node.bus.interests())
+        return any(followed.matches(self.parsed(identifier)) for followed in node.bus.gateway.interests())
 
     def parsed(self, identifier):
         from berrymq import Identifier

@@ -109,7 +109,7 @@ def test_a_payload_that_raises_spoils_one_cell_of_the_table(log, bus, kind):
 
 @pytest.mark.parametrize("moment", [-1e18, 1e300, float("inf"), float("nan")])
 def test_a_moment_beyond_every_calendar_does_no_harm(log, bus, moment):
-    bus.receive(Message.make("test:run", (1,), source="odd", sent_at=moment))
+    bus.gateway.receive([Message.make("test:run", (1,), source="odd", sent_at=moment)])
     bus.twitter("test:run", 2)
     table = log.to_dataframe()
     assert table["sent_at"].isna().tolist() == [True, False]
@@ -176,7 +176,7 @@ def test_a_page_gets_everything_and_then_what_is_new(page, log, bus):
 
 
 def test_a_message_from_elsewhere_has_its_source(page, bus):
-    bus.receive(Message.make("test:run", (1,), source="training", sent_at=1000.0))
+    bus.gateway.receive([Message.make("test:run", (1,), source="training", sent_at=1000.0)])
     body = page.update(lambda body: body["rows"])
     assert body["rows"][0][2:5] == [1000_000.0, "test:run", "training"]
 

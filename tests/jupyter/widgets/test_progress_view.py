@@ -112,9 +112,9 @@ def test_it_is_summed_up_in_words():
 
 def test_the_saved_form_says_how_bars_ended(bus):
     view = ProgressView(bus=bus)
-    bus.receive(message(37, total=100, name="fit", stopped=True))
-    bus.receive(message(3, total=4, name="eval", failed="<b>Error"))
-    bus.receive(message(3, total=4, name="runs"))
+    bus.gateway.receive([message(37, total=100, name="fit", stopped=True)])
+    bus.gateway.receive([message(3, total=4, name="eval", failed="<b>Error")])
+    bus.gateway.receive([message(3, total=4, name="runs")])
     data, _ = view._repr_mimebundle_()
     assert "1 running, 1 stopped, 1 failed" in data["text/plain"]
     rows = [line.split("  ")[-1].strip() for line in data["text/plain"].splitlines()[2:]]
@@ -160,7 +160,7 @@ def test_a_page_sees_the_bars_of_tqdm(bus):
 def test_hostile_descriptions_are_text(bus):
     view = ProgressView(bus=bus)
     page = FakePage(view)
-    bus.receive(message(1, total=2, description="<b>\u202ex" + "y" * 10**6))
+    bus.gateway.receive([message(1, total=2, description="<b>\u202ex" + "y" * 10**6)])
     (line,) = page.update(lambda body: body["bars"])["bars"]
     assert line["description"].startswith("<b>\\u202exyy")
     assert len(line["description"]) < 300

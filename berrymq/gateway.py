@@ -1,0 +1,169 @@
+"""The side of a bus that links use: ``bus.gateway``.
+
+::
+
+    attach(matches, send, ask=None, name="a link") -> Attachment    with refresh() and cancel()
+    interests() -> frozenset[Identifier]                            what is followed here
+    watch(callback) -> cancel                                       told when interests may have changed
+    receive(messages) -> int                                        deliver a batch that came over a link
+    poll(message, done)                                             put a question that came over a link
+    backlog -> int                                                  deliveries handed over and not finished
+    deliverer                                                       what runs deliveries; settable
+    attachments() -> list[Attachment], routes -> int, recent()      for statistics and completion
+
+Messages for `receive` and `poll` are built by `Message.received`, which copies and checks nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .messages import Message
+from .routes import Attachment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
+
+    from .background import Background
+    from .exchange import Exchange
+    from .followers import Subscription
+    from .identifiers import Identifier
+    from .routes import Ask, Registry
+    from .workers import Deliverer
+
+__all__ = ["Attachment", "Gateway"]
+
+
+class Gateway:
+    """What links need of a bus. Every method may be called on any thread."""
+
+    def __init__(self, bus: Exchange, registry: Registry, background: Background) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._background = background
+        self._observed = False
+
+    # -- outbound --------------------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        matches: Callable[[Identifier], bool],
+        send: Callable[[Message], Any],
+        ask: Ask | None = None,
+        name: str = "a link",
+    ) -> Attachment:
+        """Subscribe as a link does: to every message published here that `matches`, and to no received one.
+
+        Args:
+            matches: called with an identifier when a route is computed, never for local names and without a
+                lock held. After its answers have changed, call ``refresh()`` of the returned handle.
+            send: called with each message, on the publisher's thread.
+            ask: puts a question to the other side: takes the message and a timeout in seconds or None, and
+                returns a future of a list of answers.
+            name: names the link in the note of an error.
+        """
+        attachment = Attachment(matches, send, self._registry.refresh, name, ask)
+        self._bus.activate(attachment)
+        if self._observed:
+            self._observe(attachment)
+        return attachment
+
+    def attachments(self) -> list[Attachment]:
+        """The attachments, in order of registration."""
+        return self._registry.attachments()
+
+    def observe(self, wanted: bool) -> None:
+        """Report what attachments take over as ``berrymq:forward_message``, or stop doing that."""
+        self._observed = wanted
+        for attachment in self.attachments():
+            self._observe(attachment)
+
+    def _observe(self, attachment: Attachment) -> None:
+        def forward(message: Message) -> None:
+            attachment.send(message)
+            self._bus.report("forward_message", message, link=attachment.name)
+
+        attachment.place(forward if self._observed else attachment.send)
+
+    def interests(self) -> frozenset[Identifier]:
+        """The identifiers that are followed here, without local names."""
+        return self._registry.interests()
+
+    def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` whenever `interests` may have changed; return the function that ends that.
+
+        It is called on any thread, without a lock held, even from garbage collection: it should do no more
+        than wake a thread.
+        """
+        return self._registry.watch(callback)
+
+    # -- inbound ---------------------------------------------------------------------------------------------
+
+    def receive(self, messages: Iterable[Message]) -> int:
+        """Deliver messages that came over a link; return how many deliveries were handed over.
+
+        Direct subscriptions (queues, views) get them before this returns. The others are handed to the
+        deliverer as one, so that a batch costs one lock and one wake-up. An error of a follower does not
+        reach the caller: it goes to ``bus.on_background_error``.
+        """
+        routes = self._registry.received
+        handed: list[tuple[Subscription, Message]] = []
+        if self._observed:
+            messages = tuple(messages)
+            for message in messages:
+                self._bus.report("receive_message", message)
+        for message in messages:
+            try:
+                direct, others = routes[message._identifier.text]
+            except KeyError:
+                direct, others = self._registry.find_received(message._identifier)
+            if message._callback is not None:
+                self._bus.answer_callbacks()
+            for entry in direct:
+                try:
+                    entry.run(message)
+                except Exception as error:  # noqa: BLE001  # a follower's: it is reported
+                    self._bus.background_failure(entry, message, error)
+            for entry in others:
+                handed.append((entry, message))  # noqa: PERF401  # cheaper than a generator for one follower
+        if handed:
+            self._background.deliverer.submit_many(handed)
+        return len(handed)
+
+    def poll(self, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
+        """Put a question that came over a link to every follower here that answers, each in its turn.
+
+        `done` is called once, on any thread, with the answers and the errors in the order of the followers.
+        """
+        from .asking import poll
+
+        if self._observed:
+            self._bus.report("receive_message", message)
+        poll(self._bus, message, done)
+
+    @property
+    def backlog(self) -> int:
+        """Deliveries that were handed over and are not finished; those on event loops count too."""
+        return self._background.backlog
+
+    @property
+    def deliverer(self) -> Deliverer:
+        """What runs the deliveries of links: the worker pool, else one thread; or whatever is set here."""
+        return self._background.deliverer
+
+    @deliverer.setter
+    def deliverer(self, deliverer: Deliverer | None) -> None:
+        self._background.chosen = deliverer
+
+    # -- statistics ------------------------------------------------------------------------------------------
+
+    @property
+    def routes(self) -> int:
+        """How many routes are cached."""
+        return len(self._registry.table)
+
+    def recent(self) -> AbstractSet[Identifier]:
+        """Identifiers of messages published lately, oldest first; forgotten when subscriptions change."""
+        routes = self._registry.table.copy()
+        return dict.fromkeys([identifier for identifier, _ in routes.values()]).keys()
