@@ -1,10 +1,9 @@
-"""Messages: one thing said, read-only."""
+"""Messages: what a follower is called with, read-only."""
 
 from __future__ import annotations
 
 from time import time
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .identifiers import Identifier
 
@@ -20,6 +19,27 @@ __all__ = ["JointMessage", "Message"]
 T = TypeVar("T")
 
 new_message = object.__new__
+
+
+class Keywords(dict[str, Any]):
+    """A dictionary that can't be changed: to `json` it is one, and what is copied or pickled is a plain one."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("the keywords of a message are read-only: change a copy, as dict(message.kwargs) is")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return dict(self)
+
+    __copy__ = copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 class Message:
@@ -121,9 +141,9 @@ class Message:
         return self._args
 
     @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """The keyword arguments, as a read-only mapping."""
-        return MappingProxyType(self._kwargs)
+    def kwargs(self) -> Keywords:
+        """The keyword arguments, as a read-only dictionary."""
+        return Keywords(self._kwargs)
 
     @property
     def sent_at(self) -> float:
@@ -223,9 +243,18 @@ class JointMessage(FarMessage):
         """One message for each condition, in their order."""
         return self._messages
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return revive_joint, (super().__reduce__(), self._messages)
+
 
 def revive(
     identifier: Identifier, args: tuple[Any, ...], kwargs: dict[str, Any], source: str | None, sent_at: float
 ) -> Message:
     """Rebuild a message that was copied or pickled."""
     return Message.make(identifier, args, kwargs, source=source, sent_at=sent_at)
+
+
+def revive_joint(last: tuple[Any, ...], messages: tuple[Message, ...]) -> JointMessage:
+    """Rebuild a joint message that was copied or pickled."""
+    make, parts = last
+    return JointMessage.join(make(*parts), messages)

@@ -4,7 +4,7 @@ A route is ``(identifier, entries)``: the parsed identifier and an immutable tup
 The table maps what a sender writes to its route. It is bounded, and emptied by every registration and
 cancellation.
 
-Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
+Locks. `lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
 `matches` or a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or
 a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
 put in the row and applied by the thread that is at it: it neither waits for itself nor sees a half-made
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import IdentifierError
 from .failures import log_trouble
-from .followers import Entry, Subscription
 from .identifiers import WILDCARD, Identifier, parse_new
 from .messages import Message
+from .subscriptions import Entry, Subscription
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Ask", "First", "Registry", "Route", "Attachment"]
+__all__ = ["Ask", "Attachment", "First", "Registry", "Route"]
 
 T = TypeVar("T")
 Ask = Callable[[Message, "float | None"], "Future[list[Any]]"]
@@ -61,19 +61,25 @@ class Attachment(Entry):
         self.name = name
         self.ask = ask
 
-    def start(self, discard: Callable[[Entry], object]) -> None:
+    def _start(self, discard: Callable[[Entry], object]) -> None:
         """Begin to deliver."""
-        super().start(discard)
+        super()._start(discard)
         self.place(self.send)
 
     def place(self, call: Callable[[Message], Any]) -> None:
         """Have `call` get the messages."""
         if self.active:
-            self.run = self.deliver = call
+            self._deliver = call
 
     def describe(self) -> str:
-        """Say who this is, for the note on an error."""
+        """Name the link, for the note on an error."""
         return self.name
+
+    def _ask(self, message: Message, timeout: float | None, blocking: bool) -> Any:
+        """See `Entry._ask`; the future is one of a list of answers."""
+        if self.ask is None:
+            return super()._ask(message, timeout, blocking)
+        return self.ask(message, timeout)
 
 
 class First(Entry):
@@ -83,7 +89,7 @@ class First(Entry):
 
     def __init__(self, call: Callable[[Message], Any]) -> None:
         super().__init__()
-        self.run = self.deliver = call
+        self._deliver = call
 
 
 class Registry:
@@ -93,7 +99,7 @@ class Registry:
         self.table: dict[Any, Route] = {}
         self.received: dict[str, ReceivedRoute] = {}
         """Routes of messages that came over links, by the identifier's text; emptied together with `table`."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._busy = False
         self._pending: deque[tuple[Entry, bool]] = deque()
         self._index: dict[Key, dict[int, Subscription]] = {}
@@ -106,9 +112,9 @@ class Registry:
         self._version = 0
         self._interest_changed = False
 
-    def after_fork(self) -> None:
+    def begin_child(self) -> None:
         """Start with an unheld lock in a forked child."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._busy = False
 
     # -- changing --------------------------------------------------------------------------------------------
@@ -125,14 +131,14 @@ class Registry:
 
     def refresh(self) -> None:
         """Have every route computed anew."""
-        with self._lock:
+        with self.lock:
             self._version += 1
             self._forget()
         self._settle(wait=False)
 
     def shift_mute(self, identifier: Identifier, by: int) -> None:
         """Deliver to nobody what `identifier` matches, once more or once less."""
-        with self._lock:
+        with self.lock:
             mutes = list(self._mutes)
             if by > 0:
                 mutes.append(identifier)
@@ -148,11 +154,11 @@ class Registry:
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` whenever `interests` may have changed; return what ends that."""
-        with self._lock:
+        with self.lock:
             self._watchers = (*self._watchers, callback)
 
         def cancel() -> None:
-            with self._lock:
+            with self.lock:
                 self._watchers = tuple(watcher for watcher in self._watchers if watcher is not callback)
 
         return cancel
@@ -160,7 +166,7 @@ class Registry:
     def _settle(self, *, wait: bool) -> None:
         # Whoever holds the lock looks here again after letting it go, so nothing stays in the row.
         while self._pending:
-            if not self._lock.acquire(wait):
+            if not self.lock.acquire(wait):
                 return
             try:
                 if self._busy:
@@ -171,7 +177,7 @@ class Registry:
                 finally:
                     self._busy = False
             finally:
-                self._lock.release()
+                self.lock.release()
         if self._interest_changed:
             self._interest_changed = False
             for watcher in self._watchers:
@@ -185,14 +191,14 @@ class Registry:
             entry, adding = self._pending.popleft()
             if isinstance(entry, Attachment):
                 if adding:
-                    entry.number = next(self._numbers)
-                    self._attachments[entry.number] = entry
+                    entry._number = next(self._numbers)
+                    self._attachments[entry._number] = entry
                 else:
-                    self._attachments.pop(entry.number, None)
+                    self._attachments.pop(entry._number, None)
             else:
                 assert isinstance(entry, Subscription)
                 if adding:
-                    entry.number = next(self._numbers)
+                    entry._number = next(self._numbers)
                 for identifier in entry.identifiers:
                     self._change(identifier, entry, adding)
         self._version += 1
@@ -210,9 +216,9 @@ class Registry:
                 bucket = self._index[key] = {}
                 self._identifiers[key] = identifier
                 self._interest_changed |= crosses(identifier)
-            bucket[entry.number] = entry
+            bucket[entry._number] = entry
         elif bucket is not None:
-            bucket.pop(entry.number, None)
+            bucket.pop(entry._number, None)
             if not bucket:
                 del self._index[key], self._identifiers[key]
                 self._interest_changed |= crosses(identifier)
@@ -231,7 +237,7 @@ class Registry:
         except IdentifierError as error:
             raise error from None  # not from the KeyError of the table, which is nobody's business
         attachments: tuple[Attachment, ...] = ()
-        with self._lock:
+        with self.lock:
             version = self._version
             busy, self._busy = self._busy, True  # what destructors change meanwhile has to wait
             try:
@@ -245,7 +251,7 @@ class Registry:
                 self._keep(key, route, version)
         if attachments:  # asked without the lock: `matches` is somebody else's code
             route = (identifier, (*entries, *(link for link in attachments if link.matches(identifier))))
-            with self._lock:
+            with self.lock:
                 self._keep(key, route, version)
         if self._pending:
             self._settle(wait=False)
@@ -267,7 +273,7 @@ class Registry:
             tuple([entry for entry in entries if entry.direct]),
             tuple([entry for entry in entries if not entry.direct]),
         )
-        with self._lock:
+        with self.lock:
             if version == self._version and not self._busy:
                 if len(self.received) >= TABLE_SIZE:
                     self.received.clear()
@@ -316,7 +322,7 @@ class Registry:
 
     def _read(self, read: Callable[[], T]) -> T:
         """Return ``read()`` while nothing changes."""
-        with self._lock:
+        with self.lock:
             if self._busy:  # a destructor, in the middle of this thread's own work: between two of its steps
                 return read()
             self._busy = True

@@ -1,7 +1,13 @@
-"""Scopes: whatever is registered while one is current ends with it. A notebook gives each cell its own."""
+"""Scopes: what is registered inside one ends with it.
+
+A notebook gives each cell its own. A module has one while it is imported: when it is executed again, as by
+`importlib.reload`, what its former execution registered ends. That comes first: what a module makes while a
+cell imports it is the module's, and not the cell's.
+"""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -9,15 +15,51 @@ from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
-__all__ = ["Scope", "current", "make_current"]
+__all__ = ["Scope", "current", "make_current", "owner"]
 
 _current: ContextVar[Scope | None] = ContextVar("berrymq scope", default=None)
 
 
 def current() -> Scope | None:
-    """Return the scope that collects here and now, or None."""
+    """Return the scope that was made current for this thread or task, or None."""
     return _current.get()
+
+
+def owner() -> Scope | None:
+    """Return the scope that what is made here and now belongs to, or None.
+
+    That is the one of the module whose import the caller is part of; else the current one.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            return of_module(frame.f_globals) or _current.get()
+        frame = frame.f_back
+    return _current.get()
+
+
+_modules: dict[str, tuple[Any, Scope]] = {}
+"""For each module that registered something during its import: the spec of that execution, and its scope."""
+
+
+def of_module(namespace: dict[str, Any]) -> Scope | None:
+    """Return the scope of the module execution that fills `namespace`; None for scripts and cells.
+
+    Each import makes a new spec, and so does each reload: that tells one execution from another.
+    """
+    spec, name = namespace.get("__spec__"), namespace.get("__name__")
+    if spec is None or name == "__main__" or not isinstance(name, str):
+        return None
+    former = _modules.get(name)
+    if former is not None and former[0] is spec:
+        return former[1]
+    scope = Scope(f"module {name}")
+    _modules[name] = spec, scope
+    if former is not None and former[0].origin == spec.origin:  # else another file by the same name
+        former[1].close()
+    return scope
 
 
 def make_current(scope: Scope | None) -> None:

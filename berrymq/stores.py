@@ -14,22 +14,27 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from operator import itemgetter
 from queue import Full
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
-from . import forking
+from .process import ForkSafeLock, process
 
 if TYPE_CHECKING:
-    from .messages import Message
-    from .priorities import PriorityItems
+    from collections.abc import Iterator
 
-__all__ = ["BoundedStore", "Overflow", "Row", "Store"]
+    from .identifiers import Identifier
+    from .messages import Message
+
+__all__ = ["BoundedStore", "Overflow", "PriorityItems", "Row", "SharedStores", "Store"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "raise", "block"]
 
 
-_attaching = forking.SafeLock()
+_attaching = ForkSafeLock()
 """Held while a queue joins or leaves a store: for a few dictionary operations, nothing else."""
 
 
@@ -70,6 +75,7 @@ class Store:
         self.on_close: Callable[[], object] = lambda: None
         """Ends the subscription that fills this."""
         self._fronts: dict[int, ref[Any]] = {}
+        self._ended = False
 
     def put(self, message: Message) -> None:
         """Take in one message."""
@@ -107,8 +113,11 @@ class Store:
             self.close()
 
     def close(self) -> None:
-        """Take in nothing more. What waits can still be taken."""
+        """Take in nothing more, and wake everyone who waits. What is in it can still be taken."""
         self.closed = True
+        if self._ended:
+            return  # the end of the subscription and that of the store each bring about the other
+        self._ended = True
         self.on_close()
         self.waiters.wake_all()
 
@@ -124,9 +133,9 @@ class BoundedStore(Store):
         self.overflow = overflow
         self._senders = Row()
         self._lock = threading.RLock()
-        forking.track(self)
+        process.on_fork(self.begin_child)
 
-    def after_fork(self) -> None:
+    def begin_child(self) -> None:
         """Start with an unheld lock in a forked child."""
         self._lock = threading.RLock()
 
@@ -188,3 +197,97 @@ class BoundedStore(Store):
         """Take in nothing more. What waits can still be taken."""
         super().close()
         self._senders.wake_all()
+
+
+class PriorityItems:
+    """Stands in for the deque of a store: what `priority` gives the lowest number comes first.
+
+    Equal ones come in order of arrival.
+    """
+
+    def __init__(self, priority: Callable[[Message], float]) -> None:
+        self._priority = priority
+        self._heap: list[tuple[float, int, Message]] = []
+        self._arrivals = count()
+        self._lock = threading.RLock()
+        process.on_fork(self.begin_child)
+
+    def begin_child(self) -> None:
+        """Start with an unheld lock in a forked child."""
+        self._lock = threading.RLock()
+
+    def append(self, message: Message) -> None:
+        """Put in one message."""
+        urgency = float(self._priority(message))
+        with self._lock:
+            heappush(self._heap, (urgency, next(self._arrivals), message))
+
+    def popleft(self) -> Message:
+        """Take out the most urgent message; `IndexError` when there is none."""
+        with self._lock:
+            return heappop(self._heap)[2]
+
+    def drop_oldest(self) -> Message:
+        """Take out the message that came first, however urgent; `IndexError` when there is none."""
+        with self._lock:
+            if not self._heap:
+                raise IndexError("nothing waits")
+            dropped = min(self._heap, key=itemgetter(1))
+            self._heap.remove(dropped)
+            heapify(self._heap)
+        return dropped[2]
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __getitem__(self, place: int) -> Message:
+        return self._heap[place][2]  # the first is the most urgent; nobody asks for another
+
+    def __iter__(self) -> Iterator[Message]:
+        with self._lock:
+            waiting = sorted(self._heap)
+        return (message for _, _, message in waiting)
+
+
+class SharedStores:
+    """The stores that the shared queues of one bus have in common, one for each identifier."""
+
+    def __init__(self) -> None:
+        self._known: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
+
+    def open(
+        self,
+        identifier: Identifier,
+        settings: tuple[object, ...],
+        open_store: Callable[[], Store],
+        front: object,
+    ) -> Store:
+        """Return the store of `identifier`, kept open for the queue `front`."""
+        while True:
+            known = self._known.get(identifier) or self._add(identifier, (settings, open_store()))
+            if known[0] != settings:
+                raise ValueError(
+                    "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
+                    "those who share it give the same".format(identifier, *known[0])
+                )
+            if known[1].attach(front):  # else the last one before left it just now
+                return known[1]
+
+    def _add(
+        self, identifier: Identifier, mine: tuple[tuple[object, ...], Store]
+    ) -> tuple[tuple[object, ...], Store]:
+        # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
+        # it, the later one is thrown away.
+        store = mine[1]
+        cancel = store.on_close
+
+        def on_close() -> None:
+            if self._known.get(identifier) is mine:
+                del self._known[identifier]
+            cancel()
+
+        store.on_close = on_close
+        known = self._known.setdefault(identifier, mine)
+        if known is not mine:
+            store.close()
+        return known

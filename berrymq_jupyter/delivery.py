@@ -17,12 +17,12 @@ from .errors import show_users_code
 from .output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from berrymq import Message
-    from berrymq.followers import Subscription
+    from berrymq.subscriptions import Subscription
 
     from .cells import Cells
 
@@ -63,6 +63,11 @@ class MainThreadDeliverer:
             self._scheduled = True
         self._schedule(self.turn)
 
+    def submit_many(self, deliveries: Iterable[tuple[Subscription, Message]]) -> None:
+        """Take over several deliveries; it returns at once."""
+        for subscription, message in deliveries:
+            self.submit(subscription, message)
+
     def turn(self) -> None:
         """Run what waits, on the main thread; after a while let others have their turn first."""
         end = monotonic() + TURN
@@ -74,6 +79,10 @@ class MainThreadDeliverer:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        if threading.current_thread() is threading.main_thread():
+            while self._run_one():  # nobody else would
+                pass
+            return not self.backlog
         with self._changed:
             return self._changed.wait_for(lambda: not self.backlog, timeout)
 

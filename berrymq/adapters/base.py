@@ -24,7 +24,7 @@ class Adapter:
     def __init__(self, name: str, bus: Bus | None) -> None:
         self.topic = Identifier(name, WILDCARD).name
         self.bus = default_bus if bus is None else bus
-        scope = scopes.current()
+        scope = scopes.owner()
         if scope is not None:
             scope.add(self)
 

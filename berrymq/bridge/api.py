@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import berrymq
-from berrymq.leaving import Step, at_exit, leave
+from berrymq.process import Step, process
 
 from .client.connector import Connector
 from .client.dialing import socket_url
@@ -327,7 +326,7 @@ def _keep(made: L) -> L:
             return one
     with _lock:
         _links.append(made)
-    _finish_with_child()
+    process.finish_in_children()
     return made
 
 
@@ -427,22 +426,6 @@ def _close_at_exit() -> None:
         _log.warning("%d messages did not get through before this process ended", dropped)
 
 
-_finishing = 0
-"""The child process, made by multiprocessing, that closes its links when it ends."""
-
-
-def _finish_with_child() -> None:
-    """Have what is done at exit be done in a child of multiprocessing, which leaves without atexit."""
-    global _finishing  # noqa: PLW0603 - there is one of it in a process
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    if multiprocessing is None or multiprocessing.parent_process() is None or _finishing == os.getpid():
-        return
-    from multiprocessing.util import Finalize
-
-    _finishing = os.getpid()
-    Finalize(None, leave, exitpriority=0)
-
-
 def _forget_in_child() -> None:
     """A forked child has none of its parent's links."""
     global _lock, _links, _nodes, _turns  # noqa: PLW0603 - there is one of it in a process
@@ -450,6 +433,5 @@ def _forget_in_child() -> None:
     _links, _nodes, _turns = [], {}, WeakKeyDictionary()
 
 
-at_exit(Step.LINKS, _close_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+process.at_exit(Step.LINKS, _close_at_exit)
+process.on_fork(_forget_in_child)

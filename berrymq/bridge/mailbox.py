@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from berrymq.forking import SafeLock, track
+from berrymq.process import ForkSafeLock, process
 from berrymq.routes import crosses
 from berrymq.targets import QueueTarget
 
@@ -48,13 +48,13 @@ class Mailbox:
         self.closed = False
         self._items: deque[dict[str, Any]] = deque()
         self._bytes = 0
-        self._lock = SafeLock()
+        self._lock = ForkSafeLock()
         self._loop = loop
         self._came = asyncio.Event()
         self._waiting = 0
         target = QueueTarget(self._put, f"queue of {owner}", None)
-        self._subscription = bus.subscribe(identifier, target, direct=True)
-        track(self)
+        self._subscription = bus._subscribe(identifier, target, direct=True)
+        process.on_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Collect nothing in a forked child: the client is not its."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from berrymq import forking
 from berrymq.bus import Bus
+from berrymq.process import process
 
 from .access_token import new_access_token
 from .network.directory import Directory, NodeInfo
@@ -106,10 +106,12 @@ class Node:
         """The clients that have no link of their own."""
         self.traffic = Traffic(self.bus, self._directory, self._peers, self.loop)
         self._survey = Survey(self._directory, self.loop, self.traffic.survey)
-        self._tap = self.bus.gateway.attach(self._directory.is_followed, self.traffic.send, ask=self.traffic.ask)
+        self._tap = self.bus.gateway.attach(
+            self._directory.is_followed, self.traffic.send, ask=self.traffic.ask
+        )
         self._unwatch = self.bus.gateway.watch(self._interests_changed)
         self._interests_changed()
-        forking.track(self)
+        process.on_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Leave the parent's loop alone in a forked child."""

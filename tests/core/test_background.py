@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from berrymq import Message, background
+from berrymq import Message, workers
 from tests.support.waiting import wait_until
 
 
@@ -168,13 +168,13 @@ for number in range(4):
 
 
 def test_but_not_for_ever(bus, monkeypatch, caplog):
-    monkeypatch.setattr(background, "AT_EXIT", 0.01)
+    monkeypatch.setattr(workers, "EXIT_SECONDS", 0.01)
     gate = threading.Event()
     bus.follow("a:b", lambda message: gate.wait(10))
     bus.gateway.receive([Message.make("a:b")])
-    background.finish_all()
+    bus._background.finish()
     gate.set()
-    assert "the interpreter leaves: TimeoutError('1 deliveries are not finished')" in caplog.text
+    assert "the interpreter shuts down: TimeoutError: 1 deliveries are not finished" in caplog.text
 
 
 def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
@@ -182,7 +182,7 @@ def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
     got = []
     bus.follow("a:b", got.append)
     former, thread = bus._background._pool, bus._background._make_thread()
-    bus.after_fork()
+    bus._begin_child()
     assert bus._background._pool is not former
     assert bus._background._thread is None
     assert bus.multiplicity == 2

@@ -7,21 +7,21 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
-from berrymq.followers import Subscription
-from berrymq.routes import First, Registry, Attachment, crosses
+from berrymq.routes import Attachment, First, Registry, crosses
+from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 
 
 def entry(registry, *identifiers):
     made = Subscription(tuple(map(Identifier.parse, identifiers)), make_target(lambda message: None))
-    made.start(registry.discard)
+    made._start(registry.discard)
     registry.add(made)
     return made
 
 
 def tap(registry, matches=lambda identifier: True, name="tap"):
     made = Attachment(matches, lambda message: None, registry.refresh, name)
-    made.start(registry.discard)
+    made._start(registry.discard)
     registry.add(made)
     return made
 
@@ -128,10 +128,10 @@ def test_what_a_tap_is():
     assert link.describe() == "link to nb2"
     link.place(seen.append)
     message = Message.make("a:b")
-    link.deliver(message)
+    link._deliver(message)
     link.cancel()
     link.place(seen.append)
-    link.deliver(message)
+    link._deliver(message)
     assert seen == [message]
 
 
@@ -233,7 +233,7 @@ def test_a_discard_never_waits_and_is_made_up_for():
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with registry._lock:
+        with registry.lock:
             held.set()
             release.wait(10)
         registry._settle(wait=False)
@@ -310,9 +310,9 @@ def test_what_is_left_in_the_row_is_done_after_a_look_up():
 
 def test_after_a_fork_the_lock_is_free():
     registry = Registry()
-    registry._lock.acquire()
+    registry.lock.acquire()
     registry._busy = True
-    registry.after_fork()
+    registry.begin_child()
     worker = threading.Thread(target=registry.find, args=("a:b",))
     worker.start()
     worker.join(10)

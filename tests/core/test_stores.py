@@ -197,7 +197,7 @@ class TestBoundedStore:
     def test_after_a_fork_the_lock_is_free(self):
         store = BoundedStore(1, "drop_oldest")
         store._lock.acquire()
-        store.after_fork()
+        store.begin_child()
         worker = threading.Thread(target=store.put, args=(message(0),))
         worker.start()
         worker.join(10)

@@ -4,8 +4,8 @@ from collections import defaultdict, deque
 import pytest
 
 from berrymq import Message, workers
-from berrymq.followers import Subscription
 from berrymq.identifiers import Identifier
+from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 from berrymq.workers import DeliveryThread, WorkerPool
 from tests.support.waiting import wait_until
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 def follower(function, **options):
     made = Subscription((Identifier.parse("a:b"),), make_target(function), **options)
-    made.start(lambda entry: None)
+    made._start(lambda entry: None)
     return made
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from berrymq.asking import poll
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import decode, encode
 
@@ -119,4 +118,4 @@ def put_to_bus(bus: Bus, message: Message, answer: Callable[[bytes], object]) ->
             payload = encode(([], [*errors, error]), {})
         answer(payload)
 
-    poll(bus, message, done)
+    bus.gateway.poll(message, done)

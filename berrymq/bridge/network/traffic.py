@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from berrymq import forking
 from berrymq.bridge.payload import encode
 from berrymq.bridge.protocol.frames import LATEST, MAX_HOPS, SURVEY, SURVEYED, WireMessage
 from berrymq.bridge.protocol.seen import Seen
 from berrymq.coroutines import running_loop
 from berrymq.errors import IdentifierError
 from berrymq.identifiers import Identifier
+from berrymq.process import process
 
 from .arrivals import Arrivals
 from .drops import Drops
@@ -88,7 +88,7 @@ class Traffic:
         self._seen = Seen()
         self._seen_again = Seen()
         self._stalled = False
-        forking.track(self)
+        process.on_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Send nothing in a forked child: it has none of its parent's links."""

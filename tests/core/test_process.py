@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -7,8 +8,22 @@ import warnings
 
 import pytest
 
-from berrymq import forking
-from berrymq.forking import SafeLock, track
+from berrymq import process as module
+from berrymq.process import ForkSafeLock, Process, Step
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    """Run a program from a file, as spawned children need."""
+
+    def run(program, *args):
+        file = tmp_path / "program.py"
+        file.write_text(textwrap.dedent(program))
+        return subprocess.run(
+            [sys.executable, str(file), *args], capture_output=True, text=True, check=True, timeout=50
+        )
+
+    return run
 
 
 class Thing:
@@ -23,23 +38,23 @@ def test_what_is_tracked_is_told_while_it_lives(collect):
     thing, other = Thing(), Thing()
     track(thing)
     track(other)
-    forking.after_fork()
+    forking.begin_child()
     assert (thing.forked, other.forked) == (1, 1)
     del other
     collect()
-    forking.after_fork()
+    forking.begin_child()
     assert thing.forked == 2
 
 
 def test_the_lock_is_reentrant_and_free_after_a_fork():
-    lock = SafeLock()
+    lock = ForkSafeLock()
     with lock, lock:
         holder = threading.Thread(target=lock.__enter__)
-        lock.after_fork()
+        lock.reset()
         holder.start()
         holder.join(10)
         assert not holder.is_alive()
-        lock.after_fork()
+        lock.reset()
         lock.__enter__()
         lock.__enter__()
 
@@ -61,7 +76,7 @@ def test_a_forked_child_can_do_everything():
         held, forked = threading.Event(), threading.Event()
 
         def hold():
-            with bus._registry._lock, bounded._store._lock, bus._background._pool._lock:
+            with bus._registry.lock, bounded._store._lock, bus._background._pool._lock:
                 held.set()
                 forked.wait()
 
@@ -93,8 +108,8 @@ def test_where_there_is_no_fork(monkeypatch):
     import importlib.util
 
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    spec = importlib.util.spec_from_file_location("forking_elsewhere", forking.__file__)
-    module = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location("process_elsewhere", module.__file__)
+    elsewhere = importlib.util.module_from_spec(spec)
     with warnings.catch_warnings():
-        spec.loader.exec_module(module)
-    assert module.track
+        spec.loader.exec_module(elsewhere)
+    assert elsewhere.process
