@@ -89,8 +89,8 @@ async def aask(
             else:
                 raise trouble
     finally:
-        for future in futures:
-            future.cancel()
+        for _, _, pending in question.waiting:
+            pending.cancel()
     return question.outcome()
 
 

@@ -107,7 +107,6 @@ class LoopRunner:
     ) -> None:
         loop = running_loop()
         self._home: ref[Loop] | None = None if loop is None else ref(loop)
-        self._thread = threading.current_thread()
         self._subscription = subscription
         self._failed = failed
         self._send_answer = answer
@@ -154,6 +153,9 @@ class LoopRunner:
 
         def give_up(answer: Future[Any]) -> None:
             if answer.cancelled() and turn.task is not None:
+                if loop is running_loop():
+                    turn.task.cancel()
+                    return
                 with suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(turn.task.cancel)
 
@@ -181,7 +183,7 @@ class LoopRunner:
         if home is not None and (home is here or home.is_running()):
             return home
         name = self._subscription.name
-        found = loop_of_thread(self._thread, here)
+        found = loop_of_thread(self._subscription._thread(), here)
         if found is not None:
             self._home = ref(found)
             return found
@@ -293,7 +295,7 @@ class LoopRunner:
             if result is not SKIPPED:
                 result = await result
         except Exception as error:  # noqa: BLE001  # a follower's, and nobody awaits it: it is reported
-            trouble = error
+            result, trouble = None, error
         try:
             if callback is not None and (self._subscription._reply is not None or callable(callback)):
                 self._send_answer(message, result, trouble)
@@ -332,10 +334,12 @@ async def until_end(lines: WeakSet[Line]) -> AsyncGenerator[None, None]:
             line.runner.end(line)
 
 
-def loop_of_thread(thread: threading.Thread, here: Loop | None) -> Loop | None:
+def loop_of_thread(thread: threading.Thread | None, here: Loop | None) -> Loop | None:
     """Return the event loop that runs in `thread` now, or None."""
     if thread is threading.current_thread():
         return here
+    if thread is None or not thread.is_alive():
+        return None
     # Which loop runs is known to its own thread alone. What others can see is the frame that runs it: of
     # `BaseEventLoop.run_forever`, or of `asyncio.Runner.run` around a loop that is not written in Python.
     frame: FrameType | None = sys._current_frames().get(thread.ident or 0)

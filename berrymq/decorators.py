@@ -234,7 +234,7 @@ def follow_for_class(cls: Follower, key: str, member: Any, marks: Any) -> None:
     """
     target = make_target(getattr(cls, key))
     handles = register(cls.bus_of(), target, marks)
-    function, name = member.__func__, (cls.__module__, cls.__qualname__)
+    function, name = member.__func__, (cls.__module__, cls.__name__)  # the qualified one comes late
     try:
         former_name, former = _of_function.get(function, (name, []))
         _of_function[function] = name, handles

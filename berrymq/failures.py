@@ -6,6 +6,7 @@ note, or is another one than last time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ MAX_NOTES = 16
 def annotate(error: BaseException, entry: Entry, message: Message) -> None:
     """Add a note that names the follower, where it was written, and the message."""
     note = f"raised for the message {message.id!r} by {entry.describe()}"
-    try:
+    with suppress(Exception):  # a frozen class, for one: the error matters, not the note
         known = getattr(error, "__notes__", ())
         if note not in known and len(known) < MAX_NOTES:
             error.add_note(note)
-    except Exception:  # noqa: BLE001, S110  # a frozen class, for one: the error matters, not the note
-        pass
 
 
 def raise_failures(failures: list[Exception], message: Message, answers: list[Any] | None = None) -> NoReturn:
@@ -84,4 +83,5 @@ def log_failure(entry: Entry, message: Message, error: BaseException) -> None:
     log_trouble(f"{entry.describe()} failed for the message {message.id!r}", error)
     # An object that is raised again and again grows by a traceback each time, with all frames in it. The
     # record of the log has its own reference to this one.
-    error.__traceback__ = None
+    with suppress(Exception):  # a frozen class
+        error.__traceback__ = None

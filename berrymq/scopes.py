@@ -35,7 +35,8 @@ def owner() -> Scope | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "<module>":
-            return of_module(frame.f_globals) or _current.get()
+            scope = of_module(frame.f_globals)
+            return _current.get() if scope is None else scope
         frame = frame.f_back
     return _current.get()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from threading import Lock
+from threading import Lock, current_thread
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import ref
@@ -157,6 +157,7 @@ class Subscription(Entry):
         "_reply",
         "_runner",
         "_target",
+        "_thread",
         "_wrapped",
         "concurrent",
         "guard",
@@ -188,6 +189,8 @@ class Subscription(Entry):
         """Starts the coroutine of an ``async def`` follower for a message."""
         self._pool: WorkerPool | None = None
         self._mutes = 0
+        self._thread = ref(current_thread())
+        """The thread that registered it, on whose event loop its coroutines run."""
         # What only watches does not answer.
         self._reply = None if direct or self.is_queue else reply
         self._make_runner = make_runner

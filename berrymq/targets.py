@@ -290,7 +290,8 @@ def strip(function: Any) -> Any:
 def is_async(function: Any) -> bool:
     """True for what gives a coroutine when called: ``async def``, and partials, methods, objects over it."""
     function = strip(function)
-    if type(attribute(function, "_is_coroutine_marker")) is object:  # from inspect.markcoroutinefunction
+    # What inspect.markcoroutinefunction leaves, and what asyncio and `AsyncMock` do.
+    if any(type(attribute(function, key)) is object for key in ("_is_coroutine_marker", "_is_coroutine")):
         return True
     code = code_of(function)
     return code is not None and bool(code.co_flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE))

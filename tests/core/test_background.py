@@ -107,7 +107,7 @@ def test_draining_goes_on_while_one_gives_the_other_more(bus):
     thread.submit(giver, Message.make("a:b"))
     drain = pool.drain
 
-    def drain_and_go(timeout):
+    def drain_and_go(timeout=None):
         done = drain(timeout)
         go.set()
         wait_until(lambda: not thread.backlog, "the thread is done")

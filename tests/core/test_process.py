@@ -26,24 +26,87 @@ def run_file(tmp_path):
     return run
 
 
+@pytest.fixture
+def process():
+    """A process of its own, as far as callbacks go."""
+    return Process()
+
+
 class Thing:
-    def __init__(self):
-        self.forked = 0
+    def __init__(self, done):
+        self.done = done
 
-    def after_fork(self):
-        self.forked += 1
+    def note(self):
+        self.done.append(self)
 
 
-def test_what_is_tracked_is_told_while_it_lives(collect):
-    thing, other = Thing(), Thing()
-    track(thing)
-    track(other)
-    forking.begin_child()
-    assert (thing.forked, other.forked) == (1, 1)
+def test_a_forked_child_tells_everything_that_is_alive_in_order(process, collect):
+    told = []
+    thing, other = Thing(told), Thing(told)
+    process.on_fork(thing.note)
+    process.on_fork(other.note)
+    process.on_fork(lambda: told.append("function"))
+    process.begin_child()
+    assert told == [thing, other, "function"]
+    told.clear()
     del other
     collect()
-    forking.begin_child()
-    assert thing.forked == 2
+    process.begin_child()
+    assert told == [thing, "function"]
+
+
+def test_exit_steps_run_in_their_order(process):
+    done = []
+    process.at_exit(Step.LINKS, lambda: done.append("links"))
+    process.at_exit(Step.DELIVERIES, lambda: done.append("deliveries"))
+    process.exit()
+    assert done == ["deliveries", "links"]
+
+
+def test_an_exit_handler_counts_once_and_while_its_object_lives(process, collect):
+    done = []
+    thing, other = Thing(done), Thing(done)
+    for one in (thing, other, thing):
+        process.at_exit(Step.LINKS, one.note)
+    process.exit()
+    assert done == [other, thing]
+    done.clear()
+    del one, other
+    collect()
+    process.exit()
+    assert done == [thing]
+    process.begin_child()
+    process.exit()
+    assert done == [thing, thing]
+
+
+def test_an_exit_handler_that_fails_keeps_no_other_from_running(process, caplog):
+    done = []
+    process.at_exit(Step.DELIVERIES, lambda: 1 / 0)
+    process.at_exit(Step.LINKS, lambda: done.append("links"))
+    process.exit()
+    assert done == ["links"]
+    assert "an exit handler failed" in caplog.text
+
+
+def test_a_child_of_multiprocessing_runs_the_exit_steps(run_file):
+    program = """
+import multiprocessing, sys, berrymq
+
+def work():
+    berrymq.set_multiplicity(1)
+    berrymq.follow("a:b", lambda message: print("delivered", message.args[0], flush=True))
+    for number in range(3):
+        berrymq.twitter("a:b", number)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+    child.start()
+    child.join()
+"""
+    for method in multiprocessing.get_all_start_methods():
+        done = run_file(program, method)
+        assert done.stdout.split() == ["delivered", "0", "delivered", "1", "delivered", "2"], method
 
 
 def test_the_lock_is_reentrant_and_free_after_a_fork():

@@ -301,7 +301,7 @@ class TestShared:
         del other
         collect()
         assert bus.subscriptions() == []
-        assert bus._shared == {}
+        assert bus._shared._known == {}
         again = Queue("a:*", True, bus=bus)
         bus.twitter("a:b", 2)
         assert again.get().args == (2,)

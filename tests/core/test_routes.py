@@ -168,7 +168,7 @@ def test_one_who_is_first():
     registry = Registry()
     one = entry(registry, "*:*")
     watcher = First(print)
-    assert watcher.deliver is print
+    assert watcher._deliver is print
     registry.set_first(watcher)
     assert route(registry, "_a:b") == (watcher, one)
     assert route(registry, "berrymq:send_message") == (one,)

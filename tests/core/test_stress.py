@@ -230,7 +230,7 @@ def test_queues_that_are_taken_from_closed_and_forgotten(bus):
     run_together(send, take, take)
     gc.collect()
     assert bus.subscriptions() == []
-    assert bus._shared == {}
+    assert bus._shared._known == {}
 
 
 def test_received_messages_keep_their_order_whoever_else_sends(bus):
