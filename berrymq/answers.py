@@ -1,21 +1,15 @@
-"""Answers that take time, and who waits for whose.
+"""The answer to a question that takes time.
 
-This module is imported by the first question that has to wait: `concurrent.futures` loads much.
+Imported by the first question that has to wait: `concurrent.futures` loads much.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .process import ForkSafeLock
-from .subscriptions import RUNNING
-
-if TYPE_CHECKING:
-    from .subscriptions import Subscription
-
-__all__ = ["Answer", "begin_wait", "end_wait"]
+__all__ = ["Answer"]
 
 
 class Answer(Future[Any]):
@@ -28,42 +22,3 @@ class Answer(Future[Any]):
                 self.set_result(result)
             else:
                 self.set_exception(error)
-
-
-Edge = tuple["Subscription | None", "Subscription"]
-
-_lock = ForkSafeLock()
-_waits: dict[Subscription, list[Subscription]] = {}
-"""For each follower that waits for answers now: the followers that it waits for."""
-
-
-def begin_wait(target: Subscription) -> Edge | None:
-    """Note that the follower that runs here waits for `target`; None when neither would ever go on.
-
-    A follower sees one message at a time, so one that asks itself, perhaps by way of others, would wait for
-    its own return.
-    """
-    asker = RUNNING.get()
-    edge = (asker, target)
-    if asker is None:
-        return edge
-    with _lock:
-        reached = [target]
-        for one in reached:  # it grows meanwhile
-            if one is asker:
-                return None
-            reached += [other for other in _waits.get(one, ()) if other not in reached]
-        _waits.setdefault(asker, []).append(target)
-    return edge
-
-
-def end_wait(edge: Edge) -> None:
-    """Take back what `begin_wait` has noted."""
-    asker, target = edge
-    if asker is None:
-        return
-    with _lock:
-        waited = _waits[asker]
-        waited.remove(target)
-        if not waited:
-            del _waits[asker]

@@ -1,7 +1,7 @@
 """Questions: what followers return comes back to the one who sent.
 
-Each entry of a route can be asked (`Entry._ask`) and gives an answer, a future of one, or none. What answers at
-once does so in the asker's thread; the rest is waited for together.
+Each entry of a route can be asked (`Entry._ask`) and gives an answer, a future of one, or none. What answers
+at once does so in the asker's thread; the rest is waited for together.
 """
 
 from __future__ import annotations

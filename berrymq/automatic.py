@@ -147,7 +147,8 @@ def observing(reporter: Reporter) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not callable(function):
             raise RegistrationError(
-                f"{describe(function)} is not called itself: put this decorator below @{type(function).__name__}"
+                f"{describe(function)} is not called itself: "
+                f"put this decorator below @{type(function).__name__}"
             )
         wrapper: Any
         if is_generator(function):

@@ -18,10 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from .answers import Answer, begin_wait, end_wait
+from .answers import Answer
 from .errors import LoopError
 from .failures import log_warning
-from .subscriptions import RUNNING, SKIPPED, answer_end, nothing
+from .subscriptions import SKIPPED, answer_end, nothing
+from .turns import RUNNING, begin_wait, end_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine

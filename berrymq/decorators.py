@@ -107,8 +107,8 @@ class Sentinel:
     def __set_name__(self, owner: type, name: str) -> NoReturn:
         """Refuse to stand in a class that is made without the metaclass."""
         raise RegistrationError(
-            f"{owner.__name__} has methods marked with @following, which follow in classes with the metaclass "
-            f"Follower alone: write  class {owner.__name__}(metaclass=Follower); mixins have it too"
+            f"{owner.__name__} has methods marked with @following, which follow in classes with the "
+            f"metaclass Follower alone: write  class {owner.__name__}(metaclass=Follower); mixins have it too"
         )
 
 
@@ -178,7 +178,7 @@ class Follower(ABCMeta):
         return bus
 
     def marked_methods(cls) -> dict[str, Any]:
-        """Instance methods that follow, with their marks, bases first; an override without a mark does not."""
+        """Instance methods that follow, with their marks, bases first; an unmarked override does not."""
         found: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
             for key, value in vars(base).items():

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .messages import Message
 from .routes import Attachment
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from .bus import Bus
     from .identifiers import Identifier
+    from .messages import Message
     from .routes import Ask, Registry
     from .subscriptions import Subscription
     from .workers import Background, Deliverer

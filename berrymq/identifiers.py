@@ -132,7 +132,7 @@ def parse_new(text: str) -> Identifier:
     elif ":" in action:
         raise IdentifierError(
             f"{quoted(text)} has more than one ':'; an identifier has one, between name and action"
-            + advice_for(text, f"{head}:{action.strip(':').replace(':', '.')}")
+            + advice_for(text, trimmed(f"{head}:{action.strip(':, ').replace(':', '.') or WILDCARD}"))
         )
     if "@" in action:
         action_part, _, moved = action.partition("@")
@@ -176,8 +176,16 @@ def advice_for(text: str, better: str) -> str:
     """Return what to write instead of `text`: several of them, else `better`, if it is an identifier."""
     parts = [part for part in text.replace(",", " ").split() if ":" in part]
     if len(parts) > 1 and all(map(is_identifier, parts)):
-        return f": these are {len(parts)}, register each of them, or join them by cond({parts[0]!r}) & ..."
-    return f": write {quoted(better)}" if len(better) <= MAX_SHOWN and is_identifier(better) else ""
+        joined = " & ".join([f"cond({part!r})" for part in parts])
+        return f": these are {len(parts)}; follow each of them, or {joined}"
+    if len(better) > MAX_SHOWN or not is_identifier(better):
+        return "; write one as in 'test:run' or 'test@lab:run'"
+    return f": write {quoted(better)}"
+
+
+def trimmed(text: str) -> str:
+    """Return `text` without spaces around its parts."""
+    return ":".join(["@".join([one.strip() for one in part.split("@")]) for part in text.split(":")])
 
 
 def is_identifier(text: str) -> bool:
@@ -224,7 +232,9 @@ def check_part(part: str, kind: str, text: str) -> None:
             f"{quoted(text)} has a control character in its {kind}; write it without (inner spaces are fine)"
         )
     if part != part.strip():
-        raise IdentifierError(f"{quoted(text)} has a space around its {kind}; write {quoted(part.strip())}")
+        raise IdentifierError(
+            f"{quoted(text)} has a space around its {kind}" + advice_for(text, trimmed(text))
+        )
 
 
 def is_control(character: str) -> bool:

@@ -18,11 +18,9 @@ __all__ = ["JointMessage", "Message"]
 
 T = TypeVar("T")
 
-new_message = object.__new__
-
 
 class Keywords(dict[str, Any]):
-    """A dictionary that can't be changed: to `json` it is one, and what is copied or pickled is a plain one."""
+    """A dictionary that can't be changed. To `json` it is one; what is copied or pickled is a plain one."""
 
     __slots__ = ()
 
@@ -49,7 +47,7 @@ class Message:
     name of one of the message's own attributes, such as ``name``, is found in ``message.kwargs["name"]``.
     """
 
-    # `Bus.twitter` fills these four without a call: it is the one place where that counts.
+    # `Bus.twitter` fills the four without a call: it is the one place where that counts.
     __slots__ = ("__weakref__", "_args", "_identifier", "_kwargs", "_sent_at")
 
     _identifier: Identifier
@@ -82,9 +80,9 @@ class Message:
         """Build a message. `origin` is for links: whatever they need to know about where it came from."""
         message: Message
         if source is None and origin is None and callback is None:
-            message = Message.__new__(Message)
+            message = SentMessage()
         else:
-            message = far = FarMessage.__new__(FarMessage)
+            message = far = FarMessage()
             far._source = source
             far._origin = origin
             far._callback = callback
@@ -95,7 +93,7 @@ class Message:
         return message
 
     @staticmethod
-    def received(
+    def received(  # noqa: PLR0917  # keywords cost a tenth of it
         identifier: Identifier,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -104,8 +102,8 @@ class Message:
         origin: object = None,
         callback: Callback | None = None,
     ) -> Message:
-        """Build a message that came over a link, from parts that are its own: nothing is copied or checked."""
-        message: FarMessage = new_message(FarMessage)
+        """Build a message that came over a link from parts of its own: nothing is copied or checked."""
+        message = FarMessage()
         message._identifier = identifier
         message._args = args
         message._kwargs = kwargs
@@ -141,7 +139,7 @@ class Message:
         return self._args
 
     @property
-    def kwargs(self) -> Keywords:
+    def kwargs(self) -> Mapping[str, Any]:
         """The keyword arguments, as a read-only dictionary."""
         return Keywords(self._kwargs)
 
@@ -194,7 +192,7 @@ class Message:
             )
         if key in self.__getattribute__("_kwargs"):
             return self._kwargs[key]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+        raise AttributeError(f"'Message' object has no attribute {key!r}")
 
     def __repr__(self) -> str:
         parts = [repr(self._identifier.text)]
@@ -207,7 +205,20 @@ class Message:
         return revive, (self._identifier, self._args, self._kwargs, self.source, self._sent_at)
 
 
-class FarMessage(Message):
+class SentMessage(Message):
+    """A message whose slots are filled from outside, as sending does: the cheapest way to make an object."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__  # not inherited, so that making one runs nothing of Python
+
+
+class FarMessage(SentMessage):
     """A message that came over a link, or that wants answers."""
 
     __slots__ = ("_callback", "_origin", "_source")

@@ -1,4 +1,4 @@
-"""The pull side: a queue collects what its identifier matches until it is taken; an expectation is one of one.
+"""The pull side: a queue collects what its identifier matches until it is taken; an expectation, one message.
 
 No wait relies on the clock alone. Where tests freeze it, or it jumps, a wait still ends when the operating
 system says that its time is over, as in the standard library.
@@ -10,7 +10,6 @@ import sys
 import threading
 from collections import deque
 from itertools import islice
-from queue import Empty
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, get_args
 
@@ -20,6 +19,11 @@ from .errors import QueueClosed
 from .process import process
 from .stores import BoundedStore, Overflow, PriorityItems, Store
 from .targets import QueueTarget
+
+try:  # that of `queue`, which loads more than it
+    from _queue import Empty
+except ImportError:  # another implementation of Python
+    from queue import Empty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator

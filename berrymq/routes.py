@@ -98,7 +98,7 @@ class Registry:
     def __init__(self) -> None:
         self.table: dict[Any, Route] = {}
         self.received: dict[str, ReceivedRoute] = {}
-        """Routes of messages that came over links, by the identifier's text; emptied together with `table`."""
+        """Routes of messages that came over links, by the identifier's text; emptied like `table`."""
         self.lock = threading.RLock()
         self._busy = False
         self._pending: deque[tuple[Entry, bool]] = deque()

@@ -9,22 +9,38 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from .process import ForkSafeLock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextvars import ContextVar
     from types import FrameType
 
 __all__ = ["Scope", "current", "make_current", "owner"]
 
-_current: ContextVar[Scope | None] = ContextVar("berrymq scope", default=None)
+_making = ForkSafeLock()
+_current: ContextVar[Scope | None] | None = None
+"""The scope of this thread or task; None until there is one, for `contextvars` is not free to load."""
 
 
 def current() -> Scope | None:
     """Return the scope that was made current for this thread or task, or None."""
-    return _current.get()
+    return None if _current is None else _current.get()
+
+
+def current_variable() -> ContextVar[Scope | None]:
+    """Return the variable of the current scope, made by the first that wants to set it."""
+    global _current  # noqa: PLW0603  # there is one of it
+    if _current is None:
+        import contextvars
+
+        with _making:
+            if _current is None:
+                _current = contextvars.ContextVar("berrymq scope", default=None)
+    return _current
 
 
 def owner() -> Scope | None:
@@ -36,9 +52,9 @@ def owner() -> Scope | None:
     while frame is not None:
         if frame.f_code.co_name == "<module>":
             scope = of_module(frame.f_globals)
-            return _current.get() if scope is None else scope
+            return current() if scope is None else scope
         frame = frame.f_back
-    return _current.get()
+    return current()
 
 
 _modules: dict[str, tuple[Any, Scope]] = {}
@@ -68,7 +84,7 @@ def make_current(scope: Scope | None) -> None:
 
     For what begins and ends apart; ``with scope.collecting()`` is for the rest.
     """
-    _current.set(scope)
+    current_variable().set(scope)
 
 
 class Scope:
@@ -90,11 +106,11 @@ class Scope:
     @contextmanager
     def collecting(self) -> Iterator[Scope]:
         """Make this the current scope for the block (of this thread or task)."""
-        token = _current.set(self)
+        token = current_variable().set(self)
         try:
             yield self
         finally:
-            _current.reset(token)
+            current_variable().reset(token)
 
     def add(self, member: Any) -> None:
         """Collect something with a ``cancel()`` or ``close()``. In a closed scope it is ended at once."""

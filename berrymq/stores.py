@@ -14,10 +14,8 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
 from itertools import count
 from operator import itemgetter
-from queue import Full
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
@@ -162,6 +160,8 @@ class BoundedStore(Store):
             self.waiters.wake()
         del oldest  # only now: its last reference may run a destructor, which must not find the lock held
         if full and self.overflow == "raise":
+            from queue import Full
+
             raise Full(f"the queue is full (maxsize={self.maxsize}) and did not take in {message.id!r}")
 
     def _drop_oldest(self) -> Message | None:
@@ -210,6 +210,9 @@ class PriorityItems:
         self._heap: list[tuple[float, int, Message]] = []
         self._arrivals = count()
         self._lock = threading.RLock()
+        import heapq  # few queues need it
+
+        self._heapq = heapq
         process.on_fork(self.begin_child)
 
     def begin_child(self) -> None:
@@ -220,12 +223,12 @@ class PriorityItems:
         """Put in one message."""
         urgency = float(self._priority(message))
         with self._lock:
-            heappush(self._heap, (urgency, next(self._arrivals), message))
+            self._heapq.heappush(self._heap, (urgency, next(self._arrivals), message))
 
     def popleft(self) -> Message:
         """Take out the most urgent message; `IndexError` when there is none."""
         with self._lock:
-            return heappop(self._heap)[2]
+            return self._heapq.heappop(self._heap)[2]
 
     def drop_oldest(self) -> Message:
         """Take out the message that came first, however urgent; `IndexError` when there is none."""
@@ -234,7 +237,7 @@ class PriorityItems:
                 raise IndexError("nothing waits")
             dropped = min(self._heap, key=itemgetter(1))
             self._heap.remove(dropped)
-            heapify(self._heap)
+            self._heapq.heapify(self._heap)
         return dropped[2]
 
     def __len__(self) -> int:

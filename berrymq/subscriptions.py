@@ -1,8 +1,8 @@
 """Subscriptions: who follows what, how a message gets to the function, and the handle to end it.
 
-A route is a tuple of entries. Publishing calls the slot `_deliver` of each, which holds the shortest way there
-is: the function itself, when nothing stands between. The slots are set anew whenever something about the
-subscription changes, and emptied when it is cancelled, so that what runs through an older route stops too.
+A route is a tuple of entries. Publishing calls the slot `_deliver` of each, which holds the shortest way
+there is: the function itself, when nothing stands between. The slots are set anew whenever something about
+the subscription changes, and emptied when it is cancelled: what goes through an older route stops too.
 
 The pipeline of a subscription, from the outside to the inside::
 
@@ -15,7 +15,6 @@ The pipeline of a subscription, from the outside to the inside::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from threading import Lock, current_thread
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -35,15 +34,12 @@ if TYPE_CHECKING:
     from .identifiers import Identifier
     from .workers import WorkerPool
 
-__all__ = ["PLAIN", "RUNNING", "SKIPPED", "Entry", "Layer", "Once", "Subscription", "answer_end"]
+__all__ = ["PLAIN", "SKIPPED", "Entry", "Layer", "Once", "Subscription", "answer_end"]
 
 Reply = Callable[[Message, Any, "Exception | None"], object]
 """Sends the result of a follower, or its error, to where the message wants it."""
 Layer = Callable[[Call], Call]
 """Wraps a call: a guard, a joint condition, a once."""
-
-RUNNING: ContextVar[Subscription | None] = ContextVar("berrymq subscription", default=None)
-"""The subscription that this thread or task runs, if that is one that waits for its turn."""
 
 _placing = ForkSafeLock()
 """Held while a few slots of a subscription are set. It is one for all, since that is rare and short."""

@@ -1,8 +1,8 @@
 """What is called for a message: a small class for each way of holding it, and the checks at registration.
 
-A function is held strongly. A bound method is held weakly: an object that is gone no longer follows. What only
-looks like a method, such as the object of a decorator, is called as it is given. Everything that is asked of
-somebody else's object here is asked of its type, or guarded: it may answer anything to `getattr` and ``==``.
+A function is held strongly. A bound method is held weakly: an object that is gone no longer follows. What
+only looks like a method, such as the object of a decorator, is called as it is given. Everything that is
+asked of a foreign object is asked of its type, or guarded: it may answer anything to `getattr` and ``==``.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def unwrap(function: Any) -> Any:
 
 
 def attribute(thing: object, key: str) -> Any:
-    """Return an attribute of somebody else's object; None when it has none, or fails to say."""
+    """Return an attribute of a foreign object; None when it has none, or fails to say."""
     try:
         return getattr(thing, key, None)
     except Exception:  # noqa: BLE001  # a `__getattr__` of its own

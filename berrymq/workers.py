@@ -1,8 +1,9 @@
 """Deliveries without a caller: one thread in order, or a pool of workers; and what a bus has of them.
 
-A follower that does not return must not keep the others from their messages. So a watchdog looks at what runs:
-a delivery that has run for `HUNG_SECONDS` is named in the log, and another thread goes on with the rest. What
-comes for that very follower waits until it returns, for it sees its messages one at a time and in order.
+A follower that does not return must not keep the others from their messages. So a watchdog looks at what
+runs: a delivery that has run for `HUNG_SECONDS` is named in the log, and another thread goes on with the
+rest. What comes for that very follower waits until it returns, so that it sees its messages one at a time and
+in order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from weakref import WeakSet
 
 from .failures import log_trouble, log_warning
 from .process import Step, process
-from .subscriptions import PLAIN, RUNNING, Subscription
+from .subscriptions import PLAIN, Subscription
 
 if TYPE_CHECKING:
     from .messages import Message
@@ -34,7 +35,7 @@ EXIT_SECONDS = 5.0
 
 
 class Deliverer(Protocol):
-    """Runs deliveries for a bus, somewhere and some time. ``bus.gateway.deliverer`` takes any object like this."""
+    """Runs deliveries for a bus, somewhere and some time; ``bus.gateway.deliverer`` takes any such object."""
 
     @property
     def backlog(self) -> int:
@@ -78,7 +79,7 @@ class DeliveryThread:
         self._idle = threading.Condition(self._lock)
         self._items: deque[Delivery] = deque()
         self._current: Delivery | None = None
-        """What runs, so that `backlog` counts it; what ran last, until the thread finds nothing more to do."""
+        """What runs, so that `backlog` counts it; the last one, until the thread finds nothing to do."""
         self._thread: threading.Thread | None = None
         self._waiting = False
         self._closed = False
@@ -238,6 +239,9 @@ class WorkerPool:
     """
 
     def __init__(self, failed: Failed, size: int, name: str = "berrymq worker") -> None:
+        from . import turns
+
+        self._turns = turns
         self._failed = failed
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
@@ -311,21 +315,22 @@ class WorkerPool:
 
         It is asked in this thread when it does not run elsewhere, so that a worker that asks needs no other.
         """
-        from .answers import Answer, begin_wait, end_wait
-
-        edge = begin_wait(subscription)
+        turns = self._turns
+        edge = turns.begin_wait(subscription)
         if edge is None:  # it waits for this very question: as one recursion
             return subscription._answer_here(message)
         if self._take_turn(subscription):
-            token = RUNNING.set(subscription)
+            token = turns.RUNNING.set(subscription)
             try:
                 return subscription._answer_here(message)
             finally:
-                RUNNING.reset(token)
+                turns.RUNNING.reset(token)
                 self._end_turn(subscription)
-                end_wait(edge)
+                turns.end_wait(edge)
+        from .answers import Answer
+
         answer = Answer()
-        answer.add_done_callback(lambda _: end_wait(edge))
+        answer.add_done_callback(lambda _: turns.end_wait(edge))
         self.submit(subscription, message.with_callback(answer))
         return answer
 
@@ -359,13 +364,13 @@ class WorkerPool:
                 del self._waiting[subscription]
 
     def _deliver(self, subscription: Subscription, message: Message) -> None:
-        token = RUNNING.set(subscription)
+        token = self._turns.RUNNING.set(subscription)
         try:
             subscription.run(message)
         except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
             self._failed(subscription, message, error)
         finally:
-            RUNNING.reset(token)
+            self._turns.RUNNING.reset(token)
 
     def _finish_one(self) -> None:
         self._backlog -= 1
@@ -463,7 +468,7 @@ class WorkerPool:
 
 
 class Watchdog:
-    """Looks, once a second, at everything in this process that runs deliveries, for as long as there is any."""
+    """Looks, once a second, at everything that runs deliveries in this process, while there is any."""
 
     seconds = 1.0
 
@@ -599,7 +604,8 @@ class Background:
         """Finish what there is to deliver before the interpreter shuts down, within `EXIT_SECONDS`."""
         threads = [one for one in self._all() if one is not self.pending]  # event loops have ended already
         until = monotonic() + EXIT_SECONDS
-        if not all([one.drain(max(0.0, until - monotonic())) for one in threads]):
+        late = [one for one in threads if not one.drain(max(0.0, until - monotonic()))]
+        if late:
             log_trouble(
                 "the interpreter shuts down", TimeoutError(f"{self.backlog} deliveries are not finished")
             )

@@ -335,15 +335,15 @@ class TestTwitterException:
         assert got[-1].value == "no"
 
     def test_an_exception_without_a_text(self, bus, got):
-        class Mute(Exception):
+        class UnprintableError(Exception):
             def __str__(self):
                 raise KeyError
 
         @bus.twitter_exception("job:error")
         def work():
-            raise Mute
+            raise UnprintableError
 
-        with pytest.raises(Mute):
+        with pytest.raises(UnprintableError):
             work()
         assert got[-1].value == "(its text can't be had)"
 

@@ -2,9 +2,9 @@ import asyncio
 import threading
 
 import pytest
-from berrymq.queues import Expectation
 
 from berrymq import cond
+from berrymq.queues import Expectation
 
 
 def test_with_waits_at_the_end(bus):

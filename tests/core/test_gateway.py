@@ -93,7 +93,7 @@ def test_a_route_changes_with_the_followers(bus):
     with bus.mute("a:*"):
         assert bus.gateway.receive(batch(1)) == 0
     assert bus.drain(10)
-    assert 3 <= len(got) <= 4  # the first may run before its follower is cancelled
+    assert 2 <= len(got) <= 4  # some may run before their follower is cancelled
 
 
 def test_received_routes_are_bounded(bus, monkeypatch):

@@ -130,24 +130,24 @@ def test_objects_with_odd_hashes_and_equality_as_owners(bus):
 
 
 @dataclass(frozen=True)
-class Frozen(Exception):
+class FrozenError(Exception):
     """Takes no attribute, and so no note and no traceback of its own."""
 
     text: str = "frozen"
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self):
         raise ZeroDivisionError
 
     __repr__ = __str__
 
 
-class WithOwnNotes(Exception):
+class WithOwnNotesError(Exception):
     __notes__ = "no list"
 
 
-@pytest.mark.parametrize("kind", [Unprintable, WithOwnNotes])
+@pytest.mark.parametrize("kind", [UnprintableError, WithOwnNotesError])
 def test_exceptions_that_take_no_notes_are_raised_as_themselves(bus, kind):
     error, got = kind(), []
 
@@ -162,7 +162,7 @@ def test_exceptions_that_take_no_notes_are_raised_as_themselves(bus, kind):
     assert len(got) == 1
 
 
-@pytest.mark.parametrize("kind", [Frozen, Unprintable, WithOwnNotes])
+@pytest.mark.parametrize("kind", [FrozenError, UnprintableError, WithOwnNotesError])
 def test_and_are_logged(kind, caplog, capsys):
     bus = Bus(on_error="log")
 

@@ -1,11 +1,11 @@
 import threading
 
 import pytest
-from berrymq.stores import PriorityItems
 from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq import Message
+from berrymq.stores import PriorityItems
 
 
 def message(number):

@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import berrymq
-from berrymq import Bus, Follower, Message, Queue, cond, default_bus, following
+from berrymq import Follower, Message, Queue, cond, default_bus, following
 
 FUNCTIONS = [
     "twitter",
@@ -168,7 +168,6 @@ def test_spawned_processes_have_a_default_bus_of_their_own(tmp_path):
 
 
 def test_a_notebook_function_goes_through_cloudpickle():
-    pytest.importorskip("cloudpickle")
     program = """
         import cloudpickle, pickle
         from berrymq import Follower, following, twitter, default_bus

@@ -94,7 +94,7 @@ def test_a_guard_that_takes_no_message_is_refused(bus):
 
 
 def test_a_guard_that_turns_out_to_be_async_is_an_error(bus):
-    bus.follow("a:b", print, guard=lambda message: async_guard(message))
+    bus.follow("a:b", print, guard=lambda message: async_guard(message))  # noqa: PLW0108
     with pytest.raises(RegistrationError, match="the guard returned a coroutine"):
         bus.twitter("a:b")
 
@@ -121,8 +121,8 @@ async def coroutine(message, got):
 
 
 RETURNING = [
-    lambda message, got: coroutine(message, got),
-    lambda message, got: coroutine_of_old(message, got),
+    lambda *given: coroutine(*given),  # noqa: PLW0108  # a plain function is what is tested
+    lambda *given: coroutine_of_old(*given),  # noqa: PLW0108
     lambda message, got: Awaitable(coroutine(message, got)),
     lambda message, got: asyncio.ensure_future(coroutine(message, got)),
 ]
@@ -183,7 +183,7 @@ async def test_workers_and_links_run_it_too(bus, caplog):
 
 @pytest.mark.parametrize("made", [generator, async_generator])
 def test_a_generator_that_a_plain_function_returns_is_an_error(bus, made):
-    bus.follow("a:b", lambda message: made(message))
+    bus.follow("a:b", lambda message: made(message))  # noqa: PLW0108
     with pytest.raises(RegistrationError, match="generator, of which nothing has run"):
         bus.twitter("a:b")
     with pytest.raises(RegistrationError):
@@ -192,7 +192,7 @@ def test_a_generator_that_a_plain_function_returns_is_an_error(bus, made):
 
 def test_a_generator_that_a_plain_function_returns_is_the_error_of_talk():
     bus, answers = Bus(), []
-    bus.follow("a:b", lambda message: generator(message))
+    bus.follow("a:b", lambda message: generator(message))  # noqa: PLW0108
     bus.follow("answer:*", answers.append)
     bus.talk("a:b", "answer:here")
     wait_until(lambda: answers, "the answer")

@@ -1,4 +1,4 @@
-"""One follower sees its messages one at a time, whatever brings them, and one that hangs holds up no other."""
+"""One follower sees its messages one at a time, whatever brings them; one that hangs holds up no other."""
 
 import asyncio
 import threading

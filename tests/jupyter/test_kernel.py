@@ -112,7 +112,8 @@ class TestMainThread:
             "%%follow a:b\nprint(message.args[0], threading.current_thread() is threading.main_thread())"
         )
         busy = on_main.run(
-            "for n in (1, 2): default_bus.gateway.receive([Message.make('a:b', (n,))])\nprint('end of the cell')"
+            "for n in (1, 2): default_bus.gateway.receive([Message.make('a:b', (n,))])\n"
+            "print('end of the cell')"
         )
         on_main.wait_for_text(follower, "2 True")
         assert follower.text == "1 True\n2 True"

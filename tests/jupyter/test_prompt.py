@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 # As from a link: in another thread, half a second after the prompt is back.
 LATER = (
     "import threading; from berrymq import *; "
-    "later = lambda n: threading.Timer(0.5, lambda: default_bus.gateway.receive([Message.make('a:b', (n,))])).start()"
+    "receive = lambda n: default_bus.gateway.receive([Message.make('a:b', (n,))]); "
+    "later = lambda n: threading.Timer(0.5, receive, [n]).start()"
 )
 HEAR = "lambda message: print('HEARD', message.args, threading.current_thread() is threading.main_thread())"
 

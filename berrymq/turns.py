@@ -1,0 +1,57 @@
+"""Whose turn it is: which follower runs here, and which waits for the answer of which.
+
+Imported by what gives followers their turns, worker pools and event loops: `contextvars` is not free to load.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from .process import ForkSafeLock
+
+if TYPE_CHECKING:
+    from .subscriptions import Subscription
+
+__all__ = ["RUNNING", "begin_wait", "end_wait"]
+
+RUNNING: ContextVar[Subscription | None] = ContextVar("berrymq subscription", default=None)
+"""The subscription that this thread or task runs, if that is one that waits for its turn."""
+
+Edge = tuple["Subscription | None", "Subscription"]
+
+_lock = ForkSafeLock()
+_waits: dict[Subscription, list[Subscription]] = {}
+"""For each follower that waits for answers now: the followers that it waits for."""
+
+
+def begin_wait(target: Subscription) -> Edge | None:
+    """Note that the follower that runs here waits for `target`; None when neither would ever go on.
+
+    A follower sees one message at a time, so one that asks itself, perhaps by way of others, would wait for
+    its own return.
+    """
+    asker = RUNNING.get()
+    edge = (asker, target)
+    if asker is None:
+        return edge
+    with _lock:
+        reached = [target]
+        for one in reached:  # it grows meanwhile
+            if one is asker:
+                return None
+            reached += [other for other in _waits.get(one, ()) if other not in reached]
+        _waits.setdefault(asker, []).append(target)
+    return edge
+
+
+def end_wait(edge: Edge) -> None:
+    """Take back what `begin_wait` has noted."""
+    asker, target = edge
+    if asker is None:
+        return
+    with _lock:
+        waited = _waits[asker]
+        waited.remove(target)
+        if not waited:
+            del _waits[asker]
