@@ -123,7 +123,7 @@ def value_of(error: Exception) -> str:
     """Return the text of an exception, whatever its `__str__` does."""
     try:
         return str(error)
-    except Exception:  # noqa: BLE001  # somebody else's code
+    except Exception:  # noqa: BLE001  # foreign code
         return "(its text can't be had)"
 
 

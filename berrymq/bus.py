@@ -468,7 +468,18 @@ class Bus:
         self._background.set_multiplicity(number)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until worker threads have nothing left to deliver; False when `timeout` seconds passed."""
+        """Wait until everything that was handed to other threads and event loops is delivered.
+
+        Args:
+            timeout: the most seconds to wait; None for no limit.
+
+        Returns:
+            False when the time passed first.
+
+        Raises:
+            RuntimeError: called where it would wait for itself: on one of those threads, or on the event loop
+                of an ``async def`` follower with messages.
+        """
         return self._background.drain(timeout)
 
     @property
@@ -478,14 +489,14 @@ class Bus:
 
     @property
     def backlog(self) -> int:
-        """How many deliveries wait for a thread or run on one."""
+        """How many deliveries were handed to other threads or event loops and are not finished."""
         return self._background.backlog
 
     def close(self) -> None:
         """End every follower, queue and link here, and finish what worker threads have left to do.
 
-        Whoever waits in a queue or for an expected message is woken. A bus without references ends by itself;
-        this is for when it has to be now.
+        Threads and tasks that wait in a queue, or for an expected message, are woken. A bus without
+        references is collected as any object; this is for when it has to end now.
         """
         for entry in (*self._registry.subscriptions(), *self._registry.attachments()):
             entry.cancel()
@@ -507,21 +518,23 @@ class Bus:
         return Observation(self._observers)
 
     def stats(self) -> BusStats:
-        """A moment of this bus, in numbers."""
+        """Return a snapshot of this bus, in numbers."""
         from .introspection import stats
 
         return stats(self)
 
     def show_followers(self) -> Report:
-        """Who follows what, and where that is written: a table as text."""
+        """Return who follows what, and where that is written: a table as text."""
         from .introspection import show_followers
 
         return show_followers(self)
 
     def show_network(self, format: str = "text", nodes: Iterable[Any] | None = None) -> Report:  # noqa: A002
-        """Picture this bus and the nodes it is linked to, as ``"text"``, ``"mermaid"`` or ``"graphviz"``.
+        """Return a picture of this bus and the nodes that it is linked to.
 
-        `nodes` are those to show (`Link.nodes`, or links); by default, those of this process's links.
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"graphviz"``.
+            nodes: those to show (`Link.nodes`, or links); by default, those of this process's links.
         """
         from .introspection import show_network
 

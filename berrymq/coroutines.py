@@ -211,7 +211,7 @@ class LoopRunner:
             line.turns.append(turn)
             self._pending.change(loop, +1)
         if line is not fresh:
-            return  # whoever began it looks into it again
+            return  # its task is running, or scheduled, and `_next` will find the turn
         if loop is running_loop():
             self._next(line)
             return
@@ -295,7 +295,7 @@ class LoopRunner:
             result = function(message) if turn.coroutine is None else turn.coroutine
             if result is not SKIPPED:
                 result = await result
-        except Exception as error:  # noqa: BLE001  # a follower's, and nobody awaits it: it is reported
+        except Exception as error:  # noqa: BLE001  # a follower's, which has no caller: it is reported
             result, trouble = None, error
         try:
             if callback is not None and (self._subscription._reply is not None or callable(callback)):
@@ -309,8 +309,8 @@ class LoopRunner:
 def watch_end(line: Line) -> None:
     """Have the line told when its loop, which runs here, ends.
 
-    An event loop tells nobody. But `asyncio.run` closes the asynchronous generators that were begun on it,
-    as the last thing before it closes the loop itself.
+    An event loop has no callback for its end. But `asyncio.run` closes the asynchronous generators that were
+    begun on it, as the last thing before it closes the loop itself.
     """
     loop: Any = line.loop
     lines: WeakSet[Line]

@@ -60,7 +60,7 @@ def text_of(error: BaseException) -> str:
     """Return ``Type: text``, whatever its `__str__` does."""
     try:
         return f"{type(error).__name__}: {error}".removesuffix(": ")
-    except Exception:  # noqa: BLE001  # somebody else's code
+    except Exception:  # noqa: BLE001  # foreign code
         return f"{type(error).__name__} (its text can't be had)"
 
 

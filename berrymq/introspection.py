@@ -23,7 +23,7 @@ class Report(str):
 
 
 class BusStats(NamedTuple):
-    """A moment of a bus."""
+    """A snapshot of a bus."""
 
     followers: int
     """Functions and methods that follow."""
@@ -34,11 +34,11 @@ class BusStats(NamedTuple):
     links: int
     """Links that take messages over."""
     routes: int
-    """Identifiers that were sent and whose followers are looked up already."""
+    """Routes in the cache: identifiers that were published lately."""
     multiplicity: int
     """Worker threads; 0 when followers run in the sender's thread."""
     backlog: int
-    """Deliveries that wait for a thread or run on one."""
+    """Deliveries handed to other threads or event loops and not finished."""
 
 
 def stats(bus: Bus) -> BusStats:

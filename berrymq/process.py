@@ -64,8 +64,8 @@ class Process:
     def finish_in_children(self) -> None:
         """Have the exit steps run in a child of `multiprocessing` too, which ends without `atexit`.
 
-        Whoever starts something that has to end in order calls this at its start: at the time of the fork the
-        child can't be told from another yet.
+        To be called when something is started that has to end in order, a thread for one: at the time of the
+        fork itself, such a child can't be told from any other.
         """
         multiprocessing: Any = sys.modules.get("multiprocessing.process")
         if self._finalized or multiprocessing is None or multiprocessing.parent_process() is None:

@@ -39,21 +39,21 @@ __all__ = ["Empty", "Expectation", "Queue", "QueueStats"]
 
 
 class QueueStats(NamedTuple):
-    """A moment of a queue."""
+    """A snapshot of a queue's counters."""
 
     size: int
-    """Messages that wait to be taken."""
+    """Messages that can be taken."""
     maxsize: int
-    """The most that may wait; 0 for no bound."""
+    """The most messages that it holds; 0 for no bound."""
     received: int
-    """Messages that came so far, those that were dropped included."""
+    """Messages received so far, dropped ones included."""
     dropped: int
-    """Messages that found the queue full and were not kept."""
+    """Messages dropped because the queue was full."""
     waiting: int
     """Threads and tasks that wait for a message."""
     closed: bool
     deepest: int = 0
-    """The most messages that waited at once so far."""
+    """The largest size so far."""
 
 
 class Queue:
@@ -173,8 +173,9 @@ class Queue:
                 if message is not None:
                     return message
                 if over:
-                    came = "waits" if timeout is None or not block else f"came within {timeout:g} s"
-                    raise Empty(f"nothing of {self.follows} {came}")
+                    if timeout is None or not block:
+                        raise Empty(f"nothing of {self.follows} waits")
+                    raise Empty(f"nothing of {self.follows} came within {timeout:g} s")
                 if until is None or timeout is None:
                     gate.acquire()
                 else:
@@ -182,7 +183,7 @@ class Queue:
                     # When the wait itself took that long, it is over, whatever the clock says by now.
                     over = not gate.acquire(timeout=left)
             finally:
-                store.leave(wake)
+                store.stop_waiting(wake)
 
     def _take(self) -> Message | None:
         """Take a message, or None; raise `QueueClosed` when none can come any more."""
@@ -214,7 +215,7 @@ class Queue:
             def wake(resolve: Callable[[], None] = resolve) -> None:
                 try:
                     loop.call_soon_threadsafe(resolve)
-                except RuntimeError:  # that loop is closed: nobody waits here any more
+                except RuntimeError:  # that loop is closed, and the task with it
                     store.waiters.wake()
 
             store.waiters.append(wake)
@@ -224,7 +225,7 @@ class Queue:
                     return message
                 await future
             finally:
-                store.leave(wake)
+                store.stop_waiting(wake)
 
     def peek(self) -> Message:
         """Return the next message and leave it there; raise `Empty` when there is none."""
@@ -234,7 +235,7 @@ class Queue:
             raise Empty(f"nothing of {self.follows} waits") from None
 
     def waiting(self, limit: int | None = None) -> list[Message]:
-        """Return what waits, the next message first, at most `limit` of them, and leave everything there."""
+        """Return the messages in the queue without taking them, the next one first, at most `limit`."""
         while True:
             try:
                 return list(islice(self._items, limit))
@@ -242,7 +243,7 @@ class Queue:
                 continue
 
     def drain(self) -> list[Message]:
-        """Take everything that waits, without waiting for more."""
+        """Take all messages that are there, without waiting for more."""
         taken = []
         while True:
             try:
@@ -285,7 +286,7 @@ class Queue:
 
     @property
     def dropped(self) -> int:
-        """How many messages found the queue full and were not kept."""
+        """How many messages were dropped because the queue was full."""
         return self._store.dropped
 
     @property
@@ -294,19 +295,19 @@ class Queue:
         return self._closed or self._store.closed
 
     def qsize(self) -> int:
-        """How many messages wait."""
+        """Return the number of messages in the queue; for a shared queue, that of the group."""
         return len(self._items)
 
     def empty(self) -> bool:
-        """True when no message waits."""
+        """Return whether there is no message."""
         return not self._items
 
     def full(self) -> bool:
-        """True when as many messages wait as may."""
+        """Return whether the queue holds `maxsize` messages."""
         return 0 < self.maxsize <= len(self._items)
 
     def stats(self) -> QueueStats:
-        """A moment of this queue, in numbers."""
+        """Return a snapshot of the counters."""
         store = self._store
         return QueueStats(
             len(self._items),
@@ -319,10 +320,10 @@ class Queue:
         )
 
     def close(self) -> None:
-        """Collect nothing more, and wake everyone who waits. What waits in the queue can still be taken."""
+        """Collect nothing more, and wake all waiters. The messages in the queue can still be taken."""
         self._closed = True
         self._store.detach(id(self))
-        if not self._store.closed:  # what waits belongs to those who share it
+        if not self._store.closed:  # its messages belong to the other queues that share it
             self._items = deque()
             self._store.waiters.wake_all()
 

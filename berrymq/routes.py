@@ -1,13 +1,14 @@
-"""Who gets which message: an index of the followers, and a table of ready routes that sending looks up.
+"""Routing: an index of the subscriptions, and a table of routes that publishing looks up.
 
 A route is ``(identifier, entries)``: the parsed identifier and an immutable tuple of what to call, in order.
-The table maps what a sender writes to its route. It is bounded, and emptied by every registration and
-cancellation.
+The table maps what a publisher writes to its route. It is bounded, and cleared by every registration and
+cancellation, so that it never has to be updated in place. Messages that came over links have a table of their
+own, for attachments and local names are left out of their routes.
 
 Locks. `lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
-`matches` or a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or
-a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
-put in the row and applied by the thread that is at it: it neither waits for itself nor sees a half-made
+`matches` or a watcher runs. Adding and discarding go through the queue `_pending`. So what garbage collection
+or a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
+queued, and applied by the thread that holds the lock: it neither deadlocks on itself nor sees a half-made
 change.
 """
 
@@ -37,12 +38,21 @@ Route = tuple[Identifier, tuple[Entry, ...]]
 ReceivedRoute = tuple[tuple[Subscription, ...], tuple[Subscription, ...]]
 
 TABLE_SIZE = 4096
+"""The most routes that a table holds. A full table is cleared: it fills again within milliseconds."""
 OBSERVED = "berrymq"
 """The name of debug observation messages: they stay in the process, and are not observed themselves."""
 
 
 class Attachment(Entry):
-    """A follower for links: it gets each message that is sent here and whose identifier `matches`."""
+    """The subscription of a link: it gets each message published here whose identifier `matches`.
+
+    Args:
+        matches: called with an identifier when a route is computed.
+        send: called with each message.
+        refresh: has every route computed anew.
+        name: names the link in the note of an error.
+        ask: puts a question, if the link can; see `Gateway.attach`.
+    """
 
     __slots__ = ("ask", "matches", "name", "refresh", "send")
 
@@ -83,7 +93,7 @@ class Attachment(Entry):
 
 
 class First(Entry):
-    """Sees what is sent before anybody else does."""
+    """The first entry of every route while there are observers: it sees messages that are muted, too."""
 
     __slots__ = ()
 
@@ -93,7 +103,7 @@ class First(Entry):
 
 
 class Registry:
-    """The followers of one bus, and the routes to them."""
+    """The subscriptions of one bus, and the routes to them."""
 
     def __init__(self) -> None:
         self.table: dict[Any, Route] = {}
@@ -137,7 +147,7 @@ class Registry:
         self._settle(wait=False)
 
     def shift_mute(self, identifier: Identifier, by: int) -> None:
-        """Deliver to nobody what `identifier` matches, once more or once less."""
+        """Count one mute more or less of what `identifier` matches."""
         with self.lock:
             mutes = list(self._mutes)
             if by > 0:
@@ -148,7 +158,7 @@ class Registry:
         self.refresh()
 
     def set_first(self, entry: First | None) -> None:
-        """Have `entry` see every message that is sent before anybody else does, muted ones too."""
+        """Put `entry` before all others in every route, those of muted identifiers included."""
         self._first = () if entry is None else (entry,)
         self.refresh()
 
@@ -164,13 +174,14 @@ class Registry:
         return cancel
 
     def _settle(self, *, wait: bool) -> None:
-        # Whoever holds the lock looks here again after letting it go, so nothing stays in the row.
+        # The thread that holds the lock checks the queue again after it has released it. So a change that
+        # could not take the lock is applied by that thread, and none is left behind.
         while self._pending:
             if not self.lock.acquire(wait):
                 return
             try:
                 if self._busy:
-                    return  # this very thread is below, in `_apply`, and takes it from there
+                    return  # re-entered by a destructor: this thread is in `_apply`, and will pop it there
                 self._busy = True
                 try:
                     self._apply()
@@ -235,7 +246,7 @@ class Registry:
                 identifier = Identifier.parse(raw)
                 key = str.__str__(raw) if isinstance(raw, str) else identifier
         except IdentifierError as error:
-            raise error from None  # not from the KeyError of the table, which is nobody's business
+            raise error from None  # the KeyError of the table is no concern of the caller
         attachments: tuple[Attachment, ...] = ()
         with self.lock:
             version = self._version
@@ -249,7 +260,7 @@ class Registry:
             route = (identifier, entries)
             if not attachments:
                 self._keep(key, route, version)
-        if attachments:  # asked without the lock: `matches` is somebody else's code
+        if attachments:  # asked without the lock: `matches` is foreign code
             route = (identifier, (*entries, *(link for link in attachments if link.matches(identifier))))
             with self.lock:
                 self._keep(key, route, version)
@@ -281,8 +292,8 @@ class Registry:
         return route
 
     def _keep(self, key: str | Identifier, route: Route, version: int) -> None:
-        # What changed in between makes the route a thing of the past: good for the message that asked for it,
-        # and not for the next.
+        # A change in between makes the route stale: good for the message that asked for it, which was
+        # published before, and not for the next. The version tells.
         if version == self._version and not self._busy:
             if len(self.table) >= TABLE_SIZE:
                 self.table.clear()
@@ -323,7 +334,7 @@ class Registry:
     def _read(self, read: Callable[[], T]) -> T:
         """Return ``read()`` while nothing changes."""
         with self.lock:
-            if self._busy:  # a destructor, in the middle of this thread's own work: between two of its steps
+            if self._busy:  # re-entered by a destructor: between two steps of this thread's own change
                 return read()
             self._busy = True
             try:
@@ -334,22 +345,22 @@ class Registry:
         return found
 
     def subscriptions(self) -> list[Subscription]:
-        """Everyone who follows, in order of registration."""
+        """Return all subscriptions, in order of registration."""
         buckets = self._read(lambda: [tuple(bucket.items()) for bucket in self._index.values()])
         found = {number: entry for bucket in buckets for number, entry in bucket}
         return [found[number] for number in sorted(found)]
 
     def following(self, identifier: Identifier) -> list[Subscription]:
-        """Those who follow exactly `identifier`."""
+        """Return the subscriptions of exactly `identifier`."""
         key = (identifier.namespace, identifier.name, identifier.action)
         return self._read(lambda: list(self._index.get(key, {}).values()))
 
     def attachments(self) -> list[Attachment]:
-        """The attachments, in order of registration."""
+        """Return the attachments, in order of registration."""
         return self._read(lambda: list(self._attachments.values()))
 
     def interests(self) -> frozenset[Identifier]:
-        """What is followed here and may come from elsewhere."""
+        """Return the identifiers that are followed here and whose messages may come over a link."""
         found = self._read(lambda: list(self._identifiers.values()))
         return frozenset(identifier for identifier in found if crosses(identifier))
 

@@ -80,7 +80,7 @@ def of_module(namespace: dict[str, Any]) -> Scope | None:
 
 
 def make_current(scope: Scope | None) -> None:
-    """Let `scope`, or with None nobody, collect in this thread or task from now on.
+    """Make `scope` the current one of this thread or task from now on; None for no scope.
 
     For what begins and ends apart; ``with scope.collecting()`` is for the rest.
     """
@@ -95,7 +95,7 @@ class Scope:
         scope = Scope("cell 3")
         with scope.collecting():
             follow("test:*", print)
-        scope.close()                   # nobody follows any more
+        scope.close()                   # the follower is cancelled
     """
 
     def __init__(self, name: str = "") -> None:

@@ -62,7 +62,7 @@ PLAIN = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, 
 
 
 def nothing(message: Message) -> Any:
-    """Stand in for the call of what no longer follows, or is muted; who waits for its answer is told."""
+    """Stand in for the call of a cancelled or muted subscription; an asker gets `SKIPPED` at once."""
     callback = message._callback
     if callable(callback):
         callback(SKIPPED, None)

@@ -84,7 +84,7 @@ class DeliveryThread:
         self._waiting = False
         self._closed = False
         self._hung: dict[Subscription, deque[Message]] = {}
-        """What waits for a follower that does not return, and that a thread of its own will go on with."""
+        """Messages for followers that hang; the hung thread goes on with them when it returns."""
         self._looks: tuple[Delivery | None, int] = (None, 0)
 
     @property
@@ -220,7 +220,7 @@ class DeliveryThread:
             thread = self._thread
             if thread is None or thread is threading.current_thread():
                 return
-            thread.join()  # one that is taken for hung meanwhile leaves another behind
+            thread.join()  # and look again: one that hangs meanwhile is replaced
 
 
 # -- a pool --------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class WorkerPool:
         self._idle = threading.Condition(self._lock)
         self._ready: deque[tuple[Subscription, Message | None]] = deque()
         self._waiting: dict[Subscription, deque[Message]] = {}
-        """What waits for each follower that runs, or has messages, and is not concurrent."""
+        """Messages by follower, for each that runs or has messages, concurrent ones aside."""
         self._running: set[Subscription] = set()
         self._backlog = 0
         self._size = 0
@@ -335,7 +335,7 @@ class WorkerPool:
         return answer
 
     def _take_turn(self, subscription: Subscription) -> bool:
-        """Have this thread run a follower, and what waits for it first; False when another thread does."""
+        """Claim a follower for this thread, and deliver its backlog first; False when another runs it."""
         with self._lock:
             if subscription in self._running:
                 return False
@@ -437,7 +437,7 @@ class WorkerPool:
         return bool(self._threads)
 
     def _abandon(self, thread: threading.Thread) -> None:
-        """Count a hung worker, and what waits for its cancelled follower, as finished."""
+        """Count a hung worker, and the backlog of its cancelled follower, as finished."""
         self._hung.discard(thread)
         self._threads.discard(thread)
         self._abandoned.add(thread)

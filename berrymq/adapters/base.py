@@ -29,7 +29,7 @@ class Adapter:
             scope.add(self)
 
     def send(self, action: str, *args: Any, **kwargs: Any) -> None:
-        """Send one message. Nobody called, so what followers raise goes to the log."""
+        """Send one message. There is no caller, so what followers raise goes to the log."""
         identifier = Identifier(self.topic, action)
         try:
             self.bus.twitter(identifier, *args, **kwargs)

@@ -261,7 +261,7 @@ class TestAutoTwitter:
 
 
 class TestTwitterException:
-    def test_it_sends_and_raises(self, bus, got):
+    def test_an_exception_is_published_and_raised(self, bus, got):
         @bus.twitter_exception("job:error")
         def work(value):
             return 1 / value

@@ -33,7 +33,7 @@ async def until(condition):
             await asyncio.sleep(0)  # the condition is any
 
 
-async def test_it_runs_on_the_loop_of_the_sender_that_is_its_own(bus):
+async def test_a_coroutine_runs_on_the_loop_that_registered_it(bus):
     got = []
 
     async def follow(message):
@@ -48,7 +48,7 @@ async def test_it_runs_on_the_loop_of_the_sender_that_is_its_own(bus):
     assert got == [((1,), threading.current_thread())]
 
 
-def test_it_runs_on_the_loop_of_the_thread_that_registered_it(bus, elsewhere):
+def test_a_coroutine_runs_on_the_loop_of_another_thread_that_registered_it(bus, elsewhere):
     done = threading.Event()
     ran_in = []
 
@@ -523,3 +523,60 @@ def test_who_asked_what_the_end_of_the_loop_leaves_is_told(bus):
     asyncio.run(main())
     assert len(answers) >= 2
     assert all(isinstance(error, RuntimeError) for _, error in answers)
+
+
+async def test_a_message_of_two_senders_at_once_is_served_by_the_loop_where_it_is_sent(bus):
+    """Without a loop in the thread of the registration, it is that of the sender."""
+    got = []
+
+    async def follow(message):
+        got.append(asyncio.get_running_loop())
+
+    def register_and_wait():
+        bus.follow("a:b", follow)
+        registered.set()
+        done.wait(10)
+
+    registered, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=register_and_wait)
+    thread.start()
+    assert registered.wait(10)
+    bus.twitter("a:b")
+    await until(lambda: got)
+    assert got == [asyncio.get_running_loop()]
+    done.set()
+    thread.join(10)
+
+
+def test_a_loop_that_pauses_gets_its_messages_when_it_goes_on(bus):
+    got = []
+    loop = asyncio.new_event_loop()
+
+    async def register():
+        @bus.follow("a:b")
+        async def follow(message):
+            got.append(message.args[0])
+
+    loop.run_until_complete(register())
+    bus.twitter("a:b", 1)  # it is open and does not run
+    assert bus.backlog == 1
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert got == [1]
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def test_a_loop_that_closes_while_a_message_is_sent(bus, monkeypatch, caplog):
+    loop = asyncio.new_event_loop()
+
+    async def register():
+        @bus.follow("a:b")
+        async def follow(message):
+            pytest.fail("the loop is closed")
+
+    loop.run_until_complete(register())
+    loop.close()
+    monkeypatch.setattr(coroutines.LoopRunner, "loop", lambda runner: loop)
+    bus.twitter("a:b")
+    assert "1 messages did not get through" in caplog.text
+    assert bus.backlog == 0

@@ -177,7 +177,7 @@ def test_subclasses_inherit_add_and_take_back(bus, got):
     del sub
 
 
-def test_it_mixes_with_abstract_classes(bus, got):
+def test_the_metaclass_mixes_with_abstract_classes(bus, got):
     class Source(ABC):
         @abstractmethod
         def receive(self, message): ...

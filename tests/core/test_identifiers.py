@@ -128,7 +128,7 @@ def test_the_whole_text_is_checked():
         Identifier(3)
 
 
-def test_it_is_read_only():
+def test_identifiers_are_read_only():
     identifier = Identifier.parse("test:run")
     with pytest.raises(AttributeError, match="read-only"):
         identifier.name = "other"
@@ -151,7 +151,7 @@ def test_text_of_a_subclass():
     assert type(Identifier.parse(Names.RUN).text) is str
 
 
-def test_it_equals_only_identifiers():
+def test_identifiers_equal_only_identifiers():
     assert Identifier("a", "b") == Identifier.parse("a:b")
     assert Identifier("a", "b") != "a:b"
     assert hash(Identifier("a", "b")) == hash(Identifier.parse("a:b"))

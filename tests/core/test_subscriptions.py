@@ -19,13 +19,13 @@ def started(function, **options):
     return made
 
 
-def test_it_does_nothing_before_it_starts():
+def test_a_subscription_delivers_nothing_before_its_start():
     made = subscription(lambda message: pytest.fail("too early"))
     assert not made.active
     assert made._deliver(MESSAGE) is SKIPPED
 
 
-def test_it_calls_the_function():
+def test_a_started_subscription_calls_the_function():
     made = started(lambda message: message.args)
     assert made.active
     assert made._deliver(MESSAGE) == made._call(MESSAGE) == made._function(MESSAGE) == (1,)
@@ -49,13 +49,13 @@ def test_cancelling_before_the_start():
     assert not made.active
 
 
-def test_it_is_a_context_manager():
+def test_a_subscription_is_a_context_manager():
     with started(lambda message: 1) as made:
         assert made.active
     assert not made.active
 
 
-def test_it_ends_with_the_object_of_its_method(collect):
+def test_a_subscription_ends_with_the_object_of_its_method(collect):
     class Owner:
         def follow(self, message):
             return 1

@@ -199,7 +199,7 @@ class TestHanging:
         assert bus.drain(10)
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_it_goes_on_in_order_when_it_returns(self, bus, caplog, workers):
+    def test_a_hung_follower_catches_up_in_order_when_it_returns(self, bus, caplog, workers):
         bus.set_multiplicity(workers)
         hanging = Busy()
         bus.follow("a:b", hanging)

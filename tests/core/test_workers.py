@@ -61,7 +61,7 @@ class Gate:
 
 
 class TestDeliveryThread:
-    def test_it_runs_in_order_on_one_thread_that_starts_late(self, thread):
+    def test_deliveries_run_in_order_on_one_lazily_started_thread(self, thread):
         got = []
         one = follower(lambda message: got.append((1, message.args[0], threading.current_thread())))
         other = follower(lambda message: got.append((2, message.args[0], threading.current_thread())))
@@ -108,7 +108,7 @@ class TestDeliveryThread:
         assert thread.drain(10)
         assert thread.backlog == 0
 
-    def test_it_sleeps_and_wakes(self, thread):
+    def test_an_idle_thread_is_woken_by_a_submission(self, thread):
         got = []
         one = follower(lambda message: got.append(message.args[0]))
         for number in range(5):
@@ -117,7 +117,7 @@ class TestDeliveryThread:
             wait_until(lambda: thread._waiting, "it sleeps", interval=0.001)
         assert got == [0, 1, 2, 3, 4]
 
-    def test_it_leaves_when_there_is_nothing_to_do_and_comes_back(self, thread):
+    def test_an_idle_thread_ends_and_another_is_started(self, thread):
         thread.patience = 0.001
         got = []
         one = follower(lambda message: got.append(message.args[0]))
@@ -128,7 +128,7 @@ class TestDeliveryThread:
         assert got == [0, 1, 2]
 
     @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(), KeyboardInterrupt()])
-    def test_it_survives_errors(self, thread, failures, error):
+    def test_errors_are_reported_and_the_thread_goes_on(self, thread, failures, error):
         def fail(message):
             raise error
 
@@ -227,7 +227,7 @@ class TestWorkerPool:
         assert pool.drain(10)
         assert gate.seen == [0, 1, 2]
 
-    def test_it_grows_and_shrinks(self, pools):
+    def test_the_pool_grows_and_shrinks(self, pools):
         pool = pools(1)
         gate = Gate()
         for _ in range(3):

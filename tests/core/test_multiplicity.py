@@ -29,7 +29,7 @@ def test_multiplicity_moves_followers_to_workers_and_back(bus):
     assert [one is main for one in used] == [True, False, False, True, True]
 
 
-def test_it_grows_and_shrinks(bus):
+def test_multiplicity_grows_and_shrinks(bus):
     bus.set_multiplicity(1)
     bus.set_multiplicity(4)
     assert len(threads_of(bus)) == 4
