@@ -291,24 +291,39 @@ class WorkerPool:
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
         with self._lock:
-            self._backlog += 1
-            if subscription.concurrent:
-                self._ready.append((subscription, message))
-            else:
-                # In one step: making the deque may run a destructor that submits, too.
-                mine = deque((message,))
-                waiting = self._waiting.setdefault(subscription, mine)
-                if waiting is not mine:
-                    waiting.append(message)
-                    return
-                self._ready.append((subscription, None))
-            self._work.notify()
+            if self._threads or not self._closed:
+                self._append(subscription, message)
+                return
+        # A publisher that looked the follower up before the pool was closed: it delivers by itself, as those
+        # after it do.
+        subscription.run(message)
+
+    def _append(self, subscription: Subscription, message: Message) -> None:
+        self._backlog += 1
+        if subscription.concurrent:
+            self._ready.append((subscription, message))
+        else:
+            # In one step: making the deque may run a destructor that submits, too.
+            mine = deque((message,))
+            waiting = self._waiting.setdefault(subscription, mine)
+            if waiting is not mine:
+                waiting.append(message)
+                return
+            self._ready.append((subscription, None))
+        self._work.notify()
 
     def submit_many(self, deliveries: Iterable[Delivery]) -> None:
         """Take over several deliveries; it returns at once."""
         with self._lock:
-            for subscription, message in deliveries:
-                self.submit(subscription, message)
+            if self._threads or not self._closed:
+                for subscription, message in deliveries:
+                    self._append(subscription, message)
+                return
+        for subscription, message in deliveries:
+            try:
+                subscription.run(message)
+            except Exception as error:  # noqa: BLE001  # of a link, which is no caller to raise it to
+                self._failed(subscription, message, error)
 
     def ask(self, subscription: Subscription, message: Message) -> Any:
         """Return the answer of a follower in its turn, or a future of it.

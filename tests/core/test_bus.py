@@ -221,8 +221,12 @@ def test_how_it_shows(bus):
 
 def test_two_buses_are_apart():
     one, other = Bus("one"), Bus("other")
-    one.follow("a:b", lambda message: pytest.fail("of the other bus"))
+    got = []
+    one.follow("a:b", got.append)
     other.twitter("a:b")
+    assert got == []
+    one.twitter("a:b")
+    assert len(got) == 1
 
 
 def test_the_rest_is_told_in_its_own_place(bus):

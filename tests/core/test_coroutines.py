@@ -76,6 +76,7 @@ def test_methods_can_be_coroutines(bus):
         await until(lambda: got)
 
     asyncio.run(main())
+    assert [message.id for message in got] == ["a:b"]
 
 
 def test_without_a_loop_at_registration_it_is_the_loop_of_the_sender(bus):
@@ -149,7 +150,9 @@ async def test_several_at_a_time_when_concurrent(bus):
     bus.twitter("a:b")
     bus.twitter("a:b")
     await until(lambda: len(entered) == 2)
+    assert bus.backlog == 2
     together.set()
+    assert await asyncio.to_thread(bus.drain, 5)
 
 
 async def test_errors_go_to_the_log_and_the_next_message_is_seen(bus, caplog):

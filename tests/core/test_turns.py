@@ -247,7 +247,17 @@ class TestHanging:
         assert "late 0" in caplog.text
         assert "late 1" in caplog.text
 
-    def test_the_watchdog_ends_with_what_it_watches(self, bus):
-        bus.set_multiplicity(1)
-        bus.set_multiplicity(0)
-        wait_until(lambda: workers.watchdog._thread is None or workers.watchdog._watched, "it ends")
+    def test_the_watchdog_ends_with_what_it_watches_and_comes_back(self):
+        class Watched:
+            looks = 0
+
+            def look(self):
+                self.looks += 1
+                return self.looks % 3 != 0
+
+        dog, watched = workers.Watchdog(), Watched()
+        dog.seconds = 0.001
+        for times in (3, 6):
+            dog.watch(watched)
+            wait_until(lambda: dog._thread is None, "the watchdog ends")
+            assert watched.looks == times

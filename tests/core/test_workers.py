@@ -275,15 +275,33 @@ class TestWorkerPool:
         assert gate.seen == [0, 1, 2]
         assert pool._threads == set()
 
-    def test_closing_without_waiting(self, pools):
-        pool = pools(2)
+    def test_closing_without_waiting_finishes_what_was_submitted_all_the_same(self, pools):
+        pool, gate = pools(2), Gate()
+        pool.submit(follower(gate), message(7))
+        assert gate.entered.acquire(timeout=10)
         pool.close(wait=False)
-        wait_until(lambda: not pool._threads, "they leave")
+        assert pool._threads
+        assert gate.seen == []
+        gate.go.release()
+        wait_until(lambda: not pool._threads, "the workers end")
+        assert gate.seen == [7]
+
+    def test_what_comes_after_the_close_is_delivered_by_its_sender(self, pools, failures):
+        pool, got = pools(1), []
+        one = follower(lambda message: got.append((message.args[0], threading.current_thread())))
+        failing = follower(lambda message: 1 / 0)
+        pool.close()
+        pool.submit(one, message(1))
+        pool.submit_many([(one, message(2)), (failing, message(3))])
+        assert got == [(1, threading.current_thread()), (2, threading.current_thread())]
+        assert [type(error) for _, _, error in failures] == [ZeroDivisionError]
+        assert pool.backlog == 0
 
     def test_closing_from_within_does_not_wait_for_itself(self, pools):
-        pool = pools(2)
-        pool.submit(follower(lambda message: pool.close()), message())
-        wait_until(lambda: not pool._threads, "they leave")
+        pool, closed = pools(2), []
+        pool.submit(follower(lambda message: closed.append(pool.close())), message())
+        wait_until(lambda: not pool._threads, "the workers end")
+        assert closed == [None]
 
     def test_draining_from_within_would_wait_for_itself(self, pools, failures):
         pool = pools(2)
