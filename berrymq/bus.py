@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from . import scopes
 from .automatic import auto_twitter, twitter_exception
+from .background import Background
 from .conditions import Condition, conditions_of
 from .failures import annotate, log_failure, raise_failures
 from .gateway import Gateway
@@ -17,7 +18,6 @@ from .process import process
 from .routes import Registry
 from .subscriptions import PLAIN, SKIPPED, Entry, Once, Subscription
 from .targets import check_guard, choose_guard, make_target
-from .workers import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -169,18 +169,31 @@ class Bus:
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function: calls of it send ``NAME:entry`` before and ``NAME:exit`` after.
 
-        Both carry the arguments of the call; ``exit`` also ``result=``, or ``error=`` when it raised. With
-        `entry` or `exit` only that one is sent. Result, signature and being ``async def`` stay as they are.
+        Both carry the arguments of the call; ``exit`` also ``result=``, or ``error=`` when it raised
+        (``result_=`` where the call itself has a keyword ``result``). Result, error, signature and kind stay
+        as they are, whatever followers do: their errors are logged. A generator, async ones too, is entered
+        with its first item and left when it is used up or closed.
+
+        Args:
+            identifier: whose name the messages have; with the action ``entry`` or ``exit``, that one alone is
+                sent.
+            entry: send only ``NAME:entry``.
+            exit: send only ``NAME:exit``.
         """
         return auto_twitter(self, identifier, entry, exit)
 
     def twitter_exception(
         self, identifier: str | Identifier, reraise: bool = True, with_traceback: bool = True
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function: an exception of it is sent, and raised again unless `reraise` is false.
+        """Decorate a function: an exception of it is sent, and raised again.
 
         ``message.args[0]`` is the text, with the traceback if wanted; ``message.type``, ``message.value`` and
-        ``message.error`` are the name of the exception, its text and itself.
+        ``message.error`` are the name of the exception, its text and itself. Errors of followers are logged.
+
+        Args:
+            identifier: what the messages are called.
+            reraise: whether the caller gets the exception; else the call returns None.
+            with_traceback: whether the text has the traceback.
         """
         return twitter_exception(self, identifier, reraise, with_traceback)
 
@@ -195,7 +208,13 @@ class Bus:
         """Send a message and have what each follower returns sent to `callback_identifier`.
 
         There, ``message.args[0]`` is the value; of a follower that raised, ``message.error`` is the
-        exception.
+        exception. What only watches (queues, direct followers) sends nothing.
+
+        Args:
+            identifier: what the message is called.
+            callback_identifier: what the messages with the answers are called.
+            *args: the message's ``args``.
+            **kwargs: the message's ``kwargs``.
         """
         from .asking import talk
 
@@ -206,9 +225,19 @@ class Bus:
     ) -> list[Any]:
         """Send a message and return what its followers return, in their order.
 
-        Followers here run in this thread; `timeout` bounds the wait for ``async def`` followers and for
-        links, and `AskTimeout` is raised when it passes. Errors are raised as `twitter` does, with what
-        the others answered as the attribute `answers`.
+        Followers here run in this thread; one that a worker thread runs just now answers in its turn. What
+        only watches (queues, direct followers) gets the message and does not answer.
+
+        Args:
+            identifier: what the message is called.
+            *args: the message's ``args``.
+            timeout: the most seconds to wait for ``async def`` followers, busy ones and links; None for no
+                limit.
+            **kwargs: the message's ``kwargs``.
+
+        Raises:
+            AskTimeout: not everybody answered in time.
+            Exception: followers' errors, as by `twitter`. Each has what the others answered as `answers`.
         """
         from .asking import ask
 
@@ -222,7 +251,11 @@ class Bus:
         timeout: float | None = None,  # the same question as `ask`
         **kwargs: Any,
     ) -> list[Any]:
-        """Like `ask`, without holding up the event loop while ``async def`` followers and links answer."""
+        """Like `ask`, without blocking the event loop while ``async def`` followers and links answer.
+
+        When this is cancelled, or the time is over, the ``async def`` followers that have not answered are
+        cancelled.
+        """
         from .asking import aask
 
         return await aask(self, identifier, args, kwargs, timeout)
@@ -394,7 +427,16 @@ class Bus:
         *,
         guard: Callable[[Message], object] | None = None,
     ) -> Any:
-        """Like `follow`, for the first message alone; exactly one, however many threads send."""
+        """Like `follow`, for the first message alone; exactly one, however many threads publish.
+
+        Args:
+            identifier: what is followed, or a joint condition.
+            function: what is called. Without one this is a decorator.
+            guard: takes a message and decides whether it is the one.
+
+        Returns:
+            The handle, which is cancelled by the first message; as a decorator, the function as it was.
+        """
         if function is None:
             conditions_of(identifier)
 
@@ -421,7 +463,7 @@ class Bus:
         *,
         timeout: float | None = None,
     ) -> Expectation:
-        """Be ready, from now on, to wait for the next message that `identifier` matches.
+        """Collect the next message that `identifier` matches, to wait for it later.
 
         ::
 
@@ -429,7 +471,16 @@ class Bus:
                 start_job()
             print(done.message)
 
-        ``expect(...).wait()`` and ``await expect(...)`` wait too. `TimeoutError` is raised when none came.
+        ``expect(...).wait()`` and ``await expect(...)`` wait too.
+
+        Args:
+            identifier: what is expected, or a joint condition.
+            guard: takes a message and decides whether it is the one.
+            timeout: the most seconds to wait, from the beginning of the wait; None for no limit.
+
+        Raises:
+            TimeoutError: by the wait, when none came in time.
+            QueueClosed: by the wait, when the expectation was cancelled, or its bus closed.
         """
         from .queues import Expectation
 
@@ -438,14 +489,21 @@ class Bus:
     def unfollow(self, what: Callable[[Message], Any] | Subscription | str | Identifier, /) -> int:
         """End a subscription, all of a function or method, or all of exactly one identifier.
 
-        Returns how many ended.
+        Threads and tasks that wait in a queue that ends with it are woken.
+
+        Args:
+            what: a handle, a function or method (compared by identity), or an identifier (``"a:*"`` ends
+                what follows ``a:*``, and not what follows ``a:b``).
+
+        Returns:
+            How many subscriptions ended.
         """
         if isinstance(what, Subscription):
             found = [what] if what.active else []
         elif isinstance(what, str | Identifier):
             found = self._registry.following(Identifier.parse(what))
         else:
-            found = [known for known in self.subscriptions() if known.is_of(what)]
+            found = [known for known in self.subscriptions() if known._is_of(what)]
         for subscription in found:
             subscription.cancel()
         return len(found)
@@ -453,7 +511,12 @@ class Bus:
     def mute(self, what: str | Identifier | Subscription = "*:*", /) -> Mute:
         """Deliver nothing that the identifier matches, or nothing to one follower, until the mute ends.
 
-        Use it in ``with``, or call ``cancel()``. Mutes nest: silence ends when the last of them has ended.
+        Args:
+            what: an identifier, or the handle of a follower.
+
+        Returns:
+            The mute, which ends with its ``with`` block or by ``cancel()``. Mutes nest: messages are
+            delivered again when the last of them has ended.
         """
         return Mute(self._registry, what)
 
@@ -462,8 +525,13 @@ class Bus:
     def set_multiplicity(self, number: int) -> None:
         """Deliver on `number` worker threads; 0: in the sender's thread, as at the start.
 
-        Different followers run in parallel; one follower gets its messages one at a time and in order, unless
-        it was declared concurrent. Going to 0 finishes what is queued and joins the threads.
+        Different followers run in parallel. One follower gets its messages one at a time and in order,
+        whether they come by `twitter`, `ask` or a link, unless it was declared concurrent. Going to 0
+        finishes what is queued and joins the threads. A follower that runs for more than five seconds is named in the log,
+        and another thread stands in for its own.
+
+        Args:
+            number: how many threads, from 0 on.
         """
         self._background.set_multiplicity(number)
 
@@ -509,7 +577,7 @@ class Bus:
         return self._registry.subscriptions()
 
     def observe(self) -> Observation:
-        """Report what moves on this bus, until the returned handle is cancelled or its ``with`` ends.
+        """Publish debug messages about the messages of this bus, until the handle is cancelled.
 
         Followers of ``berrymq:send_message``, ``berrymq:forward_message`` and ``berrymq:receive_message`` get
         what is sent here, what a link took over (``message.link``) and what came over one, as

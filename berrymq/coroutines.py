@@ -18,21 +18,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from .answers import Answer
+from .answers import RUNNING, Answer, begin_wait, end_wait
 from .errors import LoopError
 from .failures import log_warning
 from .subscriptions import SKIPPED, answer_end, nothing
-from .turns import RUNNING, begin_wait, end_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from concurrent.futures import Future
     from types import FrameType
 
+    from .background import Pending
     from .failures import OnError
     from .messages import Message
     from .subscriptions import Subscription
-    from .workers import Pending
 
     Loop = asyncio.AbstractEventLoop
 

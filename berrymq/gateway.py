@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
+    from .background import Background
     from .bus import Bus
     from .identifiers import Identifier
     from .messages import Message
     from .routes import Ask, Registry
     from .subscriptions import Subscription
-    from .workers import Background, Deliverer
+    from .workers import Deliverer
 
 __all__ = ["Attachment", "Gateway"]
 
@@ -92,6 +93,12 @@ class Gateway:
         Direct subscriptions (queues, views) get them before this returns. The others are handed to the
         deliverer as one, so that a batch costs one lock and one wake-up. An error of a follower does not
         reach the caller: it goes to ``bus.on_background_error``.
+
+        Args:
+            messages: in the order of their delivery; see `Message.received`.
+
+        Returns:
+            By how much `backlog` grew: one for each message and each of its followers, direct ones aside.
         """
         routes = self._registry.received
         handed: list[tuple[Subscription, Message]] = []
@@ -116,7 +123,10 @@ class Gateway:
     def poll(self, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
         """Put a question that came over a link to every follower here that answers, each in its turn.
 
-        `done` is called once, on any thread, with the answers and the errors in the order of the followers.
+        Args:
+            message: the question. What only watches gets it as a message like any other.
+            done: called exactly once, on any thread, with the answers and the errors, each in the order of
+                the followers.
         """
         from .asking import poll
 

@@ -77,7 +77,17 @@ class Message:
         origin: object = None,
         callback: Callback | None = None,
     ) -> Message:
-        """Build a message. `origin` is for links: whatever they need to know about where it came from."""
+        """Build a message.
+
+        Args:
+            identifier: what it is called.
+            args: the positional arguments.
+            kwargs: the keyword arguments, which are copied.
+            source: the name of the node that sent it; None for this process.
+            sent_at: seconds since 1970; now, unless given.
+            origin: for links: what they need to know about where it came from.
+            callback: where followers' return values go.
+        """
         message: Message
         if source is None and origin is None and callback is None:
             message = SentMessage()
@@ -102,7 +112,17 @@ class Message:
         origin: object = None,
         callback: Callback | None = None,
     ) -> Message:
-        """Build a message that came over a link from parts of its own: nothing is copied or checked."""
+        """Build a message that came over a link, as fast as that can be: nothing is copied or checked.
+
+        Args:
+            identifier: a parsed one.
+            args: a tuple that is not changed any more.
+            kwargs: a dictionary that is the message's own from now on.
+            source: the name of the node that sent it.
+            sent_at: seconds since 1970.
+            origin: what the link needs to know about where it came from.
+            callback: where followers' return values go.
+        """
         message = FarMessage()
         message._identifier = identifier
         message._args = args

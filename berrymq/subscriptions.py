@@ -342,7 +342,7 @@ class Subscription(Entry):
         if isinstance(target, QueueTarget) and target.on_cancel is not None:
             target.on_cancel()
 
-    def is_of(self, function: object) -> bool:
+    def _is_of(self, function: object) -> bool:
         """Whether it was registered with `function`."""
         mine = self._target.function()
         return mine is not None and is_same(mine, function)

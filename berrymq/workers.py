@@ -1,4 +1,4 @@
-"""Deliveries without a caller: one thread in order, or a pool of workers; and what a bus has of them.
+"""Deliveries without a caller: one thread in order, or a pool of workers.
 
 A follower that does not return must not keep the others from their messages. So a watchdog looks at what
 runs: a delivery that has run for `HUNG_SECONDS` is named in the log, and another thread goes on with the
@@ -8,30 +8,25 @@ in order.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakSet
 
-from .failures import log_trouble, log_warning
-from .process import Step, process
+from .failures import log_warning
 from .subscriptions import PLAIN, Subscription
 
 if TYPE_CHECKING:
     from .messages import Message
 
-__all__ = ["Background", "Deliverer", "DeliveryThread", "Pending", "WorkerPool"]
+__all__ = ["Deliverer", "Delivery", "DeliveryThread", "Failed", "WorkerPool"]
 
 Delivery = tuple[Subscription, "Message"]
 Failed = Callable[[Subscription, "Message", BaseException], object]
+Watch = Callable[[Any], object]
 
 HUNG_SECONDS = 5
 """For how many seconds one delivery may keep the others waiting."""
-EXIT_SECONDS = 5.0
-"""For how many seconds the interpreter waits for deliveries when it shuts down."""
 
 
 class Deliverer(Protocol):
@@ -66,13 +61,15 @@ class DeliveryThread:
     Args:
         failed: takes the error of a delivery.
         name: of the thread.
+        watch: is called with this when there is something to `look` at.
     """
 
     idle_timeout = 5.0
     """For how many seconds an idle thread waits before it ends."""
 
-    def __init__(self, failed: Failed, name: str = "berrymq delivery") -> None:
+    def __init__(self, failed: Failed, name: str = "berrymq delivery", watch: Watch = lambda _: None) -> None:
         self._failed = failed
+        self._watch = watch
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
         self._work = threading.Condition(self._lock)
@@ -109,7 +106,7 @@ class DeliveryThread:
                 return
             self._closed = False
             self._start()
-        watchdog.watch(self)  # without the lock: the watchdog takes it while it holds its own
+        self._watch(self)  # without the lock: the watchdog takes it while it holds its own
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -236,13 +233,17 @@ class WorkerPool:
         failed: takes the error of a delivery.
         size: how many threads.
         name: what they are called after.
+        watch: is called with this when there is something to `look` at.
     """
 
-    def __init__(self, failed: Failed, size: int, name: str = "berrymq worker") -> None:
-        from . import turns
+    def __init__(
+        self, failed: Failed, size: int, name: str = "berrymq worker", watch: Watch = lambda _: None
+    ) -> None:
+        from . import answers  # which few programs need, and loads much
 
-        self._turns = turns
+        self._answers = answers
         self._failed = failed
+        self._watch = watch
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
         self._work = threading.Condition(self._lock)
@@ -286,7 +287,7 @@ class WorkerPool:
             self._work.notify_all()
         for thread in fresh:
             thread.start()
-        watchdog.watch(self)
+        self._watch(self)
 
     def submit(self, subscription: Subscription, message: Message) -> None:
         """Take over one delivery; it returns at once."""
@@ -330,22 +331,20 @@ class WorkerPool:
 
         It is asked in this thread when it does not run elsewhere, so that a worker that asks needs no other.
         """
-        turns = self._turns
-        edge = turns.begin_wait(subscription)
+        answers = self._answers
+        edge = answers.begin_wait(subscription)
         if edge is None:  # it waits for this very question: as one recursion
             return subscription._answer_here(message)
         if self._take_turn(subscription):
-            token = turns.RUNNING.set(subscription)
+            token = answers.RUNNING.set(subscription)
             try:
                 return subscription._answer_here(message)
             finally:
-                turns.RUNNING.reset(token)
+                answers.RUNNING.reset(token)
                 self._end_turn(subscription)
-                turns.end_wait(edge)
-        from .answers import Answer
-
-        answer = Answer()
-        answer.add_done_callback(lambda _: turns.end_wait(edge))
+                answers.end_wait(edge)
+        answer = answers.Answer()
+        answer.add_done_callback(lambda _: answers.end_wait(edge))
         self.submit(subscription, message.with_callback(answer))
         return answer
 
@@ -379,13 +378,13 @@ class WorkerPool:
                 del self._waiting[subscription]
 
     def _deliver(self, subscription: Subscription, message: Message) -> None:
-        token = self._turns.RUNNING.set(subscription)
+        token = self._answers.RUNNING.set(subscription)
         try:
             subscription.run(message)
         except BaseException as error:  # noqa: BLE001  # no caller to hand SystemExit to, and the thread has to go on
             self._failed(subscription, message, error)
         finally:
-            self._turns.RUNNING.reset(token)
+            self._answers.RUNNING.reset(token)
 
     def _finish_one(self) -> None:
         self._backlog -= 1
@@ -479,221 +478,9 @@ class WorkerPool:
                 self._idle.wait_for(lambda: not self._threads)
 
 
-# -- the watchdog --------------------------------------------------------------------------------------------
-
-
-class Watchdog:
-    """Looks, once a second, at everything that runs deliveries in this process, while there is any."""
-
-    seconds = 1.0
-
-    def __init__(self) -> None:
-        self._watched: WeakSet[DeliveryThread | WorkerPool] = WeakSet()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.RLock()
-        process.on_fork(self.reset)
-
-    def reset(self) -> None:
-        """Start anew in a forked child, which has none of the parent's threads."""
-        self._watched = WeakSet()
-        self._thread = None
-        self._lock = threading.RLock()
-
-    def watch(self, deliverer: DeliveryThread | WorkerPool) -> None:
-        """Look at `deliverer` until it says that there is nothing to look at."""
-        with self._lock:
-            self._watched.add(deliverer)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="berrymq watchdog", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
-            pause.wait(self.seconds)
-            with self._lock:  # so that what begins to be watched just now stays so
-                for one in list(self._watched):
-                    if not one.look():
-                        self._watched.discard(one)
-                if not self._watched:
-                    self._thread = None
-                    return
-
-
-watchdog = Watchdog()
-
-
 def log_hung(subscription: Subscription, message: Message) -> None:
     """Name a follower that does not return."""
     log_warning(
         f"{subscription.describe()} has run for {HUNG_SECONDS} s for the message {message.id!r}: the others "
         "go on without it; what else comes for it waits until it returns, or is cancelled"
     )
-
-
-# -- what a bus has of them ----------------------------------------------------------------------------------
-
-
-class Pending:
-    """Counts the deliveries that ``async def`` followers were given and have not finished."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Count nothing, as in a forked child: the loops are the parent's."""
-        self.backlog = 0
-        self._loops: dict[int, int] = {}
-        """The same by event loop, as its `id`."""
-        self._none = threading.Condition(threading.RLock())  # a destructor may send in the middle of this
-
-    def change(self, loop: object, by: int) -> None:
-        """Count some more, or less, on `loop`."""
-        with self._none:
-            self.backlog += by
-            left = self._loops.get(id(loop), 0) + by
-            if left:
-                self._loops[id(loop)] = left
-            else:
-                self._loops.pop(id(loop), None)
-            if not self.backlog:
-                self._none.notify_all()
-
-    def drain(self, timeout: float | None = None) -> bool:
-        """Wait until there are none; False when `timeout` passed first."""
-        if self.backlog and id(running_loop()) in self._loops:
-            raise RuntimeError(
-                "drain() would wait for 'async def' followers on the event loop that it holds up: "
-                "call it in another thread, as with 'await asyncio.to_thread(bus.drain)'"
-            )
-        with self._none:
-            return self._none.wait_for(lambda: not self.backlog, timeout)
-
-
-def running_loop() -> object:
-    """Return the event loop that runs in this thread, or None, without loading `asyncio` for that."""
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
-class Background:
-    """What delivers for one bus in other threads: nothing, until something has to be.
-
-    Args:
-        name: what the threads are called after.
-        failed: takes the error of a delivery.
-        subscriptions: gives all that use these threads.
-    """
-
-    def __init__(
-        self, name: str, failed: Failed, subscriptions: Callable[[], Iterable[Subscription]]
-    ) -> None:
-        self.chosen: Deliverer | None = None
-        """What delivers for links instead of the threads here."""
-        self.pending = Pending()
-        self._failed = failed
-        self._subscriptions = subscriptions
-        self._name = name
-        self._thread: DeliveryThread | None = None
-        self._pool: WorkerPool | None = None
-        self._lock = threading.RLock()
-
-    @property
-    def deliverer(self) -> Deliverer:
-        """What was chosen; else the pool; else the one thread."""
-        return self.chosen or self._pool or self._thread or self._make_thread()
-
-    def _make_thread(self) -> DeliveryThread:
-        with self._lock:
-            if self._thread is None:
-                self._finish_at_exit()
-                self._thread = DeliveryThread(self._failed, f"{self._name} delivery")
-            return self._thread
-
-    def _finish_at_exit(self) -> None:
-        # Worker threads are daemons, so that one that hangs does not keep the interpreter from shutting down.
-        process.at_exit(Step.DELIVERIES, self.finish)
-        process.finish_in_children()
-
-    def finish(self) -> None:
-        """Finish what there is to deliver before the interpreter shuts down, within `EXIT_SECONDS`."""
-        threads = [one for one in self._all() if one is not self.pending]  # event loops have ended already
-        until = monotonic() + EXIT_SECONDS
-        late = [one for one in threads if not one.drain(max(0.0, until - monotonic()))]
-        if late:
-            log_trouble(
-                "the interpreter shuts down", TimeoutError(f"{self.backlog} deliveries are not finished")
-            )
-
-    @property
-    def multiplicity(self) -> int:
-        """How many worker threads there are; 0 when followers run in the sender's thread."""
-        pool = self._pool
-        return 0 if pool is None else pool.size
-
-    @property
-    def backlog(self) -> int:
-        """How many deliveries wait or run: here, with a deliverer that was chosen, and on event loops."""
-        return sum([one.backlog for one in self._all()])
-
-    def _all(self) -> list[Deliverer | Pending]:
-        return [one for one in (self._pool, self._thread, self.chosen, self.pending) if one is not None]
-
-    def set_multiplicity(self, number: int) -> None:
-        """See `Bus.set_multiplicity`."""
-        if number < 0:
-            raise ValueError(f"multiplicity is a number of threads, or 0 for none, not {number}")
-        with self._lock:
-            former = self._pool
-            if number and former is not None:
-                former.resize(number)
-                return
-        if former is not None and threading.current_thread() not in former._threads:
-            # So that no follower runs here while a worker still has an older message of it.
-            former.drain()
-        with self._lock:
-            self._pool = None
-            if number:
-                self._finish_at_exit()
-                self._pool = WorkerPool(self._failed, number, f"{self._name} worker")
-        for subscription in self._subscriptions():
-            self._place(subscription)
-        if former is not None:
-            former.close()
-
-    def adopt(self, subscription: Subscription) -> None:
-        """Have a new subscription use the pool, if there is one."""
-        if self._pool is not None:
-            self._place(subscription)
-
-    def _place(self, subscription: Subscription) -> None:
-        with self._lock:  # so that the pool of now is what stays
-            subscription._use_pool(self._pool)
-
-    def drain(self, timeout: float | None = None) -> bool:
-        """See `Bus.drain`."""
-        until = None if timeout is None else monotonic() + timeout
-        while True:
-            for one in self._all():
-                left = None if until is None else max(0.0, until - monotonic())
-                if not one.drain(left):
-                    return False
-            # What ran on one may have submitted to another.
-            if not self.backlog:
-                return True
-
-    def close(self) -> None:
-        """End all threads, when they have finished what they have to do."""
-        self.set_multiplicity(0)
-        thread = self._thread
-        if thread is not None:
-            thread.close()
-
-    def after_fork(self) -> None:
-        """Do without the parent's threads: what waited for them is theirs to do."""
-        self._lock = threading.RLock()
-        self.pending.reset()
-        self._thread = None
-        former, self._pool = self._pool, None
-        if former is not None:
-            self.set_multiplicity(former.size)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from berrymq import Message, workers
+from berrymq import Message, background
 from tests.support.waiting import wait_until
 
 
@@ -168,7 +168,7 @@ for number in range(4):
 
 
 def test_but_not_for_ever(bus, monkeypatch, caplog):
-    monkeypatch.setattr(workers, "EXIT_SECONDS", 0.01)
+    monkeypatch.setattr(background, "EXIT_SECONDS", 0.01)
     gate = threading.Event()
     bus.follow("a:b", lambda message: gate.wait(10))
     bus.gateway.receive([Message.make("a:b")])

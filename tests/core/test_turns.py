@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from berrymq import AskTimeout, Message, workers
+from berrymq import AskTimeout, Message, background
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture
 def fast_watchdog(monkeypatch):
     """A watchdog that looks often, so that a second of hanging is a moment."""
-    monkeypatch.setattr(workers.watchdog, "seconds", 0.01)
+    monkeypatch.setattr(background.watchdog, "seconds", 0.01)
 
 
 class Busy:
@@ -255,7 +255,7 @@ class TestHanging:
                 self.looks += 1
                 return self.looks % 3 != 0
 
-        dog, watched = workers.Watchdog(), Watched()
+        dog, watched = background.Watchdog(), Watched()
         dog.seconds = 0.001
         for times in (3, 6):
             dog.watch(watched)
