@@ -527,8 +527,8 @@ class Bus:
 
         Different followers run in parallel. One follower gets its messages one at a time and in order,
         whether they come by `twitter`, `ask` or a link, unless it was declared concurrent. Going to 0
-        finishes what is queued and joins the threads. A follower that runs for more than five seconds is named in the log,
-        and another thread stands in for its own.
+        finishes what is queued and joins the threads. A follower that runs for more than five seconds is
+        named in the log, and another thread stands in for its own.
 
         Args:
             number: how many threads, from 0 on.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from .bus import Bus
 
-__all__ = ["BusStats", "Report", "show_followers", "show_network", "stats"]
+__all__ = ["BusStats", "QueueStats", "Report", "show_followers", "show_network", "stats"]
 
 
 class Report(str):
@@ -39,6 +39,24 @@ class BusStats(NamedTuple):
     """Worker threads; 0 when followers run in the sender's thread."""
     backlog: int
     """Deliveries handed to other threads or event loops and not finished."""
+
+
+class QueueStats(NamedTuple):
+    """A snapshot of a queue's counters."""
+
+    size: int
+    """Messages that can be taken."""
+    maxsize: int
+    """The most messages that it holds; 0 for no bound."""
+    received: int
+    """Messages received so far, dropped ones included."""
+    dropped: int
+    """Messages dropped because the queue was full."""
+    waiting: int
+    """Threads and tasks that wait for a message."""
+    closed: bool
+    deepest: int = 0
+    """The largest size so far."""
 
 
 def stats(bus: Bus) -> BusStats:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from enum import IntEnum
 from itertools import count
 from threading import RLock
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakMethod
 
 if TYPE_CHECKING:
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["ForkSafeLock", "Process", "Step", "process"]
 
 
-class Step(IntEnum):
+class Step:
     """The order in which things end at exit."""
 
-    DELIVERIES = 0
-    LINKS = 1
+    DELIVERIES: Final = 0
+    LINKS: Final = 1
+    ALL: Final = (DELIVERIES, LINKS)
 
 
 class Process:
@@ -42,7 +42,7 @@ class Process:
         self.default_bus: Bus | None = None
         """The bus that the functions of the module `berrymq` act on; None until it is made."""
         self._on_fork: dict[int, Callback | WeakMethod[Any]] = {}
-        self._at_exit: dict[Step, list[Callback | WeakMethod[Any]]] = {step: [] for step in Step}
+        self._at_exit: dict[int, list[Callback | WeakMethod[Any]]] = {step: [] for step in Step.ALL}
         self._numbers = count()
         self._finalized = False
 
@@ -55,8 +55,13 @@ class Process:
         number = next(self._numbers)
         self._on_fork[number] = weakly(callback, lambda _: self._on_fork.pop(number, None))
 
-    def at_exit(self, step: Step, callback: Callback) -> None:
-        """Have `callback` called in its `step` when the interpreter shuts down; bound methods are weak."""
+    def at_exit(self, step: int, callback: Callback) -> None:
+        """Have `callback` called in its `step` when the interpreter shuts down.
+
+        Args:
+            step: one of `Step`.
+            callback: called once, however often it is registered. A bound method is held weakly.
+        """
         callbacks = self._at_exit[step]
         callbacks[:] = [known for known in callbacks if resolve(known) not in (None, callback)]
         callbacks.append(weakly(callback))
@@ -77,7 +82,7 @@ class Process:
 
     def exit(self) -> None:
         """Run the exit steps in their order. An error of one callback keeps no other from running."""
-        for step in Step:
+        for step in Step.ALL:
             for known in list(self._at_exit[step]):
                 callback = resolve(known)
                 if callback is None:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from . import scopes
 from .conditions import Condition, conditions_of
@@ -32,28 +32,11 @@ if TYPE_CHECKING:
 
     from .bus import Bus
     from .identifiers import Identifier
+    from .introspection import QueueStats
     from .messages import Message
     from .subscriptions import Subscription
 
-__all__ = ["Empty", "Expectation", "Queue", "QueueStats"]
-
-
-class QueueStats(NamedTuple):
-    """A snapshot of a queue's counters."""
-
-    size: int
-    """Messages that can be taken."""
-    maxsize: int
-    """The most messages that it holds; 0 for no bound."""
-    received: int
-    """Messages received so far, dropped ones included."""
-    dropped: int
-    """Messages dropped because the queue was full."""
-    waiting: int
-    """Threads and tasks that wait for a message."""
-    closed: bool
-    deepest: int = 0
-    """The largest size so far."""
+__all__ = ["Empty", "Expectation", "Queue"]
 
 
 class Queue:
@@ -308,6 +291,8 @@ class Queue:
 
     def stats(self) -> QueueStats:
         """Return a snapshot of the counters."""
+        from .introspection import QueueStats
+
         store = self._store
         return QueueStats(
             len(self._items),
