@@ -5,7 +5,16 @@ from contextlib import suppress
 import pytest
 
 from berrymq.bridge.discovery.connection_file import read_live
+from tests.support.leftovers import end_leftovers
 from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_linked_from_before():
+    """Begin and end a file of tests with nothing linked."""
+    end_leftovers()
+    yield
+    end_leftovers()
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ class TestCalls:
         assert answers["waits"]["error"]["code"] == -32002
 
     def test_a_token_does_not_expire_while_a_call_waits(self, server, socket):
-        token = socket.answer("connect_via_queue", {"identifier": "a:b", "ttl": 0.05})["result"]
-        answer = socket.answer("get", {"token": token, "timeout": 0.3})
+        token = socket.answer("connect_via_queue", {"identifier": "a:b", "ttl": 2.0})["result"]
+        answer = socket.answer("get", {"token": token, "timeout": 2.5})
         assert answer["error"]["code"] == -32003
         assert len(server.sessions) == 1
         wait(lambda: len(server.sessions) == 0, "its end")
