@@ -24,7 +24,7 @@ from .discovery.finding import find
 from .discovery.naming import default_node_name
 from .errors import BridgeError, LinkError
 from .remote_queue import RemoteQueue
-from .runtime import runtime
+from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .server.server import Server
 from .transport.dialling import NETWORK_ERRORS, explain
 
@@ -71,6 +71,11 @@ class OneWayLink(Link):
             raise LinkError("this link is closed")
         self.node.bus.twitter(identifier, *args, **kwargs)
 
+    def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
+        """End the link; see `Link.close`."""
+        runtime().forget(self)
+        return super().close(flush)
+
 
 class Listening:
     """What listens for a node of this process."""
@@ -115,7 +120,7 @@ class ListeningNode:
         return f"<ListeningNode {self.name!r} at {self.url}>"
 
 
-C = TypeVar("C", bound=Link | RemoteQueue)
+C = TypeVar("C", bound=OneWayLink | RemoteQueue)
 
 
 def init_connection(
@@ -221,7 +226,7 @@ def connect_oneway(
     )
     here = runtime()
     with here.lock:
-        here.senders.append(made)
+        here.connections.append(made)
     return made
 
 
@@ -255,8 +260,7 @@ def connect_via_queue(
         made.asked = Endpoint.parse(addr)
         here = runtime()
         with here.lock:
-            here.queues.append(made)
-            here.senders.append(made)
+            here.connections.append(made)
         return made
     raise problem or LinkError("there is no node to connect to") from None
 
@@ -268,10 +272,8 @@ def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> 
         LinkError: there is none.
         PayloadError: an argument can't cross.
     """
-    here = runtime()
-    with here.lock:
-        made = _last(here.senders)
-    if not isinstance(made, OneWayLink | RemoteQueue):
+    made = _last(OneWayLink, RemoteQueue)
+    if made is None:
         raise LinkError(
             "nothing to send over: call connect_oneway(addr) or connect_via_queue(addr, identifier) first"
         )
@@ -293,13 +295,12 @@ def close_connection(addr: Address | None = None) -> None:
     endpoint = None if addr is None else Endpoint.parse(addr)
     here = runtime()
     with here.lock:
-        connections: list[Link | RemoteQueue] = [*here.links, *here.queues]
+        queues = [one for one in here.connections if isinstance(one, RemoteQueue)]
+        connections: list[Link | RemoteQueue] = [*here.links, *queues]
         ending = [one for one in connections if endpoint is None or endpoint in _endpoints_of(one)]
         leaving = [
             one for one in here.listening if endpoint is None or Endpoint.parse(one.server.url) == endpoint
         ]
-        here.senders[:] = [one for one in here.senders if one not in ending]
-        here.queues[:] = [one for one in here.queues if one not in ending]
     for one in ending:
         one.close()
     for listening in leaving:
@@ -339,17 +340,17 @@ def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint]:
 
 
 def _last_queue() -> RemoteQueue:
-    here = runtime()
-    with here.lock:
-        queue: RemoteQueue | None = _last(here.queues)
+    queue = _last(RemoteQueue)
     if queue is None:
         raise LinkError("no queue to take from: call connect_via_queue(addr, identifier) first")
     return queue
 
 
-def _last(made: list[C]) -> C | None:
-    """The one that was made last, of those that nobody has closed."""
-    made[:] = [one for one in made if not one.closed]
+def _last(*kinds: type[C]) -> C | None:
+    """The connection of these kinds that was made last."""
+    here = runtime()
+    with here.lock:
+        made = [one for one in here.connections if isinstance(one, kinds) and not one.closed]
     return made[-1] if made else None
 
 

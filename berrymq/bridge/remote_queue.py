@@ -20,6 +20,7 @@ from .errors import LinkError, RpcError
 from .payload import TYPE_MARK, decode_payload, encode_message
 from .protocol.frames import Moment
 from .protocol.jsonrpc import EMPTY, UNKNOWN_TOKEN
+from .runtime import runtime
 from .transport.dialling import NETWORK_ERRORS, Dialled, dial, explain
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class RemoteQueue:
 
     def close(self) -> None:
         """Give up the queue and what waits in it."""
+        runtime().forget(self)
         if self.closed:
             return
         self._closed = True

@@ -52,10 +52,8 @@ class Runtime:
         """The nodes that something is being made with, so that they stay meanwhile."""
         self.listening: list[Any] = []
         """The nodes that others can connect to (`historical.Listening`)."""
-        self.senders: list[Any] = []
-        """What `send_message` may use, the latest last."""
-        self.queues: list[Any] = []
-        """The open remote queues."""
+        self.connections: list[Any] = []
+        """What `send_message` and `get` may use, the latest last (`OneWayLink`, `RemoteQueue`)."""
         self._turns: WeakKeyDictionary[Bus, Turns] = WeakKeyDictionary()
         self.inherited: dict[tuple[Bus, str | None], Any] = {}
         """In a forked child, the nodes of its parent, which tell who publishes that their links are not the
@@ -89,12 +87,17 @@ class Runtime:
         with self.lock:
             return self._turns.setdefault(bus, Turns())
 
+    def forget(self, connection: Any) -> None:
+        """A connection was closed: `send_message` and `get` use it no longer."""
+        with self.lock:
+            self.connections[:] = [one for one in self.connections if one is not connection]
+
     def end_if_idle(self) -> bool:
         """End the I/O thread if nothing is linked or listens; return whether there is none any more."""
         with self.lock:
             if self._loop is None:
                 return True
-            if self.links or self.listening or self.queues or self.nodes:
+            if self.links or self.listening or self.nodes:
                 return False
             self._loop.stop()
             thread, self._loop, self._thread = self._thread, None, None

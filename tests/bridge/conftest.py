@@ -10,11 +10,11 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True, scope="module")
-def nothing_linked_from_before():
-    """Begin and end a file of tests with nothing linked."""
-    end_leftovers()
+def nothing_is_left_linked():
+    """Fail the file of tests that leaves a link, a node or a port, not the files after it."""
     yield
-    end_leftovers()
+    left = end_leftovers()
+    assert not left, f"left linked: {left}"
 
 
 @pytest.fixture

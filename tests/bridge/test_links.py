@@ -1,10 +1,12 @@
 """`link` and the three styles of the 2009 library, as their users call them."""
 
 import asyncio
+import gc
 import re
 import socket
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -545,6 +547,16 @@ class TestStyles:
             berrymq.send_message("test:run", 4)
         with pytest.raises(LinkError, match="call connect_via_queue"):
             berrymq.get_nowait()
+
+    @pytest.mark.parametrize("connect", [berrymq.connect_oneway, berrymq.connect_via_queue])
+    def test_one_that_was_closed_is_kept_by_nothing(self, here, connect):
+        options = {"identifier": "test:*"} if connect is berrymq.connect_via_queue else {}
+        connection = connect(here.url, **options)
+        kept = weakref.ref(connection)
+        connection.close()
+        del connection
+        gc.collect()
+        assert kept() is None
 
     @pytest.mark.parametrize("addr", [("localhost",), ("localhost", -1), ("localhost", "1"), 5, "localhost"])
     def test_what_is_no_address_is_said(self, addr):

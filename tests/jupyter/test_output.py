@@ -26,10 +26,9 @@ def test_printing_and_displaying(loaded, send):
         "    display('displayed', HTML('<b>rich</b>'))"
     )
     sender = send("shown:now", 7)
-    loaded.wait(lambda: len(cell.outputs) >= 4, "four outputs")
-    assert "printed 7" in cell.text
-    assert "complained" in cell.text
-    assert "'displayed'" in cell.text
+    loaded.wait(lambda: "'displayed'" in cell.text and "rich" in str(cell.outputs), "what is displayed last")
+    assert cell.stream("stdout") == "printed 7\n"
+    assert cell.stream("stderr") == "complained\n"
     assert {"text/html": "<b>rich</b>", "text/plain": "<IPython.core.display.HTML object>"} in [
         output.get("data") for output in cell.outputs
     ]

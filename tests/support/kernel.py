@@ -36,6 +36,10 @@ class Cell:
         """Streams, plain forms of values and tracebacks, in order of arrival."""
         return ANSI.sub("", "".join(_text_of(output) for output in self.outputs)).strip()
 
+    def stream(self, name: str) -> str:
+        """What it wrote to ``stdout`` or ``stderr``."""
+        return "".join(output["text"] for output in self.outputs if output.get("name") == name)
+
     @property
     def error(self) -> str | None:
         """The name of the exception that the cell ended with."""

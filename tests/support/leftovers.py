@@ -1,15 +1,18 @@
-"""What a file of tests has left linked, so that it does not fail the files after it."""
+"""What a file of tests has left linked: it is ended, and told."""
 
 from berrymq.bridge import runtime as holder
 
 
-def end_leftovers() -> None:
-    """Close the links of this process and begin with a new runtime, if anything is left in the old one."""
+def end_leftovers() -> list[object]:
+    """Close what is linked in this process, and return what was found open.
+
+    Whatever still holds the I/O thread after that stays behind with the old runtime.
+    """
     here = holder.runtime()
-    for link in list(here.links):
-        link.close(0.0)
-    for queue in list(here.queues):
-        queue.close()
+    left = [*here.links, *here.connections, *here.listening, *here.nodes.values()]
+    for one in [*here.links, *here.connections]:
+        one.close()
     if not here.end_if_idle():
         here.loop.stop()
         holder._current = holder.Runtime()
+    return left

@@ -35,7 +35,7 @@ __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 LOG_BYTES = 256 * 1024
 
 NOTE_SECONDS = 0.1
-"""After so long it is noted who has come or gone, for a hub that may have to take this one's place."""
+"""After so long it is noted who has gone, for a hub that may have to take this one's place."""
 
 _log = logging.getLogger("berrymq")
 
@@ -138,6 +138,7 @@ class _Life:
         loop.call_later(connection_file.RENEWAL_SECONDS, self._renew)
 
     def _look(self) -> None:
+        self._roster.add(self._hub.peers)
         if not self._will_note:
             self._will_note = True
             self._loop.call_later(NOTE_SECONDS, self._note)
@@ -153,7 +154,7 @@ class _Life:
         if self._hub.is_gathering:  # who has not come back yet is still expected
             self._look()
         else:
-            self._roster.write(self._hub.peers)
+            self._roster.replace(self._hub.peers)
 
     def _restart(self) -> None:
         """Somebody has left: from now on it is counted how long nobody has been there."""

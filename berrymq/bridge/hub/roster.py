@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["Roster"]
 
 MAX_BYTES = 256 * 1024
 
+NODE_ID = re.compile("[0-9a-f]{16}")
+
 _log = logging.getLogger("berrymq")
 
 
 class Roster:
-    """The ids of the nodes on a hub, in a file beside its connection file. They are public, and no secret.
+    """The ids of the nodes on a hub, a line each, in a file beside its connection file. They are no secret.
 
     Args:
         directory: the runtime directory, which is private to the user.
@@ -30,33 +31,55 @@ class Roster:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "hub.nodes"
-        self._written: frozenset[str] = frozenset()
+        self._noted: frozenset[str] = frozenset()
+        self._holds_former = True
+        """Who was on a former hub may still stand there."""
 
     def read(self) -> frozenset[str]:
         """What a hub has left that did not end in good order."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
         try:
             with open(os.open(self._path, flags), "rb") as file:  # noqa: PTH123 - pathlib can't give these flags
-                return frozenset(msgspec.json.decode(file.read(MAX_BYTES), type=list[str]))
-        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                lines = file.read(MAX_BYTES).decode("ascii", "replace").split("\n")
+        except OSError:
             return frozenset()
+        return frozenset([line for line in lines if NODE_ID.fullmatch(line)])
 
-    def write(self, ids: Iterable[str]) -> None:
-        """Note who is there now."""
+    def add(self, ids: Iterable[str]) -> None:
+        """Note who has come, at once: who is not in the note is not waited for."""
+        new = frozenset(ids) - self._noted
+        if new:
+            with self._warning():
+                self._write(os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), self._path, new)
+                self._noted |= new
+
+    def replace(self, ids: Iterable[str]) -> None:
+        """Note who is there, and nobody else."""
         present = frozenset(ids)
-        if present == self._written:
+        if present == self._noted and not self._holds_former:
             return
         temporary = self._path.with_name(f".hub.nodes-{secrets.token_hex(4)}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with self._warning():
+            try:
+                self._write(os.O_EXCL, temporary, present)
+                temporary.replace(self._path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            self._noted, self._holds_former = present, False
+
+    @staticmethod
+    def _write(flags: int, path: Path, ids: Iterable[str]) -> None:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "wb") as file:  # noqa: PTH123 - as above
+            file.write("".join([f"{id}\n" for id in sorted(ids)]).encode())
+
+    @staticmethod
+    @contextmanager
+    def _warning() -> Iterator[None]:
         try:
-            with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123 - as above
-                file.write(msgspec.json.encode(sorted(present)))
-            temporary.replace(self._path)
-            self._written = present
+            yield
         except OSError as error:
             _log.warning("can't note who is linked: %s", error)
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """The hub ends in good order: nobody is waited for."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room, Subscriber
+    from berrymq.bridge.node.router import NodeInfo
     from berrymq.bridge.protocol.frames import AskParams, Batch
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import Timer
@@ -146,6 +147,16 @@ class Hub(Router):
         """Tell a peer what is wanted from it; while it is gathered, what the former hub told it holds."""
         if not self.is_gathering:
             super().update_interest(peer, changed)
+
+    def nodes(self, room: str | None) -> list[NodeInfo]:
+        """Who is connected in a room, this hub first; see `Router.nodes`.
+
+        Whoever asks over its link has been told before what those follow, and publishes to them from now on.
+        """
+        if self.is_gathering:  # nobody has been told yet
+            return super().nodes(room)[:1]
+        self.tell_interests()
+        return super().nodes(room)
 
     # -- routing ---------------------------------------------------------------------------------------------
 

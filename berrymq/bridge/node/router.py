@@ -240,10 +240,11 @@ class Router:
     def interest_changed(self, room: Room, identifiers: Iterable[Identifier]) -> None:
         """Something else is followed there: have peers told, at the end of this turn. The lock is held."""
         if not self._interest_changed:
-            self.loop.call(self._tell_interests)
+            self.loop.call(self.tell_interests)
         self._interest_changed.setdefault(room, set()).update(identifiers)
 
-    def _tell_interests(self) -> None:
+    def tell_interests(self) -> None:
+        """Tell all peers what has changed."""
         with self.lock:
             rooms, self._interest_changed = self._interest_changed, {}
             for peer in self.peers.values():
@@ -533,7 +534,7 @@ class Router:
     # -- looking in ------------------------------------------------------------------------------------------
 
     def nodes(self, room: str | None) -> list[NodeInfo]:
-        """Who is connected in a room, this node first."""
+        """Who is connected in a room and has said what it follows, this node first."""
         with self.lock:
             others = [
                 NodeInfo(
@@ -545,7 +546,7 @@ class Router:
                     False,
                 )
                 for peer in self.peers.values()
-                if peer.connected and peer.room.name == room
+                if peer.connected and peer.has_told and peer.room.name == room
             ]
         return [NodeInfo(self.name, self.id, room, (), self.is_hub, True), *others]
 

@@ -12,10 +12,29 @@ def roster(tmp_path):
     return Roster(tmp_path)
 
 
-def test_what_was_noted_last_is_read(roster, tmp_path):
-    roster.write(["b", "a"])
-    roster.write(["c"])
-    assert Roster(tmp_path).read() == {"c"}
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+
+
+def test_who_has_come_is_noted_at_once(roster, tmp_path):
+    roster.add([B])
+    roster.add([B, A])
+    assert Roster(tmp_path).read() == {A, B}
+    assert len((tmp_path / "hub.nodes").read_text().split()) == 2
+
+
+def test_who_has_gone_is_noted_no_longer(roster, tmp_path):
+    roster.add([B, A])
+    roster.replace([C])
+    assert Roster(tmp_path).read() == {C}
+
+
+def test_who_was_on_a_former_hub_stays_noted_until_told_otherwise(roster, tmp_path):
+    Roster(tmp_path).add([A])
+    assert roster.read() == {A}
+    roster.add([B])
+    assert roster.read() == {A, B}
+    roster.replace([])
+    assert roster.read() == set()
 
 
 def test_without_a_note_nobody_is_expected(roster):
@@ -23,30 +42,34 @@ def test_without_a_note_nobody_is_expected(roster):
 
 
 def test_after_a_hub_that_ended_in_good_order_nobody_is_expected(roster):
-    roster.write(["a"])
+    roster.add([A])
     roster.remove()
     assert roster.read() == set()
     roster.remove()
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", '{"a": 1}', "[1]", "[" * 10_000])
-def test_a_note_that_can_not_be_read_is_none(roster, tmp_path, text):
-    (tmp_path / "hub.nodes").write_text(text)
-    assert roster.read() == set()
+@pytest.mark.parametrize("text", ["", "no id", f"{A}{B}", A[:-1], "\xff" * 16, f"{A}\0"])
+def test_what_is_no_id_is_passed_over(roster, tmp_path, text):
+    (tmp_path / "hub.nodes").write_bytes(f"{text}\n{C}\n{A[:5]}".encode("latin-1"))
+    assert roster.read() == {C}
 
 
 def test_a_link_that_somebody_laid_there_is_not_followed(roster, tmp_path):
-    (tmp_path / "elsewhere").write_text('["a"]')
+    (tmp_path / "elsewhere").write_text(A)
     (tmp_path / "hub.nodes").symlink_to(tmp_path / "elsewhere")
     assert roster.read() == set()
+    roster.add([B])
+    assert (tmp_path / "elsewhere").read_text() == A
 
 
-def test_it_is_written_whole_and_for_the_user_alone(roster, tmp_path):
-    roster.write(["a"])
+@pytest.mark.parametrize("note", [Roster.add, Roster.replace])
+def test_it_is_written_for_the_user_alone(roster, tmp_path, note):
+    note(roster, [A])
     (file,) = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_directory_that_is_gone_is_a_line_in_the_log(tmp_path, caplog):
-    Roster(tmp_path / "gone").write(["a"])
+@pytest.mark.parametrize("note", [Roster.add, Roster.replace])
+def test_a_directory_that_is_gone_is_a_line_in_the_log(tmp_path, caplog, note):
+    note(Roster(tmp_path / "gone"), [A])
     assert "can't note who is linked" in caplog.text

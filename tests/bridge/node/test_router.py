@@ -13,6 +13,7 @@ from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.connection import CloseCode
 from berrymq.bridge.protocol.limits import MAX_DEPTH, MAX_FOLLOWS, MAX_TEXT_BYTES, Limits
 from berrymq.bridge.transport.budget import Budget
+from berrymq.identifiers import Identifier
 from tests.support.network import Member, Network
 
 MIB = 1024 * 1024
@@ -451,6 +452,36 @@ class TestInterest:
         assert looked <= 100 * 31
         assert len(victim.values) == 100
         assert all(len(member.values) == 50 for member in members)
+
+
+class TestWhoIsThere:
+    def test_a_node_is_there_once_it_has_said_what_it_follows(self, network, hub):
+        member = Member(network, hub, "member")
+        network.settle()
+        assert [info.name for info in hub.nodes(None)] == ["hub"]
+        member.frame("interest", reset=True)
+        network.settle()
+        assert [info.name for info in hub.nodes(None)] == ["hub", "member"]
+
+    def test_who_sees_a_node_has_been_told_what_it_follows(self, network, hub):
+        """So what is published to a node that was seen reaches it."""
+        seeing = Member(network, hub, "seeing")
+        seeing.frame("interest", reset=True)
+        network.settle()
+        seen = Member(network, hub, "seen").peer
+        interest = frames.InterestParams(1, 0, add=["a:b"], reset=True)
+        hub.take_frame(seen, seen.channel, "interest", interest)  # and the loop has not come to tell others
+        assert "seen" in [info.name for info in hub.nodes(None)]
+        assert seeing.peer.told == {Identifier.parse("a:b")}
+
+    def test_while_the_hub_gathers_nobody_is_there_yet(self, network, hub):
+        member = Member(network, hub, "member", resume={"id": "a hub of before", "received": 1})
+        member.frame("interest", reset=True)
+        assert hub.is_gathering
+        assert [info.name for info in hub.nodes(None)] == ["hub"]
+        network.settle()
+        assert not hub.is_gathering
+        assert [info.name for info in hub.nodes(None)] == ["hub", "member"]
 
 
 class TestMemory:
