@@ -306,7 +306,7 @@ class Channel:
         if self._unwritten or self.closed or not self._reading.acquire(blocking=False):
             return False
         try:
-            if not self._loop.pause(self._sock, self._on_ready):
+            if not self._loop.pause(self._sock):
                 return False
             poll = select.poll()
             poll.register(self._sock, select.POLLIN)

@@ -136,7 +136,7 @@ class IoLoop:
             except KeyError:
                 self._selector.register(sock, events, callback)
 
-    def pause(self, sock: socket.socket, callback: Callable[[int], object]) -> bool:
+    def pause(self, sock: socket.socket) -> bool:
         """Do not call back for a while, for another thread waits on that socket itself; on any thread.
 
         Returns:
@@ -145,7 +145,7 @@ class IoLoop:
         if not CHANGES_WHILE_WAITING:
             return False
         with self._changing, suppress(KeyError, ValueError, OSError):
-            self._selector.modify(sock, 0, callback)
+            self._selector.unregister(sock)  # to watch for nothing would still tell its end, in every turn
             return True
         return False
 

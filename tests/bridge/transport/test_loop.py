@@ -207,7 +207,7 @@ class TestSockets:
             turned = threading.Event()
             loop.call(turned.set)
             assert turned.wait(10)
-            if not loop.pause(here, callback):
+            if not loop.pause(here):
                 pytest.skip("this system does not take that from another thread")
             there.send(b"x")
             assert not called.wait(0.1)
@@ -219,3 +219,26 @@ class TestSockets:
             loop.call(loop.unwatch, here)
             loop.call(done.set)
             assert done.wait(10)
+
+    def test_of_a_paused_socket_the_end_is_not_told_either(self, loop):
+        """Else the loop would turn without a rest until the other thread has dealt with it."""
+        here, there = socket.socketpair()
+        with here:
+            calls = []
+            take_turn(loop, loop.watch, here, calls.append)
+            if not loop.pause(here):
+                pytest.skip("this system does not take that from another thread")
+            there.close()
+            for _ in range(3):
+                take_turn(loop)
+            assert calls == []
+            take_turn(loop, loop.unwatch, here)
+
+
+def take_turn(loop, *call):
+    """Have the loop make a call, and wait until it has turned once more."""
+    if call:
+        loop.call(*call)
+    turned = threading.Event()
+    loop.call(turned.set)
+    assert turned.wait(10)
