@@ -17,6 +17,7 @@ from tornado.websocket import websocket_connect
 
 import berrymq
 from berrymq.bridge.protocol.connection import client_connection
+from berrymq.bridge.protocol.handshake import node_id_of
 from berrymq.bridge.runtime import runtime
 from berrymq_jupyter.server.handlers import relay
 from berrymq_jupyter.server.hub_socket import CHUNK_BYTES, HubSocket
@@ -42,7 +43,11 @@ def call(method, id=1, **params):
 
 
 def interconnect(name):
-    return call("interconnect", name=name, key=f"the secret key of {name}")
+    return call("interconnect", name=name, key=key_of(name))
+
+
+def key_of(name):
+    return f"the secret key of {name}"
 
 
 def nodes(visitor):
@@ -110,7 +115,7 @@ async def test_last_words_arrive(visitor):
     async with visitor.connect() as other:
         token = await ask(other, "connect_via_queue", identifier="last:word")
         async with connected(visitor, "last words") as connection:
-            (me,) = [node["id"] for node in await ask(other, "nodes") if node["name"] == "last words"]
+            me = node_id_of(key_of("last words"))
             for number in range(1, 501):
                 batch = ["last:word", me, "last words", number, 1, [[1.0, ["x" * 10_000], {}]]]
                 frame = {"n": number, "ack": 0, "batches": [batch]}
