@@ -37,6 +37,7 @@ class LinkWaiter:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._woken = False
         self._pid = os.getpid()
 
     def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
@@ -49,12 +50,15 @@ class LinkWaiter:
             waited = channel.pump(has_work, monotonic() + timeout, wake=self._reader, spin_until=spin_until)
         except ValueError:  # `close` has taken the descriptor meanwhile
             return False
-        with suppress(OSError):
-            self._reader.recv(4096)
+        if self._woken:
+            self._woken = False
+            with suppress(OSError):
+                self._reader.recv(4096)
         return waited
 
     def wake(self) -> None:
         """End the waiting; on any thread."""
+        self._woken = True
         with suppress(OSError):
             self._writer.send(b"\0")
 

@@ -29,7 +29,8 @@ __all__ = ["Channel"]
 
 yield_processor = getattr(os, "sched_yield", lambda: None)
 
-READ_BYTES = 256 * 1024
+READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
+"""What is read at once; more if that much has come, for each large buffer costs a system call of its own."""
 LINGER_SECONDS = 1.0
 """How long the last bytes of a connection that is being closed may take to go out."""
 
@@ -79,6 +80,7 @@ class Channel:
         self._ending = False
         self._reading = threading.Lock()
         """Held by the thread that reads: the loop's, or one that waits for what comes (see `pump`)."""
+        self._read_bytes = READ_BYTES
         self._told_closed = False
         self._budget = budget
         self._counted = 0
@@ -97,7 +99,7 @@ class Channel:
 
     def shed(self, target: int) -> None:
         """Hold no more than that: a connection that holds too much is cut."""
-        if self.held_bytes > max(target, READ_BYTES):
+        if self.held_bytes > max(target, MOST_READ_BYTES):
             _log.warning("a connection is cut: %d bytes are held for it", self.held_bytes)
             self.abort()
 
@@ -245,12 +247,13 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(READ_BYTES)
+            data = self._sock.recv(self._read_bytes)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             _log.debug("a connection was cut: %s", error)
             data = b""
+        self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
         self.heard_at = self._loop.time()
         with self._lock:
             if self._tls is not None:

@@ -75,6 +75,9 @@ class IoLoop:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
+        self._watched: set[socket.socket] = set()
+        """To ask the selector would be an exception where it does not know a socket, and take longer.
+        """
 
     @property
     def stopped(self) -> bool:
@@ -131,10 +134,11 @@ class IoLoop:
         """Call back with what a socket is ready for: reading, and writing if asked for."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         with self._changing:
-            try:
+            if sock in self._watched:
                 self._selector.modify(sock, events, callback)
-            except KeyError:
+            else:
                 self._selector.register(sock, events, callback)
+                self._watched.add(sock)
 
     def pause(self, sock: socket.socket) -> bool:
         """Do not call back for a while, for another thread waits on that socket itself; on any thread.
@@ -142,17 +146,21 @@ class IoLoop:
         Returns:
             False where the system does not take that from another thread while the loop waits.
         """
-        if not CHANGES_WHILE_WAITING:
-            return False
-        with self._changing, suppress(KeyError, ValueError, OSError):
-            self._selector.unregister(sock)  # to watch for nothing would still tell its end, in every turn
-            return True
-        return False
+        return CHANGES_WHILE_WAITING and self.unwatch(sock)
 
-    def unwatch(self, sock: socket.socket) -> None:
-        """Call back no more."""
-        with self._changing, suppress(KeyError, ValueError):
-            self._selector.unregister(sock)
+    def unwatch(self, sock: socket.socket) -> bool:
+        """Call back no more; return whether it was watched."""
+        with self._changing:
+            if sock not in self._watched:
+                return False
+            self._watched.remove(sock)
+            try:
+                self._selector.unregister(
+                    sock
+                )  # to watch for nothing would still tell its end, in every turn
+            except (KeyError, ValueError):  # the loop has ended
+                return False
+            return True
 
     # -- running ---------------------------------------------------------------------------------------------
 
