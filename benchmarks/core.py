@@ -148,7 +148,7 @@ def queueing() -> Row:
             Side("queue.Queue", "put(1); get()", {"put": theirs.put, "get": theirs.get}),
             Side("queue.SimpleQueue", "put(1); get()", {"put": simple.put, "get": simple.get}),
         ],
-        {"queue.Queue": 0.7},
+        {"queue.Queue": 0.45},
     )
 
 
@@ -177,14 +177,14 @@ def importing(rounds: int = 25) -> Row:
     row = Row("import", min(mine) * 1e9)
     for name, times in taken.items():
         ratio = median(one / other for one, other in zip(mine, times, strict=True))
-        row.against.append(Against(name, min(times) * 1e9, ratio, 1.5 if name == "blinker" else None))
+        row.against.append(Against(name, min(times) * 1e9, ratio, 1.0 if name == "blinker" else None))
     return row
 
 
 def run() -> list[Row]:
     """Measure everything."""
     return [
-        sending(1, {"pyee": 0.5}),
+        sending(1, {"pyee": 0.4}),
         sending(10, {"psygnal (compiled)": 0.25}),
         sending_beside_others(),
         first_use(),

@@ -49,10 +49,10 @@ from .default import (
     unfollow,
 )
 from .errors import AskTimeout, BerryMQError, IdentifierError, LoopError, QueueClosed, RegistrationError
-from .followers import Subscription
 from .identifiers import Identifier
 from .messages import JointMessage, Message
 from .queues import Empty, Queue
+from .subscriptions import Subscription
 
 if TYPE_CHECKING:
     from .bridge import (
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         send_message,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "AskTimeout",

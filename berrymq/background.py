@@ -1,39 +1,80 @@
-"""Which thread runs the deliveries of a bus that have no caller, and how many there are."""
+"""What delivers for one bus in other threads, and the watchdog over it."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from .failures import log_trouble
-from .leaving import Step, at_exit
-from .workers import Deliverer, DeliveryThread, Waiter, WorkerPool
+from .process import Step, process
+from .workers import DeliveryThread, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .failures import OnError
-    from .followers import Subscription
+    from .subscriptions import Subscription
+    from .workers import Deliverer, Failed, Waiter
 
-__all__ = ["Background"]
+__all__ = ["Background", "Pending"]
+
+EXIT_SECONDS = 5.0
+"""For how many seconds the interpreter waits for deliveries when it shuts down."""
 
 
-AT_EXIT = 5.0
-"""For how many seconds the interpreter waits for deliveries when it leaves."""
+class Watchdog:
+    """Looks, once a second, at everything that runs deliveries in this process, while there is any."""
 
-_started: WeakSet[Background] = WeakSet()
+    seconds = 1.0
+
+    def __init__(self) -> None:
+        self._watched: WeakSet[DeliveryThread | WorkerPool] = WeakSet()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()
+        process.on_fork(self.reset)
+
+    def reset(self) -> None:
+        """Start anew in a forked child, which has none of the parent's threads."""
+        self._watched = WeakSet()
+        self._thread = None
+        self._lock = threading.RLock()
+
+    def watch(self, deliverer: DeliveryThread | WorkerPool) -> None:
+        """Look at `deliverer` until it says that there is nothing to look at."""
+        with self._lock:
+            self._watched.add(deliverer)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="berrymq watchdog", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(self.seconds)
+            with self._lock:  # so that what begins to be watched just now stays so
+                for one in list(self._watched):
+                    if not one.look():
+                        self._watched.discard(one)
+                if not self._watched:
+                    self._thread = None
+                    return
+
+
+watchdog = Watchdog()
 
 
 class Pending:
     """Counts the deliveries that ``async def`` followers were given and have not finished."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Count nothing, as in a forked child: the loops are the parent's."""
         self.backlog = 0
-        self.loops: dict[int, int] = {}
+        self._loops: dict[int, int] = {}
         """The same by event loop, as its `id`."""
         self._none = threading.Condition(threading.RLock())  # a destructor may send in the middle of this
 
@@ -41,17 +82,17 @@ class Pending:
         """Count some more, or less, on `loop`."""
         with self._none:
             self.backlog += by
-            left = self.loops.get(id(loop), 0) + by
+            left = self._loops.get(id(loop), 0) + by
             if left:
-                self.loops[id(loop)] = left
+                self._loops[id(loop)] = left
             else:
-                self.loops.pop(id(loop), None)
+                self._loops.pop(id(loop), None)
             if not self.backlog:
                 self._none.notify_all()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until there are none; False when `timeout` passed first."""
-        if self.backlog and id(running_loop()) in self.loops:
+        if self.backlog and id(running_loop()) in self._loops:
             raise RuntimeError(
                 "drain() would wait for 'async def' followers on the event loop that it holds up: "
                 "call it in another thread, as with 'await asyncio.to_thread(bus.drain)'"
@@ -59,13 +100,15 @@ class Pending:
         with self._none:
             return self._none.wait_for(lambda: not self.backlog, timeout)
 
-    def after_fork(self) -> None:
-        """Count nothing in a forked child: the loops are the parent's."""
-        self.__init__()  # type: ignore[misc]  # the same as a new one, which the followers would not know
+
+def running_loop() -> object:
+    """Return the event loop that runs in this thread, or None, without loading `asyncio` for that."""
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 class Background:
-    """The worker threads of one bus: none, until something has to be delivered by one.
+    """What delivers for one bus in other threads: nothing, until something has to be.
 
     Args:
         name: what the threads are called after.
@@ -74,9 +117,11 @@ class Background:
     """
 
     def __init__(
-        self, name: str, failed: OnError, subscriptions: Callable[[], Iterable[Subscription]]
+        self, name: str, failed: Failed, subscriptions: Callable[[], Iterable[Subscription]]
     ) -> None:
         self.chosen: Deliverer | None = None
+        """What delivers for links instead of the threads here."""
+        self.pending = Pending()
         self._failed = failed
         self._subscriptions = subscriptions
         self._name = name
@@ -84,7 +129,6 @@ class Background:
         self._pool: WorkerPool | None = None
         self._waiter: Waiter | None = None
         self._lock = threading.RLock()
-        self.pending = Pending()
 
     @property
     def deliverer(self) -> Deliverer:
@@ -95,7 +139,7 @@ class Background:
         with self._lock:
             if self._thread is None:
                 self._finish_at_exit()
-                self._thread = DeliveryThread(self._failed, f"{self._name} delivery")
+                self._thread = DeliveryThread(self._failed, f"{self._name} delivery", watchdog.watch)
                 self._thread.waiter = self._waiter
             return self._thread
 
@@ -113,9 +157,19 @@ class Background:
         return thread is not None and thread.is_current
 
     def _finish_at_exit(self) -> None:
-        # Worker threads are daemons, so that one that hangs does not keep the interpreter from leaving.
-        finish_at_exit()
-        _started.add(self)
+        # Worker threads are daemons, so that one that hangs does not keep the interpreter from shutting down.
+        process.at_exit(Step.DELIVERIES, self.finish)
+        process.finish_in_children()
+
+    def finish(self) -> None:
+        """Finish what there is to deliver before the interpreter shuts down, within `EXIT_SECONDS`."""
+        threads = [one for one in self._all() if one is not self.pending]  # event loops have ended already
+        until = monotonic() + EXIT_SECONDS
+        late = [one for one in threads if not one.drain(max(0.0, until - monotonic()))]
+        if late:
+            log_trouble(
+                "the interpreter shuts down", TimeoutError(f"{self.backlog} deliveries are not finished")
+            )
 
     @property
     def multiplicity(self) -> int:
@@ -129,7 +183,7 @@ class Background:
         return sum([one.backlog for one in self._all()])
 
     def _all(self) -> list[Deliverer | Pending]:
-        return [one for one in (self.pending, self._pool, self._thread, self.chosen) if one is not None]
+        return [one for one in (self._pool, self._thread, self.chosen, self.pending) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
         """See `Bus.set_multiplicity`."""
@@ -140,10 +194,14 @@ class Background:
             if number and former is not None:
                 former.resize(number)
                 return
+        if former is not None and threading.current_thread() not in former._threads:
+            # So that no follower runs here while a worker still has an older message of it.
+            former.drain()
+        with self._lock:
             self._pool = None
             if number:
                 self._finish_at_exit()
-                self._pool = WorkerPool(self._failed, number, f"{self._name} worker")
+                self._pool = WorkerPool(self._failed, number, f"{self._name} worker", watchdog.watch)
         for subscription in self._subscriptions():
             self._place(subscription)
         if former is not None:
@@ -156,8 +214,7 @@ class Background:
 
     def _place(self, subscription: Subscription) -> None:
         with self._lock:  # so that the pool of now is what stays
-            pool = self._pool
-            subscription.use_pool(None if pool is None else pool.submit)
+            subscription._use_pool(self._pool)
 
     def drain(self, timeout: float | None = None) -> bool:
         """See `Bus.drain`."""
@@ -181,30 +238,8 @@ class Background:
     def after_fork(self) -> None:
         """Do without the parent's threads: what waited for them is theirs to do."""
         self._lock = threading.RLock()
-        self.pending.after_fork()
+        self.pending.reset()
         self._thread = None
         former, self._pool = self._pool, None
         if former is not None:
             self.set_multiplicity(former.size)
-
-
-def running_loop() -> object:
-    """Return the event loop that runs in this thread, or None, without loading `asyncio` for that."""
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
-@cache
-def finish_at_exit() -> None:
-    """Have `finish_all` called, once, when the interpreter leaves."""
-    at_exit(Step.DELIVERIES, finish_all)
-
-
-def finish_all() -> None:
-    """Let all worker threads finish what they have to do before the interpreter leaves, for a while."""
-    until = monotonic() + AT_EXIT
-    for background in list(_started):
-        if not background.drain(max(0.0, until - monotonic())):
-            log_trouble(
-                "the interpreter leaves", TimeoutError(f"{background.backlog} deliveries are not finished")
-            )

@@ -1,24 +1,35 @@
-"""The exchange inside one process, with everything that a program does with it."""
+"""The bus: publishing, following, and everything that a program does with them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from time import time
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
+from . import scopes
 from .automatic import auto_twitter, twitter_exception
+from .background import Background
 from .conditions import Condition, conditions_of
-from .exchange import Exchange
-from .followers import Once, Subscription
+from .failures import annotate, log_failure, raise_failures
+from .gateway import Gateway
 from .identifiers import Identifier
-from .muting import Mute
-from .targets import make_target
+from .messages import Message, SentMessage
+from .muting import Mute, Observation, Observers
+from .process import process
+from .routes import Registry
+from .subscriptions import PLAIN, SKIPPED, Entry, Once, Subscription
+from .targets import check_guard, choose_guard, make_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Self
 
-    from .expecting import Expectation
+    from .coroutines import LoopRunner
+    from .failures import OnError
     from .introspection import BusStats, Report
-    from .messages import Message
-    from .observing import Observation
+    from .queues import Expectation
+    from .stores import SharedStores
+    from .subscriptions import Layer
+    from .targets import Target
 
 __all__ = ["Bus"]
 
@@ -27,17 +38,227 @@ R = TypeVar("R")
 F = TypeVar("F", bound="Callable[[Message], Any]")
 
 
-class Bus(Exchange):
-    """An exchange for messages inside one process.
+class Bus:
+    """Passes messages to followers inside one process.
 
     The functions of the module `berrymq` act on the default bus; a bus of your own is apart from it.
-    `on_error` says what becomes of followers' errors: ``"raise"`` (to the sender, after every follower ran),
-    ``"log"``, or a function that is called with the subscription, the message and the exception.
+
+    Args:
+        name: names the threads of this bus, and the bus in pictures of the network.
+        on_error: what becomes of followers' errors: ``"raise"`` (to the sender, after every follower ran),
+            ``"log"``, or a function that is called with the subscription, the message and the exception.
     """
+
+    def __init__(
+        self, name: str | None = None, *, on_error: Literal["raise", "log"] | OnError = "raise"
+    ) -> None:
+        if on_error not in ("raise", "log") and not callable(on_error):
+            raise ValueError(
+                "on_error is 'raise', 'log' or a function of subscription, message and exception, "
+                f"not {on_error!r}"
+            )
+        self.name = name
+        self.on_error: Literal["raise", "log"] | OnError = on_error
+        self.on_background_error: OnError | None = None
+        """Takes the errors of deliveries that have no caller: of links, worker threads, event loops."""
+        self.hooks: list[Callable[[Subscription], object]] = []
+        """Each is called with a new subscription before it becomes active, and may `Subscription.wrap` it."""
+        self._registry = Registry()
+        self._table = self._registry.table
+        self._background = Background(
+            f"berrymq {name or 'bus'}", self._background_failure, self.subscriptions
+        )
+        self._shared: SharedStores | None = None
+        self._observers = Observers(self)
+        self.gateway = Gateway(self, self._registry, self._background)
+        """The side of this bus that links use."""
+        process.on_fork(self._begin_child)
 
     def __repr__(self) -> str:
         counts = self.stats()
         return f"<Bus {self.name or 'without a name'}, {counts.followers} followers, {counts.queues} queues>"
+
+    # A bus is one, and what is copied refers to it. The default bus is there in every process.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], Bus], tuple[()]]:
+        if self is process.default_bus:
+            return find_default_bus, ()
+        raise TypeError(
+            "only the default bus can be pickled, as a reference to that of the other process: "
+            "make a bus of your own there, and link the two"
+        )
+
+    # -- publishing ------------------------------------------------------------------------------------------
+
+    def twitter(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
+        """Send a message: call every matching follower, in order of registration, in this thread.
+
+        Every follower runs. Afterwards one that failed is re-raised as itself, with a note that names it;
+        several as an `ExceptionGroup` (unless the bus has another `on_error`). A `RecursionError` is raised
+        at once, as is what is no `Exception`: followers that send what they follow end as any recursion does.
+
+        Args:
+            identifier: what the message is called, such as ``"train:epoch"``. A wildcard reaches the
+                followers of every identifier that it matches.
+            *args: the message's ``args``.
+            **kwargs: the message's ``kwargs``, which are its attributes too.
+        """
+        # The fast path of everything: one look-up, one message built without a call, one loop. `_deliver` is
+        # put into a local name first because calling a slot as if it were a method is the slower of the two.
+        try:
+            known, route = self._table[identifier]
+        except (KeyError, TypeError):
+            known, route = self._registry.find(identifier)
+        message = SentMessage()
+        message._identifier = known
+        message._args = args
+        message._kwargs = kwargs
+        message._sent_at = time()
+        failures = None
+        if len(route) == 1:  # as most are; it spares them the loop, which is a tenth of the whole
+            entry = route[0]
+            try:
+                deliver = entry._deliver
+                result = deliver(message)
+                if result is not None and type(result) not in PLAIN:
+                    entry._look_at(result, message)
+            except RecursionError:
+                raise
+            except Exception as error:  # noqa: BLE001  # handled as in the loop
+                failures = self._note_failure(failures, entry, message, error)
+            if failures:
+                raise_failures(failures, message)
+            return
+        for entry in route:
+            try:
+                deliver = entry._deliver
+                result = deliver(message)
+                if result is not None and type(result) not in PLAIN:
+                    entry._look_at(result, message)
+            except RecursionError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a follower's: the others come first
+                failures = self._note_failure(failures, entry, message, error)
+        if failures:
+            raise_failures(failures, message)
+
+    def publish(self, message: Message, /) -> None:
+        """Send a ready message; otherwise like `twitter`."""
+        failures = None
+        for entry in self._route(message):
+            try:
+                entry._put(message)
+            except RecursionError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a follower's: the others come first
+                failures = self._note_failure(failures, entry, message, error)
+        if failures:
+            raise_failures(failures, message)
+
+    def auto_twitter(
+        self,
+        identifier: str | Identifier,
+        entry: bool = False,
+        exit: bool = False,  # noqa: A002  # its name since 2009
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function: calls of it send ``NAME:entry`` before and ``NAME:exit`` after.
+
+        Both carry the arguments of the call; ``exit`` also ``result=``, or ``error=`` when it raised
+        (``result_=`` where the call itself has a keyword ``result``). Result, error, signature and kind stay
+        as they are, whatever followers do: their errors are logged. A generator, async ones too, is entered
+        with its first item and left when it is used up or closed.
+
+        Args:
+            identifier: whose name the messages have; with the action ``entry`` or ``exit``, that one alone is
+                sent.
+            entry: send only ``NAME:entry``.
+            exit: send only ``NAME:exit``.
+        """
+        return auto_twitter(self, identifier, entry, exit)
+
+    def twitter_exception(
+        self, identifier: str | Identifier, reraise: bool = True, with_traceback: bool = True
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function: an exception of it is sent, and raised again.
+
+        ``message.args[0]`` is the text, with the traceback if wanted; ``message.type``, ``message.value`` and
+        ``message.error`` are the name of the exception, its text and itself. Errors of followers are logged.
+
+        Args:
+            identifier: what the messages are called.
+            reraise: whether the caller gets the exception; else the call returns None.
+            with_traceback: whether the text has the traceback.
+        """
+        return twitter_exception(self, identifier, reraise, with_traceback)
+
+    def talk(
+        self,
+        identifier: str | Identifier,
+        callback_identifier: str | Identifier,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Send a message and have what each follower returns sent to `callback_identifier`.
+
+        There, ``message.args[0]`` is the value; of a follower that raised, ``message.error`` is the
+        exception. What only watches (queues, direct followers) sends nothing.
+
+        Args:
+            identifier: what the message is called.
+            callback_identifier: what the messages with the answers are called.
+            *args: the message's ``args``.
+            **kwargs: the message's ``kwargs``.
+        """
+        from .asking import talk
+
+        talk(self, identifier, callback_identifier, args, kwargs)
+
+    def ask(
+        self, identifier: str | Identifier, /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> list[Any]:
+        """Send a message and return what its followers return, in their order.
+
+        Followers here run in this thread; one that a worker thread runs just now answers in its turn. What
+        only watches (queues, direct followers) gets the message and does not answer.
+
+        Args:
+            identifier: what the message is called.
+            *args: the message's ``args``.
+            timeout: the most seconds to wait for ``async def`` followers, busy ones and links; None for no
+                limit.
+            **kwargs: the message's ``kwargs``.
+
+        Raises:
+            AskTimeout: not everybody answered in time.
+            Exception: followers' errors, as by `twitter`. Each has what the others answered as `answers`.
+        """
+        from .asking import ask
+
+        return ask(self, identifier, args, kwargs, timeout)
+
+    async def aask(
+        self,
+        identifier: str | Identifier,
+        /,
+        *args: Any,
+        timeout: float | None = None,  # the same question as `ask`
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Like `ask`, without blocking the event loop while ``async def`` followers and links answer.
+
+        When this is cancelled, or the time is over, the ``async def`` followers that have not answered are
+        cancelled.
+        """
+        from .asking import aask
+
+        return await aask(self, identifier, args, kwargs, timeout)
 
     # -- following -------------------------------------------------------------------------------------------
 
@@ -72,24 +293,33 @@ class Bus(Exchange):
         concurrent: bool = False,
         direct: bool = False,
     ) -> Any:
-        """Call `function` with each message that `identifier` matches; return the handle to end that.
+        """Call `function` with each message that `identifier` matches.
 
-        Functions are held strongly, bound methods weakly. `guard` takes the message and decides. `concurrent`
-        allows several calls at a time on worker threads. `direct` has messages of links delivered at once, in
-        the thread of the link: for followers that only put something down somewhere. Without a function this
-        is a decorator.
+        Functions are held strongly, bound methods weakly. An ``async def`` function runs on the event loop of
+        the thread that registers it.
+
+        Args:
+            identifier: what is followed, or a joint condition.
+            function: what is called with each message. Without one this is a decorator.
+            guard: takes the message and decides whether the function is called with it.
+            concurrent: allows several calls at a time on worker threads.
+            direct: has messages of links delivered at once, in the thread of the link, and the function give
+                no answers: for one that only watches, and puts down somewhere what it sees.
+
+        Returns:
+            The handle that ends it by ``cancel()`` or ``with``; as a decorator, the function as it was.
         """
         if function is None:
             conditions_of(identifier)  # complain now, not at the decorated function
 
             def decorate(decorated: F) -> F:
                 target = make_target(decorated)
-                self.subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
+                self._subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
                 return decorated
 
             return decorate
         target = make_target(function)
-        return self.subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
+        return self._subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
 
     def following_function(
         self,
@@ -98,8 +328,33 @@ class Bus(Exchange):
         *,
         concurrent: bool = False,
         direct: bool = False,
+        guard_condition: Callable[[Message], object] | None = None,
     ) -> Callable[[F], F]:
-        """Decorate a function: it follows `identifier`, if `guard` says so for the message."""
+        """Decorate a function: it is called with each message that `identifier` matches.
+
+        ::
+
+            @following_function("train:*", lambda message: message.loss < 1)
+            def report(message):
+                print(message.action, message.loss)
+
+        Args:
+            identifier: what is followed: ``"train:epoch"``, ``"train:*"``, ``"*:epoch"``, or a joint
+                condition such as ``cond("a:x") & cond("b:y")``.
+            guard: takes the message and decides whether the function is called with it.
+            concurrent: allows several calls at a time on worker threads (see `set_multiplicity`).
+            direct: has messages of links delivered at once, in the thread of the link, and the function give
+                no answers: for one that only watches, and puts down somewhere what it sees.
+            guard_condition: the guard, by its name of 2009.
+
+        Returns:
+            The decorator, which gives the function back as it was.
+
+        Raises:
+            IdentifierError: `identifier` is none.
+            RegistrationError: the function, or the guard, can't be called with a message.
+        """
+        guard = choose_guard(guard, guard_condition)
         return self.follow(identifier, guard=guard, concurrent=concurrent, direct=direct)
 
     def register_function(
@@ -107,18 +362,42 @@ class Bus(Exchange):
         identifier: str | Identifier | Condition,
         function: Callable[[Message], Any],
         guard: Callable[[Message], object] | None = None,
+        *,
+        guard_condition: Callable[[Message], object] | None = None,
     ) -> Subscription:
-        """Let a function follow, for identifiers that are known only at run time."""
-        return self.follow(identifier, function, guard=guard)
+        """Let a function follow, for identifiers that are known only at run time.
+
+        Args:
+            identifier: what is followed.
+            function: what is called with each message.
+            guard: takes the message and decides whether it is called.
+            guard_condition: the guard, by its name of 2009.
+
+        Returns:
+            The handle that ends it.
+        """
+        return self.follow(identifier, function, guard=choose_guard(guard, guard_condition))
 
     def register_method(
         self,
         identifier: str | Identifier | Condition,
         method: Callable[[Message], Any],
         guard: Callable[[Message], object] | None = None,
+        *,
+        guard_condition: Callable[[Message], object] | None = None,
     ) -> Subscription:
-        """Let a bound method follow, as long as its object lives."""
-        return self.follow(identifier, method, guard=guard)
+        """Let a bound method follow, as long as its object lives.
+
+        Args:
+            identifier: what is followed.
+            method: what is called with each message.
+            guard: takes the message and decides whether it is called.
+            guard_condition: the guard, by its name of 2009.
+
+        Returns:
+            The handle that ends it.
+        """
+        return self.follow(identifier, method, guard=choose_guard(guard, guard_condition))
 
     regist_function = register_function
     regist_method = register_method
@@ -148,7 +427,16 @@ class Bus(Exchange):
         *,
         guard: Callable[[Message], object] | None = None,
     ) -> Any:
-        """Like `follow`, for the first message alone; exactly one, however many threads send."""
+        """Like `follow`, for the first message alone; exactly one, however many threads publish.
+
+        Args:
+            identifier: what is followed, or a joint condition.
+            function: what is called. Without one this is a decorator.
+            guard: takes a message and decides whether it is the one.
+
+        Returns:
+            The handle, which is cancelled by the first message; as a decorator, the function as it was.
+        """
         if function is None:
             conditions_of(identifier)
 
@@ -166,7 +454,7 @@ class Bus(Exchange):
         guard: Callable[[Message], object] | None,
     ) -> Subscription:
         once = Once()
-        return once.end(self.subscribe(identifier, make_target(function), guard=guard, layers=(once,)))
+        return once.end(self._subscribe(identifier, make_target(function), guard=guard, layers=(once,)))
 
     def expect(
         self,
@@ -175,7 +463,7 @@ class Bus(Exchange):
         *,
         timeout: float | None = None,
     ) -> Expectation:
-        """Be ready, from now on, to wait for the next message that `identifier` matches.
+        """Collect the next message that `identifier` matches, to wait for it later.
 
         ::
 
@@ -183,23 +471,39 @@ class Bus(Exchange):
                 start_job()
             print(done.message)
 
-        ``expect(...).wait()`` and ``await expect(...)`` wait too. `TimeoutError` is raised when none came.
+        ``expect(...).wait()`` and ``await expect(...)`` wait too.
+
+        Args:
+            identifier: what is expected, or a joint condition.
+            guard: takes a message and decides whether it is the one.
+            timeout: the most seconds to wait, from the beginning of the wait; None for no limit.
+
+        Raises:
+            TimeoutError: by the wait, when none came in time.
+            QueueClosed: by the wait, when the expectation was cancelled, or its bus closed.
         """
-        from .expecting import Expectation
+        from .queues import Expectation
 
         return Expectation(self, identifier, guard, timeout)
 
     def unfollow(self, what: Callable[[Message], Any] | Subscription | str | Identifier, /) -> int:
         """End a subscription, all of a function or method, or all of exactly one identifier.
 
-        Returns how many ended.
+        Threads and tasks that wait in a queue that ends with it are woken.
+
+        Args:
+            what: a handle, a function or method (compared by identity), or an identifier (``"a:*"`` ends
+                what follows ``a:*``, and not what follows ``a:b``).
+
+        Returns:
+            How many subscriptions ended.
         """
         if isinstance(what, Subscription):
             found = [what] if what.active else []
         elif isinstance(what, str | Identifier):
             found = self._registry.following(Identifier.parse(what))
         else:
-            found = [known for known in self.subscriptions() if known.function == what]
+            found = [known for known in self.subscriptions() if known._is_of(what)]
         for subscription in found:
             subscription.cancel()
         return len(found)
@@ -207,90 +511,43 @@ class Bus(Exchange):
     def mute(self, what: str | Identifier | Subscription = "*:*", /) -> Mute:
         """Deliver nothing that the identifier matches, or nothing to one follower, until the mute ends.
 
-        Use it in ``with``, or call ``cancel()``. Mutes nest: silence ends when the last of them has ended.
+        Args:
+            what: an identifier, or the handle of a follower.
+
+        Returns:
+            The mute, which ends with its ``with`` block or by ``cancel()``. Mutes nest: messages are
+            delivered again when the last of them has ended.
         """
         return Mute(self._registry, what)
-
-    # -- sending ---------------------------------------------------------------------------------------------
-
-    def auto_twitter(
-        self,
-        identifier: str | Identifier,
-        entry: bool = False,
-        exit: bool = False,  # noqa: A002  # its name since 2009
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function: calls of it send ``NAME:entry`` before and ``NAME:exit`` after.
-
-        Both carry the arguments of the call; ``exit`` also ``result=``, or ``error=`` when it raised. With
-        `entry` or `exit` only that one is sent. Result, signature and being ``async def`` stay as they are.
-        """
-        return auto_twitter(self, identifier, entry, exit)
-
-    def twitter_exception(
-        self, identifier: str | Identifier, reraise: bool = True, with_traceback: bool = True
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function: an exception of it is sent, and raised again unless `reraise` is false.
-
-        ``message.args[0]`` is the text, with the traceback if wanted; ``message.type``, ``message.value`` and
-        ``message.error`` are the name of the exception, its text and itself.
-        """
-        return twitter_exception(self, identifier, reraise, with_traceback)
-
-    def talk(
-        self,
-        identifier: str | Identifier,
-        callback_identifier: str | Identifier,
-        /,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Send a message and have what each follower returns sent to `callback_identifier`.
-
-        There, ``message.args[0]`` is the value; of a follower that raised, ``message.error`` is the
-        exception.
-        """
-        from .asking import talk
-
-        talk(self, identifier, callback_identifier, args, kwargs)
-
-    def ask(
-        self, identifier: str | Identifier, /, *args: Any, timeout: float | None = None, **kwargs: Any
-    ) -> list[Any]:
-        """Send a message and return what its followers return, in their order.
-
-        Followers here run in this thread; `timeout` bounds the wait for ``async def`` followers and for
-        links, and `AskTimeout` is raised when it passes. Errors are raised as `twitter` does, with what
-        the others answered as the attribute `answers`.
-        """
-        from .asking import ask
-
-        return ask(self, identifier, args, kwargs, timeout)
-
-    async def aask(
-        self,
-        identifier: str | Identifier,
-        /,
-        *args: Any,
-        timeout: float | None = None,  # the same question as `ask`
-        **kwargs: Any,
-    ) -> list[Any]:
-        """Like `ask`, without holding up the event loop while ``async def`` followers and links answer."""
-        from .asking import aask
-
-        return await aask(self, identifier, args, kwargs, timeout)
 
     # -- threads ---------------------------------------------------------------------------------------------
 
     def set_multiplicity(self, number: int) -> None:
         """Deliver on `number` worker threads; 0: in the sender's thread, as at the start.
 
-        Different followers run in parallel; one follower gets its messages one at a time and in order, unless
-        it was declared concurrent. Going to 0 finishes what is queued and joins the threads.
+        Different followers run in parallel. One follower gets its messages one at a time and in order,
+        whether they come by `twitter`, `ask` or a link, unless it was declared concurrent. Going to 0
+        finishes what is queued and joins the threads. A follower that runs for more than five seconds is
+        named in the log, and another thread stands in for its own.
+
+        Args:
+            number: how many threads, from 0 on.
         """
         self._background.set_multiplicity(number)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until worker threads have nothing left to deliver; False when `timeout` seconds passed."""
+        """Wait until everything that was handed to other threads and event loops is delivered.
+
+        Args:
+            timeout: the most seconds to wait; None for no limit.
+
+        Returns:
+            False when the time passed first.
+
+        Raises:
+            RuntimeError: called where it would wait for itself: on one of those threads, or on the event loop
+                of an ``async def`` follower with messages.
+        """
         return self._background.drain(timeout)
 
     @property
@@ -300,39 +557,179 @@ class Bus(Exchange):
 
     @property
     def backlog(self) -> int:
-        """How many deliveries wait for a thread or run on one."""
+        """How many deliveries were handed to other threads or event loops and are not finished."""
         return self._background.backlog
+
+    def close(self) -> None:
+        """End every follower, queue and link here, and finish what worker threads have left to do.
+
+        Threads and tasks that wait in a queue, or for an expected message, are woken. A bus without
+        references is collected as any object; this is for when it has to end now.
+        """
+        for entry in (*self._registry.subscriptions(), *self._registry.attachments()):
+            entry.cancel()
+        self._background.close()
 
     # -- looking in ------------------------------------------------------------------------------------------
 
+    def subscriptions(self) -> list[Subscription]:
+        """Every follower of this bus, queues included, in order of registration."""
+        return self._registry.subscriptions()
+
     def observe(self) -> Observation:
-        """Report what moves on this bus, until the returned handle is cancelled or its ``with`` ends.
+        """Publish debug messages about the messages of this bus, until the handle is cancelled.
 
         Followers of ``berrymq:send_message``, ``berrymq:forward_message`` and ``berrymq:receive_message`` get
         what is sent here, what a link took over (``message.link``) and what came over one, as
         ``message.args[0]``. These reports never leave the process.
         """
-        from .observing import Observation
-
-        return Observation(self)
+        return Observation(self._observers)
 
     def stats(self) -> BusStats:
-        """A moment of this bus, in numbers."""
+        """Return a snapshot of this bus, in numbers."""
         from .introspection import stats
 
         return stats(self)
 
     def show_followers(self) -> Report:
-        """Who follows what, and where that is written: a table as text."""
+        """Return who follows what, and where that is written: a table as text."""
         from .introspection import show_followers
 
         return show_followers(self)
 
     def show_network(self, format: str = "text", nodes: Iterable[Any] | None = None) -> Report:  # noqa: A002
-        """Picture this bus and the nodes it is linked to, as ``"text"``, ``"mermaid"`` or ``"graphviz"``.
+        """Return a picture of this bus and the nodes that it is linked to.
 
-        `nodes` are those to show (`Link.nodes`, or links); by default, those of this process's links.
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"graphviz"``.
+            nodes: those to show (`Link.nodes`, or links); by default, those of this process's links.
         """
         from .introspection import show_network
 
         return show_network(self, format, nodes)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _route(self, message: Message) -> tuple[Entry, ...]:
+        """Return every entry that gets `message`, in order."""
+        text = message._identifier.text
+        try:
+            return self._table[text][1]
+        except KeyError:
+            return self._registry.find(text)[1]
+
+    def _note_failure(
+        self, failures: list[Exception] | None, entry: Entry, message: Message, error: Exception
+    ) -> list[Exception] | None:
+        """Do with a follower's error what `on_error` says; return what is to be raised in the end."""
+        annotate(error, entry, message)
+        policy = self.on_error
+        if policy == "log":
+            log_failure(entry, message, error)
+            return failures
+        if policy != "raise":
+            try:
+                policy(entry, message, error)
+                return failures
+            except Exception as trouble:  # noqa: BLE001  # raised in the end: the other followers come first
+                error = trouble
+        if failures is None:
+            failures = []
+        failures.append(error)
+        return failures
+
+    def _background_failure(self, entry: Entry, message: Message, error: BaseException) -> None:
+        """Report the error of a delivery that has no caller."""
+        annotate(error, entry, message)
+        report: OnError = self.on_background_error or (
+            self.on_error if callable(self.on_error) else log_failure
+        )
+        try:
+            report(entry, message, error)
+        except Exception as trouble:  # noqa: BLE001  # the report itself failed: neither of the two may get lost
+            log_failure(entry, message, error)
+            log_failure(entry, message, trouble)
+
+    def _deliver_direct(self, entry: Subscription, message: Message) -> None:
+        """Deliver a received message to a direct subscription, in this thread."""
+        try:
+            entry.run(message)
+        except Exception as error:  # noqa: BLE001  # a follower's: it is reported
+            self._background_failure(entry, message, error)
+
+    def _subscribe(
+        self,
+        identifier: str | Identifier | Condition,
+        target: Target,
+        *,
+        guard: Callable[[Message], object] | None = None,
+        layers: Iterable[Layer] = (),
+        concurrent: bool = False,
+        direct: bool = False,
+    ) -> Subscription:
+        """Register one follower: what `follow`, `once`, queues and the decorators have in common."""
+        check_guard(guard)
+        identifiers, joining = conditions_of(identifier)
+        subscription = Subscription(
+            identifiers,
+            target,
+            guard=guard,
+            layers=(*layers, *joining),
+            concurrent=concurrent,
+            direct=direct,
+            reply=self._send_answer,
+            make_runner=self._make_runner,
+        )
+        if subscription.is_async:
+            subscription._runner = self._make_runner(subscription)
+        for hook in tuple(self.hooks):
+            hook(subscription)
+        self._activate(subscription)
+        self._background.adopt(subscription)
+        if not subscription.is_queue:  # a queue is collected as a whole
+            scope = scopes.owner()
+            if scope is not None:
+                scope.add(subscription)
+        return subscription
+
+    def _make_runner(self, subscription: Subscription) -> LoopRunner:
+        from .coroutines import LoopRunner  # and with it asyncio, which few programs need here
+
+        return LoopRunner(subscription, self._background_failure, self._send_answer, self._background.pending)
+
+    def _activate(self, entry: Entry) -> None:
+        entry._start(self._registry.discard)
+        self._registry.add(entry)
+
+    def _send_answer(self, message: Message, result: Any, error: Exception | None) -> None:
+        """Send what a follower returned or raised to where `message` wants it."""
+        callback = message._callback
+        if callable(callback):
+            callback(result, error)
+        elif callback is not None and result is not SKIPPED:
+            outcome = {} if error is None else {"error": error}
+            self.publish(Message.make(callback, (result,), outcome))
+
+    def _shared_stores(self) -> SharedStores:
+        from .stores import SharedStores
+
+        with self._registry.lock:
+            if self._shared is None:
+                self._shared = SharedStores()
+            return self._shared
+
+    def _begin_child(self) -> None:
+        """Put locks and threads right in a forked child: it has none of the parent's threads."""
+        self._registry.begin_child()
+        self._observers.begin_child()
+        self._background.after_fork()
+
+
+def find_default_bus() -> Bus:
+    """Return the default bus of this process; what `Bus` is pickled as."""
+    from importlib import import_module
+
+    import_module("berrymq")  # which makes it
+    bus = process.default_bus
+    assert bus is not None
+    return bus

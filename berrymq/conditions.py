@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .errors import RegistrationError
-from .followers import SKIPPED, Layer
-from .forking import SafeLock
-from .identifiers import Identifier, describe
+from .identifiers import Identifier
 from .messages import JointMessage, Message
+from .process import ForkSafeLock
+from .subscriptions import SKIPPED, Layer
+from .targets import check_guard, choose_guard
 
 if TYPE_CHECKING:
     from .targets import Call
 
-__all__ = ["Condition", "check_guard", "cond", "conditions_of"]
+__all__ = ["Condition", "cond", "conditions_of"]
 
 Guard = Callable[[Message], object]
 
@@ -39,18 +39,19 @@ class Condition:
         )
 
 
-def cond(identifier: str | Identifier, guard: Guard | None = None) -> Condition:
-    """A condition to join with ``&``; `follow` and the decorators take the result like an identifier."""
+def cond(
+    identifier: str | Identifier, guard: Guard | None = None, *, guard_condition: Guard | None = None
+) -> Condition:
+    """A condition to join with ``&``; `follow` and the decorators take the result like an identifier.
+
+    Args:
+        identifier: what has to be seen.
+        guard: takes a message and decides whether it counts.
+        guard_condition: the same, by its name of 2009.
+    """
+    guard = choose_guard(guard, guard_condition)
     check_guard(guard)
     return Condition(((Identifier.parse(identifier), guard),))
-
-
-def check_guard(guard: object) -> None:
-    """Raise `RegistrationError` for what is no guard."""
-    if guard is not None and not callable(guard):
-        raise RegistrationError(
-            f"a guard is called with the message and decides, and {describe(guard)} cannot be called"
-        )
 
 
 def as_condition(value: str | Identifier | Condition) -> Condition:
@@ -65,7 +66,7 @@ def conditions_of(value: str | Identifier | Condition) -> tuple[tuple[Identifier
     return tuple(identifier for identifier, _ in value.terms), (Joint(value.terms),)
 
 
-_joining = SafeLock()
+_joining = ForkSafeLock()
 """Held while a message is noted. Re-entrant: what it replaces may have a destructor that sends."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .bus import Bus
+from .process import process
 
-default_bus = Bus("default")
+process.default_bus = default_bus = Bus("default")
 """The bus that the functions of the module `berrymq` act on."""
 
 # Bound methods, not functions that call them: sending is worth it.

@@ -6,7 +6,7 @@
         IdentifierError     (ValueError)    text that is no identifier
         RegistrationError   (TypeError)     something that cannot follow
         LoopError           (RuntimeError)  an ``async def`` follower without an event loop to run on
-        AskTimeout          (TimeoutError)  a question that somebody did not answer in time
+        AskTimeout          (TimeoutError)  a question that was not answered in time
         QueueClosed                         a get from a queue that is closed and used up
 
 ``Empty`` and ``Full`` are those of the standard library's `queue`. Failures of links (``LinkError``,
@@ -37,7 +37,11 @@ class LoopError(BerryMQError, RuntimeError):
 
 
 class AskTimeout(BerryMQError, TimeoutError):  # noqa: N818  # like the TimeoutError that it is
-    """A question that somebody did not answer in time. `answers` holds those that came."""
+    """A question that was not answered by everybody in time.
+
+    Attributes:
+        answers: those that came.
+    """
 
     def __init__(self, text: str, answers: list[Any]) -> None:
         super().__init__(text)
@@ -48,4 +52,4 @@ class AskTimeout(BerryMQError, TimeoutError):  # noqa: N818  # like the TimeoutE
 
 
 class QueueClosed(BerryMQError):  # noqa: N818  # like Empty and Full
-    """The queue is closed and everything that waited in it has been taken."""
+    """The queue is closed, and every message in it has been taken."""

@@ -9,6 +9,7 @@
     poll(message, done)                                             put a question that came over a link
     backlog -> int                                                  deliveries handed over and not finished
     deliverer                                                       what runs deliveries; settable
+    failed(subscription, message, error)                            where a deliverer reports errors
     attachments() -> list[Attachment], routes -> int, recent()      for statistics and completion
 
 Messages for `receive` and `poll` are built by `Message.received`, which copies and checks nothing.
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from .background import Background
-    from .exchange import Exchange
-    from .followers import Subscription
+    from .bus import Bus
     from .identifiers import Identifier
     from .messages import Message
     from .routes import Ask, Registry
+    from .subscriptions import Subscription
     from .workers import Deliverer, Waiter
 
 __all__ = ["Attachment", "Gateway"]
@@ -38,11 +39,10 @@ __all__ = ["Attachment", "Gateway"]
 class Gateway:
     """What links need of a bus. Every method may be called on any thread."""
 
-    def __init__(self, bus: Exchange, registry: Registry, background: Background) -> None:
+    def __init__(self, bus: Bus, registry: Registry, background: Background) -> None:
         self._bus = bus
         self._registry = registry
         self._background = background
-        self._observed = False
 
     # -- outbound --------------------------------------------------------------------------------------------
 
@@ -64,27 +64,14 @@ class Gateway:
             name: names the link in the note of an error.
         """
         attachment = Attachment(matches, send, self._registry.refresh, name, ask)
-        self._bus.activate(attachment)
-        if self._observed:
-            self._observe(attachment)
+        self._bus._activate(attachment)
+        if self._bus._observers.count:
+            self._bus._observers.place(attachment)
         return attachment
 
     def attachments(self) -> list[Attachment]:
         """The attachments, in order of registration."""
         return self._registry.attachments()
-
-    def observe(self, wanted: bool) -> None:
-        """Report what attachments take over as ``berrymq:forward_message``, or stop doing that."""
-        self._observed = wanted
-        for attachment in self.attachments():
-            self._observe(attachment)
-
-    def _observe(self, attachment: Attachment) -> None:
-        def forward(message: Message) -> None:
-            attachment.send(message)
-            self._bus.report("forward_message", message, link=attachment.name)
-
-        attachment.place(forward if self._observed else attachment.send)
 
     def interests(self) -> frozenset[Identifier]:
         """The identifiers that are followed here, without local names."""
@@ -106,25 +93,27 @@ class Gateway:
         Direct subscriptions (queues, views) get them before this returns. The others are handed to the
         deliverer as one, so that a batch costs one lock and one wake-up. An error of a follower does not
         reach the caller: it goes to ``bus.on_background_error``.
+
+        Args:
+            messages: in the order of their delivery; see `Message.received`.
+
+        Returns:
+            By how much `backlog` grew: one for each message and each of its followers, direct ones aside.
         """
         routes = self._registry.received
         handed: list[tuple[Subscription, Message]] = []
-        if self._observed:
+        observers = self._bus._observers
+        if observers.count:
             messages = tuple(messages)
             for message in messages:
-                self._bus.report("receive_message", message)
+                observers.report("receive_message", message)
         for message in messages:
             try:
                 direct, others = routes[message._identifier.text]
             except KeyError:
                 direct, others = self._registry.find_received(message._identifier)
-            if message._callback is not None:
-                self._bus.answer_callbacks()
             for entry in direct:
-                try:
-                    entry.run(message)
-                except Exception as error:  # noqa: BLE001  # a follower's: it is reported
-                    self._bus.background_failure(entry, message, error)
+                self._bus._deliver_direct(entry, message)
             for entry in others:
                 handed.append((entry, message))  # noqa: PERF401  # cheaper than a generator for one follower
         if handed:
@@ -134,12 +123,15 @@ class Gateway:
     def poll(self, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
         """Put a question that came over a link to every follower here that answers, each in its turn.
 
-        `done` is called once, on any thread, with the answers and the errors in the order of the followers.
+        Args:
+            message: the question. What only watches gets it as a message like any other.
+            done: called exactly once, on any thread, with the answers and the errors, each in the order of
+                the followers.
         """
         from .asking import poll
 
-        if self._observed:
-            self._bus.report("receive_message", message)
+        if self._bus._observers.count:
+            self._bus._observers.report("receive_message", message)
         poll(self._bus, message, done)
 
     def wait_with(self, waiter: Waiter | None) -> None:
@@ -168,6 +160,10 @@ class Gateway:
     @deliverer.setter
     def deliverer(self, deliverer: Deliverer | None) -> None:
         self._background.chosen = deliverer
+
+    def failed(self, subscription: Subscription, message: Message, error: BaseException) -> None:
+        """Report the error of a delivery that has no caller; for a deliverer of one's own."""
+        self._bus._background_failure(subscription, message, error)
 
     # -- statistics ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ __all__ = ["MAX_PART", "WILDCARD", "Identifier"]
 WILDCARD: Final = "*"
 MAX_PART: Final = 255
 """The longest name, action or namespace, in characters."""
+MAX_SHOWN: Final = 60
+"""How much of a text an error shows, in characters."""
 
 
 class Identifier:
@@ -70,6 +72,13 @@ class Identifier:
             and (self.action in (that.action, WILDCARD) or that.action == WILDCARD)
         )
 
+    is_match = matches  # its name of 2009
+
+    @property
+    def id_str(self) -> str:
+        """The canonical text, by its name of 2009."""
+        return self.text
+
     @property
     def is_local(self) -> bool:
         """True for a name that begins with ``_``: such messages never leave the process."""
@@ -122,14 +131,14 @@ def parse_new(text: str) -> Identifier:
         action = WILDCARD
     elif ":" in action:
         raise IdentifierError(
-            f"{quoted(text)} has more than one ':'; an identifier has one, between name and action: "
-            f"write {quoted(head + ':' + action.replace(':', '.'))}"
+            f"{quoted(text)} has more than one ':'; an identifier has one, between name and action"
+            + advice_for(text, trimmed(f"{head}:{action.strip(':, ').replace(':', '.') or WILDCARD}"))
         )
     if "@" in action:
         action_part, _, moved = action.partition("@")
         raise IdentifierError(
-            f"{quoted(text)} has '@' after the ':'; a namespace belongs to the name: "
-            f"write {quoted(f'{head}@{moved}:{action_part}')}"
+            f"{quoted(text)} has '@' after the ':'; a namespace belongs to the name"
+            + advice_for(text, f"{head}@{moved}:{action_part}")
         )
     name, at, namespace = head.partition("@")
     check_parts(name, action, namespace if at else None, text)
@@ -161,6 +170,31 @@ def check_parts(name: str, action: str, namespace: str | None, text: str) -> Non
     check_part(action, "action", text)
     if namespace is not None:
         check_part(namespace, "namespace", text)
+
+
+def advice_for(text: str, better: str) -> str:
+    """Return what to write instead of `text`: several of them, else `better`, if it is an identifier."""
+    parts = [part for part in text.replace(",", " ").split() if ":" in part]
+    if len(parts) > 1 and all(map(is_identifier, parts)):
+        joined = " & ".join([f"cond({part!r})" for part in parts])
+        return f": these are {len(parts)}; follow each of them, or {joined}"
+    if len(better) > MAX_SHOWN or not is_identifier(better):
+        return "; write one as in 'test:run' or 'test@lab:run'"
+    return f": write {quoted(better)}"
+
+
+def trimmed(text: str) -> str:
+    """Return `text` without spaces around its parts."""
+    return ":".join(["@".join([one.strip() for one in part.split("@")]) for part in text.split(":")])
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` can be read as an identifier."""
+    try:
+        parse_new(text)
+    except IdentifierError:
+        return False
+    return True
 
 
 def check_part(part: str, kind: str, text: str) -> None:
@@ -199,7 +233,7 @@ def check_part(part: str, kind: str, text: str) -> None:
         )
     if part != part.strip():
         raise IdentifierError(
-            f"{quoted(text)} has a space around its {kind}; write {quoted(part.strip())} without it"
+            f"{quoted(text)} has a space around its {kind}" + advice_for(text, trimmed(text))
         )
 
 
@@ -210,7 +244,7 @@ def is_control(character: str) -> bool:
 
 def quoted(text: str) -> str:
     """Return `text` as a literal, shortened to what fits into one line."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
 
 
 def describe(value: object) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .bus import Bus
 
-__all__ = ["BusStats", "Report", "show_followers", "show_network", "stats"]
+__all__ = ["BusStats", "QueueStats", "Report", "show_followers", "show_network", "stats"]
 
 
 class Report(str):
@@ -25,7 +25,7 @@ class Report(str):
 
 
 class BusStats(NamedTuple):
-    """A moment of a bus."""
+    """A snapshot of a bus."""
 
     followers: int
     """Functions and methods that follow."""
@@ -36,11 +36,29 @@ class BusStats(NamedTuple):
     links: int
     """Links that take messages over."""
     routes: int
-    """Identifiers that were sent and whose followers are looked up already."""
+    """Routes in the cache: identifiers that were published lately."""
     multiplicity: int
     """Worker threads; 0 when followers run in the sender's thread."""
     backlog: int
-    """Deliveries that wait for a thread or run on one."""
+    """Deliveries handed to other threads or event loops and not finished."""
+
+
+class QueueStats(NamedTuple):
+    """A snapshot of a queue's counters."""
+
+    size: int
+    """Messages that can be taken."""
+    maxsize: int
+    """The most messages that it holds; 0 for no bound."""
+    received: int
+    """Messages received so far, dropped ones included."""
+    dropped: int
+    """Messages dropped because the queue was full."""
+    waiting: int
+    """Threads and tasks that wait for a message."""
+    closed: bool
+    deepest: int = 0
+    """The largest size so far."""
 
 
 def stats(bus: Bus) -> BusStats:

@@ -1,10 +1,9 @@
-"""Messages: one thing said, read-only."""
+"""Messages: what a follower is called with, read-only."""
 
 from __future__ import annotations
 
 from time import time
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .identifiers import Identifier
 from .printable import LINES, printable
@@ -20,7 +19,26 @@ __all__ = ["JointMessage", "Message"]
 
 T = TypeVar("T")
 
-new_message = object.__new__
+
+class Keywords(dict[str, Any]):
+    """A dictionary that can't be changed. To `json` it is one; what is copied or pickled is a plain one."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("the keywords of a message are read-only: change a copy, as dict(message.kwargs) is")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return dict(self)
+
+    __copy__ = copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 class Message:
@@ -30,7 +48,7 @@ class Message:
     name of one of the message's own attributes, such as ``name``, is found in ``message.kwargs["name"]``.
     """
 
-    # `Bus.twitter` fills these four without a call: it is the one place where that counts.
+    # `Bus.twitter` fills the four without a call: it is the one place where that counts.
     __slots__ = ("__weakref__", "_args", "_identifier", "_kwargs", "_sent_at")
 
     _identifier: Identifier
@@ -60,12 +78,22 @@ class Message:
         origin: object = None,
         callback: Callback | None = None,
     ) -> Message:
-        """Build a message. `origin` is for links: whatever they need to know about where it came from."""
+        """Build a message.
+
+        Args:
+            identifier: what it is called.
+            args: the positional arguments.
+            kwargs: the keyword arguments, which are copied.
+            source: the name of the node that sent it; None for this process.
+            sent_at: seconds since 1970; now, unless given.
+            origin: for links: what they need to know about where it came from.
+            callback: where followers' return values go.
+        """
         message: Message
         if source is None and origin is None and callback is None:
-            message = Message.__new__(Message)
+            message = SentMessage()
         else:
-            message = far = FarMessage.__new__(FarMessage)
+            message = far = FarMessage()
             far._source = source
             far._origin = origin
             far._callback = callback
@@ -76,7 +104,7 @@ class Message:
         return message
 
     @staticmethod
-    def received(  # noqa: PLR0917 - called for each message
+    def received(  # noqa: PLR0917  # keywords cost a tenth of it
         identifier: Identifier,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -85,8 +113,18 @@ class Message:
         origin: object = None,
         callback: Callback | None = None,
     ) -> Message:
-        """Build a message that came over a link; nothing of it is copied or checked."""
-        message: FarMessage = new_message(FarMessage)
+        """Build a message that came over a link, as fast as that can be: nothing is copied or checked.
+
+        Args:
+            identifier: a parsed one.
+            args: a tuple that is not changed any more.
+            kwargs: a dictionary that is the message's own from now on.
+            source: the name of the node that sent it.
+            sent_at: seconds since 1970.
+            origin: what the link needs to know about where it came from.
+            callback: where followers' return values go.
+        """
+        message = FarMessage()
         message._identifier = identifier
         message._args = args
         message._kwargs = kwargs
@@ -123,8 +161,8 @@ class Message:
 
     @property
     def kwargs(self) -> Mapping[str, Any]:
-        """The keyword arguments, as a read-only mapping."""
-        return MappingProxyType(self._kwargs)
+        """The keyword arguments, as a read-only dictionary."""
+        return Keywords(self._kwargs)
 
     @property
     def sent_at(self) -> float:
@@ -175,7 +213,7 @@ class Message:
             )
         if key in self.__getattribute__("_kwargs"):
             return self._kwargs[key]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+        raise AttributeError(f"'Message' object has no attribute {key!r}")
 
     def __repr__(self) -> str:
         parts = [repr(self._identifier.text)]
@@ -188,7 +226,20 @@ class Message:
         return revive, (self._identifier, self._args, self._kwargs, self.source, self._sent_at)
 
 
-class FarMessage(Message):
+class SentMessage(Message):
+    """A message whose slots are filled from outside, as sending does: the cheapest way to make an object."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__  # not inherited, so that making one runs nothing of Python
+
+
+class FarMessage(SentMessage):
     """A message that came over a link, or that wants answers."""
 
     __slots__ = ("_callback", "_origin", "_source")
@@ -224,9 +275,18 @@ class JointMessage(FarMessage):
         """One message for each condition, in their order."""
         return self._messages
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return revive_joint, (super().__reduce__(), self._messages)
+
 
 def revive(
     identifier: Identifier, args: tuple[Any, ...], kwargs: dict[str, Any], source: str | None, sent_at: float
 ) -> Message:
     """Rebuild a message that was copied or pickled."""
     return Message.make(identifier, args, kwargs, source=source, sent_at=sent_at)
+
+
+def revive_joint(last: tuple[Any, ...], messages: tuple[Message, ...]) -> JointMessage:
+    """Rebuild a joint message that was copied or pickled."""
+    make, parts = last
+    return JointMessage.join(make(*parts), messages)

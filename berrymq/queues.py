@@ -1,4 +1,8 @@
-"""The pull side: a queue collects what its identifier matches until somebody takes it."""
+"""The pull side: a queue collects what its identifier matches until it is taken; an expectation, one message.
+
+No wait relies on the clock alone. Where tests freeze it, or it jumps, a wait still ends when the operating
+system says that its time is over, as in the standard library.
+"""
 
 from __future__ import annotations
 
@@ -6,77 +10,79 @@ import sys
 import threading
 from collections import deque
 from itertools import islice
-from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from . import scopes
 from .conditions import Condition, conditions_of
 from .errors import QueueClosed
-from .stores import BoundedStore, Overflow, Store
+from .process import process
+from .stores import BoundedStore, Overflow, PriorityItems, Store
 from .targets import QueueTarget
 
+try:  # that of `queue`, which loads more than it
+    from _queue import Empty
+except ImportError:  # another implementation of Python
+    from queue import Empty
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
-    from .exchange import Exchange
-    from .followers import Subscription
+    from .bus import Bus
     from .identifiers import Identifier
+    from .introspection import QueueStats
     from .messages import Message
-    from .priorities import PriorityItems
+    from .subscriptions import Subscription
 
-__all__ = ["Empty", "Queue", "QueueStats"]
-
-
-class QueueStats(NamedTuple):
-    """A moment of a queue."""
-
-    size: int
-    """Messages that wait to be taken."""
-    maxsize: int
-    """The most that may wait; 0 for no bound."""
-    received: int
-    """Messages that came so far, those that were dropped included."""
-    dropped: int
-    """Messages that found the queue full and were not kept."""
-    waiting: int
-    """Threads and tasks that wait for a message."""
-    closed: bool
-    deepest: int = 0
-    """The most messages that waited at once so far."""
+__all__ = ["Empty", "Expectation", "Queue"]
 
 
 class Queue:
-    """Collects the messages that `identifier` matches.
+    """Collects the messages that `identifier` matches, from now on.
 
     Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier take
-    turns. With a `maxsize`, `overflow` says what happens to a message that finds the queue full:
-    ``"drop_oldest"`` makes room for it, ``"drop_newest"`` leaves it out (both count in `dropped`),
-    ``"raise"`` raises `queue.Full` at the sender, ``"block"`` has the sender wait. With a `priority`, a
-    function of the message, what has the lowest number comes out first; equal ones, and all without it, come
-    in order of arrival. The bus holds a queue weakly: one that nobody has does not collect.
+    turns. The bus holds a queue weakly: one without references does not collect.
+
+    Args:
+        identifier: what is collected, or a joint condition.
+        shared: whether it takes turns with the other shared queues of the identifier.
+        maxsize: the most messages that it holds; 0 for no bound.
+        overflow: what happens to a message that finds the queue full: ``"drop_oldest"`` drops the oldest for
+            it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
+            sender, ``"block"`` has the sender wait.
+        priority: takes a message; what it gives the lowest number comes out first, equal ones, and all
+            without it, in order of arrival.
+        guard: takes a message and decides whether it is collected.
+        bus: where to collect, if not on the default bus.
+        filter_id: the identifier, by its name of 2009.
     """
 
     def __init__(
         self,
-        identifier: str | Identifier | Condition,
+        identifier: str | Identifier | Condition | None = None,
         shared: bool = False,
         *,
         maxsize: int = 0,
         overflow: Overflow = "drop_oldest",
         priority: Callable[[Message], float] | None = None,
         guard: Callable[[Message], object] | None = None,
-        bus: Exchange | None = None,
+        bus: Bus | None = None,
+        filter_id: str | Identifier | None = None,
     ) -> None:
+        if (identifier is None) == (filter_id is None):
+            raise TypeError("a Queue takes one identifier; filter_id is another name for it")
+        identifier = filter_id if identifier is None else identifier
+        assert identifier is not None
         if overflow not in get_args(Overflow):
             raise ValueError(
                 f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}"
             )
         if maxsize < 0:
             raise ValueError(f"maxsize is a number of messages, or 0 for no bound, not {maxsize}")
-        exchange = bus or default_exchange()
+        bus = process.default_bus if bus is None else bus
+        assert bus is not None
         self._identifiers, _ = conditions_of(identifier)
         self.shared = shared
         self.maxsize = maxsize
@@ -86,11 +92,11 @@ class Queue:
         where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
 
         def open_store() -> Store:
-            items = None if priority is None else by_priority(priority)
+            items = None if priority is None else PriorityItems(priority)
             store = BoundedStore(maxsize, overflow, items) if maxsize else Store(items)
-            subscription: Subscription = exchange.subscribe(
+            subscription: Subscription = bus._subscribe(
                 identifier,
-                QueueTarget(store.put, "shared Queue" if shared else "Queue", where),
+                QueueTarget(store.put, "shared Queue" if shared else "Queue", where, store.close),
                 guard=guard,
                 # Only a queue that may block its sender must not be filled by the thread of a link.
                 direct=overflow != "block",
@@ -107,9 +113,9 @@ class Queue:
                     "a shared queue has a plain identifier: those who share it could not tell it apart"
                 )
             settings = (maxsize, overflow, priority)
-            self._store = exchange.shared_store(self._identifiers[0], settings, open_store, self)
+            self._store = bus._shared_stores().open(self._identifiers[0], settings, open_store, self)
         self._items: deque[Message] | PriorityItems = self._store.items
-        scope = scopes.current()
+        scope = scopes.owner()
         if scope is not None:
             scope.add(self)
 
@@ -139,6 +145,7 @@ class Queue:
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout is a number of seconds from 0 on, or None, not {timeout}")
         until = None if timeout is None else monotonic() + timeout
+        over = not block
         while True:
             gate = threading.Lock()
             gate.acquire()
@@ -148,17 +155,18 @@ class Queue:
                 message = self._take()
                 if message is not None:
                     return message
-                if not block:
-                    raise Empty(f"nothing of {self.follows} waits")
-                if until is None:
+                if over:
+                    if timeout is None or not block:
+                        raise Empty(f"nothing of {self.follows} waits")
+                    raise Empty(f"nothing of {self.follows} came within {timeout:g} s")
+                if until is None or timeout is None:
                     gate.acquire()
                 else:
-                    left = until - monotonic()
-                    if left <= 0:
-                        raise Empty(f"nothing of {self.follows} came within {timeout:g} s")
-                    gate.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+                    left = max(0.0, min(until - monotonic(), timeout, threading.TIMEOUT_MAX))
+                    # When the wait itself took that long, it is over, whatever the clock says by now.
+                    over = not gate.acquire(timeout=left)
             finally:
-                store.leave(wake)
+                store.stop_waiting(wake)
 
     def _take(self) -> Message | None:
         """Take a message, or None; raise `QueueClosed` when none can come any more."""
@@ -190,7 +198,7 @@ class Queue:
             def wake(resolve: Callable[[], None] = resolve) -> None:
                 try:
                     loop.call_soon_threadsafe(resolve)
-                except RuntimeError:  # that loop is closed: nobody waits here any more
+                except RuntimeError:  # that loop is closed, and the task with it
                     store.waiters.wake()
 
             store.waiters.append(wake)
@@ -200,7 +208,7 @@ class Queue:
                     return message
                 await future
             finally:
-                store.leave(wake)
+                store.stop_waiting(wake)
 
     def peek(self) -> Message:
         """Return the next message and leave it there; raise `Empty` when there is none."""
@@ -210,7 +218,7 @@ class Queue:
             raise Empty(f"nothing of {self.follows} waits") from None
 
     def waiting(self, limit: int | None = None) -> list[Message]:
-        """Return what waits, the next message first, at most `limit` of them, and leave everything there."""
+        """Return the messages in the queue without taking them, the next one first, at most `limit`."""
         while True:
             try:
                 return list(islice(self._items, limit))
@@ -218,7 +226,7 @@ class Queue:
                 continue
 
     def drain(self) -> list[Message]:
-        """Take everything that waits, without waiting for more."""
+        """Take all messages that are there, without waiting for more."""
         taken = []
         while True:
             try:
@@ -261,28 +269,30 @@ class Queue:
 
     @property
     def dropped(self) -> int:
-        """How many messages found the queue full and were not kept."""
+        """How many messages were dropped because the queue was full."""
         return self._store.dropped
 
     @property
     def closed(self) -> bool:
-        """True after `close`. What waited then can still be taken."""
-        return self._closed
+        """True after `close`, or after its subscription has ended. What is in it can still be taken."""
+        return self._closed or self._store.closed
 
     def qsize(self) -> int:
-        """How many messages wait."""
+        """Return the number of messages in the queue; for a shared queue, that of the group."""
         return len(self._items)
 
     def empty(self) -> bool:
-        """True when no message waits."""
+        """Return whether there is no message."""
         return not self._items
 
     def full(self) -> bool:
-        """True when as many messages wait as may."""
+        """Return whether the queue holds `maxsize` messages."""
         return 0 < self.maxsize <= len(self._items)
 
     def stats(self) -> QueueStats:
-        """A moment of this queue, in numbers."""
+        """Return a snapshot of the counters."""
+        from .introspection import QueueStats
+
         store = self._store
         return QueueStats(
             len(self._items),
@@ -290,15 +300,15 @@ class Queue:
             store.received,
             store.dropped,
             len(store.waiters),
-            self._closed,
+            self.closed,
             store.deepest,
         )
 
     def close(self) -> None:
-        """Collect nothing more, and wake everyone who waits. What waits in the queue can still be taken."""
+        """Collect nothing more, and wake all waiters. The messages in the queue can still be taken."""
         self._closed = True
         self._store.detach(id(self))
-        if not self._store.closed:  # what waits belongs to those who share it
+        if not self._store.closed:  # its messages belong to the other queues that share it
             self._items = deque()
             self._store.waiters.wake_all()
 
@@ -313,19 +323,92 @@ class Queue:
     def __repr__(self) -> str:
         shared = ", shared" if self.shared else ""
         dropped = f", {self.dropped} dropped" if self.dropped else ""
-        closed = ", closed" if self._closed else ""
+        closed = ", closed" if self.closed else ""
         return f"<Queue {self.follows}{shared}, {len(self._items)} waiting{dropped}{closed}>"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copy would collect nothing
 
-def default_exchange() -> Exchange:
-    """The default bus, which is made after this module."""
-    from .default import default_bus
-
-    return default_bus
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Queue belongs to its process and cannot be pickled: make one where it is needed")
 
 
-def by_priority(priority: Callable[[Message], float]) -> PriorityItems:
-    """What holds messages by priority; few queues need it."""
-    from .priorities import PriorityItems
+class Expectation:
+    """A message that is expected. It counts from the making of this on, not from the waiting."""
 
-    return PriorityItems(priority)
+    def __init__(
+        self,
+        bus: Bus,
+        identifier: str | Identifier | Condition,
+        guard: Callable[[Message], object] | None,
+        timeout: float | None,
+    ) -> None:
+        self._queue = Queue(identifier, maxsize=1, overflow="drop_newest", guard=guard, bus=bus)
+        self._timeout = timeout
+        self._message: Message | None = None
+
+    @property
+    def message(self) -> Message:
+        """The message that came; raises `LookupError` before."""
+        if self.done:
+            return self.wait(0)
+        raise LookupError(f"no message of {self._queue.follows} has come yet")
+
+    @property
+    def done(self) -> bool:
+        """True when the message has come."""
+        return self._message is not None or not self._queue.empty()
+
+    def wait(self, timeout: float | None = None) -> Message:
+        """Wait for the message; `TimeoutError` when it does not come in time."""
+        if self._message is None:
+            seconds = self._timeout if timeout is None else timeout
+            try:
+                self._keep(self._queue.get(timeout=seconds))
+            except Empty:
+                raise TimeoutError(f"no message of {self._queue.follows} came within {seconds} s") from None
+        return self._kept()
+
+    async def wait_async(self) -> Message:
+        """Wait for the message without holding up the event loop; ``await expectation`` does the same."""
+        import asyncio
+
+        if self._message is None:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    self._keep(await self._queue.aget())
+            except TimeoutError:
+                raise TimeoutError(
+                    f"no message of {self._queue.follows} came within {self._timeout} s"
+                ) from None
+        return self._kept()
+
+    def __await__(self) -> Generator[Any, None, Message]:
+        return self.wait_async().__await__()
+
+    def cancel(self) -> None:
+        """Expect it no more."""
+        self._queue.close()
+
+    def _keep(self, message: Message) -> None:
+        self._message = message
+        self._queue.close()
+
+    def _kept(self) -> Message:
+        assert self._message is not None
+        return self._message
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            self.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Expectation of {self._queue.follows}{', come' if self.done else ''}>"

@@ -1,13 +1,14 @@
-"""Who gets which message: an index of the followers, and a table of ready routes that sending looks up.
+"""Routing: an index of the subscriptions, and a table of routes that publishing looks up.
 
 A route is ``(identifier, entries)``: the parsed identifier and an immutable tuple of what to call, in order.
-The table maps what a sender writes to its route. It is bounded, and emptied by every registration and
-cancellation.
+The table maps what a publisher writes to its route. It is bounded, and cleared by every registration and
+cancellation, so that it never has to be updated in place. Messages that came over links have a table of their
+own, for attachments and local names are left out of their routes.
 
-Locks. `_lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
-`matches` or a watcher runs. Adding and discarding go through `_pending`, so that what garbage collection or
-a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
-put in the row and applied by the thread that is at it: it neither waits for itself nor sees a half-made
+Locks. `lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
+`matches` or a watcher runs. Adding and discarding go through the queue `_pending`. So what garbage collection
+or a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
+queued, and applied by the thread that holds the lock: it neither deadlocks on itself nor sees a half-made
 change.
 """
 
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import IdentifierError
 from .failures import log_trouble
-from .followers import Entry, Subscription
 from .identifiers import WILDCARD, Identifier, parse_new
 from .messages import Message
+from .subscriptions import Entry, Subscription
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -37,12 +38,21 @@ Route = tuple[Identifier, tuple[Entry, ...]]
 ReceivedRoute = tuple[tuple[Subscription, ...], tuple[Subscription, ...]]
 
 TABLE_SIZE = 4096
+"""The most routes that a table holds. A full table is cleared: it fills again within milliseconds."""
 OBSERVED = "berrymq"
 """The name of debug observation messages: they stay in the process, and are not observed themselves."""
 
 
 class Attachment(Entry):
-    """A follower for links: it gets each message that is sent here and whose identifier `matches`."""
+    """The subscription of a link: it gets each message published here whose identifier `matches`.
+
+    Args:
+        matches: called with an identifier when a route is computed.
+        send: called with each message.
+        refresh: has every route computed anew.
+        name: names the link in the note of an error.
+        ask: puts a question, if the link can; see `Gateway.attach`.
+    """
 
     __slots__ = ("ask", "matches", "name", "refresh", "send")
 
@@ -61,40 +71,45 @@ class Attachment(Entry):
         self.name = name
         self.ask = ask
 
-    def start(self, discard: Callable[[Entry], object]) -> None:
+    def _start(self, discard: Callable[[Entry], object]) -> None:
         """Begin to deliver."""
-        super().start(discard)
+        super()._start(discard)
         self.place(self.send)
 
     def place(self, call: Callable[[Message], Any]) -> None:
         """Have `call` get the messages."""
         if self.active:
-            self.run = self.deliver = call
+            self._deliver = call
 
     def describe(self) -> str:
-        """Say who this is, for the note on an error."""
+        """Name the link, for the note on an error."""
         return self.name
+
+    def _ask(self, message: Message, timeout: float | None, blocking: bool) -> Any:
+        """See `Entry._ask`; the future is one of a list of answers."""
+        if self.ask is None:
+            return super()._ask(message, timeout, blocking)
+        return self.ask(message, timeout)
 
 
 class First(Entry):
-    """Sees what is sent before anybody else does."""
+    """The first entry of every route while there are observers: it sees messages that are muted, too."""
 
     __slots__ = ()
 
     def __init__(self, call: Callable[[Message], Any]) -> None:
         super().__init__()
-        self.run = self.deliver = call
+        self._deliver = call
 
 
 class Registry:
-    """The followers of one bus, and the routes to them."""
+    """The subscriptions of one bus, and the routes to them."""
 
     def __init__(self) -> None:
         self.table: dict[Any, Route] = {}
         self.received: dict[str, ReceivedRoute] = {}
-        """Routes of messages that came over links, by the identifier's text; emptied together with `table`.
-        """
-        self._lock = threading.RLock()
+        """Routes of messages that came over links, by the identifier's text; emptied like `table`."""
+        self.lock = threading.RLock()
         self._busy = False
         self._pending: deque[tuple[Entry, bool]] = deque()
         self._index: dict[Key, dict[int, Subscription]] = {}
@@ -107,9 +122,9 @@ class Registry:
         self._version = 0
         self._interest_changed = False
 
-    def after_fork(self) -> None:
+    def begin_child(self) -> None:
         """Start with an unheld lock in a forked child."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._busy = False
 
     # -- changing --------------------------------------------------------------------------------------------
@@ -126,14 +141,14 @@ class Registry:
 
     def refresh(self) -> None:
         """Have every route computed anew."""
-        with self._lock:
+        with self.lock:
             self._version += 1
             self._forget()
         self._settle(wait=False)
 
     def shift_mute(self, identifier: Identifier, by: int) -> None:
-        """Deliver to nobody what `identifier` matches, once more or once less."""
-        with self._lock:
+        """Count one mute more or less of what `identifier` matches."""
+        with self.lock:
             mutes = list(self._mutes)
             if by > 0:
                 mutes.append(identifier)
@@ -143,36 +158,37 @@ class Registry:
         self.refresh()
 
     def set_first(self, entry: First | None) -> None:
-        """Have `entry` see every message that is sent before anybody else does, muted ones too."""
+        """Put `entry` before all others in every route, those of muted identifiers included."""
         self._first = () if entry is None else (entry,)
         self.refresh()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` whenever `interests` may have changed; return what ends that."""
-        with self._lock:
+        with self.lock:
             self._watchers = (*self._watchers, callback)
 
         def cancel() -> None:
-            with self._lock:
+            with self.lock:
                 self._watchers = tuple(watcher for watcher in self._watchers if watcher is not callback)
 
         return cancel
 
     def _settle(self, *, wait: bool) -> None:
-        # Whoever holds the lock looks here again after letting it go, so nothing stays in the row.
+        # The thread that holds the lock checks the queue again after it has released it. So a change that
+        # could not take the lock is applied by that thread, and none is left behind.
         while self._pending:
-            if not self._lock.acquire(wait):
+            if not self.lock.acquire(wait):
                 return
             try:
                 if self._busy:
-                    return  # this very thread is below, in `_apply`, and takes it from there
+                    return  # re-entered by a destructor: this thread is in `_apply`, and will pop it there
                 self._busy = True
                 try:
                     self._apply()
                 finally:
                     self._busy = False
             finally:
-                self._lock.release()
+                self.lock.release()
         if self._interest_changed:
             self._interest_changed = False
             for watcher in self._watchers:
@@ -186,14 +202,14 @@ class Registry:
             entry, adding = self._pending.popleft()
             if isinstance(entry, Attachment):
                 if adding:
-                    entry.number = next(self._numbers)
-                    self._attachments[entry.number] = entry
+                    entry._number = next(self._numbers)
+                    self._attachments[entry._number] = entry
                 else:
-                    self._attachments.pop(entry.number, None)
+                    self._attachments.pop(entry._number, None)
             else:
                 assert isinstance(entry, Subscription)
                 if adding:
-                    entry.number = next(self._numbers)
+                    entry._number = next(self._numbers)
                 for identifier in entry.identifiers:
                     self._change(identifier, entry, adding)
         self._version += 1
@@ -211,9 +227,9 @@ class Registry:
                 bucket = self._index[key] = {}
                 self._identifiers[key] = identifier
                 self._interest_changed |= crosses(identifier)
-            bucket[entry.number] = entry
+            bucket[entry._number] = entry
         elif bucket is not None:
-            bucket.pop(entry.number, None)
+            bucket.pop(entry._number, None)
             if not bucket:
                 del self._index[key], self._identifiers[key]
                 self._interest_changed |= crosses(identifier)
@@ -230,9 +246,9 @@ class Registry:
                 identifier = Identifier.parse(raw)
                 key = str.__str__(raw) if isinstance(raw, str) else identifier
         except IdentifierError as error:
-            raise error from None  # not from the KeyError of the table, which is nobody's business
+            raise error from None  # the KeyError of the table is no concern of the caller
         attachments: tuple[Attachment, ...] = ()
-        with self._lock:
+        with self.lock:
             version = self._version
             busy, self._busy = self._busy, True  # what destructors change meanwhile has to wait
             try:
@@ -244,13 +260,17 @@ class Registry:
             route = (identifier, entries)
             if not attachments:
                 self._keep(key, route, version)
-        if attachments:  # asked without the lock: `matches` is somebody else's code
+        if attachments:  # asked without the lock: `matches` is foreign code
             route = (identifier, (*entries, *(link for link in attachments if link.matches(identifier))))
-            with self._lock:
+            with self.lock:
                 self._keep(key, route, version)
         if self._pending:
             self._settle(wait=False)
         return route
+
+    def route_received(self, identifier: Identifier) -> ReceivedRoute:
+        """The route of a message that came over a link; computed where it is not known yet."""
+        return self.received.get(identifier.text) or self.find_received(identifier)
 
     def find_received(self, identifier: Identifier) -> ReceivedRoute:
         """Compute the route of a message that came over a link: who gets it at once, and who in its turn.
@@ -268,7 +288,7 @@ class Registry:
             tuple([entry for entry in entries if entry.direct]),
             tuple([entry for entry in entries if not entry.direct]),
         )
-        with self._lock:
+        with self.lock:
             if version == self._version and not self._busy:
                 if len(self.received) >= TABLE_SIZE:
                     self.received.clear()
@@ -276,8 +296,8 @@ class Registry:
         return route
 
     def _keep(self, key: str | Identifier, route: Route, version: int) -> None:
-        # What changed in between makes the route a thing of the past: good for the message that asked for it,
-        # and not for the next.
+        # A change in between makes the route stale: good for the message that asked for it, which was
+        # published before, and not for the next. The version tells.
         if version == self._version and not self._busy:
             if len(self.table) >= TABLE_SIZE:
                 self.table.clear()
@@ -317,8 +337,8 @@ class Registry:
 
     def _read(self, read: Callable[[], T]) -> T:
         """Return ``read()`` while nothing changes."""
-        with self._lock:
-            if self._busy:  # a destructor, in the middle of this thread's own work: between two of its steps
+        with self.lock:
+            if self._busy:  # re-entered by a destructor: between two steps of this thread's own change
                 return read()
             self._busy = True
             try:
@@ -329,22 +349,22 @@ class Registry:
         return found
 
     def subscriptions(self) -> list[Subscription]:
-        """Everyone who follows, in order of registration."""
+        """Return all subscriptions, in order of registration."""
         buckets = self._read(lambda: [tuple(bucket.items()) for bucket in self._index.values()])
         found = {number: entry for bucket in buckets for number, entry in bucket}
         return [found[number] for number in sorted(found)]
 
     def following(self, identifier: Identifier) -> list[Subscription]:
-        """Those who follow exactly `identifier`."""
+        """Return the subscriptions of exactly `identifier`."""
         key = (identifier.namespace, identifier.name, identifier.action)
         return self._read(lambda: list(self._index.get(key, {}).values()))
 
     def attachments(self) -> list[Attachment]:
-        """The attachments, in order of registration."""
+        """Return the attachments, in order of registration."""
         return self._read(lambda: list(self._attachments.values()))
 
     def interests(self) -> frozenset[Identifier]:
-        """What is followed here and may come from elsewhere."""
+        """Return the identifiers that are followed here and whose messages may come over a link."""
         found = self._read(lambda: list(self._identifiers.values()))
         return frozenset(identifier for identifier in found if crosses(identifier))
 

@@ -1,11 +1,13 @@
-"""What a queue keeps its messages in. Queues that take turns (``shared=True``) have one store in common.
+"""The buffers behind queues. Queues that take turns (``shared=True``) have one store in common.
 
-The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a message may be put by a
-signal handler or a destructor in the middle of a `get`. Whoever has to wait leaves a function in a `Row`.
+The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a signal handler or a
+destructor may publish in the middle of a `get`. A thread or task that has to wait appends a function that
+wakes it to `Waiters`.
 
-The rule that keeps a wake-up from getting lost: a waiter first enters the row and then looks again; the
-other side first makes its change and then looks into the row; and whoever leaves the row, for whatever
-reason, wakes the next one when there still is something to be had.
+Two rules keep a wake-up from getting lost. A consumer registers as a waiter first, and then looks again for a
+message; a producer stores the message first, and then looks for waiters: so one of the two sees the other.
+And a consumer that stops waiting, because it was interrupted, timed out or found a message without its
+wake-up, passes the wake-up on to the next waiter if there still is a message.
 """
 
 from __future__ import annotations
@@ -14,53 +16,60 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Full
+from itertools import count
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
-from . import forking
+from .process import ForkSafeLock, process
 
 if TYPE_CHECKING:
-    from .messages import Message
-    from .priorities import PriorityItems
+    from collections.abc import Iterator
 
-__all__ = ["BoundedStore", "Overflow", "Row", "Store"]
+    from .identifiers import Identifier
+    from .messages import Message
+
+__all__ = ["BoundedStore", "Overflow", "PriorityItems", "SharedStores", "Store", "Waiters"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "raise", "block"]
 
 
-_attaching = forking.SafeLock()
+_attaching = ForkSafeLock()
 """Held while a queue joins or leaves a store: for a few dictionary operations, nothing else."""
 
 
-class Row(deque[Callable[[], object]]):
-    """Those who wait, each as the function that wakes it."""
+class Waiters(deque[Callable[[], object]]):
+    """Threads and tasks that wait, each as the function that wakes it, in order of their coming."""
 
     def wake(self) -> None:
-        """Wake the one who has waited longest."""
+        """Wake the longest waiter."""
         try:
             wake = self.popleft()
         except IndexError:
-            return  # it has left meanwhile
+            return  # it was woken, or gave up, meanwhile
         wake()
 
     def wake_all(self) -> None:
-        """Have everyone look again."""
+        """Wake all that wait now; those that find nothing wait again."""
         for _ in range(len(self)):
             self.wake()
 
-    def leave(self, wake: Callable[[], object]) -> None:
-        """Go out of the row, if nobody woke this one."""
+    def discard(self, wake: Callable[[], object]) -> None:
+        """Remove a waiter that was not woken."""
         with contextlib.suppress(ValueError):
             self.remove(wake)
 
 
 class Store:
-    """Messages that wait, and those who wait for messages."""
+    """An unbounded buffer of messages, and the consumers that wait for some.
+
+    Args:
+        items: what holds the messages, if not a deque.
+    """
 
     def __init__(self, items: deque[Message] | PriorityItems | None = None) -> None:
         self.items: deque[Message] | PriorityItems = deque() if items is None else items
-        self.waiters = Row()
+        self.waiters = Waiters()
         self.closed = False
         self.received = 0
         """Messages that came, those that were dropped included."""
@@ -70,6 +79,7 @@ class Store:
         self.on_close: Callable[[], object] = lambda: None
         """Ends the subscription that fills this."""
         self._fronts: dict[int, ref[Any]] = {}
+        self._ended = False
 
     def put(self, message: Message) -> None:
         """Take in one message."""
@@ -80,17 +90,17 @@ class Store:
         if self.waiters:
             self.waiters.wake()
 
-    def leave(self, wake: Callable[[], object]) -> None:
-        """Wait no more; what woke this one, or would have, goes on to the next."""
-        self.waiters.leave(wake)
+    def stop_waiting(self, wake: Callable[[], object]) -> None:
+        """Remove a waiter, and pass its wake-up on to the next if there is a message."""
+        self.waiters.discard(wake)
         if self.items and self.waiters:
             self.waiters.wake()
 
     def took(self) -> None:
-        """Be told that a message was taken out."""
+        """Note that a message was taken out."""
 
     def attach(self, front: object) -> bool:
-        """Stay open for `front`, which is held weakly; false when this is closed already."""
+        """Stay open for the queue `front`, which is held weakly; False when this is closed already."""
         key = id(front)
         with _attaching:
             if not self.closed:
@@ -98,7 +108,7 @@ class Store:
         return not self.closed
 
     def detach(self, key: int) -> None:
-        """Be told that a queue was closed or is gone; with the last one, this closes."""
+        """Note that a queue was closed or is gone; the last one closes the store."""
         with _attaching:
             left = self._fronts.pop(key, None)
             last = left is not None and not self._fronts
@@ -107,14 +117,17 @@ class Store:
             self.close()
 
     def close(self) -> None:
-        """Take in nothing more. What waits can still be taken."""
+        """Take in nothing more, and wake all waiters. What is in the buffer can still be taken."""
         self.closed = True
+        if self._ended:
+            return  # the end of the subscription and that of the store each bring about the other
+        self._ended = True
         self.on_close()
         self.waiters.wake_all()
 
 
 class BoundedStore(Store):
-    """A store with room for `maxsize` messages, and a rule for those beyond."""
+    """A buffer of at most `maxsize` messages, with a rule for overflow."""
 
     def __init__(
         self, maxsize: int, overflow: Overflow, items: deque[Message] | PriorityItems | None = None
@@ -122,11 +135,11 @@ class BoundedStore(Store):
         super().__init__(items)
         self.maxsize = maxsize
         self.overflow = overflow
-        self._senders = Row()
+        self._senders = Waiters()
         self._lock = threading.RLock()
-        forking.track(self)
+        process.on_fork(self.begin_child)
 
-    def after_fork(self) -> None:
+    def begin_child(self) -> None:
         """Start with an unheld lock in a forked child."""
         self._lock = threading.RLock()
 
@@ -147,12 +160,14 @@ class BoundedStore(Store):
                     self.items.append(message)
                     self.deepest = max(self.deepest, len(self.items))
                     break
-            if not self._wait_for_room():
+            if not self._wait_for_space():
                 return
         if self.waiters:
             self.waiters.wake()
-        del oldest  # only now: its last reference may run a destructor, which must not find the lock held
+        del oldest  # without the lock: the last reference to a payload may run a destructor
         if full and self.overflow == "raise":
+            from queue import Full
+
             raise Full(f"the queue is full (maxsize={self.maxsize}) and did not take in {message.id!r}")
 
     def _drop_oldest(self) -> Message | None:
@@ -160,12 +175,12 @@ class BoundedStore(Store):
         try:
             oldest = items.popleft() if isinstance(items, deque) else items.drop_oldest()
         except IndexError:
-            return None  # somebody has just taken it: there is room
+            return None  # a consumer has just taken it: there is space
         self.dropped += 1
         return oldest
 
-    def _wait_for_room(self) -> bool:
-        """Hold up the sender until a message was taken; False when the queue was closed meanwhile."""
+    def _wait_for_space(self) -> bool:
+        """Block the publisher until a message was taken; False when the store was closed meanwhile."""
         gate = threading.Lock()
         gate.acquire()
         wake = gate.release
@@ -174,17 +189,114 @@ class BoundedStore(Store):
             if len(self.items) >= self.maxsize and not self.closed:
                 gate.acquire()
         finally:
-            self._senders.leave(wake)
+            self._senders.discard(wake)
             if len(self.items) < self.maxsize and self._senders:
                 self._senders.wake()
         return not self.closed
 
     def took(self) -> None:
-        """Be told that a message was taken out."""
+        """Note that a message was taken out."""
         if self._senders:
             self._senders.wake()
 
     def close(self) -> None:
-        """Take in nothing more. What waits can still be taken."""
+        """Take in nothing more, and wake blocked publishers too."""
         super().close()
         self._senders.wake_all()
+
+
+class PriorityItems:
+    """Stands in for the deque of a store: what `priority` gives the lowest number comes first.
+
+    Equal priorities come in order of arrival, which a running number keeps.
+    """
+
+    def __init__(self, priority: Callable[[Message], float]) -> None:
+        self._priority = priority
+        self._heap: list[tuple[float, int, Message]] = []
+        self._arrivals = count()
+        self._lock = threading.RLock()
+        import heapq  # few queues need it
+
+        self._heapq = heapq
+        process.on_fork(self.begin_child)
+
+    def begin_child(self) -> None:
+        """Start with an unheld lock in a forked child."""
+        self._lock = threading.RLock()
+
+    def append(self, message: Message) -> None:
+        """Put in one message."""
+        urgency = float(self._priority(message))
+        with self._lock:
+            self._heapq.heappush(self._heap, (urgency, next(self._arrivals), message))
+
+    def popleft(self) -> Message:
+        """Take out the most urgent message; `IndexError` when there is none."""
+        with self._lock:
+            return self._heapq.heappop(self._heap)[2]
+
+    def drop_oldest(self) -> Message:
+        """Take out the message that came first, however urgent; `IndexError` when there is none."""
+        with self._lock:
+            if not self._heap:
+                raise IndexError("the store is empty")
+            dropped = min(self._heap, key=itemgetter(1))
+            self._heap.remove(dropped)
+            self._heapq.heapify(self._heap)
+        return dropped[2]
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __getitem__(self, place: int) -> Message:
+        return self._heap[place][2]  # only ever the first, which is the most urgent
+
+    def __iter__(self) -> Iterator[Message]:
+        with self._lock:
+            waiting = sorted(self._heap)
+        return (message for _, _, message in waiting)
+
+
+class SharedStores:
+    """The stores that the shared queues of one bus have in common, one for each identifier."""
+
+    def __init__(self) -> None:
+        self._known: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
+
+    def open(
+        self,
+        identifier: Identifier,
+        settings: tuple[object, ...],
+        open_store: Callable[[], Store],
+        front: object,
+    ) -> Store:
+        """Return the store of `identifier`, kept open for the queue `front`."""
+        while True:
+            known = self._known.get(identifier) or self._add(identifier, (settings, open_store()))
+            if known[0] != settings:
+                raise ValueError(
+                    "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
+                    "those who share it give the same".format(identifier, *known[0])
+                )
+            if known[1].attach(front):  # else the last one before left it just now
+                return known[1]
+
+    def _add(
+        self, identifier: Identifier, mine: tuple[tuple[object, ...], Store]
+    ) -> tuple[tuple[object, ...], Store]:
+        # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
+        # it, the later one is thrown away.
+        store = mine[1]
+        cancel = store.on_close
+
+        def on_close() -> None:
+            if self._known.get(identifier) is mine:
+                del self._known[identifier]
+            cancel()
+
+        store.on_close = on_close
+        known = self._known.setdefault(identifier, mine)
+        if known is not mine:
+            store.close()
+        return known

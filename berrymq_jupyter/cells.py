@@ -143,7 +143,7 @@ class Cells:
             return
         with self._lock:
             self._origins[subscription] = cell
-        subscription.target.where = place(self._shell, subscription.where, cell)
+        subscription.where = place(self._shell, subscription.where, cell)
         if not subscription.direct:  # what collects neither prints nor registers
             subscription.wrap(cell.wrap_coroutine if subscription.is_async else cell.wrap)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from berrymq import Message
-    from berrymq.followers import Subscription
+    from berrymq.subscriptions import Subscription
 
     from .cells import Cells
 
@@ -78,6 +78,10 @@ class MainThreadDeliverer:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        if threading.current_thread() is threading.main_thread():
+            while self._run_one():  # nobody else would
+                pass
+            return not self.backlog
         with self._changed:
             return self._changed.wait_for(lambda: not self.backlog, timeout)
 

@@ -87,7 +87,7 @@ class Extension:
         former, self._deliverer = self._deliverer, None
         if place == "main":
             self._deliverer = former or MainThreadDeliverer(
-                default_bus.background_failure, scheduler_of(self._shell)
+                default_bus.gateway.failed, scheduler_of(self._shell)
             )
             default_bus.gateway.deliverer = self._deliverer
         elif former is not None:

@@ -24,12 +24,12 @@ class Adapter:
     def __init__(self, name: str, bus: Bus | None) -> None:
         self.topic = Identifier(name, WILDCARD).name
         self.bus = default_bus if bus is None else bus
-        scope = scopes.current()
+        scope = scopes.owner()
         if scope is not None:
             scope.add(self)
 
     def send(self, action: str, *args: Any, **kwargs: Any) -> None:
-        """Send one message. Nobody called, so what followers raise goes to the log."""
+        """Send one message. There is no caller, so what followers raise goes to the log."""
         identifier = Identifier(self.topic, action)
         try:
             self.bus.twitter(identifier, *args, **kwargs)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FileWatcher"]
 
 ACTIONS = {Change.added: "created", Change.modified: "modified", Change.deleted: "removed"}
-PATIENCE = 50
+STOP_INTERVAL_MS = 50
 """For how many milliseconds at most the watcher looks for changes before it looks whether it has to stop."""
 
 
@@ -51,7 +51,7 @@ class FileWatcher(Adapter):
         changes = watch(
             *self.paths,
             stop_event=self._stopped,
-            rust_timeout=PATIENCE,
+            rust_timeout=STOP_INTERVAL_MS,
             yield_on_timeout=True,
             raise_interrupt=False,
         )

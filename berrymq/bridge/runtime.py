@@ -6,13 +6,12 @@ A forked child begins with a new one: it has none of its parent's threads, and m
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from berrymq.leaving import Step, at_exit, leave
+from berrymq.process import Step, process
 
 from .errors import LinkError
 from .transport.loop import IoLoop
@@ -61,7 +60,6 @@ class Runtime:
         """
         self._loop: IoLoop | None = None
         self._thread: threading.Thread | None = None
-        self._finishes_with_child = False
 
     @property
     def loop(self) -> IoLoop:
@@ -79,7 +77,7 @@ class Runtime:
                 except RuntimeError:
                     raise LinkError("no link can be made while the interpreter shuts down") from None
                 self._loop, self._thread = loop, thread
-                self._finish_with_child()
+                process.finish_in_children()
             return self._loop
 
     def turns_of(self, bus: Bus) -> Turns:
@@ -113,16 +111,6 @@ class Runtime:
         for listening in list(self.listening):
             listening.file.remove()
 
-    def _finish_with_child(self) -> None:
-        """Have what is done at exit be done in a child of multiprocessing, which leaves without atexit."""
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        if multiprocessing is None or multiprocessing.parent_process() is None or self._finishes_with_child:
-            return
-        from multiprocessing.util import Finalize
-
-        self._finishes_with_child = True
-        Finalize(None, leave, exitpriority=0)
-
     def leave_to_parent(self) -> None:
         """Give up the descriptors, in a forked child, and have publishers told that nothing crosses."""
         for node in self.nodes.values():
@@ -149,6 +137,5 @@ def _after_fork() -> None:
     former.leave_to_parent()
 
 
-at_exit(Step.LINKS, lambda: runtime().close_at_exit())
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+process.at_exit(Step.LINKS, lambda: runtime().close_at_exit())
+process.on_fork(_after_fork)

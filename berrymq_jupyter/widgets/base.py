@@ -71,7 +71,7 @@ class View(AnyWidget):
     def start(self) -> None:
         """Let the pump feed this view, and the running cell own it."""
         pump.add(self)
-        scope = scopes.current()
+        scope = scopes.owner()
         if scope is not None:
             scope.add(self)
 

@@ -15,7 +15,7 @@ from threading import Event, Lock, Thread, current_thread
 from time import monotonic
 from typing import Final, Protocol
 
-from berrymq import forking
+from berrymq.process import process
 
 __all__ = ["PERIOD", "Pump", "Pumped", "pump"]
 
@@ -54,7 +54,7 @@ class Pump:
         """When the round began that the thread is in."""
         self.lock = Lock()
         self.awake = Event()
-        forking.track(self)
+        process.on_fork(self.after_fork)
 
     def add(self, view: Pumped) -> None:
         """Feed `view` from now on."""

@@ -10,7 +10,7 @@ from .counts import Rate
 
 if TYPE_CHECKING:
     from berrymq import Queue
-    from berrymq.queues import QueueStats
+    from berrymq.introspection import QueueStats
 
 __all__ = ["POINTS", "STEP", "QueueState", "gone"]
 

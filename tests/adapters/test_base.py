@@ -12,7 +12,7 @@ class Source(Adapter):
         self.stopped += 1
 
 
-def test_it_sends_under_its_name(bus):
+def test_an_adapter_sends_under_its_name(bus):
     with testing.record(bus=bus) as sent:
         Source("thing", bus).send("happened", 1, x=2)
     sent.assert_sent("thing:happened", 1, x=2)
@@ -30,7 +30,7 @@ def test_failing_followers_go_to_the_log_and_the_source_goes_on(bus, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_it_ends_with_its_block_or_its_scope(bus):
+def test_an_adapter_ends_with_its_block_or_its_scope(bus):
     with Source("thing", bus) as source:
         assert source.stopped == 0
     assert source.stopped == 1

@@ -6,7 +6,7 @@ from berrymq import testing
 from berrymq.adapters.timer import Timer
 
 
-def test_it_ticks_until_it_is_stopped(bus):
+def test_a_timer_ticks_until_it_is_stopped(bus):
     with testing.record("timer:*", bus=bus) as sent:
         with Timer(0.005, bus=bus) as timer:
             sent.wait(3)

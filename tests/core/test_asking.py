@@ -377,3 +377,46 @@ class TestPoll:
         bus.follow("a:b", lambda message: late.cancel())
         late = bus.follow("a:b", lambda message: pytest.fail("was cancelled"))
         assert ask() == ([1, None], [])
+
+
+class TestWhoAnswers:
+    """What only watches does not answer: queues, and direct followers as views are."""
+
+    @pytest.fixture
+    def watched(self, bus):
+        seen = []
+        bus.follow("calc:*", lambda message: message.args[0] + message.args[1])
+        bus.follow("calc:*", lambda message: seen.append(message.id), direct=True)
+        queue = Queue("calc:*", bus=bus)
+        waiting = Queue("calc:*", maxsize=10, overflow="block", bus=bus)
+        return seen, queue, waiting
+
+    def test_a_question_here(self, bus, watched):
+        assert bus.ask("calc:add", 1, 2) == [3]
+        assert [watched[0], watched[1].qsize(), watched[2].qsize()] == [["calc:add"], 1, 1]
+
+    async def test_a_question_of_a_task(self, bus, watched):
+        assert await bus.aask("calc:add", 1, 2) == [3]
+
+    def test_a_talk(self, bus, watched):
+        answers = []
+        bus.follow("answer:*", answers.append)
+        bus.talk("calc:add", "answer:here", 1, 2)
+        assert [answer.args for answer in answers] == [(3,)]
+        assert watched[0] == ["calc:add"]
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_question_of_a_link(self, bus, watched, workers):
+        bus.set_multiplicity(workers)
+        told = []
+        bus.gateway.poll(Message.make("calc:add", (1, 2)), lambda *outcome: told.append(outcome))
+        assert bus.drain(10)
+        assert told == [([3], [])]
+        assert [watched[0], watched[1].qsize(), watched[2].qsize()] == [["calc:add"], 1, 1]
+
+    def test_a_talk_of_a_link(self, bus, watched):
+        answers = []
+        bus.follow("answer:*", answers.append)
+        bus.gateway.receive([Message.make("calc:add", (1, 2), callback=Identifier("answer", "here"))])
+        assert bus.drain(10)
+        assert [answer.args for answer in answers] == [(3,)]

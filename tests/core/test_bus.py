@@ -6,7 +6,7 @@ from berrymq import Bus, Identifier, IdentifierError, Message, Queue, Registrati
 
 
 class TestFollow:
-    def test_it_returns_a_handle(self, bus):
+    def test_follow_returns_a_handle(self, bus):
         got = []
         with bus.follow("a:b", got.append) as handle:
             assert handle.active
@@ -93,7 +93,7 @@ def test_registering_at_run_time(bus, name, collect):
 
 
 class TestOnce:
-    def test_it_gets_one_message(self, bus):
+    def test_once_delivers_one_message(self, bus):
         got = []
         handle = bus.once("a:b", got.append, guard=lambda message: message.args[0] > 1)
         for number in range(5):
@@ -221,8 +221,12 @@ def test_how_it_shows(bus):
 
 def test_two_buses_are_apart():
     one, other = Bus("one"), Bus("other")
-    one.follow("a:b", lambda message: pytest.fail("of the other bus"))
+    got = []
+    one.follow("a:b", got.append)
     other.twitter("a:b")
+    assert got == []
+    one.twitter("a:b")
+    assert len(got) == 1
 
 
 def test_the_rest_is_told_in_its_own_place(bus):

@@ -7,7 +7,7 @@ from berrymq.conditions import conditions_of
 from berrymq.identifiers import Identifier
 
 
-def test_it_follows_once_both_have_been_seen_then_starts_again(bus):
+def test_a_joint_condition_fires_once_both_were_seen_then_starts_again(bus):
     got = []
     handle = bus.follow(cond("a:x") & cond("b:y"), got.append)
     bus.twitter("a:x", 1)

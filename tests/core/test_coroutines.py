@@ -1,4 +1,7 @@
 import asyncio
+import contextvars
+import subprocess
+import sys
 import threading
 from collections import deque
 
@@ -30,7 +33,7 @@ async def until(condition):
             await asyncio.sleep(0)  # the condition is any
 
 
-async def test_it_runs_on_the_loop_of_the_sender_that_is_its_own(bus):
+async def test_a_coroutine_runs_on_the_loop_that_registered_it(bus):
     got = []
 
     async def follow(message):
@@ -45,7 +48,7 @@ async def test_it_runs_on_the_loop_of_the_sender_that_is_its_own(bus):
     assert got == [((1,), threading.current_thread())]
 
 
-def test_it_runs_on_the_loop_of_the_thread_that_registered_it(bus, elsewhere):
+def test_a_coroutine_runs_on_the_loop_of_another_thread_that_registered_it(bus, elsewhere):
     done = threading.Event()
     ran_in = []
 
@@ -73,6 +76,7 @@ def test_methods_can_be_coroutines(bus):
         await until(lambda: got)
 
     asyncio.run(main())
+    assert [message.id for message in got] == ["a:b"]
 
 
 def test_without_a_loop_at_registration_it_is_the_loop_of_the_sender(bus):
@@ -146,7 +150,9 @@ async def test_several_at_a_time_when_concurrent(bus):
     bus.twitter("a:b")
     bus.twitter("a:b")
     await until(lambda: len(entered) == 2)
+    assert bus.backlog == 2
     together.set()
+    assert await asyncio.to_thread(bus.drain, 5)
 
 
 async def test_errors_go_to_the_log_and_the_next_message_is_seen(bus, caplog):
@@ -190,7 +196,7 @@ async def test_cancelling_drops_what_waits_for_its_turn(bus):
     await asyncio.sleep(0)
     handle.cancel()
     go.set()
-    await until(lambda: got and not handle.runner._tasks)
+    await until(lambda: got and not handle._runner._tasks)
     assert got == [1]
 
 
@@ -365,3 +371,215 @@ async def test_a_destructor_that_sends_while_something_is_sent(bus, monkeypatch)
     bus.twitter("a:b", "sent")
     await until(lambda: len(got) == 2)
     assert got == ["destructor", "sent"]
+
+
+PROGRAM = """
+import asyncio, threading, berrymq
+
+got = []
+
+@berrymq.following_function("a:b")
+async def follow(message):  # at module level: no loop runs yet
+    await asyncio.sleep(0)
+    got.append(threading.current_thread())
+
+async def main():
+    await asyncio.to_thread(berrymq.twitter, "a:b")
+    await asyncio.to_thread(berrymq.drain, 5)
+
+for _ in range(2):
+    asyncio.run(main())
+print(len(got), set(got) == {threading.main_thread()})
+"""
+
+
+def test_one_of_module_level_runs_on_the_loop_of_its_thread_whoever_sends():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout.split() == ["2", "True"]
+    assert done.stderr == ""
+
+
+def test_a_second_loop_of_the_same_thread_takes_over(bus):
+    got = []
+
+    async def register():
+        @bus.follow("a:b")
+        async def follow(message):
+            got.append(asyncio.get_running_loop())
+
+    async def send():
+        await asyncio.to_thread(bus.twitter, "a:b")
+        await until(lambda: got)
+        assert got == [asyncio.get_running_loop()]
+
+    asyncio.run(register())
+    asyncio.run(send())
+
+
+def test_a_thread_that_has_ended_has_no_loop(bus):
+    async def follow(message):
+        pytest.fail("there is no loop")
+
+    thread = threading.Thread(target=bus.follow, args=("a:b", follow))
+    thread.start()
+    thread.join()
+    with pytest.raises(LoopError, match="nor in the one that registered it"):
+        bus.twitter("a:b")
+
+
+async def test_each_message_runs_in_the_context_of_its_sender(bus):
+    variable, got = contextvars.ContextVar("variable", default="none"), []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        before = variable.get()
+        variable.set("of the follower")
+        await asyncio.sleep(0)
+        got.append((message.args[0], before))
+
+    for number in range(3):
+        variable.set(f"sender {number}")
+        bus.twitter("a:b", number)
+    variable.set("later")
+    await until(lambda: len(got) == 3)
+    assert got == [(number, f"sender {number}") for number in range(3)]
+    assert variable.get() == "later"
+
+
+async def test_the_backlog_counts_them_and_draining_waits(bus):
+    go, got = asyncio.Event(), []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        await go.wait()
+        got.append(message.args[0])
+
+    for number in range(3):
+        bus.twitter("a:b", number)
+    assert bus.backlog == bus.gateway.backlog == 3
+    assert not await asyncio.to_thread(bus.drain, 0.01)
+    with pytest.raises(
+        RuntimeError, match="drain\\(\\) would wait for 'async def' followers on the event loop"
+    ):
+        bus.drain()
+    go.set()
+    assert await asyncio.to_thread(bus.drain, 5)
+    assert got == [0, 1, 2]
+    assert bus.backlog == 0
+
+
+@pytest.mark.parametrize("ending", [asyncio.CancelledError, GeneratorExit])
+async def test_one_message_that_is_cancelled_takes_none_of_those_behind_along(bus, caplog, ending):
+    got = []
+
+    @bus.follow("a:b")
+    async def follow(message):
+        if message.args[0] == 1:
+            raise ending
+        got.append(message.args[0])
+
+    for number in range(1000):
+        bus.twitter("a:b", number)
+    assert await asyncio.to_thread(bus.drain, 10)
+    assert got == [number for number in range(1000) if number != 1]
+    assert len(caplog.records) == 1
+    assert "failed for the message 'a:b'" in caplog.text
+
+
+def test_what_the_end_of_the_loop_leaves_is_counted_and_said_once(bus, caplog):
+    got = []
+
+    async def main():
+        @bus.follow("a:b")
+        async def follow(message):
+            got.append(message.args[0])
+            await asyncio.sleep(60)
+
+        for number in range(10):
+            bus.twitter("a:b", number)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    said = [record.getMessage() for record in caplog.records if "did not get through" in record.getMessage()]
+    assert len(said) == 1
+    assert int(said[0].split()[0]) >= 8
+    assert "its event loop ended" in said[0]
+    assert bus.backlog == 0
+    assert len(caplog.records) <= 2
+    assert bus.drain(1)
+
+
+def test_who_asked_what_the_end_of_the_loop_leaves_is_told(bus):
+    answers = []
+
+    async def main():
+        @bus.follow("a:b")
+        async def follow(message):
+            await asyncio.sleep(60)
+
+        for _ in range(3):
+            bus.publish(Message.make("a:b", callback=lambda *answer: answers.append(answer)))
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert len(answers) >= 2
+    assert all(isinstance(error, RuntimeError) for _, error in answers)
+
+
+async def test_a_message_of_two_senders_at_once_is_served_by_the_loop_where_it_is_sent(bus):
+    """Without a loop in the thread of the registration, it is that of the sender."""
+    got = []
+
+    async def follow(message):
+        got.append(asyncio.get_running_loop())
+
+    def register_and_wait():
+        bus.follow("a:b", follow)
+        registered.set()
+        done.wait(10)
+
+    registered, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=register_and_wait)
+    thread.start()
+    assert registered.wait(10)
+    bus.twitter("a:b")
+    await until(lambda: got)
+    assert got == [asyncio.get_running_loop()]
+    done.set()
+    thread.join(10)
+
+
+def test_a_loop_that_pauses_gets_its_messages_when_it_goes_on(bus):
+    got = []
+    loop = asyncio.new_event_loop()
+
+    async def register():
+        @bus.follow("a:b")
+        async def follow(message):
+            got.append(message.args[0])
+
+    loop.run_until_complete(register())
+    bus.twitter("a:b", 1)  # it is open and does not run
+    assert bus.backlog == 1
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert got == [1]
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def test_a_loop_that_closes_while_a_message_is_sent(bus, monkeypatch, caplog):
+    loop = asyncio.new_event_loop()
+
+    async def register():
+        @bus.follow("a:b")
+        async def follow(message):
+            pytest.fail("the loop is closed")
+
+    loop.run_until_complete(register())
+    loop.close()
+    monkeypatch.setattr(coroutines.LoopRunner, "loop", lambda runner: loop)
+    bus.twitter("a:b")
+    assert "1 messages did not get through" in caplog.text
+    assert bus.backlog == 0

@@ -1,9 +1,12 @@
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache, partialmethod
 
 import pytest
 
 import berrymq
 from berrymq import Bus, Follower, IdentifierError, RegistrationError, following, scopes
+from berrymq.targets import AttributeTarget
 
 
 @pytest.fixture
@@ -174,7 +177,7 @@ def test_subclasses_inherit_add_and_take_back(bus, got):
     del sub
 
 
-def test_it_mixes_with_abstract_classes(bus, got):
+def test_the_metaclass_mixes_with_abstract_classes(bus, got):
     class Source(ABC):
         @abstractmethod
         def receive(self, message): ...
@@ -292,9 +295,210 @@ def test_what_cannot_be_marked():
         following("a:b", 3)
 
 
-def test_a_marked_function_stays_what_it_is():
-    @following("a:b")
-    def function(message):
-        return message
+def test_a_function_is_told_from_a_method():
+    with pytest.raises(RegistrationError, match="function is a function: write @following_function"):
 
-    assert function(3) == 3
+        @following("a:b")
+        def function(message):
+            pass
+
+
+def refusal(caught):
+    """The error of a class body: before Python 3.12 it is the cause of another."""
+    return caught.value if isinstance(caught.value, RegistrationError) else caught.value.__cause__
+
+
+@pytest.mark.parametrize(
+    "above", [lambda method: method, classmethod, staticmethod, lru_cache, partialmethod]
+)
+def test_a_class_without_the_metaclass_is_refused_where_it_is_made(above):
+    with pytest.raises((RegistrationError, RuntimeError)) as caught:
+
+        class Logger:
+            @above
+            @following("a:b")
+            def receive(self, message):
+                pass
+
+    assert str(refusal(caught)).startswith("Logger has methods marked with @following")
+    assert "class Logger(metaclass=Follower); mixins have it too" in str(refusal(caught))
+
+
+def test_a_mixin_has_the_metaclass(bus, got):
+    class Mixin(metaclass=Follower, bus=bus):
+        @following("a:method")
+        def method(self, message):
+            got.append("method")
+
+        @following("a:class")
+        @classmethod
+        def of_class(cls, message):
+            got.append("class")
+
+        @following("a:static")
+        @staticmethod
+        def static(message):
+            got.append("static")
+
+    class Base:
+        pass
+
+    class Logger(Mixin, Base):
+        pass
+
+    logger = Logger()
+    for action in ("method", "class", "static"):
+        bus.twitter(f"a:{action}")
+    assert got == ["method", "class", "static"]
+    del logger
+
+
+def test_a_helper_may_stand_between(bus, got):
+    def logs(function):
+        return following("*:log")(function)
+
+    class Logger(metaclass=Follower, bus=bus):
+        @logs
+        def receive(self, message):
+            got.append(message.id)
+
+    logger = Logger()
+    bus.twitter("a:log")
+    assert got == ["a:log"]
+    assert "__berrymq_sentinel__" not in vars(Logger)
+    del logger
+
+
+def test_attributes_that_are_no_functions(bus, got, collect):
+    class Decorated:
+        """What a decorator gives: it is bound when it is looked up, and does more than its function."""
+
+        def __init__(self, function):
+            self.function = function
+            self.__dict__.update(vars(function))
+
+        def __get__(self, instance, owner=None):
+            return lambda message: got.append("decorated") or self.function(instance, message)
+
+    class Logger(metaclass=Follower, bus=bus):
+        def note(self, prefix, message):
+            got.append((prefix, message.id))
+
+        part = following("a:part")(partialmethod(note, "prefix"))
+
+        @Decorated
+        @following("a:object")
+        def receive(self, message):
+            got.append(message.id)
+
+    logger = Logger()
+    bus.twitter("a:part")
+    bus.twitter("a:object")
+    assert got == [("prefix", "a:part"), "decorated", "a:object"]
+    assert {one.name.rpartition(".")[2] for one in bus.subscriptions()} == {"part", "receive"}
+    assert callable(bus.subscriptions()[0].function)
+    del logger
+    collect()
+    assert bus.subscriptions() == []
+
+
+def test_an_attribute_without_an_object_to_hold_weakly():
+    with pytest.raises(RegistrationError, match="add '__weakref__' to its __slots__"):
+        AttributeTarget((), "count")
+
+
+def test_an_attribute_of_an_object_that_is_gone(collect):
+    class Owner:
+        part = partialmethod(lambda self, prefix, message: (prefix, message), 1)
+
+    owner = Owner()
+    target = AttributeTarget(owner, "part")
+    assert target.call(2) == (1, 2)
+    gone = []
+    target.on_death(lambda: gone.append(1))
+    del owner
+    collect()
+    assert gone == [1]
+    assert target.function() is target.call(2) is None
+    target.on_death(lambda: pytest.fail("it is gone already"))
+
+
+def test_a_constructor_that_gives_the_same_instance_registers_it_once(bus, got):
+    class Single(metaclass=Follower, bus=bus):
+        made = None
+
+        def __new__(cls):
+            if cls.made is None:
+                cls.made = super().__new__(cls)
+            return cls.made
+
+        @following("a:b")
+        def receive(self, message):
+            got.append(message.id)
+
+    for _ in range(3):
+        single = Single()
+    bus.twitter("a:b")
+    assert got == ["a:b"]
+    bus.unfollow("a:b")
+    Single()
+    bus.twitter("a:b")
+    assert got == ["a:b"] * 2
+    del single
+
+
+def test_a_constructor_that_gives_an_object_of_another_class(bus):
+    class Odd(metaclass=Follower, bus=bus):
+        def __new__(cls):
+            return "odd"
+
+        @following("a:b")
+        def receive(self, message):
+            pytest.fail("is not its method")
+
+    assert Odd() == "odd"
+    assert bus.subscriptions() == []
+
+
+def test_a_class_that_a_decorator_builds_twice_follows_once(bus, got):
+    @dataclass(slots=True, weakref_slot=True)
+    class Logger(metaclass=Follower, bus=bus):
+        name: str
+
+        @following("a:method")
+        def receive(self, message):
+            got.append(self.name)
+
+        @following("a:class")
+        @classmethod
+        def of_class(cls, message):
+            got.append(cls)
+
+        @following("a:static")
+        @staticmethod
+        def static(message):
+            got.append("static")
+
+    logger = Logger("one")
+    for action in ("method", "class", "static"):
+        bus.twitter(f"a:{action}")
+    assert got == ["one", Logger, "static"]
+    del logger
+
+
+def test_one_function_in_two_classes_follows_for_both(bus, got):
+    @staticmethod
+    def shared(message):
+        got.append(message.id)
+
+    shared = following("a:b")(shared)
+
+    class One(metaclass=Follower, bus=bus):
+        follow = shared
+
+    class Other(metaclass=Follower, bus=bus):
+        follow = shared
+
+    bus.twitter("a:b")
+    assert got == ["a:b"] * 2
+    del One, Other

@@ -22,6 +22,6 @@ def test_sending_and_following():
     assert got[0].args == (1,)
 
 
-@pytest.mark.parametrize("name", ["recent", "receive", "publish", "tap", "subscribe"])
+@pytest.mark.parametrize("name", ["recent", "receive", "publish", "attach", "subscribe"])
 def test_what_is_for_links_and_builders_is_not_among_them(name):
     assert not hasattr(berrymq, name)

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from berrymq import cond
-from berrymq.expecting import Expectation
+from berrymq.queues import Expectation
 
 
 def test_with_waits_at_the_end(bus):
@@ -42,7 +42,7 @@ def test_a_guard_and_conditions(bus):
     assert len(both.message.messages) == 2
 
 
-def test_it_does_not_come(bus):
+def test_a_timeout_without_a_message(bus):
     with pytest.raises(TimeoutError, match=r"no message of job:done came within 0.01 s"):
         bus.expect("job:done", timeout=0.01).wait()
     with pytest.raises(TimeoutError), bus.expect("job:done", timeout=0.01):
@@ -57,7 +57,7 @@ def test_an_error_in_the_block_is_not_waited_upon(bus):
     assert bus.subscriptions() == []
 
 
-def test_it_is_forgotten_with_its_handle(bus, collect):
+def test_a_dropped_handle_ends_the_expectation(bus, collect):
     expected = bus.expect("job:done")
     assert isinstance(expected, Expectation)
     assert len(bus.subscriptions()) == 1

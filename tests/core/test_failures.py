@@ -6,8 +6,8 @@ import pytest
 
 from berrymq import Message
 from berrymq.failures import annotate, log_failure, log_trouble, raise_failures
-from berrymq.followers import Subscription
 from berrymq.identifiers import Identifier
+from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 
 MESSAGE = Message.make("a:b")
@@ -58,7 +58,7 @@ def test_no_cycle_keeps_an_error_alive():
 
 def test_other_trouble_is_logged_too(caplog):
     log_trouble("a thing failed", ValueError("x"))
-    assert caplog.records[0].getMessage() == "a thing failed: ValueError('x')"
+    assert caplog.records[0].getMessage() == "a thing failed: ValueError: x"
 
 
 def test_the_log_has_the_traceback(caplog):
@@ -69,5 +69,5 @@ def test_the_log_has_the_traceback(caplog):
     (record,) = caplog.records
     assert record.name == "berrymq"
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == "print, which follows a:* failed for the message 'a:b': ValueError('x')"
+    assert record.getMessage() == "print, which follows a:* failed for the message 'a:b': ValueError: x"
     assert record.exc_info[0] is ValueError

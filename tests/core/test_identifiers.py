@@ -1,9 +1,10 @@
 import copy
 import enum
 import pickle
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from berrymq import Identifier, IdentifierError
@@ -60,8 +61,8 @@ def test_parts_of_the_text(text, name, namespace, action, canonical):
         ("te*t:run", "'\\*' inside its name"),
         ("test:r*", "'\\*' inside its action"),
         ("test@*:run", "'\\*' as its namespace"),
-        (" test:run", "space around its name; write 'test'"),
-        ("test:run ", "space around its action; write 'run'"),
+        (" test:run", "space around its name: write 'test:run'"),
+        ("test:run ", "space around its action: write 'test:run'"),
         ("test @lab:run", "space around its name"),
         ("test\x00:run", "control character in its name"),
         ("test:run\n", "control character in its action"),
@@ -127,7 +128,7 @@ def test_the_whole_text_is_checked():
         Identifier(3)
 
 
-def test_it_is_read_only():
+def test_identifiers_are_read_only():
     identifier = Identifier.parse("test:run")
     with pytest.raises(AttributeError, match="read-only"):
         identifier.name = "other"
@@ -150,7 +151,7 @@ def test_text_of_a_subclass():
     assert type(Identifier.parse(Names.RUN).text) is str
 
 
-def test_it_equals_only_identifiers():
+def test_identifiers_equal_only_identifiers():
     assert Identifier("a", "b") == Identifier.parse("a:b")
     assert Identifier("a", "b") != "a:b"
     assert hash(Identifier("a", "b")) == hash(Identifier.parse("a:b"))
@@ -241,3 +242,27 @@ def test_both_ways_of_parsing_agree(text):
             assert Identifier.parse(text) == expected
         except IdentifierError:
             assert expected is None
+
+
+@given(st.text(st.sampled_from("ab:@*, \n_."), max_size=12))
+@example("bad::")
+@example("a:x, b:y")
+@example(" a:b")
+def test_the_advice_of_an_error_is_itself_valid(text):
+    try:
+        Identifier.parse(text)
+    except IdentifierError as error:
+        complaint = str(error).removeprefix(repr(text))
+        advised = re.findall(r"'([^']*)'", complaint.partition("write ")[2]) + re.findall(
+            r"cond\('([^']*)'\)", complaint
+        )
+        for one in advised:
+            if one not in {"*", ":", "@"}:  # signs, not identifiers
+                Identifier.parse(one)
+
+
+def test_two_identifiers_in_one_text():
+    with pytest.raises(
+        IdentifierError, match=r"these are 2; follow each of them, or cond\('a:x'\) & cond\('b:y'\)"
+    ):
+        Identifier("a:x, b:y")

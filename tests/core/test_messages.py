@@ -22,7 +22,7 @@ def test_what_it_carries():
     assert message.callback is None
 
 
-def test_it_is_made_with_what_is_said():
+def test_constructor_arguments_become_the_message():
     before = time.time()
     message = Message("test:run", 1, identifier="x", self=2)
     assert (message.id, message.args, dict(message.kwargs)) == (
@@ -75,7 +75,7 @@ def test_an_unfilled_message_does_not_recurse():
 @pytest.mark.parametrize(
     "key", ["args", "kwargs", "name", "action", "id", "source", "sent_at", "score", "new"]
 )
-def test_it_is_read_only(key):
+def test_attributes_are_read_only(key):
     message = Message.make("a:b", (), {"score": 1})
     with pytest.raises(AttributeError):
         setattr(message, key, 1)
@@ -83,7 +83,7 @@ def test_it_is_read_only(key):
         message.kwargs["score"] = 2
 
 
-def test_it_does_not_share_the_keywords_it_was_made_of():
+def test_keywords_are_copied_from_the_caller():
     given = {"x": 1}
     message = Message.make("a:b", (), given)
     given["x"] = 2
@@ -115,7 +115,7 @@ def test_copies(again):
     )
 
 
-def test_it_can_be_referred_to_weakly():
+def test_messages_take_weak_references():
     message = Message.make("a:b")
     reference = weakref.ref(message)
     del message

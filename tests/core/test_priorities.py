@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq import Message
-from berrymq.priorities import PriorityItems
+from berrymq.stores import PriorityItems
 
 
 def message(number):
@@ -51,7 +51,7 @@ def test_what_is_no_number_is_not_put_in(urgency):
 def test_after_a_fork_the_lock_is_free():
     items = PriorityItems(lambda message: 0)
     items._lock.acquire()
-    items.after_fork()
+    items.begin_child()
     worker = threading.Thread(target=items.append, args=(message(1),))
     worker.start()
     worker.join(10)

@@ -156,7 +156,7 @@ class TestBounds:
         assert queue.dropped == 3
         assert numbers(queue.drain()) == [0, 1]
 
-    def test_it_is_raised_at_the_sender(self, bus):
+    def test_overflow_is_raised_at_the_sender(self, bus):
         queue = Queue("a:*", maxsize=1, overflow="raise", bus=bus)
         got = []
         bus.follow("a:*", got.append)
@@ -225,7 +225,7 @@ class TestPriority:
 
 
 class TestClosing:
-    def test_it_collects_no_more_and_gives_what_waits(self, bus):
+    def test_closing_stops_the_intake_and_keeps_the_backlog(self, bus):
         queue = Queue("a:*", bus=bus)
         bus.twitter("a:b", 1)
         queue.close()
@@ -291,7 +291,7 @@ class TestShared:
         bus.twitter("a:b", 1)
         assert one.get() is other.get()
 
-    def test_it_collects_until_the_last_one_leaves(self, bus, collect):
+    def test_a_shared_store_collects_until_its_last_queue_closes(self, bus, collect):
         one, other = Queue("a:*", True, bus=bus), Queue("a:*", True, bus=bus)
         one.close()
         bus.twitter("a:b", 1)
@@ -301,7 +301,7 @@ class TestShared:
         del other
         collect()
         assert bus.subscriptions() == []
-        assert bus._shared == {}
+        assert bus._shared._known == {}
         again = Queue("a:*", True, bus=bus)
         bus.twitter("a:b", 2)
         assert again.get().args == (2,)

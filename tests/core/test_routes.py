@@ -7,21 +7,21 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
-from berrymq.followers import Subscription
 from berrymq.routes import Attachment, First, Registry, crosses
+from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 
 
 def entry(registry, *identifiers):
     made = Subscription(tuple(map(Identifier.parse, identifiers)), make_target(lambda message: None))
-    made.start(registry.discard)
+    made._start(registry.discard)
     registry.add(made)
     return made
 
 
-def tap(registry, matches=lambda identifier: True, name="tap"):
+def attach(registry, matches=lambda identifier: True, name="attach"):
     made = Attachment(matches, lambda message: None, registry.refresh, name)
-    made.start(registry.discard)
+    made._start(registry.discard)
     registry.add(made)
     return made
 
@@ -105,7 +105,7 @@ def test_attachments_come_last_and_are_asked():
         asked.append(str(identifier))
         return identifier.action == "b"
 
-    link = tap(registry, matches)
+    link = attach(registry, matches)
     one = entry(registry, "a:b")
     assert route(registry, "a:b") == (one, link)
     assert route(registry, "a:c") == ()
@@ -121,21 +121,21 @@ def test_attachments_come_last_and_are_asked():
     assert registry.attachments() == []
 
 
-def test_what_a_tap_is():
+def test_what_an_attachment_is():
     registry = Registry()
-    link = tap(registry, name="link to nb2")
+    link = attach(registry, name="link to nb2")
     seen = []
     assert link.describe() == "link to nb2"
     link.place(seen.append)
     message = Message.make("a:b")
-    link.deliver(message)
+    link._deliver(message)
     link.cancel()
     link.place(seen.append)
-    link.deliver(message)
+    link._deliver(message)
     assert seen == [message]
 
 
-def test_a_change_while_a_tap_is_asked_is_not_overlooked():
+def test_a_change_while_an_attachment_is_asked_is_not_overlooked():
     registry = Registry()
     late = []
 
@@ -144,7 +144,7 @@ def test_a_change_while_a_tap_is_asked_is_not_overlooked():
             late.append(entry(registry, "a:b"))  # as another thread would, just then
         return True
 
-    link = tap(registry, matches)
+    link = attach(registry, matches)
     assert route(registry, "a:b") == (link,)
     assert registry.table == {}
     assert route(registry, "a:b") == (late[0], link)
@@ -153,7 +153,7 @@ def test_a_change_while_a_tap_is_asked_is_not_overlooked():
 def test_muted_identifiers_reach_nobody():
     registry = Registry()
     one = entry(registry, "a:b")
-    link = tap(registry)
+    link = attach(registry)
     registry.shift_mute(Identifier.parse("a:*"), +1)
     registry.shift_mute(Identifier.parse("a:*"), +1)
     assert route(registry, "a:b") == ()
@@ -168,7 +168,7 @@ def test_one_who_is_first():
     registry = Registry()
     one = entry(registry, "*:*")
     watcher = First(print)
-    assert watcher.deliver is print
+    assert watcher._deliver is print
     registry.set_first(watcher)
     assert route(registry, "_a:b") == (watcher, one)
     assert route(registry, "berrymq:send_message") == (one,)
@@ -196,7 +196,7 @@ def test_watchers_hear_of_changes_of_interest():
     one = entry(registry, "a:b")
     other = entry(registry, "a:b")
     entry(registry, "_private:b")
-    tap(registry)
+    attach(registry)
     one.cancel()
     assert heard == [["a:b"]]
     other.cancel()
@@ -221,7 +221,7 @@ def test_cancelling_twice_and_what_never_was_added():
     one = entry(registry, "a:b")
     registry.discard(one)
     registry.discard(one)
-    registry.discard(tap(registry))
+    registry.discard(attach(registry))
     assert registry.subscriptions() == []
     assert registry.attachments() == []
 
@@ -229,11 +229,11 @@ def test_cancelling_twice_and_what_never_was_added():
 def test_a_discard_never_waits_and_is_made_up_for():
     registry = Registry()
     one = entry(registry, "a:b")
-    link = tap(registry)
+    link = attach(registry)
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with registry._lock:
+        with registry.lock:
             held.set()
             release.wait(10)
         registry._settle(wait=False)
@@ -310,9 +310,9 @@ def test_what_is_left_in_the_row_is_done_after_a_look_up():
 
 def test_after_a_fork_the_lock_is_free():
     registry = Registry()
-    registry._lock.acquire()
+    registry.lock.acquire()
     registry._busy = True
-    registry.after_fork()
+    registry.begin_child()
     worker = threading.Thread(target=registry.find, args=("a:b",))
     worker.start()
     worker.join(10)

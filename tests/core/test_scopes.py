@@ -23,7 +23,7 @@ class Closable:
         self.log.append("closed")
 
 
-def test_it_ends_what_it_collected_the_latest_first():
+def test_closing_a_scope_ends_its_members_latest_first():
     log = []
     one, other, third = Member(log, 1), Member(log, 2), Closable(log)
     scope = Scope("cell 3")
@@ -46,7 +46,7 @@ def test_a_closed_one_ends_newcomers_at_once():
     assert log == [1]
 
 
-def test_it_holds_nothing(collect):
+def test_a_scope_holds_its_members_weakly(collect):
     log = []
     scope = Scope()
     for number in range(1000):

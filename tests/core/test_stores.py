@@ -5,7 +5,7 @@ from queue import Full
 import pytest
 
 from berrymq import Message
-from berrymq.stores import BoundedStore, Row, Store
+from berrymq.stores import BoundedStore, Store, Waiters
 from tests.support.waiting import wait_until
 
 
@@ -21,27 +21,27 @@ class Front:
     """Stands in for a queue."""
 
 
-class TestRow:
+class TestWaiters:
     def test_the_one_who_has_waited_longest_is_woken(self):
-        row, woken = Row(), []
-        row.append(lambda: woken.append(1))
-        row.append(lambda: woken.append(2))
-        row.wake()
+        waiters, woken = Waiters(), []
+        waiters.append(lambda: woken.append(1))
+        waiters.append(lambda: woken.append(2))
+        waiters.wake()
         assert woken == [1]
-        row.wake_all()
-        row.wake()
+        waiters.wake_all()
+        waiters.wake()
         assert woken == [1, 2]
 
     def test_leaving(self):
-        row = Row()
-        row.append(print)
-        row.leave(print)
-        row.leave(print)
-        assert not row
+        waiters = Waiters()
+        waiters.append(print)
+        waiters.discard(print)
+        waiters.discard(print)
+        assert not waiters
 
 
 class TestStore:
-    def test_it_keeps_the_order(self):
+    def test_messages_keep_their_order(self):
         store = Store()
         for number in range(3):
             store.put(message(number))
@@ -59,12 +59,12 @@ class TestStore:
     def test_who_leaves_wakes_the_next_while_there_is_something(self):
         store, woken = Store(), []
         store.waiters.append(lambda: woken.append(1))
-        store.leave(print)
+        store.stop_waiting(print)
         assert woken == []
         store.items.append(message(0))
-        store.leave(print)
+        store.stop_waiting(print)
         assert woken == [1]
-        store.leave(print)
+        store.stop_waiting(print)
 
     def test_closing_tells_once_and_wakes_everyone(self):
         store, woken = Store(), []
@@ -75,7 +75,7 @@ class TestStore:
         assert store.closed
         assert woken == ["closed", 1, 2]
 
-    def test_it_is_open_as_long_as_somebody_has_it(self, collect):
+    def test_a_store_is_open_while_a_queue_is_attached(self, collect):
         store = Store()
         one, other = Front(), Front()
         assert store.attach(one)
@@ -169,7 +169,7 @@ class TestBoundedStore:
         store = BoundedStore(1, "block")
         store.put(message(0))
         woken = []
-        # Room was made just before it went to sleep: it goes on, and wakes the next in the row.
+        # Room was made just before it went to sleep: it goes on, and wakes the next in the waiters.
         store._senders.append(lambda: woken.append(1))
 
         class Closing(type(store.items)):
@@ -177,7 +177,7 @@ class TestBoundedStore:
                 return 0
 
         store.items = Closing()
-        assert store._wait_for_room()
+        assert store._wait_for_space()
         assert woken == [1]
 
     def test_dropped_messages_die_without_the_lock_held(self):
@@ -197,7 +197,7 @@ class TestBoundedStore:
     def test_after_a_fork_the_lock_is_free(self):
         store = BoundedStore(1, "drop_oldest")
         store._lock.acquire()
-        store.after_fork()
+        store.begin_child()
         worker = threading.Thread(target=store.put, args=(message(0),))
         worker.start()
         worker.join(10)

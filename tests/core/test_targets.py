@@ -48,7 +48,14 @@ def test_a_function_is_held_and_called():
     assert target.function() is plain
     assert target.name == "plain"
     assert target.where == f"{__file__}:{plain.__code__.co_firstlineno}"
-    target.on_death(lambda: pytest.fail("a function does not die"))
+
+
+def test_a_function_without_other_references_stays(collect):
+    gone, target = [], make_target(eval("lambda message: message"))
+    target.on_death(lambda: gone.append(1))
+    collect()
+    assert gone == []
+    assert target.call(MESSAGE) is MESSAGE
 
 
 def test_a_method_is_held_weakly(collect):
@@ -66,7 +73,9 @@ def test_a_method_is_held_weakly(collect):
     assert gone == [1]
     assert target.call(MESSAGE) is None
     assert target.function() is None
-    target.on_death(lambda: pytest.fail("it is gone already"))
+    target.on_death(lambda: gone.append("again"))  # it is too late to be told
+    collect()
+    assert gone == [1]
 
 
 def test_a_class_method_is_held_by_its_class():
@@ -79,7 +88,15 @@ def test_the_intake_of_a_queue():
     target = QueueTarget(plain, "Queue", "x.py:1")
     assert (target.name, target.where, target.function(), target.is_async) == ("Queue", "x.py:1", None, False)
     assert target.call(MESSAGE) is MESSAGE
-    target.on_death(lambda: pytest.fail("queues see to themselves"))
+
+
+def test_the_end_of_a_subscription_is_told_to_its_queue(bus):
+    ended = []
+    target = QueueTarget(plain, "Queue", None, lambda: ended.append(1))
+    handle = bus._subscribe("a:b", target)
+    assert ended == []
+    handle.cancel()
+    assert ended == [1]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from collections import defaultdict, deque
 import pytest
 
 from berrymq import Message, workers
-from berrymq.followers import Subscription
 from berrymq.identifiers import Identifier
+from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 from berrymq.workers import DeliveryThread, WorkerPool
 from tests.support.waiting import wait_until
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 def follower(function, **options):
     made = Subscription((Identifier.parse("a:b"),), make_target(function), **options)
-    made.start(lambda entry: None)
+    made._start(lambda entry: None)
     return made
 
 
@@ -61,7 +61,7 @@ class Gate:
 
 
 class TestDeliveryThread:
-    def test_it_runs_in_order_on_one_thread_that_starts_late(self, thread):
+    def test_deliveries_run_in_order_on_one_lazily_started_thread(self, thread):
         got = []
         one = follower(lambda message: got.append((1, message.args[0], threading.current_thread())))
         other = follower(lambda message: got.append((2, message.args[0], threading.current_thread())))
@@ -108,7 +108,7 @@ class TestDeliveryThread:
         assert thread.drain(10)
         assert thread.backlog == 0
 
-    def test_it_sleeps_and_wakes(self, thread):
+    def test_an_idle_thread_is_woken_by_a_submission(self, thread):
         got = []
         one = follower(lambda message: got.append(message.args[0]))
         for number in range(5):
@@ -117,7 +117,7 @@ class TestDeliveryThread:
             wait_until(lambda: thread._waiting, "it sleeps", interval=0.001)
         assert got == [0, 1, 2, 3, 4]
 
-    def test_it_leaves_when_there_is_nothing_to_do_and_comes_back(self, thread):
+    def test_an_idle_thread_ends_and_another_is_started(self, thread):
         thread.patience = 0.001
         got = []
         one = follower(lambda message: got.append(message.args[0]))
@@ -128,7 +128,7 @@ class TestDeliveryThread:
         assert got == [0, 1, 2]
 
     @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(), KeyboardInterrupt()])
-    def test_it_survives_errors(self, thread, failures, error):
+    def test_errors_are_reported_and_the_thread_goes_on(self, thread, failures, error):
         def fail(message):
             raise error
 
@@ -227,7 +227,7 @@ class TestWorkerPool:
         assert pool.drain(10)
         assert gate.seen == [0, 1, 2]
 
-    def test_it_grows_and_shrinks(self, pools):
+    def test_the_pool_grows_and_shrinks(self, pools):
         pool = pools(1)
         gate = Gate()
         for _ in range(3):
@@ -275,15 +275,33 @@ class TestWorkerPool:
         assert gate.seen == [0, 1, 2]
         assert pool._threads == set()
 
-    def test_closing_without_waiting(self, pools):
-        pool = pools(2)
+    def test_closing_without_waiting_finishes_what_was_submitted_all_the_same(self, pools):
+        pool, gate = pools(2), Gate()
+        pool.submit(follower(gate), message(7))
+        assert gate.entered.acquire(timeout=10)
         pool.close(wait=False)
-        wait_until(lambda: not pool._threads, "they leave")
+        assert pool._threads
+        assert gate.seen == []
+        gate.go.release()
+        wait_until(lambda: not pool._threads, "the workers end")
+        assert gate.seen == [7]
+
+    def test_what_comes_after_the_close_is_delivered_by_its_sender(self, pools, failures):
+        pool, got = pools(1), []
+        one = follower(lambda message: got.append((message.args[0], threading.current_thread())))
+        failing = follower(lambda message: 1 / 0)
+        pool.close()
+        pool.submit(one, message(1))
+        pool.submit_many([(one, message(2)), (failing, message(3))])
+        assert got == [(1, threading.current_thread()), (2, threading.current_thread())]
+        assert [type(error) for _, _, error in failures] == [ZeroDivisionError]
+        assert pool.backlog == 0
 
     def test_closing_from_within_does_not_wait_for_itself(self, pools):
-        pool = pools(2)
-        pool.submit(follower(lambda message: pool.close()), message())
-        wait_until(lambda: not pool._threads, "they leave")
+        pool, closed = pools(2), []
+        pool.submit(follower(lambda message: closed.append(pool.close())), message())
+        wait_until(lambda: not pool._threads, "the workers end")
+        assert closed == [None]
 
     def test_draining_from_within_would_wait_for_itself(self, pools, failures):
         pool = pools(2)

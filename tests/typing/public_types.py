@@ -27,9 +27,8 @@ from berrymq import (
     twitter_exception,
     unfollow,
 )
-from berrymq.introspection import BusStats, Report
+from berrymq.introspection import BusStats, QueueStats, Report
 from berrymq.muting import Mute
-from berrymq.queues import QueueStats
 
 
 def handler(message: Message) -> int:

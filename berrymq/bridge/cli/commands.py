@@ -141,7 +141,7 @@ def _inbox(destination: Destination, identifiers: Sequence[Identifier]) -> Itera
 
     bus = Bus("berrymq follow")
     for identifier in dict.fromkeys(identifiers):
-        bus.subscribe(identifier, QueueTarget(take, "berrymq follow", None))
+        bus._subscribe(identifier, QueueTarget(take, "berrymq follow", None))
     try:
         with destination.join(bus, start=True):
             yield inbox

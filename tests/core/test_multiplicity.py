@@ -29,7 +29,7 @@ def test_multiplicity_moves_followers_to_workers_and_back(bus):
     assert [one is main for one in used] == [True, False, False, True, True]
 
 
-def test_it_grows_and_shrinks(bus):
+def test_multiplicity_grows_and_shrinks(bus):
     bus.set_multiplicity(1)
     bus.set_multiplicity(4)
     assert len(threads_of(bus)) == 4
@@ -107,7 +107,7 @@ def test_draining_goes_on_while_one_gives_the_other_more(bus):
     thread.submit(giver, Message.make("a:b"))
     drain = pool.drain
 
-    def drain_and_go(timeout):
+    def drain_and_go(timeout=None):
         done = drain(timeout)
         go.set()
         wait_until(lambda: not thread.backlog, "the thread is done")
@@ -168,13 +168,13 @@ for number in range(4):
 
 
 def test_but_not_for_ever(bus, monkeypatch, caplog):
-    monkeypatch.setattr(background, "AT_EXIT", 0.01)
+    monkeypatch.setattr(background, "EXIT_SECONDS", 0.01)
     gate = threading.Event()
     bus.follow("a:b", lambda message: gate.wait(10))
     bus.gateway.receive([Message.make("a:b")])
-    background.finish_all()
+    bus._background.finish()
     gate.set()
-    assert "the interpreter leaves: TimeoutError('1 deliveries are not finished')" in caplog.text
+    assert "the interpreter shuts down: TimeoutError: 1 deliveries are not finished" in caplog.text
 
 
 def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
@@ -182,7 +182,7 @@ def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
     got = []
     bus.follow("a:b", got.append)
     former, thread = bus._background._pool, bus._background._make_thread()
-    bus.after_fork()
+    bus._begin_child()
     assert bus._background._pool is not former
     assert bus._background._thread is None
     assert bus.multiplicity == 2

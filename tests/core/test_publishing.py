@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from berrymq import Bus, Identifier, IdentifierError, Message, Queue, scopes
-from berrymq.followers import SKIPPED
+from berrymq.subscriptions import SKIPPED
 from berrymq.targets import where_of
 
 
@@ -272,7 +272,7 @@ def test_hooks_see_new_followers_before_they_are_active(bus):
     bus.hooks.append(hook)
     handle = bus.follow("a:b", lambda message: 1)
     assert seen == [handle]
-    assert handle.run(Message.make("a:b")) == ("wrapped", 1)
+    assert handle._call(Message.make("a:b")) == ("wrapped", 1)
 
 
 def test_followers_belong_to_the_current_scope(bus):
@@ -351,7 +351,7 @@ def test_what_passed_lately(bus):
 
 def test_a_guarded_follower_that_skips_is_no_answer(bus):
     handle = bus.follow("a:b", print, guard=lambda message: False)
-    assert handle.run(Message.make("a:b")) is SKIPPED
+    assert handle._call(Message.make("a:b")) is SKIPPED
 
 
 def test_names_of_threads(bus):

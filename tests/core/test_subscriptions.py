@@ -1,7 +1,9 @@
+from unittest.mock import Mock
+
 import pytest
 
 from berrymq import Identifier, Message
-from berrymq.followers import SKIPPED, Entry, Once, Subscription, answering
+from berrymq.subscriptions import SKIPPED, Entry, Once, Subscription
 from berrymq.targets import make_target
 
 MESSAGE = Message.make("a:b", (1,))
@@ -13,31 +15,31 @@ def subscription(function, **options):
 
 def started(function, **options):
     made = subscription(function, **options)
-    made.start(lambda entry: None)
+    made._start(lambda entry: None)
     return made
 
 
-def test_it_does_nothing_before_it_starts():
+def test_a_subscription_delivers_nothing_before_its_start():
     made = subscription(lambda message: pytest.fail("too early"))
     assert not made.active
-    assert made.deliver(MESSAGE) is SKIPPED
+    assert made._deliver(MESSAGE) is SKIPPED
 
 
-def test_it_calls_the_function():
+def test_a_started_subscription_calls_the_function():
     made = started(lambda message: message.args)
     assert made.active
-    assert made.deliver(MESSAGE) == made.run(MESSAGE) == made.call(MESSAGE) == (1,)
+    assert made._deliver(MESSAGE) == made._call(MESSAGE) == made._function(MESSAGE) == (1,)
 
 
 def test_cancelling_empties_the_slots_and_tells_once():
     told = []
     made = subscription(lambda message: 1)
-    made.start(told.append)
+    made._start(told.append)
     made.cancel()
     made.cancel()
     assert told == [made]
     assert not made.active
-    assert made.deliver(MESSAGE) is made.run(MESSAGE) is made.call(MESSAGE) is SKIPPED
+    assert made._deliver(MESSAGE) is made._call(MESSAGE) is made._function(MESSAGE) is SKIPPED
     assert repr(SKIPPED) == "SKIPPED"
 
 
@@ -47,13 +49,13 @@ def test_cancelling_before_the_start():
     assert not made.active
 
 
-def test_it_is_a_context_manager():
+def test_a_subscription_is_a_context_manager():
     with started(lambda message: 1) as made:
         assert made.active
     assert not made.active
 
 
-def test_it_ends_with_the_object_of_its_method(collect):
+def test_a_subscription_ends_with_the_object_of_its_method(collect):
     class Owner:
         def follow(self, message):
             return 1
@@ -61,7 +63,7 @@ def test_it_ends_with_the_object_of_its_method(collect):
     owner = Owner()
     told = []
     made = subscription(owner.follow)
-    made.start(told.append)
+    made._start(told.append)
     assert made.function == owner.follow
     del owner
     collect()
@@ -76,7 +78,7 @@ def test_an_object_that_goes_after_the_handle(collect):
 
     owner = Owner()
     made = started(owner.follow)
-    target = made.target
+    target = made._target
     del made
     collect()
     del owner
@@ -107,8 +109,8 @@ def test_what_it_says_about_itself():
 def test_a_guard_decides():
     made = started(lambda message: "called", guard=lambda message: message.args[0] > 1)
     assert made.guard is not None
-    assert made.deliver(MESSAGE) is SKIPPED
-    assert made.deliver(Message.make("a:b", (2,))) == "called"
+    assert made._deliver(MESSAGE) is SKIPPED
+    assert made._deliver(Message.make("a:b", (2,))) == "called"
 
 
 def test_layers_lie_under_the_guard():
@@ -124,7 +126,7 @@ def test_layers_lie_under_the_guard():
     made = started(
         lambda message: order.append("call"), layers=[layer], guard=lambda _: order.append("guard") or 1
     )
-    made.deliver(MESSAGE)
+    made._deliver(MESSAGE)
     assert order == ["guard", "layer", "call"]
 
 
@@ -132,51 +134,51 @@ def test_layers_lie_under_the_guard():
 def test_wrapping_the_function(early):
     made = subscription(lambda message: 1)
     if not early:
-        made.start(lambda entry: None)
+        made._start(lambda entry: None)
     made.wrap(lambda function: lambda message: function(message) + 10)
     if early:
-        made.start(lambda entry: None)
-    assert made.deliver(MESSAGE) == 11
+        made._start(lambda entry: None)
+    assert made._deliver(MESSAGE) == 11
 
 
 def test_messages_are_handed_to_a_pool_and_back_to_the_sender():
     handed = []
     made = started(lambda message: 1)
-    made.use_pool(lambda *delivery: handed.append(delivery))
-    made.deliver(MESSAGE)
-    assert handed == [(made, MESSAGE)]
-    assert made.run(MESSAGE) == 1
-    made.use_pool(None)
-    assert made.deliver(MESSAGE) == 1
-    assert len(handed) == 1
+    made._use_pool(Mock(submit=lambda *delivery: handed.append(delivery)))
+    made._deliver(MESSAGE)
+    made._put(MESSAGE)
+    assert handed == [(made, MESSAGE)] * 2
+    assert made._call(MESSAGE) == 1
+    made._use_pool(None)
+    assert made._deliver(MESSAGE) == 1
+    assert len(handed) == 2
 
 
 def test_a_direct_follower_is_never_handed_to_a_pool():
     made = started(lambda message: 1, direct=True)
-    made.use_pool(lambda *delivery: pytest.fail("handed over"))
-    assert made.deliver(MESSAGE) == 1
+    made._use_pool(Mock(submit=lambda *delivery: pytest.fail("handed over")))
+    assert made._deliver(MESSAGE) == 1
 
 
 def test_mutes_are_counted():
     made = started(lambda message: 1)
-    made.shift_mute(+1)
-    made.shift_mute(+1)
-    made.shift_mute(-1)
+    made._shift_mute(+1)
+    made._shift_mute(+1)
+    made._shift_mute(-1)
     assert made.muted
-    assert made.deliver(MESSAGE) is SKIPPED
-    made.shift_mute(-1)
+    assert made._deliver(MESSAGE) is SKIPPED
+    made._shift_mute(-1)
     assert not made.muted
-    assert made.deliver(MESSAGE) == 1
+    assert made._deliver(MESSAGE) == 1
 
 
 def test_nothing_revives_what_was_cancelled():
     made = started(lambda message: pytest.fail("revived"))
     made.cancel()
-    made.shift_mute(+1)
-    made.shift_mute(-1)
-    made.use_pool(lambda *delivery: pytest.fail("revived"))
-    made.answer_with(lambda *answer: pytest.fail("revived"))
-    assert made.deliver(MESSAGE) is SKIPPED
+    made._shift_mute(+1)
+    made._shift_mute(-1)
+    made._use_pool(Mock(submit=lambda *delivery: pytest.fail("revived")))
+    assert made._deliver(MESSAGE) is SKIPPED
 
 
 def test_a_cancellation_in_the_middle_of_a_change_wins():
@@ -185,13 +187,13 @@ def test_a_cancellation_in_the_middle_of_a_change_wins():
         return inner
 
     made = subscription(lambda message: pytest.fail("revived"), layers=[layer])
-    made.start(lambda entry: None)
-    assert made.deliver(MESSAGE) is made.run(MESSAGE) is SKIPPED
+    made._start(lambda entry: None)
+    assert made._deliver(MESSAGE) is made._call(MESSAGE) is SKIPPED
 
 
 def test_entries_by_themselves():
     entry = Entry()
-    assert entry.deliver(MESSAGE) is SKIPPED
+    assert entry._deliver(MESSAGE) is SKIPPED
     with pytest.raises(NotImplementedError):
         entry.describe()
 
@@ -199,17 +201,18 @@ def test_entries_by_themselves():
 def test_answers_go_where_the_message_wants_them():
     sent = []
     asking = Message.make("a:b", (), callback=Identifier("c", "d"))
-    call = answering(
-        lambda message: 1 / message.args[0] if message.args else "answer", lambda *it: sent.append(it)
+    made = started(
+        lambda message: 1 / message.args[0] if message.args else "answer", reply=lambda *it: sent.append(it)
     )
-    call(asking)
+    made.run(asking)
     assert sent == [(asking, "answer", None)]
-    assert call(MESSAGE) == 1.0
+    made.run(MESSAGE)
+    assert len(sent) == 1
     failing = Message.make("a:b", (0,), callback=Identifier("c", "d"))
-    call(failing)
+    made.run(failing)
     assert sent[1][:2] == (failing, None)
     assert isinstance(sent[1][2], ZeroDivisionError)
-    answering(lambda message: SKIPPED, lambda *it: sent.append(it))(asking)
+    started(lambda message: SKIPPED, reply=lambda *it: sent.append(it)).run(asking)
     assert sent[2] == (asking, SKIPPED, None)
 
 
@@ -221,7 +224,7 @@ def test_what_ends_a_follower_is_answered_and_goes_its_way(ending):
     sent = []
     asking = Message.make("a:b", (), callback=Identifier("c", "d"))
     with pytest.raises(type(ending)) as caught:
-        answering(follower, lambda *it: sent.append(it))(asking)
+        started(follower, reply=lambda *it: sent.append(it)).run(asking)
     assert caught.value is ending
     ((message, result, error),) = sent
     assert (message, result) == (asking, None)
@@ -235,7 +238,7 @@ def test_an_answer_that_fails_does_not_hide_what_ended_the_follower(caplog):
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        answering(follower, lambda *it: [].pop())(Message.make("a:b", (), callback=Identifier("c", "d")))
+        started(follower, reply=lambda *it: [].pop()).run(Message.make("a:b", callback=Identifier("c", "d")))
     assert "the answer to 'a:b' could not be sent: IndexError" in caplog.text
 
 
@@ -252,7 +255,7 @@ def test_once_lets_one_message_through():
     made = started(lambda message: "called", layers=[once])
     assert once.end(made) is made
     assert made.active
-    deliver = made.deliver
+    deliver = made._deliver
     assert deliver(MESSAGE) == "called"
     assert not made.active
     assert deliver(MESSAGE) is SKIPPED  # a thread that had looked it up before
@@ -261,7 +264,7 @@ def test_once_lets_one_message_through():
 def test_once_when_the_message_is_faster_than_the_registration():
     once = Once()
     made = started(lambda message: "called", layers=[once])
-    assert made.deliver(MESSAGE) == "called"
+    assert made._deliver(MESSAGE) == "called"
     assert made.active
     once.end(made)
     assert not made.active
