@@ -27,8 +27,11 @@ MAKEFLAGS += --no-builtin-rules
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
+# The tour is run in a copy, which git ignores and nothing here writes over.
 lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser --port 9999" is passed on)
-	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
+	@mkdir -p lab
+	@for notebook in notebooks/*.ipynb; do test -e "lab/$${notebook##*/}" || cp "$$notebook" lab/; done
+	$(BIN)/jupyter lab --notebook-dir lab --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
 
 test: export BERRYMQ_TEST_KERNELS := $(CURDIR)/$(OLDEST)/bin/python
 test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)

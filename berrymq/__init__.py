@@ -155,12 +155,16 @@ BRIDGE_NAMES = frozenset(
     }
 )
 
+EXTENSION_NAMES = frozenset({"load_ipython_extension", "unload_ipython_extension"})
+"""What IPython looks for at ``%load_ext berrymq``, which does what ``%load_ext berrymq_jupyter`` does."""
+
 
 def __getattr__(name: str) -> Any:
-    if name in BRIDGE_NAMES:
+    if name in BRIDGE_NAMES or name in EXTENSION_NAMES:
         from importlib import import_module
 
-        value = getattr(import_module(".bridge", __name__), name)
+        module = ".bridge" if name in BRIDGE_NAMES else "berrymq_jupyter"
+        value = getattr(import_module(module, __name__), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from itertools import count
 from threading import RLock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakMethod
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ class Process:
     def __init__(self) -> None:
         self.default_bus: Bus | None = None
         """The bus that the functions of the module `berrymq` act on; None until it is made."""
-        self._on_fork: dict[int, Callback | WeakMethod[Any]] = {}
-        self._at_exit: dict[int, list[Callback | WeakMethod[Any]]] = {step: [] for step in Step.ALL}
+        self._on_fork: dict[int, Callback | WeakCallback] = {}
+        self._at_exit: dict[int, list[Callback | WeakCallback]] = {step: [] for step in Step.ALL}
         self._numbers = count()
         self._finalized = False
 
@@ -103,14 +103,33 @@ class Process:
                 callback()
 
 
-def weakly(callback: Callback, gone: Any = None) -> Callback | WeakMethod[Any]:
-    """Hold a bound method weakly, anything else as it is."""
-    return WeakMethod(callback, gone) if type(callback) is MethodType else callback
+class WeakCallback:
+    """A bound method that does not keep its object alive.
+
+    `weakref.WeakMethod` does the same, but when it is collected together with the object, as at exit, its
+    callback fails.
+    """
+
+    __slots__ = ("_function", "_object")
+
+    def __init__(self, method: MethodType, gone: Callable[[Any], object] | None) -> None:
+        self._object = ref(method.__self__, gone)
+        self._function = method.__func__
+
+    def resolve(self) -> Callback | None:
+        """The method; None when its object is gone."""
+        known = self._object()
+        return None if known is None else MethodType(self._function, known)
 
 
-def resolve(known: Callback | WeakMethod[Any]) -> Callback | None:
+def weakly(callback: Callback, gone: Callable[[Any], object] | None = None) -> Callback | WeakCallback:
+    """Hold a bound method weakly, anything else as it is; *gone* is called when its object is collected."""
+    return WeakCallback(callback, gone) if type(callback) is MethodType else callback
+
+
+def resolve(known: Callback | WeakCallback) -> Callback | None:
     """Return what `weakly` holds; None when its object is gone."""
-    return known() if type(known) is WeakMethod else known
+    return known.resolve() if isinstance(known, WeakCallback) else known
 
 
 process = Process()

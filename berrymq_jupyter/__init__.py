@@ -1,4 +1,4 @@
-"""berryMQ in IPython and Jupyter: magics, live views, and the hub that runs inside a Jupyter server.
+"""berryMQ in IPython and Jupyter: magics, live views, and what a Jupyter server does for the hub.
 
     %load_ext berrymq_jupyter
 

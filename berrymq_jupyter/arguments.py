@@ -48,20 +48,43 @@ def split_word(text: str) -> tuple[str, str]:
     return words[0], words[1].strip()
 
 
+def without_comment(rest: str) -> str:
+    """Return what comes behind the words of a line, if it is no comment."""
+    rest = rest.strip()
+    return "" if rest.startswith("#") else rest
+
+
 def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
     """Split the identifier off the front of `line`; `example` is what an empty line is told to look like."""
-    if not line.strip():
+    if not without_comment(line):
         raise UsageError(f"an identifier is missing, as in: {example}")
     if line.lstrip().startswith("-"):
         option, _ = split_word(line)
         raise UsageError(f"there is no option {shorten(option)} here; it begins as in: {example}")
     quoted = line.lstrip()[0] in "'\""
     word, rest = split_word(line)
+    if not quoted and ("{" in word or "(" in word):
+        raise UsageError(describe_computed(word, example))
     if word.endswith(",") and not quoted:
         raise UsageError(
             f"{word} ends with a comma: put a space instead, or quotes around it if the comma belongs to it"
         )
-    return parse_identifier(word), rest
+    return parse_identifier(word), without_comment(rest)
+
+
+def describe_computed(word: str, example: str) -> str:
+    """Say what to write instead of an identifier that looks like Python."""
+    name, bracket, arguments = word.partition("(")
+    if bracket and "{" not in name:
+        closed = arguments.rstrip("),")
+        return (
+            f"{shorten(word)} would be one identifier: put a space before its arguments, as in: "
+            f"{example.split(maxsplit=1)[0]} {shorten(name)} {shorten(closed)}; or quotes around it"
+        )
+    return (
+        f"{shorten(word)} would be sent as it stands; the function takes what is computed, as in: "
+        f'{example.split(maxsplit=1)[0].lstrip("%")}(f"{shorten(word)}"); or put quotes around it'
+    )
 
 
 def parse_identifier(text: str) -> Identifier:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import hashlib
 import logging
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -133,6 +134,8 @@ class Cells:
         info = result.info if result is not None else None
         if cell is None or (info is not None and identity_of(info) != cell.identity):
             return
+        if cell.output.closes_with_cell:
+            save_views()
         RUNNING.set(None)
         scopes.make_current(None)
 
@@ -172,6 +175,13 @@ class Cells:
         except Exception:  # noqa: BLE001 - a transformer of input may raise what it likes, and the cell will not run
             return False
         return True
+
+
+def save_views() -> None:
+    """Have the saved forms of views show what there is, while the front end takes it."""
+    pump = sys.modules.get(f"{__package__}.widgets.pump")
+    if pump is not None:
+        pump.pump.save()
 
 
 def identity_of(info: ExecutionInfo) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from .arguments import shorten, split_identifier, split_word
+from .arguments import shorten, split_identifier, split_word, without_comment
 
 if TYPE_CHECKING:
     import argparse
@@ -55,9 +55,9 @@ def parse(magic: Any, line: str, example: str) -> Namespace:
     """
     reader = Reader(magic, example)
     wanted = [action for action in reader.actions if not action.option_strings]
-    rest = line.strip()
+    rest = without_comment(line)
     while rest:
-        rest = reader.take_options(rest)
+        rest = without_comment(reader.take_options(rest))
         if rest:
             word, rest = split_word(rest)
             if not wanted:

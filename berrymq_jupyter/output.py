@@ -7,13 +7,16 @@ force for the length of a `with` in the calling thread or task alone.
 - ipykernel 7 keeps every label in a context variable, so these are set and put back.
 - ipykernel 6 does so for `print` only. What `display` publishes there passes hooks that belong to the thread;
   one of ours rewrites the label.
+
+Programs that run notebooks (nbclient, nbconvert, papermill) drop what is labelled with a cell that has ended.
+There, what belongs to an earlier cell is shown by the one that runs.
 """
 
 from __future__ import annotations
 
 import contextvars
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,8 +37,14 @@ DISPLAY_HEADER: contextvars.ContextVar[dict[str, Any] | None] = contextvars.Cont
 class Output:
     """The place where the output of the running cell goes, taken down to be used again later."""
 
+    latest: ClassVar[Output | None] = None
+    """That of the cell that began last."""
+
     def __init__(self, shell: InteractiveShell) -> None:
+        Output.latest = self
         self.shell = shell
+        self.closes_with_cell = is_headless(shell)
+        """What comes when the cell has ended would be dropped."""
         self.header = header_of(shell)
         self.labels: list[Label] = [
             (variable, value)
@@ -49,7 +58,12 @@ class Output:
 
     def redirected(self) -> Redirected:
         """Send the output of the calling thread or task to this place inside a `with`."""
-        return Redirected(self)
+        return Redirected(self.open_place())
+
+    def open_place(self) -> Output:
+        """This place, or the one that takes what would be dropped here."""
+        latest = Output.latest
+        return latest if self.closes_with_cell and latest is not None else self
 
     def show_error(
         self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
@@ -58,14 +72,15 @@ class Output:
         # Not shell.showtraceback: what it notes down would become the result of the cell that runs now.
         lines = self.shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
         hook: Any = self.shell.displayhook
-        if self.header is None or not hasattr(hook, "pub_socket"):
+        header = self.open_place().header
+        if header is None or not hasattr(hook, "pub_socket"):
             sys.stdout.write(self.shell.InteractiveTB.stb2text(lines) + "\n")
             return
         sys.stdout.flush()
         sys.stderr.flush()
         content = {"ename": kind.__name__, "evalue": str(error), "traceback": lines}
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
-        hook.session.send(hook.pub_socket, "error", content, self.header, ident=topic)
+        hook.session.send(hook.pub_socket, "error", content, header, ident=topic)
 
 
 class Redirected:
@@ -92,6 +107,13 @@ class Redirected:
             self._publisher.unregister_hook(relabel)
         for (variable, _value), token in zip(self._output.labels, self._tokens, strict=True):
             variable.reset(token)
+
+
+def is_headless(shell: InteractiveShell) -> bool:
+    """Whether a program runs the cells, and no person: nobody is there to be asked for input."""
+    if not hasattr(shell, "get_parent"):
+        return False
+    return shell.get_parent().get("content", {}).get("allow_stdin") is False
 
 
 def header_of(shell: InteractiveShell) -> dict[str, Any] | None:

@@ -103,6 +103,9 @@ class View(AnyWidget):
     def release(self) -> None:
         """Let go of what the view holds; called once, on closing."""
 
+    def forget(self) -> None:
+        """Let go of what was collected, too."""
+
     # -- feeding ---------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> tuple[int, float | None]:
@@ -131,6 +134,16 @@ class View(AnyWidget):
         if body is None:
             return 0
         return self.channel.update("update", body, now)
+
+    def save(self, now: float) -> None:
+        """Have the static form show what there is now."""
+        if self.guard.acquire(timeout=PATIENCE):
+            try:
+                if not self.closed:
+                    self.absorb(now)
+                    self.static.save(self.form(), now)
+            finally:
+                self.guard.release()
 
     def refresh_static(self, now: float) -> float | None:
         """Bring the static form up to date if it is time; return when to look again."""
@@ -228,6 +241,14 @@ class View(AnyWidget):
         return f"<{self.title}>"
 
     # -- the end ---------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End the view with the cell that made it, which runs again: nobody will look into it any more.
+
+        IPython keeps what a cell gave in `Out`, so a view that kept its messages would do so for ever.
+        """
+        self.close()
+        self.forget()
 
     def close(self) -> None:
         """End the view: it collects nothing more, and what it showed last stays as its static form."""

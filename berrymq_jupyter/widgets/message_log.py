@@ -226,6 +226,12 @@ class MessageLog(View):
         """Follow nothing more."""
         self.subscription.cancel()
 
+    def forget(self) -> None:
+        """Let go of the messages."""
+        with self.guard:
+            self.state.rows.kept.clear()  # which the cancelled subscription still refers to
+            self.state = LogState(self.state.rows.maxlen, self.state.rows.max_bytes)
+
 
 def counted(number: int) -> str:
     """Return a number of messages in words."""

@@ -41,6 +41,9 @@ class Pumped(Protocol):
         It must not wait for another call, which may be stuck.
         """
 
+    def save(self, now: float) -> None:
+        """Have the saved form show what there is now."""
+
 
 class Pump:
     """Calls `tick` of each of its views, in a thread of its own that lives only while there are any."""
@@ -120,6 +123,14 @@ class Pump:
             # This pause is what coalesces: whatever comes meanwhile is in the next round's one update.
             self.pause(max(PERIOD, sent / BYTES_PER_SECOND) - (monotonic() - started))
             self.sleep(views, None if delay is None else delay - (monotonic() - started))
+
+    def save(self) -> None:
+        """Have the saved form of each view show what there is now; on the thread that runs a cell."""
+        for view in self.views:
+            try:
+                view.save(monotonic())
+            except Exception:
+                log.exception("a view could not be saved: %r", view)
 
     def round(self, views: tuple[Pumped, ...], now: float) -> tuple[int, float | None]:
         """Tick each view once. Return the bytes sent and the shortest delay that one asked for."""

@@ -105,6 +105,7 @@ class StaticOutput:
         """How many times the view was displayed; each has an output of its own."""
         self.changed_at: float | None = None
         self.published_at = 0.0
+        self._saved: Form | None = None
 
     def show(self, form: Form, now: float) -> None:
         """Add an output with the form."""
@@ -114,6 +115,12 @@ class StaticOutput:
     def changed(self, now: float) -> None:
         """What the form shows has changed."""
         self.changed_at = now
+
+    def save(self, form: Form, now: float) -> None:
+        """Send the form, if it has changed, at a moment at which it is known to be taken."""
+        if self.shown and form != self._saved:
+            self._saved = form
+            self.publish(form, now)
 
     def due(self, now: float) -> float | None:
         """Return in how many seconds to bring the outputs up to date; None while there is no need."""

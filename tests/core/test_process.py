@@ -80,6 +80,21 @@ def test_an_exit_handler_counts_once_and_while_its_object_lives(process, collect
     assert done == [thing, thing]
 
 
+def test_what_is_held_weakly_goes_in_silence_at_the_very_end(run_file):
+    program = """
+from berrymq.process import Step, process
+
+class Thing:
+    def note(self): pass
+
+thing = Thing()
+thing.thing = thing
+process.on_fork(thing.note)
+process.at_exit(Step.LINKS, thing.note)
+"""
+    assert run_file(program).stderr == ""
+
+
 def test_an_exit_handler_that_fails_keeps_no_other_from_running(process, caplog):
     done = []
     process.at_exit(Step.DELIVERIES, lambda: 1 / 0)

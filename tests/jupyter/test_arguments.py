@@ -134,6 +134,10 @@ class TestIdentifiers:
             ('"a:b"', "a:b", ""),
             ("a@room:b\t*xs", "a@room:b", "*xs"),
             ("'a,:b' 1", "a,:b", "1"),
+            ("a:b # a comment", "a:b", ""),
+            ("a:#b", "a:#b", ""),
+            ("'{name}:x' 1", "{name}:x", "1"),
+            ("'d:x(1)'", "d:x(1)", ""),
         ],
     )
     def test_it_comes_first(self, line, identifier, rest):
@@ -150,6 +154,10 @@ class TestIdentifiers:
             ("'a:b 1", "is not closed"),
             ("'a:b'1", "put a space between 'a:b' and 1"),
             ("''", "empty name"),
+            ("# a comment", f"an identifier is missing, as in: {EXAMPLE}"),
+            ("{name}:x 1", 'the function takes what is computed, as in: twitter(f"{name}:x")'),
+            ("d:x(1)", "put a space before its arguments, as in: %twitter d:x 1; or quotes around it"),
+            ("d:x(1, y=2)", "as in: %twitter d:x 1"),
         ],
     )
     def test_a_bad_one_is_named(self, line, said):

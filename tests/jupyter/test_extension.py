@@ -99,6 +99,16 @@ def test_loading_twice(shell):
     assert state(shell) == before
 
 
+def test_it_is_found_under_the_name_of_the_library_too(bare_shell):
+    assert bare_shell.run("%load_ext berrymq") == ""
+    before = state(bare_shell)
+    assert "twitter" in before["magics"]["line"]
+    bare_shell.run("%load_ext berrymq_jupyter")
+    assert state(bare_shell) == before
+    bare_shell.run("%unload_ext berrymq")
+    assert "twitter" not in state(bare_shell)["magics"]["line"]
+
+
 def test_loading_loads_neither_widgets_nor_links_nor_server():
     code = (
         "import sys\n"

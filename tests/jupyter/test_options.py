@@ -26,6 +26,17 @@ class TestParse:
         assert (options.maxsize, options.shared, options.overflow) == (0, False, "drop_oldest")
         assert read("", LinkingMagics.link).url is None
 
+    @pytest.mark.parametrize(
+        "line", ["task:* # a comment", "--maxsize 3 task:* #x", "task:* --shared # --no 'such", "task:*  #"]
+    )
+    def test_a_comment_may_stand_behind_it(self, line):
+        assert read(line).identifier == "task:*"
+
+    def test_a_hash_inside_of_a_word_is_none(self):
+        assert read("task:#1 # the first").identifier == "task:#1"
+        assert read("'# no comment:*'").identifier == "# no comment:*"
+        assert read("# nothing else", LinkingMagics.link).url is None
+
     def test_quotes_keep_words_together_and_are_taken_off(self):
         assert read("'two words:*'").identifier == "two words:*"
         assert read("'-x:*'").identifier == "-x:*"

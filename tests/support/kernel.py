@@ -79,7 +79,7 @@ class Kernel:
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": False,
+            "allow_stdin": True,  # as Lab does: else this would be a program that runs notebooks
             "stop_on_error": False,
         }
         message = self._client.session.msg("execute_request", content)

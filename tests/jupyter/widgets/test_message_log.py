@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+import weakref
 from datetime import UTC, datetime
 from time import monotonic
 from types import SimpleNamespace
@@ -139,6 +140,28 @@ def test_it_ends_with_the_cell_that_made_it(bus):
         log = MessageLog("test:*", bus=bus)
     scope.close()
     assert log.closed
+
+
+def test_the_messages_of_a_log_whose_cell_runs_again_are_let_go(bus):
+    """IPython keeps the log itself, in `Out`."""
+    scope = Scope("cell")
+    with scope.collecting():
+        log = MessageLog("test:*", bus=bus)
+    payload = Payload()
+    bus.twitter("test:run", payload)
+    kept = weakref.ref(payload)
+    del payload
+    assert len(log.messages()) == 1
+    log.close()
+    assert len(log.messages()) == 1, "who closes it himself may look into it still"
+    scope.close()
+    gc.collect()
+    assert kept() is None
+    assert log.messages() == []
+
+
+class Payload:
+    """Something that a reference can be held to."""
 
 
 def test_a_closed_log_is_freed(bus):
