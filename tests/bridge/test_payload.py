@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -284,6 +285,26 @@ class TestWhatCannotCross:
         with pytest.raises(PayloadError) as caught:
             encode([value], {})
         assert advice in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("value", "advice", "take"),
+        [
+            (pd.Timestamp("2020-01-02 03:04"), ".to_pydatetime()", lambda value: value.to_pydatetime()),
+            (pd.Timedelta(seconds=3), ".to_pytimedelta()", lambda value: value.to_pytimedelta()),
+            (pd.NaT, "send None", lambda _: None),
+            (pd.NA, "send None", lambda _: None),
+            (pd.Period("2020-01"), "str()", str),
+            (pd.DataFrame({"a": [1, 2]}), '.to_dict("list")', lambda value: value.to_dict("list")),
+            (pd.Series([1.5, 2]), ".tolist()", lambda value: value.tolist()),
+            (pd.Index(["a"]), ".tolist()", lambda value: value.tolist()),
+            (pd.Categorical(["a"]), ".tolist()", lambda value: value.tolist()),
+        ],
+    )
+    def test_what_it_says_to_do_with_what_pandas_has_helps(self, value, advice, take):
+        with pytest.raises(PayloadError) as caught:
+            encode([value], {})
+        assert advice in str(caught.value)
+        encode([take(value)], {})
 
     def test_integers_without_a_decimal_form(self):
         with pytest.raises(PayloadError, match=r"^args\[0\] can't cross a link: .* 4,300 digits"):

@@ -11,6 +11,17 @@ LONGEST_PLACE = 12
 LONGEST_STEP = 80
 """Characters of one of them."""
 
+PANDAS = {
+    "DataFrame": '.to_dict("list")',
+    "Timestamp": ".to_pydatetime()",
+    "Timedelta": ".to_pytimedelta()",
+    "NaTType": "None",
+    "NAType": "None",
+    "Period": "str() of it",
+    "Interval": "its left and right",
+}
+"""What to send instead of what pandas has."""
+
 
 class UnsendableError(Exception):
     """A value can't cross.
@@ -38,7 +49,8 @@ def advice(cls: type) -> str:
     if cls.__module__ == "numpy" and name.endswith("longdouble"):
         return f"JSON has no {name}; convert it with float() or complex()"
     if cls.__module__.partition(".")[0] == "pandas":
-        return f"a {name} can't yet; send .to_dict()"
+        send = PANDAS.get(name, "plain values, as by .tolist()")
+        return f"{'an' if name[0] in 'AEIOU' else 'a'} {name} can't yet; send {send}"
     if cls in (bytes, bytearray, memoryview):
         return f"{name} can't yet; send text, or a list of numbers"
     if dataclasses.is_dataclass(cls):
