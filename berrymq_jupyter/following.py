@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -14,8 +13,9 @@ from berrymq import BerryMQError, Identifier, Message, Queue, default_bus
 from .arguments import evaluate_expression, namespace_of, parse_identifier, shorten, split_identifier
 from .bodies import compile_body
 from .cells import Cells, running
-from .display import Followers, message_line
+from .display import Followers
 from .errors import one_line_errors
+from .lines import print_message, print_without_page
 from .live import stoppable
 from .magic import argument, magic
 from .options import parse, whole_number
@@ -84,6 +84,7 @@ class FollowingMagics(Magics):
             log = MessageLog(identifier)
             self._shown.take_over(self.shell, MessageLog)
             self._shown.show(log)
+            print_without_page(self.shell, log)
             return log
         else:
             default_bus.follow(identifier, print_message)
@@ -181,11 +182,6 @@ class FollowingMagics(Magics):
         if is_notebook(self.shell):
             self._shown.show(queue)
         return queue
-
-
-def print_message(message: Message) -> None:
-    """Print a message as one line: what `%follow` does where there is no page to show a log."""
-    sys.stdout.write(message_line(message) + "\n")
 
 
 def showing_result(function: Callable[[Message], Any]) -> Callable[[Message], Any]:

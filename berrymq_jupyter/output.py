@@ -45,6 +45,8 @@ class Output:
         self.shell = shell
         self.closes_with_cell = is_headless(shell)
         """What comes when the cell has ended would be dropped."""
+        self.may_lack_page = is_cell_unnamed(shell) and not self.closes_with_cell
+        """The cell may be none of a page that shows views, but of a terminal."""
         self.header = header_of(shell)
         self.labels: list[Label] = [
             (variable, value)
@@ -114,6 +116,11 @@ def is_headless(shell: InteractiveShell) -> bool:
     if not hasattr(shell, "get_parent"):
         return False
     return shell.get_parent().get("content", {}).get("allow_stdin") is False
+
+
+def is_cell_unnamed(shell: InteractiveShell) -> bool:
+    """Whether the front end does not say which cell this is, as those do that have a notebook open."""
+    return hasattr(shell, "get_parent") and "cellId" not in shell.get_parent().get("metadata", {})
 
 
 def header_of(shell: InteractiveShell) -> dict[str, Any] | None:

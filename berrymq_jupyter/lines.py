@@ -1,0 +1,81 @@
+"""A line a message: what `%follow` shows where there is no page that could show a log.
+
+A terminal with IPython is known at once. `jupyter console` is a kernel like that of a notebook, but no page
+will ever come for a view. So a log is continued as lines if no page has come for it while the kernel was idle
+and could hear of one; but not where the front end names the cell, as notebooks do: there the page may come
+late, for a view that is out of sight.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from berrymq import default_bus
+
+from .cells import running
+from .display import message_line
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from berrymq import Message
+
+    from .cells import Cell
+    from .widgets import MessageLog
+
+__all__ = ["print_message", "print_without_page"]
+
+PAGE_SECONDS = 3.0
+"""A page comes within this time; only seconds count in which the kernel was idle and could hear of it."""
+LATE_SECONDS = 0.3
+"""A look that is later than this says that the kernel was busy."""
+
+
+def print_message(message: Message) -> None:
+    """Print a message as one line."""
+    sys.stdout.write(message_line(message) + "\n")
+
+
+def print_without_page(shell: InteractiveShell, log: MessageLog) -> None:
+    """Continue a log as lines if no page comes for it. To be called by the cell that shows it."""
+    cell, kernel = running(), getattr(shell, "kernel", None)
+    if cell is not None and kernel is not None and cell.output.may_lack_page:
+        Lookout(kernel.io_loop, log, cell)
+
+
+class Lookout:
+    """Looks out for the page, on the kernel's event loop, and begins the lines if none comes."""
+
+    def __init__(self, loop: Any, log: MessageLog, cell: Cell) -> None:
+        self._loop = loop
+        self._log = log
+        self._cell = cell
+        self._was_idle = False
+        loop.add_callback(self._wait)
+
+    def _wait(self) -> None:
+        self._due = monotonic() + PAGE_SECONDS / 2
+        self._loop.call_later(PAGE_SECONDS / 2, self._look)
+
+    def _look(self) -> None:
+        if self._log.closed or self._log.channel.heard_at is not None:
+            return
+        was_idle, self._was_idle = self._was_idle, monotonic() - self._due < LATE_SECONDS
+        if was_idle and self._was_idle:
+            self._begin()
+        else:
+            self._wait()
+
+    def _begin(self) -> None:
+        with self._cell.resumed():
+            shown = {id(message): message for message in self._log.messages()}
+            for message in shown.values():
+                print_message(message)
+
+            def continue_log(message: Message) -> None:
+                if id(message) not in shown:
+                    print_message(message)
+
+            default_bus.follow(self._log.identifier, continue_log)
