@@ -1,4 +1,4 @@
-# berryMQ from a clone: `make lab` to use it, `make test` to prove it. `make help` lists the rest.
+# berryMQ from a clone: `make lab` to use it, `make test` to test it. `make help` lists the rest.
 
 PYTHON ?= python3
 ARGS ?=
@@ -34,7 +34,7 @@ lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser
 	$(BIN)/jupyter lab --notebook-dir lab --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
 
 test: export BERRYMQ_TEST_KERNELS := $(CURDIR)/$(OLDEST)/bin/python
-test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium ## run all tests, those in a real browser too (ARGS="-k tour" is passed on)
+test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium ## run all tests, including those in a real browser (ARGS="-k tour" is passed on)
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: $(VENV)/dev-is-installed ## lint, formatting, types, import rules

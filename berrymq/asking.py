@@ -67,7 +67,7 @@ async def aask(
     identifier: str | Identifier,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    timeout: float | None,  # it is divided among several waits
+    timeout: float | None,
 ) -> list[Any]:
     """See `Bus.aask`."""
     import asyncio

@@ -124,7 +124,7 @@ def value_of(error: Exception) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # foreign code
-        return "(its text can't be had)"
+        return "(its text is unavailable)"
 
 
 def auto_twitter(

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from .failures import log_trouble
+from .failures import log_warning
 from .process import Step, process
 from .workers import DeliveryThread, WorkerPool
 
@@ -167,9 +167,7 @@ class Background:
         until = monotonic() + EXIT_SECONDS
         late = [one for one in threads if not one.drain(max(0.0, until - monotonic()))]
         if late:
-            log_trouble(
-                "the interpreter shuts down", TimeoutError(f"{self.backlog} deliveries are not finished")
-            )
+            log_warning(f"shutting down with {self.backlog} deliveries unfinished")
 
     @property
     def multiplicity(self) -> int:

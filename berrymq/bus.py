@@ -76,7 +76,7 @@ class Bus:
 
     def __repr__(self) -> str:
         counts = self.stats()
-        return f"<Bus {self.name or 'without a name'}, {counts.followers} followers, {counts.queues} queues>"
+        return f"<Bus {self.name or '(unnamed)'}, {counts.followers} followers, {counts.queues} queues>"
 
     # A bus is one, and what is copied refers to it. The default bus is there in every process.
 
@@ -97,7 +97,10 @@ class Bus:
     # -- publishing ------------------------------------------------------------------------------------------
 
     def twitter(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-        """Send a message: call every matching follower, in order of registration, in this thread.
+        """Send a message to every matching follower, in order of registration.
+
+        Followers run in this thread, unless `set_multiplicity` hands them to worker threads; ``async def``
+        followers run on their event loop.
 
         Every follower runs. Afterwards one that failed is re-raised as itself, with a note that names it;
         several as an `ExceptionGroup` (unless the bus has another `on_error`). A `RecursionError` is raised
@@ -167,7 +170,7 @@ class Bus:
         entry: bool = False,
         exit: bool = False,  # noqa: A002  # its name since 2009
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function: calls of it send ``NAME:entry`` before and ``NAME:exit`` after.
+        """Decorate a function to publish ``NAME:entry`` and ``NAME:exit`` around each call.
 
         Both carry the arguments of the call; ``exit`` also ``result=``, or ``error=`` when it raised
         (``result_=`` where the call itself has a keyword ``result``). Result, error, signature and kind stay
@@ -185,10 +188,11 @@ class Bus:
     def twitter_exception(
         self, identifier: str | Identifier, reraise: bool = True, with_traceback: bool = True
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function: an exception of it is sent, and raised again.
+        """Decorate a function to publish its exceptions and re-raise them.
 
         ``message.args[0]`` is the text, with the traceback if wanted; ``message.type``, ``message.value`` and
-        ``message.error`` are the name of the exception, its text and itself. Errors of followers are logged.
+        ``message.error`` are the name of the exception, its text and the exception itself. Errors of
+        followers are logged.
 
         Args:
             identifier: what the messages are called.
@@ -248,7 +252,7 @@ class Bus:
         identifier: str | Identifier,
         /,
         *args: Any,
-        timeout: float | None = None,  # the same question as `ask`
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> list[Any]:
         """Like `ask`, without blocking the event loop while ``async def`` followers and links answer.
@@ -302,12 +306,12 @@ class Bus:
             identifier: what is followed, or a joint condition.
             function: what is called with each message. Without one this is a decorator.
             guard: takes the message and decides whether the function is called with it.
-            concurrent: allows several calls at a time on worker threads.
-            direct: has messages of links delivered at once, in the thread of the link, and the function give
-                no answers: for one that only watches, and puts down somewhere what it sees.
+            concurrent: allow overlapping calls on worker threads.
+            direct: deliver messages from links immediately, on the link's thread, and give no answers; for
+                followers that only record.
 
         Returns:
-            The handle that ends it by ``cancel()`` or ``with``; as a decorator, the function as it was.
+            The handle; end it with ``cancel()`` or ``with``. As a decorator, the unchanged function.
         """
         if function is None:
             conditions_of(identifier)  # complain now, not at the decorated function
@@ -342,9 +346,9 @@ class Bus:
             identifier: what is followed: ``"train:epoch"``, ``"train:*"``, ``"*:epoch"``, or a joint
                 condition such as ``cond("a:x") & cond("b:y")``.
             guard: takes the message and decides whether the function is called with it.
-            concurrent: allows several calls at a time on worker threads (see `set_multiplicity`).
-            direct: has messages of links delivered at once, in the thread of the link, and the function give
-                no answers: for one that only watches, and puts down somewhere what it sees.
+            concurrent: allow overlapping calls on worker threads (see `set_multiplicity`).
+            direct: deliver messages from links immediately, on the link's thread, and give no answers; for
+                followers that only record.
             guard_condition: the guard, by its name of 2009.
 
         Returns:
@@ -365,7 +369,7 @@ class Bus:
         *,
         guard_condition: Callable[[Message], object] | None = None,
     ) -> Subscription:
-        """Let a function follow, for identifiers that are known only at run time.
+        """Register a function as a follower.
 
         Args:
             identifier: what is followed.
@@ -386,7 +390,7 @@ class Bus:
         *,
         guard_condition: Callable[[Message], object] | None = None,
     ) -> Subscription:
-        """Let a bound method follow, as long as its object lives.
+        """Register a bound method as a follower for as long as its object lives.
 
         Args:
             identifier: what is followed.
@@ -523,7 +527,7 @@ class Bus:
     # -- threads ---------------------------------------------------------------------------------------------
 
     def set_multiplicity(self, number: int) -> None:
-        """Deliver on `number` worker threads; 0: in the sender's thread, as at the start.
+        """Deliver on `number` worker threads; 0 (the default) delivers in the sender's thread.
 
         Different followers run in parallel. One follower gets its messages one at a time and in order,
         whether they come by `twitter`, `ask` or a link, unless it was declared concurrent. Going to 0

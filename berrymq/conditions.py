@@ -20,7 +20,7 @@ Guard = Callable[[Message], object]
 
 
 class Condition:
-    """What has to be seen: one identifier with an optional guard, or several joined by ``&``."""
+    """A joint condition: one identifier with an optional guard, or several joined by ``&``."""
 
     __slots__ = ("terms",)
 
@@ -71,7 +71,7 @@ _joining = ForkSafeLock()
 
 
 class Joint:
-    """Holds back what is seen until every condition was; shared by all ways of calling one follower."""
+    """Collects messages until every condition is met; shared by all ways of calling one follower."""
 
     def __init__(self, terms: tuple[tuple[Identifier, Guard | None], ...]) -> None:
         self._terms = terms

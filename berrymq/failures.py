@@ -61,7 +61,7 @@ def text_of(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     except Exception:  # noqa: BLE001  # foreign code
-        return f"{type(error).__name__} (its text can't be had)"
+        return f"{type(error).__name__} (its text is unavailable)"
 
 
 def log_warning(text: str) -> None:

@@ -225,7 +225,8 @@ def check_part(part: str, kind: str, text: str) -> None:
         )
     if ":" in part or "@" in part:
         raise IdentifierError(
-            f"the {kind} {quoted(part)} holds ':' or '@', which part an identifier; write another character"
+            f"the {kind} {quoted(part)} contains ':' or '@', which separate the parts of an identifier; "
+            "use another character"
         )
     if not part.isprintable() and any(map(is_control, part)):
         raise IdentifierError(

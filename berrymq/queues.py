@@ -42,8 +42,9 @@ __all__ = ["Empty", "Expectation", "Queue"]
 class Queue:
     """Collects the messages that `identifier` matches, from now on.
 
-    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier take
-    turns. The bus holds a queue weakly: one without references does not collect.
+    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier on one
+    bus take turns (linked processes each get a copy). The bus holds a queue weakly: one without references
+    does not collect.
 
     Args:
         identifier: what is collected, or a joint condition.
@@ -157,8 +158,8 @@ class Queue:
                     return message
                 if over:
                     if timeout is None or not block:
-                        raise Empty(f"nothing of {self.follows} waits")
-                    raise Empty(f"nothing of {self.follows} came within {timeout:g} s")
+                        raise Empty(f"no message for {self.follows} is waiting")
+                    raise Empty(f"no message for {self.follows} within {timeout:g} s")
                 if until is None or timeout is None:
                     gate.acquire()
                 else:
@@ -215,7 +216,7 @@ class Queue:
         try:
             return self._items[0]
         except IndexError:
-            raise Empty(f"nothing of {self.follows} waits") from None
+            raise Empty(f"no message for {self.follows} is waiting") from None
 
     def waiting(self, limit: int | None = None) -> list[Message]:
         """Return the messages in the queue without taking them, the next one first, at most `limit`."""
@@ -334,7 +335,7 @@ class Queue:
 
 
 class Expectation:
-    """A message that is expected. It counts from the making of this on, not from the waiting."""
+    """A message to wait for. It is collected from creation on, not from the wait."""
 
     def __init__(
         self,
@@ -366,7 +367,7 @@ class Expectation:
             try:
                 self._keep(self._queue.get(timeout=seconds))
             except Empty:
-                raise TimeoutError(f"no message of {self._queue.follows} came within {seconds} s") from None
+                raise TimeoutError(f"no message for {self._queue.follows} within {seconds} s") from None
         return self._kept()
 
     async def wait_async(self) -> Message:
@@ -378,16 +379,14 @@ class Expectation:
                 async with asyncio.timeout(self._timeout):
                     self._keep(await self._queue.aget())
             except TimeoutError:
-                raise TimeoutError(
-                    f"no message of {self._queue.follows} came within {self._timeout} s"
-                ) from None
+                raise TimeoutError(f"no message for {self._queue.follows} within {self._timeout} s") from None
         return self._kept()
 
     def __await__(self) -> Generator[Any, None, Message]:
         return self.wait_async().__await__()
 
     def cancel(self) -> None:
-        """Expect it no more."""
+        """Stop waiting for it."""
         self._queue.close()
 
     def _keep(self, message: Message) -> None:

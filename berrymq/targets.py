@@ -177,18 +177,16 @@ def make_target(function: Any) -> Target:
         return MethodTarget(function)
     if callable(function):
         return FunctionTarget(function)
-    hint = (
-        "; decorators and calls give what they return: pass the function itself" if function is None else ""
-    )
+    hint = "; did you call the function instead of passing it?" if function is None else ""
     raise RegistrationError(
-        f"a follower is called with each message, and {describe(function)} cannot be called{hint}"
+        f"a follower must be callable with one message; {describe(function)} is not callable{hint}"
     )
 
 
 def choose_guard(guard: Call | None, guard_condition: Call | None) -> Call | None:
     """Return the guard that was given, by its name of today or of 2009; `TypeError` for both."""
     if guard is not None and guard_condition is not None:
-        raise TypeError("guard and guard_condition are two names of the same: give one of them")
+        raise TypeError("guard and guard_condition are one parameter: pass only one")
     return guard_condition if guard is None else guard
 
 

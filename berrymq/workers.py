@@ -552,6 +552,6 @@ class WorkerPool:
 def log_hung(subscription: Subscription, message: Message) -> None:
     """Name a follower that does not return."""
     log_warning(
-        f"{subscription.describe()} has run for {HUNG_SECONDS} s for the message {message.id!r}: the others "
-        "go on without it; what else comes for it waits until it returns, or is cancelled"
+        f"{subscription.describe()} has been running for {HUNG_SECONDS} s on the message {message.id!r}; "
+        "other followers carry on, and its later messages wait until it returns or is cancelled"
     )

@@ -146,7 +146,9 @@ class FollowingMagics(Magics):
     @magic(
         "line",
         argument(
-            "--shared", action="store_true", help="take turns with other shared queues of this identifier"
+            "--shared",
+            action="store_true",
+            help="take turns with this process's other shared queues of the identifier",
         ),
         argument(
             "--maxsize",

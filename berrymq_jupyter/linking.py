@@ -38,14 +38,14 @@ class LinkingMagics(Magics):
 
     @magic(
         "line",
-        argument("--room", metavar="NAME", help="hear and be heard by nodes in this room alone"),
+        argument("--room", metavar="NAME", help="exchange messages only with nodes in this room"),
         argument("--name", help="what others see as the source of messages; default: the notebook's name"),
         argument(
             "--deliver",
             choices=("thread", "main"),
             metavar="PLACE",
-            help="where followers get messages of others: 'thread' (at first), at once and beside cells, "
-            "or 'main', on the main thread between cells",
+            help="where followers of remote messages run: 'thread' (default), at once, or 'main', on the "
+            "main thread between cells",
         ),
         argument(
             "url", nargs="?", help="where the hub is; default: it is found, and started if there is none"

@@ -61,7 +61,7 @@ class SendingMagics(Magics):
 
     @magic(
         "line_cell",
-        argument("identifier", help="who is spoken to: name:action"),
+        argument("identifier", help="whom to address: name:action"),
         argument("callback", help="where each answer is sent: name:action"),
         argument("arguments", nargs="?", help="a Python argument list"),
         local_names=True,
@@ -113,7 +113,7 @@ class SendingMagics(Magics):
         options, identifier, rest = split_options(self.ask, line, example)
         args, kwargs = self._arguments(rest, cell, local_ns)
         if "timeout" in kwargs:
-            raise UsageError(f"how long to wait is said by an option, as in: %ask --timeout 3 {identifier}")
+            raise UsageError(f"set the timeout with an option, as in: %ask --timeout 3 {identifier}")
         answers = sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
         self._unheard.tell(identifier, local_ns)
         return answers

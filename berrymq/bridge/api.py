@@ -63,9 +63,9 @@ class _Node(msgspec.Struct):
 class Link:
     """A live connection of this process to another node, most often a hub.
 
-    It is kept up until it is closed: when the connection is cut it comes back by itself, and nothing is
-    lost as long as that takes less than the link's ``ttl``. Usable in ``with``, whose end closes it, unless
-    `link` has given it to somebody else as well.
+    It stays open until closed: after a cut it reconnects, and nothing is lost if that takes less than its
+    ``ttl``. As a context manager it closes at the end of the block, unless `link` returned it to other
+    callers too.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -146,7 +146,7 @@ class Link:
         ]
 
     def nodes(self) -> list[NodeInfo]:
-        """Who is there, this process first; while the link is cut, who was."""
+        """Return the reachable nodes, this process first; while the link is cut, the last known ones."""
         node = self.node
         follows = tuple(sorted([identifier.text for identifier in node.bus.gateway.interests()]))
         here = NodeInfo(node.name, node.id, self.room, follows, False, True)
@@ -167,16 +167,16 @@ class Link:
         return [here, *self._known_nodes]
 
     def status(self) -> dict[str, Any]:
-        """What the other side says of itself: its nodes, and what has passed, in names and numbers.
+        """Return the other side's own report: its nodes and traffic counters.
 
         Raises:
-            LinkError: it does not say so now.
+            LinkError: it did not report.
         """
         try:
             raw = self._connector.call("status", {}, LOOK_SECONDS)
             return msgspec.json.decode(raw, type=dict[str, Any])
         except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
-            raise LinkError(f"the other side does not say how it is: {error}") from None
+            raise LinkError(f"the other side did not report its status: {error}") from None
 
     def stats(self) -> LinkStats:
         """What has passed over the link since it was made."""
@@ -248,22 +248,22 @@ def link(
     overflow: Overflow | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
-    """Join the hub, or any node that listens. Linking again to the same place gives the link that is there.
+    """Join the hub, or link to any listening node. Linking to the same place again returns the existing link.
 
     Args:
-        url: where it is, or that of any page of a Jupyter server, with its ``?token=`` or `access_token`;
-            without one the hub of this machine is found, and started if there is none.
-        access_token: lets this process in; found by itself where the node is this user's on this machine.
-        name: what the others see as the source of messages; the notebook's or script's name unless told.
-        room: only nodes in the same room reach each other. Not told, it is the room of the link that is there
-            already, and else none; ``""`` is none in any case.
-        bus: whose messages cross; the default bus unless told.
+        url: address of the node, or of any Jupyter page (with its ``?token=``, or `access_token`); by default
+            this machine's hub, which is started if there is none.
+        access_token: lets this process in; found automatically for this user's nodes on this machine.
+        name: source shown on its messages; by default the notebook's or script's name.
+        room: only nodes in the same room reach each other. None keeps the existing link's room, ``""`` means
+            no room.
+        bus: the bus to link; by default the default bus.
         timeout: seconds to wait for the link.
-        ttl: seconds for which the other side keeps what could not be delivered when the link is cut.
-        overflow: what happens to what this process publishes faster than it can be sent: ``"drop_oldest"``
-            drops and counts it, ``"block"`` has the sender wait. It is one for all links in a room; not told,
-            it stays as it is, at first ``"drop_oldest"``.
-        ssl_context: what certificates are trusted; the system's unless told.
+        ttl: seconds for which the other side keeps undelivered messages after a cut.
+        overflow: policy when publishing outruns sending: ``"drop_oldest"`` drops and counts, ``"block"`` has
+            the sender wait. Shared by all links in a room; None keeps the current one, initially
+            ``"drop_oldest"``.
+        ssl_context: trusted certificates; by default the system's.
 
     Raises:
         LinkError: no link could be made; one line says why, and what to do.

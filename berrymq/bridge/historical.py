@@ -113,7 +113,7 @@ class ListeningNode:
         return self._listening.server.access_token
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         stop_listening(self._listening)
 
     def __repr__(self) -> str:
@@ -136,18 +136,18 @@ def init_connection(
 
     Args:
         addr: where; port 0 lets the system choose one.
-        access_token: what lets others in; random unless told. Processes of the same user find it by
-            themselves.
+        access_token: what lets others in; by default a random one. Processes of the same user find it
+            automatically.
         name: what others see as the source of this process's messages.
-        ssl_context: the certificate, for TLS; needed to listen beyond loopback, unless
-        insecure: says that plain text may cross the network all the same.
-        hosts: further host names under which others come; with TLS, the one in the certificate first.
+        ssl_context: TLS certificate; required beyond loopback unless `insecure` is set.
+        insecure: allow plain text beyond loopback.
+        hosts: further host names of this node; with TLS the certificate's name first.
 
     Returns:
         The node, with ``url``, ``address`` and ``access_token``.
 
     Raises:
-        LinkError: the address can't be had, or other machines could read what passes.
+        LinkError: the address is unavailable, or would be reachable without TLS.
     """
     host, port = _host_and_port(addr)
     problem = check_access_token(access_token) if access_token is not None else None
@@ -183,7 +183,9 @@ def _renew(listening: Listening) -> None:
         try:
             listening.file.renew()
         except (OSError, LinkError) as error:
-            _log.warning("the connection file can't be kept, so nobody finds this node: %s", error)
+            _log.warning(
+                "cannot renew the connection file, so other processes will not find this node: %s", error
+            )
         listening.node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
 
 
@@ -194,7 +196,7 @@ def interconnect(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
-    """Become equals with the node at *addr*: both get every message that they follow.
+    """Link to the node at *addr* as a peer: each side gets what it follows.
 
     Args:
         addr: where it listens.
@@ -291,7 +293,7 @@ def get_nowait() -> Message:
 
 
 def close_connection(addr: Address | None = None) -> None:
-    """Close the connections to *addr*, the listening at *addr*, or everything that this process has."""
+    """Close the links and listeners at *addr*; without one, all of this process."""
     endpoint = None if addr is None else Endpoint.parse(addr)
     here = runtime()
     with here.lock:

@@ -106,14 +106,14 @@ class RemoteQueue:
         """Take the next message; wait for one, at most *timeout* seconds, unless *block* is false.
 
         Raises:
-            Empty: none came, or one who has waited for longer on another thread is first in line.
+            Empty: none came, or another thread is ahead in line.
             QueueClosed: this queue was closed.
             LinkError: the node can't be reached; with *block*, only after *timeout*.
         """
         self._check_open()
         until = None if timeout is None else monotonic() + timeout
         if not self._take_turn(block, timeout):
-            raise Empty("another thread has waited for longer, and is first in line")
+            raise Empty("another thread is already waiting for the next message")
         self._is_waiting = block
         try:
             return self._get(block, until)
@@ -162,8 +162,8 @@ class RemoteQueue:
 
         Raises:
             PayloadError: an argument can't cross.
-            LinkError: the node can't be reached, or the connection was cut before it confirmed: then the
-                message may have arrived or not.
+            LinkError: the node can't be reached, or the connection was cut before it acknowledged: then
+                the message may have arrived or not.
         """
         self._check_open()
         known = Identifier.parse(identifier)

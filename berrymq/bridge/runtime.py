@@ -108,8 +108,6 @@ class Runtime:
         dropped = sum([one.close(EXIT_FLUSH_SECONDS) for one in list(self.links)])
         if dropped:
             _log.warning("%d messages did not get through before this process ended", dropped)
-        for listening in list(self.listening):
-            listening.file.remove()
 
     def leave_to_parent(self) -> None:
         """Give up the descriptors, in a forked child, and have publishers told that nothing crosses."""

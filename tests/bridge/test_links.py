@@ -186,7 +186,7 @@ class TestLink:
 
     def test_an_access_token_as_it_stands_in_a_file(self, hub):
         assert berrymq.link(hub.url, access_token=f"{hub.access_token}\n", bus=Bus()).state == "linked"
-        with pytest.raises(LinkError, match="characters that none has") as caught:
+        with pytest.raises(LinkError, match="contains invalid characters") as caught:
             berrymq.link(hub.url, access_token="secret\nsecret", bus=Bus())
         assert "secret" not in str(caught.value)
 
@@ -249,7 +249,7 @@ class TestLink:
 
     def test_where_nobody_listens_that_is_told_in_one_line(self, unused_tcp_port):
         bus = Bus()
-        with pytest.raises(LinkError, match=r"nobody listens at http://127\.0\.0\.1"):
+        with pytest.raises(LinkError, match=r"nothing is listening at http://127\.0\.0\.1"):
             berrymq.link(f"http://127.0.0.1:{unused_tcp_port}/", access_token="x" * 20, bus=bus)
         bus.twitter("test:run", 1)
         assert runtime().end_if_idle()

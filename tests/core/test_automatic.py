@@ -345,7 +345,7 @@ class TestTwitterException:
 
         with pytest.raises(UnprintableError):
             work()
-        assert got[-1].value == "(its text can't be had)"
+        assert got[-1].value == "(its text is unavailable)"
 
     def test_a_failing_follower_is_no_error_of_the_call(self, bus, caplog):
         bus.follow("job:error", lambda message: [].pop())

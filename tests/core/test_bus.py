@@ -216,7 +216,7 @@ def test_closing(bus):
 def test_how_it_shows(bus):
     bus.follow("a:b", print)
     assert repr(bus) == "<Bus test, 1 followers, 0 queues>"
-    assert repr(Bus()) == "<Bus without a name, 0 followers, 0 queues>"
+    assert repr(Bus()) == "<Bus (unnamed), 0 followers, 0 queues>"
 
 
 def test_two_buses_are_apart():

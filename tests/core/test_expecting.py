@@ -43,7 +43,7 @@ def test_a_guard_and_conditions(bus):
 
 
 def test_a_timeout_without_a_message(bus):
-    with pytest.raises(TimeoutError, match=r"no message of job:done came within 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"no message for job:done within 0.01 s"):
         bus.expect("job:done", timeout=0.01).wait()
     with pytest.raises(TimeoutError), bus.expect("job:done", timeout=0.01):
         pass

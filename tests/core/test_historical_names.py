@@ -63,7 +63,7 @@ def test_guard_condition_of_registering(bus, got):
     ],
 )
 def test_one_name_at_a_time(bus, register):
-    with pytest.raises(TypeError, match="guard and guard_condition are two names of the same"):
+    with pytest.raises(TypeError, match="guard and guard_condition are one parameter"):
         register(bus, guard=big, guard_condition=big)
 
 

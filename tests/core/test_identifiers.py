@@ -57,7 +57,7 @@ def test_parts_of_the_text(text, name, namespace, action, canonical):
         ("test@:run", "has an empty namespace; write it out, or leave the '@' away"),
         ("test:run:x", "more than one ':'.*write 'test:run.x'"),
         ("test:run@lab", "'@' after the ':'.*write 'test@lab:run'"),
-        ("a@b@c:run", "holds ':' or '@'"),
+        ("a@b@c:run", "contains ':' or '@'"),
         ("te*t:run", "'\\*' inside its name"),
         ("test:r*", "'\\*' inside its action"),
         ("test@*:run", "'\\*' as its namespace"),
@@ -94,8 +94,8 @@ def test_the_longest_parts():
 @pytest.mark.parametrize(
     ("parts", "complaint"),
     [
-        (("a:b", "c"), "the name 'a:b' holds ':' or '@'"),
-        (("a", "b@c"), "the action 'b@c' holds"),
+        (("a:b", "c"), "the name 'a:b' contains ':' or '@'"),
+        (("a", "b@c"), "the action 'b@c' contains"),
         ((3, "c"), "the name of an identifier is text, not an int"),
         (("a", "b", ""), "empty namespace"),
     ],

@@ -396,11 +396,11 @@ def test_how_deep_it_has_been(bus, maxsize):
 
 def test_an_empty_one_says_what_did_not_come(bus):
     queue = Queue("a:*", bus=bus)
-    with pytest.raises(Empty, match=r"^nothing of a:\* waits$"):
+    with pytest.raises(Empty, match=r"^no message for a:\* is waiting$"):
         queue.get_nowait()
-    with pytest.raises(Empty, match=r"^nothing of a:\* waits$"):
+    with pytest.raises(Empty, match=r"^no message for a:\* is waiting$"):
         queue.peek()
-    with pytest.raises(Empty, match=r"^nothing of a:\* came within 0.01 s$"):
+    with pytest.raises(Empty, match=r"^no message for a:\* within 0.01 s$"):
         queue.get(timeout=0.01)
 
 

@@ -198,12 +198,14 @@ def test_a_method_that_cannot():
 
 @pytest.mark.parametrize("value", [3, "test", Message.make("a:b")])
 def test_what_cannot_be_called_at_all(value):
-    with pytest.raises(RegistrationError, match=r"is called with each message, and an? .* cannot be called$"):
+    with pytest.raises(
+        RegistrationError, match=r"must be callable with one message; an? .* is not callable$"
+    ):
         make_target(value)
 
 
 def test_the_result_of_a_call_instead_of_a_function():
-    with pytest.raises(RegistrationError, match=r"a NoneType cannot be called; .* pass the function itself"):
+    with pytest.raises(RegistrationError, match=r"a NoneType is not callable; did you call the function"):
         make_target(None)
 
 

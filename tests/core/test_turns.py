@@ -194,7 +194,7 @@ class TestHanging:
         bus.gateway.receive([Message.make("c:d", (number,)) for number in range(3)])
         wait_until(lambda: got == [0, 1, 2], "the others go on")
         assert "Busy" in caplog.text
-        assert "has run for 5 s for the message 'a:b': the others go on without it" in caplog.text
+        assert "has been running for 5 s on the message 'a:b'; other followers carry on" in caplog.text
         hanging.go.set()
         assert bus.drain(10)
 
@@ -204,7 +204,7 @@ class TestHanging:
         hanging = Busy()
         bus.follow("a:b", hanging)
         bus.gateway.receive([Message.make("a:b", (number,)) for number in range(3)])
-        wait_until(lambda: "has run for 5 s" in caplog.text, "it is named")
+        wait_until(lambda: "has been running for 5 s" in caplog.text, "it is named")
         bus.gateway.receive([Message.make("a:b", (3,))])
         wait_until(lambda: bus.gateway.backlog == 4, "all wait")
         assert not bus.drain(0.01)
@@ -220,7 +220,7 @@ class TestHanging:
         hanging, got = Busy(), []
         handle = bus.follow("a:b", hanging)
         bus.gateway.receive([Message.make("a:b", (number,)) for number in range(3)])
-        wait_until(lambda: "has run for 5 s" in caplog.text, "it is named")
+        wait_until(lambda: "has been running for 5 s" in caplog.text, "it is named")
         handle.cancel()
         assert bus.drain(10)
         assert bus.gateway.backlog == 0
@@ -241,7 +241,7 @@ class TestHanging:
 
         bus.follow("a:b", hang)
         bus.gateway.receive([Message.make("a:b", (number,)) for number in range(2)])
-        wait_until(lambda: "has run for 5 s" in caplog.text, "it is named")
+        wait_until(lambda: "has been running for 5 s" in caplog.text, "it is named")
         go.set()
         assert bus.drain(10)
         assert "late 0" in caplog.text

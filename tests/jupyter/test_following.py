@@ -51,7 +51,7 @@ class TestFollow:
             ("%follow", "an identifier is missing, as in: %follow test:*"),
             ("%follow te*:x", "has '*' inside its name"),
             ("%follow test:* nobody", "nobody does not evaluate: NameError"),
-            ("%follow test:* 3", "an int cannot be called"),
+            ("%follow test:* 3", "an int is not callable"),
             ("%follow test:* lambda: 1", "it is called with one argument, the message"),
             ("%%follow test:*\n   \n", "the cell has no body"),
             ("%%follow test:* print\n1", "its handler is the cell, not print"),

@@ -33,7 +33,7 @@ _EXAMPLES = {
     "": """
         berrymq follow 'train:*'                 print messages as they come
         berrymq twitter train:epoch 3 loss=0.12  send one
-        berrymq nodes                            list who is there
+        berrymq nodes                            list linked nodes
     """,
     "hub": """
         berrymq hub                      on this machine, until Ctrl-C
@@ -219,7 +219,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    hub = _command(commands, "hub", _hub, "be the hub of this machine, through which other programs meet")
+    hub = _command(
+        commands, "hub", _hub, "run this machine's hub, through which other programs exchange messages"
+    )
     hub.add_argument(
         "--host", default="127.0.0.1", help="listen at this address (default: this machine alone)"
     )
@@ -230,21 +232,25 @@ def _parser() -> argparse.ArgumentParser:
         "--idle",
         type=values.seconds,
         metavar="SECONDS",
-        help="end so long after the last node has left (default: never; 60 with --detached)",
+        help="exit this many seconds after the last node leaves (default: never; 60 with --detached)",
     )
     hub.add_argument(
         "--memory",
         type=values.mebibytes,
         metavar="MIB",
-        help="hold at most so much for slow nodes, all together (default: 256)",
+        help="limit for messages waiting for slow nodes, in total (default: 256)",
     )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)
     hub.add_argument("--certificate", type=values.path, metavar="FILE", help="use TLS with this certificate")
-    hub.add_argument("--key", type=values.path, metavar="FILE", help="its key, where that is another file")
+    hub.add_argument("--key", type=values.path, metavar="FILE", help="private key, if in a separate file")
     hub.add_argument("--allow-insecure", action="store_true", help="listen beyond this machine without TLS")
     hub.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="answer to this host name, too"
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also accept this host name (repeatable)",
     )
     hub.add_argument(
         "--allow-origin",
@@ -252,9 +258,9 @@ def _parser() -> argparse.ArgumentParser:
         type=values.origin,
         default=[],
         metavar="URL",
-        help="let web pages of this origin in",
+        help="allow web pages of this origin (repeatable)",
     )
-    _add_token(hub, "let nodes in that have the access token in this file (default: a new one)")
+    _add_token(hub, "read the access token from this file (default: generate one)")
 
     follow = _command(commands, "follow", _follow, "print messages as they come, until Ctrl-C")
     _add_identifiers(follow)
@@ -274,12 +280,17 @@ def _parser() -> argparse.ArgumentParser:
     get = _command(commands, "get", _get, "print the next message")
     _add_identifiers(get)
     get.add_argument(
-        "--timeout", type=values.seconds, metavar="SECONDS", help="wait no longer (default: for ever)"
+        "--timeout",
+        type=values.seconds,
+        metavar="SECONDS",
+        help="give up after this many seconds (default: never)",
     )
-    get.add_argument("--count", type=values.count, default=1, metavar="N", help="print so many (default: 1)")
+    get.add_argument(
+        "--count", type=values.count, default=1, metavar="N", help="number of messages to print (default: 1)"
+    )
     _add_destination(get, json=True)
 
-    nodes = _command(commands, "nodes", _nodes, "list who is there and what they follow")
+    nodes = _command(commands, "nodes", _nodes, "list linked nodes and what they follow")
     _add_destination(nodes, json=True)
     return parser
 
@@ -322,13 +333,15 @@ def _add_identifiers(parser: argparse.ArgumentParser) -> None:
 
 def _add_destination(parser: argparse.ArgumentParser, *, json: bool) -> None:
     if json:
-        parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+        parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(
         "--url", help="link to this hub (default: BERRYMQ_HUB_URL, else the one on this machine)"
     )
-    parser.add_argument("--name", help="be known under this name")
+    parser.add_argument("--name", help="name that other nodes see")
     parser.add_argument("--room", help="join this room")
-    _add_token(parser, "show the access token in this file (default: BERRYMQ_HUB_TOKEN, or found)")
+    _add_token(
+        parser, "read the access token from this file (default: BERRYMQ_HUB_TOKEN, else found automatically)"
+    )
 
 
 def _add_token(parser: argparse.ArgumentParser, text: str) -> None:

@@ -7,7 +7,6 @@ process that has ended, cleanly or not. Nothing of it is used: another user's pr
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import berrymq
 from berrymq.bridge.errors import LinkError
+from berrymq.process import Step, process
 
 from .connection_info import ConnectionInfo, Kind, open_to_read, read_info, write_info
 from .file_lock import FileLock, close_inherited, try_lock
@@ -148,8 +148,7 @@ def publish(
         file = ConnectionFile(path, info)
     except OSError as error:
         raise _cant_write(path, error) from error
-    atexit.unregister(_remove_all)  # for it to be registered once
-    atexit.register(_remove_all)
+    process.at_exit(Step.LINKS, _remove_all)
     return file
 
 

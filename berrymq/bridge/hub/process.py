@@ -176,7 +176,9 @@ class _Life:
         try:
             self._file.renew()
         except (OSError, LinkError) as error:
-            _log.warning("the connection file can't be kept, so nobody finds this hub: %s", error)
+            _log.warning(
+                "cannot renew the connection file, so other processes will not find this hub: %s", error
+            )
         self._loop.call_later(connection_file.RENEWAL_SECONDS, self._renew)
 
     def end(self, signal: int | None) -> None:

@@ -291,7 +291,7 @@ class Connector:
             try:
                 self._dialling.start()
             except RuntimeError:
-                _log.debug("the interpreter shuts down: the link is not made anew")
+                _log.debug("not reconnecting: the interpreter is shutting down")
 
     def _keep_dialling(self) -> None:
         said = False
@@ -313,9 +313,9 @@ class Connector:
             except LinkError as error:
                 if not said and monotonic() - began > SHORT_SECONDS:
                     said = True
-                    _log.warning("the link is cut, and tried again: %s", error)
+                    _log.warning("link cut, still retrying: %s", error)
             except Exception:  # noqa: BLE001 - whatever it is, the link must not stay cut for it
-                _log.exception("an error while the link is made anew")
+                _log.exception("unexpected error while reconnecting")
             else:
                 if self.connected or self.closed:
                     return

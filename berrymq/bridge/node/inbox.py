@@ -36,7 +36,9 @@ _log = logging.getLogger("berrymq")
 
 
 class Inbox:
-    """Hands messages of links to a bus. Used on the loop, without a lock held.
+    """Hands messages of links to a bus.
+
+    Used by one thread at a time (`Node._deliver` sees to that), without the router's lock.
 
     Args:
         gateway: of the bus.

@@ -96,7 +96,7 @@ class Node(Router):
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
         self._take_bus_interests()
-        self._attachment = self._gateway.attach(self._is_followed, self._send, ask=self._ask)
+        self._attachment = self._gateway.attach(self.is_followed, self._send, ask=self._ask)
         self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
         self._gateway.wait_with(self._waiter)
 
@@ -136,7 +136,7 @@ class Node(Router):
             self._attachment.refresh()
 
     def _bus_interests_changed(self) -> None:
-        """Called by the bus, on any thread."""
+        """Schedule an interest update; called by the bus on any thread."""
         if not self._interests_pending and not self._closed:
             self._interests_pending = True
             self.loop.call(self._take_bus_interests)
@@ -165,12 +165,8 @@ class Node(Router):
         self._attachment.refresh()
         return lost
 
-    def _is_followed(self, identifier: Identifier) -> bool:
-        """Asked by the bus, on any thread."""
-        return self.is_followed(identifier)
-
     def is_followed(self, identifier: Identifier) -> bool:
-        """Whether somebody on a link follows it."""
+        """Whether somebody on a link follows it; on any thread."""
         with self.lock:
             return any(self.passes(None, one) for one in self.home.interests.find(identifier))
 
@@ -226,7 +222,7 @@ class Node(Router):
             dropped, self._dropped_before = self.outbox.dropped, self.outbox.dropped
             self._warned_at = now
             _log.warning(
-                "%d messages in all were dropped before they could be sent: links take them more slowly",
+                "%d messages dropped so far: published faster than the links can send",
                 dropped,
             )
 
@@ -393,10 +389,10 @@ class Node(Router):
         for peer in self.peers.values():
             if peer.channel is not None:
                 peer.channel.close_in_child()
-        self._attachment = self._gateway.attach(self._is_followed, self._not_sent)
+        self._attachment = self._gateway.attach(self.is_followed, self._not_sent)
 
     def leave_bus(self) -> None:
-        """In a forked child: it has a link of its own now."""
+        """Detach the parent's node: this forked child now has a link of its own."""
         self._attachment.cancel()
 
     def _not_sent(self, message: Message) -> None:

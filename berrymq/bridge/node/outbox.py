@@ -100,7 +100,7 @@ class Outbox:
                 self._changed.wait(0.1)  # room comes with acknowledgements; `wake` tells of most of them
 
     def wake(self) -> None:
-        """There may be room again."""
+        """Wake publishers that wait for capacity."""
         with self._changed:
             self._changed.notify_all()
 

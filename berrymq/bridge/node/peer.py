@@ -133,7 +133,7 @@ class Peer:
         self.told = (self.told - remove) | add
 
     def forget_told(self) -> None:
-        """It is another node than before, or has forgotten: it is told everything anew."""
+        """Forget what was announced, so that the next announcement is complete."""
         self.was_told = self.told_everything = False
         self.told = set()
         self.has_told = False
@@ -201,7 +201,7 @@ class Peer:
         return f"{dropped} messages for {self.name!r} were dropped: {reason}"
 
     def note_refusal(self) -> int:
-        """It has closed the connection for what was sent; return how many messages are given up for that."""
+        """Count a rejected frame; drop it the second time and return how many messages it held."""
         oldest = self.stream.oldest_in_flight
         if oldest and oldest == self._refused:
             self._refused = 0
@@ -212,7 +212,7 @@ class Peer:
         return 0
 
     def cancel_timers(self) -> None:
-        """It is back, or gone for good."""
+        """Cancel the expiry and grace timers."""
         for timer in (self.expiry, self.grace):
             if timer is not None:
                 timer.cancel()
@@ -228,7 +228,7 @@ class Peer:
         self.stream.shed(target)
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
-        """The link is over; return how many messages the other side did not get."""
+        """Close the link; return how many messages the other side did not get."""
         self.cancel_timers()
         self._budget.holders.pop(self, None)
         channel, self.channel = self.channel, None

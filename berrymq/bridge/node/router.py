@@ -71,7 +71,8 @@ class NodeInfo(NamedTuple):
 class Router:
     """Peers, rooms, and what passes between them.
 
-    What concerns connections happens on the loop's thread; `publish` and `ask` may be called on any.
+    What concerns connections happens on the thread that reads them; `publish` and `put_question` may be
+    called on any thread that holds `lock`.
 
     Args:
         loop: reads the connections.
@@ -167,7 +168,7 @@ class Router:
         self.on_peers_changed()
 
     def connection_lost(self, peer: Peer, channel: Channel, event: Closed) -> None:
-        """A connection has ended; the link waits for the next.
+        """Detach a lost connection and start the peer's grace and expiry timers.
 
         What the other side refuses for the second time is given up, or it would be refused for ever.
         """
@@ -202,7 +203,7 @@ class Router:
                 _log.warning("%d messages for %r were dropped: it did not come back in time", lost, peer.name)
 
     def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
-        """A link is over; return how many messages the other side did not get."""
+        """Close a link; return how many messages the other side did not get."""
         self.report_drops(peer)
         with self.lock:
             if self.peers.get(peer.id) is peer:
@@ -238,7 +239,7 @@ class Router:
         return source is not target
 
     def interest_changed(self, room: Room, identifiers: Iterable[Identifier]) -> None:
-        """Something else is followed there: have peers told, at the end of this turn. The lock is held."""
+        """Schedule an interest update for the peers in a room. The lock is held."""
         if not self._interest_changed:
             self.loop.call(self.tell_interests)
         self._interest_changed.setdefault(room, set()).update(identifiers)
@@ -268,7 +269,7 @@ class Router:
     # -- what comes from peers -------------------------------------------------------------------------------
 
     def take_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
-        """Deal with one frame; on the loop.
+        """Process one frame, on the thread that reads the connection.
 
         Raises:
             FrameError: it is against the protocol; the connection that brought it is to be closed.
@@ -424,7 +425,7 @@ class Router:
         _log.warning("%d messages from %r were dropped there before they could be sent", count, peer.name)
 
     def peer_told_interest(self, peer: Peer) -> None:
-        """A peer has said what it wants. The lock is held."""
+        """Note that a peer has announced its interest. The lock is held."""
         peer.has_told = True
 
     # -- what is published here ------------------------------------------------------------------------------
@@ -551,7 +552,7 @@ class Router:
         return [NodeInfo(self.name, self.id, room, (), self.is_hub, True), *others]
 
     def node_returned(self) -> None:
-        """A node came that wanted to carry on a link of which nothing is known here."""
+        """Hook: a node asked to resume a link that is unknown here."""
 
     def take_missed(self, node_id: str) -> int:
         """How many messages a node has missed that did not come back in time; told once."""

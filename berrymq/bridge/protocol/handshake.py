@@ -1,4 +1,4 @@
-"""Both sides of a connection prove that they know the access token, and neither shows it.
+"""Mutual proof of the access token, for links without TLS: neither side sends it.
 
 Whoever listens on the port of a hub that has ended must learn nothing, so the server proves itself first::
 

@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(slots=True)
 class LinkStats:
-    """What passed over a link since it was made. All but the last three only grow."""
+    """What passed over a link since it was made; the last three describe this moment."""
 
     sent: int = 0
     """Messages put into a frame; one that is retransmitted after a cut counts once."""

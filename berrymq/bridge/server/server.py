@@ -58,10 +58,10 @@ class Server:
     Args:
         router: the node.
         access_token: what lets others in; a new one unless told.
-        ssl_context: TLS; needed to listen beyond loopback, unless
-        insecure: says that plain text may cross the network.
-        hosts: further host names under which it is reached; with TLS, the one in the certificate first.
-        origins: web pages, by origin, that may talk to it.
+        ssl_context: TLS certificate; required beyond loopback unless `insecure` is set.
+        insecure: allow plain text beyond loopback.
+        hosts: further host names of this node; with TLS the certificate's name first.
+        origins: web pages, by origin, that may connect.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Server:
         conversation.channel.start()
 
     def let_in(self, conversation: Conversation) -> None:
-        """The other side has proved to know the access token."""
+        """Admit an authenticated connection."""
         self._strangers.pop(conversation, None)
         if len(self._conversations) >= MAX_CONNECTIONS:
             self.note_refusal(f"{MAX_CONNECTIONS} connections are open")
@@ -202,7 +202,7 @@ class Server:
         self._conversations[conversation] = None
 
     def forget(self, conversation: Conversation) -> None:
-        """A connection has ended."""
+        """Remove an ended connection."""
         self._strangers.pop(conversation, None)
         if conversation in self._conversations:
             del self._conversations[conversation]
@@ -234,7 +234,7 @@ class Server:
         self.router.loop.call_later(STRANGER_SECONDS / 5, self._sweep)
 
     def note_refusal(self, reason: str) -> None:
-        """Somebody was refused: logged, but a flood of it is not."""
+        """Count a refused request and log it, rate-limited."""
         self._refusals += 1
         now = self.router.loop.time()
         if now - self._reported_at > REPORT_SECONDS:

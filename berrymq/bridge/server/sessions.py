@@ -199,7 +199,7 @@ class Sessions:
         return True
 
     def close_all(self) -> None:
-        """The node shuts down."""
+        """Close every session."""
         for token in list(self._sessions):
             self.close(token)
 

@@ -1,4 +1,4 @@
-"""A socket on the I/O loop, with the protocol that it carries: reading there, writing on any thread."""
+"""A non-blocking socket and the protocol that it carries."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Channel:
     """Moves bytes between a socket and a `Connection`.
 
     A sender writes to the socket itself when nothing waits to be written; else its bytes join those that
-    wait,
-    and the loop writes them when the socket takes more. Nobody ever blocks on the network.
+    wait, and the loop writes them when the socket takes more. Nobody ever blocks on the network.
 
     Args:
         loop: where it is read.
         sock: connected and not blocking.
         connection: the protocol.
-        on_event: called on the loop's thread with each event, without a lock held.
+        on_event: called with each event, on the thread that reads (the loop's, or one in `pump`), without a
+            lock held.
         tls: encrypts.
         budget: counts what is held in either direction.
     """
@@ -270,7 +270,7 @@ class Channel:
             try:
                 events = self.connection.receive(data)
             except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
-                _log.exception("a connection is cut, for what came can't be dealt with")
+                _log.exception("connection cut: unexpected error while reading")
                 self.abort()
                 return
             if self.connection.closed and not self._ending:

@@ -68,7 +68,7 @@ class _Hello(msgspec.Struct):
 def dial(
     found: Found, ssl_context: ssl.SSLContext | None = None, timeout: float = CONNECT_SECONDS
 ) -> Dialled:
-    """Connect to a node, and have both sides prove that they know the access token.
+    """Connect to a node and authenticate: by mutual proof, or with a bearer token over TLS and below Jupyter.
 
     Args:
         found: where it is, with the access token.
@@ -84,7 +84,9 @@ def dial(
     endpoint = found.endpoint
     token = (found.access_token or "").strip()  # a file that it was read from ends with a line's end
     if not (token.isascii() and token.isprintable()):
-        raise LinkError("the access token has characters that none has; is it whole, and nothing else?")
+        raise LinkError(
+            "the access token contains invalid characters; was it copied completely, without extra text?"
+        )
     # A Jupyter server wants to see its token before it upgrades; a node proves first that it knows it.
     headers = (
         {"Authorization": f"Bearer {token}"} if token and (endpoint.via_jupyter or endpoint.secure) else {}
@@ -99,7 +101,7 @@ def dial(
         dialled.open()
         if not (headers or endpoint.via_jupyter):
             if not token:
-                raise LinkError("it wants an access token: give it as access_token=")  # noqa: TRY301
+                raise LinkError("an access token is required: pass it as access_token=")  # noqa: TRY301
             dialled.authenticate(token, endpoint.port if endpoint.is_loopback else None)
         else:
             dialled.greet()
@@ -150,8 +152,8 @@ class Dialled:
         expected = handshake.server_proof(access_token, nonce, hello.nonce, hello.port)
         if not handshake.same_proof(hello.proof, expected) or port not in (None, hello.port):
             raise LinkError(
-                "who listens there does not know the access token, so it was not shown: "
-                "it is another token, or another program has that port now"
+                "the program listening there does not know the access token, so it was not sent: either the "
+                "token is wrong, or another program has taken the port"
             )
         proof = handshake.client_proof(access_token, nonce, hello.nonce, hello.port)
         self.call("authenticate", {"proof": proof})
@@ -256,10 +258,10 @@ def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
         if error.status in (401, 403):
-            return f"{url} does not let us in: it wants another access token (HTTP {error.status})"
+            return f"{url} rejected the access token (HTTP {error.status})"
         if error.status in (301, 302, 303, 307, 308):
             if found.access_token:
-                return f"{url} does not let us in: it wants another access token (HTTP {error.status})"
+                return f"{url} rejected the access token (HTTP {error.status})"
             return f"{url} wants a login: give its token as access_token="
         if error.status == 404:
             return (
@@ -273,7 +275,7 @@ def _explain(found: Found, error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"{url} did not answer in time; is it overloaded or stopped?"
     if isinstance(error, ConnectionRefusedError):
-        return f"nobody listens at {url}; has it ended, or is the port another?"
+        return f"nothing is listening at {url}; has it stopped, or is the port wrong?"
     if isinstance(error, socket.gaierror):
         return f"there is no host {found.endpoint.host!r}"
     if isinstance(error, OSError):

@@ -1,7 +1,8 @@
 """The I/O loop: sockets that are ready, timers, and calls from other threads; one thread runs it.
 
 asyncio would do, and was tried: a question and its answer over loopback took three to five times as long, for
-every message crossed its scheduler twice. Nothing that a user writes runs here.
+every message crossed its scheduler twice. Followers run elsewhere, except direct ones;
+queue guards and registered decoders run here too.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Timer:
 class IoLoop:
     """Calls back when sockets are ready and timers are due, until it is stopped.
 
-    `call` and `call_later` may be used on any thread; the rest on the thread that runs the loop.
+    `call`, `call_later`, `watch`, `unwatch`, `pause`, `run_guarded` and `stop` are thread-safe.
     """
 
     def __init__(self) -> None:

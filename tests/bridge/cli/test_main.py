@@ -373,7 +373,7 @@ class TestTwitter:
         with publish(url="http://127.0.0.1:9/", access_token="x" * 20, name="gone", kind="hub"):
             done = berrymq("twitter", "test:run")
         assert done.returncode == 1
-        assert done.stderr.startswith("berrymq: nobody listens at http://127.0.0.1:9/")
+        assert done.stderr.startswith("berrymq: nothing is listening at http://127.0.0.1:9/")
         assert done.stderr.count("\n") == 1
 
     def test_to_a_place_that_is_none(self):
@@ -457,8 +457,8 @@ class TestAccess:
         done = berrymq("nodes", "--url", place[0])
         assert done.returncode == 1
         assert done.stderr == (
-            f"berrymq: no link to {place[0]}: it wants an access token: "
-            "give it with --access-token-file FILE\n"
+            f"berrymq: no link to {place[0]}: an access token is required: "
+            "pass it with --access-token-file FILE\n"
         )
 
     def test_a_wrong_one_is_not_shown(self, place):

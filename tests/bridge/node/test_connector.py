@@ -129,7 +129,7 @@ def test_where_nothing_answers_the_error_is_about_the_first(nodes, pair, unused_
     nobody = Found(Endpoint.parse(f"http://127.0.0.1:{unused_tcp_port}/"), "x" * 20, "test")
     with pytest.raises(LinkError) as caught:
         Connector(a, lambda: [nobody, wrong], ttl=10).open(10)
-    assert f"nobody listens at {nobody.endpoint.url}" in str(caught.value)
+    assert f"nothing is listening at {nobody.endpoint.url}" in str(caught.value)
     assert "xxxx" not in str(caught.value)
 
 

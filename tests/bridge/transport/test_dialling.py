@@ -100,7 +100,7 @@ class TestDialling:
 class TestWhatIsSaid:
     def test_nobody_listens(self, unused_tcp_port):
         found = place(unused_tcp_port)
-        assert problem_of(found).startswith(f"nobody listens at {found.endpoint.url}")
+        assert problem_of(found).startswith(f"nothing is listening at {found.endpoint.url}")
 
     def test_of_one_that_does_not_speak_tls(self, caplog):
         def answer(connection, came):
@@ -118,8 +118,8 @@ class TestWhatIsSaid:
     @pytest.mark.parametrize(
         ("status", "text"),
         [
-            (401, "does not let us in: it wants another access token"),
-            (403, "does not let us in"),
+            (401, "rejected the access token"),
+            (403, "rejected the access token"),
             (404, "there is no node at"),
             (500, "did not open a WebSocket: HTTP 500"),
         ],
