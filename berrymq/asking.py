@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .bus import Bus
     from .subscriptions import Entry
 
-__all__ = ["aask", "ask", "poll", "talk"]
+__all__ = ["Poll", "aask", "ask", "talk"]
 
 
 def talk(
@@ -164,11 +164,6 @@ def is_pending(answer: Any, entry: Entry) -> bool:
     from .answers import Answer
 
     return type(answer) is Answer
-
-
-def poll(bus: Bus, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
-    """See `Gateway.poll`."""
-    Poll(bus, message, done).put()
 
 
 class Poll:

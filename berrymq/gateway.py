@@ -128,11 +128,11 @@ class Gateway:
             done: called exactly once, on any thread, with the answers and the errors, each in the order of
                 the followers.
         """
-        from .asking import poll
+        from .asking import Poll
 
         if self._bus._observers.count:
             self._bus._observers.report("receive_message", message)
-        poll(self._bus, message, done)
+        Poll(self._bus, message, done).put()
 
     def wait_with(self, waiter: Waiter | None) -> None:
         """Have the delivery thread wait on a link while it has nothing to do; None: no longer.

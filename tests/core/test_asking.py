@@ -5,7 +5,6 @@ from concurrent.futures import Future
 import pytest
 
 from berrymq import AskTimeout, Identifier, IdentifierError, LoopError, Message, Queue
-from berrymq.asking import poll
 
 
 @pytest.fixture
@@ -306,7 +305,7 @@ class TestPoll:
     def ask(self, bus):
         def ask(*args):
             done = Future()
-            poll(bus, Message.make("a:b", args), lambda *outcome: done.set_result(outcome))
+            bus.gateway.poll(Message.make("a:b", args), lambda *outcome: done.set_result(outcome))
             return done.result(10)
 
         return ask

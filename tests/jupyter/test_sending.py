@@ -215,7 +215,7 @@ class TestTalkAndAsk:
             ("%ask", "an identifier is missing, as in: %ask"),
             ("%ask --timeout x a:b", "--timeout to be a number of seconds, not x"),
             ("%ask a:b nobody", "nobody does not evaluate"),
-            ("%ask a:b 1, timeout=3", "is said by an option, as in: %ask --timeout 3 a:b"),
+            ("%ask a:b 1, timeout=3", "set the timeout with an option, as in: %ask --timeout 3 a:b"),
         ],
     )
     def test_mistakes_are_one_line(self, shell, line, said):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from berrymq.bridge.node.peer import Peer
-    from berrymq.bridge.node.room import Room, Subscriber
+    from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import NodeInfo
     from berrymq.bridge.protocol.frames import AskParams, Batch
     from berrymq.bridge.transport.channel import Channel
@@ -159,10 +159,6 @@ class Hub(Router):
         return super().nodes(room)
 
     # -- routing ---------------------------------------------------------------------------------------------
-
-    def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Whether what comes from one is for the other: it is for all but itself."""
-        return source is not target
 
     def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Pass messages on, and count them. The lock is held."""

@@ -10,7 +10,6 @@ import logging
 import random
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -152,10 +151,13 @@ class Connector:
 
     def _dial(self, found: Found, deadline: float, dials: int) -> Dialled:
         """Connect; where a flood of strangers has pushed us out before we were let in, try again."""
-        for _ in range(dials):
-            with suppress(ConnectionResetError, BrokenPipeError):
+        while True:
+            try:
                 return dial(found, self._ssl_context, max(0.1, min(CONNECT_SECONDS, deadline - monotonic())))
-        return dial(found, self._ssl_context, max(0.1, min(CONNECT_SECONDS, deadline - monotonic())))
+            except (ConnectionResetError, BrokenPipeError):
+                if not dials:
+                    raise
+                dials -= 1
 
     def _is_linked_already(self, dialled: Dialled) -> bool:
         """Whether there is a link to that node already, made by the other side or under another address.

@@ -41,7 +41,6 @@ class Peer:
         role: what it is to this node.
         limits: bounds of the stream.
         budget: counts what is held for it.
-        stats: where the stream counts.
     """
 
     def __init__(
@@ -53,16 +52,15 @@ class Peer:
         *,
         limits: Limits,
         budget: Budget,
-        stats: LinkStats | None = None,
-        ttl: float = 1000.0,
-        now: float = 0.0,
+        ttl: float,
+        now: float,
     ) -> None:
         self.id = id
         self.name = name
         self.room = room
         self.role: Role = role
         self.ttl = ttl
-        self.stream = Stream(limits, stats, budget.grow)
+        self.stream = Stream(limits, grow=budget.grow)
         self.channel: Channel | None = None
         self.since = now
         """When it was linked, or its connection cut last."""
