@@ -155,16 +155,18 @@ class Cells:
         with self._lock:
             return self._origins.get(subscription)
 
-    def close(self) -> None:
-        """End what all cells have left."""
+    def close(self) -> int:
+        """End what all cells have left; return how much that was."""
         with self._lock:
             cells = list(self._latest.values())
             self._latest.clear()
+        ended = sum([len(cell.scope) for cell in cells])
         for cell in cells:
             close_quietly(cell)
         if running() is not None:
             RUNNING.set(None)
             scopes.make_current(None)
+        return ended
 
     def _parses(self, info: ExecutionInfo) -> bool:
         """Whether a cell is free of syntax errors; IPython finds out too late for us, after the events."""

@@ -73,8 +73,12 @@ class Extension:
         default_bus.hooks.remove(self._cells.adopt)
         self._shell.events.unregister("pre_run_cell", self._cells.before)
         self._shell.events.unregister("post_run_cell", self._after)
-        self._cells.close()
-        self._linking.close()
+        ended, left = self._cells.close(), self._linking.close()
+        if ended or left:
+            print(  # noqa: T201 - in answer to a magic
+                f"ended with the extension: {ended} followers, queues and views of cells"
+                f"{', and the link' if left else ''}; run those cells again to have them back"
+            )
         self._stop_delivering()
         if default_bus.on_background_error is self._report:
             default_bus.on_background_error = self._former_report

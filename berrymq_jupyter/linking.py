@@ -130,14 +130,15 @@ class LinkingMagics(Magics):
 
         return Links(berrymq.links(), options.node)
 
-    def close(self) -> None:
-        """Leave everything that `%link` has joined; end the thread of the links if nobody else uses it."""
+    def close(self) -> bool:
+        """Leave everything that `%link` has joined; return whether there was anything."""
         made, self._made = self._made, []
         for link in made:
             link.close()
         bridge = sys.modules.get("berrymq.bridge.runtime")
         if bridge is not None:
-            bridge.runtime().end_if_idle()
+            bridge.runtime().end_if_idle()  # unless others use the thread of the links
+        return bool(made)
 
     def _notebook(self) -> str | None:
         """Return the notebook's name where only the namespace tells it: VS Code."""

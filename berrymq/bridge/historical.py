@@ -26,7 +26,7 @@ from .errors import BridgeError, LinkError
 from .remote_queue import RemoteQueue
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .server.server import Server
-from .transport.dialling import NETWORK_ERRORS, explain
+from .transport.dialling import NETWORK_ERRORS, more_telling
 
 if TYPE_CHECKING:
     import ssl
@@ -252,19 +252,19 @@ def connect_via_queue(
     Raises:
         LinkError: the node can't be reached; one line says why.
     """
-    problem: LinkError | None = None
+    problem: str | None = None
     for found in find(addr, access_token):
         try:
             made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
         except NETWORK_ERRORS as error:
-            problem = problem or LinkError(explain(found, error))
+            problem = more_telling(problem, found, error)
             continue
         made.asked = Endpoint.parse(addr)
         here = runtime()
         with here.lock:
             here.connections.append(made)
         return made
-    raise problem or LinkError("there is no node to connect to") from None
+    raise LinkError(problem or "there is no node to connect to") from None
 
 
 def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:

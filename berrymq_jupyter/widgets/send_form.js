@@ -28,6 +28,7 @@ function createView(store) {
     remarks.element,
     historyBox,
   );
+  const typed = new Set();
   let begun = false;
   let timer = 0;
   const redraw = framed(draw);
@@ -72,9 +73,12 @@ function createView(store) {
     if (!state) return;
     if (!begun) {
       begun = true;
-      id.input.value = state.id;
-      payload.input.value = state.payload;
-      notation.choose(state.as);
+      // What was typed before the kernel was heard stays.
+      if (!typed.has(id.input)) id.input.value = state.id;
+      if (!typed.has(payload.input)) {
+        payload.input.value = state.payload;
+        notation.choose(state.as);
+      }
       check();
     }
     historyBox.hidden = !state.sent.length;
@@ -103,7 +107,12 @@ function createView(store) {
     );
   }
 
-  for (const input of [id.input, payload.input]) input.addEventListener("input", check);
+  for (const input of [id.input, payload.input]) {
+    input.addEventListener("input", () => {
+      typed.add(input);
+      check();
+    });
+  }
   const off = [
     keepKeys(element),
     store.on("update", redraw),

@@ -93,6 +93,14 @@ def test_reloading(shell):
         assert len(after["matchers"]) == 1
 
 
+def test_reloading_says_what_it_ends(shell):
+    shell.run("%follow test:* print\nlog = %queue task:*")
+    assert shell.run("%reload_ext berrymq_jupyter") == (
+        "ended with the extension: 2 followers, queues and views of cells; "
+        "run those cells again to have them back"
+    )
+
+
 def test_loading_twice(shell):
     before = state(shell)
     assert "already loaded" in shell.run("%load_ext berrymq_jupyter")

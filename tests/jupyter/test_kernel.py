@@ -1,5 +1,6 @@
 """The magics in real kernels, of every ipykernel that is asked for."""
 
+import re
 import socket
 
 import pytest
@@ -84,7 +85,7 @@ class TestInterrupts:
         loaded.finish(cell)
         assert cell.error == "KeyboardInterrupt"
         assert "----> 4 time.sleep(60)" in cell.text
-        assert "berrymq" not in cell.text
+        assert not re.search(r"berrymq(_jupyter)?/[\w/]+\.py", cell.text), "no frame of ours is shown"
 
     def test_a_link_that_is_not_made_is_one_line(self, loaded):
         with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -161,4 +162,6 @@ def test_unloading_leaves_no_thread_and_no_follower(loaded):
         "print(default_bus.subscriptions())"
     )
     printed = [output["text"] for output in cell.outputs if output.get("name") == "stdout"]
-    assert "".join(printed) == "[]\n[]\n"
+    said, *left = "".join(printed).splitlines()
+    assert said.startswith("ended with the extension: ")
+    assert left == ["[]", "[]"]

@@ -106,7 +106,9 @@ def _at(
     jupyter_token = token_in(address)
     if jupyter_token is None or endpoint.via_jupyter:
         yield Found(endpoint, token or jupyter_token, found_by)
-    if (jupyter_token is not None or endpoint.path != "/") and not endpoint.via_jupyter:
+    # Below Jupyter a token is sent as it is. So it is tried there only if the address is that of a page of
+    # it: else a stranger at the port of a node that has ended would get its access token.
+    if not endpoint.via_jupyter and (jupyter_token is not None or endpoint.path != "/" or not token):
         for candidate in jupyter_candidates(endpoint):
             yield Found(candidate, token or jupyter_token, found_by)
 

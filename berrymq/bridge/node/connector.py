@@ -21,7 +21,7 @@ from berrymq.bridge.protocol import frames, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
 from berrymq.bridge.protocol.limits import LinkStats
-from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, explain
+from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, more_telling
 
 if TYPE_CHECKING:
     import ssl
@@ -141,7 +141,7 @@ class Connector:
                     dialled.close()
                     raise
             except NETWORK_ERRORS as error:
-                problem = problem or explain(found, error)
+                problem = more_telling(problem, found, error)
                 continue
             self.found = found
             self._linked_at = monotonic()

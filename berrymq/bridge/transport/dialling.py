@@ -248,6 +248,17 @@ class Dialled:
         return event
 
 
+_NO_NODE = "there is no node at"
+
+
+def more_telling(former: str | None, found: Found, error: BaseException) -> str:
+    """What to report of several places that were tried: the first problem, unless there just is no node."""
+    text = explain(found, error)
+    if former is None or (former.startswith(_NO_NODE) and not text.startswith(_NO_NODE)):
+        return text
+    return former
+
+
 def explain(found: Found, error: BaseException) -> str:
     """Put an error of `dial` into a sentence for people, with what to do; all of it can be printed."""
     text = _explain(found, error)
@@ -257,17 +268,7 @@ def explain(found: Found, error: BaseException) -> str:
 def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
-        if error.status in (401, 403):
-            return f"{url} rejected the access token (HTTP {error.status})"
-        if error.status in (301, 302, 303, 307, 308):
-            if found.access_token:
-                return f"{url} rejected the access token (HTTP {error.status})"
-            return f"{url} wants a login: give its token as access_token="
-        if error.status == 404:
-            return (
-                f"there is no node at {url} (HTTP 404); is berrymq installed where that Jupyter server runs?"
-            )
-        return f"{url} did not open a WebSocket: HTTP {error.status}"
+        return _explain_status(found, error.status)
     if isinstance(error, RpcError):
         return f"{url} refused: {error.message}"
     if isinstance(error, ssl.SSLError):
@@ -281,3 +282,18 @@ def _explain(found: Found, error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"no connection to {url}: {error.strerror or error}"
     return f"no link to {url}: {error}"
+
+
+def _explain_status(found: Found, status: int) -> str:
+    """What the status says with which a WebSocket was refused."""
+    url = found.endpoint.url
+    if status in (301, 302, 303, 307, 308, 401, 403):
+        if found.access_token:
+            return f"{url} rejected the access token (HTTP {status})"
+        return f"{url} requires a login: add ?token=... to the URL, or pass its token as access_token="
+    if status == 404:
+        hint = "is berrymq installed where that Jupyter server runs?"
+        if not found.endpoint.via_jupyter:
+            hint = "if it is a Jupyter server, add berrymq/ to its URL"
+        return f"{_NO_NODE} {url} (HTTP 404); {hint}"
+    return f"{url} did not open a WebSocket: HTTP {status}"

@@ -48,8 +48,15 @@ def test_the_magic_takes_it(token_server):
         kernel.close()
 
 
+def test_without_its_token_it_says_what_is_missing(token_server):
+    """Whichever page it is, and the beginning of its address too."""
+    for page in ("", "lab", "tree/some/notebook.ipynb"):
+        with pytest.raises(berrymq.LinkError, match="requires a login"):
+            berrymq.link(f"{token_server.url}{page}", bus=berrymq.Bus())
+
+
 def test_a_password_is_no_token(password_server):
-    with pytest.raises(berrymq.LinkError, match="wants a login: give its token as access_token="):
+    with pytest.raises(berrymq.LinkError, match=r"requires a login: add \?token=\.\.\. to the URL"):
         berrymq.link(f"{password_server.url}lab", bus=berrymq.Bus())
     with pytest.raises(berrymq.LinkError, match="rejected the access token"):
         berrymq.link(f"{password_server.url}lab", access_token=PASSWORD, bus=berrymq.Bus())
@@ -64,7 +71,7 @@ def test_its_token_is_shown_in_a_header_alone(token_server):
             assert link.url == f"{proxy.origin}/user/me/berrymq/"
         with pytest.raises(berrymq.LinkError, match="rejected the access token"):
             berrymq.link(f"{page}?token=wrong-token", bus=berrymq.Bus())
-        with pytest.raises(berrymq.LinkError, match="give its token"):
+        with pytest.raises(berrymq.LinkError, match="requires a login"):
             berrymq.link(page, bus=berrymq.Bus())
     assert "UPGRADE /user/me/berrymq/ws" in proxy.requests
     assert not [line for line in proxy.requests if "token" in line]
