@@ -96,6 +96,7 @@ class Connector:
         self._ssl_context = ssl_context
         self._dialling: threading.Thread | None = None
         self._told = threading.Event()
+        self._resumes = True
         self._wake = threading.Event()
         self._backoff = 0.0
         self._linked_at = 0.0
@@ -193,7 +194,7 @@ class Connector:
             "room": node.home.name,
             "ttl": self._ttl,
         }
-        if peer is not None:
+        if peer is not None and self._resumes:
             params["resume"] = {"id": peer.id, "received": peer.stream.received}
         try:
             return msgspec.json.decode(dialled.call("interconnect", params), type=_Answer)
@@ -229,8 +230,11 @@ class Connector:
                     )
                 try:
                     node.attach(peer, channel, answer.received if answer.resumed else None)
-                except FrameError as error:
+                except FrameError as error:  # to resume it would fail again each time
+                    self._resumes = False
                     channel.close(CloseCode.PROTOCOL_ERROR, str(error))
+                else:
+                    self._resumes = True
         finally:
             done.set()
 

@@ -455,7 +455,7 @@ def as_error(value: Any, source: str) -> Exception:
     """What a follower elsewhere raised, as an exception here."""
     if isinstance(value, RemoteError):
         if value.kind == "LinkError":
-            return LinkError(value.text)
+            return LinkError(printable(value.text))
         value.source = source
         return value
     return value if isinstance(value, Exception) else RemoteError("Exception", str(value), source)

@@ -24,8 +24,8 @@ SPIN_SECONDS = 0.0005
 To wake a processor that has gone to sleep takes several times as long as all that is done for a question.
 """
 
-MAX_OPEN = 10_000
-"""Questions that may be open at once."""
+MAX_OPEN, MAX_OPEN_OF_ONE = 10_000, 1_000
+"""Questions that may be open at once, and those of one peer, so that none keeps all others from asking."""
 
 
 class Question:
@@ -54,11 +54,13 @@ class Questions:
         self._numbers = itertools.count(1)
         self._open: dict[int, Question] = {}
         self._of: dict[Hashable, set[int]] = {}
+        self._asked_by: dict[Hashable, int] = {}
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more questions can be open at once."""
-        return len(self._open) >= MAX_OPEN
+    def is_full_for(self, asker: Hashable) -> bool:
+        """Whether that one can have no more questions open at once; this process, None, as many as all."""
+        return len(self._open) >= MAX_OPEN or (
+            asker is not None and self._asked_by.get(asker, 0) >= MAX_OPEN_OF_ONE
+        )
 
     def open(
         self, asker: Hashable, asked: Iterable[Hashable], done: Callable[[list[bytes]], object]
@@ -67,6 +69,7 @@ class Questions:
         question = Question(next(self._numbers), asker, done)
         question.waiting = dict.fromkeys(asked)
         self._open[question.number] = question
+        self._asked_by[asker] = self._asked_by.get(asker, 0) + 1
         for one in question.waiting:
             self._of.setdefault(one, set()).add(question.number)
         return question
@@ -93,7 +96,7 @@ class Questions:
         """Wait no longer; what comes is ignored."""
         for one in list(question.waiting):
             self._leave(question, one)
-        self._open.pop(question.number, None)
+        self._close(question)
 
     def forget_asker(self, asker: Hashable) -> None:
         """One who has asked is gone: its answers go nowhere."""
@@ -102,8 +105,17 @@ class Questions:
 
     def end_if_complete(self, question: Question) -> None:
         """Hand the answers over when all have come."""
-        if not question.waiting and self._open.pop(question.number, None) is not None:
+        if not question.waiting and self._close(question):
             question.done(question.answers)
+
+    def _close(self, question: Question) -> bool:
+        """Note that a question is open no longer; False if it was not."""
+        if self._open.pop(question.number, None) is None:
+            return False
+        self._asked_by[question.asker] -= 1
+        if not self._asked_by[question.asker]:
+            del self._asked_by[question.asker]
+        return True
 
     def _leave(self, question: Question, who: Hashable) -> None:
         question.waiting.pop(who, None)

@@ -184,16 +184,21 @@ class Router:
             peer.since = self.loop.time()
             peer.stream.stats.cuts += 1
             peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
-            if peer.expires:
-                peer.expiry = self.loop.call_later(peer.ttl, self._expire, peer)
+            self.expect_back(peer)
         self.on_peers_changed()
+
+    def expect_back(self, peer: Peer) -> None:
+        """Let a peer that is not connected expire when its ttl is over. The lock is held."""
+        if peer.expires and not peer.connected and peer.expiry is None:
+            peer.expiry = self.loop.call_later(peer.ttl, self.expire, peer)
 
     def _grace_is_over(self, peer: Peer) -> None:
         with self.lock:
             if not peer.connected:
                 self.fail_questions(peer, "was cut off before it answered")
 
-    def _expire(self, peer: Peer) -> None:
+    def expire(self, peer: Peer) -> None:
+        """Forget a peer that has not come back, and say what it misses by that."""
         if not peer.connected and self.peers.get(peer.id) is peer:
             lost = self.remove_peer(peer, "its ttl is over")
             if lost:
@@ -227,10 +232,10 @@ class Router:
         """Answer for a peer that does not; the lock is held."""
         self.questions.fail(peer, self._failure(peer, what))
 
-    def _failure(self, peer: Peer, what: str) -> bytes:
-        """What is answered in the place of a peer."""
-        error = {"$type": "RemoteError", "value": ["LinkError", f"{peer.name} {what}", []]}
-        return frames.encode_json((peer.name, [], [error]))
+    def _failure(self, who: Peer | Router, what: str) -> bytes:
+        """What is answered in the place of somebody."""
+        error = {"$type": "RemoteError", "value": ["LinkError", f"{who.name} {what}", []]}
+        return frames.encode_json((who.name, [], [error]))
 
     # -- interest --------------------------------------------------------------------------------------------
 
@@ -389,9 +394,11 @@ class Router:
             for one in followers
             if self.can_be_asked(asker, one) or (for_client and self.answers_itself(one))
         ]
-        if self.questions.is_full:
+        is_full = self.questions.is_full_for(asker)
+        question = self.questions.open(asker, [] if is_full else asked, done)
+        if is_full:
             asked = []
-        question = self.questions.open(asker, asked, done)
+            question.answers.append(self._failure(self, "has too many open questions already"))
         for one in asked:
             self.ask_one(one, question, batch, data)
         self.questions.end_if_complete(question)

@@ -76,6 +76,10 @@ class Stream:
         """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
         self._grow = grow or (lambda _: None)
         self._buffer: deque[Item] = deque()
+        self._undroppable = 0
+        """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
+        must not make each drop walk past all of them.
+        """
         self._buffered = 0
         self._buffered_bytes = 0
         self._in_flight: deque[Sent] = deque()
@@ -114,6 +118,7 @@ class Stream:
         item = Item(method, body, 0)
         if first:
             self._buffer.appendleft(item)
+            self._undroppable += 1
         else:
             self._buffer.append(item)
         self._buffered_bytes += size
@@ -122,19 +127,21 @@ class Stream:
     def drop_oldest(self, spare: int = 0) -> int:
         """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
         buffer = self._buffer
-        for place, item in enumerate(buffer):
-            if place >= len(buffer) - spare:
-                return 0
-            if item.messages:
-                del buffer[place]
-                size = len(item.body) + ITEM_BYTES
-                self._buffered -= item.messages
-                self._buffered_bytes -= size
-                self._grow(-size)
-                self._counted_before -= min(item.messages, self._counted_before)
-                self.count_drops(item.messages)
-                return size
-        return 0
+        index, end = self._undroppable, len(buffer) - spare
+        while index < end and not buffer[index].messages:
+            index += 1
+        self._undroppable = index
+        if index >= end:
+            return 0
+        item = buffer[index]
+        del buffer[index]
+        size = len(item.body) + ITEM_BYTES
+        self._buffered -= item.messages
+        self._buffered_bytes -= size
+        self._grow(-size)
+        self._counted_before -= min(item.messages, self._counted_before)
+        self.count_drops(item.messages)
+        return size
 
     def count_drops(self, count: int) -> None:
         """Count messages for the other side that were dropped, and have it told."""
@@ -212,6 +219,7 @@ class Stream:
         """
         buffer, limits = self._buffer, self.limits
         method, body, count = buffer.popleft()
+        self._undroppable = max(0, self._undroppable - 1)
         size = len(body)
         if method is not MESSAGES:
             return method, body, 0, size + ITEM_BYTES
@@ -337,6 +345,7 @@ class Stream:
         waiting = [item for item in self._buffer if item.method is MESSAGES]
         self._grow(-self._buffered_bytes)
         self._buffer.clear()
+        self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
         for item in again:
             # A frame's body holds batches already: its inner part is a sequence of them, as one batch is.
@@ -387,6 +396,7 @@ class Stream:
         lost = self._in_flight_messages + self._buffered
         self._grow(-self.held_bytes)
         self._buffer.clear()
+        self._undroppable = 0
         self._in_flight.clear()
         self._resend = []
         self._buffered = self._buffered_bytes = self._in_flight_messages = self._in_flight_bytes = 0

@@ -52,6 +52,7 @@ class Conversation:
         self.authenticated = False
         """The other side has proved to know the access token."""
         self.peer: Peer | None = None
+        self._has_ended = False
         self.is_websocket = False
         """It was upgraded."""
         self._refused = False
@@ -289,7 +290,9 @@ class Conversation:
         return answer
 
     def _attach(self, peer: Peer, received: int | None) -> None:
-        if self.channel.closed:
+        if self._has_ended or self.channel.closed:
+            with self.server.router.lock:
+                self.server.router.expect_back(peer)
             return
         former = peer.channel
         try:
@@ -315,6 +318,7 @@ class Conversation:
         return later
 
     def _take_end(self, event: Closed) -> None:
+        self._has_ended = True
         self.server.forget(self)
         for later in self._waiting:
             later.cancel()

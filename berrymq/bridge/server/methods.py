@@ -220,4 +220,5 @@ def _message(args: Raw, kwargs: Raw) -> bytes:
         frames.check_depth(payload, around=1)
     except FrameError as error:
         raise RpcError(INVALID_PARAMS, str(error)) from None
-    return b"[%b,%b,%b]" % (frames.encode_json(time()), args, kwargs)
+    now = min(max(0.0, time()), frames.LATEST)  # others refuse what a broken clock says
+    return b"[%b,%b,%b]" % (frames.encode_json(now), args, kwargs)

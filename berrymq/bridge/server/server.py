@@ -294,14 +294,20 @@ class Server:
         if id == router.id:
             raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
         if len(router.peers) >= MAX_PEERS:
-            raise RpcError(
-                jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already, those that are cut included"
-            )
+            self._forget_one_that_is_cut()
+        if len(router.peers) >= MAX_PEERS:
+            raise RpcError(jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already")
         if resume is not None:
             router.node_returned()
         peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", ttl=ttl)
         peer.expires = True
         return peer
+
+    def _forget_one_that_is_cut(self) -> None:
+        """Make room for a new peer: forget one for which nothing waits, else the one away longest."""
+        cut = [one for one in self.router.peers.values() if one.expires and not one.connected]
+        if cut:
+            self.router.expire(min(cut, key=lambda one: (one.stream.held_bytes > 0, one.since)))
 
     def publish(self, session: Session, identifier: str, message: bytes) -> None:
         """Publish a message for a client that has no link."""

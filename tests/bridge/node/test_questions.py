@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from berrymq.bridge.node.questions import MAX_OPEN, Questions
+from berrymq.bridge.errors import LinkError, RemoteError
+from berrymq.bridge.node.node import as_error
+from berrymq.bridge.node.questions import MAX_OPEN, MAX_OPEN_OF_ONE, Questions
 
 
 @pytest.fixture
@@ -99,10 +101,25 @@ def test_an_answer_may_put_the_next_question(questions, done):
 
 
 def test_so_many_may_be_open_and_no_more(questions, done):
-    for _ in range(MAX_OPEN):
-        assert not questions.is_full
-        questions.open("asker", ["ann"], done.append)
-    assert questions.is_full
+    for number in range(MAX_OPEN):
+        assert not questions.is_full_for(number)
+        questions.open(number, ["ann"], done.append)
+    assert questions.is_full_for("another")
     questions.fail("ann", json.dumps("gone").encode())
-    assert not questions.is_full
+    assert not questions.is_full_for("another")
     assert len(done) == MAX_OPEN
+
+
+def test_one_peer_does_not_keep_all_others_from_asking(questions, done):
+    asked = [questions.open("asker", ["ann"], done.append) for _ in range(MAX_OPEN_OF_ONE)]
+    assert questions.is_full_for("asker")
+    assert not questions.is_full_for("another")
+    assert not questions.is_full_for(None)
+    questions.give_up(asked[0])
+    assert not questions.is_full_for("asker")
+
+
+def test_an_error_from_elsewhere_gives_no_orders_to_a_terminal():
+    error = as_error(RemoteError("LinkError", "\x1b[31mmallory\u202e left"), "mallory")
+    assert isinstance(error, LinkError)
+    assert str(error).isprintable()

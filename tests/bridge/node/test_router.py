@@ -454,6 +454,18 @@ class TestInterest:
         assert all(len(member.values) == 50 for member in members)
 
 
+class TestManyQuestions:
+    def test_one_too_many_is_answered_with_an_error(self, network, hub, victim, mallory, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.node.questions.MAX_OPEN_OF_ONE", 2)
+        for number in (1, 2, 3):
+            batch = mallory.batch("a:b", [1.0, [], {}], first=number)
+            mallory.frame("ask", question=number, batch=batch)
+        network.settle()
+        (answer,) = mallory.of("answer")
+        assert answer["question"] == 3
+        assert answer["answers"][0][2][0]["value"][1] == "hub has too many open questions already"
+
+
 class TestWhoIsThere:
     def test_a_node_is_there_once_it_has_said_what_it_follows(self, network, hub):
         member = Member(network, hub, "member")

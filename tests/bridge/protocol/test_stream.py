@@ -1,7 +1,9 @@
+from collections import deque
+
 import pytest
 
 from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import ASK, INTEREST, FrameError, parse, parse_batch, parse_params
+from berrymq.bridge.protocol.frames import ANSWER, ASK, INTEREST, FrameError, parse, parse_batch, parse_params
 from berrymq.bridge.protocol.limits import Limits, LinkStats
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Stream
 
@@ -380,3 +382,27 @@ class TestWhatIsHeld:
         stream.send(ASK, b'"question":1,"batch":[]')
         stream.shed(0)
         assert stream.held_bytes > 0
+
+
+def test_a_drop_does_not_walk_past_all_that_is_never_dropped():
+    """Else whoever lets answers pile up would have each drop take as long as they are many."""
+    stream = Stream(Limits(window_messages=1, buffer_messages=5))
+    stream.send_batch(b"0", 1)
+    stream.frames(0.0)
+    for _ in range(1000):
+        stream.send(ANSWER, b"")
+    looked = 0
+
+    class Buffer(deque):
+        def __getitem__(self, index):
+            nonlocal looked
+            looked += 1
+            return super().__getitem__(index)
+
+    stream._buffer = Buffer(stream._buffer)
+    for number in range(1000):
+        stream.send_batch(b"%d" % number, 1)
+    assert stream.buffered == 5
+    assert stream.stats.dropped == 995
+    assert looked < 4_000
+    assert [item.body for item in stream._buffer if item.messages] == [b"995", b"996", b"997", b"998", b"999"]

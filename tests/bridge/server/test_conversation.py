@@ -197,6 +197,26 @@ class TestInterconnect:
         assert "result" in link(connect(), key=KEY + "2")  # it begins anew
         assert len(node.peers) == 2
 
+    def test_who_is_there_takes_the_place_of_who_is_not(self, node, connect, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_PEERS", 2)
+        for number in "12":
+            socket = connect()
+            assert "result" in link(socket, key=KEY + number, ttl=86_400)
+            socket.connection.socket.shutdown(2)
+            wait(lambda number=number: not node.peers[id_of(KEY + number)].connected, "the cut is seen")
+        assert "result" in link(connect(), key=KEY + "3")
+        assert set(node.peers) == {id_of(KEY + "2"), id_of(KEY + "3")}
+
+    def test_one_that_closes_before_it_is_answered_is_forgotten_in_its_time(self, node, socket):
+        protocol = socket.connection.protocol
+        call = call_text("interconnect", {"name": "other", "key": KEY, "ttl": 0.05})
+        with socket.connection.protocol_mutex:  # both in one segment
+            protocol.send_text(json.dumps(call).encode())
+            protocol.send_close(1000)
+            socket.connection.socket.sendall(b"".join(protocol.data_to_send()))
+        assert socket.receive() is None or socket.receive() is None
+        wait(lambda: not node.peers, "it is forgotten")
+
     def test_the_answer_says_who_is_here(self, node, socket):
         result = link(socket)["result"]
         expected = {"id": node.id, "name": "node", "hub": False, "resumed": False, "received": 0, "lost": 0}
