@@ -137,7 +137,7 @@ class Link:
         return self.node.is_followed(Identifier.parse(identifier))
 
     def followers_of(self, identifier: str | Identifier) -> list[NodeInfo]:
-        """The other nodes that follow an identifier."""
+        """The other nodes that follow an identifier, so far as `nodes` lists what they follow."""
         known = Identifier.parse(identifier)
         return [
             node

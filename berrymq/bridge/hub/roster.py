@@ -37,7 +37,7 @@ class Roster:
 
     def read(self) -> frozenset[str]:
         """What a hub has left that did not end in good order."""
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
             with open(os.open(self._path, flags), "rb") as file:  # noqa: PTH123 - pathlib can't give these flags
                 lines = file.read(MAX_BYTES).decode("ascii", "replace").split("\n")

@@ -31,6 +31,10 @@ MAX_LISTED = 2_000
 of all of them, sent to all, would grow with the square of the nodes."""
 
 
+MOST_UNDROPPABLE_BYTES = 1024 * 1024
+"""So much may wait for a peer beside messages, even when memory is short."""
+
+
 class Peer:
     """One side of a link. Used with the router's lock held.
 
@@ -80,6 +84,8 @@ class Peer:
         self.expires = False
         """It came here, and is forgotten when it does not come back in time."""
         self.will_tell_drops = False
+        self.is_hopeless = False
+        """More than its share waits for it that can't be dropped, such as questions and answers."""
         """It is about to be told of messages that were dropped."""
         self._reported_drops = self.stream.stats.dropped
         self._reported_cuts = self.stream.stats.cuts
@@ -224,6 +230,8 @@ class Peer:
     def shed(self, target: int) -> None:
         """Drop its oldest messages until no more bytes than that are held."""
         self.stream.shed(target)
+        if self.stream.held_bytes > max(target, MOST_UNDROPPABLE_BYTES):
+            self.is_hopeless = True
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """Close the link; return how many messages the other side did not get."""

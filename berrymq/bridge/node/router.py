@@ -50,6 +50,9 @@ MAX_MISSED = 1_000
 ACK_TURNS = 20
 """For so many delays after the last frame the timer of acknowledgements goes on."""
 
+MAX_SHOWN_BY_NODES = 1_000
+"""Identifiers that `Router.nodes` lists of each node: the list has to fit into a frame."""
+
 MAX_SHOWN = 200
 MAX_SHOWN_FOLLOWS = 20
 
@@ -288,7 +291,14 @@ class Router:
                 self._take_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
             self.flush_all()
-            self.budget.relieve(self.loop.time())
+            if self.budget.relieve(self.loop.time()):
+                self._give_up_hopeless()
+
+    def _give_up_hopeless(self) -> None:
+        """End the links of those who take nothing of more than can be held for them. The lock is held."""
+        for peer in [one for one in self.peers.values() if one.is_hopeless]:
+            _log.warning("the link to %r is ended: it does not take what is sent to it", peer.name)
+            self.remove_peer(peer, "too much waits for you", CloseCode.PROTOCOL_ERROR)
 
     def _take_numbered(self, peer: Peer, params: Params) -> None:
         now = self.loop.time()
@@ -549,7 +559,7 @@ class Router:
                     peer.name,
                     peer.id,
                     room,
-                    tuple(sorted([identifier.text for identifier in peer.follows])),
+                    tuple(sorted([identifier.text for identifier in peer.follows])[:MAX_SHOWN_BY_NODES]),
                     peer.role == "hub",
                     False,
                 )

@@ -176,7 +176,10 @@ class Connection:
         self._body = bytearray()
         self._protocol: Protocol | None = None
         self._out: list[bytes] = []
-        self._fragments: list[bytes | bytearray | memoryview] = []
+        self._fragments = bytearray()
+        """What has come of a message in parts; joined at once, for each part as an object takes much more."""
+        self.is_trusted = side == "client"
+        """The other side has been let in."""
         self._is_text = False
         self._partial = 0
 
@@ -325,6 +328,7 @@ class Connection:
 
     def trust(self) -> None:
         """Let messages of full size come."""
+        self.is_trusted = True
         if self._protocol is not None:
             self._protocol.max_message_size = MAX_TEXT_BYTES
 
@@ -369,15 +373,14 @@ class Connection:
 
     def _take_frame(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
-            if frame.fin and not self._fragments:
-                events.append(Text(bytes(frame.data)))
-                return
-            self._fragments = [frame.data]
-        elif frame.opcode is Opcode.CONT:
-            self._fragments.append(frame.data)
             if frame.fin:
-                whole = b"".join(self._fragments)
-                self._fragments = []
+                events.append(Text(bytes(frame.data)))
+            else:
+                self._fragments = bytearray(frame.data)
+        elif frame.opcode is Opcode.CONT:
+            self._fragments += frame.data
+            if frame.fin:
+                whole, self._fragments = bytes(self._fragments), bytearray()
                 events.append(Text(whole))
 
     def send_text(self, data: bytes) -> None:

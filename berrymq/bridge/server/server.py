@@ -42,6 +42,8 @@ MAX_STRANGERS = 64
 STRANGER_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """How long a connection of HTTP may be silent, or leave its answer unread."""
+MOST_ACCEPTED = 16
+"""Connections accepted in one turn; what they say first is read before the next."""
 BACKLOG = 128
 """Connections that may wait to be accepted."""
 PAUSE_SECONDS = 0.5
@@ -144,7 +146,7 @@ class Server:
             self.router.loop.watch(sock, lambda _, sock=sock: self._accept(sock))  # type: ignore[misc]
 
     def _accept(self, listening: socket.socket) -> None:
-        for turn in range(BACKLOG):
+        for turn in range(MOST_ACCEPTED):
             try:
                 sock, _ = listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):

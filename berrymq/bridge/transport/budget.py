@@ -44,13 +44,13 @@ class Budget:
         """So many bytes more are held; fewer, if negative."""
         self.held += size
 
-    def relieve(self, now: float) -> None:
-        """Have the largest holders shed until nine tenths of the budget are held.
+    def relieve(self, now: float) -> bool:
+        """Have the largest holders shed until nine tenths of the budget are held; False if it was not needed.
 
         Call it where little is locked.
         """
         if self.held <= self.limit or self._relieving:
-            return
+            return False
         self._relieving = True
         try:
             if now - self._warned_at > WARN_SECONDS:
@@ -63,6 +63,7 @@ class Budget:
                 holder.shed(share)
         finally:
             self._relieving = False
+        return True
 
 
 def fair_share(sizes: list[int], limit: int) -> int:

@@ -31,6 +31,8 @@ yield_processor = getattr(os, "sched_yield", lambda: None)
 
 READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
 """What is read at once; more if that much has come, for each large buffer costs a system call of its own."""
+STRANGER_READ_BYTES = 4 * 1024
+"""The same from one who was not let in yet: it may be thousands of frames, and many may send them at once."""
 LINGER_SECONDS = 1.0
 """How long the last bytes of a connection that is being closed may take to go out."""
 
@@ -247,7 +249,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(self._read_bytes)
+            data = self._sock.recv(self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:

@@ -226,8 +226,13 @@ class Dialled:
                 self._sock.sendall(data)
 
     def _next_event(self) -> Event:
-        while not self._events:
-            self._sock.settimeout(None if self.deadline is None else max(0.001, self.deadline - monotonic()))
+        while True:
+            left = None if self.deadline is None else self.deadline - monotonic()
+            if left is not None and left <= 0:  # also where something comes without end, but no answer
+                raise TimeoutError("no answer in time")
+            if self._events:
+                break
+            self._sock.settimeout(left)
             data = self._sock.recv(READ_BYTES)
             if self._tls is not None:
                 data = self._tls.receive(data)

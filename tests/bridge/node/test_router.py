@@ -538,6 +538,24 @@ class TestMemory:
             [],
         ]
 
+    def test_one_for_whom_too_much_waits_that_can_not_be_dropped_is_given_up(self, network, caplog):
+        hub = network.hub(Budget(6 * MIB))
+        victim = Member(network, hub, "victim")
+        victim.acknowledges = False
+        victim.frame("interest", add=["*:*"], reset=True)
+        honest, asker = Member(network, hub, "honest"), Member(network, hub, "asker")
+        honest.frame("interest", add=["b:*"], reset=True)
+        network.settle()
+        for number in range(1, 200):
+            batch = asker.batch("a:b", [1.0, ["x" * 100_000], {}], first=number)
+            asker.frame("ask", question=number, batch=batch)
+            while network.step():
+                pass
+            assert hub.budget.held <= hub.budget.limit + MIB
+        assert victim.id not in hub.peers
+        assert honest.id in hub.peers
+        assert "the link to 'victim' is ended" in caplog.text
+
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
         monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
         victim = Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from contextlib import contextmanager, suppress
+from time import monotonic
 
 import pytest
 
@@ -221,6 +222,28 @@ class TestWhoGetsTheToken:
         assert "\n" not in said
         assert TOKEN.encode() not in came
         assert came[said_before[0] :][:1] in (b"", b"\x88"), "after that it says goodbye at most"
+
+    @pytest.mark.parametrize(
+        "endless",
+        [b'{"jsonrpc":"2.0","method":"x"}', b""],
+        ids=["notifications", "empty fragments"],
+    )
+    def test_nor_does_one_that_talks_without_end_keep_us(self, endless):
+        """What comes is no answer, and it never stops."""
+
+        def serve(connection, came):
+            self.websocket_of(connection, came)
+            frame = bytes([0x81, len(endless)]) + endless if endless else b"\x00\x00"
+            if not endless:
+                connection.sendall(b"\x01\x00")
+            while True:
+                connection.sendall(frame * 1000)
+
+        with stranger(serve) as (port, came):
+            began = monotonic()
+            assert "did not answer in time" in problem_of(place(port), timeout=0.5)
+            assert monotonic() - began < 20
+        assert TOKEN.encode() not in came
 
     def test_nor_one_over_http(self):
         def serve(connection, came):
