@@ -205,10 +205,14 @@ class Router:
         if not peer.connected and self.peers.get(peer.id) is peer:
             lost = self.remove_peer(peer, "its ttl is over")
             if lost:
-                self._missed[peer.id] = self._missed.get(peer.id, 0) + lost
-                if len(self._missed) > MAX_MISSED:
-                    self._missed.popitem(last=False)
+                self._note_missed(peer, lost)
                 _log.warning("%d messages for %r were dropped: it did not come back in time", lost, peer.name)
+
+    def _note_missed(self, peer: Peer, lost: int) -> None:
+        """Have a peer told, when it comes again, of messages that were dropped with its link."""
+        self._missed[peer.id] = self._missed.get(peer.id, 0) + lost
+        if len(self._missed) > MAX_MISSED:
+            self._missed.popitem(last=False)
 
     def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """Close a link; return how many messages the other side did not get."""
@@ -295,10 +299,17 @@ class Router:
                 self._give_up_hopeless()
 
     def _give_up_hopeless(self) -> None:
-        """End the links of those who take nothing of more than can be held for them. The lock is held."""
-        for peer in [one for one in self.peers.values() if one.is_hopeless]:
-            _log.warning("the link to %r is ended: it does not take what is sent to it", peer.name)
-            self.remove_peer(peer, "too much waits for you", CloseCode.PROTOCOL_ERROR)
+        """End the links of those who take nothing of more than can be held for them. The lock is held.
+
+        A link that this process has made stays: nobody would make it again.
+        """
+        for peer in [one for one in self.peers.values() if one.is_hopeless and one.expires]:
+            lost = self.remove_peer(peer, "too much waits for you", CloseCode.TRY_AGAIN_LATER)
+            if lost:
+                self._note_missed(peer, lost)
+            _log.warning(
+                "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
+            )
 
     def _take_numbered(self, peer: Peer, params: Params) -> None:
         now = self.loop.time()

@@ -556,6 +556,22 @@ class TestMemory:
         assert honest.id in hub.peers
         assert "the link to 'victim' is ended" in caplog.text
 
+    def test_a_link_that_was_made_here_is_not_given_up(self, network):
+        """Nobody would make it again."""
+        hub = network.hub(Budget(6 * MIB))
+        other, asker = Member(network, hub, "other"), Member(network, hub, "asker")
+        other.acknowledges = False
+        other.frame("interest", add=["*:*"], reset=True)
+        network.settle()
+        other.peer.expires = False  # as of one that a connector has made
+        for number in range(1, 200):
+            batch = asker.batch("a:b", [1.0, ["x" * 100_000], {}], first=number)
+            asker.frame("ask", question=number, batch=batch)
+            while network.step():
+                pass
+        assert other.peer.is_hopeless
+        assert other.id in hub.peers
+
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
         monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
         victim = Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
