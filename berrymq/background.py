@@ -119,42 +119,33 @@ class Background:
     def __init__(
         self, name: str, failed: Failed, subscriptions: Callable[[], Iterable[Subscription]]
     ) -> None:
-        self.chosen: Deliverer | None = None
-        """What delivers for links instead of the threads here."""
+        self._chosen: Deliverer | None = None
         self.pending = Pending()
         self._failed = failed
         self._subscriptions = subscriptions
         self._name = name
-        self._thread: DeliveryThread | None = None
         self._pool: WorkerPool | None = None
-        self._waiter: Waiter | None = None
         self._lock = threading.RLock()
+        self._thread = DeliveryThread(self._failed, f"{name} delivery", self._started)
+        self.deliverer: Deliverer = self._thread
+        """What runs the deliveries of links: what was chosen; else the pool; else the one thread."""
 
-    @property
-    def deliverer(self) -> Deliverer:
-        """What was chosen; else the pool; else the one thread."""
-        return self.chosen or self._pool or self._thread or self._make_thread()
-
-    def _make_thread(self) -> DeliveryThread:
+    def choose(self, deliverer: Deliverer | None) -> None:
+        """Have `deliverer` deliver for links instead of the threads here; None: these again."""
         with self._lock:
-            if self._thread is None:
-                self._finish_at_exit()
-                self._thread = DeliveryThread(self._failed, f"{self._name} delivery", watchdog.watch)
-                self._thread.waiter = self._waiter
-            return self._thread
+            self._chosen = deliverer
+            self._set_deliverer()
+
+    def _set_deliverer(self) -> None:
+        self.deliverer = self._chosen or self._pool or self._thread
+
+    def _started(self, thread: DeliveryThread) -> None:
+        self._finish_at_exit()
+        watchdog.watch(thread)
 
     def wait_with(self, waiter: Waiter | None) -> None:
         """Have the delivery thread wait on a link while it has nothing to do; None: no longer."""
-        with self._lock:
-            self._waiter = waiter
-            if self._thread is not None:
-                self._thread.set_waiter(waiter)
-
-    @property
-    def is_delivery_thread(self) -> bool:
-        """Whether this is the one thread that runs deliveries."""
-        thread = self._thread
-        return thread is not None and thread.is_current
+        self._thread.set_waiter(waiter)
 
     def _finish_at_exit(self) -> None:
         # Worker threads are daemons, so that one that hangs does not keep the interpreter from shutting down.
@@ -181,7 +172,7 @@ class Background:
         return sum([one.backlog for one in self._all()])
 
     def _all(self) -> list[Deliverer | Pending]:
-        return [one for one in (self._pool, self._thread, self.chosen, self.pending) if one is not None]
+        return [one for one in (self._pool, self._thread, self._chosen, self.pending) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
         """See `Bus.set_multiplicity`."""
@@ -200,6 +191,7 @@ class Background:
             if number:
                 self._finish_at_exit()
                 self._pool = WorkerPool(self._failed, number, f"{self._name} worker", watchdog.watch)
+            self._set_deliverer()
         for subscription in self._subscriptions():
             self._place(subscription)
         if former is not None:
@@ -229,15 +221,14 @@ class Background:
     def close(self) -> None:
         """End all threads, when they have finished what they have to do."""
         self.set_multiplicity(0)
-        thread = self._thread
-        if thread is not None:
-            thread.close()
+        self._thread.close()
 
     def after_fork(self) -> None:
         """Do without the parent's threads: what waited for them is theirs to do."""
         self._lock = threading.RLock()
         self.pending.reset()
-        self._thread = None
+        self._thread = DeliveryThread(self._failed, f"{self._name} delivery", self._started)
         former, self._pool = self._pool, None
+        self._set_deliverer()
         if former is not None:
             self.set_multiplicity(former.size)

@@ -109,11 +109,6 @@ class DeliveryThread:
         hung = sum([1 + len(waiting) for one, waiting in self._hung.copy().items() if one.active])
         return len(self._items) + (self._current is not None) + hung
 
-    @property
-    def is_current(self) -> bool:
-        """Whether this is the thread that calls."""
-        return threading.current_thread() is self._thread
-
     def has_work(self) -> bool:
         """Whether there is something to deliver, or the thread has to end."""
         return bool(self._items) or self._closed
@@ -131,7 +126,8 @@ class DeliveryThread:
                 self._work.notify()
                 return
             if self._elsewhere:
-                self._leave_waiter()
+                if threading.current_thread() is not self._thread:
+                    self._leave_waiter()
                 return
             if self._thread is not None or not self._items:
                 return
@@ -219,9 +215,9 @@ class DeliveryThread:
                 self._work.notify()
 
     def _leave_waiter(self) -> None:
-        """Have the thread come back from where it waits, unless it is the one that calls."""
+        """Have the thread come back from where it waits."""
         waiter = self.waiter
-        if waiter is not None and not self.is_current:
+        if waiter is not None:
             waiter.wake()
 
     def _postpone(self, subscription: Subscription, message: Message) -> bool:

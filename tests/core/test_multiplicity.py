@@ -96,7 +96,7 @@ def test_draining_waits_for_what_one_gives_the_other(bus):
 def test_draining_goes_on_while_one_gives_the_other_more(bus):
     got, gate = [], threading.Event()
     bus.set_multiplicity(1)
-    pool, thread = bus._background._pool, bus._background._make_thread()
+    pool, thread = bus._background._pool, bus._background._thread
     receiver = bus.follow("c:d", got.append)
     # The pool is found idle first; then the thread gives it something that takes its time.
     slow = bus.follow("x:y", lambda message: gate.wait(10))
@@ -128,23 +128,6 @@ def test_draining_gives_up(bus):
     assert not bus.drain(0.01)
     gate.set()
     assert bus.drain(10)
-
-
-def test_one_delivery_thread_however_many_ask_for_it(bus):
-    made = []
-    barrier = threading.Barrier(4)
-
-    def ask():
-        barrier.wait(10)
-        made.append(bus.gateway.deliverer)
-
-    askers = [threading.Thread(target=ask) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
-    assert len(set(map(id, made))) == 1
-    assert bus._background._make_thread() is made[0]
 
 
 def test_deliveries_are_finished_when_the_interpreter_leaves():
@@ -181,10 +164,10 @@ def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
     bus.set_multiplicity(2)
     got = []
     bus.follow("a:b", got.append)
-    former, thread = bus._background._pool, bus._background._make_thread()
+    former, thread = bus._background._pool, bus._background._thread
     bus._begin_child()
     assert bus._background._pool is not former
-    assert bus._background._thread is None
+    assert bus._background._thread is not thread
     assert bus.multiplicity == 2
     bus.twitter("a:b")
     assert bus.drain(10)

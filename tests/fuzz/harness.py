@@ -22,7 +22,7 @@ from berrymq.bridge.protocol import frames, jsonrpc
 from berrymq.bridge.protocol.connection import Closed, Text, client_connection, server_connection
 from berrymq.bridge.protocol.frames import NUMBERED, FrameError
 from berrymq.bridge.protocol.limits import Limits
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.stream import Account, Stream
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.methods import methods
 from berrymq.bridge.transport.budget import Budget
@@ -317,10 +317,8 @@ class Target:
 
     def stream(self, data: bytes) -> None:
         """What the other side says to a stream, and what is sent meanwhile, as small numbers."""
-        held = [0]
-        stream = Stream(
-            Limits(window_messages=4, buffer_messages=8, frame_messages=2), grow=lambda size: _add(held, size)
-        )
+        account = Account()
+        stream = Stream(Limits(window_messages=4, buffer_messages=8, frame_messages=2), account=account)
         now = 1000.0
         for step, value in zip(data[::2], data[1::2], strict=False):
             now += (value % 7) / 100
@@ -345,13 +343,13 @@ class Target:
                     case 9:
                         stream.caught_up()
             stream.frames(now)
-            assert held[0] == stream.held_bytes >= 0
+            assert account.held == stream.held_bytes >= 0
             assert stream.snapshot().in_flight <= 4
             assert stream.buffered <= 8
             due = stream.ack_due_at()
             assert due is None or due > now
         stream.end()
-        assert held[0] == 0
+        assert account.held == 0
 
     def frames(self, data: bytes) -> None:
         """What a hub accepts, all others can read as far as they do."""
@@ -359,6 +357,13 @@ class Target:
             envelope = frames.parse(data)
             if envelope.method in NUMBERED:
                 frames.parse_params(str(envelope.method), envelope.params)
+        read = frames.read_messages(data, trusted=False)
+        if read is not None:
+            params = frames.parse_params("messages", frames.parse(data).params)
+            assert (read.n, read.ack) == (params.n, params.ack)
+            assert [batch.messages for batch in read.batches] == [
+                frames.parse_messages(frames.parse_batch(raw)) for raw in params.batches
+            ]
         with suppress(FrameError, UnicodeDecodeError):
             frames.check_utf8(data)  # as is done with whatever comes
             batch = frames.parse_batch(data)
@@ -418,10 +423,6 @@ class Target:
             assert getattr(result, "code", 0) != jsonrpc.INTERNAL_ERROR, "a mistake inside"
 
 
-def _add(held: list[int], size: int) -> None:
-    held[0] += size
-
-
 def read(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Args and kwargs of a message, as a node reads them."""
     args, kwargs = msgspec.json.decode(data, type=tuple[tuple[Any, ...], dict[str, Any]])
@@ -447,12 +448,12 @@ def seeds() -> list[bytes]:
     batch = frames.encode_batch(head, 1, [b"[1,[2],{}]", body], 2)
     question = frames.encode_batch(head, 3, [body], 1)
     sent = [
-        frames.numbered_frame(b"interest", 1, 0, b'"add":["a:*","*:*"],"reset":true'),
-        frames.numbered_frame(b"messages", 2, 1, b'"batches":[%b]' % batch),
-        frames.numbered_frame(b"ask", 3, 1, b'"question":1,"batch":%b' % question),
-        frames.numbered_frame(b"answer", 4, 1, b'"question":1,"answers":[["other",[1],[]]]'),
-        frames.numbered_frame(b"dropped", 5, 1, b'"count":2'),
-        frames.numbered_frame(b"interest", 6, 1, b'"remove":["a:*"],"everything":true'),
+        frames.NUMBERED_FRAME % (b"interest", 1, 0, b'"add":["a:*","*:*"],"reset":true'),
+        frames.NUMBERED_FRAME % (b"messages", 2, 1, b'"batches":[%b]' % batch),
+        frames.NUMBERED_FRAME % (b"ask", 3, 1, b'"question":1,"batch":%b' % question),
+        frames.NUMBERED_FRAME % (b"answer", 4, 1, b'"question":1,"answers":[["other",[1],[]]]'),
+        frames.NUMBERED_FRAME % (b"dropped", 5, 1, b'"count":2'),
+        frames.NUMBERED_FRAME % (b"interest", 6, 1, b'"remove":["a:*"],"everything":true'),
         frames.ack_frame(1),
     ]
     calls = [

@@ -14,8 +14,8 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.node.questions import SPIN_SECONDS
-from berrymq.bridge.node.room import crossing_identifier
 from berrymq.bridge.node.router import Router
+from berrymq.bridge.protocol.frames import crossing_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

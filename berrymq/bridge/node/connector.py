@@ -14,12 +14,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
 
 from berrymq.bridge.errors import LinkError, RpcError
-from berrymq.bridge.protocol import frames, jsonrpc
+from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
-from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
+from berrymq.bridge.protocol.frames import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
 from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, more_telling
 
@@ -245,12 +244,14 @@ class Connector:
             role: Role = "hub" if answer.hub else "direct"
             peer = node.add_peer(answer.id, answer.name, node.home.name, role, ttl=self._ttl)
             peer.use_stats(self.stats)
+            peer.on_told = self._told.set
             self.peer = peer
         elif peer.id != answer.id:
             del node.peers[peer.id]
             peer.id, peer.name = answer.id, answer.name
             peer.role = "hub" if answer.hub else "direct"
             node.peers[peer.id] = peer
+            node.refresh_roles()
         return peer
 
     # -- carrying it -----------------------------------------------------------------------------------------
@@ -261,21 +262,9 @@ class Connector:
             return
         if isinstance(event, Text):
             try:
-                envelope = frames.parse(event.data)
-                method = envelope.method
-                if method is UNSET:
-                    self._take_answer(event.data)
-                elif method in NUMBERED or method == ACK:
-                    params = frames.parse_params(method, envelope.params)
-                    self.node.take_frame(peer, channel, method, params)
-                    if peer.has_told:
-                        self._told.set()
-                else:
-                    raise FrameError(f"{method!r} is nothing that can be called here")  # noqa: TRY301
+                self._take_answer(event.data)
             except FrameError as error:
-                _log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
-                channel.close(CloseCode.PROTOCOL_ERROR, str(error))
-                self._cut(peer, channel, Closed())
+                self.node.break_off(peer, channel, lambda end: self._on_event(channel, end), error)
         elif isinstance(event, Closed):
             self._cut(peer, channel, event)
 

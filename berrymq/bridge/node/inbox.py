@@ -1,4 +1,4 @@
-"""What came over links for this process: decoded, and handed to the bus.
+"""What came over links for this process: duplicates are left out, the rest is decoded and handed to the bus.
 
 Queues and views get it at once, followers in their turn on the bus's delivery thread. What waits for them is
 counted: a node that is too far behind withholds its acknowledgements.
@@ -7,18 +7,21 @@ counted: a node that is too far behind withholds its acknowledgements.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from bisect import bisect_right
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
-from berrymq.bridge.protocol.frames import FrameError, encode_json, parse_messages
+from berrymq.bridge.protocol.frames import (
+    FrameError,
+    ReadBatch,
+    crossing_identifier,
+    encode_json,
+    parse_messages,
+)
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
-from berrymq.errors import IdentifierError
-from berrymq.identifiers import Identifier
 from berrymq.messages import Message
-
-from .room import crossing_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.frames import Batch, WireMessage
     from berrymq.gateway import Gateway
 
-__all__ = ["Inbox"]
+__all__ = ["Deduplicator", "Inbox"]
 
 MAX_BACKLOG = 10_000
 """Deliveries that may wait for followers here before acknowledgements are withheld."""
@@ -61,27 +64,24 @@ class Inbox:
             self._bytes -= size
         return backlog > MAX_BACKLOG or (self._bytes > MAX_BACKLOG_BYTES and backlog > 0)
 
-    def deliver(self, arrived: list[tuple[Batch, bytes]]) -> int:
-        """Hand batches to the bus; return how many messages could not be read."""
-        messages: list[Message] = []
-        size = unread = 0
-        for batch, data in arrived:
-            size += len(data)
-            try:
-                messages += read_batch(batch, data)
-            except (FrameError, IdentifierError) as error:
-                unread += batch.count
-                _log.warning(
-                    "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
-                )
-        handed = self._gateway.receive(messages)
+    def deliver(self, batch: Batch | ReadBatch, size: int) -> bool:
+        """Hand a batch of so many bytes to the bus; return whether so much waits that `is_behind` may be."""
+        try:
+            identifier = crossing_identifier(batch.identifier)
+            contents = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
+        except FrameError as error:
+            _log.warning(
+                "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
+            )
+            return False
+        handed = self._gateway.deliver(identifier, contents, batch.source, batch.origin)
         if handed:
             self._undelivered.append((handed, size))
             self._deliveries += handed
             self._bytes += size
-        return unread
+        return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
-    def poll(self, batch: Batch, data: bytes, name: str, answer: Callable[[bytes], object]) -> None:
+    def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here; `answer` is called once with theirs, on any thread."""
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
@@ -98,45 +98,114 @@ class Inbox:
             answer(b"[%b,%b,%b]" % (encode_json(name), values, failed))
 
         try:
-            (message,) = read_batch(batch, data)
-        except (ValueError, IdentifierError) as error:
+            identifier = crossing_identifier(batch.identifier)
+            (message,) = read_batch(batch)
+        except ValueError as error:
             done([], [RemoteError("ValueError", f"the question can't be read here: {error}")])
             return
-        self._gateway.poll(message, done)
+        question = Message.received(
+            identifier, message.args, message.kwargs, batch.source, message.sent_at, batch.origin
+        )
+        self._gateway.poll(question, done)
 
 
-def read_batch(batch: Batch, data: bytes) -> list[Message]:
-    """The messages of a batch.
+def read_batch(batch: Batch) -> list[WireMessage]:
+    """Return the messages of a batch.
 
     Raises:
         FrameError: they can't be read.
-        IdentifierError: their identifier is none.
     """
-    identifier = Identifier.parse(batch.identifier)
-    source, origin = batch.source, batch.origin
-    received = parse_messages(batch)
+    messages = parse_messages(batch)
+    data = bytes(batch.messages)
     if TYPE_MARK in data:
-        return [read_typed(identifier, message, source, origin, len(data)) for message in received]
-    make = Message.received
-    return [
-        make(
-            identifier,
-            message.args,
-            message.kwargs,
-            source,
-            message.sent_at,
-            origin,
-            None if message.callback is None else crossing_identifier(message.callback),
-        )
-        for message in received
-    ]
+        for message in messages:
+            read_types(message, len(data))
+    return messages
 
 
-def read_typed(identifier: Identifier, message: WireMessage, source: str, origin: str, size: int) -> Message:
-    """A message in which there may be values of other types than JSON's."""
+def read_types(message: WireMessage, size: int) -> None:
+    """Put the values of other types than JSON's in their places."""
     try:
-        args, kwargs = decode_payload(list(message.args), message.kwargs, size)
+        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs, size)
     except ValueError as error:
         raise FrameError(str(error)) from None
-    callback = None if message.callback is None else crossing_identifier(message.callback)
-    return Message.received(identifier, args, kwargs, source, message.sent_at, origin, callback)
+
+
+class Deduplicator:
+    """Remembers the sequence numbers of recent messages, by origin.
+
+    The numbers of one origin grow, but a node receives only what it follows, so they have gaps; over several
+    paths they may come out of order. What is older than all ranges that are remembered counts as a duplicate.
+
+    Args:
+        ranges: how many ranges of numbers are remembered for each origin.
+        origins: how many origins are remembered; the one not heard from for longest goes first.
+    """
+
+    def __init__(self, ranges: int = 1_024, origins: int = 2_000) -> None:
+        self._ranges = ranges
+        self._origins = origins
+        self._by_origin: OrderedDict[str, _Ranges] = OrderedDict()
+
+    def fresh(self, origin: str, first: int, count: int) -> range | list[int]:
+        """The numbers of a batch that were not received before; from now on they were."""
+        known = self._by_origin.get(origin)
+        if known is None:
+            known = self._by_origin[origin] = _Ranges(self._ranges)
+            if len(self._by_origin) > self._origins:
+                self._by_origin.popitem(last=False)
+        else:
+            self._by_origin.move_to_end(origin)
+        lasts = known.lasts
+        if lasts and first == lasts[-1] + 1:  # the usual case: it follows on what came last
+            lasts[-1] += count
+            return range(first, first + count)
+        return known.add(first, count)
+
+
+class _Ranges:
+    """Disjoint ranges of numbers, in order, both ends included. All up to the floor is in."""
+
+    __slots__ = ("_firsts", "_floor", "_most", "lasts")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._floor = 0
+        self._firsts: list[int] = []
+        self.lasts: list[int] = []
+        """The last number of each range."""
+
+    def add(self, first: int, count: int) -> range | list[int]:
+        firsts, lasts = self._firsts, self.lasts
+        highest = lasts[-1] if lasts else self._floor
+        if first > highest:  # newer than all before
+            firsts.append(first)
+            lasts.append(first + count - 1)
+            self._forget_oldest()
+            return range(first, first + count)
+        return [number for number in range(first, first + count) if self._add_one(number)]
+
+    def _add_one(self, number: int) -> bool:
+        firsts, lasts = self._firsts, self.lasts
+        place = bisect_right(firsts, number)
+        if number <= self._floor or (place and number <= lasts[place - 1]):
+            return False
+        joins_left = bool(place) and lasts[place - 1] == number - 1
+        joins_right = place < len(firsts) and firsts[place] == number + 1
+        if joins_left and joins_right:
+            lasts[place - 1] = lasts.pop(place)
+            del firsts[place]
+        elif joins_left:
+            lasts[place - 1] = number
+        elif joins_right:
+            firsts[place] = number
+        else:
+            firsts.insert(place, number)
+            lasts.insert(place, number)
+            self._forget_oldest()
+        return True
+
+    def _forget_oldest(self) -> None:
+        if len(self._firsts) > 2 * self._most:  # half of them at once, which is cheap by the number
+            self._floor = self.lasts[self._most - 1]
+            del self._firsts[: self._most], self.lasts[: self._most]

@@ -9,29 +9,31 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import LinkError, RemoteError
 from berrymq.bridge.payload import decode_values, encode_message
 from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.deduplicator import Deduplicator
+from berrymq.bridge.protocol.connection import Text
 from berrymq.bridge.protocol.frames import FrameError
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
-from .inbox import Inbox
-from .outbox import Outbox, batches
+from .inbox import Deduplicator, Inbox
+from .outbox import Outbox
 from .peer import Peer
 from .questions import SPIN_SECONDS
-from .router import Router
+from .router import ACK_TURNS, Router
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from berrymq.bridge.protocol.frames import AckParams, Batch, Params
+    from berrymq.bridge.protocol.connection import Event
+    from berrymq.bridge.protocol.frames import Batch, ReadBatch, ReadMessagesParams
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.bus import Bus
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from .questions import Question
     from .room import Room, Subscriber
+    from .router import OnEvent
 
 __all__ = ["Node"]
 
@@ -46,6 +49,9 @@ IDLE_SECONDS = 0.0002
 """Who publishes after so long a silence writes to the sockets himself; who follows closer leaves it to the
 loop, which joins what has come meanwhile.
 """
+
+ROUNDS = 2
+"""So often the outbox is emptied at once, if more is published meanwhile."""
 
 BACKLOG_POLL_SECONDS = 0.02
 """How often it is looked whether followers have caught up, while they are behind."""
@@ -78,13 +84,18 @@ class Node(Router):
     def __init__(self, loop: IoLoop, bus: Bus, *, name: str, room: str | None = None, **options: Any) -> None:
         super().__init__(loop, name=name, **options)
         self.bus = bus
+        self._passes_on = False
+        """There are several direct links, and what comes over one is for the others as well."""
         self.home = self.room(room)
         self.outbox = Outbox(self._room_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
         self._inbox = Inbox(bus.gateway)
-        self._local = LocalBus()
-        self._arrived: list[tuple[Batch, bytes]] = []
-        self._asked: list[tuple[Question, Batch, bytes]] = []
+        self._local = self.own_bus = LocalBus()
+        self._arrived: list[tuple[Batch | ReadBatch, int]] = []
+        """Batches to be delivered, with the bytes they take."""
+        self._asked: list[tuple[Question, Batch]] = []
+        self._askers: set[int] = set()
+        """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
         """When a question was answered here last."""
         self._delivering = threading.Lock()
@@ -122,12 +133,9 @@ class Node(Router):
         else:
             super().update_interest(peer, changed)
 
-    @property
-    def _passes_on(self) -> bool:
-        return sum([peer.role == "direct" for peer in self.peers.values()]) > 1
-
     def refresh_roles(self) -> None:
         """Links came or went: there may be others to pass on to. The lock is held."""
+        self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1
         for peer in self.peers.values():
             if peer.role == "direct" and peer.was_told:
                 self.update_interest(peer)
@@ -174,7 +182,7 @@ class Node(Router):
 
     def _send(self, message: Message) -> None:
         """Take a message of the bus; on any thread. It waits for nothing, unless `overflow` says so."""
-        callback = message.callback
+        callback = message._callback
         sent_at = message._sent_at
         encoded = encode_message(
             sent_at if 0.0 <= sent_at <= frames.LATEST else 0.0,  # others refuse what a broken clock says
@@ -182,24 +190,19 @@ class Node(Router):
             message._kwargs,
             None if callback is None or not isinstance(callback, Identifier) else callback.text,
         )
-        if self.outbox.put(message._identifier.text, encoded):
-            self._see_to_outbox()
-
-    def _see_to_outbox(self) -> None:
+        if not self.outbox.put(message._identifier.text, encoded):
+            return
         if monotonic() - self._flushed_at > IDLE_SECONDS and self.lock.acquire(blocking=False):
             try:
                 self._empty_outbox()
-                if self.outbox.is_done():
-                    return
             finally:
                 self.lock.release()
-        self.loop.call(self._drain)
+        else:
+            self.loop.call(self._drain)
 
     def _drain(self) -> None:
         with self.lock:
             self._empty_outbox()
-        if not self.outbox.is_done():
-            self.loop.call(self._drain)
         if self.outbox.dropped != self._dropped_before:
             self._warn_of_drops()
         self.budget.relieve(monotonic())
@@ -211,10 +214,15 @@ class Node(Router):
 
     def _empty_outbox(self) -> None:
         """Put what was published into the streams of those who follow it, and write. The lock is held."""
-        for identifier, messages in batches(self.outbox.take(), self.limits.frame_bytes):
-            self.publish(self.home, identifier, self.name, messages)
-        self.flush_all()
-        self._flushed_at = monotonic()
+        for _ in range(ROUNDS):
+            groups = self.outbox.take(self.limits.frame_bytes)
+            for identifier, messages in groups:
+                self.publish(self.home, identifier, self.name, messages)
+            self.flush_all()
+            self._flushed_at = monotonic()
+            if not groups:
+                return
+        self.loop.call(self._drain)  # others publish on: they must not keep this thread for ever
 
     def _warn_of_drops(self) -> None:
         now = monotonic()
@@ -233,21 +241,59 @@ class Node(Router):
         """Publish for a client that has no link; here as well. The lock is held."""
         self.publish(room, identifier, f"{source} via {self.name}", messages)
         data = frames.encode_batch(frames.batch_head(identifier, self.id, source), 1, messages, len(messages))
-        self._arrived.append((frames.parse_batch(data), data))
+        self._arrived.append((frames.parse_batch(data), len(data)))
         self.loop.call(self._deliver)
 
     # -- what comes in ---------------------------------------------------------------------------------------
 
-    def take_frame(self, peer: Peer, channel: Any, method: str, params: Params | AckParams) -> None:
-        """Deal with one frame, then deliver what it brought; see `Router.take_frame`."""
-        super().take_frame(peer, channel, method, params)
+    def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
+        """Process what comes over the connection of a link; see `Router.receive`.
+
+        Nearly all are messages that are followed here and are not to be passed on. Those are read in one go.
+        """
+        frame, size = None, 0
+        if type(event) is Text and not self._passes_on:
+            frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
+        try:
+            if frame is None or not self._take_messages(peer, channel, frame, size):
+                super().receive(peer, channel, otherwise, event)
+        except FrameError as error:
+            self.break_off(peer, channel, otherwise, error)
         if self._arrived or self._asked:
-            if self.loop.is_current or self._gateway.delivers_here:
-                self._deliver()
-            else:  # one who waits for an answer, and may hold locks of its own
+            if get_ident() in self._askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
-        if self.outbox.overflow == "block":
+            else:
+                self._deliver()
+        if self.outbox.blocks:
             self.outbox.wake()
+
+    def _take_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
+        """Take messages that are not passed on; False where a client that has no link gets them as well."""
+        with self.lock:
+            routes, local = self.home.routes, self._local
+            count = 0
+            for batch in frame.batches:
+                count += batch.count
+                for one in routes.get(batch.identifier) or self.home.route(batch.identifier):
+                    if one is not local and type(one) is not Peer:
+                        return False
+            stream = peer.stream
+            if peer.channel is not channel or not stream.receive(frame.n, frame.ack, count, self.loop.time()):
+                return True
+            for batch in frame.batches:
+                origin = batch.origin
+                numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+                if len(numbers) != batch.count:
+                    self._note_duplicates(peer, batch.count - len(numbers))
+                    batch.messages = [batch.messages[number - batch.first] for number in numbers]
+                self._arrived.append((batch, size * batch.count // count))
+            if stream.wants_flush:
+                self.flush(peer)
+            self._unacknowledged[peer] = None
+            self._ack_turns = ACK_TURNS
+            if not self._ack_timer:
+                self.start_ack_timer()
+        return True
 
     def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Keep what is followed here, and pass on what came over a direct link. The lock is held."""
@@ -258,15 +304,13 @@ class Node(Router):
             for part in ((batch, data),) if whole else self._split(peer, batch, numbers):
                 for subscriber in peer.room.route(batch.identifier):
                     if subscriber is self._local:
-                        self._arrived.append(part)
+                        self._arrived.append((part[0], len(part[1])))
                     elif self.passes(peer, subscriber):
                         self.hand_to(subscriber, part[1], part[0].count)
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
         """What of a batch has not been here before, where some of it has."""
-        stats = peer.stream.stats
-        stats.duplicates += batch.count - len(numbers)
-        stats.received -= batch.count - len(numbers)
+        self._note_duplicates(peer, batch.count - len(numbers))
         try:
             return frames.split_batch(batch, numbers)
         except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
@@ -275,6 +319,10 @@ class Node(Router):
             )
             return []
 
+    def _note_duplicates(self, peer: Peer, count: int) -> None:
+        peer.stream.stats.duplicates += count
+        peer.stream.stats.received -= count
+
     def _deliver(self) -> None:
         """Hand what has arrived to the bus; one thread at a time, for the order."""
         while (self._arrived or self._asked) and self._delivering.acquire(blocking=False):
@@ -282,12 +330,13 @@ class Node(Router):
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
                     asked, self._asked = self._asked, []
-                if arrived:
-                    self._inbox.deliver(arrived)
-                    if self._inbox.is_behind():
-                        self._hold_back()
-                for question, batch, data in asked:
-                    self._inbox.poll(batch, data, self.name, self._answering(question))
+                much = False
+                for batch, size in arrived:
+                    much = self._inbox.deliver(batch, size)
+                if much and self._inbox.is_behind():
+                    self._hold_back()
+                for question, asked_batch in asked:
+                    self._inbox.poll(asked_batch, self.name, self._answering(question))
             finally:
                 self._delivering.release()
 
@@ -312,7 +361,7 @@ class Node(Router):
 
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
         """Put a question of the bus to all who follow it elsewhere; on any thread."""
-        future: Future[list[Any]] = Answers(self.only_channel())
+        future: Future[list[Any]] = Answers(self.only_channel(), self._askers)
         encoded = encode_message(message._sent_at, message._args, message._kwargs)
         with self.lock:
             self._empty_outbox()  # what was published before goes before
@@ -357,7 +406,7 @@ class Node(Router):
     def ask_one(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
         """Put a question to one who follows it. The lock is held."""
         if one is self._local:
-            self._asked.append((question, batch, data))
+            self._asked.append((question, batch))
         else:
             super().ask_one(one, question, batch, data)
 
@@ -414,17 +463,24 @@ class Answers(Future[list[Any]]):
 
     Args:
         channel: over which they come.
+        askers: the threads that do so.
     """
 
-    def __init__(self, channel: Channel | None) -> None:
+    def __init__(self, channel: Channel | None, askers: set[int]) -> None:
         super().__init__()
         self._channel = channel
+        self._askers = askers
 
     def result(self, timeout: float | None = None) -> list[Any]:
         """The answers, or what failed."""
         deadline = None if timeout is None else monotonic() + timeout
         if self._channel is not None:
-            self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
+            me = get_ident()
+            self._askers.add(me)
+            try:
+                self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
+            finally:
+                self._askers.discard(me)
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
 
 

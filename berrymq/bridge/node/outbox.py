@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Outbox", "Overflow"]
 
@@ -29,9 +29,9 @@ Item = tuple[str, bytes]
 class Outbox:
     """Messages on their way from the publishing threads to the links.
 
-    Publishing takes no lock. `deque.append` and `popleft` are atomic, and who empties the outbox says that
-    nobody takes care of it before it looks for the last time: so a publisher that finds it taken care of has
-    its message seen, and one that does not sees to it.
+    Publishing takes no lock. `deque.append` and `popleft` are atomic, and `take` notes that the outbox is not
+    taken care of before it looks for the last time: so a publisher that finds it taken care of has its
+    message seen, and one that does not sees to it.
 
     Args:
         room: how many messages the links take before their buffers overflow; asked when `overflow` is
@@ -40,7 +40,7 @@ class Outbox:
     """
 
     def __init__(self, room: Callable[[], int], may_wait: Callable[[], bool]) -> None:
-        self._blocks = False
+        self.blocks = False
         self.dropped = 0
         """Messages that were dropped here."""
         self._room = room
@@ -55,16 +55,16 @@ class Outbox:
     @property
     def overflow(self) -> Overflow:
         """What happens to what is published faster than it can be sent."""
-        return "block" if self._blocks else "drop_oldest"
+        return "block" if self.blocks else "drop_oldest"
 
     @overflow.setter
     def overflow(self, overflow: Overflow) -> None:
-        self._blocks = overflow == "block"
+        self.blocks = overflow == "block"
         self.wake()
 
     def put(self, identifier: str, message: bytes) -> bool:
         """Add a message; True if the caller has to see to it that the outbox is emptied."""
-        if self._blocks and self._may_wait():
+        if self.blocks and self._may_wait():
             self._wait_for_room()
         items = self._items
         items.append((identifier, message))
@@ -89,7 +89,7 @@ class Outbox:
     def _wait_for_room(self) -> None:
         with self._changed:
             while (
-                self._blocks
+                self.blocks
                 and not self._closed
                 and (
                     len(self._items) >= MAX_MESSAGES // 2
@@ -104,30 +104,42 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def take(self) -> list[Item]:
-        """Take out what is in it now."""
+    def take(self, most_bytes: int) -> list[tuple[str, list[bytes]]]:
+        """Take out what is in it now, grouped by what was published in a row under one identifier.
+
+        Args:
+            most_bytes: about so many bytes are in one group at most.
+
+        Returns:
+            Nothing where nothing came since the last time; then the next who adds something has to see to it
+            that the outbox is emptied.
+        """
         items = self._items
-        pop = items.popleft
+        if not items:
+            self._is_taken_care_of = False
+            if not items:
+                return []
+            self._is_taken_care_of = True  # a publisher may have seen to it too; then both do, without harm
         self._bytes = 0
         taken: list[Item] = []
+        pop = items.popleft
         try:
             for _ in range(len(items)):
                 taken.append(pop())  # noqa: PERF401 - what was taken must not get lost with the error
         except IndexError:  # a publisher has dropped some meanwhile
             pass
-        if self._blocks:
+        if self.blocks:
             self.wake()
-        return taken
-
-    def is_done(self) -> bool:
-        """Whether nothing came since it was emptied; then the next who adds something has to see to it."""
-        self._is_taken_care_of = False
-        if not self._items:
-            return True
-        self._is_taken_care_of = (
-            True  # a publisher may have said so too: then both see to it, which does no harm
-        )
-        return False
+        if len(taken) == 1:
+            return [(taken[0][0], [taken[0][1]])]
+        groups = []
+        for identifier, group in groupby(taken, itemgetter(0)):
+            messages = [message for _, message in group]
+            if sum(map(len, messages)) <= most_bytes:
+                groups.append((identifier, messages))
+            else:
+                groups += [(identifier, part) for part in parts(messages, most_bytes)]
+        return groups
 
     def __bool__(self) -> bool:
         return bool(self._items) or self._is_taken_care_of
@@ -147,19 +159,14 @@ class Outbox:
             self._changed.notify_all()
 
 
-def batches(items: Iterable[Item], most_bytes: int) -> Iterator[tuple[str, list[bytes]]]:
-    """Group what was published in a row under one identifier, in groups of about so many bytes at most."""
-    for identifier, group in groupby(items, itemgetter(0)):
-        messages = [message for _, message in group]
-        if sum(map(len, messages)) <= most_bytes:
-            yield identifier, messages
-            continue
-        part: list[bytes] = []
-        size = 0
-        for message in messages:
-            if part and size + len(message) > most_bytes:
-                yield identifier, part
-                part, size = [], 0
-            part.append(message)
-            size += len(message)
-        yield identifier, part
+def parts(messages: list[bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    """Split messages into parts of about so many bytes at most."""
+    part: list[bytes] = []
+    size = 0
+    for message in messages:
+        if part and size + len(message) > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += len(message)
+    yield part

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from berrymq.bridge.protocol.connection import CloseCode
-from berrymq.bridge.protocol.frames import INTEREST, encode_json
+from berrymq.bridge.protocol.frames import INTEREST, crossing_identifier, encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.bridge.protocol.stream import Stream
 
-from .room import crossing_identifier
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from berrymq.bridge.protocol.frames import InterestParams
     from berrymq.bridge.protocol.limits import Limits, LinkStats
     from berrymq.bridge.transport.budget import Budget
@@ -64,7 +64,9 @@ class Peer:
         self.room = room
         self.role: Role = role
         self.ttl = ttl
-        self.stream = Stream(limits, grow=budget.grow)
+        self.stream = Stream(limits, account=budget)
+        self.accept = self.stream.send_batch
+        """Puts a batch of messages, with their number, into its stream."""
         self.channel: Channel | None = None
         self.since = now
         """When it was linked, or its connection cut last."""
@@ -81,6 +83,8 @@ class Peer:
         self.was_told = False
         self.has_told = False
         """It has said what it wants."""
+        self.on_told: Callable[[], object] = lambda: None
+        """Called when it has."""
         self.expires = False
         """It came here, and is forgotten when it does not come back in time."""
         self.will_tell_drops = False
@@ -103,18 +107,6 @@ class Peer:
         return self.channel is not None
 
     # -- what goes to it -------------------------------------------------------------------------------------
-
-    def accept(self, batch: bytes, count: int) -> None:
-        """Put a batch of messages into its stream."""
-        self.stream.send_batch(batch, count)
-
-    def flush(self, now: float) -> None:
-        """Write what may be written now."""
-        channel = self.channel
-        if channel is not None:
-            frames = self.stream.frames(now)
-            if frames:
-                channel.send_texts(frames)
 
     def tell_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
         """Say what is wanted from it from now on, as far as that has changed."""

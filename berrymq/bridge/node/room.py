@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from berrymq.bridge.protocol.frames import FrameError
-from berrymq.errors import IdentifierError
-from berrymq.identifiers import Identifier
+from berrymq.bridge.protocol.frames import crossing_identifier
 
 from .interests import Interests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_ROUTES", "Room", "Subscriber", "crossing_identifier"]
+    from berrymq.identifiers import Identifier
+
+__all__ = ["MAX_ROUTES", "Room", "Subscriber"]
 
 MAX_ROUTES = 4096
 """Routes that are kept ready; an identifier that comes again needs no look-up."""
@@ -36,7 +36,8 @@ class Room:
     def __init__(self, name: str | None) -> None:
         self.name = name
         self.interests: Interests[Subscriber] = Interests()
-        self._routes: dict[str, tuple[Subscriber, ...]] = {}
+        self.routes: dict[str, tuple[Subscriber, ...]] = {}
+        """Those who follow an identifier, where that was asked before; see `route`."""
 
     def route(self, text: str) -> tuple[Subscriber, ...]:
         """Those who follow an identifier.
@@ -44,42 +45,27 @@ class Room:
         Raises:
             FrameError: it is no identifier, or a local one, which never leaves its process.
         """
-        found = self._routes.get(text)
+        found = self.routes.get(text)
         if found is None:
             found = tuple(self.interests.find(crossing_identifier(text)))
-            if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
-            self._routes[text] = found
+            if len(self.routes) >= MAX_ROUTES:
+                self.routes.clear()
+            self.routes[text] = found
         return found
 
     def follow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
         """Have a subscriber follow identifiers that it does not follow yet."""
         for identifier in identifiers:
             self.interests.add(subscriber, identifier)
-        self._routes.clear()
+        self.routes.clear()
 
     def unfollow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
         """Take back a `follow`."""
         for identifier in identifiers:
             self.interests.remove(subscriber, identifier)
-        self._routes.clear()
+        self.routes.clear()
 
     def follow_everything(self, subscriber: Subscriber, wanted: bool) -> None:
         """Have a subscriber follow whatever there is, or no longer."""
         self.interests.set_everything(subscriber, wanted)
-        self._routes.clear()
-
-
-def crossing_identifier(text: str) -> Identifier:
-    """Parse an identifier that came over the network.
-
-    Raises:
-        FrameError: it is none, or one that never leaves its process.
-    """
-    try:
-        identifier = Identifier.parse(text)
-    except IdentifierError as error:
-        raise FrameError(str(error)) from None
-    if identifier.is_local or identifier.name == "berrymq":
-        raise FrameError(f"{identifier.text!r} never leaves its process")
-    return identifier
+        self.routes.clear()

@@ -11,11 +11,14 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
+from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import UNSET
+
 from berrymq.bridge.protocol import frames, handshake
-from berrymq.bridge.protocol.connection import CloseCode, Closed
+from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
 from berrymq.bridge.protocol.frames import ANSWER, ASK, Batch, FrameError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES, Limits
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
@@ -23,7 +26,7 @@ from berrymq.bridge.transport.budget import Budget
 
 from .peer import MAX_LISTED, Peer
 from .questions import GRACE_SECONDS, Question, Questions
-from .room import Room
+from .room import MAX_ROUTES, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
     from .peer import Role
     from .room import Subscriber
+
+    OnEvent = Callable[[Event], object]
 
 __all__ = ["MAX_PEERS", "NodeInfo", "Router"]
 
@@ -109,6 +114,9 @@ class Router:
         self.started_at = time()
         self.on_peers_changed: Callable[[], object] = lambda: None
         """Called on the loop when a peer came, was cut off or went."""
+        self.own_bus: Subscriber | None = None
+        """Gets what is published here in another way, without a batch."""
+        self._head = lru_cache(maxsize=MAX_ROUTES)(frames.batch_head)
         self._sequence = 0
         self._unflushed: dict[Peer, None] = {}
         self._unacknowledged: dict[Peer, None] = {}
@@ -164,6 +172,7 @@ class Router:
                 self.fail_questions(peer, "was started again before it answered")
             else:
                 peer.stream.resume(received)
+            channel.on_event = partial(self.receive, peer, channel, channel.on_event)
             peer.channel = channel
             peer.since = self.loop.time()
             self.update_interest(peer)
@@ -279,6 +288,38 @@ class Router:
         peer.tell_interest(wanted - peer.told, (changed - wanted) & peer.told, everything)
 
     # -- what comes from peers -------------------------------------------------------------------------------
+
+    def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
+        """Process what comes over the connection of a link, on the thread that reads it.
+
+        Args:
+            peer: the other side of the link.
+            channel: the connection.
+            otherwise: takes what is no frame, but a call, the answer to one, or the end; or can't be read.
+            event: what came.
+        """
+        if type(event) is not Text:
+            otherwise(event)
+            return
+        try:
+            envelope = frames.parse(event.data)
+        except FrameError:
+            otherwise(event)
+            return
+        method = envelope.method
+        if (method not in frames.NUMBERED and method != frames.ACK) or envelope.id is not UNSET:
+            otherwise(event)
+            return
+        try:
+            self.take_frame(peer, channel, method, frames.parse_params(method, envelope.params))
+        except FrameError as error:
+            self.break_off(peer, channel, otherwise, error)
+
+    def break_off(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
+        """Close a connection that brought what is against the protocol."""
+        _log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
+        channel.close(CloseCode.PROTOCOL_ERROR, str(error))
+        otherwise(Closed())
 
     def take_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
         """Process one frame, on the thread that reads the connection.
@@ -455,6 +496,7 @@ class Router:
     def peer_told_interest(self, peer: Peer) -> None:
         """Note that a peer has announced its interest. The lock is held."""
         peer.has_told = True
+        peer.on_told()
 
     # -- what is published here ------------------------------------------------------------------------------
 
@@ -464,14 +506,20 @@ class Router:
         Raises:
             FrameError: the identifier is none, or a local one.
         """
+        count = len(messages)
         first = self._sequence + 1
-        self._sequence += len(messages)
-        data = frames.encode_batch(
-            frames.batch_head(identifier, self.id, source), first, messages, len(messages)
+        self._sequence += count
+        data = b"%b,%d,%d,[%b]]" % (
+            self._head(identifier, self.id, source),
+            first,
+            count,
+            b",".join(messages),
         )
-        for subscriber in room.route(identifier):
-            if self.passes(None, subscriber):
-                self.hand_to(subscriber, data, len(messages))
+        for subscriber in room.routes.get(identifier) or room.route(identifier):
+            if subscriber is not self.own_bus:
+                subscriber.accept(data, count)
+                if type(subscriber) is Peer:
+                    self._unflushed[subscriber] = None
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish for a client that has no link. The lock is held."""
@@ -495,16 +543,19 @@ class Router:
 
     def flush(self, peer: Peer) -> None:
         """Write what a peer is to get. The lock is held."""
-        self._unflushed.pop(peer, None)
-        peer.flush(self.loop.time())
-        if peer.stream.untold_drops and not peer.will_tell_drops:
-            peer.will_tell_drops = True
-            self.loop.call_later(DROP_REPORT_SECONDS, self._tell_drops, peer)
+        self._unflushed[peer] = None
+        self.flush_all()
 
     def flush_all(self) -> None:
         """Write what all peers are to get. The lock is held."""
-        while self._unflushed:
-            self.flush(next(iter(self._unflushed)))
+        unflushed = self._unflushed
+        while unflushed:
+            peer, _ = unflushed.popitem()
+            if peer.channel is not None and (texts := peer.stream.frames(self.loop.time())):
+                peer.channel.send_texts(texts)
+            if peer.stream.untold_drops and not peer.will_tell_drops:
+                peer.will_tell_drops = True
+                self.loop.call_later(DROP_REPORT_SECONDS, self._tell_drops, peer)
 
     def _tell_drops(self, peer: Peer) -> None:
         with self.lock:
@@ -517,17 +568,20 @@ class Router:
         self._unacknowledged[peer] = None
         self._ack_turns = ACK_TURNS
         if not self._ack_timer:
-            self._ack_timer = True
-            self.loop.call_later(self.limits.ack_delay, self._send_acks)
+            self.start_ack_timer()
+
+    def start_ack_timer(self) -> None:
+        """Have what is unacknowledged looked at after the delay. The lock is held."""
+        self._ack_timer = True
+        self.loop.call_later(self.limits.ack_delay, self._send_acks)
 
     def _send_acks(self) -> None:
         # While frames come the timer goes on by itself: to start it from another thread would wake the loop
         # each time, in the middle of an answer.
         with self.lock:
             waiting, self._unacknowledged = self._unacknowledged, {}
-            now = self.loop.time()
             for peer in waiting:
-                peer.flush(now)
+                self.flush(peer)
                 if peer.stream.ack_due_at() is not None:
                     self._unacknowledged[peer] = None
             self._ack_turns -= 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from berrymq.bridge.protocol.frames import TYPE_MARK
+
 from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 
 if TYPE_CHECKING:
@@ -55,9 +57,6 @@ def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
     except RecursionError:
         raise ValueError("the values nest too deep") from None
 
-
-TYPE_MARK = b'"$type"'
-"""Where this is not among the bytes of a payload, its JSON is what it means."""
 
 _decode_list = msgspec.json.Decoder(list[Any]).decode
 

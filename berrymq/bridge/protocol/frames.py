@@ -19,11 +19,15 @@ from __future__ import annotations
 
 import re
 from array import array
+from functools import lru_cache
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from berrymq.errors import IdentifierError
+from berrymq.identifiers import Identifier
 
 from .limits import MAX_DEPTH
 
@@ -38,6 +42,8 @@ __all__ = [
     "INTEREST",
     "MESSAGES",
     "NUMBERED",
+    "NUMBERED_FRAME",
+    "TYPE_MARK",
     "AckParams",
     "AnswerParams",
     "AskParams",
@@ -51,20 +57,24 @@ __all__ = [
     "Moment",
     "Name",
     "NodeKey",
+    "ReadBatch",
+    "ReadMessagesParams",
+    "WireMessage",
     "ack_frame",
     "as_raw",
     "batch_head",
     "check_batch",
     "check_depth",
     "check_utf8",
+    "crossing_identifier",
     "encode_batch",
     "encode_json",
-    "numbered_frame",
     "parse",
     "parse_answer",
     "parse_batch",
     "parse_messages",
     "parse_params",
+    "read_messages",
     "split_answers",
     "split_batch",
 ]
@@ -75,6 +85,9 @@ ANSWER: Final = b"answer"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
 ACK: Final = "ack"
+
+NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
+"""A frame; to be filled with its method, its number, what it acknowledges, and the rest of its params."""
 
 MAX_COUNT = 2**53
 """The largest number that every JSON library reads exactly."""
@@ -110,8 +123,8 @@ class Envelope(Struct):
     error: Raw | UnsetType = UNSET
 
 
-class Batch(Struct, array_like=True, gc=False):
-    """Consecutive messages of one origin and one identifier."""
+class BatchHead(Struct, array_like=True, gc=False):
+    """What consecutive messages of one origin and one identifier have in common."""
 
     identifier: IdentifierText
     origin: NodeId
@@ -121,6 +134,11 @@ class Batch(Struct, array_like=True, gc=False):
     first: Number
     """The sequence number of the first; the others follow without a gap."""
     count: Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class Batch(BatchHead, array_like=True, gc=False):
+    """A batch as it is passed on."""
+
     messages: Raw
     """An array of `WireMessage`; a hub does not read it."""
 
@@ -132,8 +150,14 @@ class WireMessage(Struct, array_like=True, gc=False):
     """Seconds since 1970, by the sender's clock."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    callback: IdentifierText | None = None
+    callback: Identifier | None = None
     """Where followers' results are to be sent (`talk`)."""
+
+
+class ReadBatch(BatchHead, array_like=True, gc=False):
+    """A batch as it is delivered."""
+
+    messages: list[WireMessage]
 
 
 class _Item(Struct, array_like=True, gc=False):
@@ -146,6 +170,20 @@ class MessagesParams(Struct):
     n: Number
     ack: Count
     batches: list[Raw]
+
+
+class ReadMessagesParams(Struct, forbid_unknown_fields=True):
+    """Params of ``messages``, as they are delivered."""
+
+    n: Number
+    ack: Count
+    batches: list[ReadBatch]
+
+
+class _ReadFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: str
+    params: ReadMessagesParams
 
 
 class AskParams(Struct):
@@ -214,11 +252,35 @@ class AckParams(Struct):
 
 Params = MessagesParams | AskParams | AnswerParams | InterestParams | DroppedParams
 
+
+@lru_cache(maxsize=4096)
+def crossing_identifier(text: str) -> Identifier:
+    """Parse an identifier that came over the network.
+
+    Raises:
+        FrameError: it is none, or one that never leaves its process.
+    """
+    try:
+        identifier = Identifier.parse(text)
+    except IdentifierError as error:
+        raise FrameError(str(error)) from None
+    if identifier.is_local or identifier.name == "berrymq":
+        raise FrameError(f"{identifier.text!r} never leaves its process")
+    return identifier
+
+
+def _decode_callback(_: type, text: Any) -> Identifier:
+    if not isinstance(text, str):
+        raise FrameError("a callback's identifier is text")
+    return crossing_identifier(text)
+
+
 encode_json = msgspec.json.Encoder().encode
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_batch = msgspec.json.Decoder(Batch).decode
-_parse_messages = msgspec.json.Decoder(list[WireMessage]).decode
+_parse_messages = msgspec.json.Decoder(list[WireMessage], dec_hook=_decode_callback).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
+_parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=_decode_callback).decode
 _parse_items = msgspec.json.Decoder(list[_Item]).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
@@ -232,6 +294,11 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 }
 """The methods that carry a number, with what reads their params."""
 
+
+TYPE_MARK: Final = b'"$type"'
+"""What is in the JSON of every value of another type than JSON's."""
+
+_USUAL = b'{"jsonrpc":"2.0","method":"messages","params":'
 
 LARGE_FRAME_BYTES = 1024 * 1024
 """A larger frame holds one batch; its lists are not taken apart, which may take fifty times its size."""
@@ -286,6 +353,33 @@ def _as_usual(params: _LargeMessagesParams | _LargeInterestParams) -> Params:
     if isinstance(params, _LargeMessagesParams):
         return MessagesParams(params.n, params.ack, list(params.batches))
     return InterestParams(params.n, params.ack, reset=params.reset, too_many=True)
+
+
+def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
+    """Read a usual ``messages`` frame, with the messages in it, in one go.
+
+    Args:
+        data: a whole frame.
+        trusted: a hub has looked at the depth of it already.
+
+    Returns:
+        None where it has to be read step by step: it is large, or not as this library writes it, or values of
+        other types than JSON's are in it, or it is malformed.
+    """
+    if not data.startswith(_USUAL) or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
+        return None
+    try:
+        params = _parse_read_frame(data).params
+    except MALFORMED:
+        return None
+    levels = 0
+    for batch in params.batches:
+        if len(batch.messages) != batch.count:
+            return None
+        levels += 2 + 3 * batch.count
+    if not trusted and data.count(b"[") + data.count(b"{") - levels > MAX_DEPTH:
+        return None
+    return params
 
 
 def parse_batch(raw: Raw | bytes) -> Batch:
@@ -454,11 +548,6 @@ def encode_batch(head: bytes, first: int, messages: Iterable[bytes], count: int)
 def as_raw(answers: Iterable[bytes]) -> Raw:
     """Answers as the JSON array that they make."""
     return Raw(b"[" + b",".join(answers) + b"]")
-
-
-def numbered_frame(method: bytes, n: int, ack: int, body: bytes) -> bytes:
-    """A frame; ``body`` is the rest of its params, as members of an object."""
-    return b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}' % (method, n, ack, body)
 
 
 def ack_frame(ack: int) -> bytes:

@@ -15,15 +15,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .frames import DROPPED, MESSAGES, FrameError, ack_frame, numbered_frame
+from .frames import DROPPED, MESSAGES, NUMBERED_FRAME, FrameError, ack_frame
 from .limits import Limits, LinkStats
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["DROP_REPORT_SECONDS", "Stream"]
+__all__ = ["DROP_REPORT_SECONDS", "Account", "Stream"]
 
 DROP_REPORT_SECONDS = 1.0
 """Drops are told to the other side this often at most."""
@@ -33,6 +30,12 @@ FRAME_BYTES = 256
 
 ITEM_BYTES = 200
 """What one element of the buffer takes in memory beside its bytes, about."""
+
+
+class Account:
+    """Where bytes are counted that are held; a link adds to it what it holds."""
+
+    held = 0
 
 
 class Item(NamedTuple):
@@ -59,14 +62,14 @@ class Stream:
     Args:
         limits: its bounds.
         stats: where it counts; those of the link, which may outlive the stream.
-        grow: called with a number of bytes whenever what is held grows, or shrinks (a negative number).
+        account: what is held is added to its ``held``, in bytes.
     """
 
     def __init__(
         self,
         limits: Limits | None = None,
         stats: LinkStats | None = None,
-        grow: Callable[[int], object] | None = None,
+        account: Account | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.stats = stats if stats is not None else LinkStats()
@@ -74,7 +77,9 @@ class Stream:
         """The number of the last frame that came."""
         self.behind = False
         """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
-        self._grow = grow or (lambda _: None)
+        self.wants_flush = False
+        """Something may be written since the last frame came: an acknowledgement, or what waited for one."""
+        self._account = account or Account()
         self._buffer: deque[Item] = deque()
         self._undroppable = 0
         """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
@@ -106,7 +111,7 @@ class Stream:
         self._buffer.append(Item(MESSAGES, batch, count))
         self._buffered += count
         self._buffered_bytes += size
-        self._grow(size)
+        self._account.held += size
         limits = self.limits
         while self._buffered > limits.buffer_messages or self._buffered_bytes > limits.buffer_bytes:
             if not self.drop_oldest(spare=1):
@@ -122,7 +127,7 @@ class Stream:
         else:
             self._buffer.append(item)
         self._buffered_bytes += size
-        self._grow(size)
+        self._account.held += size
 
     def drop_oldest(self, spare: int = 0) -> int:
         """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
@@ -138,7 +143,7 @@ class Stream:
         size = len(item.body) + ITEM_BYTES
         self._buffered -= item.messages
         self._buffered_bytes -= size
-        self._grow(-size)
+        self._account.held -= size
         self._counted_before -= min(item.messages, self._counted_before)
         self.count_drops(item.messages)
         return size
@@ -176,10 +181,28 @@ class Stream:
             self.send(DROPPED, b'"count":%d' % self.untold_drops)
             self.untold_drops = 0
             self._drops_due = now + DROP_REPORT_SECONDS
-        out = [numbered_frame(sent.method, sent.n, self._ackable, sent.body) for sent in self._resend]
+        out = (
+            [NUMBERED_FRAME % (sent.method, sent.n, self._ackable, sent.body) for sent in self._resend]
+            if self._resend
+            else []
+        )
         self._resend.clear()
-        while self._buffer and self._fits(self._buffer[0], self._in_flight_messages, self._in_flight_bytes):
-            method, body, count, freed = self._take()
+        buffer, limits = self._buffer, self.limits
+        while buffer:
+            method, body, count = buffer[0]
+            if self._in_flight_bytes and (  # a large one goes when nothing else is in flight
+                self._in_flight_messages + count > limits.window_messages
+                or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
+            ):
+                break
+            buffer.popleft()
+            freed = len(body) + ITEM_BYTES
+            if self._undroppable:
+                self._undroppable -= 1
+            if method is MESSAGES:
+                if buffer:
+                    body, count, freed = self._join(body, count)
+                body = b'"batches":[%b]' % body
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
             self._in_flight.append(Sent(n, method, body, count))
@@ -187,13 +210,13 @@ class Stream:
             self._in_flight_bytes += size
             self._buffered -= count
             self._buffered_bytes -= freed
-            self._grow(size - freed)
+            self._account.held += size - freed
             if self._counted_before:  # what goes again after a restart was counted then
                 counted = min(count, self._counted_before)
                 self._counted_before -= counted
                 self.stats.sent -= counted
             self.stats.sent += count
-            out.append(numbered_frame(method, n, self._ackable, body))
+            out.append(NUMBERED_FRAME % (method, n, self._ackable, body))
         if not out and self._ack_is_due(now):
             out = [ack_frame(self._ackable)]
         if out:
@@ -203,42 +226,29 @@ class Stream:
                 self._unacked_messages = 0
         return out
 
-    def _fits(self, item: Item, messages: int, size: int) -> bool:
-        """Whether the window takes one more item; a large one goes when nothing else is in flight."""
-        limits = self.limits
-        return not size or (
-            messages + item.messages <= limits.window_messages
-            and size + len(item.body) + FRAME_BYTES <= limits.window_bytes
-        )
-
-    def _take(self) -> tuple[bytes, bytes, int, int]:
-        """The next frame: one of another kind, or as many batches as fit.
+    def _join(self, body: bytes, count: int) -> tuple[bytes, int, int]:
+        """Put further batches of the buffer into the frame of one, as many as fit.
 
         Returns:
-            Its method and body, the messages in it, and the bytes that it took in the buffer.
+            All of them, the messages in them, and the bytes that they took in the buffer.
         """
         buffer, limits = self._buffer, self.limits
-        method, body, count = buffer.popleft()
-        self._undroppable = max(0, self._undroppable - 1)
-        size = len(body)
-        if method is not MESSAGES:
-            return method, body, 0, size + ITEM_BYTES
-        batches = [body]
-        in_flight, in_flight_bytes = self._in_flight_messages, self._in_flight_bytes
-        while buffer and size < limits.frame_bytes and count < limits.frame_messages:
+        batches, size = [body], len(body)
+        most_messages = min(limits.frame_messages, limits.window_messages - self._in_flight_messages)
+        most_bytes = min(limits.frame_bytes, limits.window_bytes - FRAME_BYTES - self._in_flight_bytes)
+        while buffer and size < most_bytes and count < most_messages:
             following = buffer[0]
             if (
                 following.method is not MESSAGES
-                or size + len(following.body) > limits.frame_bytes
-                or not self._fits(following, in_flight + count, in_flight_bytes + size + len(batches))
+                or size + len(batches) + len(following.body) > most_bytes
+                or count + following.messages > most_messages
             ):
                 break
             buffer.popleft()
             batches.append(following.body)
             count += following.messages
             size += len(following.body)
-        body = b'"batches":[%b]' % (body if len(batches) == 1 else b",".join(batches))
-        return MESSAGES, body, count, size + len(batches) * ITEM_BYTES
+        return b",".join(batches), count, size + len(batches) * ITEM_BYTES
 
     def acknowledged(self, ack: int) -> None:
         """The other side has every frame up to a number.
@@ -254,7 +264,7 @@ class Stream:
             size = len(sent.body) + ITEM_BYTES
             self._in_flight_messages -= sent.messages
             self._in_flight_bytes -= size
-            self._grow(-size)
+            self._account.held -= size
         self._acknowledged = max(self._acknowledged, ack)
 
     # -- receiving -------------------------------------------------------------------------------------------
@@ -271,11 +281,13 @@ class Stream:
         Raises:
             FrameError: a frame before it is missing.
         """
-        self.acknowledged(ack)
+        if ack != self._acknowledged:
+            self.acknowledged(ack)
         if n <= self.received:
             self.stats.duplicates += count
             self._ack_sent = min(self._ack_sent, self._ackable - 1)  # its ack was lost: say it again
             self._ack_since = self._ack_since or now
+            self.wants_flush = True
             return False
         if n != self.received + 1:
             raise FrameError(f"frame {n} came after frame {self.received}")
@@ -286,6 +298,7 @@ class Stream:
             self._ackable = n
         if self._ack_since is None:
             self._ack_since = now
+        self.wants_flush = bool(self._buffer) or self._unacked_messages >= self.limits.window_messages // 4
         return True
 
     def caught_up(self) -> None:
@@ -337,13 +350,13 @@ class Stream:
             Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.method is MESSAGES
         ]
         for sent in self._in_flight:
-            self._grow(-len(sent.body) - ITEM_BYTES)
+            self._account.held -= len(sent.body) + ITEM_BYTES
         self._counted_before += sum([item.messages for item in again])
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
         waiting = [item for item in self._buffer if item.method is MESSAGES]
-        self._grow(-self._buffered_bytes)
+        self._account.held -= self._buffered_bytes
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
@@ -372,7 +385,7 @@ class Stream:
         self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
         self._in_flight_messages -= sent.messages
         self._in_flight_bytes -= len(sent.body) - len(body)
-        self._grow(len(body) - len(sent.body))
+        self._account.held += len(body) - len(sent.body)
         self.stats.dropped += sent.messages
         return sent.messages
 
@@ -394,7 +407,7 @@ class Stream:
     def end(self) -> int:
         """Give up everything that is held; return how many messages the other side did not get."""
         lost = self._in_flight_messages + self._buffered
-        self._grow(-self.held_bytes)
+        self._account.held -= self.held_bytes
         self._buffer.clear()
         self._undroppable = 0
         self._in_flight.clear()

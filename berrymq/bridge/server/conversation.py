@@ -190,14 +190,8 @@ class Conversation:
             self._write(
                 jsonrpc.failure(envelope.id, RpcError(jsonrpc.INVALID_REQUEST, f"{method} has no id"))
             )
-        elif self.peer is None:
-            self._break(f"{method}: no link was made over this connection")
         else:
-            try:
-                params = frames.parse_params(method, envelope.params)
-                self.server.router.take_frame(self.peer, self.channel, method, params)
-            except FrameError as error:
-                self._break(str(error))
+            self._break(f"{method}: no link was made over this connection")
 
     def _run(self, data: bytes, respond: Callable[[bytes | None], object]) -> None:
         """Run a call, or a batch of them one after another, and respond when all are done."""

@@ -12,9 +12,8 @@ import msgspec
 from msgspec import Meta, Raw
 
 from berrymq.bridge.errors import RpcError
-from berrymq.bridge.node.room import crossing_identifier
 from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import FrameError, IdentifierText, Name, NodeKey
+from berrymq.bridge.protocol.frames import FrameError, IdentifierText, Name, NodeKey, crossing_identifier
 from berrymq.bridge.protocol.jsonrpc import (
     BAD_IDENTIFIER,
     INVALID_PARAMS,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from berrymq.bridge.protocol.stream import Account
+
 __all__ = ["MAX_HELD_BYTES", "Budget", "Holder"]
 
 MAX_HELD_BYTES = 256 * 1024 * 1024
@@ -26,7 +28,7 @@ class Holder(Protocol):
         """Hold no more than that, or end."""
 
 
-class Budget:
+class Budget(Account):
     """Adds up what is held, and has the largest holders shed when it is too much.
 
     Args:
@@ -35,7 +37,6 @@ class Budget:
 
     def __init__(self, limit: int = MAX_HELD_BYTES) -> None:
         self.limit = limit
-        self.held = 0
         self.holders: dict[Holder, None] = {}
         self._relieving = False
         self._warned_at = float("-inf")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Event
+from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -126,7 +126,29 @@ class Channel:
         with self._lock:
             for text in texts:
                 self.connection.send_text(text)
-            self._flush()
+            if self._unwritten or self._tls is not None or self.closed:
+                self._flush()
+                return
+            # The usual case, `_flush` and `_write` in one: the socket takes everything at once.
+            out = self.connection.outgoing
+            if not out:  # the WebSocket is closing
+                return
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                _log.debug("a connection was cut: %s", error)
+                self.abort()
+                return
+            self.wrote_at = monotonic()
+            if sent < len(data):
+                self._unwritten.append(memoryview(data)[sent:])
+                self._unwritten_bytes = len(data) - sent
+                self._count()
+                self._loop.call(self._watch_writing)
 
     def send_text(self, text: bytes) -> None:
         """Send one WebSocket message; on any thread."""
@@ -259,32 +281,49 @@ class Channel:
         self.heard_at = self._loop.time()
         with self._lock:
             if self._tls is not None:
-                try:
-                    data = self._tls.receive(data)
-                except (ssl.SSLError, ConnectionResetError) as error:
-                    _log.debug("TLS: %s", error)
-                    self._flush()
-                    data = b""
-                else:
-                    if not data:  # of the handshake, or a part of a record
-                        self._flush()
-                        return
+                plain = self._decrypt(self._tls, data)
+                if plain is None:
+                    return
+                data = plain
             try:
                 events = self.connection.receive(data)
             except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
                 _log.exception("connection cut: unexpected error while reading")
                 self.abort()
                 return
-            if self.connection.closed and not self._ending:
-                self._ending = True
-                self._loop.call_later(LINGER_SECONDS, self.abort)
+            if self.connection.closed or self._ending:
+                self._read_last(data)
+            elif self.connection.outgoing:
+                self._flush()
+            if self.connection.partial_bytes or self._counted:
+                self._count()
+        for event in events:
+            self.on_event(event) if type(event) is Text else self._handle((event,))
+        budget = self._budget
+        if budget is not None and budget.held > budget.limit:
+            budget.relieve(self.heard_at)
+
+    def _decrypt(self, tls: Tls, data: bytes) -> bytes | None:
+        """Return what was encrypted; None for a part of the handshake or of a record."""
+        try:
+            plain = tls.receive(data)
+        except (ssl.SSLError, ConnectionResetError) as error:
+            _log.debug("TLS: %s", error)
             self._flush()
-            if self._ending and (not self._unwritten or not data):
-                self.abort()
-            self._count()
-        self._handle(events)
-        if self._budget is not None:
-            self._budget.relieve(self.heard_at)
+            return b""
+        if not plain:
+            self._flush()
+            return None
+        return plain
+
+    def _read_last(self, data: bytes) -> None:
+        """Write what the protocol has to say at its end; the lock is held."""
+        if not self._ending:
+            self._ending = True
+            self._loop.call_later(LINGER_SECONDS, self.abort)
+        self._flush()
+        if not self._unwritten or not data:
+            self.abort()
 
     def pump(
         self,

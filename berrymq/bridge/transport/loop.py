@@ -65,7 +65,7 @@ class IoLoop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._prune_at = MIN_PRUNED
-        self._stopped = False
+        self._stopped = self._ended = False
         self._thread: int | None = None
         self.spin_until = 0.0
         """Until then the loop does not give the processor back while it waits."""
@@ -90,9 +90,8 @@ class IoLoop:
         """Whether this thread is the one that runs the loop."""
         return self._thread == threading.get_ident()
 
-    def time(self) -> float:
-        """Seconds of the clock by which timers go."""
-        return monotonic()
+    time = staticmethod(monotonic)
+    """Seconds of the clock by which timers go."""
 
     # -- calls and timers ------------------------------------------------------------------------------------
 
@@ -135,7 +134,9 @@ class IoLoop:
         """Call back with what a socket is ready for: reading, and writing if asked for."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         with self._changing:
-            if sock in self._watched:
+            if self._ended:
+                sock.close()  # another thread has read it while the loop ended, which closed all others
+            elif sock in self._watched:
                 self._selector.modify(sock, events, callback)
             else:
                 self._selector.register(sock, events, callback)
@@ -175,9 +176,11 @@ class IoLoop:
                 self.run_guarded(*self._calls.popleft())
         finally:
             self._thread = None
-            for key in list(self._selector.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]  # sockets, all of them
-            self._close()
+            with self._changing:
+                self._ended = True
+                for key in list(self._selector.get_map().values()):
+                    key.fileobj.close()  # type: ignore[union-attr]  # sockets, all of them
+                self._close()
 
     def stop(self) -> None:
         """End `run` after this turn; on any thread."""

@@ -279,14 +279,14 @@ class TestRefusedFrames:
         nodes.link(a, hub)
         link = nodes.link(b, hub)
         nodes.settle()
-        read_batch = type(b)._read_batch
+        take_messages = type(b)._take_messages
 
-        def refuse(node, peer, raw):
-            if node is b and b"refused" in bytes(raw):
+        def refuse(node, peer, channel, frame, size):
+            if node is b and frame.batches[0].messages[0].args == ("refused",):
                 raise FrameError("it is not wanted")
-            return read_batch(node, peer, raw)
+            return take_messages(node, peer, channel, frame, size)
 
-        monkeypatch.setattr(type(b), "_read_batch", refuse)
+        monkeypatch.setattr(type(b), "_take_messages", refuse)
         a.bus.twitter("test:run", "refused")
         a.bus.twitter("other:run", 1)
         a.bus.twitter("test:run", 2)

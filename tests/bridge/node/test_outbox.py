@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq.bridge.node import outbox as module
-from berrymq.bridge.node.outbox import Outbox, batches
+from berrymq.bridge.node.outbox import Outbox
 
 
 def outbox(room=lambda: 1 << 30, may_wait=lambda: True):
@@ -14,7 +14,11 @@ def outbox(room=lambda: 1 << 30, may_wait=lambda: True):
 
 
 def numbers(taken):
-    return [int(message) for _, message in taken]
+    return [int(message) for _, messages in taken for message in messages]
+
+
+def take(box):
+    return box.take(most_bytes=1 << 20)
 
 
 def put(box, number, size=0):
@@ -25,19 +29,18 @@ def test_what_is_put_is_taken_in_order():
     box = outbox()
     for number in range(3):
         put(box, number)
-    assert numbers(box.take()) == [0, 1, 2]
-    assert box.take() == []
+    assert numbers(take(box)) == [0, 1, 2]
+    assert take(box) == []
 
 
 def test_the_first_who_puts_something_sees_to_it_and_the_next_when_that_is_done():
     box = outbox()
     assert put(box, 0)
     assert not put(box, 1)
-    box.take()
+    take(box)
     assert not put(box, 2), "who has taken has not looked for the last time"
-    assert not box.is_done()
-    box.take()
-    assert box.is_done()
+    assert numbers(take(box)) == [2]
+    assert take(box) == []
     assert put(box, 3)
 
 
@@ -46,9 +49,9 @@ def test_it_is_true_while_something_is_in_it_or_is_being_taken_care_of():
     assert not box
     put(box, 0)
     assert box
-    box.take()
+    take(box)
     assert box
-    assert box.is_done()
+    assert take(box) == []
     assert not box
 
 
@@ -59,14 +62,14 @@ def test_the_oldest_make_room_and_are_counted(monkeypatch, bound, value):
     for number in range(5):
         put(box, number, size=10)
     assert box.dropped == 3
-    assert numbers(box.take()) == [3, 4]
+    assert numbers(take(box)) == [3, 4]
 
 
 def test_a_single_message_over_the_bound_is_kept(monkeypatch):
     monkeypatch.setattr(module, "MAX_BYTES", 5)
     box = outbox()
     put(box, 1, size=10)
-    assert numbers(box.take()) == [1]
+    assert numbers(take(box)) == [1]
     assert box.dropped == 0
 
 
@@ -89,8 +92,7 @@ class TestBlocking:
         publisher.start()
         taken = []
         while not done.is_set() or box:
-            taken += box.take()
-            box.is_done()
+            taken += take(box)
         publisher.join()
         assert numbers(taken) == list(range(200))
         assert box.dropped == 0
@@ -108,11 +110,11 @@ class TestBlocking:
         publisher = threading.Thread(target=put, args=(box, 1))
         publisher.start()
         assert asked.wait(10)
-        assert box.take() == []
+        assert take(box) == []
         room[0] = 5
         box.wake()
         publisher.join(10)
-        assert numbers(box.take()) == [1]
+        assert numbers(take(box)) == [1]
 
     @pytest.mark.parametrize("release", ["close", "overflow"])
     def test_what_ends_the_waiting(self, release):
@@ -135,7 +137,7 @@ class TestBlocking:
         box.overflow = "block"
         for number in range(10):
             put(box, number)
-        assert numbers(box.take()) == list(range(2, 10))
+        assert numbers(take(box)) == list(range(2, 10))
         assert box.dropped == 2
 
 
@@ -148,10 +150,8 @@ def test_many_publishers_and_takers_lose_nothing(monkeypatch):
 
         def empty():
             with lock:
-                while True:
-                    taken.extend(box.take())
-                    if box.is_done():
-                        return
+                while groups := take(box):
+                    taken.extend(groups)
 
         def publish(first):
             for number in range(first, first + 2_000):
@@ -177,8 +177,11 @@ def test_many_publishers_and_takers_lose_nothing(monkeypatch):
     st.lists(st.tuples(st.sampled_from(["a:b", "c:d"]), st.integers(1, 40).map(lambda size: b"x" * size))),
     st.integers(1, 60),
 )
-def test_batches_keep_the_order_and_have_one_identifier_and_a_bound(items, most):
-    parts = list(batches(items, most))
+def test_groups_keep_the_order_and_have_one_identifier_and_a_bound(items, most):
+    box = outbox()
+    for identifier, message in items:
+        box.put(identifier, message)
+    parts = box.take(most)
     assert [(identifier, message) for identifier, messages in parts for message in messages] == items
     for _, messages in parts:
         assert len(messages) == 1 or sum(map(len, messages)) <= most

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from berrymq.bridge.protocol.connection import (
     MAX_HEADER_BYTES,
@@ -382,7 +384,7 @@ class TestMessages:
         connection = opened()
         connection.receive(frame(b"x" * 1000, fin=False))
         connection.receive(frame(b"y" * 1000)[:500])
-        assert 1500 < connection.partial_bytes < 1600
+        assert 1500 <= connection.partial_bytes < 1600
         connection = opened()
         connection.receive(frame(b"x" * 1000))
         assert connection.partial_bytes == 0
@@ -557,6 +559,52 @@ class TestPieces:
 
         assert run(split=True) == run(split=False)
         assert run(split=False)[-1] == Closed(CloseCode.GOING_AWAY, "bye")
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.builds(
+                    frame,
+                    st.sampled_from([b"", b"a", b"b" * 125, b"c" * 126, b"d" * 700, "é".encode()]),
+                    st.sampled_from([Opcode.TEXT, Opcode.TEXT, Opcode.CONT, Opcode.BINARY]),
+                    fin=st.sampled_from([True, True, False]),
+                    mask=st.sampled_from([True] * 6 + [False]),
+                ),
+                st.sampled_from(
+                    [
+                        close_frame(1001, b"bye"),
+                        frame(b"", Opcode.PING),
+                        b"\xf1\x80" + bytes(4),  # reserved bits
+                        b"\x09\x81" + bytes(5),  # a ping that goes on
+                        b"\x89\xfe\x00\x7e" + bytes(130),  # a ping that is too long
+                    ]
+                ),
+                st.binary(max_size=12),
+                st.just(b"\x81\xff" + (MAX_TEXT_BYTES + 1).to_bytes(8) + bytes(4)),
+            ),
+            max_size=8,
+        ).map(b"".join),
+        st.lists(st.integers(1, 300), max_size=6),
+    )
+    @settings(max_examples=400)
+    def test_frames_are_read_as_the_library_reads_them(self, data, sizes):
+        library = ServerProtocol(state=State.OPEN, max_size=MAX_TEXT_BYTES)
+        library.receive_data(data)
+        texts, text = [], b""
+        for event in library.events_received():
+            if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                text += event.data
+                if event.fin:
+                    texts.append(text)
+                    text = b""
+        connection, events = opened(), []
+        for size in [*sizes, len(data)]:
+            if data[:size]:
+                events += connection.receive(data[:size])
+            data = data[size:]
+        assert [event.data for event in events if isinstance(event, Text)] == texts
+        assert connection.closed == (library.state is not State.OPEN)
+        assert bytes(out(connection)) == b"".join(library.data_to_send())
 
     @given(st.binary(max_size=200), st.booleans())
     @settings(max_examples=200)

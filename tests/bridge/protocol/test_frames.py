@@ -9,9 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from berrymq import Identifier
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.frames import (
     LARGE_FRAME_BYTES,
+    NUMBERED_FRAME,
     AckParams,
     AnswerParams,
     AskParams,
@@ -26,7 +28,6 @@ from berrymq.bridge.protocol.frames import (
     check_depth,
     encode_batch,
     encode_json,
-    numbered_frame,
     parse,
     parse_answer,
     parse_batch,
@@ -86,7 +87,12 @@ class TestBatches:
 
     def test_a_callback_arrives(self):
         (read,) = parse_messages(parse_batch(make([b'[1.5,[],{},"a:b"]'])))
-        assert read.callback == "a:b"
+        assert read.callback == Identifier("a", "b")
+
+    @pytest.mark.parametrize("callback", [b'"a:b:c"', b'"_a:b"', b'""', b"1"])
+    def test_a_callback_that_is_no_identifier_is_refused(self, callback):
+        with pytest.raises(FrameError):
+            parse_messages(parse_batch(make([b"[1.5,[],{},%b]" % callback])))
 
     def test_a_later_version_may_add_to_a_message_and_to_a_batch(self):
         batch = parse_batch(make([b'[1.5,[2],{},null,"new"]'])[:-1] + b',"new"]')
@@ -301,7 +307,7 @@ def depth_is_large(data):
 class TestFrames:
     def test_messages(self):
         batch = make([b"[1,[2],{}]"])
-        frame = parse(numbered_frame(frames.MESSAGES, 3, 2, b'"batches":[%b]' % batch))
+        frame = parse(NUMBERED_FRAME % (frames.MESSAGES, 3, 2, b'"batches":[%b]' % batch))
         assert (frame.jsonrpc, frame.method, frame.id) == ("2.0", "messages", UNSET)
         params = parse_params(frame.method, frame.params)
         assert isinstance(params, MessagesParams)
@@ -327,7 +333,7 @@ class TestFrames:
         ],
     )
     def test_the_others(self, method, body, expected):
-        frame = parse(numbered_frame(method, 1, 0, body))
+        frame = parse(NUMBERED_FRAME % (method, 1, 0, body))
         assert parse_params(frame.method, frame.params) == expected
 
     def test_an_acknowledgement(self):

@@ -5,7 +5,7 @@ import pytest
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.frames import ANSWER, ASK, INTEREST, FrameError, parse, parse_batch, parse_params
 from berrymq.bridge.protocol.limits import Limits, LinkStats
-from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Stream
+from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Account, Stream
 
 NOW = 1000.0
 SMALL = Limits(
@@ -43,16 +43,6 @@ def said(stream, now=NOW):
 def fill(stream, count, first=1):
     for number in range(first, first + count):
         stream.send_batch(batch(number), 1)
-
-
-class Held:
-    """Adds up what a stream says that it holds."""
-
-    def __init__(self):
-        self.bytes = 0
-
-    def __call__(self, size):
-        self.bytes += size
 
 
 class TestSending:
@@ -347,23 +337,23 @@ class TestCuts:
 
 class TestWhatIsHeld:
     def test_it_is_told_as_it_grows_and_shrinks(self):
-        held = Held()
-        stream = Stream(SMALL, grow=held)
+        account = Account()
+        stream = Stream(SMALL, account=account)
         fill(stream, 9)
-        assert held.bytes == stream.held_bytes > 0
+        assert account.held == stream.held_bytes > 0
         stream.frames(NOW)
-        assert held.bytes == stream.held_bytes
+        assert account.held == stream.held_bytes
         stream.skip_oldest()
-        assert held.bytes == stream.held_bytes
+        assert account.held == stream.held_bytes
         stream.acknowledged(1)
         stream.restart()
-        assert held.bytes == stream.held_bytes
+        assert account.held == stream.held_bytes
         stream.end()
-        assert held.bytes == stream.held_bytes == 0
+        assert account.held == stream.held_bytes == 0
 
     def test_shedding_drops_what_waits_first_and_then_what_is_in_flight(self):
-        held = Held()
-        stream = Stream(Limits(window_messages=4, frame_messages=2), grow=held)
+        account = Account()
+        stream = Stream(Limits(window_messages=4, frame_messages=2), account=account)
         for number in range(1, 9):
             stream.send_batch(batch(number, size=1000), 1)
         stream.frames(NOW)
@@ -373,7 +363,7 @@ class TestWhatIsHeld:
         assert (stream.snapshot().in_flight, stream.snapshot().dropped) == (2, 6)
         stream.shed(0)
         assert (stream.snapshot().in_flight, stream.snapshot().dropped) == (0, 8)
-        assert held.bytes == stream.held_bytes < 1500
+        assert account.held == stream.held_bytes < 1500
         stream.resume(0)
         assert [read(data)[0] for data in stream.frames(NOW)][:2] == ["dropped", "dropped"]
 

@@ -32,7 +32,7 @@ class End:
     def __init__(self, name):
         self.name = name
         self.held = 0
-        self.stream = Stream(LIMITS, grow=self.grow)
+        self.stream = Stream(LIMITS, account=self)
         self.attached = False
         self.wire = deque()
         """Frames on their way to the other end."""
@@ -45,9 +45,6 @@ class End:
         self.interests = 0
         """How often something else was published between the messages; what came last of it is not older."""
         self.interests_came = 0
-
-    def grow(self, size):
-        self.held += size
 
     def publish(self, sizes):
         """Publish one batch."""
@@ -190,7 +187,7 @@ class Link(RuleBasedStateMachine):
         stays.came = []
         stays.interests_came = 0
         stays.stream.restart()
-        gone.stream = Stream(LIMITS, grow=gone.grow)
+        gone.stream = Stream(LIMITS, account=gone)
         for end in self.ends:
             end.wire.clear()
             end.attached = True

@@ -220,6 +220,19 @@ class TestSockets:
             loop.call(done.set)
             assert done.wait(10)
 
+    def test_one_that_is_paused_while_the_loop_ends_is_closed_when_it_is_given_back(self):
+        loop = IoLoop()
+        thread = threading.Thread(target=loop.run)
+        thread.start()
+        here, there = socket.socketpair()
+        with there:
+            loop.watch(here, lambda _: None)
+            assert loop.pause(here)
+            loop.stop()
+            thread.join(10)
+            loop.watch(here, lambda _: None)
+            assert here.fileno() == -1
+
     def test_of_a_paused_socket_the_end_is_not_told_either(self, loop):
         """Else the loop would turn without a rest until the other thread has dealt with it."""
         here, there = socket.socketpair()
