@@ -4,10 +4,10 @@
 
     attach(matches, send, ask=None, name="a link") -> Attachment    with refresh() and cancel()
     interests() -> frozenset[Identifier]                            what is followed here
-    watch(callback) -> cancel                                       told when interests may have changed
+    watch(callback) -> cancel                                       called when interests may have changed
     receive(messages) -> int                                        deliver a batch that came over a link
-    poll(message, done)                                             put a question that came over a link
-    backlog -> int                                                  deliveries handed over and not finished
+    poll(message, done)                                             ask a question that came over a link
+    backlog -> int                                                  deliveries submitted and not finished
     deliverer                                                       what runs deliveries; settable
     failed(subscription, message, error)                            where a deliverer reports errors
     attachments() -> list[Attachment], routes -> int, recent()      for statistics and completion
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .routes import Attachment
+from .subscribers import Attachment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
     from .background import Background
     from .bus import Bus
+    from .delivery_thread import Deliverer, Waiter
     from .identifiers import Identifier
     from .messages import Message
-    from .routes import Ask, Registry
+    from .routes import Registry
+    from .subscribers import Ask
     from .subscriptions import Subscription
-    from .workers import Deliverer, Waiter
 
 __all__ = ["Attachment", "Gateway"]
 
@@ -59,14 +60,15 @@ class Gateway:
             matches: called with an identifier when a route is computed, never for local names and without a
                 lock held. After its answers have changed, call ``refresh()`` of the returned handle.
             send: called with each message, on the publisher's thread.
-            ask: puts a question to the other side: takes the message and a timeout in seconds or None, and
-                returns a future of a list of answers.
+            ask: asks the other side: takes the message and a timeout in seconds or None, and returns a future
+                of a list of answers.
             name: names the link in the note of an error.
         """
         attachment = Attachment(matches, send, self._registry.refresh, name, ask)
         self._bus._activate(attachment)
-        if self._bus._observers.count:
-            self._bus._observers.place(attachment)
+        observers = self._bus._observers
+        if observers is not None:
+            observers.report_forwarding(attachment)
         return attachment
 
     def attachments(self) -> list[Attachment]:
@@ -88,10 +90,10 @@ class Gateway:
     # -- inbound ---------------------------------------------------------------------------------------------
 
     def receive(self, messages: Iterable[Message]) -> int:
-        """Deliver messages that came over a link; return how many deliveries were handed over.
+        """Deliver messages that came over a link; return how many deliveries were submitted.
 
-        Direct subscriptions (queues, views) get them before this returns. The others are handed to the
-        deliverer as one, so that a batch costs one lock and one wake-up. An error of a follower does not
+        Direct subscriptions (queues, views) get them before this returns. The deliveries to the others are
+        submitted at once, so that a batch costs one lock and one wake-up. An error of a follower does not
         reach the caller: it goes to ``bus.on_background_error``.
 
         Args:
@@ -101,9 +103,9 @@ class Gateway:
             By how much `backlog` grew: one for each message and each of its followers, direct ones aside.
         """
         routes = self._registry.received
-        handed: list[tuple[Subscription, Message]] = []
+        deliveries: list[tuple[Subscription, Message]] = []
         observers = self._bus._observers
-        if observers.count:
+        if observers is not None and observers.count:
             messages = tuple(messages)
             for message in messages:
                 observers.report("receive_message", message)
@@ -112,49 +114,50 @@ class Gateway:
                 direct, others = routes[message._identifier.text]
             except KeyError:
                 direct, others = self._registry.find_received(message._identifier)
-            for entry in direct:
-                self._bus._deliver_direct(entry, message)
-            for entry in others:
-                handed.append((entry, message))  # noqa: PERF401  # cheaper than a generator for one follower
-        if handed:
-            self._background.deliverer.submit_many(handed)
-        return len(handed)
+            for subscription in direct:
+                self._bus._deliver_direct(subscription, message)
+            for subscription in others:
+                deliveries.append((subscription, message))  # noqa: PERF401  # faster than `extend` for one follower
+        if deliveries:
+            self._background.deliverer.submit_many(deliveries)
+        return len(deliveries)
 
     def poll(self, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
-        """Put a question that came over a link to every follower here that answers, each in its turn.
+        """Ask a question that came over a link to every follower here that answers, after its backlog.
 
         Args:
-            message: the question. What only watches gets it as a message like any other.
+            message: the question. Queues and direct subscriptions get it as a message like any other.
             done: called exactly once, on any thread, with the answers and the errors, each in the order of
                 the followers.
         """
-        from .asking import Poll
+        from .asking import ReceivedQuestion
 
-        if self._bus._observers.count:
-            self._bus._observers.report("receive_message", message)
-        Poll(self._bus, message, done).put()
+        observers = self._bus._observers
+        if observers is not None:
+            observers.report("receive_message", message)
+        ReceivedQuestion(self._bus, message, done).publish()
 
     def wait_with(self, waiter: Waiter | None) -> None:
-        """Have the delivery thread wait on a link while it has nothing to do; None: no longer.
+        """Have the delivery thread wait on a link while it is idle; on none for None.
 
-        Else another thread would have to wake it for every message that comes, which takes longer than all
-        that is done for a message.
+        Otherwise another thread would have to wake it for every message that comes, and waking a thread takes
+        longer than all the rest of a delivery.
         """
         self._background.wait_with(waiter)
 
     @property
     def delivers_here(self) -> bool:
-        """Whether this is the thread that delivers."""
+        """Whether the calling thread is the delivery thread."""
         return self._background.is_delivery_thread
 
     @property
     def backlog(self) -> int:
-        """Deliveries that were handed over and are not finished; those on event loops count too."""
+        """How many deliveries were submitted and are not finished; those on event loops count too."""
         return self._background.backlog
 
     @property
     def deliverer(self) -> Deliverer:
-        """What runs the deliveries of links: the worker pool, else one thread; or whatever is set here."""
+        """What runs the deliveries of links: what is set here, else the worker pool or delivery thread."""
         return self._background.deliverer
 
     @deliverer.setter
@@ -169,10 +172,10 @@ class Gateway:
 
     @property
     def routes(self) -> int:
-        """How many routes are cached."""
+        """The number of cached routes."""
         return len(self._registry.table)
 
     def recent(self) -> AbstractSet[Identifier]:
-        """Identifiers of messages published lately, oldest first; forgotten when subscriptions change."""
+        """Return the identifiers of recent messages, oldest first; none right after subscriptions changed."""
         routes = self._registry.table.copy()
         return dict.fromkeys([identifier for identifier, _ in routes.values()]).keys()

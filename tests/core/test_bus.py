@@ -204,7 +204,7 @@ def test_closing(bus):
     bus.gateway.attach(lambda identifier: True, got.append)
     bus.set_multiplicity(1)
     bus.gateway.receive([Message.make("a:b")])
-    bus._background._make_thread().submit(bus.subscriptions()[0], Message.make("a:b"))
+    bus._background._make_thread().submit_many([(bus.subscriptions()[0], Message.make("a:b"))])
     bus.close()
     bus.close()
     assert bus.stats() == (0, 0, 0, 0, 0, 0, 0)

@@ -88,7 +88,7 @@ def test_draining_waits_for_what_one_gives_the_other(bus):
     bus.gateway.receive([Message.make("a:b")])  # on the delivery thread
     assert bus.drain(10)
     bus.set_multiplicity(1)
-    bus._background._thread.submit(bus.subscriptions()[0], Message.make("a:b"))
+    bus._background._thread.submit_many([(bus.subscriptions()[0], Message.make("a:b"))])
     assert bus.drain(10)
     assert len(got) == 2
 
@@ -103,8 +103,8 @@ def test_draining_goes_on_while_one_gives_the_other_more(bus):
     giver = bus.follow("a:b", lambda message: (pool.submit(slow, message), pool.submit(receiver, message)))
     go = threading.Event()
     first = bus.follow("z:z", lambda message: go.wait(10))
-    thread.submit(first, Message.make("z:z"))
-    thread.submit(giver, Message.make("a:b"))
+    thread.submit_many([(first, Message.make("z:z"))])
+    thread.submit_many([(giver, Message.make("a:b"))])
     drain = pool.drain
 
     def drain_and_go(timeout=None):
@@ -182,7 +182,7 @@ def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
     got = []
     bus.follow("a:b", got.append)
     former, thread = bus._background._pool, bus._background._make_thread()
-    bus._begin_child()
+    bus._after_fork()
     assert bus._background._pool is not former
     assert bus._background._thread is None
     assert bus.multiplicity == 2

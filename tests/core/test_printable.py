@@ -46,7 +46,7 @@ def test_what_is_plainly_visible_stays(text):
 
 
 def test_what_is_to_be_kept_is_kept():
-    assert printable("a\n\tb\x1b\r", keep="\n\t") == "a\n\tb\\x1b\\r"
+    assert printable("a\n\tb\x1b\r", allow="\n\t") == "a\n\tb\\x1b\\r"
 
 
 @given(st.text())

@@ -46,12 +46,12 @@ def test_a_forked_child_tells_everything_that_is_alive_in_order(process, collect
     process.on_fork(thing.note)
     process.on_fork(other.note)
     process.on_fork(lambda: told.append("function"))
-    process.begin_child()
+    process.after_fork()
     assert told == [thing, other, "function"]
     told.clear()
     del other
     collect()
-    process.begin_child()
+    process.after_fork()
     assert told == [thing, "function"]
 
 
@@ -75,7 +75,7 @@ def test_an_exit_handler_counts_once_and_while_its_object_lives(process, collect
     collect()
     process.exit()
     assert done == [thing]
-    process.begin_child()
+    process.after_fork()
     process.exit()
     assert done == [thing, thing]
 
@@ -128,11 +128,11 @@ def test_the_lock_is_reentrant_and_free_after_a_fork():
     lock = ForkSafeLock()
     with lock, lock:
         holder = threading.Thread(target=lock.__enter__)
-        lock.reset()
+        lock.after_fork()
         holder.start()
         holder.join(10)
         assert not holder.is_alive()
-        lock.reset()
+        lock.after_fork()
         lock.__enter__()
         lock.__enter__()
 

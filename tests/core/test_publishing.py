@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from berrymq import Bus, Identifier, IdentifierError, Message, Queue, scopes
-from berrymq.subscriptions import SKIPPED
+from berrymq.subscribers import SKIPPED
 from berrymq.targets import where_of
 
 

@@ -7,7 +7,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
-from berrymq.routes import Attachment, First, Registry, crosses
+from berrymq.routes import Observer, Registry, crosses
+from berrymq.subscribers import Attachment
 from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 
@@ -126,11 +127,11 @@ def test_what_an_attachment_is():
     link = attach(registry, name="link to nb2")
     seen = []
     assert link.describe() == "link to nb2"
-    link.place(seen.append)
+    link.deliver_to(seen.append)
     message = Message.make("a:b")
     link._deliver(message)
     link.cancel()
-    link.place(seen.append)
+    link.deliver_to(seen.append)
     link._deliver(message)
     assert seen == [message]
 
@@ -167,14 +168,14 @@ def test_muted_identifiers_reach_nobody():
 def test_one_who_is_first():
     registry = Registry()
     one = entry(registry, "*:*")
-    watcher = First(print)
+    watcher = Observer(print)
     assert watcher._deliver is print
-    registry.set_first(watcher)
+    registry.set_observer(watcher)
     assert route(registry, "_a:b") == (watcher, one)
     assert route(registry, "berrymq:send_message") == (one,)
     registry.shift_mute(Identifier.parse("*:*"), +1)
     assert route(registry, "a:b") == (watcher,)
-    registry.set_first(None)
+    registry.set_observer(None)
     assert route(registry, "a:b") == ()
 
 
@@ -312,7 +313,7 @@ def test_after_a_fork_the_lock_is_free():
     registry = Registry()
     registry.lock.acquire()
     registry._busy = True
-    registry.begin_child()
+    registry.after_fork()
     worker = threading.Thread(target=registry.find, args=("a:b",))
     worker.start()
     worker.join(10)

@@ -169,7 +169,7 @@ class TestBoundedStore:
         store = BoundedStore(1, "block")
         store.put(message(0))
         woken = []
-        # Room was made just before it went to sleep: it goes on, and wakes the next in the waiters.
+        # A message was taken just before it went to sleep: it goes on, and wakes the next waiter.
         store._senders.append(lambda: woken.append(1))
 
         class Closing(type(store.items)):
@@ -177,7 +177,7 @@ class TestBoundedStore:
                 return 0
 
         store.items = Closing()
-        assert store._wait_for_space()
+        assert store._wait_for_capacity()
         assert woken == [1]
 
     def test_dropped_messages_die_without_the_lock_held(self):
@@ -186,19 +186,20 @@ class TestBoundedStore:
 
         class Payload:
             def __del__(self):
-                thread = threading.Thread(target=lambda: free.append(store._lock.acquire(timeout=5)))
+                thread = threading.Thread(target=lambda: free.append(store._lock.__enter__()))
                 thread.start()
-                thread.join()
+                thread.join(5)
 
         store.put(Message.make("a:b", (Payload(),)))
         store.put(message(1))
-        assert free == [True]
+        assert free == [None]
 
     def test_after_a_fork_the_lock_is_free(self):
         store = BoundedStore(1, "drop_oldest")
-        store._lock.acquire()
-        store.begin_child()
-        worker = threading.Thread(target=store.put, args=(message(0),))
-        worker.start()
-        worker.join(10)
-        assert numbers(store) == [0]
+        with store._lock:
+            store._lock.after_fork()
+            worker = threading.Thread(target=store.put, args=(message(0),))
+            worker.start()
+            worker.join(10)
+            assert numbers(store) == [0]
+            store._lock.__enter__()

@@ -3,7 +3,8 @@ from unittest.mock import Mock
 import pytest
 
 from berrymq import Identifier, Message
-from berrymq.subscriptions import SKIPPED, Entry, Once, Subscription
+from berrymq.subscribers import SKIPPED, Subscriber
+from berrymq.subscriptions import Once, Subscription
 from berrymq.targets import make_target
 
 MESSAGE = Message.make("a:b", (1,))
@@ -146,7 +147,7 @@ def test_messages_are_handed_to_a_pool_and_back_to_the_sender():
     made = started(lambda message: 1)
     made._use_pool(Mock(submit=lambda *delivery: handed.append(delivery)))
     made._deliver(MESSAGE)
-    made._put(MESSAGE)
+    made._dispatch(MESSAGE)
     assert handed == [(made, MESSAGE)] * 2
     assert made._call(MESSAGE) == 1
     made._use_pool(None)
@@ -192,7 +193,7 @@ def test_a_cancellation_in_the_middle_of_a_change_wins():
 
 
 def test_entries_by_themselves():
-    entry = Entry()
+    entry = Subscriber()
     assert entry._deliver(MESSAGE) is SKIPPED
     with pytest.raises(NotImplementedError):
         entry.describe()
@@ -253,7 +254,7 @@ def test_who_waits_for_the_answer_of_one_that_is_gone_is_told():
 def test_once_lets_one_message_through():
     once = Once()
     made = started(lambda message: "called", layers=[once])
-    assert once.end(made) is made
+    assert once.bind(made) is made
     assert made.active
     deliver = made._deliver
     assert deliver(MESSAGE) == "called"
@@ -266,5 +267,5 @@ def test_once_when_the_message_is_faster_than_the_registration():
     made = started(lambda message: "called", layers=[once])
     assert made._deliver(MESSAGE) == "called"
     assert made.active
-    once.end(made)
+    once.bind(made)
     assert not made.active
