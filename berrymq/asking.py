@@ -3,9 +3,9 @@
 Three classes, one for each party:
 
 - `Question`: a message asked here, and its answers in the order of the followers. It asks each subscriber of
-  the route (`Subscriber._ask`), which answers at once or gives a future; all futures are waited for together.
-- `ReceivedQuestion`: a message that a link brought. Nothing waits for its answers, which the followers give
-  on the delivery thread; a function gets them when all are there.
+  the route (`Subscriber._ask`), which answers at once or returns a future; it waits for all futures together.
+- `ReceivedQuestion`: a message that came over a link. No thread waits for its answers: the followers run on
+  the delivery thread, and a callback gets the answers when all have come.
 - `Answer`: the future of one follower's answer, set from the thread or event loop that the follower runs on.
 
 Below them the wait-for graph, which detects a follower that asks itself: it would wait for its own return.
@@ -156,7 +156,7 @@ def is_pending(answer: Any, subscriber: Subscriber) -> bool:
 
 
 class ReceivedQuestion:
-    """A question that a link brought, until every follower here has answered it.
+    """A question that came over a link, until every follower here has answered it.
 
     Args:
         bus: where it is asked.

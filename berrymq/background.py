@@ -119,7 +119,7 @@ class Background:
         return thread is not None and thread.is_current
 
     def _finish_at_exit(self) -> None:
-        # Worker threads are daemons, so that one that hangs does not keep the interpreter from shutting down.
+        # Worker threads are daemons, so that one that hangs does not block the shutdown of the interpreter.
         process.at_exit(Step.DELIVERIES, self.finish)
         process.finish_in_children()
 
@@ -146,7 +146,7 @@ class Background:
         return [one for one in (self._pool, self._thread, self.chosen, self.pending) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
-        """See `Bus.set_multiplicity`."""
+        """Start, resize or end the worker pool; see `Bus.set_multiplicity`."""
         if number < 0:
             raise ValueError(f"multiplicity is a number of threads, or 0 for none, not {number}")
         with self._lock:
@@ -179,7 +179,7 @@ class Background:
             subscription._use_pool(self._pool)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """See `Bus.drain`."""
+        """Wait until the backlog of every deliverer is empty; see `Bus.drain`."""
         until = None if timeout is None else monotonic() + timeout
         while True:
             for one in self._all():

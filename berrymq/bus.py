@@ -42,11 +42,11 @@ F = TypeVar("F", bound="Callable[[Message], Any]")
 class Bus:
     """Passes messages to followers inside one process.
 
-    The functions of the module `berrymq` act on the default bus; a bus of your own is apart from it.
+    The functions of the module `berrymq` act on the default bus; a bus of your own is separate from it.
 
     Args:
         name: names the threads of this bus, and the bus in pictures of the network.
-        on_error: what becomes of followers' errors: ``"raise"`` (to the sender, after every follower ran),
+        on_error: what happens to followers' errors: ``"raise"`` (to the sender, after every follower ran),
             ``"log"``, or a function that is called with the subscription, the message and the exception.
     """
 
@@ -72,7 +72,7 @@ class Bus:
         self._shared: SharedStores | None = None
         self._observers: Observers | None = None
         self.gateway = Gateway(self, self._registry, self._background)
-        """The side of this bus that links use."""
+        """The interface of this bus for links."""
         process.on_fork(self._after_fork)
 
     def __repr__(self) -> str:
@@ -179,7 +179,7 @@ class Bus:
         with its first item and left when it is used up or closed.
 
         Args:
-            identifier: whose name the messages have; with the action ``entry`` or ``exit``, that one alone is
+            identifier: has the name of the messages; with the action ``entry`` or ``exit``, only that one is
                 sent.
             entry: send only ``NAME:entry``.
             exit: send only ``NAME:exit``.
@@ -259,7 +259,7 @@ class Bus:
         timeout: float | None = None,
         **kwargs: Any,
     ) -> list[Any]:
-        """Like `ask`, without blocking the event loop while ``async def`` followers and links answer.
+        """Ask like `ask`, without blocking the event loop while ``async def`` followers and links answer.
 
         When this is cancelled, or the time is over, the ``async def`` followers that have not answered are
         cancelled.
@@ -311,7 +311,7 @@ class Bus:
             function: what is called with each message. Without one this is a decorator.
             guard: takes the message and decides whether the function is called with it.
             concurrent: allow overlapping calls on worker threads.
-            direct: deliver messages from links immediately, on the link's thread, and give no answers; for
+            direct: deliver messages from links immediately, on the link's thread, and return no answers; for
                 followers that only record.
 
         Returns:
@@ -351,12 +351,12 @@ class Bus:
                 condition such as ``cond("a:x") & cond("b:y")``.
             guard: takes the message and decides whether the function is called with it.
             concurrent: allow overlapping calls on worker threads (see `set_multiplicity`).
-            direct: deliver messages from links immediately, on the link's thread, and give no answers; for
+            direct: deliver messages from links immediately, on the link's thread, and return no answers; for
                 followers that only record.
             guard_condition: the guard, by its name of 2009.
 
         Returns:
-            The decorator, which gives the function back as it was.
+            The decorator, which returns the function unchanged.
 
         Raises:
             IdentifierError: `identifier` is none.
@@ -435,7 +435,7 @@ class Bus:
         *,
         guard: Callable[[Message], object] | None = None,
     ) -> Any:
-        """Like `follow`, for the first message alone; exactly one, however many threads publish.
+        """Follow for one message only; exactly one, however many threads publish.
 
         Args:
             identifier: what is followed, or a joint condition.
@@ -443,7 +443,7 @@ class Bus:
             guard: takes a message and decides whether it is the one.
 
         Returns:
-            The handle, which is cancelled by the first message; as a decorator, the function as it was.
+            The handle, which is cancelled by the first message; as a decorator, the unchanged function.
         """
         if function is None:
             conditions_of(identifier)

@@ -179,7 +179,7 @@ class LoopRunner:
 
     @property
     def home(self) -> Loop | None:
-        """The loop that ran in the registering thread when that was last looked up; None when it is gone."""
+        """The loop of the registering thread when it was last looked up; None when it was collected."""
         return None if self._home is None else self._home()
 
     def loop(self) -> Loop:
@@ -325,7 +325,7 @@ def watch_end(backlog: LoopBacklog) -> None:
     except AttributeError:
         backlogs = WeakSet()
         sentinel = until_end(backlogs)
-        # On the loop, not in a table here: the generator refers to the loop and would keep it alive.
+        # On the loop, not in a table here: the generator holds a strong reference to the loop.
         loop.__berrymq_backlogs__ = backlogs, sentinel
         with suppress(StopIteration):
             sentinel.__anext__().send(None)  # the first step awaits nothing

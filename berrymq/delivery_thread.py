@@ -100,7 +100,7 @@ class DeliveryThread:
         return threading.current_thread() is self._thread
 
     def has_work(self) -> bool:
-        """Whether there is something to deliver, or the thread has to end."""
+        """Return whether there is something to deliver, or the thread has to end."""
         return bool(self._items) or self._closed
 
     def submit_many(self, deliveries: Iterable[Delivery]) -> None:
@@ -239,8 +239,8 @@ class DeliveryThread:
                     waiting.clear()
             if any(not one.active for one in self._hung):
                 self._idle.notify_all()
-            current, (seen, count) = self._current, self._looks
-            self._looks = current, (count + 1 if current is seen and current is not None else 0)
+            current, (former, count) = self._current, self._looks
+            self._looks = current, (count + 1 if current is former and current is not None else 0)
             if current is not None and self._looks[1] >= HUNG_SECONDS:
                 subscription, message = current
                 self._looks = None, 0

@@ -1,4 +1,4 @@
-"""The side of a bus that links use: ``bus.gateway``.
+"""The interface of a bus for links: ``bus.gateway``.
 
 ::
 
@@ -38,7 +38,7 @@ __all__ = ["Attachment", "Gateway"]
 
 
 class Gateway:
-    """What links need of a bus. Every method may be called on any thread."""
+    """What links use of a bus. Every method may be called on any thread."""
 
     def __init__(self, bus: Bus, registry: Registry, background: Background) -> None:
         self._bus = bus
@@ -72,11 +72,11 @@ class Gateway:
         return attachment
 
     def attachments(self) -> list[Attachment]:
-        """The attachments, in order of registration."""
+        """Return the attachments, in order of registration."""
         return self._registry.attachments()
 
     def interests(self) -> frozenset[Identifier]:
-        """The identifiers that are followed here, without local names."""
+        """Return the identifiers that are followed here, without local names."""
         return self._registry.interests()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:

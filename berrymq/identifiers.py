@@ -20,17 +20,17 @@ MAX_SHOWN: Final = 60
 
 
 class Identifier:
-    """One identifier, immutable. `str` gives the canonical text: ``"test:*"`` for ``"test"``.
+    """One identifier, immutable. Its `str` is the canonical text: ``"test:*"`` for ``"test"``.
 
-    ``Identifier("test@lab:run")`` reads text; ``Identifier("test", "run", "lab")`` puts the parts together.
+    ``Identifier("test@lab:run")`` parses text; ``Identifier("test", "run", "lab")`` joins the parts.
 
     Args:
         name: the name; alone, it may be the whole text.
-        action: any, unless given.
-        namespace: none, unless given.
+        action: the action; the wildcard by default.
+        namespace: the namespace; none by default.
 
     Raises:
-        IdentifierError: it can't be one; the error says what to write instead.
+        IdentifierError: it is not valid; the error has the reason and what to write instead.
     """
 
     __slots__ = ("action", "name", "namespace", "text")

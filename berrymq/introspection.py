@@ -153,7 +153,7 @@ def show_followers(bus: Bus) -> Report:
     """Return a table of the followers as text; see `Bus.show_followers`."""
     rows = [(printable(one.follows), one.name, one.where or "") for one in bus.subscriptions()]
     if not rows:
-        return Report("nobody follows anything")
+        return Report("no followers")
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return Report(
         "\n".join(

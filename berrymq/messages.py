@@ -86,7 +86,7 @@ class Message:
             kwargs: the keyword arguments, which are copied.
             source: the name of the node that sent it; None for this process.
             sent_at: seconds since 1970; now, unless given.
-            origin: for links: the link that it came over, and whatever else they need to know about that.
+            origin: for links: the link that it came over, and more that they need to know about that.
             callback: takes followers' return values.
         """
         message: Message

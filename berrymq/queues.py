@@ -43,18 +43,18 @@ class Queue:
     """Collects the messages that `identifier` matches, from now on.
 
     Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier on one
-    bus take turns (linked processes each get a copy). The bus holds a queue weakly: one without references
-    does not collect.
+    bus share the messages: each goes to exactly one of them (linked processes each get a copy). The bus holds
+    a queue weakly: one without references does not collect.
 
     Args:
         identifier: what is collected, or a joint condition.
-        shared: whether it takes turns with the other shared queues of the identifier.
-        maxsize: the most messages that it holds; 0 for no bound.
+        shared: whether it shares the messages with the other shared queues of the identifier.
+        maxsize: the capacity in messages; 0 for no bound.
         overflow: what happens to a message that finds the queue full: ``"drop_oldest"`` drops the oldest for
             it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
             sender, ``"block"`` has the sender wait.
-        priority: takes a message; what it gives the lowest number comes out first, equal ones, and all
-            without it, in order of arrival.
+        priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
+            arrival.
         guard: takes a message and decides whether it is collected.
         bus: where to collect, if not on the default bus.
         filter_id: the identifier, by its name of 2009.
@@ -111,7 +111,7 @@ class Queue:
         else:
             if isinstance(identifier, Condition) or guard is not None:
                 raise ValueError(
-                    "a shared queue has a plain identifier: those who share it could not tell it apart"
+                    "a shared queue has a plain identifier and no guard: those that share it collect the same"
                 )
             settings = (maxsize, overflow, priority)
             self._store = bus._shared_stores().open(self._identifiers[0], settings, open_store, self)
@@ -175,9 +175,7 @@ class Queue:
             message = self._items.popleft()
         except IndexError:
             if self._closed or self._store.closed:
-                raise QueueClosed(
-                    f"this queue of {self.follows} is closed, and nothing waits in it"
-                ) from None
+                raise QueueClosed(f"this queue of {self.follows} is closed and empty") from None
             return None
         if self.maxsize:
             self._store.took()

@@ -271,7 +271,7 @@ class SharedStores:
             if known[0] != settings:
                 raise ValueError(
                     "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
-                    "those who share it give the same".format(identifier, *known[0])
+                    "all queues that share it have the same settings".format(identifier, *known[0])
                 )
             if known[1].attach(front):  # else its last queue was detached just now
                 return known[1]

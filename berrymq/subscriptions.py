@@ -95,7 +95,7 @@ class Subscription(Subscriber):
         self._mutes = 0
         self._thread = ref(current_thread())
         """The thread that registered it, on whose event loop its coroutines run."""
-        # Queues and direct subscriptions only record: they give no answers.
+        # Queues and direct subscriptions only record: they do not answer.
         self._reply = None if direct or self.is_queue else reply
         self._make_runner = make_runner
         self._adopter: LoopRunner | None = None
@@ -119,7 +119,7 @@ class Subscription(Subscriber):
 
     @property
     def function(self) -> Call | None:
-        """The function or bound method; None for a queue, and when the object of the method is gone."""
+        """The function or bound method; None for a queue, and when the object of the method was collected."""
         return self._target.function()
 
     @property
@@ -259,12 +259,12 @@ class Subscription(Subscriber):
         self._set_slots()
         me = ref(self)  # no reference cycle: the subscription holds the target
 
-        def gone() -> None:
+        def on_collected() -> None:
             subscription = me()
             if subscription is not None:
                 subscription.cancel()
 
-        self._target.on_death(gone)
+        self._target.on_death(on_collected)
 
     def _use_pool(self, pool: WorkerPool | None) -> None:
         """Deliver in the worker pool from now on, or in the sender's thread for None."""

@@ -102,7 +102,7 @@ class AttributeTarget:
     """An attribute of an object, looked up for each message; the object is held weakly.
 
     For class attributes that are no functions, such as a `partialmethod`: each look-up returns a new
-    callable, and a strong reference to one would keep the object alive.
+    callable, and a strong reference to one holds the object, too.
     """
 
     __slots__ = ("_key", "_ref", "call", "is_async", "name", "where")
@@ -145,7 +145,7 @@ class QueueTarget:
         call: adds a message to the queue.
         name: the kind of queue.
         where: ``file:line``.
-        on_cancel: is called when the subscription has ended, for whatever reason.
+        on_cancel: is called when the subscription has ended, for any reason.
     """
 
     __slots__ = ("call", "name", "on_cancel", "where")
@@ -184,7 +184,7 @@ def make_target(function: Any) -> Target:
 
 
 def choose_guard(guard: Call | None, guard_condition: Call | None) -> Call | None:
-    """Return the guard that was given, by its name of today or of 2009; `TypeError` for both."""
+    """Return the guard that was passed by its present name or that of 2009; `TypeError` for both."""
     if guard is not None and guard_condition is not None:
         raise TypeError("guard and guard_condition are one parameter: pass only one")
     return guard_condition if guard is None else guard

@@ -1,8 +1,8 @@
 """The watchdog over deliveries in other threads: a follower that does not return is named in the log.
 
-It looks at every delivery thread and worker pool of this process once a second. These keep one delivery from
-blocking the others: when it has run for `HUNG_SECONDS`, another thread takes over the rest, and only messages
-for that very follower wait until it returns, so that it gets them one at a time and in order.
+It looks at every delivery thread and worker pool of this process once a second. When one
+delivery has run for `HUNG_SECONDS`, these have another thread deliver the rest. Only messages for that very
+follower wait until it returns, so that it gets them one at a time and in order.
 """
 
 from __future__ import annotations

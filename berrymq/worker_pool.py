@@ -230,8 +230,8 @@ class WorkerPool:
         with self._lock:
             looks, self._looks = self._looks, {}
             for thread, current in self._current.items():
-                seen, count = looks.get(thread, (None, -1))
-                self._looks[thread] = current, (count + 1 if current is seen else 0)
+                former, count = looks.get(thread, (None, -1))
+                self._looks[thread] = current, (count + 1 if current is former else 0)
                 if self._looks[thread][1] == HUNG_SECONDS:
                     self._hung.add(thread)
                     found.append(current)

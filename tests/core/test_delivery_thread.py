@@ -28,8 +28,8 @@ def test_deliveries_run_in_order_on_one_lazily_started_thread(thread):
         thread.submit_many([(one, message(number))])
         thread.submit_many([(other, message(number))])
     assert thread.drain(10)
-    assert [(who, number) for who, number, _ in got] == [
-        (who, number) for number in range(20) for who in (1, 2)
+    assert [(follower, number) for follower, number, _ in got] == [
+        (follower, number) for number in range(20) for follower in (1, 2)
     ]
     (used,) = {used for _, _, used in got}
     assert used.name == "berrymq delivery"
@@ -100,7 +100,7 @@ def test_errors_are_reported_and_the_thread_goes_on(thread, failures, error):
     thread.submit_many([(failing, message(1))])
     thread.submit_many([(follower(got.append), message(2))])
     assert thread.drain(10)
-    assert [(who, one.args, what) for who, one, what in failures] == [(failing, (1,), error)]
+    assert [(failed, one.args, what) for failed, one, what in failures] == [(failing, (1,), error)]
     assert len(got) == 1
 
 
@@ -127,7 +127,7 @@ def test_draining_from_within_would_wait_for_itself(thread, failures):
     assert "cannot be called on it" in str(failures[0][2])
 
 
-def test_nothing_is_kept_alive_by_an_idle_thread(thread, collect):
+def test_an_idle_thread_holds_no_references(thread, collect):
     import weakref
 
     one = message()

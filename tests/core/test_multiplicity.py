@@ -71,7 +71,7 @@ def test_errors_of_workers_go_to_the_log(bus, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_what_links_bring_goes_to_the_workers_too(bus):
+def test_received_messages_are_delivered_on_the_workers(bus):
     bus.set_multiplicity(1)
     used = []
     bus.follow("a:b", lambda message: used.append(threading.current_thread().name))
@@ -81,7 +81,7 @@ def test_what_links_bring_goes_to_the_workers_too(bus):
     assert used == ["berrymq test worker 1"]
 
 
-def test_draining_waits_for_what_one_gives_the_other(bus):
+def test_draining_waits_for_what_one_deliverer_submits_to_another(bus):
     got = []
     bus.follow("a:b", lambda message: bus.twitter("c:d"))
     bus.follow("c:d", got.append)
@@ -93,7 +93,7 @@ def test_draining_waits_for_what_one_gives_the_other(bus):
     assert len(got) == 2
 
 
-def test_draining_goes_on_while_one_gives_the_other_more(bus):
+def test_draining_continues_while_one_deliverer_submits_to_another(bus):
     got, gate = [], threading.Event()
     bus.set_multiplicity(1)
     pool, thread = bus._background._pool, bus._background._make_thread()
@@ -147,7 +147,7 @@ def test_one_delivery_thread_however_many_ask_for_it(bus):
     assert bus._background._make_thread() is made[0]
 
 
-def test_deliveries_are_finished_when_the_interpreter_leaves():
+def test_deliveries_are_finished_at_exit():
     program = """
 import time, berrymq
 

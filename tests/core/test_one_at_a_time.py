@@ -40,7 +40,7 @@ def test_a_concurrent_one_is_asked_at_once(bus):
     go.set()
 
 
-def test_whatever_brings_the_messages(bus):
+def test_messages_of_twitter_ask_and_a_link_do_not_overlap(bus):
     running, seen, overlaps = [], [], []
 
     def follower(message):
@@ -57,7 +57,7 @@ def test_whatever_brings_the_messages(bus):
         lambda number: bus.twitter("a:b", number),
         lambda number: bus.ask("a:b", number),
         lambda number: bus.gateway.receive([Message.make("a:b", (number,))]),
-        lambda number: bus.talk("a:b", "nobody:here", number),
+        lambda number: bus.talk("a:b", "unfollowed:here", number),
     ]
     threads = [
         threading.Thread(target=lambda way=way, start=start: [way((start, n)) for n in range(20)])
