@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         register_type,
         send_message,
     )
-    from .decorators import Follower, following
+    from .metaclass import Follower, following
     from .queues import Empty, Queue
 
 __version__ = "0.4.0"
@@ -152,7 +152,7 @@ _LAZY = {
         "register_type",
         "send_message",
     ),
-    ".decorators": ("Follower", "following"),
+    ".metaclass": ("Follower", "following"),
     ".queues": ("Empty", "Queue"),
     # What IPython looks for at `%load_ext berrymq`, which does what `%load_ext berrymq_jupyter` does.
     "berrymq_jupyter": ("load_ipython_extension", "unload_ipython_extension"),

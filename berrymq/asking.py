@@ -196,12 +196,14 @@ class ReceivedQuestion:
     def _add_outcome(
         self, position: int, subscriber: Subscriber, result: Any, error: Exception | None
     ) -> None:
+        """Record the result or error of one follower; its callback, called on any thread."""
         if error is not None:
             annotate(error, subscriber, self._message)
         self._outcomes[position] = result, error
         self._count_outcome()
 
     def _count_outcome(self) -> None:
+        """Count one outcome, and pass all of them on after the last."""
         with self._lock:
             self._missing -= 1
             if self._missing:

@@ -51,6 +51,7 @@ class Pending:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until the backlog is empty; return False when `timeout` seconds passed first."""
+        # Only its own loop would be blocked: on another one, or in a plain thread, waiting is fine.
         if self.backlog and id(running_loop()) in self._loops:
             raise RuntimeError(
                 "drain() would wait for 'async def' followers on the event loop that it holds up: "
@@ -96,6 +97,7 @@ class Background:
         return self.chosen or self._pool or self._thread or self._make_thread()
 
     def _make_thread(self) -> DeliveryThread:
+        """Return the delivery thread; the first call creates it."""
         from .delivery_thread import DeliveryThread
 
         with self._lock:
@@ -119,6 +121,7 @@ class Background:
         return thread is not None and thread.is_current
 
     def _finish_at_exit(self) -> None:
+        """Have `finish` called when this process ends."""
         # Worker threads are daemons, so that one that hangs does not block the shutdown of the interpreter.
         process.at_exit(Step.DELIVERIES, self.finish)
         process.finish_in_children()
@@ -143,6 +146,7 @@ class Background:
         return sum([one.backlog for one in self._all()])
 
     def _all(self) -> list[Deliverer | Pending]:
+        """Return all that may have a backlog, in the order in which `drain` waits for them."""
         return [one for one in (self._pool, self._thread, self.chosen, self.pending) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
@@ -175,6 +179,7 @@ class Background:
             self._assign_pool(subscription)
 
     def _assign_pool(self, subscription: Subscription) -> None:
+        """Have a subscription use the present worker pool."""
         with self._lock:  # else a thread with an older pool could overwrite the present one
             subscription._use_pool(self._pool)
 

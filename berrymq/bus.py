@@ -461,6 +461,7 @@ class Bus:
         function: Callable[[Message], Any],
         guard: Callable[[Message], object] | None,
     ) -> Subscription:
+        """Register a follower that the first message cancels."""
         once = Once()
         return once.bind(self._subscribe(identifier, make_target(function), guard=guard, layers=(once,)))
 
@@ -708,11 +709,13 @@ class Bus:
         return subscription
 
     def _make_runner(self, subscription: Subscription) -> LoopRunner:
+        """Return what runs the coroutines of a follower on its event loop."""
         from .coroutines import LoopRunner  # it loads asyncio
 
         return LoopRunner(subscription, self._background_failure, self._send_answer, self._background.pending)
 
     def _activate(self, subscriber: Subscriber) -> None:
+        """Start a subscriber, and add it to the routes."""
         subscriber._start(self._registry.discard)
         self._registry.add(subscriber)
 
@@ -726,6 +729,7 @@ class Bus:
             self.publish(Message.make(callback, (result,), outcome))
 
     def _shared_stores(self) -> SharedStores:
+        """Return the stores of the shared queues; the first call creates them."""
         from .stores import SharedStores
 
         with self._registry.lock:

@@ -169,6 +169,7 @@ class LoopRunner:
         return answer
 
     def _begin(self, delivery: AsyncDelivery) -> None:
+        """Add a delivery on the loop of the follower; an asker gets the `LoopError`, too."""
         message = delivery.message
         try:
             self._put(self.loop(), delivery)
@@ -193,7 +194,7 @@ class LoopRunner:
             self._home = ref(found)
             return found
         if home is not None and not home.is_closed():
-            return home  # it runs again, as one does between two calls of `run_until_complete`
+            return home  # it will run again, as one does between two calls of `run_until_complete`
         if here is not None:
             return here
         if self._home is not None:
@@ -207,6 +208,7 @@ class LoopRunner:
         )
 
     def _put(self, loop: Loop, delivery: AsyncDelivery) -> None:
+        """Add a delivery to the backlog of `loop`, and schedule its task unless one before it will."""
         fresh = LoopBacklog(self, loop)
         concurrent = delivery.concurrent or delivery.coroutine is not None or self._subscription.concurrent
         with self._lock:
@@ -242,10 +244,11 @@ class LoopRunner:
             task.cancel()  # by another thread, before the task existed
 
     def _done(self, backlog: LoopBacklog, delivery: AsyncDelivery, task: asyncio.Task[None]) -> None:
+        """Report how a task ended, and start the next one; the callback of the task."""
         message = delivery.message
         self._tasks.discard(task)
         if backlog.ended:
-            return
+            return  # `end` has counted and reported this delivery
         backlog.task = None
         self._pending.change(backlog.loop, -1)
         error: BaseException | None
@@ -285,10 +288,12 @@ class LoopRunner:
             )
 
     def _remove(self, backlog: LoopBacklog) -> None:
+        """Remove a backlog that is empty or ended, with the lock held."""
         if self._backlogs.get(backlog.loop) is backlog:
             del self._backlogs[backlog.loop]
 
     async def _run(self, delivery: AsyncDelivery) -> None:
+        """Call the follower and await its result; the body of the task of a delivery."""
         message, callback = delivery.message, delivery.message.callback
         if not delivery.concurrent:
             RUNNING.set(self._subscription)

@@ -122,16 +122,19 @@ class DeliveryThread:
         watchdog.watch(self)
 
     def _start(self) -> None:
+        """Start a thread, with the lock held."""
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        """Run deliveries until the thread has to end; its target."""
         me = threading.current_thread()
         take = self._items.popleft
         hung = self._hung
         while self._wait_for_work():
-            # No lock per delivery: only this thread takes deliveries, and `popleft` is atomic. The watchdog
-            # may have replaced it during a delivery: it checks `_thread` before it takes the next.
+            # No lock per delivery, which would cost more than the call of a small follower: only this thread
+            # takes deliveries, and `popleft` is atomic. The watchdog may have replaced it during a delivery,
+            # so it checks `_thread` before it takes the next.
             while True:
                 try:
                     self._current = subscription, message = take()
@@ -159,6 +162,9 @@ class DeliveryThread:
         while True:
             with self._lock:
                 if self._items:
+                    # Until `_run` has taken it and set this itself: between the two it would count neither as
+                    # waiting nor as running, and `drain` could return too early.
+                    self._current = self._items[0]
                     return True
                 self._current = None
                 self._idle.notify_all()
@@ -174,6 +180,8 @@ class DeliveryThread:
                 log_error("the delivery thread can't wait on the link", error)
                 waited, self.waiter = False, None
             finally:
+                # Without the lock: a thread that still reads True calls `wake` once too often, which is
+                # harmless; its deliveries are found in the next round.
                 self._in_waiter = False
             if not waited:  # the link is closed, or another thread waits on it
                 with self._lock:
@@ -182,6 +190,8 @@ class DeliveryThread:
 
     def _wait_idle(self) -> bool:
         """Wait for `submit_many`, with the lock held; return False when the thread has to end."""
+        # A submission clears `_waiting`: of several before this thread has the lock again, only the first one
+        # notifies it.
         self._waiting = not self._closed
         if self._closed or (not self._work.wait(self.idle_timeout) and not self._items):
             self._waiting = False
@@ -243,6 +253,7 @@ class DeliveryThread:
             self._looks = current, (count + 1 if current is former and current is not None else 0)
             if current is not None and self._looks[1] >= HUNG_SECONDS:
                 subscription, message = current
+                # The hung thread sees that `_thread` is another one when it returns, and takes nothing more.
                 self._looks = None, 0
                 self._hung[subscription] = deque()
                 self._current = None

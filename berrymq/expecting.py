@@ -98,6 +98,7 @@ class Expectation(Handle):
         self._queue.close()
 
     def _set_message(self, message: Message) -> None:
+        """Store the message, and collect no other."""
         self._message = message
         self._queue.close()
 

@@ -41,6 +41,7 @@ class Observation(Nested):
         super().__init__()
 
     def _shift(self, by: int) -> None:
+        """Add `by` to the number of observations of the bus."""
         self._observers.shift(by)
 
 

@@ -26,6 +26,7 @@ class Keywords(dict[str, Any]):
     __slots__ = ()
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
+        """Raise `TypeError`: the dictionary is read-only."""
         raise TypeError("the keywords of a message are read-only: change a copy, as dict(message.kwargs) is")
 
     __setitem__ = __delitem__ = __ior__ = _refuse

@@ -45,8 +45,10 @@ def printable(text: str, *, allow: str = "") -> str:
 
 
 def _is_visible(letter: str) -> bool:
+    """Return whether a character is plainly visible."""
     return letter.isprintable() and not any(first <= ord(letter) <= last for first, last in _INVISIBLE)
 
 
 def _escape(letter: str) -> str:
+    r"""Return a character as an escape, such as ``\x1b``."""
     return letter.encode("unicode_escape").decode("ascii")

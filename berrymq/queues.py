@@ -142,18 +142,20 @@ class Queue:
         return self.get(False)
 
     def _wait(self, block: bool, timeout: float | None) -> Message:
+        """Take the next message like `get`, after that found none."""
         store = self._store
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout is a number of seconds from 0 on, or None, not {timeout}")
         until = None if timeout is None else monotonic() + timeout
         over = not block
         while True:
+            # A plain lock as a one-shot event: `threading.Event` costs a condition and a second lock.
             gate = threading.Lock()
             gate.acquire()
             wake = gate.release
             store.waiters.append(wake)
             try:
-                message = self._take()
+                message = self._take()  # after the append: see the rules in `stores`
                 if message is not None:
                     return message
                 if over:

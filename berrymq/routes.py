@@ -128,6 +128,7 @@ class Registry:
         return cancel
 
     def _settle(self, *, wait: bool) -> None:
+        """Apply the pending changes, and call the watchers; with `wait`, wait for the lock."""
         # The thread that holds the lock checks the queue again after it has released it. So a change by a
         # thread that could not take the lock is applied by the one that held it, and none is left over.
         while self._pending:
@@ -144,6 +145,7 @@ class Registry:
             finally:
                 self.lock.release()
         if self._interest_changed:
+            # Cleared before the calls: a change during them sets it again, and calls the watchers again.
             self._interest_changed = False
             for watcher in self._watchers:
                 try:
@@ -152,6 +154,7 @@ class Registry:
                     log_error("a watcher of interests failed", error)
 
     def _apply(self) -> None:
+        """Apply the pending changes to the index, with the lock held."""
         while self._pending:
             subscriber, adding = self._pending.popleft()
             if isinstance(subscriber, Attachment):
@@ -170,10 +173,12 @@ class Registry:
         self._clear_tables()
 
     def _clear_tables(self) -> None:
+        """Remove all routes from the tables, with the lock held."""
         self.table.clear()
         self.received.clear()
 
-    def _change(self, identifier: Identifier, subscriber: Subscription, adding: bool) -> None:
+    def _change(self, identifier: Identifier, subscription: Subscription, adding: bool) -> None:
+        """Add `subscription` to the index under `identifier`, or remove it."""
         key = (identifier.namespace, identifier.name, identifier.action)
         bucket = self._index.get(key)
         if adding:
@@ -181,9 +186,9 @@ class Registry:
                 bucket = self._index[key] = {}
                 self._identifiers[key] = identifier
                 self._interest_changed |= crosses(identifier)
-            bucket[subscriber._number] = subscriber
+            bucket[subscription._number] = subscription
         elif bucket is not None:
-            bucket.pop(subscriber._number, None)
+            bucket.pop(subscription._number, None)
             if not bucket:
                 del self._index[key], self._identifiers[key]
                 self._interest_changed |= crosses(identifier)
@@ -231,7 +236,7 @@ class Registry:
 
         It has no attachments, and that of a wildcard has no local names.
         """
-        version = self._version
+        version = self._version  # before `find`, so that a change during it makes this route stale, too
         wild = identifier.name == WILDCARD
         subscribers = [
             subscriber
@@ -251,23 +256,27 @@ class Registry:
         return route
 
     def _add_route(self, key: str | Identifier, route: Route, version: int) -> None:
+        """Add a route to the table, unless something has changed since `version`."""
         # A change since the look-up began makes the route stale: right for the message that it was computed
         # for, which was published before the change, and wrong for the next. The version shows that.
         if version == self._version and not self._busy:
             if len(self.table) >= TABLE_SIZE:
-                self.table.clear()
+                self.table.clear()  # publishers read the table without a lock: they miss, and call `find`
             self.table[key] = route
 
     def _is_muted(self, identifier: Identifier) -> bool:
+        """Return whether a mute matches `identifier`."""
         return bool(self._mutes) and any(mute.matches(identifier) for mute in self._mutes)
 
     def _collect(self, identifier: Identifier) -> tuple[Subscriber, ...]:
+        """Return the subscribers of `identifier` without the attachments, the observer first."""
         subscribers: tuple[Subscriber, ...] = () if self._is_muted(identifier) else self._merge(identifier)
         if self._observer and identifier.name != OBSERVED:
             subscribers = self._observer + subscribers
         return subscribers
 
     def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
+        """Return the subscriptions that `identifier` matches, in order of registration."""
         namespace, name, action = identifier.namespace, identifier.name, identifier.action
         get = self._index.get
         if identifier.is_wild:  # a published wildcard reaches all that it matches

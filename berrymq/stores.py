@@ -83,6 +83,7 @@ class Store:
 
     def put(self, message: Message) -> None:
         """Add one message, and wake a waiter."""
+        # Not exact when two threads put at once: that would cost a lock for each message.
         self.received += 1
         items = self.items
         items.append(message)
@@ -166,6 +167,7 @@ class BoundedStore(Store):
             raise Full(f"the queue is full (maxsize={self.maxsize}) and did not take in {message.id!r}")
 
     def _drop_oldest(self) -> Message | None:
+        """Remove and return the oldest message, or None when there is none left to drop."""
         items = self.items
         try:
             oldest = items.popleft() if isinstance(items, deque) else items.drop_oldest()
@@ -181,10 +183,13 @@ class BoundedStore(Store):
         wake = gate.release
         self._senders.append(wake)
         try:
+            # Checked after the append: a consumer removes a message first and then checks for senders, so one
+            # of the two sees the other. `close` sets `closed` before it wakes all.
             if len(self.items) >= self.maxsize and not self.closed:
                 gate.acquire()
         finally:
             self._senders.discard(wake)
+            # It may have been woken and interrupted, or not have needed its wake-up: the next one gets it.
             if len(self.items) < self.maxsize and self._senders:
                 self._senders.wake()
         return not self.closed
@@ -279,6 +284,7 @@ class SharedStores:
     def _add(
         self, identifier: Identifier, mine: tuple[tuple[object, ...], Store]
     ) -> tuple[tuple[object, ...], Store]:
+        """Add a store, unless another thread was faster; return the one that is known."""
         # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
         # so at the same time, the second store is discarded.
         store = mine[1]

@@ -184,6 +184,7 @@ class Subscription(Subscriber):
             self.run(message)
 
     def _run_and_reply(self, message: Message, reply: Reply) -> None:
+        """Call the follower, and reply with its result or error."""
         if not self.active:
             ignore(message)
             return
@@ -209,6 +210,7 @@ class Subscription(Subscriber):
             self._get_runner().adopt(message, coroutine)
 
     def _get_runner(self) -> LoopRunner:
+        """Return the runner of coroutines that a plain function returns; the first call creates it."""
         if self._adopter is None:
             assert self._make_runner is not None
             self._adopter = self._make_runner(self)
@@ -255,6 +257,7 @@ class Subscription(Subscriber):
         return mine is not None and is_same(mine, function)
 
     def _start(self, discard: Callable[[Subscriber], object]) -> None:
+        """Begin to deliver, until the object of the target is collected or `cancel`."""
         super()._start(discard)
         self._set_slots()
         me = ref(self)  # no reference cycle: the subscription holds the target
@@ -279,6 +282,8 @@ class Subscription(Subscriber):
 
     def _set_slots(self) -> None:
         """Compute the slots for the present state."""
+        # Publishers read a slot without a lock, once for each delivery. So each slot has to be right by
+        # itself: a publisher that reads the former call delivers as if it had been a moment earlier.
         with _slots_lock:
             function = self._wrapped
             for layer in self._layers:

@@ -57,6 +57,7 @@ class Watchdog:
                 self._thread.start()
 
     def _run(self) -> None:
+        """Look at each interval, until there is nothing to watch; the target of the thread."""
         pause = threading.Event()
         while True:
             pause.wait(self.interval)

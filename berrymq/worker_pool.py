@@ -94,6 +94,7 @@ class WorkerPool:
         subscription.run(message)
 
     def _append(self, subscription: Subscription, message: Message) -> None:
+        """Add one delivery, with the lock held."""
         self._backlog += 1
         if subscription.concurrent:
             self._ready.append((subscription, message))
@@ -130,6 +131,7 @@ class WorkerPool:
         if edge is None:  # it waits for this question itself: call it as a recursion
             return subscription._answer_here(message)
         if self._claim(subscription):
+            # The backlog is delivered: nothing sent before the question is still waiting.
             token = RUNNING.set(subscription)
             try:
                 return subscription._answer_here(message)
@@ -163,15 +165,18 @@ class WorkerPool:
                 self._finish_one()
 
     def _release(self, subscription: Subscription) -> None:
+        """Release a follower that `_claim` or a worker has claimed, with the lock held."""
         with self._lock:
             self._running.discard(subscription)
             if self._waiting[subscription]:
                 self._ready.append((subscription, None))
                 self._work.notify()
             else:
+                # Before the lock is released: the next submission must find the follower idle, and ready it.
                 del self._waiting[subscription]
 
     def _deliver(self, subscription: Subscription, message: Message) -> None:
+        """Run one delivery, and report its error."""
         token = RUNNING.set(subscription)
         try:
             subscription.run(message)
@@ -181,12 +186,14 @@ class WorkerPool:
             RUNNING.reset(token)
 
     def _finish_one(self) -> None:
+        """Count one delivery as finished, with the lock held."""
         self._backlog -= 1
         if not self._backlog:
             self._idle.notify_all()
             self._work.notify_all()
 
     def _run(self) -> None:
+        """Run deliveries until this worker has to end; the target of its thread."""
         me = threading.current_thread()
         while True:
             with self._lock:

@@ -48,6 +48,7 @@ class FileWatcher(Adapter):
         self._watching.wait()
 
     def _run(self) -> None:
+        """Send the changes until `stop`, in the thread of the watcher."""
         changes = watch(
             *self.paths,
             stop_event=self._stopped,

@@ -84,6 +84,7 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         return {"done": True}
 
     def _report(self, **more: Any) -> None:
+        """Send the present state, with `more` keywords."""
         # Not from `display`, which runs with tqdm's lock held.
         state = self.format_dict
         elapsed = state["elapsed"]

@@ -30,6 +30,7 @@ class Timer(Adapter):
         self._thread.start()
 
     def _run(self) -> None:
+        """Send the ticks until `stop`, in the thread of the timer."""
         start = monotonic()
         number = 1
         while not self._stopped.wait(max(0.0, start + number * self.interval - monotonic())):

@@ -1,4 +1,5 @@
 import threading
+from collections import deque
 
 import pytest
 
@@ -138,3 +139,23 @@ def test_an_idle_thread_holds_no_references(thread, collect):
     wait_until(lambda: thread._waiting, "it sleeps", interval=0.001)
     collect()
     assert reference() is None
+
+
+def test_a_delivery_that_is_being_taken_counts_in_the_backlog(thread):
+    taken, go = threading.Event(), threading.Event()
+
+    class SlowDeque(deque):
+        def popleft(self):
+            item = super().popleft()
+            taken.set()
+            go.wait(10)
+            return item
+
+    thread._items = SlowDeque()
+    got = []
+    thread.submit_many([(follower(got.append), message())])
+    assert taken.wait(10)
+    assert not thread.drain(0)
+    go.set()
+    assert thread.drain(10)
+    assert len(got) == 1
