@@ -128,7 +128,9 @@ class Background:
 
     def finish(self) -> None:
         """Finish the backlog when the interpreter shuts down, in at most `EXIT_SECONDS`, or log the rest."""
-        threads = [one for one in self._all() if one is not self.pending]  # event loops have ended already
+        threads = [
+            one for one in self._deliverers() if one is not self.pending
+        ]  # event loops have ended already
         until = monotonic() + EXIT_SECONDS
         late = [one for one in threads if not one.drain(max(0.0, until - monotonic()))]
         if late:
@@ -143,9 +145,9 @@ class Background:
     @property
     def backlog(self) -> int:
         """How many deliveries are unfinished: here, with a deliverer that was chosen, and on event loops."""
-        return sum([one.backlog for one in self._all()])
+        return sum([one.backlog for one in self._deliverers()])
 
-    def _all(self) -> list[Deliverer | Pending]:
+    def _deliverers(self) -> list[Deliverer | Pending]:
         """Return all that may have a backlog, in the order in which `drain` waits for them."""
         return [one for one in (self._pool, self._thread, self.chosen, self.pending) if one is not None]
 
@@ -187,7 +189,7 @@ class Background:
         """Wait until the backlog of every deliverer is empty; see `Bus.drain`."""
         until = None if timeout is None else monotonic() + timeout
         while True:
-            for one in self._all():
+            for one in self._deliverers():
                 left = None if until is None else max(0.0, until - monotonic())
                 if not one.drain(left):
                     return False

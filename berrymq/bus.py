@@ -1,4 +1,7 @@
-"""The bus: publishing and following. What few programs use, its methods import when they are called."""
+"""The bus: publishing, following and asking.
+
+Modules that few programs need are imported by the methods that use them.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Message:
             kwargs: the keyword arguments, which are copied.
             source: the name of the node that sent it; None for this process.
             sent_at: seconds since 1970; now, unless given.
-            origin: for links: the link that it came over, and more that they need to know about that.
+            origin: for links: the link that it came over, and what that has to know about it.
             callback: takes followers' return values.
         """
         message: Message
@@ -122,7 +122,7 @@ class Message:
             kwargs: a dictionary that is the message's own from now on.
             source: the name of the node that sent it.
             sent_at: seconds since 1970.
-            origin: what the link needs to know about its origin.
+            origin: the link that it came over, and what that has to know about it.
             callback: takes followers' return values.
         """
         message = FarMessage()
@@ -177,12 +177,12 @@ class Message:
 
     @property
     def origin(self) -> object:
-        """What the link that brought it wants to remember; None for this process."""
+        """The link that it came over, and what that has to know about it; None for this process."""
         return self._origin
 
     @property
     def callback(self) -> Callback | None:
-        """Where followers' return values go; None for a plain message."""
+        """What takes followers' return values; None for a plain message."""
         return self._callback
 
     def with_callback(self, callback: Callback) -> Message:

@@ -142,7 +142,7 @@ class Queue:
         return self.get(False)
 
     def _wait(self, block: bool, timeout: float | None) -> Message:
-        """Take the next message like `get`, after that found none."""
+        """Take the next message as `get` does, which has found none at once."""
         store = self._store
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout is a number of seconds from 0 on, or None, not {timeout}")
@@ -242,7 +242,7 @@ class Queue:
         return taken
 
     def __iter__(self) -> Iterator[Message]:
-        """Take messages, waiting for each, until the queue is closed and used up."""
+        """Take messages, waiting for each, until the queue is closed and empty."""
         while True:
             try:
                 message = self.get()

@@ -165,7 +165,7 @@ class WorkerPool:
                 self._finish_one()
 
     def _release(self, subscription: Subscription) -> None:
-        """Release a follower that `_claim` or a worker has claimed, with the lock held."""
+        """Release a follower that `_claim` or a worker has claimed, and ready it if it has a backlog."""
         with self._lock:
             self._running.discard(subscription)
             if self._waiting[subscription]:
