@@ -10,20 +10,18 @@
 
     twitter("train:epoch", 3, loss=0.12)
 
-The names that have to do with links between processes are loaded from `berrymq.bridge` when they are first
-used.
+Names that not every program needs, and all of links between processes, are imported when they are first used.
 """
 
 from __future__ import annotations
 
-from . import loading as loading  # first: it sees to Ctrl-C while the command line is loaded
+from . import interrupts as interrupts  # first: it handles Ctrl-C while the command line is imported
 
 # isort: split
 from typing import TYPE_CHECKING, Any
 
 from .bus import Bus
 from .conditions import Condition, cond
-from .decorators import Follower, following
 from .default import (
     aask,
     ask,
@@ -51,7 +49,6 @@ from .default import (
 from .errors import AskTimeout, BerryMQError, IdentifierError, LoopError, QueueClosed, RegistrationError
 from .identifiers import Identifier
 from .messages import JointMessage, Message
-from .queues import Empty, Queue
 from .subscriptions import Subscription
 
 if TYPE_CHECKING:
@@ -73,6 +70,8 @@ if TYPE_CHECKING:
         register_type,
         send_message,
     )
+    from .metaclass import Follower, following
+    from .queues import Empty, Queue
 
 __version__ = "0.4.0"
 
@@ -134,8 +133,8 @@ __all__ = [
     "unfollow",
 ]
 
-BRIDGE_NAMES = frozenset(
-    {
+_LAZY = {
+    ".bridge": (
         "Link",
         "LinkError",
         "NodeInfo",
@@ -152,22 +151,26 @@ BRIDGE_NAMES = frozenset(
         "links",
         "register_type",
         "send_message",
-    }
-)
+    ),
+    ".metaclass": ("Follower", "following"),
+    ".queues": ("Empty", "Queue"),
+    # What IPython looks for at `%load_ext berrymq`, which does what `%load_ext berrymq_jupyter` does.
+    "berrymq_jupyter": ("load_ipython_extension", "unload_ipython_extension"),
+}
+"""The names that are imported when they are first used, by the module that has them."""
 
-EXTENSION_NAMES = frozenset({"load_ipython_extension", "unload_ipython_extension"})
-"""What IPython looks for at ``%load_ext berrymq``, which does what ``%load_ext berrymq_jupyter`` does."""
+_MODULES = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in BRIDGE_NAMES or name in EXTENSION_NAMES:
-        from importlib import import_module
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        module = ".bridge" if name in BRIDGE_NAMES else "berrymq_jupyter"
-        value = getattr(import_module(module, __name__), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(module, __name__), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

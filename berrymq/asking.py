@@ -1,11 +1,21 @@
-"""Questions: what followers return comes back to the one who sent.
+"""Asking: what followers return comes back to the asker.
 
-Each entry of a route can be asked (`Entry._ask`) and gives an answer, a future of one, or none. What answers
-at once does so in the asker's thread; the rest is waited for together.
+Three classes, one for each party:
+
+- `Question`: a message asked here, and its answers in the order of the followers. It asks each subscriber of
+  the route (`Subscriber._ask`), which answers at once or returns a future; it waits for all futures together.
+- `ReceivedQuestion`: a message that came over a link. No thread waits for its answers: the followers run on
+  the delivery thread, and a callback gets the answers when all have come.
+- `Answer`: the future of one follower's answer, set from the thread or event loop that the follower runs on.
+
+Below them the wait-for graph, which detects a follower that asks itself: it would wait for its own return.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -13,161 +23,146 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AskTimeout
 from .failures import annotate, raise_failures
-from .identifiers import Identifier
-from .messages import Message
-from .subscriptions import PLAIN, SKIPPED, Subscription
+from .process import ForkSafeLock
+from .subscribers import SKIPPED
+from .subscriptions import PLAIN, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     from .bus import Bus
-    from .subscriptions import Entry
+    from .messages import Message
+    from .subscribers import Subscriber
 
-__all__ = ["Poll", "aask", "ask", "talk"]
-
-
-def talk(
-    bus: Bus,
-    identifier: str | Identifier,
-    callback: str | Identifier,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> None:
-    """See `Bus.talk`."""
-    bus.publish(Message.make(identifier, args, kwargs, callback=Identifier.parse(callback)))
+__all__ = ["RUNNING", "Answer", "ReceivedQuestion", "aask", "ask", "begin_wait", "end_wait"]
 
 
-def ask(
-    bus: Bus,
-    identifier: str | Identifier,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    timeout: float | None,
-) -> list[Any]:
-    """See `Bus.ask`."""
-    question = Question(bus, identifier, args, kwargs, timeout)
-    question.put(blocking=True)
-    for place, entry, future in question.waiting:
+def ask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
+    """Ask on behalf of `Bus.ask`; `timeout` is in seconds."""
+    question = Question(bus, message, timeout)
+    question.publish(blocking=True)
+    for position, subscriber, future in question.pending:
         try:
-            question.take(place, entry, future.result(question.left()))
+            question.add_answer(position, subscriber, future.result(question.seconds_left()))
         except Exception as error:
+            # A TimeoutError of a future that is done was raised by the follower itself.
             if isinstance(error, TimeoutError) and not future.done():
                 future.cancel()
-                question.late.append((place, entry))
+                question.late.append((position, subscriber))
             elif isinstance(error, RecursionError):
                 raise
             else:
-                question.fail(place, entry, error)
-    return question.outcome()
+                question.add_failure(position, subscriber, error)
+    return question.result()
 
 
-async def aask(
-    bus: Bus,
-    identifier: str | Identifier,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    timeout: float | None,
-) -> list[Any]:
-    """See `Bus.aask`."""
+async def aask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
+    """Ask on behalf of `Bus.aask`; `timeout` is in seconds."""
     import asyncio
 
-    question = Question(bus, identifier, args, kwargs, timeout)
+    question = Question(bus, message, timeout)
     futures: list[asyncio.Future[Any]] = []
     try:
-        question.put(blocking=False)
-        futures += [asyncio.wrap_future(future) for _, _, future in question.waiting]
+        question.publish(blocking=False)
+        futures += [asyncio.wrap_future(future) for _, _, future in question.pending]
         if futures:
-            await asyncio.wait(futures, timeout=question.left())
-        for (place, entry, _), future in zip(question.waiting, futures, strict=True):
+            await asyncio.wait(futures, timeout=question.seconds_left())
+        for (position, subscriber, _), future in zip(question.pending, futures, strict=True):
             if not future.done():
-                question.late.append((place, entry))
-            elif (trouble := future.exception()) is None:
-                question.take(place, entry, future.result())
-            elif isinstance(trouble, Exception):
-                question.fail(place, entry, trouble)
+                question.late.append((position, subscriber))
+            elif (error := future.exception()) is None:
+                question.add_answer(position, subscriber, future.result())
+            elif isinstance(error, Exception):
+                question.add_failure(position, subscriber, error)
             else:
-                raise trouble
+                raise error
     finally:
-        for _, _, pending in question.waiting:
+        for _, _, pending in question.pending:
             pending.cancel()
-    return question.outcome()
+    return question.result()
 
 
 class Question:
-    """One message, and the answers to it as they come; places keep them in the order of the followers."""
+    """One message and its answers as they come; positions keep these in the order of the followers.
 
-    def __init__(
-        self,
-        bus: Bus,
-        identifier: str | Identifier,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        timeout: float | None,
-    ) -> None:
-        self.message = Message.make(identifier, args, kwargs)
-        self.waiting: list[tuple[int, Entry, Future[Any]]] = []
-        """Those whose answer takes time, with the place of the answer."""
-        self.late: list[tuple[int, Entry]] = []
+    Args:
+        bus: where it is asked.
+        message: what is asked.
+        timeout: the most seconds to wait for answers, counted from now; None for no limit.
+    """
+
+    def __init__(self, bus: Bus, message: Message, timeout: float | None) -> None:
+        self.pending: list[tuple[int, Subscriber, Future[Any]]] = []
+        """The subscribers that answer later, each with the position and the future of its answer."""
+        self.late: list[tuple[int, Subscriber]] = []
+        """Those that have not answered in time."""
         self._bus = bus
+        self._message = message
         self._timeout = timeout
-        self._until = None if timeout is None else monotonic() + timeout
+        self._deadline = None if timeout is None else monotonic() + timeout
         self._answers: dict[int, list[Any]] = {}
         self._failures: list[Exception] | None = None
 
-    def put(self, *, blocking: bool) -> None:
-        """Ask everybody."""
-        for place, entry in enumerate(self._bus._route(self.message)):
+    def publish(self, *, blocking: bool) -> None:
+        """Ask every subscriber of the route; `blocking` says that the asker's thread will wait."""
+        for position, subscriber in enumerate(self._bus._route(self._message)):
             try:
-                answer = entry._ask(self.message, self.left(), blocking)
+                answer = subscriber._ask(self._message, self.seconds_left(), blocking)
             except RecursionError:
                 raise
-            except Exception as error:  # noqa: BLE001  # a follower's: noted, and raised in the end
-                self.fail(place, entry, error)
+            except Exception as error:  # noqa: BLE001  # a follower's: recorded, and raised by `result`
+                self.add_failure(position, subscriber, error)
                 continue
-            if type(answer) not in PLAIN and is_pending(answer, entry):
-                self.waiting.append((place, entry, answer))
+            if type(answer) not in PLAIN and is_pending(answer, subscriber):
+                self.pending.append((position, subscriber, answer))
             elif answer is not SKIPPED:
-                self._answers[place] = [answer]
+                self._answers[position] = [answer]
 
-    def left(self) -> float | None:
-        """How many seconds are left to wait."""
-        return None if self._until is None else max(0.0, self._until - monotonic())
+    def seconds_left(self) -> float | None:
+        """Return the seconds until the deadline, at least 0; None when there is no deadline."""
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
-    def take(self, place: int, entry: Entry, answer: Any) -> None:
-        """Take an answer; that of a link is a list of answers."""
+    def add_answer(self, position: int, subscriber: Subscriber, answer: Any) -> None:
+        """Record an answer; that of a link is a list of answers."""
         if answer is not SKIPPED:
-            self._answers[place] = [answer] if isinstance(entry, Subscription) else list(answer)
+            self._answers[position] = [answer] if isinstance(subscriber, Subscription) else list(answer)
 
-    def fail(self, place: int, entry: Entry, error: Exception) -> None:
-        """Note an error, as sending does; from a link it brings the answers of those who did not fail."""
-        if not isinstance(entry, Subscription):
-            self._answers[place] = list(error.__dict__.get("answers", ()))
-        self._failures = self._bus._note_failure(self._failures, entry, self.message, error)
+    def add_failure(self, position: int, subscriber: Subscriber, error: Exception) -> None:
+        """Record an error, as sending does; that of a link carries the answers of the other side."""
+        if not isinstance(subscriber, Subscription):
+            self._answers[position] = list(error.__dict__.get("answers", ()))
+        self._failures = self._bus._note_failure(self._failures, subscriber, self._message, error)
 
-    def outcome(self) -> list[Any]:
-        """The answers; or raise what failed, or that some are late."""
-        answers = [answer for place in sorted(self._answers) for answer in self._answers[place]]
+    def result(self) -> list[Any]:
+        """Return the answers.
+
+        Raises:
+            AskTimeout: `late` is not empty.
+            Exception: of followers; each error has the answers of the others as `answers`.
+        """
+        answers = [answer for position in sorted(self._answers) for answer in self._answers[position]]
         if self.late:
-            names = ", ".join(entry.describe() for _, entry in self.late)
-            text = f"no answer to {self.message.id!r} within {self._timeout} s from {names}"
-            self.fail(*self.late[0], AskTimeout(text, answers))
+            names = ", ".join(subscriber.describe() for _, subscriber in self.late)
+            text = f"no answer to {self._message.id!r} within {self._timeout} s from {names}"
+            self.add_failure(*self.late[0], AskTimeout(text, answers))
         if self._failures:
-            raise_failures(self._failures, self.message, answers)
+            raise_failures(self._failures, self._message, answers)
         return answers
 
 
-def is_pending(answer: Any, entry: Entry) -> bool:
-    """Whether what an entry gave is a future of its answer, and not the answer, which may be a future too."""
-    if not isinstance(entry, Subscription):
-        return True
-    from .answers import Answer
-
-    return type(answer) is Answer
+def is_pending(answer: Any, subscriber: Subscriber) -> bool:
+    """Return whether `answer` is the future of an answer, and not an answer that is itself a future."""
+    return type(answer) is Answer or not isinstance(subscriber, Subscription)
 
 
-class Poll:
-    """The answers to one question of a link, until all have come."""
+class ReceivedQuestion:
+    """A question that came over a link, until every follower here has answered it.
+
+    Args:
+        bus: where it is asked.
+        message: what is asked.
+        done: called once, on any thread, with the answers and the errors.
+    """
 
     def __init__(
         self, bus: Bus, message: Message, done: Callable[[list[Any], list[Exception]], object]
@@ -176,37 +171,99 @@ class Poll:
         self._message = message
         self._done = done
         self._lock = Lock()
-        self._left = 1  # the asking itself, so that it ends only after everybody was asked
+        self._missing = 1  # `publish` itself counts as one, so that nothing is complete before it has ended
         self._outcomes: dict[int, tuple[Any, Exception | None]] = {}
 
-    def put(self) -> None:
-        """Ask. What only watches gets the question as a plain message."""
+    def publish(self) -> None:
+        """Ask every follower. Those that do not answer get the question as a plain message."""
         bus, message = self._bus, self._message
-        direct, others = bus._registry.route_received(message._identifier)
-        for entry in direct:
-            bus._deliver_direct(entry, message)
+        registry, identifier = bus._registry, message._identifier
+        direct, others = registry.received.get(identifier.text) or registry.find_received(identifier)
+        for subscription in direct:
+            bus._deliver_direct(subscription, message)
         deliveries = []
-        for place, entry in enumerate(others):
-            if entry._reply is None:
-                deliveries.append((entry, message))
+        for position, subscription in enumerate(others):
+            if subscription._reply is None:
+                deliveries.append((subscription, message))
             else:
-                self._left += 1
-                deliveries.append((entry, message.with_callback(partial(self._take, place, entry))))
-        self._finish_one()  # first: whoever only watches may end the link at what it sees
+                self._missing += 1
+                callback = partial(self._add_outcome, position, subscription)
+                deliveries.append((subscription, message.with_callback(callback)))
+        self._count_outcome()  # before the deliveries: a follower that does not answer may end the link
         if deliveries:
             bus._background.deliverer.submit_many(deliveries)
 
-    def _take(self, place: int, entry: Entry, result: Any, error: Exception | None) -> None:
+    def _add_outcome(
+        self, position: int, subscriber: Subscriber, result: Any, error: Exception | None
+    ) -> None:
+        """Record the result or error of one follower; its callback, called on any thread."""
         if error is not None:
-            annotate(error, entry, self._message)
-        self._outcomes[place] = result, error
-        self._finish_one()
+            annotate(error, subscriber, self._message)
+        self._outcomes[position] = result, error
+        self._count_outcome()
 
-    def _finish_one(self) -> None:
+    def _count_outcome(self) -> None:
+        """Count one outcome, and pass all of them on after the last."""
         with self._lock:
-            self._left -= 1
-            if self._left:
+            self._missing -= 1
+            if self._missing:
                 return
-        outcomes = [self._outcomes[place] for place in sorted(self._outcomes)]
+        outcomes = [self._outcomes[position] for position in sorted(self._outcomes)]
         answers = [result for result, error in outcomes if error is None and result is not SKIPPED]
         self._done(answers, [error for _, error in outcomes if error is not None])
+
+
+class Answer(Future[Any]):
+    """The future of one follower's answer. It is the callback of the message that the follower gets."""
+
+    def __call__(self, result: Any, error: BaseException | None) -> None:
+        """Set the answer, or the error; without effect when the asker has cancelled it."""
+        with suppress(InvalidStateError):
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+
+
+# -- the wait-for graph --------------------------------------------------------------------------------------
+
+RUNNING: ContextVar[Subscription | None] = ContextVar("berrymq subscription", default=None)
+"""The follower that runs in this thread or task, if it is one that gets one message at a time."""
+
+Edge = tuple[Subscription | None, Subscription]
+
+_graph_lock = ForkSafeLock()
+_waits: dict[Subscription, list[Subscription]] = {}
+"""For each follower that waits for answers at present: the followers that it waits for."""
+
+
+def begin_wait(target: Subscription) -> Edge | None:
+    """Add that the follower which runs here waits for `target`; return the edge for `end_wait`.
+
+    Return None, and add nothing, when that closes a cycle: a follower gets one message at a time, so one that
+    asks itself, perhaps by way of others, would wait for its own return.
+    """
+    asker = RUNNING.get()
+    edge = (asker, target)
+    if asker is None:
+        return edge
+    with _graph_lock:
+        reached = [target]
+        for one in reached:  # the list grows during the loop
+            if one is asker:
+                return None
+            reached += [other for other in _waits.get(one, ()) if other not in reached]
+        _waits.setdefault(asker, []).append(target)
+    return edge
+
+
+def end_wait(edge: Edge) -> None:
+    """Remove an edge that `begin_wait` has added."""
+    asker, target = edge
+    if asker is None:
+        return
+    with _graph_lock:
+        waited = _waits[asker]
+        waited.remove(target)
+        if not waited:
+            del _waits[asker]

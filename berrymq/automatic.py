@@ -1,8 +1,8 @@
-"""Functions that publish by themselves: at entry, at exit, on an exception.
+"""``auto_twitter`` and ``twitter_exception``: messages about the calls and exceptions of a function.
 
 An observer never harms what it observes. A message about a call changes neither its result nor its error nor
-whether it runs: what goes wrong with such a message is logged. Only a `RecursionError` passes, so that a
-follower that calls what it observes ends as any recursion does.
+whether it runs: errors of such a message are logged. Only a `RecursionError` propagates, so that a follower
+that calls what it observes ends as any recursion does.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .errors import RegistrationError
-from .failures import log_trouble
+from .failures import log_error
 from .identifiers import Identifier, describe
 from .messages import Message
 from .targets import code_of, is_async, is_generator, strip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
 
     from .bus import Bus
 
@@ -30,7 +32,12 @@ CO_ASYNC_GENERATOR = 0x200
 
 
 class Reporter:
-    """Publishes what there is to say about the calls of one function."""
+    """Publishes messages about the calls of one function.
+
+    Args:
+        bus: where they are published.
+        identifier: what they are called.
+    """
 
     def __init__(self, bus: Bus, identifier: str | Identifier) -> None:
         self._bus = bus
@@ -43,17 +50,17 @@ class Reporter:
         """Report a call that returns."""
 
     def fail(self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> bool:
-        """Report a call that raises; return whether that goes on to the caller."""
+        """Report a call that raises; return whether the error propagates to the caller."""
         raise NotImplementedError
 
     def send(self, identifier: Identifier, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Publish one message; trouble with it is logged, and no concern of the call."""
+        """Publish one message; an error of a follower or link is logged, and does not reach the caller."""
         try:
             self._bus.publish(Message.make(identifier, args, kwargs))
         except RecursionError:
             raise
-        except Exception as trouble:  # noqa: BLE001  # a follower's, or that of a link
-            log_trouble(f"a follower of {identifier.text!r} failed, which only observes", trouble)
+        except Exception as error:  # noqa: BLE001  # a follower's, or that of a link
+            log_error(f"a follower of {identifier.text!r} failed, which only observes", error)
 
 
 class CallReporter(Reporter):
@@ -86,7 +93,7 @@ class CallReporter(Reporter):
 
 
 def free_key(key: str, kwargs: dict[str, Any]) -> str:
-    """Return a keyword that the call does not use: a parameter may be named ``result``."""
+    """Return `key`, with underscores if the call has a keyword of that name."""
     while key in kwargs:
         key += "_"
     return key
@@ -101,16 +108,15 @@ class ExceptionReporter(Reporter):
         self._with_traceback = with_traceback
 
     def fail(self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> bool:  # noqa: ARG002
-        """Report an exception; interrupts and the like are none."""
+        """Report an exception, but no interrupt; return whether it propagates to the caller."""
         if not isinstance(error, Exception):
             return True
         if not isinstance(error, RecursionError):
             import traceback
 
             if self._with_traceback:
-                trace = (
-                    error.__traceback__ and error.__traceback__.tb_next
-                )  # the first frame is the wrapper's
+                # Without the first frame, which is the wrapper's.
+                trace = error.__traceback__ and error.__traceback__.tb_next
                 lines = traceback.format_exception(type(error), error, trace)
             else:
                 lines = traceback.format_exception_only(error)
@@ -120,7 +126,7 @@ class ExceptionReporter(Reporter):
 
 
 def value_of(error: Exception) -> str:
-    """Return the text of an exception, whatever its `__str__` does."""
+    """Return the text of an exception, even if its `__str__` raises."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # foreign code
@@ -130,19 +136,19 @@ def value_of(error: Exception) -> str:
 def auto_twitter(
     bus: Bus, identifier: str | Identifier, entry: bool, leave: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """See `Bus.auto_twitter`."""
+    """Return the decorator of `Bus.auto_twitter`."""
     return observing(CallReporter(bus, identifier, entry, leave))
 
 
 def twitter_exception(
     bus: Bus, identifier: str | Identifier, reraise: bool, with_traceback: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """See `Bus.twitter_exception`."""
+    """Return the decorator of `Bus.twitter_exception`."""
     return observing(ExceptionReporter(bus, identifier, reraise, with_traceback))
 
 
 def observing(reporter: Reporter) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that has the calls of a function reported, and leaves it of its kind."""
+    """Return a decorator that reports the calls of a function, and preserves its kind and signature."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not callable(function):
@@ -166,20 +172,44 @@ def observing(reporter: Reporter) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
+class ObservedCall:
+    """One call of an observed function, reported as a ``with`` block around it.
+
+    Args:
+        reporter: takes the reports.
+        args: the positional arguments of the call.
+        kwargs: its keyword arguments.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_reporter", "result")
+
+    def __init__(self, reporter: Reporter, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._reporter = reporter
+        self._args = args
+        self._kwargs = kwargs
+        self.result: Any = None
+
+    def __enter__(self) -> Self:
+        self._reporter.enter(self._args, self._kwargs)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or isinstance(error, GeneratorExit):  # which closes a generator, and is no failure
+            self._reporter.leave(self._args, self._kwargs, self.result)
+            return False
+        return not self._reporter.fail(self._args, self._kwargs, error)
+
+
 def observed_function(function: Callable[..., Any], reporter: Reporter) -> Callable[..., Any]:
     """Wrap a plain function."""
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        reporter.enter(args, kwargs)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            if reporter.fail(args, kwargs, error):
-                raise
-            return None
-        reporter.leave(args, kwargs, result)
-        return result
+        with ObservedCall(reporter, args, kwargs) as call:
+            call.result = function(*args, **kwargs)
+        return call.result
 
     return wrapped
 
@@ -189,15 +219,9 @@ def observed_coroutine(function: Callable[..., Any], reporter: Reporter) -> Call
 
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        reporter.enter(args, kwargs)
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            if reporter.fail(args, kwargs, error):
-                raise
-            return None
-        reporter.leave(args, kwargs, result)
-        return result
+        with ObservedCall(reporter, args, kwargs) as call:
+            call.result = await function(*args, **kwargs)
+        return call.result
 
     return wrapped
 
@@ -207,18 +231,9 @@ def observed_generator(function: Callable[..., Any], reporter: Reporter) -> Call
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        reporter.enter(args, kwargs)
-        try:
-            result = yield from function(*args, **kwargs)
-        except GeneratorExit:
-            reporter.leave(args, kwargs, None)
-            raise
-        except BaseException as error:
-            if reporter.fail(args, kwargs, error):
-                raise
-            return None
-        reporter.leave(args, kwargs, result)
-        return result
+        with ObservedCall(reporter, args, kwargs) as call:
+            call.result = yield from function(*args, **kwargs)
+        return call.result
 
     return wrapped
 
@@ -228,32 +243,23 @@ def observed_async_generator(function: Callable[..., Any], reporter: Reporter) -
 
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        reporter.enter(args, kwargs)
-        try:
-            # What `yield from` does, which async generators have not.
+        with ObservedCall(reporter, args, kwargs):
+            # The equivalent of `yield from`, which async generators don't have.
             inner = function(*args, **kwargs)
             step = inner.__anext__()
             while True:
                 try:
                     item = await step
                 except StopAsyncIteration:
-                    break
+                    return
                 try:
                     sent = yield item
                 except GeneratorExit:
                     await inner.aclose()
                     raise
-                except BaseException as thrown:  # noqa: BLE001  # it goes to where the generator waits
+                except BaseException as thrown:  # noqa: BLE001  # it is passed to the inner generator
                     step = inner.athrow(thrown)
                 else:
                     step = inner.asend(sent)
-        except GeneratorExit:
-            reporter.leave(args, kwargs, None)
-            raise
-        except BaseException as error:
-            if reporter.fail(args, kwargs, error):
-                raise
-            return
-        reporter.leave(args, kwargs, None)
 
     return wrapped

@@ -1,4 +1,4 @@
-"""What delivers for one bus in other threads, and the watchdog over it."""
+"""Deliveries outside the sender's thread: what runs them for one bus, how many there are, and their end."""
 
 from __future__ import annotations
 
@@ -6,80 +6,39 @@ import sys
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from .failures import log_warning
-from .process import Step, process
-from .workers import DeliveryThread, WorkerPool
+from .process import ForkSafeLock, Step, process
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
 
+    from .delivery_thread import Deliverer, DeliveryThread, Failed, Waiter
     from .subscriptions import Subscription
-    from .workers import Deliverer, Failed, Waiter
+    from .worker_pool import WorkerPool
 
-__all__ = ["Background", "Pending"]
+__all__ = ["Background", "Pending", "running_loop"]
 
 EXIT_SECONDS = 5.0
-"""For how many seconds the interpreter waits for deliveries when it shuts down."""
-
-
-class Watchdog:
-    """Looks, once a second, at everything that runs deliveries in this process, while there is any."""
-
-    seconds = 1.0
-
-    def __init__(self) -> None:
-        self._watched: WeakSet[DeliveryThread | WorkerPool] = WeakSet()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.RLock()
-        process.on_fork(self.reset)
-
-    def reset(self) -> None:
-        """Start anew in a forked child, which has none of the parent's threads."""
-        self._watched = WeakSet()
-        self._thread = None
-        self._lock = threading.RLock()
-
-    def watch(self, deliverer: DeliveryThread | WorkerPool) -> None:
-        """Look at `deliverer` until it says that there is nothing to look at."""
-        with self._lock:
-            self._watched.add(deliverer)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="berrymq watchdog", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
-            pause.wait(self.seconds)
-            with self._lock:  # so that what begins to be watched just now stays so
-                for one in list(self._watched):
-                    if not one.look():
-                        self._watched.discard(one)
-                if not self._watched:
-                    self._thread = None
-                    return
-
-
-watchdog = Watchdog()
+"""The most seconds that the interpreter waits for deliveries when it shuts down."""
 
 
 class Pending:
-    """Counts the deliveries that ``async def`` followers were given and have not finished."""
+    """Counts the unfinished deliveries to ``async def`` followers."""
 
     def __init__(self) -> None:
-        self.reset()
+        self.after_fork()
 
-    def reset(self) -> None:
+    def after_fork(self) -> None:
         """Count nothing, as in a forked child: the loops are the parent's."""
         self.backlog = 0
         self._loops: dict[int, int] = {}
-        """The same by event loop, as its `id`."""
-        self._none = threading.Condition(threading.RLock())  # a destructor may send in the middle of this
+        """The backlog of each event loop, by its `id`."""
+        self._none = threading.Condition(threading.RLock())  # a destructor may send in the middle of `change`
 
     def change(self, loop: object, by: int) -> None:
-        """Count some more, or less, on `loop`."""
+        """Add `by`, which may be negative, to the backlog of `loop`."""
         with self._none:
             self.backlog += by
             left = self._loops.get(id(loop), 0) + by
@@ -91,7 +50,8 @@ class Pending:
                 self._none.notify_all()
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until there are none; False when `timeout` passed first."""
+        """Wait until the backlog is empty; return False when `timeout` seconds passed first."""
+        # Only its own loop would be blocked: on another one, or in a plain thread, waiting is fine.
         if self.backlog and id(running_loop()) in self._loops:
             raise RuntimeError(
                 "drain() would wait for 'async def' followers on the event loop that it holds up: "
@@ -101,60 +61,78 @@ class Pending:
             return self._none.wait_for(lambda: not self.backlog, timeout)
 
 
-def running_loop() -> object:
-    """Return the event loop that runs in this thread, or None, without loading `asyncio` for that."""
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, or None; `asyncio` is not loaded for that."""
+    loaded = sys.modules.get("asyncio")
+    loop: asyncio.AbstractEventLoop | None = None if loaded is None else loaded._get_running_loop()
+    return loop
 
 
 class Background:
-    """What delivers for one bus in other threads: nothing, until something has to be.
+    """The deliverers of one bus. Each thread is started by the first delivery that needs it.
 
     Args:
-        name: what the threads are called after.
+        name: the first part of the threads' names.
         failed: takes the error of a delivery.
-        subscriptions: gives all that use these threads.
+        subscriptions: returns the subscriptions of the bus, which use the worker pool.
     """
 
     def __init__(
         self, name: str, failed: Failed, subscriptions: Callable[[], Iterable[Subscription]]
     ) -> None:
+        self.current: Deliverer | None = None
+        """The present `deliverer`; None until it is needed, and again after a change."""
         self._chosen: Deliverer | None = None
         self.pending = Pending()
         self._failed = failed
         self._subscriptions = subscriptions
         self._name = name
+        self._thread: DeliveryThread | None = None
         self._pool: WorkerPool | None = None
-        self._lock = threading.RLock()
-        self._thread = DeliveryThread(self._failed, f"{name} delivery", self._started)
-        self.deliverer: Deliverer = self._thread
-        """What runs the deliveries of links: what was chosen; else the pool; else the one thread."""
+        self._waiter: Waiter | None = None
+        self._lock = ForkSafeLock()
+
+    @property
+    def deliverer(self) -> Deliverer:
+        """What runs the deliveries of links: what was chosen, else the worker pool, else one thread."""
+        with self._lock:
+            self.current = self._chosen or self._pool or self._thread or self._make_thread()
+            return self.current
 
     def choose(self, deliverer: Deliverer | None) -> None:
-        """Have `deliverer` deliver for links instead of the threads here; None: these again."""
+        """Have `deliverer` run the deliveries of links, as the main thread of a notebook may; None ends that."""
         with self._lock:
-            self._chosen = deliverer
-            self._set_deliverer()
+            self._chosen, self.current = deliverer, None
 
-    def _set_deliverer(self) -> None:
-        self.deliverer = self._chosen or self._pool or self._thread
+    def _make_thread(self) -> DeliveryThread:
+        """Return the delivery thread; the first call creates it."""
+        from .delivery_thread import DeliveryThread
 
-    def _started(self, thread: DeliveryThread) -> None:
-        self._finish_at_exit()
-        watchdog.watch(thread)
+        with self._lock:
+            if self._thread is None:
+                self._finish_at_exit()
+                self._thread = DeliveryThread(self._failed, f"{self._name} delivery")
+                self._thread.waiter = self._waiter
+            return self._thread
 
     def wait_with(self, waiter: Waiter | None) -> None:
-        """Have the delivery thread wait on a link while it has nothing to do; None: no longer."""
-        self._thread.set_waiter(waiter)
+        """Have the delivery thread wait on a link while it is idle; on none for None."""
+        with self._lock:
+            self._waiter = waiter
+            if self._thread is not None:
+                self._thread.set_waiter(waiter)
 
     def _finish_at_exit(self) -> None:
-        # Worker threads are daemons, so that one that hangs does not keep the interpreter from shutting down.
+        """Have `finish` called when this process ends."""
+        # Worker threads are daemons, so that one that hangs does not block the shutdown of the interpreter.
         process.at_exit(Step.DELIVERIES, self.finish)
         process.finish_in_children()
 
     def finish(self) -> None:
-        """Finish what there is to deliver before the interpreter shuts down, within `EXIT_SECONDS`."""
-        threads = [one for one in self._all() if one is not self.pending]  # event loops have ended already
+        """Finish the backlog when the interpreter shuts down, in at most `EXIT_SECONDS`, or log the rest."""
+        threads = [
+            one for one in self._deliverers() if one is not self.pending
+        ]  # event loops have ended already
         until = monotonic() + EXIT_SECONDS
         late = [one for one in threads if not one.drain(max(0.0, until - monotonic()))]
         if late:
@@ -162,20 +140,21 @@ class Background:
 
     @property
     def multiplicity(self) -> int:
-        """How many worker threads there are; 0 when followers run in the sender's thread."""
+        """The number of worker threads; 0 when followers run in the sender's thread."""
         pool = self._pool
         return 0 if pool is None else pool.size
 
     @property
     def backlog(self) -> int:
-        """How many deliveries wait or run: here, with a deliverer that was chosen, and on event loops."""
-        return sum([one.backlog for one in self._all()])
+        """How many deliveries are unfinished: here, with a deliverer that was chosen, and on event loops."""
+        return sum([one.backlog for one in self._deliverers()])
 
-    def _all(self) -> list[Deliverer | Pending]:
+    def _deliverers(self) -> list[Deliverer | Pending]:
+        """Return all that may have a backlog, in the order in which `drain` waits for them."""
         return [one for one in (self._pool, self._thread, self._chosen, self.pending) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
-        """See `Bus.set_multiplicity`."""
+        """Start, resize or end the worker pool; see `Bus.set_multiplicity`."""
         if number < 0:
             raise ValueError(f"multiplicity is a number of threads, or 0 for none, not {number}")
         with self._lock:
@@ -183,52 +162,54 @@ class Background:
             if number and former is not None:
                 former.resize(number)
                 return
-        if former is not None and threading.current_thread() not in former._threads:
-            # So that no follower runs here while a worker still has an older message of it.
+        if former is not None and not former.is_current:
+            # Before the change: else a follower could run here while a worker has an older message for it.
             former.drain()
         with self._lock:
-            self._pool = None
+            self._pool = self.current = None
             if number:
+                from .worker_pool import WorkerPool
+
                 self._finish_at_exit()
-                self._pool = WorkerPool(self._failed, number, f"{self._name} worker", watchdog.watch)
-            self._set_deliverer()
+                self._pool = WorkerPool(self._failed, number, f"{self._name} worker")
         for subscription in self._subscriptions():
-            self._place(subscription)
+            self._assign_pool(subscription)
         if former is not None:
             former.close()
 
     def adopt(self, subscription: Subscription) -> None:
-        """Have a new subscription use the pool, if there is one."""
+        """Have a new subscription use the worker pool, if there is one."""
         if self._pool is not None:
-            self._place(subscription)
+            self._assign_pool(subscription)
 
-    def _place(self, subscription: Subscription) -> None:
-        with self._lock:  # so that the pool of now is what stays
+    def _assign_pool(self, subscription: Subscription) -> None:
+        """Have a subscription use the present worker pool."""
+        with self._lock:  # else a thread with an older pool could overwrite the present one
             subscription._use_pool(self._pool)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """See `Bus.drain`."""
+        """Wait until the backlog of every deliverer is empty; see `Bus.drain`."""
         until = None if timeout is None else monotonic() + timeout
         while True:
-            for one in self._all():
+            for one in self._deliverers():
                 left = None if until is None else max(0.0, until - monotonic())
                 if not one.drain(left):
                     return False
-            # What ran on one may have submitted to another.
+            # A delivery of one deliverer may have submitted to another that was drained before.
             if not self.backlog:
                 return True
 
     def close(self) -> None:
-        """End all threads, when they have finished what they have to do."""
+        """Finish the backlog and end all threads."""
         self.set_multiplicity(0)
-        self._thread.close()
+        thread = self._thread
+        if thread is not None:
+            thread.close()
 
     def after_fork(self) -> None:
-        """Do without the parent's threads: what waited for them is theirs to do."""
-        self._lock = threading.RLock()
-        self.pending.reset()
-        self._thread = DeliveryThread(self._failed, f"{self._name} delivery", self._started)
+        """Discard the parent's threads and their backlog in a forked child; the parent delivers it."""
+        self.pending.after_fork()
+        self._thread = self.current = None
         former, self._pool = self._pool, None
-        self._set_deliverer()
         if former is not None:
             self.set_multiplicity(former.size)

@@ -1,4 +1,7 @@
-"""The bus: publishing, following, and everything that a program does with them."""
+"""The bus: publishing, following and asking.
+
+Modules that few programs need are imported by the methods that use them.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,16 @@ from time import time
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from . import scopes
-from .automatic import auto_twitter, twitter_exception
 from .background import Background
 from .conditions import Condition, conditions_of
 from .failures import annotate, log_failure, raise_failures
 from .gateway import Gateway
 from .identifiers import Identifier
 from .messages import Message, SentMessage
-from .muting import Mute, Observation, Observers
 from .process import process
 from .routes import Registry
-from .subscriptions import PLAIN, SKIPPED, Entry, Once, Subscription
+from .subscribers import SKIPPED
+from .subscriptions import PLAIN, Once, Subscription
 from .targets import check_guard, choose_guard, make_target
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .coroutines import LoopRunner
+    from .expecting import Expectation
     from .failures import OnError
-    from .introspection import BusStats, Report
-    from .queues import Expectation
+    from .introspection import BusStats, Observation, Observers, Report
+    from .muting import Mute
     from .stores import SharedStores
+    from .subscribers import Subscriber
     from .subscriptions import Layer
     from .targets import Target
 
@@ -41,11 +45,11 @@ F = TypeVar("F", bound="Callable[[Message], Any]")
 class Bus:
     """Passes messages to followers inside one process.
 
-    The functions of the module `berrymq` act on the default bus; a bus of your own is apart from it.
+    The functions of the module `berrymq` act on the default bus; a bus of your own is separate from it.
 
     Args:
         name: names the threads of this bus, and the bus in pictures of the network.
-        on_error: what becomes of followers' errors: ``"raise"`` (to the sender, after every follower ran),
+        on_error: what happens to followers' errors: ``"raise"`` (to the sender, after every follower ran),
             ``"log"``, or a function that is called with the subscription, the message and the exception.
     """
 
@@ -69,16 +73,16 @@ class Bus:
             f"berrymq {name or 'bus'}", self._background_failure, self.subscriptions
         )
         self._shared: SharedStores | None = None
-        self._observers = Observers(self)
+        self._observers: Observers | None = None
         self.gateway = Gateway(self, self._registry, self._background)
-        """The side of this bus that links use."""
-        process.on_fork(self._begin_child)
+        """The interface of this bus for links."""
+        process.on_fork(self._after_fork)
 
     def __repr__(self) -> str:
         counts = self.stats()
         return f"<Bus {self.name or '(unnamed)'}, {counts.followers} followers, {counts.queues} queues>"
 
-    # A bus is one, and what is copied refers to it. The default bus is there in every process.
+    # Copies of a bus are the bus itself. The default bus pickles as a reference, since each process has one.
 
     def __copy__(self) -> Self:
         return self
@@ -112,8 +116,8 @@ class Bus:
             *args: the message's ``args``.
             **kwargs: the message's ``kwargs``, which are its attributes too.
         """
-        # The fast path of everything: one look-up, one message built without a call, one loop. `_deliver` is
-        # put into a local name first because calling a slot as if it were a method is the slower of the two.
+        # The fast path: one look-up, one message built without a call, one loop. `_deliver` is assigned to a
+        # local name first because that is faster than calling a slot as if it were a method.
         try:
             known, route = self._table[identifier]
         except (KeyError, TypeError):
@@ -124,43 +128,43 @@ class Bus:
         message._kwargs = kwargs
         message._sent_at = time()
         failures = None
-        if len(route) == 1:  # as most are; it spares them the loop, which is a tenth of the whole
-            entry = route[0]
+        if len(route) == 1:  # as most are; without the loop, which takes a tenth of the whole time
+            subscriber = route[0]
             try:
-                deliver = entry._deliver
+                deliver = subscriber._deliver
                 result = deliver(message)
                 if result is not None and type(result) not in PLAIN:
-                    entry._look_at(result, message)
+                    subscriber._check_result(result, message)
             except RecursionError:
                 raise
             except Exception as error:  # noqa: BLE001  # handled as in the loop
-                failures = self._note_failure(failures, entry, message, error)
+                failures = self._note_failure(failures, subscriber, message, error)
             if failures:
                 raise_failures(failures, message)
             return
-        for entry in route:
+        for subscriber in route:
             try:
-                deliver = entry._deliver
+                deliver = subscriber._deliver
                 result = deliver(message)
                 if result is not None and type(result) not in PLAIN:
-                    entry._look_at(result, message)
+                    subscriber._check_result(result, message)
             except RecursionError:
                 raise
             except Exception as error:  # noqa: BLE001  # a follower's: the others come first
-                failures = self._note_failure(failures, entry, message, error)
+                failures = self._note_failure(failures, subscriber, message, error)
         if failures:
             raise_failures(failures, message)
 
     def publish(self, message: Message, /) -> None:
         """Send a ready message; otherwise like `twitter`."""
         failures = None
-        for entry in self._route(message):
+        for subscriber in self._route(message):
             try:
-                entry._put(message)
+                subscriber._dispatch(message)
             except RecursionError:
                 raise
             except Exception as error:  # noqa: BLE001  # a follower's: the others come first
-                failures = self._note_failure(failures, entry, message, error)
+                failures = self._note_failure(failures, subscriber, message, error)
         if failures:
             raise_failures(failures, message)
 
@@ -178,11 +182,13 @@ class Bus:
         with its first item and left when it is used up or closed.
 
         Args:
-            identifier: whose name the messages have; with the action ``entry`` or ``exit``, that one alone is
+            identifier: has the name of the messages; with the action ``entry`` or ``exit``, only that one is
                 sent.
             entry: send only ``NAME:entry``.
             exit: send only ``NAME:exit``.
         """
+        from .automatic import auto_twitter
+
         return auto_twitter(self, identifier, entry, exit)
 
     def twitter_exception(
@@ -199,6 +205,8 @@ class Bus:
             reraise: whether the caller gets the exception; else the call returns None.
             with_traceback: whether the text has the traceback.
         """
+        from .automatic import twitter_exception
+
         return twitter_exception(self, identifier, reraise, with_traceback)
 
     def talk(
@@ -212,7 +220,7 @@ class Bus:
         """Send a message and have what each follower returns sent to `callback_identifier`.
 
         There, ``message.args[0]`` is the value; of a follower that raised, ``message.error`` is the
-        exception. What only watches (queues, direct followers) sends nothing.
+        exception. Queues and direct followers send nothing.
 
         Args:
             identifier: what the message is called.
@@ -220,17 +228,16 @@ class Bus:
             *args: the message's ``args``.
             **kwargs: the message's ``kwargs``.
         """
-        from .asking import talk
-
-        talk(self, identifier, callback_identifier, args, kwargs)
+        callback = Identifier.parse(callback_identifier)
+        self.publish(Message.make(identifier, args, kwargs, callback=callback))
 
     def ask(
         self, identifier: str | Identifier, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> list[Any]:
         """Send a message and return what its followers return, in their order.
 
-        Followers here run in this thread; one that a worker thread runs just now answers in its turn. What
-        only watches (queues, direct followers) gets the message and does not answer.
+        Followers here run in this thread; one that a worker thread runs at present answers after its backlog.
+        Queues and direct followers get the message and do not answer.
 
         Args:
             identifier: what the message is called.
@@ -240,12 +247,12 @@ class Bus:
             **kwargs: the message's ``kwargs``.
 
         Raises:
-            AskTimeout: not everybody answered in time.
+            AskTimeout: some follower or link did not answer in time.
             Exception: followers' errors, as by `twitter`. Each has what the others answered as `answers`.
         """
         from .asking import ask
 
-        return ask(self, identifier, args, kwargs, timeout)
+        return ask(self, Message.make(identifier, args, kwargs), timeout)
 
     async def aask(
         self,
@@ -255,14 +262,14 @@ class Bus:
         timeout: float | None = None,
         **kwargs: Any,
     ) -> list[Any]:
-        """Like `ask`, without blocking the event loop while ``async def`` followers and links answer.
+        """Ask like `ask`, without blocking the event loop while ``async def`` followers and links answer.
 
         When this is cancelled, or the time is over, the ``async def`` followers that have not answered are
         cancelled.
         """
         from .asking import aask
 
-        return await aask(self, identifier, args, kwargs, timeout)
+        return await aask(self, Message.make(identifier, args, kwargs), timeout)
 
     # -- following -------------------------------------------------------------------------------------------
 
@@ -307,14 +314,14 @@ class Bus:
             function: what is called with each message. Without one this is a decorator.
             guard: takes the message and decides whether the function is called with it.
             concurrent: allow overlapping calls on worker threads.
-            direct: deliver messages from links immediately, on the link's thread, and give no answers; for
+            direct: deliver messages from links immediately, on the link's thread, and return no answers; for
                 followers that only record.
 
         Returns:
             The handle; end it with ``cancel()`` or ``with``. As a decorator, the unchanged function.
         """
         if function is None:
-            conditions_of(identifier)  # complain now, not at the decorated function
+            conditions_of(identifier)  # raises IdentifierError here, not at the decorated function
 
             def decorate(decorated: F) -> F:
                 target = make_target(decorated)
@@ -347,12 +354,12 @@ class Bus:
                 condition such as ``cond("a:x") & cond("b:y")``.
             guard: takes the message and decides whether the function is called with it.
             concurrent: allow overlapping calls on worker threads (see `set_multiplicity`).
-            direct: deliver messages from links immediately, on the link's thread, and give no answers; for
+            direct: deliver messages from links immediately, on the link's thread, and return no answers; for
                 followers that only record.
             guard_condition: the guard, by its name of 2009.
 
         Returns:
-            The decorator, which gives the function back as it was.
+            The decorator, which returns the function unchanged.
 
         Raises:
             IdentifierError: `identifier` is none.
@@ -431,7 +438,7 @@ class Bus:
         *,
         guard: Callable[[Message], object] | None = None,
     ) -> Any:
-        """Like `follow`, for the first message alone; exactly one, however many threads publish.
+        """Follow for one message only; exactly one, however many threads publish.
 
         Args:
             identifier: what is followed, or a joint condition.
@@ -439,7 +446,7 @@ class Bus:
             guard: takes a message and decides whether it is the one.
 
         Returns:
-            The handle, which is cancelled by the first message; as a decorator, the function as it was.
+            The handle, which is cancelled by the first message; as a decorator, the unchanged function.
         """
         if function is None:
             conditions_of(identifier)
@@ -457,8 +464,9 @@ class Bus:
         function: Callable[[Message], Any],
         guard: Callable[[Message], object] | None,
     ) -> Subscription:
+        """Register a follower that the first message cancels."""
         once = Once()
-        return once.end(self._subscribe(identifier, make_target(function), guard=guard, layers=(once,)))
+        return once.bind(self._subscribe(identifier, make_target(function), guard=guard, layers=(once,)))
 
     def expect(
         self,
@@ -486,12 +494,12 @@ class Bus:
             TimeoutError: by the wait, when none came in time.
             QueueClosed: by the wait, when the expectation was cancelled, or its bus closed.
         """
-        from .queues import Expectation
+        from .expecting import Expectation
 
         return Expectation(self, identifier, guard, timeout)
 
     def unfollow(self, what: Callable[[Message], Any] | Subscription | str | Identifier, /) -> int:
-        """End a subscription, all of a function or method, or all of exactly one identifier.
+        """End one subscription, all of a function or method, or all of exactly one identifier.
 
         Threads and tasks that wait in a queue that ends with it are woken.
 
@@ -522,6 +530,8 @@ class Bus:
             The mute, which ends with its ``with`` block or by ``cancel()``. Mutes nest: messages are
             delivered again when the last of them has ended.
         """
+        from .muting import Mute
+
         return Mute(self._registry, what)
 
     # -- threads ---------------------------------------------------------------------------------------------
@@ -531,53 +541,53 @@ class Bus:
 
         Different followers run in parallel. One follower gets its messages one at a time and in order,
         whether they come by `twitter`, `ask` or a link, unless it was declared concurrent. Going to 0
-        finishes what is queued and joins the threads. A follower that runs for more than five seconds is
-        named in the log, and another thread stands in for its own.
+        finishes the backlog and joins the threads. A follower that runs for more than five seconds is named
+        in the log, and its thread is replaced by another.
 
         Args:
-            number: how many threads, from 0 on.
+            number: the number of threads, from 0 on.
         """
         self._background.set_multiplicity(number)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until everything that was handed to other threads and event loops is delivered.
+        """Wait until all deliveries in other threads and on event loops are finished.
 
         Args:
             timeout: the most seconds to wait; None for no limit.
 
         Returns:
-            False when the time passed first.
+            False when `timeout` passed first.
 
         Raises:
             RuntimeError: called where it would wait for itself: on one of those threads, or on the event loop
-                of an ``async def`` follower with messages.
+                of an ``async def`` follower with a backlog.
         """
         return self._background.drain(timeout)
 
     @property
     def multiplicity(self) -> int:
-        """How many worker threads there are; 0 when followers run in the sender's thread."""
+        """The number of worker threads; 0 when followers run in the sender's thread."""
         return self._background.multiplicity
 
     @property
     def backlog(self) -> int:
-        """How many deliveries were handed to other threads or event loops and are not finished."""
+        """The number of unfinished deliveries in other threads and on event loops."""
         return self._background.backlog
 
     def close(self) -> None:
-        """End every follower, queue and link here, and finish what worker threads have left to do.
+        """End every follower, queue and link here, finish the backlog, and end the threads.
 
         Threads and tasks that wait in a queue, or for an expected message, are woken. A bus without
-        references is collected as any object; this is for when it has to end now.
+        references is collected as any object; this is for when it has to end at once.
         """
-        for entry in (*self._registry.subscriptions(), *self._registry.attachments()):
-            entry.cancel()
+        for subscriber in (*self._registry.subscriptions(), *self._registry.attachments()):
+            subscriber.cancel()
         self._background.close()
 
-    # -- looking in ------------------------------------------------------------------------------------------
+    # -- introspection ---------------------------------------------------------------------------------------
 
     def subscriptions(self) -> list[Subscription]:
-        """Every follower of this bus, queues included, in order of registration."""
+        """Return every subscription of this bus, queues included, in order of registration."""
         return self._registry.subscriptions()
 
     def observe(self) -> Observation:
@@ -587,6 +597,11 @@ class Bus:
         what is sent here, what a link took over (``message.link``) and what came over one, as
         ``message.args[0]``. These reports never leave the process.
         """
+        from .introspection import Observation, Observers
+
+        with self._registry.lock:
+            if self._observers is None:
+                self._observers = Observers(self)
         return Observation(self._observers)
 
     def stats(self) -> BusStats:
@@ -596,7 +611,7 @@ class Bus:
         return stats(self)
 
     def show_followers(self) -> Report:
-        """Return who follows what, and where that is written: a table as text."""
+        """Return a table of the followers as text: identifier, name, and the location of the code."""
         from .introspection import show_followers
 
         return show_followers(self)
@@ -614,8 +629,8 @@ class Bus:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _route(self, message: Message) -> tuple[Entry, ...]:
-        """Return every entry that gets `message`, in order."""
+    def _route(self, message: Message) -> tuple[Subscriber, ...]:
+        """Return the subscribers that get `message`, in order."""
         text = message._identifier.text
         try:
             return self._table[text][1]
@@ -623,43 +638,43 @@ class Bus:
             return self._registry.find(text)[1]
 
     def _note_failure(
-        self, failures: list[Exception] | None, entry: Entry, message: Message, error: Exception
+        self, failures: list[Exception] | None, subscriber: Subscriber, message: Message, error: Exception
     ) -> list[Exception] | None:
-        """Do with a follower's error what `on_error` says; return what is to be raised in the end."""
-        annotate(error, entry, message)
+        """Apply `on_error` to a follower's error; return the errors to raise after the last follower."""
+        annotate(error, subscriber, message)
         policy = self.on_error
         if policy == "log":
-            log_failure(entry, message, error)
+            log_failure(subscriber, message, error)
             return failures
         if policy != "raise":
             try:
-                policy(entry, message, error)
+                policy(subscriber, message, error)
                 return failures
-            except Exception as trouble:  # noqa: BLE001  # raised in the end: the other followers come first
-                error = trouble
+            except Exception as failure:  # noqa: BLE001  # raised after the last follower
+                error = failure
         if failures is None:
             failures = []
         failures.append(error)
         return failures
 
-    def _background_failure(self, entry: Entry, message: Message, error: BaseException) -> None:
+    def _background_failure(self, subscriber: Subscriber, message: Message, error: BaseException) -> None:
         """Report the error of a delivery that has no caller."""
-        annotate(error, entry, message)
+        annotate(error, subscriber, message)
         report: OnError = self.on_background_error or (
             self.on_error if callable(self.on_error) else log_failure
         )
         try:
-            report(entry, message, error)
-        except Exception as trouble:  # noqa: BLE001  # the report itself failed: neither of the two may get lost
-            log_failure(entry, message, error)
-            log_failure(entry, message, trouble)
+            report(subscriber, message, error)
+        except Exception as failure:  # noqa: BLE001  # of the report itself: log both errors
+            log_failure(subscriber, message, error)
+            log_failure(subscriber, message, failure)
 
-    def _deliver_direct(self, entry: Subscription, message: Message) -> None:
+    def _deliver_direct(self, subscription: Subscription, message: Message) -> None:
         """Deliver a received message to a direct subscription, in this thread."""
         try:
-            entry.run(message)
+            subscription.run(message)
         except Exception as error:  # noqa: BLE001  # a follower's: it is reported
-            self._background_failure(entry, message, error)
+            self._background_failure(subscription, message, error)
 
     def _subscribe(
         self,
@@ -671,7 +686,7 @@ class Bus:
         concurrent: bool = False,
         direct: bool = False,
     ) -> Subscription:
-        """Register one follower: what `follow`, `once`, queues and the decorators have in common."""
+        """Register one follower; used by `follow`, `once`, queues and the decorators."""
         check_guard(guard)
         identifiers, joining = conditions_of(identifier)
         subscription = Subscription(
@@ -690,23 +705,25 @@ class Bus:
             hook(subscription)
         self._activate(subscription)
         self._background.adopt(subscription)
-        if not subscription.is_queue:  # a queue is collected as a whole
+        if not subscription.is_queue:  # the scope collects the queue itself
             scope = scopes.owner()
             if scope is not None:
                 scope.add(subscription)
         return subscription
 
     def _make_runner(self, subscription: Subscription) -> LoopRunner:
-        from .coroutines import LoopRunner  # and with it asyncio, which few programs need here
+        """Return what runs the coroutines of a follower on its event loop."""
+        from .coroutines import LoopRunner  # it loads asyncio
 
         return LoopRunner(subscription, self._background_failure, self._send_answer, self._background.pending)
 
-    def _activate(self, entry: Entry) -> None:
-        entry._start(self._registry.discard)
-        self._registry.add(entry)
+    def _activate(self, subscriber: Subscriber) -> None:
+        """Start a subscriber, and add it to the routes."""
+        subscriber._start(self._registry.discard)
+        self._registry.add(subscriber)
 
     def _send_answer(self, message: Message, result: Any, error: Exception | None) -> None:
-        """Send what a follower returned or raised to where `message` wants it."""
+        """Pass what a follower returned or raised to the callback of `message`."""
         callback = message._callback
         if callable(callback):
             callback(result, error)
@@ -715,6 +732,7 @@ class Bus:
             self.publish(Message.make(callback, (result,), outcome))
 
     def _shared_stores(self) -> SharedStores:
+        """Return the stores of the shared queues; the first call creates them."""
         from .stores import SharedStores
 
         with self._registry.lock:
@@ -722,15 +740,14 @@ class Bus:
                 self._shared = SharedStores()
             return self._shared
 
-    def _begin_child(self) -> None:
-        """Put locks and threads right in a forked child: it has none of the parent's threads."""
-        self._registry.begin_child()
-        self._observers.begin_child()
+    def _after_fork(self) -> None:
+        """Renew locks and threads in a forked child, which has none of the parent's threads."""
+        self._registry.after_fork()
         self._background.after_fork()
 
 
 def find_default_bus() -> Bus:
-    """Return the default bus of this process; what `Bus` is pickled as."""
+    """Return the default bus of this process; what the default bus is pickled as."""
     from importlib import import_module
 
     import_module("berrymq")  # which makes it

@@ -1,4 +1,4 @@
-"""``cond("a:x") & cond("b:y")``: follow once both have been seen, then start again."""
+"""Joint conditions: ``cond("a:x") & cond("b:y")`` follows once both have come, then starts again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from .identifiers import Identifier
 from .messages import JointMessage, Message
 from .process import ForkSafeLock
-from .subscriptions import SKIPPED, Layer
+from .subscribers import SKIPPED
 from .targets import check_guard, choose_guard
 
 if TYPE_CHECKING:
+    from .subscriptions import Layer
     from .targets import Call
 
 __all__ = ["Condition", "cond", "conditions_of"]
@@ -20,7 +21,7 @@ Guard = Callable[[Message], object]
 
 
 class Condition:
-    """A joint condition: one identifier with an optional guard, or several joined by ``&``."""
+    """A joint condition: identifiers with optional guards, joined by ``&``."""
 
     __slots__ = ("terms",)
 
@@ -42,10 +43,10 @@ class Condition:
 def cond(
     identifier: str | Identifier, guard: Guard | None = None, *, guard_condition: Guard | None = None
 ) -> Condition:
-    """A condition to join with ``&``; `follow` and the decorators take the result like an identifier.
+    """Return a condition to join with ``&``; `follow` and the decorators take it like an identifier.
 
     Args:
-        identifier: what has to be seen.
+        identifier: what has to come.
         guard: takes a message and decides whether it counts.
         guard_condition: the same, by its name of 2009.
     """
@@ -60,43 +61,45 @@ def as_condition(value: str | Identifier | Condition) -> Condition:
 
 
 def conditions_of(value: str | Identifier | Condition) -> tuple[tuple[Identifier, ...], tuple[Layer, ...]]:
-    """Return the identifiers to follow, and the layers that make the follower wait for all of them."""
+    """Return the identifiers to follow, and the layers that hold the follower back until all have come."""
     if not isinstance(value, Condition):
         return (Identifier.parse(value),), ()
     return tuple(identifier for identifier, _ in value.terms), (Joint(value.terms),)
 
 
 _joining = ForkSafeLock()
-"""Held while a message is noted. Re-entrant: what it replaces may have a destructor that sends."""
+"""Held while a message is stored. Re-entrant: the one that it replaces may have a destructor that sends."""
 
 
 class Joint:
-    """Collects messages until every condition is met; shared by all ways of calling one follower."""
+    """A layer that collects messages until every condition is met, and passes on all of them as one."""
 
     def __init__(self, terms: tuple[tuple[Identifier, Guard | None], ...]) -> None:
         self._terms = terms
-        self._seen: dict[int, Message] = {}
+        self._collected: dict[int, Message] = {}
+        """The latest message for each condition that is met, by the number of the condition."""
 
     def __call__(self, inner: Call) -> Call:
         def joined(message: Message) -> Any:
-            complete = self._see(message)
+            complete = self._collect(message)
             return SKIPPED if complete is None else inner(complete)
 
         return joined
 
-    def _see(self, message: Message) -> Message | None:
+    def _collect(self, message: Message) -> Message | None:
+        """Store a message; return the joint message when it completes the conditions."""
         identifier = message.identifier
         met = [
-            place
-            for place, (wanted, guard) in enumerate(self._terms)
+            number
+            for number, (wanted, guard) in enumerate(self._terms)
             if wanted.matches(identifier) and (guard is None or guard(message))
         ]
         with _joining:
-            for place in met:
-                self._seen[place] = message  # of several, the latest counts
-            if not met or len(self._seen) < len(self._terms):
+            for number in met:
+                self._collected[number] = message  # of several, the latest counts
+            if not met or len(self._collected) < len(self._terms):
                 return None
-            seen, self._seen = self._seen, {}
+            complete, self._collected = self._collected, {}
         if len(self._terms) == 1:
             return message
-        return JointMessage.join(message, tuple(seen[place] for place in range(len(self._terms))))
+        return JointMessage.join(message, tuple(complete[number] for number in range(len(self._terms))))

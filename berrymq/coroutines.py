@@ -1,9 +1,9 @@
 """``async def`` followers: on which loop they run, one message at a time.
 
-Messages for one follower wait in a line, one for each event loop that it runs on. A message gets a task of
-its own, in the context of its publisher; the next one begins when that task is done, however it ended. So a
-cancelled message takes none of those behind it along, and every one of them is counted in the backlog of the
-bus until its task is done.
+Deliveries to one follower wait in a backlog, one for each event loop that it runs on. Each delivery gets a
+task of its own, in the context of its publisher; the next one begins when that task is done, whether it
+returned, failed or was cancelled. So a cancelled delivery cancels none of those behind it, and each of them
+counts in the backlog of the bus until its task is done.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from .answers import RUNNING, Answer, begin_wait, end_wait
+from .asking import RUNNING, Answer, begin_wait, end_wait
+from .background import running_loop
 from .errors import LoopError
 from .failures import log_warning
-from .subscriptions import SKIPPED, answer_end, nothing
+from .subscribers import SKIPPED, ignore
+from .subscriptions import reply_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -35,15 +37,10 @@ if TYPE_CHECKING:
 
     Loop = asyncio.AbstractEventLoop
 
-__all__ = ["LoopRunner", "running_loop"]
+__all__ = ["LoopRunner"]
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs in this thread, or None."""
-    return asyncio._get_running_loop()
-
-
-class Turn:
+class AsyncDelivery:
     """One message for one follower, in the context of its publisher.
 
     Args:
@@ -51,36 +48,41 @@ class Turn:
         coroutine: what the follower has returned for it, if it is a plain function.
     """
 
-    __slots__ = ("apart", "context", "coroutine", "message", "task")
+    __slots__ = ("concurrent", "context", "coroutine", "message", "task")
 
     def __init__(self, message: Message, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         self.message = message
         self.context = copy_context()
         self.coroutine = coroutine
-        self.apart = False
-        """Whether it waits for no other message of the follower."""
+        self.concurrent = False
+        """Whether it runs without waiting for other deliveries to the follower."""
         self.task: asyncio.Task[None] | None = None
 
-    def is_given_up(self) -> bool:
-        """Whether the asker waits no more."""
+    def is_cancelled(self) -> bool:
+        """Return whether the asker has cancelled the answer."""
         callback = self.message.callback
         return isinstance(callback, Answer) and callback.cancelled()
 
     def close(self) -> None:
-        """End a coroutine that was not begun."""
+        """Close a coroutine that was never started."""
         if self.coroutine is not None:
             self.coroutine.close()
 
 
-class Line:
-    """The messages of one follower that wait for one event loop, for as long as there are some."""
+class LoopBacklog:
+    """The deliveries to one follower on one event loop; it exists while there are some.
 
-    __slots__ = ("__weakref__", "ended", "loop", "runner", "task", "turns")
+    Args:
+        runner: that of the follower.
+        loop: the event loop.
+    """
+
+    __slots__ = ("__weakref__", "deliveries", "ended", "loop", "runner", "task")
 
     def __init__(self, runner: LoopRunner, loop: Loop) -> None:
         self.runner = runner
         self.loop = loop
-        self.turns: deque[Turn] = deque()
+        self.deliveries: deque[AsyncDelivery] = deque()
         self.ended = False
         self.task: asyncio.Task[None] | None = None
 
@@ -94,7 +96,7 @@ class LoopRunner:
     Args:
         subscription: the follower.
         failed: takes the error of a delivery.
-        answer: takes a message with a callback, and what came of it: the result, or the error.
+        answer: takes a message with a callback, and the result or the error.
         pending: counts the deliveries that are not finished.
     """
 
@@ -112,17 +114,17 @@ class LoopRunner:
         self._send_answer = answer
         self._pending = pending
         self._lock = threading.RLock()  # a destructor may send in the middle of a `put`
-        self._lines: WeakKeyDictionary[Loop, Line] = WeakKeyDictionary()
+        self._backlogs: WeakKeyDictionary[Loop, LoopBacklog] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, message: Message) -> None:
-        """Have the follower run for `message`."""
-        self._begin(Turn(message))
+        """Run the follower for `message`, on its loop; `LoopError` when there is none."""
+        self._begin(AsyncDelivery(message))
 
     def adopt(self, message: Message, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Have a coroutine run that the follower, a plain function, returned for `message`."""
+        """Run a coroutine that the follower, a plain function, returned for `message`."""
         try:
-            self._begin(Turn(message, coroutine))
+            self._begin(AsyncDelivery(message, coroutine))
         except Exception:
             coroutine.close()
             raise
@@ -130,12 +132,15 @@ class LoopRunner:
     def ask(
         self, message: Message, blocking: bool, coroutine: Coroutine[Any, Any, Any] | None = None
     ) -> Answer:
-        """Put a question to the follower; return the future of its answer, which cancels it when cancelled.
+        """Ask the follower; return the future of its answer, whose cancellation cancels the follower's task.
 
         Args:
             message: the question.
-            blocking: whether the asker's thread does nothing else until the answer is there.
+            blocking: whether the asker blocks its thread until the answer has come.
             coroutine: what the follower, if it is a plain function, has returned already.
+
+        Raises:
+            LoopError: there is no loop to run on, or the asker would block it.
         """
         loop = self.loop()
         if blocking and loop is running_loop():
@@ -144,41 +149,42 @@ class LoopRunner:
                 "use 'await aask()'"
             )
         answer = Answer()
-        turn = Turn(message.with_callback(answer), coroutine)
+        delivery = AsyncDelivery(message.with_callback(answer), coroutine)
         edge = begin_wait(self._subscription)
         if edge is None:
-            turn.apart = True  # the follower waits for this very question: as one recursion
+            delivery.concurrent = True  # the follower waits for this question itself: run it as a recursion
         else:
             answer.add_done_callback(lambda _: end_wait(edge))
 
-        def give_up(answer: Future[Any]) -> None:
-            if answer.cancelled() and turn.task is not None:
+        def cancel_task(answer: Future[Any]) -> None:
+            if answer.cancelled() and delivery.task is not None:
                 if loop is running_loop():
-                    turn.task.cancel()
+                    delivery.task.cancel()
                     return
                 with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(turn.task.cancel)
+                    loop.call_soon_threadsafe(delivery.task.cancel)
 
-        answer.add_done_callback(give_up)
-        self._put(loop, turn)
+        answer.add_done_callback(cancel_task)
+        self._put(loop, delivery)
         return answer
 
-    def _begin(self, turn: Turn) -> None:
-        message = turn.message
+    def _begin(self, delivery: AsyncDelivery) -> None:
+        """Add a delivery on the loop of the follower; an asker gets the `LoopError`, too."""
+        message = delivery.message
         try:
-            self._put(self.loop(), turn)
+            self._put(self.loop(), delivery)
         except Exception as error:
-            if callable(message.callback):  # who asks is elsewhere, and would wait in vain
+            if callable(message.callback):  # the asker is another process or thread, and would wait in vain
                 self._send_answer(message, None, error)
             raise
 
     @property
     def home(self) -> Loop | None:
-        """The loop that ran in the thread of the registration when that was last looked up."""
+        """The loop of the registering thread when it was last looked up; None when it was collected."""
         return None if self._home is None else self._home()
 
     def loop(self) -> Loop:
-        """The loop to run on; raises `LoopError` when there is none."""
+        """Return the loop to run on; raise `LoopError` when there is none."""
         home, here = self.home, running_loop()
         if home is not None and (home is here or home.is_running()):
             return home
@@ -188,7 +194,7 @@ class LoopRunner:
             self._home = ref(found)
             return found
         if home is not None and not home.is_closed():
-            return home  # it runs again, as one does between two calls of `run_until_complete`
+            return home  # it will run again, as one does between two calls of `run_until_complete`
         if here is not None:
             return here
         if self._home is not None:
@@ -201,147 +207,153 @@ class LoopRunner:
             "registered it: register it where its loop runs, or send from there"
         )
 
-    def _put(self, loop: Loop, turn: Turn) -> None:
-        fresh = Line(self, loop)
-        apart = turn.apart or turn.coroutine is not None or self._subscription.concurrent
+    def _put(self, loop: Loop, delivery: AsyncDelivery) -> None:
+        """Add a delivery to the backlog of `loop`, and schedule its task unless one before it will."""
+        fresh = LoopBacklog(self, loop)
+        concurrent = delivery.concurrent or delivery.coroutine is not None or self._subscription.concurrent
         with self._lock:
-            # In one step with the look-up: a line that is done is not found by the next message.
-            line = fresh if apart else self._lines.setdefault(loop, fresh)
-            line.turns.append(turn)
+            # In one step with the look-up, lest `_next` remove the backlog between the two.
+            backlog = fresh if concurrent else self._backlogs.setdefault(loop, fresh)
+            backlog.deliveries.append(delivery)
             self._pending.change(loop, +1)
-        if line is not fresh:
-            return  # its task is running, or scheduled, and `_next` will find the turn
+        if backlog is not fresh:
+            return  # its task is running, or scheduled, and `_next` will find the delivery
         if loop is running_loop():
-            self._next(line)
+            self._next(backlog)
             return
         try:
-            loop.call_soon_threadsafe(self._next, line)
+            loop.call_soon_threadsafe(self._next, backlog)
         except RuntimeError:  # closed since it was looked up
-            self.end(line)
+            self.end(backlog)
 
-    def _next(self, line: Line) -> None:
+    def _next(self, backlog: LoopBacklog) -> None:
         """Start the task of the next message; on the loop."""
         with self._lock:
-            if not line.turns:
-                self._forget(line)  # it refers to the loop, which nothing here keeps alive
+            if not backlog.deliveries:
+                self._remove(backlog)  # it holds a strong reference to the loop
                 return
-            turn = line.turns.popleft()
-        watch_end(line)
+            delivery = backlog.deliveries.popleft()
+        watch_end(backlog)
         # In the publisher's context: a task takes a copy of the one that it is made in.
-        task = line.task = turn.task = turn.context.run(line.loop.create_task, self._run(turn))
+        task = backlog.task = delivery.task = delivery.context.run(
+            backlog.loop.create_task, self._run(delivery)
+        )
         self._tasks.add(task)  # a loop holds its tasks weakly
-        task.add_done_callback(partial(self._done, line, turn))
-        if turn.is_given_up():
-            task.cancel()  # just now, on another thread, which has not seen the task
+        task.add_done_callback(partial(self._done, backlog, delivery))
+        if delivery.is_cancelled():
+            task.cancel()  # by another thread, before the task existed
 
-    def _done(self, line: Line, turn: Turn, task: asyncio.Task[None]) -> None:
-        message = turn.message
+    def _done(self, backlog: LoopBacklog, delivery: AsyncDelivery, task: asyncio.Task[None]) -> None:
+        """Report how a task ended, and start the next one; the callback of the task."""
+        message = delivery.message
         self._tasks.discard(task)
-        if line.ended:
-            return
-        line.task = None
-        self._pending.change(line.loop, -1)
+        if backlog.ended:
+            return  # `end` has counted and reported this delivery
+        backlog.task = None
+        self._pending.change(backlog.loop, -1)
         error: BaseException | None
         try:
             error = task.exception()  # not an Exception, which `_run` has reported
         except asyncio.CancelledError as cancelled:
             error = cancelled
-        if error is not None and not turn.is_given_up():
+        if error is not None and not delivery.is_cancelled():
             if message.callback is not None:
-                answer_end(message, error, self._send_answer)
+                reply_interrupted(message, error, self._send_answer)
             else:
                 self._failed(self._subscription, message, error)
-        turn.close()
-        self._next(line)
+        delivery.close()
+        self._next(backlog)
 
-    def end(self, line: Line) -> None:
-        """Give up what waits in `line`: its loop has ended."""
+    def end(self, backlog: LoopBacklog) -> None:
+        """Drop a backlog whose loop has ended: askers get an error, the log a warning."""
         with self._lock:
-            lost = list(line.turns)
-            line.turns.clear()
-            self._forget(line)
-            line.ended = True
+            lost = list(backlog.deliveries)
+            backlog.deliveries.clear()
+            self._remove(backlog)
+            backlog.ended = True
         unfinished = len(lost)
-        if line.task is not None:
+        if backlog.task is not None:
             unfinished += 1
-            line.task.cancel()
-        self._pending.change(line.loop, -unfinished)
+            backlog.task.cancel()
+        self._pending.change(backlog.loop, -unfinished)
         error = LoopError("the event loop of the follower ended")
-        for turn in lost:
-            turn.close()
-            if turn.message.callback is not None:
-                answer_end(turn.message, error, self._send_answer)
+        for delivery in lost:
+            delivery.close()
+            if delivery.message.callback is not None:
+                reply_interrupted(delivery.message, error, self._send_answer)
         if unfinished:
             log_warning(
                 f"{unfinished} messages did not get through {self._subscription.describe()}: "
                 "its event loop ended"
             )
 
-    def _forget(self, line: Line) -> None:
-        if self._lines.get(line.loop) is line:
-            del self._lines[line.loop]
+    def _remove(self, backlog: LoopBacklog) -> None:
+        """Remove a backlog that is empty or ended, with the lock held."""
+        if self._backlogs.get(backlog.loop) is backlog:
+            del self._backlogs[backlog.loop]
 
-    async def _run(self, turn: Turn) -> None:
-        message, callback = turn.message, turn.message.callback
-        if not turn.apart:
+    async def _run(self, delivery: AsyncDelivery) -> None:
+        """Call the follower and await its result; the body of the task of a delivery."""
+        message, callback = delivery.message, delivery.message.callback
+        if not delivery.concurrent:
             RUNNING.set(self._subscription)
-        result, trouble = None, None
+        result, failure = None, None
         try:
             function = self._subscription._function
-            if function is nothing and turn.coroutine is None:  # cancelled, or muted, since it was sent
-                nothing(message)
+            if function is ignore and delivery.coroutine is None:  # cancelled, or muted, since it was sent
+                ignore(message)
                 return
-            result = function(message) if turn.coroutine is None else turn.coroutine
+            result = function(message) if delivery.coroutine is None else delivery.coroutine
             if result is not SKIPPED:
                 result = await result
         except Exception as error:  # noqa: BLE001  # a follower's, which has no caller: it is reported
-            result, trouble = None, error
+            result, failure = None, error
         try:
             if callback is not None and (self._subscription._reply is not None or callable(callback)):
-                self._send_answer(message, result, trouble)
-            elif trouble is not None:
-                self._failed(self._subscription, message, trouble)
+                self._send_answer(message, result, failure)
+            elif failure is not None:
+                self._failed(self._subscription, message, failure)
         except Exception as error:  # noqa: BLE001  # of a follower of the answer
             self._failed(self._subscription, message, error)
 
 
-def watch_end(line: Line) -> None:
-    """Have the line told when its loop, which runs here, ends.
+def watch_end(backlog: LoopBacklog) -> None:
+    """Have `LoopRunner.end` called for `backlog` when its loop, which runs here, ends.
 
     An event loop has no callback for its end. But `asyncio.run` closes the asynchronous generators that were
     begun on it, as the last thing before it closes the loop itself.
     """
-    loop: Any = line.loop
-    lines: WeakSet[Line]
+    loop: Any = backlog.loop
+    backlogs: WeakSet[LoopBacklog]
     try:
-        lines, _ = loop.__berrymq_lines__
+        backlogs, _ = loop.__berrymq_backlogs__
     except AttributeError:
-        lines = WeakSet()
-        sentinel = until_end(lines)
-        # On the loop, not in a table here: the generator refers to the loop and would keep it alive.
-        loop.__berrymq_lines__ = lines, sentinel
+        backlogs = WeakSet()
+        sentinel = until_end(backlogs)
+        # On the loop, not in a table here: the generator holds a strong reference to the loop.
+        loop.__berrymq_backlogs__ = backlogs, sentinel
         with suppress(StopIteration):
             sentinel.__anext__().send(None)  # the first step awaits nothing
-    lines.add(line)
+    backlogs.add(backlog)
 
 
-async def until_end(lines: WeakSet[Line]) -> AsyncGenerator[None, None]:
-    """Wait to be closed, then end the lines."""
+async def until_end(backlogs: WeakSet[LoopBacklog]) -> AsyncGenerator[None, None]:
+    """Wait to be closed, then end the backlogs; a generator that serves as the callback of `watch_end`."""
     try:
         yield
     finally:
-        for line in list(lines):
-            line.runner.end(line)
+        for backlog in list(backlogs):
+            backlog.runner.end(backlog)
 
 
 def loop_of_thread(thread: threading.Thread | None, here: Loop | None) -> Loop | None:
-    """Return the event loop that runs in `thread` now, or None."""
+    """Return the event loop that runs in `thread` at present, or None."""
     if thread is threading.current_thread():
         return here
     if thread is None or not thread.is_alive():
         return None
-    # Which loop runs is known to its own thread alone. What others can see is the frame that runs it: of
-    # `BaseEventLoop.run_forever`, or of `asyncio.Runner.run` around a loop that is not written in Python.
+    # asyncio shows the running loop only to its own thread. What other threads can see is the frame that runs
+    # it: of `BaseEventLoop.run_forever`, or of `asyncio.Runner.run` around a loop not written in Python.
     frame: FrameType | None = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
         if frame.f_code.co_name in ("run_forever", "run") and "self" in frame.f_code.co_varnames:

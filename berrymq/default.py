@@ -8,7 +8,7 @@ from .process import process
 process.default_bus = default_bus = Bus("default")
 """The bus that the functions of the module `berrymq` act on."""
 
-# Bound methods, not functions that call them: sending is worth it.
+# Bound methods, not functions that call them, which would make sending slower.
 twitter = default_bus.twitter
 talk = default_bus.talk
 ask = default_bus.ask

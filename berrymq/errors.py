@@ -7,7 +7,7 @@
         RegistrationError   (TypeError)     something that cannot follow
         LoopError           (RuntimeError)  an ``async def`` follower without an event loop to run on
         AskTimeout          (TimeoutError)  a question that was not answered in time
-        QueueClosed                         a get from a queue that is closed and used up
+        QueueClosed                         a get from a queue that is closed and empty
 
 ``Empty`` and ``Full`` are those of the standard library's `queue`. Failures of links (``LinkError``,
 ``PayloadError``) live in `berrymq.bridge` and derive from `BerryMQError` too.
@@ -25,22 +25,22 @@ class BerryMQError(Exception):
 
 
 class IdentifierError(BerryMQError, ValueError):
-    """Text that is no identifier. The message says what is wrong with it and what to write instead."""
+    """Raised for text that is no identifier, with the reason and what to write instead."""
 
 
 class RegistrationError(BerryMQError, TypeError):
-    """Something that cannot follow: not callable with a message, or impossible to hold weakly."""
+    """Raised for what can't follow: it is not callable with a message, or can't be referenced weakly."""
 
 
 class LoopError(BerryMQError, RuntimeError):
-    """An ``async def`` follower got a message, and no event loop was there to run it."""
+    """Raised when an ``async def`` follower gets a message and there is no event loop to run it on."""
 
 
 class AskTimeout(BerryMQError, TimeoutError):  # noqa: N818  # like the TimeoutError that it is
-    """A question that was not answered by everybody in time.
+    """Raised when some follower or link did not answer a question in time.
 
     Attributes:
-        answers: those that came.
+        answers: the answers that came.
     """
 
     def __init__(self, text: str, answers: list[Any]) -> None:
@@ -52,4 +52,4 @@ class AskTimeout(BerryMQError, TimeoutError):  # noqa: N818  # like the TimeoutE
 
 
 class QueueClosed(BerryMQError):  # noqa: N818  # like Empty and Full
-    """The queue is closed, and every message in it has been taken."""
+    """Raised by a get from a queue that is closed and empty."""

@@ -1,7 +1,7 @@
-"""What becomes of followers' errors: notes, groups, the log.
+"""Errors of followers: the notes and groups with which they are raised, and how they are logged.
 
-An error may be of any class, raised any number of times: nothing here assumes that it can be printed, takes a
-note, or is another one than last time.
+An error may be of any class, and the same object may be raised any number of times: nothing here assumes that
+it can be printed or takes a note.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .messages import Message
-    from .subscriptions import Entry
+    from .subscribers import Subscriber
 
     OnError = Callable[[Any, Message, Any], object]
     """Called with the subscription (or the attachment of a link), the message and the exception."""
 
 __all__ = [
     "annotate",
+    "log_error",
     "log_failure",
-    "log_trouble",
     "log_warning",
     "raise_failures",
     "text_of",
 ]
 
 MAX_NOTES = 16
-"""How many notes an error may have until it gets no more: one object may be raised for every message."""
+"""The most notes that an error gets: one object may be raised for every message."""
 
 
-def annotate(error: BaseException, entry: Entry, message: Message) -> None:
-    """Add a note that names the follower, where it was written, and the message."""
-    note = f"raised for the message {message.id!r} by {entry.describe()}"
-    with suppress(Exception):  # a frozen class, for one: the error matters, not the note
+def annotate(error: BaseException, subscriber: Subscriber, message: Message) -> None:
+    """Add a note with the follower's name and location, and the identifier of the message."""
+    note = f"raised for the message {message.id!r} by {subscriber.describe()}"
+    with suppress(Exception):  # of a frozen class, for example: the error itself must still be reported
         known = getattr(error, "__notes__", ())
         if note not in known and len(known) < MAX_NOTES:
             error.add_note(note)
@@ -57,7 +57,7 @@ def raise_failures(failures: list[Exception], message: Message, answers: list[An
 
 
 def text_of(error: BaseException) -> str:
-    """Return ``Type: text``, whatever its `__str__` does."""
+    """Return ``Type: text``, even if its `__str__` raises."""
     try:
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     except Exception:  # noqa: BLE001  # foreign code
@@ -71,17 +71,17 @@ def log_warning(text: str) -> None:
     logging.getLogger("berrymq").warning("%s", text)
 
 
-def log_trouble(what: str, error: BaseException) -> None:
-    """Log trouble of something that is no follower, with its traceback, to the logger ``berrymq``."""
+def log_error(what: str, error: BaseException) -> None:
+    """Log an error of something other than a follower, with its traceback, to the logger ``berrymq``."""
     import logging
 
     logging.getLogger("berrymq").error("%s: %s", what, text_of(error), exc_info=error)
 
 
-def log_failure(entry: Entry, message: Message, error: BaseException) -> None:
-    """Log a failure, with its traceback, to the logger ``berrymq``."""
-    log_trouble(f"{entry.describe()} failed for the message {message.id!r}", error)
-    # An object that is raised again and again grows by a traceback each time, with all frames in it. The
-    # record of the log has its own reference to this one.
+def log_failure(subscriber: Subscriber, message: Message, error: BaseException) -> None:
+    """Log the error of a follower, with its traceback, to the logger ``berrymq``."""
+    log_error(f"{subscriber.describe()} failed for the message {message.id!r}", error)
+    # An object that is raised again and again gets a longer traceback each time, which holds all frames. The
+    # log record has its own reference to the present one.
     with suppress(Exception):  # a frozen class
         error.__traceback__ = None

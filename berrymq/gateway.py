@@ -1,19 +1,19 @@
-"""The side of a bus that links use: ``bus.gateway``.
+"""The interface of a bus for links: ``bus.gateway``.
 
 ::
 
     attach(matches, send, ask=None, name="a link") -> Attachment    with refresh() and cancel()
     interests() -> frozenset[Identifier]                            what is followed here
-    watch(callback) -> cancel                                       told when interests may have changed
+    watch(callback) -> cancel                                       called when interests may have changed
     deliver(identifier, contents, source, origin) -> int            deliver a batch that came over a link
     receive(messages) -> int                                        deliver ready messages as a link does
-    poll(message, done)                                             put a question that came over a link
-    backlog -> int                                                  deliveries handed over and not finished
+    poll(message, done)                                             ask a question that came over a link
+    backlog -> int                                                  deliveries submitted and not finished
     deliverer                                                       what runs deliveries; settable
     failed(subscription, message, error)                            where a deliverer reports errors
     attachments() -> list[Attachment], routes -> int, recent()      for statistics and completion
 
-A message for `poll` is built by `Message.received`, which copies and checks nothing.
+Messages for `receive` and `poll` are built by `Message.received`, which copies and checks nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .messages import FarMessage
-from .routes import Attachment
+from .subscribers import Attachment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
     from .background import Background
     from .bus import Bus
+    from .delivery_thread import Deliverer, Waiter
     from .identifiers import Identifier
     from .messages import Callback, Message
-    from .routes import Ask, Registry
+    from .routes import Registry
+    from .subscribers import Ask
     from .subscriptions import Subscription
-    from .workers import Deliverer, Waiter
 
 __all__ = ["Attachment", "Contents", "Gateway"]
 
@@ -61,7 +62,7 @@ class Contents(Protocol):
 
 
 class Gateway:
-    """What links need of a bus. Every method may be called on any thread."""
+    """What links use of a bus. Every method may be called on any thread."""
 
     def __init__(self, bus: Bus, registry: Registry, background: Background) -> None:
         self._bus = bus
@@ -83,22 +84,23 @@ class Gateway:
             matches: called with an identifier when a route is computed, never for local names and without a
                 lock held. After its answers have changed, call ``refresh()`` of the returned handle.
             send: called with each message, on the publisher's thread.
-            ask: puts a question to the other side: takes the message and a timeout in seconds or None, and
-                returns a future of a list of answers.
+            ask: asks the other side: takes the message and a timeout in seconds or None, and returns a future
+                of a list of answers.
             name: names the link in the note of an error.
         """
         attachment = Attachment(matches, send, self._registry.refresh, name, ask)
         self._bus._activate(attachment)
-        if self._bus._observers.count:
-            self._bus._observers.place(attachment)
+        observers = self._bus._observers
+        if observers is not None:
+            observers.report_forwarding(attachment)
         return attachment
 
     def attachments(self) -> list[Attachment]:
-        """The attachments, in order of registration."""
+        """Return the attachments, in order of registration."""
         return self._registry.attachments()
 
     def interests(self) -> frozenset[Identifier]:
-        """The identifiers that are followed here, without local names."""
+        """Return the identifiers that are followed here, without local names."""
         return self._registry.interests()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
@@ -114,15 +116,15 @@ class Gateway:
     def deliver(
         self, identifier: Identifier, contents: Iterable[Contents], source: str | None, origin: object = None
     ) -> int:
-        """Deliver a batch that came over a link; return how many deliveries were handed over.
+        """Deliver a batch that came over a link; return how many deliveries were submitted.
 
-        Direct subscriptions (queues, views) get them before this returns. The others are handed to the
-        deliverer as one, so that a batch costs one lock and one wake-up. An error of a follower does not
+        Direct subscriptions (queues, views) get them before this returns. The others are submitted to the
+        deliverer at once, so that a batch costs one lock and one wake-up. An error of a follower does not
         reach the caller: it goes to ``bus.on_background_error``.
 
         Args:
-            identifier: what all of them are called.
-            contents: one for each message, in the order of their delivery.
+            identifier: the identifier of all of them.
+            contents: one for each message, in the order of delivery.
             source: the name of the node that sent them.
             origin: what the link needs to know about where they came from.
 
@@ -143,14 +145,16 @@ class Gateway:
         return self._dispatch(identifier, messages)
 
     def receive(self, messages: Iterable[Message]) -> int:
-        """Deliver ready messages, as `deliver` does; they may have any identifiers."""
+        """Deliver ready messages, as `deliver` does; they may have different identifiers."""
         runs = groupby(messages, attrgetter("_identifier"))
         return sum([self._dispatch(identifier, list(run)) for identifier, run in runs])
 
     def _dispatch(self, identifier: Identifier, messages: list[Message]) -> int:
-        if self._bus._observers.count:
+        """Deliver messages of one identifier; return how many deliveries were submitted."""
+        observers = self._bus._observers
+        if observers is not None and observers.count:
             for message in messages:
-                self._bus._observers.report("receive_message", message)
+                observers.report("receive_message", message)
         try:
             direct, others = self._registry.received[identifier.text]
         except KeyError:
@@ -158,42 +162,45 @@ class Gateway:
         for message in messages if direct else ():
             for subscription in direct:
                 self._bus._deliver_direct(subscription, message)
-        if len(others) == 1:  # as most are
-            self._background.deliverer.submit_many(zip(repeat(others[0]), messages, strict=False))
-        elif others:
-            self._background.deliverer.submit_many([(one, message) for message in messages for one in others])
+        if others:
+            deliverer = self._background.current or self._background.deliverer
+            if len(others) == 1:  # as most are
+                deliverer.submit_many(zip(repeat(others[0]), messages, strict=False))
+            else:
+                deliverer.submit_many([(one, message) for message in messages for one in others])
         return len(others) * len(messages)
 
     def poll(self, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
-        """Put a question that came over a link to every follower here that answers, each in its turn.
+        """Ask a question that came over a link to every follower here that answers, after its backlog.
 
         Args:
-            message: the question. What only watches gets it as a message like any other.
+            message: the question. Queues and direct subscriptions get it as a message like any other.
             done: called exactly once, on any thread, with the answers and the errors, each in the order of
                 the followers.
         """
-        from .asking import Poll
+        from .asking import ReceivedQuestion
 
-        if self._bus._observers.count:
-            self._bus._observers.report("receive_message", message)
-        Poll(self._bus, message, done).put()
+        observers = self._bus._observers
+        if observers is not None:
+            observers.report("receive_message", message)
+        ReceivedQuestion(self._bus, message, done).publish()
 
     def wait_with(self, waiter: Waiter | None) -> None:
-        """Have the delivery thread wait on a link while it has nothing to do; None: no longer.
+        """Have the delivery thread wait on a link while it is idle; on none for None.
 
-        Else another thread would have to wake it for every message that comes, which takes longer than all
-        that is done for a message.
+        Otherwise another thread would have to wake it for every message that comes, and waking a thread takes
+        longer than all the rest of a delivery.
         """
         self._background.wait_with(waiter)
 
     @property
     def backlog(self) -> int:
-        """Deliveries that were handed over and are not finished; those on event loops count too."""
+        """How many deliveries were submitted and are not finished; those on event loops count too."""
         return self._background.backlog
 
     @property
     def deliverer(self) -> Deliverer:
-        """What runs the deliveries of links: the worker pool, else one thread; or whatever is set here."""
+        """What runs the deliveries of links: what is set here, else the worker pool or delivery thread."""
         return self._background.deliverer
 
     @deliverer.setter
@@ -208,10 +215,10 @@ class Gateway:
 
     @property
     def routes(self) -> int:
-        """How many routes are cached."""
+        """The number of cached routes."""
         return len(self._registry.table)
 
     def recent(self) -> AbstractSet[Identifier]:
-        """Identifiers of messages published lately, oldest first; forgotten when subscriptions change."""
+        """Return the identifiers of recent messages, oldest first; none right after subscriptions changed."""
         routes = self._registry.table.copy()
         return dict.fromkeys([identifier for identifier, _ in routes.values()]).keys()

@@ -16,21 +16,21 @@ WILDCARD: Final = "*"
 MAX_PART: Final = 255
 """The longest name, action or namespace, in characters."""
 MAX_SHOWN: Final = 60
-"""How much of a text an error shows, in characters."""
+"""The most characters of a text that an error shows."""
 
 
 class Identifier:
-    """One identifier, immutable. `str` gives the canonical text: ``"test:*"`` for ``"test"``.
+    """One identifier, immutable. Its `str` is the canonical text: ``"test:*"`` for ``"test"``.
 
-    ``Identifier("test@lab:run")`` reads text; ``Identifier("test", "run", "lab")`` puts the parts together.
+    ``Identifier("test@lab:run")`` parses text; ``Identifier("test", "run", "lab")`` joins the parts.
 
     Args:
         name: the name; alone, it may be the whole text.
-        action: any, unless given.
-        namespace: none, unless given.
+        action: the action; the wildcard by default.
+        namespace: the namespace; none by default.
 
     Raises:
-        IdentifierError: it can't be one; the error says what to write instead.
+        IdentifierError: it is not valid; the error has the reason and what to write instead.
     """
 
     __slots__ = ("action", "name", "namespace", "text")
@@ -64,7 +64,7 @@ class Identifier:
         )
 
     def matches(self, other: str | Identifier) -> bool:
-        """Tell whether a message of one reaches a follower of the other; it is the same both ways round."""
+        """Return whether a message of one reaches a follower of the other; the relation is symmetric."""
         that = Identifier.parse(other)
         return (
             self.namespace == that.namespace
@@ -81,12 +81,12 @@ class Identifier:
 
     @property
     def is_local(self) -> bool:
-        """True for a name that begins with ``_``: such messages never leave the process."""
+        """Whether the name begins with ``_``: such messages never leave the process."""
         return self.name.startswith("_")
 
     @property
     def is_wild(self) -> bool:
-        """True when name or action is the wildcard."""
+        """Whether name or action is the wildcard."""
         return WILDCARD in (self.name, self.action)
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ class Identifier:
 
 
 def parse_new(text: str) -> Identifier:
-    """Parse text that was not met before."""
+    """Parse text that is in no cache; raise `IdentifierError` when it is no identifier."""
     head, colon, action = text.partition(":")
     if (
         head
@@ -123,7 +123,7 @@ def parse_new(text: str) -> Identifier:
         and text.isprintable()
         and not (":" in action or "@" in text or "*" in text or " " in text)
     ):
-        # Most identifiers are as plain as this. The rest is looked at closely, to say what is wrong with it.
+        # Most identifiers are as plain as this. The others are checked part by part, for the error's text.
         identifier = Identifier.__new__(Identifier)
         write(identifier, head, action, None, text)
         return identifier
@@ -148,7 +148,7 @@ def parse_new(text: str) -> Identifier:
 
 
 parse_text = lru_cache(maxsize=4096)(parse_new)
-"""Parse text. Results are kept, in a bounded cache: links meet the same few identifiers all the time."""
+"""Parse text, with a bounded cache: links parse the same few identifiers all the time."""
 
 set_name = Identifier.__dict__["name"].__set__
 set_action = Identifier.__dict__["action"].__set__
@@ -157,7 +157,7 @@ set_text = Identifier.__dict__["text"].__set__
 
 
 def write(identifier: Identifier, name: str, action: str, namespace: str | None, text: str) -> None:
-    """Fill a new identifier, past the `__setattr__` that keeps it as it is from then on."""
+    """Set the slots of a new identifier, whose `__setattr__` raises."""
     set_name(identifier, name)
     set_action(identifier, action)
     set_namespace(identifier, namespace)
@@ -165,7 +165,7 @@ def write(identifier: Identifier, name: str, action: str, namespace: str | None,
 
 
 def check_parts(name: str, action: str, namespace: str | None, text: str) -> None:
-    """Raise `IdentifierError` unless the parts of `text` can be what they are."""
+    """Raise `IdentifierError` unless all parts of `text` are valid."""
     check_part(name, "name", text)
     check_part(action, "action", text)
     if namespace is not None:
@@ -173,7 +173,7 @@ def check_parts(name: str, action: str, namespace: str | None, text: str) -> Non
 
 
 def advice_for(text: str, better: str) -> str:
-    """Return what to write instead of `text`: several of them, else `better`, if it is an identifier."""
+    """Return advice on what to write instead of `text`: several identifiers, else `better` if it is one."""
     parts = [part for part in text.replace(",", " ").split() if ":" in part]
     if len(parts) > 1 and all(map(is_identifier, parts)):
         joined = " & ".join([f"cond({part!r})" for part in parts])
@@ -189,7 +189,7 @@ def trimmed(text: str) -> str:
 
 
 def is_identifier(text: str) -> bool:
-    """Whether `text` can be read as an identifier."""
+    """Return whether `text` is an identifier."""
     try:
         parse_new(text)
     except IdentifierError:
@@ -239,16 +239,16 @@ def check_part(part: str, kind: str, text: str) -> None:
 
 
 def is_control(character: str) -> bool:
-    """True for control characters, and for lone surrogates, which no encoding can carry."""
+    """Return whether it is a control character, or a lone surrogate, which can't be encoded."""
     return character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
 
 
 def quoted(text: str) -> str:
-    """Return `text` as a literal, shortened to what fits into one line."""
+    """Return `text` as a literal of at most `MAX_SHOWN` characters."""
     return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
 
 
 def describe(value: object) -> str:
-    """Name the type of `value` for an error, with its article."""
+    """Return the name of the type of `value`, with its article, for an error."""
     kind = type(value).__name__
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     Callback = Identifier | Callable[[Any, Exception | None], object]
-    """Where followers' return values go: an identifier (`talk`), or a function of result and error."""
+    """What takes followers' return values: an identifier (`talk`), or a function of result and error."""
 
 __all__ = ["JointMessage", "Message"]
 
@@ -21,11 +21,12 @@ T = TypeVar("T")
 
 
 class Keywords(dict[str, Any]):
-    """A dictionary that can't be changed. To `json` it is one; what is copied or pickled is a plain one."""
+    """A read-only dictionary, a real one for `json`; copies and pickles of it are plain dictionaries."""
 
     __slots__ = ()
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
+        """Raise `TypeError`: the dictionary is read-only."""
         raise TypeError("the keywords of a message are read-only: change a copy, as dict(message.kwargs) is")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
@@ -48,14 +49,14 @@ class Message:
     name of one of the message's own attributes, such as ``name``, is found in ``message.kwargs["name"]``.
     """
 
-    # `Bus.twitter` fills the four without a call: it is the one place where that counts.
+    # `Bus.twitter` sets these four slots itself: on its fast path a constructor call would be noticeable.
     __slots__ = ("__weakref__", "_args", "_identifier", "_kwargs", "_sent_at")
 
     _identifier: Identifier
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
     _sent_at: float
-    # What a message that came over a link, or wants answers, has of its own: see `FarMessage`.
+    # A message that came over a link, or has a callback, has slots for these: see `FarMessage`.
     _source: str | None = None
     _origin: object = None
     _callback: Callback | None = None
@@ -86,8 +87,8 @@ class Message:
             kwargs: the keyword arguments, which are copied.
             source: the name of the node that sent it; None for this process.
             sent_at: seconds since 1970; now, unless given.
-            origin: for links: what they need to know about where it came from.
-            callback: where followers' return values go.
+            origin: for links: the link that it came over, and what that has to know about it.
+            callback: takes followers' return values.
         """
         message: Message
         if source is None and origin is None and callback is None:
@@ -121,8 +122,8 @@ class Message:
             kwargs: a dictionary that is the message's own from now on.
             source: the name of the node that sent it.
             sent_at: seconds since 1970.
-            origin: what the link needs to know about where it came from.
-            callback: where followers' return values go.
+            origin: the link that it came over, and what that has to know about it.
+            callback: takes followers' return values.
         """
         message = FarMessage()
         message._identifier = identifier
@@ -176,16 +177,16 @@ class Message:
 
     @property
     def origin(self) -> object:
-        """What the link that brought it wants to remember; None for this process."""
+        """The link that it came over, and what that has to know about it; None for this process."""
         return self._origin
 
     @property
     def callback(self) -> Callback | None:
-        """Where followers' return values go; None for a plain message."""
+        """What takes followers' return values; None for a plain message."""
         return self._callback
 
     def with_callback(self, callback: Callback) -> Message:
-        """The same message, with another place for followers' return values."""
+        """Return the same message with another callback for followers' return values."""
         return Message.make(
             self._identifier,
             self._args,
@@ -220,14 +221,14 @@ class Message:
         parts += map(repr, self._args)
         parts += [f"{printable(key)}={value!r}" for key, value in self._kwargs.items()]
         origin = "" if self.source is None else f" from {self.source!r}"
-        return printable(f"<Message({', '.join(parts)}){origin}>", keep=LINES)
+        return printable(f"<Message({', '.join(parts)}){origin}>", allow=LINES)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return revive, (self._identifier, self._args, self._kwargs, self.source, self._sent_at)
 
 
 class SentMessage(Message):
-    """A message whose slots are filled from outside, as sending does: the cheapest way to make an object."""
+    """A message whose slots its creator sets: the fastest way to make one, for the fast path of sending."""
 
     __slots__ = ()
 
@@ -236,11 +237,11 @@ class SentMessage(Message):
         def __init__(self) -> None: ...
 
     else:
-        __init__ = object.__init__  # not inherited, so that making one runs nothing of Python
+        __init__ = object.__init__  # so that creating one calls no Python code
 
 
 class FarMessage(SentMessage):
-    """A message that came over a link, or that wants answers."""
+    """A message that came over a link, or that has a callback for followers' return values."""
 
     __slots__ = ("_callback", "_origin", "_source")
 

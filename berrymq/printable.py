@@ -1,6 +1,6 @@
-"""Text of others made safe to print: what could move a cursor, reorder a line or hide is shown as an escape.
+"""Untrusted text made safe to print: what could move a cursor, reorder a line or hide becomes an escape.
 
-Names, keywords and sources come from whoever may send. A terminal obeys control sequences in them, reorders
+Names, keywords and sources come from any sender. A terminal interprets control sequences in them, reorders
 text after a directional mark, and shows nothing at all of zero-width characters.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["LINES", "printable"]
 
 LINES: Final = "\n\t"
-"""What to keep of text that may have several lines, such as that of an exception."""
+"""What to allow in text that may have several lines, such as that of an exception."""
 
 _INVISIBLE: Final = (
     (0x034F, 0x034F),  # combining grapheme joiner
@@ -23,30 +23,32 @@ _INVISIBLE: Final = (
     (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
     (0xE0100, 0xE01EF),  # variation selectors supplement
 )
-"""What `str.isprintable` accepts although nothing is seen of it: first and last code point of each range.
+"""What `str.isprintable` accepts although it is invisible: first and last code point of each range.
 
 They are Default_Ignorable_Code_Point of Unicode, without those of the categories Cc, Cf and Cn.
 """
 
 
-def printable(text: str, *, keep: str = "") -> str:
-    r"""Return `text` with all that is not plainly visible written as an escape: ``\x1b``, ``\u202e``, ``\n``.
+def printable(text: str, *, allow: str = "") -> str:
+    r"""Return `text` with every invisible character as an escape: ``\x1b``, ``\u202e``, ``\n``.
 
     That is control characters (C0, C1), format characters (directional marks, zero-width ones), separators
     other than the space, surrogates, private and unassigned characters. Backslashes stay as they are.
 
     Args:
         text: anything.
-        keep: characters to leave as they are, such as line ends.
+        allow: characters to leave as they are, such as line ends.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join([letter if letter in keep or _is_visible(letter) else _escape(letter) for letter in text])
+    return "".join([letter if letter in allow or _is_visible(letter) else _escape(letter) for letter in text])
 
 
 def _is_visible(letter: str) -> bool:
+    """Return whether a character is plainly visible."""
     return letter.isprintable() and not any(first <= ord(letter) <= last for first, last in _INVISIBLE)
 
 
 def _escape(letter: str) -> str:
+    r"""Return a character as an escape, such as ``\x1b``."""
     return letter.encode("unicode_escape").decode("ascii")

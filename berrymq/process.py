@@ -1,4 +1,4 @@
-"""What there is one of in each process: what is done after a fork, what is done at exit, the default bus.
+"""The state of this process: callbacks after a fork, exit handlers, and a reference to the default bus.
 
 `os.register_at_fork` and `atexit` are used here and nowhere else. Their callbacks can't be taken back, and
 `atexit` runs last what was registered first: since this module is imported first, the exit handlers of a
@@ -28,7 +28,7 @@ __all__ = ["ForkSafeLock", "Process", "Step", "process"]
 
 
 class Step:
-    """The order in which things end at exit."""
+    """The exit steps, in their order: deliveries end first, for they may still send over links."""
 
     DELIVERIES: Final = 0
     LINKS: Final = 1
@@ -36,7 +36,7 @@ class Step:
 
 
 class Process:
-    """The state of this process. After a fork it is the child's, which knows the same callbacks."""
+    """The state of this process. A forked child inherits it with its callbacks."""
 
     def __init__(self) -> None:
         self.default_bus: Bus | None = None
@@ -47,16 +47,16 @@ class Process:
         self._finalized = False
 
     def on_fork(self, callback: Callback) -> None:
-        """Have `callback` called in forked children, in the order of registration.
+        """Call `callback` in forked children, in the order of registration.
 
-        A bound method is held weakly. In the child, the locks that the parent's other threads held are held
-        for ever: the callback makes them anew.
+        A bound method is held weakly. A lock that another thread of the parent held at the fork is never
+        released in the child: the callback replaces it.
         """
         number = next(self._numbers)
         self._on_fork[number] = weakly(callback, lambda _: self._on_fork.pop(number, None))
 
     def at_exit(self, step: int, callback: Callback) -> None:
-        """Have `callback` called in its `step` when the interpreter shuts down.
+        """Call `callback` in its `step` when the interpreter shuts down.
 
         Args:
             step: one of `Step`.
@@ -67,10 +67,10 @@ class Process:
         callbacks.append(weakly(callback))
 
     def finish_in_children(self) -> None:
-        """Have the exit steps run in a child of `multiprocessing` too, which ends without `atexit`.
+        """Run the exit steps in a child of `multiprocessing` too, which ends without `atexit`.
 
-        To be called when something is started that has to end in order, a thread for one: at the time of the
-        fork itself, such a child can't be told from any other.
+        To be called when something is started that has to end in order, such as a thread: at the time of the
+        fork itself, such a child can't be distinguished from any other.
         """
         multiprocessing: Any = sys.modules.get("multiprocessing.process")
         if self._finalized or multiprocessing is None or multiprocessing.parent_process() is None:
@@ -81,7 +81,7 @@ class Process:
         Finalize(None, self.exit, exitpriority=0)
 
     def exit(self) -> None:
-        """Run the exit steps in their order. An error of one callback keeps no other from running."""
+        """Run the exit steps in their order. An error of a callback is logged, and the others run."""
         for step in Step.ALL:
             for known in list(self._at_exit[step]):
                 callback = resolve(known)
@@ -94,8 +94,8 @@ class Process:
 
                     logging.getLogger("berrymq").exception("an exit handler failed")
 
-    def begin_child(self) -> None:
-        """Become the process of a forked child."""
+    def after_fork(self) -> None:
+        """Call what `on_fork` has registered, in a forked child."""
         self._finalized = False
         for known in list(self._on_fork.values()):
             callback = resolve(known)
@@ -104,31 +104,37 @@ class Process:
 
 
 class WeakCallback:
-    """A bound method that does not keep its object alive.
+    """A weak reference to a bound method.
 
-    `weakref.WeakMethod` does the same, but when it is collected together with the object, as at exit, its
-    callback fails.
+    `weakref.WeakMethod` is one too, but when it is collected together with its object, as at exit, its
+    callback raises.
+
+    Args:
+        method: the bound method.
+        on_collected: is called when its object is collected.
     """
 
     __slots__ = ("_function", "_object")
 
-    def __init__(self, method: MethodType, gone: Callable[[Any], object] | None) -> None:
-        self._object = ref(method.__self__, gone)
+    def __init__(self, method: MethodType, on_collected: Callable[[Any], object] | None) -> None:
+        self._object = ref(method.__self__, on_collected)
         self._function = method.__func__
 
     def resolve(self) -> Callback | None:
-        """The method; None when its object is gone."""
-        known = self._object()
-        return None if known is None else MethodType(self._function, known)
+        """Return the method, or None when its object was collected."""
+        alive = self._object()
+        return None if alive is None else MethodType(self._function, alive)
 
 
-def weakly(callback: Callback, gone: Callable[[Any], object] | None = None) -> Callback | WeakCallback:
-    """Hold a bound method weakly, anything else as it is; *gone* is called when its object is collected."""
-    return WeakCallback(callback, gone) if type(callback) is MethodType else callback
+def weakly(
+    callback: Callback, on_collected: Callable[[Any], object] | None = None
+) -> Callback | WeakCallback:
+    """Return a weak reference to a bound method, and any other callback as it is."""
+    return WeakCallback(callback, on_collected) if type(callback) is MethodType else callback
 
 
 def resolve(known: Callback | WeakCallback) -> Callback | None:
-    """Return what `weakly` holds; None when its object is gone."""
+    """Return the callback that `weakly` was given, or None when its object was collected."""
     return known.resolve() if isinstance(known, WeakCallback) else known
 
 
@@ -137,20 +143,20 @@ process = Process()
 
 atexit.register(process.exit)
 if hasattr(os, "register_at_fork"):  # not on Windows, nor in the browser
-    os.register_at_fork(after_in_child=process.begin_child)
+    os.register_at_fork(after_in_child=process.after_fork)
 
 
 class ForkSafeLock:
-    """A re-entrant lock for ``with`` that is free in a forked child."""
+    """A re-entrant lock for ``with`` that is released in a forked child."""
 
     __slots__ = ("__weakref__", "_lock")
 
     def __init__(self) -> None:
         self._lock = RLock()
-        process.on_fork(self.reset)
+        process.on_fork(self.after_fork)
 
-    def reset(self) -> None:
-        """Start unheld, in a forked child."""
+    def after_fork(self) -> None:
+        """Release the lock: the thread that held it is the parent's."""
         self._lock = RLock()
 
     def __enter__(self) -> None:

@@ -1,7 +1,7 @@
-"""The pull side: a queue collects what its identifier matches until it is taken; an expectation, one message.
+"""Queues: they collect the messages that an identifier matches until these are taken.
 
-No wait relies on the clock alone. Where tests freeze it, or it jumps, a wait still ends when the operating
-system says that its time is over, as in the standard library.
+No wait relies on the clock alone. Where a test freezes it, or it jumps, a wait still ends when the lock times
+out in the operating system, as in the standard library.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .process import process
 from .stores import BoundedStore, Overflow, PriorityItems, Store
 from .targets import QueueTarget
 
-try:  # that of `queue`, which loads more than it
+try:  # the class of the module `queue`, which loads much else
     from _queue import Empty
 except ImportError:  # another implementation of Python
     from queue import Empty
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Any, Self
 
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
     from .messages import Message
     from .subscriptions import Subscription
 
-__all__ = ["Empty", "Expectation", "Queue"]
+__all__ = ["Empty", "Queue"]
 
 
 class Queue:
     """Collects the messages that `identifier` matches, from now on.
 
     Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier on one
-    bus take turns (linked processes each get a copy). The bus holds a queue weakly: one without references
-    does not collect.
+    bus share the messages: each goes to exactly one of them (linked processes each get a copy). The bus holds
+    a queue weakly: one without references does not collect.
 
     Args:
         identifier: what is collected, or a joint condition.
-        shared: whether it takes turns with the other shared queues of the identifier.
-        maxsize: the most messages that it holds; 0 for no bound.
+        shared: whether it shares the messages with the other shared queues of the identifier.
+        maxsize: the capacity in messages; 0 for no bound.
         overflow: what happens to a message that finds the queue full: ``"drop_oldest"`` drops the oldest for
             it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
             sender, ``"block"`` has the sender wait.
-        priority: takes a message; what it gives the lowest number comes out first, equal ones, and all
-            without it, in order of arrival.
+        priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
+            arrival.
         guard: takes a message and decides whether it is collected.
         bus: where to collect, if not on the default bus.
         filter_id: the identifier, by its name of 2009.
@@ -99,7 +99,7 @@ class Queue:
                 identifier,
                 QueueTarget(store.put, "shared Queue" if shared else "Queue", where, store.close),
                 guard=guard,
-                # Only a queue that may block its sender must not be filled by the thread of a link.
+                # The thread of a link fills queues directly, unless a full one could block it.
                 direct=overflow != "block",
             )
             store.on_close = subscription.cancel
@@ -111,7 +111,7 @@ class Queue:
         else:
             if isinstance(identifier, Condition) or guard is not None:
                 raise ValueError(
-                    "a shared queue has a plain identifier: those who share it could not tell it apart"
+                    "a shared queue has a plain identifier and no guard: those that share it collect the same"
                 )
             settings = (maxsize, overflow, priority)
             self._store = bus._shared_stores().open(self._identifiers[0], settings, open_store, self)
@@ -130,7 +130,7 @@ class Queue:
         try:
             message = self._items.popleft()
         except IndexError:
-            pass  # and wait outside of this block, lest an interrupt shows this error as well
+            pass  # and wait outside of this block: else an interrupt would show this error as its context
         else:
             if self.maxsize:
                 self._store.took()
@@ -142,18 +142,20 @@ class Queue:
         return self.get(False)
 
     def _wait(self, block: bool, timeout: float | None) -> Message:
+        """Take the next message as `get` does, which has found none at once."""
         store = self._store
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout is a number of seconds from 0 on, or None, not {timeout}")
         until = None if timeout is None else monotonic() + timeout
         over = not block
         while True:
+            # A plain lock as a one-shot event: `threading.Event` costs a condition and a second lock.
             gate = threading.Lock()
             gate.acquire()
             wake = gate.release
             store.waiters.append(wake)
             try:
-                message = self._take()
+                message = self._take()  # after the append: see the rules in `stores`
                 if message is not None:
                     return message
                 if over:
@@ -164,27 +166,28 @@ class Queue:
                     gate.acquire()
                 else:
                     left = max(0.0, min(until - monotonic(), timeout, threading.TIMEOUT_MAX))
-                    # When the wait itself took that long, it is over, whatever the clock says by now.
+                    # When the lock has timed out the wait is over, even if the clock has not advanced.
                     over = not gate.acquire(timeout=left)
             finally:
                 store.stop_waiting(wake)
 
     def _take(self) -> Message | None:
-        """Take a message, or None; raise `QueueClosed` when none can come any more."""
+        """Take and return a message, or None; raise `QueueClosed` when none can come any more."""
         try:
             message = self._items.popleft()
         except IndexError:
             if self._closed or self._store.closed:
-                raise QueueClosed(
-                    f"this queue of {self.follows} is closed, and nothing waits in it"
-                ) from None
+                raise QueueClosed(f"this queue of {self.follows} is closed and empty") from None
             return None
         if self.maxsize:
             self._store.took()
         return message
 
     async def aget(self) -> Message:
-        """Take the next message, waiting for it without holding up the event loop."""
+        """Take the next message; wait for one without blocking the event loop.
+
+        Raises `QueueClosed` when none can come any more.
+        """
         import asyncio
 
         store = self._store
@@ -199,7 +202,7 @@ class Queue:
             def wake(resolve: Callable[[], None] = resolve) -> None:
                 try:
                     loop.call_soon_threadsafe(resolve)
-                except RuntimeError:  # that loop is closed, and the task with it
+                except RuntimeError:  # that loop is closed: pass the wake-up on
                     store.waiters.wake()
 
             store.waiters.append(wake)
@@ -223,11 +226,11 @@ class Queue:
         while True:
             try:
                 return list(islice(self._items, limit))
-            except RuntimeError:  # another thread put or took one meanwhile
+            except RuntimeError:  # another thread changed the deque during the iteration
                 continue
 
     def drain(self) -> list[Message]:
-        """Take all messages that are there, without waiting for more."""
+        """Take and return all messages that are there, without waiting for more."""
         taken = []
         while True:
             try:
@@ -239,7 +242,7 @@ class Queue:
         return taken
 
     def __iter__(self) -> Iterator[Message]:
-        """Take messages, waiting for each, until the queue is closed and used up."""
+        """Take messages, waiting for each, until the queue is closed and empty."""
         while True:
             try:
                 message = self.get()
@@ -248,7 +251,7 @@ class Queue:
             yield message
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        """Like iteration, without holding up the event loop while there is no message."""
+        """Take messages like iteration, without blocking the event loop while there is none."""
         while True:
             try:
                 message = await self.aget()
@@ -260,17 +263,17 @@ class Queue:
 
     @property
     def identifier(self) -> Identifier:
-        """What it follows; the first condition, when there are several."""
+        """The identifier that it follows; of a joint condition, the first."""
         return self._identifiers[0]
 
     @property
     def follows(self) -> str:
-        """What it follows, as text; conditions are joined by ``&``."""
+        """What it follows, as text; the identifiers of a joint condition are joined by ``&``."""
         return " & ".join(identifier.text for identifier in self._identifiers)
 
     @property
     def dropped(self) -> int:
-        """How many messages were dropped because the queue was full."""
+        """The number of messages dropped because the queue was full."""
         return self._store.dropped
 
     @property
@@ -332,82 +335,3 @@ class Queue:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Queue belongs to its process and cannot be pickled: make one where it is needed")
-
-
-class Expectation:
-    """A message to wait for. It is collected from creation on, not from the wait."""
-
-    def __init__(
-        self,
-        bus: Bus,
-        identifier: str | Identifier | Condition,
-        guard: Callable[[Message], object] | None,
-        timeout: float | None,
-    ) -> None:
-        self._queue = Queue(identifier, maxsize=1, overflow="drop_newest", guard=guard, bus=bus)
-        self._timeout = timeout
-        self._message: Message | None = None
-
-    @property
-    def message(self) -> Message:
-        """The message that came; raises `LookupError` before."""
-        if self.done:
-            return self.wait(0)
-        raise LookupError(f"no message of {self._queue.follows} has come yet")
-
-    @property
-    def done(self) -> bool:
-        """True when the message has come."""
-        return self._message is not None or not self._queue.empty()
-
-    def wait(self, timeout: float | None = None) -> Message:
-        """Wait for the message; `TimeoutError` when it does not come in time."""
-        if self._message is None:
-            seconds = self._timeout if timeout is None else timeout
-            try:
-                self._keep(self._queue.get(timeout=seconds))
-            except Empty:
-                raise TimeoutError(f"no message for {self._queue.follows} within {seconds} s") from None
-        return self._kept()
-
-    async def wait_async(self) -> Message:
-        """Wait for the message without holding up the event loop; ``await expectation`` does the same."""
-        import asyncio
-
-        if self._message is None:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    self._keep(await self._queue.aget())
-            except TimeoutError:
-                raise TimeoutError(f"no message for {self._queue.follows} within {self._timeout} s") from None
-        return self._kept()
-
-    def __await__(self) -> Generator[Any, None, Message]:
-        return self.wait_async().__await__()
-
-    def cancel(self) -> None:
-        """Stop waiting for it."""
-        self._queue.close()
-
-    def _keep(self, message: Message) -> None:
-        self._message = message
-        self._queue.close()
-
-    def _kept(self) -> Message:
-        assert self._message is not None
-        return self._message
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self.wait()
-        finally:
-            self.cancel()
-
-    def __repr__(self) -> str:
-        return f"<Expectation of {self._queue.follows}{', come' if self.done else ''}>"

@@ -1,99 +1,51 @@
 """Routing: an index of the subscriptions, and a table of routes that publishing looks up.
 
-A route is ``(identifier, entries)``: the parsed identifier and an immutable tuple of what to call, in order.
-The table maps what a publisher writes to its route. It is bounded, and cleared by every registration and
-cancellation, so that it never has to be updated in place. Messages that came over links have a table of their
-own, for attachments and local names are left out of their routes.
+A route is ``(identifier, subscribers)``: the parsed identifier and an immutable tuple, in the order of
+delivery. The table maps what a publisher writes to its route. It is bounded, and cleared by every
+registration and cancellation, so that no route is ever changed in place. Messages that came over links have a
+table of their own, for their routes leave out attachments and local names.
 
 Locks. `lock` is held only for a few dictionary operations, never while a follower, a guard, a link's
-`matches` or a watcher runs. Adding and discarding go through the queue `_pending`. So what garbage collection
-or a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__`` cancels) is
-queued, and applied by the thread that holds the lock: it neither deadlocks on itself nor sees a half-made
-change.
+`matches` or a watcher runs. Additions and removals go through the queue `_pending`. So what garbage
+collection or a destructor does in the middle of such an operation (a weakly held object dies, a ``__del__``
+cancels) is queued, and applied by the thread that holds the lock: it neither deadlocks on itself nor sees a
+half-made change.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import IdentifierError
-from .failures import log_trouble
+from .failures import log_error
 from .identifiers import WILDCARD, Identifier, parse_new
-from .messages import Message
-from .subscriptions import Entry, Subscription
+from .subscribers import Attachment, Subscriber
+from .subscriptions import Subscription
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from collections.abc import Callable
 
-__all__ = ["Ask", "Attachment", "First", "Registry", "Route"]
+    from .messages import Message
+
+__all__ = ["OBSERVED", "Observer", "Registry", "Route"]
 
 T = TypeVar("T")
-Ask = Callable[[Message, "float | None"], "Future[list[Any]]"]
 Key = tuple[str | None, str, str]
-Route = tuple[Identifier, tuple[Entry, ...]]
+Route = tuple[Identifier, tuple[Subscriber, ...]]
 ReceivedRoute = tuple[tuple[Subscription, ...], tuple[Subscription, ...]]
+"""The direct subscriptions, which the link's thread serves, and the others, which the deliverer serves."""
 
 TABLE_SIZE = 4096
 """The most routes that a table holds. A full table is cleared: it fills again within milliseconds."""
 OBSERVED = "berrymq"
-"""The name of debug observation messages: they stay in the process, and are not observed themselves."""
+"""The name of the messages of debug observation: they stay in the process, and are not observed in turn."""
 
 
-class Attachment(Entry):
-    """The subscription of a link: it gets each message published here whose identifier `matches`.
-
-    Args:
-        matches: called with an identifier when a route is computed.
-        send: called with each message.
-        refresh: has every route computed anew.
-        name: names the link in the note of an error.
-        ask: puts a question, if the link can; see `Gateway.attach`.
-    """
-
-    __slots__ = ("ask", "matches", "name", "refresh", "send")
-
-    def __init__(
-        self,
-        matches: Callable[[Identifier], bool],
-        send: Callable[[Message], Any],
-        refresh: Callable[[], None],
-        name: str,
-        ask: Ask | None = None,
-    ) -> None:
-        super().__init__()
-        self.matches = matches
-        self.send = send
-        self.refresh = refresh
-        self.name = name
-        self.ask = ask
-
-    def _start(self, discard: Callable[[Entry], object]) -> None:
-        """Begin to deliver."""
-        super()._start(discard)
-        self.place(self.send)
-
-    def place(self, call: Callable[[Message], Any]) -> None:
-        """Have `call` get the messages."""
-        if self.active:
-            self._deliver = call
-
-    def describe(self) -> str:
-        """Name the link, for the note on an error."""
-        return self.name
-
-    def _ask(self, message: Message, timeout: float | None, blocking: bool) -> Any:
-        """See `Entry._ask`; the future is one of a list of answers."""
-        if self.ask is None:
-            return super()._ask(message, timeout, blocking)
-        return self.ask(message, timeout)
-
-
-class First(Entry):
-    """The first entry of every route while there are observers: it sees messages that are muted, too."""
+class Observer(Subscriber):
+    """The first subscriber of every route while the bus is observed: it gets muted messages, too."""
 
     __slots__ = ()
 
@@ -111,43 +63,45 @@ class Registry:
         """Routes of messages that came over links, by the identifier's text; emptied like `table`."""
         self.lock = threading.RLock()
         self._busy = False
-        self._pending: deque[tuple[Entry, bool]] = deque()
+        """True while this or another thread reads or changes the index: `lock` is re-entrant."""
+        self._pending: deque[tuple[Subscriber, bool]] = deque()
         self._index: dict[Key, dict[int, Subscription]] = {}
         self._identifiers: dict[Key, Identifier] = {}
         self._attachments: dict[int, Attachment] = {}
         self._mutes: tuple[Identifier, ...] = ()
-        self._first: tuple[First, ...] = ()
+        self._observer: tuple[Observer, ...] = ()
         self._watchers: tuple[Callable[[], object], ...] = ()
         self._numbers = count()
         self._version = 0
+        """Counts the changes: a route that was computed across one is not put into the table."""
         self._interest_changed = False
 
-    def begin_child(self) -> None:
-        """Start with an unheld lock in a forked child."""
+    def after_fork(self) -> None:
+        """Release the lock in a forked child: the thread that held it is the parent's."""
         self.lock = threading.RLock()
         self._busy = False
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def add(self, entry: Entry) -> None:
-        """Put `entry` into the routes. It gets messages that are sent after this returns."""
-        self._pending.append((entry, True))
+    def add(self, subscriber: Subscriber) -> None:
+        """Add `subscriber` to the routes. It gets the messages that are sent after this returns."""
+        self._pending.append((subscriber, True))
         self._settle(wait=True)
 
-    def discard(self, entry: Entry) -> None:
-        """Take `entry` out of the routes; it never waits for another thread."""
-        self._pending.append((entry, False))
+    def discard(self, subscriber: Subscriber) -> None:
+        """Remove `subscriber` from the routes, without ever waiting for another thread."""
+        self._pending.append((subscriber, False))
         self._settle(wait=False)
 
     def refresh(self) -> None:
-        """Have every route computed anew."""
+        """Have every route computed again."""
         with self.lock:
             self._version += 1
-            self._forget()
+            self._clear_tables()
         self._settle(wait=False)
 
     def shift_mute(self, identifier: Identifier, by: int) -> None:
-        """Count one mute more or less of what `identifier` matches."""
+        """Add a mute of what `identifier` matches (`by` is +1), or remove one (-1)."""
         with self.lock:
             mutes = list(self._mutes)
             if by > 0:
@@ -157,13 +111,13 @@ class Registry:
             self._mutes = tuple(mutes)
         self.refresh()
 
-    def set_first(self, entry: First | None) -> None:
-        """Put `entry` before all others in every route, those of muted identifiers included."""
-        self._first = () if entry is None else (entry,)
+    def set_observer(self, observer: Observer | None) -> None:
+        """Put `observer` before all others in every route, those of muted identifiers included."""
+        self._observer = () if observer is None else (observer,)
         self.refresh()
 
     def watch(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` whenever `interests` may have changed; return what ends that."""
+        """Call `callback` whenever `interests` may have changed; return the function that ends that."""
         with self.lock:
             self._watchers = (*self._watchers, callback)
 
@@ -174,8 +128,9 @@ class Registry:
         return cancel
 
     def _settle(self, *, wait: bool) -> None:
-        # The thread that holds the lock checks the queue again after it has released it. So a change that
-        # could not take the lock is applied by that thread, and none is left behind.
+        """Apply the pending changes, and call the watchers; with `wait`, wait for the lock."""
+        # The thread that holds the lock checks the queue again after it has released it. So a change by a
+        # thread that could not take the lock is applied by the one that held it, and none is left over.
         while self._pending:
             if not self.lock.acquire(wait):
                 return
@@ -190,36 +145,40 @@ class Registry:
             finally:
                 self.lock.release()
         if self._interest_changed:
+            # Cleared before the calls: a change during them sets it again, and calls the watchers again.
             self._interest_changed = False
             for watcher in self._watchers:
                 try:
                     watcher()
-                except Exception as error:  # noqa: BLE001  # not the fault of who follows, or stops to
-                    log_trouble("a watcher of interests failed", error)
+                except Exception as error:  # noqa: BLE001  # the caller only registers or cancels
+                    log_error("a watcher of interests failed", error)
 
     def _apply(self) -> None:
+        """Apply the pending changes to the index, with the lock held."""
         while self._pending:
-            entry, adding = self._pending.popleft()
-            if isinstance(entry, Attachment):
+            subscriber, adding = self._pending.popleft()
+            if isinstance(subscriber, Attachment):
                 if adding:
-                    entry._number = next(self._numbers)
-                    self._attachments[entry._number] = entry
+                    subscriber._number = next(self._numbers)
+                    self._attachments[subscriber._number] = subscriber
                 else:
-                    self._attachments.pop(entry._number, None)
+                    self._attachments.pop(subscriber._number, None)
             else:
-                assert isinstance(entry, Subscription)
+                assert isinstance(subscriber, Subscription)
                 if adding:
-                    entry._number = next(self._numbers)
-                for identifier in entry.identifiers:
-                    self._change(identifier, entry, adding)
+                    subscriber._number = next(self._numbers)
+                for identifier in subscriber.identifiers:
+                    self._change(identifier, subscriber, adding)
         self._version += 1
-        self._forget()
+        self._clear_tables()
 
-    def _forget(self) -> None:
+    def _clear_tables(self) -> None:
+        """Remove all routes from the tables, with the lock held."""
         self.table.clear()
         self.received.clear()
 
-    def _change(self, identifier: Identifier, entry: Subscription, adding: bool) -> None:
+    def _change(self, identifier: Identifier, subscription: Subscription, adding: bool) -> None:
+        """Add `subscription` to the index under `identifier`, or remove it."""
         key = (identifier.namespace, identifier.name, identifier.action)
         bucket = self._index.get(key)
         if adding:
@@ -227,9 +186,9 @@ class Registry:
                 bucket = self._index[key] = {}
                 self._identifiers[key] = identifier
                 self._interest_changed |= crosses(identifier)
-            bucket[entry._number] = entry
+            bucket[subscription._number] = subscription
         elif bucket is not None:
-            bucket.pop(entry._number, None)
+            bucket.pop(subscription._number, None)
             if not bucket:
                 del self._index[key], self._identifiers[key]
                 self._interest_changed |= crosses(identifier)
@@ -237,56 +196,57 @@ class Registry:
     # -- looking up ------------------------------------------------------------------------------------------
 
     def find(self, raw: str | Identifier) -> Route:
-        """Compute the route for what is not in the table, and put it there."""
+        """Compute the route for what is not in the table, and add it.
+
+        Raises:
+            IdentifierError: `raw` is no identifier.
+        """
         key: str | Identifier
         try:
             if type(raw) is str:
-                identifier = parse_new(key := raw)  # the table of routes keeps it: no need for another cache
+                identifier = parse_new(key := raw)  # the table caches it: a second cache would only cost
             else:
                 identifier = Identifier.parse(raw)
                 key = str.__str__(raw) if isinstance(raw, str) else identifier
         except IdentifierError as error:
-            raise error from None  # the KeyError of the table is no concern of the caller
+            raise error from None  # the KeyError of the table means nothing to the caller
         attachments: tuple[Attachment, ...] = ()
         with self.lock:
             version = self._version
-            busy, self._busy = self._busy, True  # what destructors change meanwhile has to wait
+            busy, self._busy = self._busy, True  # changes by destructors are queued until this is done
             try:
-                entries = self._collect(identifier)
+                subscribers = self._collect(identifier)
                 if self._attachments and crosses(identifier) and not self._is_muted(identifier):
                     attachments = tuple(self._attachments.values())
             finally:
                 self._busy = busy
-            route = (identifier, entries)
+            route = (identifier, subscribers)
             if not attachments:
-                self._keep(key, route, version)
-        if attachments:  # asked without the lock: `matches` is foreign code
-            route = (identifier, (*entries, *(link for link in attachments if link.matches(identifier))))
+                self._add_route(key, route, version)
+        if attachments:  # without the lock: `matches` is foreign code
+            route = (identifier, (*subscribers, *(link for link in attachments if link.matches(identifier))))
             with self.lock:
-                self._keep(key, route, version)
+                self._add_route(key, route, version)
         if self._pending:
             self._settle(wait=False)
         return route
 
-    def route_received(self, identifier: Identifier) -> ReceivedRoute:
-        """The route of a message that came over a link; computed where it is not known yet."""
-        return self.received.get(identifier.text) or self.find_received(identifier)
-
     def find_received(self, identifier: Identifier) -> ReceivedRoute:
-        """Compute the route of a message that came over a link: who gets it at once, and who in its turn.
+        """Compute the route of a message that came over a link, and put it into the table `received`.
 
-        Attachments get none of it, and a wildcard of it reaches no local names.
+        It has no attachments, and that of a wildcard has no local names.
         """
-        version = self._version
+        version = self._version  # before `find`, so that a change during it makes this route stale, too
         wild = identifier.name == WILDCARD
-        entries = [
-            entry
-            for entry in self.find(identifier)[1]
-            if isinstance(entry, Subscription) and not (wild and not any(map(crosses, entry.identifiers)))
+        subscribers = [
+            subscriber
+            for subscriber in self.find(identifier)[1]
+            if isinstance(subscriber, Subscription)
+            and not (wild and not any(map(crosses, subscriber.identifiers)))
         ]
         route = (
-            tuple([entry for entry in entries if entry.direct]),
-            tuple([entry for entry in entries if not entry.direct]),
+            tuple([subscriber for subscriber in subscribers if subscriber.direct]),
+            tuple([subscriber for subscriber in subscribers if not subscriber.direct]),
         )
         with self.lock:
             if version == self._version and not self._busy:
@@ -295,27 +255,31 @@ class Registry:
                 self.received[identifier.text] = route
         return route
 
-    def _keep(self, key: str | Identifier, route: Route, version: int) -> None:
-        # A change in between makes the route stale: good for the message that asked for it, which was
-        # published before, and not for the next. The version tells.
+    def _add_route(self, key: str | Identifier, route: Route, version: int) -> None:
+        """Add a route to the table, unless something has changed since `version`."""
+        # A change since the look-up began makes the route stale: right for the message that it was computed
+        # for, which was published before the change, and wrong for the next. The version shows that.
         if version == self._version and not self._busy:
             if len(self.table) >= TABLE_SIZE:
-                self.table.clear()
+                self.table.clear()  # publishers read the table without a lock: they miss, and call `find`
             self.table[key] = route
 
     def _is_muted(self, identifier: Identifier) -> bool:
+        """Return whether a mute matches `identifier`."""
         return bool(self._mutes) and any(mute.matches(identifier) for mute in self._mutes)
 
-    def _collect(self, identifier: Identifier) -> tuple[Entry, ...]:
-        entries: tuple[Entry, ...] = () if self._is_muted(identifier) else self._merge(identifier)
-        if self._first and identifier.name != OBSERVED:
-            entries = self._first + entries
-        return entries
+    def _collect(self, identifier: Identifier) -> tuple[Subscriber, ...]:
+        """Return the subscribers of `identifier` without the attachments, the observer first."""
+        subscribers: tuple[Subscriber, ...] = () if self._is_muted(identifier) else self._merge(identifier)
+        if self._observer and identifier.name != OBSERVED:
+            subscribers = self._observer + subscribers
+        return subscribers
 
     def _merge(self, identifier: Identifier) -> tuple[Subscription, ...]:
+        """Return the subscriptions that `identifier` matches, in order of registration."""
         namespace, name, action = identifier.namespace, identifier.name, identifier.action
         get = self._index.get
-        if WILDCARD in (name, action):  # a sender's wildcard reaches whatever is there
+        if identifier.is_wild:  # a published wildcard reaches all that it matches
             known = self._identifiers.items()
             buckets = [get(key) for key, followed in known if identifier.matches(followed)]
         else:
@@ -336,9 +300,9 @@ class Registry:
         return tuple([merged[number] for number in sorted(merged)])
 
     def _read(self, read: Callable[[], T]) -> T:
-        """Return ``read()`` while nothing changes."""
+        """Return ``read()``, called while nothing changes the index."""
         with self.lock:
-            if self._busy:  # re-entered by a destructor: between two steps of this thread's own change
+            if self._busy:  # re-entered by a destructor, between two steps of this thread's own change
                 return read()
             self._busy = True
             try:
@@ -351,7 +315,7 @@ class Registry:
     def subscriptions(self) -> list[Subscription]:
         """Return all subscriptions, in order of registration."""
         buckets = self._read(lambda: [tuple(bucket.items()) for bucket in self._index.values()])
-        found = {number: entry for bucket in buckets for number, entry in bucket}
+        found = {number: subscriber for bucket in buckets for number, subscriber in bucket}
         return [found[number] for number in sorted(found)]
 
     def following(self, identifier: Identifier) -> list[Subscription]:
@@ -370,5 +334,5 @@ class Registry:
 
 
 def crosses(identifier: Identifier) -> bool:
-    """True when messages of `identifier` may leave the process."""
+    """Return whether messages of `identifier` may leave the process."""
     return not identifier.is_local and identifier.name != OBSERVED

@@ -1,8 +1,8 @@
-"""Scopes: what is registered inside one ends with it.
+"""Scopes: what is registered inside one ends with it. They replace what a cell or module registered before.
 
 A notebook gives each cell its own. A module has one while it is imported: when it is executed again, as by
-`importlib.reload`, what its former execution registered ends. That comes first: what a module makes while a
-cell imports it is the module's, and not the cell's.
+`importlib.reload`, what its former execution registered ends. The module's scope takes precedence: what a
+module registers while a cell imports it belongs to the module.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Scope", "current", "make_current", "owner"]
 
-_making = ForkSafeLock()
+_creating = ForkSafeLock()
 _current: ContextVar[Scope | None] | None = None
-"""The scope of this thread or task; None until there is one, for `contextvars` is not free to load."""
+"""The scope of this thread or task; None until the first is set, to load `contextvars` only then."""
 
 
 def current() -> Scope | None:
@@ -32,21 +32,21 @@ def current() -> Scope | None:
 
 
 def current_variable() -> ContextVar[Scope | None]:
-    """Return the variable of the current scope, made by the first that wants to set it."""
-    global _current  # noqa: PLW0603  # there is one of it
+    """Return the variable of the current scope; the first call creates it."""
+    global _current  # noqa: PLW0603  # created once
     if _current is None:
         import contextvars
 
-        with _making:
+        with _creating:
             if _current is None:
                 _current = contextvars.ContextVar("berrymq scope", default=None)
     return _current
 
 
 def owner() -> Scope | None:
-    """Return the scope that what is made here and now belongs to, or None.
+    """Return the scope that owns what the caller registers, or None.
 
-    That is the one of the module whose import the caller is part of; else the current one.
+    That is the scope of the module whose import the caller is part of, else the current scope.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -64,7 +64,7 @@ _modules: dict[str, tuple[Any, Scope]] = {}
 def of_module(namespace: dict[str, Any]) -> Scope | None:
     """Return the scope of the module execution that fills `namespace`; None for scripts and cells.
 
-    Each import makes a new spec, and so does each reload: that tells one execution from another.
+    Each import makes a new spec, and so does each reload: the spec identifies the execution.
     """
     spec, name = namespace.get("__spec__"), namespace.get("__name__")
     if spec is None or name == "__main__" or not isinstance(name, str):
@@ -82,7 +82,7 @@ def of_module(namespace: dict[str, Any]) -> Scope | None:
 def make_current(scope: Scope | None) -> None:
     """Make `scope` the current one of this thread or task from now on; None for no scope.
 
-    For what begins and ends apart; ``with scope.collecting()`` is for the rest.
+    For callers that begin and end a scope in two functions; all others use ``with scope.collecting()``.
     """
     current_variable().set(scope)
 
@@ -113,20 +113,20 @@ class Scope:
             current_variable().reset(token)
 
     def add(self, member: Any) -> None:
-        """Collect something with a ``cancel()`` or ``close()``. In a closed scope it is ended at once."""
+        """Add a member with a ``cancel()`` or ``close()``. In a closed scope it is ended at once."""
         if self._closed:
             end(member)
             return
-        if len(self._members) % 256 == 255:  # now and then, forget what is gone
+        if len(self._members) % 256 == 255:  # from time to time, discard dead references
             self._members = [known for known in self._members if known() is not None]
         self._members.append(ref(member))
 
     def members(self) -> list[Any]:
-        """What was collected and is still there, in order."""
+        """Return the members that are alive, in order."""
         return [member for member in [known() for known in self._members] if member is not None]
 
     def close(self) -> None:
-        """End everything that was collected, the latest first."""
+        """End all members, the latest first."""
         self._closed = True
         members, self._members = self.members(), []
         for member in reversed(members):

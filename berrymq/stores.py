@@ -1,27 +1,27 @@
-"""The buffers behind queues. Queues that take turns (``shared=True``) have one store in common.
+"""The buffers behind queues: unbounded and bounded stores, priorities, and the stores of shared queues.
 
 The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a signal handler or a
 destructor may publish in the middle of a `get`. A thread or task that has to wait appends a function that
 wakes it to `Waiters`.
 
-Two rules keep a wake-up from getting lost. A consumer registers as a waiter first, and then looks again for a
-message; a producer stores the message first, and then looks for waiters: so one of the two sees the other.
+Two rules prevent lost wake-ups. A consumer registers as a waiter first, and then checks again for a message;
+a producer stores the message first, and then checks for waiters: so at least one of the two sees the other.
 And a consumer that stops waiting, because it was interrupted, timed out or found a message without its
 wake-up, passes the wake-up on to the next waiter if there still is a message.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
-from .process import ForkSafeLock, process
+from .process import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,28 +35,28 @@ Overflow = Literal["drop_oldest", "drop_newest", "raise", "block"]
 
 
 _attaching = ForkSafeLock()
-"""Held while a queue joins or leaves a store: for a few dictionary operations, nothing else."""
+"""Held while a queue is attached to a store or detached: for a few dictionary operations."""
 
 
 class Waiters(deque[Callable[[], object]]):
-    """Threads and tasks that wait, each as the function that wakes it, in order of their coming."""
+    """Threads and tasks that wait, each as the function that wakes it, the longest waiter first."""
 
     def wake(self) -> None:
         """Wake the longest waiter."""
         try:
             wake = self.popleft()
         except IndexError:
-            return  # it was woken, or gave up, meanwhile
+            return  # another thread has woken it, or it has stopped waiting
         wake()
 
     def wake_all(self) -> None:
-        """Wake all that wait now; those that find nothing wait again."""
+        """Wake all that wait at present; those that find no message wait again."""
         for _ in range(len(self)):
             self.wake()
 
     def discard(self, wake: Callable[[], object]) -> None:
         """Remove a waiter that was not woken."""
-        with contextlib.suppress(ValueError):
+        with suppress(ValueError):
             self.remove(wake)
 
 
@@ -72,17 +72,18 @@ class Store:
         self.waiters = Waiters()
         self.closed = False
         self.received = 0
-        """Messages that came, those that were dropped included."""
+        """Messages received, including dropped ones."""
         self.dropped = 0
         self.deepest = 0
-        """The most messages that waited at once."""
+        """The largest number of messages so far."""
         self.on_close: Callable[[], object] = lambda: None
         """Ends the subscription that fills this."""
         self._fronts: dict[int, ref[Any]] = {}
         self._ended = False
 
     def put(self, message: Message) -> None:
-        """Take in one message."""
+        """Add one message, and wake a waiter."""
+        # Not exact when two threads put at once: that would cost a lock for each message.
         self.received += 1
         items = self.items
         items.append(message)
@@ -97,10 +98,10 @@ class Store:
             self.waiters.wake()
 
     def took(self) -> None:
-        """Note that a message was taken out."""
+        """Handle that a message was removed."""
 
     def attach(self, front: object) -> bool:
-        """Stay open for the queue `front`, which is held weakly; False when this is closed already."""
+        """Stay open for the queue `front`, which is held weakly; return False when this is closed already."""
         key = id(front)
         with _attaching:
             if not self.closed:
@@ -108,7 +109,7 @@ class Store:
         return not self.closed
 
     def detach(self, key: int) -> None:
-        """Note that a queue was closed or is gone; the last one closes the store."""
+        """Handle that a queue was closed or collected; the last one closes the store."""
         with _attaching:
             left = self._fronts.pop(key, None)
             last = left is not None and not self._fronts
@@ -117,17 +118,17 @@ class Store:
             self.close()
 
     def close(self) -> None:
-        """Take in nothing more, and wake all waiters. What is in the buffer can still be taken."""
+        """Add nothing more, and wake all waiters. What is in the buffer can still be taken."""
         self.closed = True
         if self._ended:
-            return  # the end of the subscription and that of the store each bring about the other
+            return  # `on_close` cancels the subscription, whose cancellation closes the store
         self._ended = True
         self.on_close()
         self.waiters.wake_all()
 
 
 class BoundedStore(Store):
-    """A buffer of at most `maxsize` messages, with a rule for overflow."""
+    """A buffer with the capacity `maxsize`, and a rule for overflow; see `Queue`."""
 
     def __init__(
         self, maxsize: int, overflow: Overflow, items: deque[Message] | PriorityItems | None = None
@@ -136,15 +137,10 @@ class BoundedStore(Store):
         self.maxsize = maxsize
         self.overflow = overflow
         self._senders = Waiters()
-        self._lock = threading.RLock()
-        process.on_fork(self.begin_child)
-
-    def begin_child(self) -> None:
-        """Start with an unheld lock in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def put(self, message: Message) -> None:
-        """Take in one message, or do what the rule for a full queue says."""
+        """Add one message, or apply the rule for overflow; `queue.Full` where that is ``"raise"``."""
         oldest = None
         self.received += 1
         while True:
@@ -160,84 +156,83 @@ class BoundedStore(Store):
                     self.items.append(message)
                     self.deepest = max(self.deepest, len(self.items))
                     break
-            if not self._wait_for_space():
+            if not self._wait_for_capacity():
                 return
         if self.waiters:
             self.waiters.wake()
-        del oldest  # without the lock: the last reference to a payload may run a destructor
+        del oldest  # only now, without the lock: that may run the destructor of a payload
         if full and self.overflow == "raise":
             from queue import Full
 
             raise Full(f"the queue is full (maxsize={self.maxsize}) and did not take in {message.id!r}")
 
     def _drop_oldest(self) -> Message | None:
+        """Remove and return the oldest message, or None when there is none left to drop."""
         items = self.items
         try:
             oldest = items.popleft() if isinstance(items, deque) else items.drop_oldest()
         except IndexError:
-            return None  # a consumer has just taken it: there is space
+            return None  # a consumer has just taken it: there is capacity again
         self.dropped += 1
         return oldest
 
-    def _wait_for_space(self) -> bool:
-        """Block the publisher until a message was taken; False when the store was closed meanwhile."""
+    def _wait_for_capacity(self) -> bool:
+        """Block the publisher until a message was taken; return False when the store was closed instead."""
         gate = threading.Lock()
         gate.acquire()
         wake = gate.release
         self._senders.append(wake)
         try:
+            # Checked after the append: a consumer removes a message first and then checks for senders, so one
+            # of the two sees the other. `close` sets `closed` before it wakes all.
             if len(self.items) >= self.maxsize and not self.closed:
                 gate.acquire()
         finally:
             self._senders.discard(wake)
+            # It may have been woken and interrupted, or not have needed its wake-up: the next one gets it.
             if len(self.items) < self.maxsize and self._senders:
                 self._senders.wake()
         return not self.closed
 
     def took(self) -> None:
-        """Note that a message was taken out."""
+        """Wake a blocked publisher: a message was removed."""
         if self._senders:
             self._senders.wake()
 
     def close(self) -> None:
-        """Take in nothing more, and wake blocked publishers too."""
+        """Add nothing more, and wake blocked publishers too."""
         super().close()
         self._senders.wake_all()
 
 
 class PriorityItems:
-    """Stands in for the deque of a store: what `priority` gives the lowest number comes first.
+    """A heap with the interface of the deque of a store: messages with the lowest `priority` come first.
 
-    Equal priorities come in order of arrival, which a running number keeps.
+    A running number orders messages of equal priority by their arrival.
     """
 
     def __init__(self, priority: Callable[[Message], float]) -> None:
         self._priority = priority
         self._heap: list[tuple[float, int, Message]] = []
         self._arrivals = count()
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         import heapq  # few queues need it
 
         self._heapq = heapq
-        process.on_fork(self.begin_child)
-
-    def begin_child(self) -> None:
-        """Start with an unheld lock in a forked child."""
-        self._lock = threading.RLock()
 
     def append(self, message: Message) -> None:
-        """Put in one message."""
+        """Add one message."""
         urgency = float(self._priority(message))
         with self._lock:
             self._heapq.heappush(self._heap, (urgency, next(self._arrivals), message))
 
     def popleft(self) -> Message:
-        """Take out the most urgent message; `IndexError` when there is none."""
+        """Remove and return the message with the lowest priority; `IndexError` when there is none."""
         with self._lock:
             return self._heapq.heappop(self._heap)[2]
 
     def drop_oldest(self) -> Message:
-        """Take out the message that came first, however urgent; `IndexError` when there is none."""
+        """Remove and return the message that came first, of any priority; `IndexError` when there is none."""
         with self._lock:
             if not self._heap:
                 raise IndexError("the store is empty")
@@ -249,8 +244,8 @@ class PriorityItems:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def __getitem__(self, place: int) -> Message:
-        return self._heap[place][2]  # only ever the first, which is the most urgent
+    def __getitem__(self, index: int) -> Message:
+        return self._heap[index][2]  # the index is always 0: a heap is sorted only there
 
     def __iter__(self) -> Iterator[Message]:
         with self._lock:
@@ -259,7 +254,7 @@ class PriorityItems:
 
 
 class SharedStores:
-    """The stores that the shared queues of one bus have in common, one for each identifier."""
+    """The stores of the shared queues of one bus, one for each identifier."""
 
     def __init__(self) -> None:
         self._known: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
@@ -271,22 +266,27 @@ class SharedStores:
         open_store: Callable[[], Store],
         front: object,
     ) -> Store:
-        """Return the store of `identifier`, kept open for the queue `front`."""
+        """Return the store of `identifier`, open for as long as the queue `front` is.
+
+        Raises:
+            ValueError: the queues that share it have other settings.
+        """
         while True:
             known = self._known.get(identifier) or self._add(identifier, (settings, open_store()))
             if known[0] != settings:
                 raise ValueError(
                     "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
-                    "those who share it give the same".format(identifier, *known[0])
+                    "all queues that share it have the same settings".format(identifier, *known[0])
                 )
-            if known[1].attach(front):  # else the last one before left it just now
+            if known[1].attach(front):  # else its last queue was detached just now
                 return known[1]
 
     def _add(
         self, identifier: Identifier, mine: tuple[tuple[object, ...], Store]
     ) -> tuple[tuple[object, ...], Store]:
+        """Add a store, unless another thread was faster; return the one that is known."""
         # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
-        # it, the later one is thrown away.
+        # so at the same time, the second store is discarded.
         store = mine[1]
         cancel = store.on_close
 

@@ -1,13 +1,12 @@
-"""Subscriptions: who follows what, how a message gets to the function, and the handle to end it.
+"""Subscriptions: the handle of a follower, and the pipeline by which a message reaches its function.
 
-A route is a tuple of entries. Publishing calls the slot `_deliver` of each, which holds the shortest way
-there is: the function itself, when nothing stands between. The slots are set anew whenever something about
-the subscription changes, and emptied when it is cancelled: what goes through an older route stops too.
+Publishing calls the slot `_deliver`, which holds the shortest possible path: the function itself, when
+nothing stands between. The slots are computed whenever something about the subscription changes.
 
 The pipeline of a subscription, from the outside to the inside::
 
-    _deliver      what the publisher calls: `_call`, or the hand-over to a worker
-    run           what a worker or a link calls: `_call`, and the reply to a message that wants one
+    _deliver      what the publisher calls: `_call`, or the submission to the worker pool
+    run           what a worker or a link calls: `_call`, and the reply to a message with a callback
     _call         the start of a coroutine, or `_function`
     _function     layers (once, joint conditions, guard), wrappers of hooks, the target
 """
@@ -17,135 +16,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from threading import Lock, current_thread
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .errors import RegistrationError
-from .failures import log_trouble, text_of
+from .failures import log_error, text_of
 from .messages import Message
 from .process import ForkSafeLock
+from .subscribers import SKIPPED, Skipped, Subscriber, ignore
 from .targets import CO_ITERABLE_COROUTINE, Call, QueueTarget, Target, is_same
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from .coroutines import LoopRunner
     from .identifiers import Identifier
-    from .workers import WorkerPool
+    from .worker_pool import WorkerPool
 
-__all__ = ["PLAIN", "SKIPPED", "Entry", "Layer", "Once", "Subscription", "answer_end"]
+__all__ = ["PLAIN", "Layer", "Once", "Subscription", "reply_interrupted"]
 
 Reply = Callable[[Message, Any, "Exception | None"], object]
 """Sends the result of a follower, or its error, to where the message wants it."""
 Layer = Callable[[Call], Call]
 """Wraps a call: a guard, a joint condition, a once."""
 
-_placing = ForkSafeLock()
-"""Held while a few slots of a subscription are set. It is one for all, since that is rare and short."""
+_slots_lock = ForkSafeLock()
+"""Held while the slots of a subscription are set: one lock for all, since that is rare and short."""
 
-
-class Skipped:
-    """The type of `SKIPPED`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "SKIPPED"
-
-
-SKIPPED: Final = Skipped()
-"""What a call gives when a guard or condition kept the message from the follower."""
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set, Skipped})
-"""Types of results at which there is nothing to look, for they are no coroutines."""
+"""Types of results that are known to be no coroutines: one set look-up spares the common case all checks."""
 
 
-def nothing(message: Message) -> Any:
-    """Stand in for the call of a cancelled or muted subscription; an asker gets `SKIPPED` at once."""
-    callback = message._callback
-    if callable(callback):
-        callback(SKIPPED, None)
-    return SKIPPED
-
-
-class Entry:
-    """One place in a route. Publishing calls its `_deliver`; to take it out at once, that slot is emptied."""
-
-    __slots__ = ("__weakref__", "_deliver", "_discard", "_number", "active", "direct")
-
-    def __init__(self) -> None:
-        self._deliver: Call = nothing
-        self.direct = True
-        self.active = False
-        self._number = -1
-        """The place in the order of registration."""
-        self._discard: Callable[[Entry], object] | None = None
-
-    def _start(self, discard: Callable[[Entry], object]) -> None:
-        """Begin to deliver; `discard` takes the entry out of the routes when it is cancelled."""
-        self._discard = discard
-        self.active = True
-
-    def cancel(self) -> None:
-        """Stop following, at once and for good; safe from any thread and from a destructor."""
-        self.active = False
-        self._deliver = nothing
-        discard, self._discard = self._discard, None
-        if discard is not None:
-            discard(self)
-
-    def describe(self) -> str:
-        """Say which one this is, for the note on an error."""
-        raise NotImplementedError
-
-    def _ask(self, message: Message, timeout: float | None, blocking: bool) -> Any:  # noqa: ARG002
-        """Put a question: return the answer, a future of it, or `SKIPPED` for none.
-
-        Args:
-            message: the question.
-            timeout: for how many seconds the asker waits; None for ever.
-            blocking: whether the asker's thread does nothing else meanwhile.
-        """
-        self._deliver(message)
-        return SKIPPED
-
-    def _put(self, message: Message) -> None:
-        """Deliver a ready message, which may want a reply."""
-        self._deliver(message)
-
-    def _look_at(self, result: Any, message: Message) -> None:
-        """Be given what `_deliver` returned, if that may be a coroutine."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __copy__(self) -> Self:
-        return self  # a handle refers to something, of which there is one
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"a {type(self).__name__} belongs to its process and cannot be pickled: "
-            "leave it out of what you pickle, as with __getstate__"
-        )
-
-
-class Subscription(Entry):
+class Subscription(Subscriber):
     """A follower on a bus: the handle that `follow` returns. ``with`` ends it at the end of the block."""
 
     __slots__ = (
         "_adopter",
+        "_anchor",
         "_call",
         "_function",
-        "_keep",
         "_layers",
         "_make_runner",
         "_mutes",
@@ -187,15 +95,15 @@ class Subscription(Entry):
         self._mutes = 0
         self._thread = ref(current_thread())
         """The thread that registered it, on whose event loop its coroutines run."""
-        # What only watches does not answer.
+        # Queues and direct subscriptions only record: they do not answer.
         self._reply = None if direct or self.is_queue else reply
         self._make_runner = make_runner
         self._adopter: LoopRunner | None = None
-        """Runs the coroutines that a plain function returns."""
-        self._function: Call = nothing
-        self._call: Call = nothing
-        self._keep: object = None
-        """Something to hold on to for as long as this follows."""
+        """Runs the coroutines that a plain function returns; made by the first of them."""
+        self._function: Call = ignore
+        self._call: Call = ignore
+        self._anchor: object = None
+        """A reference that has to live as long as the subscription."""
 
     # -- what it is ------------------------------------------------------------------------------------------
 
@@ -211,7 +119,7 @@ class Subscription(Entry):
 
     @property
     def function(self) -> Call | None:
-        """The function or bound method; None for a queue, and when the object of the method is gone."""
+        """The function or bound method; None for a queue, and when the object of the method was collected."""
         return self._target.function()
 
     @property
@@ -221,7 +129,7 @@ class Subscription(Entry):
 
     @property
     def where(self) -> str | None:
-        """``file:line`` of the function, or another place to show; None for one not written in Python."""
+        """``file:line`` of the function, or another location to show; None for one not written in Python."""
         return self._target.where
 
     @where.setter
@@ -244,7 +152,7 @@ class Subscription(Entry):
         return self._mutes > 0
 
     def describe(self) -> str:
-        """Name the follower, where it was written and what it follows, for the note on an error."""
+        """Return the follower's name, location and identifiers, for the note on an error."""
         where = self.where
         return f"{self.name}{f' ({where})' if where else ''}, which follows {self.follows}"
 
@@ -256,10 +164,9 @@ class Subscription(Entry):
     # -- delivering ------------------------------------------------------------------------------------------
 
     def run(self, message: Message) -> None:
-        """Deliver one message here and now; for what runs deliveries in another thread than the sender's.
+        """Deliver one message in this thread; for deliverers, which run in another thread than the sender's.
 
-        What the follower returns or raises goes to where the message wants it; without such a place, the
-        error is raised.
+        The result or error goes to the callback of the message; an error without a callback is raised.
         """
         if message._callback is not None and self._reply is not None and self._runner is None:
             self._run_and_reply(message, self._reply)
@@ -267,18 +174,19 @@ class Subscription(Entry):
         call = self._call  # calling a slot as if it were a method is slower
         result = call(message)
         if result is not None and type(result) not in PLAIN:
-            self._look_at(result, message)
+            self._check_result(result, message)
 
-    def _put(self, message: Message) -> None:
-        """See `Entry._put`."""
+    def _dispatch(self, message: Message) -> None:
+        """Deliver a message that may have a callback, in the worker pool where there is one."""
         if self._pool is not None and not self.direct and not self.is_async:
             self._deliver(message)
         else:
             self.run(message)
 
     def _run_and_reply(self, message: Message, reply: Reply) -> None:
+        """Call the follower, and reply with its result or error."""
         if not self.active:
-            nothing(message)
+            ignore(message)
             return
         try:
             result = self._call(message)
@@ -291,24 +199,25 @@ class Subscription(Entry):
             reply(message, None, error)
             return
         except BaseException as error:
-            answer_end(message, error, reply)
+            reply_interrupted(message, error, reply)
             raise
         reply(message, result, None)
 
-    def _look_at(self, result: Any, message: Message) -> None:
-        """Run the coroutine that a plain function returned: it is never dropped unseen."""
+    def _check_result(self, result: Any, message: Message) -> None:
+        """Run the coroutine that a plain function returned, rather than drop it."""
         coroutine = coroutine_of(result, self)
         if coroutine is not None:
             self._get_runner().adopt(message, coroutine)
 
     def _get_runner(self) -> LoopRunner:
+        """Return the runner of coroutines that a plain function returns; the first call creates it."""
         if self._adopter is None:
             assert self._make_runner is not None
             self._adopter = self._make_runner(self)
         return self._adopter
 
     def _ask(self, message: Message, timeout: float | None, blocking: bool) -> Any:  # noqa: ARG002
-        """See `Entry._ask`."""
+        """Ask the follower; a future is returned where it does not answer in this thread."""
         if self._reply is None:
             self._deliver(message)
             return SKIPPED
@@ -320,7 +229,7 @@ class Subscription(Entry):
         return self._answer_here(message)
 
     def _answer_here(self, message: Message) -> Any:
-        """Return the answer to a question, given by this thread; a future of it, if that is a coroutine."""
+        """Call the follower in this thread; return its answer, a future of it if that is a coroutine."""
         result = self._call(message)
         if type(result) not in PLAIN and (coroutine := coroutine_of(result, self)) is not None:
             return self._get_runner().ask(message, False, coroutine)
@@ -329,50 +238,53 @@ class Subscription(Entry):
     # -- changing --------------------------------------------------------------------------------------------
 
     def wrap(self, wrapper: Callable[[Call], Call]) -> None:
-        """Put ``wrapper(function)`` in the place of the function; for the hooks of a bus."""
+        """Replace the function by ``wrapper(function)``; for the hooks of a bus."""
         self._wrapped = wrapper(self._wrapped)
         if self.active:
-            self._place()
+            self._set_slots()
 
     def cancel(self) -> None:
         """Stop following, at once and for good; safe from any thread and from a destructor."""
         super().cancel()
-        self._call = self._function = nothing
+        self._call = self._function = ignore
         target = self._target
         if isinstance(target, QueueTarget) and target.on_cancel is not None:
             target.on_cancel()
 
     def _is_of(self, function: object) -> bool:
-        """Whether it was registered with `function`."""
+        """Return whether it was registered with `function`, compared by identity."""
         mine = self._target.function()
         return mine is not None and is_same(mine, function)
 
-    def _start(self, discard: Callable[[Entry], object]) -> None:
+    def _start(self, discard: Callable[[Subscriber], object]) -> None:
+        """Begin to deliver, until the object of the target is collected or `cancel`."""
         super()._start(discard)
-        self._place()
-        me = ref(self)  # so that the target, which this holds, does not hold this in turn
+        self._set_slots()
+        me = ref(self)  # no reference cycle: the subscription holds the target
 
-        def gone() -> None:
+        def on_collected() -> None:
             subscription = me()
             if subscription is not None:
                 subscription.cancel()
 
-        self._target.on_death(gone)
+        self._target.on_death(on_collected)
 
     def _use_pool(self, pool: WorkerPool | None) -> None:
-        """Hand messages to a worker pool from now on; None: call in the sender's thread."""
+        """Deliver in the worker pool from now on, or in the sender's thread for None."""
         self._pool = pool
-        self._place()
+        self._set_slots()
 
     def _shift_mute(self, by: int) -> None:
-        """Count one mute more or less."""
-        with _placing:
+        """Add `by` (+1 or -1) to the number of mutes."""
+        with _slots_lock:
             self._mutes += by
-            self._place()
+            self._set_slots()
 
-    def _place(self) -> None:
-        """Put into the slots what fits the present state."""
-        with _placing:
+    def _set_slots(self) -> None:
+        """Compute the slots for the present state."""
+        # Publishers read a slot without a lock, once for each delivery. So each slot has to be right by
+        # itself: a publisher that reads the former call delivers as if it had been a moment earlier.
+        with _slots_lock:
             function = self._wrapped
             for layer in self._layers:
                 function = layer(function)
@@ -381,15 +293,15 @@ class Subscription(Entry):
                 self._function, self._call = function, call
                 pool = self._pool
                 self._deliver = (
-                    call if pool is None or self.direct or self.is_async else handing(self, pool.submit)
+                    call if pool is None or self.direct or self.is_async else submitting(self, pool)
                 )
-            # Not else: another thread may have cancelled it just now.
+            # Not `else`: `cancel` takes no lock, and may have run since `active` was read above.
             if self._mutes or not self.active:
-                self._function = self._call = self._deliver = nothing
+                self._function = self._call = self._deliver = ignore
 
 
 def coroutine_of(result: Any, subscription: Subscription) -> Any:
-    """Return `result` as a coroutine that has to be run, or None when it is none.
+    """Return `result` as a coroutine that has to be run, or None when it is not awaitable.
 
     Raises:
         RegistrationError: it is a generator, of which nothing has run.
@@ -410,12 +322,12 @@ def coroutine_of(result: Any, subscription: Subscription) -> Any:
 
 
 async def awaited(awaitable: Any) -> Any:
-    """Make a coroutine of what else can be awaited."""
+    """Return the result of any awaitable: turns it into a coroutine."""
     return await awaitable
 
 
 def guarding(guard: Callable[[Message], object]) -> Layer:
-    """Let through what `guard` says yes to."""
+    """Return a layer that passes on the messages for which `guard` returns true."""
 
     def layer(inner: Call) -> Call:
         def guarded(message: Message) -> Any:
@@ -430,30 +342,31 @@ def guarding(guard: Callable[[Message], object]) -> Layer:
     return layer
 
 
-def handing(subscription: Subscription, submit: Callable[[Subscription, Message], object]) -> Call:
-    """Hand messages to worker threads."""
+def submitting(subscription: Subscription, pool: WorkerPool) -> Call:
+    """Return a call that submits its message to the worker pool."""
+    submit = pool.submit
     return lambda message: submit(subscription, message)
 
 
-def answer_end(message: Message, error: BaseException, reply: Reply) -> None:
-    """Answer for a follower that ended with what is no failure, such as SystemExit, and goes its own way."""
+def reply_interrupted(message: Message, error: BaseException, reply: Reply) -> None:
+    """Reply for a follower that ended with an interrupt, such as SystemExit, which propagates on its own."""
     try:
         answer = RuntimeError(f"the follower ended with {text_of(error)}")
         answer.__cause__ = error
         reply(message, None, answer)
-    except Exception as trouble:  # noqa: BLE001  # it must not take the place of what ended the follower
-        log_trouble(f"the answer to {message.id!r} could not be sent", trouble)
+    except Exception as failure:  # noqa: BLE001  # it must not replace the interrupt
+        log_error(f"the answer to {message.id!r} could not be sent", failure)
 
 
 class Once:
-    """Lets one message through and ends the subscription; exactly one, however many threads deliver."""
+    """A layer that passes on exactly one message, with any number of threads, and ends the subscription."""
 
     def __init__(self) -> None:
         self._claim = Lock()
         self._subscription: Subscription | None = None
 
-    def end(self, subscription: Subscription) -> Subscription:
-        """Be told what to end; it may be time already."""
+    def bind(self, subscription: Subscription) -> Subscription:
+        """Set the subscription to end, and end it if the message has come already."""
         self._subscription = subscription
         if self._claim.locked():
             subscription.cancel()
@@ -465,7 +378,7 @@ class Once:
         def once(message: Message) -> Any:
             if not self._claim.acquire(blocking=False):
                 return SKIPPED
-            if self._subscription is not None:
+            if self._subscription is not None:  # None while the registration is still going on: see `bind`
                 self._subscription.cancel()
             return inner(message)
 

@@ -1,8 +1,8 @@
-"""What is called for a message: a small class for each way of holding it, and the checks at registration.
+"""Targets: what is called for a message, held strongly or weakly, and the checks of callables and guards.
 
-A function is held strongly. A bound method is held weakly: an object that is gone no longer follows. What
-only looks like a method, such as the object of a decorator, is called as it is given. Everything that is
-asked of a foreign object is asked of its type, or guarded: it may answer anything to `getattr` and ``==``.
+A function is held strongly. A bound method is held weakly: it follows as long as its object lives. What only
+looks like a method, such as the object of a decorator, is called as it is given. Attributes of foreign
+objects are read from their type, or inside a `try`: ``__getattr__`` and ``==`` of an object may do anything.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class FunctionTarget:
         return self.call
 
     def on_death(self, callback: Callable[[], object]) -> None:
-        """Do nothing: what is held strongly does not go."""
+        """Do nothing: a strong reference keeps the function alive."""
 
 
 class MethodTarget:
@@ -87,29 +87,29 @@ class MethodTarget:
         self.where = where_of(function)
 
     def function(self) -> Call | None:
-        """Return the bound method, or None when its object is gone."""
+        """Return the bound method, or None when its object was collected."""
         owner = self._ref()
         return None if owner is None else MethodType(self._function, owner)
 
     def on_death(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the object goes; from wherever that happens, garbage collection included."""
+        """Call `callback` when the object is collected, on any thread, even inside garbage collection."""
         owner = self._ref()
         if owner is not None:
             self._ref = weakref.ref(owner, lambda _: callback())
 
 
 class AttributeTarget:
-    """What an attribute of an object gives, looked up for each message; the object is held weakly.
+    """An attribute of an object, looked up for each message; the object is held weakly.
 
-    For what is defined in a class and is no function, such as a `partialmethod`: what it gives is new each
-    time, and would keep the object alive.
+    For class attributes that are no functions, such as a `partialmethod`: each look-up returns a new
+    callable, and a strong reference to one holds the object, too.
     """
 
     __slots__ = ("_key", "_ref", "call", "is_async", "name", "where")
 
     def __init__(self, owner: object, key: str) -> None:
         found = getattr(owner, key)
-        make_target(found)  # complain as about any other
+        make_target(found)  # for its checks
         try:
             ref = self._ref = weakref.ref(owner)
         except TypeError:
@@ -126,26 +126,26 @@ class AttributeTarget:
         self.where = where_of(found)
 
     def function(self) -> Call | None:
-        """Return what the attribute gives now, or None when its object is gone."""
+        """Return the present value of the attribute, or None when its object was collected."""
         owner = self._ref()
         found: Call | None = None if owner is None else getattr(owner, self._key, None)
         return found
 
     def on_death(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the object goes; from wherever that happens, garbage collection included."""
+        """Call `callback` when the object is collected, on any thread, even inside garbage collection."""
         owner = self._ref()
         if owner is not None:
             self._ref = weakref.ref(owner, lambda _: callback())
 
 
 class QueueTarget:
-    """The intake of a queue: it is called like a function, and shown as a queue made at `where`.
+    """The input of a queue: called like a function, and shown as a queue that was created at `where`.
 
     Args:
-        call: takes in a message.
-        name: what kind of queue it is.
+        call: adds a message to the queue.
+        name: the kind of queue.
         where: ``file:line``.
-        on_cancel: is called when the subscription has ended, however that came.
+        on_cancel: is called when the subscription has ended, for any reason.
     """
 
     __slots__ = ("call", "name", "on_cancel", "where")
@@ -165,15 +165,15 @@ class QueueTarget:
         return None
 
     def on_death(self, callback: Callable[[], object]) -> None:
-        """Do nothing: the queue itself sees to it."""
+        """Do nothing: the queue itself cancels its subscription."""
 
 
 Target = FunctionTarget | MethodTarget | AttributeTarget | QueueTarget
 
 
 def make_target(function: Any) -> Target:
-    """Choose how to hold `function`; raise `RegistrationError` when it can't be called with a message."""
-    if type(function) is MethodType:  # not `isinstance`: a proxy says that it is one, and does more
+    """Return the target for `function`; raise `RegistrationError` when it can't be called with a message."""
+    if type(function) is MethodType:  # not `isinstance`: a proxy claims to be one, and does more
         return MethodTarget(function)
     if callable(function):
         return FunctionTarget(function)
@@ -184,14 +184,14 @@ def make_target(function: Any) -> Target:
 
 
 def choose_guard(guard: Call | None, guard_condition: Call | None) -> Call | None:
-    """Return the guard that was given, by its name of today or of 2009; `TypeError` for both."""
+    """Return the guard that was passed by its present name or that of 2009; `TypeError` for both."""
     if guard is not None and guard_condition is not None:
         raise TypeError("guard and guard_condition are one parameter: pass only one")
     return guard_condition if guard is None else guard
 
 
 def check_guard(guard: object) -> None:
-    """Raise `RegistrationError` for what can't decide about a message."""
+    """Raise `RegistrationError` for what is no plain function of a message."""
     if guard is None:
         return
     if not callable(guard):
@@ -207,19 +207,19 @@ def check_guard(guard: object) -> None:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two callables are the same follower: by identity, which no odd ``==`` can fake."""
+    """Return whether two callables are the same follower: by identity, for ``==`` may be anything."""
     if one is other:
         return True
     if type(one) is not type(other):
         return False
     if type(one) is MethodType:
         return one.__self__ is other.__self__ and one.__func__ is other.__func__
-    # Made anew at each access as well; their own == goes by identity.
+    # Each access creates one of these, too; their own == compares the identity of the objects.
     return type(one) in (BuiltinFunctionType, MethodWrapperType) and bool(one == other)
 
 
 def unreferable(owner: type, method: str) -> str:
-    """The sentence for a class whose instances cannot be held weakly."""
+    """Return the error text for a class whose instances can't be referenced weakly."""
     return (
         f"{owner.__name__}.{method} cannot follow: bound methods are held weakly, and instances of "
         f"{owner.__name__} cannot be: add '__weakref__' to its __slots__, or follow with a function"
@@ -227,7 +227,7 @@ def unreferable(owner: type, method: str) -> str:
 
 
 def unwrap(function: Any) -> Any:
-    """Look through partials and ``functools.wraps`` for the function that was written."""
+    """Return the function inside partials, methods and ``functools.wraps``, for its name and location."""
     for _ in range(32):
         if isinstance(function, partial):
             function = function.func
@@ -242,7 +242,7 @@ def unwrap(function: Any) -> Any:
 
 
 def attribute(thing: object, key: str) -> Any:
-    """Return an attribute of a foreign object; None when it has none, or fails to say."""
+    """Return an attribute of a foreign object; None when it has none, or raises."""
     try:
         return getattr(thing, key, None)
     except Exception:  # noqa: BLE001  # a `__getattr__` of its own
@@ -250,7 +250,7 @@ def attribute(thing: object, key: str) -> Any:
 
 
 def name_of(function: Any) -> str:
-    """A readable name for a callable."""
+    """Return a readable name for a callable."""
     function = unwrap(function)
     name = attribute(function, "__qualname__")
     if not isinstance(name, str):
@@ -259,23 +259,23 @@ def name_of(function: Any) -> str:
 
 
 def where_of(function: Any) -> str | None:
-    """``file:line`` of where a callable was written; None for one that is not written in Python."""
+    """Return ``file:line`` of the definition of a callable; None for one that is not written in Python."""
     code = code_of(unwrap(function))
     return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def code_of(function: Any) -> CodeType | None:
-    """The code that runs when a callable is called; for objects, of the ``__call__`` of their class."""
+    """Return the code object that a call runs; for objects, that of the ``__call__`` of their class."""
     if type(function) is not FunctionType:
         if isinstance(function, BuiltinFunctionType | type):
             return None
-        function = getattr(type(function), "__call__", None)  # noqa: B004  # not whether: which one
+        function = getattr(type(function), "__call__", None)  # noqa: B004  # its code is needed, too
     code = attribute(function, "__code__")
     return code if isinstance(code, CodeType) else None
 
 
 def strip(function: Any) -> Any:
-    """Look through partials and methods, which are called as they are, for what does the work."""
+    """Return the callable inside partials and methods, whose call decides the kind of the result."""
     while True:
         if isinstance(function, partial):
             function = function.func
@@ -286,9 +286,9 @@ def strip(function: Any) -> Any:
 
 
 def is_async(function: Any) -> bool:
-    """True for what gives a coroutine when called: ``async def``, and partials, methods, objects over it."""
+    """Return whether a call returns a coroutine: ``async def``, and partials, methods, objects over it."""
     function = strip(function)
-    # What inspect.markcoroutinefunction leaves, and what asyncio and `AsyncMock` do.
+    # The marks of inspect.markcoroutinefunction, and of asyncio and `AsyncMock`.
     if any(type(attribute(function, key)) is object for key in ("_is_coroutine_marker", "_is_coroutine")):
         return True
     code = code_of(function)
@@ -296,7 +296,7 @@ def is_async(function: Any) -> bool:
 
 
 def is_generator(function: Any) -> bool:
-    """True for what gives a generator when called, of either kind; partials, methods, objects over it too."""
+    """Return whether a call returns a generator, an asynchronous one too; looks inside as `is_async` does."""
     code = code_of(strip(function))
     return (
         code is not None
@@ -318,17 +318,17 @@ def check_signature(function: Any, purpose: str = "follow") -> None:
         plain, bound = plain.__func__, 1
     if type(plain) is FunctionType:
         code = plain.__code__
-        room = code.co_argcount - bound
-        needed = room - len(plain.__defaults__ or ())
+        accepted = code.co_argcount - bound
+        required = accepted - len(plain.__defaults__ or ())
         if code.co_flags & CO_VARARGS:
-            room = max(room, 1)
+            accepted = max(accepted, 1)
         optional = plain.__kwdefaults__ or {}
         keywords = [
             key
             for key in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
             if key not in optional
         ]
-        fits = room >= 1 and needed <= 1 and not keywords
+        fits = accepted >= 1 and required <= 1 and not keywords
     else:
         fits = binds(function)
     if not fits:
@@ -343,12 +343,12 @@ def check_signature(function: Any, purpose: str = "follow") -> None:
 
 
 def binds(function: Any) -> bool:
-    """Like the check for plain functions, for every other callable; unknown signatures pass."""
+    """Return whether any callable accepts one positional argument; one without a known signature does."""
     from inspect import signature
 
     try:
         found = signature(function)
-    except Exception:  # noqa: BLE001  # none, or an object that answers nonsense when it is asked
+    except Exception:  # noqa: BLE001  # no signature, or a foreign object that raises
         return True
     try:
         found.bind(None)

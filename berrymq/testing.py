@@ -53,7 +53,7 @@ def arrive(
     bus: Bus = default_bus,
     **kwargs: Any,
 ) -> None:
-    """Deliver a message as if a link had brought it, and return when everyone has had it.
+    """Deliver a message as if it came over a link, and return when all followers have had it.
 
     Errors of followers go where those of links go: to ``bus.on_background_error``, by default to the log.
     """
@@ -63,7 +63,7 @@ def arrive(
 
 @contextmanager
 def scoped() -> Iterator[Scope]:
-    """End, with the block, whatever it registered: followers, queues."""
+    """End with the block all that was registered in it: followers, queues."""
     scope = Scope("test")
     try:
         with scope.collecting():
@@ -74,14 +74,14 @@ def scoped() -> Iterator[Scope]:
 
 @contextmanager
 def record(identifier: str | Identifier | Cond = "*:*", *, bus: Bus = default_bus) -> Iterator[Recorder]:
-    """Record the messages that `identifier` matches, sent here or brought by a link, while in the block."""
+    """Record the messages that `identifier` matches, sent here or received, while in the block."""
     recorder = Recorder()
     with bus.follow(identifier, recorder.take, direct=True):
         yield recorder
 
 
 class Recorder:
-    """Messages in the order in which they came. What was recorded stays readable after the block."""
+    """Messages in the order of their arrival; they stay readable after the block."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
@@ -95,7 +95,7 @@ class Recorder:
 
     @property
     def messages(self) -> list[Message]:
-        """All of them, oldest first."""
+        """All recorded messages, oldest first."""
         return list(self._messages)
 
     @property
@@ -104,12 +104,12 @@ class Recorder:
         return [one.id for one in self.messages]
 
     def of(self, identifier: str | Identifier) -> list[Message]:
-        """Those that `identifier` matches."""
+        """Return the recorded messages that `identifier` matches."""
         wanted = Identifier.parse(identifier)
         return [one for one in self.messages if wanted.matches(one.identifier)]
 
     def wait(self, count: int = 1, timeout: float = 5.0) -> list[Message]:
-        """Wait until `count` messages have come, from any thread; `AssertionError` when they do not."""
+        """Wait for `count` messages from any thread; `AssertionError` after `timeout` seconds."""
         with self._came:
             if not self._came.wait_for(lambda: len(self._messages) >= count, timeout):
                 raise AssertionError(f"{count} messages were expected within {timeout} s; {self}")
@@ -118,7 +118,7 @@ class Recorder:
     def assert_sent(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> Message:
         """Return the first message of `identifier` that carries these arguments, or raise `AssertionError`.
 
-        Arguments and keywords that are not named here may be anything.
+        Further arguments and keywords of the message may be anything.
         """
         for one in self.of(identifier):
             carried = one.kwargs
@@ -131,12 +131,12 @@ class Recorder:
         raise AssertionError(f"no message {str(identifier)!r}{with_what}; {self}")
 
     def assert_silent(self, identifier: str | Identifier = "*:*", /) -> None:
-        """`AssertionError` if a message that `identifier` matches came."""
+        """Raise `AssertionError` if a message that `identifier` matches was recorded."""
         if self.of(identifier):
             raise AssertionError(f"no message {str(identifier)!r} was expected; {self}")
 
     def clear(self) -> None:
-        """Forget what was recorded."""
+        """Remove all recorded messages."""
         with self._came:
             self._messages.clear()
 
@@ -146,8 +146,8 @@ class Recorder:
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
 
-    def __getitem__(self, place: int) -> Message:
-        return self._messages[place]
+    def __getitem__(self, index: int) -> Message:
+        return self._messages[index]
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {one!r}" for one in self.messages)

@@ -43,9 +43,7 @@ class MainThreadDeliverer:
         self._failed = failed
         self._schedule = schedule
         self._items: deque[tuple[Subscription, Message]] = deque()
-        self._changed = threading.Condition(
-            threading.RLock()
-        )  # a destructor may send in the middle of a `submit`
+        self._changed = threading.Condition(threading.RLock())  # a destructor may send in `submit_many`
         self._scheduled = False
         self._busy = False
 
@@ -53,10 +51,6 @@ class MainThreadDeliverer:
     def backlog(self) -> int:
         """How many deliveries were submitted and are not finished yet."""
         return len(self._items) + self._busy
-
-    def submit(self, subscription: Subscription, message: Message) -> None:
-        """Take over one delivery; it returns at once."""
-        self.submit_many(((subscription, message),))
 
     def submit_many(self, deliveries: Iterable[tuple[Subscription, Message]]) -> None:
         """Take over several deliveries with one wake-up; it returns at once."""

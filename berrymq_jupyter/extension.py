@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from berrymq import Queue, Subscription, default_bus
-from berrymq.workers import DeliveryThread
+from berrymq.delivery_thread import DeliveryThread
 
 from .cells import Cells
 from .completion import MagicCompleter

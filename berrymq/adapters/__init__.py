@@ -1,6 +1,6 @@
-"""Sources and sinks: what happens around a program, as messages.
+"""Sources and sinks: timers, files, log records, progress bars and widgets as messages.
 
-Each works from its making on, until ``stop()`` or the end of its ``with``. Import the one that you need::
+Each works from its creation on, until ``stop()`` or the end of its ``with`` block. Import what you need::
 
     from berrymq.adapters.timer import Timer          # timer:tick
     from berrymq.adapters.files import FileWatcher    # file:created, :modified, :removed; by watchfiles

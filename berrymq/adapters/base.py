@@ -1,4 +1,4 @@
-"""What all adapters have in common."""
+"""The base class of all adapters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Adapter"]
 
 
 class Adapter:
-    """Sends messages ``NAME:action`` until it is stopped, as it is when its notebook cell is run again."""
+    """Sends messages ``NAME:action`` until it is stopped, for example when its notebook cell runs again."""
 
     def __init__(self, name: str, bus: Bus | None) -> None:
         self.topic = Identifier(name, WILDCARD).name
@@ -29,7 +29,7 @@ class Adapter:
             scope.add(self)
 
     def send(self, action: str, *args: Any, **kwargs: Any) -> None:
-        """Send one message. There is no caller, so what followers raise goes to the log."""
+        """Send one message; errors of followers are logged, since there is no caller to raise them to."""
         identifier = Identifier(self.topic, action)
         try:
             self.bus.twitter(identifier, *args, **kwargs)
@@ -37,11 +37,11 @@ class Adapter:
             logging.getLogger("berrymq").exception("followers of %s failed", identifier)
 
     def stop(self) -> None:
-        """Send no more. A second time it does nothing."""
+        """Send no more messages. Calling it again does nothing."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stop; under the name that scopes know."""
+        """Stop; scopes call it by this name."""
         self.stop()
 
     def __enter__(self) -> Self:

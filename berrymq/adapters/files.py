@@ -23,7 +23,7 @@ __all__ = ["FileWatcher"]
 
 ACTIONS = {Change.added: "created", Change.modified: "modified", Change.deleted: "removed"}
 STOP_INTERVAL_MS = 50
-"""For how many milliseconds at most the watcher looks for changes before it looks whether it has to stop."""
+"""The most milliseconds between two checks whether the watcher has to stop."""
 
 
 class FileWatcher(Adapter):
@@ -48,6 +48,7 @@ class FileWatcher(Adapter):
         self._watching.wait()
 
     def _run(self) -> None:
+        """Send the changes until `stop`, in the thread of the watcher."""
         changes = watch(
             *self.paths,
             stop_event=self._stopped,
@@ -66,7 +67,7 @@ class FileWatcher(Adapter):
             self._watching.set()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching, and wait for the thread to end."""
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LogReceiver", "LogSender"]
 
 OWN = "berrymq"
-"""The logger of followers' failures. They are not sent, or a failing follower of the log would never end."""
+"""The logger of followers' failures. These are not sent: a failing follower of the log would never end."""
 
 
 class LogSender(Adapter, logging.Handler):
@@ -45,7 +45,7 @@ class LogSender(Adapter, logging.Handler):
         self._logger.addHandler(self)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Send one record, without the lock that other handlers hold meanwhile: followers run here."""
+        """Send one record, without the lock that other handlers hold: followers run here."""
         found: Any = self.filter(record)  # since Python 3.12 it may be another record
         if isinstance(found, logging.LogRecord):
             record = found
@@ -113,7 +113,7 @@ class LogReceiver(Adapter):
 
 
 def action_of(level: str) -> str:
-    """The action for the name of a level, which may be anything."""
+    """Return the action for the name of a level; ``other`` when the name can't be one."""
     try:
         return Identifier("log", level.strip().lower()).action
     except IdentifierError:

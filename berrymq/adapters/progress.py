@@ -1,4 +1,4 @@
-"""A progress bar that also sends how far it is; with ``tqdm``."""
+"""A progress bar that also sends its progress; with ``tqdm``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 STOPPING = (GeneratorExit, KeyboardInterrupt)
-"""What ends a loop early without being an error. A loop that is left by ``break``, ``return`` or an error in
-its body ends the generator that feeds it, which does not learn why.
+"""The exceptions that end a loop early without being an error.
+
+A loop that is left by ``break``, ``return`` or an error in its body closes the generator that feeds it, which
+does not get the reason.
 """
 
 
@@ -29,7 +31,7 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
     """A `tqdm` that sends ``NAME:progress`` when it begins, whenever it draws itself, and at its end.
 
     ``message.args[0]`` is how many are done; ``total``, ``elapsed`` (seconds), ``rate`` (per second) and
-    ``description`` are keywords. The last message says how it ended: ``done=True`` when all is done,
+    ``description`` are keywords. The last message has the outcome: ``done=True`` when all is done,
     ``stopped=True`` when it was left before that, and ``failed="ValueError"`` when it is known that an error
     ended it, as it is in ``with Progress(...) as bar``. All else is as in `tqdm`.
     """
@@ -72,7 +74,7 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
             self._report(**outcome)
 
     def _outcome(self, error: BaseException | None) -> dict[str, Any]:
-        """Return how it ended, as keywords."""
+        """Return the outcome as keywords."""
         if self.total is not None and self.n >= self.total:
             return {"done": True}
         if error is not None and not isinstance(error, STOPPING):
@@ -82,6 +84,7 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         return {"done": True}
 
     def _report(self, **more: Any) -> None:
+        """Send the present state, with `more` keywords."""
         # Not from `display`, which runs with tqdm's lock held.
         state = self.format_dict
         elapsed = state["elapsed"]

@@ -1,4 +1,4 @@
-"""A message every so often."""
+"""Messages at a regular interval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Timer"]
 class Timer(Adapter):
     """Sends ``NAME:tick`` every `interval` seconds, numbered from 1 on, from a thread of its own.
 
-    Ticks do not drift. Those that followers were too slow for are left out, and counted in the numbers.
+    Ticks do not drift. Those that followers were too slow for are dropped, and their numbers are skipped.
     """
 
     def __init__(self, interval: float, name: str = "timer", *, bus: Bus | None = None) -> None:
@@ -30,6 +30,7 @@ class Timer(Adapter):
         self._thread.start()
 
     def _run(self) -> None:
+        """Send the ticks until `stop`, in the thread of the timer."""
         start = monotonic()
         number = 1
         while not self._stopped.wait(max(0.0, start + number * self.interval - monotonic())):
@@ -37,7 +38,7 @@ class Timer(Adapter):
             number = max(number, int((monotonic() - start) / self.interval)) + 1
 
     def stop(self) -> None:
-        """Tick no more, and wait for the tick that may be under way."""
+        """Stop, and wait for a tick that is being sent."""
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()

@@ -40,9 +40,11 @@ class TraitSender(Adapter):
         self._active = True
 
     def _changed(self, change: Any) -> None:
+        """Send a change of a trait."""
         self.send(change["name"], change["new"], old=change["old"])
 
     def _clicked(self, _: Any) -> None:
+        """Send a click."""
         self.send("click")
 
     def stop(self) -> None:

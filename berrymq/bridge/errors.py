@@ -61,7 +61,7 @@ class RemoteError(BridgeError):
 
     def __str__(self) -> str:
         where = "" if self.source is None else f" (at {printable(self.source)})"
-        return f"{printable(self.kind)}: {printable(self.text, keep=LINES)}{where}"
+        return f"{printable(self.kind)}: {printable(self.text, allow=LINES)}{where}"
 
 
 class RpcError(BridgeError):

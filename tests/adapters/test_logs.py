@@ -21,7 +21,7 @@ class TestSender:
         with testing.record(bus=bus) as sent, LogSender(logger, bus=bus):
             logger.info("loss is %.1f", 0.5)
             logger.warning("hot")
-        logger.error("nobody hears this")
+        logger.error("not sent")
         assert sent.ids == ["log:info", "log:warning"]
         message = sent.assert_sent("log:info", "loss is 0.5", logger=logger.name, level=logging.INFO)
         assert message.where.startswith(f"{__file__}:")

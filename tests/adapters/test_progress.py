@@ -71,13 +71,13 @@ def test_by_hand_as_seldom_as_it_draws_itself(bus, sent):
 
 
 def outcome(sent):
-    """How the last message says it ended, and that none before it says so."""
-    told = [
+    """Return the outcome in the last message, and check that no earlier one has any."""
+    outcomes = [
         {key: message.kwargs[key] for key in ("done", "stopped", "failed") if key in message.kwargs}
         for message in sent
     ]
-    assert not any(told[:-1])
-    return told[-1]
+    assert not any(outcomes[:-1])
+    return outcomes[-1]
 
 
 def quiet(*args, **kwargs):

@@ -9,7 +9,7 @@ from berrymq import Bus
 
 @pytest.fixture
 def bus():
-    """A bus that nobody else uses; its worker threads end with the test."""
+    """A bus of its own; its worker threads end with the test."""
     made = Bus("test")
     yield made
     made.close()

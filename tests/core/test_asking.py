@@ -45,7 +45,7 @@ class TestTalk:
         assert answers[0].args == (None,)
         assert isinstance(answers[0].error, ZeroDivisionError)
 
-    def test_those_who_are_not_meant_do_not_answer(self, bus):
+    def test_guarded_followers_and_queues_do_not_answer(self, bus):
         answers = []
         bus.follow("b:answer", answers.append)
         bus.follow("a:*", print, guard=lambda message: False)
@@ -191,16 +191,16 @@ class TestAsk:
             future.set_result(["far", "farther"])
             return future
 
-        bus.gateway.attach(lambda identifier: True, lambda message: pytest.fail("asked, not told"), ask=ask)
+        bus.gateway.attach(lambda identifier: True, lambda message: pytest.fail("asked, not sent"), ask=ask)
         bus.follow("a:b", lambda message: "near")
         assert bus.ask("a:b") == ["near", "far", "farther"]
         assert asked == [("a:b", None)]
 
-    def test_links_that_cannot_be_asked_are_told(self, bus):
-        told = []
-        bus.gateway.attach(lambda identifier: True, told.append)
+    def test_links_that_cannot_be_asked_get_a_plain_message(self, bus):
+        got = []
+        bus.gateway.attach(lambda identifier: True, got.append)
         assert bus.ask("a:b") == []
-        assert len(told) == 1
+        assert len(got) == 1
 
     def test_a_link_that_fails(self, bus):
         def ask(message, timeout):
@@ -249,7 +249,7 @@ class TestAskInALoop:
         bus.gateway.attach(lambda identifier: True, print, ask=ask)
         assert await bus.aask("a:b", timeout=10) == ["here", "there", "sync", "far"]
 
-    async def test_nobody(self, bus):
+    async def test_without_followers(self, bus):
         assert await bus.aask("a:b") == []
 
     async def test_errors(self, bus):
@@ -298,7 +298,7 @@ class TestAskInALoop:
             await bus.aask("a:b")
 
 
-class TestPoll:
+class TestReceivedQuestions:
     """Questions that a link brings."""
 
     @pytest.fixture
@@ -323,7 +323,7 @@ class TestPoll:
         assert bus.drain(10)
         assert queue.qsize() == blocking.qsize() == 1
 
-    def test_nobody(self, ask):
+    def test_without_followers(self, ask):
         assert ask() == ([], [])
 
     def test_errors(self, bus, ask):
@@ -369,7 +369,7 @@ class TestPoll:
         follow_on(loop_thread, bus, "a:b", answer)
         assert ask(5) == ([5], [])
 
-    def test_muted_followers_and_those_that_go_meanwhile(self, bus, ask):
+    def test_muted_followers_and_those_cancelled_during_the_question(self, bus, ask):
         handle = bus.follow("a:b", lambda message: 1)
         with bus.mute(handle):
             assert ask() == ([], [])
@@ -378,7 +378,7 @@ class TestPoll:
         assert ask() == ([1, None], [])
 
 
-class TestWhoAnswers:
+class TestWhichFollowersAnswer:
     """What only watches does not answer: queues, and direct followers as views are."""
 
     @pytest.fixture
@@ -407,10 +407,10 @@ class TestWhoAnswers:
     @pytest.mark.parametrize("workers", [0, 1])
     def test_a_question_of_a_link(self, bus, watched, workers):
         bus.set_multiplicity(workers)
-        told = []
-        bus.gateway.poll(Message.make("calc:add", (1, 2)), lambda *outcome: told.append(outcome))
+        got = []
+        bus.gateway.poll(Message.make("calc:add", (1, 2)), lambda *outcome: got.append(outcome))
         assert bus.drain(10)
-        assert told == [([3], [])]
+        assert got == [([3], [])]
         assert [watched[0], watched[1].qsize(), watched[2].qsize()] == [["calc:add"], 1, 1]
 
     def test_a_talk_of_a_link(self, bus, watched):

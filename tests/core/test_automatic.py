@@ -13,7 +13,7 @@ def got(bus):
     return messages
 
 
-def told(messages):
+def contents(messages):
     return [(message.id, message.args, dict(message.kwargs)) for message in messages]
 
 
@@ -28,7 +28,7 @@ class TestAutoTwitter:
         assert work(1, second=3) == 4
         assert got[1] == "running"
         del got[1]
-        assert told(got) == [
+        assert contents(got) == [
             ("job:entry", (1,), {"second": 3}),
             ("job:exit", (1,), {"second": 3, "result": 4}),
         ]
@@ -67,7 +67,7 @@ class TestAutoTwitter:
 
         with pytest.raises(ValueError, match="no"):
             work()
-        assert told(got) == [("job:entry", (), {}), ("job:exit", (), {"error": error})]
+        assert contents(got) == [("job:entry", (), {}), ("job:exit", (), {"error": error})]
 
     def test_an_exception_without_exit_is_just_raised(self, bus, got):
         @bus.auto_twitter("job", entry=True)
@@ -96,7 +96,7 @@ class TestAutoTwitter:
         assert bus.auto_twitter("job")(lambda: 1)() == 1
         assert "ZeroDivisionError" in caplog.text
 
-    def test_a_link_that_refuses_the_arguments_keeps_the_method_from_nothing(self, bus, caplog):
+    def test_a_link_that_refuses_the_arguments_does_not_stop_the_method(self, bus, caplog):
         def refuse(message):
             raise TypeError("can't cross")
 
@@ -152,7 +152,7 @@ class TestAutoTwitter:
             next(generator)
         assert caught.value.value == "end"
         assert got[1] == "sent"
-        assert told(got[2:]) == [("job:exit", (2,), {"result": "end"})]
+        assert contents(got[2:]) == [("job:exit", (2,), {"result": "end"})]
 
     def test_a_generator_that_is_closed_or_fails(self, bus, got):
         @bus.auto_twitter("job:exit")
@@ -225,7 +225,7 @@ class TestAutoTwitter:
         coroutine = work(1)
         assert got == []
         assert await coroutine == 2
-        assert told([got[0], got[2]]) == [("job:entry", (1,), {}), ("job:exit", (1,), {"result": 2})]
+        assert contents([got[0], got[2]]) == [("job:entry", (1,), {}), ("job:exit", (1,), {"result": 2})]
 
     async def test_a_coroutine_that_raises_or_is_cancelled(self, bus, got):
         @bus.auto_twitter("job", exit=True)

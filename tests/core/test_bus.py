@@ -170,7 +170,7 @@ class TestUnfollow:
         assert bus.unfollow(what) == 1
         assert [one.follows for one in bus.subscriptions()] == ["a:*"]
 
-    def test_nobody(self, bus):
+    def test_without_followers(self, bus):
         assert bus.unfollow(print) == 0
         assert bus.unfollow("a:b") == 0
 
@@ -204,7 +204,7 @@ def test_closing(bus):
     bus.gateway.attach(lambda identifier: True, got.append)
     bus.set_multiplicity(1)
     bus.gateway.receive([Message.make("a:b")])
-    bus._background._thread.submit(bus.subscriptions()[0], Message.make("a:b"))
+    bus._background._make_thread().submit_many([(bus.subscriptions()[0], Message.make("a:b"))])
     bus.close()
     bus.close()
     assert bus.stats() == (0, 0, 0, 0, 0, 0, 0)
@@ -229,7 +229,7 @@ def test_two_buses_are_apart():
     assert len(got) == 1
 
 
-def test_the_rest_is_told_in_its_own_place(bus):
+def test_the_other_methods(bus):
     got = []
     bus.follow("f:*", got.append)
 

@@ -95,7 +95,7 @@ def test_without_a_loop_at_registration_it_is_the_loop_of_the_sender(bus):
     assert got == [1, 2]
 
 
-def test_without_any_loop_the_sender_is_told(bus):
+def test_without_any_loop_the_sender_gets_an_error(bus):
     @bus.follow("a:b")
     async def follow(message):
         pytest.fail("there is no loop")
@@ -108,7 +108,7 @@ def test_without_any_loop_the_sender_is_told(bus):
         bus.twitter("a:b")
 
 
-def test_when_its_loop_is_closed_the_sender_is_told(bus):
+def test_when_its_loop_is_closed_the_sender_gets_an_error(bus):
     async def follow(message):
         pytest.fail("the loop is closed")
 
@@ -323,7 +323,7 @@ def test_one_that_exits_answers(bus):
     assert [str(answer.error) for answer in answers] == ["the follower ended with SystemExit: 3"]
 
 
-async def test_an_answer_that_nobody_can_take(bus, caplog):
+async def test_an_answer_whose_follower_fails(bus, caplog):
     bus.follow("answers:*", lambda message: [].pop())
 
     async def follow(message):
@@ -335,7 +335,7 @@ async def test_an_answer_that_nobody_can_take(bus, caplog):
     assert "IndexError" in caplog.text
 
 
-def test_nothing_keeps_a_loop_alive(collect):
+def test_a_loop_is_not_kept_alive(collect):
     import weakref
 
     bus = Bus()
@@ -393,7 +393,7 @@ print(len(got), set(got) == {threading.main_thread()})
 """
 
 
-def test_one_of_module_level_runs_on_the_loop_of_its_thread_whoever_sends():
+def test_one_of_module_level_runs_on_the_loop_of_its_thread_from_any_sender():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=20
     )
@@ -488,7 +488,7 @@ async def test_one_message_that_is_cancelled_takes_none_of_those_behind_along(bu
     assert "failed for the message 'a:b'" in caplog.text
 
 
-def test_what_the_end_of_the_loop_leaves_is_counted_and_said_once(bus, caplog):
+def test_the_backlog_at_the_end_of_the_loop_is_logged_once(bus, caplog):
     got = []
 
     async def main():
@@ -502,16 +502,18 @@ def test_what_the_end_of_the_loop_leaves_is_counted_and_said_once(bus, caplog):
         await asyncio.sleep(0)
 
     asyncio.run(main())
-    said = [record.getMessage() for record in caplog.records if "did not get through" in record.getMessage()]
-    assert len(said) == 1
-    assert int(said[0].split()[0]) >= 8
-    assert "its event loop ended" in said[0]
+    warnings = [
+        record.getMessage() for record in caplog.records if "did not get through" in record.getMessage()
+    ]
+    assert len(warnings) == 1
+    assert int(warnings[0].split()[0]) >= 8
+    assert "its event loop ended" in warnings[0]
     assert bus.backlog == 0
     assert len(caplog.records) <= 2
     assert bus.drain(1)
 
 
-def test_who_asked_what_the_end_of_the_loop_leaves_is_told(bus):
+def test_askers_get_an_error_at_the_end_of_the_loop(bus):
     answers = []
 
     async def main():

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from berrymq import cond
-from berrymq.queues import Expectation
+from berrymq.expecting import Expectation
 
 
 def test_with_waits_at_the_end(bus):

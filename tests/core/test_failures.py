@@ -5,7 +5,7 @@ import weakref
 import pytest
 
 from berrymq import Message
-from berrymq.failures import annotate, log_failure, log_trouble, raise_failures
+from berrymq.failures import annotate, log_error, log_failure, raise_failures
 from berrymq.identifiers import Identifier
 from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
@@ -57,7 +57,7 @@ def test_no_cycle_keeps_an_error_alive():
 
 
 def test_other_trouble_is_logged_too(caplog):
-    log_trouble("a thing failed", ValueError("x"))
+    log_error("a thing failed", ValueError("x"))
     assert caplog.records[0].getMessage() == "a thing failed: ValueError: x"
 
 

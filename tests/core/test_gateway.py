@@ -20,7 +20,7 @@ def test_a_received_message_is_like_any_other():
 
 
 class Counting:
-    """A deliverer that counts what it is given, and delivers when told."""
+    """A deliverer that counts what it is given, and delivers on request."""
 
     def __init__(self):
         self.hand_overs = []
@@ -79,7 +79,7 @@ def test_messages_of_one_batch_come_in_order_to_all(bus):
     bus.follow("a:*", lambda message: got.append((2, message.args[0])))
     bus.gateway.receive(batch(50))
     assert bus.drain(10)
-    assert got == [(who, number) for number in range(50) for who in (1, 2)]
+    assert got == [(name, number) for number in range(50) for name in (1, 2)]
 
 
 def test_a_route_changes_with_the_followers(bus):
@@ -152,11 +152,11 @@ def test_statistics(bus):
 
 
 def test_interests_are_watched(bus):
-    told = threading.Event()
-    cancel = bus.gateway.watch(told.set)
+    called = threading.Event()
+    cancel = bus.gateway.watch(called.set)
     bus.follow("a:b", print)
     bus.follow("_local:b", print)
-    assert told.is_set()
+    assert called.is_set()
     assert bus.gateway.interests() == {Identifier.parse("a:b")}
     cancel()
 

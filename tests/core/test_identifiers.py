@@ -214,7 +214,7 @@ def test_matching_as_in_the_model(one, other):
 
 
 @given(identifiers)
-def test_the_text_says_everything(identifier):
+def test_the_text_identifies_it(identifier):
     assert Identifier.parse(str(identifier)) == identifier
 
 

@@ -41,7 +41,7 @@ def test_a_report_shows_as_it_is():
 def test_stats(followed):
     queue = Queue("a:b", bus=followed)
     followed.gateway.attach(lambda identifier: True, print)
-    followed.twitter("nobody:x")
+    followed.twitter("other:x")
     assert followed.stats() == (2, 1, 3, 1, 1, 0, 0)
     assert followed.stats().identifiers == 3
     queue.close()
@@ -51,7 +51,7 @@ def test_followers(followed):
     assert followed.show_followers() == (
         f"a:b                      handler  {WHERE}\nx:y & longer:identifier  print"
     )
-    assert Bus().show_followers() == "nobody follows anything"
+    assert Bus().show_followers() == "no followers"
 
 
 def test_text(followed):

@@ -58,7 +58,7 @@ def test_keywords_are_attributes():
     assert message.kwargs["name"] == "x"
 
 
-def test_an_unknown_attribute_says_what_there_is():
+def test_an_unknown_attribute_lists_the_keywords():
     with pytest.raises(AttributeError, match=r"'a:b' has no .* 'scroe'; its keywords are: score, level"):
         _ = Message.make("a:b", (), {"score": 1, "level": 2}).scroe
     with pytest.raises(AttributeError, match="its keywords are: none"):

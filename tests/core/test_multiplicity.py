@@ -71,7 +71,7 @@ def test_errors_of_workers_go_to_the_log(bus, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_what_links_bring_goes_to_the_workers_too(bus):
+def test_received_messages_are_delivered_on_the_workers(bus):
     bus.set_multiplicity(1)
     used = []
     bus.follow("a:b", lambda message: used.append(threading.current_thread().name))
@@ -81,30 +81,30 @@ def test_what_links_bring_goes_to_the_workers_too(bus):
     assert used == ["berrymq test worker 1"]
 
 
-def test_draining_waits_for_what_one_gives_the_other(bus):
+def test_draining_waits_for_what_one_deliverer_submits_to_another(bus):
     got = []
     bus.follow("a:b", lambda message: bus.twitter("c:d"))
     bus.follow("c:d", got.append)
     bus.gateway.receive([Message.make("a:b")])  # on the delivery thread
     assert bus.drain(10)
     bus.set_multiplicity(1)
-    bus._background._thread.submit(bus.subscriptions()[0], Message.make("a:b"))
+    bus._background._thread.submit_many([(bus.subscriptions()[0], Message.make("a:b"))])
     assert bus.drain(10)
     assert len(got) == 2
 
 
-def test_draining_goes_on_while_one_gives_the_other_more(bus):
+def test_draining_continues_while_one_deliverer_submits_to_another(bus):
     got, gate = [], threading.Event()
     bus.set_multiplicity(1)
-    pool, thread = bus._background._pool, bus._background._thread
+    pool, thread = bus._background._pool, bus._background._make_thread()
     receiver = bus.follow("c:d", got.append)
     # The pool is found idle first; then the thread gives it something that takes its time.
     slow = bus.follow("x:y", lambda message: gate.wait(10))
     giver = bus.follow("a:b", lambda message: (pool.submit(slow, message), pool.submit(receiver, message)))
     go = threading.Event()
     first = bus.follow("z:z", lambda message: go.wait(10))
-    thread.submit(first, Message.make("z:z"))
-    thread.submit(giver, Message.make("a:b"))
+    thread.submit_many([(first, Message.make("z:z"))])
+    thread.submit_many([(giver, Message.make("a:b"))])
     drain = pool.drain
 
     def drain_and_go(timeout=None):
@@ -130,7 +130,24 @@ def test_draining_gives_up(bus):
     assert bus.drain(10)
 
 
-def test_deliveries_are_finished_when_the_interpreter_leaves():
+def test_one_delivery_thread_however_many_ask_for_it(bus):
+    made = []
+    barrier = threading.Barrier(4)
+
+    def ask():
+        barrier.wait(10)
+        made.append(bus.gateway.deliverer)
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len(set(map(id, made))) == 1
+    assert bus._background._make_thread() is made[0]
+
+
+def test_deliveries_are_finished_at_exit():
     program = """
 import time, berrymq
 
@@ -164,10 +181,10 @@ def test_after_a_fork_there_are_no_threads_of_the_parent(bus):
     bus.set_multiplicity(2)
     got = []
     bus.follow("a:b", got.append)
-    former, thread = bus._background._pool, bus._background._thread
-    bus._begin_child()
+    former, thread = bus._background._pool, bus._background._make_thread()
+    bus._after_fork()
     assert bus._background._pool is not former
-    assert bus._background._thread is not thread
+    assert bus._background._thread is None
     assert bus.multiplicity == 2
     bus.twitter("a:b")
     assert bus.drain(10)

@@ -8,7 +8,7 @@ def reports(bus):
     return Queue("berrymq:*", bus=bus)
 
 
-def told(reports):
+def contents(reports):
     return [(message.action, message.args[0].id, dict(message.kwargs)) for message in reports.drain()]
 
 
@@ -29,7 +29,7 @@ def test_what_moves_is_reported(bus, reports):
         bus.twitter("_local:x")
         bus.gateway.receive([Message.make("a:b")])
     assert order[0] == 1  # the report comes first
-    assert told(reports) == [
+    assert contents(reports) == [
         ("send_message", "a:b", {}),
         ("forward_message", "a:b", {"link": "link to nb2"}),
         ("forward_message", "a:b", {"link": "link to nb3"}),
@@ -67,7 +67,7 @@ def test_reports_stay_here_and_are_not_reported(bus, reports):
 def test_muted_messages_are_seen_being_sent(bus, reports):
     with bus.observe(), bus.mute("a:b"):
         bus.twitter("a:b")
-    assert told(reports) == [("send_message", "a:b", {})]
+    assert contents(reports) == [("send_message", "a:b", {})]
 
 
 def test_one_that_is_ended_while_another_begins(bus, reports, monkeypatch):
@@ -83,4 +83,4 @@ def test_one_that_is_ended_while_another_begins(bus, reports, monkeypatch):
     monkeypatch.setattr(bus._registry, "attachments", attachments_late)
     first.cancel()
     bus.twitter("a:b")
-    assert told(reports) == [("send_message", "a:b", {})]
+    assert contents(reports) == [("send_message", "a:b", {})]

@@ -1,4 +1,4 @@
-"""Somebody else's objects: wrappers, proxies, odd comparisons, exceptions that refuse what others take."""
+"""Foreign objects: wrappers, proxies, odd comparisons, exceptions that refuse what others take."""
 
 import logging
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from berrymq import Bus, Queue
 
 
 class Proxy:
-    """Says that it is a method, as the bound wrappers of `wrapt` do, and does more than that."""
+    """Claims to be a method, as the bound wrappers of `wrapt` do, and does more than that."""
 
     def __init__(self, method, calls):
         self._method = method

@@ -50,9 +50,10 @@ def test_what_is_no_number_is_not_put_in(urgency):
 
 def test_after_a_fork_the_lock_is_free():
     items = PriorityItems(lambda message: 0)
-    items._lock.acquire()
-    items.begin_child()
-    worker = threading.Thread(target=items.append, args=(message(1),))
-    worker.start()
-    worker.join(10)
-    assert len(items) == 1
+    with items._lock:
+        items._lock.after_fork()
+        worker = threading.Thread(target=items.append, args=(message(1),))
+        worker.start()
+        worker.join(10)
+        assert len(items) == 1
+        items._lock.__enter__()

@@ -40,19 +40,19 @@ class Thing:
         self.done.append(self)
 
 
-def test_a_forked_child_tells_everything_that_is_alive_in_order(process, collect):
-    told = []
-    thing, other = Thing(told), Thing(told)
+def test_a_forked_child_calls_live_callbacks_in_order(process, collect):
+    called = []
+    thing, other = Thing(called), Thing(called)
     process.on_fork(thing.note)
     process.on_fork(other.note)
-    process.on_fork(lambda: told.append("function"))
-    process.begin_child()
-    assert told == [thing, other, "function"]
-    told.clear()
+    process.on_fork(lambda: called.append("function"))
+    process.after_fork()
+    assert called == [thing, other, "function"]
+    called.clear()
     del other
     collect()
-    process.begin_child()
-    assert told == [thing, "function"]
+    process.after_fork()
+    assert called == [thing, "function"]
 
 
 def test_exit_steps_run_in_their_order(process):
@@ -75,12 +75,12 @@ def test_an_exit_handler_counts_once_and_while_its_object_lives(process, collect
     collect()
     process.exit()
     assert done == [thing]
-    process.begin_child()
+    process.after_fork()
     process.exit()
     assert done == [thing, thing]
 
 
-def test_what_is_held_weakly_goes_in_silence_at_the_very_end(run_file):
+def test_weak_callbacks_are_collected_silently_at_exit(run_file):
     program = """
 from berrymq.process import Step, process
 
@@ -95,7 +95,7 @@ process.at_exit(Step.LINKS, thing.note)
     assert run_file(program).stderr == ""
 
 
-def test_an_exit_handler_that_fails_keeps_no_other_from_running(process, caplog):
+def test_an_exit_handler_that_fails_does_not_stop_the_others(process, caplog):
     done = []
     process.at_exit(Step.DELIVERIES, lambda: 1 / 0)
     process.at_exit(Step.LINKS, lambda: done.append("links"))
@@ -128,11 +128,11 @@ def test_the_lock_is_reentrant_and_free_after_a_fork():
     lock = ForkSafeLock()
     with lock, lock:
         holder = threading.Thread(target=lock.__enter__)
-        lock.reset()
+        lock.after_fork()
         holder.start()
         holder.join(10)
         assert not holder.is_alive()
-        lock.reset()
+        lock.after_fork()
         lock.__enter__()
         lock.__enter__()
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from berrymq import Bus, Identifier, IdentifierError, Message, Queue, scopes
-from berrymq.subscriptions import SKIPPED
+from berrymq.subscribers import SKIPPED
 from berrymq.targets import where_of
 
 
@@ -13,7 +13,7 @@ def test_a_message_reaches_its_followers_in_order_in_this_thread(bus):
     bus.follow("a:b", lambda message: got.append(("second", message, threading.current_thread())))
     bus.follow("a:c", lambda message: pytest.fail("not meant"))
     bus.twitter("a:b", 1, x=2)
-    assert [(who, thread) for who, _, thread in got] == [
+    assert [(name, thread) for name, _, thread in got] == [
         ("first", threading.main_thread()),
         ("second", threading.main_thread()),
     ]
@@ -41,7 +41,7 @@ def test_identifiers_may_be_parsed_already(bus):
 def test_what_is_no_identifier(bus, wrong):
     with pytest.raises(IdentifierError) as caught:
         bus.twitter(wrong)
-    assert caught.value.__suppress_context__  # the table's KeyError is nobody's business
+    assert caught.value.__suppress_context__  # the table's KeyError is an implementation detail
     with pytest.raises(IdentifierError):
         bus.follow(wrong, print)
 
@@ -214,7 +214,7 @@ class TestReceiving:
         handle = bus.follow("a:b", fail)
         bus.gateway.receive([Message.make("a:b")])
         assert bus.drain(10)
-        assert [(who, message.id, str(error)) for who, message, error in reports] == [
+        assert [(failed, message.id, str(error)) for failed, message, error in reports] == [
             (handle, "a:b", "bad a:b")
         ]
 
@@ -326,9 +326,9 @@ class TestAttachments:
         assert len(seen) == 1
 
 
-def test_interests_and_who_watches_them(bus):
-    heard = []
-    cancel = bus.gateway.watch(lambda: heard.append(1))
+def test_watchers_are_called_when_interests_change(bus):
+    got = []
+    cancel = bus.gateway.watch(lambda: got.append(1))
     handle = bus.follow("a:b", print)
     queue = Queue("q:*", bus=bus)
     bus.follow("_private:x", print)
@@ -336,7 +336,7 @@ def test_interests_and_who_watches_them(bus):
     handle.cancel()
     queue.close()
     assert bus.gateway.interests() == set()
-    assert len(heard) == 4
+    assert len(got) == 4
     cancel()
 
 
@@ -365,10 +365,10 @@ def test_names_of_threads(bus):
 
 def test_a_wildcard_from_elsewhere_reaches_no_local_name():
     bus = Bus()
-    heard = []
-    bus.follow("_secret:run", lambda message: heard.append("local"), direct=True)
-    bus.follow("public:run", lambda message: heard.append("public"), direct=True)
+    got = []
+    bus.follow("_secret:run", lambda message: got.append("local"), direct=True)
+    bus.follow("public:run", lambda message: got.append("public"), direct=True)
     bus.gateway.receive([Message.make("*:run", source="elsewhere")])
-    assert heard == ["public"]
+    assert got == ["public"]
     bus.twitter("*:run")
-    assert heard == ["public", "local", "public"]
+    assert got == ["public", "local", "public"]

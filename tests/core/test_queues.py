@@ -40,9 +40,9 @@ def test_nothing_waits(bus):
         queue.get(block=False)
     with pytest.raises(Empty):
         queue.get(timeout=0.01)
-    with pytest.raises(Empty) as told:
+    with pytest.raises(Empty) as caught:
         queue.get(timeout=0)
-    assert told.value.__context__ is None, "an error of ours that nobody needs to see"
+    assert caught.value.__context__ is None, "an internal error"
     with pytest.raises(Empty):
         queue.peek()
     with pytest.raises(ValueError, match="timeout is a number of seconds from 0 on"):
@@ -56,7 +56,7 @@ def test_get_waits_for_a_message(bus):
     got = []
     thread = threading.Thread(target=lambda: got.extend([queue.get(timeout=1e9), queue.get()]))
     thread.start()
-    wait_until(lambda: queue.stats().waiting, "somebody waits")
+    wait_until(lambda: queue.stats().waiting, "a thread waits")
     bus.twitter("a:b", 1)
     bus.twitter("a:b", 2)
     thread.join(10)
@@ -108,7 +108,7 @@ def test_a_guard(bus):
     assert numbers(queue.drain()) == [2, 3]
 
 
-def test_a_queue_that_nobody_has_does_not_collect(bus, collect):
+def test_a_queue_without_references_does_not_collect(bus, collect):
     queue = Queue("a:*", bus=bus)
     assert len(bus.subscriptions()) == 1
     del queue
@@ -217,7 +217,7 @@ class TestPriority:
         assert other.dropped == 1  # the oldest one
         assert numbers([one.get(), other.get()]) == [7, 6]
 
-    def test_one_that_cannot_tell_is_a_failing_follower(self, bus):
+    def test_a_priority_that_raises_is_a_failing_follower(self, bus):
         queue = Queue("a:*", priority=lambda message: message.missing, bus=bus)
         with pytest.raises(AttributeError, match="missing"):
             bus.twitter("a:b")
@@ -225,7 +225,7 @@ class TestPriority:
 
 
 class TestClosing:
-    def test_closing_stops_the_intake_and_keeps_the_backlog(self, bus):
+    def test_a_closed_queue_collects_nothing_and_retains_its_messages(self, bus):
         queue = Queue("a:*", bus=bus)
         bus.twitter("a:b", 1)
         queue.close()
@@ -235,10 +235,10 @@ class TestClosing:
         assert bus.subscriptions() == []
         assert queue.get().args == (1,)
         for get in (queue.get, queue.get_nowait, lambda: queue.get(timeout=5)):
-            with pytest.raises(QueueClosed, match=r"this queue of a:\* is closed, and nothing waits in it"):
+            with pytest.raises(QueueClosed, match=r"this queue of a:\* is closed and empty"):
                 get()
 
-    def test_whoever_waits_is_told(self, bus):
+    def test_closing_wakes_all_waiters(self, bus):
         queue = Queue("a:*", bus=bus)
         ended = []
 
@@ -306,7 +306,7 @@ class TestShared:
         bus.twitter("a:b", 2)
         assert again.get().args == (2,)
 
-    def test_closing_one_tells_those_who_wait_on_it(self, bus):
+    def test_closing_one_wakes_its_waiters(self, bus):
         one, other = Queue("a:*", True, bus=bus), Queue("a:*", True, bus=bus)
         ended, got = [], []
 
@@ -326,11 +326,11 @@ class TestShared:
         threads[1].join(10)
         assert (ended, numbers(got)) == ([1], [1])
 
-    def test_those_who_share_give_the_same_bounds(self, bus):
+    def test_queues_that_share_have_the_same_bounds(self, bus):
         queue = Queue("a:*", True, maxsize=3, bus=bus)
         with pytest.raises(
             ValueError,
-            match=r"the shared queue of a:\* has maxsize=3, overflow='drop_oldest' and priority=None: those",
+            match=r"the shared queue of a:\* has maxsize=3, overflow='drop_oldest' and priority=None: all",
         ):
             Queue("a:*", True, bus=bus)
         Queue("a:*", True, maxsize=3, bus=bus)
@@ -369,7 +369,7 @@ class TestShared:
         assert made[1].empty()
 
 
-def test_what_it_says_about_itself(bus):
+def test_what_it_shows(bus):
     queue = Queue("a:*", shared=True, maxsize=1, bus=bus)
     for number in range(2):
         bus.twitter("a:b", number)
@@ -394,7 +394,7 @@ def test_how_deep_it_has_been(bus, maxsize):
     assert (queue.stats().size, queue.stats().deepest) == (1, 5)
 
 
-def test_an_empty_one_says_what_did_not_come(bus):
+def test_an_empty_queue_names_its_identifier(bus):
     queue = Queue("a:*", bus=bus)
     with pytest.raises(Empty, match=r"^no message for a:\* is waiting$"):
         queue.get_nowait()
@@ -457,7 +457,7 @@ class TestAsync:
         await task
         assert numbers(got) == [0, 1, 2]
 
-    def test_a_waiter_whose_loop_is_gone_does_not_swallow_a_message(self, bus):
+    def test_a_waiter_whose_loop_is_closed_does_not_lose_a_message(self, bus):
         queue = Queue("a:*", bus=bus)
         loop = asyncio.new_event_loop()
         task = loop.create_task(queue.aget())

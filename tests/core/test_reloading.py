@@ -145,7 +145,7 @@ def test_another_file_by_the_same_name_is_another_module(write, seen, tmp_path, 
     importlib.invalidate_caches()
     second = importlib.import_module("handlers_of_test")
     berrymq.twitter("reload:a")
-    assert [who for who, _ in seen].count("one") == [who for who, _ in seen].count("other") == 1
+    assert [name for name, _ in seen].count("one") == [name for name, _ in seen].count("other") == 1
     for module in (first, second):
         berrymq.unfollow(module.report)
     berrymq.unfollow("reload:*")

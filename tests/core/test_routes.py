@@ -7,12 +7,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from berrymq import Identifier, IdentifierError, Message
 from berrymq import routes as module
-from berrymq.routes import Attachment, First, Registry, crosses
+from berrymq.routes import Observer, Registry, crosses
+from berrymq.subscribers import Attachment
 from berrymq.subscriptions import Subscription
 from berrymq.targets import make_target
 
 
-def entry(registry, *identifiers):
+def subscribe(registry, *identifiers):
     made = Subscription(tuple(map(Identifier.parse, identifiers)), make_target(lambda message: None))
     made._start(registry.discard)
     registry.add(made)
@@ -30,12 +31,12 @@ def route(registry, text):
     return registry.find(text)[1]
 
 
-def test_a_route_is_kept_until_something_changes():
+def test_a_route_is_cached_until_a_change():
     registry = Registry()
-    one = entry(registry, "a:b")
+    one = subscribe(registry, "a:b")
     assert registry.find("a:b") == (Identifier.parse("a:b"), (one,))
     assert registry.table["a:b"] == (Identifier.parse("a:b"), (one,))
-    other = entry(registry, "a:b")
+    other = subscribe(registry, "a:b")
     assert registry.table == {}
     assert route(registry, "a:b") == (one, other)
     one.cancel()
@@ -55,7 +56,7 @@ def test_keys_of_the_table():
     assert [type(key) for key in registry.table] == [str, Identifier, str]
 
 
-def test_what_is_no_identifier_is_not_kept():
+def test_what_is_no_identifier_is_not_cached():
     registry = Registry()
     with pytest.raises(IdentifierError):
         registry.find("a:b:c")
@@ -69,9 +70,9 @@ def test_the_table_is_bounded():
     assert len(registry.table) == 10
 
 
-def test_everybody_in_order_of_registration():
+def test_subscribers_in_order_of_registration():
     registry = Registry()
-    made = [entry(registry, text) for text in ("*:*", "a:b", "a:*", "*:b", "a:b", "*:*")]
+    made = [subscribe(registry, text) for text in ("*:*", "a:b", "a:*", "*:b", "a:b", "*:*")]
     assert route(registry, "a:b") == tuple(made)
     assert route(registry, "a:c") == (made[0], made[2], made[5])
     assert registry.subscriptions() == made
@@ -81,7 +82,7 @@ def test_everybody_in_order_of_registration():
 
 def test_a_wildcard_of_the_sender():
     registry = Registry()
-    made = [entry(registry, text) for text in ("a:stop", "b:stop", "b:go", "*:go", "a@n:stop")]
+    made = [subscribe(registry, text) for text in ("a:stop", "b:stop", "b:go", "*:go", "a@n:stop")]
     assert route(registry, "*:stop") == (made[0], made[1])
     assert route(registry, "b:*") == (made[1], made[2], made[3])
     assert route(registry, "*:*") == tuple(made[:4])
@@ -90,7 +91,7 @@ def test_a_wildcard_of_the_sender():
 
 def test_several_identifiers_of_one_follower_count_once():
     registry = Registry()
-    both = entry(registry, "a:*", "a:b")
+    both = subscribe(registry, "a:*", "a:b")
     assert route(registry, "a:b") == (both,)
     both.cancel()
     assert route(registry, "a:b") == ()
@@ -106,7 +107,7 @@ def test_attachments_come_last_and_are_asked():
         return identifier.action == "b"
 
     link = attach(registry, matches)
-    one = entry(registry, "a:b")
+    one = subscribe(registry, "a:b")
     assert route(registry, "a:b") == (one, link)
     assert route(registry, "a:c") == ()
     assert route(registry, "_a:b") == ()
@@ -126,11 +127,11 @@ def test_what_an_attachment_is():
     link = attach(registry, name="link to nb2")
     seen = []
     assert link.describe() == "link to nb2"
-    link.place(seen.append)
+    link.deliver_to(seen.append)
     message = Message.make("a:b")
     link._deliver(message)
     link.cancel()
-    link.place(seen.append)
+    link.deliver_to(seen.append)
     link._deliver(message)
     assert seen == [message]
 
@@ -141,7 +142,7 @@ def test_a_change_while_an_attachment_is_asked_is_not_overlooked():
 
     def matches(identifier):
         if not late:
-            late.append(entry(registry, "a:b"))  # as another thread would, just then
+            late.append(subscribe(registry, "a:b"))  # as another thread would, just then
         return True
 
     link = attach(registry, matches)
@@ -150,9 +151,9 @@ def test_a_change_while_an_attachment_is_asked_is_not_overlooked():
     assert route(registry, "a:b") == (late[0], link)
 
 
-def test_muted_identifiers_reach_nobody():
+def test_muted_identifiers_reach_no_subscriber():
     registry = Registry()
-    one = entry(registry, "a:b")
+    one = subscribe(registry, "a:b")
     link = attach(registry)
     registry.shift_mute(Identifier.parse("a:*"), +1)
     registry.shift_mute(Identifier.parse("a:*"), +1)
@@ -164,61 +165,61 @@ def test_muted_identifiers_reach_nobody():
     assert route(registry, "a:b") == (one, link)
 
 
-def test_one_who_is_first():
+def test_an_observer_is_the_first_subscriber():
     registry = Registry()
-    one = entry(registry, "*:*")
-    watcher = First(print)
+    one = subscribe(registry, "*:*")
+    watcher = Observer(print)
     assert watcher._deliver is print
-    registry.set_first(watcher)
+    registry.set_observer(watcher)
     assert route(registry, "_a:b") == (watcher, one)
     assert route(registry, "berrymq:send_message") == (one,)
     registry.shift_mute(Identifier.parse("*:*"), +1)
     assert route(registry, "a:b") == (watcher,)
-    registry.set_first(None)
+    registry.set_observer(None)
     assert route(registry, "a:b") == ()
 
 
 def test_interests():
     registry = Registry()
-    entry(registry, "a:b")
-    entry(registry, "a:b")
-    entry(registry, "_private:b")
-    entry(registry, "berrymq:send_message")
-    entry(registry, "*:c", "x@n:y")
+    subscribe(registry, "a:b")
+    subscribe(registry, "a:b")
+    subscribe(registry, "_private:b")
+    subscribe(registry, "berrymq:send_message")
+    subscribe(registry, "*:c", "x@n:y")
     assert registry.interests() == frozenset(map(Identifier.parse, ["a:b", "*:c", "x@n:y"]))
     assert not crosses(Identifier.parse("_a:b"))
 
 
-def test_watchers_hear_of_changes_of_interest():
+def test_watchers_are_called_for_changes_of_interest():
     registry = Registry()
-    heard = []
-    stop = registry.watch(lambda: heard.append(sorted(map(str, registry.interests()))))
-    one = entry(registry, "a:b")
-    other = entry(registry, "a:b")
-    entry(registry, "_private:b")
+    calls = []
+    stop = registry.watch(lambda: calls.append(sorted(map(str, registry.interests()))))
+    one = subscribe(registry, "a:b")
+    other = subscribe(registry, "a:b")
+    subscribe(registry, "_private:b")
     attach(registry)
     one.cancel()
-    assert heard == [["a:b"]]
+    assert calls == [["a:b"]]
     other.cancel()
-    assert heard == [["a:b"], []]
+    assert calls == [["a:b"], []]
     stop()
-    entry(registry, "a:b")
-    assert len(heard) == 2
+    subscribe(registry, "a:b")
+    assert len(calls) == 2
 
 
 def test_a_watcher_that_fails_troubles_only_the_log(caplog):
     registry = Registry()
-    heard = []
+    calls = []
     registry.watch(lambda: 1 / 0)
-    registry.watch(lambda: heard.append(1))
-    entry(registry, "a:b")
-    assert heard == [1]
+    registry.watch(lambda: calls.append(1))
+    subscribe(registry, "a:b")
+    assert calls == [1]
     assert "a watcher of interests failed: ZeroDivisionError" in caplog.text
 
 
 def test_cancelling_twice_and_what_never_was_added():
     registry = Registry()
-    one = entry(registry, "a:b")
+    one = subscribe(registry, "a:b")
     registry.discard(one)
     registry.discard(one)
     registry.discard(attach(registry))
@@ -228,7 +229,7 @@ def test_cancelling_twice_and_what_never_was_added():
 
 def test_a_discard_never_waits_and_is_made_up_for():
     registry = Registry()
-    one = entry(registry, "a:b")
+    one = subscribe(registry, "a:b")
     link = attach(registry)
     held, release = threading.Event(), threading.Event()
 
@@ -261,23 +262,23 @@ def test_what_a_destructor_does_in_the_middle_of_a_change_is_put_in_the_row():
             if not done:
                 done.append(1)
                 victim.cancel()
-                done.append(entry(registry, "a:late"))
+                done.append(subscribe(registry, "a:late"))
                 assert route(registry, "a:victim") == (victim,)  # between two steps
                 assert registry.table == {}
                 assert registry.subscriptions() == [victim]
             super().__setitem__(key, value)
 
-    victim = entry(registry, "a:victim")
+    victim = subscribe(registry, "a:victim")
     registry._index = Index(registry._index)
-    new = entry(registry, "a:new")
+    new = subscribe(registry, "a:new")
     assert registry.subscriptions() == [new, done[1]]
     assert route(registry, "a:new") == (new,)
 
 
 def test_what_a_destructor_does_in_the_middle_of_a_look_up():
     registry = Registry()
-    one = entry(registry, "a:b")
-    other = entry(registry, "a:c")
+    one = subscribe(registry, "a:b")
+    other = subscribe(registry, "a:c")
 
     class Index(dict):
         def get(self, key, default=None):
@@ -294,7 +295,7 @@ def test_what_a_destructor_does_in_the_middle_of_a_look_up():
 
 def test_what_is_left_in_the_row_is_done_after_a_look_up():
     registry = Registry()
-    one = entry(registry, "a:b")
+    one = subscribe(registry, "a:b")
 
     class Index(dict):
         def get(self, key, default=None):
@@ -312,7 +313,7 @@ def test_after_a_fork_the_lock_is_free():
     registry = Registry()
     registry.lock.acquire()
     registry._busy = True
-    registry.begin_child()
+    registry.after_fork()
     worker = threading.Thread(target=registry.find, args=("a:b",))
     worker.start()
     worker.join(10)
@@ -326,7 +327,7 @@ some = st.builds(Identifier, names, st.sampled_from(["x", "y", "*"]), st.sampled
 @given(st.lists(some, max_size=8), some)
 def test_routes_as_in_the_model(followed, sent):
     registry = Registry()
-    made = [entry(registry, identifier) for identifier in followed]
+    made = [subscribe(registry, identifier) for identifier in followed]
     expected = tuple(one for one in made if one.identifier.matches(sent))
     assert registry.find(sent)[1] == expected
     assert registry.find(str(sent))[1] == expected
@@ -346,7 +347,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(target=active, identifiers=st.lists(some, min_size=1, max_size=2))
     def add(self, identifiers):
-        made = entry(self.registry, *identifiers)
+        made = subscribe(self.registry, *identifiers)
         self.known.append(made)
         return made
 

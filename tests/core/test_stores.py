@@ -22,7 +22,7 @@ class Front:
 
 
 class TestWaiters:
-    def test_the_one_who_has_waited_longest_is_woken(self):
+    def test_the_longest_waiter_is_woken(self):
         waiters, woken = Waiters(), []
         waiters.append(lambda: woken.append(1))
         waiters.append(lambda: woken.append(2))
@@ -32,7 +32,7 @@ class TestWaiters:
         waiters.wake()
         assert woken == [1, 2]
 
-    def test_leaving(self):
+    def test_a_waiter_that_stops_waiting_is_not_woken(self):
         waiters = Waiters()
         waiters.append(print)
         waiters.discard(print)
@@ -49,14 +49,14 @@ class TestStore:
         store.took()
         assert store.dropped == 0
 
-    def test_a_message_wakes_one_who_waits(self):
+    def test_a_message_wakes_one_waiter(self):
         store, woken = Store(), []
         store.waiters.append(lambda: woken.append(1))
         store.waiters.append(lambda: woken.append(2))
         store.put(message(0))
         assert woken == [1]
 
-    def test_who_leaves_wakes_the_next_while_there_is_something(self):
+    def test_a_waiter_that_stops_wakes_the_next_while_there_is_a_message(self):
         store, woken = Store(), []
         store.waiters.append(lambda: woken.append(1))
         store.stop_waiting(print)
@@ -66,7 +66,7 @@ class TestStore:
         assert woken == [1]
         store.stop_waiting(print)
 
-    def test_closing_tells_once_and_wakes_everyone(self):
+    def test_closing_ends_the_subscription_once_and_wakes_all(self):
         store, woken = Store(), []
         store.on_close = lambda: woken.append("closed")
         store.waiters.append(lambda: woken.append(1))
@@ -119,14 +119,14 @@ class TestBoundedStore:
         assert numbers(store) == [0]
         assert store.dropped == 1
 
-    def test_a_message_wakes_one_who_waits(self):
+    def test_a_message_wakes_one_waiter(self):
         store, woken = BoundedStore(1, "drop_oldest"), []
         store.waiters.append(lambda: woken.append(1))
         store.put(message(0))
         store.put(message(1))
         assert woken == [1]
 
-    def test_the_sender_waits_for_room(self):
+    def test_the_sender_waits_for_capacity(self):
         store = BoundedStore(1, "block")
         store.put(message(0))
         sender = threading.Thread(target=store.put, args=(message(1),))
@@ -165,11 +165,11 @@ class TestBoundedStore:
             sender.join(10)
         assert sorted(got) == list(range(8))
 
-    def test_a_sender_that_leaves_hands_its_turn_on(self):
+    def test_a_sender_that_stops_waiting_wakes_the_next(self):
         store = BoundedStore(1, "block")
         store.put(message(0))
         woken = []
-        # Room was made just before it went to sleep: it goes on, and wakes the next in the waiters.
+        # A message was taken just before it went to sleep: it goes on, and wakes the next waiter.
         store._senders.append(lambda: woken.append(1))
 
         class Closing(type(store.items)):
@@ -177,7 +177,7 @@ class TestBoundedStore:
                 return 0
 
         store.items = Closing()
-        assert store._wait_for_space()
+        assert store._wait_for_capacity()
         assert woken == [1]
 
     def test_dropped_messages_die_without_the_lock_held(self):
@@ -186,19 +186,20 @@ class TestBoundedStore:
 
         class Payload:
             def __del__(self):
-                thread = threading.Thread(target=lambda: free.append(store._lock.acquire(timeout=5)))
+                thread = threading.Thread(target=lambda: free.append(store._lock.__enter__()))
                 thread.start()
-                thread.join()
+                thread.join(5)
 
         store.put(Message.make("a:b", (Payload(),)))
         store.put(message(1))
-        assert free == [True]
+        assert free == [None]
 
     def test_after_a_fork_the_lock_is_free(self):
         store = BoundedStore(1, "drop_oldest")
-        store._lock.acquire()
-        store.begin_child()
-        worker = threading.Thread(target=store.put, args=(message(0),))
-        worker.start()
-        worker.join(10)
-        assert numbers(store) == [0]
+        with store._lock:
+            store._lock.after_fork()
+            worker = threading.Thread(target=store.put, args=(message(0),))
+            worker.start()
+            worker.join(10)
+            assert numbers(store) == [0]
+            store._lock.__enter__()

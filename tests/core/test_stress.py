@@ -162,7 +162,7 @@ def test_two_buses_that_send_to_each_other(bus):
     assert sorted(message.args[0] for message in pings) == [0] * 1000 + [1] * 500
 
 
-def test_the_pool_while_it_grows_shrinks_and_goes(bus):
+def test_the_pool_while_it_grows_shrinks_and_closes(bus):
     seen = {name: [] for name in range(4)}
     for numbers in seen.values():
         bus.follow("a:b", lambda message, numbers=numbers: numbers.append(message.args[0]))
@@ -237,7 +237,7 @@ def test_queues_that_are_taken_from_closed_and_forgotten(bus):
     assert bus._shared._known == {}
 
 
-def test_received_messages_keep_their_order_whoever_else_sends(bus):
+def test_received_messages_stay_in_order_beside_other_senders(bus):
     seen = []
     bus.follow("far:x", lambda message: seen.append(message.args[0]))
     count = 1000

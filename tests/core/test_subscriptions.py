@@ -3,7 +3,8 @@ from unittest.mock import Mock
 import pytest
 
 from berrymq import Identifier, Message
-from berrymq.subscriptions import SKIPPED, Entry, Once, Subscription
+from berrymq.subscribers import SKIPPED, Subscriber
+from berrymq.subscriptions import Once, Subscription
 from berrymq.targets import make_target
 
 MESSAGE = Message.make("a:b", (1,))
@@ -15,7 +16,7 @@ def subscription(function, **options):
 
 def started(function, **options):
     made = subscription(function, **options)
-    made._start(lambda entry: None)
+    made._start(lambda subscriber: None)
     return made
 
 
@@ -31,13 +32,13 @@ def test_a_started_subscription_calls_the_function():
     assert made._deliver(MESSAGE) == made._call(MESSAGE) == made._function(MESSAGE) == (1,)
 
 
-def test_cancelling_empties_the_slots_and_tells_once():
-    told = []
+def test_cancelling_clears_the_slots_and_discards_once():
+    ended = []
     made = subscription(lambda message: 1)
-    made._start(told.append)
+    made._start(ended.append)
     made.cancel()
     made.cancel()
-    assert told == [made]
+    assert ended == [made]
     assert not made.active
     assert made._deliver(MESSAGE) is made._call(MESSAGE) is made._function(MESSAGE) is SKIPPED
     assert repr(SKIPPED) == "SKIPPED"
@@ -61,17 +62,17 @@ def test_a_subscription_ends_with_the_object_of_its_method(collect):
             return 1
 
     owner = Owner()
-    told = []
+    ended = []
     made = subscription(owner.follow)
-    made._start(told.append)
+    made._start(ended.append)
     assert made.function == owner.follow
     del owner
     collect()
-    assert told == [made]
+    assert ended == [made]
     assert made.function is None
 
 
-def test_an_object_that_goes_after_the_handle(collect):
+def test_an_object_that_is_collected_after_the_handle(collect):
     class Owner:
         def follow(self, message):
             return 1
@@ -86,7 +87,7 @@ def test_an_object_that_goes_after_the_handle(collect):
     assert target.function() is None
 
 
-def test_what_it_says_about_itself():
+def test_what_it_shows():
     def handler(message):
         return message
 
@@ -134,10 +135,10 @@ def test_layers_lie_under_the_guard():
 def test_wrapping_the_function(early):
     made = subscription(lambda message: 1)
     if not early:
-        made._start(lambda entry: None)
+        made._start(lambda subscriber: None)
     made.wrap(lambda function: lambda message: function(message) + 10)
     if early:
-        made._start(lambda entry: None)
+        made._start(lambda subscriber: None)
     assert made._deliver(MESSAGE) == 11
 
 
@@ -146,7 +147,7 @@ def test_messages_are_handed_to_a_pool_and_back_to_the_sender():
     made = started(lambda message: 1)
     made._use_pool(Mock(submit=lambda *delivery: handed.append(delivery)))
     made._deliver(MESSAGE)
-    made._put(MESSAGE)
+    made._dispatch(MESSAGE)
     assert handed == [(made, MESSAGE)] * 2
     assert made._call(MESSAGE) == 1
     made._use_pool(None)
@@ -187,15 +188,15 @@ def test_a_cancellation_in_the_middle_of_a_change_wins():
         return inner
 
     made = subscription(lambda message: pytest.fail("revived"), layers=[layer])
-    made._start(lambda entry: None)
+    made._start(lambda subscriber: None)
     assert made._deliver(MESSAGE) is made._call(MESSAGE) is SKIPPED
 
 
 def test_entries_by_themselves():
-    entry = Entry()
-    assert entry._deliver(MESSAGE) is SKIPPED
+    subscriber = Subscriber()
+    assert subscriber._deliver(MESSAGE) is SKIPPED
     with pytest.raises(NotImplementedError):
-        entry.describe()
+        subscriber.describe()
 
 
 def test_answers_go_where_the_message_wants_them():
@@ -217,7 +218,7 @@ def test_answers_go_where_the_message_wants_them():
 
 
 @pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_what_ends_a_follower_is_answered_and_goes_its_way(ending):
+def test_an_interrupt_is_answered_and_propagates(ending):
     def follower(message):
         raise ending
 
@@ -242,18 +243,18 @@ def test_an_answer_that_fails_does_not_hide_what_ended_the_follower(caplog):
     assert "the answer to 'a:b' could not be sent: IndexError" in caplog.text
 
 
-def test_who_waits_for_the_answer_of_one_that_is_gone_is_told():
-    told = []
+def test_the_asker_of_a_cancelled_follower_is_answered():
+    ended = []
     made = started(lambda message: 1)
     made.cancel()
-    made.run(Message.make("a:b", callback=lambda *answer: told.append(answer)))
-    assert told == [(SKIPPED, None)]
+    made.run(Message.make("a:b", callback=lambda *answer: ended.append(answer)))
+    assert ended == [(SKIPPED, None)]
 
 
 def test_once_lets_one_message_through():
     once = Once()
     made = started(lambda message: "called", layers=[once])
-    assert once.end(made) is made
+    assert once.bind(made) is made
     assert made.active
     deliver = made._deliver
     assert deliver(MESSAGE) == "called"
@@ -266,5 +267,5 @@ def test_once_when_the_message_is_faster_than_the_registration():
     made = started(lambda message: "called", layers=[once])
     assert made._deliver(MESSAGE) == "called"
     assert made.active
-    once.end(made)
+    once.bind(made)
     assert not made.active

@@ -73,7 +73,7 @@ def test_a_method_is_held_weakly(collect):
     assert gone == [1]
     assert target.call(MESSAGE) is None
     assert target.function() is None
-    target.on_death(lambda: gone.append("again"))  # it is too late to be told
+    target.on_death(lambda: gone.append("again"))  # it was collected before
     collect()
     assert gone == [1]
 
@@ -90,7 +90,7 @@ def test_the_intake_of_a_queue():
     assert target.call(MESSAGE) is MESSAGE
 
 
-def test_the_end_of_a_subscription_is_told_to_its_queue(bus):
+def test_the_end_of_a_subscription_closes_its_queue(bus):
     ended = []
     target = QueueTarget(plain, "Queue", None, lambda: ended.append(1))
     handle = bus._subscribe("a:b", target)
@@ -221,7 +221,7 @@ def test_what_cannot_be_held_weakly():
         make_target(slotted.follow)
 
 
-def test_names_and_places_look_through_wrappers():
+def test_names_and_locations_look_through_wrappers():
     @functools.wraps(plain)
     def wrapper(message):
         return plain(message)
@@ -237,7 +237,7 @@ def test_names_and_places_look_through_wrappers():
     def nested(message):
         return message
 
-    assert name_of(nested) == "test_names_and_places_look_through_wrappers.nested"
+    assert name_of(nested) == "test_names_and_locations_look_through_wrappers.nested"
 
 
 def test_a_wrapper_that_wraps_itself_ends():
@@ -248,7 +248,7 @@ def test_a_wrapper_that_wraps_itself_ends():
     assert name_of(endless).endswith("endless")
 
 
-def test_signatures_that_nobody_knows_pass():
+def test_unknown_signatures_pass():
     class Odd:
         __signature__ = "nonsense"
 

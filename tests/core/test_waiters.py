@@ -1,4 +1,4 @@
-"""Whatever ends a subscription wakes those who wait in it, and no wait relies on the clock alone."""
+"""The end of a subscription wakes its waiters, and no wait relies on the clock alone."""
 
 import asyncio
 import threading
@@ -53,7 +53,7 @@ async def test_tasks_in_aget_are_woken(bus, ending):
 
 
 @pytest.mark.parametrize("ending", ["unfollow", "close the bus"])
-def test_who_expects_a_message_is_woken(bus, ending):
+def test_an_expectation_is_woken(bus, ending):
     expected, ended = bus.expect("a:*"), []
 
     def wait():

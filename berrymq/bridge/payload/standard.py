@@ -47,5 +47,5 @@ def _remote_error(parts: Any) -> RemoteError:
     kind, text, notes = parts
     error = RemoteError(str(kind), str(text))
     for note in notes:
-        error.add_note(printable(str(note), keep=LINES))
+        error.add_note(printable(str(note), allow=LINES))
     return error

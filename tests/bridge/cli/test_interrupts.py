@@ -65,7 +65,7 @@ class TestWhileItIsLoaded:
         "module",
         [
             "berrymq.bus",
-            "berrymq.queues",
+            "berrymq.routes",
             "berrymq.bridge.cli.command_line",
             "argparse",
             "berrymq.bridge.cli.values",
@@ -114,7 +114,7 @@ class TestWhileItIsLoaded:
         """
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(program)],
-            env=interrupting | {"INTERRUPT_AT": "berrymq.queues"},
+            env=interrupting | {"INTERRUPT_AT": "berrymq.routes"},
             capture_output=True,
             text=True,
             timeout=TIMEOUT,

@@ -295,7 +295,7 @@ def test_what_cannot_be_marked():
         following("a:b", 3)
 
 
-def test_a_function_is_told_from_a_method():
+def test_functions_and_methods_are_distinguished():
     with pytest.raises(RegistrationError, match="function is a function: write @following_function"):
 
         @following("a:b")
@@ -407,7 +407,7 @@ def test_an_attribute_without_an_object_to_hold_weakly():
         AttributeTarget((), "count")
 
 
-def test_an_attribute_of_an_object_that_is_gone(collect):
+def test_an_attribute_of_a_collected_object(collect):
     class Owner:
         part = partialmethod(lambda self, prefix, message: (prefix, message), 1)
 

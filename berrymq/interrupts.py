@@ -1,14 +1,14 @@
-"""Ctrl-C while the command ``berrymq`` is being loaded: it ends at once, without a traceback of imports.
+"""Ctrl-C while the command ``berrymq`` is being imported: it ends at once, without a traceback of imports.
 
-This package is imported before the command line can expect an interrupt, so importing this module is what
-does it. For other programs nothing changes. `berrymq.bridge.cli` sees to Ctrl-C from there on.
+This package is imported before the command line can install a signal handler, so importing this module does.
+It changes nothing for other programs. `berrymq.bridge.cli` handles Ctrl-C from there on.
 """
 
 import sys
 
 
 def is_command() -> bool:
-    """Whether this process is ``python -m berrymq`` or the installed script."""
+    """Return whether this process is ``python -m berrymq`` or the installed script."""
     if sys.argv[:1] == ["-m"]:  # Python is looking for what that means
         words = sys.orig_argv
         return "-mberrymq" in words or ("-m" in words and words[words.index("-m") + 1] == "berrymq")

@@ -1,8 +1,8 @@
 """``@following`` and the metaclass `Follower`: methods that follow.
 
-`following` leaves a mark on the method, and a `Sentinel` in the body of the class that it stands in. The
-metaclass takes the sentinel out again. In a class that is made without it, the sentinel is asked where it
-stands, as every attribute is, and refuses: else the mark would do nothing, and nothing would tell.
+`following` marks the method, and adds a `Sentinel` to the namespace of the class body that it is used in. The
+metaclass removes the sentinel. When a class is created without the metaclass, Python calls the sentinel's
+``__set_name__``, which raises: else the mark would have no effect, and no error would show it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SENTINEL = "__berrymq_sentinel__"
 
 CO_OPTIMIZED = 0x01
 MAX_FRAMES = 8
-"""How far above the decorator the class body is looked for: helpers may stand between."""
+"""The most frames between the decorator and the class body: there may be helper functions."""
 
 
 def following(
@@ -45,7 +45,7 @@ def following(
     concurrent: bool = False,
     guard_condition: Callable[[Message], object] | None = None,
 ) -> Callable[[M], M]:
-    """Mark a method of a class made with ``metaclass=Follower``: it follows `identifier`.
+    """Mark a method of a class with ``metaclass=Follower``: it follows `identifier`.
 
     Instance methods follow for each instance, as long as it lives; class and static methods (with this
     decorator above or below theirs) follow for the class. A mixin with marked methods has the metaclass too.
@@ -53,11 +53,11 @@ def following(
     Args:
         identifier: what is followed, such as ``"train:*"``, or a joint condition.
         guard: takes a message and decides whether the method is called with it.
-        concurrent: allows several calls at a time on worker threads.
+        concurrent: allow overlapping calls on worker threads.
         guard_condition: the guard, by its name of 2009.
     """
     guard = choose_guard(guard, guard_condition)
-    check_guard(guard)  # complain here, where it stands
+    check_guard(guard)  # both raise here, where the mistake was made
     conditions_of(identifier)
 
     def mark(method: M) -> M:
@@ -96,16 +96,16 @@ def class_body() -> dict[str, Any] | None:
 
 
 def is_method(function: FunctionType) -> bool:
-    """Whether a function was written in a class, as its qualified name tells."""
+    """Return whether a function was defined in a class, by its qualified name."""
     outer, _, _ = function.__qualname__.rpartition(".")
     return bool(outer) and not outer.endswith("<locals>")
 
 
 class Sentinel:
-    """Stands in the body of a class with marked methods, until the metaclass removes it."""
+    """An attribute of a class body with marked methods, until the metaclass removes it."""
 
     def __set_name__(self, owner: type, name: str) -> NoReturn:
-        """Refuse to stand in a class that is made without the metaclass."""
+        """Raise `RegistrationError`: the class `owner` was created without the metaclass."""
         raise RegistrationError(
             f"{owner.__name__} has methods marked with @following, which follow in classes with the "
             f"metaclass Follower alone: write  class {owner.__name__}(metaclass=Follower); mixins have it too"
@@ -137,7 +137,7 @@ class Follower(ABCMeta):
         bus: Bus | None = None,
         **kw: Any,
     ) -> Follower:
-        """Make the class, and let its class and static methods follow."""
+        """Create the class, and subscribe its class and static methods."""
         namespace.pop(SENTINEL, None)
         cls = super().__new__(mcls, name, bases, namespace, **kw)
         if bus is not None or not hasattr(cls, "__berrymq_bus__"):
@@ -157,10 +157,10 @@ class Follower(ABCMeta):
         super().__init__(name, bases, namespace, **kw)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make an instance, and let its marked methods follow."""
+        """Create an instance, and subscribe its marked methods."""
         instance = super().__call__(*args, **kwargs)
         kind = type(instance)
-        # A constructor may return what it likes: an object of another class, or one that follows already.
+        # A constructor may return any object: one of another class, or one that follows already.
         if isinstance(kind, Follower) and not follows_already(instance):
             handles = [
                 handle
@@ -168,17 +168,17 @@ class Follower(ABCMeta):
                 for handle in register(kind.bus_of(), target_of(instance, key), marks)
             ]
             if handles:
-                note_following(instance, handles)
+                record_following(instance, handles)
         return instance
 
     def bus_of(cls) -> Bus:
-        """The bus on which this class follows."""
+        """Return the bus on which this class follows."""
         bus = process.default_bus if cls.__berrymq_bus__ is None else cls.__berrymq_bus__
         assert bus is not None
         return bus
 
     def marked_methods(cls) -> dict[str, Any]:
-        """Instance methods that follow, with their marks, bases first; an unmarked override does not."""
+        """Return the marks of instance methods by name, bases first; an unmarked override has none."""
         found: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
             for key, value in vars(base).items():
@@ -191,13 +191,13 @@ class Follower(ABCMeta):
 
 
 def marks_of(member: Any) -> tuple[Any, ...]:
-    """What `following` left on a member of a class; above or below ``@classmethod`` and ``@staticmethod``."""
+    """Return the marks on a class attribute, above and below ``@classmethod`` or ``@staticmethod``."""
     inner = member.__func__ if isinstance(member, classmethod | staticmethod) else None
     return (*marks_on(inner), *marks_on(member))
 
 
 def marks_on(member: Any) -> tuple[Any, ...]:
-    """The marks on one object, which may answer anything to `getattr`."""
+    """Return the marks on one object; none when its ``__getattr__`` fails or returns something else."""
     try:
         marks = getattr(member, MARK, ())
     except Exception:  # noqa: BLE001  # a `__getattr__` of its own
@@ -206,15 +206,15 @@ def marks_on(member: Any) -> tuple[Any, ...]:
 
 
 def target_of(instance: object, key: str) -> Any:
-    """Return what to call for a marked attribute of an instance, holding that weakly."""
+    """Return the target of a marked attribute of an instance, which it holds weakly."""
     method = getattr(instance, key)
     if type(method) is MethodType and method.__self__ is instance:
         return make_target(method)
-    return AttributeTarget(instance, key)  # the object of a decorator, a `partialmethod`
+    return AttributeTarget(instance, key)  # a `partialmethod`, or the object of another decorator
 
 
 def register(bus: Bus, target: Any, marks: Any) -> list[Subscription]:
-    """Follow with `target` what it was marked with; the decorator nearest to the method comes first."""
+    """Subscribe `target` to each of its marks; the decorator nearest to the method comes first."""
     return [
         bus._subscribe(identifier, target, guard=guard, concurrent=concurrent)
         for identifier, guard, concurrent in marks
@@ -224,17 +224,17 @@ def register(bus: Bus, target: Any, marks: Any) -> list[Subscription]:
 # -- once for each class -------------------------------------------------------------------------------------
 
 _of_function: WeakKeyDictionary[Any, tuple[tuple[str, str], list[Subscription]]] = WeakKeyDictionary()
-"""For each function of a class or static method: the name of its class, and what follows with it."""
+"""For each function of a class or static method: the name of its class, and its subscriptions."""
 
 
 def follow_for_class(cls: Follower, key: str, member: Any, marks: Any) -> None:
-    """Let a class or static method follow, in the place of what a former build of the same class registered.
+    """Subscribe a class or static method, and cancel what a former build of the same class subscribed.
 
-    A decorator such as ``dataclass(slots=True)`` builds a class once more from the same functions.
+    A decorator such as ``dataclass(slots=True)`` builds a class a second time from the same functions.
     """
     target = make_target(getattr(cls, key))
     handles = register(cls.bus_of(), target, marks)
-    function, name = member.__func__, (cls.__module__, cls.__name__)  # the qualified one comes late
+    function, name = member.__func__, (cls.__module__, cls.__name__)  # `__qualname__` may be set later
     try:
         former_name, former = _of_function.get(function, (name, []))
         _of_function[function] = name, handles
@@ -244,39 +244,39 @@ def follow_for_class(cls: Follower, key: str, member: Any, marks: Any) -> None:
         for handle in former:
             handle.cancel()
     if isinstance(member, staticmethod):
-        until_gone(cls, handles)
+        cancel_with_class(cls, handles)
 
 
-def until_gone(cls: type, handles: list[Subscription]) -> None:
-    """Cancel `handles` when the class is gone: a static method refers to nothing of it."""
+def cancel_with_class(cls: type, handles: list[Subscription]) -> None:
+    """Cancel `handles` when the class is collected: a static method has no reference to it."""
 
-    def gone(_: object) -> None:
+    def on_collected(_: object) -> None:
         for handle in handles:
             handle.cancel()
 
     for handle in handles:
-        handle._keep = ref(cls, gone)
+        handle._anchor = ref(cls, on_collected)  # a weak reference has to live to call back
 
 
 # -- once for each instance ----------------------------------------------------------------------------------
 
 _of_instance: dict[int, tuple[ref[Any], list[Subscription]]] = {}
-"""For each instance that follows, by its `id`: a constructor may give the same one again."""
+"""For each instance that follows, by its `id`: a constructor may return the same one again."""
 
 
 def follows_already(instance: object) -> bool:
-    """Whether the marked methods of an instance follow, because its constructor has given it before."""
+    """Return whether the methods of an instance follow, since its constructor has returned it before."""
     known = _of_instance.get(id(instance))
     return known is not None and known[0]() is instance and any(handle.active for handle in known[1])
 
 
-def note_following(instance: object, handles: list[Subscription]) -> None:
-    """Remember that an instance follows, as long as it lives."""
+def record_following(instance: object, handles: list[Subscription]) -> None:
+    """Record that an instance follows, as long as it lives."""
     number = id(instance)
 
-    def gone(reference: object) -> None:
+    def on_collected(reference: object) -> None:
         known = _of_instance.get(number)
-        if known is not None and known[0] is reference:  # else another object is in the same place by now
+        if known is not None and known[0] is reference:  # else another object has that `id` by now
             del _of_instance[number]
 
-    _of_instance[number] = ref(instance, gone), handles
+    _of_instance[number] = ref(instance, on_collected), handles
