@@ -159,7 +159,13 @@ def read_live(directory: Path | None = None) -> list[ConnectionInfo]:
         RuntimeDirectoryError: the directory can't be read, or others could have put files into it.
     """
     paths = _paths(directory or runtime_directory(create=False))
-    found = [info for path in paths if path.suffix == ".json" and (info := read_info(path)) is not None]
+    found = [
+        info
+        for path in paths
+        if path.suffix == ".json"
+        and (info := read_info(path)) is not None
+        and (info.kind == "hub") == (path.name == HUB_FILE)  # no other node can pass for the hub
+    ]
     return sorted(found, key=lambda info: info.started_at, reverse=True)
 
 

@@ -129,13 +129,14 @@ class Router:
             found = self.rooms[name] = Room(name)
         return found
 
-    def add_peer(self, id: str, name: str, room: str | None, role: Role, *, ttl: float) -> Peer:
+    def add_peer(self, id: str, name: str, room: str | None, role: Role, *, key: str, ttl: float) -> Peer:
         """A new peer, to be attached to its connection next. The lock is held."""
         peer = Peer(
             id,
             name,
             self.room(room),
             role,
+            key=key,
             limits=self.limits,
             budget=self.budget,
             ttl=ttl,

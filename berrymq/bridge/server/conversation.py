@@ -276,15 +276,21 @@ class Conversation:
 
     # -- a link ----------------------------------------------------------------------------------------------
 
-    def interconnect(
-        self, name: str, key: str, room: str | None, ttl: float, resume: tuple[str, int] | None
+    def interconnect(  # noqa: PLR0917 - the parameters of the call
+        self,
+        name: str,
+        key: str,
+        id: str | None,
+        room: str | None,
+        ttl: float,
+        resume: tuple[str, int] | None,
     ) -> dict[str, Any]:
         """Make this connection a link."""
         if not self.is_websocket:
             raise RpcError(jsonrpc.INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
         if self.peer is not None:
             raise RpcError(jsonrpc.INVALID_REQUEST, "this connection is a link already")
-        peer, answer, received = self.server.link(name, key, room, ttl, resume)
+        peer, answer, received = self.server.link(name, key, id, room, ttl, resume)
         self.peer = peer
         self._after_reply.append(lambda: self._attach(peer, received))
         return answer

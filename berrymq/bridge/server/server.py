@@ -256,22 +256,47 @@ class Server:
 
     # -- what the methods do ---------------------------------------------------------------------------------
 
-    def link(
-        self, name: str, key: str, room: str | None, ttl: float, resume: tuple[str, int] | None
+    def link(  # noqa: PLR0917 - the parameters of the call
+        self,
+        name: str,
+        key: str,
+        claimed: str | None,
+        room: str | None,
+        ttl: float,
+        resume: tuple[str, int] | None,
     ) -> tuple[Peer, dict[str, Any], int | None]:
         """Find or make the peer that a connection becomes a link to.
+
+        Args:
+            name: what it calls itself.
+            key: its secret.
+            claimed: its id, where the key is for this link alone; else that is made from the key.
+            room: where it wants to be.
+            ttl: seconds for which the link is kept while it is cut.
+            resume: what it says that it carries on: our id, and the last frame that came.
 
         Returns:
             The peer, what it is answered, and how many frames it has; None where it begins anew.
 
         Raises:
-            RpcError: there are too many peers, or it is this node itself.
+            RpcError: there are too many peers, or it is this node itself, or not the one that has that id.
         """
         router = self.router
-        id = handshake.node_id_of(key)
+        id = claimed or handshake.node_id_of(key)
         with router.lock:
             peer = router.peers.get(id)
-            if peer is not None and resume is not None and resume[0] == router.id and peer.room.name == room:
+            is_same = peer is not None and handshake.same_proof(key, peer.key)
+            if claimed is not None and peer is not None and not is_same:
+                raise RpcError(
+                    jsonrpc.NOT_ALLOWED, "there is a link with the node of that id already, with another key"
+                )
+            if (
+                peer is not None
+                and is_same
+                and resume is not None
+                and resume[0] == router.id
+                and peer.room.name == room
+            ):
                 received: int | None = resume[1]
                 assert received is not None
                 if not peer.stream.can_resume(received):
@@ -280,7 +305,7 @@ class Server:
                 received = None
                 if peer is not None:
                     router.remove_peer(peer, "the node has begun anew")
-                peer = self._new_peer(id, name, room, ttl, resume)
+                peer = self._new_peer(id, name, key, room, ttl, resume)
             answer = {
                 "id": router.id,
                 "name": router.name,
@@ -291,7 +316,9 @@ class Server:
             }
             return peer, answer, received
 
-    def _new_peer(self, id: str, name: str, room: str | None, ttl: float, resume: object) -> Peer:
+    def _new_peer(  # noqa: PLR0917 - as above
+        self, id: str, name: str, key: str, room: str | None, ttl: float, resume: object
+    ) -> Peer:
         router = self.router
         if id == router.id:
             raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
@@ -301,7 +328,7 @@ class Server:
             raise RpcError(jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already")
         if resume is not None:
             router.node_returned()
-        peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", ttl=ttl)
+        peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", key=key, ttl=ttl)
         peer.expires = True
         return peer
 
