@@ -38,7 +38,8 @@ __all__ = ["Server"]
 MAX_CONNECTIONS = 1_000
 """Connections of those who were let in."""
 MAX_STRANGERS = 64
-"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut."""
+"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut. As many
+again may have said nothing yet, so that these push out nobody who has."""
 STRANGER_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """How long a connection of HTTP may be silent, or leave its answer unread."""
@@ -89,6 +90,8 @@ class Server:
         self._origins = list(origins)
         self._host = ""
         self._sockets: list[socket.socket] = []
+        self._silent: OrderedDict[socket.socket, float] = OrderedDict()
+        """Who has said nothing yet, and since when: nothing else is kept for them."""
         self._strangers: OrderedDict[Conversation, None] = OrderedDict()
         self._conversations: dict[Conversation, None] = {}
         self._refusals = 0
@@ -157,7 +160,31 @@ class Server:
                 if turn == 0 and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._make_room(error)
                 return
-            self._begin(sock)
+            sock.setblocking(False)
+            self._silent[sock] = self.router.loop.time()
+            if len(self._silent) > MAX_STRANGERS:
+                self._drop_silent(next(iter(self._silent)))
+            self.router.loop.watch(sock, lambda _, sock=sock: self._hear(sock))  # type: ignore[misc]
+
+    def _drop_silent(self, sock: socket.socket) -> None:
+        del self._silent[sock]
+        self.router.loop.unwatch(sock)
+        sock.close()
+
+    def _hear(self, sock: socket.socket) -> None:
+        """Deal with the first that comes on a connection, be it its end."""
+        if sock not in self._silent:
+            return
+        try:
+            if sock.recv(1, socket.MSG_PEEK):
+                del self._silent[sock]
+                self._begin(sock)
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass  # it was cut
+        self._drop_silent(sock)
 
     def _make_room(self, error: OSError) -> None:
         """No more files can be opened: give up the connection missed least, or accept none for a while."""
@@ -168,6 +195,9 @@ class Server:
         idle = [
             one for one in self._conversations if not (one.channel.connection.is_websocket or one.is_busy)
         ]
+        if self._silent:
+            self._drop_silent(next(iter(self._silent)))
+            return
         given_up = next(iter(self._strangers), None) or min(
             idle, key=lambda one: one.channel.heard_at, default=None
         )
@@ -180,7 +210,6 @@ class Server:
         self.router.loop.call_later(PAUSE_SECONDS, self._watch)
 
     def _begin(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(self)
         connection = server_connection()
@@ -221,6 +250,8 @@ class Server:
         if not self._sockets:
             return
         now = self.router.loop.time()
+        for sock in [sock for sock, since in self._silent.items() if now - since > STRANGER_SECONDS]:
+            self._drop_silent(sock)
         for conversation in list(self._strangers):
             if now - conversation.channel.opened_at > STRANGER_SECONDS:
                 conversation.channel.close(CloseCode.POLICY_VIOLATION, "no access token was shown")
@@ -250,6 +281,8 @@ class Server:
         for sock in sockets:
             self.router.loop.unwatch(sock)
             sock.close()
+        for sock in list(self._silent):
+            self._drop_silent(sock)
         self.sessions.close_all()
         for conversation in [*self._strangers, *self._conversations]:
             conversation.channel.close(CloseCode.GOING_AWAY, "the node shuts down")

@@ -31,6 +31,7 @@ from .tls import Tls
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from berrymq.bridge.discovery.endpoint import Endpoint
     from berrymq.bridge.discovery.finding import Found
 
     from .loop import IoLoop
@@ -42,6 +43,10 @@ CONNECT_SECONDS = 5.0
 
 NETWORK_ERRORS = (OSError, LinkError, RpcError)
 """What `dial` and a call may raise (`TimeoutError` and `ssl.SSLError` are among them); see `explain`."""
+
+RECONNECT_SECONDS = 0.1
+"""On loopback, what was not accepted by then was dropped, for too many wait there: the system would ask again
+after a second, and then ever more rarely."""
 
 MAX_TEXT = 500
 """The longest sentence about an error, in characters."""
@@ -91,7 +96,7 @@ def dial(
     headers = (
         {"Authorization": f"Bearer {token}"} if token and (endpoint.via_jupyter or endpoint.secure) else {}
     )
-    sock = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout)
+    sock = _connect(endpoint, deadline)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tls = Tls(ssl_context or ssl.create_default_context(), endpoint.host) if endpoint.secure else None
@@ -109,6 +114,19 @@ def dial(
         sock.close()
         raise
     return dialled
+
+
+def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
+    address = endpoint.host, endpoint.port
+    while True:
+        left = max(0.001, deadline - monotonic())
+        try:
+            return socket.create_connection(
+                address, timeout=min(left, RECONNECT_SECONDS) if endpoint.is_loopback else left
+            )
+        except TimeoutError:
+            if monotonic() >= deadline:
+                raise
 
 
 class Dialled:

@@ -13,7 +13,7 @@ import pytest
 from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.errors import RpcError
-from berrymq.bridge.transport.dialling import NETWORK_ERRORS, dial, explain
+from berrymq.bridge.transport.dialling import NETWORK_ERRORS, RECONNECT_SECONDS, dial, explain
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes
 
@@ -96,6 +96,29 @@ class TestDialling:
             found = Found(Endpoint.parse(proxy.url), TOKEN, "the test")
             assert "port" in problem_of(found)
         assert not node.peers
+
+    def test_on_this_machine_what_is_not_accepted_at_once_is_asked_for_again(self, nodes, node, monkeypatch):
+        """The system itself would ask after one second, two, four."""
+        patience = []
+
+        def connect(address, timeout):
+            patience.append(timeout)
+            if len(patience) < 5:
+                raise TimeoutError
+            return honest(address, timeout)
+
+        honest = socket.create_connection
+        monkeypatch.setattr(socket, "create_connection", connect)
+        dial(nodes.place(node), timeout=10.0).close()
+        assert patience == [RECONNECT_SECONDS] * 5
+
+    def test_within_the_time_that_there_is(self, monkeypatch):
+        def connect(address, timeout):
+            threading.Event().wait(timeout)
+            raise TimeoutError
+
+        monkeypatch.setattr(socket, "create_connection", connect)
+        assert "did not answer in time" in problem_of(place(1), timeout=0.3)
 
 
 class TestWhatIsSaid:
