@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-import threading
 from collections import deque
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Raw
@@ -242,7 +242,7 @@ class VirtualConnector(Connector):
         if self._is_linked_already(dialled, key):  # type: ignore[arg-type]
             return
         answer = self._interconnect(dialled, key)  # type: ignore[arg-type]
-        self._attach(dialled, answer, key, threading.Event())  # type: ignore[arg-type]
+        self._attach(dialled, answer, key, False, Future())  # type: ignore[arg-type]
         self.wire = dialled.here
 
 

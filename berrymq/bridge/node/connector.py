@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from berrymq.bridge.errors import LinkError, RpcError
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
@@ -130,24 +131,32 @@ class Connector:
             LinkError: none of them lets us in; the text is about the first.
         """
         problem: str | None = None
-        for found in self._find():
+        refused = False
+        places = iter(self._find())
+        while True:
+            try:
+                found = next(places, None)
+            except LinkError:  # no hub can be started, which is no wonder where one runs and said no
+                if refused:
+                    break
+                raise
+            if found is None:
+                break
             if monotonic() >= deadline:
                 problem = problem or f"no link in time; is {found.endpoint.url} overloaded or stopped?"
                 break
             try:
-                made = self._link_to(found, deadline, dials)
+                self._link_to(found, deadline, dials)
             except NETWORK_ERRORS as error:
                 problem = more_telling(problem, found, error)
+                refused = refused or isinstance(error, RpcError)
                 continue
             self.found = found
-            if made is not None:
-                self._linked_at = monotonic()
-                self._adopt(*made)
             return
         raise LinkError(problem or "there is no hub to link to")
 
-    def _link_to(self, found: Found, deadline: float, dials: int) -> tuple[Dialled, _Answer, str] | None:
-        """Make a connection a link; None where there is a link to that node already.
+    def _link_to(self, found: Found, deadline: float, dials: int) -> None:
+        """Link to a node, or use the link to it that there is already.
 
         Where both sides dial each other at once, the one with the greater id gives way: it dials once more,
         and is refused if the other's link is there by then. If it is not refused, then whoever is linked here
@@ -157,24 +166,22 @@ class Connector:
         for may_give_way in (True, False):
             dialled = self._dial(found, deadline, dials)
             if self._is_linked_already(dialled, key):
-                return None
+                return
             try:
                 answer = self._interconnect(dialled, key)
             except BaseException as error:
                 dialled.close()
                 if (
                     isinstance(error, RpcError)
-                    and error.code == jsonrpc.NOT_ALLOWED
+                    and error.code == jsonrpc.ALREADY_LINKED
                     and self._share(self.node.peers.get(dialled.node_id))
                 ):
-                    return None
+                    return
                 raise
-            there = self.node.peers.get(answer.id)
-            if there is None or there is self.peer or self.node.id < answer.id or not may_give_way:
-                break
-            dialled.close()
+            self._linked_at = monotonic()
+            if self._adopt(dialled, answer, key, may_give_way):
+                return
             self._wake.wait(GIVE_WAY_SECONDS)
-        return dialled, answer, key
 
     def key_for(self, found: Found) -> str:
         """The secret to show there: what the id is made of is for this user's hub alone."""
@@ -247,28 +254,41 @@ class Connector:
             raise LinkError("the node there calls itself by two ids, or by that of this node")
         return answer
 
-    def _adopt(self, dialled: Dialled, answer: _Answer, key: str) -> None:
-        """Have the loop take over, with this thread waiting until it has."""
-        done = threading.Event()
+    def _adopt(self, dialled: Dialled, answer: _Answer, key: str, may_give_way: bool) -> bool:
+        """Have the loop take over, with this thread waiting until it has; False if it gave way."""
+        done: Future[bool] = Future()
         loop = self.node.loop
-        loop.call(self._attach, dialled, answer, key, done)
-        while not done.wait(0.2):
-            if loop.stopped:  # meanwhile, since this link was closed and was the last one
-                dialled.close()
-                return
+        loop.call(self._attach, dialled, answer, key, may_give_way, done)
+        while True:
+            try:
+                return done.result(0.2)
+            except TimeoutError:
+                if loop.stopped:  # meanwhile, since this link was closed and was the last one
+                    dialled.close()
+                    return True
 
-    def _attach(self, dialled: Dialled, answer: _Answer, key: str, done: threading.Event) -> None:
+    def _attach(
+        self, dialled: Dialled, answer: _Answer, key: str, may_give_way: bool, done: Future[bool]
+    ) -> None:
+        gives_way = False
         node = self.node
         try:
             if self.closed:
                 dialled.close()
                 return
-            channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
             with node.lock:
+                other = node.peers.get(answer.id)
+                if other is not None and other is not self.peer:
+                    gives_way = may_give_way and node.id > answer.id
+                    if gives_way:
+                        dialled.close()
+                        return
+                    node.remove_peer(other, "the node is linked anew")
+                channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
                 peer = self._peer_for(answer, key)
                 if answer.lost:
                     peer.stream.stats.lost += answer.lost
-                    _log.warning(
+                    peers_log.warning(
                         "%d messages were dropped at %r while the link was cut", answer.lost, answer.name
                     )
                 try:
@@ -279,14 +299,11 @@ class Connector:
                 else:
                     self._resumes = True
         finally:
-            done.set()
+            done.set_result(not gives_way)
 
     def _peer_for(self, answer: _Answer, key: str) -> Peer:
         """The other side; where it is another node than before, that takes the place of the former one."""
         node, peer = self.node, self.peer
-        other = node.peers.get(answer.id)
-        if other is not None and other is not peer:
-            node.remove_peer(other, "the node is linked anew")
         if peer is None or peer.id not in node.peers or node.peers[peer.id] is not peer:
             role: Role = "hub" if answer.hub else "direct"
             peer = node.add_peer(answer.id, answer.name, node.home.name, role, key=key, ttl=self._ttl)
@@ -320,7 +337,7 @@ class Connector:
                 else:
                     raise FrameError(f"{method!r} is nothing that can be called here")  # noqa: TRY301
             except FrameError as error:
-                _log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
+                peers_log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
                 channel.close(CloseCode.PROTOCOL_ERROR, str(error))
                 self._cut(peer, channel, Closed())
         elif isinstance(event, Closed):

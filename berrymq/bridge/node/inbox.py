@@ -6,12 +6,12 @@ counted: a node that is too far behind withholds its acknowledgements.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.frames import FrameError, encode_json, parse_messages
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 from berrymq.errors import IdentifierError
@@ -31,8 +31,6 @@ __all__ = ["Inbox"]
 MAX_BACKLOG = 10_000
 """Deliveries that may wait for followers here before acknowledgements are withheld."""
 MAX_BACKLOG_BYTES = 32 * 1024 * 1024
-
-_log = logging.getLogger("berrymq")
 
 
 class Inbox:
@@ -71,7 +69,7 @@ class Inbox:
                 messages += read_batch(batch, data)
             except (FrameError, IdentifierError) as error:
                 unread += batch.count
-                _log.warning(
+                peers_log.warning(
                     "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
                 )
         handed = self._gateway.receive(messages)

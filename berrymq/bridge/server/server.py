@@ -14,6 +14,7 @@ from berrymq.bridge.access_token import new_access_token
 from berrymq.bridge.addresses import is_loopback, is_wildcard
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.router import MAX_PEERS
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, server_connection
 from berrymq.bridge.protocol.jsonrpc import Later
@@ -38,8 +39,8 @@ __all__ = ["Server"]
 MAX_CONNECTIONS = 1_000
 """Connections of those who were let in."""
 MAX_STRANGERS = 64
-"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut. As many
-again may have said nothing yet, so that these push out nobody who has."""
+"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut. As
+many again may have said nothing yet, so that these push out nobody who has."""
 STRANGER_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """How long a connection of HTTP may be silent, or leave its answer unread."""
@@ -50,7 +51,7 @@ BACKLOG = 128
 PAUSE_SECONDS = 0.5
 """How long nothing is accepted when no more files can be opened."""
 REPORT_SECONDS = 10.0
-"""Refusals are logged this often at most."""
+"""A lack of files is logged this often at most."""
 
 _log = logging.getLogger("berrymq")
 
@@ -94,8 +95,6 @@ class Server:
         """Who has said nothing yet, and since when: nothing else is kept for them."""
         self._strangers: OrderedDict[Conversation, None] = OrderedDict()
         self._conversations: dict[Conversation, None] = {}
-        self._refusals = 0
-        self._reported_at = float("-inf")
         self._crowded_at = float("-inf")
 
     @property
@@ -224,13 +223,21 @@ class Server:
             oldest.channel.abort()
         conversation.channel.start()
 
-    def let_in(self, conversation: Conversation) -> None:
-        """Admit an authenticated connection."""
-        self._strangers.pop(conversation, None)
+    def let_in(self, conversation: Conversation) -> bool:
+        """Admit a connection that knows the access token; False if there are too many."""
         if len(self._conversations) >= MAX_CONNECTIONS:
-            self.note_refusal(f"{MAX_CONNECTIONS} connections are open")
-            conversation.channel.close(CloseCode.TRY_AGAIN_LATER, "too many connections")
+            self.note_refusal(self.is_full_text)
+            return False
+        self._strangers.pop(conversation, None)
         self._conversations[conversation] = None
+        return True
+
+    @property
+    def is_full_text(self) -> str:
+        """What is said to one more who would be let in."""
+        return (
+            f"{MAX_CONNECTIONS} connections are open here already: close those that are done, then try again"
+        )
 
     def forget(self, conversation: Conversation) -> None:
         """Remove an ended connection."""
@@ -267,13 +274,8 @@ class Server:
         self.router.loop.call_later(STRANGER_SECONDS / 5, self._sweep)
 
     def note_refusal(self, reason: str) -> None:
-        """Count a refused request and log it, rate-limited."""
-        self._refusals += 1
-        now = self.router.loop.time()
-        if now - self._reported_at > REPORT_SECONDS:
-            self._reported_at = now
-            count, self._refusals = self._refusals, 0
-            _log.warning("refused %d requests; the last one: %s", count, reason)
+        """Log a refused request."""
+        peers_log.warning("a request is refused: %s", reason)
 
     def stop(self) -> None:
         """Close the port and every connection."""
@@ -321,7 +323,8 @@ class Server:
             is_same = peer is not None and handshake.same_proof(key, peer.key)
             if claimed is not None and peer is not None and not is_same:
                 raise RpcError(
-                    jsonrpc.NOT_ALLOWED, "there is a link with the node of that id already, with another key"
+                    jsonrpc.ALREADY_LINKED,
+                    "there is a link with the node of that id already, with another key",
                 )
             if (
                 peer is not None

@@ -57,10 +57,11 @@ _log = logging.getLogger("berrymq")
 class _RefusedError(LinkError):
     """The server did not open a WebSocket."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(status, reason)
-        self.status = status
-        self.reason = reason
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.status, refused.reason, refused.said)
+        self.status = refused.status
+        self.reason = refused.reason
+        self.said = refused.said
 
 
 class _Hello(msgspec.Struct):
@@ -150,7 +151,7 @@ class Dialled:
         self._flush()
         event = self._next_event()
         if isinstance(event, Refused):
-            raise _RefusedError(event.status, event.reason)
+            raise _RefusedError(event)
         if not isinstance(event, Opened):
             raise LinkError("something listens there, but it does not speak WebSocket")
 
@@ -291,7 +292,7 @@ def explain(found: Found, error: BaseException) -> str:
 def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
-        return _explain_status(found, error.status)
+        return f"{url} refused: {error.said}" if error.said else _explain_status(found, error)
     if isinstance(error, RpcError):
         return f"{url} refused: {error.message}"
     if isinstance(error, ssl.SSLError):
@@ -307,9 +308,9 @@ def _explain(found: Found, error: BaseException) -> str:
     return f"no link to {url}: {error}"
 
 
-def _explain_status(found: Found, status: int) -> str:
+def _explain_status(found: Found, error: _RefusedError) -> str:
     """What the status says with which a WebSocket was refused."""
-    url = found.endpoint.url
+    url, status = found.endpoint.url, error.status
     if status in (301, 302, 303, 307, 308, 401, 403):
         if found.access_token:
             return f"{url} rejected the access token (HTTP {status})"
@@ -319,4 +320,4 @@ def _explain_status(found: Found, status: int) -> str:
         if not found.endpoint.via_jupyter:
             hint = "if it is a Jupyter server, add berrymq/ to its URL"
         return f"{_NO_NODE} {url} (HTTP 404); {hint}"
-    return f"{url} did not open a WebSocket: HTTP {status}"
+    return f"{url} did not open a WebSocket: HTTP {status} {error.reason}".rstrip()

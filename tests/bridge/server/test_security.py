@@ -268,11 +268,12 @@ class TestFloods:
         for connection in idle:  # each is known to the server once it has answered
             await connection.send(call(address))
             assert (await connection.answer()).status == 200
-        assert (await ask(address, call(address))).status == 0
+        refused = await ask(address, call(address))
+        assert (refused.status, refused.json["error"]["code"]) == (503, -32004)
         async with idle.pop():
             pass
         async with asyncio.timeout(10):
-            while (await ask(address, call(address))).status == 0:
+            while (await ask(address, call(address))).status == 503:
                 pass  # the server has not seen the end yet
         for connection in idle:
             async with connection:

@@ -13,6 +13,7 @@ import pytest
 from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.errors import RpcError
+from berrymq.bridge.server import server as server_module
 from berrymq.bridge.transport.dialling import NETWORK_ERRORS, RECONNECT_SECONDS, dial, explain
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes
@@ -187,6 +188,23 @@ class TestWhatIsSaid:
 
         with stranger(answer) as (port, _):
             assert problem_of(place(port), timeout=0.4)
+
+    def test_of_a_host_name_that_is_not_allowed_there(self, nodes, node, monkeypatch):
+        port = nodes.servers[node].port
+        honest = socket.create_connection
+        monkeypatch.setattr(
+            socket, "create_connection", lambda _, timeout: honest(("127.0.0.1", port), timeout)
+        )
+        said = problem_of(Found(Endpoint.parse(f"http://lab.example.org:{port}/"), TOKEN, "the test"))
+        assert said.startswith(
+            f"http://lab.example.org:{port}/ refused: the host 'lab.example.org' is not one"
+        )
+        assert "--allow-host" in said
+
+    def test_of_one_that_is_full(self, nodes, node, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 0)
+        said = problem_of(nodes.place(node))
+        assert said.startswith(f"{nodes.servers[node].url} refused: 0 connections are open here already")
 
     def test_of_a_wrong_token(self, nodes, node):
         with pytest.raises(NETWORK_ERRORS) as caught:
