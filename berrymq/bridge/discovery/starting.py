@@ -162,7 +162,7 @@ def launch_hub(
         elif time.monotonic() - began > timeout:
             raise LinkError(
                 f"a hub of yours{_owner_of(directory / _LOCK_FILE)} has not been ready "
-                f"for {timeout:.3g} seconds: end that process, and the next link starts another"
+                f"for {timeout:.2g} seconds: end that process, and the next link starts another"
             )
         time.sleep(POLL_SECONDS)
 
