@@ -100,7 +100,7 @@ class Background:
             return self.current
 
     def choose(self, deliverer: Deliverer | None) -> None:
-        """Have `deliverer` run the deliveries of links, as the main thread of a notebook may; None ends that."""
+        """Have `deliverer` run the deliveries of links, as a notebook's main thread may; None ends that."""
         with self._lock:
             self._chosen, self.current = deliverer, None
 

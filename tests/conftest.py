@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from berrymq import default_bus
+from berrymq.bridge.peers_log import few
 
 # How long an example takes depends on the machine; each test has a time limit of its own.
 settings.register_profile("berrymq", deadline=None)
@@ -29,6 +30,12 @@ def default_bus_is_left_as_found() -> Iterator[None]:
     for subscription in left:
         subscription.cancel()
     assert not left, f"left on the default bus: {left}"
+
+
+@pytest.fixture(autouse=True)
+def each_test_logs_what_peers_cause() -> None:
+    """Leave out no line because of what a former test has logged."""
+    few.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,6 +6,7 @@ Everything here may be called on any thread.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -299,9 +300,10 @@ def open_link(
     if overflow is not None and overflow not in get_args(Overflow):
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
     asked = None if address is None else Endpoint.parse(address)
+    deadline = monotonic() + timeout
     turns = runtime().turns_of(bus)
-    with turns.making:
-        with turns.closing:
+    with _turn(turns.making, deadline):
+        with _turn(turns.closing, deadline):
             there = _link_that_is_there(kind, asked, bus, room)
             if there is not None:
                 if name is not None and name != there.name:
@@ -312,11 +314,14 @@ def open_link(
                 there.given += 1
         if there is None:
             with node_in_use(bus, name, room or None) as node:
-                connector = Connector(
-                    node, lambda: _places(address, access_token), ttl=ttl, ssl_context=ssl_context
-                )
+
+                def places() -> Iterator[Found]:
+                    left = None if connector.found is not None else max(0.0, deadline - monotonic())
+                    return _places(address, access_token, left)
+
+                connector = Connector(node, places, ttl=ttl, ssl_context=ssl_context)
                 try:
-                    connector.open(timeout)
+                    connector.open(max(0.0, deadline - monotonic()))
                 except BaseException:
                     connector.close(0)
                     raise
@@ -326,6 +331,21 @@ def open_link(
         if overflow is not None:
             there.node.outbox.overflow = overflow
     return there
+
+
+@contextmanager
+def _turn(lock: threading.RLock, deadline: float) -> Iterator[None]:
+    """Hold a lock; other threads have until then to release it.
+
+    Raises:
+        LinkError: they did not.
+    """
+    if not lock.acquire(timeout=min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX)):
+        raise LinkError("no link in time: another thread is still making or closing one")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _keep(made: L) -> L:
@@ -418,13 +438,21 @@ def forget_unlinked(node: Node) -> None:
             node.close()
 
 
-def _places(address: Address | None, access_token: str | None) -> Iterator[Found]:
-    """Where to link to; without an address, the hub is started when none of the others answered."""
+def _places(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:
+    """Where to link to; without an address, the hub is started when none of the others answered.
+
+    Args:
+        address: what is to be linked to.
+        access_token: lets us in there.
+        timeout: seconds that there are for all of it; None for as many as the start of a hub may take.
+    """
+    began = monotonic()
     tried = []
     for found in find(address, access_token):
         tried.append(found)
         yield found
     if address is None:
-        from .discovery.starting import start_hub
+        from .discovery.starting import START_SECONDS, start_hub
 
-        yield start_hub(unanswered=tried)
+        left = START_SECONDS if timeout is None else max(0.0, timeout - (monotonic() - began))
+        yield start_hub(unanswered=tried, timeout=min(left, START_SECONDS))

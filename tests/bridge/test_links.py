@@ -14,7 +14,8 @@ import pytest
 import berrymq
 from berrymq import Bus, Empty
 from berrymq.bridge import LinkError, RemoteError
-from berrymq.bridge.runtime import runtime
+from berrymq.bridge.discovery.file_lock import acquire
+from berrymq.bridge.runtime import runtime as runtime_of_process
 from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
@@ -50,7 +51,7 @@ def hub():
         yield HubHere(nodes)
         for link in berrymq.links():
             link.close(flush=0)
-    assert runtime().end_if_idle()
+    assert runtime_of_process().end_if_idle()
 
 
 def join(hub, name, **options):
@@ -196,7 +197,7 @@ class TestLink:
             url = f"http://127.0.0.1:{mute.getsockname()[1]}"
             with pytest.raises(LinkError, match="did not answer in time"):
                 berrymq.link(url, access_token="x" * 40, name="first", bus=bus, timeout=0.1)
-        assert (bus, None) not in runtime().nodes
+        assert (bus, None) not in runtime_of_process().nodes
         assert berrymq.link(hub.url, access_token=hub.access_token, bus=bus, name="second").name == "second"
 
     def test_with_ends_it(self, hub):
@@ -222,7 +223,7 @@ class TestLink:
             berrymq.link(hub.url, access_token=hub.access_token, bus=bus).close(flush=0)
         wait(lambda: hub.peers == [], "all have left")
         wait(lambda: threading.active_count() <= before + 1, "no thread is left")
-        assert not runtime().nodes
+        assert not runtime_of_process().nodes
 
     @pytest.mark.parametrize(
         ("url", "text"),
@@ -247,12 +248,40 @@ class TestLink:
         assert "\n" not in str(caught.value)
         assert hub.peers == []
 
+    @pytest.mark.timeout(10)
+    def test_the_caller_s_time_holds_beside_a_hub_that_is_not_ready(self, runtime):
+        with (
+            acquire(runtime / "hub.lock"),
+            pytest.raises(LinkError, match=r"not been ready for 0\.\d+ seconds"),
+        ):
+            berrymq.link(bus=Bus(), timeout=0.5)
+
+    @pytest.mark.timeout(10)
+    @pytest.mark.parametrize("turn", ["making", "closing"])
+    def test_the_caller_s_time_holds_beside_another_thread(self, hub, turn):
+        bus = Bus()
+        taken, done = threading.Event(), threading.Event()
+
+        def hold():
+            with getattr(runtime_of_process().turns_of(bus), turn):
+                taken.set()
+                done.wait(20)
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(hold)
+            taken.wait(5)
+            try:
+                with pytest.raises(LinkError, match="another thread"):
+                    berrymq.link(hub.url, access_token=hub.access_token, bus=bus, timeout=0.2)
+            finally:
+                done.set()
+
     def test_where_nobody_listens_that_is_told_in_one_line(self, unused_tcp_port):
         bus = Bus()
         with pytest.raises(LinkError, match=r"nothing is listening at http://127\.0\.0\.1"):
             berrymq.link(f"http://127.0.0.1:{unused_tcp_port}/", access_token="x" * 20, bus=bus)
         bus.twitter("test:run", 1)
-        assert runtime().end_if_idle()
+        assert runtime_of_process().end_if_idle()
 
     def test_flush_gives_up_in_time(self, hub, monkeypatch):
         recorder, (bus, link) = hub.recorder(), join(hub, "one")
@@ -392,7 +421,7 @@ def here():
     yield node
     berrymq.close_connection()
     berrymq.default_bus.unfollow("test:*")
-    assert runtime().end_if_idle()
+    assert runtime_of_process().end_if_idle()
 
 
 def script(node, text):
@@ -510,7 +539,7 @@ class TestStyles:
             assert done.stdout.split() == ["linked"], done.stderr
         finally:
             berrymq.close_connection()
-            assert runtime().end_if_idle()
+            assert runtime_of_process().end_if_idle()
 
     def test_an_address_that_can_t_be_had_leaves_nothing_behind(self, hub):
         with pytest.raises(LinkError, match="can't listen on"):
@@ -525,7 +554,7 @@ class TestStyles:
             assert berrymq.init_connection(("0.0.0.0", 0), insecure=True).url.startswith("http://127.0.0.1:")
         finally:
             berrymq.close_connection()
-            assert runtime().end_if_idle()
+            assert runtime_of_process().end_if_idle()
 
     def test_what_needs_a_connection_says_which(self):
         with pytest.raises(LinkError, match="call connect_oneway"):

@@ -304,6 +304,17 @@ class TestWhatGoesWrong:
         assert "1 messages of 'n0' can't be read and are left out" in caplog.text
         assert nodes.peer(two, one).stream.stats.cuts == 0
 
+    def test_a_flood_of_what_cannot_be_read_is_a_few_lines(self, nodes, caplog):
+        one, two = nodes.add(), nodes.add()
+        recorder = Recorder(two.bus, "*:*")
+        nodes.link(one, two)
+        nodes.settle()
+        for _ in range(300):
+            self.publish(one, "test:run", [b'[0,{"no":"args"},{}]'])
+        one.bus.twitter("test:run", 1)
+        assert recorder.wait_for(1) == [1]
+        assert 1 <= len([record for record in caplog.records if "can't be read" in record.msg]) <= 5
+
     def publish(self, node, identifier, messages):
         """Publish what the node itself would not."""
         with node.lock:

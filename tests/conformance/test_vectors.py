@@ -91,3 +91,10 @@ def test_the_proofs_of_a_handshake(vector):
 @pytest.mark.parametrize("vector", vectors("handshake")["ids"], ids=lambda vector: vector["id"])
 def test_the_ids_of_nodes(vector):
     assert handshake.node_id_of(vector["key"]) == vector["id"]
+
+
+@pytest.mark.parametrize("vector", vectors("handshake")["addresses"], ids=lambda vector: vector["url"])
+def test_what_is_shown_to_others_than_the_hub(vector):
+    text = f"berrymq direct {vector['url']}"
+    assert hmac.new(vector["key"].encode(), text.encode(), hashlib.sha256).hexdigest() == vector["shown"]
+    assert handshake.key_for(vector["key"], vector["url"]) == vector["shown"]

@@ -185,8 +185,8 @@ def test_a_cut_on_the_heels_of_the_answer_is_a_cut(nodes, monkeypatch):
     interconnect = Connector._interconnect
     cuts = iter([True, False])
 
-    def cut_short(self, dialled):
-        answer = interconnect(self, dialled)
+    def cut_short(self, dialled, key):
+        answer = interconnect(self, dialled, key)
         if next(cuts, False):
             proxy.cut()
         return answer

@@ -82,9 +82,11 @@ class FaultProxy:
 
     async def _stop(self) -> None:
         assert self._server is not None
-        self._server.close()
-        # A connection that was just accepted is still being set up by asyncio, which would leak it if that
-        # were cancelled: so only the handlers here are, when they have begun.
+        # In this order: asyncio sets up in later turns what it has accepted, and leaks it if the server was
+        # closed before, or its task was cancelled; so only the handlers here are cancelled, when they have
+        # begun.
+        for sock in self._server.sockets:
+            self._loop.remove_reader(sock.fileno())
         idle_turns = 0
         while idle_turns < 5:  # a handler begins some turns after the connection was set up
             self._cut()
@@ -95,6 +97,7 @@ class FaultProxy:
             if tasks:
                 await asyncio.wait(tasks, timeout=0.05)
             await asyncio.sleep(0)
+        self._server.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-import threading
 from collections import deque
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Raw
 
 from berrymq import Bus
+from berrymq.bridge.discovery.endpoint import Endpoint
+from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.hub.router import Hub
 from berrymq.bridge.node.connector import Connector
 from berrymq.bridge.node.node import Node
@@ -234,10 +236,13 @@ class VirtualConnector(Connector):
     def dial(self, network: Network, server: Server) -> None:
         """Connect, as the dialling thread would do it."""
         dialled = VirtualDialled(network, server)
-        if self._is_linked_already(dialled):  # type: ignore[arg-type]
+        router = server.router
+        found = Found(Endpoint.parse(("127.0.0.1", 1)), TOKEN, "test", is_hub=router.is_hub)
+        key = self.key_for(found)
+        if self._is_linked_already(dialled, key):  # type: ignore[arg-type]
             return
-        answer = self._interconnect(dialled)  # type: ignore[arg-type]
-        self._attach(dialled, answer, threading.Event())  # type: ignore[arg-type]
+        answer = self._interconnect(dialled, key)  # type: ignore[arg-type]
+        self._attach(dialled, answer, key, False, Future())  # type: ignore[arg-type]
         self.wire = dialled.here
 
 
@@ -370,6 +375,7 @@ class Member:
         router: what it is linked to.
         name: what it is called.
         key: what its id is made of.
+        id: the id that it claims, with a key for this link alone.
         room: where it is.
         resume: what it says that it carries on.
     """
@@ -381,11 +387,12 @@ class Member:
         name: str = "mallory",
         *,
         key: str | None = None,
+        id: str | None = None,
         room: str | None = None,
         resume: dict[str, Any] | None = None,
     ) -> None:
         key = key or f"the secret key of {name}"
-        self.id = node_id_of(key)
+        self.id = id or node_id_of(key)
         self.name = name
         self.router = router
         self.heard: list[dict[str, Any]] = []
@@ -398,6 +405,8 @@ class Member:
         self.wire = dialled.here
         self.wire.on_event = self._take
         params: dict[str, Any] = {"name": name, "key": key, "room": room}
+        if id is not None:
+            params["id"] = id
         if resume is not None:
             params["resume"] = resume
         self.answer: dict[str, Any] = json.loads(bytes(dialled.call("interconnect", params)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import stat
 import threading
 import time
 from contextlib import suppress
@@ -20,8 +19,8 @@ import berrymq
 from berrymq.bridge.errors import LinkError
 from berrymq.process import Step, process
 
-from .connection_info import ConnectionInfo, Kind, open_to_read, read_info, write_info
-from .file_lock import FileLock, close_inherited, try_lock
+from .connection_info import ConnectionInfo, Kind, read_info, write_info
+from .file_lock import FileLock, close_inherited, open_regular, try_lock
 from .runtime_directory import RuntimeDirectoryError, private_directory, runtime_directory
 
 if TYPE_CHECKING:
@@ -159,7 +158,13 @@ def read_live(directory: Path | None = None) -> list[ConnectionInfo]:
         RuntimeDirectoryError: the directory can't be read, or others could have put files into it.
     """
     paths = _paths(directory or runtime_directory(create=False))
-    found = [info for path in paths if path.suffix == ".json" and (info := read_info(path)) is not None]
+    found = [
+        info
+        for path in paths
+        if path.suffix == ".json"
+        and (info := read_info(path)) is not None
+        and (info.kind == "hub") == (path.name == HUB_FILE)  # no other node can pass for the hub
+    ]
     return sorted(found, key=lambda info: info.started_at, reverse=True)
 
 
@@ -219,11 +224,11 @@ def _clear(directory: Path) -> None:
         else:
             continue
         with suppress(OSError):
-            descriptor = open_to_read(path)
+            descriptor = open_regular(path)
             try:
                 found = os.fstat(descriptor)
                 is_old = not least_age or time.time() - found.st_mtime > least_age
-                if stat.S_ISREG(found.st_mode) and is_old and try_lock(descriptor, shared=True):
+                if is_old and try_lock(descriptor, shared=True):
                     path.unlink()
             finally:
                 os.close(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -12,12 +11,12 @@ import msgspec
 from berrymq.bridge.errors import LinkError
 
 from .endpoint import Endpoint
-from .file_lock import NO_FOLLOW, FileLock, try_lock
+from .file_lock import FileLock, open_regular, try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ConnectionInfo", "Kind", "open_to_read", "read_info", "write_info"]
+__all__ = ["ConnectionInfo", "Kind", "read_info", "write_info"]
 
 Kind = Literal["hub", "node"]
 
@@ -72,7 +71,7 @@ def write_info(path: Path, info: ConnectionInfo) -> FileLock:
     else:  # pragma: no cover - a reader that meets it half written ignores it
         temporary = path
         path.unlink(missing_ok=True)
-    lock = FileLock(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600))
+    lock = FileLock(open_regular(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL))
     try:
         try_lock(lock.descriptor)
         with open(lock.descriptor, "wb", closefd=False) as file:
@@ -93,7 +92,7 @@ def read_info(path: Path) -> ConnectionInfo | None:
     it is not a file that this user alone can read and write.
     """
     try:
-        with open(open_to_read(path), "rb") as file:
+        with open(open_regular(path), "rb") as file:  # noqa: PTH123 - pathlib takes no descriptor
             if not _is_private(os.fstat(file.fileno())) or try_lock(file.fileno(), shared=True):
                 return None
             info = msgspec.json.decode(file.read(_MAX_BYTES), type=ConnectionInfo)
@@ -103,16 +102,7 @@ def read_info(path: Path) -> ConnectionInfo | None:
     return info
 
 
-def open_to_read(path: Path) -> int:
-    """Open a file that may be something else, such as a pipe, on which a plain `open` would block.
-
-    Raises:
-        OSError: it can't be opened, or is a symbolic link.
-    """
-    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | NO_FOLLOW)
-
-
 def _is_private(found: os.stat_result) -> bool:
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
+    if found.st_size > _MAX_BYTES:
         return False
     return os.name == "nt" or (found.st_uid == os.geteuid() and not found.st_mode & 0o077)

@@ -1,4 +1,6 @@
-"""Locks on open files, between processes: the system releases a lock when its holder ends, however it ends.
+"""Files in the runtime directory, and locks on them between processes.
+
+The system releases a lock when its holder ends, however it ends.
 
 On POSIX systems a lock is taken with ``flock`` and belongs to the open file, not to the process: it survives
 a rename of the file, is shared with forked children, and is seen through another descriptor of the same
@@ -9,7 +11,9 @@ the file is locked, since a locked range can't be read there.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -18,13 +22,32 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NO_FOLLOW", "POLL_SECONDS", "FileLock", "acquire", "close_inherited", "is_locked", "try_lock"]
+__all__ = ["POLL_SECONDS", "FileLock", "acquire", "close_inherited", "is_locked", "open_regular", "try_lock"]
 
 POLL_SECONDS = 0.003
 """How often to try a lock again that another process holds; no wait of the system's for one can time out."""
 
-NO_FOLLOW: int = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_BINARY"))
-"""Flags for `os.open` that open a file itself, not what a symbolic link in its place leads to."""
+_FLAGS: int = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+"""Open a file itself, not what a symbolic link in its place leads to, and wait for no other end of a pipe."""
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a file as `os.open` does; one that is made is this user's alone.
+
+    Raises:
+        OSError: it can't be opened, or something else is there: a symbolic link, a directory, a pipe.
+    """
+    try:
+        descriptor = os.open(path, flags | _FLAGS, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise OSError(error.errno, "it is not a regular file", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return descriptor
+
 
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
@@ -106,7 +129,7 @@ def acquire(path: Path, timeout: float = 0.0) -> FileLock:
     """Lock the file at ``path``, which is created when missing and never removed.
 
     Args:
-        path: the file; a symbolic link is refused.
+        path: the file; anything else in its place is refused.
         timeout: seconds to wait for another holder.
 
     Raises:
@@ -115,7 +138,7 @@ def acquire(path: Path, timeout: float = 0.0) -> FileLock:
     """
     deadline = time.monotonic() + timeout
     while True:
-        lock = FileLock(os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o600))
+        lock = FileLock(open_regular(path, os.O_RDWR | os.O_CREAT))
         try:
             # A file that was removed between the two calls is not the one that others would try to lock.
             if try_lock(lock.descriptor) and lock.is_at(path):
@@ -135,7 +158,7 @@ def is_locked(path: Path) -> bool:
     Looking takes a shared lock for some microseconds, so `acquire` may fail at its first attempt meanwhile.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW)
+        descriptor = open_regular(path)
     except OSError:
         return False
     try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from berrymq.bridge.errors import LinkError
 
 from .connection_file import ConnectionInfo, read_hub
-from .file_lock import POLL_SECONDS, FileLock, acquire, is_locked
+from .file_lock import POLL_SECONDS, FileLock, acquire, is_locked, open_regular
 from .finding import Found
 from .runtime_directory import runtime_directory
 
@@ -39,6 +39,7 @@ READY = "ready"
 """The first word of the line that a hub prints once it listens, before its URL. Then it closes its output."""
 
 _LOCK_FILE = "hub.lock"
+_MAX_NUMBER = 20
 _LOCK_SECONDS = 0.1
 """How long a hub tries to take the lock: `is_locked` in other processes holds it for microseconds."""
 
@@ -127,7 +128,7 @@ def start_hub(
     launched = launch_hub(("--idle", f"{idle:g}"), timeout=timeout, unanswered=unanswered)
     info = launched.info
     found_by = "started a hub" if launched.is_new else "connection file"
-    return Found(info.endpoint, info.access_token, found_by, info)
+    return Found(info.endpoint, info.access_token, found_by, info, is_hub=True)
 
 
 def launch_hub(
@@ -161,7 +162,7 @@ def launch_hub(
         elif time.monotonic() - began > timeout:
             raise LinkError(
                 f"a hub of yours{_owner_of(directory / _LOCK_FILE)} has not been ready "
-                f"for {timeout:g} seconds: end that process, and the next link starts another"
+                f"for {timeout:.2g} seconds: end that process, and the next link starts another"
             )
         time.sleep(POLL_SECONDS)
 
@@ -246,7 +247,8 @@ def _environment() -> dict[str, str]:
 def _owner_of(path: Path) -> str:
     """Which process holds the hub's lock, in parentheses; empty if it has not written that yet."""
     try:
-        number = path.read_text(encoding="ascii").strip()
+        with open(open_regular(path), encoding="ascii") as file:  # noqa: PTH123 - pathlib takes no descriptor
+            number = file.read(_MAX_NUMBER).strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return f" (process {number})" if number.isdigit() else ""

@@ -9,10 +9,13 @@ import signal
 import ssl
 import sys
 from dataclasses import dataclass
+from io import FileIO, TextIOWrapper
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.discovery import connection_file
+from berrymq.bridge.discovery.file_lock import open_regular
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.discovery.starting import hub_lock
 from berrymq.bridge.errors import LinkError
@@ -25,7 +28,6 @@ from .router import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from berrymq.bridge.discovery.connection_file import ConnectionFile
     from berrymq.bridge.transport.loop import Timer
@@ -193,6 +195,14 @@ class _Life:
         self._loop.call_later(0.05, self._loop.stop)  # what was written last is on its way by then
 
 
+class _LogFile(RotatingFileHandler):
+    """Opens the log itself, never what a symbolic link in its place leads to."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = open_regular(Path(self.baseFilename), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return TextIOWrapper(FileIO(descriptor, "a"), encoding=self.encoding, write_through=True)
+
+
 def log_to_file() -> None:
     """Log into the runtime directory from now on, a bounded amount.
 
@@ -202,7 +212,7 @@ def log_to_file() -> None:
     os.umask(0o077)
     path = runtime_directory() / "hub.log"
     try:
-        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+        handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     except OSError as error:
         raise LinkError(f"can't write {path}: {error.strerror or error}") from error
     logging.basicConfig(handlers=[handler], format="%(asctime)s %(levelname)s %(message)s", force=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from berrymq.bridge.discovery.file_lock import open_regular
+from berrymq.bridge.peers_log import peers_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,8 +20,6 @@ __all__ = ["Roster"]
 MAX_BYTES = 256 * 1024
 
 NODE_ID = re.compile("[0-9a-f]{16}")
-
-_log = logging.getLogger("berrymq")
 
 
 class Roster:
@@ -37,9 +37,8 @@ class Roster:
 
     def read(self) -> frozenset[str]:
         """What a hub has left that did not end in good order."""
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            with open(os.open(self._path, flags), "rb") as file:  # noqa: PTH123 - pathlib can't give these flags
+            with open(open_regular(self._path), "rb") as file:  # noqa: PTH123 - pathlib takes no descriptor
                 lines = file.read(MAX_BYTES).decode("ascii", "replace").split("\n")
         except OSError:
             return frozenset()
@@ -50,7 +49,7 @@ class Roster:
         new = frozenset(ids) - self._noted
         if new:
             with self._warning():
-                self._write(os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), self._path, new)
+                self._write(os.O_APPEND, self._path, new)
                 self._noted |= new
 
     def replace(self, ids: Iterable[str]) -> None:
@@ -70,7 +69,7 @@ class Roster:
 
     @staticmethod
     def _write(flags: int, path: Path, ids: Iterable[str]) -> None:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "wb") as file:  # noqa: PTH123 - as above
+        with open(open_regular(path, os.O_WRONLY | os.O_CREAT | flags), "wb") as file:  # noqa: PTH123 - as above
             file.write("".join([f"{id}\n" for id in sorted(ids)]).encode())
 
     @staticmethod
@@ -79,7 +78,7 @@ class Roster:
         try:
             yield
         except OSError as error:
-            _log.warning("can't note who is linked: %s", error)
+            peers_log.warning("can't note who is linked: %s", error)
 
     def remove(self) -> None:
         """The hub ends in good order: nobody is waited for."""

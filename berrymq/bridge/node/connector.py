@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from berrymq.bridge.errors import LinkError, RpcError
-from berrymq.bridge.protocol import jsonrpc
+from berrymq.bridge.peers_log import peers_log
+from berrymq.bridge.protocol import handshake, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
@@ -46,6 +47,9 @@ STEADY_SECONDS = 1.0
 """
 INTEREST_SECONDS = 6.0
 """How long a new link waits to be told what the other side wants."""
+
+GIVE_WAY_SECONDS = 0.1
+"""How long one of two nodes that dial each other waits for the other's link."""
 
 DIALS = 4
 """How often a place is dialled again at once that accepts a connection and cuts it."""
@@ -126,28 +130,61 @@ class Connector:
             LinkError: none of them lets us in; the text is about the first.
         """
         problem: str | None = None
-        for found in self._find():
+        refused = False
+        places = iter(self._find())
+        while True:
+            try:
+                found = next(places, None)
+            except LinkError:  # no hub can be started, which is no wonder where one runs and said no
+                if refused:
+                    break
+                raise
+            if found is None:
+                break
             if monotonic() >= deadline:
                 problem = problem or f"no link in time; is {found.endpoint.url} overloaded or stopped?"
                 break
             try:
-                dialled = self._dial(found, deadline, dials)
-                if self._is_linked_already(dialled):
-                    self.found = found
-                    return
-                try:
-                    answer = self._interconnect(dialled)
-                except BaseException:
-                    dialled.close()
-                    raise
+                self._link_to(found, deadline, dials)
             except NETWORK_ERRORS as error:
                 problem = more_telling(problem, found, error)
+                refused = refused or isinstance(error, RpcError)
                 continue
             self.found = found
-            self._linked_at = monotonic()
-            self._adopt(dialled, answer)
             return
         raise LinkError(problem or "there is no hub to link to")
+
+    def _link_to(self, found: Found, deadline: float, dials: int) -> None:
+        """Link to a node, or use the link to it that there is already.
+
+        Where both sides dial each other at once, the one with the greater id gives way: it dials once more,
+        and is refused if the other's link is there by then. If it is not refused, then whoever is linked here
+        under that id is another.
+        """
+        key = self.key_for(found)
+        for may_give_way in (True, False):
+            dialled = self._dial(found, deadline, dials)
+            if self._is_linked_already(dialled, key):
+                return
+            try:
+                answer = self._interconnect(dialled, key)
+            except BaseException as error:
+                dialled.close()
+                if (
+                    isinstance(error, RpcError)
+                    and error.code == jsonrpc.ALREADY_LINKED
+                    and self._share(self.node.peers.get(dialled.node_id))
+                ):
+                    return
+                raise
+            self._linked_at = monotonic()
+            if self._adopt(dialled, answer, key, may_give_way):
+                return
+            self._wake.wait(GIVE_WAY_SECONDS)
+
+    def key_for(self, found: Found) -> str:
+        """The secret to show there: what the id is made of is for this user's hub alone."""
+        return self.node.key if found.is_hub else handshake.key_for(self.node.key, found.endpoint.url)
 
     def _dial(self, found: Found, deadline: float, dials: int) -> Dialled:
         """Connect; where a flood of strangers has pushed us out before we were let in, try again."""
@@ -159,19 +196,25 @@ class Connector:
                     raise
                 dials -= 1
 
-    def _is_linked_already(self, dialled: Dialled) -> bool:
-        """Whether there is a link to that node already, made by the other side or under another address.
+    def _is_linked_already(self, dialled: Dialled, key: str) -> bool:
+        """Whether there is a link to that place already.
 
-        Two links between two nodes would bring everything twice, so that one serves here as well.
+        What a node says of its id is no proof. So a link that the other side made, or that was made under
+        another address, serves here as well only if the node refuses to make another one.
         """
-        node = self.node
-        there = node.peers.get(dialled.node_id)
-        if there is None or there is self.peer or dialled.node_id == node.id:
+        there = self.node.peers.get(dialled.node_id)
+        if there is None or there.key != key or not self._share(there):
             return False
         dialled.close()
+        return True
+
+    def _share(self, there: Peer | None) -> bool:
+        """Use a link that there is, if it is not this one: two would bring everything twice."""
+        if there is None or there is self.peer:
+            return False
         self.peer = there
         self._told.set()
-        node.loop.call_later(WATCH_SECONDS, self._watch_shared)
+        self.node.loop.call_later(WATCH_SECONDS, self._watch_shared)
         return True
 
     def _watch_shared(self) -> None:
@@ -185,46 +228,66 @@ class Connector:
             self.peer = None
             self._reconnect()
 
-    def _interconnect(self, dialled: Dialled) -> _Answer:
+    def _interconnect(self, dialled: Dialled, key: str) -> _Answer:
+        """Make a connection a link.
+
+        Raises:
+            RpcError: the other side refuses.
+            LinkError: it is not what it said that it is.
+        """
         node, peer = self.node, self.peer
-        params: dict[str, Any] = {
-            "name": node.name,
-            "key": node.key,
-            "room": node.home.name,
-            "ttl": self._ttl,
-        }
+        params: dict[str, Any] = {"name": node.name, "key": key, "room": node.home.name, "ttl": self._ttl}
+        if key != node.key:
+            params["id"] = node.id
         if peer is not None and self._resumes:
             params["resume"] = {"id": peer.id, "received": peer.stream.received}
         try:
-            return msgspec.json.decode(dialled.call("interconnect", params), type=_Answer)
+            raw = dialled.call("interconnect", params)
         except RpcError as error:
             if error.code != jsonrpc.INVALID_PARAMS or "resume" not in params:
                 raise
-        del params["resume"]  # it does not remember what we have, so both begin anew
-        return msgspec.json.decode(dialled.call("interconnect", params), type=_Answer)
+            del params["resume"]  # it does not remember what we have, so both begin anew
+            raw = dialled.call("interconnect", params)
+        answer = msgspec.json.decode(raw, type=_Answer)
+        if answer.id != dialled.node_id or answer.id == node.id:
+            raise LinkError("the node there calls itself by two ids, or by that of this node")
+        return answer
 
-    def _adopt(self, dialled: Dialled, answer: _Answer) -> None:
-        """Have the loop take over, with this thread waiting until it has."""
-        done = threading.Event()
+    def _adopt(self, dialled: Dialled, answer: _Answer, key: str, may_give_way: bool) -> bool:
+        """Have the loop take over, with this thread waiting until it has; False if it gave way."""
+        done: Future[bool] = Future()
         loop = self.node.loop
-        loop.call(self._attach, dialled, answer, done)
-        while not done.wait(0.2):
-            if loop.stopped:  # meanwhile, since this link was closed and was the last one
-                dialled.close()
-                return
+        loop.call(self._attach, dialled, answer, key, may_give_way, done)
+        while True:
+            try:
+                return done.result(0.2)
+            except TimeoutError:
+                if loop.stopped:  # meanwhile, since this link was closed and was the last one
+                    dialled.close()
+                    return True
 
-    def _attach(self, dialled: Dialled, answer: _Answer, done: threading.Event) -> None:
+    def _attach(
+        self, dialled: Dialled, answer: _Answer, key: str, may_give_way: bool, done: Future[bool]
+    ) -> None:
+        gives_way = False
         node = self.node
         try:
             if self.closed:
                 dialled.close()
                 return
-            channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
             with node.lock:
-                peer = self._peer_for(answer)
+                other = node.peers.get(answer.id)
+                if other is not None and other is not self.peer:
+                    gives_way = may_give_way and node.id > answer.id
+                    if gives_way:
+                        dialled.close()
+                        return
+                    node.remove_peer(other, "the node is linked anew")
+                channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
+                peer = self._peer_for(answer, key)
                 if answer.lost:
                     peer.stream.stats.lost += answer.lost
-                    _log.warning(
+                    peers_log.warning(
                         "%d messages were dropped at %r while the link was cut", answer.lost, answer.name
                     )
                 try:
@@ -235,14 +298,14 @@ class Connector:
                 else:
                     self._resumes = True
         finally:
-            done.set()
+            done.set_result(not gives_way)
 
-    def _peer_for(self, answer: _Answer) -> Peer:
+    def _peer_for(self, answer: _Answer, key: str) -> Peer:
         """The other side; where it is another node than before, that takes the place of the former one."""
         node, peer = self.node, self.peer
         if peer is None or peer.id not in node.peers or node.peers[peer.id] is not peer:
             role: Role = "hub" if answer.hub else "direct"
-            peer = node.add_peer(answer.id, answer.name, node.home.name, role, ttl=self._ttl)
+            peer = node.add_peer(answer.id, answer.name, node.home.name, role, key=key, ttl=self._ttl)
             peer.use_stats(self.stats)
             peer.on_told = self._told.set
             self.peer = peer
@@ -252,6 +315,7 @@ class Connector:
             peer.role = "hub" if answer.hub else "direct"
             node.peers[peer.id] = peer
             node.refresh_roles()
+        peer.key = key
         return peer
 
     # -- carrying it -----------------------------------------------------------------------------------------

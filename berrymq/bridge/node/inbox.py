@@ -6,13 +6,13 @@ counted: a node that is too far behind withholds its acknowledgements.
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.frames import (
     FrameError,
     ReadBatch,
@@ -34,8 +34,6 @@ __all__ = ["Deduplicator", "Inbox"]
 MAX_BACKLOG = 10_000
 """Deliveries that may wait for followers here before acknowledgements are withheld."""
 MAX_BACKLOG_BYTES = 32 * 1024 * 1024
-
-_log = logging.getLogger("berrymq")
 
 
 class Inbox:
@@ -70,7 +68,7 @@ class Inbox:
             identifier = crossing_identifier(batch.identifier)
             contents = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
         except FrameError as error:
-            _log.warning(
+            peers_log.warning(
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import LinkError, RemoteError
 from berrymq.bridge.payload import decode_values, encode_message
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.connection import Text
 from berrymq.bridge.protocol.frames import FrameError
@@ -314,7 +315,7 @@ class Node(Router):
         try:
             return frames.split_batch(batch, numbers)
         except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
-            _log.warning(
+            peers_log.warning(
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return []

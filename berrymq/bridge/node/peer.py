@@ -45,6 +45,7 @@ class Peer:
         role: what it is to this node.
         limits: bounds of the stream.
         budget: counts what is held for it.
+        key: the secret that the side which dials shows on this link.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Peer:
         room: Room,
         role: Role,
         *,
+        key: str,
         limits: Limits,
         budget: Budget,
         ttl: float,
@@ -63,6 +65,7 @@ class Peer:
         self.name = name
         self.room = room
         self.role: Role = role
+        self.key = key
         self.ttl = ttl
         self.stream = Stream(limits, account=budget)
         self.accept = self.stream.send_batch

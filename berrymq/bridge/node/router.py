@@ -7,7 +7,6 @@ only for as long as a batch of frames takes.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
 from berrymq.bridge.protocol.frames import ANSWER, ASK, Batch, FrameError
@@ -60,8 +60,6 @@ MAX_SHOWN_BY_NODES = 1_000
 
 MAX_SHOWN = 200
 MAX_SHOWN_FOLLOWS = 20
-
-_log = logging.getLogger("berrymq")
 
 
 class NodeInfo(NamedTuple):
@@ -137,13 +135,14 @@ class Router:
             found = self.rooms[name] = Room(name)
         return found
 
-    def add_peer(self, id: str, name: str, room: str | None, role: Role, *, ttl: float) -> Peer:
+    def add_peer(self, id: str, name: str, room: str | None, role: Role, *, key: str, ttl: float) -> Peer:
         """A new peer, to be attached to its connection next. The lock is held."""
         peer = Peer(
             id,
             name,
             self.room(room),
             role,
+            key=key,
             limits=self.limits,
             budget=self.budget,
             ttl=ttl,
@@ -192,7 +191,7 @@ class Router:
                 dropped = peer.note_refusal()
                 if dropped:
                     text = "%d messages were dropped: %r refuses them: %r"
-                    _log.warning(text, dropped, peer.name, event.reason[:200])
+                    peers_log.warning(text, dropped, peer.name, event.reason[:200])
             peer.since = self.loop.time()
             peer.stream.stats.cuts += 1
             peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
@@ -215,7 +214,9 @@ class Router:
             lost = self.remove_peer(peer, "its ttl is over")
             if lost:
                 self._note_missed(peer, lost)
-                _log.warning("%d messages for %r were dropped: it did not come back in time", lost, peer.name)
+                peers_log.warning(
+                    "%d messages for %r were dropped: it did not come back in time", lost, peer.name
+                )
 
     def _note_missed(self, peer: Peer, lost: int) -> None:
         """Have a peer told, when it comes again, of messages that were dropped with its link."""
@@ -317,7 +318,7 @@ class Router:
 
     def break_off(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
         """Close a connection that brought what is against the protocol."""
-        _log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
+        peers_log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
         channel.close(CloseCode.PROTOCOL_ERROR, str(error))
         otherwise(Closed())
 
@@ -348,7 +349,7 @@ class Router:
             lost = self.remove_peer(peer, "too much waits for you", CloseCode.TRY_AGAIN_LATER)
             if lost:
                 self._note_missed(peer, lost)
-            _log.warning(
+            peers_log.warning(
                 "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
             )
 
@@ -491,7 +492,9 @@ class Router:
     def take_drops(self, peer: Peer, count: int) -> None:
         """A peer says that it dropped messages for this side. The lock is held."""
         peer.stream.stats.lost += count
-        _log.warning("%d messages from %r were dropped there before they could be sent", count, peer.name)
+        peers_log.warning(
+            "%d messages from %r were dropped there before they could be sent", count, peer.name
+        )
 
     def peer_told_interest(self, peer: Peer) -> None:
         """Note that a peer has announced its interest. The lock is held."""
@@ -612,7 +615,7 @@ class Router:
         with self.lock:
             report = peer.take_report()
         if report:
-            _log.warning("%s", report)
+            peers_log.warning("%s", report)
 
     # -- looking in ------------------------------------------------------------------------------------------
 

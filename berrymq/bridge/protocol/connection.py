@@ -29,6 +29,9 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from berrymq.bridge.errors import RpcError
+
+from . import jsonrpc
 from .limits import MAX_TEXT_BYTES
 
 try:
@@ -126,6 +129,8 @@ class Refused:
 
     status: int
     reason: str
+    said: str = ""
+    """What a node has said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,7 +459,11 @@ class Connection:
         if error is None:
             return Opened()
         reason = response.reason_phrase if isinstance(error, InvalidHandshake) else str(error)
-        return Refused(response.status_code, reason)
+        try:
+            _, answer = jsonrpc.parse_reply(bytes(response.body or b""))
+        except ValueError:
+            answer = None
+        return Refused(response.status_code, reason, answer.message if isinstance(answer, RpcError) else "")
 
     def _take_frame(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:

@@ -10,6 +10,10 @@ HMAC is HMAC-SHA-256 in hexadecimal (RFC 2104); the parts of its text are joined
 one that the server listens on, as it says with its proof. On loopback the client compares it with the one it
 has dialled, for otherwise a stranger on a port could pass the proof on from the hub that really runs on
 another.
+
+Each node has a secret key, whose hash is its public id. It shows the key itself only to what it knows to be
+its hub. To any other node, also one that calls itself a hub, it shows its id and a key for that address
+alone, which the other side keeps with the link. So what one node learns is of no use at another.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import hashlib
 import hmac
 import secrets
 
-__all__ = ["NONCE_BYTES", "client_proof", "new_nonce", "node_id_of", "same_proof", "server_proof"]
+__all__ = ["NONCE_BYTES", "client_proof", "key_for", "new_nonce", "node_id_of", "same_proof", "server_proof"]
 
 NONCE_BYTES = 16
 
@@ -44,12 +48,17 @@ def same_proof(given: str, expected: str) -> bool:
 
 
 def node_id_of(key: str) -> str:
-    """The public id of a node, from the key that it shows to its peers alone.
+    """The public id of a node, from the key that it shows to its hub alone.
 
     So nobody can take the id of another node, with which its messages are marked, nor resume its links.
     """
     return hashlib.sha256(f"berrymq node {key}".encode()).hexdigest()[:16]
 
 
-def _proof(access_token: str, text: str) -> str:
-    return hmac.new(access_token.encode(), text.encode(), hashlib.sha256).hexdigest()
+def key_for(key: str, url: str) -> str:
+    """What a node with this key shows, with its id, at an address where its hub is not known to be."""
+    return _proof(key, f"berrymq direct {url}")
+
+
+def _proof(secret: str, text: str) -> str:
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()

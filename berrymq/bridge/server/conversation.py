@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
 from berrymq.bridge.access_token import bearer_token, same_token
 from berrymq.bridge.errors import RpcError
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Request, Text
 from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
@@ -34,8 +34,6 @@ MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
 
 HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 CONTENT_TYPE = ("Content-Type", "application/json")
-
-_log = logging.getLogger("berrymq")
 
 
 class Conversation:
@@ -88,8 +86,8 @@ class Conversation:
         if token is not None and not same_token(bearer_token(token), self.server.access_token):
             return self._refusal(401, "wrong access token")
         found = self._screen_upgrade(request) if request.path == "/ws" else self._screen_call(request, token)
-        if found is None and token is not None:
-            self._let_in()
+        if found is None and token is not None and not self._let_in():
+            return self._refusal(503, self.server.is_full_text)
         return found
 
     def _screen_upgrade(self, request: Request) -> Refusal | None:
@@ -113,7 +111,9 @@ class Conversation:
 
     def _refusal(self, status: int, reason: str, headers: list[tuple[str, str]] | None = None) -> Refusal:
         self.server.note_refusal(reason)
-        code = jsonrpc.NOT_ALLOWED if status in (401, 403) else jsonrpc.INVALID_REQUEST
+        code = {401: jsonrpc.NOT_ALLOWED, 403: jsonrpc.NOT_ALLOWED, 503: jsonrpc.OVERFLOW}.get(
+            status, jsonrpc.INVALID_REQUEST
+        )
         body = jsonrpc.failure(None, RpcError(code, reason))
         return status, [*HEADERS, *(headers or []), CONTENT_TYPE], body
 
@@ -143,7 +143,11 @@ class Conversation:
         return {"nonce": self._nonces[1], "proof": proof, "port": server.port, "id": server.router.id}
 
     def admit(self, proof: str | None, access_token: str | None) -> bool:
-        """Let the other side in if it knows the access token; else the connection ends."""
+        """Let the other side in if it knows the access token; else the connection ends.
+
+        Raises:
+            RpcError: it does, but there are too many connections; this one ends as well.
+        """
         server = self.server
         if self._refused:  # one connection has one guess
             return False
@@ -155,8 +159,11 @@ class Conversation:
         else:
             knows = False
         self._nonces = None
+        if knows and not self._let_in():
+            text = self.server.is_full_text
+            self._after_reply.append(lambda: self.channel.close(CloseCode.TRY_AGAIN_LATER, text))
+            raise RpcError(jsonrpc.OVERFLOW, text)
         if knows:
-            self._let_in()
             self.channel.act(lambda connection: connection.trust())
         else:
             self._refused = True
@@ -166,10 +173,10 @@ class Conversation:
             )
         return knows
 
-    def _let_in(self) -> None:
-        if not self.authenticated:
+    def _let_in(self) -> bool:
+        if not self.authenticated and self.server.let_in(self):
             self.authenticated = True
-            self.server.let_in(self)
+        return self.authenticated
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -256,7 +263,7 @@ class Conversation:
         try:
             methods.call(self, call, take)
         except Exception:  # noqa: BLE001 - a mistake of ours: nothing of it goes over the network
-            _log.exception("a call of the wire method %s failed", getattr(call, "method", ""))
+            peers_log.exception("a call of the wire method %s failed", getattr(call, "method", ""))
             internal = RpcError(jsonrpc.INTERNAL_ERROR, "internal error")
             take(
                 None
@@ -270,15 +277,21 @@ class Conversation:
 
     # -- a link ----------------------------------------------------------------------------------------------
 
-    def interconnect(
-        self, name: str, key: str, room: str | None, ttl: float, resume: tuple[str, int] | None
+    def interconnect(  # noqa: PLR0917 - the parameters of the call
+        self,
+        name: str,
+        key: str,
+        id: str | None,
+        room: str | None,
+        ttl: float,
+        resume: tuple[str, int] | None,
     ) -> dict[str, Any]:
         """Make this connection a link."""
         if not self.is_websocket:
             raise RpcError(jsonrpc.INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
         if self.peer is not None:
             raise RpcError(jsonrpc.INVALID_REQUEST, "this connection is a link already")
-        peer, answer, received = self.server.link(name, key, room, ttl, resume)
+        peer, answer, received = self.server.link(name, key, id, room, ttl, resume)
         self.peer = peer
         self._after_reply.append(lambda: self._attach(peer, received))
         return answer
@@ -297,7 +310,7 @@ class Conversation:
             former.close(CloseCode.NORMAL, "the node has connected anew")
 
     def _break(self, reason: str) -> None:
-        _log.warning("a connection is closed: %r", reason[:200])
+        peers_log.warning("a connection is closed: %r", reason[:200])
         peer = self.peer
         self.channel.close(CloseCode.PROTOCOL_ERROR, reason)
         if peer is not None:

@@ -69,7 +69,10 @@ def check_host(headers: Sequence[str], policy: HostPolicy) -> str | None:
     if parts is None:
         return f"the Host header {_quoted(headers[0])} is malformed"
     if not policy.allows(parts[0]):
-        return f"the host {_quoted(parts[0])} is not one of this server's; it can be allowed at its start"
+        return (
+            f"the host {_quoted(parts[0])} is not one of this server's: use another of its names, or allow "
+            "this one where it is started, with `berrymq hub --allow-host` or `init_connection(hosts=...)`"
+        )
     return None
 
 

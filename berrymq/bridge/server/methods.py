@@ -44,6 +44,7 @@ NO_KWARGS = Raw(b"{}")
 MAX_ASK_SECONDS = 600.0
 
 Token = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
+NodeId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 Nonce = Annotated[str, Meta(min_length=16, max_length=128, pattern=r"\A[ -~]*\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -101,14 +102,15 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     room: Name | None = None,
     ttl: Seconds = 1000.0,
     resume: Resume | None = None,
+    id: NodeId | None = None,
 ) -> dict[str, Any]:
     """Make this connection a link: from now on frames pass both ways.
 
-    ``key`` is a secret of the node's own; its id is made from that. ``resume`` carries on a link that was
-    cut.
+    ``key`` is a secret of the node's own, from which its id is made; with ``id`` it is one for this link
+    alone. ``resume`` carries on a link that was cut.
     """
     return conversation.interconnect(
-        name, key, room or None, ttl, None if resume is None else (resume.id, resume.received)
+        name, key, id, room or None, ttl, None if resume is None else (resume.id, resume.received)
     )
 
 

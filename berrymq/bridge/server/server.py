@@ -14,6 +14,7 @@ from berrymq.bridge.access_token import new_access_token
 from berrymq.bridge.addresses import is_loopback, is_wildcard
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.router import MAX_PEERS
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, server_connection
 from berrymq.bridge.protocol.jsonrpc import Later
@@ -38,7 +39,8 @@ __all__ = ["Server"]
 MAX_CONNECTIONS = 1_000
 """Connections of those who were let in."""
 MAX_STRANGERS = 64
-"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut."""
+"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut. As
+many again may have said nothing yet, so that these push out nobody who has."""
 STRANGER_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """How long a connection of HTTP may be silent, or leave its answer unread."""
@@ -49,7 +51,7 @@ BACKLOG = 128
 PAUSE_SECONDS = 0.5
 """How long nothing is accepted when no more files can be opened."""
 REPORT_SECONDS = 10.0
-"""Refusals are logged this often at most."""
+"""A lack of files is logged this often at most."""
 
 _log = logging.getLogger("berrymq")
 
@@ -89,10 +91,10 @@ class Server:
         self._origins = list(origins)
         self._host = ""
         self._sockets: list[socket.socket] = []
+        self._silent: OrderedDict[socket.socket, float] = OrderedDict()
+        """Who has said nothing yet, and since when: nothing else is kept for them."""
         self._strangers: OrderedDict[Conversation, None] = OrderedDict()
         self._conversations: dict[Conversation, None] = {}
-        self._refusals = 0
-        self._reported_at = float("-inf")
         self._crowded_at = float("-inf")
 
     @property
@@ -157,7 +159,31 @@ class Server:
                 if turn == 0 and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._make_room(error)
                 return
-            self._begin(sock)
+            sock.setblocking(False)
+            self._silent[sock] = self.router.loop.time()
+            if len(self._silent) > MAX_STRANGERS:
+                self._drop_silent(next(iter(self._silent)))
+            self.router.loop.watch(sock, lambda _, sock=sock: self._hear(sock))  # type: ignore[misc]
+
+    def _drop_silent(self, sock: socket.socket) -> None:
+        del self._silent[sock]
+        self.router.loop.unwatch(sock)
+        sock.close()
+
+    def _hear(self, sock: socket.socket) -> None:
+        """Deal with the first that comes on a connection, be it its end."""
+        if sock not in self._silent:
+            return
+        try:
+            if sock.recv(1, socket.MSG_PEEK):
+                del self._silent[sock]
+                self._begin(sock)
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass  # it was cut
+        self._drop_silent(sock)
 
     def _make_room(self, error: OSError) -> None:
         """No more files can be opened: give up the connection missed least, or accept none for a while."""
@@ -168,6 +194,9 @@ class Server:
         idle = [
             one for one in self._conversations if not (one.channel.connection.is_websocket or one.is_busy)
         ]
+        if self._silent:
+            self._drop_silent(next(iter(self._silent)))
+            return
         given_up = next(iter(self._strangers), None) or min(
             idle, key=lambda one: one.channel.heard_at, default=None
         )
@@ -180,7 +209,6 @@ class Server:
         self.router.loop.call_later(PAUSE_SECONDS, self._watch)
 
     def _begin(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(self)
         connection = server_connection()
@@ -195,13 +223,21 @@ class Server:
             oldest.channel.abort()
         conversation.channel.start()
 
-    def let_in(self, conversation: Conversation) -> None:
-        """Admit an authenticated connection."""
-        self._strangers.pop(conversation, None)
+    def let_in(self, conversation: Conversation) -> bool:
+        """Admit a connection that knows the access token; False if there are too many."""
         if len(self._conversations) >= MAX_CONNECTIONS:
-            self.note_refusal(f"{MAX_CONNECTIONS} connections are open")
-            conversation.channel.close(CloseCode.TRY_AGAIN_LATER, "too many connections")
+            self.note_refusal(self.is_full_text)
+            return False
+        self._strangers.pop(conversation, None)
         self._conversations[conversation] = None
+        return True
+
+    @property
+    def is_full_text(self) -> str:
+        """What is said to one more who would be let in."""
+        return (
+            f"{MAX_CONNECTIONS} connections are open here already: close those that are done, then try again"
+        )
 
     def forget(self, conversation: Conversation) -> None:
         """Remove an ended connection."""
@@ -221,6 +257,8 @@ class Server:
         if not self._sockets:
             return
         now = self.router.loop.time()
+        for sock in [sock for sock, since in self._silent.items() if now - since > STRANGER_SECONDS]:
+            self._drop_silent(sock)
         for conversation in list(self._strangers):
             if now - conversation.channel.opened_at > STRANGER_SECONDS:
                 conversation.channel.close(CloseCode.POLICY_VIOLATION, "no access token was shown")
@@ -236,13 +274,8 @@ class Server:
         self.router.loop.call_later(STRANGER_SECONDS / 5, self._sweep)
 
     def note_refusal(self, reason: str) -> None:
-        """Count a refused request and log it, rate-limited."""
-        self._refusals += 1
-        now = self.router.loop.time()
-        if now - self._reported_at > REPORT_SECONDS:
-            self._reported_at = now
-            count, self._refusals = self._refusals, 0
-            _log.warning("refused %d requests; the last one: %s", count, reason)
+        """Log a refused request."""
+        peers_log.warning("a request is refused: %s", reason)
 
     def stop(self) -> None:
         """Close the port and every connection."""
@@ -250,28 +283,56 @@ class Server:
         for sock in sockets:
             self.router.loop.unwatch(sock)
             sock.close()
+        for sock in list(self._silent):
+            self._drop_silent(sock)
         self.sessions.close_all()
         for conversation in [*self._strangers, *self._conversations]:
             conversation.channel.close(CloseCode.GOING_AWAY, "the node shuts down")
 
     # -- what the methods do ---------------------------------------------------------------------------------
 
-    def link(
-        self, name: str, key: str, room: str | None, ttl: float, resume: tuple[str, int] | None
+    def link(  # noqa: PLR0917 - the parameters of the call
+        self,
+        name: str,
+        key: str,
+        claimed: str | None,
+        room: str | None,
+        ttl: float,
+        resume: tuple[str, int] | None,
     ) -> tuple[Peer, dict[str, Any], int | None]:
         """Find or make the peer that a connection becomes a link to.
+
+        Args:
+            name: what it calls itself.
+            key: its secret.
+            claimed: its id, where the key is for this link alone; else that is made from the key.
+            room: where it wants to be.
+            ttl: seconds for which the link is kept while it is cut.
+            resume: what it says that it carries on: our id, and the last frame that came.
 
         Returns:
             The peer, what it is answered, and how many frames it has; None where it begins anew.
 
         Raises:
-            RpcError: there are too many peers, or it is this node itself.
+            RpcError: there are too many peers, or it is this node itself, or not the one that has that id.
         """
         router = self.router
-        id = handshake.node_id_of(key)
+        id = claimed or handshake.node_id_of(key)
         with router.lock:
             peer = router.peers.get(id)
-            if peer is not None and resume is not None and resume[0] == router.id and peer.room.name == room:
+            is_same = peer is not None and handshake.same_proof(key, peer.key)
+            if claimed is not None and peer is not None and not is_same:
+                raise RpcError(
+                    jsonrpc.ALREADY_LINKED,
+                    "there is a link with the node of that id already, with another key",
+                )
+            if (
+                peer is not None
+                and is_same
+                and resume is not None
+                and resume[0] == router.id
+                and peer.room.name == room
+            ):
                 received: int | None = resume[1]
                 assert received is not None
                 if not peer.stream.can_resume(received):
@@ -280,7 +341,7 @@ class Server:
                 received = None
                 if peer is not None:
                     router.remove_peer(peer, "the node has begun anew")
-                peer = self._new_peer(id, name, room, ttl, resume)
+                peer = self._new_peer(id, name, key, room, ttl, resume)
             answer = {
                 "id": router.id,
                 "name": router.name,
@@ -291,7 +352,9 @@ class Server:
             }
             return peer, answer, received
 
-    def _new_peer(self, id: str, name: str, room: str | None, ttl: float, resume: object) -> Peer:
+    def _new_peer(  # noqa: PLR0917 - as above
+        self, id: str, name: str, key: str, room: str | None, ttl: float, resume: object
+    ) -> Peer:
         router = self.router
         if id == router.id:
             raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
@@ -301,7 +364,7 @@ class Server:
             raise RpcError(jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already")
         if resume is not None:
             router.node_returned()
-        peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", ttl=ttl)
+        peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", key=key, ttl=ttl)
         peer.expires = True
         return peer
 

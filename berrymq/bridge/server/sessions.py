@@ -6,12 +6,12 @@ about them: a session that has not been used for its ``ttl`` expires.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.node.mailbox import Mailbox
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN, Later
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ __all__ = ["MAX_WAIT_SECONDS", "Session", "Sessions"]
 MAX_SESSIONS = 1000
 MAX_WAIT_SECONDS = 25.0
 """How long one call of ``get`` waits at most, so that no proxy between gives it up."""
-
-_log = logging.getLogger("berrymq")
+LOOK_AGAIN_SECONDS = 1.0
+"""How often it is looked at most whether a session expires in which a call waits."""
 
 
 class Session:
@@ -136,25 +136,23 @@ class Sessions:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._sessions: dict[str, Session] = {}
+        """Those used last come last."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def all(self) -> list[Session]:
-        """The oldest first."""
+        """The one that was used longest ago first."""
         return list(self._sessions.values())
 
     def open(self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None) -> str:
         """A new token; with an *identifier*, a queue begins to collect.
 
         Raises:
-            RpcError: there are too many sessions.
+            RpcError: there are too many sessions, and a call waits in each of them.
         """
         if len(self._sessions) >= MAX_SESSIONS:
-            raise RpcError(
-                OVERFLOW,
-                f"this node has {MAX_SESSIONS} clients already; close_connection those that are done",
-            )
+            self._close_idle()
         router = self._router
         place = router.room(room)
         mailbox = None
@@ -167,6 +165,15 @@ class Sessions:
         self._sessions[token] = Session(router, name, place, ttl, mailbox)
         self._renew(token)
         return token
+
+    def _close_idle(self) -> None:
+        """Close the session that was used longest ago, so that those of one client keep out no other."""
+        idle = next((token for token, session in self._sessions.items() if not session.is_waiting), None)
+        if idle is None:
+            raise RpcError(OVERFLOW, f"this node has {MAX_SESSIONS} clients already, which all wait in get")
+        name = self._sessions[idle].name
+        left = self._end(self._sessions.pop(idle))
+        peers_log.warning("the token of %r is void, for there are too many: %d messages dropped", name, left)
 
     def find(self, token: str) -> Session:
         """The session of a token; its time to live starts anew.
@@ -185,6 +192,15 @@ class Sessions:
         session = self._sessions.pop(token, None)
         if session is None:
             return False
+        left = self._end(session)
+        if left and session.mailbox is not None:
+            peers_log.warning(
+                "a client's queue of %r has ended with %d messages in it", session.mailbox.follows, left
+            )
+        return True
+
+    def _end(self, session: Session) -> int:
+        """End a session that is none any more; return how many messages were not taken."""
         mailbox = session.mailbox
         if mailbox is not None:
             from berrymq.identifiers import Identifier
@@ -193,10 +209,7 @@ class Sessions:
             with self._router.lock:
                 session.room.unfollow(mailbox, [identifier])
                 self._router.interest_changed(session.room, [identifier])
-        left = session.close()
-        if left and mailbox is not None:
-            _log.warning("a client's queue of %r has ended with %d messages in it", mailbox.follows, left)
-        return True
+        return session.close()
 
     def close_all(self) -> None:
         """Close every session."""
@@ -204,13 +217,15 @@ class Sessions:
             self.close(token)
 
     def _renew(self, token: str) -> None:
-        session = self._sessions[token]
+        session = self._sessions[token] = self._sessions.pop(token)
         if session.expiry is not None:
             session.expiry.cancel()
         session.expiry = self._router.loop.call_later(session.ttl, self._expire, token)
 
     def _expire(self, token: str) -> None:
-        if self._sessions[token].is_waiting:
-            self._renew(token)
+        session = self._sessions[token]
+        if session.is_waiting:
+            seconds = max(session.ttl, LOOK_AGAIN_SECONDS)
+            session.expiry = self._router.loop.call_later(seconds, self._expire, token)
         else:
             self.close(token)

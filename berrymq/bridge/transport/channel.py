@@ -14,6 +14,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Channel:
     def shed(self, target: int) -> None:
         """Hold no more than that: a connection that holds too much is cut."""
         if self.held_bytes > max(target, MOST_READ_BYTES):
-            _log.warning("a connection is cut: %d bytes are held for it", self.held_bytes)
+            peers_log.warning("a connection is cut: %d bytes are held for it", self.held_bytes)
             self.abort()
 
     def _count(self) -> None:
@@ -222,7 +223,7 @@ class Channel:
             self._write()
         self._count()
         if self._unwritten_bytes > MAX_UNREAD_BYTES:
-            _log.warning("a connection is cut: the other side does not read what it is sent")
+            peers_log.warning("a connection is cut: the other side does not read what it is sent")
             self.abort()
 
     def _write(self) -> None:
@@ -288,7 +289,7 @@ class Channel:
             try:
                 events = self.connection.receive(data)
             except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
-                _log.exception("connection cut: unexpected error while reading")
+                peers_log.exception("connection cut: unexpected error while reading")
                 self.abort()
                 return
             if self.connection.closed or self._ending:

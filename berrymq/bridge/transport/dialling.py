@@ -31,6 +31,7 @@ from .tls import Tls
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from berrymq.bridge.discovery.endpoint import Endpoint
     from berrymq.bridge.discovery.finding import Found
 
     from .loop import IoLoop
@@ -43,6 +44,10 @@ CONNECT_SECONDS = 5.0
 NETWORK_ERRORS = (OSError, LinkError, RpcError)
 """What `dial` and a call may raise (`TimeoutError` and `ssl.SSLError` are among them); see `explain`."""
 
+RECONNECT_SECONDS = 0.1
+"""On loopback, what was not accepted by then was dropped, for too many wait there: the system would ask again
+after a second, and then ever more rarely."""
+
 MAX_TEXT = 500
 """The longest sentence about an error, in characters."""
 
@@ -52,10 +57,11 @@ _log = logging.getLogger("berrymq")
 class _RefusedError(LinkError):
     """The server did not open a WebSocket."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(status, reason)
-        self.status = status
-        self.reason = reason
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.status, refused.reason, refused.said)
+        self.status = refused.status
+        self.reason = refused.reason
+        self.said = refused.said
 
 
 class _Hello(msgspec.Struct):
@@ -91,7 +97,7 @@ def dial(
     headers = (
         {"Authorization": f"Bearer {token}"} if token and (endpoint.via_jupyter or endpoint.secure) else {}
     )
-    sock = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout)
+    sock = _connect(endpoint, deadline)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tls = Tls(ssl_context or ssl.create_default_context(), endpoint.host) if endpoint.secure else None
@@ -109,6 +115,19 @@ def dial(
         sock.close()
         raise
     return dialled
+
+
+def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
+    address = endpoint.host, endpoint.port
+    while True:
+        left = max(0.001, deadline - monotonic())
+        try:
+            return socket.create_connection(
+                address, timeout=min(left, RECONNECT_SECONDS) if endpoint.is_loopback else left
+            )
+        except TimeoutError:
+            if monotonic() >= deadline:
+                raise
 
 
 class Dialled:
@@ -132,7 +151,7 @@ class Dialled:
         self._flush()
         event = self._next_event()
         if isinstance(event, Refused):
-            raise _RefusedError(event.status, event.reason)
+            raise _RefusedError(event)
         if not isinstance(event, Opened):
             raise LinkError("something listens there, but it does not speak WebSocket")
 
@@ -273,7 +292,7 @@ def explain(found: Found, error: BaseException) -> str:
 def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
-        return _explain_status(found, error.status)
+        return f"{url} refused: {error.said}" if error.said else _explain_status(found, error)
     if isinstance(error, RpcError):
         return f"{url} refused: {error.message}"
     if isinstance(error, ssl.SSLError):
@@ -289,9 +308,9 @@ def _explain(found: Found, error: BaseException) -> str:
     return f"no link to {url}: {error}"
 
 
-def _explain_status(found: Found, status: int) -> str:
+def _explain_status(found: Found, error: _RefusedError) -> str:
     """What the status says with which a WebSocket was refused."""
-    url = found.endpoint.url
+    url, status = found.endpoint.url, error.status
     if status in (301, 302, 303, 307, 308, 401, 403):
         if found.access_token:
             return f"{url} rejected the access token (HTTP {status})"
@@ -301,4 +320,4 @@ def _explain_status(found: Found, status: int) -> str:
         if not found.endpoint.via_jupyter:
             hint = "if it is a Jupyter server, add berrymq/ to its URL"
         return f"{_NO_NODE} {url} (HTTP 404); {hint}"
-    return f"{url} did not open a WebSocket: HTTP {status}"
+    return f"{url} did not open a WebSocket: HTTP {status} {error.reason}".rstrip()

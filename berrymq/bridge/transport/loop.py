@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import os
 import selectors
 import socket
@@ -19,12 +18,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.peers_log import peers_log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["IoLoop", "Timer"]
-
-_log = logging.getLogger("berrymq")
 
 yield_processor = getattr(os, "sched_yield", lambda: None)
 
@@ -223,7 +222,7 @@ class IoLoop:
         try:
             function(*args)
         except Exception:  # noqa: BLE001 - a mistake of ours in one connection must not end all others
-            _log.exception("an error on the I/O loop")
+            peers_log.exception("an error on the I/O loop")
 
     def _drain_wakes(self, _: int) -> None:
         with suppress(BlockingIOError):

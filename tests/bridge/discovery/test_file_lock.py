@@ -117,9 +117,19 @@ class TestAcquire:
 
     def test_a_link_is_not_followed(self, path):
         path.symlink_to(path.with_name("elsewhere"))
-        with pytest.raises(OSError, match="symbolic links"):
+        with pytest.raises(OSError, match="not a regular file"):
             acquire(path)
+        assert not is_locked(path)
         assert not path.with_name("elsewhere").exists()
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on Windows")
+    @pytest.mark.timeout(10)
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+    def test_nor_is_a_pipe_or_a_directory_waited_for(self, path, make):
+        make(path)
+        with pytest.raises(OSError, match="not a regular file"):
+            acquire(path)
+        assert not is_locked(path)
 
     def test_a_file_system_without_locks_is_an_error(self, path, monkeypatch):
         def unsupported(*_):

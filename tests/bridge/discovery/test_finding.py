@@ -317,3 +317,27 @@ def test_two_are_equal_whatever_file_says_so(environ, node):
     (one,) = find(environ=environ)
     assert one == Found(Endpoint.parse("ws://localhost:41234"), TOKEN, "connection file")
     assert one.info.pid == os.getpid()
+
+
+class TestAHub:
+    def is_hub(self, environ, *args):
+        return {one.is_hub for one in find(*args, environ=environ)}
+
+    def test_is_what_its_file_or_the_environment_names(self, environ, node):
+        node(HUB, "hub")
+        assert self.is_hub(environ) == {True}
+        assert self.is_hub(environ, HUB) == {True}
+        environ |= {"BERRYMQ_HUB_URL": "https://elsewhere:1/", "BERRYMQ_HUB_TOKEN": TOKEN}
+        environ |= {"JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:2/", "JUPYTERHUB_API_TOKEN": TOKEN}
+        assert self.is_hub(environ) == {True}
+
+    def test_is_not_what_is_at_a_url_with_a_token(self, environ, node):
+        node(HUB, "node")
+        assert self.is_hub(environ, HUB) == self.is_hub(environ, HUB, TOKEN) == {False}
+        assert self.is_hub(environ, "http://127.0.0.1:8888/lab?token=t") == {False}
+
+    def test_is_not_what_says_so_in_the_file_of_another_node(self, environ, node):
+        file = node(HUB)
+        file.path.write_text(json.dumps(json.loads(file.path.read_text()) | {"kind": "hub"}))
+        assert {token for _, token, _ in found(environ, HUB)} == {None}
+        assert self.is_hub(environ, HUB) == {False}

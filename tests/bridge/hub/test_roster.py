@@ -1,5 +1,6 @@
 """The note of who is linked, for the hub that takes the place of one that was killed."""
 
+import os
 import stat
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_link_that_somebody_laid_there_is_not_followed(roster, tmp_path):
     assert roster.read() == set()
     roster.add([B])
     assert (tmp_path / "elsewhere").read_text() == A
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_something_else_in_its_place_is_waited_for_by_nobody(roster, tmp_path, caplog, make):
+    make(tmp_path / "hub.nodes")
+    assert roster.read() == set()
+    roster.add([A])
+    assert "can't note who is linked" in caplog.text
+    assert "not a regular file" in caplog.text
+    roster.replace([B])  # takes the place of a pipe
+    assert roster.read() == ({B} if make is os.mkfifo else set())
 
 
 @pytest.mark.parametrize("note", [Roster.add, Roster.replace])

@@ -44,11 +44,27 @@ class TestStart:
         start_hub()
         assert stat.S_IMODE((runtime / "hub.log").stat().st_mode) == 0o600
 
-    def test_that_fails_gives_its_reason(self, runtime):
-        (runtime / "hub.log").mkdir()
-        with pytest.raises(LinkError, match=r"can't start a hub: can't write .*hub.log: Is a directory"):
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("victim")])
+    @pytest.mark.parametrize("name", ["hub.log", "hub.lock"])
+    def test_that_fails_gives_its_reason(self, runtime, make, name):
+        make(runtime / name)
+        with pytest.raises(
+            LinkError, match=rf"can't start a hub: can't \w+ .*{name}: it is not a regular file"
+        ):
             start_hub()
         assert not is_locked(runtime / "hub.lock")
+        assert not (runtime / "victim").exists()
+
+    def test_a_directory_where_it_would_say_where_it_is(self, runtime):
+        (runtime / "hub.json").mkdir()
+        with pytest.raises(LinkError, match=r"can't start a hub: can't write .*hub.json"):
+            start_hub()
+
+    @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("victim")])
+    def test_something_else_where_it_would_say_where_it_is_makes_way(self, runtime, make):
+        make(runtime / "hub.json")
+        assert start_hub().info is not None
+        assert not (runtime / "victim").exists()
 
     def test_a_second_one_by_hand_says_which_runs(self):
         found = start_hub()

@@ -14,6 +14,7 @@ from berrymq.bridge.node.connector import Connector
 from berrymq.bridge.protocol.frames import FrameError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.server import server as server_module
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
@@ -131,6 +132,21 @@ def test_where_nothing_answers_the_error_is_about_the_first(nodes, pair, unused_
         Connector(a, lambda: [nobody, wrong], ttl=10).open(10)
     assert f"nothing is listening at {nobody.endpoint.url}" in str(caught.value)
     assert "xxxx" not in str(caught.value)
+
+
+def test_what_a_full_hub_says_is_told_and_not_that_no_other_can_be_started(nodes, monkeypatch):
+    hub, a = nodes.hub(), nodes.add("a")
+
+    def find():
+        yield nodes.place(hub)
+        raise LinkError("a hub of yours runs, but it does not answer")
+
+    monkeypatch.setattr(server_module, "MAX_PEERS", 0)
+    with pytest.raises(LinkError, match="refused: this node has 0 links already"):
+        Connector(a, find, ttl=10).open(10)
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 0)
+    with pytest.raises(LinkError, match="refused: 0 connections are open"):
+        Connector(a, find, ttl=10).open(10)
 
 
 def test_a_server_that_does_not_see_the_end_is_not_waited_for(nodes, pair):

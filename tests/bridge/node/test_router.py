@@ -244,6 +244,21 @@ class TestWhoOneIs:
         network.settle()
         assert victim.closed is None
 
+    def test_who_can_not_resume_begins_anew(self, network, hub, victim, mallory):
+        victim.wire.abort()
+        network.settle()
+        mallory.publish("a:b", "meanwhile")
+        with pytest.raises(Exception, match="frame 99 was not the last that came"):
+            Member(network, hub, "victim", resume={"id": hub.id, "received": 99})
+        again = Member(network, hub, "victim")
+        assert (again.answer["resumed"], again.answer["received"]) == (False, 0)
+        again.frame("interest", add=["*:*"], reset=True)
+        network.settle()
+        mallory.publish("a:b", "after", first=2)
+        network.settle()
+        assert again.values == ["after"]
+        assert again.closed is None
+
     def test_rooms_keep_apart(self, network, hub, victim):
         elsewhere = Member(network, hub, "elsewhere", room="blue")
         elsewhere.frame("interest", add=["*:*"], reset=True)

@@ -8,8 +8,12 @@ from threading import Event
 
 import pytest
 
+from berrymq.bridge.protocol import frames
+from berrymq.bridge.server import methods as methods_module
 from berrymq.bridge.server import server as server_module
+from berrymq.bridge.server import sessions as sessions_module
 from berrymq.bridge.server.methods import methods
+from berrymq.bridge.server.sessions import Sessions
 from tests.bridge.server.conftest import TOKEN
 from tests.support.nodes import wait
 from tests.support.recorder import Recorder
@@ -101,6 +105,61 @@ class TestCalls:
         assert answer["error"]["code"] == -32003
         assert len(server.sessions) == 1
         wait(lambda: len(server.sessions) == 0, "its end")
+
+    def test_the_token_that_was_not_used_for_longest_makes_room_for_a_new_one(
+        self, nodes, node, socket, monkeypatch, caplog
+    ):
+        monkeypatch.setattr(sessions_module, "MAX_SESSIONS", 3)
+        waits, used, idle = (socket.answer("connect_via_queue", ["a:b"])["result"] for _ in range(3))
+        socket.call("get", {"token": waits, "timeout": 25}, id="waits")
+        node.bus.twitter("a:b", 1)
+        assert socket.receive()["result"]["args"] == [1]
+        socket.call("get", {"token": waits, "timeout": 25}, id="waits")
+        assert socket.answer("get", {"token": used, "timeout": 5})["result"]["args"] == [1]
+        new = socket.answer("connect_oneway")["result"]
+        assert "the token of 'a client' is void, for there are too many: 1 messages dropped" in caplog.text
+        assert socket.answer("get_nowait", [idle])["error"]["code"] == -32002
+        for token in (new, used):
+            assert socket.answer("send_message", [token, "c:d"])["result"] == "ok"
+        for _ in range(2):
+            socket.answer("connect_oneway")
+        node.bus.twitter("a:b", 2)
+        answer = socket.receive()
+        assert (answer["id"], answer["result"]["args"]) == (
+            "waits",
+            [2],
+        )  # a call that waits gives way to none
+
+    def test_where_calls_wait_in_all_of_them_one_more_is_refused(self, server, socket, monkeypatch):
+        monkeypatch.setattr(sessions_module, "MAX_SESSIONS", 1)
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        socket.call("get", {"token": token, "timeout": 25}, id="waits")
+        assert socket.answer("connect_oneway")["error"]["code"] == -32004
+
+    def test_a_short_life_is_not_looked_at_over_and_over_while_a_call_waits(
+        self, server, socket, monkeypatch
+    ):
+        looked = []
+        honest = Sessions._expire
+        monkeypatch.setattr(Sessions, "_expire", lambda *args: (looked.append(args), honest(*args)))
+        token = socket.answer("connect_via_queue", {"identifier": "a:b", "ttl": 0.001})["result"]
+        assert socket.answer("get", {"token": token, "timeout": 0.5})["error"]["code"] == -32003
+        assert len(looked) <= 2
+        wait(lambda: len(server.sessions) == 0, "its end")
+
+    @pytest.mark.parametrize(("clock", "sent_at"), [(-5.0, 0.0), (1e12, frames.LATEST), (float("nan"), 0.0)])
+    def test_a_broken_clock_sends_what_others_can_read(  # noqa: PLR0917
+        self, nodes, node, socket, monkeypatch, clock, sent_at
+    ):
+        elsewhere = nodes.add("elsewhere", listening=False)
+        recorder = Recorder(elsewhere.bus)
+        nodes.link(elsewhere, node)
+        nodes.settle()
+        monkeypatch.setattr(methods_module, "time", lambda: clock)
+        token = socket.answer("connect_oneway")["result"]
+        assert socket.answer("send_message", [token, "test:run", [1]])["result"] == "ok"
+        assert recorder.wait_for(1) == [1]
+        assert recorder.messages[0].sent_at == sent_at
 
     def test_a_mistake_inside_is_logged_and_not_told(self, socket, monkeypatch, caplog):
         def fail(conversation):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
@@ -249,17 +249,31 @@ class TestFloods:
             await connection.send(data)
             await connection.ended()
 
+    async def test_those_who_say_nothing_push_out_nobody_who_does(self, address, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_STRANGERS", 4)
+        half = call(address)[:30]
+        async with await RawConnection.open(address) as connection, AsyncExitStack() as stack:
+            await connection.send(half)
+            for _ in range(30):
+                silent = await stack.enter_async_context(await RawConnection.open(address))
+            assert (await ask(address, call(address))).status == 200  # so it has seen all of those
+            await connection.send(call(address)[30:])
+            assert (await connection.answer()).status == 200
+            await silent.send(call(address))  # the newest of those is not pushed out either
+            assert (await silent.answer()).status == 200
+
     async def test_connections_are_bounded_and_a_closed_one_makes_room(self, address, monkeypatch):
         monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
         idle = [await RawConnection.open(address) for _ in range(3)]
         for connection in idle:  # each is known to the server once it has answered
             await connection.send(call(address))
             assert (await connection.answer()).status == 200
-        assert (await ask(address, call(address))).status == 0
+        refused = await ask(address, call(address))
+        assert (refused.status, refused.json["error"]["code"]) == (503, -32004)
         async with idle.pop():
             pass
         async with asyncio.timeout(10):
-            while (await ask(address, call(address))).status == 0:
+            while (await ask(address, call(address))).status == 503:
                 pass  # the server has not seen the end yet
         for connection in idle:
             async with connection:

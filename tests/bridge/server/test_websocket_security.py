@@ -11,9 +11,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.protocol.connection import MAX_STRANGER_BYTES, CloseCode
+from berrymq.bridge.protocol.connection import MAX_STRANGER_BYTES, CloseCode, Connection
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 from berrymq.bridge.server import server as server_module
+from berrymq.bridge.transport.channel import STRANGER_READ_BYTES
 from tests.bridge.server.conftest import TOKEN
 from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.nodes import wait
@@ -338,3 +339,30 @@ class TestTls:
     async def test_plain_text_is_not_answered_there(self, secure):
         data = request("POST", "/rpc", b"", Host="localhost", Content_Length="0")
         assert (await ask(secure.address, data)).status == 0
+
+
+def test_of_a_stranger_little_is_read_at_a_time(connect, monkeypatch):
+    """What comes in one piece may be thousands of frames, and others wait meanwhile."""
+    read = []
+    honest = Connection.receive
+
+    def receive(connection, data):
+        read.append((connection.is_trusted, len(data)))
+        return honest(connection, data)
+
+    socket = connect(token=None)
+    monkeypatch.setattr(Connection, "receive", receive)
+    protocol = socket.connection.protocol
+    with socket.connection.protocol_mutex:  # all in one piece
+        for _ in range(20):
+            protocol.send_text(b" " * 4000)
+        socket.connection.send_data()
+    for _ in range(20):
+        assert socket.receive()["error"]["code"] == -32700
+    assert {trusted for trusted, _ in read} == {False}
+    assert max(size for _, size in read) <= STRANGER_READ_BYTES
+    assert socket.answer("authenticate", {"access_token": TOKEN})["result"] == "ok"
+    read.clear()
+    socket.send(json.dumps({"jsonrpc": "2.0", "id": 2, "method": "ping"}) + " " * 100_000)
+    assert socket.receive()["result"] == "pong"
+    assert max(size for _, size in read) > STRANGER_READ_BYTES

@@ -13,7 +13,8 @@ import pytest
 from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.errors import RpcError
-from berrymq.bridge.transport.dialling import NETWORK_ERRORS, dial, explain
+from berrymq.bridge.server import server as server_module
+from berrymq.bridge.transport.dialling import NETWORK_ERRORS, RECONNECT_SECONDS, dial, explain
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes
 
@@ -97,6 +98,29 @@ class TestDialling:
             assert "port" in problem_of(found)
         assert not node.peers
 
+    def test_on_this_machine_what_is_not_accepted_at_once_is_asked_for_again(self, nodes, node, monkeypatch):
+        """The system itself would ask after one second, two, four."""
+        patience = []
+
+        def connect(address, timeout):
+            patience.append(timeout)
+            if len(patience) < 5:
+                raise TimeoutError
+            return honest(address, timeout)
+
+        honest = socket.create_connection
+        monkeypatch.setattr(socket, "create_connection", connect)
+        dial(nodes.place(node), timeout=10.0).close()
+        assert patience == [RECONNECT_SECONDS] * 5
+
+    def test_within_the_time_that_there_is(self, monkeypatch):
+        def connect(address, timeout):
+            threading.Event().wait(timeout)
+            raise TimeoutError
+
+        monkeypatch.setattr(socket, "create_connection", connect)
+        assert "did not answer in time" in problem_of(place(1), timeout=0.3)
+
 
 class TestWhatIsSaid:
     def test_nobody_listens(self, unused_tcp_port):
@@ -164,6 +188,23 @@ class TestWhatIsSaid:
 
         with stranger(answer) as (port, _):
             assert problem_of(place(port), timeout=0.4)
+
+    def test_of_a_host_name_that_is_not_allowed_there(self, nodes, node, monkeypatch):
+        port = nodes.servers[node].port
+        honest = socket.create_connection
+        monkeypatch.setattr(
+            socket, "create_connection", lambda _, timeout: honest(("127.0.0.1", port), timeout)
+        )
+        said = problem_of(Found(Endpoint.parse(f"http://lab.example.org:{port}/"), TOKEN, "the test"))
+        assert said.startswith(
+            f"http://lab.example.org:{port}/ refused: the host 'lab.example.org' is not one"
+        )
+        assert "--allow-host" in said
+
+    def test_of_one_that_is_full(self, nodes, node, monkeypatch):
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 0)
+        said = problem_of(nodes.place(node))
+        assert said.startswith(f"{nodes.servers[node].url} refused: 0 connections are open here already")
 
     def test_of_a_wrong_token(self, nodes, node):
         with pytest.raises(NETWORK_ERRORS) as caught:

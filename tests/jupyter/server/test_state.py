@@ -250,7 +250,7 @@ def test_it_is_bounded_however_many_are_there(nodes, look):
     def crowd():
         for number in range(210):
             hub.add_peer(
-                f"id{number}", f"{number:03}{TEXT}", None, "member", ttl=10.0
+                f"id{number}", f"{number:03}{TEXT}", None, "member", key="", ttl=10.0
             ).since = hub.loop.time()
         for _ in range(150):
             server.sessions.open("c" * 255, None, 10.0)
