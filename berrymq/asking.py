@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Poll", "aask", "ask", "talk"]
 
+CONCLUDE_SECONDS = 0.5
+"""For how long after the end of a timeout a link may take to say which answers came and whose did not."""
+
+MAX_NAMED = 10
+"""How many of those who have not answered the text of a timeout names."""
+
 
 def talk(
     bus: Bus,
@@ -50,15 +56,13 @@ def ask(
     question.put(blocking=True)
     for place, entry, future in question.waiting:
         try:
-            question.take(place, entry, future.result(question.left()))
-        except Exception as error:
-            if isinstance(error, TimeoutError) and not future.done():
-                future.cancel()
-                question.late.append((place, entry))
-            elif isinstance(error, RecursionError):
-                raise
-            else:
+            question.take(place, entry, question.wait_for(future))
+        except RecursionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a follower's: noted, and raised in the end
+            if future.done():
                 question.fail(place, entry, error)
+        question.note_late(place, entry, future)
     return question.outcome()
 
 
@@ -78,19 +82,25 @@ async def aask(
         question.put(blocking=False)
         futures += [asyncio.wrap_future(future) for _, _, future in question.waiting]
         if futures:
-            await asyncio.wait(futures, timeout=question.left())
-        for (place, entry, _), future in zip(question.waiting, futures, strict=True):
-            if not future.done():
-                question.late.append((place, entry))
-            elif (trouble := future.exception()) is None:
-                question.take(place, entry, future.result())
-            elif isinstance(trouble, Exception):
-                question.fail(place, entry, trouble)
-            else:
-                raise trouble
+            _, pending = await asyncio.wait(futures, timeout=question.left())
+            for (_, _, answer), future in zip(question.waiting, futures, strict=True):
+                if future in pending and not question.conclude(answer):
+                    pending.remove(future)
+            if pending:
+                await asyncio.wait(pending, timeout=CONCLUDE_SECONDS)
+        for (place, entry, answer), future in zip(question.waiting, futures, strict=True):
+            if future.done():
+                trouble = future.exception()
+                if trouble is None:
+                    question.take(place, entry, future.result())
+                elif isinstance(trouble, Exception):
+                    question.fail(place, entry, trouble)
+                else:
+                    raise trouble
+            question.note_late(place, entry, answer)
     finally:
-        for _, _, pending in question.waiting:
-            pending.cancel()
+        for _, _, answer in question.waiting:
+            answer.cancel()
     return question.outcome()
 
 
@@ -108,7 +118,9 @@ class Question:
         self.message = Message.make(identifier, args, kwargs)
         self.waiting: list[tuple[int, Entry, Future[Any]]] = []
         """Those whose answer takes time, with the place of the answer."""
-        self.late: list[tuple[int, Entry]] = []
+        self._overdue: set[Future[Any]] = set()
+        """Those that had not come when the time was over."""
+        self._late: list[tuple[int, Entry, str]] = []
         self._bus = bus
         self._timeout = timeout
         self._until = None if timeout is None else monotonic() + timeout
@@ -134,6 +146,38 @@ class Question:
         """How many seconds are left to wait."""
         return None if self._until is None else max(0.0, self._until - monotonic())
 
+    def wait_for(self, future: Future[Any]) -> Any:
+        """Return an answer; after a timeout, that of a link with what has come.
+
+        Raises:
+            TimeoutError: it has not come.
+        """
+        try:
+            return future.result(self.left())
+        except TimeoutError:
+            if future.done():  # it is the follower's own, or the answer came just now
+                return future.result()
+            if not self.conclude(future):
+                raise
+        return future.result(CONCLUDE_SECONDS)
+
+    def conclude(self, future: Future[Any]) -> bool:
+        """Note that an answer is overdue; return whether it is that of a link, which can end with a part."""
+        self._overdue.add(future)
+        conclude = getattr(future, "conclude", None)
+        if conclude is not None:
+            conclude()
+        return conclude is not None
+
+    def note_late(self, place: int, entry: Entry, future: Future[Any]) -> None:
+        """Note who has not answered in time, if an answer was overdue, and wait no longer."""
+        if future not in self._overdue:
+            return
+        unanswered = getattr(future, "unanswered", None)
+        names = [entry.describe()] if unanswered is None else [f"the node {name!r}" for name in unanswered()]
+        self._late += [(place, entry, name) for name in names]
+        future.cancel()
+
     def take(self, place: int, entry: Entry, answer: Any) -> None:
         """Take an answer; that of a link is a list of answers."""
         if answer is not SKIPPED:
@@ -148,10 +192,13 @@ class Question:
     def outcome(self) -> list[Any]:
         """The answers; or raise what failed, or that some are late."""
         answers = [answer for place in sorted(self._answers) for answer in self._answers[place]]
-        if self.late:
-            names = ", ".join(entry.describe() for _, entry in self.late)
+        if self._late:
+            names = ", ".join(name for _, _, name in self._late[:MAX_NAMED])
+            if len(self._late) > MAX_NAMED:
+                names += f" and {len(self._late) - MAX_NAMED} more"
             text = f"no answer to {self.message.id!r} within {self._timeout} s from {names}"
-            self.fail(*self.late[0], AskTimeout(text, answers))
+            place, entry, _ = self._late[0]
+            self.fail(place, entry, AskTimeout(text, answers))
         if self._failures:
             raise_failures(self._failures, self.message, answers)
         return answers

@@ -60,7 +60,9 @@ class Gateway:
                 lock held. After its answers have changed, call ``refresh()`` of the returned handle.
             send: called with each message, on the publisher's thread.
             ask: puts a question to the other side: takes the message and a timeout in seconds or None, and
-                returns a future of a list of answers.
+                returns a future of a list of answers. When the time is over its ``conclude()`` is called,
+                which has it end soon with the answers that have come, and its ``unanswered()``, which names
+                the nodes whose answers have not.
             name: names the link in the note of an error.
         """
         attachment = Attachment(matches, send, self._registry.refresh, name, ask)

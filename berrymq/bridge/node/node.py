@@ -312,7 +312,7 @@ class Node(Router):
 
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
         """Put a question of the bus to all who follow it elsewhere; on any thread."""
-        future: Future[list[Any]] = Answers(self.only_channel())
+        future = Answers(self, self.only_channel())
         encoded = encode_message(message._sent_at, message._args, message._kwargs)
         with self.lock:
             self._empty_outbox()  # what was published before goes before
@@ -321,7 +321,7 @@ class Node(Router):
             data = frames.encode_batch(
                 frames.batch_head(text, self.id, self.name), self._sequence, [encoded], 1
             )
-            question = self.put_question(
+            future.question = question = self.put_question(
                 None, self.home, frames.parse_batch(data), data, lambda answers: resolve(future, answers)
             )
         future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
@@ -413,11 +413,15 @@ class Answers(Future[list[Any]]):
     """The answers to come; who waits for them reads the connection itself.
 
     Args:
+        node: this process.
         channel: over which they come.
     """
 
-    def __init__(self, channel: Channel | None) -> None:
+    question: Question
+
+    def __init__(self, node: Node, channel: Channel | None) -> None:
         super().__init__()
+        self._node = node
         self._channel = channel
 
     def result(self, timeout: float | None = None) -> list[Any]:
@@ -426,6 +430,14 @@ class Answers(Future[list[Any]]):
         if self._channel is not None:
             self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def conclude(self) -> None:
+        """Have the answers that have come be the result, soon."""
+        self._node.conclude(self.question)
+
+    def unanswered(self) -> list[str]:
+        """Return the names of the nodes that have not answered."""
+        return self._node.unanswered(self.question)
 
 
 def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:

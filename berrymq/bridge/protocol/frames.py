@@ -5,7 +5,8 @@ method         params beside ``n`` and ``ack``
 =============  ==================================================================
 ``messages``   ``batches``: each ``[identifier, origin, source, first, count, [message, ...]]``
 ``ask``        ``question``: the asker's number; ``batch``: one message
-``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``
+``conclude``   ``question``: answer it now, with the answers that have come (to a hub only)
+``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
 ``interest``   ``add``, ``remove``: identifiers; ``reset``: this is all of it; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
@@ -34,6 +35,7 @@ __all__ = [
     "ACK",
     "ANSWER",
     "ASK",
+    "CONCLUDE",
     "DROPPED",
     "INTEREST",
     "MESSAGES",
@@ -72,6 +74,7 @@ __all__ = [
 MESSAGES: Final = b"messages"
 ASK: Final = b"ask"
 ANSWER: Final = b"answer"
+CONCLUDE: Final = b"conclude"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
 ACK: Final = "ack"
@@ -157,6 +160,14 @@ class AskParams(Struct):
     batch: Raw
 
 
+class ConcludeParams(Struct):
+    """Params of ``conclude``."""
+
+    n: Number
+    ack: Count
+    question: Number
+
+
 class AnswerParams(Struct):
     """Params of ``answer``."""
 
@@ -165,6 +176,8 @@ class AnswerParams(Struct):
     question: Number
     answers: Raw
     """An array of answers, each ``[source, [value, ...], [error, ...]]``."""
+    unanswered: list[Name] = []
+    """The names of nodes that had not answered when the question was concluded."""
 
 
 class InterestParams(Struct):
@@ -212,7 +225,7 @@ class AckParams(Struct):
     ack: Count
 
 
-Params = MessagesParams | AskParams | AnswerParams | InterestParams | DroppedParams
+Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestParams | DroppedParams
 
 encode_json = msgspec.json.Encoder().encode
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
@@ -226,6 +239,7 @@ _parse_ack = msgspec.json.Decoder(AckParams).decode
 NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(MessagesParams),
     "ask": msgspec.json.Decoder(AskParams),
+    "conclude": msgspec.json.Decoder(ConcludeParams),
     "answer": msgspec.json.Decoder(AnswerParams),
     "interest": msgspec.json.Decoder(InterestParams),
     "dropped": msgspec.json.Decoder(DroppedParams),
