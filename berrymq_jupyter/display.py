@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from itertools import chain, islice
 from pathlib import PurePath
-from time import localtime, strftime
+from time import localtime, strftime, time
 from typing import TYPE_CHECKING, Any
 
 from berrymq.printable import printable
@@ -93,7 +93,7 @@ class Links:
     """The links of this process, and who can be reached over them: the value of `%links`."""
 
     def __init__(self, links: Sequence[Link], node: str | None = None) -> None:
-        self.links = [(link_lines(link), node_table(link.nodes(), node)) for link in links]
+        self.links = [links_entry(link, node) for link in links]
 
     def __repr__(self) -> str:
         if not self.links:
@@ -107,6 +107,18 @@ class Links:
             f"<div>{''.join(f'<div>{escape(line)}</div>' for line in lines)}{table.html()}</div>"
             for lines, table in self.links
         )
+
+
+def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
+    """Return the lines about a link and the table of its nodes, and say if those are of the past."""
+    table = node_table(link.nodes(), node)
+    lines = link_lines(link)
+    silent = link.silent_seconds
+    if silent:
+        since = strftime("%H:%M:%S", localtime(time() - silent))
+        what = "no answer" if link.state == "linked" else "no connection"
+        lines.append(f"{what} since {since} ({silent:.0f} s); these were there then")
+    return lines, table
 
 
 def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, magics_class
 
+from berrymq.printable import printable
+
 from .arguments import one_line
-from .display import Links, count
+from .display import Links, count, link_lines
 from .errors import as_one_line
 from .magic import argument, magic
 from .options import parse
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from berrymq import Link
+
+HOW_TO_CHANGE = "%link URL changes the hub, %link --room the room; %unlink ends the link"
 
 Place = Literal["thread", "main"]
 
@@ -76,7 +80,7 @@ class LinkingMagics(Magics):
             raise
         there = link if link in before else next((one for one in before if is_same(one, link)), None)
         if there is None:
-            self._leave_other_room(link)
+            self._leave_former(link)
             self._made.append(link)
         else:
             link = stay(there, link)
@@ -98,12 +102,13 @@ class LinkingMagics(Magics):
         former = next((link.name for link in self._made if link.state != "closed"), None)
         return options.name or former or self._notebook()
 
-    def _leave_other_room(self, link: Link) -> None:
-        """End the link which `%link` made to the same place in another room."""
+    def _leave_former(self, link: Link) -> None:
+        """Close the link that `%link` has made before, to another hub or in another room."""
         for former in self._made:
-            same_place = leads_to_same(former, link) or (former.asked is None and link.asked is None)
-            if former.state != "closed" and former.room != link.room and same_place:
-                sys.stdout.write(f"moved from {room_of(former)} to {room_of(link)}\n")
+            if former.state != "closed":
+                is_same_hub = leads_to_same(former, link) or (former.asked is None and link.asked is None)
+                name_of = room_of if is_same_hub else url_of
+                sys.stdout.write(f"moved from {name_of(former)} to {name_of(link)}\n")
                 leave(former)
 
     @magic("line", argument("url", nargs="?", help="which link to leave; default: all of them"))
@@ -157,8 +162,9 @@ def stay(there: Link, link: Link) -> Link:
     else:
         there.asked = there.asked or link.asked
         link.close()
-    state = "linked already" if there.state == "linked" else "the link is cut; it comes back by itself"
-    sys.stdout.write(f"{state}\n")
+    where = link_lines(there)[0].removeprefix(there.state)
+    state = "" if there.state == "linked" else "; the connection is cut and comes back by itself"
+    sys.stdout.write(f"already linked{where}{state}\n{HOW_TO_CHANGE}\n")
     return there
 
 
@@ -172,6 +178,11 @@ def leave(link: Link) -> None:
 def room_of(link: Link) -> str:
     """Name the room of a link, or that it is in none."""
     return f"the room {link.room!r}" if link.room else "no room"
+
+
+def url_of(link: Link) -> str:
+    """Name the hub of a link by its address, and its room if it is in one."""
+    return printable(f"{link.url}{f' in {room_of(link)}' if link.room else ''}")
 
 
 def is_same(one: Link, other: Link) -> bool:

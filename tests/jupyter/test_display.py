@@ -40,6 +40,7 @@ def link(**changes):
         "found_by": "connection file",
         "stats": lambda: stats,
         "nodes": lambda: nodes,
+        "silent_seconds": 0.0,
     }
     return SimpleNamespace(**values | changes)
 

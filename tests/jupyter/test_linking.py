@@ -8,9 +8,11 @@ import threading
 import psutil
 import pytest
 
+import berrymq
 from berrymq import Bus, default_bus, links
 from berrymq.bridge import link
 from berrymq.bridge.discovery.starting import start_hub
+from tests.support.nodes import Nodes
 from tests.support.waiting import wait_until
 
 
@@ -53,16 +55,54 @@ def test_joining_leaving_and_who_is_there(shell, other, hub):
 
 def test_linking_again_gives_the_same_link_and_says_so(shell, hub):
     assert shell.run("a = %link --name me") == ""
-    assert shell.run("b = %link") == "linked already"
+    printed = shell.run("b = %link")
+    way = "the hub of this machine, by its connection file"
+    how = "%link URL changes the hub, %link --room the room; %unlink ends the link"
+    assert printed == f"already linked as 'me' to {hub.url} ({way})\n{how}"
     assert shell["a"] is shell["b"]
-    assert shell.run("%link --name me").startswith("linked already\nOut[4]: linked as 'me' to http")
+    assert shell.run("%link --name me").startswith("already linked as 'me' to http")
     assert links() == [shell["a"]]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The URL of another hub, which lets this process in."""
+    with Nodes() as nodes:
+        server = nodes.servers[nodes.hub("elsewhere")]
+
+        def link_there(url, **options):
+            return link(url, access_token=server.access_token if url == server.url else None, **options)
+
+        monkeypatch.setattr(berrymq, "link", link_there)
+        yield server.url
+
+
+def test_the_hub_at_another_url_is_moved_to(shell, hub, elsewhere):
+    shell.run("a = %link --name me")
+    assert shell.run(f"b = %link {elsewhere}") == f"moved from {hub.url} to {elsewhere}"
+    assert links() == [shell["b"]]
+    assert (shell["a"].state, shell["b"].name) == ("closed", "me")
+    assert shell.run("c = %link").startswith(f"already linked as 'me' to {elsewhere} ")
+    assert shell.run(f"d = %link {hub.url}") == f"moved from {elsewhere} to {hub.url}"
+
+
+def test_who_is_there_beside_a_hub_that_does_not_answer_is_said_to_be_of_then(shell, other, hub):
+    shell.run("l = %link")
+    assert "the other" in shell.run("%links")
+    os.kill(hub.pid, signal.SIGSTOP)
+    try:
+        printed = shell.run("%links")
+    finally:
+        os.kill(hub.pid, signal.SIGCONT)
+    assert re.search(r"no answer since \d\d:\d\d:\d\d \(\d+ s\); these were there then", printed)
+    assert "the other" in printed
+    wait_until(lambda: "no answer" not in shell.run("%links"), "answer of the hub")
 
 
 def test_another_name_of_the_same_place_is_the_same_place(shell, hub):
     shell.run("a = %link")
     alias = hub.url.replace("127.0.0.1", "localhost")
-    assert shell.run(f"b = %link {alias}") == "linked already"
+    assert shell.run(f"b = %link {alias}").startswith("already linked as ")
     assert shell["a"] is shell["b"]
     assert links() == [shell["a"]]
     assert shell["a"].state == "linked"
@@ -92,7 +132,7 @@ def test_whoever_moves_keeps_the_name(shell, hub):
 def test_an_empty_room_is_none(shell, hub):
     shell.run("a = %link --room '' --name ''")
     assert shell["a"].room is None
-    assert shell.run("b = %link") == "linked already"
+    assert shell.run("b = %link").startswith("already linked as ")
 
 
 def test_who_can_not_move_stays(shell, hub):
@@ -103,7 +143,7 @@ def test_who_can_not_move_stays(shell, hub):
 
 def test_a_link_of_the_users_code_is_his(shell, hub):
     with link() as own:
-        assert shell.run("b = %link") == "linked already"
+        assert shell.run("b = %link").startswith("already linked as ")
         assert shell.run("c = %link --room blue") == ""
         shell.run("%unload_ext berrymq_jupyter")
         assert links() == [own]
@@ -118,7 +158,7 @@ def test_another_name_is_refused_in_one_line(shell, hub):
 
 def test_the_name_of_the_notebook_gives_way_to_one_that_was_chosen(shell, hub):
     shell.run("__vsc_ipynb_file__ = '/home/me/work.ipynb'\na = %link --name one")
-    assert shell.run("b = %link") == "linked already"
+    assert shell.run("b = %link").startswith("already linked as ")
     assert shell["b"].name == "one"
 
 
