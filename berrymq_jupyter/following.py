@@ -53,19 +53,22 @@ class FollowingMagics(Magics):
     ) -> MessageLog | None:
         """Follow an identifier: show its messages, call a function with each, or run the cell for each.
 
-        ::
+        %follow alone shows a live log below the cell; in a terminal, a line a message. With a handler,
+        %follow calls handler(message).
 
-            %follow train:*             a live log below the cell (in a terminal: a line a message)
-            %follow train:* handler     calls handler(message)
+        %%follow runs the body of the cell once for each `message`, and what that prints and shows appears
+        below the cell. The body may `return` and `await`. The value of its last line is shown, and is the
+        answer to an %ask. In a body that is a cell magic, such as %%time, `message` is a variable of the
+        notebook while that runs.
+
+        Running a cell again replaces what it followed before.
+
+        Examples:
+            %follow train:*
+            %follow train:* print
 
             %%follow train:*
             print(message.action, message.loss)
-
-        The body of a cell runs once for each message. What it prints and shows appears below the cell. It may
-        `return` and `await`; what its last line gives is shown, and is the answer to an %ask. In a body that
-        is a cell magic, such as %%time, `message` is lent to the notebook for as long as that runs.
-
-        Running a cell again replaces what it followed before.
         """
         identifier, rest = split_identifier(line, EXAMPLE if cell is None else f"%{EXAMPLE}")
         if cell is not None:
@@ -109,8 +112,7 @@ class FollowingMagics(Magics):
     def unfollow(self, line: str) -> None:
         """Stop following an identifier: functions, bodies of cells and logs. Queues go on collecting.
 
-        ::
-
+        Examples:
             %unfollow train:*
             %unfollow --all
         """
@@ -136,7 +138,7 @@ class FollowingMagics(Magics):
 
     @magic("line")
     def followers(self, line: str) -> Followers:
-        """List who follows what in this process, and from which cell.
+        """List the followers in this process, what they follow, and the cells that registered them.
 
         %links shows what other notebooks and programs follow.
         """
@@ -155,7 +157,7 @@ class FollowingMagics(Magics):
             type=whole_number,
             default=0,
             metavar="N",
-            help="the most messages that may wait; default: any",
+            help="how many messages the queue holds; default: any number",
         ),
         argument(
             "--overflow",
@@ -170,10 +172,11 @@ class FollowingMagics(Magics):
     def queue(self, line: str) -> Queue:
         """Collect messages in a queue, show it, and return it.
 
-        ::
-
+        Examples:
             tasks = %queue task:*
             tasks.get()
+
+            tasks = %queue --maxsize 100 --overflow drop_newest task:*
         """
         options = parse(self.queue, line, "%queue task:*")
         identifier = parse_identifier(options.identifier)

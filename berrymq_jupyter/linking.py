@@ -58,9 +58,11 @@ class LinkingMagics(Magics):
     def link(self, line: str) -> Link:
         """Join a hub, so that messages reach other notebooks and programs, and theirs this one.
 
-        Without a URL it is the hub of this machine, which is started if there is none yet. Linking again to
-        the same place changes nothing but the room. ::
+        Without a URL it is the hub of this machine, which is started if there is none yet. While linked,
+        %link URL moves to the hub there, and %link --room to a room of the same hub; the former link is
+        closed.
 
+        Examples:
             %link
             %link --room team-a
             %link https://example.org/user/me/berrymq/
@@ -113,7 +115,12 @@ class LinkingMagics(Magics):
 
     @magic("line", argument("url", nargs="?", help="which link to leave; default: all of them"))
     def unlink(self, line: str) -> None:
-        """Leave the hub: messages no longer reach others, nor theirs this notebook. Followers stay."""
+        """Leave the hub: messages no longer reach others, nor theirs this notebook. Followers stay.
+
+        Examples:
+            %unlink
+            %unlink https://example.org/user/me/berrymq/
+        """
         options = parse(self.unlink, line, "%unlink")
         import berrymq
 
@@ -129,7 +136,12 @@ class LinkingMagics(Magics):
 
     @magic("line", argument("node", nargs="?", help="the name of a node, to see all that it follows"))
     def links(self, line: str) -> Links:
-        """Show the links of this notebook: where they lead, how that was found, and who is there."""
+        """Show the links of this notebook: where they lead, how that was found, and the nodes there.
+
+        Examples:
+            %links
+            %links "my notebook"
+        """
         options = parse(self.links, line, "%links")
         import berrymq
 

@@ -1,5 +1,6 @@
 """Loading gives everything, unloading leaves nothing."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -41,9 +42,13 @@ def test_it_gives_the_magics(shell):
 @pytest.mark.parametrize("name", MAGICS)
 def test_every_magic_has_help(shell, name):
     text = shell.run(f"%{name}?")
-    assert f"%{name}" in text
-    assert len(text.splitlines()) > 5
-    assert "<{" not in text
+    first, rest = text.removeprefix("Docstring:").strip().split("\n\n", 1)
+    assert re.fullmatch(r"[A-Z][^\n]*\.", first), "a sentence comes first"
+    assert rest.startswith(f"Usage:\n    %{name}")
+    parts = re.findall(r"^(Usage|Arguments|Options|Examples):$", rest, re.MULTILINE)
+    assert parts == sorted(parts, key=["Usage", "Arguments", "Options", "Examples"].index)
+    assert ("Arguments" in parts) <= ("Examples" in parts)
+    assert "::" not in text
 
 
 @pytest.mark.parametrize("name", MAGICS)
