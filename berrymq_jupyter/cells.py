@@ -103,6 +103,7 @@ class Cells:
         self._shell = shell
         self._lock = threading.Lock()  # subshells run cells at the same time
         self._latest: dict[str, Cell] = {}
+        self._pages: set[str] = set()
         self._origins: WeakKeyDictionary[Subscription, Cell] = WeakKeyDictionary()
 
     def before(self, info: ExecutionInfo) -> None:
@@ -121,6 +122,27 @@ class Cells:
             close_quietly(former)
         RUNNING.set(cell)
         scopes.make_current(cell.scope)
+        cell.output.begin()
+        self._note_reload(cell)
+
+    def _note_reload(self, cell: Cell) -> None:
+        """Print, in the first cell that a reloaded page runs, which followers now print elsewhere."""
+        page = cell.output.page
+        if page is None or page in self._pages:
+            return
+        self._pages.add(page)
+        with self._lock:
+            numbers = {
+                origin.number
+                for subscription, origin in self._origins.items()
+                if subscription.active and not subscription.direct and origin.output.page not in (None, page)
+            }
+        if numbers:
+            cells = ", ".join(f"[{number}]" for number in sorted(numbers))
+            sys.stdout.write(
+                f"this page was loaded after {cells} had run: until they are run again, what their followers "
+                "print appears below the cell that ran last\n"
+            )
 
     def join_running(self) -> None:
         """Begin the cell that loads the extension, which was running before anybody could notice."""
