@@ -13,10 +13,17 @@ from IPython.core.error import UsageError
 import berrymq
 
 from .arguments import one_line, shorten
+from .output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from berrymq import Message, Subscription
+
+    from .cells import Cells
 
 OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, Path(__file__).parent))
 
@@ -125,3 +132,18 @@ def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         raise UsageError(one_line(error)) from None
+
+
+class ErrorReport:
+    """Shows the error of a follower that nobody called below the cell that registered it."""
+
+    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
+        self._shell = shell
+        self._cells = cells
+
+    def __call__(self, subscription: Subscription, _message: Message, error: BaseException) -> None:
+        """Show a traceback that starts in the user's code."""
+        cell = self._cells.origin(subscription)
+        output = Output(self._shell) if cell is None else cell.output
+        show_users_code(error)
+        output.show_error(type(error), error, error.__traceback__)

@@ -9,14 +9,14 @@ from berrymq import Queue, Subscription, default_bus
 from berrymq.workers import DeliveryThread
 
 from .cells import Cells
-from .completion import MagicCompleter
-from .delivery import ErrorReport, MainThreadDeliverer, scheduler_of
-from .display import link_html, message_html, print_link, print_value, printed
+from .completion import MagicCompleter, RecentIdentifiers
+from .errors import ErrorReport
 from .following import FollowingMagics
+from .formatters import link_html, message_html, print_link, print_value, printed
 from .linking import LinkingMagics
-from .live import Passed
+from .main_thread import MainThreadDeliverer, scheduler_of
 from .sending import SendingMagics
-from .showing import Shown, is_notebook
+from .view_display import Shown, is_notebook
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -54,13 +54,13 @@ class Extension:
         ]
         for magics in self._magics:
             shell.register_magics(magics)
-        self._passed = Passed()
-        self._matcher = MagicCompleter(self._functions(), shell.Completer, self._passed).matcher
+        self._recent = RecentIdentifiers()
+        self._matcher = MagicCompleter(self._functions(), shell.Completer, self._recent).matcher
         shell.Completer.custom_matchers.append(self._matcher)
         self._format()
         shell.events.register("pre_run_cell", self._cells.before)
         shell.events.register("post_run_cell", self._after)
-        default_bus.hooks.append(self._passed.look)
+        default_bus.hooks.append(self._recent.collect)
         default_bus.hooks.append(self._cells.adopt)
         self._former_report = default_bus.on_background_error
         self._report = ErrorReport(shell, self._cells)
@@ -69,7 +69,7 @@ class Extension:
 
     def close(self) -> None:
         """Remove everything from the shell and the bus."""
-        default_bus.hooks.remove(self._passed.look)
+        default_bus.hooks.remove(self._recent.collect)
         default_bus.hooks.remove(self._cells.adopt)
         self._shell.events.unregister("pre_run_cell", self._cells.before)
         self._shell.events.unregister("post_run_cell", self._after)
@@ -100,7 +100,7 @@ class Extension:
 
     def _after(self, result: ExecutionResult | None) -> None:
         """Follow the end of a cell."""
-        self._passed.look()
+        self._recent.collect()
         self._cells.after(result)
         if self._deliverer is not None and not is_notebook(self._shell):
             self._deliverer.turn()  # a terminal has no loop that runs between its prompts

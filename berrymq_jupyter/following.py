@@ -11,20 +11,21 @@ from IPython.display import display
 from berrymq import BerryMQError, Identifier, Message, Queue, default_bus
 
 from .arguments import evaluate_expression, namespace_of, parse_identifier, shorten, split_identifier
-from .bodies import compile_body
 from .cells import Cells, running
-from .display import Followers
 from .errors import one_line_errors
-from .lines import print_message, print_without_page
-from .live import stoppable
+from .follow_body import compile_body
+from .formatters import Followers
+from .line_log import print_message, print_without_page
 from .magic import argument, magic
 from .options import parse, whole_number
-from .showing import Shown, is_notebook
+from .view_display import Shown, is_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    from berrymq import Subscription
 
     from .widgets import MessageLog
 
@@ -213,3 +214,8 @@ def shown(value: Any) -> Any:
     if value is not None:
         display(value)  # type: ignore[no-untyped-call]
     return value
+
+
+def stoppable() -> list[Subscription]:
+    """Return the followers that `%unfollow` can cancel: all of this process but queues."""
+    return [entry for entry in default_bus.subscriptions() if not entry.is_queue]

@@ -11,8 +11,9 @@ from IPython.core.magic import Magics, magics_class
 from berrymq.printable import printable
 
 from .arguments import one_line
-from .display import Links, count, link_lines
 from .errors import as_one_line
+from .formatters import Links
+from .links import count, link_lines
 from .magic import argument, magic
 from .options import parse
 

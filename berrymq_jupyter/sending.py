@@ -13,7 +13,7 @@ from .arguments import Arguments, evaluate_arguments, namespace_of, split_identi
 from .errors import raise_to_user, show_interrupt
 from .magic import argument, magic
 from .options import seconds, split_options
-from .unheard import Unheard
+from .unfollowed import UnfollowedNotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class SendingMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self._unheard = Unheard(shell)
+        self._notes = UnfollowedNotes(shell)
 
     @magic(
         "line_cell",
@@ -57,7 +57,7 @@ class SendingMagics(Magics):
         identifier, rest = split_identifier(line, example)
         args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.twitter(identifier, *args, **kwargs))
-        self._unheard.tell(identifier, local_ns)
+        self._notes.check(identifier, local_ns)
 
     @magic(
         "line_cell",
@@ -83,7 +83,7 @@ class SendingMagics(Magics):
         callback, rest = split_identifier(rest, example)
         args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.talk(identifier, callback, *args, **kwargs))
-        self._unheard.tell(identifier, local_ns)
+        self._notes.check(identifier, local_ns)
 
     @magic(
         "line_cell",
@@ -114,7 +114,7 @@ class SendingMagics(Magics):
         if "timeout" in kwargs:
             raise UsageError(f"set the timeout with an option, as in: %ask --timeout 3 {identifier}")
         answers = sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
-        self._unheard.tell(identifier, local_ns)
+        self._notes.check(identifier, local_ns)
         return answers
 
     def _arguments(self, text: str, cell: str | None, local: dict[str, Any] | None) -> Arguments:

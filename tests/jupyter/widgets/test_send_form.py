@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from berrymq import Identifier
-from berrymq_jupyter import live
+from berrymq import Identifier, introspection
+from berrymq_jupyter.links import open_links
 from berrymq_jupyter.widgets import MessageLog, SendForm
-from berrymq_jupyter.widgets.reach import Reach, open_links
+from berrymq_jupyter.widgets.reach import Reach
 
 from .conftest import FakePage
 
@@ -184,7 +184,7 @@ def test_who_would_hear(bus, monkeypatch):
         node("c", "x:y", "odd::"),
     ]
     link, foreign = Link(bus, others), Link(object(), [node("d", "test:*")])
-    monkeypatch.setattr(live, "open_links", lambda: [link, foreign])
+    monkeypatch.setattr(introspection, "open_links", lambda: [link, foreign])
     assert reach.describe(run) == "heard by 1 follower here and a, b"
     assert reach.describe(Identifier.parse("_test:run")) == "nobody follows this now"
     assert reach.identifiers() == ["*:run", "odd::", "test:*", "x:y"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from berrymq import default_bus
 
 from .cells import running
-from .display import message_line
+from .formatters import message_line
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from IPython.core.error import UsageError
 
-from berrymq_jupyter.bodies import compile_body
+from berrymq_jupyter.follow_body import compile_body
 
 MESSAGE = SimpleNamespace(score=3, args=(1, 2))
 

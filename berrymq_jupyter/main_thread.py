@@ -13,9 +13,6 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .errors import show_users_code
-from .output import Output
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -23,8 +20,6 @@ if TYPE_CHECKING:
 
     from berrymq import Message
     from berrymq.subscriptions import Subscription
-
-    from .cells import Cells
 
     Failed = Callable[[Subscription, Message, BaseException], object]
     Schedule = Callable[[Callable[[], None]], None]
@@ -155,18 +150,3 @@ class Prompt:
         if loop is not None:
             with suppress(RuntimeError):  # it ends just now: a cell begins, and a turn comes after each
                 loop.call_soon_threadsafe(function)
-
-
-class ErrorReport:
-    """Shows the error of a follower that nobody called below the cell that registered it."""
-
-    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
-        self._shell = shell
-        self._cells = cells
-
-    def __call__(self, subscription: Subscription, _message: Message, error: BaseException) -> None:
-        """Show a traceback that starts in the user's code."""
-        cell = self._cells.origin(subscription)
-        output = Output(self._shell) if cell is None else cell.output
-        show_users_code(error)
-        output.show_error(type(error), error, error.__traceback__)

@@ -2,7 +2,7 @@ import inspect
 from types import SimpleNamespace
 
 from berrymq.bridge.discovery import finding, starting
-from berrymq_jupyter.finding import WAYS, how_found
+from berrymq_jupyter.links import DESCRIPTIONS, how_found
 
 
 def found_by(way):
@@ -17,5 +17,5 @@ def test_it_is_told_in_words():
 
 def test_each_way_that_is_told_is_one():
     sources = [inspect.getsource(finding), inspect.getsource(starting)]
-    for way in WAYS:
+    for way in DESCRIPTIONS:
         assert any(f'"{way}"' in source for source in sources)

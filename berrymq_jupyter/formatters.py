@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from berrymq.printable import printable
 
-from .finding import how_found
+from .links import link_lines
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -65,23 +65,6 @@ def message_html(message: Message) -> str:
 def link_html(link: Link) -> str:
     """Return a link as HTML."""
     return f"<div>{''.join(f'<div>{escape(line)}</div>' for line in link_lines(link))}</div>"
-
-
-def link_lines(link: Link) -> list[str]:
-    """Say in a few words where a link leads, how that was found, and what passed."""
-    room = f" in the room '{link.room}'" if link.room else ""
-    lines = [f"{link.state} as '{link.name}'{room} to {link.url} ({how_found(link)})"]
-    stats = link.stats()
-    missing = stats.dropped + stats.lost
-    if stats.sent or stats.received or missing:
-        dropped = f", {missing} dropped" if missing else ""
-        lines.append(f"{count(stats.sent, 'message')} sent, {stats.received} received{dropped}")
-    return [printable(line) for line in lines]
-
-
-def count(number: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def print_link(link: Link, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
