@@ -36,14 +36,14 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Leave a shell without a trace: what `%unload_ext berrymq_jupyter` calls."""
+    """Unload from a shell: what `%unload_ext berrymq_jupyter` calls."""
     from .extension import unload
 
     unload(shell)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    """Tell a Jupyter server where its extension is."""
+    """Return the extension, as a Jupyter server looks for it."""
     from .server import BerryMQHub
 
     return [{"module": "berrymq_jupyter.server", "app": BerryMQHub}]

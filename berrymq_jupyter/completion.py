@@ -32,7 +32,7 @@ WORD = re.compile(r"""(?:-[^\s=]*=)?(?:'[^']*'?|"[^"]*"?)|\S+""")
 MAX_RECENT = 1000
 """Identifiers of messages that are remembered."""
 
-# How many identifiers that somebody follows or has sent stand at the front of each magic's line.
+# The number of identifiers at the front of each magic's line.
 IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1}
 
 # The magics whose line goes on as Python, and the end of it that Python's names complete.
@@ -169,7 +169,7 @@ class Line:
 
 
 def values(action: argparse.Action) -> Iterable[str]:
-    """Return what may be the value of an option; nothing, where nobody can guess."""
+    """Return what may be the value of an option; nothing for free text."""
     if action.choices is not None:
         return action.choices
     return VALUES[action.dest]() if action.dest in VALUES else ()

@@ -1,4 +1,4 @@
-"""Loading into a shell, and leaving it without a trace."""
+"""Load into an IPython shell, and unload without a trace."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ class Extension:
         self._unformat()
         self._unregister_magics()
 
-    def deliver_on(self, place: Literal["thread", "main"]) -> None:
-        """Choose where the followers of this process get messages of others."""
+    def deliver_on(self, thread: Literal["thread", "main"]) -> None:
+        """Choose the thread on which followers get messages of links."""
         former, self._deliverer = self._deliverer, None
-        if place == "main":
+        if thread == "main":
             self._deliverer = former or MainThreadDeliverer(
                 default_bus.gateway.failed, scheduler_of(self._shell)
             )

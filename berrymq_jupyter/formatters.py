@@ -1,4 +1,4 @@
-"""How what berryMQ gives looks as the value of a cell: rich in a notebook, plain text elsewhere."""
+"""Format messages, links and followers as values of cells: rich in a notebook, plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def print_link(link: Link, printer: Any, cycle: bool) -> None:  # noqa: ARG001 -
 
 
 class Links:
-    """The links of this process, and who can be reached over them: the value of `%links`."""
+    """The links of this process and the nodes that they reach: the value of `%links`."""
 
     def __init__(self, links: Sequence[Link], node: str | None = None) -> None:
         self.links = [links_entry(link, node) for link in links]
@@ -100,12 +100,12 @@ def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
     if silent:
         since = strftime("%H:%M:%S", localtime(time() - silent))
         what = "no answer" if link.state == "linked" else "no connection"
-        lines.append(f"{what} since {since} ({silent:.0f} s); these were there then")
+        lines.append(f"{what} since {since} ({silent:.0f} s); the nodes are those of that time")
     return lines, table
 
 
 def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
-    """Return who can be reached as a table; with `only`, the nodes of that name and all that they follow."""
+    """Return a table of nodes; with `only`, of those with that name and all that they follow."""
     rows = []
     for node in nodes:
         if only is not None and node.name != only:
@@ -117,12 +117,12 @@ def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
             follows += f" and {len(node.follows) - len(shown)} more"
         rows.append((node.name, what, follows))
     return Table(
-        ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "nobody is there"
+        ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "there are no nodes"
     )
 
 
 class Followers:
-    """Who follows what here: the value of `%followers`."""
+    """The followers in this process: the value of `%followers`."""
 
     def __init__(self, subscriptions: Sequence[Subscription], cells: Cells) -> None:
         rows = [
@@ -139,7 +139,7 @@ class Followers:
 
 
 def origin(subscription: Subscription, cells: Cells) -> str:
-    """Say where a follower comes from: the cell that registered it, else the place where it is written."""
+    """Return where a follower comes from: the cell that registered it, else its file."""
     cell = cells.origin(subscription)
     if cell is not None:
         return f"cell In [{cell.number}]"

@@ -1,4 +1,4 @@
-"""`%link`, `%unlink` and `%links`: magics that join others."""
+"""`%link`, `%unlink` and `%links`: magics that link this process with others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HOW_TO_CHANGE = "%link URL changes the hub, %link --room the room; %unlink ends the link"
 
-Place = Literal["thread", "main"]
+DeliveryThread = Literal["thread", "main"]
 
 
 @magics_class
@@ -36,7 +36,7 @@ class LinkingMagics(Magics):
 
     shell: InteractiveShell
 
-    def __init__(self, shell: InteractiveShell, deliver_on: Callable[[Place], None]) -> None:
+    def __init__(self, shell: InteractiveShell, deliver_on: Callable[[DeliveryThread], None]) -> None:
         super().__init__(shell)
         self._deliver_on = deliver_on
         self._made: list[Link] = []
@@ -48,7 +48,7 @@ class LinkingMagics(Magics):
         argument(
             "--deliver",
             choices=("thread", "main"),
-            metavar="PLACE",
+            metavar="THREAD",
             help="where followers of remote messages run: 'thread' (default), at once, or 'main', on the "
             "main thread between cells",
         ),
@@ -81,12 +81,12 @@ class LinkingMagics(Magics):
         except KeyboardInterrupt as interrupt:
             as_one_line(interrupt, "the link was not made")
             raise
-        there = link if link in before else next((one for one in before if is_same(one, link)), None)
+        there = link if link in before else next((one for one in before if is_same_link(one, link)), None)
         if there is None:
-            self._leave_former(link)
+            self._close_former(link)
             self._made.append(link)
         else:
-            link = stay(there, link)
+            link = keep_existing(there, link)
         if options.deliver is not None:
             self._deliver_on(options.deliver)
         return link
@@ -105,14 +105,14 @@ class LinkingMagics(Magics):
         former = next((link.name for link in self._made if link.state != "closed"), None)
         return options.name or former or self._notebook()
 
-    def _leave_former(self, link: Link) -> None:
+    def _close_former(self, link: Link) -> None:
         """Close the link that `%link` has made before, to another hub or in another room."""
         for former in self._made:
             if former.state != "closed":
                 is_same_hub = leads_to_same(former, link) or (former.asked is None and link.asked is None)
                 name_of = room_of if is_same_hub else url_of
                 sys.stdout.write(f"moved from {name_of(former)} to {name_of(link)}\n")
-                leave(former)
+                close_link(former)
 
     @magic("line", argument("url", nargs="?", help="which link to leave; default: all of them"))
     def unlink(self, line: str) -> None:
@@ -133,7 +133,7 @@ class LinkingMagics(Magics):
             where = "" if options.url is None else " that leads there"
             raise UsageError(f"there is no link{where}; %links shows those there are")
         for link in found:
-            leave(link)
+            close_link(link)
 
     @magic("line", argument("node", nargs="?", help="the name of a node, to see all that it follows"))
     def links(self, line: str) -> Links:
@@ -149,7 +149,7 @@ class LinkingMagics(Magics):
         return Links(berrymq.links(), options.node)
 
     def close(self) -> bool:
-        """Leave everything that `%link` has joined; return whether there was anything."""
+        """Close the links that `%link` made; return whether there were any."""
         made, self._made = self._made, []
         for link in made:
             link.close()
@@ -159,7 +159,7 @@ class LinkingMagics(Magics):
         return bool(made)
 
     def _notebook(self) -> str | None:
-        """Return the notebook's name where only the namespace tells it: VS Code."""
+        """Return the notebook's name where only a variable holds it: in VS Code."""
         path = self.shell.user_ns.get("__vsc_ipynb_file__")
         if not isinstance(path, str):
             return None
@@ -168,8 +168,8 @@ class LinkingMagics(Magics):
         return default_node_name(notebook=path)
 
 
-def stay(there: Link, link: Link) -> Link:
-    """Keep to the link that was there and not to a second one, by another name of its place; say so."""
+def keep_existing(there: Link, link: Link) -> Link:
+    """Keep the existing link rather than a second one by another name of its address; print which."""
     if link is there:
         link.given -= 1  # a magic has no `with` that would end
     else:
@@ -181,8 +181,8 @@ def stay(there: Link, link: Link) -> Link:
     return there
 
 
-def leave(link: Link) -> None:
-    """Close a link, and say what was lost by that."""
+def close_link(link: Link) -> None:
+    """Close a link, and print how many messages were lost."""
     dropped = link.close()
     if dropped:
         sys.stderr.write(f"{count(dropped, 'message')} did not get through before the link was closed\n")
@@ -198,11 +198,11 @@ def url_of(link: Link) -> str:
     return printable(f"{link.url}{f' in {room_of(link)}' if link.room else ''}")
 
 
-def is_same(one: Link, other: Link) -> bool:
-    """Whether two links of one node lead to the same place."""
+def is_same_link(one: Link, other: Link) -> bool:
+    """Whether two links of one node lead to the same address."""
     return one.node is other.node and leads_to_same(one, other)
 
 
 def leads_to_same(one: Link, other: Link) -> bool:
-    """Whether two links lead to the same place, by whichever of its names."""
+    """Whether two links lead to the same address, by whichever of its names."""
     return bool(one.url) and other.leads_to(one.url)

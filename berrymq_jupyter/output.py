@@ -1,4 +1,4 @@
-"""Where output goes: carrying the place of one cell's output into another thread, task or cell.
+"""Send output to below a certain cell, from another thread, task or cell.
 
 A kernel labels everything it publishes with the header of the request that caused it, and the front end shows
 it below the cell that made this request. `Output` remembers the labels of the running cell, and puts them in
@@ -49,7 +49,7 @@ class Output:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.closes_with_cell = is_headless(shell)
-        """What comes when the cell has ended would be dropped."""
+        """Output that comes after the end of the cell would be dropped."""
         self.may_lack_page = is_cell_unnamed(shell) and not self.closes_with_cell
         """The cell may be none of a page that shows views, but of a terminal."""
         self.header = header_of(shell)
@@ -129,7 +129,7 @@ class Redirected:
 
 
 def is_headless(shell: InteractiveShell) -> bool:
-    """Whether a program runs the cells, and no person: nobody is there to be asked for input."""
+    """Whether a program runs the cells: it takes no requests for input."""
     if not hasattr(shell, "get_parent"):
         return False
     return shell.get_parent().get("content", {}).get("allow_stdin") is False

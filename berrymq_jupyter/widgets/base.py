@@ -78,7 +78,7 @@ class View(AnyWidget):
     # -- what a subclass fills in ----------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Tell whether something waits to be absorbed."""
+        """Return whether something waits to be absorbed."""
         raise NotImplementedError
 
     def absorb(self, now: float) -> float | None:

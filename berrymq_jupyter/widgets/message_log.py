@@ -132,7 +132,7 @@ class MessageLog(View):
         pump.wake()
 
     def pending(self) -> bool:
-        """Tell whether something waits to be absorbed."""
+        """Return whether something waits to be absorbed."""
         return self.state.rows.waiting() or not self.settled
 
     def absorb(self, now: float) -> float | None:

@@ -38,7 +38,7 @@ class NetworkView(View):
         self.start()
 
     def pending(self) -> bool:
-        """Tell whether there is something to send to the page."""
+        """Return whether there is something to send to the page."""
         return not self.settled
 
     def absorb(self, now: float) -> float | None:

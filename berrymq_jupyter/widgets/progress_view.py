@@ -64,7 +64,7 @@ class ProgressView(View):
         self.start()
 
     def pending(self) -> bool:
-        """Tell whether something waits to be absorbed."""
+        """Return whether something waits to be absorbed."""
         return bool(self.arrived) or not self.settled
 
     def absorb(self, now: float) -> float | None:

@@ -33,7 +33,7 @@ class Pumped(Protocol):
     """What the pump feeds."""
 
     def pending(self) -> bool:
-        """Tell whether something waits. Called often: it must be cheap."""
+        """Return whether something waits. Called often: it must be cheap."""
 
     def tick(self, now: float) -> tuple[int, float | None]:
         """Work off what came. Return the bytes sent, and in how many seconds to call again, if ever.
@@ -98,7 +98,7 @@ class Pump:
                     self.start_thread()
 
     def is_stuck(self) -> bool:
-        """Tell whether the thread is in a round that does not end."""
+        """Return whether the thread is in a round that does not end."""
         began = self.round_began
         return began is not None and monotonic() - began > STUCK
 

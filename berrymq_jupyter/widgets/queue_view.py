@@ -62,7 +62,7 @@ class QueueView(View):
     # -- for the base ----------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Tell whether the queue has changed."""
+        """Return whether the queue has changed."""
         return self.state.changed()
 
     def absorb(self, now: float) -> float | None:

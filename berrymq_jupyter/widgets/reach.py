@@ -54,7 +54,7 @@ class Reach:
 
 
 def follows(patterns: tuple[str, ...], identifier: Identifier) -> bool:
-    """Tell whether one of the patterns matches."""
+    """Return whether one of the patterns matches."""
     for pattern in patterns:
         try:
             if Identifier.parse(pattern).matches(identifier):

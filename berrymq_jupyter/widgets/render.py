@@ -238,7 +238,7 @@ def describe_safely(value: object, room: int, depth: int) -> str:
 
 
 def is_array(value: object) -> bool:
-    """Tell whether `value` comes from a library of arrays or tables, whose attributes are safe to ask."""
+    """Return whether `value` comes from a library of arrays or tables, whose attributes are safe to ask."""
     return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
 
 

@@ -194,7 +194,7 @@ class Link:
         return [Node("first notebook", "blue", ("far:away",)), Node("second", "the red one")]
 
 
-def test_what_links_tell(complete, monkeypatch):
+def test_nodes_rooms_and_addresses_of_links(complete, monkeypatch):
     monkeypatch.setattr("berrymq.bridge.links", lambda: [Link()])
     assert complete("%links se") == ["%links second"]
     assert complete("%links ") == ['%links "first notebook"', "%links second"]
@@ -216,7 +216,7 @@ def test_what_would_give_orders_to_the_terminal_is_not_offered(complete, monkeyp
     assert complete("%twitter pla") == ["%twitter plain:x"]
 
 
-def test_a_hub_that_is_slow_to_say_who_is_there_is_not_asked_at_each_key(monkeypatch):
+def test_a_slow_hub_is_not_asked_for_its_nodes_at_each_key(monkeypatch):
     now, asked = 0.0, []
     monkeypatch.setattr("berrymq_jupyter.links.monotonic", lambda: now)
 

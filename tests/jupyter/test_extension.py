@@ -33,7 +33,7 @@ def state(shell):
     }
 
 
-def test_it_gives_the_magics(shell):
+def test_loading_gives_the_magics(shell):
     line, cell = (shell.ip.magics_manager.magics[kind] for kind in ("line", "cell"))
     assert [name for name in MAGICS if name not in line] == []
     assert [name for name in MAGICS if name in cell] == ["ask", "follow", "talk", "twitter"]
@@ -73,7 +73,7 @@ def test_unloading_leaves_nothing(bare_shell):
     assert state(shell) == before
 
 
-def test_a_magic_of_somebody_else_is_left_alone(shell):
+def test_a_foreign_magic_of_the_same_name_stays(shell):
     shell.ip.register_magic_function(lambda line: "theirs", "line", "link")
     shell.run("%unload_ext berrymq_jupyter")
     assert shell.run("%link").endswith("'theirs'")
@@ -112,7 +112,7 @@ def test_loading_twice(shell):
     assert state(shell) == before
 
 
-def test_it_is_found_under_the_name_of_the_library_too(bare_shell):
+def test_the_extension_loads_under_the_name_of_the_library_too(bare_shell):
     assert bare_shell.run("%load_ext berrymq") == ""
     before = state(bare_shell)
     assert "twitter" in before["magics"]["line"]

@@ -42,7 +42,7 @@ def wait_until_known(bus, identifier):
     wait_until(lambda: follows_there(bus, identifier), f"{identifier} known to {bus.name}")
 
 
-def test_joining_leaving_and_who_is_there(shell, other, hub):
+def test_link_links_and_unlink(shell, other, hub):
     assert "linked" in shell.run("l = %link --name me\nl")
     assert (shell["l"].url, shell["l"].name) == (hub.url, "me")
     printed = shell.run("%links")
@@ -86,7 +86,7 @@ def test_the_hub_at_another_url_is_moved_to(shell, hub, elsewhere):
     assert shell.run(f"d = %link {hub.url}") == f"moved from {elsewhere} to {hub.url}"
 
 
-def test_who_is_there_beside_a_hub_that_does_not_answer_is_said_to_be_of_then(shell, other, hub):
+def test_links_says_since_when_a_hub_has_not_answered(shell, other, hub):
     shell.run("l = %link")
     assert "the other" in shell.run("%links")
     os.kill(hub.pid, signal.SIGSTOP)
@@ -94,7 +94,7 @@ def test_who_is_there_beside_a_hub_that_does_not_answer_is_said_to_be_of_then(sh
         printed = shell.run("%links")
     finally:
         os.kill(hub.pid, signal.SIGCONT)
-    assert re.search(r"no answer since \d\d:\d\d:\d\d \(\d+ s\); these were there then", printed)
+    assert re.search(r"no answer since \d\d:\d\d:\d\d \(\d+ s\); the nodes are those of that time", printed)
     assert "the other" in printed
     wait_until(lambda: "no answer" not in shell.run("%links"), "answer of the hub")
 
@@ -122,7 +122,7 @@ def test_another_room_is_moved_to(shell, hub):
     assert shell["d"].room is None
 
 
-def test_whoever_moves_keeps_the_name(shell, hub):
+def test_a_node_that_moves_keeps_its_name(shell, hub):
     shell.run("a = %link --name me\nb = %link --room blue")
     assert shell["b"].name == "me"
     shell.run("c = %link --room red --name 'somebody else'")
@@ -135,7 +135,7 @@ def test_an_empty_room_is_none(shell, hub):
     assert shell.run("b = %link").startswith("already linked as ")
 
 
-def test_who_can_not_move_stays(shell, hub):
+def test_a_failed_move_keeps_the_link(shell, hub):
     shell.run("a = %link")
     assert "UsageError" in shell.run("%link --room blue http://127.0.0.1:9/")
     assert links() == [shell["a"]]
@@ -238,7 +238,7 @@ def test_importing_a_script_that_links_leaves_no_room_open(shell, hub):
     assert shell.run("import berrymq\nsame = berrymq.link() is l; print(same)") == "True"
 
 
-def test_a_question_that_nobody_answers_in_time_is_one_line_and_a_timeout(shell, other):
+def test_a_question_without_an_answer_in_time_is_a_timeout_of_one_line(shell, other):
     over = threading.Event()
     other.follow("slow:ask", lambda message: over.wait(20))
     shell.run("l = %link")
@@ -281,7 +281,7 @@ def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
             "%unlink http://127.0.0.1:9/",
             "there is no link that leads there; %links shows those there are",
         ),
-        ("%links a b", "has no place for b"),
+        ("%links a b", "does not take b"),
     ],
 )
 def test_mistakes_are_one_line(shell, line, said):

@@ -27,7 +27,7 @@ def test_output_appears_below_the_cell_that_ran_last(loaded, follower):
     assert cell.text == "'last'"
 
 
-def test_so_does_an_error(loaded):
+def test_an_error_appears_below_the_cell_that_ran_last(loaded):
     loaded.run("%%follow reload:*\n1 / 0", cell_id="follower")
     loaded.reload_page()
     cell = loaded.run("receive('reload:now', 1); default_bus.drain(20)")

@@ -52,14 +52,14 @@ async def gone(pid):
     await asyncio.to_thread(wait_until, lambda: has_ended(pid), "end of the hub")
 
 
-async def test_it_starts_the_hub_and_is_told_how_it_is():
+async def test_the_holder_starts_the_hub_and_gets_its_status():
     async with held() as hub:
         place = await hub.place()
         assert place.found_by == "started a hub"
         assert msgspec.json.decode(await hub.status())["name"] == "hub"
 
 
-async def test_it_holds_the_hub_until_it_is_closed():
+async def test_the_holder_keeps_the_hub_running_until_it_is_closed():
     pid = start_hub(idle=0.5).info.pid
     async with held() as hub:
         assert (await hub.place()).info.pid == pid
@@ -68,7 +68,7 @@ async def test_it_holds_the_hub_until_it_is_closed():
     await gone(pid)
 
 
-async def test_it_is_no_node_and_no_client():
+async def test_the_holder_is_no_node_and_no_client():
     async with held() as hub:
         status = msgspec.json.decode(await hub.status())
         assert (status["nodes"], status["clients"]) == ([], [])
@@ -231,14 +231,14 @@ class TestStrangers:
             for secret in (TOKEN.encode(), b"authenticate"):
                 assert secret not in stranger.told
 
-    async def test_who_say_nothing_hold_nobody_up(self, monkeypatch):
+    async def test_silent_listeners_delay_no_other(self, monkeypatch):
         monkeypatch.setattr(hub_socket, "CONNECT_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             found = Found(Endpoint.parse(listening.getsockname()), TOKEN, "connection file")
             with pytest.raises(TimeoutError):
                 await connect(found)
 
-    async def test_who_do_not_speak_http(self):
+    async def test_listeners_that_do_not_speak_http(self):
         async def talk(reader, writer):
             writer.write(b"220 hello\r\n" * 3)
             await writer.drain()

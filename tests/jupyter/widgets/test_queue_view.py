@@ -55,7 +55,7 @@ def test_a_message_is_looked_at_wherever_it_is(page, queue, bus):
     assert page.ask("problem", t="nonsense")["text"]
 
 
-def test_drops_and_bounds_are_told(bus):
+def test_drops_and_bounds_are_shown(bus):
     queue = Queue("task:*", bus=bus, maxsize=2)
     page = FakePage(QueueView(queue))
     for number in range(5):
