@@ -127,7 +127,7 @@ class Seen:
         return [(self.here, False), *((one["id"], not one["connected"]) for one in self._others)]
 
     def passed(self) -> dict[Way, int]:
-        """Return how many messages have passed each way: this process's own count, and what was told."""
+        """Return how many messages have passed each way: this process's own count, and the hub's."""
         if not self.there:
             return {}
         stats = self.link.stats()

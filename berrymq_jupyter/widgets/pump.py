@@ -4,7 +4,7 @@ A follower of a view only puts the message down. The pump looks at all views at 
 lets each work off what came; each sends at most ten updates a second (`channel`). It sleeps when nothing
 happens, starts with the first view and ends with the last one.
 
-A view that takes very long (it shows somebody's objects) keeps its thread: who next opens, uses or closes a
+A view that takes very long (it shows user objects) keeps its thread: who next opens, uses or closes a
 view starts another for the others.
 """
 
@@ -74,7 +74,7 @@ class Pump:
         self.thread.start()
 
     def after_fork(self) -> None:
-        """Feed nobody in a forked child: the pages belong to the parent."""
+        """Stop in a forked child: the pages belong to the parent."""
         self.asleep = False
         self.views = ()
         self.thread = None

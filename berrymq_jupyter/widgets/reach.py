@@ -27,7 +27,7 @@ class Reach:
         self.bus = bus
 
     def identifiers(self) -> list[str]:
-        """Return the identifiers that somebody follows."""
+        """Return the identifiers that are followed."""
         found = {
             str(known) for subscription in self.bus.subscriptions() for known in subscription.identifiers
         }

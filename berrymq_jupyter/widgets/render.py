@@ -1,6 +1,6 @@
 """Values for the page: one line of text for any Python object, at a bounded cost.
 
-Messages carry whatever somebody sent: a string of five megabytes, a dictionary of a hundred thousand keys, an
+Messages carry any object: a string of five megabytes, a dictionary of a hundred thousand keys, an
 object whose ``repr`` raises. Everything here looks at the first part of a value only, never raises, and gives
 text that is safe to show: characters that would move or hide other text are written as escapes.
 """

@@ -51,7 +51,7 @@ def test_a_message_is_looked_at_wherever_it_is(page, queue, bus):
     assert page.ask("detail", t="detail", number=number)["number"] == number
     page.ask("detail", t="take")
     assert page.ask("node", t="expand", number=number, path=[0, 0])["node"]["n"] == 2
-    assert page.ask("problem", t="detail", number=1)["text"] == "somebody has taken that message"
+    assert page.ask("problem", t="detail", number=1)["text"] == "that message has been taken"
     assert page.ask("problem", t="nonsense")["text"]
 
 
