@@ -331,7 +331,7 @@ class Router:
             elif isinstance(params, frames.AnswerParams):
                 found = frames.split_answers(params.answers, one=peer.role == "member")
                 answers = [self._read_answer(peer, bytes(raw)) for raw in found]
-                unanswered = params.unanswered if peer.role == "hub" else ()
+                unanswered = frames.parse_names(params.unanswered) if peer.role == "hub" else ()
                 self.questions.answer(params.question, peer, answers, unanswered)
             elif isinstance(params, frames.ConcludeParams):
                 self.conclude_for(peer, params.question)

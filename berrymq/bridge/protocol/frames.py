@@ -66,6 +66,7 @@ __all__ = [
     "parse_answer",
     "parse_batch",
     "parse_messages",
+    "parse_names",
     "parse_params",
     "split_answers",
     "split_batch",
@@ -176,8 +177,8 @@ class AnswerParams(Struct):
     question: Number
     answers: Raw
     """An array of answers, each ``[source, [value, ...], [error, ...]]``."""
-    unanswered: list[Name] = []
-    """The names of nodes that had not answered when the question was concluded."""
+    unanswered: Raw = Raw(b"[]")
+    """The names of nodes that had not answered when the question was concluded; see `parse_names`."""
 
 
 class InterestParams(Struct):
@@ -235,6 +236,7 @@ _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
 _parse_items = msgspec.json.Decoder(list[_Item]).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
+_parse_names = msgspec.json.Decoder(list[Name]).decode
 _parse_ack = msgspec.json.Decoder(AckParams).decode
 NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(MessagesParams),
@@ -312,6 +314,18 @@ def parse_batch(raw: Raw | bytes) -> Batch:
         return _parse_batch(raw)
     except MALFORMED as error:
         raise FrameError(f"a batch: {_reason(error)}") from None
+
+
+def parse_names(raw: Raw) -> list[str]:
+    """Read a list of names of nodes.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    try:
+        return _parse_names(raw)
+    except MALFORMED as error:
+        raise FrameError(f"names: {_reason(error)}") from None
 
 
 def parse_messages(batch: Batch) -> list[WireMessage]:
