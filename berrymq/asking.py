@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING", "Answer", "ReceivedQuestion", "aask", "ask", "begin_wait", "end_wait"]
 
+CONCLUDE_SECONDS = 0.5
+"""For how long after the end of a timeout a link may take to say which answers came and whose did not."""
+
+MAX_NAMED = 10
+"""How many of those who have not answered the text of a timeout names."""
+
 
 def ask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
     """Ask on behalf of `Bus.ask`; `timeout` is in seconds."""
@@ -43,16 +49,13 @@ def ask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
     question.publish(blocking=True)
     for position, subscriber, future in question.pending:
         try:
-            question.add_answer(position, subscriber, future.result(question.seconds_left()))
-        except Exception as error:
-            # A TimeoutError of a future that is done was raised by the follower itself.
-            if isinstance(error, TimeoutError) and not future.done():
-                future.cancel()
-                question.late.append((position, subscriber))
-            elif isinstance(error, RecursionError):
-                raise
-            else:
+            question.add_answer(position, subscriber, question.wait_for(future))
+        except RecursionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a follower's: recorded, and raised by `result`
+            if future.done():
                 question.add_failure(position, subscriber, error)
+        question.add_unanswered(position, subscriber, future)
     return question.result()
 
 
@@ -66,19 +69,25 @@ async def aask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
         question.publish(blocking=False)
         futures += [asyncio.wrap_future(future) for _, _, future in question.pending]
         if futures:
-            await asyncio.wait(futures, timeout=question.seconds_left())
-        for (position, subscriber, _), future in zip(question.pending, futures, strict=True):
-            if not future.done():
-                question.late.append((position, subscriber))
-            elif (error := future.exception()) is None:
-                question.add_answer(position, subscriber, future.result())
-            elif isinstance(error, Exception):
-                question.add_failure(position, subscriber, error)
-            else:
-                raise error
+            _, pending = await asyncio.wait(futures, timeout=question.seconds_left())
+            for (_, _, answer), future in zip(question.pending, futures, strict=True):
+                if future in pending and not question.conclude(answer):
+                    pending.remove(future)
+            if pending:
+                await asyncio.wait(pending, timeout=CONCLUDE_SECONDS)
+        for (position, subscriber, answer), future in zip(question.pending, futures, strict=True):
+            if future.done():
+                error = future.exception()
+                if error is None:
+                    question.add_answer(position, subscriber, future.result())
+                elif isinstance(error, Exception):
+                    question.add_failure(position, subscriber, error)
+                else:
+                    raise error
+            question.add_unanswered(position, subscriber, answer)
     finally:
-        for _, _, pending in question.pending:
-            pending.cancel()
+        for _, _, answer in question.pending:
+            answer.cancel()
     return question.result()
 
 
@@ -94,8 +103,10 @@ class Question:
     def __init__(self, bus: Bus, message: Message, timeout: float | None) -> None:
         self.pending: list[tuple[int, Subscriber, Future[Any]]] = []
         """The subscribers that answer later, each with the position and the future of its answer."""
-        self.late: list[tuple[int, Subscriber]] = []
-        """Those that have not answered in time."""
+        self._overdue: set[Future[Any]] = set()
+        """The futures whose answer had not come at the deadline."""
+        self._late: list[tuple[int, Subscriber, str]] = []
+        """Those that have not answered in time, each with its position and what names it."""
         self._bus = bus
         self._message = message
         self._timeout = timeout
@@ -122,6 +133,40 @@ class Question:
         """Return the seconds until the deadline, at least 0; None when there is no deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
+    def wait_for(self, future: Future[Any]) -> Any:
+        """Return an answer; of a link, after the deadline, those that have come.
+
+        Raises:
+            TimeoutError: none has come.
+        """
+        try:
+            return future.result(self.seconds_left())
+        except TimeoutError:
+            if future.done():  # it is the follower's own, or the answer came just now
+                return future.result()
+            if not self.conclude(future):
+                raise
+        return future.result(CONCLUDE_SECONDS)
+
+    def conclude(self, future: Future[Any]) -> bool:
+        """Record that an answer is overdue; return whether it is a link's, which can end with a part."""
+        self._overdue.add(future)
+        conclude = getattr(future, "conclude", None)
+        if conclude is not None:
+            conclude()
+        return conclude is not None
+
+    def add_unanswered(self, position: int, subscriber: Subscriber, future: Future[Any]) -> None:
+        """Record who has not answered, if the answer was overdue, and give it up."""
+        if future not in self._overdue:
+            return
+        unanswered = getattr(future, "unanswered", None)
+        names = (
+            [subscriber.describe()] if unanswered is None else [f"the node {name!r}" for name in unanswered()]
+        )
+        self._late += [(position, subscriber, name) for name in names]
+        future.cancel()
+
     def add_answer(self, position: int, subscriber: Subscriber, answer: Any) -> None:
         """Record an answer; that of a link is a list of answers."""
         if answer is not SKIPPED:
@@ -137,14 +182,17 @@ class Question:
         """Return the answers.
 
         Raises:
-            AskTimeout: `late` is not empty.
+            AskTimeout: somebody has not answered in time.
             Exception: of followers; each error has the answers of the others as `answers`.
         """
         answers = [answer for position in sorted(self._answers) for answer in self._answers[position]]
-        if self.late:
-            names = ", ".join(subscriber.describe() for _, subscriber in self.late)
+        if self._late:
+            names = ", ".join(name for _, _, name in self._late[:MAX_NAMED])
+            if len(self._late) > MAX_NAMED:
+                names += f" and {len(self._late) - MAX_NAMED} more"
             text = f"no answer to {self._message.id!r} within {self._timeout} s from {names}"
-            self.add_failure(*self.late[0], AskTimeout(text, answers))
+            position, subscriber, _ = self._late[0]
+            self.add_failure(position, subscriber, AskTimeout(text, answers))
         if self._failures:
             raise_failures(self._failures, self._message, answers)
         return answers

@@ -243,7 +243,7 @@ class Bus:
             identifier: what the message is called.
             *args: the message's ``args``.
             timeout: the most seconds to wait for ``async def`` followers, busy ones and links; None for no
-                limit.
+                limit. A hub then gets up to half a second to say which nodes have not answered.
             **kwargs: the message's ``kwargs``.
 
         Raises:

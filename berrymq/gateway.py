@@ -85,7 +85,8 @@ class Gateway:
                 lock held. After its answers have changed, call ``refresh()`` of the returned handle.
             send: called with each message, on the publisher's thread.
             ask: asks the other side: takes the message and a timeout in seconds or None, and returns a future
-                of a list of answers.
+                of a list of answers. At the deadline its ``conclude()`` is called, which has it end soon with
+                the answers that have come, and its ``unanswered()``, which names the nodes that are missing.
             name: names the link in the note of an error.
         """
         attachment = Attachment(matches, send, self._registry.refresh, name, ask)

@@ -180,11 +180,11 @@ def show_network(bus: Bus, format: str, nodes: Iterable[Any] | None) -> Report: 
     draw = {"text": draw_text, "mermaid": draw_mermaid, "graphviz": draw_graphviz}.get(format)
     if draw is None:
         raise ValueError(f"format is 'text', 'mermaid' or 'graphviz', not {format!r}")
-    return Report("\n".join(draw(picture(bus, linked_nodes() if nodes is None else nodes))))
+    return Report("\n".join(draw(picture(bus, open_links() if nodes is None else nodes))))
 
 
-def linked_nodes() -> list[Any]:
-    """Return the links of this process; none if the bridge was never loaded, as the first link does."""
+def open_links() -> list[Any]:
+    """Return the links of this process, without loading the bridge, which the first link loads."""
     bridge = sys.modules.get(f"{__package__}.bridge")
     return [] if bridge is None else list(bridge.links())
 

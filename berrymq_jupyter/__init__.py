@@ -3,7 +3,19 @@
     %load_ext berrymq_jupyter
 
 Nothing is loaded before it is needed: a Jupyter server that looks for its extension gets no widgets, and a
-terminal gets no server.
+terminal gets no server. Where to find what:
+
+    extension                       loading and unloading
+    sending, following, linking     the magics
+    magic, arguments, options       how a magic is declared, and how its line is parsed
+    completion                      Tab
+    follow_body                     the body of a `%%follow` cell
+    cells, output                   what was registered in which cell; output below that cell
+    main_thread                     `%link --deliver main`
+    links, formatters, tables       what is shown of links, messages and followers
+    view_display, line_log          views below a cell, or lines where no page shows them
+    unfollowed, errors              the note that nobody follows; tracebacks and errors of one line
+    widgets, server                 the views; the extension of the Jupyter server
 """
 
 from __future__ import annotations
@@ -36,14 +48,14 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Leave a shell without a trace: what `%unload_ext berrymq_jupyter` calls."""
+    """Unload from a shell: what `%unload_ext berrymq_jupyter` calls."""
     from .extension import unload
 
     unload(shell)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    """Tell a Jupyter server where its extension is."""
+    """Return the extension, as a Jupyter server looks for it."""
     from .server import BerryMQHub
 
     return [{"module": "berrymq_jupyter.server", "app": BerryMQHub}]

@@ -1,4 +1,4 @@
-"""What stands on a magic's line: an identifier, then a Python argument list. For options see `options`.
+"""Parse a magic's line: an identifier, then a Python argument list. For options see `options`.
 
     %ask price:get "ACME", currency="EUR"
          `identifier' `- arguments -----'
@@ -21,7 +21,7 @@ from berrymq.printable import printable
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-# The arguments are compiled as those of a call to this name, which nobody sees.
+# The arguments are compiled as those of a call to this name, which is never shown.
 CALLEE = "f"
 LONGEST_QUOTE = 60
 
@@ -49,13 +49,13 @@ def split_word(text: str) -> tuple[str, str]:
 
 
 def without_comment(rest: str) -> str:
-    """Return what comes behind the words of a line, if it is no comment."""
+    """Return the rest of a line without a comment."""
     rest = rest.strip()
     return "" if rest.startswith("#") else rest
 
 
 def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
-    """Split the identifier off the front of `line`; `example` is what an empty line is told to look like."""
+    """Split the identifier off the front of `line`; `example` is shown for an empty line."""
     if not without_comment(line):
         raise UsageError(f"an identifier is missing, as in: {example}")
     if line.lstrip().startswith("-"):
@@ -207,6 +207,6 @@ def one_line(error: BaseException) -> str:
 
 
 def shorten(text: str, longest: int = LONGEST_QUOTE) -> str:
-    """Bring a quotation of somebody's text into one line of a readable length."""
+    """Quote a text in one line of a readable length."""
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,7 +1,7 @@
-"""Which cell is running, and what belongs to it.
+"""Track the running cell, and what was registered in each cell.
 
-While a cell runs, its scope is the current one, so the followers, queues and views made meanwhile are its
-own. When the cell runs again, the former ones end first: nothing doubles. Each follower registered in a cell
+While a cell runs, its scope is the current one and owns the followers, queues and views that are made. When
+the cell runs again, the former ones end first: nothing doubles. Each follower registered in a cell
 runs as a part of it wherever its messages come from: what it prints, displays and registers belongs to it.
 """
 
@@ -48,7 +48,7 @@ class Cell:
         self.output = Output(shell)
 
     def resumed(self) -> Resumed:
-        """Run what stands inside a `with` as a part of this cell: its output, its registrations."""
+        """Run a `with` block as a part of this cell: its output, its registrations."""
         return Resumed(self)
 
     def wrap(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -103,10 +103,11 @@ class Cells:
         self._shell = shell
         self._lock = threading.Lock()  # subshells run cells at the same time
         self._latest: dict[str, Cell] = {}
+        self._pages: set[str] = set()
         self._origins: WeakKeyDictionary[Subscription, Cell] = WeakKeyDictionary()
 
     def before(self, info: ExecutionInfo) -> None:
-        """Begin a cell: end what its former execution left, unless this one will not run at all."""
+        """Begin a cell: end what its former execution registered, unless this one has a syntax error."""
         if running() is not None:
             return  # code that runs code: a part of the outer cell
         identity = identity_of(info)
@@ -121,9 +122,30 @@ class Cells:
             close_quietly(former)
         RUNNING.set(cell)
         scopes.make_current(cell.scope)
+        cell.output.begin()
+        self._note_reload(cell)
+
+    def _note_reload(self, cell: Cell) -> None:
+        """Print, in the first cell that a reloaded page runs, which followers now print elsewhere."""
+        page = cell.output.page
+        if page is None or page in self._pages:
+            return
+        self._pages.add(page)
+        with self._lock:
+            numbers = {
+                origin.number
+                for subscription, origin in self._origins.items()
+                if subscription.active and not subscription.direct and origin.output.page not in (None, page)
+            }
+        if numbers:
+            cells = ", ".join(f"[{number}]" for number in sorted(numbers))
+            sys.stdout.write(
+                f"this page was loaded after {cells} had run: until they are run again, what their followers "
+                "print appears below the cell that ran last\n"
+            )
 
     def join_running(self) -> None:
-        """Begin the cell that loads the extension, which was running before anybody could notice."""
+        """Begin the cell that loads the extension, which began before the hooks were set."""
         info = executing(self._shell)
         if info is not None:
             self.before(info)
@@ -146,7 +168,7 @@ class Cells:
             return
         with self._lock:
             self._origins[subscription] = cell
-        subscription.where = place(self._shell, subscription.where, cell)
+        subscription.where = where_written(self._shell, subscription.where, cell)
         if not subscription.direct:  # what collects neither prints nor registers
             subscription.wrap(cell.wrap_coroutine if subscription.is_async else cell.wrap)
 
@@ -156,7 +178,7 @@ class Cells:
             return self._origins.get(subscription)
 
     def close(self) -> int:
-        """End what all cells have left; return how much that was."""
+        """End everything that cells registered; return how many objects that were."""
         with self._lock:
             cells = list(self._latest.values())
             self._latest.clear()
@@ -169,7 +191,7 @@ class Cells:
         return ended
 
     def _parses(self, info: ExecutionInfo) -> bool:
-        """Whether a cell is free of syntax errors; IPython finds out too late for us, after the events."""
+        """Whether a cell is free of syntax errors; IPython finds out only after the events."""
         try:
             self._shell.compile.ast_parse(
                 self._shell.transform_cell(info.raw_cell)  # type: ignore[no-untyped-call]
@@ -180,14 +202,14 @@ class Cells:
 
 
 def save_views() -> None:
-    """Have the saved forms of views show what there is, while the front end takes it."""
+    """Update the saved forms of views while the front end still accepts output."""
     pump = sys.modules.get(f"{__package__}.widgets.pump")
     if pump is not None:
         pump.pump.save()
 
 
 def identity_of(info: ExecutionInfo) -> str:
-    """Return what two executions of one cell share: the front end's name for it, or else its text."""
+    """Return the identity of a cell: the front end's id, or else a hash of its text."""
     if info.cell_id is not None:
         return str(info.cell_id)
     return "text " + hashlib.sha256((info.raw_cell or "").encode("utf-8", "surrogatepass")).hexdigest()
@@ -199,8 +221,8 @@ def executing(shell: InteractiveShell) -> ExecutionInfo | None:
     return result.info if result is not None else None
 
 
-def place(shell: InteractiveShell, where: str | None, cell: Cell) -> str | None:
-    """Return where a function is written as people know it: in which cell, as our own are all."""
+def where_written(shell: InteractiveShell, where: str | None, cell: Cell) -> str | None:
+    """Return where a function is written, as users know it: which cell, and for code of ours no line."""
     filename, _, line = (where or "").rpartition(":")
     if filename.startswith(OURS):
         return f"Cell In[{cell.number}]"
@@ -209,7 +231,7 @@ def place(shell: InteractiveShell, where: str | None, cell: Cell) -> str | None:
 
 
 def close_quietly(cell: Cell) -> None:
-    """End what belongs to a cell; trouble with that must not keep a new execution from starting."""
+    """End what belongs to a cell; log errors, which must not keep the new execution from starting."""
     try:
         cell.scope.close()
     except Exception:

@@ -12,7 +12,11 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from .live import VALUES, followed, is_plain
+from berrymq import default_bus
+from berrymq.printable import printable
+
+from .following import stoppable
+from .links import linked_nodes, open_links
 
 if TYPE_CHECKING:
     import argparse
@@ -20,14 +24,15 @@ if TYPE_CHECKING:
 
     from IPython.core.completer import IPCompleter
 
-    from .live import Passed
-
 # A magic at the start of a line, or behind an assignment.
 MAGIC = re.compile(r"^\s*(?:[\w.]+\s*=\s*)?(?P<escape>%%?)(?P<name>\w+)\s+(?P<rest>.*)$", re.DOTALL)
 # The words of its line: quoted ones in one piece, the last one perhaps not closed yet.
 WORD = re.compile(r"""(?:-[^\s=]*=)?(?:'[^']*'?|"[^"]*"?)|\S+""")
 
-# How many identifiers that somebody follows or has sent stand at the front of each magic's line.
+MAX_RECENT = 1000
+"""Identifiers of messages that are remembered."""
+
+# The number of identifiers at the front of each magic's line.
 IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1}
 
 # The magics whose line goes on as Python, and the end of it that Python's names complete.
@@ -35,13 +40,38 @@ PYTHON = frozenset({"twitter", "follow", "talk", "ask"})
 NAME = re.compile(r"(?:[^\W\d][\w.]*)?$")
 
 
+class RecentIdentifiers:
+    """The identifiers of recent messages.
+
+    A bus forgets them when its followers change, so they are collected before that and after each cell, which
+    costs nothing per message.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
+
+    def collect(self, _: object = None) -> None:
+        """Add those that the bus still knows; a hook of the bus."""
+        for identifier in default_bus.gateway.recent():
+            self._texts.pop(identifier.text, None)
+            self._texts[identifier.text] = None
+        for oldest in list(self._texts)[:-MAX_RECENT]:
+            self._texts.pop(oldest, None)
+
+    def texts(self) -> list[str]:
+        """Return them, and all that the bus still knows."""
+        self.collect()
+        known = (identifier.text for identifier in default_bus.gateway.recent())
+        return list(dict.fromkeys([*self._texts, *known]))
+
+
 class MagicCompleter:
     """Completes the lines of the given magics; `magics` maps each name to its function."""
 
-    def __init__(self, magics: dict[str, Any], completer: IPCompleter, passed: Passed) -> None:
+    def __init__(self, magics: dict[str, Any], completer: IPCompleter, recent: RecentIdentifiers) -> None:
         self._magics = magics
         self._completer = completer
-        self._passed = passed
+        self._recent = recent
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
@@ -71,7 +101,7 @@ class MagicCompleter:
         if fragment.startswith("-") and line.options and line.may_have_option:
             return fragment, line.options
         if line.words < IDENTIFIERS.get(line.name, 0):
-            return fragment, map(requote(fragment), {*followed(), *self._passed.identifiers()})
+            return fragment, map(requote(fragment), {*followed(), *self._recent.texts()})
         if line.is_python:
             return self.python_names(line.text)
         words = [*VALUES[line.name]()] if line.words == 0 and line.name in VALUES else []
@@ -139,7 +169,7 @@ class Line:
 
 
 def values(action: argparse.Action) -> Iterable[str]:
-    """Return what may be the value of an option; nothing, where nobody can guess."""
+    """Return what may be the value of an option; nothing for free text."""
     if action.choices is not None:
         return action.choices
     return VALUES[action.dest]() if action.dest in VALUES else ()
@@ -151,3 +181,24 @@ def requote(fragment: str) -> Callable[[str], str]:
     if mark in ("'", '"'):
         return lambda text: f"{mark}{text}{mark}"
     return lambda text: f'"{text}"' if " " in text else text
+
+
+def followed() -> set[str]:
+    """Return the identifiers that are followed, here or by a linked node."""
+    found = {identifier.text for entry in default_bus.subscriptions() for identifier in entry.identifiers}
+    found.update(text for node in linked_nodes() for text in node.follows)
+    return found
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text can be offered: those of other nodes may hold control characters."""
+    return printable(text) == text
+
+
+VALUES: dict[str, Callable[[], Iterable[str]]] = {
+    "room": lambda: (node.room for node in linked_nodes() if node.room),
+    "links": lambda: (node.name for node in linked_nodes()),
+    "unlink": lambda: (link.url for link in open_links()),
+    "unfollow": lambda: (identifier.text for entry in stoppable() for identifier in entry.identifiers),
+}
+"""What completes the value of an option, or the first word of a magic, by name."""

@@ -1,4 +1,4 @@
-"""What errors look like: one line for a mistake in a magic, a follower's traceback for a follower's."""
+"""Show errors: one line for a mistake in a magic, a traceback of the user's code for a follower's error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from IPython.core.error import UsageError
 import berrymq
 
 from .arguments import one_line, shorten
+from .output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from berrymq import Message, Subscription
+
+    from .cells import Cells
 
 OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, Path(__file__).parent))
 
@@ -35,12 +42,12 @@ def from_users_code(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def is_ours(traceback: TracebackType | None) -> TypeGuard[TracebackType]:
-    """Tell whether a traceback begins in berryMQ: there it was caught, or there it was raised."""
+    """Return whether a traceback begins in berryMQ, which caught or raised the error."""
     return traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(OURS)
 
 
 def show_users_code(error: BaseException) -> None:
-    """Let the tracebacks of an exception, of its parts and of what led to it begin in the user's code.
+    """Make the tracebacks of an exception, its parts and its causes begin in the user's code.
 
     What berryMQ itself has caught, such as the failure that is an answer, did not lead to it.
     """
@@ -55,7 +62,7 @@ def show_users_code(error: BaseException) -> None:
         if context is not None and is_ours(context.__traceback__):
             one.__context__ = None
         if is_remote(one):
-            one.__traceback__ = None  # it tells how one waited for it
+            one.__traceback__ = None  # it shows only where the answer was awaited
             continue
         parts = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         found += [other for other in (one.__cause__, one.__context__, *parts) if other is not None]
@@ -63,7 +70,7 @@ def show_users_code(error: BaseException) -> None:
 
 
 def show_interrupt(interrupt: KeyboardInterrupt) -> None:
-    """Let an interruption show which code of the user's it met; one line, where berryMQ was waiting."""
+    """Show the line of the user's code that was interrupted; one line of text if berryMQ was waiting."""
     show_users_code(interrupt)
     traceback = interrupt.__traceback__
     module = "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__"))
@@ -74,10 +81,10 @@ def show_interrupt(interrupt: KeyboardInterrupt) -> None:
 def raise_to_user(error: Exception) -> NoReturn:
     """Raise what a send raised: a payload that can't cross as one line, others from the follower's code.
 
-    What the others answered to a question is told with it.
+    The answers of the others to a question are added as a note.
     """
     __tracebackhide__ = True
-    unsendable, others = part(error)
+    unsendable, others = split_unsendable(error)
     notes = list(dict.fromkeys(map(one_line, unsendable)))
     if answers := error.__dict__.get("answers"):
         notes.append(f"the others answered {shorten(repr(answers))}")
@@ -99,13 +106,13 @@ def raise_to_user(error: Exception) -> NoReturn:
 
 
 def is_remote(error: BaseException) -> bool:
-    """Tell whether it was raised beyond a link, where its traceback has remained."""
+    """Return whether an error was raised on another node, which keeps the traceback."""
     bridge = sys.modules.get("berrymq.bridge")
     return bridge is not None and isinstance(error, bridge.RemoteError)
 
 
-def part(error: Exception) -> tuple[list[Exception], Exception | None]:
-    """Part payloads that can't cross a link from what followers raised."""
+def split_unsendable(error: Exception) -> tuple[list[Exception], Exception | None]:
+    """Split errors about payloads that can't cross a link from those that followers raised."""
     bridge = sys.modules.get("berrymq.bridge")
     if bridge is None:  # nothing can be linked, so nothing can have been refused
         return [], error
@@ -125,3 +132,18 @@ def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         raise UsageError(one_line(error)) from None
+
+
+class ErrorReport:
+    """Shows the error of a follower that a link called below the cell that registered it."""
+
+    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
+        self._shell = shell
+        self._cells = cells
+
+    def __call__(self, subscription: Subscription, _message: Message, error: BaseException) -> None:
+        """Show a traceback that starts in the user's code."""
+        cell = self._cells.origin(subscription)
+        output = Output(self._shell) if cell is None else cell.output
+        show_users_code(error)
+        output.show_error(type(error), error, error.__traceback__)

@@ -1,4 +1,4 @@
-"""Loading into a shell, and leaving it without a trace."""
+"""Load into an IPython shell, and unload without a trace."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from berrymq import Queue, Subscription, default_bus
 from berrymq.delivery_thread import DeliveryThread
 
 from .cells import Cells
-from .completion import MagicCompleter
-from .delivery import ErrorReport, MainThreadDeliverer, scheduler_of
-from .display import link_html, message_html, print_link, print_value, printed
+from .completion import MagicCompleter, RecentIdentifiers
+from .errors import ErrorReport
 from .following import FollowingMagics
+from .formatters import link_html, message_html, print_link, print_value, printed
 from .linking import LinkingMagics
-from .live import Passed
+from .main_thread import MainThreadDeliverer, scheduler_of
 from .sending import SendingMagics
-from .showing import Shown, is_notebook
+from .view_display import Shown, is_notebook
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -54,13 +54,13 @@ class Extension:
         ]
         for magics in self._magics:
             shell.register_magics(magics)
-        self._passed = Passed()
-        self._matcher = MagicCompleter(self._functions(), shell.Completer, self._passed).matcher
+        self._recent = RecentIdentifiers()
+        self._matcher = MagicCompleter(self._functions(), shell.Completer, self._recent).matcher
         shell.Completer.custom_matchers.append(self._matcher)
         self._format()
         shell.events.register("pre_run_cell", self._cells.before)
         shell.events.register("post_run_cell", self._after)
-        default_bus.hooks.append(self._passed.look)
+        default_bus.hooks.append(self._recent.collect)
         default_bus.hooks.append(self._cells.adopt)
         self._former_report = default_bus.on_background_error
         self._report = ErrorReport(shell, self._cells)
@@ -69,7 +69,7 @@ class Extension:
 
     def close(self) -> None:
         """Remove everything from the shell and the bus."""
-        default_bus.hooks.remove(self._passed.look)
+        default_bus.hooks.remove(self._recent.collect)
         default_bus.hooks.remove(self._cells.adopt)
         self._shell.events.unregister("pre_run_cell", self._cells.before)
         self._shell.events.unregister("post_run_cell", self._after)
@@ -86,10 +86,10 @@ class Extension:
         self._unformat()
         self._unregister_magics()
 
-    def deliver_on(self, place: Literal["thread", "main"]) -> None:
-        """Choose where the followers of this process get messages of others."""
+    def deliver_on(self, thread: Literal["thread", "main"]) -> None:
+        """Choose the thread on which followers get messages of links."""
         former, self._deliverer = self._deliverer, None
-        if place == "main":
+        if thread == "main":
             self._deliverer = former or MainThreadDeliverer(
                 default_bus.gateway.failed, scheduler_of(self._shell)
             )
@@ -100,7 +100,7 @@ class Extension:
 
     def _after(self, result: ExecutionResult | None) -> None:
         """Follow the end of a cell."""
-        self._passed.look()
+        self._recent.collect()
         self._cells.after(result)
         if self._deliverer is not None and not is_notebook(self._shell):
             self._deliverer.turn()  # a terminal has no loop that runs between its prompts

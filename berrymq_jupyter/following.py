@@ -11,20 +11,21 @@ from IPython.display import display
 from berrymq import BerryMQError, Identifier, Message, Queue, default_bus
 
 from .arguments import evaluate_expression, namespace_of, parse_identifier, shorten, split_identifier
-from .bodies import compile_body
 from .cells import Cells, running
-from .display import Followers
 from .errors import one_line_errors
-from .lines import print_message, print_without_page
-from .live import stoppable
+from .follow_body import compile_body
+from .formatters import Followers
+from .line_log import print_message, print_without_page
 from .magic import argument, magic
 from .options import parse, whole_number
-from .showing import Shown, is_notebook
+from .view_display import Shown, is_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    from berrymq import Subscription
 
     from .widgets import MessageLog
 
@@ -53,19 +54,22 @@ class FollowingMagics(Magics):
     ) -> MessageLog | None:
         """Follow an identifier: show its messages, call a function with each, or run the cell for each.
 
-        ::
+        %follow alone shows a live log below the cell; in a terminal, a line a message. With a handler,
+        %follow calls handler(message).
 
-            %follow train:*             a live log below the cell (in a terminal: a line a message)
-            %follow train:* handler     calls handler(message)
+        %%follow runs the body of the cell once for each `message`, and what that prints and shows appears
+        below the cell. The body may `return` and `await`. The value of its last line is shown, and is the
+        answer to an %ask. In a body that is a cell magic, such as %%time, `message` is a variable of the
+        notebook while that runs.
+
+        Running a cell again replaces what it followed before.
+
+        Examples:
+            %follow train:*
+            %follow train:* print
 
             %%follow train:*
             print(message.action, message.loss)
-
-        The body of a cell runs once for each message. What it prints and shows appears below the cell. It may
-        `return` and `await`; what its last line gives is shown, and is the answer to an %ask. In a body that
-        is a cell magic, such as %%time, `message` is lent to the notebook for as long as that runs.
-
-        Running a cell again replaces what it followed before.
         """
         identifier, rest = split_identifier(line, EXAMPLE if cell is None else f"%{EXAMPLE}")
         if cell is not None:
@@ -109,8 +113,7 @@ class FollowingMagics(Magics):
     def unfollow(self, line: str) -> None:
         """Stop following an identifier: functions, bodies of cells and logs. Queues go on collecting.
 
-        ::
-
+        Examples:
             %unfollow train:*
             %unfollow --all
         """
@@ -136,7 +139,7 @@ class FollowingMagics(Magics):
 
     @magic("line")
     def followers(self, line: str) -> Followers:
-        """List who follows what in this process, and from which cell.
+        """List the followers in this process, what they follow, and the cells that registered them.
 
         %links shows what other notebooks and programs follow.
         """
@@ -155,7 +158,7 @@ class FollowingMagics(Magics):
             type=whole_number,
             default=0,
             metavar="N",
-            help="the most messages that may wait; default: any",
+            help="how many messages the queue holds; default: any number",
         ),
         argument(
             "--overflow",
@@ -170,10 +173,11 @@ class FollowingMagics(Magics):
     def queue(self, line: str) -> Queue:
         """Collect messages in a queue, show it, and return it.
 
-        ::
-
+        Examples:
             tasks = %queue task:*
             tasks.get()
+
+            tasks = %queue --maxsize 100 --overflow drop_newest task:*
         """
         options = parse(self.queue, line, "%queue task:*")
         identifier = parse_identifier(options.identifier)
@@ -210,3 +214,8 @@ def shown(value: Any) -> Any:
     if value is not None:
         display(value)  # type: ignore[no-untyped-call]
     return value
+
+
+def stoppable() -> list[Subscription]:
+    """Return the followers that `%unfollow` can cancel: all of this process but queues."""
+    return [entry for entry in default_bus.subscriptions() if not entry.is_queue]

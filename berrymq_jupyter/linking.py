@@ -1,4 +1,4 @@
-"""`%link`, `%unlink` and `%links`: magics that join others."""
+"""`%link`, `%unlink` and `%links`: magics that link this process with others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, magics_class
 
+from berrymq.printable import printable
+
 from .arguments import one_line
-from .display import Links, count
 from .errors import as_one_line
+from .formatters import Links
+from .links import count, link_lines
 from .magic import argument, magic
 from .options import parse
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
     from berrymq import Link
 
-Place = Literal["thread", "main"]
+HOW_TO_CHANGE = "%link URL changes the hub, %link --room the room; %unlink ends the link"
+
+DeliveryThread = Literal["thread", "main"]
 
 
 @magics_class
@@ -31,7 +36,7 @@ class LinkingMagics(Magics):
 
     shell: InteractiveShell
 
-    def __init__(self, shell: InteractiveShell, deliver_on: Callable[[Place], None]) -> None:
+    def __init__(self, shell: InteractiveShell, deliver_on: Callable[[DeliveryThread], None]) -> None:
         super().__init__(shell)
         self._deliver_on = deliver_on
         self._made: list[Link] = []
@@ -43,7 +48,7 @@ class LinkingMagics(Magics):
         argument(
             "--deliver",
             choices=("thread", "main"),
-            metavar="PLACE",
+            metavar="THREAD",
             help="where followers of remote messages run: 'thread' (default), at once, or 'main', on the "
             "main thread between cells",
         ),
@@ -54,9 +59,11 @@ class LinkingMagics(Magics):
     def link(self, line: str) -> Link:
         """Join a hub, so that messages reach other notebooks and programs, and theirs this one.
 
-        Without a URL it is the hub of this machine, which is started if there is none yet. Linking again to
-        the same place changes nothing but the room. ::
+        Without a URL it is the hub of this machine, which is started if there is none yet. While linked,
+        %link URL moves to the hub there, and %link --room to a room of the same hub; the former link is
+        closed.
 
+        Examples:
             %link
             %link --room team-a
             %link https://example.org/user/me/berrymq/
@@ -74,12 +81,12 @@ class LinkingMagics(Magics):
         except KeyboardInterrupt as interrupt:
             as_one_line(interrupt, "the link was not made")
             raise
-        there = link if link in before else next((one for one in before if is_same(one, link)), None)
+        there = link if link in before else next((one for one in before if is_same_link(one, link)), None)
         if there is None:
-            self._leave_other_room(link)
+            self._close_former(link)
             self._made.append(link)
         else:
-            link = stay(there, link)
+            link = keep_existing(there, link)
         if options.deliver is not None:
             self._deliver_on(options.deliver)
         return link
@@ -98,17 +105,23 @@ class LinkingMagics(Magics):
         former = next((link.name for link in self._made if link.state != "closed"), None)
         return options.name or former or self._notebook()
 
-    def _leave_other_room(self, link: Link) -> None:
-        """End the link which `%link` made to the same place in another room."""
+    def _close_former(self, link: Link) -> None:
+        """Close the link that `%link` has made before, to another hub or in another room."""
         for former in self._made:
-            same_place = leads_to_same(former, link) or (former.asked is None and link.asked is None)
-            if former.state != "closed" and former.room != link.room and same_place:
-                sys.stdout.write(f"moved from {room_of(former)} to {room_of(link)}\n")
-                leave(former)
+            if former.state != "closed":
+                is_same_hub = leads_to_same(former, link) or (former.asked is None and link.asked is None)
+                name_of = room_of if is_same_hub else url_of
+                sys.stdout.write(f"moved from {name_of(former)} to {name_of(link)}\n")
+                close_link(former)
 
     @magic("line", argument("url", nargs="?", help="which link to leave; default: all of them"))
     def unlink(self, line: str) -> None:
-        """Leave the hub: messages no longer reach others, nor theirs this notebook. Followers stay."""
+        """Leave the hub: messages no longer reach others, nor theirs this notebook. Followers stay.
+
+        Examples:
+            %unlink
+            %unlink https://example.org/user/me/berrymq/
+        """
         options = parse(self.unlink, line, "%unlink")
         import berrymq
 
@@ -120,18 +133,23 @@ class LinkingMagics(Magics):
             where = "" if options.url is None else " that leads there"
             raise UsageError(f"there is no link{where}; %links shows those there are")
         for link in found:
-            leave(link)
+            close_link(link)
 
     @magic("line", argument("node", nargs="?", help="the name of a node, to see all that it follows"))
     def links(self, line: str) -> Links:
-        """Show the links of this notebook: where they lead, how that was found, and who is there."""
+        """Show the links of this notebook: where they lead, how that was found, and the nodes there.
+
+        Examples:
+            %links
+            %links "my notebook"
+        """
         options = parse(self.links, line, "%links")
         import berrymq
 
         return Links(berrymq.links(), options.node)
 
     def close(self) -> bool:
-        """Leave everything that `%link` has joined; return whether there was anything."""
+        """Close the links that `%link` made; return whether there were any."""
         made, self._made = self._made, []
         for link in made:
             link.close()
@@ -141,7 +159,7 @@ class LinkingMagics(Magics):
         return bool(made)
 
     def _notebook(self) -> str | None:
-        """Return the notebook's name where only the namespace tells it: VS Code."""
+        """Return the notebook's name where only a variable holds it: in VS Code."""
         path = self.shell.user_ns.get("__vsc_ipynb_file__")
         if not isinstance(path, str):
             return None
@@ -150,20 +168,21 @@ class LinkingMagics(Magics):
         return default_node_name(notebook=path)
 
 
-def stay(there: Link, link: Link) -> Link:
-    """Keep to the link that was there and not to a second one, by another name of its place; say so."""
+def keep_existing(there: Link, link: Link) -> Link:
+    """Keep the existing link rather than a second one by another name of its address; print which."""
     if link is there:
         link.given -= 1  # a magic has no `with` that would end
     else:
         there.asked = there.asked or link.asked
         link.close()
-    state = "linked already" if there.state == "linked" else "the link is cut; it comes back by itself"
-    sys.stdout.write(f"{state}\n")
+    where = link_lines(there)[0].removeprefix(there.state)
+    state = "" if there.state == "linked" else "; the connection is cut and comes back by itself"
+    sys.stdout.write(f"already linked{where}{state}\n{HOW_TO_CHANGE}\n")
     return there
 
 
-def leave(link: Link) -> None:
-    """Close a link, and say what was lost by that."""
+def close_link(link: Link) -> None:
+    """Close a link, and print how many messages were lost."""
     dropped = link.close()
     if dropped:
         sys.stderr.write(f"{count(dropped, 'message')} did not get through before the link was closed\n")
@@ -174,11 +193,16 @@ def room_of(link: Link) -> str:
     return f"the room {link.room!r}" if link.room else "no room"
 
 
-def is_same(one: Link, other: Link) -> bool:
-    """Whether two links of one node lead to the same place."""
+def url_of(link: Link) -> str:
+    """Name the hub of a link by its address, and its room if it is in one."""
+    return printable(f"{link.url}{f' in {room_of(link)}' if link.room else ''}")
+
+
+def is_same_link(one: Link, other: Link) -> bool:
+    """Whether two links of one node lead to the same address."""
     return one.node is other.node and leads_to_same(one, other)
 
 
 def leads_to_same(one: Link, other: Link) -> bool:
-    """Whether two links lead to the same place, by whichever of its names."""
+    """Whether two links lead to the same address, by whichever of its names."""
     return bool(one.url) and other.leads_to(one.url)

@@ -3,12 +3,16 @@
     @magic("line", argument("url", nargs="?", help="where the hub is"))
     def link(self, line: str) -> Link: ...
 
-Every magic has generated help (`%link?`), and none has IPython expand `{}` and `$` in its line.
+Every magic has help (`%link?`) made of its docstring and its arguments, and none has IPython expand `{}` and
+`$` in its line.
 """
 
 from __future__ import annotations
 
+import argparse
+import inspect
 from collections.abc import Callable
+from textwrap import indent
 from typing import Any, Literal, TypeVar, cast
 
 from IPython.core import magic as ipython_magic
@@ -37,9 +41,32 @@ def magic(
     decorators.append(magic_arguments.magic_arguments())  # type: ignore[no-untyped-call]
 
     def decorate(function: Function) -> Function:
+        text = inspect.cleandoc(function.__doc__ or "")
         decorated: Any = function
         for decorator in decorators:
             decorated = decorator(decorated)
+        decorated.__doc__ = help_text(text, decorated.parser)
         return cast("Function", decorated)
 
     return decorate
+
+
+def help_text(docstring: str, parser: argparse.ArgumentParser) -> str:
+    """Return the help of a magic: summary, usage, details, arguments and options, examples.
+
+    IPython's own begins with the usage, in reStructuredText, which no pager renders.
+    """
+    description, _, examples = docstring.partition("\n\nExamples:\n")
+    summary, _, details = description.partition("\n\n")
+    usage = "%" + parser.format_usage().partition("%")[2].strip()
+    parser.description, parser.usage = None, argparse.SUPPRESS  # what is left are the lists
+    lists = parser.format_help().strip().replace("positional arguments:", "Arguments:")
+    lists = lists.replace("options:", "Options:")
+    parts = [
+        summary,
+        "Usage:\n" + indent(usage, "    "),
+        details,
+        lists,
+        f"Examples:\n{examples}" if examples else "",
+    ]
+    return "\n\n".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""The options of a magic's line, and the words of a line that holds nothing else.
+"""Parse the options of a magic's line, and lines of nothing but options and words.
 
     %queue --maxsize 10 task:*
            `- option -' `word'
@@ -61,7 +61,7 @@ def parse(magic: Any, line: str, example: str) -> Namespace:
         if rest:
             word, rest = split_word(rest)
             if not wanted:
-                reader.refuse(f"has no place for {shorten(word)}")
+                reader.refuse(f"does not take {shorten(word)}")
             setattr(reader.options, wanted.pop(0).dest, word)
     for action in wanted:
         if action.nargs is None:

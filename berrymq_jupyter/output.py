@@ -1,4 +1,4 @@
-"""Where output goes: carrying the place of one cell's output into another thread, task or cell.
+"""Send output to below a certain cell, from another thread, task or cell.
 
 A kernel labels everything it publishes with the header of the request that caused it, and the front end shows
 it below the cell that made this request. `Output` remembers the labels of the running cell, and puts them in
@@ -10,6 +10,10 @@ force for the length of a `with` in the calling thread or task alone.
 
 Programs that run notebooks (nbclient, nbconvert, papermill) drop what is labelled with a cell that has ended.
 There, what belongs to an earlier cell is shown by the one that runs.
+
+A page drops what is labelled with a cell that it did not run itself: after a reload, with any former cell.
+The kernel learns of a reload from the session of the next request. From then on, what belongs to former cells
+is shown by the cell that ran last in the new page.
 """
 
 from __future__ import annotations
@@ -35,19 +39,22 @@ DISPLAY_HEADER: contextvars.ContextVar[dict[str, Any] | None] = contextvars.Cont
 
 
 class Output:
-    """The place where the output of the running cell goes, taken down to be used again later."""
+    """Where the output of the running cell goes, recorded to send output there later."""
 
     latest: ClassVar[Output | None] = None
-    """That of the cell that began last."""
+    """The one of the cell that began last in this process."""
+    latest_in_page: ClassVar[Output | None] = None
+    """The one of the cell of a page that began last in this process."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        Output.latest = self
         self.shell = shell
         self.closes_with_cell = is_headless(shell)
-        """What comes when the cell has ended would be dropped."""
+        """Output that comes after the end of the cell would be dropped."""
         self.may_lack_page = is_cell_unnamed(shell) and not self.closes_with_cell
         """The cell may be none of a page that shows views, but of a terminal."""
         self.header = header_of(shell)
+        self.page = page_of(shell)
+        """The page that ran the cell, which is another one after a reload; None for other front ends."""
         self.labels: list[Label] = [
             (variable, value)
             for variable, value in contextvars.copy_context().items()
@@ -58,14 +65,24 @@ class Output:
         if self.relabels_display:
             self.labels.append((DISPLAY_HEADER, self.header))
 
-    def redirected(self) -> Redirected:
-        """Send the output of the calling thread or task to this place inside a `with`."""
-        return Redirected(self.open_place())
+    def begin(self) -> None:
+        """Note that the cell begins."""
+        Output.latest = self
+        if self.page is not None:
+            Output.latest_in_page = self
 
-    def open_place(self) -> Output:
-        """This place, or the one that takes what would be dropped here."""
-        latest = Output.latest
-        return latest if self.closes_with_cell and latest is not None else self
+    def redirected(self) -> Redirected:
+        """Send the output of the calling thread or task here inside a `with`."""
+        return Redirected(self.destination())
+
+    def destination(self) -> Output:
+        """Return this output, or the one of a later cell where the front end would drop what comes here."""
+        if self.closes_with_cell:
+            return Output.latest or self
+        latest = Output.latest_in_page
+        if self.page is not None and latest is not None and latest.page != self.page:
+            return latest
+        return self
 
     def show_error(
         self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
@@ -74,7 +91,7 @@ class Output:
         # Not shell.showtraceback: what it notes down would become the result of the cell that runs now.
         lines = self.shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
         hook: Any = self.shell.displayhook
-        header = self.open_place().header
+        header = self.destination().header
         if header is None or not hasattr(hook, "pub_socket"):
             sys.stdout.write(self.shell.InteractiveTB.stb2text(lines) + "\n")
             return
@@ -112,7 +129,7 @@ class Redirected:
 
 
 def is_headless(shell: InteractiveShell) -> bool:
-    """Whether a program runs the cells, and no person: nobody is there to be asked for input."""
+    """Whether a program runs the cells: it takes no requests for input."""
     if not hasattr(shell, "get_parent"):
         return False
     return shell.get_parent().get("content", {}).get("allow_stdin") is False
@@ -121,6 +138,15 @@ def is_headless(shell: InteractiveShell) -> bool:
 def is_cell_unnamed(shell: InteractiveShell) -> bool:
     """Whether the front end does not say which cell this is, as those do that have a notebook open."""
     return hasattr(shell, "get_parent") and "cellId" not in shell.get_parent().get("metadata", {})
+
+
+def page_of(shell: InteractiveShell) -> str | None:
+    """Return the session of the page (JupyterLab, Notebook) that runs a cell; None for other front ends."""
+    if not hasattr(shell, "get_parent"):
+        return None
+    request = shell.get_parent()
+    # A console beside a notebook has a session of its own, and does not send this.
+    return request["header"]["session"] if "deletedCells" in request.get("metadata", {}) else None
 
 
 def header_of(shell: InteractiveShell) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from .arguments import Arguments, evaluate_arguments, namespace_of, split_identi
 from .errors import raise_to_user, show_interrupt
 from .magic import argument, magic
 from .options import seconds, split_options
-from .unheard import Unheard
+from .unfollowed import UnfollowedNotes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class SendingMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self._unheard = Unheard(shell)
+        self._notes = UnfollowedNotes(shell)
 
     @magic(
         "line_cell",
@@ -42,12 +42,12 @@ class SendingMagics(Magics):
     def twitter(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> None:
         """Send a message to everyone who follows its identifier, here and over links.
 
-        The rest of the line is a Python argument list, evaluated as that of a call would be::
+        The rest of the line is a Python argument list, evaluated as that of a call would be. With %%twitter
+        the text of the cell is the first argument.
 
+        Examples:
             %twitter train:epoch 3, loss=0.12
             %twitter "long name:run" *values, **options
-
-        With two %% the text of the cell is the first argument::
 
             %%twitter note:add
             Any text.
@@ -57,24 +57,23 @@ class SendingMagics(Magics):
         identifier, rest = split_identifier(line, example)
         args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.twitter(identifier, *args, **kwargs))
-        self._unheard.tell(identifier, local_ns)
+        self._notes.check(identifier, local_ns)
 
     @magic(
         "line_cell",
-        argument("identifier", help="whom to address: name:action"),
+        argument("identifier", help="where the message goes: name:action"),
         argument("callback", help="where each answer is sent: name:action"),
-        argument("arguments", nargs="?", help="a Python argument list"),
+        argument("arguments", nargs="?", help="a Python argument list: 1, x=2, *more, **options"),
         local_names=True,
     )
     def talk(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> None:
         """Send a message and have each follower's return value sent to a second identifier.
 
-        An answer is a message whose first argument is what the follower returned; if it raised,
-        `message.error` says so::
+        The first argument of each answer is what a follower returned; if it raised, `message.error` is the
+        error. With %%talk the text of the cell is the first argument.
 
+        Examples:
             %talk price:get price:is "ACME", currency="EUR"
-
-        With two %% the text of the cell is the first argument.
         """
         __tracebackhide__ = True
         example = "%talk price:get price:is 'ACME'" if cell is None else "%%talk text:translate text:is"
@@ -84,7 +83,7 @@ class SendingMagics(Magics):
         callback, rest = split_identifier(rest, example)
         args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.talk(identifier, callback, *args, **kwargs))
-        self._unheard.tell(identifier, local_ns)
+        self._notes.check(identifier, local_ns)
 
     @magic(
         "line_cell",
@@ -95,18 +94,18 @@ class SendingMagics(Magics):
             metavar="SECONDS",
             help="how long to wait for answers; default: 10",
         ),
-        argument("identifier", help="who is asked: name:action"),
-        argument("arguments", nargs="?", help="a Python argument list"),
+        argument("identifier", help="where the message goes: name:action"),
+        argument("arguments", nargs="?", help="a Python argument list: 1, x=2, *more, **options"),
         local_names=True,
     )
     def ask(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> list[Any]:
-        """Send a message, wait for the followers' return values, and give them as a list.
+        """Send a message, wait for the followers' return values, and return them as a list.
 
-        ::
+        With %%ask the text of the cell is the first argument.
 
+        Examples:
+            %ask price:get "ACME"
             answers = %ask --timeout 2 price:get "ACME"
-
-        With two %% the text of the cell is the first argument.
         """
         __tracebackhide__ = True
         example = "%ask price:get 'ACME'" if cell is None else "%%ask text:translate"
@@ -115,7 +114,7 @@ class SendingMagics(Magics):
         if "timeout" in kwargs:
             raise UsageError(f"set the timeout with an option, as in: %ask --timeout 3 {identifier}")
         answers = sending(lambda: default_bus.ask(identifier, *args, timeout=options.timeout, **kwargs))
-        self._unheard.tell(identifier, local_ns)
+        self._notes.check(identifier, local_ns)
         return answers
 
     def _arguments(self, text: str, cell: str | None, local: dict[str, Any] | None) -> Arguments:

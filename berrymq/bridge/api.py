@@ -73,6 +73,8 @@ class Link:
         self._connector = connector
         self._pid = os.getpid()
         self._known_nodes: list[NodeInfo] = []
+        self._is_unanswered = False
+        """The other side did not answer the last call in time."""
         self.given = 1
         """How often `link` has given it."""
         self.asked: Endpoint | None = None
@@ -128,6 +130,20 @@ class Link:
         return self._connector.closed or self._is_inherited
 
     @property
+    def silent_seconds(self) -> float:
+        """For how long the other side has not answered, or the link is cut; 0 while it answers."""
+        peer = self._connector.peer
+        if peer is None or self.closed:
+            return 0.0
+        now = self.node.loop.time()
+        channel = peer.channel
+        if channel is None:
+            return now - peer.since
+        silent = now - channel.heard_at
+        normal = LOOK_SECONDS if self._is_unanswered else 2 * self.node.limits.keepalive
+        return silent if silent >= normal else 0.0
+
+    @property
     def leads_to_hub(self) -> bool:
         """Whether the other side is a hub."""
         peer = self._connector.peer
@@ -147,7 +163,7 @@ class Link:
         ]
 
     def nodes(self) -> list[NodeInfo]:
-        """Return the reachable nodes, this process first; while the link is cut, the last known ones."""
+        """Return the reachable nodes, this process first; while `silent_seconds` is not 0, those of then."""
         node = self.node
         follows = tuple(sorted([identifier.text for identifier in node.bus.gateway.interests()]))
         here = NodeInfo(node.name, node.id, self.room, follows, False, True)
@@ -156,7 +172,7 @@ class Link:
             self._known_nodes = [one for one in node.nodes(self.room) if not one.here]
         elif self.state == "linked":
             try:
-                raw = self._connector.call("nodes", {}, LOOK_SECONDS)
+                raw = self._call("nodes")
                 found = msgspec.json.decode(raw, type=list[_Node])
                 self._known_nodes = [
                     NodeInfo(one.name, one.id, one.room, one.follows, one.hub, here=False)
@@ -164,7 +180,7 @@ class Link:
                     if one.id != node.id
                 ]
             except (*NETWORK_ERRORS, msgspec.MsgspecError):
-                pass  # it was cut just now: those who were there last are the best answer
+                pass  # it was cut just now, or does not answer: the last known ones are the best answer
         return [here, *self._known_nodes]
 
     def status(self) -> dict[str, Any]:
@@ -174,10 +190,17 @@ class Link:
             LinkError: it did not report.
         """
         try:
-            raw = self._connector.call("status", {}, LOOK_SECONDS)
+            raw = self._call("status")
             return msgspec.json.decode(raw, type=dict[str, Any])
         except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
             raise LinkError(f"the other side did not report its status: {error}") from None
+
+    def _call(self, method: str) -> msgspec.Raw:
+        """Call a method of the other side, and note whether it answered."""
+        self._is_unanswered = True
+        raw = self._connector.call(method, {}, LOOK_SECONDS)
+        self._is_unanswered = False
+        return raw
 
     def stats(self) -> LinkStats:
         """What has passed over the link since it was made."""

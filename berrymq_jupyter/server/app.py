@@ -1,8 +1,8 @@
-"""What the Jupyter server does for berryMQ: it sees to it that the hub runs, and passes on to it.
+"""The Jupyter server extension: keep the hub running, and pass requests on to it.
 
 The hub is a process of its own, one for this user on this machine. Kernels and terminals of this server are
-told in which directory to look for it; their messages do not come through here. What does come through, below
-``<base_url>berrymq/``, is from other machines, and from the hub's page.
+given the directory of its connection file; their messages do not come through here. What does come through,
+below ``<base_url>berrymq/``, is from other machines, and from the hub's page.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BerryMQHub(ExtensionApp):
     _environment: Environment | None = None
 
     def initialize_settings(self) -> None:
-        """Tell kernels where the hub is, before the first one starts, and have it started meanwhile."""
+        """Set the environment in which kernels find the hub, and start the hub in the background."""
         if not self.enabled:
             return
         server: Any = self.serverapp

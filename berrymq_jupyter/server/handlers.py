@@ -1,4 +1,4 @@
-"""What is passed on to the hub below ``<base_url>berrymq/``: Jupyter authenticates and authorises."""
+"""Pass requests below ``<base_url>berrymq/`` on to the hub; Jupyter authenticates and authorises them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RpcHandler(APIHandler):
         await self.finish(answer or None)
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
-        return await post(await self.hub.place(), body)
+        return await post(await self.hub.address(), body)
 
 
 class LinkHandler(JupyterHandler):
@@ -102,7 +102,7 @@ class LinkHandler(JupyterHandler):
         if not self._wants_websocket():
             return
         try:
-            socket = await connect(await self.hub.place())
+            socket = await connect(await self.hub.address())
         except NETWORK_ERRORS as error:
             raise HTTPError(503, str(error), reason="the hub does not answer") from error
         try:

@@ -1,8 +1,8 @@
-"""The hub of this user, found or started, and held for as long as the Jupyter server lives.
+"""Find or start the hub of this user, and keep it running for as long as the Jupyter server runs.
 
-What holds it is a WebSocket, which says nothing but ``status`` when somebody looks at the hub's page: a hub
-that was started on demand stays while one is open. When the hub has died the WebSocket ends, and the hub is
-found, or started, anew.
+A WebSocket keeps it running, for a hub that was started on demand stays while one is open. It carries nothing
+but ``status`` calls for the hub's page. When the hub dies the WebSocket ends, and the hub is found or started
+again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["HeldHub", "find_hub"]
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 30.0
 
-PATIENCE_SECONDS = 5.0
+START_SECONDS = 5.0
 """How long a request may wait for the hub to be there."""
 
 STATUS_SECONDS = 5.0
@@ -48,7 +48,7 @@ class HeldHub:
     """The hub, as the Jupyter server has it. Lives on the server's loop.
 
     Args:
-        log: where it is told how that goes.
+        log: gets what happens.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -64,20 +64,20 @@ class HeldHub:
         self._task = asyncio.create_task(self._hold())
 
     async def close(self) -> None:
-        """Let the hub go."""
+        """Close the connection to the hub."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
-    async def place(self) -> Found:
-        """Where the hub is; waits a little for one that is being started.
+    async def address(self) -> Found:
+        """Return where the hub is; wait up to `START_SECONDS` for one that is being started.
 
         Raises:
             LinkError: there is none; the text says why.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(START_SECONDS):
                 await self._ready.wait()
         if self._found is None:
             raise LinkError(f"the hub can't be reached: {self._problem}")
@@ -89,9 +89,9 @@ class HeldHub:
         Raises:
             LinkError: there is no hub, or it does not answer.
         """
-        await self.place()
+        await self.address()
         socket = self._socket
-        assert socket is not None  # there as long as its place is
+        assert socket is not None  # there as long as its address is
         try:
             return await socket.call("status", STATUS_SECONDS)
         except TimeoutError:
@@ -115,7 +115,7 @@ class HeldHub:
                 if self._problem not in said:
                     said.add(self._problem)
                     self._log.warning("no berryMQ hub: %s", self._problem)
-            except Exception:  # noqa: BLE001 - a mistake of ours, for which nobody must be without a hub
+            except Exception:  # noqa: BLE001 - a mistake of ours must not leave users without a hub
                 self._log.exception("an error while the berryMQ hub was looked for")
             else:
                 self._log.info("berryMQ hub at %s", found.endpoint.url)

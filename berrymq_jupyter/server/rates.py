@@ -1,4 +1,4 @@
-"""How fast counters grow, seen by looking at them now and then."""
+"""Rates of counters, computed from values at different times."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 __all__ = ["Rates"]
 
 SMOOTHING_SECONDS = 2.0
-"""A change of pace has shown itself for two thirds after so long."""
+"""The time after which two thirds of a change of rate show."""
 
 FORGET_SECONDS = 10.0
-"""After so long without a look, the pace of before says nothing any more."""
+"""The time without an update after which the former rate is discarded."""
 
 LEAST = 0.01
-"""What is slower than this a second counts as still."""
+"""Rates below this, per second, count as 0."""
 
 K = TypeVar("K")
 
 
 class Rates(Generic[K]):
-    """The smoothed pace of each of many counters."""
+    """The smoothed rate of each of many counters."""
 
     def __init__(self) -> None:
         self._at: float | None = None

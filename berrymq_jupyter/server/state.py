@@ -1,7 +1,6 @@
-"""What the hub's page shows: who is there, and what passes. Names and numbers; no payload, no secret.
+"""The state that the hub's page shows: nodes and traffic. Names and numbers; no payload, no secret.
 
-The hub says what it has counted (the wire method ``status``). How fast that grows is found here, by asking
-again.
+The hub reports its counters (the wire method ``status``). Their rates are computed here from two reports.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["HubState", "Status", "picture"]
 
 FRESH_SECONDS = 0.4
-"""So long an answer is given again, however many pages ask."""
+"""For how long a report is reused, however many pages ask."""
 
 CUT_SECONDS = 15.0
-"""For so long one that is cut off is shown: one that lives is back sooner, most often at once."""
+"""For how long a node that is cut off is shown: one that lives is back sooner, most often at once."""
 
 MAX_IDENTIFIERS = 100
 MAX_TEXT = 200
@@ -105,10 +104,10 @@ class Here(msgspec.Struct):
     waiting: int = 0
     """Messages for it that wait at the hub."""
     dropped: int = 0
-    """Messages from it or for it that were dropped, since somebody was too slow."""
+    """Messages from it or for it that were dropped because a receiver was too slow."""
 
 
-class Heard(msgspec.Struct):
+class PassedIdentifier(msgspec.Struct):
     """An identifier that passed lately."""
 
     id: str
@@ -134,7 +133,7 @@ class Picture(msgspec.Struct):
     nodes_more: int
     clients: list[Client]
     clients_more: int
-    identifiers: list[Heard]
+    identifiers: list[PassedIdentifier]
     identifiers_more: int
 
 
@@ -142,7 +141,7 @@ Counters = Rates[tuple[str, str | None]]
 
 
 class HubState:
-    """Asks the hub when it is asked itself, and costs nothing while nobody asks.
+    """Asks the hub when a page asks, and costs nothing otherwise.
 
     Args:
         ask: gives the hub's status as JSON, or raises what the hub's not answering raises.
@@ -189,7 +188,7 @@ def picture(status: Status, rates: Counters, now: float) -> Picture:
         counts[one.id, "sent"] = one.sent
         counts[one.id, "received"] = one.received
     counts["", None] = status.messages
-    # Where not all identifiers are told, one that is told again was there before.
+    # Where the list is cut short, an identifier that is back in it was there before.
     speeds = rates.update(counts, now, old=known if status.identifiers_more else ())
     for one in there:
         one.sent_rate, one.received_rate = speeds[one.id, "sent"], speeds[one.id, "received"]
@@ -210,7 +209,7 @@ def picture(status: Status, rates: Counters, now: float) -> Picture:
         ],
         clients_more=status.clients_more,
         identifiers=[
-            Heard(
+            PassedIdentifier(
                 _short(one.id),
                 _short_or_none(one.room),
                 one.count,
@@ -242,7 +241,7 @@ def _here(node: PeerStatus, now: float) -> Here:
 
 
 def _short(text: str) -> str:
-    """A text that has a place on the page."""
+    """Return a text cut to what the page shows."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 

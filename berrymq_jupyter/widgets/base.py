@@ -1,4 +1,4 @@
-"""What all views have in common: how they are fed, shown, heard, saved and closed."""
+"""The base class of views: updates, display, requests of pages, saved forms, closing."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .static import Form, StaticOutput, publish
 __all__ = ["Reply", "RequestError", "View", "Work"]
 
 Reply = dict[str, Any]
-"""What a page is told."""
+"""What is sent to a page."""
 Work = Callable[[], Reply]
 
 log = logging.getLogger("berrymq")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 PAUSE: Final = 0.02
-"""Seconds that a round waits for a view that somebody else is at, which mostly takes no time."""
+"""Seconds that a round waits for a view that another thread uses, which mostly takes no time."""
 RETRY: Final = 0.05
-"""Seconds after which to look again at a view that somebody else is at."""
+"""Seconds after which to look again at a view that another thread uses."""
 PATIENCE: Final = STUCK + 0.5
-"""Seconds to wait for a view that shows somebody's objects, whose ``repr`` may never end."""
+"""Seconds to wait for a view that shows user objects, whose ``repr`` may never end."""
 
 
 class RequestError(Exception):
@@ -78,7 +78,7 @@ class View(AnyWidget):
     # -- what a subclass fills in ----------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Tell whether something waits to be absorbed."""
+        """Return whether something waits to be absorbed."""
         raise NotImplementedError
 
     def absorb(self, now: float) -> float | None:
@@ -90,7 +90,7 @@ class View(AnyWidget):
         raise NotImplementedError
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
-        """Do what the page asks; return what to tell it. Raises `RequestError`.
+        """Do what the page asks; return the answer. Raises `RequestError`.
 
         What may take long is returned as a function, to be called outside of the guard.
         """
@@ -173,13 +173,13 @@ class View(AnyWidget):
         finally:
             if free:
                 self.guard.release()
-        told = self._attempt(reply) if callable(reply) else reply
-        if told is not None and not self.closed:
-            self.channel.post(told)
+        answer = self._attempt(reply) if callable(reply) else reply
+        if answer is not None and not self.closed:
+            self.channel.post(answer)
         pump.wake()
 
     def _attempt(self, work: Callable[[], Any]) -> Any:
-        """Return the result of `work`, or what to tell the page instead."""
+        """Return the result of `work`, or the error to send to the page instead."""
         try:
             return work()
         except RequestError as problem:
@@ -243,7 +243,7 @@ class View(AnyWidget):
     # -- the end ---------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """End the view with the cell that made it, which runs again: nobody will look into it any more.
+        """End the view with the cell that made it, which runs again, so that the view is out of use.
 
         IPython keeps what a cell gave in `Out`, so a view that kept its messages would do so for ever.
         """

@@ -19,7 +19,7 @@ __all__ = ["collector"]
 def collector(
     kept: deque[Message], name: str = "MessageLog"
 ) -> tuple[Callable[[Message], None], Callable[[], int]]:
-    """Return the follower that puts messages down, and a function that tells how many it got so far.
+    """Return the follower that puts messages down, and a function that returns how many it has got.
 
     Lists of followers show it under `name`.
 

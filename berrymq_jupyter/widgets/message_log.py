@@ -61,7 +61,7 @@ class MessageLog(View):
         self.bus = berrymq.default_bus if bus is None else bus
         self.state = LogState(maxlen, max_bytes)
         self.settled = False
-        """False while there is something to tell the page."""
+        """False while there is something to send to the page."""
         self.shown_epoch = self.shown_end = 0
         self.charted_at = 0.0
         self.subscription = self.bus.follow(self.identifier, self.state.rows.collect, direct=True)
@@ -132,7 +132,7 @@ class MessageLog(View):
         pump.wake()
 
     def pending(self) -> bool:
-        """Tell whether something waits to be absorbed."""
+        """Return whether something waits to be absorbed."""
         return self.state.rows.waiting() or not self.settled
 
     def absorb(self, now: float) -> float | None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from berrymq import LinkError
-from berrymq_jupyter.finding import how_found
-from berrymq_jupyter.live import nodes_behind
+from berrymq_jupyter.links import how_found, nodes_behind, open_links
 
 from .counts import Rate
-from .reach import open_links
 from .render import cut, shown
 
 if TYPE_CHECKING:
@@ -129,7 +127,7 @@ class Seen:
         return [(self.here, False), *((one["id"], not one["connected"]) for one in self._others)]
 
     def passed(self) -> dict[Way, int]:
-        """Return how many messages have passed each way: this process's own count, and what was told."""
+        """Return how many messages have passed each way: this process's own count, and the hub's."""
         if not self.there:
             return {}
         stats = self.link.stats()

@@ -23,7 +23,7 @@ SAVED: Final = 50
 class NetworkView(View):
     """A live view of the network that this process is linked to: nodes, links, who follows what, and traffic.
 
-    What passes over this process's own links it counts itself; of the others it shows what a hub tells.
+    What passes over this process's own links it counts itself; of the others it shows what the hub reports.
     """
 
     title = "NetworkView"
@@ -38,7 +38,7 @@ class NetworkView(View):
         self.start()
 
     def pending(self) -> bool:
-        """Tell whether there is something to send to the page."""
+        """Return whether there is something to send to the page."""
         return not self.settled
 
     def absorb(self, now: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The progress bars that messages tell of."""
+"""The state of the progress bars that messages describe."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Bar:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds that it will probably still take; None if nobody can tell."""
+        """Seconds that it will probably still take; None if unknown."""
         if self.end or not self.total or not self.rate or self.rate < 0:
             return None
         return max(0.0, (self.total - self.n) / self.rate)
@@ -82,7 +82,7 @@ class Bars:
         self.present: AbstractSet[str] = frozenset()
 
     def look(self, present: AbstractSet[str]) -> bool:
-        """Stop the bars of nodes that were there and are no more; tell whether there were any."""
+        """Stop the bars of nodes that were there and are no more; return whether there were any."""
         gone, self.present = self.present - present, present
         stopped = [bar for bar in self.table.values() if not bar.end and bar.source in gone]
         for bar in stopped:
@@ -91,11 +91,11 @@ class Bars:
 
     def take(self, message: Message) -> None:
         """Take in one message."""
-        if message.action == "*":  # it is for everybody, and tells of no progress
+        if message.action == "*":  # a wildcard describes no progress
             return
         key = (message.source, message.id, text_of(message.kwargs.get("description")))
         bar = self.table.get(key)
-        # A bar that ended and is heard again is a new one of the same name.
+        # A message of a bar that has ended begins a new one of the same name.
         if bar is None or (bar.end and not end_of(message.kwargs)):
             self.table.pop(key, None)
             self.make_room()

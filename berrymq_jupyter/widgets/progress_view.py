@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ProgressView"]
 
 WAITING: Final = 10_000
-"""Messages that may wait to be worked off; of more, the newest tell enough."""
+"""Messages that may wait to be worked off; of more, the newest are enough."""
 REFRESH: Final = 2.0
 """Seconds after which times that go on by themselves are sent again."""
 
@@ -64,7 +64,7 @@ class ProgressView(View):
         self.start()
 
     def pending(self) -> bool:
-        """Tell whether something waits to be absorbed."""
+        """Return whether something waits to be absorbed."""
         return bool(self.arrived) or not self.settled
 
     def absorb(self, now: float) -> float | None:

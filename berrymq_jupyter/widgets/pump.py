@@ -4,7 +4,7 @@ A follower of a view only puts the message down. The pump looks at all views at 
 lets each work off what came; each sends at most ten updates a second (`channel`). It sleeps when nothing
 happens, starts with the first view and ends with the last one.
 
-A view that takes very long (it shows somebody's objects) keeps its thread: who next opens, uses or closes a
+A view that takes very long (it shows user objects) keeps its thread: who next opens, uses or closes a
 view starts another for the others.
 """
 
@@ -33,7 +33,7 @@ class Pumped(Protocol):
     """What the pump feeds."""
 
     def pending(self) -> bool:
-        """Tell whether something waits. Called often: it must be cheap."""
+        """Return whether something waits. Called often: it must be cheap."""
 
     def tick(self, now: float) -> tuple[int, float | None]:
         """Work off what came. Return the bytes sent, and in how many seconds to call again, if ever.
@@ -74,7 +74,7 @@ class Pump:
         self.thread.start()
 
     def after_fork(self) -> None:
-        """Feed nobody in a forked child: the pages belong to the parent."""
+        """Stop in a forked child: the pages belong to the parent."""
         self.asleep = False
         self.views = ()
         self.thread = None
@@ -98,7 +98,7 @@ class Pump:
                     self.start_thread()
 
     def is_stuck(self) -> bool:
-        """Tell whether the thread is in a round that does not end."""
+        """Return whether the thread is in a round that does not end."""
         began = self.round_began
         return began is not None and monotonic() - began > STUCK
 

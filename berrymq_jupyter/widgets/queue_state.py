@@ -37,7 +37,7 @@ class QueueState:
         self.unsent = True
 
     def changed(self) -> bool:
-        """Tell whether the queue is another than at the last look."""
+        """Return whether the queue is another than at the last look."""
         return self.queue.stats() != self.stats
 
     def look(self, now: float) -> None:
@@ -61,7 +61,7 @@ class QueueState:
         self.unsent = self.unsent or moving or stats != before
 
     def uneven(self) -> bool:
-        """Tell whether the course is more than a level line."""
+        """Return whether the course is more than a level line."""
         return len(self.course) > 0 and (
             min(self.course) != max(self.course) or self.course[-1] != self.current
         )

@@ -62,7 +62,7 @@ class QueueView(View):
     # -- for the base ----------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Tell whether the queue has changed."""
+        """Return whether the queue has changed."""
         return self.state.changed()
 
     def absorb(self, now: float) -> float | None:
@@ -142,7 +142,7 @@ class QueueView(View):
         for message in [*reversed(self.taken), *self.queue.waiting()]:
             if id(message) == request["number"]:
                 return message
-        raise RequestError("somebody has taken that message")
+        raise RequestError("that message has been taken")
 
     def form(self) -> Form:
         """Return what is there now, for the saved notebook."""

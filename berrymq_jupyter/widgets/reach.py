@@ -1,4 +1,4 @@
-"""Who would hear a message: here, and on the network if this process is linked."""
+"""The followers that a message would reach: here, and on the network if this process is linked."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from berrymq import Identifier
 from berrymq.errors import IdentifierError
-from berrymq_jupyter import live
+from berrymq_jupyter.links import linked_nodes
 
 if TYPE_CHECKING:
     import berrymq
-    from berrymq import Link, NodeInfo
+    from berrymq import NodeInfo
 
-__all__ = ["Reach", "open_links"]
+__all__ = ["Reach"]
 
 MOST_KNOWN: Final = 300
 """Identifiers offered for completion."""
@@ -27,7 +27,7 @@ class Reach:
         self.bus = bus
 
     def identifiers(self) -> list[str]:
-        """Return the identifiers that somebody follows."""
+        """Return the identifiers that are followed."""
         found = {
             str(known) for subscription in self.bus.subscriptions() for known in subscription.identifiers
         }
@@ -50,16 +50,11 @@ class Reach:
 
     def others(self) -> list[NodeInfo]:
         """Return the nodes that can be reached, this one left out."""
-        return [node for link in open_links(self.bus) for node in live.nodes_behind(link) if not node.here]
-
-
-def open_links(bus: berrymq.Bus) -> list[Link]:
-    """Return the links of `bus`."""
-    return [link for link in live.open_links() if link.node.bus is bus]
+        return [node for node in linked_nodes(self.bus) if not node.here]
 
 
 def follows(patterns: tuple[str, ...], identifier: Identifier) -> bool:
-    """Tell whether one of the patterns matches."""
+    """Return whether one of the patterns matches."""
     for pattern in patterns:
         try:
             if Identifier.parse(pattern).matches(identifier):

@@ -1,6 +1,6 @@
 """Values for the page: one line of text for any Python object, at a bounded cost.
 
-Messages carry whatever somebody sent: a string of five megabytes, a dictionary of a hundred thousand keys, an
+Messages carry any object: a string of five megabytes, a dictionary of a hundred thousand keys, an
 object whose ``repr`` raises. Everything here looks at the first part of a value only, never raises, and gives
 text that is safe to show: characters that would move or hide other text are written as escapes.
 """
@@ -238,7 +238,7 @@ def describe_safely(value: object, room: int, depth: int) -> str:
 
 
 def is_array(value: object) -> bool:
-    """Tell whether `value` comes from a library of arrays or tables, whose attributes are safe to ask."""
+    """Return whether `value` comes from a library of arrays or tables, whose attributes are safe to ask."""
     return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
 
 

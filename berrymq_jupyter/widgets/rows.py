@@ -81,7 +81,7 @@ class Rows:
         return self.end - self.first
 
     def waiting(self) -> bool:
-        """Tell whether messages came that are not absorbed yet."""
+        """Return whether messages came that are not absorbed yet."""
         return len(self.kept) > 0 and self.kept[-1] is not self.last
 
     def absorb(self) -> list[Message]:

@@ -76,7 +76,7 @@ class SendForm(View):
     # -- for the base ----------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Tell whether there is something to send to the page."""
+        """Return whether there is something to send to the page."""
         return self.unsent
 
     def absorb(self, now: float) -> float | None:

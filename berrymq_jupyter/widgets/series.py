@@ -72,7 +72,7 @@ class Series:
 
 
 def thinned(line: deque[Point]) -> list[Point]:
-    """Return as many points as can be told apart: the lowest and highest of each column, and the last."""
+    """Return as many points as can be distinguished: the lowest and highest of each column, and the last."""
     points = list(line)
     if len(points) <= 2 * COLUMNS:
         return points

@@ -1,7 +1,7 @@
 """The form of a view that needs no kernel and no script: what was there, as a table of HTML and as text.
 
 It stands in an output of its own below the live view, which hides it while it lives. So it can be brought up
-to date without disturbing the live view (updating that one's own output would build it anew, with its scroll
+to date without disturbing the live view (updating that one's own output would build it again, with its scroll
 position and the user's selection lost), and is what a saved, exported or reopened notebook shows.
 """
 

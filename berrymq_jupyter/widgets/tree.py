@@ -166,7 +166,7 @@ def compare(path: str, before: Any, after: Any, changes: list[list[str]], depth:
 
 
 def differ_unseen(before: object, after: object) -> bool:
-    """Tell whether two strings that begin alike differ later on; the rest was compared as shown."""
+    """Return whether two strings that begin alike differ later on; the rest was compared as shown."""
     return type(before) is type(after) and type(before) in (str, bytes) and before != after
 
 

@@ -44,7 +44,7 @@ def sizes(values: Iterable[Any], depth: int) -> int:
 
 
 def size(value: Any, depth: int) -> int:
-    """Return the bytes of one value, as far as it tells."""
+    """Return the bytes of one value, as far as it reports them."""
     kind = type(value)
     if kind in {str, bytes, bytearray}:
         return len(value)
@@ -61,5 +61,5 @@ def size(value: Any, depth: int) -> int:
     try:
         held = value.nbytes if hasattr(value, "nbytes") else value.memory_usage().sum()
         return int(held)
-    except HOSTILE:  # it does not tell
+    except HOSTILE:  # it does not report them
         return 0

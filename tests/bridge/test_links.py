@@ -621,3 +621,45 @@ class TestStyles:
         assert not queue.closed
         berrymq.close_connection(("localhost", here.address[1]))
         assert queue.closed
+
+
+class TestTimeoutOfAQuestion:
+    @pytest.fixture
+    def asker(self, hub):
+        """A bus that knows of two that are asked: "quick", which answers, and "slow", which does not."""
+        over = threading.Event()
+        quick, slow = (join(hub, name)[0] for name in ("quick", "slow"))
+        quick.follow("test:ask", lambda message: 1)
+        slow.follow("test:ask", lambda message: over.wait(20))
+        asker, there = join(hub, "asker")
+        wait(lambda: len(there.followers_of("test:ask")) == 2, "followers known to the asker")
+        yield asker
+        over.set()
+
+    def test_names_the_nodes_that_have_not_answered_and_brings_the_answers_of_the_others(self, asker):
+        with pytest.raises(berrymq.AskTimeout, match=r"within 0.2 s from the node 'slow'\n") as caught:
+            asker.ask("test:ask", timeout=0.2)
+        assert caught.value.answers == [1]
+
+    def test_does_so_for_a_coroutine(self, asker):
+        with pytest.raises(berrymq.AskTimeout, match=r"within 0.2 s from the node 'slow'\n") as caught:
+            asyncio.run(asker.aask("test:ask", timeout=0.2))
+        assert caught.value.answers == [1]
+
+    def test_frees_the_hub_of_the_question(self, asker, hub):
+        with pytest.raises(berrymq.AskTimeout):
+            asker.ask("test:ask", timeout=0.1)
+        assert not hub.router.questions._open
+
+    def test_names_the_other_side_of_a_direct_link(self):
+        over = threading.Event()
+        with Nodes() as nodes:
+            asker, slow = nodes.add("asker"), nodes.add("slow")
+            slow.bus.follow("test:ask", lambda message: over.wait(20))
+            nodes.link(asker, slow)
+            nodes.settle()
+            try:
+                with pytest.raises(berrymq.AskTimeout, match="from the node 'slow'\n"):
+                    asker.bus.ask("test:ask", timeout=0.1)
+            finally:
+                over.set()

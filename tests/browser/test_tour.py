@@ -45,7 +45,7 @@ def run_cells(notebook, *texts):
     return numbers
 
 
-def test_what_one_notebook_says_the_other_shows(apart, request):
+def test_one_notebook_shows_what_the_other_sends(apart, request):
     listener, speaker = apart
     *_, log, body, function, queue = run_cells(
         listener, "%load_ext", "%link", "%follow test:*", "%%follow", "@following_function", "q = %queue"
@@ -83,7 +83,7 @@ def test_opening_one_changes_nothing(lab, notebooks, name):
     assert not opened.in_panel("([panel]) => panel.context.model.dirty")
 
 
-def test_a_busy_notebook_hears(tour):
+def test_followers_run_while_their_notebook_is_busy(tour):
     listener, speaker = tour
     *_, log, body, function = run_cells(
         listener, "%load_ext", "%link", "%follow test:*", "%%follow", "@following_function"

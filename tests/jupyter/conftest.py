@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -110,6 +111,16 @@ class LoneKernel(Kernel):
         self._client.shell_channel.send(message)
         return cell
 
+    def reload_page(self) -> None:
+        """Go on as a page does that was reloaded: with another session, and without its former cells."""
+        self._client.session.session = uuid4().hex
+        self._cells = {}
+
+    def use_console(self) -> None:
+        """Go on as a console of the same page does."""
+        self._client.session.session = uuid4().hex
+        self.is_console = True
+
     def send_comm(self, comm_id: str, data: dict[str, Any]) -> None:
         """Say something as the page's side of a widget."""
         content = {"comm_id": comm_id, "data": data}
@@ -154,4 +165,5 @@ def loaded(kernel: LoneKernel) -> Iterator[LoneKernel]:
     )
     assert cell.error is None, cell.text
     yield kernel
+    kernel.is_console = False
     kernel.run("%unload_ext berrymq_jupyter")

@@ -140,7 +140,7 @@ class TestIdentifiers:
             ("'d:x(1)'", "d:x(1)", ""),
         ],
     )
-    def test_it_comes_first(self, line, identifier, rest):
+    def test_the_identifier_comes_first(self, line, identifier, rest):
         found, left = split_identifier(line, EXAMPLE)
         assert (found.text, left) == (identifier, rest)
 
@@ -165,7 +165,7 @@ class TestIdentifiers:
 
 
 class TestNamespace:
-    def test_it_is_the_users_at_the_top_of_a_cell(self, bare_shell):
+    def test_the_namespace_at_the_top_of_a_cell_is_the_users(self, bare_shell):
         assert namespace_of(bare_shell.ip, None) is bare_shell.ip.user_ns
         assert namespace_of(bare_shell.ip, bare_shell.ip.user_ns) is bare_shell.ip.user_ns
 

@@ -2,7 +2,8 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from berrymq import default_bus, twitter
-from berrymq_jupyter.live import FRESH_SECONDS, MOST_PASSED, nodes_behind
+from berrymq_jupyter.completion import MAX_RECENT
+from berrymq_jupyter.links import FRESH_SECONDS, nodes_behind
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_identifiers_that_were_only_sent_outlive_changes_of_followers(shell, com
 
 def test_only_so_many_of_them_are_remembered(shell, complete):
     shell.run("%twitter first:sent\n%follow *:* lambda message: None")
-    for number in range(MOST_PASSED):
+    for number in range(MAX_RECENT):
         twitter(f"later:number{number}")
     assert "%twitter first:sent" not in complete("%twitter first:s")
     assert complete("%twitter later:number99") == [
@@ -54,7 +55,7 @@ def test_only_so_many_of_them_are_remembered(shell, complete):
 
 
 def test_the_last_of_many_is_offered(shell, complete):
-    for number in range(3 * MOST_PASSED):
+    for number in range(3 * MAX_RECENT):
         twitter(f"many:number{number}")
     assert complete("%twitter many:number2999") == ["%twitter many:number2999"]
     assert complete("%twitter many:number17") != []
@@ -193,7 +194,7 @@ class Link:
         return [Node("first notebook", "blue", ("far:away",)), Node("second", "the red one")]
 
 
-def test_what_links_tell(complete, monkeypatch):
+def test_nodes_rooms_and_addresses_of_links(complete, monkeypatch):
     monkeypatch.setattr("berrymq.bridge.links", lambda: [Link()])
     assert complete("%links se") == ["%links second"]
     assert complete("%links ") == ['%links "first notebook"', "%links second"]
@@ -215,9 +216,9 @@ def test_what_would_give_orders_to_the_terminal_is_not_offered(complete, monkeyp
     assert complete("%twitter pla") == ["%twitter plain:x"]
 
 
-def test_a_hub_that_is_slow_to_say_who_is_there_is_not_asked_at_each_key(monkeypatch):
+def test_a_slow_hub_is_not_asked_for_its_nodes_at_each_key(monkeypatch):
     now, asked = 0.0, []
-    monkeypatch.setattr("berrymq_jupyter.live.monotonic", lambda: now)
+    monkeypatch.setattr("berrymq_jupyter.links.monotonic", lambda: now)
 
     class Slow(Link):
         def nodes(self):
@@ -235,7 +236,7 @@ def test_a_hub_that_is_slow_to_say_who_is_there_is_not_asked_at_each_key(monkeyp
 
 def test_a_quick_one_is_asked_again_soon(monkeypatch):
     now = 0.0
-    monkeypatch.setattr("berrymq_jupyter.live.monotonic", lambda: now)
+    monkeypatch.setattr("berrymq_jupyter.links.monotonic", lambda: now)
     link = Link()
     first = nodes_behind(link)
     assert nodes_behind(link) is first

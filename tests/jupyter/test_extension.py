@@ -1,5 +1,6 @@
 """Loading gives everything, unloading leaves nothing."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ def state(shell):
     }
 
 
-def test_it_gives_the_magics(shell):
+def test_loading_gives_the_magics(shell):
     line, cell = (shell.ip.magics_manager.magics[kind] for kind in ("line", "cell"))
     assert [name for name in MAGICS if name not in line] == []
     assert [name for name in MAGICS if name in cell] == ["ask", "follow", "talk", "twitter"]
@@ -41,9 +42,13 @@ def test_it_gives_the_magics(shell):
 @pytest.mark.parametrize("name", MAGICS)
 def test_every_magic_has_help(shell, name):
     text = shell.run(f"%{name}?")
-    assert f"%{name}" in text
-    assert len(text.splitlines()) > 5
-    assert "<{" not in text
+    first, rest = text.removeprefix("Docstring:").strip().split("\n\n", 1)
+    assert re.fullmatch(r"[A-Z][^\n]*\.", first), "a sentence comes first"
+    assert rest.startswith(f"Usage:\n    %{name}")
+    parts = re.findall(r"^(Usage|Arguments|Options|Examples):$", rest, re.MULTILINE)
+    assert parts == sorted(parts, key=["Usage", "Arguments", "Options", "Examples"].index)
+    assert ("Arguments" in parts) <= ("Examples" in parts)
+    assert "::" not in text
 
 
 @pytest.mark.parametrize("name", MAGICS)
@@ -68,7 +73,7 @@ def test_unloading_leaves_nothing(bare_shell):
     assert state(shell) == before
 
 
-def test_a_magic_of_somebody_else_is_left_alone(shell):
+def test_a_foreign_magic_of_the_same_name_stays(shell):
     shell.ip.register_magic_function(lambda line: "theirs", "line", "link")
     shell.run("%unload_ext berrymq_jupyter")
     assert shell.run("%link").endswith("'theirs'")
@@ -107,7 +112,7 @@ def test_loading_twice(shell):
     assert state(shell) == before
 
 
-def test_it_is_found_under_the_name_of_the_library_too(bare_shell):
+def test_the_extension_loads_under_the_name_of_the_library_too(bare_shell):
     assert bare_shell.run("%load_ext berrymq") == ""
     before = state(bare_shell)
     assert "twitter" in before["magics"]["line"]

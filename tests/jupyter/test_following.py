@@ -97,7 +97,7 @@ class TestUnfollow:
             ("", "name one identifier"),
             ("--all a:b", "name one identifier"),
             ("a:b", "nobody follows a:b here"),
-            ("a:b c:d", "has no place for c:d"),
+            ("a:b c:d", "does not take c:d"),
         ],
     )
     def test_mistakes_are_one_line(self, shell, line, said):
@@ -129,7 +129,7 @@ def test_views_are_listed_under_their_names(shell):
 
 
 class TestQueue:
-    def test_it_is_returned(self, shell):
+    def test_a_queue_is_returned(self, shell):
         assert shell.run("q = %queue task:*") == ""
         shell.run("%twitter task:add 1")
         assert shell["q"].get_nowait().args == (1,)

@@ -58,7 +58,7 @@ def test_what_a_follower_prints_shows_and_raises_is_in_the_cell_that_runs(run, s
     assert later == ""
 
 
-def test_so_is_the_error_of_a_follower(run):
+def test_the_error_of_a_follower_is_shown_by_the_cell_that_runs(run):
     *_, sender, later = run(LINK, "%%follow test:*\n1 / 0", "receive(1)", "print('goes on')")
     assert "ZeroDivisionError: division by zero" in sender
     assert later == "goes on\n"

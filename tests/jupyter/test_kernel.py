@@ -60,7 +60,7 @@ class TestMistakes:
             "%ask a:b 1 2",
         ],
     )
-    def test_they_are_one_line_on_stderr(self, loaded, line):
+    def test_mistakes_are_one_line_on_stderr(self, loaded, line):
         cell = loaded.run(line)
         assert {output.get("name") for output in cell.outputs} == {"stderr"}
         assert cell.text.startswith("UsageError: ")

@@ -8,9 +8,11 @@ import threading
 import psutil
 import pytest
 
+import berrymq
 from berrymq import Bus, default_bus, links
 from berrymq.bridge import link
 from berrymq.bridge.discovery.starting import start_hub
+from tests.support.nodes import Nodes
 from tests.support.waiting import wait_until
 
 
@@ -40,7 +42,7 @@ def wait_until_known(bus, identifier):
     wait_until(lambda: follows_there(bus, identifier), f"{identifier} known to {bus.name}")
 
 
-def test_joining_leaving_and_who_is_there(shell, other, hub):
+def test_link_links_and_unlink(shell, other, hub):
     assert "linked" in shell.run("l = %link --name me\nl")
     assert (shell["l"].url, shell["l"].name) == (hub.url, "me")
     printed = shell.run("%links")
@@ -53,16 +55,54 @@ def test_joining_leaving_and_who_is_there(shell, other, hub):
 
 def test_linking_again_gives_the_same_link_and_says_so(shell, hub):
     assert shell.run("a = %link --name me") == ""
-    assert shell.run("b = %link") == "linked already"
+    printed = shell.run("b = %link")
+    way = "the hub of this machine, by its connection file"
+    how = "%link URL changes the hub, %link --room the room; %unlink ends the link"
+    assert printed == f"already linked as 'me' to {hub.url} ({way})\n{how}"
     assert shell["a"] is shell["b"]
-    assert shell.run("%link --name me").startswith("linked already\nOut[4]: linked as 'me' to http")
+    assert shell.run("%link --name me").startswith("already linked as 'me' to http")
     assert links() == [shell["a"]]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The URL of another hub, which lets this process in."""
+    with Nodes() as nodes:
+        server = nodes.servers[nodes.hub("elsewhere")]
+
+        def link_there(url, **options):
+            return link(url, access_token=server.access_token if url == server.url else None, **options)
+
+        monkeypatch.setattr(berrymq, "link", link_there)
+        yield server.url
+
+
+def test_the_hub_at_another_url_is_moved_to(shell, hub, elsewhere):
+    shell.run("a = %link --name me")
+    assert shell.run(f"b = %link {elsewhere}") == f"moved from {hub.url} to {elsewhere}"
+    assert links() == [shell["b"]]
+    assert (shell["a"].state, shell["b"].name) == ("closed", "me")
+    assert shell.run("c = %link").startswith(f"already linked as 'me' to {elsewhere} ")
+    assert shell.run(f"d = %link {hub.url}") == f"moved from {elsewhere} to {hub.url}"
+
+
+def test_links_says_since_when_a_hub_has_not_answered(shell, other, hub):
+    shell.run("l = %link")
+    assert "the other" in shell.run("%links")
+    os.kill(hub.pid, signal.SIGSTOP)
+    try:
+        printed = shell.run("%links")
+    finally:
+        os.kill(hub.pid, signal.SIGCONT)
+    assert re.search(r"no answer since \d\d:\d\d:\d\d \(\d+ s\); the nodes are those of that time", printed)
+    assert "the other" in printed
+    wait_until(lambda: "no answer" not in shell.run("%links"), "answer of the hub")
 
 
 def test_another_name_of_the_same_place_is_the_same_place(shell, hub):
     shell.run("a = %link")
     alias = hub.url.replace("127.0.0.1", "localhost")
-    assert shell.run(f"b = %link {alias}") == "linked already"
+    assert shell.run(f"b = %link {alias}").startswith("already linked as ")
     assert shell["a"] is shell["b"]
     assert links() == [shell["a"]]
     assert shell["a"].state == "linked"
@@ -82,7 +122,7 @@ def test_another_room_is_moved_to(shell, hub):
     assert shell["d"].room is None
 
 
-def test_whoever_moves_keeps_the_name(shell, hub):
+def test_a_node_that_moves_keeps_its_name(shell, hub):
     shell.run("a = %link --name me\nb = %link --room blue")
     assert shell["b"].name == "me"
     shell.run("c = %link --room red --name 'somebody else'")
@@ -92,10 +132,10 @@ def test_whoever_moves_keeps_the_name(shell, hub):
 def test_an_empty_room_is_none(shell, hub):
     shell.run("a = %link --room '' --name ''")
     assert shell["a"].room is None
-    assert shell.run("b = %link") == "linked already"
+    assert shell.run("b = %link").startswith("already linked as ")
 
 
-def test_who_can_not_move_stays(shell, hub):
+def test_a_failed_move_keeps_the_link(shell, hub):
     shell.run("a = %link")
     assert "UsageError" in shell.run("%link --room blue http://127.0.0.1:9/")
     assert links() == [shell["a"]]
@@ -103,7 +143,7 @@ def test_who_can_not_move_stays(shell, hub):
 
 def test_a_link_of_the_users_code_is_his(shell, hub):
     with link() as own:
-        assert shell.run("b = %link") == "linked already"
+        assert shell.run("b = %link").startswith("already linked as ")
         assert shell.run("c = %link --room blue") == ""
         shell.run("%unload_ext berrymq_jupyter")
         assert links() == [own]
@@ -118,7 +158,7 @@ def test_another_name_is_refused_in_one_line(shell, hub):
 
 def test_the_name_of_the_notebook_gives_way_to_one_that_was_chosen(shell, hub):
     shell.run("__vsc_ipynb_file__ = '/home/me/work.ipynb'\na = %link --name one")
-    assert shell.run("b = %link") == "linked already"
+    assert shell.run("b = %link").startswith("already linked as ")
     assert shell["b"].name == "one"
 
 
@@ -198,14 +238,16 @@ def test_importing_a_script_that_links_leaves_no_room_open(shell, hub):
     assert shell.run("import berrymq\nsame = berrymq.link() is l; print(same)") == "True"
 
 
-def test_a_question_that_nobody_answers_in_time_is_one_line_and_a_timeout(shell, other):
+def test_a_question_without_an_answer_in_time_is_a_timeout_of_one_line(shell, other):
     over = threading.Event()
     other.follow("slow:ask", lambda message: over.wait(20))
     shell.run("l = %link")
     wait_until_known(default_bus, "slow:ask")
     try:
         printed = shell.run("%ask --timeout 0.1 slow:ask")
-        assert printed.startswith("AskTimeout: no answer to 'slow:ask' within 0.1 s")
+        assert printed.startswith(
+            "AskTimeout: no answer to 'slow:ask' within 0.1 s from the node 'the other'"
+        )
         assert "\n" not in printed
         caught = "try:\n    %ask --timeout 0.1 slow:ask\nexcept TimeoutError as late: print(late.answers)"
         assert shell.run(caught) == "[]"
@@ -239,7 +281,7 @@ def test_unloading_leaves_the_hub_and_the_thread(shell, hub):
             "%unlink http://127.0.0.1:9/",
             "there is no link that leads there; %links shows those there are",
         ),
-        ("%links a b", "has no place for b"),
+        ("%links a b", "does not take b"),
     ],
 )
 def test_mistakes_are_one_line(shell, line, said):

@@ -47,7 +47,7 @@ def test_an_identifier_that_is_none(shell, name):
 def test_a_word_too_many(shell, line):
     printed = shell.run(f"%{line}")
     check(printed)
-    assert f"has no place for {line.split()[-1]}; write, for example: %{line.split()[0]}" in printed
+    assert f"does not take {line.split()[-1]}; write, for example: %{line.split()[0]}" in printed
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_top_to_bottom(path, home):
+def test_a_notebook_runs_from_top_to_bottom(path, home):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=30, resources={"metadata": {"path": str(home)}})
     client.execute(env=private_environment(home))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_is_kept_without_outputs(path):
+def test_a_notebook_is_stored_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -35,7 +35,7 @@ def test_it_is_kept_without_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_says_all_of_its_kernel_that_jupyterlab_would_add_on_opening_it(path):
+def test_opening_a_notebook_in_jupyterlab_does_not_change_its_metadata(path):
     metadata = nbformat.read(path, as_version=4).metadata
     assert metadata.kernelspec == {
         "display_name": "Python 3 (ipykernel)",

@@ -53,7 +53,7 @@ class TestParse:
                 "no option --many: it has --shared, --maxsize and --overflow; write, for example: %queue",
             ),
             ("-h", "%queue has no option -h"),
-            ("task:* more", "%queue has no place for more; write, for example: %queue task:*"),
+            ("task:* more", "%queue does not take more; write, for example: %queue task:*"),
             ("--maxsize x a:b", "%queue wants --maxsize to be a whole number, not x"),
             ("--maxsize", "%queue needs a value behind --maxsize"),
             ("--maxsize --shared", "%queue needs a value behind --maxsize"),
@@ -82,7 +82,7 @@ class TestSplitOptions:
     def split(self, line):
         return split_options(SendingMagics.ask, line, "%ask price:get")
 
-    def test_they_come_before_everything_else(self):
+    def test_options_come_first(self):
         options, identifier, rest = self.split("--timeout 2.5 price:get --timeout, -1")
         assert (options.timeout, identifier.text) == (2.5, "price:get")
         assert rest == "--timeout, -1"

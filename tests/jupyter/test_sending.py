@@ -39,7 +39,7 @@ class TestTwitter:
         assert heard[0].args == ("Any {text}\n\n$of several lines", 7)
         assert heard[0].by == "me"
 
-    def test_it_is_a_plain_call(self, shell):
+    def test_twitter_is_a_plain_call(self, shell):
         assert (
             shell.run(
                 "order = []\n%follow any:* lambda message: order.append('follower')\n"
@@ -165,7 +165,7 @@ class TestTalkAndAsk:
         assert shell.run("%talk price:get price:is 4") == ""
         assert [message.args for message in shell["got"]] == [(8,)]
 
-    def test_an_error_of_who_gets_the_answers_shows_its_code_alone(self, shell):
+    def test_an_error_of_the_callbacks_follower_shows_its_code_alone(self, shell):
         shell.run("%%follow price:get\n1 / 0")
         shell.run("def note(message):\n    return {}[message.error]\n%follow price:is note")
         printed = shell.run("%talk price:get price:is 4")

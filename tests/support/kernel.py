@@ -54,6 +54,9 @@ class Cell:
 class Kernel:
     """One kernel of a Jupyter server, with a session, so that it has a notebook's name."""
 
+    is_console = False
+    """Cells come from a console, and not from a notebook."""
+
     def __init__(self, server: JupyterServer, path: str) -> None:
         session = server.request(
             "POST",
@@ -84,6 +87,8 @@ class Kernel:
         }
         message = self._client.session.msg("execute_request", content)
         message["metadata"] = {"cellId": cell_id or f"cell-{len(self._cells)}"}
+        if not self.is_console:
+            message["metadata"]["deletedCells"] = []
         cell = self._cells[message["header"]["msg_id"]] = Cell(source)
         self._client.shell_channel.send(message)
         return cell

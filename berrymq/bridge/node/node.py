@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.errors import LinkError, RemoteError
-from berrymq.bridge.payload import decode_values, encode_message
+from berrymq.bridge.payload import encode_message
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.connection import Text
@@ -23,15 +21,16 @@ from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
+from .answers import Answers, resolve
 from .inbox import Deduplicator, Inbox
 from .outbox import Outbox
 from .peer import Peer
-from .questions import SPIN_SECONDS
 from .router import ACK_TURNS, Router
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from berrymq.bridge.protocol.connection import Event
     from berrymq.bridge.protocol.frames import Batch, ReadBatch, ReadMessagesParams
@@ -95,7 +94,7 @@ class Node(Router):
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with the bytes they take."""
         self._asked: list[tuple[Question, Batch]] = []
-        self._askers: set[int] = set()
+        self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
         """When a question was answered here last."""
@@ -261,7 +260,7 @@ class Node(Router):
         except FrameError as error:
             self.break_off(peer, channel, otherwise, error)
         if self._arrived or self._asked:
-            if get_ident() in self._askers:  # it waits for an answer, and may hold locks of its own
+            if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
             else:
                 self._deliver()
@@ -362,7 +361,7 @@ class Node(Router):
 
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
         """Put a question of the bus to all who follow it elsewhere; on any thread."""
-        future: Future[list[Any]] = Answers(self.only_channel(), self._askers)
+        future = Answers(self, self.only_channel())
         encoded = encode_message(message._sent_at, message._args, message._kwargs)
         with self.lock:
             self._empty_outbox()  # what was published before goes before
@@ -371,7 +370,7 @@ class Node(Router):
             data = frames.encode_batch(
                 frames.batch_head(text, self.id, self.name), self._sequence, [encoded], 1
             )
-            question = self.put_question(
+            future.question = question = self.put_question(
                 None, self.home, frames.parse_batch(data), data, lambda answers: resolve(future, answers)
             )
         future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
@@ -457,62 +456,3 @@ class Node(Router):
         """Leave the network."""
         self.detach()
         super().close()
-
-
-class Answers(Future[list[Any]]):
-    """The answers to come; who waits for them reads the connection itself.
-
-    Args:
-        channel: over which they come.
-        askers: the threads that do so.
-    """
-
-    def __init__(self, channel: Channel | None, askers: set[int]) -> None:
-        super().__init__()
-        self._channel = channel
-        self._askers = askers
-
-    def result(self, timeout: float | None = None) -> list[Any]:
-        """The answers, or what failed."""
-        deadline = None if timeout is None else monotonic() + timeout
-        if self._channel is not None:
-            me = get_ident()
-            self._askers.add(me)
-            try:
-                self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
-            finally:
-                self._askers.discard(me)
-        return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
-
-
-def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
-    """Give the asker the answers, or what failed."""
-    if not future.set_running_or_notify_cancel():
-        return
-    values: list[Any] = []
-    errors: list[Exception] = []
-    for answer in answers:
-        try:
-            source, found, failed = frames.parse_answer(answer)
-            values += decode_values(found)
-            errors += [as_error(value, source) for value in decode_values(failed)]
-        except ValueError as error:
-            errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
-    if not errors:
-        future.set_result(values)
-        return
-    failure = errors[0]
-    if len(errors) > 1:
-        failure = ExceptionGroup(f"{len(errors)} followers elsewhere failed", errors)
-    failure.__dict__["answers"] = values
-    future.set_exception(failure)
-
-
-def as_error(value: Any, source: str) -> Exception:
-    """What a follower elsewhere raised, as an exception here."""
-    if isinstance(value, RemoteError):
-        if value.kind == "LinkError":
-            return LinkError(printable(value.text))
-        value.source = source
-        return value
-    return value if isinstance(value, Exception) else RemoteError("Exception", str(value), source)

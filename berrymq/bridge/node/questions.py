@@ -34,17 +34,23 @@ class Question:
     Args:
         number: tells it from others.
         asker: who put it, if a peer did.
+        asked_as: the asker's own number of it.
         done: called once with the answers as JSON, in the order in which they came.
     """
 
-    __slots__ = ("answers", "asker", "done", "number", "waiting")
+    __slots__ = ("answers", "asked_as", "asker", "done", "number", "unanswered", "waiting")
 
-    def __init__(self, number: int, asker: Hashable, done: Callable[[list[bytes]], object]) -> None:
+    def __init__(
+        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[bytes]], object]
+    ) -> None:
         self.number = number
         self.asker = asker
+        self.asked_as = asked_as
         self.done = done
         self.waiting: dict[Hashable, None] = {}
         self.answers: list[bytes] = []
+        self.unanswered: list[str] = []
+        """The names of nodes without which it was concluded."""
 
 
 class Questions:
@@ -55,6 +61,7 @@ class Questions:
         self._open: dict[int, Question] = {}
         self._of: dict[Hashable, set[int]] = {}
         self._asked_by: dict[Hashable, int] = {}
+        self._asked_as: dict[tuple[Hashable, int], Question] = {}
 
     def is_full_for(self, asker: Hashable) -> bool:
         """Whether that one can have no more questions open at once; this process, None, as many as all."""
@@ -63,10 +70,16 @@ class Questions:
         )
 
     def open(
-        self, asker: Hashable, asked: Iterable[Hashable], done: Callable[[list[bytes]], object]
+        self,
+        asker: Hashable,
+        asked: Iterable[Hashable],
+        done: Callable[[list[bytes]], object],
+        asked_as: int | None = None,
     ) -> Question:
         """Begin to wait; where nobody is asked, call `end_if_complete` next."""
-        question = Question(next(self._numbers), asker, done)
+        question = Question(next(self._numbers), asker, asked_as, done)
+        if asked_as is not None:
+            self._asked_as[asker, asked_as] = question
         question.waiting = dict.fromkeys(asked)
         self._open[question.number] = question
         self._asked_by[asker] = self._asked_by.get(asker, 0) + 1
@@ -74,12 +87,19 @@ class Questions:
             self._of.setdefault(one, set()).add(question.number)
         return question
 
-    def answer(self, number: int, who: Hashable, answers: Iterable[bytes]) -> bool:
+    def find(self, asker: Hashable, asked_as: int) -> Question | None:
+        """Return the open question of an asker by its own number; None if that is answered already."""
+        return self._asked_as.get((asker, asked_as))
+
+    def answer(
+        self, number: int, who: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
+    ) -> bool:
         """Take what one of those asked has answered; False if it was not asked that, or has answered."""
         question = self._open.get(number)
         if question is None or who not in question.waiting:
             return False
         question.answers += answers
+        question.unanswered += unanswered
         self._leave(question, who)
         self.end_if_complete(question)
         return True
@@ -112,6 +132,10 @@ class Questions:
         """Note that a question is open no longer; False if it was not."""
         if self._open.pop(question.number, None) is None:
             return False
+        if question.asked_as is not None:
+            label = (question.asker, question.asked_as)
+            if self._asked_as.get(label) is question:  # the asker may have used its number twice
+                del self._asked_as[label]
         self._asked_by[question.asker] -= 1
         if not self._asked_by[question.asker]:
             del self._asked_by[question.asker]

@@ -19,7 +19,7 @@ from msgspec import UNSET
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
-from berrymq.bridge.protocol.frames import ANSWER, ASK, Batch, FrameError
+from berrymq.bridge.protocol.frames import ANSWER, ASK, CONCLUDE, Batch, FrameError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES, Limits
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
 from berrymq.bridge.transport.budget import Budget
@@ -29,7 +29,7 @@ from .questions import GRACE_SECONDS, Question, Questions
 from .room import MAX_ROUTES, Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from berrymq.bridge.protocol.frames import AckParams, Params
     from berrymq.bridge.transport.channel import Channel
@@ -57,6 +57,9 @@ ACK_TURNS = 20
 
 MAX_SHOWN_BY_NODES = 1_000
 """Identifiers that `Router.nodes` lists of each node: the list has to fit into a frame."""
+
+MAX_UNANSWERED = 100
+"""Names of nodes that have not answered that go with the answers to a question."""
 
 MAX_SHOWN = 200
 MAX_SHOWN_FOLLOWS = 20
@@ -370,7 +373,10 @@ class Router:
             elif isinstance(params, frames.AnswerParams):
                 found = frames.split_answers(params.answers, one=peer.role == "member")
                 answers = [self._read_answer(peer, bytes(raw)) for raw in found]
-                self.questions.answer(params.question, peer, answers)
+                unanswered = frames.parse_names(params.unanswered) if peer.role == "hub" else ()
+                self.questions.answer(params.question, peer, answers, unanswered)
+            elif isinstance(params, frames.ConcludeParams):
+                self.conclude_for(peer, params.question)
             else:
                 self.take_drops(peer, params.count)
         self._schedule_ack(peer)
@@ -424,12 +430,37 @@ class Router:
 
         def done(answers: list[bytes]) -> None:
             with self.lock:
-                if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than a frame takes
-                    answers = [self._failure(peer, "was answered with more than one frame takes")]
-                peer.stream.send(ANSWER, b'"question":%d,"answers":[%b]' % (number, b",".join(answers)))
-                self.flush(peer)
+                self._send_answers(peer, number, answers)
 
-        self.put_question(peer, peer.room, batch, data, done)
+        self.put_question(peer, peer.room, batch, data, done, asked_as=number)
+
+    def conclude_for(self, peer: Peer, number: int) -> None:
+        """Answer the question of a peer with what has come, and name those who have not answered.
+
+        The lock is held.
+        """
+        question = self.questions.find(peer, number)
+        if question is None:
+            return  # its answers are on their way
+        unanswered = [self.name_of(one) for one in question.waiting]
+        self.questions.give_up(question)
+        self._send_answers(peer, number, question.answers, unanswered[:MAX_UNANSWERED])
+
+    def _send_answers(
+        self, peer: Peer, number: int, answers: list[bytes], unanswered: Iterable[str] = ()
+    ) -> None:
+        """Send the answers to a question of a peer. The lock is held."""
+        if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than a frame takes
+            answers = [self._failure(peer, "was answered with more than one frame takes")]
+        params = b'"question":%d,"answers":[%b]' % (number, b",".join(answers))
+        if unanswered:
+            params += b',"unanswered":%b' % frames.encode_json(unanswered)
+        peer.stream.send(ANSWER, params)
+        self.flush(peer)
+
+    def name_of(self, subscriber: Hashable) -> str:
+        """Return the name of the node that one of those asked is."""
+        return subscriber.name if isinstance(subscriber, Peer) else self.name
 
     def put_question(
         self,
@@ -440,6 +471,7 @@ class Router:
         done: Callable[[list[bytes]], object],
         *,
         for_client: bool = False,
+        asked_as: int | None = None,
     ) -> Question:
         """Ask all who follow an identifier and answer. The lock is held.
 
@@ -450,6 +482,7 @@ class Router:
             data: the same, as it is passed on.
             done: called with the answers.
             for_client: a client without a link asks.
+            asked_as: the asker's own number of the question.
         """
         followers = room.route(batch.identifier)
         asked: list[Any] = [
@@ -458,7 +491,7 @@ class Router:
             if self.can_be_asked(asker, one) or (for_client and self.answers_itself(one))
         ]
         is_full = self.questions.is_full_for(asker)
-        question = self.questions.open(asker, [] if is_full else asked, done)
+        question = self.questions.open(asker, [] if is_full else asked, done, asked_as)
         if is_full:
             asked = []
             question.answers.append(self._failure(self, "has too many open questions already"))
@@ -483,6 +516,25 @@ class Router:
             return
         one.stream.send(ASK, b'"question":%d,"batch":%b' % (question.number, data))
         self._unflushed[one] = None
+
+    def conclude(self, question: Question) -> None:
+        """Have a question end with the answers that have come; on any thread.
+
+        A hub is asked for those that it has; all others have given none, and are named in `unanswered`.
+        """
+        with self.lock:
+            for one in list(question.waiting):
+                if isinstance(one, Peer) and one.role == "hub":
+                    one.stream.send(CONCLUDE, b'"question":%d' % question.number)
+                    self._unflushed[one] = None
+                else:
+                    self.questions.answer(question.number, one, [], [self.name_of(one)])
+            self.flush_all()
+
+    def unanswered(self, question: Question) -> list[str]:
+        """Return the names of the nodes that have not answered a question; on any thread."""
+        with self.lock:
+            return [*question.unanswered, *map(self.name_of, question.waiting)]
 
     def give_up(self, question: Question) -> None:
         """Wait no longer for answers; on any thread."""

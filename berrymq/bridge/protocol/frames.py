@@ -5,7 +5,8 @@ method         params beside ``n`` and ``ack``
 =============  ==================================================================
 ``messages``   ``batches``: each ``[identifier, origin, source, first, count, [message, ...]]``
 ``ask``        ``question``: the asker's number; ``batch``: one message
-``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``
+``conclude``   ``question``: answer it now, with the answers that have come (to a hub only)
+``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
 ``interest``   ``add``, ``remove``: identifiers; ``reset``: this is all of it; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
@@ -38,6 +39,7 @@ __all__ = [
     "ACK",
     "ANSWER",
     "ASK",
+    "CONCLUDE",
     "DROPPED",
     "INTEREST",
     "MESSAGES",
@@ -73,6 +75,7 @@ __all__ = [
     "parse_answer",
     "parse_batch",
     "parse_messages",
+    "parse_names",
     "parse_params",
     "read_messages",
     "split_answers",
@@ -82,6 +85,7 @@ __all__ = [
 MESSAGES: Final = b"messages"
 ASK: Final = b"ask"
 ANSWER: Final = b"answer"
+CONCLUDE: Final = b"conclude"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
 ACK: Final = "ack"
@@ -195,6 +199,14 @@ class AskParams(Struct):
     batch: Raw
 
 
+class ConcludeParams(Struct):
+    """Params of ``conclude``."""
+
+    n: Number
+    ack: Count
+    question: Number
+
+
 class AnswerParams(Struct):
     """Params of ``answer``."""
 
@@ -203,6 +215,8 @@ class AnswerParams(Struct):
     question: Number
     answers: Raw
     """An array of answers, each ``[source, [value, ...], [error, ...]]``."""
+    unanswered: Raw = Raw(b"[]")
+    """The names of nodes that had not answered when the question was concluded; see `parse_names`."""
 
 
 class InterestParams(Struct):
@@ -250,7 +264,7 @@ class AckParams(Struct):
     ack: Count
 
 
-Params = MessagesParams | AskParams | AnswerParams | InterestParams | DroppedParams
+Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestParams | DroppedParams
 
 
 @lru_cache(maxsize=4096)
@@ -284,10 +298,12 @@ _parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=_decode_callback).
 _parse_items = msgspec.json.Decoder(list[_Item]).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
+_parse_names = msgspec.json.Decoder(list[Name]).decode
 _parse_ack = msgspec.json.Decoder(AckParams).decode
 NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(MessagesParams),
     "ask": msgspec.json.Decoder(AskParams),
+    "conclude": msgspec.json.Decoder(ConcludeParams),
     "answer": msgspec.json.Decoder(AnswerParams),
     "interest": msgspec.json.Decoder(InterestParams),
     "dropped": msgspec.json.Decoder(DroppedParams),
@@ -392,6 +408,18 @@ def parse_batch(raw: Raw | bytes) -> Batch:
         return _parse_batch(raw)
     except MALFORMED as error:
         raise FrameError(f"a batch: {_reason(error)}") from None
+
+
+def parse_names(raw: Raw) -> list[str]:
+    """Read a list of names of nodes.
+
+    Raises:
+        FrameError: it is not one.
+    """
+    try:
+        return _parse_names(raw)
+    except MALFORMED as error:
+        raise FrameError(f"names: {_reason(error)}") from None
 
 
 def parse_messages(batch: Batch) -> list[WireMessage]:

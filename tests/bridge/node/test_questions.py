@@ -3,7 +3,7 @@ import json
 import pytest
 
 from berrymq.bridge.errors import LinkError, RemoteError
-from berrymq.bridge.node.node import as_error
+from berrymq.bridge.node.answers import as_error
 from berrymq.bridge.node.questions import MAX_OPEN, MAX_OPEN_OF_ONE, Questions
 
 

@@ -192,6 +192,28 @@ class TestAnswers:
         assert answer["answers"][0][2][0]["value"][0] == "LinkError"
         assert victim.closed is None
 
+    def test_a_question_that_is_concluded_is_answered_with_what_has_come(
+        self, network, victim, mallory, asked
+    ):
+        self.answer(asked, asked.of("ask")[0]["question"])
+        network.settle()
+        victim.frame("conclude", question=7)
+        network.settle()
+        (answer,) = victim.of("answer")
+        assert answer["answers"] == [["other", ["other"], []]]
+        assert answer["unanswered"] == ["mallory"]
+        self.answer(mallory, mallory.of("ask")[0]["question"])
+        victim.frame("conclude", question=7)
+        network.settle()
+        assert len(victim.of("answer")) == 1
+
+    def test_only_the_asker_concludes_a_question(self, network, victim, mallory, asked):
+        for number in (7, mallory.of("ask")[0]["question"]):
+            asked.frame("conclude", question=number)
+        network.settle()
+        assert victim.of("answer") == asked.of("answer") == []
+        assert asked.closed is None
+
     def test_who_leaves_is_answered_for(self, network, victim, mallory, asked):
         self.answer(asked, asked.of("ask")[0]["question"])
         mallory.wire.close()

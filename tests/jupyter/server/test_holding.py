@@ -52,23 +52,23 @@ async def gone(pid):
     await asyncio.to_thread(wait_until, lambda: has_ended(pid), "end of the hub")
 
 
-async def test_it_starts_the_hub_and_is_told_how_it_is():
+async def test_the_holder_starts_the_hub_and_gets_its_status():
     async with held() as hub:
-        place = await hub.place()
+        place = await hub.address()
         assert place.found_by == "started a hub"
         assert msgspec.json.decode(await hub.status())["name"] == "hub"
 
 
-async def test_it_holds_the_hub_until_it_is_closed():
+async def test_the_holder_keeps_the_hub_running_until_it_is_closed():
     pid = start_hub(idle=0.5).info.pid
     async with held() as hub:
-        assert (await hub.place()).info.pid == pid
+        assert (await hub.address()).info.pid == pid
         with pytest.raises(psutil.TimeoutExpired):
             await asyncio.to_thread(psutil.Process(pid).wait, 1.5)
     await gone(pid)
 
 
-async def test_it_is_no_node_and_no_client():
+async def test_the_holder_is_no_node_and_no_client():
     async with held() as hub:
         status = msgspec.json.decode(await hub.status())
         assert (status["nodes"], status["clients"]) == ([], [])
@@ -76,19 +76,19 @@ async def test_it_is_no_node_and_no_client():
 
 async def test_a_hub_that_has_died_is_started_again():
     async with held() as hub:
-        former = (await hub.place()).info.pid
+        former = (await hub.address()).info.pid
         os.kill(former, signal.SIGKILL)
         await gone(former)
-        place = await hub.place()
+        place = await hub.address()
         while place.info.pid == former:  # it was not noticed yet
             await asyncio.sleep(0.01)
-            place = await hub.place()
+            place = await hub.address()
         assert msgspec.json.decode(await hub.status())["name"] == "hub"
 
 
 async def test_many_questions_at_once():
     async with held() as hub:
-        await hub.place()
+        await hub.address()
         answers = await asyncio.gather(*[hub.status() for _ in range(20)])
         assert len(answers) == 20
 
@@ -96,10 +96,10 @@ async def test_many_questions_at_once():
 async def test_a_hub_that_does_not_answer_is_no_reason_for_another(monkeypatch, caplog):
     caplog.set_level(logging.WARNING, logger="test")
     async with held() as hub:
-        pid = (await hub.place()).info.pid
+        pid = (await hub.address()).info.pid
         for module, name in (
             (holding, "STATUS_SECONDS"),
-            (holding, "PATIENCE_SECONDS"),
+            (holding, "START_SECONDS"),
             (holding, "LONGEST_BACKOFF_SECONDS"),
             (hub_socket, "CONNECT_SECONDS"),
         ):
@@ -111,14 +111,14 @@ async def test_a_hub_that_does_not_answer_is_no_reason_for_another(monkeypatch, 
             await asyncio.to_thread(wait_until, lambda: len(caplog.messages) == 2, "what is said of it")
             for _ in range(2):
                 with pytest.raises(LinkError, match="can't be reached"):
-                    await hub.place()
+                    await hub.address()
             assert read_hub().pid == pid
             assert len(caplog.messages) == 2  # each is said once
         finally:
             os.kill(pid, signal.SIGCONT)
         while True:
             try:
-                assert (await hub.place()).info.pid == pid
+                assert (await hub.address()).info.pid == pid
                 break
             except LinkError:
                 continue
@@ -231,14 +231,14 @@ class TestStrangers:
             for secret in (TOKEN.encode(), b"authenticate"):
                 assert secret not in stranger.told
 
-    async def test_who_say_nothing_hold_nobody_up(self, monkeypatch):
+    async def test_silent_listeners_delay_no_other(self, monkeypatch):
         monkeypatch.setattr(hub_socket, "CONNECT_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             found = Found(Endpoint.parse(listening.getsockname()), TOKEN, "connection file")
             with pytest.raises(TimeoutError):
                 await connect(found)
 
-    async def test_who_do_not_speak_http(self):
+    async def test_listeners_that_do_not_speak_http(self):
         async def talk(reader, writer):
             writer.write(b"220 hello\r\n" * 3)
             await writer.drain()

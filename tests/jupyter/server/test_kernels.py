@@ -190,7 +190,7 @@ def test_without_a_private_place_for_the_connection_file_it_is_said(tmp_path):
         (tmp_path / "run").chmod(0o700)
 
 
-def test_its_log_tells_no_secret(token_server):
+def test_the_log_holds_no_secret(token_server):
     told = wait_for_hub(token_server.home)
     wait_until(lambda: "berryMQ hub at" in token_server.log, "where the hub is")
     assert told["access_token"] not in token_server.log

@@ -113,7 +113,7 @@ def test_looking_is_no_activity(visitor, token_server):
 
 
 class TestLabExtension:
-    def test_it_has_the_version_of_the_package(self):
+    def test_the_page_has_the_version_of_the_package(self):
         told = json.loads((PACKAGE / "server/labextension/package.json").read_text())
         assert (told["name"], told["version"]) == (PROJECT["name"], PROJECT["version"])
 
@@ -121,7 +121,7 @@ class TestLabExtension:
         told = json.loads((PACKAGE / "server/labextension/package.json").read_text())
         assert (PACKAGE / "server/labextension" / told["jupyterlab"]["_build"]["load"]).is_file()
 
-    def test_lab_is_told_that_there_is_a_hub(self, visitor):
+    def test_lab_gets_the_url_of_the_hub_page(self, visitor):
         page = visitor.get("lab").text
         config = json.loads(
             re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)[1]

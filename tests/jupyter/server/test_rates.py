@@ -12,7 +12,7 @@ def test_a_steady_counter_is_known_after_some_looks():
     assert shown["a"] == pytest.approx(50, rel=0.01)
 
 
-def test_the_first_look_tells_nothing():
+def test_the_first_look_has_no_rate():
     assert Rates().update({"a": 1_000_000}, 5.0) == {"a": 0.0}
 
 

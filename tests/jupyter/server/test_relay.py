@@ -92,7 +92,7 @@ async def ended(connection):
             connection.has_ended = True
 
 
-async def test_who_says_good_bye_has_left(visitor):
+async def test_a_client_that_closes_has_left(visitor):
     async with connected(visitor, "one that leaves"):
         await state_of(visitor, "one that leaves", "linked")
     await state_of(visitor, "one that leaves", None)
@@ -104,7 +104,7 @@ async def test_a_page_that_is_closed_has_left(visitor):
         await state_of(visitor, "one that goes away", None)
 
 
-async def test_who_is_cut_off_is_waited_for(visitor):
+async def test_a_client_that_is_cut_off_may_resume(visitor):
     async with connected(visitor, "one that is cut") as connection:
         connection.protocol.stream.close()
         await state_of(visitor, "one that is cut", "cut")
@@ -156,7 +156,7 @@ async def test_a_ping_is_answered_by_the_hub_itself(visitor, token_server):
         await reading
 
 
-async def test_a_hub_that_does_not_answer_is_an_error_and_holds_nobody_up(visitor, token_server):
+async def test_a_hub_that_does_not_answer_is_an_error_and_delays_no_other_request(visitor, token_server):
     with stopped(wait_for_hub(token_server.home)["pid"]):
         linking = asyncio.ensure_future(websocket_connect(visitor.websocket_request()))
         began = time.monotonic()
@@ -342,7 +342,7 @@ async def test_all_that_was_said_before_the_end_is_passed_on(way):
 
 
 @pytest.mark.parametrize("way", [("client", "hub"), ("hub", "client")])
-async def test_who_ends_the_connection_is_noticed_while_the_other_says_nothing(way):
+async def test_the_end_of_a_connection_is_noticed_while_the_other_side_is_silent(way):
     async with Relayed() as relayed:
         one, other = (getattr(relayed, side) for side in way)
         one.close()

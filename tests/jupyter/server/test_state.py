@@ -102,7 +102,7 @@ def names(picture):
     return [node["name"] for node in picture["nodes"]]
 
 
-def test_it_shows_who_is_there_and_follows_what(look, join):
+def test_the_state_lists_nodes_and_what_they_follow(look, join):
     join("one.ipynb", "test:*", "*:stop")
     join("two.py", room="lab")
     picture = look()
@@ -116,7 +116,7 @@ def test_it_shows_who_is_there_and_follows_what(look, join):
     assert abs(node_of(picture, "two.py")["since"] - picture["now"]) < 10
 
 
-def test_it_counts_what_came_from_and_went_to_each(nodes, look, join):
+def test_the_state_counts_messages_from_and_to_each_node(nodes, look, join):
     speaker, _ = join("speaker"), join("listener", "test:*", "other:*")
     look()
     for identifier in ("test:run", "test:run", "other:run"):
@@ -135,7 +135,7 @@ def test_it_counts_what_came_from_and_went_to_each(nodes, look, join):
     assert picture["rate"] > 0
 
 
-def test_rooms_are_told_apart(nodes, look, join):
+def test_rooms_are_distinguished(nodes, look, join):
     for room in (None, "lab"):
         join(f"listener-{room}", "test:*", room=room)
         join(f"speaker-{room}", room=room).bus.twitter("test:run")
@@ -146,7 +146,7 @@ def test_rooms_are_told_apart(nodes, look, join):
     }
 
 
-def test_one_whose_connection_is_cut_stays_and_what_waits_for_it_is_told(nodes, look, join):
+def test_a_node_that_is_cut_off_stays_with_its_backlog(nodes, look, join):
     speaker, listener = join("speaker"), join("listener", "test:*")
     hub = nodes.hubs[0]
     nodes.connectors[-1].closed = True  # it does not come back
@@ -160,7 +160,7 @@ def test_one_whose_connection_is_cut_stays_and_what_waits_for_it_is_told(nodes, 
     assert abs(node["since"] - look()["now"]) < 10
 
 
-def test_what_is_in_flight_waits_for_who_is_cut_off_alone(nodes, look, join):
+def test_messages_in_flight_are_backlog_of_cut_nodes_alone(nodes, look, join):
     """It is no sign of somebody who is slow."""
     speaker, listener = join("speaker"), join("listener", "test:*")
     nodes.peer(nodes.hubs[0], listener).stream.acknowledged = lambda *_: None
@@ -210,7 +210,7 @@ def test_clients_without_a_link_are_shown_and_their_tokens_are_not(nodes, look):
     assert [one["id"] for one in picture["identifiers"]] == ["task:add"]
 
 
-def test_it_holds_no_payload_and_no_secret(nodes, look, join):
+def test_the_state_holds_no_payload_and_no_secret(nodes, look, join):
     speaker, _ = join("speaker"), join("listener", "test:*")
     speaker.bus.twitter("test:run", "needle-in-args", x="needle-in-kwargs")
     nodes.settle()
@@ -243,7 +243,7 @@ def test_texts_are_bounded(said):
     assert all(text.endswith("…") for text in texts)
 
 
-def test_it_is_bounded_however_many_are_there(nodes, look):
+def test_the_state_is_bounded_with_many_nodes(nodes, look):
     hub = nodes.hubs[0]
     server = nodes.servers[hub]
 
@@ -262,7 +262,7 @@ def test_it_is_bounded_however_many_are_there(nodes, look):
     assert (len(picture["clients"]), picture["clients_more"]) == (100, 50)
 
 
-def test_it_is_bounded_whatever_passes(nodes, look, join):
+def test_the_state_is_bounded_with_many_identifiers(nodes, look, join):
     speaker, _ = join("speaker"), join("listener", "*:*")
     for number in range(6000):
         speaker.bus.twitter(f"job{number}:{'y' * 250}")

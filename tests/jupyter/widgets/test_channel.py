@@ -20,7 +20,7 @@ def test_updates_are_numbered_and_answers_are_not():
     ]
 
 
-def test_until_a_page_is_heard_everything_is_sent_at_a_lower_pace():
+def test_until_a_page_says_hello_snapshots_are_sent_at_a_lower_pace():
     channel = Channel(lambda text: None)
     assert channel.wait(100.0) == 0
     channel.update("update", {}, 100.0)

@@ -19,7 +19,7 @@ def test_a_rate_rises_to_what_happens_and_falls_to_nothing():
     assert not rate.update(0, 0.1)
 
 
-def test_only_what_changed_is_told():
+def test_only_changes_are_sent():
     counts = Counts()
     counts.update(["a:x", "a:x", "b:y"], 3, 1.0)
     assert [line[:2] for line in counts.take(10, everything=False)] == [["a:x", 2], ["b:y", 1]]
@@ -32,7 +32,7 @@ def test_only_what_changed_is_told():
     assert [line[:2] for line in counts.take(10, everything=True)] == [["a:x", 2], ["b:y", 2]]
 
 
-def test_what_does_not_fit_is_told_next_time():
+def test_what_does_not_fit_is_sent_next_time():
     counts = Counts()
     counts.update([f"a:{number}" for number in range(5)], 5, 1.0)
     assert len(counts.take(3, everything=False)) == 3
@@ -77,7 +77,7 @@ def test_beyond_the_bound_identifiers_are_counted_together(monkeypatch):
     assert (counts.table, counts.others) == ({}, 0)
 
 
-def test_it_moves_while_a_rate_does():
+def test_counts_change_while_a_rate_does():
     counts = Counts()
     counts.update([], 0, 0.1)
     assert not counts.moving

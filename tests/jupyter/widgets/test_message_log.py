@@ -36,7 +36,7 @@ def payloads(body):
 # -- for its user -------------------------------------------------------------------------------------------
 
 
-def test_it_keeps_what_its_identifier_matches(log, bus):
+def test_a_log_keeps_what_its_identifier_matches(log, bus):
     bus.twitter("test:run", 1, x=2)
     bus.twitter("other:run", 1)
     bus.twitter("test:stop")
@@ -45,14 +45,14 @@ def test_it_keeps_what_its_identifier_matches(log, bus):
     assert repr(log) == "<MessageLog test:*, 2 messages>"
 
 
-def test_it_keeps_the_newest(bus):
+def test_a_log_keeps_the_newest(bus):
     log = MessageLog(Identifier.parse("test"), bus=bus, maxlen=3)
     for number in range(10):
         bus.twitter("test:run", number)
     assert [message.args[0] for message in log.messages()] == [7, 8, 9]
 
 
-def test_what_cannot_be_followed_is_told():
+def test_what_cannot_be_followed_is_reported():
     with pytest.raises(IdentifierError):
         MessageLog("a:b:c")
     with pytest.raises(ValueError, match="from 1 on, not 0"):
@@ -116,7 +116,7 @@ def test_a_moment_beyond_every_calendar_does_no_harm(log, bus, moment):
     assert table["sent_at"].isna().tolist() == [True, False]
 
 
-def test_a_table_without_pandas_is_told(log, monkeypatch):
+def test_a_table_without_pandas_is_an_error(log, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(RuntimeError, match="needs pandas: pip install pandas"):
         log.to_dataframe()
@@ -134,7 +134,7 @@ def test_closing_ends_everything(log, bus):
     assert repr(log) == "<MessageLog test:*, 1 message, closed>"
 
 
-def test_it_ends_with_the_cell_that_made_it(bus):
+def test_a_log_ends_with_the_cell_that_made_it(bus):
     scope = Scope("cell")
     with scope.collecting():
         log = MessageLog("test:*", bus=bus)
@@ -236,7 +236,7 @@ def test_a_page_filters_and_sees_new_matches(page, bus):
     page.update(lambda body: body["filter"] == ["", ""] and body["range"] == [0, 101])
 
 
-def test_a_bad_filter_is_told(page):
+def test_a_bad_filter_is_reported(page):
     body = page.ask("problem", t="filter", id="a:b:c")
     assert "more than one ':'" in body["text"]
     assert body["field"] == "id"
@@ -254,7 +254,7 @@ def test_a_bad_filter_is_told(page):
         ("messages", "list", "name", "no notebook here"),
     ],
 )
-def test_a_bad_export_is_told(page, monkeypatch, *, name, kind, field, problem):
+def test_a_bad_export_is_reported(page, monkeypatch, *, name, kind, field, problem):
     monkeypatch.setitem(sys.modules, "pandas", None)
     if kind == "DataFrame":
         monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={}))
@@ -368,7 +368,7 @@ def test_a_message_is_sent_again_with_the_very_payload(page, bus):
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_a_follower_that_would_end_the_thread_is_told(page, bus, kind):
+def test_a_follower_that_would_end_the_thread_is_reported(page, bus, kind):
     def end(message):
         raise kind(3)
 
@@ -379,7 +379,7 @@ def test_a_follower_that_would_end_the_thread_is_told(page, bus, kind):
     assert text == f"sent, but a follower failed: {kind.__name__}: 3"
 
 
-def test_sending_again_holds_up_nobody(page, bus):
+def test_sending_again_delays_no_other_view(page, bus):
     bus.twitter("test:run", 1)
     page.update(lambda body: body["total"] == 1)
     other = FakePage(MessageLog("other:*", bus=bus))

@@ -109,7 +109,7 @@ def test_traffic_is_measured_on_links_of_this_process(node, bus):
     assert [edge["flow"] for edge in state.picture["edges"][1:]] == [[[0, 0.0], [0, 0.0]]] * 2
 
 
-def test_traffic_of_others_is_what_the_hub_tells(node, bus):
+def test_traffic_of_others_comes_from_the_hub(node, bus):
     state = NetworkState(bus)
     node.passed = {"a": (100, 5), "me": (999, 999)}
     state.look(0.0)
@@ -158,7 +158,7 @@ def test_very_many_nodes_are_bounded(node, bus, monkeypatch):
     assert "\\u202e" in state.picture["nodes"][-1]["name"]
 
 
-def test_a_page_is_told_of_changes_alone(node, bus):
+def test_a_page_gets_changes_alone(node, bus):
     page = FakePage(NetworkView(bus=bus))
     first = page.update(lambda body: len(body["nodes"]) == 4)
     node.names.append("c")

@@ -28,7 +28,7 @@ def test_a_bar_is_followed_from_message_to_message():
     assert (bar.end, bar.remaining) == ("done", None)
 
 
-def test_bars_are_told_apart_by_source_name_and_description():
+def test_bars_differ_by_source_name_and_description():
     bars = Bars()
     for number in range(2):
         bars.take(message(number, source="a"))
@@ -102,7 +102,7 @@ def test_one_that_failed_after_it_stopped_is_the_same_bar():
     assert [bar.end for bar in bars.table.values()] == ["failed"]
 
 
-def test_it_is_summed_up_in_words():
+def test_progress_is_summed_up_in_words():
     bars = Bars()
     assert bars.summary() == "no progress yet"
     for name, last in (("a", {}), ("b", {"done": True}), ("c", {"done": True}), ("d", {"stopped": True})):

@@ -46,7 +46,7 @@ def feeder():
     assert feeder.thread is None
 
 
-def test_it_sleeps_until_it_is_woken(feeder):
+def test_the_pump_sleeps_until_it_is_woken(feeder):
     view = Watched()
     feeder.add(view)
     assert view.await_tick()
@@ -64,7 +64,7 @@ def test_what_came_before_it_slept_is_seen(feeder):
     assert view.await_tick()
 
 
-def test_it_comes_again_when_a_view_wants_it(feeder):
+def test_the_pump_returns_when_a_view_wants_it(feeder):
     view = Watched(delay=0.01)
     feeder.add(view)
     for _ in range(4):
@@ -152,7 +152,7 @@ def test_others_are_fed_though_one_view_is_stuck(feeder, monkeypatch):
     assert other.await_tick()
 
 
-def test_a_forked_child_feeds_nobody(feeder):
+def test_a_forked_child_feeds_no_page(feeder):
     view = Watched()
     feeder.add(view)
     assert view.await_tick()

@@ -51,11 +51,11 @@ def test_a_message_is_looked_at_wherever_it_is(page, queue, bus):
     assert page.ask("detail", t="detail", number=number)["number"] == number
     page.ask("detail", t="take")
     assert page.ask("node", t="expand", number=number, path=[0, 0])["node"]["n"] == 2
-    assert page.ask("problem", t="detail", number=1)["text"] == "somebody has taken that message"
+    assert page.ask("problem", t="detail", number=1)["text"] == "that message has been taken"
     assert page.ask("problem", t="nonsense")["text"]
 
 
-def test_drops_and_bounds_are_told(bus):
+def test_drops_and_bounds_are_shown(bus):
     queue = Queue("task:*", bus=bus, maxsize=2)
     page = FakePage(QueueView(queue))
     for number in range(5):

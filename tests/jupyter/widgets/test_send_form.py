@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from berrymq import Identifier
-from berrymq_jupyter import live
+from berrymq import Identifier, introspection
+from berrymq_jupyter.links import open_links
 from berrymq_jupyter.widgets import MessageLog, SendForm
-from berrymq_jupyter.widgets.reach import Reach, open_links
+from berrymq_jupyter.widgets.reach import Reach
 
 from .conftest import FakePage
 
@@ -87,7 +87,7 @@ def test_a_message_is_sent(page, heard, *, payload, notation, args, kwargs):
         ("a:b", "1" * 2_000_000, "json", "payloadProblem", "too long for a form"),
     ],
 )
-def test_mistakes_are_told_beside_their_field(page, heard, *, identifier, payload, notation, field, problem):
+def test_mistakes_are_shown_beside_their_field(page, heard, *, identifier, payload, notation, field, problem):
     body = page.ask("checked", t="send", id=identifier, payload=payload, **{"as": notation})
     assert problem in body[field]
     assert not body["ready"]
@@ -99,7 +99,7 @@ def test_nothing_is_evaluated_while_it_is_typed(page):
     assert (body["idProblem"], body["payloadProblem"], body["ready"]) == ("", "", False)
 
 
-def test_a_follower_that_fails_is_told(page, bus):
+def test_a_follower_that_fails_is_reported(page, bus):
     def fail(message):
         raise RuntimeError("no\u202e")
 
@@ -109,7 +109,7 @@ def test_a_follower_that_fails_is_told(page, bus):
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_a_follower_that_would_end_the_thread_is_told(page, bus, kind):
+def test_a_follower_that_would_end_the_thread_is_reported(page, bus, kind):
     def end(message):
         raise kind(3)
 
@@ -117,7 +117,7 @@ def test_a_follower_that_would_end_the_thread_is_told(page, bus, kind):
     assert page.ask("sent", t="send", id="test:run", payload="")["error"] == f"{kind.__name__}: 3"
 
 
-def test_an_error_without_text_is_told(page, bus):
+def test_an_error_without_text_is_reported(page, bus):
     class MuteError(Exception):
         def __str__(self):
             raise SystemExit
@@ -129,7 +129,7 @@ def test_an_error_without_text_is_told(page, bus):
     assert page.ask("sent", t="send", id="test:run", payload="")["error"] == "MuteError"
 
 
-def test_a_follower_that_takes_its_time_holds_up_nobody(page, bus):
+def test_a_slow_follower_delays_no_other_view(page, bus):
     other = FakePage(MessageLog("other:*", bus=bus))
     began, done = threading.Event(), threading.Event()
     bus.follow("test:run", lambda message: (began.set(), done.wait(10)))
@@ -147,7 +147,7 @@ def test_a_follower_that_takes_its_time_holds_up_nobody(page, bus):
     page.update(lambda body: body["sent"])
 
 
-def test_it_can_be_closed_while_it_sends(page, bus):
+def test_a_form_can_be_closed_while_it_sends(page, bus):
     bus.follow("test:run", lambda message: page.view.close())
     page.say(t="send", id="test:run")
     assert page.view.closed
@@ -170,7 +170,7 @@ class Link:
         self.nodes = lambda: nodes
 
 
-def test_who_would_hear(bus, monkeypatch):
+def test_the_followers_of_an_identifier(bus, monkeypatch):
     reach = Reach(bus)
     run = Identifier.parse("test:run")
     assert open_links(bus) == []
@@ -184,7 +184,7 @@ def test_who_would_hear(bus, monkeypatch):
         node("c", "x:y", "odd::"),
     ]
     link, foreign = Link(bus, others), Link(object(), [node("d", "test:*")])
-    monkeypatch.setattr(live, "open_links", lambda: [link, foreign])
+    monkeypatch.setattr(introspection, "open_links", lambda: [link, foreign])
     assert reach.describe(run) == "heard by 1 follower here and a, b"
     assert reach.describe(Identifier.parse("_test:run")) == "nobody follows this now"
     assert reach.identifiers() == ["*:run", "odd::", "test:*", "x:y"]

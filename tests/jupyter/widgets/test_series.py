@@ -68,7 +68,7 @@ def test_a_long_line_is_thinned_and_keeps_its_peaks():
     assert [point[0] for point in points] == sorted(point[0] for point in points)
 
 
-def test_it_knows_when_it_has_news():
+def test_a_series_knows_when_it_has_changed():
     series = Series("t:run", ["0"])
     series.unsent = False
     feed(series, message("text"))

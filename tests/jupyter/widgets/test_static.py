@@ -62,7 +62,7 @@ def test_the_text_form_is_a_table():
     assert Form("MessageLog", "t:*", "0 messages", ("time",)).text() == "MessageLog t:*: 0 messages"
 
 
-def test_it_is_brought_up_to_date_when_quiet_returns_or_patience_ends(monkeypatch):
+def test_the_static_form_is_updated_after_a_quiet_time_or_a_deadline(monkeypatch):
     published = []
     monkeypatch.setattr(
         "berrymq_jupyter.widgets.static.publish",

@@ -1,7 +1,7 @@
-"""A word to who sends, from a cell, what nobody follows.
+"""The note below a cell that sends a message without followers.
 
-Sending to nobody is no mistake, so it is said quietly: in a line below the cell, once for each identifier in
-a run of the cell, and only for lines of the cell itself. Functions and followers send without a word.
+Sending such a message is no error, so the note is one line, printed once for each identifier in a run of the
+cell, and only for magics in the cell itself, not in functions or followers.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from weakref import WeakKeyDictionary
 from berrymq import Identifier, default_bus
 
 from .cells import Cell, running
-from .live import open_links
+from .links import open_links
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
-class Unheard:
-    """Says in one shell that nobody follows what was sent."""
+class UnfollowedNotes:
+    """Prints a note below each cell of a shell that sends what has no followers."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self._looked_at: WeakKeyDictionary[Cell, set[str]] = WeakKeyDictionary()
+        self._checked: WeakKeyDictionary[Cell, set[str]] = WeakKeyDictionary()
 
-    def tell(self, identifier: Identifier, local: dict[str, Any] | None) -> None:
-        """Print that nobody follows the identifier, if so; `local` are the names where it was sent."""
+    def check(self, identifier: Identifier, local: dict[str, Any] | None) -> None:
+        """Print a note if the identifier has no followers; `local` are the names where it was sent."""
         cell = running()
         if cell is None or local is not self._shell.user_ns:
             return
-        looked_at = self._looked_at.setdefault(cell, set())
-        if identifier.text in looked_at:
+        checked = self._checked.setdefault(cell, set())
+        if identifier.text in checked:
             return
-        looked_at.add(identifier.text)
-        note = nobody_follows(identifier)
+        checked.add(identifier.text)
+        note = note_on(identifier)
         if note is not None:
             sys.stdout.write(f"{note}\n")
 
 
-def nobody_follows(identifier: Identifier) -> str | None:
-    """Say that nobody follows an identifier, and what may be the reason; None if somebody does, or may."""
+def note_on(identifier: Identifier) -> str | None:
+    """Return a note that an identifier has no followers, and why; None if it has, or may have, some."""
     if any(
         followed.matches(identifier)
         for entry in default_bus.subscriptions()
@@ -50,11 +50,11 @@ def nobody_follows(identifier: Identifier) -> str | None:
         return None
     if identifier.is_local:
         return f"nobody follows {identifier} here, and a name that begins with '_' never leaves this process"
-    links = [link for link in open_links() if link.node.bus is default_bus]
+    links = open_links(default_bus)
     if not links:
         return f"nobody follows {identifier} here; %link joins others"
     if any(link.state != "linked" for link in links):
-        return None  # who is cut off can't know
+        return None  # the followers at a hub are unknown while the link is cut
     if any(link.is_followed(identifier) for link in links):
         return None
     return f"nobody follows {identifier} at present"

@@ -2,20 +2,20 @@ import inspect
 from types import SimpleNamespace
 
 from berrymq.bridge.discovery import finding, starting
-from berrymq_jupyter.finding import WAYS, how_found
+from berrymq_jupyter.links import DESCRIPTIONS, how_found
 
 
 def found_by(way):
     return how_found(SimpleNamespace(found_by=way))
 
 
-def test_it_is_told_in_words():
+def test_how_a_link_was_found_is_described():
     assert found_by("connection file") == "the hub of this machine, by its connection file"
     assert found_by("environment") == "a hub that BERRYMQ_HUB_URL names"
     assert found_by("the given URL") == "the given URL"
 
 
-def test_each_way_that_is_told_is_one():
+def test_each_description_is_of_an_existing_way():
     sources = [inspect.getsource(finding), inspect.getsource(starting)]
-    for way in WAYS:
+    for way in DESCRIPTIONS:
         assert any(f'"{way}"' in source for source in sources)

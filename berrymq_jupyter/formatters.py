@@ -1,16 +1,16 @@
-"""How what berryMQ gives looks as the value of a cell: rich in a notebook, plain text elsewhere."""
+"""Format messages, links and followers as values of cells: rich in a notebook, plain text elsewhere."""
 
 from __future__ import annotations
 
 from html import escape
 from itertools import chain, islice
 from pathlib import PurePath
-from time import localtime, strftime
+from time import localtime, strftime, time
 from typing import TYPE_CHECKING, Any
 
 from berrymq.printable import printable
 
-from .finding import how_found
+from .links import link_lines
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -67,33 +67,16 @@ def link_html(link: Link) -> str:
     return f"<div>{''.join(f'<div>{escape(line)}</div>' for line in link_lines(link))}</div>"
 
 
-def link_lines(link: Link) -> list[str]:
-    """Say in a few words where a link leads, how that was found, and what passed."""
-    room = f" in the room '{link.room}'" if link.room else ""
-    lines = [f"{link.state} as '{link.name}'{room} to {link.url} ({how_found(link)})"]
-    stats = link.stats()
-    missing = stats.dropped + stats.lost
-    if stats.sent or stats.received or missing:
-        dropped = f", {missing} dropped" if missing else ""
-        lines.append(f"{count(stats.sent, 'message')} sent, {stats.received} received{dropped}")
-    return [printable(line) for line in lines]
-
-
-def count(number: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def print_link(link: Link, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
     """Print a link as the value of a cell."""
     printer.text(link_lines(link)[0])
 
 
 class Links:
-    """The links of this process, and who can be reached over them: the value of `%links`."""
+    """The links of this process and the nodes that they reach: the value of `%links`."""
 
     def __init__(self, links: Sequence[Link], node: str | None = None) -> None:
-        self.links = [(link_lines(link), node_table(link.nodes(), node)) for link in links]
+        self.links = [links_entry(link, node) for link in links]
 
     def __repr__(self) -> str:
         if not self.links:
@@ -109,8 +92,20 @@ class Links:
         )
 
 
+def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
+    """Return the lines about a link and the table of its nodes, and say if those are of the past."""
+    table = node_table(link.nodes(), node)
+    lines = link_lines(link)
+    silent = link.silent_seconds
+    if silent:
+        since = strftime("%H:%M:%S", localtime(time() - silent))
+        what = "no answer" if link.state == "linked" else "no connection"
+        lines.append(f"{what} since {since} ({silent:.0f} s); the nodes are those of that time")
+    return lines, table
+
+
 def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
-    """Return who can be reached as a table; with `only`, the nodes of that name and all that they follow."""
+    """Return a table of nodes; with `only`, of those with that name and all that they follow."""
     rows = []
     for node in nodes:
         if only is not None and node.name != only:
@@ -122,12 +117,12 @@ def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
             follows += f" and {len(node.follows) - len(shown)} more"
         rows.append((node.name, what, follows))
     return Table(
-        ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "nobody is there"
+        ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "there are no nodes"
     )
 
 
 class Followers:
-    """Who follows what here: the value of `%followers`."""
+    """The followers in this process: the value of `%followers`."""
 
     def __init__(self, subscriptions: Sequence[Subscription], cells: Cells) -> None:
         rows = [
@@ -144,7 +139,7 @@ class Followers:
 
 
 def origin(subscription: Subscription, cells: Cells) -> str:
-    """Say where a follower comes from: the cell that registered it, else the place where it is written."""
+    """Return where a follower comes from: the cell that registered it, else its file."""
     cell = cells.origin(subscription)
     if cell is not None:
         return f"cell In [{cell.number}]"

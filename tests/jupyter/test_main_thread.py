@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from berrymq import Message, default_bus
-from berrymq_jupyter.delivery import MainThreadDeliverer, Prompt, scheduler_of
 from berrymq_jupyter.extension import EXTENSIONS
+from berrymq_jupyter.main_thread import MainThreadDeliverer, Prompt, scheduler_of
 
 
 class Loop:
@@ -70,7 +70,7 @@ def test_one_turn_is_asked_for_at_a_time(deliverer, loop):
 
 
 def test_a_long_turn_lets_others_in(deliverer, loop, monkeypatch):
-    monkeypatch.setattr("berrymq_jupyter.delivery.TURN", -1)
+    monkeypatch.setattr("berrymq_jupyter.main_thread.TURN", -1)
     heard = []
     with default_bus.follow("a:b", lambda message: heard.append(message.args[0])):
         receive_elsewhere(1, 2)

@@ -1,8 +1,8 @@
-"""A line a message: what `%follow` shows where there is no page that could show a log.
+"""Print messages as lines: what `%follow` does where no page can show a log.
 
 A terminal with IPython is known at once. `jupyter console` is a kernel like that of a notebook, but no page
 will ever come for a view. So a log is continued as lines if no page has come for it while the kernel was idle
-and could hear of one; but not where the front end names the cell, as notebooks do: there the page may come
+and able to notice one; but not where the front end names the cell, as notebooks do: there the page may come
 late, for a view that is out of sight.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from berrymq import default_bus
 
 from .cells import running
-from .display import message_line
+from .formatters import message_line
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["print_message", "print_without_page"]
 
 PAGE_SECONDS = 3.0
-"""A page comes within this time; only seconds count in which the kernel was idle and could hear of it."""
+"""A page comes within this time, of which only seconds count in which the kernel was idle."""
 LATE_SECONDS = 0.3
-"""A look that is later than this says that the kernel was busy."""
+"""A check that is later than this means that the kernel was busy."""
 
 
 def print_message(message: Message) -> None:
@@ -39,14 +39,14 @@ def print_message(message: Message) -> None:
 
 
 def print_without_page(shell: InteractiveShell, log: MessageLog) -> None:
-    """Continue a log as lines if no page comes for it. To be called by the cell that shows it."""
+    """Continue a log as lines if no page comes for it. Call it in the cell that shows it."""
     cell, kernel = running(), getattr(shell, "kernel", None)
     if cell is not None and kernel is not None and cell.output.may_lack_page:
-        Lookout(kernel.io_loop, log, cell)
+        PageWatch(kernel.io_loop, log, cell)
 
 
-class Lookout:
-    """Looks out for the page, on the kernel's event loop, and begins the lines if none comes."""
+class PageWatch:
+    """Waits for the page, on the kernel's event loop, and begins to print lines if none comes."""
 
     def __init__(self, loop: Any, log: MessageLog, cell: Cell) -> None:
         self._loop = loop
@@ -57,9 +57,9 @@ class Lookout:
 
     def _wait(self) -> None:
         self._due = monotonic() + PAGE_SECONDS / 2
-        self._loop.call_later(PAGE_SECONDS / 2, self._look)
+        self._loop.call_later(PAGE_SECONDS / 2, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._log.closed or self._log.channel.heard_at is not None:
             return
         was_idle, self._was_idle = self._was_idle, monotonic() - self._due < LATE_SECONDS

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from IPython.core.error import UsageError
 
-from berrymq_jupyter.bodies import compile_body
+from berrymq_jupyter.follow_body import compile_body
 
 MESSAGE = SimpleNamespace(score=3, args=(1, 2))
 
@@ -190,5 +190,5 @@ def test_tracebacks_show_the_lines_of_the_cell(body, first, blank):
     assert frame.lineno == (first + blank).count("\n") + 2
 
 
-def test_it_has_a_name_for_lists(body):
+def test_a_body_has_a_name_for_lists(body):
     assert body("1").__qualname__ == "on_message"

@@ -1,4 +1,4 @@
-"""Deliveries on the main thread, and what becomes of the errors of followers that nobody called.
+"""Deliver messages of links on the kernel's main thread: `%link --deliver main`.
 
 A message that comes over a link is delivered on a thread of the bus. Code that must run on the main thread,
 such as most plotting and GUI toolkits, asks for it with `%link --deliver main`.
@@ -13,9 +13,6 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .errors import show_users_code
-from .output import Output
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -24,12 +21,10 @@ if TYPE_CHECKING:
     from berrymq import Message
     from berrymq.subscriptions import Subscription
 
-    from .cells import Cells
-
     Failed = Callable[[Subscription, Message, BaseException], object]
     Schedule = Callable[[Callable[[], None]], None]
 
-# For how many seconds deliveries may keep the main thread from other requests.
+# Seconds for which deliveries may keep the main thread from other requests.
 TURN = 0.05
 
 
@@ -49,11 +44,11 @@ class MainThreadDeliverer:
 
     @property
     def backlog(self) -> int:
-        """How many deliveries were submitted and are not finished yet."""
+        """The number of deliveries that were submitted and are not finished."""
         return len(self._items) + self._busy
 
     def submit_many(self, deliveries: Iterable[tuple[Subscription, Message]]) -> None:
-        """Take over several deliveries with one wake-up; it returns at once."""
+        """Queue several deliveries with one wake-up; it returns at once."""
         with self._changed:
             self._items.extend(deliveries)
             if self._scheduled or not self._items:
@@ -62,7 +57,7 @@ class MainThreadDeliverer:
         self._schedule(self.turn)
 
     def turn(self) -> None:
-        """Run what waits, on the main thread; after a while let others have their turn first."""
+        """Run queued deliveries on the main thread; after `TURN` seconds let other requests go first."""
         end = monotonic() + TURN
         with interruptible():
             while self._run_one():
@@ -71,16 +66,16 @@ class MainThreadDeliverer:
                     return
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is submitted and unfinished; False when `timeout` passed first."""
+        """Wait until the backlog is empty; return False if `timeout` seconds pass first."""
         if threading.current_thread() is threading.main_thread():
-            while self._run_one():  # nobody else would
+            while self._run_one():  # no other thread would
                 pass
             return not self.backlog
         with self._changed:
             return self._changed.wait_for(lambda: not self.backlog, timeout)
 
     def close(self, wait: bool = True) -> None:
-        """Finish what was submitted; with `wait`, return when that is done."""
+        """Finish the backlog; with `wait`, return when that is done."""
         if threading.current_thread() is threading.main_thread():
             while self._run_one():
                 pass
@@ -88,7 +83,7 @@ class MainThreadDeliverer:
             self.drain()
 
     def _run_one(self) -> bool:
-        """Run the delivery that waits longest; False when none may run now."""
+        """Run the oldest delivery; return False when none may run now."""
         with self._changed:
             if self._busy:  # a follower runs an event loop of its own: its next message waits for its return
                 return False
@@ -121,7 +116,7 @@ def interruptible() -> Iterator[None]:
 
 
 def scheduler_of(shell: InteractiveShell) -> Schedule:
-    """Return what has a function called on the main thread of this shell."""
+    """Return a function that schedules functions on the main thread of this shell."""
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:
         schedule: Schedule = kernel.io_loop.add_callback
@@ -145,22 +140,7 @@ class Prompt:
         loop = self._app.loop
         if loop is None:
             self._app.pre_run_callables.append(function)
-            loop = self._app.loop  # has the prompt begun meanwhile, too soon to see that?
+            loop = self._app.loop  # the prompt may have begun in between
         if loop is not None:
             with suppress(RuntimeError):  # it ends just now: a cell begins, and a turn comes after each
                 loop.call_soon_threadsafe(function)
-
-
-class ErrorReport:
-    """Shows the error of a follower that nobody called below the cell that registered it."""
-
-    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
-        self._shell = shell
-        self._cells = cells
-
-    def __call__(self, subscription: Subscription, _message: Message, error: BaseException) -> None:
-        """Show a traceback that starts in the user's code."""
-        cell = self._cells.origin(subscription)
-        output = Output(self._shell) if cell is None else cell.output
-        show_users_code(error)
-        output.show_error(type(error), error, error.__traceback__)

@@ -1,4 +1,4 @@
-"""A line below the cell tells who sends to nobody; once, and not from within functions."""
+"""The note below a cell that sends without followers: once, and not from within functions."""
 
 from types import SimpleNamespace
 
@@ -26,15 +26,15 @@ def test_where_nothing_is_linked_it_names_what_would(shell, line):
     assert shell.run(line) == "nobody follows test:run here; %link joins others"
 
 
-def test_the_answers_of_nobody(shell):
+def test_an_ask_without_followers(shell):
     assert shell.run("%ask test:run 1") == "nobody follows test:run here; %link joins others\nOut[2]: []"
 
 
-def test_it_shows_how_an_identifier_was_understood(shell):
+def test_the_note_shows_the_parsed_identifier(shell):
     assert shell.run("%twitter nocolon") == "nobody follows nocolon:* here; %link joins others"
 
 
-def test_who_is_linked_is_told_of_the_moment(shell, link):
+def test_the_note_of_a_linked_process_speaks_of_the_moment(shell, link):
     assert shell.run("%twitter test:run") == "nobody follows test:run at present"
 
 
@@ -43,7 +43,7 @@ def test_followers_elsewhere_count(shell, link, identifier):
     assert shell.run(f"%twitter {identifier}") == ""
 
 
-def test_who_is_cut_off_can_not_know(shell, link):
+def test_there_is_no_note_while_the_link_is_cut(shell, link):
     link.state = "connecting"
     assert shell.run("%twitter test:run") == ""
 

@@ -1,4 +1,4 @@
-"""The body of a `%%follow` cell, compiled once to a function of `message`.
+"""Compile the body of a `%%follow` cell to a function of `message`.
 
 In the notebook the body reads like any other cell: its names are the notebook's, magics work, the value of
 the last line is shown. Yet it may run on another thread, beside a cell that uses a `message` of its own. So
@@ -38,8 +38,8 @@ PARAMETER = "message"
 MENTIONED = re.compile(rf"\b{PARAMETER}\b")
 
 MISSING: Final = object()
-LENT: Final = threading.RLock()
-"""Held while `message` is lent to the notebook: several followers may run at once."""
+NOTEBOOK_LOCK: Final = threading.RLock()
+"""Held while `message` is a variable of the notebook: several followers may run at once."""
 
 
 def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any], Any]:
@@ -68,11 +68,15 @@ def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any
     function = function.replace(co_name="<module>", co_qualname="<module>")
     body_function = types.FunctionType(function, shell.user_ns, FUNCTION)
     body_function.__qualname__ = FUNCTION
-    return lending(shell, body_function) if is_cell_magic(body) and MENTIONED.search(body) else body_function
+    return (
+        with_message_in_notebook(shell, body_function)
+        if is_cell_magic(body) and MENTIONED.search(body)
+        else body_function
+    )
 
 
 def lines_before(body: str, cell: str) -> list[str]:
-    """Return the lines of `cell` that stand before `body`."""
+    """Return the lines of `cell` before `body`."""
     start = cell.find(body.rstrip("\n"), cell.find("\n") + 1)
     return cell[:start].splitlines() if start > 0 else ["%%follow"]
 
@@ -89,7 +93,7 @@ def is_cell_magic(body: str) -> bool:
     return body.lstrip().startswith("%%")
 
 
-def lending(shell: InteractiveShell, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def with_message_in_notebook(shell: InteractiveShell, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return `function` so that `message` is among the notebook's names while it runs, one run at a time.
 
     A cell magic knows no other names. What the notebook itself calls `message` is put back afterwards.
@@ -98,7 +102,7 @@ def lending(shell: InteractiveShell, function: Callable[[Any], Any]) -> Callable
     @wraps(function)
     def body(message: Any) -> Any:
         names = shell.user_ns
-        with LENT:
+        with NOTEBOOK_LOCK:
             before = names.get(PARAMETER, MISSING)
             names[PARAMETER] = message
             try:

@@ -7,7 +7,7 @@ from berrymq.bridge import RemoteError
 from berrymq.messages import JointMessage
 from berrymq_jupyter.arguments import one_line
 from berrymq_jupyter.cells import Cells
-from berrymq_jupyter.display import (
+from berrymq_jupyter.formatters import (
     Followers,
     Links,
     link_html,
@@ -40,6 +40,7 @@ def link(**changes):
         "found_by": "connection file",
         "stats": lambda: stats,
         "nodes": lambda: nodes,
+        "silent_seconds": 0.0,
     }
     return SimpleNamespace(**values | changes)
 

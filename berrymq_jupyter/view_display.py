@@ -1,4 +1,4 @@
-"""Showing a view at once, and not once more as the value of its cell.
+"""Display a view at once, and not a second time as the value of its cell.
 
 `%queue` and `%follow` show a view while their cell still runs, and return an object whose display, where it
 is the value of that cell, would be the same view. `Shown` remembers what was shown in which cell, and drops

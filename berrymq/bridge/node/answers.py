@@ -1,0 +1,93 @@
+"""What an asker waits on: the answers of other nodes, as a future."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from threading import get_ident
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from berrymq.bridge.errors import LinkError, RemoteError
+from berrymq.bridge.payload import decode_values
+from berrymq.bridge.protocol import frames
+from berrymq.printable import printable
+
+from .questions import SPIN_SECONDS
+
+if TYPE_CHECKING:
+    from berrymq.bridge.transport.channel import Channel
+
+    from .node import Node
+    from .questions import Question
+
+__all__ = ["Answers", "as_error", "resolve"]
+
+
+class Answers(Future[list[Any]]):
+    """The answers to come; who waits for them reads the connection itself.
+
+    Args:
+        node: this process.
+        channel: over which they come.
+    """
+
+    question: Question
+
+    def __init__(self, node: Node, channel: Channel | None) -> None:
+        super().__init__()
+        self._node = node
+        self._channel = channel
+        self._askers = node.askers
+
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """The answers, or what failed."""
+        deadline = None if timeout is None else monotonic() + timeout
+        if self._channel is not None:
+            me = get_ident()
+            self._askers.add(me)
+            try:
+                self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
+            finally:
+                self._askers.discard(me)
+        return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def conclude(self) -> None:
+        """Have the answers that have come be the result, soon."""
+        self._node.conclude(self.question)
+
+    def unanswered(self) -> list[str]:
+        """Return the names of the nodes that have not answered."""
+        return self._node.unanswered(self.question)
+
+
+def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
+    """Give the asker the answers, or what failed."""
+    if not future.set_running_or_notify_cancel():
+        return
+    values: list[Any] = []
+    errors: list[Exception] = []
+    for answer in answers:
+        try:
+            source, found, failed = frames.parse_answer(answer)
+            values += decode_values(found)
+            errors += [as_error(value, source) for value in decode_values(failed)]
+        except ValueError as error:
+            errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
+    if not errors:
+        future.set_result(values)
+        return
+    failure = errors[0]
+    if len(errors) > 1:
+        failure = ExceptionGroup(f"{len(errors)} followers elsewhere failed", errors)
+    failure.__dict__["answers"] = values
+    future.set_exception(failure)
+
+
+def as_error(value: Any, source: str) -> Exception:
+    """What a follower elsewhere raised, as an exception here."""
+    if isinstance(value, RemoteError):
+        if value.kind == "LinkError":
+            return LinkError(printable(value.text))
+        value.source = source
+        return value
+    return value if isinstance(value, Exception) else RemoteError("Exception", str(value), source)
