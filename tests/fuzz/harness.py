@@ -185,7 +185,7 @@ class Target:
         self.neighbour.wire.other.said.clear()
         assert self.connector.stats.cuts == 0, "the node's link was cut"
         for router in (self.hub, self.node):
-            held = sum(holder.held_bytes for holder in router.budget.holders)
+            held = sum(account.held for account in router.budget.accounts)
             assert router.budget.held == held <= BUDGET
 
     # -- the ways in -----------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Target:
                 network.loop.run_due()
         for said in wire.said:
             self.check(said)
-        assert node.budget.held == sum(holder.held_bytes for holder in node.budget.holders) <= BUDGET
+        assert node.budget.held == sum(account.held for account in node.budget.accounts) <= BUDGET
         network.close()
 
     def clients_connection(self, data: bytes) -> None:
@@ -425,7 +425,7 @@ def _add(held: list[int], size: int) -> None:
 def read(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Args and kwargs of a message, as a node reads them."""
     args, kwargs = msgspec.json.decode(data, type=tuple[tuple[Any, ...], dict[str, Any]])
-    return decode_payload(list(args), kwargs, len(data)) if TYPE_MARK in data else (args, kwargs)
+    return decode_payload(list(args), kwargs) if TYPE_MARK in data else (args, kwargs)
 
 
 UPGRADE = (

@@ -154,6 +154,9 @@ class WireEnd:
     def pump(self, *args: Any, **kwargs: Any) -> bool:
         return False
 
+    def keep(self, size: int) -> None:
+        pass
+
     # What a connection offers to those who `act` on it.
 
     def trust(self) -> None:

@@ -116,7 +116,7 @@ def read_batch(batch: Batch, data: bytes) -> list[Message]:
     source, origin = batch.source, batch.origin
     received = parse_messages(batch)
     if TYPE_MARK in data:
-        return [read_typed(identifier, message, source, origin, len(data)) for message in received]
+        return [read_typed(identifier, message, source, origin) for message in received]
     make = Message.received
     return [
         make(
@@ -132,10 +132,10 @@ def read_batch(batch: Batch, data: bytes) -> list[Message]:
     ]
 
 
-def read_typed(identifier: Identifier, message: WireMessage, source: str, origin: str, size: int) -> Message:
+def read_typed(identifier: Identifier, message: WireMessage, source: str, origin: str) -> Message:
     """A message in which there may be values of other types than JSON's."""
     try:
-        args, kwargs = decode_payload(list(message.args), message.kwargs, size)
+        args, kwargs = decode_payload(list(message.args), message.kwargs)
     except ValueError as error:
         raise FrameError(str(error)) from None
     callback = None if message.callback is None else crossing_identifier(message.callback)

@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.connection import CloseCode, Closed
@@ -104,8 +105,11 @@ class Router:
         self.budget = budget or Budget()
         self.lock = threading.RLock()
         self.peers: dict[str, Peer] = {}
-        self.rooms: dict[str | None, Room] = {}
-        self.questions = Questions()
+        self.rooms: WeakValueDictionary[str | None, Room] = WeakValueDictionary()
+        """A room is held by those who are in it, and by nothing else."""
+        self.questions = Questions(
+            self.budget, self.lock, self._failure(self, "has no memory for so many answers")
+        )
         self.started_at = time()
         self.on_peers_changed: Callable[[], object] = lambda: None
         """Called on the loop when a peer came, was cut off or went."""
@@ -137,7 +141,7 @@ class Router:
             self.room(room),
             role,
             limits=self.limits,
-            budget=self.budget,
+            account=self.budget.open(lambda target: self._shed(peer, target)),
             ttl=ttl,
             now=self.loop.time(),
         )
@@ -295,21 +299,30 @@ class Router:
                 self._take_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
             self.flush_all()
-            if self.budget.relieve(self.loop.time()):
-                self._give_up_hopeless()
+            self.budget.relieve(self.loop.time())
 
-    def _give_up_hopeless(self) -> None:
-        """End the links of those who take nothing of more than can be held for them. The lock is held.
+    def _shed(self, peer: Peer, target: int) -> None:
+        """Have a peer hold no more bytes than that, or end."""
+        with self.lock:
+            changed = peer.shed(target)
+            if changed:
+                self.interest_changed(peer.room, changed)
+            if peer.is_hopeless:
+                self.loop.call(self._give_up_hopeless, peer)
+
+    def _give_up_hopeless(self, peer: Peer) -> None:
+        """End the link of a peer that takes nothing of more than can be held for it.
 
         A link that this process has made stays: nobody would make it again.
         """
-        for peer in [one for one in self.peers.values() if one.is_hopeless and one.expires]:
-            lost = self.remove_peer(peer, "too much waits for you", CloseCode.TRY_AGAIN_LATER)
-            if lost:
-                self._note_missed(peer, lost)
-            _log.warning(
-                "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
-            )
+        if self.peers.get(peer.id) is not peer or not peer.expires:
+            return
+        lost = self.remove_peer(peer, "too much waits for you", CloseCode.TRY_AGAIN_LATER)
+        if lost:
+            self._note_missed(peer, lost)
+        _log.warning(
+            "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
+        )
 
     def _take_numbered(self, peer: Peer, params: Params) -> None:
         now = self.loop.time()

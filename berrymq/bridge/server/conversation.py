@@ -214,6 +214,13 @@ class Conversation:
         self._calls += 1
         answers: list[bytes] = []
         remaining = iter(calls)
+        size, kept = len(data), 0
+
+        def keep(now: int) -> None:
+            nonlocal kept
+            if now != kept:
+                self.channel.keep(now - kept)
+                kept = now
 
         def proceed() -> None:
             for call in remaining:
@@ -230,7 +237,9 @@ class Conversation:
                 self._call(call, take, is_batch, sum(map(len, answers)))
                 if not done:
                     in_time = False
+                    keep(size + sum(map(len, answers)))
                     return
+            keep(0)
             self._calls -= 1
             answer = None if not answers else jsonrpc.batch(answers) if is_batch else answers[0]
             answers.clear()  # `proceed` is a cycle: what it holds waits for the collector

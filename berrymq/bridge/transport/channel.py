@@ -85,9 +85,8 @@ class Channel:
         self._read_bytes = READ_BYTES
         self._told_closed = False
         self._budget = budget
-        self._counted = 0
-        if budget is not None:
-            budget.holders[self] = None
+        self._account = budget.open(self.shed) if budget is not None else None
+        self._kept_bytes = 0
 
     @property
     def unwritten_bytes(self) -> int:
@@ -97,7 +96,12 @@ class Channel:
     @property
     def held_bytes(self) -> int:
         """How much is held for it in either direction."""
-        return self._unwritten_bytes + self.connection.partial_bytes
+        return self._unwritten_bytes + self.connection.partial_bytes + self._kept_bytes
+
+    def keep(self, size: int) -> None:
+        """Count so many bytes more that are kept of calls not answered yet; fewer, if negative."""
+        self._kept_bytes += size
+        self._count()
 
     def shed(self, target: int) -> None:
         """Hold no more than that: a connection that holds too much is cut."""
@@ -106,12 +110,11 @@ class Channel:
             self.abort()
 
     def _count(self) -> None:
-        budget = self._budget
-        if budget is not None:
+        account = self._account
+        if account is not None:
             held = 0 if self.closed else self.held_bytes
-            if held != self._counted:
-                budget.grow(held - self._counted)
-                self._counted = held
+            if held != account.held:
+                account.grow(held - account.held)
 
     def start(self) -> None:
         """Begin to read; on the loop's thread."""
@@ -350,9 +353,8 @@ class Channel:
             self.on_event(event)
 
     def _finish(self, event: Closed) -> None:
-        self._count()
-        if self._budget is not None:
-            self._budget.holders.pop(self, None)
+        if self._account is not None:
+            self._account.close()
         self._loop.unwatch(self._sock)
         self._sock.close()
         self._tell_closed(event)

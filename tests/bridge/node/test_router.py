@@ -426,6 +426,7 @@ class TestInterest:
 
     def test_small_frames_among_300_000_follows_cost_little(self, network, hub, victim, mallory):
         """What is looked at grows with who follows, not with what all others do."""
+        hub.budget.limit *= 4
         members = []
         for number in range(30):
             member = Member(network, hub, f"m{number}")
@@ -515,7 +516,7 @@ class TestMemory:
             while network.step():
                 pass
             assert hub.budget.held <= hub.budget.limit
-            assert hub.budget.held == sum(holder.held_bytes for holder in hub.budget.holders)
+            assert hub.budget.held == sum(account.held for account in hub.budget.accounts)
         assert hub.peers[small.id].stream.stats.dropped == 0, "small backlogs are left alone"
         for member in slow:
             stats = hub.peers[member.id].stream.snapshot()
@@ -571,6 +572,81 @@ class TestMemory:
                 pass
         assert other.peer.is_hopeless
         assert other.id in hub.peers
+
+    def test_what_a_hub_gathers_is_in_the_budget(self, network, hub):
+        Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
+        talker = Member(network, hub, "talker")
+        assert hub.is_gathering
+        talker.publish("a:b", "x" * 10_000)
+        while network.step():
+            pass
+        assert hub.budget.held > 10_000
+        network.loop.advance(10)
+        assert not hub.is_gathering
+        assert hub.budget.held < 10_000
+
+    def test_what_is_followed_is_in_the_budget(self, network, hub):
+        member = Member(network, hub, "member")
+        network.settle()
+        add = [f"{number}{'n' * 200}:{'b' * 200}" for number in range(2_000)]
+        before = hub.budget.held
+        tracemalloc.start()
+        member.frame("interest", add=add, reset=True)
+        member.wire.said.clear()
+        network.settle()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert 0.7 * taken < hub.budget.held - before < 1.5 * taken
+        member.frame("interest", remove=add[:1_999])
+        network.settle()
+        assert hub.budget.held - before < 10_000
+        member.frame("interest", reset=True)
+        network.settle()
+        assert hub.budget.held <= before
+
+    def test_one_who_follows_more_than_there_is_memory_for_follows_everything(self, network):
+        hub = network.hub(Budget(4 * MIB))
+        greedy, modest = Member(network, hub, "greedy"), Member(network, hub, "modest")
+        modest.frame("interest", add=["a:*"], reset=True)
+        greedy.frame("interest", add=[f"{number}:{'b' * 200}" for number in range(3_000)], reset=True)
+        talker = Member(network, hub, "talker")
+        network.settle()
+        assert hub.budget.held <= hub.budget.limit
+        assert greedy.peer.everything
+        assert not greedy.peer.follows
+        assert {one.text for one in modest.peer.follows} == {"a:*"}
+        talker.publish("a:b", 1)
+        talker.publish("0:c", 2, first=2)
+        network.settle()
+        assert (greedy.values, modest.values) == ([1, 2], [1])
+
+    def test_answers_that_wait_for_those_of_others_are_in_the_budget(self, network):
+        hub = network.hub(Budget(4 * MIB))
+        quick, deaf = Member(network, hub, "quick"), Member(network, hub, "deaf")
+        for member in (quick, deaf):
+            member.frame("interest", add=["q:*"], reset=True)
+        asker = Member(network, hub, "asker")
+        network.settle()
+        for number in range(1, 11):
+            asker.frame("ask", question=number, batch=asker.batch("q:it", [1.0, [], {}], first=number))
+        network.settle()
+        for asked in quick.of("ask"):
+            answers = [["quick", ["x" * 1_000_000], []]]
+            quick.frame("answer", question=asked["question"], answers=answers)
+            network.settle()
+            assert hub.budget.held <= hub.budget.limit
+        failed = asker.of("answer")
+        assert 6 <= len(failed) <= 9
+        for answer in failed:
+            assert answer["answers"][0][2][0]["value"][:2] == [
+                "LinkError",
+                "hub has no memory for so many answers",
+            ]
+        deaf.wire.abort()
+        network.settle()
+        network.loop.advance(10)
+        network.settle()
+        assert len(asker.of("answer")) == 10
 
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
         monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
