@@ -122,6 +122,11 @@ class Node(Router):
         else:
             super().update_interest(peer, changed)
 
+    def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Those of the identifiers that others follow to whom passes what comes from a peer."""
+        holders = peer.room.interests.holders
+        return {one for one in identifiers if any(self.passes(peer, who) for who in holders(one))}
+
     @property
     def _passes_on(self) -> bool:
         return sum([peer.role == "direct" for peer in self.peers.values()]) > 1

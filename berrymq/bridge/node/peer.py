@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from sys import getsizeof
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from .room import Room
 
-__all__ = ["MAX_LISTED", "Peer", "Role"]
+__all__ = ["MAX_LISTED", "Peer", "Role", "interest_body"]
 
 Role = Literal["member", "hub", "direct"]
 """What the other side is: a node on this hub, the hub of this node, or an equal that is linked directly."""
@@ -126,17 +127,10 @@ class Peer:
             add, remove = set(), self.told
         if self.was_told and not (add or remove or everything != self.told_everything):
             return
-        parts = []
-        if add:
-            parts.append(b'"add":' + encode_json(sorted([identifier.text for identifier in add])))
-        if not self.was_told:
-            parts.append(b'"reset":true')
-        elif remove:
-            parts.append(b'"remove":' + encode_json(sorted([identifier.text for identifier in remove])))
-        parts.append(b'"everything":' + (b"true" if everything else b"false"))
+        body = interest_body(frozenset(add), frozenset(remove), everything, reset=not self.was_told)
         # The first time it goes before messages that are retransmitted: those may fill the window, and until
         # the other side knows what is followed here it can't send anything.
-        self.stream.send(INTEREST, b",".join(parts), first=not self.was_told)
+        self.stream.send(INTEREST, body, first=not self.was_told)
         self.was_told, self.told_everything = True, everything
         self.told = (self.told - remove) | add
 
@@ -265,6 +259,22 @@ class Peer:
         lost = self.stream.end()
         self._account.close()
         return lost
+
+
+@lru_cache(maxsize=4)  # most peers are told the same; `Router.tell_interests` clears it
+def interest_body(
+    add: frozenset[Identifier], remove: frozenset[Identifier], everything: bool, *, reset: bool
+) -> bytes:
+    """What says what is wanted from now on, as the body of a frame."""
+    parts = []
+    if add:
+        parts.append(b'"add":' + encode_json(sorted([identifier.text for identifier in add])))
+    if reset:
+        parts.append(b'"reset":true')
+    elif remove:
+        parts.append(b'"remove":' + encode_json(sorted([identifier.text for identifier in remove])))
+    parts.append(b'"everything":' + (b"true" if everything else b"false"))
+    return b",".join(parts)
 
 
 def follow_bytes(identifier: Identifier) -> int:

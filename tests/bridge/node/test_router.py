@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 
 from berrymq.bridge.node.mailbox import Mailbox
-from berrymq.bridge.node.peer import MAX_LISTED
+from berrymq.bridge.node.peer import MAX_LISTED, interest_body
 from berrymq.bridge.node.router import MAX_BATCH_BYTES
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.connection import CloseCode
@@ -417,6 +417,67 @@ class TestInterest:
         victim.wire.close()
         network.settle()
         assert mallory.of("interest")[-1]["remove"] == ["a:b"]
+
+    def test_many_changes_in_a_row_are_announced_together(self, network, hub, victim):
+        victim.frame("interest", remove=["*:*"])
+        members = [Member(network, hub, f"m{number}") for number in range(10)]
+        for member in members:
+            member.frame("interest", reset=True)
+        network.settle()
+        network.loop.advance(1)
+        before = [len(member.of("interest")) for member in members]
+        sets = [[f"{name}{number}:run" for number in range(300)] for name in ("a", "b")]
+        for turn in range(40):
+            victim.frame("interest", add=sets[turn % 2], reset=True)
+            while network.step():
+                pass
+        network.loop.advance(1)
+        network.settle()
+        for member, count in zip(members, before, strict=True):
+            told = member.of("interest")[count:]
+            assert len(told) <= 2
+            known = set()
+            for frame in told:
+                known = (known - set(frame.get("remove", ()))) | set(frame.get("add", ()))
+            assert known == set(sets[1])
+
+    def test_all_peers_are_told_in_the_same_bytes(self, network, hub, victim):
+        members = [Member(network, hub, f"m{number}") for number in range(10)]
+        for member in members:
+            member.frame("interest", reset=True)
+        network.settle()
+        interest_body.cache_clear()
+        victim.frame("interest", add=["a:b"])
+        tell, made = hub.tell_interests, []
+
+        def counting():
+            tell()
+            made.append(interest_body.cache_info())
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("berrymq.bridge.node.router.interest_body.cache_clear", lambda: None)
+            patch.setattr(hub, "tell_interests", counting)
+            network.settle()
+        assert [info.misses for info in made if info.hits or info.misses] == [1]
+        interest_body.cache_clear()
+
+    def test_a_change_after_a_silence_is_announced_at_once(self, network, hub, victim, mallory):
+        """So is the first announcement of a link, whatever others do."""
+        network.loop.advance(1)
+        now = network.loop.time()
+        victim.frame("interest", add=["a:b"])
+        while network.step():
+            pass
+        assert mallory.of("interest")[-1]["add"] == ["a:b"]
+        many = [f"n{number}:run" for number in range(1_500)]
+        victim.frame("interest", add=many)
+        while network.step():
+            pass
+        newcomer = Member(network, hub, "newcomer")
+        while network.step():
+            pass
+        assert set(newcomer.of("interest")[0]["add"]) == {*many, "a:b", "*:*"}
+        assert network.loop.time() == now
 
     def test_where_very_much_is_followed_peers_are_told_so_in_one_word(self, network, hub, victim, mallory):
         victim.frame("interest", add=[f"n:{number}" for number in range(MAX_LISTED + 1)])
