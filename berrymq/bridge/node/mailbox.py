@@ -21,7 +21,7 @@ MAX_MESSAGES = 10_000
 """How many wait; then the oldest are dropped, and the client is told how many those were."""
 MAX_BYTES = 64 * 1024 * 1024
 
-BATCH_BYTES, MESSAGE_BYTES = 300, 120
+BATCH_BYTES, MESSAGE_BYTES = 200, 120
 """What a batch takes beside its bytes, and each message of the one that is being taken, about."""
 
 

@@ -17,9 +17,6 @@ __all__ = ["MAX_HELD_BYTES", "Account", "Budget"]
 
 MAX_HELD_BYTES = 256 * 1024 * 1024
 
-SHARED_BYTES = 64 * 1024
-"""Bytes objects of this size or more are counted once, however many accounts hold them."""
-
 WARN_SECONDS = 10.0
 """The least time between two warnings."""
 
@@ -52,14 +49,14 @@ class Account:
         """Count a bytes object, which other accounts may hold as well; `release` it."""
         size = len(data)
         self.held += size
-        if size < SHARED_BYTES or self._budget.is_first_to_hold(data):
+        if self._budget.is_first_to_hold(data):
             self._budget.held += size
 
     def release(self, data: bytes) -> None:
         """Count a bytes object no longer; it must be the very object that `hold` was given."""
         size = len(data)
         self.held -= size
-        if size < SHARED_BYTES or self._budget.is_last_to_hold(data):
+        if self._budget.is_last_to_hold(data):
             self._budget.held -= size
 
     def close(self) -> None:
@@ -82,7 +79,7 @@ class Budget:
         """In bytes."""
         self.accounts: dict[Account, None] = {}
         self._shared: dict[int, int] = {}
-        """By the identity of a large bytes object, how many times it is held."""
+        """By the identity of a bytes object, how many times it is held."""
         self._sharing = threading.Lock()
         self._relieving = False
         self._warned_at = float("-inf")
@@ -94,13 +91,13 @@ class Budget:
         return account
 
     def is_first_to_hold(self, data: bytes) -> bool:
-        """Note that a large bytes object is held once more; whether it was not held before."""
+        """Note that a bytes object is held once more; whether it was not held before."""
         with self._sharing:
             times = self._shared[id(data)] = self._shared.get(id(data), 0) + 1
         return times == 1
 
     def is_last_to_hold(self, data: bytes) -> bool:
-        """Note that a large bytes object is held once less; whether it is held no longer."""
+        """Note that a bytes object is held once less; whether it is held no longer."""
         with self._sharing:
             times = self._shared[id(data)] = self._shared[id(data)] - 1
             if not times:

@@ -33,6 +33,10 @@ READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
 """What is read at once; more if that much has come, for each large buffer costs a system call of its own."""
 STRANGER_READ_BYTES = 4 * 1024
 """The same from one who was not let in yet: it may be thousands of frames, and many may send them at once."""
+TURN_SECONDS = 0.005
+"""How long one connection is dealt with before it is the turn of the others; what has come waits."""
+SLICE_BYTES, MOST_SLICE_BYTES = 4 * 1024, 16 * 1024
+"""What is taken in before the time is looked at; more where that goes fast, as within a large message."""
 LINGER_SECONDS = 1.0
 """How long the last bytes of a connection that is being closed may take to go out."""
 
@@ -83,6 +87,8 @@ class Channel:
         self._reading = threading.Lock()
         """Held by the thread that reads: the loop's, or one that waits for what comes (see `pump`)."""
         self._read_bytes = READ_BYTES
+        self._unread: bytes | memoryview = b""
+        """What was read and is taken in in the next turn."""
         self._told_closed = False
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
@@ -96,7 +102,7 @@ class Channel:
     @property
     def held_bytes(self) -> int:
         """How much is held for it in either direction."""
-        return self._unwritten_bytes + self.connection.partial_bytes + self._kept_bytes
+        return self._unwritten_bytes + self.connection.partial_bytes + self._kept_bytes + len(self._unread)
 
     def keep(self, size: int) -> None:
         """Count so many bytes more that are kept of calls not answered yet; fewer, if negative."""
@@ -169,6 +175,7 @@ class Channel:
             self.connection.closed = True
             self._unwritten.clear()
             self._unwritten_bytes = 0
+            self._unread = b""
             self._count()
         with suppress(OSError):  # wakes a thread that waits in `pump`
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -244,34 +251,71 @@ class Channel:
                 self._write()
                 if not self._unwritten and not self.closed:
                     self._loop.watch(self._sock, self._on_ready)
-        if mask & selectors.EVENT_READ and not self.closed and self._reading.acquire(blocking=False):
+        if mask & selectors.EVENT_READ and not self._unread:
+            self._read_in_turn()
+
+    def _read_in_turn(self) -> None:
+        if not self.closed and self._reading.acquire(blocking=False):
             try:
                 self._read()
             finally:
                 self._reading.release()
 
     def _read(self) -> None:
+        """Read, or go on with what was read, for as long as a turn takes."""
+        data = self._unread or self._receive()
+        self._unread = b""
+        if data is not None and len(data) <= SLICE_BYTES:
+            self._take(bytes(data))
+        elif data is not None:
+            self._take_slices(memoryview(data))
+        if self._budget is not None:
+            self._budget.relieve(self.heard_at)
+
+    def _take_slices(self, data: memoryview) -> None:
+        time = self._loop.time
+        begun = now = time()
+        size = SLICE_BYTES
+        while data and not self.closed:
+            if now - begun > TURN_SECONDS:
+                self._unread = data
+                with self._lock:
+                    self._count()
+                self._loop.call(self._read_in_turn)
+                return
+            former = now
+            self._take(bytes(data[:size]))
+            data = data[size:]
+            now = time()
+            size = min(2 * size, MOST_SLICE_BYTES) if now - former < TURN_SECONDS / 10 else SLICE_BYTES
+
+    def _receive(self) -> bytes | None:
+        """Read from the socket; None if nothing came that can be taken in, ``b""`` at the end."""
         try:
             data = self._sock.recv(self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return None
         except OSError as error:
             _log.debug("a connection was cut: %s", error)
             data = b""
         self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
         self.heard_at = self._loop.time()
+        if self._tls is None:
+            return data
         with self._lock:
-            if self._tls is not None:
-                try:
-                    data = self._tls.receive(data)
-                except (ssl.SSLError, ConnectionResetError) as error:
-                    _log.debug("TLS: %s", error)
-                    self._flush()
-                    data = b""
-                else:
-                    if not data:  # of the handshake, or a part of a record
-                        self._flush()
-                        return
+            try:
+                data = self._tls.receive(data)
+            except (ssl.SSLError, ConnectionResetError) as error:
+                _log.debug("TLS: %s", error)
+                self._flush()
+                return b""
+            if not data:  # of the handshake, or a part of a record
+                self._flush()
+                return None
+        return data
+
+    def _take(self, data: bytes) -> None:
+        with self._lock:
             try:
                 events = self.connection.receive(data)
             except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
@@ -286,8 +330,6 @@ class Channel:
                 self.abort()
             self._count()
         self._handle(events)
-        if self._budget is not None:
-            self._budget.relieve(self.heard_at)
 
     def pump(
         self,
@@ -324,6 +366,9 @@ class Channel:
                 left = 3600.0 if deadline is None else deadline - monotonic()
                 if left <= 0:
                     return True
+                if self._unread:
+                    self._loop.run_guarded(self._read)
+                    continue
                 ready = poll.poll(0)
                 while not ready and monotonic() < spin_until:
                     yield_processor()
@@ -339,6 +384,8 @@ class Channel:
             with self._lock:
                 if not self.closed:
                     self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
+            if self._unread:
+                self._loop.call(self._read_in_turn)
 
     def _handle(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -144,11 +144,3 @@ def test_of_what_many_hold_no_more_is_shed_than_has_to_be():
     assert 6_000_000 <= budget.held <= 9_000_000
     most = budget.held // 1_000_000
     assert all(most // 2 <= len(one.all) <= most for one in some)
-
-
-def test_small_objects_that_many_hold_are_counted_for_each():
-    budget = Budget(1_000_000)
-    some = [Backlog(budget) for _ in range(3)]
-    for one in some:
-        one.add(b"small")
-    assert budget.held == 15
