@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .room import Room
 
-__all__ = ["MAX_LISTED", "Peer", "Role", "interest_body"]
+__all__ = ["MAX_LISTED", "Peer", "Role", "follow_bytes", "interest_body"]
 
 Role = Literal["member", "hub", "direct"]
 """What the other side is: a node on this hub, the hub of this node, or an equal that is linked directly."""
@@ -69,7 +69,7 @@ class Peer:
         self.room = room
         self.role: Role = role
         self.ttl = ttl
-        self.stream = Stream(limits, grow=account.grow)
+        self.stream = Stream(limits, grow=account.grow, share=account.share)
         self.channel: Channel | None = None
         self.since = now
         """When it was linked, or its connection cut last."""

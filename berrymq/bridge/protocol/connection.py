@@ -52,6 +52,11 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_STRANGER_BYTES = 4096
 """The largest WebSocket message of one who has not proved yet that he may come in."""
 
+LARGE_TEXT_HEAD = b"\x81\x7f"
+"""The head of a WebSocket message of text in one frame, not masked, with a length of eight bytes."""
+MAX_SHORT_FRAME_BYTES = 0xFFFF
+"""The largest frame whose length takes no eight bytes."""
+
 _quiet = logging.getLogger("berrymq.websocket")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False  # what a peer does wrong is reported by whoever owns the connection, in one line
@@ -383,12 +388,23 @@ class Connection:
                 whole, self._fragments = bytes(self._fragments), bytearray()
                 events.append(Text(whole))
 
-    def send_text(self, data: bytes) -> None:
-        """Send one message of text, which is UTF-8."""
+    def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
+        """Send one message of text, which is UTF-8.
+
+        Args:
+            data: the message, or its parts: those of a large one are not copied, as far as it can be.
+        """
         protocol = self._protocol
-        if protocol is not None and protocol.state is State.OPEN:
-            protocol.send_text(data)
-            self._collect(protocol)
+        if protocol is None or protocol.state is not State.OPEN:
+            return
+        if isinstance(data, tuple):
+            size = sum(map(len, data))
+            if self.side == "server" and size > MAX_SHORT_FRAME_BYTES:  # a client has to mask what it sends
+                self._out += [LARGE_TEXT_HEAD + size.to_bytes(8), *data]
+                return
+            data = b"".join(data)
+        protocol.send_text(data)
+        self._collect(protocol)
 
     def ping(self) -> None:
         """Ask for a sign of life; it comes as bytes, not as an event."""

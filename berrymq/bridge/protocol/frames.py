@@ -44,6 +44,7 @@ __all__ = [
     "Batch",
     "DroppedParams",
     "Envelope",
+    "Frame",
     "FrameError",
     "IdentifierText",
     "InterestParams",
@@ -59,6 +60,9 @@ __all__ = [
     "check_utf8",
     "encode_batch",
     "encode_json",
+    "join",
+    "messages_frame",
+    "messages_frame_around",
     "numbered_frame",
     "parse",
     "parse_answer",
@@ -211,6 +215,9 @@ class AckParams(Struct):
 
     ack: Count
 
+
+Frame = bytes | tuple[bytes, ...]
+"""A frame to be written, in one piece or in several."""
 
 Params = MessagesParams | AskParams | AnswerParams | InterestParams | DroppedParams
 
@@ -459,6 +466,26 @@ def as_raw(answers: Iterable[bytes]) -> Raw:
 def numbered_frame(method: bytes, n: int, ack: int, body: bytes) -> bytes:
     """A frame; ``body`` is the rest of its params, as members of an object."""
     return b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}' % (method, n, ack, body)
+
+
+def messages_frame(n: int, ack: int, batches: bytes) -> bytes:
+    """A frame of messages."""
+    return b'{"jsonrpc":"2.0","method":"messages","params":{"n":%d,"ack":%d,"batches":[%b]}}' % (
+        n,
+        ack,
+        batches,
+    )
+
+
+def messages_frame_around(n: int, ack: int, batch: bytes) -> tuple[bytes, ...]:
+    """A frame of messages around a large batch, which is not copied."""
+    head = b'{"jsonrpc":"2.0","method":"messages","params":{"n":%d,"ack":%d,"batches":[' % (n, ack)
+    return head, batch, b"]}}"
+
+
+def join(frame: Frame) -> bytes:
+    """A frame in one piece."""
+    return frame if isinstance(frame, bytes) else b"".join(frame)
 
 
 def ack_frame(ack: int) -> bytes:

@@ -17,11 +17,21 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from .frames import DROPPED, MESSAGES, FrameError, ack_frame, numbered_frame
+from .frames import (
+    DROPPED,
+    MESSAGES,
+    FrameError,
+    ack_frame,
+    messages_frame,
+    messages_frame_around,
+    numbered_frame,
+)
 from .limits import Limits, LinkStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .frames import Frame
 
 __all__ = ["DROP_REPORT_SECONDS", "Stream"]
 
@@ -35,6 +45,10 @@ ITEM_BYTES = 200
 """What one element of the buffer takes in memory beside its bytes, about."""
 
 
+SHARED_BYTES = 64 * 1024
+"""A batch of this size or more is passed on as the object that it is, which other streams hold too."""
+
+
 class Item(NamedTuple):
     """Something that waits to be sent: a batch of messages, or the body of another frame."""
 
@@ -42,6 +56,8 @@ class Item(NamedTuple):
     body: bytes
     messages: int
     """How many messages are in it; 0 for what is none, and is never dropped."""
+    shared: bool = False
+    """Other streams may hold the same object."""
 
 
 class Sent(NamedTuple):
@@ -50,7 +66,9 @@ class Sent(NamedTuple):
     n: int
     method: bytes
     body: bytes
+    """Of a frame of messages, the batches alone, so that one large batch is the object that was given."""
     messages: int
+    shared: bool = False
 
 
 class Stream:
@@ -60,6 +78,7 @@ class Stream:
         limits: its bounds.
         stats: where it counts; those of the link, which may outlive the stream.
         grow: called with a number of bytes whenever what is held grows, or shrinks (a negative number).
+        share: called with a large batch and 1 when it is held, with -1 when it is held no longer.
     """
 
     def __init__(
@@ -67,6 +86,7 @@ class Stream:
         limits: Limits | None = None,
         stats: LinkStats | None = None,
         grow: Callable[[int], object] | None = None,
+        share: Callable[[bytes, int], object] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.stats = stats if stats is not None else LinkStats()
@@ -75,6 +95,7 @@ class Stream:
         self.behind = False
         """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
         self._grow = grow or (lambda _: None)
+        self._share = share or (lambda _data, _by: None)
         self._buffer: deque[Item] = deque()
         self._undroppable = 0
         """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
@@ -103,10 +124,13 @@ class Stream:
     def send_batch(self, batch: bytes, count: int) -> None:
         """Put a batch of messages into the buffer; on overflow the oldest ones there are dropped."""
         size = len(batch) + ITEM_BYTES
-        self._buffer.append(Item(MESSAGES, batch, count))
+        shared = size > SHARED_BYTES
+        self._buffer.append(Item(MESSAGES, batch, count, shared))
         self._buffered += count
         self._buffered_bytes += size
         self._grow(size)
+        if shared:
+            self._share(batch, 1)
         limits = self.limits
         while self._buffered > limits.buffer_messages or self._buffered_bytes > limits.buffer_bytes:
             if not self.drop_oldest(spare=1):
@@ -139,9 +163,14 @@ class Stream:
         self._buffered -= item.messages
         self._buffered_bytes -= size
         self._grow(-size)
+        self._unshare(item)
         self._counted_before -= min(item.messages, self._counted_before)
         self.count_drops(item.messages)
         return size
+
+    def _unshare(self, held: Item | Sent) -> None:
+        if held.shared:
+            self._share(held.body, -1)
 
     def count_drops(self, count: int) -> None:
         """Count messages for the other side that were dropped, and have it told."""
@@ -170,19 +199,19 @@ class Stream:
             return 0
         return max(0, self.limits.buffer_messages - self._buffered)
 
-    def frames(self, now: float) -> list[bytes]:
+    def frames(self, now: float) -> list[Frame]:
         """Take out what may be written now, in order: frames within the window, or an ack that is due."""
         if self.untold_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.untold_drops)
             self.untold_drops = 0
             self._drops_due = now + DROP_REPORT_SECONDS
-        out = [numbered_frame(sent.method, sent.n, self._ackable, sent.body) for sent in self._resend]
+        out = [_frame(sent, self._ackable) for sent in self._resend]
         self._resend.clear()
         while self._buffer and self._fits(self._buffer[0], self._in_flight_messages, self._in_flight_bytes):
-            method, body, count, freed = self._take()
+            method, body, count, freed, shared = self._take()
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
-            self._in_flight.append(Sent(n, method, body, count))
+            self._in_flight.append(sent := Sent(n, method, body, count, shared))
             self._in_flight_messages += count
             self._in_flight_bytes += size
             self._buffered -= count
@@ -193,7 +222,7 @@ class Stream:
                 self._counted_before -= counted
                 self.stats.sent -= counted
             self.stats.sent += count
-            out.append(numbered_frame(method, n, self._ackable, body))
+            out.append(_frame(sent, self._ackable))
         if not out and self._ack_is_due(now):
             out = [ack_frame(self._ackable)]
         if out:
@@ -211,18 +240,20 @@ class Stream:
             and size + len(item.body) + FRAME_BYTES <= limits.window_bytes
         )
 
-    def _take(self) -> tuple[bytes, bytes, int, int]:
+    def _take(self) -> tuple[bytes, bytes, int, int, bool]:
         """The next frame: one of another kind, or as many batches as fit.
 
         Returns:
-            Its method and body, the messages in it, and the bytes that it took in the buffer.
+            Its method and body, the messages in it, the bytes that it took in the buffer, and whether the
+            body is shared.
         """
         buffer, limits = self._buffer, self.limits
-        method, body, count = buffer.popleft()
+        item = buffer.popleft()
+        method, body, count, shared = item
         self._undroppable = max(0, self._undroppable - 1)
         size = len(body)
         if method is not MESSAGES:
-            return method, body, 0, size + ITEM_BYTES
+            return method, body, 0, size + ITEM_BYTES, False
         batches = [body]
         in_flight, in_flight_bytes = self._in_flight_messages, self._in_flight_bytes
         while buffer and size < limits.frame_bytes and count < limits.frame_messages:
@@ -234,11 +265,15 @@ class Stream:
             ):
                 break
             buffer.popleft()
+            self._unshare(following)
             batches.append(following.body)
             count += following.messages
             size += len(following.body)
-        body = b'"batches":[%b]' % (body if len(batches) == 1 else b",".join(batches))
-        return MESSAGES, body, count, size + len(batches) * ITEM_BYTES
+        freed = size + len(batches) * ITEM_BYTES
+        if len(batches) == 1:
+            return MESSAGES, body, count, freed, shared
+        self._unshare(item)
+        return MESSAGES, b",".join(batches), count, freed, False
 
     def acknowledged(self, ack: int) -> None:
         """The other side has every frame up to a number.
@@ -255,6 +290,7 @@ class Stream:
             self._in_flight_messages -= sent.messages
             self._in_flight_bytes -= size
             self._grow(-size)
+            self._unshare(sent)
         self._acknowledged = max(self._acknowledged, ack)
 
     # -- receiving -------------------------------------------------------------------------------------------
@@ -338,6 +374,7 @@ class Stream:
         ]
         for sent in self._in_flight:
             self._grow(-len(sent.body) - ITEM_BYTES)
+            self._unshare(sent)
         self._counted_before += sum([item.messages for item in again])
         self._in_flight.clear()
         self._resend = []
@@ -347,10 +384,10 @@ class Stream:
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
-        for item in again:
-            # A frame's body holds batches already: its inner part is a sequence of them, as one batch is.
-            self.send_batch(item.body[len(b'"batches":[') : -1], item.messages)
+        for item in again:  # the batches of a frame in a row are sent as one batch is
+            self.send_batch(item.body, item.messages)
         for item in waiting:
+            self._unshare(item)
             self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
@@ -373,6 +410,7 @@ class Stream:
         self._in_flight_messages -= sent.messages
         self._in_flight_bytes -= len(sent.body) - len(body)
         self._grow(len(body) - len(sent.body))
+        self._unshare(sent)
         self.stats.dropped += sent.messages
         return sent.messages
 
@@ -395,6 +433,10 @@ class Stream:
         """Give up everything that is held; return how many messages the other side did not get."""
         lost = self._in_flight_messages + self._buffered
         self._grow(-self.held_bytes)
+        for item in self._buffer:
+            self._unshare(item)
+        for sent in self._in_flight:
+            self._unshare(sent)
         self._buffer.clear()
         self._undroppable = 0
         self._in_flight.clear()
@@ -411,3 +453,11 @@ class Stream:
             buffered=self._buffered,
             buffered_bytes=self._buffered_bytes,
         )
+
+
+def _frame(sent: Sent, ack: int) -> Frame:
+    if sent.method is not MESSAGES:
+        return numbered_frame(sent.method, sent.n, ack, sent.body)
+    if sent.shared:
+        return messages_frame_around(sent.n, ack, sent.body)
+    return messages_frame(sent.n, ack, sent.body)

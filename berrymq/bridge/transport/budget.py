@@ -45,19 +45,19 @@ class Account:
         self.held += size
         self._budget.held += size
 
+    def share(self, data: bytes, by: int) -> None:
+        """Note that a bytes object that this has grown by may be held by others too; see `Budget.share`."""
+        self._budget.share(data, by)
+
     def hold(self, data: bytes) -> None:
         """Count a bytes object, which other accounts may hold as well; `release` it."""
-        size = len(data)
-        self.held += size
-        if self._budget.is_first_to_hold(data):
-            self._budget.held += size
+        self.grow(len(data))
+        self._budget.share(data, 1)
 
     def release(self, data: bytes) -> None:
         """Count a bytes object no longer; it must be the very object that `hold` was given."""
-        size = len(data)
-        self.held -= size
-        if self._budget.is_last_to_hold(data):
-            self._budget.held -= size
+        self._budget.share(data, -1)
+        self.grow(-len(data))
 
     def close(self) -> None:
         """Count nothing any more; what was shared is to be released before."""
@@ -90,19 +90,19 @@ class Budget:
         self.accounts[account] = None
         return account
 
-    def is_first_to_hold(self, data: bytes) -> bool:
-        """Note that a bytes object is held once more; whether it was not held before."""
-        with self._sharing:
-            times = self._shared[id(data)] = self._shared.get(id(data), 0) + 1
-        return times == 1
+    def share(self, data: bytes, by: int) -> None:
+        """Note that a bytes object is held once more (1) or less (-1).
 
-    def is_last_to_hold(self, data: bytes) -> bool:
-        """Note that a bytes object is held once less; whether it is held no longer."""
+        The holder's account grows by it each time; this takes away what is counted twice.
+        """
         with self._sharing:
-            times = self._shared[id(data)] = self._shared[id(data)] - 1
-            if not times:
+            before = self._shared.get(id(data), 0)
+            if before + by:
+                self._shared[id(data)] = before + by
+                if before:
+                    self.held -= by * len(data)
+            else:
                 del self._shared[id(data)]
-        return not times
 
     def relieve(self, now: float) -> bool:
         """Have the largest holders shed until nine tenths of the budget are held; False if it was not needed.

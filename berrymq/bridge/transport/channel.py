@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.protocol.connection import Connection
+    from berrymq.bridge.protocol.frames import Frame
 
     from .budget import Budget
     from .loop import IoLoop
@@ -39,6 +40,9 @@ SLICE_BYTES, MOST_SLICE_BYTES = 4 * 1024, 16 * 1024
 """What is taken in before the time is looked at; more where that goes fast, as within a large message."""
 LINGER_SECONDS = 1.0
 """How long the last bytes of a connection that is being closed may take to go out."""
+
+SHARED_BYTES = 64 * 1024
+"""Pieces of this size or more may be held by others too."""
 
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """A peer that lets so much wait to be read is cut off."""
@@ -83,6 +87,8 @@ class Channel:
         self._lock = threading.RLock()
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
+        self._queued_bytes = 0
+        """The same, with what was written already of the first piece, which is held until all of it is."""
         self._ending = False
         self._reading = threading.Lock()
         """Held by the thread that reads: the loop's, or one that waits for what comes (see `pump`)."""
@@ -102,7 +108,7 @@ class Channel:
     @property
     def held_bytes(self) -> int:
         """How much is held for it in either direction."""
-        return self._unwritten_bytes + self.connection.partial_bytes + self._kept_bytes + len(self._unread)
+        return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + len(self._unread)
 
     def keep(self, size: int) -> None:
         """Count so many bytes more that are kept of calls not answered yet; fewer, if negative."""
@@ -130,7 +136,7 @@ class Channel:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def send_texts(self, texts: Iterable[bytes]) -> None:
+    def send_texts(self, texts: Iterable[Frame]) -> None:
         """Send WebSocket messages; on any thread."""
         with self._lock:
             for text in texts:
@@ -173,7 +179,8 @@ class Channel:
                 return
             self.closed = True
             self.connection.closed = True
-            self._unwritten.clear()
+            while self._unwritten:
+                self._dequeue()
             self._unwritten_bytes = 0
             self._unread = b""
             self._count()
@@ -206,6 +213,9 @@ class Channel:
         for data in out:
             self._unwritten.append(data)
             self._unwritten_bytes += len(data)
+            self._queued_bytes += len(data)
+            if len(data) >= SHARED_BYTES and self._account is not None:
+                self._account.share(data, 1)
         if not waited and self._unwritten:
             self._write()
         self._count()
@@ -221,7 +231,8 @@ class Channel:
                 self._unwritten_bytes -= sent
                 self.wrote_at = self._loop.time()
                 while unwritten and sent >= len(unwritten[0]):
-                    sent -= len(unwritten.popleft())
+                    sent -= len(unwritten[0])
+                    self._dequeue()
                 if sent:
                     unwritten[0] = memoryview(unwritten[0])[sent:]
         except (BlockingIOError, InterruptedError):
@@ -232,6 +243,15 @@ class Channel:
         else:
             if self._ending:
                 self.abort()
+
+    def _dequeue(self) -> None:
+        """Hold the first piece no longer."""
+        data = self._unwritten.popleft()
+        whole = data if isinstance(data, bytes) else data.obj
+        assert isinstance(whole, bytes)
+        self._queued_bytes -= len(whole)
+        if len(whole) >= SHARED_BYTES and self._account is not None:
+            self._account.share(whole, -1)
 
     def _send_many(self) -> int:
         most = [self._unwritten[place] for place in range(min(len(self._unwritten), 64))]

@@ -562,9 +562,9 @@ class TestMemory:
     def test_one_who_takes_nothing_holds_no_more_than_the_budget_with_all_others(self, network):
         hub = network.hub(Budget(4 * MIB))
         slow = [Member(network, hub, f"slow {number}") for number in range(5)]
-        for member in slow:
+        for number, member in enumerate(slow):
             member.acknowledges = False
-            member.frame("interest", add=["*:*"], reset=True)
+            member.frame("interest", add=[f"a{number}:*"], reset=True)
         talker = Member(network, hub, "talker")
         small = Member(network, hub, "small")
         small.acknowledges = False
@@ -572,8 +572,8 @@ class TestMemory:
         network.settle()
         talker.publish("rare:x", "kept")
         size = 100_000
-        for number in range(200):
-            talker.publish("a:b", "x" * size, first=number + 2)
+        for number in range(1_000):
+            talker.publish(f"a{number % 5}:b", "x" * size, first=number + 2)
             while network.step():
                 pass
             assert hub.budget.held <= hub.budget.limit
@@ -583,6 +583,27 @@ class TestMemory:
             stats = hub.peers[member.id].stream.snapshot()
             assert 0 < stats.dropped < 200
             assert member.peer.held_bytes <= hub.budget.limit // 5
+
+    def test_what_many_do_not_take_is_in_memory_once(self, network):
+        hub = network.hub(Budget(64 * MIB))
+        slow = [Member(network, hub, f"slow {number}") for number in range(40)]
+        for member in slow:
+            member.acknowledges = False
+            member.frame("interest", add=["a:*"], reset=True)
+        talker = Member(network, hub, "talker")
+        network.settle()
+        tracemalloc.start()
+        for number in range(2):
+            talker.publish("a:b", "x" * (4 * MIB), first=number + 1)
+            hub_end = talker.wire.other
+            while hub_end.arriving:
+                hub_end.take_one()
+            network.loop.run_due()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 80 * MIB
+        assert 8 * MIB < hub.budget.held < 10 * MIB
+        assert not any(member.peer.stream.stats.dropped for member in slow)
 
     def test_questions_do_not_pile_up_for_one_who_takes_nothing(self, network, hub, victim, mallory):
         victim.acknowledges = False

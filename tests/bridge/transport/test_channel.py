@@ -2,6 +2,8 @@
 
 import socket
 import struct
+import tracemalloc
+from contextlib import ExitStack
 
 import pytest
 
@@ -51,6 +53,17 @@ def text_frame(data):
     return b"\x81" + length + bytes(4) + data
 
 
+def upgraded():
+    """A server's connection that is a WebSocket, and trusted."""
+    connection = server_connection()
+    client = client_connection("ws://localhost/ws")
+    (request,) = connection.receive(b"".join(client.take()))
+    connection.upgrade(request)
+    connection.trust()
+    connection.take()
+    return connection
+
+
 @pytest.fixture
 def loop():
     return Turns()
@@ -94,13 +107,7 @@ def channel(loop, sockets, budget, texts, seconds_each):
         elif isinstance(event, Closed):
             texts.append(None)
 
-    connection = server_connection()
-    client = client_connection("ws://localhost/ws")
-    (request,) = connection.receive(b"".join(client.take()))
-    connection.upgrade(request)
-    connection.trust()
-    connection.take()
-    channel = Channel(loop, sockets[0], connection, take, None, budget)
+    channel = Channel(loop, sockets[0], upgraded(), take, None, budget)
     channel.start()
     yield channel
     channel.abort()
@@ -176,3 +183,41 @@ def test_one_who_reads_itself_goes_on_at_once_and_leaves_the_rest_to_the_loop(
     while loop.turn():
         pass
     assert len(texts) == count
+
+
+def test_what_many_do_not_read_is_in_memory_once(loop, budget):
+    large = bytes(20_000_000)
+    message = (b"head", large, b"tail")
+    with ExitStack() as stack:
+        channels = []
+        tracemalloc.start()
+        for _ in range(20):
+            here, there = socket.socketpair()
+            stack.enter_context(here)
+            stack.enter_context(there)
+            here.setblocking(False)
+            channels.append(Channel(loop, here, upgraded(), lambda event: None, None, budget))
+            channels[-1].send_texts([message, b"small"])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 10_000_000
+        assert len(large) < budget.held < len(large) + 100_000
+        budget.relieve(0.0)
+        for channel in channels[1:]:
+            channel.abort()
+        assert len(large) < budget.held < len(large) + 10_000
+        channels[0].abort()
+        assert (budget.held, budget._shared) == (0, {})
+        loop.turn()
+
+
+def test_a_large_message_in_parts_arrives_whole(loop, channel, there):
+    parts = (b"head", b"x" * 300_000, b"tail")
+    channel.send_texts([parts, b"small"])
+    received = bytearray()
+    whole = len(b"".join(parts))
+    while len(received) < whole + 10 + 2 + 5:
+        received += there.recv(100_000)
+        loop.ready(2)
+    assert bytes(received) == b"\x81\x7f" + struct.pack(">Q", whole) + b"".join(parts) + b"\x81\x05small"
+    assert channel.held_bytes == channel.unwritten_bytes == 0
