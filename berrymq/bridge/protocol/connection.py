@@ -422,6 +422,15 @@ class Connection:
             self._collect(protocol)
         self.closed = True
 
+    def abandon(self) -> None:
+        """Take in nothing more, and hold nothing: the object may live on until the collector comes."""
+        self.closed = True
+        self._fragments, self._body = bytearray(), bytearray()
+        self._out = []
+        self._partial = 0
+        if self._protocol is not None:
+            self._protocol.reader.discard()
+
     def _collect(self, protocol: Protocol) -> None:
         self._out += [data for data in protocol.data_to_send() if data]
 

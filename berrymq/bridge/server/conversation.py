@@ -38,6 +38,18 @@ CONTENT_TYPE = ("Content-Type", "application/json")
 _log = logging.getLogger("berrymq")
 
 
+class _InHand:
+    """Calls that came together, while one of them waits, and the answers of those before it."""
+
+    __slots__ = ("answers", "calls", "size")
+
+    def __init__(self, calls: list[Any], answers: list[bytes]) -> None:
+        self.calls = calls
+        self.answers = answers
+        self.size = 0
+        """The bytes of both."""
+
+
 class Conversation:
     """What a server does with one connection. Used on the loop alone.
 
@@ -60,6 +72,7 @@ class Conversation:
         self._calls = 0
         self._after_reply: list[Callable[[], object]] = []
         self._waiting: set[jsonrpc.Later] = set()
+        self._in_hand: dict[_InHand, None] = {}
 
     def on_event(self, event: Event) -> None:
         """Deal with what came."""
@@ -214,13 +227,8 @@ class Conversation:
         self._calls += 1
         answers: list[bytes] = []
         remaining = iter(calls)
-        size, kept = len(data), 0
-
-        def keep(now: int) -> None:
-            nonlocal kept
-            if now != kept:
-                self.channel.keep(now - kept)
-                kept = now
+        in_hand = _InHand(calls, answers)
+        size = len(data)
 
         def proceed() -> None:
             for call in remaining:
@@ -237,9 +245,9 @@ class Conversation:
                 self._call(call, take, is_batch, sum(map(len, answers)))
                 if not done:
                     in_time = False
-                    keep(size + sum(map(len, answers)))
+                    self._keep(in_hand, size + sum(map(len, answers)))
                     return
-            keep(0)
+            self._keep(in_hand, 0)
             self._calls -= 1
             answer = None if not answers else jsonrpc.batch(answers) if is_batch else answers[0]
             answers.clear()  # `proceed` is a cycle: what it holds waits for the collector
@@ -249,6 +257,16 @@ class Conversation:
                 function()
 
         proceed()
+
+    def _keep(self, one: _InHand, size: int) -> None:
+        """Count what is kept of calls that wait."""
+        if size:
+            self._in_hand[one] = None
+        else:
+            self._in_hand.pop(one, None)
+        if size != one.size:
+            self.channel.keep(size - one.size)
+            one.size = size
 
     def _call(
         self, call: Call | RpcError, take: Callable[[bytes | None], None], is_batch: bool, answered: int
@@ -331,7 +349,12 @@ class Conversation:
         self.server.forget(self)
         for later in self._waiting:
             later.cancel()
+            later.when_done(lambda _: None)
         self._waiting.clear()
+        for one in self._in_hand:
+            one.calls.clear()
+            one.answers.clear()
+        self._in_hand.clear()
         peer = self.peer
         if peer is None or peer.channel is not self.channel:
             return

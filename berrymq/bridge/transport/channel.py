@@ -178,7 +178,7 @@ class Channel:
             if self.closed:
                 return
             self.closed = True
-            self.connection.closed = True
+            self.connection.abandon()
             while self._unwritten:
                 self._dequeue()
             self._unwritten_bytes = 0

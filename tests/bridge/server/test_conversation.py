@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
@@ -128,6 +129,24 @@ class TestCalls:
         node.bus.twitter("a:b", 7)
         assert [answer["id"] for answer in socket.receive()] == ["waits", "large"]
         wait(lambda: node.budget.held < 10_000, "they are counted no more")
+
+    def test_what_waits_for_an_answer_ends_with_the_connection(self, node, server, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        waits = call_text("get", {"token": token, "timeout": 25}, "waits")
+        (conversation,) = server._conversations
+        gc.disable()
+        try:
+            tracemalloc.start()
+            socket.send(json.dumps([waits, call_text("ping", {"ignored": "x" * 2_000_000})]))
+            wait(lambda: node.budget.held > 2_000_000, "the calls are counted")
+            socket.connection.close()
+            wait(lambda: conversation not in server._conversations, "it has ended")
+            wait(lambda: node.budget.held < 10_000, "nothing is counted any more")
+            large = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*berrymq/bridge/*")])
+            assert sum(one.size for one in large.statistics("filename")) < 1_500_000
+        finally:
+            tracemalloc.stop()
+            gc.enable()
 
     def test_a_room_that_nobody_is_in_any_more_is_forgotten(self, node, server, connect):
         socket = connect()

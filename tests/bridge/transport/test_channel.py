@@ -221,3 +221,20 @@ def test_a_large_message_in_parts_arrives_whole(loop, channel, there):
         loop.ready(2)
     assert bytes(received) == b"\x81\x7f" + struct.pack(">Q", whole) + b"".join(parts) + b"\x81\x05small"
     assert channel.held_bytes == channel.unwritten_bytes == 0
+
+
+def test_one_that_was_cut_holds_nothing_any_more(loop, channel, there, budget):
+    part = b"\x01\xff" + struct.pack(">Q", 5_000_000) + bytes(4) + bytes(100_000)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    there.sendall(part)
+    for _ in range(2):
+        read(loop)
+        while loop.turn():
+            pass
+    assert budget.held > 100_000
+    channel.abort()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert budget.held == 0
+    assert after - before < 20_000
