@@ -126,6 +126,7 @@ class Budget:
         accounts = sorted(self.accounts, key=lambda account: account.held, reverse=True)
         sizes = [account.held for account in accounts]
         least = fair_share(sizes, enough)
+        accounts = [account for account in accounts if account.held > least]
         target = max(sizes, default=0)
         while target > least:
             target = max(least, target * 3 // 4)

@@ -112,8 +112,9 @@ class Channel:
 
     def keep(self, size: int) -> None:
         """Count so many bytes more that are kept of calls not answered yet; fewer, if negative."""
-        self._kept_bytes += size
-        self._count()
+        with self._lock:
+            self._kept_bytes += size
+            self._count()
 
     def shed(self, target: int) -> None:
         """Hold no more than that: a connection that holds too much is cut."""
