@@ -225,7 +225,7 @@ class RemoteQueue:
         args: Any = tuple(msgspec.json.decode(taken.args, type=list[Any]))
         kwargs = msgspec.json.decode(taken.kwargs, type=dict[str, Any])
         if TYPE_MARK in bytes(result):
-            args, kwargs = decode_payload(list(args), kwargs, len(result))
+            args, kwargs = decode_payload(list(args), kwargs)
         return Message.make(taken.id, args, kwargs, source=taken.source, sent_at=taken.sent_at)
 
     def _call(self, caller: _Caller, method: str, params: Any, wait: float) -> Raw:

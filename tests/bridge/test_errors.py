@@ -13,7 +13,7 @@ class TestHostileText:
 
     def test_in_its_notes(self):
         (values, _) = decode_payload(
-            [{"$type": "RemoteError", "value": ["E", "t", ["raised\x1b[2J\nthere"]]}], {}, 100
+            [{"$type": "RemoteError", "value": ["E", "t", ["raised\x1b[2J\nthere"]]}], {}
         )
         assert values[0].__notes__ == ["raised\\x1b[2J\nthere"]
 

@@ -5,7 +5,6 @@ from collections import OrderedDict
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from itertools import count
 from time import process_time
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,18 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berrymq.bridge.errors import PayloadError, RemoteError
+from berrymq.bridge.node.inbox import read_batch
 from berrymq.bridge.payload import (
     MAX_DEPTH,
     TYPE_MARK,
     decode_payload,
     decode_values,
-    decoding,
     encode_message,
     encode_values,
     register_type,
 )
 from berrymq.bridge.payload.registry import by_name, by_type
-from berrymq.bridge.protocol.frames import Batch, parse_messages
+from berrymq.bridge.protocol.frames import Batch, FrameError, parse_batch, parse_messages
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -84,7 +83,7 @@ def decode(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
     (read,) = parse_messages(Batch("a:b", "o", "s", 1, 1, msgspec.Raw(message)))
     if TYPE_MARK not in data:
         return tuple(read.args), read.kwargs
-    return decode_payload(list(read.args), read.kwargs, len(data))
+    return decode_payload(list(read.args), read.kwargs)
 
 
 def crossed(value: Any) -> Any:
@@ -521,13 +520,33 @@ class TestMembersThatCollide:
             decode(data)
         assert process_time() - began < 2
 
-    def test_many_small_sets_have_one_limit_together(self, monkeypatch):
-        clock = count()
-        monkeypatch.setattr(decoding, "thread_time", lambda: next(clock) * decoding.HASHING_SECONDS / 10)
-        small = {"$type": "set", "value": [1, 2]}
-        assert decode(msgspec.json.encode([[small] * 5, {}])) == (({1, 2},) * 5, {})
-        with pytest.raises(ValueError, match="its members collide"):
-            decode(msgspec.json.encode([[small] * 15, {}]))
+    @pytest.mark.usefixtures("registry")
+    def test_in_each_message_of_a_batch_they_are_compared_a_few_times_for_each_byte(self):
+        """What one message may cost does not grow with the batch that it is in."""
+        compared = 0
+
+        class Counted:
+            def __init__(self, number):
+                self.number = number
+
+            def __hash__(self):
+                return 1
+
+            def __eq__(self, other):
+                nonlocal compared
+                compared += 1
+                return self.number == other.number
+
+        register_type(Counted, lambda one: one.number, Counted)
+        members = [{"$type": "Counted", "value": number} for number in range(500)]
+        message = [1.0, [{"$type": "set", "value": members}], {}]
+        few = [1.0, [{"$type": "set", "value": members[:30]}], {}]
+        for messages in ([message] * 20, [few] * 20):
+            data = msgspec.json.encode(["a:b", "origin", "source", 1, 20, messages])
+            compared = 0
+            with suppress(FrameError):
+                read_batch(parse_batch(data), data)
+            assert compared < len(data)
 
     @pytest.mark.parametrize(
         "value",

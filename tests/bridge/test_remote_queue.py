@@ -170,7 +170,7 @@ class TestTaking:
         with queue_at(nodes, node) as queue:
             for number in range(8):
                 bus.twitter("task:run", number, "x" * 1000)
-            nodes.settle()
+                nodes.settle()
             assert [queue.get(timeout=10).args[0] for _ in range(4)] == [4, 5, 6, 7]
             assert queue.dropped == 4
             bus.twitter("task:run", "x" * 7000)  # one always may wait

@@ -73,10 +73,10 @@ def kill_hub():
 def first_held(stream):
     """The first number that the hub has not acknowledged; None if it has acknowledged all."""
     bodies = [sent.body for sent in stream._in_flight if sent.method is MESSAGES]
-    bodies += [b'"batches":[%b]' % item.body for item in stream._buffer if item.method is MESSAGES]
+    bodies += [item.body for item in stream._buffer if item.method is MESSAGES]
     if not bodies:
         return None
-    batches = json.loads(b"{%b}" % bodies[0])["batches"]
+    batches = json.loads(b"[%b]" % bodies[0])
     return batches[0][5][0][1][0]
 
 

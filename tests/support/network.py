@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.router import Router
     from berrymq.bridge.protocol.connection import Event
+    from berrymq.bridge.protocol.frames import Frame
     from berrymq.bridge.protocol.limits import Limits
     from berrymq.bridge.transport.budget import Budget
     from berrymq.bridge.transport.loop import IoLoop
@@ -122,7 +123,7 @@ class WireEnd:
         self.connection = self
         self.is_websocket = True
         self.opened_at = self.heard_at = self.wrote_at = loop.time()
-        self.said: list[bytes] = []
+        self.said: list[Frame] = []
         """All that was sent from here."""
         self._loop = loop
         self._told_closed = False
@@ -132,7 +133,7 @@ class WireEnd:
     def send_text(self, text: bytes) -> None:
         self.send_texts([text])
 
-    def send_texts(self, texts: Iterable[bytes]) -> None:
+    def send_texts(self, texts: Iterable[Frame]) -> None:
         for text in texts:
             if not self.closed:
                 self.said.append(text)
@@ -155,6 +156,9 @@ class WireEnd:
 
     def pump(self, *args: Any, **kwargs: Any) -> bool:
         return False
+
+    def keep(self, size: int) -> None:
+        pass
 
     # What a connection offers to those who `act` on it.
 
@@ -179,7 +183,7 @@ class WireEnd:
         elif arrived is PING:
             self.other.heard_at = self._loop.time()
         else:
-            self.on_event(Text(arrived))
+            self.on_event(Text(arrived if isinstance(arrived, bytes) else b"".join(arrived)))
 
     def cut(self) -> None:
         """The connection is gone, with all that was on its way to this end."""

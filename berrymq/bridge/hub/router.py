@@ -70,7 +70,7 @@ class Hub(Router):
         """Messages that have passed."""
         self.passed: OrderedDict[tuple[str | None, str], Passed] = OrderedDict()
         self._held: list[tuple[Peer, Any]] = []
-        self._held_bytes = 0
+        self._gathered = self.budget.open(lambda _: self._end_gathering())
         self._gathering: Timer | None = None
         self._gathering_until = 0.0
         self._has_gathered = False
@@ -110,8 +110,8 @@ class Hub(Router):
     def _hold(self, peer: Peer, what: Any, size: int) -> None:
         """Keep for the end of the gathering, which comes at once if too much is kept."""
         self._held.append((peer, what))
-        self._held_bytes += size
-        if self._held_bytes > MAX_GATHERED_BYTES:
+        self._gathered.grow(size)
+        if self._gathered.held > MAX_GATHERED_BYTES:
             self._end_gathering()
 
     def _end_gathering(self) -> None:
@@ -120,7 +120,7 @@ class Hub(Router):
             if self._gathering is not None:
                 self._gathering.cancel()
             self._gathering = None
-            self._held_bytes = 0
+            self._gathered.grow(-self._gathered.held)
             for peer in self.peers.values():
                 if peer.connected and not peer.was_told:
                     self.update_interest(peer)

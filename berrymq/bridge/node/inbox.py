@@ -117,14 +117,14 @@ def read_batch(batch: Batch) -> list[WireMessage]:
     data = bytes(batch.messages)
     if TYPE_MARK in data:
         for message in messages:
-            read_types(message, len(data))
+            read_types(message)
     return messages
 
 
-def read_types(message: WireMessage, size: int) -> None:
+def read_types(message: WireMessage) -> None:
     """Put the values of other types than JSON's in their places."""
     try:
-        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs, size)
+        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs)
     except ValueError as error:
         raise FrameError(str(error)) from None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from berrymq.identifiers import WILDCARD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from berrymq.identifiers import Identifier
 
@@ -72,7 +72,7 @@ class Interests(Generic[S]):
             found.update(dict.fromkeys(counts))
         return list(found)
 
-    def holders(self, identifier: Identifier) -> Iterable[S]:
+    def holders(self, identifier: Identifier) -> Collection[S]:
         """Those who follow exactly this."""
         return self._exact.get(_key(identifier), {})
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from berrymq.bridge.protocol.frames import Moment, parse_batch
+from berrymq.bridge.protocol.frames import Batch, Moment, parse_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,8 @@ MAX_MESSAGES = 10_000
 """How many wait; then the oldest are dropped, and the client is told how many those were."""
 MAX_BYTES = 64 * 1024 * 1024
 
-ITEM_BYTES = 400
-"""What one message takes beside its payload, about."""
+BATCH_BYTES, MESSAGE_BYTES = 200, 120
+"""What a batch takes beside its bytes, and each message of the one that is being taken, about."""
 
 
 class _Queued(Struct, array_like=True):
@@ -33,11 +33,28 @@ class _Queued(Struct, array_like=True):
     kwargs: Raw
 
 
-_parse_messages = msgspec.json.Decoder(list[_Queued]).decode
+_parse_messages = msgspec.json.Decoder(list[Raw]).decode
+_parse_message = msgspec.json.Decoder(_Queued).decode
+
+
+class _Waiting:
+    """A batch that waits."""
+
+    __slots__ = ("count", "data", "skip")
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self.data = data
+        self.count = count
+        """Messages of it that wait."""
+        self.skip = 0
+        """Messages before those, which were dropped."""
 
 
 class Mailbox:
-    """A queue of messages as they are written on the wire. Used on the loop alone.
+    """A queue of batches as they are written on the wire. Used on the loop alone.
+
+    The bytes of a batch are those that other queues and links hold too; it is read when its first message is
+    taken.
 
     Args:
         follows: the identifier that it collects, as text.
@@ -47,75 +64,140 @@ class Mailbox:
     def __init__(self, follows: str, budget: Budget) -> None:
         self.follows = follows
         self.dropped = 0
+        self.last: dict[str, Any] | None = None
+        """The message that was taken last, for a client that says that it did not get it; None if there is
+        none, or memory was short."""
         self.on_arrival: Callable[[], object] | None = None
         """Called when there is something to take, for one who waits."""
-        self._items: deque[tuple[dict[str, Any], int]] = deque()
-        self._bytes = 0
-        self._budget = budget
-        budget.holders[self] = None
+        self._batches: deque[_Waiting] = deque()
+        self._count = 0
+        self._current: tuple[_Waiting, Batch] | None = None
+        """The batch that is being taken. It is held until the next one is, for `last` is a part of it."""
+        self._messages: deque[Raw] = deque()
+        """What is left of it."""
+        self._account = budget.open(self.shed)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._count + len(self._messages)
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes it holds."""
-        return self._bytes
+        """How many bytes it holds, of which others may hold some too."""
+        return self._account.held
 
     def accept(self, batch: bytes, count: int) -> None:
         """Take in a batch; what overflows is dropped and counted, the oldest first."""
-        head = parse_batch(batch)
-        try:
-            messages = _parse_messages(head.messages)
-        except (msgspec.DecodeError, RecursionError):
-            self.dropped += count
-            return
-        for message in messages:
-            args, kwargs = bytes(message.args), bytes(message.kwargs)
-            if args[:1] != b"[" or kwargs[:1] != b"{":  # whoever sent that has never checked what it sends
-                self.dropped += 1
-                continue
-            fields = {
-                "id": head.identifier,
-                "args": Raw(args),
-                "kwargs": Raw(kwargs),
-                "source": head.source,
-                "sent_at": message.sent_at,
-            }
-            size = len(args) + len(kwargs) + ITEM_BYTES
-            self._items.append((fields, size))
-            self._bytes += size
-            self._budget.grow(size)
-        while len(self._items) > MAX_MESSAGES or (self._bytes > MAX_BYTES and len(self._items) > 1):
-            self._drop_oldest()
-        if self.on_arrival is not None and self._items:
+        self._batches.append(_Waiting(batch, count))
+        self._count += count
+        self._account.hold(batch)
+        self._account.grow(BATCH_BYTES)
+        while len(self) > MAX_MESSAGES:
+            self._drop_oldest(len(self) - MAX_MESSAGES)
+        while self.held_bytes > MAX_BYTES and self._drop_for_bytes(spare=1):
+            pass
+        if self.on_arrival is not None and len(self):
             self.on_arrival()
 
     def take(self) -> dict[str, Any] | None:
-        """The next message, None if there is none."""
-        if not self._items:
-            return None
-        fields, size = self._items.popleft()
-        self._bytes -= size
-        self._budget.grow(-size)
-        return fields
+        """The next message, None if there is none; what can't be read is dropped and counted."""
+        while self._messages or self._batches:
+            if not self._messages:
+                self._begin_next()
+                continue
+            assert self._current is not None
+            head = self._current[1]
+            message = _read_message(self._messages.popleft())
+            self._account.grow(-MESSAGE_BYTES)
+            if message is None:
+                self.dropped += 1
+                continue
+            self.last = {
+                "id": head.identifier,
+                "args": message.args,
+                "kwargs": message.kwargs,
+                "source": head.source,
+                "sent_at": message.sent_at,
+            }
+            return self.last
+        return None
+
+    def _begin_next(self) -> None:
+        """Take apart the next batch."""
+        self._end_current()
+        waiting = self._batches.popleft()
+        self._count -= waiting.count
+        head = parse_batch(waiting.data)
+        try:
+            self._messages.extend(_parse_messages(head.messages)[waiting.skip :])
+        except (msgspec.DecodeError, RecursionError):
+            self.dropped += waiting.count
+        self._current = waiting, head
+        self._account.grow(MESSAGE_BYTES * len(self._messages))
+
+    def _end_current(self) -> int:
+        """Give up the batch that is being taken; return how many messages were left of it."""
+        if self._current is None:
+            return 0
+        left = len(self._messages)
+        self._account.grow(-MESSAGE_BYTES * left)
+        self._messages.clear()
+        self._release(self._current[0])
+        self._current = self.last = None
+        return left
+
+    def _release(self, waiting: _Waiting) -> None:
+        self._account.release(waiting.data)
+        self._account.grow(-BATCH_BYTES)
+
+    def _drop_oldest(self, most: int) -> None:
+        """Drop so many messages at most, of the oldest batch that has some."""
+        if self._messages:
+            count = min(most, len(self._messages))
+            for _ in range(count):
+                self._messages.popleft()
+            self._account.grow(-MESSAGE_BYTES * count)
+        else:
+            waiting = self._batches[0]
+            count = min(most, waiting.count)
+            waiting.count -= count
+            waiting.skip += count
+            self._count -= count
+            if not waiting.count:
+                self._release(self._batches.popleft())
+        self.dropped += count
+
+    def _drop_for_bytes(self, spare: int = 0) -> bool:
+        """Drop the oldest batch, if more than *spare* wait; False if there is nothing to drop."""
+        if self._current is not None:
+            self.dropped += self._end_current()
+        elif len(self._batches) > spare:
+            waiting = self._batches[0]
+            self._drop_oldest(waiting.count)
+        else:
+            return False
+        return True
 
     def shed(self, target: int) -> None:
-        """Drop the oldest messages until no more bytes than that are held."""
-        while self._items and self._bytes > target:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        _, size = self._items.popleft()
-        self._bytes -= size
-        self._budget.grow(-size)
-        self.dropped += 1
+        """Hold no more bytes than that: drop the oldest messages."""
+        while self.held_bytes > target and self._drop_for_bytes():
+            pass
 
     def close(self) -> int:
         """Give up what waits; return how many messages those were."""
-        left = len(self._items)
-        self._budget.grow(-self._bytes)
-        self._items.clear()
-        self._bytes = 0
-        self._budget.holders.pop(self, None)
+        left = len(self)
+        self._end_current()
+        while self._batches:
+            self._release(self._batches.popleft())
+        self._count = 0
+        self._account.close()
         return left
+
+
+def _read_message(raw: Raw) -> _Queued | None:
+    """Read a message; None if it is none: a hub passes on what it has not decoded."""
+    try:
+        message = _parse_message(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    is_message = bytes(memoryview(message.args)[:1]) == b"[" and bytes(memoryview(message.kwargs)[:1]) == b"{"
+    return message if is_message else None

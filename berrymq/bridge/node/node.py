@@ -133,6 +133,11 @@ class Node(Router):
         else:
             super().update_interest(peer, changed)
 
+    def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Those of the identifiers that others follow to whom passes what comes from a peer."""
+        holders = peer.room.interests.holders
+        return {one for one in identifiers if any(self.passes(peer, who) for who in holders(one))}
+
     def refresh_roles(self) -> None:
         """Links came or went: there may be others to pass on to. The lock is held."""
         self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from sys import getsizeof
 from typing import TYPE_CHECKING, Literal
 
 from berrymq.bridge.protocol.connection import CloseCode
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.protocol.frames import InterestParams
     from berrymq.bridge.protocol.limits import Limits, LinkStats
-    from berrymq.bridge.transport.budget import Budget
+    from berrymq.bridge.transport.budget import Account
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import Timer
     from berrymq.identifiers import Identifier
 
     from .room import Room
 
-__all__ = ["MAX_LISTED", "Peer", "Role"]
+__all__ = ["MAX_LISTED", "Peer", "Role", "follow_bytes", "interest_body"]
 
 Role = Literal["member", "hub", "direct"]
 """What the other side is: a node on this hub, the hub of this node, or an equal that is linked directly."""
@@ -30,6 +32,9 @@ MAX_LISTED = 2_000
 """Where more identifiers than this are followed in a room, peers are told that everything is wanted: a list
 of all of them, sent to all, would grow with the square of the nodes."""
 
+
+FOLLOW_BYTES = 1_100
+"""What an identifier that a peer follows takes here beside its text, about; most of it is the index's."""
 
 MOST_UNDROPPABLE_BYTES = 1024 * 1024
 """So much may wait for a peer beside messages, even when memory is short."""
@@ -44,7 +49,7 @@ class Peer:
         room: where it is.
         role: what it is to this node.
         limits: bounds of the stream.
-        budget: counts what is held for it.
+        account: counts what is held for it.
         key: the secret that the side which dials shows on this link.
     """
 
@@ -57,7 +62,7 @@ class Peer:
         *,
         key: str,
         limits: Limits,
-        budget: Budget,
+        account: Account,
         ttl: float,
         now: float,
     ) -> None:
@@ -67,7 +72,7 @@ class Peer:
         self.role: Role = role
         self.key = key
         self.ttl = ttl
-        self.stream = Stream(limits, account=budget)
+        self.stream = Stream(limits, account=account)
         self.accept = self.stream.send_batch
         """Puts a batch of messages, with their number, into its stream."""
         self.channel: Channel | None = None
@@ -91,15 +96,15 @@ class Peer:
         self.expires = False
         """It came here, and is forgotten when it does not come back in time."""
         self.will_tell_drops = False
+        """It is about to be told of messages that were dropped."""
         self.is_hopeless = False
         """More than its share waits for it that can't be dropped, such as questions and answers."""
-        """It is about to be told of messages that were dropped."""
         self._reported_drops = self.stream.stats.dropped
         self._reported_cuts = self.stream.stats.cuts
         self._refused = 0
         """The oldest frame that was in flight when it refused something."""
-        self._budget = budget
-        budget.holders[self] = None
+        self._account = account
+        self._follows_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Peer {self.name!r} {self.id} {self.role}{'' if self.connected else ', cut'}>"
@@ -117,17 +122,10 @@ class Peer:
             add, remove = set(), self.told
         if self.was_told and not (add or remove or everything != self.told_everything):
             return
-        parts = []
-        if add:
-            parts.append(b'"add":' + encode_json(sorted([identifier.text for identifier in add])))
-        if not self.was_told:
-            parts.append(b'"reset":true')
-        elif remove:
-            parts.append(b'"remove":' + encode_json(sorted([identifier.text for identifier in remove])))
-        parts.append(b'"everything":' + (b"true" if everything else b"false"))
+        body = interest_body(frozenset(add), frozenset(remove), everything, reset=not self.was_told)
         # The first time it goes before messages that are retransmitted: those may fill the window, and until
         # the other side knows what is followed here it can't send anything.
-        self.stream.send(INTEREST, b",".join(parts), first=not self.was_told)
+        self.stream.send(INTEREST, body, first=not self.was_told)
         self.was_told, self.told_everything = True, everything
         self.told = (self.told - remove) | add
 
@@ -154,12 +152,17 @@ class Peer:
             changed = self._replace_follows(params)
             self.follows_too_much = len(self.follows) > MAX_FOLLOWS
         if self.follows_too_much:
-            changed |= self.leave_room()
-        everything = params.everything or self.follows_too_much
-        if everything != self.everything:
-            self.everything = everything
-            self.room.follow_everything(self, everything)
+            return changed | self._follow_everything()
+        if params.everything != self.everything:
+            self.everything = params.everything
+            self.room.follow_everything(self, self.everything)
         return changed
+
+    def _follow_everything(self) -> set[Identifier]:
+        followed = self.leave_room()
+        self.everything = True
+        self.room.follow_everything(self, True)
+        return followed
 
     def _replace_follows(self, params: InterestParams) -> set[Identifier]:
         gone = {crossing_identifier(text) for text in params.remove}
@@ -171,15 +174,21 @@ class Peer:
         self.room.follow(self, new)
         self.follows -= gone
         self.follows |= new
+        self._count_follows(sum(map(follow_bytes, new)) - sum(map(follow_bytes, gone)))
         return changed | gone | new
 
     def leave_room(self) -> set[Identifier]:
         """Follow nothing any more; return what it followed."""
         followed, self.follows = self.follows, set()
+        self._count_follows(-self._follows_bytes)
         self.room.unfollow(self, followed)
         self.room.follow_everything(self, False)
         self.everything = False
         return followed
+
+    def _count_follows(self, size: int) -> None:
+        self._follows_bytes += size
+        self._account.grow(size)
 
     # -- its connection --------------------------------------------------------------------------------------
 
@@ -220,19 +229,49 @@ class Peer:
     @property
     def held_bytes(self) -> int:
         """How many bytes are held for it."""
-        return self.stream.held_bytes
+        return self._account.held
 
-    def shed(self, target: int) -> None:
-        """Drop its oldest messages until no more bytes than that are held."""
-        self.stream.shed(target)
-        if self.stream.held_bytes > max(target, MOST_UNDROPPABLE_BYTES):
-            self.is_hopeless = True
+    def shed(self, target: int) -> set[Identifier]:
+        """Drop its oldest messages until no more bytes than that are held.
+
+        Returns:
+            What it followed, if that alone takes more: it follows everything then.
+        """
+        changed: set[Identifier] = set()
+        self.stream.shed(max(0, target - self._follows_bytes))
+        if self._follows_bytes > target:
+            self.follows_too_much = True
+            changed = self._follow_everything()
+        self.is_hopeless = self.stream.held_bytes > max(target, MOST_UNDROPPABLE_BYTES)
+        return changed
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """Close the link; return how many messages the other side did not get."""
         self.cancel_timers()
-        self._budget.holders.pop(self, None)
         channel, self.channel = self.channel, None
         if channel is not None:
             channel.close(code, reason)
-        return self.stream.end()
+        lost = self.stream.end()
+        self._account.close()
+        return lost
+
+
+@lru_cache(maxsize=4)  # most peers are told the same; `Router.tell_interests` clears it
+def interest_body(
+    add: frozenset[Identifier], remove: frozenset[Identifier], everything: bool, *, reset: bool
+) -> bytes:
+    """What says what is wanted from now on, as the body of a frame."""
+    parts = []
+    if add:
+        parts.append(b'"add":' + encode_json(sorted([identifier.text for identifier in add])))
+    if reset:
+        parts.append(b'"reset":true')
+    elif remove:
+        parts.append(b'"remove":' + encode_json(sorted([identifier.text for identifier in remove])))
+    parts.append(b'"everything":' + (b"true" if everything else b"false"))
+    return b",".join(parts)
+
+
+def follow_bytes(identifier: Identifier) -> int:
+    """What it takes to know that a peer follows an identifier, in bytes."""
+    return FOLLOW_BYTES + 2 * getsizeof(identifier.text)  # as a whole, and in parts

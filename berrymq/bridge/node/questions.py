@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
+    from contextlib import AbstractContextManager
+
+    from berrymq.bridge.transport.budget import Account, Budget
 
 __all__ = ["GRACE_SECONDS", "SPIN_SECONDS", "Question", "Questions"]
 
@@ -23,6 +26,9 @@ SPIN_SECONDS = 0.0005
 
 To wake a processor that has gone to sleep takes several times as long as all that is done for a question.
 """
+
+ANSWER_BYTES = 100
+"""What an answer takes beside its bytes, about."""
 
 MAX_OPEN, MAX_OPEN_OF_ONE = 10_000, 1_000
 """Questions that may be open at once, and those of one peer, so that none keeps all others from asking."""
@@ -38,7 +44,7 @@ class Question:
         done: called once with the answers as JSON, in the order in which they came.
     """
 
-    __slots__ = ("answers", "asked_as", "asker", "done", "number", "unanswered", "waiting")
+    __slots__ = ("answer_bytes", "answers", "asked_as", "asker", "done", "number", "unanswered", "waiting")
 
     def __init__(
         self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[bytes]], object]
@@ -51,23 +57,44 @@ class Question:
         self.answers: list[bytes] = []
         self.unanswered: list[str] = []
         """The names of nodes without which it was concluded."""
+        self.answer_bytes = 0
+
+
+class _Asker:
+    """One who asks: a peer, or this process with its clients."""
+
+    __slots__ = ("account", "questions")
+
+    def __init__(self, questions: Questions, budget: Budget) -> None:
+        self.questions: dict[int, Question] = {}
+        self.account: Account = budget.open(lambda target: questions.shed(self, target))
 
 
 class Questions:
-    """The open questions of one node. Not thread-safe."""
+    """The open questions of one node. Not thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        budget: counts the answers that have come while others have not.
+        lock: held while answers are given up since memory is short.
+        too_much: the answer of a question whose answers are given up.
+    """
+
+    def __init__(self, budget: Budget, lock: AbstractContextManager[object], too_much: bytes) -> None:
         self._numbers = itertools.count(1)
         self._open: dict[int, Question] = {}
         self._of: dict[Hashable, set[int]] = {}
-        self._asked_by: dict[Hashable, int] = {}
         self._asked_as: dict[tuple[Hashable, int], Question] = {}
+        self._askers: dict[Hashable, _Asker] = {}
+        self._budget = budget
+        self._lock = lock
+        self._too_much = too_much
 
     def is_full_for(self, asker: Hashable) -> bool:
         """Whether that one can have no more questions open at once; this process, None, as many as all."""
-        return len(self._open) >= MAX_OPEN or (
-            asker is not None and self._asked_by.get(asker, 0) >= MAX_OPEN_OF_ONE
-        )
+        if len(self._open) >= MAX_OPEN:
+            return True
+        known = self._askers.get(asker) if asker is not None else None
+        return known is not None and len(known.questions) >= MAX_OPEN_OF_ONE
 
     def open(
         self,
@@ -82,7 +109,10 @@ class Questions:
             self._asked_as[asker, asked_as] = question
         question.waiting = dict.fromkeys(asked)
         self._open[question.number] = question
-        self._asked_by[asker] = self._asked_by.get(asker, 0) + 1
+        known = self._askers.get(asker)
+        if known is None:
+            known = self._askers[asker] = _Asker(self, self._budget)
+        known.questions[question.number] = question
         for one in question.waiting:
             self._of.setdefault(one, set()).add(question.number)
         return question
@@ -98,11 +128,28 @@ class Questions:
         question = self._open.get(number)
         if question is None or who not in question.waiting:
             return False
-        question.answers += answers
+        self._add(question, answers)
         question.unanswered += unanswered
         self._leave(question, who)
         self.end_if_complete(question)
         return True
+
+    def _add(self, question: Question, answers: Iterable[bytes]) -> None:
+        for answer in answers:
+            question.answers.append(answer)
+            question.answer_bytes += len(answer) + ANSWER_BYTES
+            self._askers[question.asker].account.grow(len(answer) + ANSWER_BYTES)
+
+    def shed(self, asker: _Asker, target: int) -> None:
+        """End the questions of one asker whose answers take most, with an error, until no more are held."""
+        with self._lock:
+            largest = sorted(asker.questions.values(), key=lambda one: one.answer_bytes, reverse=True)
+            for question in largest:
+                if asker.account.held <= target:
+                    break
+                self.give_up(question)
+                question.answers = []
+                question.done([self._too_much])
 
     def fail(self, who: Hashable, answer: bytes) -> int:
         """Answer everything that one is still asked in its place; return how many questions those were."""
@@ -120,7 +167,8 @@ class Questions:
 
     def forget_asker(self, asker: Hashable) -> None:
         """One who has asked is gone: its answers go nowhere."""
-        for question in [one for one in self._open.values() if one.asker == asker]:
+        known = self._askers.get(asker)
+        for question in [] if known is None else list(known.questions.values()):
             self.give_up(question)
 
     def end_if_complete(self, question: Question) -> None:
@@ -136,9 +184,12 @@ class Questions:
             label = (question.asker, question.asked_as)
             if self._asked_as.get(label) is question:  # the asker may have used its number twice
                 del self._asked_as[label]
-        self._asked_by[question.asker] -= 1
-        if not self._asked_by[question.asker]:
-            del self._asked_by[question.asker]
+        asker = self._askers[question.asker]
+        del asker.questions[question.number]
+        asker.account.grow(-question.answer_bytes)
+        if not asker.questions:
+            asker.account.close()
+            del self._askers[question.asker]
         return True
 
     def _leave(self, question: Question, who: Hashable) -> None:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from msgspec import UNSET
 
@@ -24,7 +25,7 @@ from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES, Limits
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
 from berrymq.bridge.transport.budget import Budget
 
-from .peer import MAX_LISTED, Peer
+from .peer import MAX_LISTED, Peer, interest_body
 from .questions import GRACE_SECONDS, Question, Questions
 from .room import MAX_ROUTES, Room
 
@@ -54,6 +55,11 @@ MAX_MISSED = 1_000
 
 ACK_TURNS = 20
 """For so many delays after the last frame the timer of acknowledgements goes on."""
+
+ANNOUNCED_AT_ONCE = 2_000
+"""Changes of interest that are announced at once, counted for each peer; after more there is a pause."""
+ANNOUNCE_SECONDS, ANNOUNCE_SECONDS_EACH = 0.05, 1e-6
+"""That pause, and how much longer it is for each of them, so that announcing never takes up the loop."""
 
 MAX_SHOWN_BY_NODES = 1_000
 """Identifiers that `Router.nodes` lists of each node: the list has to fit into a frame."""
@@ -110,8 +116,11 @@ class Router:
         self.budget = budget or Budget()
         self.lock = threading.RLock()
         self.peers: dict[str, Peer] = {}
-        self.rooms: dict[str | None, Room] = {}
-        self.questions = Questions()
+        self.rooms: WeakValueDictionary[str | None, Room] = WeakValueDictionary()
+        """A room is held by those who are in it, and by nothing else."""
+        self.questions = Questions(
+            self.budget, self.lock, self._failure(self, "has no memory for so many answers")
+        )
         self.started_at = time()
         self.on_peers_changed: Callable[[], object] = lambda: None
         """Called on the loop when a peer came, was cut off or went."""
@@ -124,6 +133,9 @@ class Router:
         self._ack_timer = False
         self._ack_turns = 0
         self._interest_changed: dict[Room, set[Identifier]] = {}
+        self._announcing_since = float("-inf")
+        self._announced = 0
+        """Changes that were announced since then."""
         self._missed: OrderedDict[str, int] = OrderedDict()
         """By node id, messages that were dropped since it had not come back in time."""
         self._closed = False
@@ -147,7 +159,7 @@ class Router:
             role,
             key=key,
             limits=self.limits,
-            budget=self.budget,
+            account=self.budget.open(lambda target: self._shed(peer, target)),
             ttl=ttl,
             now=self.loop.time(),
         )
@@ -266,18 +278,34 @@ class Router:
     def interest_changed(self, room: Room, identifiers: Iterable[Identifier]) -> None:
         """Schedule an interest update for the peers in a room. The lock is held."""
         if not self._interest_changed:
-            self.loop.call(self.tell_interests)
+            pause = self._announce_pause()
+            if pause > 0 and self._announced > ANNOUNCED_AT_ONCE:
+                self.loop.call_later(pause, self.tell_interests)
+            else:
+                self.loop.call(self.tell_interests)
         self._interest_changed.setdefault(room, set()).update(identifiers)
+
+    def _announce_pause(self) -> float:
+        """How many seconds of the pause that announcements make are left; begin to count anew after it."""
+        now = self.loop.time()
+        end = self._announcing_since + ANNOUNCE_SECONDS + self._announced * ANNOUNCE_SECONDS_EACH
+        if now >= end:
+            self._announcing_since, self._announced = now, 0
+            return 0.0
+        return end - now
 
     def tell_interests(self) -> None:
         """Tell all peers what has changed."""
         with self.lock:
             rooms, self._interest_changed = self._interest_changed, {}
-            for peer in self.peers.values():
+            self._announce_pause()
+            for peer in list(self.peers.values()) if rooms else ():
                 changed = rooms.get(peer.room)
                 if changed is not None and peer.was_told:
+                    self._announced += 1 + len(changed)
                     self.update_interest(peer, changed)
                     self.flush(peer)
+            interest_body.cache_clear()
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
         """Tell one peer what of *changed* is wanted from it, else all that is. The lock is held."""
@@ -288,8 +316,17 @@ class Router:
         )
         if changed is None or peer.told_everything:
             changed = set() if everything else {*interests.identifiers, *peer.told}
-        wanted = {one for one in changed if any(self.passes(peer, who) for who in interests.holders(one))}
+        wanted = self.wanted_from(peer, changed)
         peer.tell_interest(wanted - peer.told, (changed - wanted) & peer.told, everything)
+
+    def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Those of the identifiers that others follow to whom passes what comes from a peer."""
+        holders_of = peer.room.interests.holders
+        return {
+            one
+            for one in identifiers
+            if (holders := holders_of(one)) and (len(holders) > 1 or peer not in holders)
+        }
 
     # -- what comes from peers -------------------------------------------------------------------------------
 
@@ -340,21 +377,30 @@ class Router:
                 self._take_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
             self.flush_all()
-            if self.budget.relieve(self.loop.time()):
-                self._give_up_hopeless()
+            self.budget.relieve(self.loop.time())
 
-    def _give_up_hopeless(self) -> None:
-        """End the links of those who take nothing of more than can be held for them. The lock is held.
+    def _shed(self, peer: Peer, target: int) -> None:
+        """Have a peer hold no more bytes than that, or end."""
+        with self.lock:
+            changed = peer.shed(target)
+            if changed:
+                self.interest_changed(peer.room, changed)
+            if peer.is_hopeless:
+                self.loop.call(self._give_up_hopeless, peer)
+
+    def _give_up_hopeless(self, peer: Peer) -> None:
+        """End the link of a peer that takes nothing of more than can be held for it.
 
         A link that this process has made stays: nobody would make it again.
         """
-        for peer in [one for one in self.peers.values() if one.is_hopeless and one.expires]:
-            lost = self.remove_peer(peer, "too much waits for you", CloseCode.TRY_AGAIN_LATER)
-            if lost:
-                self._note_missed(peer, lost)
-            peers_log.warning(
-                "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
-            )
+        if self.peers.get(peer.id) is not peer or not peer.expires:
+            return
+        lost = self.remove_peer(peer, "too much waits for you", CloseCode.TRY_AGAIN_LATER)
+        if lost:
+            self._note_missed(peer, lost)
+        peers_log.warning(
+            "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
+        )
 
     def _take_numbered(self, peer: Peer, params: Params) -> None:
         now = self.loop.time()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from time import thread_time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,28 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["TYPE_MARK", "decode_payload", "decode_values"]
 
-HASHING_SECONDS = 0.05
-HASHING_SECONDS_PER_BYTE = 0.25e-6
-"""How long the sets and dictionaries of one payload may take to build: processor time, for its size."""
-HASHED_AT_ONCE = 16
-"""Members that are put into a set before the time is looked at."""
+MAX_SAME_HASH = 32
+"""Members of one set, or keys of one dictionary, that may have the same hash."""
 
 
-def decode_payload(
-    args: list[Any], kwargs: dict[str, Any], size: int
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def decode_payload(args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The args and kwargs of a message, from the JSON of one that holds a ``"$type"`` somewhere.
 
     Args:
         args: as JSON has them.
         kwargs: as JSON has them.
-        size: the bytes of that JSON; it bounds the time that this may take.
 
     Raises:
         ValueError: a value of a registered type is malformed.
     """
     try:
-        reader = _Reader(size)
+        reader = _Reader()
         return tuple(reader.items(args)), reader.mapping(kwargs)
     except RecursionError:
         raise ValueError("the payload nests too deep") from None
@@ -53,7 +46,7 @@ def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
     raw = bytes(data)
     try:
         values = _decode_list(raw)
-        return _Reader(len(raw)).items(values) if TYPE_MARK in raw else values
+        return _Reader().items(values) if TYPE_MARK in raw else values
     except RecursionError:
         raise ValueError("the values nest too deep") from None
 
@@ -65,15 +58,9 @@ class _Reader:
     """Turns JSON back into values.
 
     Python's hashes of numbers, and of what is made of numbers, can be foreseen. A sender can choose
-    members of a set that all collide, and building it takes quadratic time then. So the time that sets and
-    dictionaries take is measured, and bounded by the size of the payload.
-
-    Args:
-        size: of the payload, in bytes.
+    members of a set that all have the same one, and building it takes quadratic time then. So what has too
+    many of those is refused: each member is compared with a few others at most.
     """
-
-    def __init__(self, size: int) -> None:
-        self._left = HASHING_SECONDS + size * HASHING_SECONDS_PER_BYTE
 
     def value(self, value: Any) -> Any:
         if type(value) is list:
@@ -101,15 +88,10 @@ class _Reader:
         return {key: self.value(value) for key, value in values.items()}
 
     def _hashed(self, kind: Callable[[Any], Any], content: Any) -> Any:
-        members = iter(content)
-        building: Any = {} if kind is dict else set()
-        while part := list(islice(members, HASHED_AT_ONCE)):
-            begun = thread_time()
-            building.update(part)
-            self._left -= thread_time() - begun
-            if self._left < 0:
-                raise ValueError("its members collide, and it would take too long to build")
-        return kind(building) if kind is frozenset else building
+        hashes = Counter(map(hash, [key for key, _ in content] if kind is dict else content))
+        if hashes and max(hashes.values()) > MAX_SAME_HASH:
+            raise ValueError("its members collide, and it would take too long to build")
+        return kind(content)
 
 
 _HASHED: tuple[Callable[[Any], Any], ...] = (set, frozenset, dict)

@@ -71,9 +71,6 @@ _short_head = Struct("!BB").pack
 _medium_head = Struct("!BBH").pack
 _long_head = Struct("!BBQ").pack
 
-SMALL_BYTES = 64 * 1024
-"""Up to this size a text is joined with its head; a larger one is not copied for that."""
-
 _quiet = logging.getLogger("berrymq.websocket")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False  # what a peer does wrong is reported by whoever owns the connection, in one line
@@ -479,12 +476,20 @@ class Connection:
                 whole, self._fragments = bytes(self._fragments), bytearray()
                 events.append(Text(whole))
 
-    def send_text(self, data: bytes) -> None:
-        """Send one message of text, which is UTF-8."""
+    def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
+        """Send one message of text, which is UTF-8.
+
+        Args:
+            data: the message, or its parts: those of a large one are not copied, as far as it can be.
+        """
         protocol = self._protocol
         if protocol is None or protocol.state is not State.OPEN:
             return
-        size = len(data)
+        if isinstance(data, tuple):
+            parts, data = data, b""
+            size = sum(map(len, parts))
+        else:
+            parts, size = (), len(data)
         masked = MASKED if self.side == "client" else 0
         if size < 126:
             head = _short_head(WHOLE_TEXT, masked | size)
@@ -494,12 +499,11 @@ class Connection:
             head = _long_head(WHOLE_TEXT, masked | 127, size)
         if masked:
             mask = os.urandom(4)
-            head += mask
-            data = apply_mask(data, mask)
-        if size <= SMALL_BYTES:
-            self.outgoing.append(head + data)
+            self.outgoing.append(head + mask + apply_mask(b"".join(parts) if parts else data, mask))
+        elif parts:
+            self.outgoing += (head, *parts)
         else:
-            self.outgoing += (head, data)
+            self.outgoing.append(head + data)
 
     def ping(self) -> None:
         """Ask for a sign of life; it comes as bytes, not as an event."""
@@ -516,6 +520,16 @@ class Connection:
                 protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
             self._collect(protocol)
         self.closed = True
+
+    def abandon(self) -> None:
+        """Take in nothing more, and hold nothing: the object may live on until the collector comes."""
+        self.closed = True
+        self._fragments, self._body = bytearray(), bytearray()
+        self._unread = bytearray()
+        self.outgoing = []
+        self.partial_bytes = 0
+        if self._protocol is not None:
+            self._protocol.reader.discard()
 
     def _collect(self, protocol: Protocol) -> None:
         self.outgoing += [data for data in protocol.data_to_send() if data]

@@ -43,6 +43,7 @@ __all__ = [
     "DROPPED",
     "INTEREST",
     "MESSAGES",
+    "MESSAGES_FRAME",
     "NUMBERED",
     "NUMBERED_FRAME",
     "TYPE_MARK",
@@ -52,6 +53,7 @@ __all__ = [
     "Batch",
     "DroppedParams",
     "Envelope",
+    "Frame",
     "FrameError",
     "IdentifierText",
     "InterestParams",
@@ -71,6 +73,7 @@ __all__ = [
     "crossing_identifier",
     "encode_batch",
     "encode_json",
+    "join",
     "parse",
     "parse_answer",
     "parse_batch",
@@ -92,6 +95,9 @@ ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
 """A frame; to be filled with its method, its number, what it acknowledges, and the rest of its params."""
+
+MESSAGES_FRAME: Final = b'{"jsonrpc":"2.0","method":"messages","params":{"n":%d,"ack":%d,"batches":[%b]}}'
+"""The same for messages; to be filled with its number, what it acknowledges, and the batches."""
 
 MAX_COUNT = 2**53
 """The largest number that every JSON library reads exactly."""
@@ -263,6 +269,9 @@ class AckParams(Struct):
 
     ack: Count
 
+
+Frame = bytes | tuple[bytes, ...]
+"""A frame to be written, in one piece or in several."""
 
 Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestParams | DroppedParams
 
@@ -576,6 +585,11 @@ def encode_batch(head: bytes, first: int, messages: Iterable[bytes], count: int)
 def as_raw(answers: Iterable[bytes]) -> Raw:
     """Answers as the JSON array that they make."""
     return Raw(b"[" + b",".join(answers) + b"]")
+
+
+def join(frame: Frame) -> bytes:
+    """Return a frame in one piece."""
+    return frame if isinstance(frame, bytes) else b"".join(frame)
 
 
 def ack_frame(ack: int) -> bytes:

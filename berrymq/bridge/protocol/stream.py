@@ -15,12 +15,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .frames import DROPPED, MESSAGES, NUMBERED_FRAME, FrameError, ack_frame
+from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, FrameError, ack_frame
 from .limits import Limits, LinkStats
 
-__all__ = ["DROP_REPORT_SECONDS", "Account", "Stream"]
+if TYPE_CHECKING:
+    from .frames import Frame
+
+__all__ = ["DROP_REPORT_SECONDS", "Account", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
 """Drops are told to the other side this often at most."""
@@ -32,10 +35,37 @@ ITEM_BYTES = 200
 """What one element of the buffer takes in memory beside its bytes, about."""
 
 
-class Account:
-    """Where bytes are counted that are held; a link adds to it what it holds."""
+SHARED_BYTES = 64 * 1024
+"""A batch of this size or more is passed on as the object that it is, which other streams hold too."""
+
+
+class Total:
+    """Adds up the bytes of several accounts."""
 
     held = 0
+
+
+class Account:
+    """Counts the bytes that are held for one client; see ``transport/budget.py``.
+
+    Args:
+        total: counts them too.
+    """
+
+    __slots__ = ("held", "total")
+
+    def __init__(self, total: Total) -> None:
+        self.held = 0
+        """In bytes, as if none of them were shared with other accounts."""
+        self.total = total
+
+    def grow(self, size: int) -> None:
+        """Count so many bytes more; fewer, if negative."""
+        self.held += size
+        self.total.held += size
+
+    def share(self, data: bytes, by: int) -> None:
+        """Note that a bytes object that this has grown by is held once more (1) or less (-1)."""
 
 
 class Item(NamedTuple):
@@ -45,6 +75,8 @@ class Item(NamedTuple):
     body: bytes
     messages: int
     """How many messages are in it; 0 for what is none, and is never dropped."""
+    shared: bool = False
+    """Other streams may hold the same object."""
 
 
 class Sent(NamedTuple):
@@ -53,7 +85,9 @@ class Sent(NamedTuple):
     n: int
     method: bytes
     body: bytes
+    """Of a frame of messages, the batches alone, so that one large batch is the object that was given."""
     messages: int
+    shared: bool = False
 
 
 class Stream:
@@ -62,7 +96,7 @@ class Stream:
     Args:
         limits: its bounds.
         stats: where it counts; those of the link, which may outlive the stream.
-        account: what is held is added to its ``held``, in bytes.
+        account: counts what is held.
     """
 
     def __init__(
@@ -79,7 +113,7 @@ class Stream:
         """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
         self.wants_flush = False
         """Something may be written since the last frame came: an acknowledgement, or what waited for one."""
-        self._account = account or Account()
+        self._account = account or Account(Total())
         self._buffer: deque[Item] = deque()
         self._undroppable = 0
         """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
@@ -108,10 +142,15 @@ class Stream:
     def send_batch(self, batch: bytes, count: int) -> None:
         """Put a batch of messages into the buffer; on overflow the oldest ones there are dropped."""
         size = len(batch) + ITEM_BYTES
-        self._buffer.append(Item(MESSAGES, batch, count))
+        shared = size > SHARED_BYTES
+        self._buffer.append(Item(MESSAGES, batch, count, shared))
         self._buffered += count
         self._buffered_bytes += size
-        self._account.held += size
+        account = self._account
+        account.held += size  # `Account.grow` without the call
+        account.total.held += size
+        if shared:
+            account.share(batch, 1)
         limits = self.limits
         while self._buffered > limits.buffer_messages or self._buffered_bytes > limits.buffer_bytes:
             if not self.drop_oldest(spare=1):
@@ -127,7 +166,7 @@ class Stream:
         else:
             self._buffer.append(item)
         self._buffered_bytes += size
-        self._account.held += size
+        self._account.grow(size)
 
     def drop_oldest(self, spare: int = 0) -> int:
         """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
@@ -143,10 +182,15 @@ class Stream:
         size = len(item.body) + ITEM_BYTES
         self._buffered -= item.messages
         self._buffered_bytes -= size
-        self._account.held -= size
+        self._account.grow(-size)
+        self._unshare(item)
         self._counted_before -= min(item.messages, self._counted_before)
         self.count_drops(item.messages)
         return size
+
+    def _unshare(self, held: Item | Sent) -> None:
+        if held.shared:
+            self._account.share(held.body, -1)
 
     def count_drops(self, count: int) -> None:
         """Count messages for the other side that were dropped, and have it told."""
@@ -175,48 +219,48 @@ class Stream:
             return 0
         return max(0, self.limits.buffer_messages - self._buffered)
 
-    def frames(self, now: float) -> list[bytes]:
+    def frames(self, now: float) -> list[Frame]:
         """Take out what may be written now, in order: frames within the window, or an ack that is due."""
         if self.untold_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.untold_drops)
             self.untold_drops = 0
             self._drops_due = now + DROP_REPORT_SECONDS
-        out = (
-            [NUMBERED_FRAME % (sent.method, sent.n, self._ackable, sent.body) for sent in self._resend]
-            if self._resend
-            else []
-        )
-        self._resend.clear()
-        buffer, limits = self._buffer, self.limits
+        out: list[Frame] = []
+        if self._resend:
+            out = [as_frame(sent, self._ackable) for sent in self._resend]
+            self._resend.clear()
+        buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
-            method, body, count = buffer[0]
+            method, body, count, shared = buffer[0]
             if self._in_flight_bytes and (  # a large one goes when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
             ):
                 break
-            buffer.popleft()
+            item = buffer.popleft()
             freed = len(body) + ITEM_BYTES
             if self._undroppable:
                 self._undroppable -= 1
-            if method is MESSAGES:
-                if buffer:
-                    body, count, freed = self._join(body, count)
-                body = b'"batches":[%b]' % body
+            if buffer and method is MESSAGES:
+                body, count, freed, shared = self._join(item)
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
-            self._in_flight.append(Sent(n, method, body, count))
+            self._in_flight.append(sent := Sent(n, method, body, count, shared))
             self._in_flight_messages += count
             self._in_flight_bytes += size
             self._buffered -= count
             self._buffered_bytes -= freed
-            self._account.held += size - freed
+            account.held += size - freed
+            account.total.held += size - freed
             if self._counted_before:  # what goes again after a restart was counted then
                 counted = min(count, self._counted_before)
                 self._counted_before -= counted
                 self.stats.sent -= counted
             self.stats.sent += count
-            out.append(NUMBERED_FRAME % (method, n, self._ackable, body))
+            if method is MESSAGES and not shared:  # `as_frame` without the call
+                out.append(MESSAGES_FRAME % (n, self._ackable, body))
+            else:
+                out.append(as_frame(sent, self._ackable))
         if not out and self._ack_is_due(now):
             out = [ack_frame(self._ackable)]
         if out:
@@ -226,14 +270,15 @@ class Stream:
                 self._unacked_messages = 0
         return out
 
-    def _join(self, body: bytes, count: int) -> tuple[bytes, int, int]:
+    def _join(self, item: Item) -> tuple[bytes, int, int, bool]:
         """Put further batches of the buffer into the frame of one, as many as fit.
 
         Returns:
-            All of them, the messages in them, and the bytes that they took in the buffer.
+            All of them, the messages in them, the bytes that they took in the buffer, and whether it is a
+            single one that is shared.
         """
         buffer, limits = self._buffer, self.limits
-        batches, size = [body], len(body)
+        batches, size, count = [item.body], len(item.body), item.messages
         most_messages = min(limits.frame_messages, limits.window_messages - self._in_flight_messages)
         most_bytes = min(limits.frame_bytes, limits.window_bytes - FRAME_BYTES - self._in_flight_bytes)
         while buffer and size < most_bytes and count < most_messages:
@@ -245,10 +290,15 @@ class Stream:
             ):
                 break
             buffer.popleft()
+            self._unshare(following)
             batches.append(following.body)
             count += following.messages
             size += len(following.body)
-        return b",".join(batches), count, size + len(batches) * ITEM_BYTES
+        freed = size + len(batches) * ITEM_BYTES
+        if len(batches) == 1:
+            return item.body, count, freed, item.shared
+        self._unshare(item)
+        return b",".join(batches), count, freed, False
 
     def acknowledged(self, ack: int) -> None:
         """The other side has every frame up to a number.
@@ -264,7 +314,8 @@ class Stream:
             size = len(sent.body) + ITEM_BYTES
             self._in_flight_messages -= sent.messages
             self._in_flight_bytes -= size
-            self._account.held -= size
+            self._account.grow(-size)
+            self._unshare(sent)
         self._acknowledged = max(self._acknowledged, ack)
 
     # -- receiving -------------------------------------------------------------------------------------------
@@ -350,20 +401,21 @@ class Stream:
             Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.method is MESSAGES
         ]
         for sent in self._in_flight:
-            self._account.held -= len(sent.body) + ITEM_BYTES
+            self._account.grow(-len(sent.body) - ITEM_BYTES)
+            self._unshare(sent)
         self._counted_before += sum([item.messages for item in again])
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
         waiting = [item for item in self._buffer if item.method is MESSAGES]
-        self._account.held -= self._buffered_bytes
+        self._account.grow(-self._buffered_bytes)
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
-        for item in again:
-            # A frame's body holds batches already: its inner part is a sequence of them, as one batch is.
-            self.send_batch(item.body[len(b'"batches":[') : -1], item.messages)
+        for item in again:  # the batches of a frame in a row are sent as one batch is
+            self.send_batch(item.body, item.messages)
         for item in waiting:
+            self._unshare(item)
             self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
@@ -385,7 +437,8 @@ class Stream:
         self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
         self._in_flight_messages -= sent.messages
         self._in_flight_bytes -= len(sent.body) - len(body)
-        self._account.held += len(body) - len(sent.body)
+        self._account.grow(len(body) - len(sent.body))
+        self._unshare(sent)
         self.stats.dropped += sent.messages
         return sent.messages
 
@@ -407,7 +460,11 @@ class Stream:
     def end(self) -> int:
         """Give up everything that is held; return how many messages the other side did not get."""
         lost = self._in_flight_messages + self._buffered
-        self._account.held -= self.held_bytes
+        self._account.grow(-self.held_bytes)
+        for item in self._buffer:
+            self._unshare(item)
+        for sent in self._in_flight:
+            self._unshare(sent)
         self._buffer.clear()
         self._undroppable = 0
         self._in_flight.clear()
@@ -424,3 +481,13 @@ class Stream:
             buffered=self._buffered,
             buffered_bytes=self._buffered_bytes,
         )
+
+
+def as_frame(sent: Sent, ack: int) -> Frame:
+    """Return a frame to be written, around a large batch in parts, so that the batch is not copied."""
+    if sent.method is not MESSAGES:
+        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.body)
+    if not sent.shared:
+        return MESSAGES_FRAME % (sent.n, ack, sent.body)
+    head, _, tail = MESSAGES_FRAME.partition(b"%b")
+    return head % (sent.n, ack), sent.body, tail

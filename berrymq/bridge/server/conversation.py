@@ -36,6 +36,18 @@ HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 CONTENT_TYPE = ("Content-Type", "application/json")
 
 
+class _InHand:
+    """Calls that came together, while one of them waits, and the answers of those before it."""
+
+    __slots__ = ("answers", "calls", "size")
+
+    def __init__(self, calls: list[Any], answers: list[bytes]) -> None:
+        self.calls = calls
+        self.answers = answers
+        self.size = 0
+        """The bytes of both."""
+
+
 class Conversation:
     """What a server does with one connection. Used on the loop alone.
 
@@ -58,6 +70,7 @@ class Conversation:
         self._calls = 0
         self._after_reply: list[Callable[[], object]] = []
         self._waiting: set[jsonrpc.Later] = set()
+        self._in_hand: dict[_InHand, None] = {}
 
     def on_event(self, event: Event) -> None:
         """Deal with what came."""
@@ -215,6 +228,8 @@ class Conversation:
         self._calls += 1
         answers: list[bytes] = []
         remaining = iter(calls)
+        in_hand = _InHand(calls, answers)
+        size = len(data)
 
         def proceed() -> None:
             for call in remaining:
@@ -231,7 +246,9 @@ class Conversation:
                 self._call(call, take, is_batch, sum(map(len, answers)))
                 if not done:
                     in_time = False
+                    self._keep(in_hand, size + sum(map(len, answers)))
                     return
+            self._keep(in_hand, 0)
             self._calls -= 1
             answer = None if not answers else jsonrpc.batch(answers) if is_batch else answers[0]
             answers.clear()  # `proceed` is a cycle: what it holds waits for the collector
@@ -241,6 +258,16 @@ class Conversation:
                 function()
 
         proceed()
+
+    def _keep(self, one: _InHand, size: int) -> None:
+        """Count what is kept of calls that wait."""
+        if size:
+            self._in_hand[one] = None
+        else:
+            self._in_hand.pop(one, None)
+        if size != one.size:
+            self.channel.keep(size - one.size)
+            one.size = size
 
     def _call(
         self, call: Call | RpcError, take: Callable[[bytes | None], None], is_batch: bool, answered: int
@@ -329,7 +356,12 @@ class Conversation:
         self.server.forget(self)
         for later in self._waiting:
             later.cancel()
+            later.when_done(lambda _: None)
         self._waiting.clear()
+        for one in self._in_hand:
+            one.calls.clear()
+            one.answers.clear()
+        self._in_hand.clear()
         peer = self.peer
         if peer is None or peer.channel is not self.channel:
             return

@@ -49,7 +49,9 @@ class Session:
         self._waiting: Later | None = None
         self._timeout: Timer | None = None
         self._taken = 0
-        self._last: dict[str, Any] | None = None
+        self._last_dropped = 0
+        """What the answer with the last message said was dropped before it."""
+        self._last_is_lost = False
         self._reported = 0
 
     def get(self, timeout: float, received: int | None) -> dict[str, Any] | Later:
@@ -66,8 +68,15 @@ class Session:
         mailbox = self.mailbox
         if mailbox is None:
             raise RpcError(INVALID_REQUEST, "this token has no queue: it came from connect_oneway")
-        if received is not None and self._last is not None and received < self._taken:
-            return self._last
+        if received is not None and received < self._taken:
+            if mailbox.last is not None:
+                return self._numbered(mailbox.last)
+            if (
+                received == self._taken - 1 and not self._last_is_lost
+            ):  # memory was short: it is not there any more
+                self._last_is_lost = True
+                mailbox.dropped += 1
+                self._reported -= self._last_dropped
         # Whoever waits already has given it up, and must not take what this one gets.
         self._stop_waiting(RpcError(EMPTY, "another call waits for the next message now"))
         taken = self._take()
@@ -89,9 +98,12 @@ class Session:
         if fields is None:
             return None
         self._taken += 1
-        dropped, self._reported = mailbox.dropped - self._reported, mailbox.dropped
-        self._last = {"n": self._taken, **fields, "dropped": dropped}
-        return self._last
+        self._last_is_lost = False
+        self._last_dropped, self._reported = mailbox.dropped - self._reported, mailbox.dropped
+        return self._numbered(fields)
+
+    def _numbered(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {"n": self._taken, **fields, "dropped": self._last_dropped}
 
     def _arrived(self) -> None:
         taken = self._take() if self._waiting is not None else None

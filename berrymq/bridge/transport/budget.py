@@ -1,34 +1,69 @@
-"""One memory budget for all that a node holds for others, shared fairly: who holds most gives up first."""
+"""One memory budget for all that a node holds for others, shared fairly: who holds most gives up first.
+
+Whoever holds bytes for a client opens an `Account` and counts them there, and nowhere else. What several
+accounts hold of the same bytes is held once.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+import threading
+from typing import TYPE_CHECKING
 
-from berrymq.bridge.protocol.stream import Account
+from berrymq.bridge.protocol.stream import Account as StreamAccount
+from berrymq.bridge.protocol.stream import Total
 
-__all__ = ["MAX_HELD_BYTES", "Budget", "Holder"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_HELD_BYTES", "Account", "Budget"]
 
 MAX_HELD_BYTES = 256 * 1024 * 1024
 
 WARN_SECONDS = 10.0
-"""Nobody is told more often than this."""
+"""The least time between two warnings."""
 
 _log = logging.getLogger("berrymq")
 
 
-class Holder(Protocol):
-    """Holds bytes for a peer or a client, and can give some of them up."""
+class Account(StreamAccount):
+    """What is held for one client. Closed when that ends; not thread-safe.
 
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes it holds."""
+    Args:
+        budget: the budget that it is part of.
+        shed: called with a number of bytes when memory is short, on any thread, where little is locked: the
+            holder then holds no more than that, if it can, or ends.
+    """
 
-    def shed(self, target: int) -> None:
-        """Hold no more than that, or end."""
+    __slots__ = ("_budget", "shed")
+
+    def __init__(self, budget: Budget, shed: Callable[[int], object]) -> None:
+        super().__init__(budget)
+        self.shed = shed
+        self._budget = budget
+
+    def share(self, data: bytes, by: int) -> None:
+        """Note that a bytes object that this has grown by may be held by others too; see `Budget.share`."""
+        self._budget.share(data, by)
+
+    def hold(self, data: bytes) -> None:
+        """Count a bytes object, which other accounts may hold as well; `release` it."""
+        self.grow(len(data))
+        self._budget.share(data, 1)
+
+    def release(self, data: bytes) -> None:
+        """Count a bytes object no longer; it must be the very object that `hold` was given."""
+        self._budget.share(data, -1)
+        self.grow(-len(data))
+
+    def close(self) -> None:
+        """Count nothing any more; what was shared is to be released before."""
+        self._budget.accounts.pop(self, None)
+        self.grow(-self.held)
+        self.shed = int  # not the holder's, which would be a cycle that waits for the collector
 
 
-class Budget(Account):
+class Budget(Total):
     """Adds up what is held, and has the largest holders shed when it is too much.
 
     Args:
@@ -37,13 +72,32 @@ class Budget(Account):
 
     def __init__(self, limit: int = MAX_HELD_BYTES) -> None:
         self.limit = limit
-        self.holders: dict[Holder, None] = {}
+        self.accounts: dict[Account, None] = {}
+        self._shared: dict[int, int] = {}
+        """By the identity of a bytes object, how many times it is held."""
+        self._sharing = threading.Lock()
         self._relieving = False
         self._warned_at = float("-inf")
 
-    def grow(self, size: int) -> None:
-        """So many bytes more are held; fewer, if negative."""
-        self.held += size
+    def open(self, shed: Callable[[int], object]) -> Account:
+        """Open an account; see `Account`."""
+        account = Account(self, shed)
+        self.accounts[account] = None
+        return account
+
+    def share(self, data: bytes, by: int) -> None:
+        """Note that a bytes object is held once more (1) or less (-1).
+
+        The holder's account grows by it each time; this takes away what is counted twice.
+        """
+        with self._sharing:
+            before = self._shared.get(id(data), 0)
+            if before + by:
+                self._shared[id(data)] = before + by
+                if before:
+                    self.held -= by * len(data)
+            else:
+                del self._shared[id(data)]
 
     def relieve(self, now: float) -> bool:
         """Have the largest holders shed until nine tenths of the budget are held; False if it was not needed.
@@ -57,14 +111,25 @@ class Budget(Account):
             if now - self._warned_at > WARN_SECONDS:
                 self._warned_at = now
                 _log.warning("%d MiB wait for slow peers: the largest backlogs are dropped", self.held >> 20)
-            share = fair_share([holder.held_bytes for holder in self.holders], self.limit * 9 // 10)
-            for holder in sorted(self.holders, key=lambda holder: holder.held_bytes, reverse=True):
-                if holder.held_bytes <= share:
-                    break
-                holder.shed(share)
+            self._shed(self.limit * 9 // 10)
         finally:
             self._relieving = False
         return True
+
+    def _shed(self, enough: int) -> None:
+        """Cut down the largest, a step at a time: of what they share they may hold more than a fair share."""
+        accounts = sorted(self.accounts, key=lambda account: account.held, reverse=True)
+        sizes = [account.held for account in accounts]
+        least = fair_share(sizes, enough)
+        accounts = [account for account in accounts if account.held > least]
+        target = max(sizes, default=0)
+        while target > least:
+            target = max(least, target * 3 // 4)
+            for account in accounts:
+                if self.held <= enough:
+                    return
+                if account.held > target and account in self.accounts:
+                    account.shed(target)
 
 
 def fair_share(sizes: list[int], limit: int) -> int:

@@ -18,9 +18,10 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from berrymq.bridge.protocol.connection import Connection
+    from berrymq.bridge.protocol.frames import Frame
 
     from .budget import Budget
     from .loop import IoLoop
@@ -34,8 +35,15 @@ READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
 """What is read at once; more if that much has come, for each large buffer costs a system call of its own."""
 STRANGER_READ_BYTES = 4 * 1024
 """The same from one who was not let in yet: it may be thousands of frames, and many may send them at once."""
+TURN_SECONDS = 0.005
+"""How long one connection is dealt with before it is the turn of the others; what has come waits."""
+SLICE_BYTES, MOST_SLICE_BYTES = 4 * 1024, 64 * 1024
+"""What is taken in before the time is looked at; more where that goes fast, as within a large message."""
 LINGER_SECONDS = 1.0
 """How long the last bytes of a connection that is being closed may take to go out."""
+
+SHARED_BYTES = 64 * 1024
+"""Pieces of this size or more may be held by others too."""
 
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """A peer that lets so much wait to be read is cut off."""
@@ -80,15 +88,18 @@ class Channel:
         self._lock = threading.RLock()
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
+        self._queued_bytes = 0
+        """The same, with what was written already of the first piece, which is held until all of it is."""
         self._ending = False
         self._reading = threading.Lock()
         """Held by the thread that reads: the loop's, or one that waits for what comes (see `pump`)."""
         self._read_bytes = READ_BYTES
+        self._unread: memoryview | None = None
+        """What was read and is taken in in the next turn."""
         self._told_closed = False
         self._budget = budget
-        self._counted = 0
-        if budget is not None:
-            budget.holders[self] = None
+        self._account = budget.open(self.shed) if budget is not None else None
+        self._kept_bytes = 0
 
     @property
     def unwritten_bytes(self) -> int:
@@ -98,7 +109,14 @@ class Channel:
     @property
     def held_bytes(self) -> int:
         """How much is held for it in either direction."""
-        return self._unwritten_bytes + self.connection.partial_bytes
+        unread = 0 if self._unread is None else len(self._unread)
+        return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + unread
+
+    def keep(self, size: int) -> None:
+        """Count so many bytes more that are kept of calls not answered yet; fewer, if negative."""
+        with self._lock:
+            self._kept_bytes += size
+            self._count()
 
     def shed(self, target: int) -> None:
         """Hold no more than that: a connection that holds too much is cut."""
@@ -107,12 +125,11 @@ class Channel:
             self.abort()
 
     def _count(self) -> None:
-        budget = self._budget
-        if budget is not None:
+        account = self._account
+        if account is not None:
             held = 0 if self.closed else self.held_bytes
-            if held != self._counted:
-                budget.grow(held - self._counted)
-                self._counted = held
+            if held != account.held:
+                account.grow(held - account.held)
 
     def start(self) -> None:
         """Begin to read; on the loop's thread."""
@@ -122,20 +139,23 @@ class Channel:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def send_texts(self, texts: Iterable[bytes]) -> None:
+    def send_texts(self, texts: Iterable[Frame]) -> None:
         """Send WebSocket messages; on any thread."""
         with self._lock:
             for text in texts:
                 self.connection.send_text(text)
-            if self._unwritten or self._tls is not None or self.closed:
+            out = self.connection.outgoing
+            if self._unwritten or self._tls is not None or self.closed or len(out) > 1:
                 self._flush()
                 return
             # The usual case, `_flush` and `_write` in one: the socket takes everything at once.
-            out = self.connection.outgoing
             if not out:  # the WebSocket is closing
                 return
-            data = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
+            data = out.pop()
+            if len(data) >= SHARED_BYTES:
+                out.append(data)
+                self._flush()
+                return
             try:
                 sent = self._sock.send(data)
             except (BlockingIOError, InterruptedError):
@@ -148,6 +168,7 @@ class Channel:
             if sent < len(data):
                 self._unwritten.append(memoryview(data)[sent:])
                 self._unwritten_bytes = len(data) - sent
+                self._queued_bytes = len(data)
                 self._count()
                 self._loop.call(self._watch_writing)
 
@@ -186,9 +207,11 @@ class Channel:
             if self.closed:
                 return
             self.closed = True
-            self.connection.closed = True
-            self._unwritten.clear()
+            self.connection.abandon()
+            while self._unwritten:
+                self._dequeue()
             self._unwritten_bytes = 0
+            self._unread = None
             self._count()
         with suppress(OSError):  # wakes a thread that waits in `pump`
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -219,6 +242,9 @@ class Channel:
         for data in out:
             self._unwritten.append(data)
             self._unwritten_bytes += len(data)
+            self._queued_bytes += len(data)
+            if len(data) >= SHARED_BYTES and self._account is not None:
+                self._account.share(data, 1)
         if not waited and self._unwritten:
             self._write()
         self._count()
@@ -234,7 +260,8 @@ class Channel:
                 self._unwritten_bytes -= sent
                 self.wrote_at = self._loop.time()
                 while unwritten and sent >= len(unwritten[0]):
-                    sent -= len(unwritten.popleft())
+                    sent -= len(unwritten[0])
+                    self._dequeue()
                 if sent:
                     unwritten[0] = memoryview(unwritten[0])[sent:]
         except (BlockingIOError, InterruptedError):
@@ -245,6 +272,15 @@ class Channel:
         else:
             if self._ending:
                 self.abort()
+
+    def _dequeue(self) -> None:
+        """Hold the first piece no longer."""
+        data = self._unwritten.popleft()
+        whole = data if isinstance(data, bytes) else data.obj
+        assert isinstance(whole, bytes)
+        self._queued_bytes -= len(whole)
+        if len(whole) >= SHARED_BYTES and self._account is not None:
+            self._account.share(whole, -1)
 
     def _send_many(self) -> int:
         most = [self._unwritten[place] for place in range(min(len(self._unwritten), 64))]
@@ -264,60 +300,87 @@ class Channel:
                 self._write()
                 if not self._unwritten and not self.closed:
                     self._loop.watch(self._sock, self._on_ready)
-        if mask & selectors.EVENT_READ and not self.closed and self._reading.acquire(blocking=False):
+        if mask & selectors.EVENT_READ and self._unread is None:
+            self._read_in_turn()
+
+    def _read_in_turn(self) -> None:
+        if not self.closed and self._reading.acquire(blocking=False):
             try:
                 self._read()
             finally:
                 self._reading.release()
 
     def _read(self) -> None:
+        """Read, or go on with what was read, for as long as a turn takes."""
+        data = self._unread or self._receive()
+        self._unread = None
+        if data is None:
+            return
+        for part in (data,) if len(data) <= SLICE_BYTES else self._slices(memoryview(data)):
+            with self._lock:
+                try:
+                    events = self.connection.receive(bytes(part))
+                except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
+                    peers_log.exception("connection cut: unexpected error while reading")
+                    self.abort()
+                    return
+                if self.connection.closed or self._ending:
+                    self._read_last(part)
+                elif self.connection.outgoing:
+                    self._flush()
+                if self.connection.partial_bytes or (self._account is not None and self._account.held):
+                    self._count()
+            for event in events:
+                self.on_event(event) if type(event) is Text else self._handle((event,))
+        budget = self._budget
+        if budget is not None and budget.held > budget.limit:
+            budget.relieve(self.heard_at)
+
+    def _receive(self) -> bytes | None:
+        """Read from the socket; return None if nothing came that can be taken in, ``b""`` at the end."""
         try:
             data = self._sock.recv(self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return None
         except OSError as error:
             _log.debug("a connection was cut: %s", error)
             data = b""
         self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
         self.heard_at = self._loop.time()
-        with self._lock:
-            if self._tls is not None:
-                plain = self._decrypt(self._tls, data)
-                if plain is None:
-                    return
-                data = plain
-            try:
-                events = self.connection.receive(data)
-            except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
-                peers_log.exception("connection cut: unexpected error while reading")
-                self.abort()
+        return data if self._tls is None else self._decrypt(self._tls, data)
+
+    def _slices(self, data: memoryview) -> Iterator[memoryview]:
+        """Yield what was read in slices, until the turn is over; the rest is for the next one."""
+        time = self._loop.time
+        begun = now = time()
+        size = SLICE_BYTES
+        while data and not self.closed:
+            if now - begun > TURN_SECONDS:
+                self._unread = data
+                with self._lock:
+                    self._count()
+                self._loop.call(self._read_in_turn)
                 return
-            if self.connection.closed or self._ending:
-                self._read_last(data)
-            elif self.connection.outgoing:
-                self._flush()
-            if self.connection.partial_bytes or self._counted:
-                self._count()
-        for event in events:
-            self.on_event(event) if type(event) is Text else self._handle((event,))
-        budget = self._budget
-        if budget is not None and budget.held > budget.limit:
-            budget.relieve(self.heard_at)
+            yield data[:size]
+            data = data[size:]
+            former, now = now, time()
+            size = min(4 * size, MOST_SLICE_BYTES) if now - former < TURN_SECONDS / 10 else SLICE_BYTES
 
     def _decrypt(self, tls: Tls, data: bytes) -> bytes | None:
         """Return what was encrypted; None for a part of the handshake or of a record."""
-        try:
-            plain = tls.receive(data)
-        except (ssl.SSLError, ConnectionResetError) as error:
-            _log.debug("TLS: %s", error)
-            self._flush()
-            return b""
-        if not plain:
-            self._flush()
-            return None
-        return plain
+        with self._lock:
+            try:
+                plain = tls.receive(data)
+            except (ssl.SSLError, ConnectionResetError) as error:
+                _log.debug("TLS: %s", error)
+                self._flush()
+                return b""
+            if not plain:
+                self._flush()
+                return None
+            return plain
 
-    def _read_last(self, data: bytes) -> None:
+    def _read_last(self, data: bytes | memoryview) -> None:
         """Write what the protocol has to say at its end; the lock is held."""
         if not self._ending:
             self._ending = True
@@ -361,6 +424,9 @@ class Channel:
                 left = 3600.0 if deadline is None else deadline - monotonic()
                 if left <= 0:
                     return True
+                if self._unread is not None:
+                    self._loop.run_guarded(self._read)
+                    continue
                 ready = poll.poll(0)
                 while not ready and monotonic() < spin_until:
                     yield_processor()
@@ -376,6 +442,8 @@ class Channel:
             with self._lock:
                 if not self.closed:
                     self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
+            if self._unread is not None:
+                self._loop.call(self._read_in_turn)
 
     def _handle(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -390,9 +458,8 @@ class Channel:
             self.on_event(event)
 
     def _finish(self, event: Closed) -> None:
-        self._count()
-        if self._budget is not None:
-            self._budget.holders.pop(self, None)
+        if self._account is not None:
+            self._account.close()
         self._loop.unwatch(self._sock)
         self._sock.close()
         self._tell_closed(event)

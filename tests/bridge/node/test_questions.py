@@ -1,15 +1,22 @@
 import json
+from contextlib import nullcontext
 
 import pytest
 
 from berrymq.bridge.errors import LinkError, RemoteError
 from berrymq.bridge.node.answers import as_error
 from berrymq.bridge.node.questions import MAX_OPEN, MAX_OPEN_OF_ONE, Questions
+from berrymq.bridge.transport.budget import Budget
 
 
 @pytest.fixture
-def questions():
-    return Questions()
+def budget():
+    return Budget(1_000)
+
+
+@pytest.fixture
+def questions(budget):
+    return Questions(budget, nullcontext(), b"too much")
 
 
 @pytest.fixture
@@ -117,6 +124,28 @@ def test_one_peer_does_not_keep_all_others_from_asking(questions, done):
     assert not questions.is_full_for(None)
     questions.give_up(asked[0])
     assert not questions.is_full_for("asker")
+
+
+def test_answers_that_wait_for_others_are_counted(questions, budget, done):
+    first, second = [questions.open("asker", ["ann", "bob"], done.append) for _ in range(2)]
+    questions.answer(first.number, "ann", [bytes(300)])
+    questions.answer(second.number, "ann", [bytes(500)])
+    assert 800 < budget.held < 1_100
+    questions.answer(first.number, "bob", [])
+    assert 500 < budget.held < 800
+    questions.forget_asker("asker")
+    assert (budget.held, budget.accounts) == (0, {})
+
+
+def test_when_memory_is_short_the_questions_with_the_largest_answers_fail(questions, budget, done):
+    for size, asker in ((400, "asker"), (100, "asker"), (400, "another"), (300, "third")):
+        question = questions.open(asker, ["ann", "bob"], done.append)
+        questions.answer(question.number, "ann", [bytes(size)])
+    budget.relieve(0.0)
+    assert budget.held <= budget.limit
+    assert done == [[b"too much"], [b"too much"]]
+    assert questions.fail("bob", b"gone") == 2
+    assert (budget.held, budget.accounts) == (0, {})
 
 
 def test_an_error_from_elsewhere_gives_no_orders_to_a_terminal():

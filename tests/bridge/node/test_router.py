@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 
 from berrymq.bridge.node.mailbox import Mailbox
-from berrymq.bridge.node.peer import MAX_LISTED
+from berrymq.bridge.node.peer import MAX_LISTED, interest_body
 from berrymq.bridge.node.router import MAX_BATCH_BYTES
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.connection import CloseCode
@@ -455,6 +455,67 @@ class TestInterest:
         network.settle()
         assert mallory.of("interest")[-1]["remove"] == ["a:b"]
 
+    def test_many_changes_in_a_row_are_announced_together(self, network, hub, victim):
+        victim.frame("interest", remove=["*:*"])
+        members = [Member(network, hub, f"m{number}") for number in range(10)]
+        for member in members:
+            member.frame("interest", reset=True)
+        network.settle()
+        network.loop.advance(1)
+        before = [len(member.of("interest")) for member in members]
+        sets = [[f"{name}{number}:run" for number in range(300)] for name in ("a", "b")]
+        for turn in range(40):
+            victim.frame("interest", add=sets[turn % 2], reset=True)
+            while network.step():
+                pass
+        network.loop.advance(1)
+        network.settle()
+        for member, count in zip(members, before, strict=True):
+            told = member.of("interest")[count:]
+            assert len(told) <= 2
+            known = set()
+            for frame in told:
+                known = (known - set(frame.get("remove", ()))) | set(frame.get("add", ()))
+            assert known == set(sets[1])
+
+    def test_all_peers_are_told_in_the_same_bytes(self, network, hub, victim):
+        members = [Member(network, hub, f"m{number}") for number in range(10)]
+        for member in members:
+            member.frame("interest", reset=True)
+        network.settle()
+        interest_body.cache_clear()
+        victim.frame("interest", add=["a:b"])
+        tell, made = hub.tell_interests, []
+
+        def counting():
+            tell()
+            made.append(interest_body.cache_info())
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("berrymq.bridge.node.router.interest_body.cache_clear", lambda: None)
+            patch.setattr(hub, "tell_interests", counting)
+            network.settle()
+        assert [info.misses for info in made if info.hits or info.misses] == [1]
+        interest_body.cache_clear()
+
+    def test_a_change_after_a_silence_is_announced_at_once(self, network, hub, victim, mallory):
+        """So is the first announcement of a link, whatever others do."""
+        network.loop.advance(1)
+        now = network.loop.time()
+        victim.frame("interest", add=["a:b"])
+        while network.step():
+            pass
+        assert mallory.of("interest")[-1]["add"] == ["a:b"]
+        many = [f"n{number}:run" for number in range(1_500)]
+        victim.frame("interest", add=many)
+        while network.step():
+            pass
+        newcomer = Member(network, hub, "newcomer")
+        while network.step():
+            pass
+        assert set(newcomer.of("interest")[0]["add"]) == {*many, "a:b", "*:*"}
+        assert network.loop.time() == now
+
     def test_where_very_much_is_followed_peers_are_told_so_in_one_word(self, network, hub, victim, mallory):
         victim.frame("interest", add=[f"n:{number}" for number in range(MAX_LISTED + 1)])
         network.settle()
@@ -463,6 +524,7 @@ class TestInterest:
 
     def test_small_frames_among_300_000_follows_cost_little(self, network, hub, victim, mallory):
         """What is looked at grows with who follows, not with what all others do."""
+        hub.budget.limit *= 4
         members = []
         for number in range(30):
             member = Member(network, hub, f"m{number}")
@@ -537,9 +599,9 @@ class TestMemory:
     def test_one_who_takes_nothing_holds_no_more_than_the_budget_with_all_others(self, network):
         hub = network.hub(Budget(4 * MIB))
         slow = [Member(network, hub, f"slow {number}") for number in range(5)]
-        for member in slow:
+        for number, member in enumerate(slow):
             member.acknowledges = False
-            member.frame("interest", add=["*:*"], reset=True)
+            member.frame("interest", add=[f"a{number}:*"], reset=True)
         talker = Member(network, hub, "talker")
         small = Member(network, hub, "small")
         small.acknowledges = False
@@ -547,17 +609,38 @@ class TestMemory:
         network.settle()
         talker.publish("rare:x", "kept")
         size = 100_000
-        for number in range(200):
-            talker.publish("a:b", "x" * size, first=number + 2)
+        for number in range(1_000):
+            talker.publish(f"a{number % 5}:b", "x" * size, first=number + 2)
             while network.step():
                 pass
             assert hub.budget.held <= hub.budget.limit
-            assert hub.budget.held == sum(holder.held_bytes for holder in hub.budget.holders)
+            assert hub.budget.held == sum(account.held for account in hub.budget.accounts)
         assert hub.peers[small.id].stream.stats.dropped == 0, "small backlogs are left alone"
         for member in slow:
             stats = hub.peers[member.id].stream.snapshot()
             assert 0 < stats.dropped < 200
             assert member.peer.held_bytes <= hub.budget.limit // 5
+
+    def test_what_many_do_not_take_is_in_memory_once(self, network):
+        hub = network.hub(Budget(64 * MIB))
+        slow = [Member(network, hub, f"slow {number}") for number in range(40)]
+        for member in slow:
+            member.acknowledges = False
+            member.frame("interest", add=["a:*"], reset=True)
+        talker = Member(network, hub, "talker")
+        network.settle()
+        tracemalloc.start()
+        for number in range(2):
+            talker.publish("a:b", "x" * (4 * MIB), first=number + 1)
+            hub_end = talker.wire.other
+            while hub_end.arriving:
+                hub_end.take_one()
+            network.loop.run_due()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 80 * MIB
+        assert 8 * MIB < hub.budget.held < 10 * MIB
+        assert not any(member.peer.stream.stats.dropped for member in slow)
 
     def test_questions_do_not_pile_up_for_one_who_takes_nothing(self, network, hub, victim, mallory):
         victim.acknowledges = False
@@ -608,6 +691,81 @@ class TestMemory:
                 pass
         assert other.peer.is_hopeless
         assert other.id in hub.peers
+
+    def test_what_a_hub_gathers_is_in_the_budget(self, network, hub):
+        Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
+        talker = Member(network, hub, "talker")
+        assert hub.is_gathering
+        talker.publish("a:b", "x" * 10_000)
+        while network.step():
+            pass
+        assert hub.budget.held > 10_000
+        network.loop.advance(10)
+        assert not hub.is_gathering
+        assert hub.budget.held < 10_000
+
+    def test_what_is_followed_is_in_the_budget(self, network, hub):
+        member = Member(network, hub, "member")
+        network.settle()
+        add = [f"{number}{'n' * 200}:{'b' * 200}" for number in range(2_000)]
+        before = hub.budget.held
+        tracemalloc.start()
+        member.frame("interest", add=add, reset=True)
+        member.wire.said.clear()
+        network.settle()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert 0.7 * taken < hub.budget.held - before < 1.5 * taken
+        member.frame("interest", remove=add[:1_999])
+        network.settle()
+        assert hub.budget.held - before < 10_000
+        member.frame("interest", reset=True)
+        network.settle()
+        assert hub.budget.held <= before
+
+    def test_one_who_follows_more_than_there_is_memory_for_follows_everything(self, network):
+        hub = network.hub(Budget(4 * MIB))
+        greedy, modest = Member(network, hub, "greedy"), Member(network, hub, "modest")
+        modest.frame("interest", add=["a:*"], reset=True)
+        greedy.frame("interest", add=[f"{number}:{'b' * 200}" for number in range(3_000)], reset=True)
+        talker = Member(network, hub, "talker")
+        network.settle()
+        assert hub.budget.held <= hub.budget.limit
+        assert greedy.peer.everything
+        assert not greedy.peer.follows
+        assert {one.text for one in modest.peer.follows} == {"a:*"}
+        talker.publish("a:b", 1)
+        talker.publish("0:c", 2, first=2)
+        network.settle()
+        assert (greedy.values, modest.values) == ([1, 2], [1])
+
+    def test_answers_that_wait_for_those_of_others_are_in_the_budget(self, network):
+        hub = network.hub(Budget(4 * MIB))
+        quick, deaf = Member(network, hub, "quick"), Member(network, hub, "deaf")
+        for member in (quick, deaf):
+            member.frame("interest", add=["q:*"], reset=True)
+        asker = Member(network, hub, "asker")
+        network.settle()
+        for number in range(1, 11):
+            asker.frame("ask", question=number, batch=asker.batch("q:it", [1.0, [], {}], first=number))
+        network.settle()
+        for asked in quick.of("ask"):
+            answers = [["quick", ["x" * 1_000_000], []]]
+            quick.frame("answer", question=asked["question"], answers=answers)
+            network.settle()
+            assert hub.budget.held <= hub.budget.limit
+        failed = asker.of("answer")
+        assert 6 <= len(failed) <= 9
+        for answer in failed:
+            assert answer["answers"][0][2][0]["value"][:2] == [
+                "LinkError",
+                "hub has no memory for so many answers",
+            ]
+        deaf.wire.abort()
+        network.settle()
+        network.loop.advance(10)
+        network.settle()
+        assert len(asker.of("answer")) == 10
 
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
         monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)

@@ -5,7 +5,7 @@ import pytest
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.frames import ANSWER, ASK, INTEREST, FrameError, parse, parse_batch, parse_params
 from berrymq.bridge.protocol.limits import Limits, LinkStats
-from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Account, Stream
+from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Account, Stream, Total
 
 NOW = 1000.0
 SMALL = Limits(
@@ -35,9 +35,14 @@ def numbers(params):
     return [one.args[0] for raw in params.batches for one in frames.parse_messages(parse_batch(raw))]
 
 
+def read_frames(stream, now=NOW):
+    """The frames that a stream has to say now; a large one is in several pieces."""
+    return [frames.join(one) for one in stream.frames(now)]
+
+
 def said(stream, now=NOW):
     """The messages of all frames that a stream has to say now."""
-    return [number for data in stream.frames(now) for number in numbers(read(data)[1])]
+    return [number for data in read_frames(stream, now) for number in numbers(read(data)[1])]
 
 
 def fill(stream, count, first=1):
@@ -337,7 +342,7 @@ class TestCuts:
 
 class TestWhatIsHeld:
     def test_it_is_told_as_it_grows_and_shrinks(self):
-        account = Account()
+        account = Account(Total())
         stream = Stream(SMALL, account=account)
         fill(stream, 9)
         assert account.held == stream.held_bytes > 0
@@ -352,7 +357,7 @@ class TestWhatIsHeld:
         assert account.held == stream.held_bytes == 0
 
     def test_shedding_drops_what_waits_first_and_then_what_is_in_flight(self):
-        account = Account()
+        account = Account(Total())
         stream = Stream(Limits(window_messages=4, frame_messages=2), account=account)
         for number in range(1, 9):
             stream.send_batch(batch(number, size=1000), 1)
@@ -396,3 +401,60 @@ def test_a_drop_does_not_walk_past_all_that_is_never_dropped():
     assert stream.stats.dropped == 995
     assert looked < 4_000
     assert [item.body for item in stream._buffer if item.messages] == [b"995", b"996", b"997", b"998", b"999"]
+
+
+class TestLargeBatches:
+    """What is passed on to many is in memory once."""
+
+    @pytest.fixture
+    def shared(self):
+        return []
+
+    @pytest.fixture
+    def stream(self, shared, monkeypatch):
+        account = Account(Total())
+        monkeypatch.setattr(Account, "share", lambda _, data, by: shared.append((data, by)))
+        return Stream(Limits(window_bytes=1_000_000), account=account)
+
+    def test_the_bytes_are_not_copied(self, stream, shared):
+        data = batch(1, size=2_000_000)
+        stream.send_batch(data, 1)
+        (frame,) = stream.frames(NOW)
+        assert frame[1] is stream._in_flight[0].body is data
+        assert numbers(read(frames.join(frame))[1]) == [1]
+        assert shared == [(data, 1)]
+        stream.acknowledged(1)
+        assert shared == [(data, 1), (data, -1)]
+
+    def test_they_are_resumed_and_restarted(self, stream, shared):
+        data = batch(1, size=200_000)
+        stream.send_batch(data, 1)
+        stream.frames(NOW)
+        stream.resume(0)
+        assert stream.frames(NOW)[0][1] is data
+        stream.restart()
+        assert stream.frames(NOW)[0][1] is data
+        stream.end()
+        assert sum(by for _, by in shared) == 0
+
+    def test_those_that_go_in_one_frame_with_others_are_joined(self, stream, shared):
+        for number in (1, 2):
+            stream.send_batch(batch(number, size=100_000), 1)
+        (frame,) = stream.frames(NOW)
+        assert isinstance(frame, bytes)
+        assert numbers(read(frame)[1]) == [1, 2]
+        assert sum(by for _, by in shared) == 0
+
+    @pytest.mark.parametrize("how", ["drop", "skip", "shed", "end"])
+    def test_they_are_given_up(self, stream, shared, how):
+        for number in (1, 2):
+            stream.send_batch(batch(number, size=900_000), 1)
+        stream.frames(NOW)
+        stream.drop_oldest()
+        if how == "skip":
+            stream.skip_oldest()
+        elif how == "shed":
+            stream.shed(0)
+        elif how == "end":
+            stream.end()
+        assert sum(by for _, by in shared) == (1 if how == "drop" else 0)

@@ -4,8 +4,9 @@ The clock is virtual. What one end publishes is numbered, so the model of a dire
 numbers that were published, and the list of those that came.
 """
 
-from collections import deque
+from collections import Counter, deque
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.frames import INTEREST, parse, parse_batch, parse_messages, parse_params
 from berrymq.bridge.protocol.limits import Limits
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.stream import Stream, Total
 
 LIMITS = Limits(
     window_messages=8,
@@ -26,13 +27,23 @@ LIMITS = Limits(
 HEAD = frames.batch_head("test:run", "o", "s")
 
 
+@pytest.fixture(autouse=True)
+def some_batches_are_large():
+    """As large as some of those that are passed on as they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("berrymq.bridge.protocol.stream.SHARED_BYTES", 300)
+        yield
+
+
 class End:
     """One end, and what the model knows about the way from it to the other one."""
 
     def __init__(self, name):
         self.name = name
         self.held = 0
-        self.stream = Stream(LIMITS, account=self)
+        self.other = Total()
+        self.shared = Counter()
+        self.stream = self.new_stream()
         self.attached = False
         self.wire = deque()
         """Frames on their way to the other end."""
@@ -45,6 +56,20 @@ class End:
         self.interests = 0
         """How often something else was published between the messages; what came last of it is not older."""
         self.interests_came = 0
+
+    def new_stream(self):
+        return Stream(LIMITS, account=self)
+
+    @property
+    def total(self):
+        return self.other
+
+    def grow(self, size):
+        self.held += size
+        self.other.held += size
+
+    def share(self, data, by):
+        self.shared[id(data)] += by
 
     def publish(self, sizes):
         """Publish one batch."""
@@ -81,7 +106,7 @@ class Link(RuleBasedStateMachine):
     def flush(self, end):
         """Write what may be written; as a router does, a cut link writes nothing."""
         if end.attached:
-            end.wire.extend(end.stream.frames(self.now))
+            end.wire.extend(frames.join(one) for one in end.stream.frames(self.now))
             assert end.stream.frames(self.now) == []
 
     def deliver(self, end, count):
@@ -187,7 +212,7 @@ class Link(RuleBasedStateMachine):
         stays.came = []
         stays.interests_came = 0
         stays.stream.restart()
-        gone.stream = Stream(LIMITS, account=gone)
+        gone.stream = gone.new_stream()
         for end in self.ends:
             end.wire.clear()
             end.attached = True
@@ -237,6 +262,8 @@ class Link(RuleBasedStateMachine):
             in_flight = sum(len(sent.body) + 200 for sent in stream._in_flight)
             assert (stream._buffered_bytes, stream._in_flight_bytes) == (buffered, in_flight)
             assert end.held == stream.held_bytes == buffered + in_flight
+            large = [id(one.body) for one in (*stream._buffer, *stream._in_flight) if one.shared]
+            assert +end.shared == Counter(large)
             assert stream.buffered == sum(item.messages for item in stream._buffer)
             assert stream._in_flight_messages == sum(sent.messages for sent in stream._in_flight)
 

@@ -1,7 +1,9 @@
 """One connection as the node sees it: calls, batches of calls, and links that other programs make."""
 
+import gc
 import hashlib
 import json
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
@@ -160,6 +162,62 @@ class TestCalls:
         assert socket.answer("send_message", [token, "test:run", [1]])["result"] == "ok"
         assert recorder.wait_for(1) == [1]
         assert recorder.messages[0].sent_at == sent_at
+
+    def test_what_was_taken_last_is_given_again_until_memory_is_short(self, node, server, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        get = {"token": token, "timeout": 10}
+        node.bus.twitter("a:b", "x" * 100_000)
+        first = socket.answer("get", get)["result"]
+        assert node.budget.held > 100_000
+        assert socket.answer("get", {**get, "received": 0})["result"] == first
+        server.sessions.all()[0].mailbox.shed(0)
+        assert node.budget.held < 10_000
+        for _ in range(2):
+            gone = socket.answer("get", {"token": token, "timeout": 0, "received": 0})
+            assert gone["error"]["code"] == -32003
+        node.bus.twitter("a:b", 2)
+        second = socket.answer("get", {**get, "received": 0})["result"]
+        assert (second["n"], second["args"], second["dropped"]) == (2, [2], 1)
+
+    def test_what_waits_for_an_answer_is_in_the_budget(self, node, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        large = call_text("ping", {"ignored": "x" * 500_000}, "large")
+        waits = call_text("get", {"token": token, "timeout": 25}, "waits")
+        socket.send(json.dumps([waits, large]))
+        wait(lambda: node.budget.held > 500_000, "the calls are counted")
+        node.bus.twitter("a:b", 7)
+        assert [answer["id"] for answer in socket.receive()] == ["waits", "large"]
+        wait(lambda: node.budget.held < 10_000, "they are counted no more")
+
+    def test_what_waits_for_an_answer_ends_with_the_connection(self, node, server, socket):
+        token = socket.answer("connect_via_queue", ["a:b"])["result"]
+        waits = call_text("get", {"token": token, "timeout": 25}, "waits")
+        (conversation,) = server._conversations
+        gc.disable()
+        try:
+            tracemalloc.start()
+            socket.send(json.dumps([waits, call_text("ping", {"ignored": "x" * 2_000_000})]))
+            wait(lambda: node.budget.held > 2_000_000, "the calls are counted")
+            socket.connection.close()
+            wait(lambda: conversation not in server._conversations, "it has ended")
+            wait(lambda: node.budget.held < 10_000, "nothing is counted any more")
+            large = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*berrymq/bridge/*")])
+            assert sum(one.size for one in large.statistics("filename")) < 1_500_000
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+
+    def test_a_room_that_nobody_is_in_any_more_is_forgotten(self, node, server, connect):
+        socket = connect()
+        token = socket.answer("connect_via_queue", {"identifier": "a:b", "room": "of a queue"})["result"]
+        socket.answer("connect_oneway", {"room": "of one that expires", "ttl": 0.05})
+        linked = connect()
+        link(linked, room="of a link")
+        assert {"of a queue", "of a link"} < set(node.rooms)
+        linked.connection.close()
+        socket.answer("close_connection", {"token": token})
+        wait(lambda: "of a queue" not in node.rooms and len(server.sessions) == 0, "the sessions have ended")
+        wait(lambda: gc.collect() >= 0 and set(node.rooms) == {None}, "the connection is forgotten")
 
     def test_a_mistake_inside_is_logged_and_not_told(self, socket, monkeypatch, caplog):
         def fail(conversation):
