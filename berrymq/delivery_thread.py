@@ -112,7 +112,8 @@ class DeliveryThread:
                 self._work.notify()
                 return
             if self._in_waiter:
-                self._wake_waiter()
+                if threading.current_thread() is not self._thread:
+                    self._wake_waiter()
                 return
             if self._thread is not None or not self._items:
                 return

@@ -310,10 +310,23 @@ class Channel:
             finally:
                 self._reading.release()
 
-    def _read(self) -> None:
+    def _read(self) -> None:  # noqa: C901, PLR0912 - all that comes goes this way: a call less is felt
         """Read, or go on with what was read, for as long as a turn takes."""
-        data = self._unread or self._receive()
-        self._unread = None
+        data: bytes | memoryview | None
+        if self._unread is not None:
+            data, self._unread = self._unread, None
+        else:
+            try:
+                data = self._sock.recv(
+                    self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES
+                )
+            except OSError as error:
+                data = self._no_data(error)
+            if data is not None:
+                self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
+                self.heard_at = self._loop.time()
+                if self._tls is not None:
+                    data = self._decrypt(self._tls, data)
         if data is None:
             return
         for part in (data,) if len(data) <= SLICE_BYTES else self._slices(memoryview(data)):
@@ -336,18 +349,12 @@ class Channel:
         if budget is not None and budget.held > budget.limit:
             budget.relieve(self.heard_at)
 
-    def _receive(self) -> bytes | None:
-        """Read from the socket; return None if nothing came that can be taken in, ``b""`` at the end."""
-        try:
-            data = self._sock.recv(self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES)
-        except (BlockingIOError, InterruptedError):
+    def _no_data(self, error: OSError) -> bytes | None:
+        """Return None where nothing can be read just now, ``b""`` where the connection was cut."""
+        if isinstance(error, (BlockingIOError, InterruptedError)):
             return None
-        except OSError as error:
-            _log.debug("a connection was cut: %s", error)
-            data = b""
-        self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
-        self.heard_at = self._loop.time()
-        return data if self._tls is None else self._decrypt(self._tls, data)
+        _log.debug("a connection was cut: %s", error)
+        return b""
 
     def _slices(self, data: memoryview) -> Iterator[memoryview]:
         """Yield what was read in slices, until the turn is over; the rest is for the next one."""
