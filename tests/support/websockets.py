@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LIMIT = 10.0
 
+SEPARATORS = (", ", ": ")
+"""Between the items of JSON, and behind its keys."""
+
 
 class Socket:
     """A WebSocket on which one call is made after the other."""
@@ -36,7 +39,8 @@ class Socket:
 
     def notify(self, method: str, **params: Any) -> None:
         """Send a notification, such as a frame."""
-        self.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}))
+        message = {"jsonrpc": "2.0", "method": method, "params": params}
+        self.send(json.dumps(message, separators=SEPARATORS))
 
     def receive(self, timeout: float = LIMIT) -> Any:
         """What comes next; None when the connection has ended."""

@@ -275,23 +275,26 @@ class Node(Router):
     def _take_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
         """Take messages that are not passed on; False where a client that has no link gets them as well."""
         with self.lock:
-            routes, local = self.home.routes, self._local
-            count = 0
+            if peer.channel is not channel:
+                return True  # a connection of before
+            room, local, stream = peer.room, self._local, peer.stream
+            count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
-                for one in routes.get(batch.identifier) or self.home.route(batch.identifier):
+                route = room.routes.get(batch.identifier) or room.route(batch.identifier)
+                followed.append(local in route)
+                for one in route:
                     if one is not local and type(one) is not Peer:
                         return False
-            stream = peer.stream
-            if peer.channel is not channel or not stream.receive(frame.n, frame.ack, count, self.loop.time()):
-                return True
-            for batch in frame.batches:
-                origin = batch.origin
-                numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
-                if len(numbers) != batch.count:
-                    self._note_duplicates(peer, batch.count - len(numbers))
-                    batch.messages = [batch.messages[number - batch.first] for number in numbers]
-                self._arrived.append((batch, size * batch.count // count))
+            if stream.receive(frame.n, frame.ack, count, self.loop.time()):
+                for batch, is_followed in zip(frame.batches, followed, strict=True):
+                    origin = batch.origin
+                    numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+                    if len(numbers) != batch.count:
+                        self._note_duplicates(peer, batch.count - len(numbers))
+                        batch.messages = [batch.messages[number - batch.first] for number in numbers]
+                    if is_followed:
+                        self._arrived.append((batch, size * batch.count // count))
             if stream.wants_flush:
                 self.flush(peer)
             self._unacknowledged[peer] = None

@@ -17,6 +17,7 @@ from berrymq.bridge.server import sessions as sessions_module
 from berrymq.bridge.server.methods import methods
 from berrymq.bridge.server.sessions import Sessions
 from tests.bridge.server.conftest import TOKEN
+from tests.support import websockets as websockets_module
 from tests.support.nodes import wait
 from tests.support.recorder import Recorder
 from tests.support.websockets import websocket
@@ -57,6 +58,12 @@ def send_batches(socket, *batches, n=1, ack=0):
 
 def call_text(method, params=None, id=1):
     return {"jsonrpc": "2.0", "method": method, "params": params or [], "id": id}
+
+
+@pytest.fixture(params=[(", ", ": "), (",", ":")], ids=["spaced", "compact"])
+def notation(request, monkeypatch):
+    """Frames as others may write them, and as this library does, which has a shorter way for those."""
+    monkeypatch.setattr(websockets_module, "SEPARATORS", request.param)
 
 
 class TestCalls:
@@ -300,6 +307,7 @@ class TestBatches:
         assert (second["id"], second["result"]) == ("second", "ok")
 
 
+@pytest.mark.usefixtures("notation")
 class TestInterconnect:
     def test_links_are_bounded_and_those_that_are_there_may_come_back(self, node, connect, monkeypatch):
         monkeypatch.setattr(server_module, "MAX_PEERS", 2)
@@ -386,6 +394,24 @@ class TestInterconnect:
         answer = link(socket, resume={"id": "another node", "received": 5})
         assert answer["result"]["resumed"] is False
         assert node.peers[id_of(KEY)].stream.received == 0
+
+    def test_a_frame_that_comes_twice_is_acknowledged_twice(self, node, socket):
+        recorder = Recorder(node.bus, "a:*")
+        link(socket)
+        for _ in range(2):
+            send_batches(socket, batch_of([0, [1], {}]))
+            while socket.receive()["params"]["ack"] != 1:
+                pass
+        assert recorder.values == [1]
+
+    def test_messages_of_another_room_do_not_reach_the_bus_of_this_one(self, node, socket):
+        recorder = Recorder(node.bus, "a:*")
+        link(socket, room="blue")
+        send_batches(socket, batch_of([0, [1], {}]))
+        while socket.receive()["params"]["ack"] != 1:
+            pass
+        node.bus.twitter("a:b", 2)
+        assert recorder.wait_for(1) == [2]
 
     def test_a_link_goes_on_over_another_connection(self, node, connect):
         recorder = Recorder(node.bus, "a:*")
