@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from .failures import log_error
@@ -17,11 +17,21 @@ from .watchdog import HUNG_SECONDS, log_hung, watchdog
 if TYPE_CHECKING:
     from .messages import Message
 
-__all__ = ["Deliverer", "Delivery", "DeliveryThread", "Failed", "Waiter"]
+__all__ = ["Deliverer", "Deliveries", "Delivery", "DeliveryThread", "Failed", "Waiter"]
 
 Delivery = tuple[Subscription, "Message"]
 Failed = Callable[[Subscription, "Message", BaseException], object]
 """Reports the error of a delivery that has no caller."""
+
+
+class Deliveries(Protocol):
+    """Several deliveries, to be iterated over once; each may be made when its turn comes."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Delivery]:
+        """Yield them in order."""
 
 
 class Deliverer(Protocol):
@@ -31,7 +41,7 @@ class Deliverer(Protocol):
     def backlog(self) -> int:
         """How many deliveries were submitted and are not finished yet."""
 
-    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+    def submit_many(self, deliveries: Deliveries) -> None:
         """Add deliveries, to be run in order by ``subscription.run(message)``; return at once."""
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -74,7 +84,12 @@ class DeliveryThread:
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
         self._work = threading.Condition(self._lock)
         self._idle = threading.Condition(self._lock)
-        self._items: deque[Delivery] = deque()
+        self._batches: deque[Iterator[Delivery]] = deque()
+        self._batch: Iterator[Delivery] = iter(())
+        """The batch whose deliveries are run; a thread that replaces a hung one continues it."""
+        self._submitted = 0
+        self._taken = 0
+        """Of those submitted; changed by the delivery thread alone, so without the lock."""
         self._current: Delivery | None = None
         """The delivery that runs, which `backlog` counts; the last one, until the thread becomes idle."""
         self._thread: threading.Thread | None = None
@@ -92,7 +107,7 @@ class DeliveryThread:
     def backlog(self) -> int:
         """How many deliveries are submitted and not finished, except to cancelled followers that hang."""
         hung = sum([1 + len(waiting) for one, waiting in self._hung.copy().items() if one.active])
-        return len(self._items) + (self._current is not None) + hung
+        return self._submitted - self._taken + (self._current is not None) + hung
 
     @property
     def is_current(self) -> bool:
@@ -101,12 +116,13 @@ class DeliveryThread:
 
     def has_work(self) -> bool:
         """Return whether there is something to deliver, or the thread has to end."""
-        return bool(self._items) or self._closed
+        return self._submitted != self._taken or self._closed
 
-    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+    def submit_many(self, deliveries: Deliveries) -> None:
         """Add deliveries with one lock and one wake-up; return at once."""
         with self._lock:
-            self._items.extend(deliveries)
+            self._batches.append(iter(deliveries))
+            self._submitted += len(deliveries)
             if self._waiting:
                 self._waiting = False
                 self._work.notify()
@@ -115,7 +131,7 @@ class DeliveryThread:
                 if threading.current_thread() is not self._thread:
                     self._wake_waiter()
                 return
-            if self._thread is not None or not self._items:
+            if self._thread is not None or not self._batches:
                 return
             self._closed = False
             self._start()
@@ -130,17 +146,22 @@ class DeliveryThread:
     def _run(self) -> None:
         """Run deliveries until the thread has to end; its target."""
         me = threading.current_thread()
-        take = self._items.popleft
+        take = self._batches.popleft
         hung = self._hung
         while self._wait_for_work():
             # No lock per delivery, which would cost more than the call of a small follower: only this thread
             # takes deliveries, and `popleft` is atomic. The watchdog may have replaced it during a delivery,
             # so it checks `_thread` before it takes the next.
             while True:
-                try:
-                    self._current = subscription, message = take()
-                except IndexError:
-                    break
+                delivery = next(self._batch, None)
+                if delivery is None:
+                    try:
+                        self._batch = take()
+                    except IndexError:
+                        break
+                    continue
+                self._current = subscription, message = delivery  # before it counts as taken, for `drain`
+                self._taken += 1
                 if hung and self._postpone(subscription, message):
                     continue
                 try:
@@ -156,16 +177,13 @@ class DeliveryThread:
                 if self._thread is not me:
                     self._catch_up(subscription)
                     return
-            subscription = message = result = None  # type: ignore[assignment]  # an idle thread holds no references
+            delivery = subscription = message = result = None  # type: ignore[assignment]  # an idle thread holds no references
 
     def _wait_for_work(self) -> bool:
         """Wait for deliveries; return False when the thread has to end."""
         while True:
             with self._lock:
-                if self._items:
-                    # Until `_run` has taken it and set this itself: between the two it would count neither as
-                    # waiting nor as running, and `drain` could return too early.
-                    self._current = self._items[0]
+                if self._submitted != self._taken:
                     return True
                 self._current = None
                 self._idle.notify_all()
@@ -186,7 +204,7 @@ class DeliveryThread:
                 self._in_waiter = False
             if not waited:  # the link is closed, or another thread waits on it
                 with self._lock:
-                    if not self._items and not self._wait_idle():
+                    if self._submitted == self._taken and not self._wait_idle():
                         return False
 
     def _wait_idle(self) -> bool:
@@ -194,7 +212,7 @@ class DeliveryThread:
         # A submission clears `_waiting`: of several before this thread has the lock again, only the first one
         # notifies it.
         self._waiting = not self._closed
-        if self._closed or (not self._work.wait(self.idle_timeout) and not self._items):
+        if self._closed or (not self._work.wait(self.idle_timeout) and self._submitted == self._taken):
             self._waiting = False
             self._thread = None
             return False

@@ -10,9 +10,7 @@ from .asking import RUNNING, Answer, begin_wait, end_wait
 from .watchdog import HUNG_SECONDS, log_hung, watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .delivery_thread import Delivery, Failed
+    from .delivery_thread import Deliveries, Delivery, Failed
     from .messages import Message
     from .subscriptions import Subscription
 
@@ -108,7 +106,7 @@ class WorkerPool:
             self._ready.append((subscription, None))
         self._work.notify()
 
-    def submit_many(self, deliveries: Iterable[Delivery]) -> None:
+    def submit_many(self, deliveries: Deliveries) -> None:
         """Add deliveries of a link, which has no caller to raise errors to; return at once."""
         with self._lock:
             if self._threads or not self._closed:

@@ -14,11 +14,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from berrymq import Message
+    from berrymq.delivery_thread import Deliveries
     from berrymq.subscriptions import Subscription
 
     Failed = Callable[[Subscription, Message, BaseException], object]
@@ -47,7 +48,7 @@ class MainThreadDeliverer:
         """The number of deliveries that were submitted and are not finished."""
         return len(self._items) + self._busy
 
-    def submit_many(self, deliveries: Iterable[tuple[Subscription, Message]]) -> None:
+    def submit_many(self, deliveries: Deliveries) -> None:
         """Queue several deliveries with one wake-up; it returns at once."""
         with self._changed:
             self._items.extend(deliveries)

@@ -151,7 +151,7 @@ def test_a_delivery_that_is_being_taken_counts_in_the_backlog(thread):
             go.wait(10)
             return item
 
-    thread._items = SlowDeque()
+    thread._batches = SlowDeque()
     got = []
     thread.submit_many([(follower(got.append), message())])
     assert taken.wait(10)

@@ -329,22 +329,22 @@ class Channel:
                     data = self._decrypt(self._tls, data)
         if data is None:
             return
-        for part in (data,) if len(data) <= SLICE_BYTES else self._slices(memoryview(data)):
-            with self._lock:
-                try:
+        try:
+            for part in (data,) if len(data) <= SLICE_BYTES else self._slices(memoryview(data)):
+                with self._lock:
                     events = self.connection.receive(bytes(part))
-                except Exception:  # noqa: BLE001 - a mistake of ours in reading must not leave a connection that hangs
-                    peers_log.exception("connection cut: unexpected error while reading")
-                    self.abort()
-                    return
-                if self.connection.closed or self._ending:
-                    self._read_last(part)
-                elif self.connection.outgoing:
-                    self._flush()
-                if self.connection.partial_bytes or (self._account is not None and self._account.held):
-                    self._count()
-            for event in events:
-                self.on_event(event) if type(event) is Text else self._handle((event,))
+                    if self.connection.closed or self._ending:
+                        self._read_last(part)
+                    elif self.connection.outgoing:
+                        self._flush()
+                    if self.connection.partial_bytes or (self._account is not None and self._account.held):
+                        self._count()
+                for event in events:
+                    self.on_event(event) if type(event) is Text else self._handle((event,))
+        except Exception:  # noqa: BLE001 - after a mistake of ours what comes next could not be understood
+            peers_log.exception("connection cut: unexpected error while reading")
+            self.abort()
+            return
         budget = self._budget
         if budget is not None and budget.held > budget.limit:
             budget.relieve(self.heard_at)
