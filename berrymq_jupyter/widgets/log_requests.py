@@ -12,6 +12,7 @@ from .detail import details, more_nodes, more_text, payload_of
 from .export import export
 from .log_state import row
 from .render import error_text
+from .series import Track
 from .tree import difference
 
 if TYPE_CHECKING:
@@ -87,14 +88,29 @@ def clear(log: MessageLog, _: Request) -> None:
     log.clear()
 
 
-def chart(log: MessageLog, request: Request) -> Request | None:
-    """Draw a chart of a field, or none any more."""
-    field = [str(label) for label in request.get("field") or ()]
-    if not field:
-        log.state.series = None
-        return None
-    log.state.draw(str(request["id"]), field)
+def chart(log: MessageLog, request: Request) -> Request:
+    """Draw a chart of some fields, or none any more."""
+    tracks = [Track(str(name), labels(field)) for name, field in request.get("tracks") or ()]
+    x = request.get("x")
+    log.state.draw(tracks, labels(x) if x else None)
     return log.chart_data()
+
+
+def look(log: MessageLog, request: Request) -> Request:
+    """Look at a part of the chart."""
+    chart = log.state.chart
+    if chart is None:
+        return log.chart_data()
+    window, last = request.get("window"), request.get("last")
+    chart.by_time = bool(request.get("byTime"))
+    chart.window = (float(window[0]), float(window[1])) if window else None
+    chart.last = float(last) if last else None
+    return log.chart_data()
+
+
+def labels(field: Request) -> tuple[str, ...]:
+    """Return the labels that lead to a field."""
+    return tuple(map(str, field))
 
 
 def resend(log: MessageLog, request: Request) -> Work:
@@ -143,6 +159,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "pause": pause,
     "clear": clear,
     "chart": chart,
+    "look": look,
     "resend": resend,
     "export": put_into_variable,
 }

@@ -9,7 +9,7 @@ from berrymq import Identifier, Message
 from .counts import Counts
 from .render import arguments
 from .rows import Rows
-from .series import Series
+from .series import Chart, Track
 from .window import Window
 
 if TYPE_CHECKING:
@@ -39,14 +39,13 @@ class LogState:
         self.paused_at: int | None = None
         """The number of the first row that is held back by a pause."""
         self.absorbed_at = 0.0
-        self.series: Series | None = None
-        """What a page draws a chart of."""
+        self.chart: Chart | None = None
 
     def absorb(self, now: float) -> None:
         """Work off what was collected."""
         batch = self.rows.absorb()
-        if self.series is not None and self.paused_at is None:
-            self.series.feed(enumerate(batch, self.rows.end - len(batch)))
+        if self.chart is not None and self.paused_at is None:
+            self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
         self.window.advance(SEARCH_SECONDS)
@@ -84,25 +83,33 @@ class LogState:
 
     def resume(self) -> None:
         """Show everything that is kept again, also what came during the pause."""
-        if self.series is not None and self.paused_at is not None:
-            self.series.feed(self.rows.snapshot().between(self.paused_at, self.rows.end))
+        if self.chart is not None and self.paused_at is not None:
+            self.chart.feed(self.rows.snapshot().between(self.paused_at, self.rows.end))
         self.paused_at = None
 
-    def draw(self, identifier: str, field: list[str]) -> None:
-        """Follow a number for a chart, from the oldest message that is kept on, up to a pause."""
-        self.series = Series(identifier, field)
+    def draw(self, tracks: list[Track], x: tuple[str, ...] | None) -> None:
+        """Follow numbers for a chart, from the oldest message that is kept on, up to a pause; [] for none."""
+        before = self.chart
+        if not tracks:
+            self.chart = None
+            return
+        self.chart = Chart(tracks, x)
+        if before is not None:
+            self.chart.by_time, self.chart.window, self.chart.last = (
+                before.by_time,
+                before.window,
+                before.last,
+            )
         kept = self.rows.snapshot()
-        self.series.feed(
-            kept.between(kept.first, self.rows.end if self.paused_at is None else self.paused_at)
-        )
+        self.chart.feed(kept.between(kept.first, self.rows.end if self.paused_at is None else self.paused_at))
 
     def clear(self) -> None:
         """Forget all rows and counts."""
         self.rows.clear()
         self.cleared = self.rows.total
         self.counts.clear()
-        if self.series is not None:
-            self.draw(self.series.identifier, list(self.series.field))
+        if self.chart is not None:
+            self.draw(self.chart.tracks, self.chart.x)
         self.window.select(self.window.test)
         if self.paused_at is not None:
             self.paused_at = self.rows.end

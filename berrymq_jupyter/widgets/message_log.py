@@ -14,6 +14,7 @@ from .log_requests import ANSWERS
 from .log_state import LogState, row
 from .pump import pump
 from .render import arguments
+from .series import Track
 from .static import Form, clock
 
 __all__ = ["MessageLog"]
@@ -25,6 +26,9 @@ COUNTS: Final = 300
 CHART_PERIOD: Final = 0.25
 SAVED: Final = 20
 """Rows of the static form."""
+
+Field = str | int | tuple[str | int, ...]
+"""What leads to a number in a payload."""
 
 
 class MessageLog(View):
@@ -43,8 +47,8 @@ class MessageLog(View):
     """
 
     title = "MessageLog"
-    _esm = assets.module("message_log.js")
-    _css = assets.style("views.css", "detail.css", "chart.css", "message_log.css")
+    _esm = assets.module("message_log")
+    _css = assets.style("message_log")
 
     def __init__(
         self,
@@ -64,6 +68,8 @@ class MessageLog(View):
         """False while there is something to tell the page."""
         self.shown_epoch = self.shown_end = 0
         self.charted_at = 0.0
+        self.charted = False
+        """True when the page was sent a chart last."""
         self.subscription = self.bus.follow(self.identifier, self.state.rows.collect, direct=True)
         self.start()
 
@@ -110,6 +116,36 @@ class MessageLog(View):
         """True after `pause`."""
         return self.state.paused_at is not None
 
+    def chart(self, identifier: str | Identifier, *fields: Field, x: Field | None = None) -> None:
+        """Draw numbers of the messages of `identifier` below the rows, beside those that are drawn already.
+
+        ::
+
+            log.chart("train:epoch", "loss", "metrics.val.loss", x=0)
+            log.chart("train:epoch")    # these no more
+
+        Args:
+            identifier: one that messages carry, without a wildcard.
+            fields: a keyword, the position of an argument, or names and positions joined by dots that lead to
+                a number inside one; a tuple of them where a name has a dot. Without any, the chart loses its
+                lines of `identifier`.
+            x: the field that says where a point stands. Without it the page offers time and order.
+        """
+        name = str(Identifier.parse(identifier))
+        with self.guard:
+            before = self.state.chart
+            tracks = [] if before is None else before.tracks
+            new = [Track(name, labels(field)) for field in fields]
+            if not new:
+                tracks = [track for track in tracks if track.identifier != name]
+            where = None if x is None else labels(x)
+            if before is not None and x is None and not new:
+                where = before.x
+            self.state.absorb(monotonic())
+            self.state.draw([*tracks, *new], where)
+            self.channel.snapshot_due = True
+            self.touch()
+
     def clear(self) -> None:
         """Forget the messages and counts."""
         with self.guard:
@@ -146,7 +182,7 @@ class MessageLog(View):
             self.settled = False
         if state.window.unsearched:
             return 0.0
-        busy = state.counts.moving or (state.series is not None and state.series.unsent)
+        busy = state.counts.moving or (state.chart is not None and state.chart.unsent)
         return CHART_PERIOD if busy else None
 
     def update(self, everything: bool) -> dict[str, Any] | None:
@@ -181,19 +217,23 @@ class MessageLog(View):
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one, and what is new in the chart."""
+        everything = self.channel.snapshot_due
         sent = super().send_update(now)
-        series = self.state.series
-        if series is not None and series.unsent and now >= self.charted_at + CHART_PERIOD:
+        chart = self.state.chart
+        due = chart is not None and chart.unsent and now >= self.charted_at + CHART_PERIOD
+        if due or (everything and (chart is not None or self.charted)):
             self.charted_at = now
             sent += self.channel.post(self.chart_data())
         return sent
 
     def chart_data(self) -> dict[str, Any]:
         """Return the chart as the page gets it."""
-        series = self.state.series
-        assert series is not None
-        series.unsent = False
-        return series.data()
+        chart = self.state.chart
+        self.charted = chart is not None
+        if chart is None:
+            return {"t": "chart", "tracks": [], "x": None, "leftOut": 0, "lines": []}
+        chart.unsent = False
+        return chart.data()
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Do what the page asks."""
@@ -231,6 +271,12 @@ class MessageLog(View):
         with self.guard:
             self.state.rows.kept.clear()  # which the cancelled subscription still refers to
             self.state = LogState(self.state.rows.maxlen, self.state.rows.max_bytes)
+
+
+def labels(field: Field) -> tuple[str, ...]:
+    """Return the labels that lead to a field."""
+    parts = field.split(".") if isinstance(field, str) else field if isinstance(field, tuple) else (field,)
+    return tuple(map(str, parts))
 
 
 def counted(number: int) -> str:

@@ -322,34 +322,66 @@ def test_a_chart_follows_a_number(page, bus):
     for number in range(3):
         bus.twitter("test:run", loss=number)
     page.update(lambda body: body["total"] == 3)
-    body = page.ask("chart", t="chart", id="test:run", field=["loss"])
-    assert [point[2] for point in body["lines"][0]["points"]] == [0, 1, 2]
+    body = page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]])
+    assert body["lines"][0]["values"] == [0, 1, 2]
     bus.twitter("test:run", loss=7)
-    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["points"][-1][2] == 7)
+    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["values"][-1] == 7)
     page.say(t="clear")
     page.wait(lambda body: body["t"] == "chart" and body["lines"] == [])
-    page.say(t="chart")
-    assert page.view.state.series is None
+    assert page.ask("chart", t="chart")["tracks"] == []
+    assert page.view.state.chart is None
+
+
+def test_a_chart_is_drawn_from_a_cell(page, bus, log):
+    bus.twitter("test:run", 10, loss=1, metrics={"val": {"loss": 2}})
+    log.chart("test:run", "loss", "metrics.val.loss", x=0)
+    body = page.wait(lambda body: body["t"] == "chart")
+    assert [(line["field"], line["x"], line["values"]) for line in body["lines"]] == [
+        (["loss"], [10.0], [1.0]),
+        (["metrics", "val", "loss"], [10.0], [2.0]),
+    ]
+    bus.twitter("test:other", 3)
+    start = len(page.got)
+    log.chart("test:other", 0)
+    body = page.wait(lambda body: body["t"] == "chart", start)
+    assert body["tracks"] == [
+        ["test:run", ["loss"]],
+        ["test:run", ["metrics", "val", "loss"]],
+        ["test:other", ["0"]],
+    ]
+    assert body["x"] is None
+    log.chart("test:run")
+    log.chart("test:other")
+    page.wait(lambda body: body["t"] == "chart" and body["tracks"] == [], start)
+
+
+def test_a_page_that_opens_gets_the_chart(page, bus, log):
+    log.chart("test:run", 0)
+    page.wait(lambda body: body["t"] == "chart")
+    start = len(page.got)
+    page.say(t="hello")
+    assert page.wait(lambda body: body["t"] == "chart", start)["tracks"] == [["test:run", ["0"]]]
 
 
 def test_a_pause_holds_the_chart_back_too(page, bus, log):
     bus.twitter("test:run", loss=0)
     page.update(lambda body: body["total"] == 1)
-    page.ask("chart", t="chart", id="test:run", field=["loss"])
+    page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]])
     page.say(t="pause", on=True)
     page.update(lambda body: body["heldBack"] == 0)
     bus.twitter("test:run", loss=7)
     page.update(lambda body: body["heldBack"] == 1)
-    assert not log.state.series.unsent
-    body = page.ask("chart", t="chart", id="test:run", field=["loss"])
-    assert [point[2] for point in body["lines"][0]["points"]] == [0]
+    assert not log.state.chart.unsent
+    body = page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]])
+    assert body["lines"][0]["values"] == [0]
     page.say(t="pause", on=False)
     body = page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["count"] == 2)
-    assert [point[2] for point in body["lines"][0]["points"]] == [0, 7]
+    assert body["lines"][0]["values"] == [0, 7]
     bus.twitter("test:run", loss=8)
-    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["points"][-1][2] == 8)
+    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["values"][-1] == 8)
     log.resume()
-    assert len(log.state.series.lines[None]) == 3
+    (line,) = log.state.chart.lines.values()
+    assert line.count == 3
 
 
 def test_a_message_is_sent_again_with_the_very_payload(page, bus):
