@@ -10,6 +10,7 @@ the present sources is not made again: so an sdist, which holds both, installs w
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -86,13 +87,15 @@ def packaged_node() -> list[str] | None:
 
 
 def npm(*arguments: str) -> None:
-    """Run npm with the machine's own configuration; it puts its Node first on the path of what it runs."""
+    """Run npm with the machine's own configuration."""
     command = system_node() or packaged_node()
     if command is None:
         raise SystemExit(
             f"The pages are built with Node {OLDEST_NODE} or newer: install it, or {NODE_PACKAGE} by pip."
         )
-    subprocess.run([*command, *arguments], cwd=ROOT, check=True)
+    # What npm runs finds the same Node: npm itself adds only the commands of packages to the path.
+    path = f"{Path(command[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    subprocess.run([*command, *arguments], cwd=ROOT, env={**os.environ, "PATH": path}, check=True)
 
 
 def install(*, tools: bool) -> None:
