@@ -58,7 +58,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
 
   async function copyCode() {
     if (!shown) return;
-    say((await copyText(shown.code)) ? "Copied." : "This page may not use the clipboard: select the code and copy it.");
+    say((await copyText(shown.code)) ? (shown.remark ? `Copied, but ${shown.remark}.` : "Copied.") : "This page may not use the clipboard: select the code and copy it.");
   }
 
   function show(body: DetailBody) {

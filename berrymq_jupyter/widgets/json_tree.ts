@@ -52,7 +52,7 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       h("span", { class: "bmq-colon" }, ": "),
       value,
       node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, counted(node.n, "item")),
-      node.long !== undefined && longText(node.long, path, value),
+      node.long !== undefined && !node.lines && longText(node.long, path, value),
       node.k === "number" && onChart && chartOf(labels, onChart),
     );
     const open = path.length < 2 && Boolean(node.c) && node.n <= 20;
@@ -63,6 +63,10 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       self.flip = flip;
     }
     items.set(path.join(), { group, labels });
+    if (node.lines) {
+      value.dataset.wanted = path.join();
+      onText(path);
+    }
     if (node.c) group.append(...children(node, path, labels));
     if (open) flip(true);
     return self;

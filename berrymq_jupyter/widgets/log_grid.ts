@@ -5,8 +5,10 @@ import { uniquePrefix } from "./field.ts";
 import { clock, counted, fullTime, nameOf, safe } from "./format.ts";
 import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
-import type { LogState } from "./wire.ts";
+import type { LogState, Row } from "./wire.ts";
 
+const CHARACTER = 7.3;
+const PREFETCHED = 120;
 const SHORTEST = 4;
 const TALLEST = 14;
 const TITLES = [
@@ -51,7 +53,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     show: showRow,
     onRange: (first: number, last: number) => {
       const places = [placeOf(first), placeOf(last - 1)];
-      store.want(Math.min(...places), Math.max(...places) + 1);
+      // Who scrolls soon sees what is beside it; who follows does not.
+      const beside = following ? 0 : PREFETCHED;
+      store.want(Math.min(...places) - beside, Math.max(...places) + 1 + beside);
     },
     onScroll: () => {
       following = atNewest();
@@ -70,6 +74,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
   let epoch: number | null = null;
   let selected: number | null = null;
   let sized = 0;
+  const longest: Record<string, number> = {};
 
   const count = () => range[1] - range[0];
   const placeOf = (index: number) => (newestFirst ? range[1] - 1 - index : range[0] + index);
@@ -95,6 +100,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
       "aria-selected": String(isSelected),
     });
     const [time, id, from, payload] = element.parts;
+    if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
     const moment = row ? clock(row[TIME]) : "…";
     setText(time.children[0], moment.slice(0, 8));
@@ -110,6 +116,17 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const mark = store.markOf(nameOf(row[ID]));
     element.style.setProperty("--bmq-mark", mark.color);
     element.style.setProperty("--bmq-mark-style", mark.border);
+  }
+
+  /** Columns are as wide as what they have shown needs, up to a limit that the style sheet sets. They only grow. */
+  function widen(row: Row) {
+    for (const [name, text] of [["id", row[ID]], ["from", row[SOURCE] ?? "here"]]) {
+      const length = Math.max(text.length, name === "id" ? 10 : 4);
+      if (length <= (longest[name] ?? 0)) continue;
+      longest[name] = length;
+      // Identifiers are bold, of a font in which each character has one width.
+      element.style.setProperty(`--bmq-${name}-width`, `${Math.ceil(length * CHARACTER) + 14}px`);
+    }
   }
 
   function update(state: LogState) {

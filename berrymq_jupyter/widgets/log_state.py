@@ -9,6 +9,7 @@ from berrymq import Identifier, Message
 from .counts import Counts
 from .render import arguments
 from .rows import Rows
+from .search import contains
 from .series import Chart, Track
 from .window import Window
 
@@ -19,8 +20,8 @@ __all__ = ["LogState"]
 
 SUMMARY: Final = 240
 """Characters of a row's payload that a page gets."""
-SEARCHED: Final = 2000
-"""Characters of a payload that the text filter looks at."""
+ROUNDED_DEPTH: Final = 4
+ROUNDED_ITEMS: Final = 60
 SEARCH_SECONDS: Final = 0.03
 """How long a round may look through rows for the filter."""
 
@@ -36,6 +37,8 @@ class LogState:
         """Messages that a `clear` removed."""
         self.identifier: Identifier | None = None
         self.text = ""
+        self.partly = 0
+        """Payloads that are too large to be searched for the text as a whole."""
         self.paused_at: int | None = None
         """The number of the first row that is held back by a pause."""
         self.absorbed_at = 0.0
@@ -64,7 +67,8 @@ class LogState:
         """Show only rows whose identifier matches and whose payload contains `text`, in any case."""
         pattern = Identifier.parse(identifier) if identifier and identifier not in ("*", "*:*") else None
         self.identifier, self.text = pattern, text
-        self.window.select(row_test(pattern, text) if pattern or text else None)
+        self.partly = 0
+        self.window.select(self.row_test(pattern, text) if pattern or text else None)
 
     @property
     def end(self) -> int:
@@ -103,6 +107,30 @@ class LogState:
         kept = self.rows.snapshot()
         self.chart.feed(kept.between(kept.first, self.rows.end if self.paused_at is None else self.paused_at))
 
+    def row_test(self, pattern: Identifier | None, text: str) -> Callable[[Message], bool]:
+        """Return the test of a filter. Whether an identifier matches is worked out once for each."""
+        known: dict[str, bool] = {}
+        needle = text.casefold()
+
+        def test(message: Message) -> bool:
+            if pattern is not None:
+                name = message.id
+                matches = known.get(name)
+                if matches is None:
+                    if len(known) > 10_000:
+                        known.clear()
+                    matches = known[name] = pattern.matches(message.identifier)
+                if not matches:
+                    return False
+            if not needle:
+                return True
+            found = contains(message, needle)
+            if found is None:
+                self.partly += 1
+            return bool(found)
+
+        return test
+
     def clear(self) -> None:
         """Forget all rows and counts."""
         self.rows.clear()
@@ -115,24 +143,24 @@ class LogState:
             self.paused_at = self.rows.end
 
 
-def row_test(pattern: Identifier | None, text: str) -> Callable[[Message], bool]:
-    """Return the test of a filter. Whether an identifier matches is worked out once for each."""
-    known: dict[str, bool] = {}
-    needle = text.casefold()
+def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
+    """Return `value` with its floats shortened, as rows show them; what holds very many stays as it is."""
+    kind = type(value)
+    if issubclass(kind, float):
+        return Short(value)
+    if kind is dict and depth and len(value) <= ROUNDED_ITEMS:
+        return {key: rounded(item, depth - 1) for key, item in value.items()}
+    if kind in (list, tuple) and depth and len(value) <= ROUNDED_ITEMS:
+        return kind([rounded(item, depth - 1) for item in value])
+    return value
 
-    def test(message: Message) -> bool:
-        if pattern is not None:
-            name = message.id
-            matches = known.get(name)
-            if matches is None:
-                if len(known) > 10_000:
-                    known.clear()
-                matches = known[name] = pattern.matches(message.identifier)
-            if not matches:
-                return False
-        return not needle or needle in arguments(message.args, message.kwargs, SEARCHED).casefold()
 
-    return test
+class Short(float):
+    """A float whose text has four significant digits, or fewer if it is that short anyway."""
+
+    def __repr__(self) -> str:
+        text, short = float.__repr__(self), f"{float(self):.4g}"
+        return text if len(text) <= len(short) + len(".0") and float(short) == self else short
 
 
 def row(place: int, number: int, message: Message) -> list[Any]:
@@ -143,5 +171,7 @@ def row(place: int, number: int, message: Message) -> list[Any]:
         round(message.sent_at * 1000, 1),
         message.id,
         message.source,
-        arguments(message.args, message.kwargs, SUMMARY),
+        arguments(
+            rounded(message.args), {key: rounded(item) for key, item in message.kwargs.items()}, SUMMARY
+        ),
     ]

@@ -12,6 +12,7 @@ from . import assets
 from .base import Reply, RequestError, View, Work
 from .log_requests import ANSWERS
 from .log_state import LogState, row
+from .picture import picture
 from .pump import pump
 from .render import arguments
 from .series import Track
@@ -24,6 +25,8 @@ TAIL: Final = 60
 COUNTS: Final = 300
 """Identifiers whose counts one update brings along."""
 CHART_PERIOD: Final = 0.25
+LOOK_PERIOD: Final = 2.0
+"""Seconds between two looks whether the log is still followed, while a page shows it."""
 SAVED: Final = 20
 """Rows of the static form."""
 
@@ -71,6 +74,8 @@ class MessageLog(View):
         self.charted = False
         """True when the page was sent a chart last."""
         self.subscription = self.bus.follow(self.identifier, self.state.rows.collect, direct=True)
+        self.following = True
+        """False from when its subscription is seen to have ended."""
         self.start()
 
     # -- for its user ----------------------------------------------------------------------------------------
@@ -143,6 +148,7 @@ class MessageLog(View):
                 where = before.x
             self.state.absorb(monotonic())
             self.state.draw([*tracks, *new], where)
+            self.static.changed(monotonic())
             self.channel.snapshot_due = True
             self.touch()
 
@@ -182,8 +188,12 @@ class MessageLog(View):
             self.settled = False
         if state.window.unsearched:
             return 0.0
+        if self.following and not self.subscription.active:
+            self.following = self.settled = False
         busy = state.counts.moving or (state.chart is not None and state.chart.unsent)
-        return CHART_PERIOD if busy else None
+        if busy:
+            return CHART_PERIOD
+        return LOOK_PERIOD if self.displayed and self.following else None
 
     def update(self, everything: bool) -> dict[str, Any] | None:
         """Return the newest rows, the counts that changed, and where everything stands."""
@@ -207,6 +217,8 @@ class MessageLog(View):
             "cleared": state.cleared > 0,
             "missed": state.rows.missed,
             "unsearched": state.window.unsearched,
+            "partly": state.partly,
+            "ended": not self.following,
             "heldBack": state.held_back if self.paused else None,
             "filter": [str(state.identifier or ""), state.text],
             "rate": round(state.counts.rate.value, 2),
@@ -260,7 +272,9 @@ class MessageLog(View):
         facts = counted(state.total)
         if len(rows) < state.total:
             facts += f", the newest {len(rows)} of them"
-        return Form(self.title, str(self.identifier), facts, ("time", "identifier", "from", "payload"), rows)
+        columns = ("time", "identifier", "from", "payload")
+        drawing = picture(state.chart) if state.chart is not None else ""
+        return Form(self.title, str(self.identifier), facts, columns, rows, drawing)
 
     def release(self) -> None:
         """Follow nothing more."""

@@ -28,6 +28,7 @@ function createView(store: LogStore) {
     store.request({ t: "pause", on: false });
     grid.focus();
   }, { class: "bmq-button bmq-primary" });
+  const ended = h("div", { class: "bmq-banner bmq-gone", role: "status", hidden: true }, "Not followed any more: nothing new appears here.");
   const banner = h("div", { class: "bmq-banner bmq-paused", hidden: true }, held, resume);
   const tree = createIdentifierTree(store, (pattern: string) => bar.filter.choose(pattern));
   const grid = createGrid(store, { onOpen: (number: number) => detail.open(number), onEscape: closeDetail });
@@ -39,6 +40,7 @@ function createView(store: LogStore) {
     "div",
     { class: "bmq bmq-log", onkeydown: shortcuts },
     bar.element,
+    ended,
     banner,
     panes,
     chart.element,
@@ -53,6 +55,7 @@ function createView(store: LogStore) {
     tree.update();
     bar.update(state);
     setText(status, standing(state, store.isLate()));
+    ended.hidden = !state.ended;
     banner.hidden = state.heldBack === null;
     if (!banner.hidden) {
       setText(
@@ -143,6 +146,7 @@ function standing(state: LogState, isLate: boolean) {
     filtered ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
     state.unsearched > 0 && `searching ${brief(state.unsearched)} more`,
     dropped > 0 && `${whole(dropped)} older dropped (${limit(state)})`,
+    state.partly > 0 && `${counted(state.partly, "payload")} too large to be searched whole`,
     isLate && "the kernel is busy and sends older rows when it is free",
     state.missed > 0 && `${whole(state.missed)} of them came too fast to be counted by identifier`,
   ]

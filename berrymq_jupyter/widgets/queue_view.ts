@@ -91,7 +91,7 @@ function createNumbers() {
   const coming = figure("in");
   const going = figure("out");
   const dropped = figure("dropped");
-  const highest = figure("deepest");
+  const highest = figure("peak");
   return {
     element: h(
       "div",

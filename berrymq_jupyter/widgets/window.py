@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Window"]
 
-CHUNK: Final = 1000
+CHUNK: Final = 200
 """Rows that are searched between two looks at the clock."""
 
 

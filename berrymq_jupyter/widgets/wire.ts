@@ -43,6 +43,10 @@ export interface LogState {
   cleared: boolean;
   missed: number;
   unsearched: number;
+  /** Payloads too large to be searched as a whole. */
+  partly: number;
+  /** It is not followed any more. */
+  ended: boolean;
   heldBack: number | null;
   filter: [id: string, text: string];
   rate: number;
@@ -57,6 +61,8 @@ export interface TreeNode {
   s: string;
   n: number;
   long?: number;
+  /** It has several lines. */
+  lines?: boolean;
   from?: number;
   c?: [label: string, node: TreeNode][];
 }

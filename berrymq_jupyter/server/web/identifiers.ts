@@ -8,6 +8,9 @@ import { createTable } from "./table.ts";
 import { moment } from "./times.ts";
 import type { Heard, HubState } from "./state.ts";
 
+/** The first ones in the order that the table has. */
+const SHOWN = 100;
+
 export function createIdentifiers() {
   const table = createTable<Heard>(
     "Identifiers",
@@ -18,6 +21,7 @@ export function createIdentifiers() {
       { title: "Last", kind: "time", order: (heard) => heard.at, draw: drawLast },
     ],
     (heard) => `${heard.id}\n${heard.room ?? ""}`,
+    SHOWN,
   );
   const more = h("p", { class: "soft note" });
   const since = h("span", {});
@@ -49,8 +53,10 @@ export function createIdentifiers() {
       table.element.hidden = !any;
       setText(since, moment(state.since));
       table.show([{ name: "all", rows: state.identifiers, title: null }]);
-      more.hidden = state.identifiers_more === 0;
-      setText(more, `and ${counted(state.identifiers_more, "identifier")} that came earlier`);
+      const left = state.identifiers.length - SHOWN;
+      more.hidden = left <= 0 && state.identifiers_more === 0;
+      const earlier = state.identifiers_more && `${counted(state.identifiers_more, "identifier")} that came earlier`;
+      setText(more, ["and", [left > 0 && `${counted(left, "identifier")} further down`, earlier].filter(Boolean).join(", and ")].join(" "));
     },
   };
 }

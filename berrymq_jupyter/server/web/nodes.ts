@@ -15,8 +15,8 @@ export function createNodes() {
     [
       { title: "Node", order: (node) => node.name, draw: drawNode },
       { title: "Follows", kind: "follows", order: (node) => node.follows.join(" "), draw: drawFollows },
-      { title: "From it", kind: "number", order: (node) => node.sent, draw: drawSent },
-      { title: "To it", kind: "number", order: (node) => node.received, draw: drawReceived },
+      { title: "Sent", kind: "number", order: (node) => node.sent, draw: drawSent },
+      { title: "Received", kind: "number", order: (node) => node.received, draw: drawReceived },
       { title: "Dropped", kind: "number", order: (node) => node.dropped, draw: drawDropped },
       { title: "Since", kind: "time", order: (node) => node.since, draw: drawSince },
     ],

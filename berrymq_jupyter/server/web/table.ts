@@ -23,8 +23,9 @@ export interface Group<T> {
  * @param label what the table shows
  * @param columns the first one names a row
  * @param key tells rows apart
+ * @param most rows of a group that are shown: the first ones in the order of the table
  */
-export function createTable<T>(label: string, columns: Column<T>[], key: (row: T) => string) {
+export function createTable<T>(label: string, columns: Column<T>[], key: (row: T) => string, most = Infinity) {
   const parts = new Map<string, ReturnType<typeof createPart<T>>>();
   let groups: Group<T>[] = [];
   let chosen = 0;
@@ -70,7 +71,7 @@ export function createTable<T>(label: string, columns: Column<T>[], key: (row: T
     groups.forEach((group, index) => {
       const part = parts.get(group.name) ?? createPart(columns, key);
       parts.set(group.name, part);
-      part.show(group, [...group.rows].sort(compare));
+      part.show(group, [...group.rows].sort(compare).slice(0, most));
       place(element, part.element, index + 1);
     });
   }

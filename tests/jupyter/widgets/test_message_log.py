@@ -612,3 +612,33 @@ def test_a_thousand_logs_leave_nothing(bus):
     after = open_and_close(1000)
     assert after - before < 500
     assert bus.subscriptions() == []
+
+
+def test_a_search_says_how_many_payloads_it_did_not_see_whole(page, bus):
+    bus.twitter("test:run", "x" * 10_000 + "needle")
+    bus.twitter("test:run", list(range(100_000)))
+    page.update(lambda body: body["total"] == 2)
+    page.ask("filtered", t="filter", text="needle")
+    body = page.update(lambda body: body["filter"][1] == "needle" and not body["unsearched"])
+    assert (body["range"], body["partly"]) == ([-1, 0], 1)
+
+
+def test_a_log_whose_subscription_ended_says_so(page, bus, log):
+    assert not page.update()["ended"]
+    bus.unfollow(log.subscription)
+    page.update(lambda body: body["ended"])
+
+
+def test_rows_show_numbers_with_four_significant_digits(page, bus):
+    bus.twitter("test:run", 1 / 3, [2e-9 / 3, 0.5], loss={"a": 100000 / 3}, many=1e20)
+    body = page.update(lambda body: body["total"] == 1)
+    assert body["rows"][0][-1] == "0.3333, [6.667e-10, 0.5], loss={'a': 3.333e+04}, many=1e+20"
+    assert "0.3333333333333333" in page.ask("detail", t="detail", number=0)["code"]
+
+
+def test_text_of_several_lines_is_known_as_such(page, bus):
+    bus.twitter("test:run", "one line", error="Traceback\n  File")
+    page.update(lambda body: body["total"] == 1)
+    first, second = (child for _, child in page.ask("detail", t="detail", number=0)["tree"]["c"])
+    assert ("lines" in first, second["lines"]) == (False, True)
+    assert page.ask("text", t="text", number=0, path=[1])["text"] == "Traceback\n  File"
