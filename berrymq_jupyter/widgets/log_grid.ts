@@ -141,7 +141,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     }
     size();
     scroller.setAttribute("aria-rowcount", String(count() + 1));
-    const shift = following || fresh ? 0 : newestFirst ? range[1] - before[1] : before[0] - range[0];
+    // Older rows keep their index: what goes, goes below them.
+    const amongOlder = !newestFirst && list.firstInSight() < state.older[0];
+    const shift = following || fresh || amongOlder ? 0 : newestFirst ? range[1] - before[1] : before[0] - range[0];
     list.resize(count(), shift);
     if (following) toNewest();
     showEmpty(state);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from berrymq.errors import IdentifierError
@@ -143,8 +144,9 @@ def wanted(log: MessageLog, request: Request) -> Message:
 def previous(log: MessageLog, number: int, message: Message) -> Message | None:
     """Return the message before `number` that has the same identifier and source."""
     kept = log.state.rows.snapshot()
-    for candidate in range(number - 1, max(kept.first, number - LOOK_BACK) - 1, -1):
-        other = kept.get(candidate)
+    near = range(number - 1, max(kept.first, number - LOOK_BACK) - 1, -1)
+    for candidate in chain(near, reversed(kept.older.numbers)):
+        other = kept.get(candidate) if candidate < number else None
         if other is not None and other.id == message.id and other.source == message.source:
             return other
     return None

@@ -14,7 +14,7 @@ from .series import Chart, Track
 from .window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["LogState"]
 
@@ -29,8 +29,8 @@ SEARCH_SECONDS: Final = 0.03
 class LogState:
     """Works off the messages that came."""
 
-    def __init__(self, maxlen: int, max_bytes: int) -> None:
-        self.rows = Rows(maxlen, max_bytes)
+    def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
+        self.rows = Rows(maxlen, max_bytes, keep)
         self.window = Window(self.rows)
         self.counts = Counts()
         self.cleared = 0
@@ -104,8 +104,8 @@ class LogState:
                 before.window,
                 before.last,
             )
-        kept = self.rows.snapshot()
-        self.chart.feed(kept.between(kept.first, self.rows.end if self.paused_at is None else self.paused_at))
+        end = self.rows.end if self.paused_at is None else self.paused_at
+        self.chart.feed(self.rows.snapshot().between(0, end))
 
     def row_test(self, pattern: Identifier | None, text: str) -> Callable[[Message], bool]:
         """Return the test of a filter. Whether an identifier matches is worked out once for each."""

@@ -23,6 +23,8 @@ interface Events extends CommonEvents<LogState>, DetailEvents {
   exported: Remark;
 }
 
+type Tail = Row extends [number, ...infer Rest] ? Rest : never;
+
 export type LogStore = ReturnType<typeof createStore>;
 
 /**
@@ -63,9 +65,25 @@ export function createStore(model: Model) {
       store.markOf(nameOf(id)); // in the order in which they appeared
       counts.set(id, [count, rate]);
     }
+    if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;
     keep(body.rows);
     tell("update", body);
+  }
+
+  /** Older rows move up when rows beside them go; those that became older ones have places that are not known. */
+  function moveOlder(before: LogState, now: LogState) {
+    const shift = now.range[0] - before.range[0];
+    const tail = before.range[0] + before.older[0];
+    const newTail = now.range[0] + now.older[0];
+    if (tail === newTail && shift === 0 && before.older[1] === now.older[1]) return;
+    const moved: Row[] = [];
+    for (const [place, row] of rows) {
+      if (place >= newTail) continue;
+      rows.delete(place);
+      if (place < tail && before.older[1] === now.older[1]) moved.push([place + shift, ...(row.slice(1) as Tail)]);
+    }
+    for (const row of moved) rows.set(row[PLACE], row);
   }
 
   function answered(body: { epoch: number; rows: Row[] }) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import berrymq
 from berrymq import Identifier, Message
@@ -17,6 +17,9 @@ from .pump import pump
 from .render import arguments
 from .series import Track
 from .static import Form, clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["MessageLog"]
 
@@ -45,8 +48,10 @@ class MessageLog(View):
         log.to_dataframe()
 
     It keeps the newest `maxlen` messages themselves, as long as their payloads hold no more than about
-    `max_bytes`; a payload that is changed after sending is shown changed. At the sender it costs an append;
-    everything else is done beside it.
+    `max_bytes`, and beside them, but for large payloads, the newest 1,000 of each identifier, or as many as
+    `keep` says for a pattern: ``{"error:*": None}`` keeps all of them. With many identifiers each has fewer,
+    so that these are no more than `maxlen` in all. A payload that is changed after sending is shown changed.
+    At the sender it costs an append; everything else is done beside it.
     """
 
     title = "MessageLog"
@@ -60,13 +65,14 @@ class MessageLog(View):
         bus: berrymq.Bus | None = None,
         maxlen: int = 100_000,
         max_bytes: int = 256_000_000,
+        keep: Mapping[str, int | None] | None = None,
     ) -> None:
         if maxlen < 1:
             raise ValueError(f"maxlen is the number of messages to keep, from 1 on, not {maxlen}")
         self.identifier = Identifier.parse(identifier)
         super().__init__()
         self.bus = berrymq.default_bus if bus is None else bus
-        self.state = LogState(maxlen, max_bytes)
+        self.state = LogState(maxlen, max_bytes, keep)
         self.settled = False
         """False while there is something to tell the page."""
         self.shown_epoch = self.shown_end = 0
@@ -86,7 +92,7 @@ class MessageLog(View):
         with self.guard:
             state.absorb(monotonic())
             test = state.window.test
-            return [message for message in state.rows.snapshot().messages if test is None or test(message)]
+            return [message for _, message in state.rows.snapshot().all() if test is None or test(message)]
 
     def to_dataframe(self) -> Any:
         """Return `messages` as a pandas DataFrame: a row each, a column for each argument.
@@ -212,6 +218,7 @@ class MessageLog(View):
             "range": [state.window.begin, state.end],
             "total": state.total,
             "kept": len(state.rows),
+            "older": [state.window.older, state.rows.reserve.removed],
             "maxlen": state.rows.maxlen,
             "maxBytes": state.rows.max_bytes,
             "cleared": state.cleared > 0,

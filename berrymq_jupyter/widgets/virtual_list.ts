@@ -127,6 +127,7 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
       else if (top + rowHeight > scroller.scrollTop + room) scrollTo(top + rowHeight - room);
       draw();
     },
+    firstInSight: () => Math.floor(scroller.scrollTop / rowHeight),
     rowsInSight: () => Math.max(1, Math.floor(room / rowHeight)),
     close: () => resized.disconnect(),
   };

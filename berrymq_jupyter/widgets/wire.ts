@@ -38,6 +38,8 @@ export interface LogState {
   range: [begin: number, end: number];
   total: number;
   kept: number;
+  /** How many of the rows are older ones, of whose time others are gone; and how many times some of these went. */
+  older: [count: number, removed: number];
   maxlen: number;
   maxBytes: number;
   cleared: boolean;

@@ -117,6 +117,22 @@ def test_a_hundred_thousand_rows_scroll(log):
     expect(log.status).to_have_text("19 of 100,000 messages")
 
 
+def test_an_error_stays_in_reach_of_a_flood(log):
+    flood = "for number in range(60_000): twitter('flood:run', number)"
+    log.notebook.execute(f"twitter('error:here', 'it went wrong')\n{flood}\n{flood}")
+    expect(log.status).to_contain_text("100,001 messages")
+    log.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
+    expect(log.rows.first).to_contain_text("it went wrong")
+    expect(log.rows.nth(5)).to_contain_text("flood:run")
+    log.notebook.execute(flood)
+    expect(log.rows.first).to_contain_text("it went wrong")
+    log.rows.first.click()
+    expect(log.detail).to_contain_text("it went wrong")
+    log.view.get_by_role("treeitem", name="error").first.click()
+    expect(log.status).to_contain_text("1 of 100,001 messages")
+    expect(log.rows).to_have_count(1)
+
+
 def test_hostile_payloads_are_text(log):
     log.notebook.execute(HOSTILE)
     expect(log.status).to_have_text("13 messages")

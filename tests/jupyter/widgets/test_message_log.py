@@ -642,3 +642,22 @@ def test_text_of_several_lines_is_known_as_such(page, bus):
     first, second = (child for _, child in page.ask("detail", t="detail", number=0)["tree"]["c"])
     assert ("lines" in first, second["lines"]) == (False, True)
     assert page.ask("text", t="text", number=0, path=[1])["text"] == "Traceback\n  File"
+
+
+def test_an_error_survives_a_flood(bus, monkeypatch):
+    log = MessageLog(bus=bus, maxlen=100)
+    page = FakePage(log)
+    bus.twitter("error:here", "what went wrong")
+    for _ in range(30):
+        for channel in range(12):
+            bus.twitter(f"channel:{channel}", 1)
+        log.state.absorb(0.0)
+    body = page.update(lambda body: body["total"] == 361)
+    assert body["older"][0] > 0
+    first, last = body["range"]
+    rows = page.ask("rows", t="rows", **{"from": first, "to": last})["rows"]
+    assert rows[0][3:] == ["error:here", None, "'what went wrong'"]
+    assert [row[0] for row in rows] == list(range(first, last))
+    assert page.ask("detail", t="detail", number=rows[0][1])["id"] == "error:here"
+    assert log.messages()[0].id == "error:here"
+    log.close()
