@@ -1,24 +1,31 @@
-// The little form that puts what a MessageLog shows into a variable of the notebook.
+// The little form that puts what a MessageLog shows into a variable or a file of the notebook.
 
 import { button, h } from "./dom.ts";
 import { type Complaint, createComplaint, uniquePrefix } from "./field.ts";
 import type { LogStore } from "./log_store.ts";
 
+const KINDS = [
+  ["list", "list"],
+  ["DataFrame", "DataFrame"],
+  [".csv", "CSV file"],
+  [".jsonl", "JSON lines file"],
+  [".parquet", "Parquet file"],
+];
+
 /** @returns the button with its form, `exported` to be told of success, and `complain(field, words)`. */
 export function createExport(store: LogStore) {
   const prefix = uniquePrefix();
-  const name = h("input", { class: "bmq-field", "aria-label": "Variable", value: "messages", spellcheck: "false", oninput: forgive });
+  const name = h("input", { class: "bmq-field", "aria-label": "Name", value: "messages", spellcheck: "false", oninput: forgive });
   const kind = h(
     "select",
     { class: "bmq-field", "aria-label": "As", onchange: forgive },
-    h("option", { value: "list" }, "list"),
-    h("option", { value: "DataFrame" }, "DataFrame"),
+    ...KINDS.map(([value, text]) => h("option", { value }, text)),
   );
   const complaints: Record<string, Complaint> = { name: createComplaint(name, `${prefix}-name`), as: createComplaint(kind, `${prefix}-as`) };
   const form = h(
     "form",
     { class: "bmq-popup", hidden: true, onsubmit: submit },
-    h("div", { class: "bmq-popup-title" }, "Put the messages that pass the filter into a variable"),
+    h("div", { class: "bmq-popup-title" }, "Put the messages that pass the filter into a variable or a file"),
     h("div", { class: "bmq-popup-row" }, name, "as", kind, h("button", { class: "bmq-button bmq-primary" }, "Export")),
     ...Object.values(complaints).map((complaint) => complaint.element),
   );

@@ -165,11 +165,20 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const text = state.unsearched
       ? "Searching…"
       : filtered
-        ? `None of ${counted(state.kept, "message")} passes the filter.`
+        ? nothing(state)
         : state.cleared
           ? "Cleared. What comes now appears here."
           : `No message yet. Send one: %twitter ${example(state.follows)} 1, x=2`;
     setText(empty, text);
+  }
+
+  /** Why no row is shown; of an identifier whose messages are gone, that they are. */
+  function nothing(state: LogState) {
+    const [pattern, text] = state.filter;
+    let came = store.counts.get(pattern)?.[0] ?? 0;
+    for (const [id, [count]] of store.counts) if (`${nameOf(id)}:*` === pattern) came += count;
+    if (came > 0 && !text) return `None of its ${counted(came, "message")} is kept any more.`;
+    return `None of ${counted(state.kept, "message")} passes the filter.`;
   }
 
   function showNewer() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from .static import Form, clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
 
 __all__ = ["MessageLog"]
 
@@ -102,6 +104,19 @@ class MessageLog(View):
         from .export import dataframe
 
         return dataframe(self.messages())
+
+    def to_file(self, path: str | PathLike[str]) -> None:
+        """Write `messages` to a file: CSV, JSON lines or Parquet, by its ending .csv, .jsonl or .parquet.
+
+        In a CSV file, text that a spreadsheet would take for a formula gets an apostrophe before it.
+        """
+        from .files import WRITERS
+
+        target = Path(path)
+        writer = WRITERS.get(target.suffix)
+        if writer is None:
+            raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {target.suffix!r}")
+        writer(self.messages(), target)
 
     def filter(self, identifier: str | Identifier = "*:*", text: str = "") -> None:
         """Show only messages whose identifier matches and whose payload contains `text`."""

@@ -661,3 +661,16 @@ def test_an_error_survives_a_flood(bus, monkeypatch):
     assert page.ask("detail", t="detail", number=rows[0][1])["id"] == "error:here"
     assert log.messages()[0].id == "error:here"
     log.close()
+
+
+def test_a_page_has_a_file_written_and_never_over_another(page, bus, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    told = page.ask("exported", t="export", name="messages", **{"as": ".csv"})["text"]
+    assert told == f"1 messages are in {tmp_path / 'messages.csv'}"
+    again = page.ask("problem", t="export", name="messages.csv", **{"as": ".csv"})
+    assert (again["field"], again["text"]) == ("name", "there is a file messages.csv already")
+    for name in ("", "../x", "/tmp/x", ".hidden"):
+        body = page.ask("problem", t="export", name=name, **{"as": ".jsonl"})
+        assert body["text"] == "write a name without a folder"
