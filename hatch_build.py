@@ -41,9 +41,14 @@ class PagesHook(BuildHookInterface[Any]):
     def initialize(self, _version: str, _build_data: dict[str, Any]) -> None:
         """Make the bundle if the one that is there has other sources."""
         if not is_current():
-            install(tools=False)
-            npm("run", "--silent", "build")
-            STAMP.write_text(digest(), "utf-8")
+            bundle()
+
+
+def bundle() -> None:
+    """Make the bundle."""
+    install(tools=False)
+    npm("run", "--silent", "build")
+    STAMP.write_text(digest(), "utf-8")
 
 
 def is_current() -> bool:
@@ -114,7 +119,9 @@ def install(*, tools: bool) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[1:] == ["build"]:
+        bundle()
+    elif sys.argv[1:]:
         install(tools=True)
         npm("run", "--silent", *sys.argv[1:])
     else:

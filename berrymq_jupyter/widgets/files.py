@@ -92,15 +92,16 @@ def moment(message: Message) -> str | None:
         return None
 
 
-def cell(value: Any, mark: str = "'") -> str | int | float | bool | None:
+def cell(value: Any, mark: str = "'") -> str | float | None:
     """Return what stands in a table for `value`; before what might be a formula stands `mark`."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return mark + value if value.startswith(FORMULA) else value
-    made = plain(value)
-    text = made if isinstance(made, str) else json.dumps(made, ensure_ascii=False)
-    return mark + text if isinstance(made, str) and text.startswith(FORMULA) else text
+    kind = type(value)
+    if value is None or issubclass(kind, (bool, int, float)):
+        number: float | None = value
+        return number
+    made = value if issubclass(kind, str) else plain(value)
+    if not isinstance(made, str):
+        return json.dumps(made, ensure_ascii=False)
+    return mark + made if made.startswith(FORMULA) else made
 
 
 def plain(value: Any, depth: int = 50) -> Any:

@@ -153,8 +153,12 @@ def test_hostile_payloads_are_text(log):
     log.notebook.screenshot("log-hostile")
 
 
-def test_a_flood_is_coalesced(log):
+@pytest.mark.parametrize("charted", [False, True])
+def test_a_flood_is_coalesced(log, charted):
     page = log.notebook.page
+    if charted:
+        log.notebook.execute("log.chart('flood:run', 0)")
+        expect(log.view.get_by_role("region", name="Chart")).to_be_visible()
     page.evaluate(
         """() => {
             window.frames = [];
