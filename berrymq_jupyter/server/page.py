@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["FileHandler", "HubHandler", "StateHandler"]
 
 PACKAGE: Final = "berrymq_jupyter"
-FILE_PATTERN: Final = r"(?:server/web|widgets)/[a-z_]+\.(?:js|css|svg)"
-"""The files that the page consists of, below the package; scripts import each other by relative path."""
+FILE_PATTERN: Final = r"static/hub\.(?:js|css)|server/web/berry\.svg"
+"""The files that the page consists of, below the package."""
 
 KINDS: Final = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 

@@ -24,7 +24,7 @@ FRESH_SECONDS = 0.4
 CUT_SECONDS = 15.0
 """For how long a node that is cut off is shown: one that lives is back sooner, most often at once."""
 
-MAX_IDENTIFIERS = 100
+MAX_IDENTIFIERS = 500
 MAX_TEXT = 200
 
 

@@ -1,50 +1,36 @@
 """The pages' side of the views, as text.
 
-The sources beside this file are plain ES modules that import each other by relative path, so that editors,
-linters and tests take them as they are. A page gets one text without imports: the modules in order of need,
-without their ``import`` lines and ``export`` words. Names at the top of a module must therefore be unique
-among those joined; a test sees to it. Handing over text and not a path keeps anywidget from holding on to
-every instance.
+The sources are the TypeScript modules beside this file. When the package is built, ``hatch_build.py`` has
+esbuild make a script and a style sheet of each view, in ``berrymq_jupyter/static``. Handing over text and not
+a path keeps anywidget from holding on to every instance.
 """
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib.resources import files
-from posixpath import dirname, join, normpath
-from typing import Final
 
 __all__ = ["module", "style"]
 
-IMPORT: Final = re.compile(r'^import [^;]*? from "(\.[^"]+)";\n', re.MULTILINE)
-EXPORT: Final = re.compile(r"^export (?!default)", re.MULTILINE)
+
+@cache
+def module(view: str) -> str:
+    """Return the script of a view: an ES module without imports."""
+    return bundled(f"{view}.js")
 
 
 @cache
-def module(entry: str) -> str:
-    """Return the module `entry` and all that it imports as the text of one ES module."""
-    done: dict[str, str] = {}
-    gather(entry, done)
-    return "\n".join(done.values())
+def style(view: str) -> str:
+    """Return the style sheet of a view."""
+    return bundled(f"{view}.css")
 
 
-@cache
-def style(*names: str) -> str:
-    """Return style sheets as one text."""
-    return "\n".join(source(name) for name in names)
-
-
-def gather(name: str, done: dict[str, str]) -> None:
-    """Add the module `name` to `done`, after the modules that it imports."""
-    if name in done:
-        return
-    text = source(name)
-    for needed in IMPORT.findall(text):
-        gather(normpath(join(dirname(name), needed)), done)
-    done[name] = EXPORT.sub("", IMPORT.sub("", text))
-
-
-def source(name: str) -> str:
-    """Read a file that lies beside this one."""
-    return files(__package__).joinpath(name).read_text("utf-8")
+def bundled(name: str) -> str:
+    """Read a file of the bundle."""
+    try:
+        return files("berrymq_jupyter").joinpath("static", name).read_text("utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"the pages of berrymq_jupyter are not built ({name}): install the package, "
+            "in a clone of the source with `pip install -e .` or `make lab`"
+        ) from None

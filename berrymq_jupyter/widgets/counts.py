@@ -13,7 +13,7 @@ __all__ = ["Counts", "Rate"]
 
 SMOOTHING: Final = 1.5
 """Seconds over which a rate is averaged."""
-MOST: Final = 2000
+MOST: Final = 10_000
 """Identifiers counted one by one; what has more is counted together."""
 HEAD_START: Final = 10
 """For how many turns a rate that only falls gives way to what was counted."""

@@ -1,14 +1,15 @@
-"""Messages as a table, and into a variable of the notebook."""
+"""Messages as a table, and into a variable or a file of the notebook."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from keyword import iskeyword
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from .base import RequestError
-from .render import HOSTILE, cut, shown, summary
+from .render import HOSTILE, cut, error_text, shown, summary
 
 if TYPE_CHECKING:
     from berrymq import Message
@@ -68,7 +69,9 @@ def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def export(log: MessageLog, name: str, kind: str) -> str:
-    """Put the messages of `log` into the variable `name`, as a list or a DataFrame; return what to say."""
+    """Put the messages of `log` into the variable or the file `name`; return what to say."""
+    if kind.startswith("."):
+        return export_file(log, name, kind)
     if not name.isidentifier() or iskeyword(name):
         raise RequestError(
             f"{shown(cut(name, 60))} cannot be the name of a variable" if name else "write a name",
@@ -91,3 +94,18 @@ def export(log: MessageLog, name: str, kind: str) -> str:
     replaced = name in shell.user_ns
     shell.user_ns[name] = value
     return f"{len(messages):,} messages are in {name}{', whose old value is replaced' if replaced else ''}"
+
+
+def export_file(log: MessageLog, name: str, ending: str) -> str:
+    """Write the messages of `log` to a new file in the working directory; return what to say."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise RequestError("write a name without a folder", field="name")
+    path = Path(name if name.endswith(ending) else name + ending)
+    if path.exists():
+        raise RequestError(f"there is a file {shown(cut(path.name, 60))} already", field="name")
+    count = len(log.messages())
+    try:
+        log.to_file(path)
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise RequestError(error_text(problem), field="as") from None
+    return f"{count:,} messages are in {shown(str(path.absolute()))}"

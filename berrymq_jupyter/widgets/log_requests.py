@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from berrymq.errors import IdentifierError
@@ -12,6 +13,7 @@ from .detail import details, more_nodes, more_text, payload_of
 from .export import export
 from .log_state import row
 from .render import error_text
+from .series import Track
 from .tree import difference
 
 if TYPE_CHECKING:
@@ -87,14 +89,29 @@ def clear(log: MessageLog, _: Request) -> None:
     log.clear()
 
 
-def chart(log: MessageLog, request: Request) -> Request | None:
-    """Draw a chart of a field, or none any more."""
-    field = [str(label) for label in request.get("field") or ()]
-    if not field:
-        log.state.series = None
-        return None
-    log.state.draw(str(request["id"]), field)
+def chart(log: MessageLog, request: Request) -> Request:
+    """Draw a chart of some fields, or none any more."""
+    tracks = [Track(str(name), labels(field)) for name, field in request.get("tracks") or ()]
+    x = request.get("x")
+    log.state.draw(tracks, labels(x) if x else None)
     return log.chart_data()
+
+
+def look(log: MessageLog, request: Request) -> Request:
+    """Look at a part of the chart."""
+    chart = log.state.chart
+    if chart is None:
+        return log.chart_data()
+    window, last = request.get("window"), request.get("last")
+    chart.by_time = bool(request.get("byTime"))
+    chart.window = (float(window[0]), float(window[1])) if window else None
+    chart.last = float(last) if last else None
+    return log.chart_data()
+
+
+def labels(field: Request) -> tuple[str, ...]:
+    """Return the labels that lead to a field."""
+    return tuple(map(str, field))
 
 
 def resend(log: MessageLog, request: Request) -> Work:
@@ -127,8 +144,9 @@ def wanted(log: MessageLog, request: Request) -> Message:
 def previous(log: MessageLog, number: int, message: Message) -> Message | None:
     """Return the message before `number` that has the same identifier and source."""
     kept = log.state.rows.snapshot()
-    for candidate in range(number - 1, max(kept.first, number - LOOK_BACK) - 1, -1):
-        other = kept.get(candidate)
+    near = range(number - 1, max(kept.first, number - LOOK_BACK) - 1, -1)
+    for candidate in chain(near, reversed(kept.older.numbers)):
+        other = kept.get(candidate) if candidate < number else None
         if other is not None and other.id == message.id and other.source == message.source:
             return other
     return None
@@ -143,6 +161,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "pause": pause,
     "clear": clear,
     "chart": chart,
+    "look": look,
     "resend": resend,
     "export": put_into_variable,
 }

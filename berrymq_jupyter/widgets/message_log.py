@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import berrymq
 from berrymq import Identifier, Message
@@ -12,9 +13,15 @@ from . import assets
 from .base import Reply, RequestError, View, Work
 from .log_requests import ANSWERS
 from .log_state import LogState, row
+from .picture import picture
 from .pump import pump
 from .render import arguments
+from .series import Track
 from .static import Form, clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
 
 __all__ = ["MessageLog"]
 
@@ -23,8 +30,13 @@ TAIL: Final = 60
 COUNTS: Final = 300
 """Identifiers whose counts one update brings along."""
 CHART_PERIOD: Final = 0.25
+LOOK_PERIOD: Final = 2.0
+"""Seconds between two looks whether the log is still followed, while a page shows it."""
 SAVED: Final = 20
 """Rows of the static form."""
+
+Field = str | int | tuple[str | int, ...]
+"""What leads to a number in a payload."""
 
 
 class MessageLog(View):
@@ -38,13 +50,15 @@ class MessageLog(View):
         log.to_dataframe()
 
     It keeps the newest `maxlen` messages themselves, as long as their payloads hold no more than about
-    `max_bytes`; a payload that is changed after sending is shown changed. At the sender it costs an append;
-    everything else is done beside it.
+    `max_bytes`, and beside them, but for large payloads, the newest 1,000 of each identifier, or as many as
+    `keep` says for a pattern: ``{"error:*": None}`` keeps all of them. With many identifiers each has fewer,
+    so that these are no more than `maxlen` in all. A payload that is changed after sending is shown changed.
+    At the sender it costs an append; everything else is done beside it.
     """
 
     title = "MessageLog"
-    _esm = assets.module("message_log.js")
-    _css = assets.style("views.css", "detail.css", "chart.css", "message_log.css")
+    _esm = assets.module("message_log")
+    _css = assets.style("message_log")
 
     def __init__(
         self,
@@ -53,18 +67,23 @@ class MessageLog(View):
         bus: berrymq.Bus | None = None,
         maxlen: int = 100_000,
         max_bytes: int = 256_000_000,
+        keep: Mapping[str, int | None] | None = None,
     ) -> None:
         if maxlen < 1:
             raise ValueError(f"maxlen is the number of messages to keep, from 1 on, not {maxlen}")
         self.identifier = Identifier.parse(identifier)
         super().__init__()
         self.bus = berrymq.default_bus if bus is None else bus
-        self.state = LogState(maxlen, max_bytes)
+        self.state = LogState(maxlen, max_bytes, keep)
         self.settled = False
         """False while there is something to send to the page."""
         self.shown_epoch = self.shown_end = 0
         self.charted_at = 0.0
+        self.charted = False
+        """True when the page was sent a chart last."""
         self.subscription = self.bus.follow(self.identifier, self.state.rows.collect, direct=True)
+        self.following = True
+        """False from when its subscription is seen to have ended."""
         self.start()
 
     # -- for its user ----------------------------------------------------------------------------------------
@@ -75,7 +94,7 @@ class MessageLog(View):
         with self.guard:
             state.absorb(monotonic())
             test = state.window.test
-            return [message for message in state.rows.snapshot().messages if test is None or test(message)]
+            return [message for _, message in state.rows.snapshot().all() if test is None or test(message)]
 
     def to_dataframe(self) -> Any:
         """Return `messages` as a pandas DataFrame: a row each, a column for each argument.
@@ -85,6 +104,19 @@ class MessageLog(View):
         from .export import dataframe
 
         return dataframe(self.messages())
+
+    def to_file(self, path: str | PathLike[str]) -> None:
+        """Write `messages` to a file: CSV, JSON lines or Parquet, by its ending .csv, .jsonl or .parquet.
+
+        In a CSV file, text that a spreadsheet would take for a formula gets an apostrophe before it.
+        """
+        from .files import WRITERS
+
+        target = Path(path)
+        writer = WRITERS.get(target.suffix)
+        if writer is None:
+            raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {target.suffix!r}")
+        writer(self.messages(), target)
 
     def filter(self, identifier: str | Identifier = "*:*", text: str = "") -> None:
         """Show only messages whose identifier matches and whose payload contains `text`."""
@@ -109,6 +141,37 @@ class MessageLog(View):
     def paused(self) -> bool:
         """True after `pause`."""
         return self.state.paused_at is not None
+
+    def chart(self, identifier: str | Identifier, *fields: Field, x: Field | None = None) -> None:
+        """Draw numbers of the messages of `identifier` below the rows, beside those that are drawn already.
+
+        ::
+
+            log.chart("train:epoch", "loss", "metrics.val.loss", x=0)
+            log.chart("train:epoch")    # these no more
+
+        Args:
+            identifier: one that messages carry, without a wildcard.
+            fields: a keyword, the position of an argument, or names and positions joined by dots that lead to
+                a number inside one; a tuple of them where a name has a dot. Without any, the chart loses its
+                lines of `identifier`.
+            x: the field that says where a point stands. Without it the page offers time and order.
+        """
+        name = str(Identifier.parse(identifier))
+        with self.guard:
+            before = self.state.chart
+            tracks = [] if before is None else before.tracks
+            new = [Track(name, labels(field)) for field in fields]
+            if not new:
+                tracks = [track for track in tracks if track.identifier != name]
+            where = None if x is None else labels(x)
+            if before is not None and x is None and not new:
+                where = before.x
+            self.state.absorb(monotonic())
+            self.state.draw([*tracks, *new], where)
+            self.static.changed(monotonic())
+            self.channel.snapshot_due = True
+            self.touch()
 
     def clear(self) -> None:
         """Forget the messages and counts."""
@@ -146,8 +209,12 @@ class MessageLog(View):
             self.settled = False
         if state.window.unsearched:
             return 0.0
-        busy = state.counts.moving or (state.series is not None and state.series.unsent)
-        return CHART_PERIOD if busy else None
+        if self.following and not self.subscription.active:
+            self.following = self.settled = False
+        busy = state.counts.moving or (state.chart is not None and state.chart.unsent)
+        if busy:
+            return CHART_PERIOD
+        return LOOK_PERIOD if self.displayed and self.following else None
 
     def update(self, everything: bool) -> dict[str, Any] | None:
         """Return the newest rows, the counts that changed, and where everything stands."""
@@ -166,11 +233,14 @@ class MessageLog(View):
             "range": [state.window.begin, state.end],
             "total": state.total,
             "kept": len(state.rows),
+            "older": [state.window.older, state.rows.reserve.removed],
             "maxlen": state.rows.maxlen,
             "maxBytes": state.rows.max_bytes,
             "cleared": state.cleared > 0,
             "missed": state.rows.missed,
             "unsearched": state.window.unsearched,
+            "partly": state.partly,
+            "ended": not self.following,
             "heldBack": state.held_back if self.paused else None,
             "filter": [str(state.identifier or ""), state.text],
             "rate": round(state.counts.rate.value, 2),
@@ -181,19 +251,23 @@ class MessageLog(View):
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one, and what is new in the chart."""
+        everything = self.channel.snapshot_due
         sent = super().send_update(now)
-        series = self.state.series
-        if series is not None and series.unsent and now >= self.charted_at + CHART_PERIOD:
+        chart = self.state.chart
+        due = chart is not None and chart.unsent and now >= self.charted_at + CHART_PERIOD
+        if due or (everything and (chart is not None or self.charted)):
             self.charted_at = now
             sent += self.channel.post(self.chart_data())
         return sent
 
     def chart_data(self) -> dict[str, Any]:
         """Return the chart as the page gets it."""
-        series = self.state.series
-        assert series is not None
-        series.unsent = False
-        return series.data()
+        chart = self.state.chart
+        self.charted = chart is not None
+        if chart is None:
+            return {"t": "chart", "tracks": [], "x": None, "leftOut": 0, "lines": []}
+        chart.unsent = False
+        return chart.data()
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Do what the page asks."""
@@ -220,7 +294,9 @@ class MessageLog(View):
         facts = counted(state.total)
         if len(rows) < state.total:
             facts += f", the newest {len(rows)} of them"
-        return Form(self.title, str(self.identifier), facts, ("time", "identifier", "from", "payload"), rows)
+        columns = ("time", "identifier", "from", "payload")
+        drawing = picture(state.chart) if state.chart is not None else ""
+        return Form(self.title, str(self.identifier), facts, columns, rows, drawing)
 
     def release(self) -> None:
         """Follow nothing more."""
@@ -231,6 +307,12 @@ class MessageLog(View):
         with self.guard:
             self.state.rows.kept.clear()  # which the cancelled subscription still refers to
             self.state = LogState(self.state.rows.maxlen, self.state.rows.max_bytes)
+
+
+def labels(field: Field) -> tuple[str, ...]:
+    """Return the labels that lead to a field."""
+    parts = field.split(".") if isinstance(field, str) else field if isinstance(field, tuple) else (field,)
+    return tuple(map(str, parts))
 
 
 def counted(number: int) -> str:

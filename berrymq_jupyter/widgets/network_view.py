@@ -27,8 +27,8 @@ class NetworkView(View):
     """
 
     title = "NetworkView"
-    _esm = assets.module("network_view.js")
-    _css = assets.style("views.css", "network_view.css")
+    _esm = assets.module("network_view")
+    _css = assets.style("network_view")
 
     def __init__(self, *, bus: berrymq.Bus | None = None) -> None:
         super().__init__()

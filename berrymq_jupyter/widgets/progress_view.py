@@ -46,8 +46,8 @@ class ProgressView(View):
     """
 
     title = "ProgressView"
-    _esm = assets.module("progress_view.js")
-    _css = assets.style("views.css", "progress_view.css")
+    _esm = assets.module("progress_view")
+    _css = assets.style("progress_view")
 
     def __init__(
         self, identifier: str | Identifier = "*:progress", *, bus: berrymq.Bus | None = None

@@ -46,8 +46,8 @@ class QueueView(View):
     """
 
     title = "QueueView"
-    _esm = assets.module("queue_view.js")
-    _css = assets.style("views.css", "lists.css", "detail.css", "queue_view.css")
+    _esm = assets.module("queue_view")
+    _css = assets.style("queue_view")
 
     def __init__(self, queue: Queue) -> None:
         if not isinstance(queue, Queue):

@@ -7,10 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from .collector import collector
+from .reserve import Older, Reserve
 from .weight import weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from berrymq import Message
 
@@ -25,28 +26,40 @@ WEIGHED: Final = 2000
 
 
 class Snapshot:
-    """The messages of one moment; `first` is the number of the oldest."""
+    """The messages of one moment: all from the number `first` on, and some `older` ones."""
 
-    __slots__ = ("first", "messages")
+    __slots__ = ("first", "messages", "older")
 
-    def __init__(self, first: int, messages: list[Message]) -> None:
+    def __init__(self, first: int, messages: list[Message], older: Older) -> None:
         self.first = first
         self.messages = messages
+        self.older = older
 
     def get(self, number: int) -> Message | None:
         """Return the message of that number, or None if it is not kept any more."""
         index = number - self.first
-        return self.messages[index] if 0 <= index < len(self.messages) else None
+        if index < 0:
+            return self.older.messages.get(number)
+        return self.messages[index] if index < len(self.messages) else None
 
     def between(self, start: int, end: int) -> Iterator[tuple[int, Message]]:
         """Yield (number, message) for those kept from `start` on, before `end`."""
+        if start < self.first:
+            yield from self.older.between(start, min(end, self.first))
         start = max(start, self.first)
         part = self.messages[start - self.first : max(end - self.first, 0)]
-        return zip(range(start, end), part, strict=False)
+        yield from zip(range(start, end), part, strict=False)
+
+    def all(self) -> Iterator[tuple[int, Message]]:
+        """Yield (number, message) for all, oldest first."""
+        return self.between(0, self.first + len(self.messages))
 
 
 class Rows:
     """The newest messages, numbered as they came. The number of a message never changes.
+
+    Beside the newest `maxlen` messages of all, the newest of each identifier are kept: `older` has those of
+    them that are not among the former.
 
     Senders append to `kept` themselves. Handing over through a second deque would cost them more than
     everything else here: messages would pile up between two looks and be freed together, and the garbage
@@ -55,7 +68,7 @@ class Rows:
     for long.
     """
 
-    def __init__(self, maxlen: int, max_bytes: int) -> None:
+    def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
         self.maxlen = maxlen
         self.max_bytes = max_bytes
         self.kept: deque[Message] = deque(maxlen=max(maxlen, BURST))
@@ -76,9 +89,15 @@ class Rows:
         """Numbers and bytes of the payloads that count."""
         self.bytes = 0
         """What they hold together."""
+        self.reserve = Reserve(maxlen, keep)
 
     def __len__(self) -> int:
-        return self.end - self.first
+        return self.end - self.first + len(self.older)
+
+    @property
+    def older(self) -> Older:
+        """Messages before `first` that are kept."""
+        return self.reserve.older(self.first)
 
     def waiting(self) -> bool:
         """Return whether messages came that are not absorbed yet."""
@@ -104,7 +123,10 @@ class Rows:
         self.seen = collected
         self.last = batch[-1]
         self.weigh(batch)
+        start = self.end - len(batch)
+        heavy = {batch[number - start].id for number, _ in self.heavy if number >= start}
         self.trim()
+        self.reserve.add(start, batch, heavy)
         return batch
 
     def weigh(self, batch: list[Message]) -> None:
@@ -187,14 +209,15 @@ class Rows:
         newest = self.copy(self.kept.maxlen or 0)
         fresh = self.position(newest, self.collected() - self.seen)
         if fresh is None:  # everything that was absorbed has been pushed out, or nothing ever came
-            return Snapshot(self.end, [])
+            return Snapshot(self.end, [], self.older)
         absorbed = newest[fresh : fresh + len(self)]
         absorbed.reverse()
-        return Snapshot(self.end - len(absorbed), absorbed)
+        return Snapshot(self.end - len(absorbed), absorbed, self.older)
 
     def clear(self) -> None:
         """Forget what was absorbed, not the numbering."""
         self.first = self.end
+        self.reserve.clear()
         self.heavy.clear()
         self.bytes = 0
         while self.kept and self.kept[0] is not self.last:

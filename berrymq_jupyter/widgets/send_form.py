@@ -58,8 +58,8 @@ class SendForm(View):
     """
 
     title = "SendForm"
-    _esm = assets.module("send_form.js")
-    _css = assets.style("views.css", "lists.css", "send_form.css")
+    _esm = assets.module("send_form")
+    _css = assets.style("send_form")
 
     def __init__(
         self, identifier: str | Identifier = "", payload: str = "", *, bus: berrymq.Bus | None = None

@@ -1,10 +1,11 @@
-"""The course of one number that messages of one identifier carry, a line for each source."""
+"""What a chart draws: the course of numbers that messages carry, a line for each field and source."""
 
 from __future__ import annotations
 
-from collections import deque
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from array import array
+from bisect import bisect_left, bisect_right
+from math import isfinite, isnan, nan
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .detail import payload_of
 from .render import HOSTILE
@@ -14,85 +15,194 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["Series"]
+__all__ = ["Chart", "Track"]
 
-MOST_POINTS: Final = 20_000
-"""Points kept for each source."""
-MOST_SOURCES: Final = 8
-COLUMNS: Final = 240
+MOST_POINTS: Final = 1_000_000
+"""Points kept for each line."""
+MOST_LINES: Final = 40
+BLOCK: Final = 256
+"""Points whose lowest and highest are worked out once, for drawing from far away."""
+COLUMNS: Final = 500
 """Columns of a page's chart; of each column it gets the lowest and the highest point."""
 
-Point = tuple[int, float, float]
+Label = tuple[str, ...]
 
 
-class Series:
-    """Follows one field of the messages of `identifier`."""
+class Track(NamedTuple):
+    """A number in the payload of an identifier's messages; `field` are the labels that lead to it."""
 
-    def __init__(self, identifier: str, field: Sequence[str]) -> None:
-        self.identifier = identifier
-        self.field = tuple(field)
-        self.lines: dict[str | None, deque[Point]] = {}
-        """Points (number of the message, time in ms, value) by source."""
+    identifier: str
+    field: Label
+
+
+class Line:
+    """The points of one track from one source, in columns."""
+
+    def __init__(self, track: Track, source: str | None) -> None:
+        self.track = track
+        self.source = source
+        self.numbers = array("q")
+        """Numbers of the messages."""
+        self.times = array("d")
+        """In ms since 1970."""
+        self.values = array("d")
+        """NaN where the line has a gap."""
+        self.x = array("d")
+        """Where the points stand, if that is a field too; else empty."""
+        self.outline: list[list[int]] = []
+        """The points of each whole block, counted from its start, that its shape needs."""
+        self.count = 0
+        """Points that came, those dropped since included."""
+
+    def add(self, number: int, time: float, value: float, x: float | None) -> None:
+        """Add a point."""
+        self.numbers.append(number)
+        self.times.append(time)
+        self.values.append(value)
+        if x is not None:
+            self.x.append(x)
+        self.count += 1
+        if len(self.values) % BLOCK == 0:
+            start = len(self.values) - BLOCK
+            self.outline.append(
+                [index - start for index in extremes(self.values, range(start, start + BLOCK))]
+            )
+            if start >= MOST_POINTS:
+                self.drop_block()
+
+    def drop_block(self) -> None:
+        """Drop the oldest points."""
+        del self.outline[0]
+        for column in (self.numbers, self.times, self.values, self.x):
+            del column[:BLOCK]
+
+    def visible(self, start: int, end: int) -> list[int]:
+        """Return as many of the points from `start` on, before `end`, as can be told apart."""
+        if end - start <= 2 * COLUMNS:
+            return list(range(start, end))
+        first, last = -(-start // BLOCK), end // BLOCK
+        if last - first < COLUMNS // 4:  # few enough to look at each point
+            return thinned(self.values, range(start, end))
+        outline = [block * BLOCK + index for block in range(first, last) for index in self.outline[block]]
+        return thinned(self.values, [*range(start, first * BLOCK), *outline, *range(last * BLOCK, end)])
+
+
+class Chart:
+    """Follows fields of messages.
+
+    Args:
+        tracks: the fields.
+        x: the labels of the field that says where a point stands; None for time or order.
+    """
+
+    def __init__(self, tracks: Sequence[Track], x: Label | None = None) -> None:
+        self.tracks = list(dict.fromkeys(tracks))
+        self.x = x
+        self.lines: dict[tuple[Track, str | None], Line] = {}
+        self.by_identifier: dict[str, list[Track]] = {}
+        for track in self.tracks:
+            self.by_identifier.setdefault(track.identifier, []).append(track)
         self.unsent = True
+        self.left_out: set[tuple[Track, str | None]] = set()
+        """Lines beyond `MOST_LINES`."""
+        self.by_time = True
+        self.window: tuple[float, float] | None = None
+        """The times in ms, or else the numbers of messages, that the page looks at; None for all."""
+        self.last: float | None = None
+        """How many of the latest seconds the page looks at."""
 
     def feed(self, numbered: Iterable[tuple[int, Message]]) -> None:
         """Look at further messages."""
-        wanted = self.identifier
+        wanted = self.by_identifier
         for number, message in numbered:
-            if message.id == wanted:
-                value = number_at(message, self.field)
-                if value is not None:
-                    self.add(number, message, value)
+            for track in wanted.get(message.id, ()):
+                value = number_at(message, track.field)
+                if value is None:
+                    continue
+                x = None
+                if self.x is not None:
+                    x = number_at(message, self.x)
+                    if x is None or not isfinite(x):
+                        continue
+                self.add(number, message, track, value, x)
 
-    def add(self, number: int, message: Message, value: float) -> None:
+    def add(self, number: int, message: Message, track: Track, value: float, x: float | None) -> None:
         """Add a point."""
-        line = self.lines.get(message.source)
+        key = (track, message.source)
+        line = self.lines.get(key)
         if line is None:
-            if len(self.lines) >= MOST_SOURCES:
+            if len(self.lines) >= MOST_LINES:
+                self.left_out.add(key)
                 return
-            line = self.lines[message.source] = deque(maxlen=MOST_POINTS)
-        line.append((number, message.sent_at * 1000, value))
+            line = self.lines[key] = Line(track, message.source)
+        line.add(number, message.sent_at * 1000, value if isfinite(value) else nan, x)
         self.unsent = True
 
     def data(self) -> dict[str, Any]:
         """Return the lines as a page gets them."""
+        latest = max((line.times[-1] for line in self.lines.values()), default=0.0)
         return {
             "t": "chart",
-            "id": self.identifier,
-            "field": self.field,
-            "lines": [
-                {
-                    "source": source,
-                    "count": len(line),
-                    "points": [[number, round(time, 1), value] for number, time, value in thinned(line)],
-                }
-                for source, line in self.lines.items()
-            ],
+            "tracks": [[track.identifier, track.field] for track in self.tracks],
+            "x": self.x,
+            "leftOut": len(self.left_out),
+            "lines": [columns(line, *self.part(line, latest)) for line in self.lines.values()],
         }
 
+    def part(self, line: Line, latest: float) -> tuple[int, int]:
+        """Return from where to where the page looks at a line, with a point more on either side."""
+        if self.x is not None:
+            return 0, len(line.values)
+        if self.last is not None:
+            return max(0, bisect_left(line.times, latest - self.last * 1000) - 1), len(line.values)
+        if self.window is None:
+            return 0, len(line.values)
+        where = line.times if self.by_time else line.numbers
+        start, end = bisect_left(where, self.window[0]), bisect_right(where, self.window[1])
+        return max(0, start - 1), min(len(where), end + 1)
 
-def thinned(line: deque[Point]) -> list[Point]:
-    """Return as many points as can be distinguished: the lowest and highest of each column, and the last."""
-    points = list(line)
-    if len(points) <= 2 * COLUMNS:
-        return points
-    width = len(points) / COLUMNS
-    chosen: list[Point] = []
+
+def columns(line: Line, start: int, end: int) -> dict[str, Any]:
+    """Return a line as a page gets it."""
+    chosen = line.visible(start, end)
+    values = [line.values[index] for index in chosen]
+    return {
+        "id": line.track.identifier,
+        "field": line.track.field,
+        "source": line.source,
+        "count": line.count,
+        "numbers": [line.numbers[index] for index in chosen],
+        "times": [round(line.times[index], 1) for index in chosen],
+        "values": [None if isnan(value) else value for value in values],
+        "x": [line.x[index] for index in chosen] if line.x else None,
+    }
+
+
+def thinned(values: Sequence[float], candidates: Sequence[int]) -> list[int]:
+    """Return, of the points at some indexes, those that `COLUMNS` columns need to keep their shape."""
+    if len(candidates) <= 2 * COLUMNS:
+        return list(candidates)
+    width = len(candidates) / COLUMNS
+    chosen: list[int] = []
     for column in range(COLUMNS):
-        part = points[int(column * width) : int((column + 1) * width)]
-        lowest, highest = min(part, key=value_of), max(part, key=value_of)
-        chosen += sorted({lowest, highest})
-    if chosen[-1] != points[-1]:
-        chosen.append(points[-1])
+        chosen += extremes(values, candidates[int(column * width) : int((column + 1) * width)])
+    if chosen[-1] != candidates[-1]:
+        chosen.append(candidates[-1])
     return chosen
 
 
-def value_of(point: Point) -> float:
-    """Return the value of a point."""
-    return point[2]
+def extremes(values: Sequence[float], part: Sequence[int]) -> list[int]:
+    """Return the indexes of the lowest and the highest value and of the first gap, in order."""
+    finite = [index for index in part if values[index] == values[index]]  # not NaN
+    found = set()
+    if finite:
+        found = {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+    if len(finite) < len(part):
+        found.add(next(index for index in part if values[index] != values[index]))
+    return sorted(found)
 
 
-def number_at(message: Message, field: tuple[str, ...]) -> float | None:
+def number_at(message: Message, field: Label) -> float | None:
     """Return the number that lies at the labels `field` in the payload; None if there is none."""
     found: Any = payload_of(message)
     first, *rest = field
@@ -104,7 +214,7 @@ def number_at(message: Message, field: tuple[str, ...]) -> float | None:
             return None
         if not isinstance(found, (int, float)):
             found = found.item() if getattr(found, "shape", None) == () else None
-        return float(found) if found is not None and isfinite(found) else None
+        return float(found) if found is not None else None
     except HOSTILE:
         return None
 

@@ -47,13 +47,15 @@ LONG, SHORT = 400, 80
 
 @dataclass(slots=True)
 class Form:
-    """A title, a line of facts, and a table."""
+    """A title, a line of facts, a picture, and a table."""
 
     title: str
     subject: str
     facts: str
     columns: Cells = ()
     rows: list[Cells] = field(default_factory=list)
+    picture: str = ""
+    """As HTML, made by `picture.picture`."""
 
     def __post_init__(self) -> None:
         self.subject, self.facts = shown(self.subject), shown(self.facts)
@@ -66,7 +68,7 @@ class Form:
         """Return the form as HTML, every text escaped."""
         subject = f"<code>{escape(self.subject)}</code> " if self.subject else ""
         head = f"<div><strong>{escape(self.title)}</strong> {subject}<span>{escape(self.facts)}</span></div>"
-        return f'{STYLE}<div class="bmq-static {escape(css_class)}">{head}{self.table()}</div>'
+        return f'{STYLE}<div class="bmq-static {escape(css_class)}">{head}{self.picture}{self.table()}</div>'
 
     def table(self) -> str:
         """Return the rows as an HTML table."""

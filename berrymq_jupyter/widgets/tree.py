@@ -70,8 +70,11 @@ def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
         "s": "" if root else summary(value, LINE),
         "n": count,
     }
-    if made["k"] == "text" and len(value) > LINE - 2:
-        made["long"] = len(value)
+    if made["k"] == "text":
+        if len(value) > LINE - 2:
+            made["long"] = len(value)
+        if "\n" in str.__getitem__(value, slice(0, TEXT)):
+            made["lines"] = True
     if depth > 0 and count:
         made["from"] = start
         made["c"] = [[shown(cut(label, 120)), node(child, depth=depth - 1)] for label, child in children]

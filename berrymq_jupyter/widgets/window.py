@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Window"]
 
-CHUNK: Final = 1000
+CHUNK: Final = 200
 """Rows that are searched between two looks at the clock."""
 
 
@@ -30,6 +30,9 @@ class Window:
     where the newest was when the test was set: new ones as they come, old ones as time allows, so that the
     newest matches are there at once however many rows there are. Places of older matches are therefore
     negative.
+
+    Of the rows before `Rows.first` only some are kept (`Rows.older`). Their places move up when rows beside
+    them go: `begin` moves as far.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -50,7 +53,12 @@ class Window:
     @property
     def begin(self) -> int:
         """The place of the oldest row."""
-        return self.rows.first if self.test is None else self.start
+        return self.rows.first - len(self.rows.older) if self.test is None else self.start
+
+    @property
+    def older(self) -> int:
+        """How many of the rows are older ones."""
+        return self.place_of(self.rows.first) - self.begin
 
     def place_of(self, number: int) -> int:
         """Return the place after the last row with a lower number."""
@@ -62,7 +70,10 @@ class Window:
         """How many kept rows have not been looked at yet."""
         if self.test is None:
             return 0
-        return self.rows.end - self.high + max(0, self.low - self.rows.first)
+        left = self.low - self.rows.first
+        if left >= 0:
+            return self.rows.end - self.high + left + len(self.rows.older)
+        return self.rows.end - self.high + bisect_left(self.rows.older.numbers, self.low)
 
     def select(self, test: Test | None) -> None:
         """Show the rows that pass `test`; all with None."""
@@ -77,17 +88,28 @@ class Window:
         if self.test is None:
             return
         first = self.rows.first
-        while self.matches and self.matches[0] < first:
-            self.matches.popleft()
-            self.start += 1
+        if self.matches and self.matches[0] < first:
+            self.drop(first)
         self.high = max(self.high, first)
-        self.low = min(max(self.low, first), self.high)
+        self.low = min(self.low, self.high)
         if not self.unsearched:
             return
         kept = self.rows.snapshot()
         deadline = perf_counter() + seconds
         self.look_forward(self.test, kept, deadline)
         self.look_back(self.test, kept, deadline)
+
+    def drop(self, first: int) -> None:
+        """Drop the matches before `first` that are not kept any more."""
+        older = self.rows.older.messages
+        before = []
+        while self.matches and self.matches[0] < first:
+            number = self.matches.popleft()
+            if number in older:
+                before.append(number)
+            else:
+                self.start += 1
+        self.matches.extendleft(reversed(before))
 
     def look_forward(self, test: Test, kept: Snapshot, deadline: float) -> None:
         """Look at new rows, oldest first."""
@@ -98,8 +120,15 @@ class Window:
 
     def look_back(self, test: Test, kept: Snapshot, deadline: float) -> None:
         """Look at old rows, newest first."""
-        while self.low > self.rows.first and perf_counter() < deadline:
-            lower = max(self.rows.first, self.low - CHUNK)
+        numbers = kept.older.numbers
+        while perf_counter() < deadline:
+            if self.low > kept.first:
+                lower = max(kept.first, self.low - CHUNK)
+            else:
+                at = bisect_left(numbers, self.low)
+                if not at:
+                    break
+                lower = numbers[max(0, at - CHUNK)]
             found = passing(test, kept.between(lower, self.low))
             self.matches.extendleft(reversed(found))
             self.start -= len(found)
@@ -112,7 +141,14 @@ class Window:
             return []
         kept = self.rows.snapshot()
         if self.test is None:
-            return [(number, number, message) for number, message in kept.between(start, end)]
+            first, older = self.rows.first, kept.older.numbers
+            begin = first - len(older)
+            early = older[start - begin : end - begin] if start < first else []
+            rows = [
+                (start + index, number, kept.older.messages[number]) for index, number in enumerate(early)
+            ]
+            later = kept.between(max(start, first), end)
+            return rows + [(number, number, message) for number, message in later]
         numbers = islice(self.matches, start - self.start, end - self.start)
         found = []
         for place, number in enumerate(numbers, start):

@@ -61,7 +61,7 @@ def test_an_empty_queue_says_so(shown):
 
 
 def test_it_shows_what_waits_comes_and_goes(filled):
-    for name, value in {"waiting": "8", "deepest": "8", "in": "10", "out": "0", "dropped": "2"}.items():
+    for name, value in {"waiting": "8", "peak": "8", "in": "10", "out": "0", "dropped": "2"}.items():
         expect(filled.figure(name)).to_have_text(value)
     expect(filled.waiting).to_have_count(8)
     expect(filled.waiting.first).to_contain_text("2, job={'size': 2}")

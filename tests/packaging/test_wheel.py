@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -38,7 +39,7 @@ def sources(pattern: str) -> set[str]:
 
 
 def test_all_modules_scripts_styles_and_type_marks_are_in(names):
-    for pattern in ("*.py", "*.js", "*.css", "py.typed"):
+    for pattern in ("*.py", "*.js", "py.typed", "static/*.css", "static/LICENSES.txt"):
         assert sources(pattern)
         assert sources(pattern) <= set(names), pattern
 
@@ -48,7 +49,31 @@ def test_nothing_else_is_in(names):
         assert (
             name.split("/")[0] in ("berrymq", "berrymq_jupyter") or ".dist-info/" in name or ".data/" in name
         )
-        assert not name.endswith((".pyc", ".ipynb"))
+        assert not name.endswith((".pyc", ".ipynb", ".ts"))
+
+
+def test_an_sdist_holds_the_bundle_and_makes_a_wheel_without_node(tmp_path, names):
+    build = "import sys, hatchling.build as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
+    command = [sys.executable, "-c", build]
+    run = subprocess.run(
+        [*command, "build_sdist", tmp_path], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    with tarfile.open(tmp_path / run.stdout.split()[-1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("berrymq-*/")
+    without_node = {**os.environ, "PATH": "/nowhere"}
+    asked = [sys.executable, "-c", "import hatchling.build as b; print(b.get_requires_for_build_wheel())"]
+    needed = subprocess.run(asked, cwd=source, env=without_node, check=True, capture_output=True, text=True)
+    assert needed.stdout.strip() == "[]"
+    run = subprocess.run(
+        [*command, "build_wheel", tmp_path],
+        cwd=source,
+        env=without_node,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert sorted(zipfile.ZipFile(tmp_path / run.stdout.split()[-1]).namelist()) == sorted(names)
 
 
 def test_installing_it_enables_the_server_extension(wheel, names):

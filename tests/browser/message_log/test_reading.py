@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(120)
 def test_it_can_be_read_by_everybody(trained):
     trained.row("39, loss").click()
     trained.button("Chart of loss").click()
-    trained.view.locator(".bmq-plot-line").wait_for()
+    trained.view.locator(".bmq-uplot canvas").wait_for()
     check_for_everybody(trained.notebook, trained.view, "log")
     for theme in THEMES:
         trained.notebook.set_theme(theme)
@@ -49,7 +49,7 @@ def test_a_very_narrow_one_is_decent(trained, width):
     page = trained.notebook.page
     trained.row("39, loss").click()
     trained.button("Chart of loss").click()
-    trained.view.locator(".bmq-plot-line").wait_for()
+    trained.view.locator(".bmq-uplot canvas").wait_for()
     page.set_viewport_size({"width": width + 90, "height": 1000})
     expect(trained.rows.last).to_contain_text("39, loss")
     expect(trained.rows.last.locator(".bmq-from")).to_be_hidden()

@@ -269,8 +269,8 @@ def test_the_state_is_bounded_with_many_identifiers(nodes, look, join):
     nodes.settle()
     picture = look()
     assert picture["messages"] == 6000
-    assert len(picture["identifiers"]) == 100
-    assert picture["identifiers_more"] == 1900  # the hub has forgotten the others
+    assert len(picture["identifiers"]) == 500
+    assert picture["identifiers_more"] == 1500  # the hub has forgotten the others
     assert all(len(one["id"]) == 200 for one in picture["identifiers"])
 
 

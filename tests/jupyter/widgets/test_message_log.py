@@ -322,34 +322,66 @@ def test_a_chart_follows_a_number(page, bus):
     for number in range(3):
         bus.twitter("test:run", loss=number)
     page.update(lambda body: body["total"] == 3)
-    body = page.ask("chart", t="chart", id="test:run", field=["loss"])
-    assert [point[2] for point in body["lines"][0]["points"]] == [0, 1, 2]
+    body = page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]])
+    assert body["lines"][0]["values"] == [0, 1, 2]
     bus.twitter("test:run", loss=7)
-    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["points"][-1][2] == 7)
+    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["values"][-1] == 7)
     page.say(t="clear")
     page.wait(lambda body: body["t"] == "chart" and body["lines"] == [])
-    page.say(t="chart")
-    assert page.view.state.series is None
+    assert page.ask("chart", t="chart")["tracks"] == []
+    assert page.view.state.chart is None
+
+
+def test_a_chart_is_drawn_from_a_cell(page, bus, log):
+    bus.twitter("test:run", 10, loss=1, metrics={"val": {"loss": 2}})
+    log.chart("test:run", "loss", "metrics.val.loss", x=0)
+    body = page.wait(lambda body: body["t"] == "chart")
+    assert [(line["field"], line["x"], line["values"]) for line in body["lines"]] == [
+        (["loss"], [10.0], [1.0]),
+        (["metrics", "val", "loss"], [10.0], [2.0]),
+    ]
+    bus.twitter("test:other", 3)
+    start = len(page.got)
+    log.chart("test:other", 0)
+    body = page.wait(lambda body: body["t"] == "chart", start)
+    assert body["tracks"] == [
+        ["test:run", ["loss"]],
+        ["test:run", ["metrics", "val", "loss"]],
+        ["test:other", ["0"]],
+    ]
+    assert body["x"] is None
+    log.chart("test:run")
+    log.chart("test:other")
+    page.wait(lambda body: body["t"] == "chart" and body["tracks"] == [], start)
+
+
+def test_a_page_that_opens_gets_the_chart(page, bus, log):
+    log.chart("test:run", 0)
+    page.wait(lambda body: body["t"] == "chart")
+    start = len(page.got)
+    page.say(t="hello")
+    assert page.wait(lambda body: body["t"] == "chart", start)["tracks"] == [["test:run", ["0"]]]
 
 
 def test_a_pause_holds_the_chart_back_too(page, bus, log):
     bus.twitter("test:run", loss=0)
     page.update(lambda body: body["total"] == 1)
-    page.ask("chart", t="chart", id="test:run", field=["loss"])
+    page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]])
     page.say(t="pause", on=True)
     page.update(lambda body: body["heldBack"] == 0)
     bus.twitter("test:run", loss=7)
     page.update(lambda body: body["heldBack"] == 1)
-    assert not log.state.series.unsent
-    body = page.ask("chart", t="chart", id="test:run", field=["loss"])
-    assert [point[2] for point in body["lines"][0]["points"]] == [0]
+    assert not log.state.chart.unsent
+    body = page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]])
+    assert body["lines"][0]["values"] == [0]
     page.say(t="pause", on=False)
     body = page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["count"] == 2)
-    assert [point[2] for point in body["lines"][0]["points"]] == [0, 7]
+    assert body["lines"][0]["values"] == [0, 7]
     bus.twitter("test:run", loss=8)
-    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["points"][-1][2] == 8)
+    page.wait(lambda body: body["t"] == "chart" and body["lines"][0]["values"][-1] == 8)
     log.resume()
-    assert len(log.state.series.lines[None]) == 3
+    (line,) = log.state.chart.lines.values()
+    assert line.count == 3
 
 
 def test_a_message_is_sent_again_with_the_very_payload(page, bus):
@@ -580,3 +612,65 @@ def test_a_thousand_logs_leave_nothing(bus):
     after = open_and_close(1000)
     assert after - before < 500
     assert bus.subscriptions() == []
+
+
+def test_a_search_says_how_many_payloads_it_did_not_see_whole(page, bus):
+    bus.twitter("test:run", "x" * 10_000 + "needle")
+    bus.twitter("test:run", list(range(100_000)))
+    page.update(lambda body: body["total"] == 2)
+    page.ask("filtered", t="filter", text="needle")
+    body = page.update(lambda body: body["filter"][1] == "needle" and not body["unsearched"])
+    assert (body["range"], body["partly"]) == ([-1, 0], 1)
+
+
+def test_a_log_whose_subscription_ended_says_so(page, bus, log):
+    assert not page.update()["ended"]
+    bus.unfollow(log.subscription)
+    page.update(lambda body: body["ended"])
+
+
+def test_rows_show_numbers_with_four_significant_digits(page, bus):
+    bus.twitter("test:run", 1 / 3, [2e-9 / 3, 0.5], loss={"a": 100000 / 3}, many=1e20)
+    body = page.update(lambda body: body["total"] == 1)
+    assert body["rows"][0][-1] == "0.3333, [6.667e-10, 0.5], loss={'a': 3.333e+04}, many=1e+20"
+    assert "0.3333333333333333" in page.ask("detail", t="detail", number=0)["code"]
+
+
+def test_text_of_several_lines_is_known_as_such(page, bus):
+    bus.twitter("test:run", "one line", error="Traceback\n  File")
+    page.update(lambda body: body["total"] == 1)
+    first, second = (child for _, child in page.ask("detail", t="detail", number=0)["tree"]["c"])
+    assert ("lines" in first, second["lines"]) == (False, True)
+    assert page.ask("text", t="text", number=0, path=[1])["text"] == "Traceback\n  File"
+
+
+def test_an_error_survives_a_flood(bus, monkeypatch):
+    log = MessageLog(bus=bus, maxlen=100)
+    page = FakePage(log)
+    bus.twitter("error:here", "what went wrong")
+    for _ in range(30):
+        for channel in range(12):
+            bus.twitter(f"channel:{channel}", 1)
+        log.state.absorb(0.0)
+    body = page.update(lambda body: body["total"] == 361)
+    assert body["older"][0] > 0
+    first, last = body["range"]
+    rows = page.ask("rows", t="rows", **{"from": first, "to": last})["rows"]
+    assert rows[0][3:] == ["error:here", None, "'what went wrong'"]
+    assert [row[0] for row in rows] == list(range(first, last))
+    assert page.ask("detail", t="detail", number=rows[0][1])["id"] == "error:here"
+    assert log.messages()[0].id == "error:here"
+    log.close()
+
+
+def test_a_page_has_a_file_written_and_never_over_another(page, bus, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    told = page.ask("exported", t="export", name="messages", **{"as": ".csv"})["text"]
+    assert told == f"1 messages are in {tmp_path / 'messages.csv'}"
+    again = page.ask("problem", t="export", name="messages.csv", **{"as": ".csv"})
+    assert (again["field"], again["text"]) == ("name", "there is a file messages.csv already")
+    for name in ("", "../x", "/tmp/x", ".hidden"):
+        body = page.ask("problem", t="export", name=name, **{"as": ".jsonl"})
+        assert body["text"] == "write a name without a folder"

@@ -1,0 +1,129 @@
+// Asking for the state of the hub again and again: while the page is seen, slower while the server is gone.
+
+import { safe } from "../../widgets/format.ts";
+import { moment } from "./times.ts";
+import type { HubState } from "./state.ts";
+
+const EVERY_MS = 1000;
+const LONGEST_WAIT_MS = 10_000;
+const REFUSED_WAIT_MS = 60_000;
+const PATIENCE_MS = 8000;
+
+const WORDS = {
+  live: "Live",
+  paused: "Paused",
+  gone: "The hub has not answered since",
+  stranger: "You are no longer logged in.",
+  off: "This server does not pass on to the hub any more.",
+};
+
+export type Status = keyof typeof WORDS;
+
+export interface FeedListener {
+  /** Called with each state that comes. */
+  onState(state: HubState): void;
+  /** Called when the states that come next do not follow on the last one. */
+  onGap(): void;
+  /** Called when that has changed, with what it means. */
+  onStatus(status: Status, text: string): void;
+}
+
+export function createFeed(address: string, { onState, onGap, onStatus }: FeedListener) {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let asking: AbortController | null = null;
+  let failures = 0;
+  let paused = false;
+  let status: Status | "" = "";
+  let answered = Date.now();
+
+  function report(news: Status) {
+    if (status === news) return; // a live region speaks at each change
+    status = news;
+    onStatus(news, news === "gone" ? `${WORDS.gone} ${moment(answered / 1000)}. Trying again…` : WORDS[news]);
+  }
+
+  function idle() {
+    return paused || document.hidden;
+  }
+
+  async function ask() {
+    clearTimeout(timer);
+    if (asking !== null || idle()) return;
+    const began = performance.now();
+    asking = new AbortController();
+    const [news, state] = await get(address, asking);
+    asking = null;
+    if (idle()) return;
+    if (news === "live") {
+      if (failures > 0) onGap();
+      failures = 0;
+      answered = Date.now();
+      if (state) onState(state);
+    } else failures += 1;
+    report(news);
+    timer = setTimeout(ask, pause(performance.now() - began));
+  }
+
+  /** How long to wait after an answer that took `took` milliseconds. */
+  function pause(took: number) {
+    if (status === "live") return Math.max(EVERY_MS / 2, EVERY_MS - took);
+    if (status === "gone") return Math.min(EVERY_MS * 2 ** (failures - 1), LONGEST_WAIT_MS);
+    return REFUSED_WAIT_MS;
+  }
+
+  /** The page is seen, or not any more. */
+  function look() {
+    if (idle()) {
+      clearTimeout(timer);
+      asking?.abort();
+    } else {
+      failures = Math.min(failures, 1);
+      ask();
+    }
+  }
+
+  return {
+    /** Begin to ask. */
+    start() {
+      document.addEventListener("visibilitychange", () => {
+        if (!idle()) onGap();
+        look();
+      });
+      addEventListener("online", look);
+      look();
+    },
+    /** Pause or go on; gives whether it is paused now. */
+    toggle() {
+      paused = !paused;
+      if (paused) report("paused");
+      else onGap();
+      look();
+      return paused;
+    },
+  };
+}
+
+/** Ask once: how it went, and the state when it went well. */
+async function get(address: string, control: AbortController): Promise<[Status, HubState | null]> {
+  const patience = setTimeout(() => control.abort(), PATIENCE_MS);
+  try {
+    const answer = await fetch(address, {
+      cache: "no-store",
+      redirect: "manual", // which would lead to the page for logging in
+      signal: control.signal,
+      headers: { Accept: "application/json" },
+    });
+    if (answer.ok) return ["live", JSON.parse(await answer.text(), asSafe)];
+    if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) return ["stranger", null];
+    return [answer.status === 404 ? "off" : "gone", null];
+  } catch {
+    return ["gone", null];
+  } finally {
+    clearTimeout(patience);
+  }
+}
+
+/** Names come from whoever is on the network. */
+function asSafe(_: string, value: unknown) {
+  return typeof value === "string" ? safe(value) : value;
+}

@@ -1,0 +1,48 @@
+// What the server says of the hub: the types of the answer. The Python side is server/state.py.
+
+export interface HubNode {
+  id: string;
+  name: string;
+  room: string | null;
+  here: boolean;
+  state: "linked" | "cut";
+  since: number;
+  follows: string[];
+  follows_more: number;
+  sent: number;
+  sent_rate: number;
+  received: number;
+  received_rate: number;
+  waiting: number;
+  dropped: number;
+}
+
+export interface Client {
+  name: string;
+  follows: string | null;
+  waiting: number;
+  dropped: number;
+}
+
+export interface Heard {
+  id: string;
+  room: string | null;
+  count: number;
+  rate: number;
+  at: number;
+  source: string;
+}
+
+export interface HubState {
+  name: string;
+  now: number;
+  since: number;
+  messages: number;
+  rate: number;
+  nodes: HubNode[];
+  nodes_more: number;
+  clients: Client[];
+  clients_more: number;
+  identifiers: Heard[];
+  identifiers_more: number;
+}

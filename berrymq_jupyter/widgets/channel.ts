@@ -1,0 +1,106 @@
+// What goes between a view in this page and its kernel. See channel.py for the rules.
+
+import type { Model, Request } from "./wire.ts";
+
+/** What came of each kind; the body belongs to the kind, which the type of a store's events says. */
+export type Handlers = Record<string, ((body: any) => void) | undefined>;
+
+export interface Channel {
+  post(body: Request): void;
+  close(): void;
+}
+
+interface Numbered {
+  n: number;
+  full: boolean;
+  heard: number;
+}
+
+const HERE_EVERY = 5000;
+
+/**
+ * Listen to the kernel's messages of one model, for all its views in this page.
+ * @param handlers by the kind (`t`) of message, and `gone` for when the kernel turns out to have ended
+ */
+export function connect(model: Model, handlers: Handlers): Channel {
+  let number = 0;
+  let waiting = true;
+  let spokeAt = performance.now();
+  let heard = -1;
+  let heardWhenSpoken = -2;
+
+  const post = (body: Request) => {
+    spokeAt = performance.now();
+    try {
+      model.send(body);
+    } catch {
+      handlers.gone?.(undefined);
+    }
+  };
+  const hello = () => {
+    waiting = true;
+    post({ t: "hello" });
+  };
+  const onMessage = (content: { json?: unknown } | undefined) => {
+    if (typeof content?.json !== "string") return;
+    const body = JSON.parse(content.json);
+    if (body.t === "update") follow(body);
+    if (body.t === "anyone") post({ t: "here" });
+    handlers[body.t]?.(body);
+  };
+  const follow = (body: Numbered) => {
+    const gap = body.n !== number + 1 && !body.full;
+    number = body.n;
+    if (body.full) waiting = false;
+    if (gap && !waiting) hello();
+    heard = body.heard;
+    // The kernel slows down for pages that say nothing. Not again before it heard the last: a busy kernel would pile
+    // these up.
+    if (performance.now() - spokeAt > HERE_EVERY && heard !== heardWhenSpoken) {
+      heardWhenSpoken = heard;
+      post({ t: "here" });
+    }
+  };
+
+  model.on("msg:custom", onMessage);
+  hello();
+  return {
+    post,
+    close() {
+      model.off("msg:custom", onMessage);
+      post({ t: "bye" });
+    },
+  };
+}
+
+/**
+ * Share what belongs to a model between its views in this page: made with the first, closed with the last.
+ */
+export function sharing<T extends { close(): void }>(make: (model: Model) => T) {
+  const shared = new Map<unknown, { value: T; views: number }>();
+  return {
+    open(model: Model): T {
+      const key = model.get("static_class");
+      const entry = shared.get(key) ?? { value: make(model), views: 0 };
+      entry.views += 1;
+      shared.set(key, entry);
+      return entry.value;
+    },
+    close(model: Model): void {
+      const key = model.get("static_class");
+      const entry = shared.get(key);
+      if (!entry || --entry.views > 0) return;
+      shared.delete(key);
+      entry.value.close();
+    },
+  };
+}
+
+/** Hide the static forms of a view while it lives; returns the function that shows them again. */
+export function hideStatic(model: Model): () => void {
+  const name = model.get("static_class");
+  const style = document.createElement("style");
+  style.textContent = `.${name}, .jp-OutputArea-child:has(.${name}) { display: none !important; }`;
+  document.head.append(style);
+  return () => style.remove();
+}

@@ -1,0 +1,128 @@
+"""Messages in files: CSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, date, datetime, time
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+
+from .export import dataframe, record
+from .render import HOSTILE, is_array, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import TextIO
+
+    from berrymq import Message
+
+__all__ = ["WRITERS"]
+
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take text for a formula."""
+LARGEST: Final = 1_000_000
+"""Elements of an array that are written one by one."""
+LONGEST: Final = 1000
+"""Characters of what has no form in JSON."""
+
+
+def write_jsonl(messages: list[Message], file: TextIO) -> None:
+    """Write a line of JSON for each message; a number that is not finite becomes null."""
+    for message in messages:
+        line = {
+            "sent_at": moment(message),
+            "id": message.id,
+            "source": message.source,
+            "args": [plain(value) for value in message.args],
+            "kwargs": {key: plain(value) for key, value in message.kwargs.items()},
+        }
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def write_csv(messages: list[Message], file: TextIO) -> None:
+    """Write a row for each message, with a column for each argument.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    rows = [record(message) | {"sent_at": moment(message)} for message in messages]
+    columns = list(dict.fromkeys(column for row in rows for column in row)) or ["sent_at", "id", "source"]
+    writer = csv.writer(file)
+    writer.writerow([cell(column) for column in columns])
+    writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
+
+
+def write_parquet(messages: list[Message], path: Path) -> None:
+    """Write the table of `to_dataframe`; columns that Arrow has no type for are written as JSON."""
+    table = dataframe(messages)
+    try:
+        table.to_parquet(path)
+    except ImportError:
+        raise RuntimeError("a Parquet file needs pyarrow: pip install pyarrow") from None
+    except HOSTILE:
+        for column in [name for name in table.columns if table[name].dtype.kind == "O"]:
+            table[column] = [None if value is None else cell(value, "") for value in table[column]]
+        table.to_parquet(path)
+
+
+def text_writer(write: Callable[[list[Message], TextIO], None]) -> Callable[[list[Message], Path], None]:
+    """Return a function that opens the file for `write`."""
+
+    def write_file(messages: list[Message], path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write(messages, file)
+
+    return write_file
+
+
+WRITERS: Final[dict[str, Callable[[list[Message], Path], None]]] = {
+    ".csv": text_writer(write_csv),
+    ".jsonl": text_writer(write_jsonl),
+    ".parquet": write_parquet,
+}
+"""By the ending of the file's name."""
+
+
+def moment(message: Message) -> str | None:
+    """Return when a message was sent, in UTC; None if no calendar has that."""
+    try:
+        return datetime.fromtimestamp(message.sent_at, UTC).isoformat(timespec="microseconds")
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def cell(value: Any, mark: str = "'") -> str | float | None:
+    """Return what stands in a table for `value`; before what might be a formula stands `mark`."""
+    kind = type(value)
+    if value is None or issubclass(kind, (bool, int, float)):
+        number: float | None = value
+        return number
+    made = value if issubclass(kind, str) else plain(value)
+    if not isinstance(made, str):
+        return json.dumps(made, ensure_ascii=False)
+    return mark + made if made.startswith(FORMULA) else made
+
+
+def plain(value: Any, depth: int = 50) -> Any:
+    """Return `value` as JSON has it; what has no such form as the text that rows show."""
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    try:
+        if isinstance(value, float):
+            return float(value) if isfinite(value) else None
+        if depth and isinstance(value, dict):
+            return {
+                key if isinstance(key, str) else summary(key): plain(item, depth - 1)
+                for key, item in value.items()
+            }
+        if depth and isinstance(value, (list, tuple, set, frozenset)):
+            return [plain(item, depth - 1) for item in value]
+        if isinstance(value, (datetime, date, time)):
+            return value.isoformat()
+        if depth and is_array(value) and hasattr(value, "tolist") and getattr(value, "size", 0) <= LARGEST:
+            return plain(value.tolist(), depth - 1)
+    except HOSTILE:
+        pass
+    return summary(value, LONGEST)

@@ -1,0 +1,92 @@
+// Numbers, times and colours as text.
+
+const WHOLE = new Intl.NumberFormat("en-US");
+
+/** 1234567 -> "1,234,567" */
+export function whole(number: number) {
+  return WHOLE.format(number);
+}
+
+/** A count with its noun: (1, "message") -> "1 message". */
+export function counted(number: number, noun: string) {
+  return `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** A number in at most about five characters: 1234567 -> "1.2M". */
+export function brief(number: number) {
+  if (number < 10_000) return whole(number);
+  if (!(number < 1e12)) return number.toExponential(1).replace("e+", "e");
+  const [value, unit] = number < 999_500 ? [number / 1e3, "k"] : number < 999.5e6 ? [number / 1e6, "M"] : [number / 1e9, "G"];
+  return `${value < 99.95 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)}${unit}`;
+}
+
+/** A number of events a second, "" for none. */
+export function rate(perSecond: number) {
+  if (!(perSecond > 0)) return "";
+  if (perSecond < 9.95) return `${perSecond < 0.1 ? "<0.1" : perSecond.toFixed(1)}/s`;
+  return `${brief(Math.round(perSecond))}/s`;
+}
+
+/** How fast steps are done: so many a second, or how long one takes. */
+export function pace(perSecond: number) {
+  if (!(perSecond > 0)) return "";
+  return perSecond < 1 ? `${duration(1000 / perSecond)} each` : rate(perSecond);
+}
+
+/** The time of day of `ms` since 1970, to the millisecond. */
+export function clock(ms: number) {
+  const time = new Date(ms);
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${String(
+    time.getMilliseconds(),
+  ).padStart(3, "0")}`;
+}
+
+/** Date and time. */
+export function fullTime(ms: number) {
+  const time = new Date(ms);
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${clock(ms)}`;
+}
+
+/** How long `ms` milliseconds are: "12 ms", "3.4 s", "2 min 5 s". */
+export function duration(ms: number) {
+  const value = Math.abs(ms);
+  if (value < 0.05) return "0 ms";
+  if (value < 1000) return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  if (value < 60_000) return `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
+  if (value < 3_600_000) return `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`;
+  if (value < 360_000_000) return `${Math.floor(value / 3_600_000)} h ${Math.round((value % 3_600_000) / 60_000)} min`;
+  return `${brief(Math.round(value / 3_600_000))} h`;
+}
+
+/** A number of a chart's axis. */
+export function measure(value: number) {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2);
+  return String(Number(value.toPrecision(4)));
+}
+
+// The same characters as in render.py: controls, marks and overrides of direction, invisible ones, lone surrogates.
+const UNSAFE =
+  /[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+
+/** Text as it may be shown: what would move or hide other text is written as an escape. */
+export function safe(text: string) {
+  return text.replace(UNSAFE, (found: string) => {
+    const code = (found.codePointAt(0) ?? 0).toString(16);
+    return code.length < 3 ? `\\x${code.padStart(2, "0")}` : code.length < 5 ? `\\u${code.padStart(4, "0")}` : `\\U${code.padStart(8, "0")}`;
+  });
+}
+
+/** The name part of an identifier. */
+export function nameOf(identifier: string) {
+  return identifier.slice(0, identifier.lastIndexOf(":"));
+}
+
+/** The name of an argument: positional ones have numbers. */
+export function fieldName(label: string) {
+  return /^\d+$/.test(label) ? `[${label}]` : label;
+}
+
+function two(number: number) {
+  return String(number).padStart(2, "0");
+}

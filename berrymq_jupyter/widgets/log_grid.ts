@@ -1,0 +1,260 @@
+// The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
+
+import { h, icon, setAttributes, setText } from "./dom.ts";
+import { uniquePrefix } from "./field.ts";
+import { clock, counted, fullTime, nameOf, safe } from "./format.ts";
+import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
+import { createVirtualList } from "./virtual_list.ts";
+import type { LogState, Row } from "./wire.ts";
+
+const CHARACTER = 7.3;
+const PREFETCHED = 120;
+const SHORTEST = 4;
+const TALLEST = 14;
+const TITLES = [
+  ["time", "Time"],
+  ["id", "Identifier"],
+  ["from", "From"],
+  ["payload", "Payload"],
+];
+
+interface RowElement extends HTMLElement {
+  parts: HTMLElement[];
+  place: number;
+}
+
+export interface GridOptions {
+  /** Told the number of a message to show. */
+  onOpen(number: number): void;
+  onEscape(): void;
+}
+
+export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
+  const prefix = uniquePrefix();
+  const head = h(
+    "div",
+    { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 },
+    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title)),
+  );
+  const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);
+  const scroller = h(
+    "div",
+    { class: "bmq-grid", role: "grid", tabindex: 0, "aria-label": "Messages", "aria-rowcount": 1, onkeydown },
+    headGroup,
+  );
+  const empty = h("div", { class: "bmq-empty" });
+  const newer = h("button", { type: "button", class: "bmq-newer", hidden: true, onclick: followAgain });
+  const element = h("div", { class: "bmq-gridbox" }, scroller, empty, newer);
+  const list = createVirtualList({
+    scroller,
+    head: headGroup,
+    role: "rowgroup",
+    create: createRow,
+    show: showRow,
+    onRange: (first: number, last: number) => {
+      const places = [placeOf(first), placeOf(last - 1)];
+      // Who scrolls soon sees what is beside it; who follows does not.
+      const beside = following ? 0 : PREFETCHED;
+      store.want(Math.min(...places) - beside, Math.max(...places) + 1 + beside);
+    },
+    onScroll: () => {
+      following = atNewest();
+      if (following) seen = range[1];
+      showNewer();
+    },
+    onResize: () => {
+      if (following) toNewest();
+    },
+  });
+
+  let newestFirst = false;
+  let following = true;
+  let range: [number, number] = [0, 0];
+  let seen = 0;
+  let epoch: number | null = null;
+  let selected: number | null = null;
+  let sized = 0;
+  const longest: Record<string, number> = {};
+
+  const count = () => range[1] - range[0];
+  const placeOf = (index: number) => (newestFirst ? range[1] - 1 - index : range[0] + index);
+  const indexOf = (place: number) => (newestFirst ? range[1] - 1 - place : place - range[0]);
+  const atNewest = () => (newestFirst ? list.atTop() : list.atBottom());
+
+  function createRow(): RowElement {
+    const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
+    cells[0].append(h("span"), h("span", { class: "bmq-ms" }));
+    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, place: -1 });
+    row.addEventListener("click", () => select(row.place, true));
+    return row;
+  }
+
+  function showRow(element: RowElement, index: number) {
+    const place = placeOf(index);
+    const row = store.row(place);
+    element.place = place;
+    const isSelected = place === selected;
+    setAttributes(element, {
+      id: `${prefix}-${place}`,
+      "aria-rowindex": index + 2,
+      "aria-selected": String(isSelected),
+    });
+    const [time, id, from, payload] = element.parts;
+    if (row) widen(row);
+    element.classList.toggle("bmq-absent", !row);
+    const moment = row ? clock(row[TIME]) : "…";
+    setText(time.children[0], moment.slice(0, 8));
+    setText(time.children[1], moment.slice(8));
+    setText(id, row ? safe(row[ID]) : "");
+    setText(from, row ? safe(row[SOURCE] ?? "here") : "");
+    setText(payload, row ? row[PAYLOAD] : "");
+    if (!row) return;
+    time.title = fullTime(row[TIME]);
+    id.title = safe(row[ID]);
+    from.title = safe(row[SOURCE] ?? "sent in this kernel");
+    from.classList.toggle("bmq-faint", row[SOURCE] === null);
+    const mark = store.markOf(nameOf(row[ID]));
+    element.style.setProperty("--bmq-mark", mark.color);
+    element.style.setProperty("--bmq-mark-style", mark.border);
+  }
+
+  /** Columns are as wide as what they have shown needs, up to a limit that the style sheet sets. They only grow. */
+  function widen(row: Row) {
+    for (const [name, text] of [["id", row[ID]], ["from", row[SOURCE] ?? "here"]]) {
+      const length = Math.max(text.length, name === "id" ? 10 : 4);
+      if (length <= (longest[name] ?? 0)) continue;
+      longest[name] = length;
+      // Identifiers are bold, of a font in which each character has one width.
+      element.style.setProperty(`--bmq-${name}-width`, `${Math.ceil(length * CHARACTER) + 14}px`);
+    }
+  }
+
+  function update(state: LogState) {
+    const before = range;
+    const fresh = state.epoch !== epoch;
+    epoch = state.epoch;
+    range = state.range;
+    if (fresh) {
+      following = true;
+      selected = null;
+      seen = range[1];
+    }
+    size();
+    scroller.setAttribute("aria-rowcount", String(count() + 1));
+    // Older rows keep their index: what goes, goes below them.
+    const amongOlder = !newestFirst && list.firstInSight() < state.older[0];
+    const shift = following || fresh || amongOlder ? 0 : newestFirst ? range[1] - before[1] : before[0] - range[0];
+    list.resize(count(), shift);
+    if (following) toNewest();
+    showEmpty(state);
+    showNewer();
+  }
+
+  /** Grow with the rows up to a limit; from there on the grid scrolls, and its user may drag it taller. */
+  function size() {
+    const rows = Math.min(Math.max(count(), SHORTEST), TALLEST);
+    if (rows <= sized) return;
+    sized = rows;
+    element.style.setProperty("--bmq-rows", String(rows));
+  }
+
+  function showEmpty(state: LogState) {
+    empty.hidden = count() > 0;
+    if (count() > 0) return;
+    const filtered = state.filter[0] || state.filter[1];
+    const text = state.unsearched
+      ? "Searching…"
+      : filtered
+        ? nothing(state)
+        : state.cleared
+          ? "Cleared. What comes now appears here."
+          : `No message yet. Send one: %twitter ${example(state.follows)} 1, x=2`;
+    setText(empty, text);
+  }
+
+  /** Why no row is shown; of an identifier whose messages are gone, that they are. */
+  function nothing(state: LogState) {
+    const [pattern, text] = state.filter;
+    let came = store.counts.get(pattern)?.[0] ?? 0;
+    for (const [id, [count]] of store.counts) if (`${nameOf(id)}:*` === pattern) came += count;
+    if (came > 0 && !text) return `None of its ${counted(came, "message")} is kept any more.`;
+    return `None of ${counted(state.kept, "message")} passes the filter.`;
+  }
+
+  function showNewer() {
+    if (following) seen = range[1];
+    const more = range[1] - seen;
+    newer.hidden = following || more <= 0;
+    if (newer.hidden) return;
+    newer.replaceChildren(icon(newestFirst ? "up" : "down"), ` ${counted(more, "new message")}`);
+  }
+
+  function toNewest() {
+    if (newestFirst) list.toTop();
+    else list.toBottom();
+  }
+
+  function followAgain() {
+    following = true;
+    toNewest();
+    showNewer();
+    list.redraw();
+    scroller.focus({ preventScroll: true });
+  }
+
+  function select(place: number, open: boolean) {
+    selected = place;
+    scroller.setAttribute("aria-activedescendant", `${prefix}-${place}`);
+    list.reveal(indexOf(place));
+    following = atNewest() && place === range[1] - 1;
+    const row = store.row(place);
+    if (open && row) onOpen(row[NUMBER]);
+  }
+
+  function onkeydown(event: KeyboardEvent) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const last = count() - 1;
+    const page = list.rowsInSight();
+    const now = selected === null ? -1 : indexOf(selected);
+    const target = {
+      ArrowDown: now + 1,
+      ArrowUp: now < 0 ? last : now - 1,
+      PageDown: now + page,
+      PageUp: now - page,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
+    else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
+    else if (event.key === "Escape") onEscape();
+    else return;
+    event.preventDefault();
+  }
+
+  const openFollows = () => element.closest(".bmq-log")?.classList.contains("bmq-has-detail") ?? false;
+
+  return {
+    element,
+    update,
+    focus: () => scroller.focus({ preventScroll: true }),
+    isNewestFirst: () => newestFirst,
+    turn() {
+      newestFirst = !newestFirst;
+      following = true;
+      list.resize(count(), 0);
+      toNewest();
+      showNewer();
+    },
+    deselect() {
+      selected = null;
+      scroller.removeAttribute("aria-activedescendant");
+      list.redraw();
+    },
+    close: () => list.close(),
+  };
+}
+
+function example(pattern: string) {
+  const [name, action] = [nameOf(pattern), pattern.slice(pattern.lastIndexOf(":") + 1)];
+  return `${name === "*" ? "test" : name}:${action === "*" ? "run" : action}`;
+}

@@ -1,0 +1,146 @@
+// What this page knows of a MessageLog: where everything stands, the counts, and some of the rows. The kernel keeps
+// them all; the page holds those near what is looked at, so its memory stays bounded whatever comes.
+
+import { connect } from "./channel.ts";
+import { nameOf } from "./format.ts";
+import { createPalette } from "./palette.ts";
+import type { DetailEvents } from "./detail.ts";
+import { type CommonEvents, createListeners } from "./view.ts";
+import type { ChartBody, LogState, Model, Problem, Remark, Request, Row } from "./wire.ts";
+
+const MOST_ROWS = 6000;
+const KEPT_AROUND = 1500;
+const ASKED_AT_ONCE = 300;
+const LATE_MS = 1000;
+
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload. */
+export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5;
+
+interface Events extends CommonEvents<LogState>, DetailEvents {
+  chart: ChartBody;
+  done: Remark;
+  filtered: undefined;
+  exported: Remark;
+}
+
+type Tail = Row extends [number, ...infer Rest] ? Rest : never;
+
+export type LogStore = ReturnType<typeof createStore>;
+
+/**
+ * @returns the store: `state`, `counts` (identifier -> [count, rate]), `row(place)`, `want(from, to)`,
+ *   `request(body)` and `on(name, listener)` for "update" and for whatever else the kernel answers.
+ */
+export function createStore(model: Model) {
+  const rows = new Map<number, Row>();
+  const counts = new Map<string, [count: number, rate: number]>();
+  const { on, tell } = createListeners<Events>();
+  const store = {
+    state: null as LogState | null,
+    counts,
+    /** How many counts changed their being there: the tree is built anew when this changes. */
+    countsVersion: 0,
+    /** The mark of an identifier's name. */
+    markOf: createPalette(),
+    row: (place: number) => rows.get(place),
+    want,
+    request: (body: Request) => channel.post(body),
+    /** Whether rows that were asked for have been waited for remarkably long. */
+    isLate: () => asked !== null && performance.now() - askedAt > LATE_MS,
+    on,
+    close: () => channel.close(),
+  };
+  let asked: [number, number] | null = null;
+  let askedAt = 0;
+
+  function update(body: LogState) {
+    if (store.state?.epoch !== body.epoch) rows.clear();
+    if (body.full) {
+      counts.clear();
+      store.countsVersion += 1;
+      asked = null;
+    }
+    for (const [id, count, rate] of body.counts) {
+      if (!counts.has(id)) store.countsVersion += 1;
+      store.markOf(nameOf(id)); // in the order in which they appeared
+      counts.set(id, [count, rate]);
+    }
+    if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
+    store.state = body;
+    keep(body.rows);
+    tell("update", body);
+  }
+
+  /** Older rows move up when rows beside them go; those that became older ones have places that are not known. */
+  function moveOlder(before: LogState, now: LogState) {
+    const shift = now.range[0] - before.range[0];
+    const tail = before.range[0] + before.older[0];
+    const newTail = now.range[0] + now.older[0];
+    if (tail === newTail && shift === 0 && before.older[1] === now.older[1]) return;
+    const moved: Row[] = [];
+    for (const [place, row] of rows) {
+      if (place >= newTail) continue;
+      rows.delete(place);
+      if (place < tail && before.older[1] === now.older[1]) moved.push([place + shift, ...(row.slice(1) as Tail)]);
+    }
+    for (const row of moved) rows.set(row[PLACE], row);
+  }
+
+  function answered(body: { epoch: number; rows: Row[] }) {
+    asked = null;
+    if (!store.state || body.epoch !== store.state.epoch) return;
+    keep(body.rows);
+    tell("update", store.state);
+  }
+
+  /** Perhaps it was the rows that could not be brought: they may be asked for again. */
+  function refused(body: Problem) {
+    asked = null;
+    tell("problem", body);
+  }
+
+  function keep(some: Row[]) {
+    for (const row of some) rows.set(row[PLACE], row);
+    if (rows.size <= MOST_ROWS) return;
+    const newest = store.state?.range[1] ?? 0;
+    const middle = some.length ? some[0][PLACE] : 0;
+    for (const place of rows.keys()) {
+      if (Math.abs(place - middle) > KEPT_AROUND && place < newest - KEPT_AROUND) rows.delete(place);
+    }
+  }
+
+  /** See to it that the rows at these places come. One question at a time: a kernel that is busy answers later. */
+  function want(from: number, to: number) {
+    if (asked !== null || !store.state) return;
+    const [begin, end] = store.state.range;
+    from = Math.max(from, begin);
+    to = Math.min(to, end);
+    while (from < to && rows.has(from)) from += 1;
+    while (to > from && rows.has(to - 1)) to -= 1;
+    if (from >= to) return;
+    // What surrounds it comes along, for scrolling on in either direction.
+    const around = Math.floor(Math.max(0, ASKED_AT_ONCE - (to - from)) / 2);
+    asked = [Math.max(begin, from - around), Math.min(end, to + around)];
+    askedAt = performance.now();
+    channel.post({ t: "rows", from: asked[0], to: asked[1] });
+  }
+
+  const pass =
+    <K extends keyof Events>(name: K) =>
+    (body: Events[K]) =>
+      tell(name, body);
+  const channel = connect(model, {
+    update,
+    rows: answered,
+    detail: pass("detail"),
+    node: pass("node"),
+    text: pass("text"),
+    chart: pass("chart"),
+    problem: refused,
+    done: pass("done"),
+    filtered: pass("filtered"),
+    exported: pass("exported"),
+    gone: pass("gone"),
+  });
+  return store;
+}

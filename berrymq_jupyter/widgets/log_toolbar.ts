@@ -1,0 +1,72 @@
+// The bar above the rows of a MessageLog: what it follows, filters, and buttons.
+
+import { button, flip, h, setText } from "./dom.ts";
+import { rate } from "./format.ts";
+import { createExport } from "./log_export.ts";
+import { createFilter } from "./log_filter.ts";
+import type { LogStore } from "./log_store.ts";
+import type { LogState } from "./wire.ts";
+
+export interface ToolbarOptions {
+  /** Shows or hides the identifiers. */
+  onTree(): void;
+  /** Turns the order round; returns whether the newest come first now. */
+  onTurn(): boolean;
+}
+
+export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOptions) {
+  const follows = h("span", { class: "bmq-title" });
+  const speed = h("span", { class: "bmq-total", title: "messages a second" });
+  const filter = createFilter((id: string, text: string) => store.request({ t: "filter", id, text }));
+  const exporting = createExport(store);
+  const pause = flip(button("pause", "Pause", flipPause));
+  const order = flip(button("up", "Newest first", () => order.press(onTurn())));
+  const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });
+
+  function flipPause() {
+    store.request({ t: "pause", on: store.state?.heldBack === null });
+  }
+
+  const off = [
+    store.on("filtered", filter.filtered),
+    store.on("exported", exporting.exported),
+  ];
+
+  return {
+    filter,
+    flipPause,
+    element: h(
+      "div",
+      { class: "bmq-bar", role: "toolbar", "aria-label": "Message log" },
+      h("div", { class: "bmq-names" }, treeButton, follows, speed),
+      filter.element,
+      h(
+        "div",
+        { class: "bmq-actions" },
+        pause,
+        order,
+        button("clear", "Clear", () => store.request({ t: "clear" })),
+        exporting.element,
+      ),
+    ),
+    /** Say on its button whether the tree is in sight. */
+    showTree: (visible: boolean) => treeButton.setAttribute("aria-expanded", String(visible)),
+    /** Say what is wrong with one of the fields here; returns whether there is such a field. */
+    complain(field: string, words: string) {
+      if (field !== "id") return exporting.complain(field, words);
+      filter.complain(words);
+      return true;
+    },
+    update(state: LogState) {
+      setText(follows, state.follows);
+      follows.title = state.follows;
+      setText(speed, rate(state.rate));
+      pause.press(state.heldBack !== null);
+      filter.update(...state.filter);
+    },
+    close() {
+      filter.close();
+      off.forEach((stop) => stop());
+    },
+  };
+}

@@ -1,0 +1,185 @@
+// The identifiers of a MessageLog, names with their actions below, with counts and rates. Choosing one filters.
+
+import { h, setAttributes, setText } from "./dom.ts";
+import { uniquePrefix } from "./field.ts";
+import { brief, counted, nameOf, rate, safe, whole } from "./format.ts";
+import type { LogStore } from "./log_store.ts";
+import { markStyle } from "./palette.ts";
+import { type Count, type Sort, type TreeLine, nameCounts, treeLines } from "./tree_lines.ts";
+import { createVirtualList } from "./virtual_list.ts";
+
+const OPEN_UP_TO = 40;
+/** How often lines that are sorted by numbers change places. */
+const SORT_MS = 1500;
+/** Patterns of the two lines that stand for no name; no identifier is either of them. */
+const [ALL, OTHERS] = ["", "*"];
+
+interface LineElement extends HTMLElement {
+  line: TreeLine | null;
+  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement };
+}
+
+/** @param onChoose told the pattern to filter by, "" for none */
+export function createIdentifierTree(store: LogStore, onChoose: (pattern: string) => void) {
+  const prefix = uniquePrefix();
+  const scroller = h("div", { class: "bmq-tree", role: "tree", tabindex: 0, "aria-label": "Identifiers", onkeydown: keys });
+  const find = h("input", { type: "search", class: "bmq-field", placeholder: "find", "aria-label": "Find names", spellcheck: "false", oninput: rebuild, onkeydown: leave });
+  const sort = h(
+    "select",
+    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers", onchange: rebuild },
+    ...["name", "rate", "count"].map((value) => h("option", { value }, `by ${value}`)),
+  );
+  const none = h("div", { class: "bmq-faint bmq-note", hidden: true }, "No identifier has that in it.");
+  const element = h("div", { class: "bmq-treebox" }, h("div", { class: "bmq-tree-head" }, find, sort), scroller, none);
+  const list = createVirtualList({ scroller, create, show, role: "presentation" });
+  const flipped = new Map<string, boolean>();
+  let lines: TreeLine[] = [];
+  let names = new Map<string, Count>();
+  let current = ALL;
+  let chosen = ALL;
+  let version = "";
+  let sortedAt = 0;
+
+  const others = () => store.state?.others ?? 0;
+  const isOpen = (name: string) => flipped.get(name) ?? store.counts.size <= OPEN_UP_TO;
+  const idOf = (line: TreeLine) => `${prefix}-${line.level}-${line.pattern}`;
+  const indexOf = (pattern: string) => lines.findIndex((line) => line.pattern === pattern);
+
+  function build() {
+    const found = treeLines(store.counts, { find: find.value, sort: sort.value as Sort, isOpen });
+    const first: TreeLine = { pattern: ALL, label: "All", level: 1, expanded: null, position: 1, siblings: 1 };
+    // What the kernel counts together, for there are too many identifiers: no pattern would choose it.
+    const rest: TreeLine = { ...first, pattern: OTHERS, label: "others" };
+    lines = find.value.trim() ? found : [first, ...found, ...(others() ? [rest] : [])];
+    none.hidden = lines.length > 0;
+    if (indexOf(current) < 0) current = lines[0]?.pattern ?? ALL;
+  }
+
+  function rebuild() {
+    version = "";
+    update();
+  }
+
+  function update() {
+    chosen = store.state?.filter[0] ?? "";
+    const now = performance.now();
+    const wanted = `${store.countsVersion} ${others() > 0}`;
+    names = nameCounts(store.counts);
+    if (version !== wanted || (sort.value !== "name" && now - sortedAt > SORT_MS)) {
+      version = wanted;
+      sortedAt = now;
+      build();
+    }
+    list.resize(lines.length, 0);
+    setAttributes(scroller, { "aria-activedescendant": lines.length ? idOf(lines[Math.max(0, indexOf(current))]) : null });
+  }
+
+  function countOf(line: TreeLine): Count {
+    if (line.pattern === OTHERS) return [others(), 0];
+    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0];
+    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0];
+  }
+
+  function create(): LineElement {
+    const parts = {
+      toggle: h("span", { class: "bmq-toggle", "aria-hidden": "true" }),
+      dot: h("span", { class: "bmq-dot", "aria-hidden": "true" }),
+      label: h("span", { class: "bmq-tree-label" }),
+      speed: h("span", { class: "bmq-rate" }),
+      count: h("span", { class: "bmq-count" }),
+    };
+    const made: LineElement = Object.assign(h("div", { class: "bmq-tree-line", role: "treeitem" }, ...Object.values(parts)), { line: null, parts });
+    parts.toggle.addEventListener("click", (event) => {
+      if (made.line?.expanded === null) return;
+      event.stopPropagation();
+      flipLine(made.line);
+    });
+    made.addEventListener("click", () => made.line && choose(made.line));
+    return made;
+  }
+
+  function show(made: LineElement, index: number) {
+    const line = lines[index];
+    const { toggle, dot, label, speed, count } = made.parts;
+    made.line = line;
+    setAttributes(made, {
+      id: idOf(line),
+      title: line.pattern === OTHERS ? `identifiers beyond the first ${whole(store.counts.size)}, counted together` : safe(line.pattern) || "all identifiers",
+      "aria-level": line.level,
+      "aria-posinset": line.position,
+      "aria-setsize": line.siblings,
+      "aria-expanded": line.expanded,
+      "aria-selected": String(line.pattern === chosen),
+      "aria-disabled": line.pattern === OTHERS ? "true" : null,
+      "data-pattern": line.pattern,
+    });
+    if (line.expanded === false) setAttributes(made, { "aria-expanded": "false" });
+    made.classList.toggle("bmq-current", line.pattern === current);
+    setText(toggle, line.expanded === null ? "" : line.expanded ? "▾" : "▸");
+    dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS;
+    if (!dot.hidden) dot.setAttribute("style", markStyle(store.markOf(nameOf(line.pattern))));
+    setText(label, safe(line.label));
+    const [total, perSecond] = countOf(line);
+    setText(speed, rate(perSecond));
+    setText(count, brief(total));
+    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rate(perSecond)].filter(Boolean).join(", ") });
+  }
+
+  function choose(line: TreeLine) {
+    current = line.pattern;
+    if (line.pattern !== OTHERS) onChoose(line.pattern === chosen ? ALL : line.pattern);
+    update();
+  }
+
+  function flipLine(line: TreeLine | null, to?: boolean) {
+    if (!line || line.expanded === null) return;
+    flipped.set(line.label, to ?? !line.expanded);
+    rebuild();
+  }
+
+  function go(index: number) {
+    const at = Math.min(Math.max(index, 0), lines.length - 1);
+    if (at < 0) return;
+    current = lines[at].pattern;
+    list.reveal(at);
+    update();
+  }
+
+  function keys(event: KeyboardEvent) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = indexOf(current);
+    const line = lines[at];
+    if (!line) return;
+    const parent = () => lines.findLastIndex((other, index) => index < at && other.level === 1);
+    const act = {
+      ArrowDown: () => go(at + 1),
+      ArrowUp: () => go(at - 1),
+      PageDown: () => go(at + list.rowsInSight()),
+      PageUp: () => go(at - list.rowsInSight()),
+      Home: () => go(0),
+      End: () => go(lines.length - 1),
+      ArrowRight: () => (line.expanded === false ? flipLine(line, true) : line.expanded && go(at + 1)),
+      ArrowLeft: () => (line.expanded ? flipLine(line, false) : line.level === 2 && go(parent())),
+      Enter: () => choose(line),
+      " ": () => choose(line),
+    }[event.key];
+    if (!act) return;
+    act();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  function leave(event: KeyboardEvent) {
+    if (event.key === "ArrowDown" || event.key === "Enter") {
+      event.preventDefault();
+      scroller.focus();
+      go(0);
+    } else if (event.key === "Escape" && find.value) {
+      find.value = "";
+      rebuild();
+    }
+    event.stopPropagation();
+  }
+
+  return { element, update, close: () => list.close() };
+}

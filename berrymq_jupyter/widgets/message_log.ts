@@ -1,0 +1,183 @@
+// The page's side of MessageLog: puts the parts together.
+
+import "uplot/dist/uPlot.min.css";
+import "./views.css";
+import "./detail.css";
+import "./chart.css";
+import "./message_log.css";
+import { createChart } from "./chart.ts";
+import { createDetail } from "./detail.ts";
+import { button, framed, h, keepKeys, setText } from "./dom.ts";
+import { brief, counted, whole } from "./format.ts";
+import { createGrid } from "./log_grid.ts";
+import { type LogStore, createStore } from "./log_store.ts";
+import { createToolbar } from "./log_toolbar.ts";
+import { createIdentifierTree } from "./log_tree.ts";
+import { createRemarks, defineView } from "./view.ts";
+import type { LogState } from "./wire.ts";
+
+const QUIET_MS = 2000;
+
+function createView(store: LogStore) {
+  const status = h("div", { class: "bmq-status" });
+  const remarks = createRemarks();
+  const counter = createCounter();
+  const { say } = remarks;
+  const held = h("span", {});
+  const resume = button("play", "Resume", () => {
+    store.request({ t: "pause", on: false });
+    grid.focus();
+  }, { class: "bmq-button bmq-primary" });
+  const ended = h("div", { class: "bmq-banner bmq-gone", role: "status", hidden: true }, "Not followed any more: nothing new appears here.");
+  const banner = h("div", { class: "bmq-banner bmq-paused", hidden: true }, held, resume);
+  const tree = createIdentifierTree(store, (pattern: string) => bar.filter.choose(pattern));
+  const grid = createGrid(store, { onOpen: (number: number) => detail.open(number), onEscape: closeDetail });
+  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, canResend: true });
+  const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: (number: number) => detail.open(number) });
+  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
+  const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
+  const element = h(
+    "div",
+    { class: "bmq bmq-log", onkeydown: shortcuts },
+    bar.element,
+    ended,
+    banner,
+    panes,
+    chart.element,
+    h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
+  );
+  const redraw = framed(draw);
+
+  function draw() {
+    const state = store.state;
+    if (!state) return;
+    grid.update(state);
+    tree.update();
+    bar.update(state);
+    setText(status, standing(state, store.isLate()));
+    ended.hidden = !state.ended;
+    banner.hidden = state.heldBack === null;
+    if (!banner.hidden) {
+      setText(
+        held,
+        `Paused. ${state.heldBack ? counted(state.heldBack, "new message") : "No new message"} held back; ` +
+          `the newest ${whole(state.maxlen)} messages are kept and appear on resuming.`,
+      );
+    }
+    counter.count(state.total);
+  }
+
+  function turn() {
+    grid.turn();
+    return grid.isNewestFirst();
+  }
+
+  const treeIsInSight = () => tree.element.offsetParent !== null;
+  const treeResized = new ResizeObserver(() => bar.showTree(treeIsInSight()));
+  treeResized.observe(tree.element);
+
+  function flipTree() {
+    const visible = treeIsInSight();
+    element.classList.toggle("bmq-no-tree", visible);
+    element.classList.toggle("bmq-with-tree", !visible);
+  }
+
+  function closeDetail() {
+    detail.hide();
+    element.classList.remove("bmq-has-detail");
+    grid.deselect();
+    grid.focus();
+  }
+
+  /** Add a field to the chart, or take it out. */
+  function openChart(id: string, field: string[]) {
+    const before = chart.tracks();
+    const others = before.filter((track) => String(track) !== String([id, field]));
+    store.request({ t: "chart", tracks: others.length < before.length ? others : [...before, [id, field]], x: chart.x() });
+  }
+
+  function closeChart() {
+    chart.hide();
+    store.request({ t: "chart" });
+    grid.focus();
+  }
+
+  function shortcuts(event: KeyboardEvent) {
+    if (event.ctrlKey || event.metaKey || event.altKey || (event.target as Element).closest("input, textarea")) return;
+    const act = { "/": () => bar.filter.text.focus(), p: bar.flipPause }[event.key];
+    if (!act) return;
+    act();
+    event.preventDefault();
+  }
+
+  const off = [
+    keepKeys(element),
+    store.on("update", redraw),
+    store.on("detail", () => element.classList.toggle("bmq-has-detail", !detail.element.hidden)),
+    store.on("chart", chart.show),
+    store.on("problem", (body) => bar.complain(body.field ?? "", body.text) || say(body.text)),
+    store.on("done", (body) => say(body.text)),
+    store.on("exported", (body) => say(body.text)),
+  ];
+  redraw();
+  return {
+    element,
+    close() {
+      redraw.cancel();
+      treeResized.disconnect();
+      bar.close();
+      counter.close();
+      remarks.close();
+      grid.close();
+      tree.close();
+      detail.close();
+      chart.close();
+      off.forEach((stop) => stop());
+    },
+  };
+}
+
+/** Where everything stands, in one line. */
+function standing(state: LogState, isLate: boolean) {
+  const shown = state.range[1] - state.range[0];
+  const dropped = state.total - state.kept;
+  const filtered = state.filter[0] || state.filter[1];
+  return [
+    filtered ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
+    state.unsearched > 0 && `searching ${brief(state.unsearched)} more`,
+    dropped > 0 && `${whole(dropped)} older dropped (${limit(state)})`,
+    state.partly > 0 && `${counted(state.partly, "payload")} too large to be searched whole`,
+    isLate && "the kernel is busy and sends older rows when it is free",
+    state.missed > 0 && `${whole(state.missed)} of them came too fast to be counted by identifier`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+/** Which of the two bounds made messages go. */
+function limit(state: LogState) {
+  return state.kept < state.maxlen
+    ? `payloads are kept up to ${whole(Math.round(state.maxBytes / 1e6))} MB`
+    : `the newest ${whole(state.maxlen)} are kept`;
+}
+
+/** Tells screen readers how many messages there are, when that stood still for a while. */
+function createCounter() {
+  const element = h("span", { class: "bmq-offscreen", "aria-live": "polite" });
+  let total: number | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  return {
+    element,
+    count(now: number) {
+      if (now === total) return;
+      if (total !== null) {
+        clearTimeout(timer);
+        timer = setTimeout(() => setText(element, counted(now, "message")), QUIET_MS);
+      }
+      total = now;
+    },
+    close: () => clearTimeout(timer),
+  };
+}
+
+export default defineView(createStore, createView);

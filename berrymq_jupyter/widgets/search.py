@@ -1,0 +1,80 @@
+"""Whether the payload of a message contains a text, however deep or late in it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import fields, is_dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from .render import HOSTILE, arguments, summary
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+__all__ = ["contains"]
+
+SHOWN: Final = 2000
+"""Characters of the one-line form that are looked at first."""
+MOST_VALUES: Final = 20_000
+"""Values inside one payload that are looked at."""
+MOST_CHARACTERS: Final = 20_000_000
+"""Characters of its strings that are looked at."""
+
+
+def contains(message: Message, needle: str) -> bool | None:
+    """Return whether the payload of `message` contains `needle`, which is casefolded, in any case.
+
+    None says that it is not in the part that was looked at, and that the payload is larger than that.
+    """
+    line = arguments(message.args, message.kwargs, SHOWN)
+    if needle in line.casefold():
+        return True
+    if len(line) < SHOWN and "…" not in line:
+        return False
+    try:
+        return inside([*message.args, message.kwargs], needle)
+    except HOSTILE:
+        return None
+
+
+def inside(waiting: list[Any], needle: str) -> bool | None:
+    """Return whether one of the values, or what they hold, contains `needle`."""
+    values, characters = MOST_VALUES, MOST_CHARACTERS
+    cut_short = False
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        values -= 1
+        if values < 0 or characters < 0:
+            return None
+        if isinstance(value, str):
+            characters -= len(value)
+            if needle in value.casefold():
+                return True
+        elif isinstance(value, (bytes, bytearray)):
+            characters -= len(value)
+            if needle.encode() in bytes(value).lower():
+                return True
+        elif isinstance(value, CONTAINERS):
+            if id(value) not in seen:
+                seen.add(id(value))
+                cut_short |= len(value) > MOST_VALUES
+                waiting.extend(parts(value))
+        elif is_dataclass(value) and not isinstance(value, type):
+            waiting.extend(getattr(value, field.name) for field in fields(value) if field.repr)
+        else:
+            text = summary(value, SHOWN)
+            cut_short |= "…" in text
+            if needle in text.casefold():
+                return True
+    return None if cut_short else False
+
+
+CONTAINERS: Final = (dict, MappingProxyType, list, tuple, set, frozenset, deque)
+
+
+def parts(value: Any) -> list[Any]:
+    """Return what a container holds, as far as that is looked at."""
+    items = [*value.keys(), *value.values()] if isinstance(value, (dict, MappingProxyType)) else list(value)
+    return items[: 2 * MOST_VALUES]

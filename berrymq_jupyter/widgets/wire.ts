@@ -1,0 +1,225 @@
+// What the kernel and a page say to each other: the types of the messages. The Python side makes them in *_view.py,
+// message_log.py, detail.py, tree.py and network_state.py.
+
+/** anywidget's model, as far as it is used. */
+export interface Model {
+  get(name: string): unknown;
+  send(body: object): void;
+  on(name: string, listener: (...given: any[]) => void): void;
+  off(name: string, listener: (...given: any[]) => void): void;
+}
+
+/** What a page asks for: `t` says what, the rest depends on it. */
+export interface Request {
+  t: string;
+  [name: string]: unknown;
+}
+
+export interface Problem {
+  t: "problem";
+  text: string;
+  field?: string;
+}
+
+export interface Remark {
+  text: string;
+}
+
+/** A row of a log: place, number, time in ms, identifier, source or null, payload. */
+export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string];
+
+/** A row of a short list: number, time in ms, identifier, source or null, payload. */
+export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];
+
+export interface LogState {
+  full: boolean;
+  follows: string;
+  epoch: number;
+  range: [begin: number, end: number];
+  total: number;
+  kept: number;
+  /** How many of the rows are older ones, of whose time others are gone; and how many times some of these went. */
+  older: [count: number, removed: number];
+  maxlen: number;
+  maxBytes: number;
+  cleared: boolean;
+  missed: number;
+  unsearched: number;
+  /** Payloads too large to be searched as a whole. */
+  partly: number;
+  /** It is not followed any more. */
+  ended: boolean;
+  heldBack: number | null;
+  filter: [id: string, text: string];
+  rate: number;
+  counts: [id: string, count: number, rate: number][];
+  others: number;
+  rows: Row[];
+}
+
+/** A value in a payload: kind, one line of text, number of children; children that came along, from a position on. */
+export interface TreeNode {
+  k: "word" | "number" | "text" | "bytes" | "list" | "map" | "object";
+  s: string;
+  n: number;
+  long?: number;
+  /** It has several lines. */
+  lines?: boolean;
+  from?: number;
+  c?: [label: string, node: TreeNode][];
+}
+
+export type Change = [path: string, kind: "added" | "removed" | "changed", old: string, now: string];
+
+export interface DetailBody {
+  number: number;
+  id: string;
+  source: string | null;
+  time: number;
+  tree: TreeNode;
+  code: string;
+  remark: string;
+  before?: { time: number } | null;
+  changes?: Change[];
+}
+
+export interface NodeBody {
+  number: number;
+  path: number[];
+  node: TreeNode;
+}
+
+export interface TextBody {
+  number: number;
+  path: number[];
+  text: string;
+}
+
+export interface ChartBody {
+  tracks: [id: string, field: string[]][];
+  /** The labels of the field that says where points stand. */
+  x: string[] | null;
+  /** Lines that are more than a chart has. */
+  leftOut: number;
+  lines: ChartLine[];
+}
+
+/** The points of a line in columns: numbers of the messages, times in ms, values with null for a gap. */
+export interface ChartLine {
+  id: string;
+  field: string[];
+  source: string | null;
+  count: number;
+  numbers: number[];
+  times: number[];
+  values: (number | null)[];
+  x: number[] | null;
+}
+
+export interface QueueState {
+  follows: string;
+  shared: boolean;
+  maxsize: number;
+  overflow: "drop_oldest" | "drop_newest" | "raise" | "block";
+  closed: boolean;
+  size: number;
+  received: number;
+  dropped: number;
+  getters: number;
+  highest: number;
+  inRate: number;
+  outRate: number;
+  depths: number[];
+  points: number;
+  seconds: number;
+  rows: ListRow[];
+  taken: ListRow[];
+  takenHere: number;
+}
+
+export interface NetworkNode {
+  id: string;
+  name: string;
+  room: string | null;
+  hub: boolean;
+  here: boolean;
+  follows: string[];
+  followsMore: number;
+}
+
+/** A number of messages, and how many a second. */
+export type Amounts = [total: number, perSecond: number];
+
+export interface NetworkEdge {
+  between: [one: string, other: string];
+  cut: boolean;
+  flow: [there: Amounts, back: Amounts] | null;
+}
+
+export interface NetworkLink {
+  url: string;
+  foundBy: string;
+  state: string;
+  room: string | null;
+  dropped: number;
+  waiting: number;
+  cuts: number;
+}
+
+export interface NetworkState {
+  links: NetworkLink[];
+  nodes: NetworkNode[];
+  edges: NetworkEdge[];
+  more: number;
+}
+
+export interface Bar {
+  number: number;
+  id: string;
+  source: string | null;
+  description: string;
+  n: number;
+  total: number | null;
+  share: number | null;
+  rate: number;
+  elapsed: number | null;
+  remaining: number | null;
+  silent: number;
+  end: "" | "done" | "stopped" | "failed";
+  reason: string;
+}
+
+export interface ProgressState {
+  follows: string;
+  bars: Bar[];
+}
+
+export interface SentEntry {
+  time: number;
+  id: string;
+  payload: string;
+  as: Notation;
+  error: string;
+}
+
+export type Notation = "python" | "json";
+
+export interface FormState {
+  id: string;
+  payload: string;
+  as: Notation;
+  sent: SentEntry[];
+}
+
+export interface Checked {
+  idProblem: string;
+  payloadProblem: string;
+  ready: boolean;
+  known: string[];
+  reach: string;
+}
+
+export interface Sent extends Checked {
+  id: string;
+  error: string;
+}

@@ -1,0 +1,22 @@
+// Numbers and times as text.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { brief, counted, duration, measure, nameOf, pace, rate, safe } from "../../berrymq_jupyter/widgets/format.ts";
+
+test("numbers stay short", () => {
+  assert.deepEqual([0, 9999, 12_345, 1_234_567, 999_600].map(brief), ["0", "9,999", "12.3k", "1.2M", "1M"]);
+  assert.deepEqual([0, 0.05, 3.25, 1200].map(rate), ["", "<0.1/s", "3.3/s", "1,200/s"]);
+  assert.deepEqual([0.30000000000000004, 1e-7, 123456.789].map(measure), ["0.3", "1.00e-7", "123500"]);
+  assert.equal(pace(0.5), "2.00 s each");
+  assert.equal(counted(1, "message"), "1 message");
+});
+
+test("durations have the unit that fits", () => {
+  assert.deepEqual([0, 3.21, 1500, 65_000, 3_700_000].map(duration), ["0 ms", "3.2 ms", "1.50 s", "1 min 5 s", "1 h 2 min"]);
+});
+
+test("text shows what would move or hide other text", () => {
+  assert.equal(safe("a\u202eb\n"), "a\\u202eb\\x0a");
+  assert.equal(nameOf("room@a:b:c"), "room@a:b");
+});

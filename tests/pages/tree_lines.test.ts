@@ -1,0 +1,41 @@
+// The lines of the tree of identifiers.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Count, nameCounts, treeLines } from "../../berrymq_jupyter/widgets/tree_lines.ts";
+
+const counts = new Map<string, Count>([
+  ["b:two", [5, 0]],
+  ["a:run", [1, 9]],
+  ["b:one", [7, 1]],
+  ["a:run10", [2, 0]],
+  ["a:run2", [3, 0]],
+]);
+const options = { find: "", sort: "name" as const, isOpen: () => true };
+const patterns = (given: Partial<Parameters<typeof treeLines>[1]>) => treeLines(counts, { ...options, ...given }).map((line) => line.pattern);
+
+test("names in order with their actions, numbers by value", () => {
+  assert.deepEqual(patterns({}), ["a:*", "a:run", "a:run2", "a:run10", "b:*", "b:one", "b:two"]);
+  assert.deepEqual(patterns({ isOpen: (name) => name === "b" }), ["a:*", "b:*", "b:one", "b:two"]);
+});
+
+test("sorted by numbers, names by those of their actions together", () => {
+  assert.deepEqual(patterns({ sort: "count" }), ["b:*", "b:one", "b:two", "a:*", "a:run2", "a:run10", "a:run"]);
+  assert.deepEqual(patterns({ sort: "rate", isOpen: () => false }), ["a:*", "b:*"]);
+  assert.deepEqual(nameCounts(counts).get("b"), [12, 1]);
+});
+
+test("what is found is unfolded", () => {
+  assert.deepEqual(patterns({ find: "RUN1", isOpen: () => false }), ["a:*", "a:run10"]);
+  assert.deepEqual(patterns({ find: "nowhere" }), []);
+});
+
+test("each line knows its place among its siblings", () => {
+  const lines = treeLines(counts, options);
+  assert.deepEqual(lines.slice(0, 2).map((line) => [line.level, line.position, line.siblings]), [[1, 1, 2], [2, 1, 3]]);
+});
+
+test("ten thousand identifiers take no time worth noticing", () => {
+  const many = new Map(Array.from({ length: 10_000 }, (_, index): [string, Count] => [`n${index % 100}:a${index}`, [index, 0]]));
+  assert.equal(treeLines(many, options).length, 10_100);
+});
