@@ -3,13 +3,19 @@
 import uPlot from "uplot";
 import { type Axis, type Cell, aligned, chartTitle, lineNames, placeText, places, smoothed, svgDocument } from "./chart_data.ts";
 import { button, fill, flip, framed, h, setAttributes, setText } from "./dom.ts";
-import { counted, measure } from "./format.ts";
+import { counted, fieldName, measure } from "./format.ts";
 import { type Mark, createPalette, markStyle } from "./palette.ts";
 import type { ChartBody, ChartLine, Request } from "./wire.ts";
 
 const TALL = 230;
 const DOTS_UP_TO = 60;
 const LOOK_MS = 150;
+/** Any charted field can be one too. */
+const AXES: [axis: Axis, text: string][] = [
+  ["time", "Time"],
+  ["elapsed", "Elapsed time"],
+  ["order", "Order"],
+];
 
 export interface ChartOptions {
   request(body: Request): void;
@@ -21,7 +27,7 @@ export interface ChartOptions {
 
 export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   const heading = h("h3", { class: "bmq-heading" });
-  const over = select("Horizontal axis", [["time", "Time"], ["elapsed", "Elapsed time"], ["order", "Order"]], () => setAxis(over.value as Axis));
+  const over = select("Horizontal axis", AXES, chooseAxis);
   const latest = select("Part", [["", "All"], ["600", "Last 10 min"], ["60", "Last minute"]], lookAtLatest);
   const log = flip(button("log", "Logarithmic", () => flipLog()));
   const smoothing = h("input", { type: "range", class: "bmq-smoothing", min: 0, max: 0.99, step: 0.01, value: 0, "aria-label": "Smoothing", oninput: smooth });
@@ -57,6 +63,8 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   const paletteOf = createPalette();
   const hidden = new Set<string>();
   let data: ChartBody | null = null;
+  /** The axis that was asked for while points by a field were there. */
+  let asked: Axis | null = null;
   let axis: Axis = "time";
   let weight = 0;
   let isLog = false;
@@ -95,13 +103,31 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
     const moments = new Set(times.map(Math.round));
     zoomed = null;
     hidden.clear();
-    setAxis(body.x ? "field" : moments.size * 2 >= times.length ? "time" : "order");
+    setAxis(body.x ? "field" : (asked ?? (moments.size * 2 >= times.length ? "time" : "order")));
+    asked = null;
+  }
+
+  /** Points that stand by a field are others than those that stand by time: the kernel makes them. */
+  function chooseAxis() {
+    const plain = AXES.find(([name]) => name === over.value)?.[0];
+    if (plain && !data?.x) setAxis(plain);
+    else if (data) {
+      asked = plain ?? null;
+      request({ t: "chart", tracks: data.tracks, x: plain ? null : JSON.parse(over.value) });
+    }
+  }
+
+  /** Offer the charted fields, and the one that is chosen. */
+  function offerAxes() {
+    const fields = new Set([...(data?.tracks ?? []).map(([, field]) => field), ...(data?.x ? [data.x] : [])].map((field) => JSON.stringify(field)));
+    const options = [...AXES, ...[...fields].map((field) => [field, JSON.parse(field).map(fieldName).join(".")])];
+    if (over.options.length !== options.length) fill(over, ...options.map(([value, text]) => h("option", { value }, text)));
+    over.value = axis === "field" ? JSON.stringify(data?.x) : axis;
   }
 
   function setAxis(to: Axis) {
     axis = to;
-    if (![...over.options].some((option) => option.value === "field") && data?.x) over.append(h("option", { value: "field" }, data.x.join(".")));
-    over.value = axis;
+    offerAxes();
     latest.disabled = axis === "field";
     drawn = "";
     showWhole();
@@ -161,6 +187,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
       chart?.destroy();
       chart = new uPlot(options(names, marks), table as uPlot.AlignedData, plot);
       showLegend(names, marks);
+      offerAxes();
     } else {
       if (chart.width !== width) chart.setSize({ width, height: TALL });
       chart.setData(table as uPlot.AlignedData, zoomed === null);
@@ -221,7 +248,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
 
   /** What each line has at the place of the cursor, or at its end. */
   function showValues(row: number | null) {
-    setText(place, row === null || table[0][row] === undefined ? "Latest" : placeText(table[0][row], axis));
+    setText(place, row === null || table[0][row] === undefined ? (axis === "field" ? "At the right end" : "Latest") : placeText(table[0][row], axis));
     entries.forEach(({ value }, index) => {
       const cells = table[index + 1] ?? [];
       const found = row === null ? cells.findLast((cell) => typeof cell === "number") : near(cells, row);
@@ -301,7 +328,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   function summary(names: string[]) {
     const values = entries.slice(0, 5).map(({ value }, index) => `${names[index]} ${value.textContent}`);
     const count = lines.reduce((sum, line) => sum + line.count, 0);
-    return `Chart of ${counted(count, "point")}. Latest: ${values.join(", ")}. Arrow keys read it, plus and minus zoom.`;
+    return `Chart of ${counted(count, "point")}. At the right end: ${values.join(", ")}. Arrow keys read it, plus and minus zoom.`;
   }
 
   /** A colour as the canvas takes it. */

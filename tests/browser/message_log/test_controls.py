@@ -89,7 +89,7 @@ def test_any_number_is_charted(trained):
     expect(chart).to_contain_text("train:epoch loss")
     expect(chart.get_by_role("list", name="Lines")).to_have_text("loss0.025")
     expect(chart.get_by_role("img")).to_have_attribute(
-        "aria-label", re.compile("Chart of 40 points. Latest: loss 0.025.")
+        "aria-label", re.compile("Chart of 40 points. At the right end: loss 0.025.")
     )
     trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
     expect(chart.get_by_role("list", name="Lines")).to_have_text("loss7")
@@ -146,13 +146,21 @@ def test_a_chart_is_saved_as_an_image(trained, kind, start, tmp_path):
 def test_a_chart_is_there_after_a_reload_and_after_a_theme_switch(trained):
     trained.notebook.execute("log.chart('train:epoch', 'loss', x=0)")
     chart = trained.view.get_by_role("region", name="Chart")
-    expect(chart.get_by_role("combobox", name="Horizontal axis")).to_have_value("field")
+    axis = chart.get_by_role("combobox", name="Horizontal axis")
+    expect(axis).to_have_value('["0"]')
+    axis.select_option("Order")
+    trained.notebook.page.wait_for_function("(axis) => axis.options.length === 4", arg=axis.element_handle())
+    expect(axis).to_have_value("order")
+    axis.select_option("loss")
+    expect(axis).to_have_value('["loss"]')
     trained.notebook.set_theme("dark")
     trained.notebook.save()
     trained.notebook.page.reload()
     trained.notebook.wait_for_kernel()
     again = Log(trained.notebook).view.get_by_role("region", name="Chart")
-    expect(again.get_by_role("list", name="Lines")).to_have_text("loss0.025")
+    expect(again.get_by_role("list", name="Lines")).to_have_text(
+        "loss1"
+    )  # the largest loss is at the right end
     trained.notebook.screenshot("log-chart-dark")
 
 
