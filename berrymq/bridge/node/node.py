@@ -12,6 +12,8 @@ from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from berrymq.bridge.payload import encode_message
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames
@@ -372,14 +374,14 @@ class Node(Router):
         future = Answers(self, self.only_channel())
         encoded = encode_message(message._sent_at, message._args, message._kwargs)
         with self.lock:
-            self._empty_outbox()  # what was published before goes before
+            if self.outbox:
+                self._empty_outbox()  # what was published before goes before
             self._sequence += 1
             text = message._identifier.text
-            data = frames.encode_batch(
-                frames.batch_head(text, self.id, self.name), self._sequence, [encoded], 1
-            )
+            batch = frames.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
+            data = frames.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
             future.question = question = self.put_question(
-                None, self.home, frames.parse_batch(data), data, lambda answers: resolve(future, answers)
+                None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
         future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
         return future

@@ -439,10 +439,11 @@ class Channel:
                     yield_processor()
                     ready = poll.poll(0)
                 ready = ready or poll.poll(left * 1000)
-                if any(descriptor == self._descriptor for descriptor, _ in ready):
-                    self._loop.run_guarded(self._read)
-                elif ready:
+                if not ready:
+                    continue
+                if len(ready) == 1 and ready[0][0] != self._descriptor:  # woken, and nothing to read
                     return True
+                self._loop.run_guarded(self._read)
             return True
         finally:
             self._reading.release()
