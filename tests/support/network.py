@@ -201,7 +201,7 @@ class VirtualDialled:
     """A connection that a connector has just made; its calls are answered at once."""
 
     def __init__(self, network: Network, server: Server) -> None:
-        self.node_id = server.router.id
+        self.node_id, self.is_hub = server.router.id, server.router.is_hub
         self._number = itertools.count(1)
         self._network = network
         self.conversation = conversation = Conversation(server)
@@ -242,7 +242,7 @@ class VirtualConnector(Connector):
         dialled = VirtualDialled(network, server)
         router = server.router
         found = Found(Endpoint.parse(("127.0.0.1", 1)), TOKEN, "test", is_hub=router.is_hub)
-        key = self.key_for(found)
+        key = self.key_for(found, dialled)  # type: ignore[arg-type]
         if self._is_linked_already(dialled, key):  # type: ignore[arg-type]
             return
         answer = self._interconnect(dialled, key)  # type: ignore[arg-type]
@@ -253,8 +253,7 @@ class VirtualConnector(Connector):
 class VirtualNode(Node):
     """A node that writes in the loop's turns alone, not when the real clock says that it was idle."""
 
-    def _see_to_outbox(self) -> None:
-        self.loop.call(self._drain)
+    idle_seconds = float("inf")
 
 
 class Network:

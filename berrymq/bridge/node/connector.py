@@ -161,9 +161,9 @@ class Connector:
         and is refused if the other's link is there by then. If it is not refused, then whoever is linked here
         under that id is another.
         """
-        key = self.key_for(found)
         for may_give_way in (True, False):
             dialled = self._dial(found, deadline, dials)
+            key = self.key_for(found, dialled)
             if self._is_linked_already(dialled, key):
                 return
             try:
@@ -182,9 +182,11 @@ class Connector:
                 return
             self._wake.wait(GIVE_WAY_SECONDS)
 
-    def key_for(self, found: Found) -> str:
-        """The secret to show there: what the id is made of is for this user's hub alone."""
-        return self.node.key if found.is_hub else handshake.key_for(self.node.key, found.endpoint.url)
+    def key_for(self, found: Found, dialled: Dialled) -> str:
+        """Return the secret to show there: a hub takes only the one from which the id is made."""
+        if found.is_hub or dialled.is_hub:
+            return self.node.key
+        return handshake.key_for(self.node.key, found.endpoint.url)
 
     def _dial(self, found: Found, deadline: float, dials: int) -> Dialled:
         """Connect; where a flood of strangers has pushed us out before we were let in, try again."""
@@ -251,6 +253,8 @@ class Connector:
         answer = msgspec.json.decode(raw, type=_Answer)
         if answer.id != dialled.node_id or answer.id == node.id:
             raise LinkError("the node there calls itself by two ids, or by that of this node")
+        if answer.hub != dialled.is_hub:
+            raise LinkError("the node there says that it is a hub and is none")
         return answer
 
     def _adopt(self, dialled: Dialled, answer: _Answer, key: str, may_give_way: bool) -> bool:

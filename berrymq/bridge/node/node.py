@@ -83,6 +83,8 @@ class Node(Router):
         room: only nodes in the same room reach each other.
     """
 
+    idle_seconds = IDLE_SECONDS
+
     def __init__(self, loop: IoLoop, bus: Bus, *, name: str, room: str | None = None, **options: Any) -> None:
         super().__init__(loop, name=name, **options)
         self.bus = bus
@@ -199,7 +201,7 @@ class Node(Router):
         )
         if not self.outbox.put(message._identifier.text, encoded):
             return
-        if monotonic() - self._flushed_at > IDLE_SECONDS and self.lock.acquire(blocking=False):
+        if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
             try:
                 self._empty_outbox()
             finally:

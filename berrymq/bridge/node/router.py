@@ -437,7 +437,7 @@ class Router:
         ):
             raise FrameError("a node publishes in its own name alone")
         if peer.role != "hub":  # that has looked at it
-            frames.check_batch(batch)
+            frames.check_batch(batch, raw)
         return batch, bytes(raw)  # a copy: else what waits would hold the whole frame that it came in
 
     def _read_answer(self, peer: Peer, answer: bytes) -> bytes:

@@ -22,7 +22,7 @@ import re
 from array import array
 from functools import lru_cache
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -192,7 +192,7 @@ class ReadMessagesParams(Struct, forbid_unknown_fields=True):
 
 class _ReadFrame(Struct, forbid_unknown_fields=True):
     jsonrpc: str
-    method: str
+    method: Literal["messages"]
     params: ReadMessagesParams
 
 
@@ -394,6 +394,7 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
     if not data.startswith(_USUAL) or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
         return None
     try:
+        check_utf8(data)
         params = _parse_read_frame(data).params
     except MALFORMED:
         return None
@@ -472,11 +473,15 @@ def _check_count(batch: Batch, count: int) -> None:
         raise FrameError(f"a batch of {count} messages says that it has {batch.count}")
 
 
-def check_batch(batch: Batch) -> None:
+def check_batch(batch: Batch, raw: bytes | memoryview = b"") -> None:
     """See to it that a batch, which is passed on undecoded, is what it says.
 
     Most messages hold no arrays or objects within ``args`` and ``kwargs``; those are told by their brackets
     alone.
+
+    Args:
+        batch: what was read of it.
+        raw: the whole of it: a later version may add to it, and that is passed on as well.
 
     Raises:
         FrameError: it has not as many messages as it says, or nests deeper than `MAX_DEPTH`.
@@ -491,6 +496,8 @@ def check_batch(batch: Batch) -> None:
             raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
         _check_count(batch, count)
         check_depth(messages, around=2)
+    if len(raw) - len(messages) > 2 * MAX_DEPTH:  # else there is no room to nest that deep
+        check_depth(bytes(raw), around=3)
 
 
 def split_answers(answers: Raw, *, one: bool) -> list[Raw]:

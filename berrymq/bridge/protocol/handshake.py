@@ -11,9 +11,9 @@ one that the server listens on, as it says with its proof. On loopback the clien
 has dialled, for otherwise a stranger on a port could pass the proof on from the hub that really runs on
 another.
 
-Each node has a secret key, whose hash is its public id. It shows the key itself only to what it knows to be
-its hub. To any other node, also one that calls itself a hub, it shows its id and a key for that address
-alone, which the other side keeps with the link. So what one node learns is of no use at another.
+Each node has a secret key, whose hash is its public id. It shows the key itself to hubs alone, which take no
+other proof of an id. To a node that it links directly it shows its id and a key for that address alone, which
+the other side keeps with the link. So what such a node learns is of no use at a hub.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def same_proof(given: str, expected: str) -> bool:
 
 
 def node_id_of(key: str) -> str:
-    """The public id of a node, from the key that it shows to its hub alone.
+    """The public id of a node, from the key that it shows to hubs alone.
 
     So nobody can take the id of another node, with which its messages are marked, nor resume its links.
     """
@@ -56,7 +56,7 @@ def node_id_of(key: str) -> str:
 
 
 def key_for(key: str, url: str) -> str:
-    """What a node with this key shows, with its id, at an address where its hub is not known to be."""
+    """What a node with this key shows, with its id, to a node at that address that is no hub."""
     return _proof(key, f"berrymq direct {url}")
 
 

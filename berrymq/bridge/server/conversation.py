@@ -153,7 +153,13 @@ class Conversation:
         server = self.server
         self._nonces = nonce, handshake.new_nonce()
         proof = handshake.server_proof(server.access_token, *self._nonces, server.port)
-        return {"nonce": self._nonces[1], "proof": proof, "port": server.port, "id": server.router.id}
+        return {
+            "nonce": self._nonces[1],
+            "proof": proof,
+            "port": server.port,
+            "id": server.router.id,
+            "hub": server.router.is_hub,
+        }
 
     def admit(self, proof: str | None, access_token: str | None) -> bool:
         """Let the other side in if it knows the access token; else the connection ends.

@@ -317,15 +317,21 @@ class Server:
             RpcError: there are too many peers, or it is this node itself, or not the one that has that id.
         """
         router = self.router
+        if claimed is not None and router.is_hub:  # it would mark messages, and keep the real one out
+            raise RpcError(jsonrpc.NOT_ALLOWED, "a hub takes no id but that which is made from the key")
         id = claimed or handshake.node_id_of(key)
         with router.lock:
             peer = router.peers.get(id)
             is_same = peer is not None and handshake.same_proof(key, peer.key)
             if claimed is not None and peer is not None and not is_same:
-                raise RpcError(
-                    jsonrpc.ALREADY_LINKED,
-                    "there is a link with the node of that id already, with another key",
-                )
+                if not peer.expires:
+                    raise RpcError(
+                        jsonrpc.ALREADY_LINKED, "this node has linked to the one of that id already"
+                    )
+                # Either may be the one whose id that is. Neither takes the other's link, nor keeps it out.
+                id = handshake.node_id_of(key)
+                peer = router.peers.get(id)
+                is_same = peer is not None and handshake.same_proof(key, peer.key)
             if (
                 peer is not None
                 and is_same
@@ -348,7 +354,7 @@ class Server:
                 "hub": router.is_hub,
                 "resumed": received is not None,
                 "received": peer.stream.received,
-                "lost": router.take_missed(id),
+                "lost": 0 if claimed is not None else router.take_missed(id),
             }
             return peer, answer, received
 

@@ -69,6 +69,7 @@ class _Hello(msgspec.Struct):
     proof: str
     port: int
     id: str
+    hub: bool = False
 
 
 def dial(
@@ -139,6 +140,8 @@ class Dialled:
         self.closed = False
         self.node_id = ""
         """The id of the node on the other side."""
+        self.is_hub = False
+        """It says that it is a hub."""
         self._sock = sock
         self._connection = connection
         self._tls = tls
@@ -162,7 +165,7 @@ class Dialled:
             hello = msgspec.json.decode(self.call("hello", {"nonce": nonce}), type=_Hello)
         except msgspec.MsgspecError:
             raise LinkError("something listens there, but it is not a berryMQ node") from None
-        self.node_id = hello.id
+        self.node_id, self.is_hub = hello.id, hello.hub
         return nonce, hello
 
     def authenticate(self, access_token: str, port: int | None) -> None:

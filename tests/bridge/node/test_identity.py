@@ -6,7 +6,7 @@ from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.connector import Connector
-from berrymq.bridge.protocol.handshake import key_for, node_id_of
+from berrymq.bridge.protocol.handshake import node_id_of
 from berrymq.bridge.server.server import Server
 from tests.support.network import Member, Network
 from tests.support.nodes import Nodes, wait
@@ -37,24 +37,26 @@ class TestWhatIsShown:
         assert len(set(shown)) == 3
         assert [node_id_of(key) == alice.id for key in shown] == [True, False, False]
 
-    def test_one_that_calls_itself_a_hub_is_not_shown_it(self, nodes):
-        hub, alice, bob = nodes.hub(), nodes.add("alice"), nodes.add("bob")
+    def test_a_hub_that_is_given_by_its_address_is_shown_it_too(self, nodes):
+        hub, alice = nodes.hub(), nodes.add("alice")
         server = nodes.servers[hub]
-        place = Found(Endpoint.parse(server.url), server.access_token, "the given URL")
-        link = Connector(alice, lambda: [place], ttl=10)
+        given = Found(Endpoint.parse(server.url), server.access_token, "the given URL")
+        link = Connector(alice, lambda: [given], ttl=10)
         nodes.connectors.append(link)
         link.open(10)
-        assert nodes.peer(hub, alice).key == key_for(alice.key, server.url)
-        recorder = Recorder(bob.bus)
-        nodes.link(bob, hub)
-        nodes.settle()
-        alice.bus.twitter("test:run", 1)  # it is used as a hub all the same
-        assert recorder.wait_for(1) == [1]
-        cut = nodes.peer(hub, alice).channel
-        cut.abort()
-        alice.bus.twitter("test:run", 2)
-        assert recorder.wait_for(2) == [1, 2]
-        assert link.stats.lost == link.stats.dropped == 0
+        assert nodes.peer(hub, alice).key == alice.key
+
+    def test_one_that_is_a_hub_only_when_it_has_been_shown_it_is_not_linked_to(self, nodes, monkeypatch):
+        alice, mallory = nodes.add("alice"), nodes.add("mallory")
+        honest = Server.link
+
+        def link(server, *args):
+            peer, answer, received = honest(server, *args)
+            return peer, {**answer, "hub": True}, received
+
+        monkeypatch.setattr(Server, "link", link)
+        with pytest.raises(LinkError, match="is a hub and is none"):
+            nodes.link(alice, mallory)
 
 
 class TestWithWhatWasShownElsewhere:
@@ -65,7 +67,7 @@ class TestWithWhatWasShownElsewhere:
         network.settle()
         shown = friend.peers[alice.id].key
         for key in (shown, "a key that was guessed wrongly"):
-            with pytest.raises(RpcError, match="another key"):
+            with pytest.raises(RpcError, match="made from the key"):
                 Member(network, hub, "alice", key=key, id=alice.id)
         assert Member(network, hub, "alice", key=shown).id != alice.id
         network.settle()
@@ -83,17 +85,17 @@ class TestWithWhatWasShownElsewhere:
         node.bus.twitter("a:b", "secret")
         network.settle()
         claim = {"id": alice.id, "resume": {"id": node.id, "received": received}}
-        with pytest.raises(RpcError, match="another key"):
-            Member(network, node, "alice", key="a key that was guessed wrongly", **claim)
+        other = Member(network, node, "alice", key="a key that was guessed wrongly", **claim)
         again = Member(network, node, "alice", key="for this link alone", **claim)
         network.settle()
+        assert (other.answer["resumed"], other.values) == (False, [])
         assert again.answer["resumed"]
         assert again.values == ["secret"]
 
     def test_nobody_takes_the_place_of_one_that_was_dialled(self, network):
         hub, alice = network.hub(), network.node("alice")
         network.link(alice, hub)
-        with pytest.raises(RpcError, match="another key"):
+        with pytest.raises(RpcError, match="has linked to the one of that id already"):
             Member(network, alice, "hub", id=hub.id)
         assert alice.peers[hub.id].role == "hub"
 
@@ -105,14 +107,24 @@ class TestWithWhatWasShownElsewhere:
 
 
 class TestWhoHasClaimedAnIdFirst:
-    def test_has_to_give_it_up_to_the_one_with_its_key(self, network):
+    def test_has_to_prove_it_at_a_hub(self, network):
         hub, alice = network.hub(), network.node("alice")
-        squatter = Member(network, hub, "alice", id=alice.id)
-        network.settle()
+        with pytest.raises(RpcError, match="made from the key"):
+            Member(network, hub, "alice", id=alice.id)
         network.link(alice, hub)
+        assert hub.peers[alice.id].connected
+
+    def test_does_not_keep_the_other_out_of_a_node(self, network):
+        node, alice = network.node("node"), network.node("alice")
+        squatter = Member(network, node, "alice", id=alice.id)
+        squatter.wire.abort()
         network.settle()
-        assert squatter.closed is not None
-        assert hub.peers[alice.id].key == alice.key
+        network.link(alice, node)
+        recorder = Recorder(alice.bus)
+        network.settle()
+        node.bus.twitter("test:run", 1)
+        network.settle()
+        assert recorder.values == [1]
 
     @pytest.mark.parametrize("turn", range(2))  # either has the greater id
     def test_is_not_taken_for_the_node_of_that_id(self, nodes, turn):

@@ -1,7 +1,7 @@
 import json
 import string
 import tracemalloc
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import msgspec
 import pytest
@@ -93,6 +93,13 @@ class TestBatches:
     def test_a_callback_that_is_no_identifier_is_refused(self, callback):
         with pytest.raises(FrameError):
             parse_messages(parse_batch(make([b"[1.5,[],{},%b]" % callback])))
+
+    def test_what_is_added_to_a_batch_must_not_nest_deeper_than_messages_may(self):
+        for depth in (MAX_DEPTH, MAX_DEPTH + 10):
+            raw = make([b"[1.5,[2],{}]"])[:-1] + b"," + b"[" * depth + b"]" * depth + b"]"
+            refused = depth > MAX_DEPTH
+            with pytest.raises(FrameError, match="nests deeper") if refused else nullcontext():
+                check_batch(parse_batch(raw), raw)
 
     def test_a_later_version_may_add_to_a_message_and_to_a_batch(self):
         batch = parse_batch(make([b'[1.5,[2],{},null,"new"]'])[:-1] + b',"new"]')
@@ -496,3 +503,32 @@ class TestWhatIsMalformed:
         for read in (parse_messages, lambda one: split_batch(one, [1]), check_batch):
             with suppress(FrameError):
                 read(batch)
+
+
+class TestReadInOneGo:
+    FRAME = b'{"jsonrpc":"2.0","method":"messages","params":{"n":1,"ack":0,"batches":[%b]}}'
+
+    def read(self, frame):
+        return frames.read_messages(frame, trusted=False)
+
+    def test_it_reads_what_this_library_writes(self):
+        read = self.read(self.FRAME % make([b"[1.5,[2],{}]", b'[1.5,[],{"a":3}]']))
+        assert (read.n, read.ack, read.batches[0].count) == (1, 0, 2)
+        assert [(one.args, one.kwargs) for one in read.batches[0].messages] == [((2,), {}), ((), {"a": 3})]
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            FRAME.replace(b"}}", b'},"method":"ask"}'),
+            FRAME.replace(b"}}", b'},"id":1}'),
+            FRAME.replace(b'"ack":0', b'"ack":0,"new":1'),
+            FRAME.replace(b"%b", b'["a:b","o","s",1,1,[[2,[1],{}]],"\xff"]'),
+            FRAME.replace(b"%b", b'["a:b","o","s",1,2,[[2,[1],{}]]]'),
+            FRAME.replace(b"%b", b'["a:b","o","s",1,1,[[2,[{"$type":"set","value":[]}],{}]]]'),
+            FRAME.replace(b"%b", b'["a:b","o","s",1,1,[[2,[%b],{}]]]' % (b"[" * 200 + b"]" * 200)),
+            FRAME.replace(b"%b", b'["a:b","o","s",1,1,[[2,[1],{},"x:y:z"]]]'),
+        ],
+        ids=["method-twice", "id", "unknown-field", "not-utf-8", "count", "type", "deep", "callback"],
+    )
+    def test_what_is_out_of_the_ordinary_is_read_step_by_step(self, frame):
+        assert self.read(frame.replace(b"%b", make([b"[1.5,[2],{}]"]))) is None
