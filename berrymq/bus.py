@@ -234,7 +234,7 @@ class Bus:
     def ask(
         self, identifier: str | Identifier, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> list[Any]:
-        """Send a message and return what its followers return, in their order.
+        """Send a message and return what its followers return, in their order; `[]` if there are none.
 
         Followers here run in this thread; one that a worker thread runs at present answers after its backlog.
         Queues and direct followers get the message and do not answer.

@@ -48,6 +48,9 @@ def split_word(text: str) -> tuple[str, str]:
     return words[0], words[1].strip()
 
 
+HELP = ("--help", "-h")
+
+
 def without_comment(rest: str) -> str:
     """Return the rest of a line without a comment."""
     rest = rest.strip()
@@ -60,6 +63,8 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
         raise UsageError(f"an identifier is missing, as in: {example}")
     if line.lstrip().startswith("-"):
         option, _ = split_word(line)
+        if option in HELP:
+            raise UsageError(f"{example.split(maxsplit=1)[0]}? shows the help")
         raise UsageError(f"there is no option {shorten(option)} here; it begins as in: {example}")
     quoted = line.lstrip()[0] in "'\""
     word, rest = split_word(line)

@@ -75,9 +75,10 @@ class Extension:
         self._shell.events.unregister("post_run_cell", self._after)
         ended, left = self._cells.close(), self._linking.close()
         if ended or left:
+            parts = [f"{ended} followers, queues and views of cells"] if ended else []
+            parts += ["the link"] if left else []
             print(  # noqa: T201 - in answer to a magic
-                f"ended with the extension: {ended} followers, queues and views of cells"
-                f"{', and the link' if left else ''}; run those cells again to have them back"
+                f"ended with the extension: {' and '.join(parts)}; run those cells again to have them back"
             )
         self._stop_delivering()
         if default_bus.on_background_error is self._report:

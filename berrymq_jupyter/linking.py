@@ -61,7 +61,7 @@ class LinkingMagics(Magics):
 
         Without a URL it is the hub of this machine, which is started if there is none yet. While linked,
         %link URL moves to the hub there, and %link --room to a room of the same hub; the former link is
-        closed.
+        closed. Without --room the notebook stays in the room that it is in; %link --room '' leaves it.
 
         Examples:
             %link
@@ -69,6 +69,8 @@ class LinkingMagics(Magics):
             %link https://example.org/user/me/berrymq/
         """
         options = parse(self.link, line, "%link --room team-a")
+        if options.room is None:
+            options.room = next((link.room for link in self._made if link.state != "closed"), None)
         options.room = options.room or None
         import berrymq
 
@@ -149,8 +151,9 @@ class LinkingMagics(Magics):
         return Links(berrymq.links(), options.node)
 
     def close(self) -> bool:
-        """Close the links that `%link` made; return whether there were any."""
-        made, self._made = self._made, []
+        """Close the links that `%link` made; return whether any was open."""
+        made = [link for link in self._made if link.state != "closed"]
+        self._made = []
         for link in made:
             link.close()
         bridge = sys.modules.get("berrymq.bridge.runtime")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from .arguments import shorten, split_identifier, split_word, without_comment
+from .arguments import HELP, shorten, split_identifier, split_word, without_comment
 
 if TYPE_CHECKING:
     import argparse
@@ -97,6 +97,8 @@ class Reader:
             option, joined = found.groups()
             action = self._known.get(option)
             if action is None:
+                if option in HELP:
+                    raise UsageError(f"%{self._name}? shows the help")
                 if or_python:
                     break
                 self.refuse(f"has no option {shorten(option)}{self._there_are()}")

@@ -90,3 +90,10 @@ def test_a_cell_without_an_identifier(shell, name):
     printed = shell.run(f"%%{name}\ntext")
     check(printed)
     assert f"an identifier is missing, as in: %%{name} " in printed
+
+
+@pytest.mark.parametrize(
+    "line", ["%twitter --help", "%follow -h", "%links --help", "%link --help", "%ask --help"]
+)
+def test_who_asks_for_help_as_on_a_command_line_is_told_where_it_is(shell, line):
+    assert f"{line.split()[0]}? shows the help" in shell.run(line)

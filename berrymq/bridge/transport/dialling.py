@@ -316,8 +316,9 @@ def _explain_status(found: Found, error: _RefusedError) -> str:
     url, status = found.endpoint.url, error.status
     if status in (301, 302, 303, 307, 308, 401, 403):
         if found.access_token:
-            return f"{url} rejected the access token (HTTP {status})"
-        return f"{url} requires a login: add ?token=... to the URL, or pass its token as access_token="
+            where = "; `jupyter server list` shows the right one" if found.endpoint.via_jupyter else ""
+            return f"{url} rejected the access token (HTTP {status}){where}"
+        return f"{url} requires a login: add ?token=... to the URL (in Python, access_token= does as well)"
     if status == 404:
         hint = "is berrymq installed where that Jupyter server runs?"
         if not found.endpoint.via_jupyter:
