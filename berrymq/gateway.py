@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .background import Background
     from .bus import Bus
-    from .delivery_thread import Deliverer, Delivery, Waiter
+    from .delivery_thread import Deliverer, Deliveries, Delivery, Waiter
     from .identifiers import Identifier
     from .messages import Callback, Message
     from .routes import Registry
@@ -185,38 +185,44 @@ class Gateway:
         Returns:
             By how much `backlog` grew: one for each message and each of its followers, direct ones aside.
         """
-        if len(contents) > EAGER:
-            registry = self._registry
-            direct, others = registry.received.get(identifier.text) or registry.find_received(identifier)
-            observers = self._bus._observers
-            if others and not direct and (observers is None or not observers.count):
-                deliveries = LazyDeliveries(others, identifier, contents, source, origin)
-                (self._background.current or self._background.deliverer).submit_many(deliveries)
-                return len(deliveries)
-        return self._dispatch(identifier, list(build_messages(identifier, contents, source, origin)))
+        registry = self._registry
+        direct, others = registry.received.get(identifier.text) or registry.find_received(identifier)
+        observers = self._bus._observers
+        is_observed = observers is not None and observers.count
+        deliveries: Deliveries
+        if len(contents) > EAGER and not direct and not is_observed:
+            deliveries = LazyDeliveries(others, identifier, contents, source, origin)
+        else:
+            messages = list(build_messages(identifier, contents, source, origin))
+            if direct or is_observed:
+                self._deliver_at_once(direct, messages)
+            deliveries = [(subscription, message) for message in messages for subscription in others]
+        if others and contents:
+            (self._background.current or self._background.deliverer).submit_many(deliveries)
+        return len(others) * len(contents)
 
     def receive(self, messages: Iterable[Message]) -> int:
         """Deliver ready messages, as `deliver` does; they may have different identifiers."""
-        runs = groupby(messages, attrgetter("_identifier"))
-        return sum([self._dispatch(identifier, list(run)) for identifier, run in runs])
-
-    def _dispatch(self, identifier: Identifier, messages: list[Message]) -> int:
-        """Deliver messages of one identifier; return how many deliveries were submitted."""
-        observers = self._bus._observers
-        if observers is not None and observers.count:
-            for message in messages:
-                observers.report("receive_message", message)
-        try:
-            direct, others = self._registry.received[identifier.text]
-        except KeyError:
+        submitted = 0
+        for identifier, run in groupby(messages, attrgetter("_identifier")):
+            batch = list(run)
             direct, others = self._registry.find_received(identifier)
-        for message in messages if direct else ():
+            self._deliver_at_once(direct, batch)
+            if others:
+                self._background.deliverer.submit_many(
+                    [(one, message) for message in batch for one in others]
+                )
+            submitted += len(others) * len(batch)
+        return submitted
+
+    def _deliver_at_once(self, direct: Iterable[Subscription], messages: Iterable[Message]) -> None:
+        """Report messages to observers, and deliver them to direct subscriptions."""
+        observers = self._bus._observers
+        for message in messages:
+            if observers is not None and observers.count:
+                observers.report("receive_message", message)
             for subscription in direct:
                 self._bus._deliver_direct(subscription, message)
-        deliveries = [(subscription, message) for message in messages for subscription in others]
-        if deliveries:
-            (self._background.current or self._background.deliverer).submit_many(deliveries)
-        return len(deliveries)
 
     def poll(self, message: Message, done: Callable[[list[Any], list[Exception]], object]) -> None:
         """Ask a question that came over a link to every follower here that answers, after its backlog.

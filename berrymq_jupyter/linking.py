@@ -174,7 +174,7 @@ class LinkingMagics(Magics):
 def keep_existing(there: Link, link: Link) -> Link:
     """Keep the existing link rather than a second one by another name of its address; print which."""
     if link is there:
-        link.given -= 1  # a magic has no `with` that would end
+        link._holders -= 1  # a magic has no `with` that would end
     else:
         there.asked = there.asked or link.asked
         link.close()

@@ -75,7 +75,7 @@ class Link:
         self._known_nodes: list[NodeInfo] = []
         self._is_unanswered = False
         """The other side did not answer the last call in time."""
-        self.given = 1
+        self._holders = 1
         """How often `link` has given it."""
         self.asked: Endpoint | None = None
         """The address that was asked for; None where the hub was to be found."""
@@ -227,7 +227,7 @@ class Link:
             How many messages the other side did not get.
         """
         here = runtime()
-        with here.turns_of(self.node.bus).closing:
+        with here.locks_of(self.node.bus).closing:
             with here.lock:
                 if self in here.links:
                     here.links.remove(self)
@@ -244,9 +244,9 @@ class Link:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with runtime().turns_of(self.node.bus).closing:
-            self.given -= 1
-            if self.given <= 0:
+        with runtime().locks_of(self.node.bus).closing:
+            self._holders -= 1
+            if self._holders <= 0:
                 self.close()
 
     def __repr__(self) -> str:
@@ -324,9 +324,9 @@ def open_link(
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
     asked = None if address is None else Endpoint.parse(address)
     deadline = monotonic() + timeout
-    turns = runtime().turns_of(bus)
-    with _turn(turns.making, deadline):
-        with _turn(turns.closing, deadline):
+    locks = runtime().locks_of(bus)
+    with _holding(locks.making, deadline):
+        with _holding(locks.closing, deadline):
             there = _link_that_is_there(kind, asked, bus, room)
             if there is not None:
                 if name is not None and name != there.name:
@@ -334,7 +334,7 @@ def open_link(
                         f"this process is linked already, as {there.name!r}; "
                         "close that link to change the name"
                     )
-                there.given += 1
+                there._holders += 1
         if there is None:
             with node_in_use(bus, name, room or None) as node:
 
@@ -357,7 +357,7 @@ def open_link(
 
 
 @contextmanager
-def _turn(lock: threading.RLock, deadline: float) -> Iterator[None]:
+def _holding(lock: threading.RLock, deadline: float) -> Iterator[None]:
     """Hold a lock; other threads have until then to release it.
 
     Raises:
@@ -378,7 +378,7 @@ def _keep(made: L) -> L:
     for one in links():
         if type(one) is type(made) and one.node is made.node and one._connector.peer is connector.peer:
             one.asked = one.asked or made.asked
-            one.given += 1
+            one._holders += 1
             one._connector.take_over(connector)
             return one
     with here.lock:

@@ -26,7 +26,7 @@ from .errors import BridgeError, LinkError
 from .remote_queue import RemoteQueue
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .server.server import Server
-from .transport.dialling import NETWORK_ERRORS, more_telling
+from .transport.dialling import NETWORK_ERRORS, more_specific
 
 if TYPE_CHECKING:
     import ssl
@@ -202,7 +202,7 @@ def interconnect(
         addr: where it listens.
         ttl: seconds for which the other side keeps what could not be delivered when the link is cut.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
-        ssl_context: what certificates are trusted; the system's unless told.
+        ssl_context: what certificates are trusted; the system's by default.
 
     Raises:
         LinkError: no link could be made; one line says why.
@@ -247,7 +247,7 @@ def connect_via_queue(
         identifier: what is collected.
         ttl: seconds for which the queue is kept when nobody asks.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
-        ssl_context: what certificates are trusted; the system's unless told.
+        ssl_context: what certificates are trusted; the system's by default.
 
     Raises:
         LinkError: the node can't be reached; one line says why.
@@ -257,7 +257,7 @@ def connect_via_queue(
         try:
             made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
         except NETWORK_ERRORS as error:
-            problem = more_telling(problem, found, error)
+            problem = more_specific(problem, found, error)
             continue
         made.asked = Endpoint.parse(addr)
         here = runtime()

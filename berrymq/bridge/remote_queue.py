@@ -63,7 +63,7 @@ class RemoteQueue:
         identifier: what the queue collects.
         ttl: seconds for which it is kept when nobody asks.
         name: the source of what is published through it.
-        ssl_context: what certificates are trusted; the system's unless told.
+        ssl_context: what certificates are trusted; the system's by default.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ EXIT_FLUSH_SECONDS = 2.0
 _log = logging.getLogger("berrymq")
 
 
-class Turns:
+class LinkLocks:
     """Who makes a link of a bus waits for others who do, and for those who close one.
 
     So it is there, or not, and nothing between. Who closes one waits for none that is being made.
@@ -53,7 +53,7 @@ class Runtime:
         """The nodes that others can connect to (`historical.Listening`)."""
         self.connections: list[Any] = []
         """What `send_message` and `get` may use, the latest last (`OneWayLink`, `RemoteQueue`)."""
-        self._turns: WeakKeyDictionary[Bus, Turns] = WeakKeyDictionary()
+        self._link_locks: WeakKeyDictionary[Bus, LinkLocks] = WeakKeyDictionary()
         self.inherited: dict[tuple[Bus, str | None], Any] = {}
         """In a forked child, the nodes of its parent, which tell who publishes that their links are not the
         child's.
@@ -80,10 +80,10 @@ class Runtime:
                 process.finish_in_children()
             return self._loop
 
-    def turns_of(self, bus: Bus) -> Turns:
+    def locks_of(self, bus: Bus) -> LinkLocks:
         """Whose turn it is to make or close a link of a bus."""
         with self.lock:
-            return self._turns.setdefault(bus, Turns())
+            return self._link_locks.setdefault(bus, LinkLocks())
 
     def forget(self, connection: Any) -> None:
         """A connection was closed: `send_message` and `get` use it no longer."""

@@ -111,7 +111,7 @@ def test_the_end_of_a_link_that_blocks_its_senders_does_not_wait_for_a_hub_that_
 
         thread = threading.Thread(target=publish)
         thread.start()
-        wait(lambda: peer.stream.room == 0, "nothing goes any more")
+        wait(lambda: peer.stream.capacity == 0, "nothing goes any more")
         began = time.monotonic()
         link.close(flush=0.2)
         assert time.monotonic() - began < 5

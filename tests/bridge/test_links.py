@@ -263,7 +263,7 @@ class TestLink:
         taken, done = threading.Event(), threading.Event()
 
         def hold():
-            with getattr(runtime_of_process().turns_of(bus), turn):
+            with getattr(runtime_of_process().locks_of(bus), turn):
                 taken.set()
                 done.wait(20)
 

@@ -126,7 +126,7 @@ class WireEnd:
         self.said: list[Frame] = []
         """All that was sent from here."""
         self._loop = loop
-        self._told_closed = False
+        self._closed_reported = False
 
     # What a channel offers.
 
@@ -192,8 +192,8 @@ class WireEnd:
         self._tell(Closed())
 
     def _tell(self, event: Closed) -> None:
-        if not self._told_closed:
-            self._told_closed = True
+        if not self._closed_reported:
+            self._closed_reported = True
             self.on_event(event)
 
 

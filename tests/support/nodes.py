@@ -175,7 +175,7 @@ class Nodes:
         if router._interest_changed:
             return False
         return all(
-            peer.stream.idle and peer.was_told and (peer.has_told or router.is_hub)
+            peer.stream.idle and peer.interest_announced and (peer.interest_known or router.is_hub)
             for peer in list(router.peers.values())
             if peer.connected and peer.name != apart
         )

@@ -122,7 +122,7 @@ def publish(
         access_token: the secret that lets others in there.
         name: its readable name.
         kind: ``"hub"`` only while holding `berrymq.bridge.discovery.starting.hub_lock`.
-        directory: where to write it; the runtime directory unless told.
+        directory: where to write it; the runtime directory by default.
 
     Raises:
         RuntimeDirectoryError: there is no private place for it. The text says what to do.

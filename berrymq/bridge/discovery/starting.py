@@ -85,7 +85,7 @@ def hub_lock(directory: Path | None = None) -> FileLock:
     To be taken before the hub listens, and released after it has removed its connection file.
 
     Args:
-        directory: the runtime directory unless told.
+        directory: the runtime directory by default.
 
     Raises:
         LinkError: another process is the hub or about to be, or nothing can be locked there.
@@ -241,6 +241,8 @@ def _environment() -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     if _ROOT.name not in ("site-packages", "dist-packages"):  # a source tree, which may not be installed
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (environ.get("PYTHONPATH"), str(_ROOT))))
+    # glibc else keeps freed memory between large blocks: measured, 600 MiB where 240 were in use, and 390 so.
+    environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(256 * 1024))
     return environ
 
 

@@ -105,7 +105,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
         with connection_file.publish(
             url=server.url, access_token=server.access_token, name=hub.name, kind="hub"
         ) as file:
-            life = _Life(loop, hub, server, file, roster, options.idle)
+            life = HubLifetime(loop, hub, server, file, roster, options.idle)
             with _signals(life):
                 if on_ready is not None:
                     on_ready(file)
@@ -113,7 +113,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
         return life.signal
 
 
-class _Life:
+class HubLifetime:
     """When the hub ends: at a signal, or when nobody has been there for so many seconds."""
 
     def __init__(  # noqa: PLR0917 - the parts of the process
@@ -228,7 +228,7 @@ def detach() -> None:
 
 
 @contextlib.contextmanager
-def _signals(life: _Life) -> Iterator[None]:
+def _signals(life: HubLifetime) -> Iterator[None]:
     """Let the signals that mean "end" do it in good order."""
 
     def on_signal(number: int, _: object) -> None:

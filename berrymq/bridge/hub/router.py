@@ -97,13 +97,13 @@ class Hub(Router):
         wait = max(0.0, min(quiet, self._gathering_until - now))
         self._gathering = self.loop.call_later(wait, self._end_gathering)
 
-    def peer_told_interest(self, peer: Peer) -> None:
+    def interest_received(self, peer: Peer) -> None:
         """A node has said what it follows: perhaps it was the last that was waited for. The lock is held."""
-        super().peer_told_interest(peer)
+        super().interest_received(peer)
         was_expected = peer.id in self._expected
         self._expected.discard(peer.id)
         if was_expected and self.is_gathering and not self._expected:
-            waiting = [one for one in self.peers.values() if one.connected and not one.has_told]
+            waiting = [one for one in self.peers.values() if one.connected and not one.interest_known]
             if not waiting:
                 self._end_gathering()
 
@@ -122,16 +122,16 @@ class Hub(Router):
             self._gathering = None
             self._gathered.grow(-self._gathered.held)
             for peer in self.peers.values():
-                if peer.connected and not peer.was_told:
+                if peer.connected and not peer.interest_announced:
                     self.update_interest(peer)
             held, self._held = self._held, []
             for peer, what in held:
                 if self.peers.get(peer.id) is not peer:
                     continue
                 if isinstance(what, list):
-                    self.take_batches(peer, what)
+                    self.handle_batches(peer, what)
                 else:
-                    self.take_question(peer, what)
+                    self.handle_question(peer, what)
                 self.flush_all()  # else all that was held would have to fit behind the windows
             for peer in self.peers.values():
                 peer.stream.caught_up()
@@ -155,30 +155,30 @@ class Hub(Router):
         """
         if self.is_gathering:  # nobody has been told yet
             return super().nodes(room)[:1]
-        self.tell_interests()
+        self.announce_interests()
         return super().nodes(room)
 
     # -- routing ---------------------------------------------------------------------------------------------
 
-    def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+    def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Pass messages on, and count them. The lock is held."""
         if self.is_gathering:
             for batch, _ in batches:
                 crossing_identifier(batch.identifier)  # what is refused is refused to whom it came from
             self._hold(peer, batches, sum([len(data) for _, data in batches]))
             return
-        super().take_batches(peer, batches)
+        super().handle_batches(peer, batches)
         for batch, _ in batches:
             self.count(peer.room, batch.identifier, batch.source, batch.count)
 
-    def take_question(self, peer: Peer, params: AskParams) -> None:
+    def handle_question(self, peer: Peer, params: AskParams) -> None:
         """Put a question to all who follow it but the asker. The lock is held."""
         if self.is_gathering:
             batch, data = self._read_batch(peer, params.batch)
             crossing_identifier(batch.identifier)
             self._hold(peer, params, len(data))
             return
-        super().take_question(peer, params)
+        super().handle_question(peer, params)
         self.loop.spin_until = self.loop.time() + SPIN_SECONDS
 
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:

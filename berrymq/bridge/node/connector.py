@@ -21,7 +21,7 @@ from berrymq.bridge.protocol import handshake, jsonrpc
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
-from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, more_telling
+from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, more_specific
 
 if TYPE_CHECKING:
     import ssl
@@ -76,7 +76,7 @@ class Connector:
         node: this process.
         find: gives the places to try, in order; called anew for each attempt.
         ttl: seconds for which the other side keeps what could not be delivered while the link is cut.
-        ssl_context: what certificates are trusted; the system's unless told.
+        ssl_context: what certificates are trusted; the system's by default.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Connector:
         self._ttl = ttl
         self._ssl_context = ssl_context
         self._dialling: threading.Thread | None = None
-        self._told = threading.Event()
+        self._interest_known = threading.Event()
         self._resumes = True
         self._wake = threading.Event()
         self._backoff = 0.0
@@ -121,7 +121,7 @@ class Connector:
         """
         deadline = monotonic() + timeout
         self._connect(deadline, DIALS)
-        self._told.wait(max(0.0, min(INTEREST_SECONDS, deadline - monotonic())))
+        self._interest_known.wait(max(0.0, min(INTEREST_SECONDS, deadline - monotonic())))
 
     def _connect(self, deadline: float, dials: int = 0) -> None:
         """Try the places one after another, and each of them so many times more if it cuts us off.
@@ -147,7 +147,7 @@ class Connector:
             try:
                 self._link_to(found, deadline, dials)
             except NETWORK_ERRORS as error:
-                problem = more_telling(problem, found, error)
+                problem = more_specific(problem, found, error)
                 refused = refused or isinstance(error, RpcError)
                 continue
             self.found = found
@@ -215,7 +215,7 @@ class Connector:
         if there is None or there is self.peer:
             return False
         self.peer = there
-        self._told.set()
+        self._interest_known.set()
         self.node.loop.call_later(WATCH_SECONDS, self._watch_shared)
         return True
 
@@ -311,7 +311,7 @@ class Connector:
             role: Role = "hub" if answer.hub else "direct"
             peer = node.add_peer(answer.id, answer.name, node.home.name, role, key=key, ttl=self._ttl)
             peer.use_stats(self.stats)
-            peer.on_told = self._told.set
+            peer.on_interest_known = self._interest_known.set
             self.peer = peer
         elif peer.id != answer.id:
             del node.peers[peer.id]
@@ -330,9 +330,9 @@ class Connector:
             return
         if isinstance(event, Text):
             try:
-                self._take_answer(event.data)
+                self._handle_answer(event.data)
             except FrameError as error:
-                self.node.break_off(peer, channel, lambda end: self._on_event(channel, end), error)
+                self.node.close_for_error(peer, channel, lambda end: self._on_event(channel, end), error)
         elif isinstance(event, Closed):
             self._cut(peer, channel, event)
 
@@ -405,7 +405,7 @@ class Connector:
         finally:
             del self._calls[number]
 
-    def _take_answer(self, data: bytes) -> None:
+    def _handle_answer(self, data: bytes) -> None:
         try:
             id, result = jsonrpc.parse_reply(data)
         except ValueError as error:

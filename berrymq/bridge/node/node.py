@@ -91,7 +91,7 @@ class Node(Router):
         self._passes_on = False
         """There are several direct links, and what comes over one is for the others as well."""
         self.home = self.room(room)
-        self.outbox = Outbox(self._room_left, lambda: not loop.is_current)
+        self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
         self._inbox = Inbox(bus.gateway)
         self._local = self.own_bus = LocalBus()
@@ -110,7 +110,7 @@ class Node(Router):
         self._dropped_before = 0
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
-        self._take_bus_interests()
+        self._update_bus_interests()
         self._attachment = self._gateway.attach(self.is_followed, self._send, ask=self._ask)
         self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
         self._gateway.wait_with(self._waiter)
@@ -133,7 +133,7 @@ class Node(Router):
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
         """Tell one peer what is wanted from it: everything, if this node passes on between direct links."""
         if peer.role == "direct" and self._passes_on:
-            peer.tell_interest(set(), set(), True)
+            peer.announce_interest(set(), set(), True)
         else:
             super().update_interest(peer, changed)
 
@@ -146,7 +146,7 @@ class Node(Router):
         """Links came or went: there may be others to pass on to. The lock is held."""
         self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1
         for peer in self.peers.values():
-            if peer.role == "direct" and peer.was_told:
+            if peer.role == "direct" and peer.interest_announced:
                 self.update_interest(peer)
                 self._unflushed[peer] = None
         if not self._closed:
@@ -156,9 +156,9 @@ class Node(Router):
         """Schedule an interest update; called by the bus on any thread."""
         if not self._interests_pending and not self._closed:
             self._interests_pending = True
-            self.loop.call(self._take_bus_interests)
+            self.loop.call(self._update_bus_interests)
 
-    def _take_bus_interests(self) -> None:
+    def _update_bus_interests(self) -> None:
         self._interests_pending = False
         follows = set(self._gateway.interests())
         with self.lock:
@@ -171,9 +171,9 @@ class Node(Router):
             self.home.follow_everything(self._local, everything)
             self.interest_changed(self.home, former ^ follows)
 
-    def peer_told_interest(self, peer: Peer) -> None:
+    def interest_received(self, peer: Peer) -> None:
         """A peer has said what it wants: the bus asks anew what crosses."""
-        super().peer_told_interest(peer)
+        super().interest_received(peer)
         self._attachment.refresh()
 
     def remove_peer(self, *args: Any, **kwargs: Any) -> int:
@@ -243,8 +243,8 @@ class Node(Router):
                 dropped,
             )
 
-    def _room_left(self) -> int:
-        return min([peer.stream.room for peer in self.peers.values()], default=1 << 30)
+    def _capacity_left(self) -> int:
+        return min([peer.stream.capacity for peer in self.peers.values()], default=1 << 30)
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish for a client that has no link; here as well. The lock is held."""
@@ -264,10 +264,10 @@ class Node(Router):
         if type(event) is Text and not self._passes_on:
             frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
         try:
-            if frame is None or not self._take_messages(peer, channel, frame, size):
+            if frame is None or not self._handle_messages(peer, channel, frame, size):
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
-            self.break_off(peer, channel, otherwise, error)
+            self.close_for_error(peer, channel, otherwise, error)
         if self._arrived or self._asked:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
@@ -276,7 +276,7 @@ class Node(Router):
         if self.outbox.blocks:
             self.outbox.wake()
 
-    def _take_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
+    def _handle_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
         """Take messages that are not passed on; False where a client that has no link gets them as well."""
         with self.lock:
             if peer.channel is not channel:
@@ -307,7 +307,7 @@ class Node(Router):
                 self.start_ack_timer()
         return True
 
-    def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+    def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Keep what is followed here, and pass on what came over a direct link. The lock is held."""
         for batch, data in batches:
             origin = batch.origin
@@ -318,7 +318,7 @@ class Node(Router):
                     if subscriber is self._local:
                         self._arrived.append((part[0], len(part[1])))
                     elif self.passes(peer, subscriber):
-                        self.hand_to(subscriber, part[1], part[0].count)
+                        self.pass_to(subscriber, part[1], part[0].count)
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
         """What of a batch has not been here before, where some of it has."""
@@ -382,7 +382,7 @@ class Node(Router):
             text = message._identifier.text
             batch = frames.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
             data = frames.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
-            future.question = question = self.put_question(
+            future.question = question = self.ask_followers(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
         future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
@@ -407,20 +407,20 @@ class Node(Router):
         self.loop.call(self._deliver)
         return asked
 
-    def take_question(self, peer: Peer, params: frames.AskParams) -> None:
+    def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
         """Put a question to all who follow it; one that came over another path before is answered already."""
         batch = frames.parse_batch(params.batch)
         if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
-            super().take_question(peer, params)
+            super().handle_question(peer, params)
 
-    def ask_one(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
+    def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
         """Put a question to one who follows it. The lock is held."""
         if one is self._local:
             self._asked.append((question, batch))
         else:
-            super().ask_one(one, question, batch, data)
+            super().ask_subscriber(one, question, batch, data)
 
     def _answering(self, question: Question) -> Callable[[bytes], None]:
         def answer(answers: bytes) -> None:

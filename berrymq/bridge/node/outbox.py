@@ -34,16 +34,16 @@ class Outbox:
     message seen, and one that does not sees to it.
 
     Args:
-        room: how many messages the links take before their buffers overflow; asked when `overflow` is
+        capacity: how many messages the links take before their buffers overflow; asked when `overflow` is
             "block".
         may_wait: whether this thread may be made to wait.
     """
 
-    def __init__(self, room: Callable[[], int], may_wait: Callable[[], bool]) -> None:
+    def __init__(self, capacity: Callable[[], int], may_wait: Callable[[], bool]) -> None:
         self.blocks = False
         self.dropped = 0
         """Messages that were dropped here."""
-        self._room = room
+        self._capacity = capacity
         self._may_wait = may_wait
         self._changed = threading.Condition(threading.Lock())
         self._items: deque[Item] = deque()
@@ -65,7 +65,7 @@ class Outbox:
     def put(self, identifier: str, message: bytes) -> bool:
         """Add a message; True if the caller has to see to it that the outbox is emptied."""
         if self.blocks and self._may_wait():
-            self._wait_for_room()
+            self._wait_for_capacity()
         items = self._items
         items.append((identifier, message))
         self._bytes += len(message)
@@ -86,7 +86,7 @@ class Outbox:
                     return
                 self.dropped += 1
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_capacity(self) -> None:
         with self._changed:
             while (
                 self.blocks
@@ -94,7 +94,7 @@ class Outbox:
                 and (
                     len(self._items) >= MAX_MESSAGES // 2
                     or self._bytes >= MAX_BYTES // 2
-                    or self._room() <= len(self._items)
+                    or self._capacity() <= len(self._items)
                 )
             ):
                 self._changed.wait(0.1)  # room comes with acknowledgements; `wake` tells of most of them

@@ -85,19 +85,19 @@ class Peer:
         self.follows_too_much = False
         """It has told more identifiers than are remembered, so it follows everything until it tells all anew.
         """
-        self.told: set[Identifier] = set()
+        self.announced: set[Identifier] = set()
         """The identifiers of which it knows that they are wanted from it."""
-        self.told_everything = False
-        self.was_told = False
-        self.has_told = False
+        self.announced_everything = False
+        self.interest_announced = False
+        self.interest_known = False
         """It has said what it wants."""
-        self.on_told: Callable[[], object] = lambda: None
+        self.on_interest_known: Callable[[], object] = lambda: None
         """Called when it has."""
         self.expires = False
         """It came here, and is forgotten when it does not come back in time."""
-        self.will_tell_drops = False
+        self.drop_report_due = False
         """It is about to be told of messages that were dropped."""
-        self.is_hopeless = False
+        self.is_over_share = False
         """More than its share waits for it that can't be dropped, such as questions and answers."""
         self._reported_drops = self.stream.stats.dropped
         self._reported_cuts = self.stream.stats.cuts
@@ -116,28 +116,28 @@ class Peer:
 
     # -- what goes to it -------------------------------------------------------------------------------------
 
-    def tell_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
+    def announce_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
         """Say what is wanted from it from now on, as far as that has changed."""
         if everything:
-            add, remove = set(), self.told
-        if self.was_told and not (add or remove or everything != self.told_everything):
+            add, remove = set(), self.announced
+        if self.interest_announced and not (add or remove or everything != self.announced_everything):
             return
-        body = interest_body(frozenset(add), frozenset(remove), everything, reset=not self.was_told)
+        body = interest_body(frozenset(add), frozenset(remove), everything, reset=not self.interest_announced)
         # The first time it goes before messages that are retransmitted: those may fill the window, and until
         # the other side knows what is followed here it can't send anything.
-        self.stream.send(INTEREST, body, first=not self.was_told)
-        self.was_told, self.told_everything = True, everything
-        self.told = (self.told - remove) | add
+        self.stream.send(INTEREST, body, first=not self.interest_announced)
+        self.interest_announced, self.announced_everything = True, everything
+        self.announced = (self.announced - remove) | add
 
-    def forget_told(self) -> None:
+    def forget_announced(self) -> None:
         """Forget what was announced, so that the next announcement is complete."""
-        self.was_told = self.told_everything = False
-        self.told = set()
-        self.has_told = False
+        self.interest_announced = self.announced_everything = False
+        self.announced = set()
+        self.interest_known = False
 
     # -- what it wants ---------------------------------------------------------------------------------------
 
-    def take_interest(self, params: InterestParams) -> set[Identifier]:
+    def update_follows(self, params: InterestParams) -> set[Identifier]:
         """Take what the other side says it wants; return the identifiers for which that changed.
 
         Raises:
@@ -242,7 +242,7 @@ class Peer:
         if self._follows_bytes > target:
             self.follows_too_much = True
             changed = self._follow_everything()
-        self.is_hopeless = self.stream.held_bytes > max(target, MOST_UNDROPPABLE_BYTES)
+        self.is_over_share = self.stream.held_bytes > max(target, MOST_UNDROPPABLE_BYTES)
         return changed
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
@@ -256,7 +256,7 @@ class Peer:
         return lost
 
 
-@lru_cache(maxsize=4)  # most peers are told the same; `Router.tell_interests` clears it
+@lru_cache(maxsize=4)  # most peers are told the same; `Router.announce_interests` clears it
 def interest_body(
     add: frozenset[Identifier], remove: frozenset[Identifier], everything: bool, *, reset: bool
 ) -> bytes:

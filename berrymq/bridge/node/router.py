@@ -86,13 +86,13 @@ class NodeInfo(NamedTuple):
 class Router:
     """Peers, rooms, and what passes between them.
 
-    What concerns connections happens on the thread that reads them; `publish` and `put_question` may be
+    What concerns connections happens on the thread that reads them; `publish` and `ask_followers` may be
     called on any thread that holds `lock`.
 
     Args:
         loop: reads the connections.
         name: what people call this node.
-        key: the secret from which the id is made; a new one unless told.
+        key: the secret from which the id is made; a new one by default.
         limits: bounds of each link.
         budget: bounds all of them together.
     """
@@ -182,7 +182,7 @@ class Router:
             peer.cancel_timers()
             if received is None:
                 peer.stream.restart()
-                peer.forget_told()
+                peer.forget_announced()
                 self.fail_questions(peer, "was started again before it answered")
             else:
                 peer.stream.resume(received)
@@ -280,9 +280,9 @@ class Router:
         if not self._interest_changed:
             pause = self._announce_pause()
             if pause > 0 and self._announced > ANNOUNCED_AT_ONCE:
-                self.loop.call_later(pause, self.tell_interests)
+                self.loop.call_later(pause, self.announce_interests)
             else:
-                self.loop.call(self.tell_interests)
+                self.loop.call(self.announce_interests)
         self._interest_changed.setdefault(room, set()).update(identifiers)
 
     def _announce_pause(self) -> float:
@@ -294,14 +294,14 @@ class Router:
             return 0.0
         return end - now
 
-    def tell_interests(self) -> None:
+    def announce_interests(self) -> None:
         """Tell all peers what has changed."""
         with self.lock:
             rooms, self._interest_changed = self._interest_changed, {}
             self._announce_pause()
             for peer in list(self.peers.values()) if rooms else ():
                 changed = rooms.get(peer.room)
-                if changed is not None and peer.was_told:
+                if changed is not None and peer.interest_announced:
                     self._announced += 1 + len(changed)
                     self.update_interest(peer, changed)
                     self.flush(peer)
@@ -310,14 +310,14 @@ class Router:
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
         """Tell one peer what of *changed* is wanted from it, else all that is. The lock is held."""
         interests = peer.room.interests
-        limit = MAX_LISTED // 2 if peer.told_everything else MAX_LISTED
+        limit = MAX_LISTED // 2 if peer.announced_everything else MAX_LISTED
         everything = len(interests) > limit or any(
             self.passes(peer, one) for one in interests.follow_everything
         )
-        if changed is None or peer.told_everything:
-            changed = set() if everything else {*interests.identifiers, *peer.told}
+        if changed is None or peer.announced_everything:
+            changed = set() if everything else {*interests.identifiers, *peer.announced}
         wanted = self.wanted_from(peer, changed)
-        peer.tell_interest(wanted - peer.told, (changed - wanted) & peer.told, everything)
+        peer.announce_interest(wanted - peer.announced, (changed - wanted) & peer.announced, everything)
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Those of the identifiers that others follow to whom passes what comes from a peer."""
@@ -352,17 +352,17 @@ class Router:
             otherwise(event)
             return
         try:
-            self.take_frame(peer, channel, method, frames.parse_params(method, envelope.params))
+            self.handle_frame(peer, channel, method, frames.parse_params(method, envelope.params))
         except FrameError as error:
-            self.break_off(peer, channel, otherwise, error)
+            self.close_for_error(peer, channel, otherwise, error)
 
-    def break_off(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
+    def close_for_error(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
         """Close a connection that brought what is against the protocol."""
         peers_log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
         channel.close(CloseCode.PROTOCOL_ERROR, str(error))
         otherwise(Closed())
 
-    def take_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
+    def handle_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
         """Process one frame, on the thread that reads the connection.
 
         Raises:
@@ -374,7 +374,7 @@ class Router:
             if method == "ack":
                 peer.stream.acknowledged(params.ack)
             else:
-                self._take_numbered(peer, params)  # type: ignore[arg-type]
+                self._handle_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
             self.flush_all()
             self.budget.relieve(self.loop.time())
@@ -385,10 +385,10 @@ class Router:
             changed = peer.shed(target)
             if changed:
                 self.interest_changed(peer.room, changed)
-            if peer.is_hopeless:
-                self.loop.call(self._give_up_hopeless, peer)
+            if peer.is_over_share:
+                self.loop.call(self._end_over_share, peer)
 
-    def _give_up_hopeless(self, peer: Peer) -> None:
+    def _end_over_share(self, peer: Peer) -> None:
         """End the link of a peer that takes nothing of more than can be held for it.
 
         A link that this process has made stays: nobody would make it again.
@@ -402,20 +402,20 @@ class Router:
             "the link to %r is ended, with %d messages: it does not take what is sent", peer.name, lost
         )
 
-    def _take_numbered(self, peer: Peer, params: Params) -> None:
+    def _handle_numbered(self, peer: Peer, params: Params) -> None:
         now = self.loop.time()
         stream = peer.stream
         if isinstance(params, frames.MessagesParams):
             batches = [self._read_batch(peer, raw) for raw in params.batches]
             count = sum([batch.count for batch, _ in batches])
             if stream.receive(params.n, params.ack, count, now):
-                self.take_batches(peer, batches)
+                self.handle_batches(peer, batches)
         elif stream.receive(params.n, params.ack, 0, now):
             if isinstance(params, frames.InterestParams):
-                self.interest_changed(peer.room, peer.take_interest(params))
-                self.peer_told_interest(peer)
+                self.interest_changed(peer.room, peer.update_follows(params))
+                self.interest_received(peer)
             elif isinstance(params, frames.AskParams):
-                self.take_question(peer, params)
+                self.handle_question(peer, params)
             elif isinstance(params, frames.AnswerParams):
                 found = frames.split_answers(params.answers, one=peer.role == "member")
                 answers = [self._read_answer(peer, bytes(raw)) for raw in found]
@@ -424,7 +424,7 @@ class Router:
             elif isinstance(params, frames.ConcludeParams):
                 self.conclude_for(peer, params.question)
             else:
-                self.take_drops(peer, params.count)
+                self.handle_drops(peer, params.count)
         self._schedule_ack(peer)
 
     def _read_batch(self, peer: Peer, raw: bytes | memoryview) -> tuple[Batch, bytes]:
@@ -453,21 +453,21 @@ class Router:
                 raise FrameError("a node answers in its own name alone")
         return answer
 
-    def take_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+    def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Pass messages on to those who follow them. The lock is held."""
         route, passes = peer.room.route, self.passes
         for batch, data in batches:
             for subscriber in route(batch.identifier):
                 if passes(peer, subscriber):
-                    self.hand_to(subscriber, data, batch.count)
+                    self.pass_to(subscriber, data, batch.count)
 
-    def hand_to(self, subscriber: Subscriber, data: bytes, count: int) -> None:
+    def pass_to(self, subscriber: Subscriber, data: bytes, count: int) -> None:
         """Give a subscriber a batch, and have it flushed if it is a peer. The lock is held."""
         subscriber.accept(data, count)
         if isinstance(subscriber, Peer):
             self._unflushed[subscriber] = None
 
-    def take_question(self, peer: Peer, params: frames.AskParams) -> None:
+    def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
         """Put a question to all who follow it but the asker. The lock is held."""
         batch, data = self._read_batch(peer, params.batch)
         number = params.question
@@ -478,7 +478,7 @@ class Router:
             with self.lock:
                 self._send_answers(peer, number, answers)
 
-        self.put_question(peer, peer.room, batch, data, done, asked_as=number)
+        self.ask_followers(peer, peer.room, batch, data, done, asked_as=number)
 
     def conclude_for(self, peer: Peer, number: int) -> None:
         """Answer the question of a peer with what has come, and name those who have not answered.
@@ -508,7 +508,7 @@ class Router:
         """Return the name of the node that one of those asked is."""
         return subscriber.name if isinstance(subscriber, Peer) else self.name
 
-    def put_question(
+    def ask_followers(
         self,
         asker: Peer | None,
         room: Room,
@@ -542,7 +542,7 @@ class Router:
             asked = []
             question.answers.append(self._failure(self, "has too many open questions already"))
         for one in asked:
-            self.ask_one(one, question, batch, data)
+            self.ask_subscriber(one, question, batch, data)
         self.questions.end_if_complete(question)
         self.flush_all()
         return question
@@ -555,9 +555,9 @@ class Router:
         """Whether it is the bus of this process, which answers clients that have no link."""
         return False
 
-    def ask_one(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:  # noqa: ARG002 - for those who override
+    def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:  # noqa: ARG002 - for those who override
         """Put a question to one who follows it. The lock is held."""
-        if one.stream.room == 0:  # questions are never dropped, so they must not pile up
+        if one.stream.capacity == 0:  # questions are never dropped, so they must not pile up
             self.questions.answer(question.number, one, [self._failure(one, "is too far behind to be asked")])
             return
         one.stream.send(ASK, b'"question":%d,"batch":%b' % (question.number, data))
@@ -587,17 +587,17 @@ class Router:
         with self.lock:
             self.questions.give_up(question)
 
-    def take_drops(self, peer: Peer, count: int) -> None:
+    def handle_drops(self, peer: Peer, count: int) -> None:
         """A peer says that it dropped messages for this side. The lock is held."""
         peer.stream.stats.lost += count
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )
 
-    def peer_told_interest(self, peer: Peer) -> None:
+    def interest_received(self, peer: Peer) -> None:
         """Note that a peer has announced its interest. The lock is held."""
-        peer.has_told = True
-        peer.on_told()
+        peer.interest_known = True
+        peer.on_interest_known()
 
     # -- what is published here ------------------------------------------------------------------------------
 
@@ -637,7 +637,7 @@ class Router:
         self._sequence += 1
         head = frames.batch_head(identifier, self.id, f"{source} via {self.name}")
         data = frames.encode_batch(head, self._sequence, [message], 1)
-        question = self.put_question(None, room, frames.parse_batch(data), data, done, for_client=True)
+        question = self.ask_followers(None, room, frames.parse_batch(data), data, done, for_client=True)
         return lambda: self.give_up(question), lambda: list(question.answers)
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -654,13 +654,13 @@ class Router:
             peer, _ = unflushed.popitem()
             if peer.channel is not None and (texts := peer.stream.frames(self.loop.time())):
                 peer.channel.send_texts(texts)
-            if peer.stream.untold_drops and not peer.will_tell_drops:
-                peer.will_tell_drops = True
-                self.loop.call_later(DROP_REPORT_SECONDS, self._tell_drops, peer)
+            if peer.stream.unreported_drops and not peer.drop_report_due:
+                peer.drop_report_due = True
+                self.loop.call_later(DROP_REPORT_SECONDS, self._send_drop_report, peer)
 
-    def _tell_drops(self, peer: Peer) -> None:
+    def _send_drop_report(self, peer: Peer) -> None:
         with self.lock:
-            peer.will_tell_drops = False
+            peer.drop_report_due = False
             if self.peers.get(peer.id) is peer:
                 self.flush(peer)
 
@@ -730,7 +730,7 @@ class Router:
                     False,
                 )
                 for peer in self.peers.values()
-                if peer.connected and peer.has_told and peer.room.name == room
+                if peer.connected and peer.interest_known and peer.room.name == room
             ]
         return [NodeInfo(self.name, self.id, room, (), self.is_hub, True), *others]
 

@@ -55,7 +55,7 @@ def register_type(
         encode: makes a value of types that cross already.
         decode: makes an instance of that value again; it is given what came over the network, so it must
             check it.
-        name: how the type is called on the wire; the class's name unless told.
+        name: how the type is called on the wire; the class's name by default.
 
     Raises:
         TypeError: there is no *encode* or *decode* and the type is neither a dataclass nor an Enum.

@@ -394,7 +394,8 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
     if not data.startswith(_USUAL) or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
         return None
     try:
-        check_utf8(data)
+        if not data.isascii():
+            data.decode()  # the parts as well that are not looked at
         params = _parse_read_frame(data).params
     except MALFORMED:
         return None

@@ -130,7 +130,7 @@ class Stream:
         self._ack_sent = 0
         self._ack_since: float | None = None
         self._unacked_messages = 0
-        self.untold_drops = 0
+        self.unreported_drops = 0
         """Messages that were dropped, and of which the other side was not told yet."""
         self._drops_due = 0.0
         self._resend: list[Sent] = []
@@ -195,7 +195,7 @@ class Stream:
     def count_drops(self, count: int) -> None:
         """Count messages for the other side that were dropped, and have it told."""
         self.stats.dropped += count
-        self.untold_drops += count
+        self.unreported_drops += count
 
     @property
     def held_bytes(self) -> int:
@@ -213,7 +213,7 @@ class Stream:
         return not (self._buffer or self._in_flight or self._resend)
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many more messages the buffer takes before it overflows."""
         if self._buffered_bytes >= self.limits.buffer_bytes:
             return 0
@@ -221,9 +221,9 @@ class Stream:
 
     def frames(self, now: float) -> list[Frame]:
         """Take out what may be written now, in order: frames within the window, or an ack that is due."""
-        if self.untold_drops and now >= self._drops_due:
-            self.send(DROPPED, b'"count":%d' % self.untold_drops)
-            self.untold_drops = 0
+        if self.unreported_drops and now >= self._drops_due:
+            self.send(DROPPED, b'"count":%d' % self.unreported_drops)
+            self.unreported_drops = 0
             self._drops_due = now + DROP_REPORT_SECONDS
         out: list[Frame] = []
         if self._resend:

@@ -75,11 +75,11 @@ class Conversation:
     def on_event(self, event: Event) -> None:
         """Deal with what came."""
         if isinstance(event, Text):
-            self._take_text(event.data)
+            self._handle_text(event.data)
         elif isinstance(event, Request):
-            self._take_request(event)
+            self._handle_request(event)
         elif isinstance(event, Closed):
-            self._take_end(event)
+            self._handle_end(event)
 
     @property
     def is_busy(self) -> bool:
@@ -130,7 +130,7 @@ class Conversation:
         body = jsonrpc.failure(None, RpcError(code, reason))
         return status, [*HEADERS, *(headers or []), CONTENT_TYPE], body
 
-    def _take_request(self, request: Request) -> None:
+    def _handle_request(self, request: Request) -> None:
         if request.path != "/ws":
             self._answer_request(request.body)
             return
@@ -199,7 +199,7 @@ class Conversation:
 
     # -- calls -----------------------------------------------------------------------------------------------
 
-    def _take_text(self, data: bytes) -> None:
+    def _handle_text(self, data: bytes) -> None:
         if not self.authenticated:
             self._run(data, self._write)
             return
@@ -357,7 +357,7 @@ class Conversation:
         self._waiting.add(later)
         return later
 
-    def _take_end(self, event: Closed) -> None:
+    def _handle_end(self, event: Closed) -> None:
         self._has_ended = True
         self.server.forget(self)
         for later in self._waiting:

@@ -61,7 +61,7 @@ class Server:
 
     Args:
         router: the node.
-        access_token: what lets others in; a new one unless told.
+        access_token: what lets others in; a new one by default.
         ssl_context: TLS certificate; required beyond loopback unless `insecure` is set.
         insecure: allow plain text beyond loopback.
         hosts: further host names of this node; with TLS the certificate's name first.
@@ -157,7 +157,7 @@ class Server:
                 # A file is asked for before it is looked whether anybody waits; only at first somebody surely
                 # does.
                 if turn == 0 and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._make_room(error)
+                    self._free_descriptor(error)
                 return
             sock.setblocking(False)
             self._silent[sock] = self.router.loop.time()
@@ -185,7 +185,7 @@ class Server:
             pass  # it was cut
         self._drop_silent(sock)
 
-    def _make_room(self, error: OSError) -> None:
+    def _free_descriptor(self, error: OSError) -> None:
         """No more files can be opened: give up the connection missed least, or accept none for a while."""
         now = self.router.loop.time()
         if now - self._crowded_at > REPORT_SECONDS:

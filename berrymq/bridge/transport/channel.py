@@ -96,7 +96,7 @@ class Channel:
         self._read_bytes = READ_BYTES
         self._unread: memoryview | None = None
         """What was read and is taken in in the next turn."""
-        self._told_closed = False
+        self._closed_reported = False
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
         self._kept_bytes = 0
@@ -456,13 +456,13 @@ class Channel:
     def _handle(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, Closed):
-                self._tell_closed(event)
+                self._report_closed(event)
             else:
                 self.on_event(event)
 
-    def _tell_closed(self, event: Closed) -> None:
-        if not self._told_closed:
-            self._told_closed = True
+    def _report_closed(self, event: Closed) -> None:
+        if not self._closed_reported:
+            self._closed_reported = True
             self.on_event(event)
 
     def _finish(self, event: Closed) -> None:
@@ -470,4 +470,4 @@ class Channel:
             self._account.close()
         self._loop.unwatch(self._sock)
         self._sock.close()
-        self._tell_closed(event)
+        self._report_closed(event)

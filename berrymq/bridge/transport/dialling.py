@@ -79,7 +79,7 @@ def dial(
 
     Args:
         found: where it is, with the access token.
-        ssl_context: what certificates are trusted; the system's unless told.
+        ssl_context: what certificates are trusted; the system's by default.
         timeout: seconds for all of it.
 
     Raises:
@@ -278,7 +278,7 @@ class Dialled:
 _NO_NODE = "there is no node at"
 
 
-def more_telling(former: str | None, found: Found, error: BaseException) -> str:
+def more_specific(former: str | None, found: Found, error: BaseException) -> str:
     """What to report of several places that were tried: the first problem, unless there just is no node."""
     text = explain(found, error)
     if former is None or (former.startswith(_NO_NODE) and not text.startswith(_NO_NODE)):

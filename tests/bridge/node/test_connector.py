@@ -295,14 +295,14 @@ class TestRefusedFrames:
         nodes.link(a, hub)
         link = nodes.link(b, hub)
         nodes.settle()
-        take_messages = type(b)._take_messages
+        take_messages = type(b)._handle_messages
 
         def refuse(node, peer, channel, frame, size):
             if node is b and frame.batches[0].messages[0].args == ("refused",):
                 raise FrameError("it is not wanted")
             return take_messages(node, peer, channel, frame, size)
 
-        monkeypatch.setattr(type(b), "_take_messages", refuse)
+        monkeypatch.setattr(type(b), "_handle_messages", refuse)
         a.bus.twitter("test:run", "refused")
         a.bus.twitter("other:run", 1)
         a.bus.twitter("test:run", 2)

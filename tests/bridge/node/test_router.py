@@ -388,7 +388,7 @@ class TestWhatIsNotPassedOn:
         mallory.publish("a:b", 1)
         network.settle()
         lie = frames.encode_batch(frames.batch_head("a:b", mallory.id, "mallory"), 1, [b"[1,[2],{}]"], 3)
-        hub.hand_to(hub.peers[node.id], lie, 3)  # as a hub of another make might
+        hub.pass_to(hub.peers[node.id], lie, 3)  # as a hub of another make might
         hub.flush_all()
         mallory.publish("a:b", 4, first=4)
         network.settle()
@@ -485,7 +485,7 @@ class TestInterest:
         network.settle()
         interest_body.cache_clear()
         victim.frame("interest", add=["a:b"])
-        tell, made = hub.tell_interests, []
+        tell, made = hub.announce_interests, []
 
         def counting():
             tell()
@@ -493,7 +493,7 @@ class TestInterest:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("berrymq.bridge.node.router.interest_body.cache_clear", lambda: None)
-            patch.setattr(hub, "tell_interests", counting)
+            patch.setattr(hub, "announce_interests", counting)
             network.settle()
         assert [info.misses for info in made if info.hits or info.misses] == [1]
         interest_body.cache_clear()
@@ -581,9 +581,9 @@ class TestWhoIsThere:
         network.settle()
         seen = Member(network, hub, "seen").peer
         interest = frames.InterestParams(1, 0, add=["a:b"], reset=True)
-        hub.take_frame(seen, seen.channel, "interest", interest)  # and the loop has not come to tell others
+        hub.handle_frame(seen, seen.channel, "interest", interest)  # and the loop has not come to tell others
         assert "seen" in [info.name for info in hub.nodes(None)]
-        assert seeing.peer.told == {Identifier.parse("a:b")}
+        assert seeing.peer.announced == {Identifier.parse("a:b")}
 
     def test_while_the_hub_gathers_nobody_is_there_yet(self, network, hub):
         member = Member(network, hub, "member", resume={"id": "a hub of before", "received": 1})
@@ -689,7 +689,7 @@ class TestMemory:
             asker.frame("ask", question=number, batch=batch)
             while network.step():
                 pass
-        assert other.peer.is_hopeless
+        assert other.peer.is_over_share
         assert other.id in hub.peers
 
     def test_what_a_hub_gathers_is_in_the_budget(self, network, hub):

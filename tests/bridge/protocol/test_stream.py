@@ -170,17 +170,17 @@ class TestOverflow:
 
     def test_room_is_what_the_buffer_takes_before_it_overflows(self):
         stream = Stream(SMALL)
-        assert stream.room == 6
+        assert stream.capacity == 6
         fill(stream, 4)
-        assert stream.room == 2
+        assert stream.capacity == 2
         fill(stream, 2, first=5)
-        assert stream.room == 0
+        assert stream.capacity == 0
         assert stream.snapshot().dropped == 0
 
     def test_there_is_no_room_where_the_bytes_are_used_up(self):
         stream = Stream(Limits(buffer_bytes=1000))
         stream.send_batch(batch(1, size=2000), 1)
-        assert stream.room == 0
+        assert stream.capacity == 0
 
 
 def messages_in(found):

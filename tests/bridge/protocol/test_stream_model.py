@@ -150,14 +150,14 @@ class Link(RuleBasedStateMachine):
         end = self.end(side)
         for sizes in batches:
             stream = end.stream
-            dropped, room, size = stream.stats.dropped, stream.room, stream._buffered_bytes
+            dropped, room, size = stream.stats.dropped, stream.capacity, stream._buffered_bytes
             end.publish(sizes)
             full = len(sizes) > room or size + sum(sizes) + 300 + 30 * len(sizes) > LIMITS.buffer_bytes
             assert (stream.stats.dropped > dropped) <= full, "something was dropped although there was room"
         self.flush(end)
 
     @rule(side=SIDES)
-    def tell_interest(self, side):
+    def announce_interest(self, side):
         end = self.end(side)
         end.interests += 1
         end.stream.send(INTEREST, b'"add":["a:%d"]' % end.interests)

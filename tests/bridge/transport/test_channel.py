@@ -13,7 +13,7 @@ from berrymq.bridge.transport.budget import Budget
 from berrymq.bridge.transport.channel import SLICE_BYTES, Channel
 
 
-class Turns:
+class LinkLocks:
     """As much of a loop as a channel needs; its clock goes on as a test says."""
 
     def __init__(self):
@@ -66,7 +66,7 @@ def upgraded():
 
 @pytest.fixture
 def loop():
-    return Turns()
+    return LinkLocks()
 
 
 @pytest.fixture
