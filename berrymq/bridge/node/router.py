@@ -137,7 +137,7 @@ class Router:
         self._announced = 0
         """Changes that were announced since then."""
         self._missed: OrderedDict[str, int] = OrderedDict()
-        """By node id, messages that were dropped since it had not come back in time."""
+        """By the key that a node showed: the messages dropped since it had not come back in time."""
         self._closed = False
         loop.call(self._keep_alive)
 
@@ -235,7 +235,7 @@ class Router:
 
     def _note_missed(self, peer: Peer, lost: int) -> None:
         """Have a peer told, when it comes again, of messages that were dropped with its link."""
-        self._missed[peer.id] = self._missed.get(peer.id, 0) + lost
+        self._missed[peer.key] = self._missed.get(peer.key, 0) + lost
         if len(self._missed) > MAX_MISSED:
             self._missed.popitem(last=False)
 
@@ -737,9 +737,9 @@ class Router:
     def node_returned(self) -> None:
         """Hook: a node asked to resume a link that is unknown here."""
 
-    def take_missed(self, node_id: str) -> int:
+    def take_missed(self, key: str) -> int:
         """How many messages a node has missed that did not come back in time; told once."""
-        return self._missed.pop(node_id, 0)
+        return self._missed.pop(key, 0)
 
     def status(self) -> dict[str, Any]:
         """What there is at this node: names and numbers."""

@@ -354,7 +354,7 @@ class Server:
                 "hub": router.is_hub,
                 "resumed": received is not None,
                 "received": peer.stream.received,
-                "lost": 0 if claimed is not None else router.take_missed(id),
+                "lost": router.take_missed(key),
             }
             return peer, answer, received
 
@@ -424,7 +424,7 @@ class Server:
                     "waiting": 0 if session.mailbox is None else len(session.mailbox),
                     "dropped": 0 if session.mailbox is None else session.mailbox.dropped,
                 }
-                for session in self.sessions.all()[:100]
+                for session in sorted(self.sessions.all(), key=lambda session: session.name)[:100]
             ],
             "clients_more": max(0, len(self.sessions) - 100),
             "now": time(),

@@ -17,7 +17,7 @@ INTERCONNECT = {
     "method": "interconnect",
     "params": {"name": "a guest", "key": "key-of-the-guest"},
 }
-PATHS = ["berrymq/", "berrymq/state", "berrymq/files/server/web/hub.js"]
+PATHS = ["berrymq/", "berrymq/state", "berrymq/files/static/hub.js"]
 
 AUTHORIZERS = """
 from jupyter_server.auth import Authorizer
@@ -88,7 +88,7 @@ def test_an_outsider_is_sent_to_log_in(outsider, path):
 
 def test_an_outsider_sees_nothing_else(outsider):
     assert outsider.get("berrymq/state").status == 403
-    assert outsider.get("berrymq/files/server/web/hub.js").status == 302
+    assert outsider.get("berrymq/files/static/hub.js").status == 302
     for path in ("berrymq/", "berrymq/rpc", "berrymq/JSON"):
         answer = outsider.post(path, PING)
         assert answer.status == 403

@@ -33,8 +33,8 @@ def test_the_page_comes_through(visitor, proxy):
     assert visitor.get("berrymq").headers["Location"] == "berrymq/"
     assert visitor.get("berrymq/").status == 200
     assert visitor.get("berrymq/state").status == 200
-    assert visitor.get("berrymq/files/widgets/dom.js").status == 200
-    assert proxy.requests[-1].endswith("dom.js")
+    assert visitor.get("berrymq/files/static/hub.js").status == 200
+    assert proxy.requests[-1].endswith("hub.js")
 
 
 def test_calls_come_through(visitor):
