@@ -52,7 +52,7 @@ class TestParse:
                 "--many task:*",
                 "no option --many: it has --shared, --maxsize and --overflow; write, for example: %queue",
             ),
-            ("-h", "%queue has no option -h"),
+            ("-h", "%queue? shows the help"),
             ("task:* more", "%queue does not take more; write, for example: %queue task:*"),
             ("--maxsize x a:b", "%queue wants --maxsize to be a whole number, not x"),
             ("--maxsize", "%queue needs a value behind --maxsize"),

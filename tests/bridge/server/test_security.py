@@ -254,6 +254,7 @@ class TestFloods:
         half = call(address)[:30]
         async with await RawConnection.open(address) as connection, AsyncExitStack() as stack:
             await connection.send(half)
+            assert (await ask(address, call(address))).status == 200  # so it has read that
             for _ in range(30):
                 silent = await stack.enter_async_context(await RawConnection.open(address))
             assert (await ask(address, call(address))).status == 200  # so it has seen all of those
