@@ -240,8 +240,7 @@ class VirtualConnector(Connector):
     def dial(self, network: Network, server: Server) -> None:
         """Connect, as the dialling thread would do it."""
         dialled = VirtualDialled(network, server)
-        router = server.router
-        found = Found(Endpoint.parse(("127.0.0.1", 1)), TOKEN, "test", is_hub=router.is_hub)
+        found = Found(Endpoint.parse(("127.0.0.1", 1)), TOKEN, "test")
         key = self.key_for(found, dialled)  # type: ignore[arg-type]
         if self._is_linked_already(dialled, key):  # type: ignore[arg-type]
             return

@@ -126,7 +126,7 @@ class Nodes:
         """Where a node is to be reached: directly, or behind a proxy."""
         server = self.servers[router]
         endpoint = proxy.endpoint if proxy is not None else Endpoint.parse(server.url)
-        return Found(endpoint, server.access_token, "the test", is_hub=router.is_hub)
+        return Found(endpoint, server.access_token, "the test")
 
     def connector(
         self, one: Node, other: Router, proxy: FaultProxy | None = None, **options: Any

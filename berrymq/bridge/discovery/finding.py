@@ -12,7 +12,7 @@ Starting a hub, where none of these leads to one, is left to ``starting.py``.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.errors import LinkError
@@ -38,14 +38,12 @@ class Found:
         access_token: what lets us in, where one is known. Not in the ``repr``.
         found_by: how it was found, in words for people: "connection file".
         info: the connection file that says so, if one does.
-        is_hub: it is this user's hub by the word of this user's own files and environment, not by its own.
     """
 
     endpoint: Endpoint
     access_token: str | None = field(repr=False)
     found_by: str
     info: ConnectionInfo | None = field(default=None, repr=False, compare=False)
-    is_hub: bool = field(default=False, repr=False, compare=False)
 
 
 def find(
@@ -90,9 +88,9 @@ def _hubs(environ: Mapping[str, str]) -> Iterator[Found]:
         for found in _at(url, token, "environment", environ):
             # Without a live connection file, what listens on this machine is not the hub that was meant.
             if found.access_token or not is_loopback:
-                yield replace(found, is_hub=True)
+                yield found
     if (info := read_hub(runtime_directory(environ, create=False))) is not None:
-        yield Found(info.endpoint, info.access_token, "connection file", info, is_hub=True)
+        yield Found(info.endpoint, info.access_token, "connection file", info)
     yield from _of_jupyterhub(environ)
 
 
@@ -103,7 +101,7 @@ def _at(
     endpoint = Endpoint.parse(address)
     if not token and (info := _published_at(endpoint, environ)) is not None:
         # The address that the node itself wrote: another program may listen at another name of loopback.
-        yield Found(info.endpoint, info.access_token, found_by, info, is_hub=info.kind == "hub")
+        yield Found(info.endpoint, info.access_token, found_by, info)
         return
     jupyter_token = token_in(address)
     if jupyter_token is None or endpoint.via_jupyter:
@@ -144,4 +142,4 @@ def _of_jupyterhub(environ: Mapping[str, str]) -> Iterator[Found]:
         endpoint = Endpoint.parse(f"{scheme}://{authority}{prefix or slash + path}")
     except LinkError:
         return  # set by JupyterHub for something else, such as a socket file
-    yield Found(endpoint.below_jupyter(), token, "JupyterHub", is_hub=True)
+    yield Found(endpoint.below_jupyter(), token, "JupyterHub")

@@ -128,7 +128,7 @@ def start_hub(
     launched = launch_hub(("--idle", f"{idle:g}"), timeout=timeout, unanswered=unanswered)
     info = launched.info
     found_by = "started a hub" if launched.is_new else "connection file"
-    return Found(info.endpoint, info.access_token, found_by, info, is_hub=True)
+    return Found(info.endpoint, info.access_token, found_by, info)
 
 
 def launch_hub(

@@ -184,7 +184,7 @@ class Connector:
 
     def key_for(self, found: Found, dialled: Dialled) -> str:
         """Return the secret to show there: a hub takes only the one from which the id is made."""
-        if found.is_hub or dialled.is_hub:
+        if dialled.is_hub:
             return self.node.key
         return handshake.key_for(self.node.key, found.endpoint.url)
 

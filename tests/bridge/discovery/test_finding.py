@@ -271,7 +271,8 @@ class TestAPageOfJupyter:
 
     @given(st.text(max_size=20), st.sampled_from(["/", "/lab", "/a/b/c/"]))
     def test_no_text_holds_its_token(self, token, path):
-        if token.isalnum() and len(token) > 3:
+        if token.isalnum():
+            token = f"S3cret{token}"  # what is in no other part of the text
             environ = {"BERRYMQ_RUNTIME_DIR": "/nowhere"}
             places = list(find(f"http://h:8888{path}?token={token}", environ=environ))
             assert places
@@ -319,25 +320,7 @@ def test_two_are_equal_whatever_file_says_so(environ, node):
     assert one.info.pid == os.getpid()
 
 
-class TestAHub:
-    def is_hub(self, environ, *args):
-        return {one.is_hub for one in find(*args, environ=environ)}
-
-    def test_is_what_its_file_or_the_environment_names(self, environ, node):
-        node(HUB, "hub")
-        assert self.is_hub(environ) == {True}
-        assert self.is_hub(environ, HUB) == {True}
-        environ |= {"BERRYMQ_HUB_URL": "https://elsewhere:1/", "BERRYMQ_HUB_TOKEN": TOKEN}
-        environ |= {"JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:2/", "JUPYTERHUB_API_TOKEN": TOKEN}
-        assert self.is_hub(environ) == {True}
-
-    def test_is_not_what_is_at_a_url_with_a_token(self, environ, node):
-        node(HUB, "node")
-        assert self.is_hub(environ, HUB) == self.is_hub(environ, HUB, TOKEN) == {False}
-        assert self.is_hub(environ, "http://127.0.0.1:8888/lab?token=t") == {False}
-
-    def test_is_not_what_says_so_in_the_file_of_another_node(self, environ, node):
-        file = node(HUB)
-        file.path.write_text(json.dumps(json.loads(file.path.read_text()) | {"kind": "hub"}))
-        assert {token for _, token, _ in found(environ, HUB)} == {None}
-        assert self.is_hub(environ, HUB) == {False}
+def test_one_whose_file_calls_it_a_hub_under_another_name_is_not_given_its_token(environ, node):
+    file = node(HUB)
+    file.path.write_text(json.dumps(json.loads(file.path.read_text()) | {"kind": "hub"}))
+    assert {token for _, token, _ in found(environ, HUB)} == {None}
