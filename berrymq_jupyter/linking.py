@@ -53,6 +53,11 @@ class LinkingMagics(Magics):
             "main thread between cells",
         ),
         argument(
+            "--strict",
+            action="store_true",
+            help="make it an error to send a value that can't cross; default: others get an Opaque instead",
+        ),
+        argument(
             "url", nargs="?", help="where the hub is; default: it is found, and started if there is none"
         ),
     )
@@ -76,7 +81,9 @@ class LinkingMagics(Magics):
 
         before = berrymq.links()
         try:
-            link = berrymq.link(options.url, name=self._name(options), room=options.room or "")
+            link = berrymq.link(
+                options.url, name=self._name(options), room=options.room or "", strict=options.strict or None
+            )
         except (berrymq.LinkError, ValueError) as error:
             hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
             raise UsageError(one_line(error) + hint) from None

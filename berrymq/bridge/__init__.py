@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         send_message,
     )
     from .node.router import NodeInfo
-    from .payload import register_type
+    from .payload import Opaque, register_type
     from .protocol.limits import LinkStats
     from .remote_queue import RemoteQueue
 
@@ -36,6 +36,7 @@ __all__ = [
     "ListeningNode",
     "NodeInfo",
     "OneWayLink",
+    "Opaque",
     "PayloadError",
     "RemoteError",
     "RemoteQueue",
@@ -71,7 +72,7 @@ _HOMES = {
         "send_message",
     ),
     "node.router": ("NodeInfo",),
-    "payload": ("register_type",),
+    "payload": ("Opaque", "register_type"),
     "protocol.limits": ("LinkStats",),
     "remote_queue": ("RemoteQueue",),
 }

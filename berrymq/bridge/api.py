@@ -270,6 +270,7 @@ def link(
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
     overflow: Overflow | None = None,
+    strict: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
     """Join the hub, or link to any listening node. Linking to the same place again returns the existing link.
@@ -287,6 +288,9 @@ def link(
         overflow: policy when publishing outruns sending: ``"drop_oldest"`` drops and counts, ``"block"`` has
             the sender wait. Shared by all links in a room; None keeps the current one, initially
             ``"drop_oldest"``.
+        strict: whether publishing a value that can't cross is a `PayloadError`. Else the other side gets an
+            `Opaque` in its place, and a warning is logged once for each identifier and type. Shared by all
+            links in a room; None keeps the current one, initially False.
         ssl_context: trusted certificates; by default the system's.
 
     Raises:
@@ -302,6 +306,7 @@ def link(
         timeout=timeout,
         ttl=ttl,
         overflow=overflow,
+        strict=strict,
         ssl_context=ssl_context,
     )
 
@@ -317,6 +322,7 @@ def open_link(
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
     overflow: Overflow | None = None,
+    strict: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
     """What `link` does, for each kind of link."""
@@ -353,6 +359,8 @@ def open_link(
                 there = _keep(made)
         if overflow is not None:
             there.node.outbox.overflow = overflow
+        if strict is not None:
+            there.node.strict = strict
     return there
 
 

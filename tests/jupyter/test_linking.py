@@ -178,9 +178,9 @@ def test_messages_cross_both_ways(shell, other):
     assert (taken.args, taken.source) == ((4,), "the other")
 
 
-def test_a_payload_that_cannot_cross_is_one_line(shell, other):
+def test_on_a_strict_link_a_payload_that_cannot_cross_is_one_line(shell, other):
     other.follow("there:*", print)
-    shell.run("l = %link\nheard = []\n%follow there:* heard.append")
+    shell.run("l = %link --strict\nheard = []\n%follow there:* heard.append")
     wait_until_known(default_bus, "there:*")
     printed = shell.run("%twitter there:now print")
     assert printed.startswith("UsageError: args[0] can't cross a link: ")

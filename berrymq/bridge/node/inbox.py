@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.frames import Batch, WireMessage
     from berrymq.gateway import Gateway
 
+    from .opaque_values import OpaqueValues
+
 __all__ = ["Deduplicator", "Inbox"]
 
 MAX_BACKLOG = 10_000
@@ -43,10 +45,12 @@ class Inbox:
 
     Args:
         gateway: of the bus.
+        opaque_values: encodes the answers to questions.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, opaque_values: OpaqueValues) -> None:
         self._gateway = gateway
+        self._opaque_values = opaque_values
         self._undelivered: deque[tuple[int, int]] = deque()
         """How many deliveries and bytes each hand-over brought that is not finished yet."""
         self._deliveries = 0
@@ -84,7 +88,7 @@ class Inbox:
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
             try:
-                values = encode_values(answers)
+                values = self._opaque_values.encode_answers(identifier, answers)
             except PayloadError as error:
                 values, errors = b"[]", [*errors, error]
             try:
@@ -99,7 +103,8 @@ class Inbox:
             identifier = crossing_identifier(batch.identifier)
             (message,) = read_batch(batch)
         except ValueError as error:
-            done([], [RemoteError("ValueError", f"the question can't be read here: {error}")])
+            unread = RemoteError("ValueError", f"the question can't be read here: {error}")
+            answer(b"[%b,[],%b]" % (encode_json(name), encode_values([unread])))
             return
         question = Message.received(
             identifier, message.args, message.kwargs, batch.source, message.sent_at, batch.origin

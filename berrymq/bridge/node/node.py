@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from berrymq.bridge.errors import PayloadError
 from berrymq.bridge.payload import encode_message
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames
@@ -25,6 +26,7 @@ from berrymq.printable import printable
 
 from .answers import Answers, resolve
 from .inbox import Deduplicator, Inbox
+from .opaque_values import OpaqueValues
 from .outbox import Outbox
 from .peer import Peer
 from .router import ACK_TURNS, Router
@@ -88,12 +90,15 @@ class Node(Router):
     def __init__(self, loop: IoLoop, bus: Bus, *, name: str, room: str | None = None, **options: Any) -> None:
         super().__init__(loop, name=name, **options)
         self.bus = bus
+        self.strict = False
+        """Whether publishing a value that can't cross is an error."""
+        self._opaque_values = OpaqueValues()
         self._passes_on = False
         """There are several direct links, and what comes over one is for the others as well."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
-        self._inbox = Inbox(bus.gateway)
+        self._inbox = Inbox(bus.gateway, self._opaque_values)
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with the bytes they take."""
@@ -193,12 +198,15 @@ class Node(Router):
         """Take a message of the bus; on any thread. It waits for nothing, unless `overflow` says so."""
         callback = message._callback
         sent_at = message._sent_at
-        encoded = encode_message(
-            sent_at if 0.0 <= sent_at <= frames.LATEST else 0.0,  # others refuse what a broken clock says
-            message._args,
-            message._kwargs,
-            None if callback is None or not isinstance(callback, Identifier) else callback.text,
-        )
+        if not 0.0 <= sent_at <= frames.LATEST:
+            sent_at = 0.0  # others refuse what a broken clock says
+        to = None if callback is None or not isinstance(callback, Identifier) else callback.text
+        try:
+            encoded = encode_message(sent_at, message._args, message._kwargs, to)
+        except PayloadError:
+            if self.strict:
+                raise
+            encoded = self._opaque_values.encode(message._identifier, sent_at, message, to)
         if not self.outbox.put(message._identifier.text, encoded):
             return
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
@@ -374,7 +382,12 @@ class Node(Router):
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
         """Put a question of the bus to all who follow it elsewhere; on any thread."""
         future = Answers(self, self.only_channel())
-        encoded = encode_message(message._sent_at, message._args, message._kwargs)
+        try:
+            encoded = encode_message(message._sent_at, message._args, message._kwargs)
+        except PayloadError:
+            if self.strict:
+                raise
+            encoded = self._opaque_values.encode(message._identifier, message._sent_at, message, None)
         with self.lock:
             if self.outbox:
                 self._empty_outbox()  # what was published before goes before

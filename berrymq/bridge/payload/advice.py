@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-__all__ = ["UnsendableError", "advice", "place"]
+__all__ = ["TooDeepError", "UnsendableError", "advice", "place"]
 
 LONGEST_PLACE = 12
 """Steps into an argument that an error names one by one."""
@@ -13,12 +11,6 @@ LONGEST_STEP = 80
 
 PANDAS = {
     "DataFrame": '.to_dict("list")',
-    "Timestamp": ".to_pydatetime()",
-    "Timedelta": ".to_pytimedelta()",
-    "NaTType": "None",
-    "NAType": "None",
-    "Period": "str() of it",
-    "Interval": "its left and right",
 }
 """What to send instead of what pandas has."""
 
@@ -39,22 +31,18 @@ class UnsendableError(Exception):
         self.is_key = False
 
 
+class TooDeepError(UnsendableError):
+    """A value nests deeper than is written, or contains itself."""
+
+
 def advice(cls: type) -> str:
     """What to do with a value of a type that has no form on the wire."""
     name = cls.__name__
     if cls.__module__ == "numpy" and name == "ndarray":
         return "arrays can't yet; send array.tolist()"
-    if cls.__module__ == "numpy" and name in ("datetime64", "timedelta64"):
-        return f"a {name} of this unit has no Python form; use .astype('{name}[us]')"
-    if cls.__module__ == "numpy" and name.endswith("longdouble"):
-        return f"JSON has no {name}; convert it with float() or complex()"
     if cls.__module__.partition(".")[0] == "pandas":
         send = PANDAS.get(name, "plain values, as by .tolist()")
         return f"{'an' if name[0] in 'AEIOU' else 'a'} {name} can't yet; send {send}"
-    if cls in (bytes, bytearray, memoryview):
-        return f"{name} can't yet; send text, or a list of numbers"
-    if dataclasses.is_dataclass(cls):
-        return f"{name} is a dataclass that is not registered; call register_type({name}) on both sides"
     return (
         f"no JSON form is known of {name}; send its plain values, "
         f"or call register_type({name}, encode, decode)"

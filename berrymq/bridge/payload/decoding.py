@@ -55,7 +55,7 @@ _decode_list = msgspec.json.Decoder(list[Any]).decode
 
 
 class _Reader:
-    """LinkLocks JSON back into values.
+    """Turns JSON back into values.
 
     Python's hashes of numbers, and of what is made of numbers, can be foreseen. A sender can choose
     members of a set that all have the same one, and building it takes quadratic time then. So what has too

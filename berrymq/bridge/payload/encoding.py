@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,13 +11,18 @@ import msgspec
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
-from .advice import UnsendableError, advice, place
-from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type
+from .advice import TooDeepError, UnsendableError, advice, place
+from .opaque import describe
+from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type, codec_of
+from .scientific import scalar_codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_DEPTH", "encode_message", "encode_values"]
+__all__ = ["MAX_DEPTH", "Replaced", "encode_leniently", "encode_message", "encode_values"]
+
+Replaced = list[tuple[str, str]]
+"""The type's name and the reason, for each value in whose place an `Opaque` crosses."""
 
 MAX_DEPTH = 100
 """How deep lists and dictionaries may nest."""
@@ -61,8 +65,45 @@ def encode_message(
     return data
 
 
-def encode_values(values: Sequence[Any]) -> bytes:
-    """Values as a JSON array, each as it stands in a message.
+def encode_leniently(
+    sent_at: float,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    callback: str | None,
+    replaced: Replaced,
+) -> bytes:
+    """Encode a message as `encode_message` does, with an `Opaque` in the place of what can't cross.
+
+    Args:
+        sent_at: seconds since 1970.
+        args: of the message.
+        kwargs: of the message.
+        callback: where the followers' results go, if anywhere.
+        replaced: gets the type and the reason of each value that was replaced.
+    """
+    plain_args = _replace_unwritable([_to_json_or_opaque(value, replaced) for value in args], replaced)
+    plain_kwargs = _replace_unwritable(
+        {key: _to_json_or_opaque(value, replaced) for key, value in kwargs.items()}, replaced
+    )
+    around = len(_write((sent_at, [], {}, callback))) + sum([len(_write(key)) + 2 for key in plain_kwargs])
+    originals = [*args, *kwargs.values()]
+    plain = _fit([*plain_args, *plain_kwargs.values()], originals, around, replaced)
+    plain_args = plain[: len(plain_args)]
+    plain_kwargs = dict(zip(plain_kwargs, plain[len(plain_args) :], strict=True))
+    parts: tuple[Any, ...] = (sent_at, plain_args, plain_kwargs)
+    data = _write(parts if callback is None else (*parts, callback))
+    if len(data) > MAX_PAYLOAD_BYTES:  # of keywords, or of so many values that even opaque ones are too much
+        replaced.append(("message", _size_reason(len(data))))
+        return _write((sent_at, [_opaque_json(args), _opaque_json(kwargs)], {}))
+    return data
+
+
+def encode_values(values: Sequence[Any], replaced: Replaced | None = None) -> bytes:
+    """Encode values as a JSON array, each as it stands in a message.
+
+    Args:
+        values: anything.
+        replaced: gets what had to be replaced by an `Opaque`; without it that is an error.
 
     Raises:
         PayloadError: names the value that can't cross, and why.
@@ -70,36 +111,98 @@ def encode_values(values: Sequence[Any]) -> bytes:
     try:
         data = _write([_to_json(value, 1) for value in values])
     except (UnsendableError, ValueError, TypeError):
-        _explain(values, {})
+        if replaced is None:
+            _explain(values, {})
+    else:
+        if len(data) <= MAX_PAYLOAD_BYTES:
+            return data
+        if replaced is None:
+            raise _too_large(len(data))
+    plain = _replace_unwritable([_to_json_or_opaque(value, replaced) for value in values], replaced)
+    data = _write(_fit(plain, values, 2, replaced))
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(len(data))
     return data
 
 
 def _too_large(size: int) -> PayloadError:
-    return PayloadError(
-        "the message", f"it takes {size:,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts"
-    )
+    return PayloadError("the message", _size_reason(size))
 
 
-def _to_json(value: Any, depth: int) -> Any:
+def _size_reason(size: int) -> str:
+    return f"it takes {size:,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts"
+
+
+def _opaque_json(value: Any) -> dict[str, Any]:
+    opaque = describe(value)
+    return {TYPE_KEY: "Opaque", VALUE_KEY: [opaque.type, opaque.text]}
+
+
+def _to_json_or_opaque(value: Any, replaced: Replaced) -> Any:
+    try:
+        return _to_json(value, 1, replaced)
+    except UnsendableError as problem:
+        replaced.append((type(value).__name__, problem.reason))
+        return _opaque_json(value)
+
+
+def _replace_unwritable(plain: Any, replaced: Replaced) -> Any:
+    """Return JSON data with opaque values for what JSON has no form for: lone surrogates, huge integers."""
+    try:
+        _write(plain)
+    except (UnicodeEncodeError, ValueError, TypeError):
+        pass
+    else:
+        return plain
+    if isinstance(plain, list):
+        return [_replace_unwritable(item, replaced) for item in plain]
+    if isinstance(plain, dict):
+        return {
+            key.encode("utf-8", "backslashreplace").decode(): _replace_unwritable(item, replaced)
+            for key, item in plain.items()
+        }
+    replaced.append((type(plain).__name__, _unwritable_reason(plain)))
+    return _opaque_json(plain)
+
+
+def _unwritable_reason(plain: Any) -> str:
+    if isinstance(plain, str):
+        return "its text holds a lone surrogate, which is not Unicode text"
+    return f"an integer in it has more than {sys.get_int_max_str_digits():,} digits"
+
+
+def _fit(plain: list[Any], originals: Sequence[Any], around: int, replaced: Replaced) -> list[Any]:
+    """Return values that fit into one message: the largest are replaced where all together do not."""
+    sizes = [len(_write(value)) + 1 for value in plain]
+    plain = list(plain)
+    for index in sorted(range(len(plain)), key=sizes.__getitem__, reverse=True):
+        if sum(sizes) + around <= MAX_PAYLOAD_BYTES:
+            break
+        replaced.append((type(originals[index]).__name__, _size_reason(sizes[index])))
+        plain[index] = _opaque_json(originals[index])
+        sizes[index] = len(_write(plain[index])) + 1
+    return plain
+
+
+def _to_json(value: Any, depth: int, replaced: Replaced | None = None) -> Any:
+    """Return a value as JSON data. With `replaced`, what is inside of it and can't cross becomes opaque."""
     cls = type(value)
     if cls is str or cls is int or cls is bool or value is None:
         return value
     if cls is float:
         return value if isfinite(value) else {TYPE_KEY: "float", VALUE_KEY: repr(value)}
     if depth > MAX_DEPTH:
-        raise UnsendableError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
+        raise TooDeepError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
     if cls is list:
-        return _items_to_json(value, depth)
+        return _items_to_json(value, depth, replaced)
     if cls is dict:
-        return _dict_to_json(value, depth)
+        return _dict_to_json(value, depth, replaced)
     if cls is Foreign:
         return value
-    codec = by_type.get(cls)
+    codec = by_type.get(cls) or scalar_codec(value) or codec_of(cls)
     if codec is not None:
-        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1)}
-    return _to_json(_base_value(value), depth)
+        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1, replaced)}
+    return _to_json(_base_value(value), depth, replaced)
 
 
 def _encoded(codec: Codec, value: Any) -> Any:
@@ -109,68 +212,72 @@ def _encoded(codec: Codec, value: Any) -> Any:
         raise UnsendableError(f"its encode function failed with {type(error).__name__}: {error}") from error
 
 
-def _items_to_json(values: Any, depth: int) -> list[Any]:
+def _items_to_json(values: Any, depth: int, replaced: Replaced | None) -> list[Any]:
     items: list[Any] = []
-    try:
-        for value in values:
-            items.append(_to_json(value, depth + 1))  # noqa: PERF401 - the length tells where it failed
-    except UnsendableError as problem:
-        problem.path.append(f"[{len(items)}]")
-        raise
+    for value in values:
+        try:
+            items.append(_to_json(value, depth + 1, replaced))
+        except UnsendableError as problem:
+            items.append(_instead(value, problem, f"[{len(items)}]", replaced))
     return items
 
 
-def _dict_to_json(mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
+def _dict_to_json(mapping: dict[Any, Any], depth: int, replaced: Replaced | None) -> dict[str, Any]:
     if TYPE_KEY in mapping or not all(type(key) is str for key in mapping):
-        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2)}
+        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2, replaced)}
     plain = {}
-    key = None
-    try:
-        for key, value in mapping.items():
-            plain[key] = _to_json(value, depth + 1)
-    except UnsendableError as problem:
-        problem.path.append(f"[{key!r}]")
-        raise
+    for key, value in mapping.items():
+        try:
+            plain[key] = _to_json(value, depth + 1, replaced)
+        except UnsendableError as problem:
+            plain[key] = _instead(value, problem, f"[{key!r}]", replaced)
     return plain
 
 
-def _pairs_to_json(mapping: dict[Any, Any], depth: int) -> list[list[Any]]:
+def _pairs_to_json(mapping: dict[Any, Any], depth: int, replaced: Replaced | None) -> list[list[Any]]:
     pairs: list[list[Any]] = []
     for key, value in mapping.items():
         try:
-            key_as_json = _to_json(key, depth)
+            key_as_json = _to_json(key, depth, replaced)
         except UnsendableError as problem:
             problem.path.clear()
             problem.is_key = True
-            raise
+            key_as_json = _instead(key, problem, None, replaced)
         try:
-            pairs.append([key_as_json, _to_json(value, depth)])
+            pairs.append([key_as_json, _to_json(value, depth, replaced)])
         except UnsendableError as problem:
-            problem.path.append(f"[{key!r}]")
-            raise
+            pairs.append([key_as_json, _instead(value, problem, f"[{key!r}]", replaced)])
     return pairs
 
 
+def _instead(value: Any, problem: UnsendableError, step: str | None, replaced: Replaced | None) -> Any:
+    """Return what stands for a value that can't cross; raise where that is an error.
+
+    What nests too deep is replaced as a whole: from inside out, a list that contains itself twice would be
+    written 2**100 times.
+    """
+    if replaced is None or isinstance(problem, TooDeepError):
+        if step is not None:
+            problem.path.append(step)
+        raise problem
+    replaced.append((type(value).__name__, problem.reason))
+    return _opaque_json(value)
+
+
 def _base_value(value: Any) -> Any:
-    """The plain value behind an instance of a subclass or a numpy scalar."""
+    """Return the plain value behind an instance of a subclass of a JSON type."""
     cls = type(value)
     if isinstance(value, BaseException):
         error = RemoteError(cls.__name__, str(value))
         for note in getattr(value, "__notes__", ()):
             error.add_note(str(note))
         return error
-    if isinstance(value, enum.Enum):
-        raise UnsendableError(
-            f"{cls.__name__} is an Enum that is not registered; call register_type({cls.__name__})"
-        )
     base: Any
-    for base in (str, int, float, tuple, list, dict):
+    for base in (str, int, float, list, dict):
         if isinstance(value, base):
             return base(value)
     if cls.__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        plain = value.item()
-        if type(plain) is not cls and not (isinstance(plain, int) and value.dtype.kind in "mM"):
-            return plain
+        return value[()]
     raise UnsendableError(advice(cls))
 
 
