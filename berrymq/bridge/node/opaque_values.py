@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from berrymq.bridge.payload import encode_leniently, encode_values
+from berrymq.bridge.payload import Form, encode_message, encode_values
 from berrymq.printable import printable
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class OpaqueValues:
             PayloadError: even so it is larger than a message may be.
         """
         replaced: Replaced = []
-        encoded = encode_leniently(sent_at, message._args, message._kwargs, callback, replaced)
+        encoded = encode_message(sent_at, message._args, message._kwargs, callback, Form(replaced))
         self._warn(identifier.text, replaced)
         return encoded
 
     def encode_answers(self, identifier: Identifier, answers: Sequence[Any]) -> bytes:
         """Return followers' answers as a JSON array."""
         replaced: Replaced = []
-        encoded = encode_values(answers, replaced)
+        encoded = encode_values(answers, Form(replaced))
         self._warn(identifier.text, replaced)
         return encoded
 

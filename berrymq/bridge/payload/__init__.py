@@ -7,19 +7,22 @@ crosses only if both sides registered it.
 """
 
 from . import standard
+from .binary import Binary, Form, Missing, Replaced
 from .decoding import TYPE_MARK, decode_payload, decode_values
-from .encoding import MAX_DEPTH, Replaced, encode_leniently, encode_message, encode_values
+from .encoding import MAX_DEPTH, encode_message, encode_values
 from .opaque import Opaque
 from .registry import register_type
 
 __all__ = [
     "MAX_DEPTH",
     "TYPE_MARK",
+    "Binary",
+    "Form",
+    "Missing",
     "Opaque",
     "Replaced",
     "decode_payload",
     "decode_values",
-    "encode_leniently",
     "encode_message",
     "encode_values",
     "register_type",

@@ -9,11 +9,6 @@ LONGEST_PLACE = 12
 LONGEST_STEP = 80
 """Characters of one of them."""
 
-PANDAS = {
-    "DataFrame": '.to_dict("list")',
-}
-"""What to send instead of what pandas has."""
-
 
 class UnsendableError(Exception):
     """A value can't cross.
@@ -38,11 +33,6 @@ class TooDeepError(UnsendableError):
 def advice(cls: type) -> str:
     """What to do with a value of a type that has no form on the wire."""
     name = cls.__name__
-    if cls.__module__ == "numpy" and name == "ndarray":
-        return "arrays can't yet; send array.tolist()"
-    if cls.__module__.partition(".")[0] == "pandas":
-        send = PANDAS.get(name, "plain values, as by .tolist()")
-        return f"{'an' if name[0] in 'AEIOU' else 'a'} {name} can't yet; send {send}"
     return (
         f"no JSON form is known of {name}; send its plain values, "
         f"or call register_type({name}, encode, decode)"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from berrymq.bridge.protocol.frames import TYPE_MARK
 
+from .binary import BUFFER, Missing, from_base64
 from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 
 if TYPE_CHECKING:
@@ -20,25 +22,35 @@ MAX_SAME_HASH = 32
 """Members of one set, or keys of one dictionary, that may have the same hash."""
 
 
-def decode_payload(args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+Buffers = Sequence[memoryview | Missing]
+
+
+def decode_payload(
+    args: list[Any], kwargs: dict[str, Any], buffers: Buffers = ()
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The args and kwargs of a message, from the JSON of one that holds a ``"$type"`` somewhere.
 
     Args:
         args: as JSON has them.
         kwargs: as JSON has them.
+        buffers: what came beside the message.
 
     Raises:
         ValueError: a value of a registered type is malformed.
     """
     try:
-        reader = _Reader()
+        reader = _Reader(buffers)
         return tuple(reader.items(args)), reader.mapping(kwargs)
     except RecursionError:
         raise ValueError("the payload nests too deep") from None
 
 
-def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
+def decode_values(data: bytes | msgspec.Raw, buffers: Buffers = ()) -> list[Any]:
     """The values of a JSON array.
+
+    Args:
+        data: the array.
+        buffers: what came beside it.
 
     Raises:
         ValueError: it is none, or a value of a registered type is malformed.
@@ -46,7 +58,7 @@ def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
     raw = bytes(data)
     try:
         values = _decode_list(raw)
-        return _Reader().items(values) if TYPE_MARK in raw else values
+        return _Reader(buffers).items(values) if TYPE_MARK in raw else values
     except RecursionError:
         raise ValueError("the values nest too deep") from None
 
@@ -62,6 +74,9 @@ class _Reader:
     many of those is refused: each member is compared with a few others at most.
     """
 
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+
     def value(self, value: Any) -> Any:
         if type(value) is list:
             return self.items(value)
@@ -70,6 +85,8 @@ class _Reader:
         name = value.get(TYPE_KEY)
         if name is None:
             return self.mapping(value)
+        if name == BUFFER:
+            return self._buffer(value.get(VALUE_KEY))
         codec = by_name.get(name) if isinstance(name, str) else None
         if codec is None or VALUE_KEY not in value:
             return Foreign(value)
@@ -80,6 +97,16 @@ class _Reader:
             return codec.decode(content)
         except Exception as error:  # a registered decoder may raise anything; the text says which
             raise ValueError(f"a value of type {name!r} is malformed: {error}") from error
+
+    def _buffer(self, where: Any) -> memoryview | Missing:
+        if type(where) is int:
+            if not 0 <= where < len(self._buffers):
+                raise ValueError(f"a message with {len(self._buffers)} buffers has none with number {where}")
+            return self._buffers[where]
+        try:
+            return memoryview(bytearray(from_base64(where)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a buffer is malformed: {error}") from None
 
     def items(self, values: list[Any]) -> list[Any]:
         return [self.value(value) for value in values]

@@ -12,17 +12,17 @@ from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 from .advice import TooDeepError, UnsendableError, advice, place
+from .binary import BUFFER, INLINE, Binary, Form
 from .opaque import describe
 from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type, codec_of
-from .scientific import scalar_codec
+from .scientific import scientific_codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_DEPTH", "Replaced", "encode_leniently", "encode_message", "encode_values"]
+    from .binary import Replaced
 
-Replaced = list[tuple[str, str]]
-"""The type's name and the reason, for each value in whose place an `Opaque` crosses."""
+__all__ = ["MAX_DEPTH", "encode_message", "encode_values"]
 
 MAX_DEPTH = 100
 """How deep lists and dictionaries may nest."""
@@ -34,9 +34,20 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def encode_message(
-    sent_at: float, args: Sequence[Any], kwargs: Mapping[str, Any], callback: str | None = None
+    sent_at: float,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    callback: str | None = None,
+    form: Form = INLINE,
 ) -> bytes:
-    """A message as it stands in a batch: ``[sent_at, [args], {kwargs}]``, and the callback if there is one.
+    """Encode a message as it stands in a batch: ``[sent_at, [args], {kwargs}]``, and the callback if any.
+
+    Args:
+        sent_at: seconds since 1970.
+        args: of the message.
+        kwargs: of the message.
+        callback: where followers' results are to be sent.
+        form: what becomes of large buffers, and of values that can't cross.
 
     Raises:
         PayloadError: names the argument that can't cross, and why.
@@ -54,37 +65,30 @@ def encode_message(
             else:  # flat, as most messages are
                 if callback is None and len(data := _write((sent_at, args, kwargs))) <= MAX_PAYLOAD_BYTES:
                     return data
-        plain_args = [_to_json(value, 1) for value in args]
-        plain_kwargs = {key: _to_json(value, 1) for key, value in kwargs.items()}
+        if form.replaced is not None:
+            return _encode_leniently((sent_at, args, kwargs, callback), form, form.replaced)
+        plain_args = [_to_json(value, 1, form) for value in args]
+        plain_kwargs = {key: _to_json(value, 1, form) for key, value in kwargs.items()}
         parts: tuple[Any, ...] = (sent_at, plain_args, plain_kwargs)
         data = _write(parts if callback is None else (*parts, callback))
     except (UnsendableError, ValueError, TypeError, OverflowError):
-        _explain(args, kwargs)
+        if form.replaced is not None:  # what is flat, and JSON has no form for
+            return _encode_leniently((sent_at, args, kwargs, callback), form, form.replaced)
+        _explain(args, kwargs, form)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(len(data))
     return data
 
 
-def encode_leniently(
-    sent_at: float,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    callback: str | None,
-    replaced: Replaced,
+def _encode_leniently(
+    message: tuple[float, Sequence[Any], Mapping[str, Any], str | None], form: Form, replaced: Replaced
 ) -> bytes:
-    """Encode a message as `encode_message` does, with an `Opaque` in the place of what can't cross.
-
-    Args:
-        sent_at: seconds since 1970.
-        args: of the message.
-        kwargs: of the message.
-        callback: where the followers' results go, if anywhere.
-        replaced: gets the type and the reason of each value that was replaced.
-    """
-    plain_args = _replace_unwritable([_to_json_or_opaque(value, replaced) for value in args], replaced)
-    plain_kwargs = _replace_unwritable(
-        {key: _to_json_or_opaque(value, replaced) for key, value in kwargs.items()}, replaced
-    )
+    """Encode a message with an `Opaque` in the place of what can't cross."""
+    sent_at, args, kwargs, callback = message
+    plain_args = [_to_json_or_opaque(value, form, replaced) for value in args]
+    plain_kwargs = {key: _to_json_or_opaque(value, form, replaced) for key, value in kwargs.items()}
+    plain_args = _replace_unwritable(plain_args, replaced)
+    plain_kwargs = _replace_unwritable(plain_kwargs, replaced)
     around = len(_write((sent_at, [], {}, callback))) + sum([len(_write(key)) + 2 for key in plain_kwargs])
     originals = [*args, *kwargs.values()]
     plain = _fit([*plain_args, *plain_kwargs.values()], originals, around, replaced)
@@ -98,28 +102,25 @@ def encode_leniently(
     return data
 
 
-def encode_values(values: Sequence[Any], replaced: Replaced | None = None) -> bytes:
+def encode_values(values: Sequence[Any], form: Form = INLINE) -> bytes:
     """Encode values as a JSON array, each as it stands in a message.
 
     Args:
         values: anything.
-        replaced: gets what had to be replaced by an `Opaque`; without it that is an error.
+        form: what becomes of large buffers, and of values that can't cross.
 
     Raises:
         PayloadError: names the value that can't cross, and why.
     """
-    try:
-        data = _write([_to_json(value, 1) for value in values])
-    except (UnsendableError, ValueError, TypeError):
-        if replaced is None:
-            _explain(values, {})
+    replaced = form.replaced
+    if replaced is None:
+        try:
+            data = _write([_to_json(value, 1, form) for value in values])
+        except (UnsendableError, ValueError, TypeError):
+            _explain(values, {}, form)
     else:
-        if len(data) <= MAX_PAYLOAD_BYTES:
-            return data
-        if replaced is None:
-            raise _too_large(len(data))
-    plain = _replace_unwritable([_to_json_or_opaque(value, replaced) for value in values], replaced)
-    data = _write(_fit(plain, values, 2, replaced))
+        plain = [_to_json_or_opaque(value, form, replaced) for value in values]
+        data = _write(_fit(_replace_unwritable(plain, replaced), values, 2, replaced))
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(len(data))
     return data
@@ -138,9 +139,9 @@ def _opaque_json(value: Any) -> dict[str, Any]:
     return {TYPE_KEY: "Opaque", VALUE_KEY: [opaque.type, opaque.text]}
 
 
-def _to_json_or_opaque(value: Any, replaced: Replaced) -> Any:
+def _to_json_or_opaque(value: Any, form: Form, replaced: Replaced) -> Any:
     try:
-        return _to_json(value, 1, replaced)
+        return _to_json(value, 1, form)
     except UnsendableError as problem:
         replaced.append((type(value).__name__, problem.reason))
         return _opaque_json(value)
@@ -184,8 +185,8 @@ def _fit(plain: list[Any], originals: Sequence[Any], around: int, replaced: Repl
     return plain
 
 
-def _to_json(value: Any, depth: int, replaced: Replaced | None = None) -> Any:
-    """Return a value as JSON data. With `replaced`, what is inside of it and can't cross becomes opaque."""
+def _to_json(value: Any, depth: int, form: Form) -> Any:
+    """Return a value as JSON data; what is inside of it and can't cross becomes opaque, if `form` says so."""
     cls = type(value)
     if cls is str or cls is int or cls is bool or value is None:
         return value
@@ -194,15 +195,20 @@ def _to_json(value: Any, depth: int, replaced: Replaced | None = None) -> Any:
     if depth > MAX_DEPTH:
         raise TooDeepError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
     if cls is list:
-        return _items_to_json(value, depth, replaced)
+        return _items_to_json(value, depth, form)
     if cls is dict:
-        return _dict_to_json(value, depth, replaced)
+        return _dict_to_json(value, depth, form)
     if cls is Foreign:
         return value
-    codec = by_type.get(cls) or scalar_codec(value) or codec_of(cls)
+    if cls is Binary:
+        where = form.place(value)
+        if where is None:
+            raise UnsendableError(f"{value.size:,} bytes are too much for a message")
+        return {TYPE_KEY: BUFFER, VALUE_KEY: where}
+    codec = by_type.get(cls) or scientific_codec(value) or codec_of(cls)
     if codec is not None:
-        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1, replaced)}
-    return _to_json(_base_value(value), depth, replaced)
+        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1, form)}
+    return _to_json(_base_value(value), depth, form)
 
 
 def _encoded(codec: Codec, value: Any) -> Any:
@@ -212,55 +218,55 @@ def _encoded(codec: Codec, value: Any) -> Any:
         raise UnsendableError(f"its encode function failed with {type(error).__name__}: {error}") from error
 
 
-def _items_to_json(values: Any, depth: int, replaced: Replaced | None) -> list[Any]:
+def _items_to_json(values: Any, depth: int, form: Form) -> list[Any]:
     items: list[Any] = []
     for value in values:
         try:
-            items.append(_to_json(value, depth + 1, replaced))
+            items.append(_to_json(value, depth + 1, form))
         except UnsendableError as problem:
-            items.append(_instead(value, problem, f"[{len(items)}]", replaced))
+            items.append(_instead(value, problem, f"[{len(items)}]", form))
     return items
 
 
-def _dict_to_json(mapping: dict[Any, Any], depth: int, replaced: Replaced | None) -> dict[str, Any]:
+def _dict_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> dict[str, Any]:
     if TYPE_KEY in mapping or not all(type(key) is str for key in mapping):
-        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2, replaced)}
+        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2, form)}
     plain = {}
     for key, value in mapping.items():
         try:
-            plain[key] = _to_json(value, depth + 1, replaced)
+            plain[key] = _to_json(value, depth + 1, form)
         except UnsendableError as problem:
-            plain[key] = _instead(value, problem, f"[{key!r}]", replaced)
+            plain[key] = _instead(value, problem, f"[{key!r}]", form)
     return plain
 
 
-def _pairs_to_json(mapping: dict[Any, Any], depth: int, replaced: Replaced | None) -> list[list[Any]]:
+def _pairs_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> list[list[Any]]:
     pairs: list[list[Any]] = []
     for key, value in mapping.items():
         try:
-            key_as_json = _to_json(key, depth, replaced)
+            key_as_json = _to_json(key, depth, form)
         except UnsendableError as problem:
             problem.path.clear()
             problem.is_key = True
-            key_as_json = _instead(key, problem, None, replaced)
+            key_as_json = _instead(key, problem, None, form)
         try:
-            pairs.append([key_as_json, _to_json(value, depth, replaced)])
+            pairs.append([key_as_json, _to_json(value, depth, form)])
         except UnsendableError as problem:
-            pairs.append([key_as_json, _instead(value, problem, f"[{key!r}]", replaced)])
+            pairs.append([key_as_json, _instead(value, problem, f"[{key!r}]", form)])
     return pairs
 
 
-def _instead(value: Any, problem: UnsendableError, step: str | None, replaced: Replaced | None) -> Any:
+def _instead(value: Any, problem: UnsendableError, step: str | None, form: Form) -> Any:
     """Return what stands for a value that can't cross; raise where that is an error.
 
     What nests too deep is replaced as a whole: from inside out, a list that contains itself twice would be
     written 2**100 times.
     """
-    if replaced is None or isinstance(problem, TooDeepError):
+    if form.replaced is None or isinstance(problem, TooDeepError):
         if step is not None:
             problem.path.append(step)
         raise problem
-    replaced.append((type(value).__name__, problem.reason))
+    form.replaced.append((type(value).__name__, problem.reason))
     return _opaque_json(value)
 
 
@@ -276,17 +282,15 @@ def _base_value(value: Any) -> Any:
     for base in (str, int, float, list, dict):
         if isinstance(value, base):
             return base(value)
-    if cls.__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return value[()]
     raise UnsendableError(advice(cls))
 
 
-def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
+def _explain(args: Sequence[Any], kwargs: Mapping[str, Any], form: Form) -> NoReturn:
     """Find the argument at fault; only on the way to an error, so it may be slow."""
     named = [(f"args[{index}]", value) for index, value in enumerate(args)] + list(kwargs.items())
     for name, value in named:
         try:
-            msgspec.json.encode(_to_json(value, 1))
+            msgspec.json.encode(_to_json(value, 1, form))
         except UnsendableError as problem:
             where = ("a key of " if problem.is_key else "") + name + place(problem.path[::-1])
             raise PayloadError(where, problem.reason) from problem.__cause__

@@ -7,16 +7,19 @@ arrives, it is imported if it is installed.
 from __future__ import annotations
 
 import sys
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .arrays import array_codec
+from .binary import from_base64
 from .registry import Codec
+from .tables import table_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["codecs", "scalar_codec"]
+__all__ = ["codecs", "scientific_codec"]
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float16", "float32", "float64")
@@ -24,8 +27,8 @@ COMPLEX = ("complex64", "complex128")
 UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic")
 
 
-def scalar_codec(value: Any) -> Codec | None:
-    """Return how a scalar of numpy or pandas crosses; None for anything else."""
+def scientific_codec(value: Any) -> Codec | None:
+    """Return how a value of numpy, pandas or a library like them crosses; None for anything else."""
     root = type(value).__module__.partition(".")[0]
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
@@ -34,8 +37,10 @@ def scalar_codec(value: Any) -> Codec | None:
             return _NUMPY["longdouble" if kind == "f" else "clongdouble"]
         return _NUMPY.get(_KINDS.get(kind) or value.dtype.name)
     if root == "pandas":
-        return _PANDAS.get(type(value).__name__)
-    return None
+        found = _PANDAS.get(type(value).__name__)
+        if found is not None:
+            return found
+    return table_codec(value) or array_codec(value)
 
 
 def codecs() -> list[Codec]:
@@ -127,7 +132,7 @@ def _text(value: Any) -> Any:
 
 def _bytes(value: Any) -> Any:
     numpy = _optional("numpy")
-    data = b64decode(_need(value, str), validate=True)
+    data = from_base64(value)
     return data if numpy is None else numpy.bytes_(data)
 
 

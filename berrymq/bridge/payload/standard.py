@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from array import array
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,9 +12,10 @@ from uuid import UUID
 from berrymq.bridge.errors import RemoteError
 from berrymq.printable import LINES, printable
 
+from . import arrays, scientific, tables
+from .binary import Binary, Missing
 from .opaque import Opaque
-from .registry import Codec, by_name, by_type, register_type
-from .scientific import codecs
+from .registry import by_name, by_type, register_type
 
 __all__ = ["register"]
 
@@ -30,8 +31,8 @@ def register() -> None:
         (complex, lambda number: [number.real, number.imag], lambda parts: complex(*parts)),
         (Decimal, str, Decimal),
         (UUID, str, UUID),
-        (bytes, _to_base64, _from_base64),
-        (bytearray, _to_base64, lambda text: bytearray(_from_base64(text))),
+        (bytes, Binary.of, lambda data: _bytes(bytes, data)),
+        (bytearray, Binary.of, lambda data: _bytes(bytearray, data)),
         (Path, str, Path),
         (PurePosixPath, str, PurePosixPath),
         (PureWindowsPath, str, PureWindowsPath),
@@ -51,18 +52,19 @@ def register() -> None:
         ),
     ):
         register_type(codec_type, encode_value, decode_value)
-    by_type[memoryview] = Codec("bytes", _to_base64, _from_base64)
-    by_name.update({codec.name: codec for codec in codecs()})
+    by_type[memoryview] = by_type[bytes]
+    by_type[array] = arrays.PYTHON_ARRAY
+    by_name.update(
+        {codec.name: codec for codec in (*scientific.codecs(), *arrays.codecs(), *tables.codecs())}
+    )
 
 
-def _to_base64(data: bytes | bytearray | memoryview) -> str:
-    return b64encode(bytes(data)).decode()  # a view may have gaps
-
-
-def _from_base64(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise TypeError("it is no text")
-    return b64decode(text, validate=True)
+def _bytes(kind: type[bytes | bytearray], data: Any) -> Any:
+    if isinstance(data, Missing):
+        return data.opaque(kind.__name__, "bytes")
+    if not isinstance(data, memoryview):
+        raise TypeError("it has no buffer")
+    return kind(data)
 
 
 def _opaque(parts: Any) -> Opaque:
