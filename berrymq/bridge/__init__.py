@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         interconnect,
         send_message,
     )
-    from .node.router import NodeInfo
+    from .node.status import NodeInfo
     from .payload import Opaque, register_type
     from .protocol.limits import LinkStats
     from .remote_queue import RemoteQueue
@@ -71,7 +71,7 @@ _HOMES = {
         "interconnect",
         "send_message",
     ),
-    "node.router": ("NodeInfo",),
+    "node.status": ("NodeInfo",),
     "payload": ("Opaque", "register_type"),
     "protocol.limits": ("LinkStats",),
     "remote_queue": ("RemoteQueue",),

@@ -20,12 +20,11 @@ from berrymq.printable import printable
 
 from .discovery.endpoint import Endpoint
 from .discovery.finding import find
-from .discovery.naming import default_node_name
 from .errors import LinkError
+from .local_nodes import forget_unlinked, node_in_use
 from .node.connector import Connector
-from .node.node import Node
 from .node.outbox import Overflow
-from .node.router import NodeInfo
+from .node.status import NodeInfo
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .transport.dialling import NETWORK_ERRORS
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from .discovery.endpoint import Address
     from .discovery.finding import Found
+    from .node.node import Node
     from .protocol.limits import LinkStats
 
 __all__ = ["DEFAULT_TTL", "Link", "close_links", "flush", "link", "links", "open_link"]
@@ -51,14 +51,6 @@ DEFAULT_TTL = 1000.0
 
 LOOK_SECONDS = 2.0
 """How long the hub may take to say who is there."""
-
-
-class _Node(msgspec.Struct):
-    name: str
-    id: str
-    room: str | None
-    follows: tuple[str, ...]
-    hub: bool
 
 
 class Link:
@@ -166,18 +158,16 @@ class Link:
         """Return the reachable nodes, this process first; while `silent_seconds` is not 0, those of then."""
         node = self.node
         follows = tuple(sorted([identifier.text for identifier in node.bus.gateway.interests()]))
-        here = NodeInfo(node.name, node.id, self.room, follows, False, True)
+        here = NodeInfo(node.name, node.id, self.room, follows, hub=False, here=True)
         peer = self._connector.peer
         if peer is not None and peer.expires:  # the other side has made the link: it takes no calls over it
             self._known_nodes = [one for one in node.nodes(self.room) if not one.here]
         elif self.state == "linked":
             try:
                 raw = self._call("nodes")
-                found = msgspec.json.decode(raw, type=list[_Node])
+                found = msgspec.json.decode(raw, type=list[NodeInfo])
                 self._known_nodes = [
-                    NodeInfo(one.name, one.id, one.room, one.follows, one.hub, here=False)
-                    for one in found
-                    if one.id != node.id
+                    msgspec.structs.replace(one, here=False) for one in found if one.id != node.id
                 ]
             except (*NETWORK_ERRORS, msgspec.MsgspecError):
                 pass  # it was cut just now, or does not answer: the last known ones are the best answer
@@ -417,56 +407,6 @@ def _link_that_is_there(kind: type[L], asked: Endpoint | None, bus: Bus, room: s
         if one.room == (room or None):
             return one
     return found[0] if found and room is None else None  # whoever names no room leaves none
-
-
-def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
-    """The node of a bus in a room: one for all its links, or its own messages would come back to it.
-
-    Raises:
-        LinkError: it has another name already.
-    """
-    here = runtime()
-    with here.lock:
-        node = here.nodes.get((bus, room))
-        if node is not None and name is not None and name != node.name:
-            raise LinkError(f"this process is on the network already, as {node.name!r}")
-        if node is None:
-            for (its_bus, _), parents in here.inherited.items():
-                if its_bus is bus:
-                    parents.leave_bus()
-            node = Node(here.loop, bus, name=name or default_node_name(), room=room)
-            here.nodes[bus, room] = node
-        return node
-
-
-@contextmanager
-def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
-    """The node of a bus, which stays while something is made with it, though its last link may end meanwhile.
-
-    Raises:
-        LinkError: it has another name already.
-    """
-    here = runtime()
-    with here.lock:
-        node = node_of(bus, name, room)
-        here.making.append(node)
-    try:
-        yield node
-    finally:
-        with here.lock:
-            here.making.remove(node)
-        forget_unlinked(node)
-
-
-def forget_unlinked(node: Node) -> None:
-    """Let a node go that has neither a link nor listens; the next link makes another one."""
-    here = runtime()
-    with here.lock:
-        holders = [*here.making, *(one.node for one in (*here.links, *here.listening))]
-        is_used = any(one is node for one in holders) or node.peers
-        if not is_used and here.nodes.get((node.bus, node.home.name)) is node:
-            del here.nodes[node.bus, node.home.name]
-            node.close()
 
 
 def _places(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:

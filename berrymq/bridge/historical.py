@@ -8,7 +8,6 @@ instead.
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +22,7 @@ from .discovery.endpoint import Endpoint
 from .discovery.finding import find
 from .discovery.naming import default_node_name
 from .errors import BridgeError, LinkError
+from .local_nodes import forget_unlinked, node_in_use
 from .remote_queue import RemoteQueue
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .server.server import Server
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 5.0
 """How long the I/O thread may take to close a port."""
-
-_log = logging.getLogger("berrymq")
 
 __all__ = [
     "ListeningNode",
@@ -154,7 +152,7 @@ def init_connection(
     if problem is not None:
         raise LinkError(problem)
     here = runtime()
-    with api.node_in_use(berrymq.default_bus, name, None) as node:
+    with node_in_use(berrymq.default_bus, name, None) as node:
         for one in here.listening:
             if one.node is node:
                 raise LinkError(
@@ -174,19 +172,8 @@ def init_connection(
         listening = Listening(node, server, file)
         with here.lock:
             here.listening.append(listening)
-    node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
+    file.keep_renewed(node.loop.call_later)
     return ListeningNode(listening)
-
-
-def _renew(listening: Listening) -> None:
-    if listening in runtime().listening:
-        try:
-            listening.file.renew()
-        except (OSError, LinkError) as error:
-            _log.warning(
-                "cannot renew the connection file, so other processes will not find this node: %s", error
-            )
-        listening.node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
 
 
 def interconnect(
@@ -330,7 +317,7 @@ def _stop(listening: Listening, done: threading.Event) -> None:
         for peer in list(node.peers.values()):
             if peer.expires:
                 node.remove_peer(peer, "the node listens no more")
-        api.forget_unlinked(node)
+        forget_unlinked(node)
     finally:
         done.set()
 

@@ -18,7 +18,7 @@ from berrymq.queues import Empty
 
 from .errors import LinkError, RpcError
 from .payload import TYPE_MARK, decode_payload, encode_message
-from .protocol.frames import Moment
+from .protocol.fields import Moment
 from .protocol.jsonrpc import EMPTY, UNKNOWN_TOKEN
 from .runtime import runtime
 from .transport.dialling import NETWORK_ERRORS, Dialled, dial, explain

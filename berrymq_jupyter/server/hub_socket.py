@@ -18,14 +18,16 @@ import msgspec
 
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import handshake, jsonrpc
-from berrymq.bridge.protocol.connection import Closed, Opened, Text, client_connection
+from berrymq.bridge.protocol.connection import client_connection
+from berrymq.bridge.protocol.events import Closed, Opened, Text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from berrymq.bridge.discovery.endpoint import Endpoint
     from berrymq.bridge.discovery.finding import Found
-    from berrymq.bridge.protocol.connection import Connection, Event
+    from berrymq.bridge.protocol.connection import Connection
+    from berrymq.bridge.protocol.events import Event
 
 __all__ = ["CHUNK_BYTES", "CONNECT_SECONDS", "HubSocket", "connect", "post"]
 

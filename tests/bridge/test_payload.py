@@ -32,7 +32,8 @@ from berrymq.bridge.payload import (
     register_type,
 )
 from berrymq.bridge.payload.registry import by_name, by_type
-from berrymq.bridge.protocol.frames import Batch, FrameError, parse_batch, parse_messages
+from berrymq.bridge.protocol.batches import Batch, parse_batch, parse_messages
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -18,9 +18,11 @@ from websockets.frames import Frame, Opcode
 
 from berrymq.bridge.errors import PayloadError, RpcError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_message
-from berrymq.bridge.protocol import frames, jsonrpc
-from berrymq.bridge.protocol.connection import Closed, Text, client_connection, server_connection
-from berrymq.bridge.protocol.frames import NUMBERED, FrameError
+from berrymq.bridge.protocol import batches, frames, json_checks, jsonrpc
+from berrymq.bridge.protocol.connection import client_connection, server_connection
+from berrymq.bridge.protocol.events import Closed, Text
+from berrymq.bridge.protocol.frames import NUMBERED
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.protocol.stream import Account, Stream, Total
 from berrymq.bridge.server.conversation import Conversation
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.node.router import Router
-    from berrymq.bridge.protocol.connection import Connection, Event
+    from berrymq.bridge.protocol.connection import Connection
+    from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.server.server import Server
 
 MAX_INPUT = 4096
@@ -66,8 +69,7 @@ class ByteEnd:
     """A connection without a socket, in the place of a `Channel`."""
 
     def __init__(self, network: Network, conversation: Conversation) -> None:
-        self.connection: Connection = server_connection()
-        self.connection.screen = conversation.screen
+        self.connection: Connection = server_connection(conversation.screen)
         self.on_event = conversation.on_event
         self.closed = False
         self.written = b""
@@ -349,7 +351,7 @@ class Target:
             stream.frames(now)
             assert account.held == stream.held_bytes >= 0
             assert stream.snapshot().in_flight <= 4
-            assert stream.buffered <= 8
+            assert stream.snapshot().buffered <= 8
             due = stream.ack_due_at()
             assert due is None or due > now
         stream.end()
@@ -366,19 +368,19 @@ class Target:
             params = frames.parse_params("messages", frames.parse(data).params)
             assert (read.n, read.ack) == (params.n, params.ack)
             assert [batch.messages for batch in read.batches] == [
-                frames.parse_messages(frames.parse_batch(raw)) for raw in params.batches
+                batches.parse_messages(batches.parse_batch(raw)) for raw in params.batches
             ]
         with suppress(FrameError, UnicodeDecodeError):
-            frames.check_utf8(data)  # as is done with whatever comes
-            batch = frames.parse_batch(data)
-            frames.check_batch(batch)
+            json_checks.check_utf8(data)  # as is done with whatever comes
+            batch = batches.parse_batch(data)
+            batches.check_batch(batch)
             count = len(json.loads(bytes(batch.messages)))
             assert count == batch.count
             numbers = range(batch.first, batch.first + batch.count)
-            parts = frames.split_batch(batch, [number for number in numbers if number % 3])
+            parts = batches.split_batch(batch, [number for number in numbers if number % 3])
             assert sum(part.count for part, _ in parts) == sum(1 for number in numbers if number % 3)
             with suppress(FrameError):
-                frames.parse_messages(batch)
+                batches.parse_messages(batch)
 
     def payload(self, data: bytes) -> None:
         """What can be read can be sent again, and is the same then."""
@@ -447,10 +449,10 @@ def seeds() -> list[bytes]:
         "\n".join(str(step["send"])[: MAX_INPUT // 2] for step in case.steps).encode()
         for case in cases("jsonrpc")
     ]
-    head = frames.batch_head("a:b", "${o}", "other")
+    head = batches.batch_head("a:b", "${o}", "other")
     body = encode_message(1.5, [1, {"a": (2.5, {3})}], {"x": None}, "c:d")
-    batch = frames.encode_batch(head, 1, [b"[1,[2],{}]", body], 2)
-    question = frames.encode_batch(head, 3, [body], 1)
+    batch = batches.encode_batch(head, 1, [b"[1,[2],{}]", body], 2)
+    question = batches.encode_batch(head, 3, [body], 1)
     sent = [
         frames.NUMBERED_FRAME % (b"interest", 1, 0, b'"add":["a:*","*:*"],"reset":true'),
         frames.NUMBERED_FRAME % (b"messages", 2, 1, b'"batches":[%b]' % batch),

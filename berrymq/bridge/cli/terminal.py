@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from berrymq.bridge.node.router import NodeInfo
+    from berrymq.bridge.node.status import NodeInfo
     from berrymq.messages import Message
 
 __all__ = ["OutputError", "Printer", "open_streams", "silence_output", "wants_colour"]

@@ -7,6 +7,7 @@ process that has ended, cleanly or not. Nothing of it is used: another user's pr
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -24,6 +25,7 @@ from .file_lock import FileLock, close_inherited, open_regular, try_lock
 from .runtime_directory import RuntimeDirectoryError, private_directory, runtime_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["ConnectionFile", "ConnectionInfo", "Kind", "after_fork", "publish", "read_hub", "read_live"]
@@ -32,12 +34,14 @@ HUB_FILE = "hub.json"
 """The name of the hub's connection file; there is one hub for each runtime directory."""
 
 RENEWAL_SECONDS = 60.0
-"""How often the owner calls `ConnectionFile.renew`; what tidies temporary directories waits longer."""
+"""The interval of `ConnectionFile.keep_renewed`: programs that tidy temporary directories wait longer."""
 
 _NODE_FILE = re.compile(r"node-[0-9]+-[0-9a-f]+\.json")
 _TEMPORARY_FILE = re.compile(r"\.(?:hub|node-[0-9]+-[0-9a-f]+)-[0-9a-f]+\.tmp")
 _TEMPORARY_SECONDS = 60.0
 """The least age of a temporary file that was left behind. One that is being written may have no lock yet."""
+
+_log = logging.getLogger("berrymq")
 
 
 class ConnectionFile:
@@ -76,6 +80,24 @@ class ConnectionFile:
             except OSError as error:
                 raise _cant_write(self.path, error) from error
             former.release()
+
+    def keep_renewed(self, call_later: Callable[..., object]) -> None:
+        """Call `renew` every `RENEWAL_SECONDS` until the file is removed; log its failures.
+
+        Args:
+            call_later: calls a function after some seconds, as the loop's method of that name.
+        """
+        call_later(RENEWAL_SECONDS, self._renew_again, call_later)
+
+    def _renew_again(self, call_later: Callable[..., object]) -> None:
+        if self._lock is None:
+            return
+        try:
+            self.renew()
+        except (OSError, LinkError) as error:
+            text = "cannot renew the connection file, so other processes will not find this %s: %s"
+            _log.warning(text, self.info.kind, error)
+        self.keep_renewed(call_later)
 
     def remove(self) -> None:
         """Remove the file. In a forked child nothing happens: the file is its parent's."""

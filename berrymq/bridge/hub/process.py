@@ -137,7 +137,7 @@ class HubLifetime:
         hub.on_peers_changed = self._look
         server.on_websocket_end = self._restart
         loop.call(self._look)
-        loop.call_later(connection_file.RENEWAL_SECONDS, self._renew)
+        file.keep_renewed(loop.call_later)
 
     def _look(self) -> None:
         self._roster.add(self._hub.peers)
@@ -153,7 +153,7 @@ class HubLifetime:
 
     def _note(self) -> None:
         self._will_note = False
-        if self._hub.is_gathering:  # who has not come back yet is still expected
+        if self._hub.gathering.active:  # who has not come back yet is still expected
             self._look()
         else:
             self._roster.replace(self._hub.peers)
@@ -173,15 +173,6 @@ class HubLifetime:
             self._look()
         else:
             self.end(None)
-
-    def _renew(self) -> None:
-        try:
-            self._file.renew()
-        except (OSError, LinkError) as error:
-            _log.warning(
-                "cannot renew the connection file, so other processes will not find this hub: %s", error
-            )
-        self._loop.call_later(connection_file.RENEWAL_SECONDS, self._renew)
 
     def end(self, signal: int | None) -> None:
         """Let everybody go, then end."""

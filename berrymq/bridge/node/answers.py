@@ -53,11 +53,11 @@ class Answers(Future[list[Any]]):
 
     def conclude(self) -> None:
         """Have the answers that have come be the result, soon."""
-        self._node.conclude(self.question)
+        self._node.questions.conclude(self.question)
 
     def unanswered(self) -> list[str]:
         """Return the names of the nodes that have not answered."""
-        return self._node.unanswered(self.question)
+        return self._node.questions.unanswered(self.question)
 
 
 def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:

@@ -18,8 +18,8 @@ import msgspec
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import handshake, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
-from berrymq.bridge.protocol.frames import FrameError
+from berrymq.bridge.protocol.events import CloseCode, Closed, Text
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
 from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, more_specific
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.discovery.finding import Found
-    from berrymq.bridge.protocol.connection import Event
+    from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.dialling import Dialled
 

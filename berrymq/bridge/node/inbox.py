@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.frames import (
-    FrameError,
-    ReadBatch,
-    crossing_identifier,
-    encode_json,
-    parse_messages,
-)
+from berrymq.bridge.protocol.batches import ReadBatch, parse_messages
+from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 from berrymq.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from berrymq.bridge.protocol.frames import Batch, WireMessage
+    from berrymq.bridge.protocol.batches import Batch, WireMessage
     from berrymq.gateway import Gateway
 
     from .opaque_values import OpaqueValues

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from berrymq.bridge.protocol.frames import Batch, Moment, parse_batch
+from berrymq.bridge.protocol.batches import Batch, parse_batch
+from berrymq.bridge.protocol.fields import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,27 +17,29 @@ import msgspec
 from berrymq.bridge.errors import PayloadError
 from berrymq.bridge.payload import encode_message
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.connection import Text
-from berrymq.bridge.protocol.frames import FrameError
+from berrymq.bridge.protocol import batches, fields, frames
+from berrymq.bridge.protocol.events import Text
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
 from .answers import Answers, resolve
 from .inbox import Deduplicator, Inbox
+from .link_timers import ACK_TURNS
 from .opaque_values import OpaqueValues
 from .outbox import Outbox
 from .peer import Peer
-from .router import ACK_TURNS, Router
+from .router import Router
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from berrymq.bridge.protocol.connection import Event
-    from berrymq.bridge.protocol.frames import Batch, ReadBatch, ReadMessagesParams
+    from berrymq.bridge.protocol.batches import Batch, ReadBatch
+    from berrymq.bridge.protocol.events import Event
+    from berrymq.bridge.protocol.frames import ReadMessagesParams
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.bus import Bus
@@ -174,7 +176,7 @@ class Node(Router):
             self.home.unfollow(self._local, former - follows)
             self.home.follow(self._local, follows - former)
             self.home.follow_everything(self._local, everything)
-            self.interest_changed(self.home, former ^ follows)
+            self.announcements.schedule(self.home, former ^ follows)
 
     def interest_received(self, peer: Peer) -> None:
         """A peer has said what it wants: the bus asks anew what crosses."""
@@ -198,7 +200,7 @@ class Node(Router):
         """Take a message of the bus; on any thread. It waits for nothing, unless `overflow` says so."""
         callback = message._callback
         sent_at = message._sent_at
-        if not 0.0 <= sent_at <= frames.LATEST:
+        if not 0.0 <= sent_at <= fields.LATEST:
             sent_at = 0.0  # others refuse what a broken clock says
         to = None if callback is None or not isinstance(callback, Identifier) else callback.text
         try:
@@ -257,8 +259,10 @@ class Node(Router):
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish for a client that has no link; here as well. The lock is held."""
         self.publish(room, identifier, f"{source} via {self.name}", messages)
-        data = frames.encode_batch(frames.batch_head(identifier, self.id, source), 1, messages, len(messages))
-        self._arrived.append((frames.parse_batch(data), len(data)))
+        data = batches.encode_batch(
+            batches.batch_head(identifier, self.id, source), 1, messages, len(messages)
+        )
+        self._arrived.append((batches.parse_batch(data), len(data)))
         self.loop.call(self._deliver)
 
     # -- what comes in ---------------------------------------------------------------------------------------
@@ -309,10 +313,11 @@ class Node(Router):
                         self._arrived.append((batch, size * batch.count // count))
             if stream.wants_flush:
                 self.flush(peer)
-            self._unacknowledged[peer] = None
-            self._ack_turns = ACK_TURNS
-            if not self._ack_timer:
-                self.start_ack_timer()
+            timers = self.timers
+            timers.unacknowledged[peer] = None
+            timers.ack_turns = ACK_TURNS
+            if not timers.ack_timer_runs:
+                timers.start_ack_timer()
         return True
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
@@ -332,7 +337,7 @@ class Node(Router):
         """What of a batch has not been here before, where some of it has."""
         self._note_duplicates(peer, batch.count - len(numbers))
         try:
-            return frames.split_batch(batch, numbers)
+            return batches.split_batch(batch, numbers)
         except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
             peers_log.warning(
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
@@ -393,12 +398,12 @@ class Node(Router):
                 self._empty_outbox()  # what was published before goes before
             self._sequence += 1
             text = message._identifier.text
-            batch = frames.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
-            data = frames.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
-            future.question = question = self.ask_followers(
+            batch = batches.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
+            data = batches.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
+            future.question = question = self.questions.ask(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
-        future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
+        future.add_done_callback(lambda done: self.questions.give_up(question) if done.cancelled() else None)
         return future
 
     def only_channel(self) -> Channel | None:
@@ -422,7 +427,7 @@ class Node(Router):
 
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
         """Put a question to all who follow it; one that came over another path before is answered already."""
-        batch = frames.parse_batch(params.batch)
+        batch = batches.parse_batch(params.batch)
         if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
@@ -439,7 +444,7 @@ class Node(Router):
         def answer(answers: bytes) -> None:
             self.answered_at = monotonic()
             with self.lock:
-                self.questions.answer(question.number, self._local, [answers])
+                self.questions.pending.answer(question.number, self._local, [answers])
 
         return answer
 

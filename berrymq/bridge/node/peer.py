@@ -6,8 +6,10 @@ from functools import lru_cache
 from sys import getsizeof
 from typing import TYPE_CHECKING, Literal
 
-from berrymq.bridge.protocol.connection import CloseCode
-from berrymq.bridge.protocol.frames import INTEREST, crossing_identifier, encode_json
+from berrymq.bridge.protocol.events import CloseCode
+from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.frames import INTEREST
+from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.bridge.protocol.stream import Stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from berrymq.bridge.protocol.frames import crossing_identifier
+from berrymq.bridge.protocol.fields import crossing_identifier
 
 from .interests import Interests
 

@@ -11,29 +11,23 @@ method         params beside ``n`` and ``ack``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
 
-``ack`` alone, without ``n``, is the notification ``ack``. A batch holds consecutive messages of one
-identifier, so a hub routes it by its first element and passes on its bytes; a message in it is
-``[sent_at, [args], {kwargs}]`` and, if followers' results are to be sent on, the callback's identifier.
+``ack`` alone, without ``n``, is the notification ``ack``. The batches are described in ``batches.py``.
 """
 
 from __future__ import annotations
 
-import re
-from array import array
-from functools import lru_cache
-from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from berrymq.errors import IdentifierError
-from berrymq.identifiers import Identifier
-
+from .batches import ReadBatch
+from .fields import Count, IdentifierText, Name, Number, decode_callback
+from .json_checks import MALFORMED, FrameError, check_utf8, reason_of
 from .limits import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 __all__ = [
     "ACK",
@@ -50,39 +44,21 @@ __all__ = [
     "AckParams",
     "AnswerParams",
     "AskParams",
-    "Batch",
     "DroppedParams",
     "Envelope",
     "Frame",
-    "FrameError",
-    "IdentifierText",
     "InterestParams",
     "MessagesParams",
-    "Moment",
-    "Name",
-    "NodeKey",
-    "ReadBatch",
     "ReadMessagesParams",
-    "WireMessage",
     "ack_frame",
     "as_raw",
-    "batch_head",
-    "check_batch",
-    "check_depth",
-    "check_utf8",
-    "crossing_identifier",
-    "encode_batch",
-    "encode_json",
     "join",
     "parse",
     "parse_answer",
-    "parse_batch",
-    "parse_messages",
     "parse_names",
     "parse_params",
     "read_messages",
     "split_answers",
-    "split_batch",
 ]
 
 MESSAGES: Final = b"messages"
@@ -99,28 +75,6 @@ NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":
 MESSAGES_FRAME: Final = b'{"jsonrpc":"2.0","method":"messages","params":{"n":%d,"ack":%d,"batches":[%b]}}'
 """The same for messages; to be filled with its number, what it acknowledges, and the batches."""
 
-MAX_COUNT = 2**53
-"""The largest number that every JSON library reads exactly."""
-
-LATEST = 253_402_300_799.0
-"""The end of the year 9999 in seconds since 1970: the last moment that every calendar can show."""
-
-Name = Annotated[str, Meta(max_length=255)]
-NodeId = Annotated[str, Meta(min_length=1, max_length=64)]
-NodeKey = Annotated[str, Meta(min_length=16, max_length=128, pattern=r"\A[ -~]*\Z")]
-IdentifierText = Annotated[str, Meta(min_length=1, max_length=800)]
-Number = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
-Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
-Moment = Annotated[float, Meta(ge=0, le=LATEST)]
-
-
-MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeError)
-"""What a decoder raises where it is given what is not its JSON."""
-
-
-class FrameError(ValueError):
-    """What came is not a frame of this protocol; the connection that brought it is closed."""
-
 
 class Envelope(Struct):
     """Any JSON-RPC 2.0 object: a request, a notification (no ``id``), or a response (no ``method``)."""
@@ -131,47 +85,6 @@ class Envelope(Struct):
     id: str | int | float | UnsetType | None = UNSET
     result: Raw | UnsetType = UNSET
     error: Raw | UnsetType = UNSET
-
-
-class BatchHead(Struct, array_like=True, gc=False):
-    """What consecutive messages of one origin and one identifier have in common."""
-
-    identifier: IdentifierText
-    origin: NodeId
-    """The id of the node that published them."""
-    source: Name
-    """The name of that node."""
-    first: Number
-    """The sequence number of the first; the others follow without a gap."""
-    count: Annotated[int, Meta(ge=1, le=100_000)]
-
-
-class Batch(BatchHead, array_like=True, gc=False):
-    """A batch as it is passed on."""
-
-    messages: Raw
-    """An array of `WireMessage`; a hub does not read it."""
-
-
-class WireMessage(Struct, array_like=True, gc=False):
-    """One message inside of a batch."""
-
-    sent_at: Moment
-    """Seconds since 1970, by the sender's clock."""
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    callback: Identifier | None = None
-    """Where followers' results are to be sent (`talk`)."""
-
-
-class ReadBatch(BatchHead, array_like=True, gc=False):
-    """A batch as it is delivered."""
-
-    messages: list[WireMessage]
-
-
-class _Item(Struct, array_like=True, gc=False):
-    """A message that is not looked at, but is an array."""
 
 
 class MessagesParams(Struct):
@@ -274,37 +187,9 @@ Frame = bytes | tuple[bytes, ...]
 """A frame to be written, in one piece or in several."""
 
 Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestParams | DroppedParams
-
-
-@lru_cache(maxsize=4096)
-def crossing_identifier(text: str) -> Identifier:
-    """Parse an identifier that came over the network.
-
-    Raises:
-        FrameError: it is none, or one that never leaves its process.
-    """
-    try:
-        identifier = Identifier.parse(text)
-    except IdentifierError as error:
-        raise FrameError(str(error)) from None
-    if identifier.is_local or identifier.name == "berrymq":
-        raise FrameError(f"{identifier.text!r} never leaves its process")
-    return identifier
-
-
-def _decode_callback(_: type, text: Any) -> Identifier:
-    if not isinstance(text, str):
-        raise FrameError("a callback's identifier is text")
-    return crossing_identifier(text)
-
-
-encode_json = msgspec.json.Encoder().encode
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
-_parse_batch = msgspec.json.Decoder(Batch).decode
-_parse_messages = msgspec.json.Decoder(list[WireMessage], dec_hook=_decode_callback).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
-_parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=_decode_callback).decode
-_parse_items = msgspec.json.Decoder(list[_Item]).decode
+_parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=decode_callback).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
 _parse_names = msgspec.json.Decoder(list[Name]).decode
@@ -334,16 +219,6 @@ _LARGE: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 }
 
 
-def check_utf8(data: bytes) -> None:
-    """Look at the parts as well that are passed on undecoded.
-
-    Raises:
-        UnicodeDecodeError: it is not UTF-8.
-    """
-    if not data.isascii():
-        data.decode()
-
-
 def parse(data: bytes) -> Envelope:
     """Read one JSON-RPC object of a WebSocket.
 
@@ -354,7 +229,7 @@ def parse(data: bytes) -> Envelope:
         check_utf8(data)
         return _parse_envelope(data)
     except MALFORMED as error:
-        raise FrameError(_reason(error)) from None
+        raise FrameError(reason_of(error)) from None
 
 
 def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
@@ -370,7 +245,7 @@ def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
             return _as_usual(_LARGE[method].decode(params))
         frame: Params = NUMBERED[method].decode(b"" if params is UNSET else params)
     except MALFORMED as error:
-        raise FrameError(f"{method}: {_reason(error)}") from None
+        raise FrameError(f"{method}: {reason_of(error)}") from None
     return frame
 
 
@@ -409,18 +284,6 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
     return params
 
 
-def parse_batch(raw: Raw | bytes) -> Batch:
-    """Read the head of a batch.
-
-    Raises:
-        FrameError: it is not one.
-    """
-    try:
-        return _parse_batch(raw)
-    except MALFORMED as error:
-        raise FrameError(f"a batch: {_reason(error)}") from None
-
-
 def parse_names(raw: Raw) -> list[str]:
     """Read a list of names of nodes.
 
@@ -430,75 +293,7 @@ def parse_names(raw: Raw) -> list[str]:
     try:
         return _parse_names(raw)
     except MALFORMED as error:
-        raise FrameError(f"names: {_reason(error)}") from None
-
-
-def parse_messages(batch: Batch) -> list[WireMessage]:
-    """Read the messages of a batch.
-
-    Raises:
-        FrameError: they are malformed, or not as many as the batch says.
-    """
-    try:
-        messages = _parse_messages(batch.messages)
-    except MALFORMED as error:
-        raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
-    _check_count(batch, len(messages))
-    return messages
-
-
-def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
-    """Those messages of a batch that have certain sequence numbers, as batches without gaps.
-
-    Raises:
-        FrameError: its messages are not what it says.
-    """
-    if not numbers:
-        return []
-    try:
-        messages = _parse_raws(batch.messages)
-    except MALFORMED as error:
-        raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
-    _check_count(batch, len(messages))
-    head = batch_head(batch.identifier, batch.origin, batch.source)
-    found = []
-    for _, run in groupby(enumerate(numbers), lambda item: item[1] - item[0]):
-        group = [number for _, number in run]
-        data = encode_batch(head, group[0], [bytes(messages[one - batch.first]) for one in group], len(group))
-        found.append((parse_batch(data), data))
-    return found
-
-
-def _check_count(batch: Batch, count: int) -> None:
-    if count != batch.count:
-        raise FrameError(f"a batch of {count} messages says that it has {batch.count}")
-
-
-def check_batch(batch: Batch, raw: bytes | memoryview = b"") -> None:
-    """See to it that a batch, which is passed on undecoded, is what it says.
-
-    Most messages hold no arrays or objects within ``args`` and ``kwargs``; those are told by their brackets
-    alone.
-
-    Args:
-        batch: what was read of it.
-        raw: the whole of it: a later version may add to it, and that is passed on as well.
-
-    Raises:
-        FrameError: it has not as many messages as it says, or nests deeper than `MAX_DEPTH`.
-    """
-    messages = bytes(batch.messages)
-    if batch.count > len(messages) // 2:
-        raise FrameError(f"a batch of {len(messages)} bytes says that it has {batch.count} messages")
-    if _structure(messages) != b"[%b]" % (b"[[]{}]" * batch.count):
-        try:
-            count = len(_parse_items(batch.messages))
-        except MALFORMED as error:
-            raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
-        _check_count(batch, count)
-        check_depth(messages, around=2)
-    if len(raw) - len(messages) > 2 * MAX_DEPTH:  # else there is no room to nest that deep
-        check_depth(bytes(raw), around=3)
+        raise FrameError(f"names: {reason_of(error)}") from None
 
 
 def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
@@ -516,7 +311,7 @@ def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
             return list(_parse_one_raw(answers))
         return _parse_raws(answers)
     except MALFORMED as error:
-        raise FrameError(f"answers: {_reason(error)}") from None
+        raise FrameError(f"answers: {reason_of(error)}") from None
 
 
 def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
@@ -528,66 +323,7 @@ def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
     try:
         return _parse_answer(answer)
     except MALFORMED as error:
-        raise FrameError(f"an answer: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return "it nests too deep" if isinstance(error, RecursionError) else str(error)[:200]
-
-
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
-_UP_AND_DOWN = bytes.maketrans(b"[]", b"\1\xff")
-"""1 for what opens a level and, as a signed byte, -1 for what closes it."""
-
-USUAL_DEPTH = 4
-"""So many levels are taken off all at once; what remains of most payloads is nothing."""
-
-
-def _structure(data: bytes) -> bytes:
-    """The brackets of JSON; and a quote or a backslash, if there are brackets or escapes in its strings.
-
-    Quotes go in pairs side by side: a string with a bracket in it keeps one, since before it all quotes are
-    paired.
-    """
-    return data.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
-
-
-def check_depth(data: bytes, around: int = 0) -> None:
-    """See to it that whoever decodes this JSON later does not run out of stack.
-
-    A hub passes on what it has not decoded, and the stack of a receiver may be shorter than its own; so
-    what nests deeper than `MAX_DEPTH` is refused where it enters. Takes a time proportional to the size.
-
-    Args:
-        data: valid JSON.
-        around: so many levels around the payload do not count.
-
-    Raises:
-        FrameError: it nests too deep.
-    """
-    deepest = MAX_DEPTH + around
-    if data.count(b"[") + data.count(b"{") <= deepest:
-        return  # too few to nest that deep
-    brackets = _structure(data)
-    if b'"' in brackets or b"\\" in brackets:
-        brackets = _structure(_STRINGS.sub(b"", data))
-    brackets = brackets.translate(_ONE_KIND)
-    for _ in range(USUAL_DEPTH):
-        brackets = brackets.replace(b"[]", b"")  # takes off the innermost level
-    if max(accumulate(array("b", brackets.translate(_UP_AND_DOWN))), default=0) > deepest - USUAL_DEPTH:
-        raise FrameError(f"a payload nests deeper than {MAX_DEPTH} levels")
-
-
-def batch_head(identifier: str, origin: str, source: str) -> bytes:
-    """What all batches of one node and one identifier begin with."""
-    return encode_json((identifier, origin, source))[:-1]
-
-
-def encode_batch(head: bytes, first: int, messages: Iterable[bytes], count: int) -> bytes:
-    """Join encoded messages behind what they have in common."""
-    return b"%b,%d,%d,[%b]]" % (head, first, count, b",".join(messages))
+        raise FrameError(f"an answer: {reason_of(error)}") from None
 
 
 def as_raw(answers: Iterable[bytes]) -> Raw:

@@ -15,6 +15,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from berrymq.bridge.errors import RpcError
 
+from .json_checks import check_utf8
+
 __all__ = [
     "ALREADY_LINKED",
     "BAD_IDENTIFIER",
@@ -32,7 +34,6 @@ __all__ = [
     "Later",
     "Methods",
     "batch",
-    "check_utf8",
     "failure",
     "parse",
     "parse_reply",
@@ -132,16 +133,6 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
     if len(parts) > MAX_BATCH:
         raise RpcError(TOO_LARGE, f"a batch holds at most {MAX_BATCH} calls")
     return [_parse_call(bytes(part)) for part in parts], True
-
-
-def check_utf8(data: bytes | str) -> None:
-    """Look at the parts as well that are left undecoded, and may be handed on as they are.
-
-    Raises:
-        UnicodeDecodeError: it is not UTF-8.
-    """
-    if isinstance(data, bytes) and not data.isascii():
-        data.decode()
 
 
 def _is_batch(data: bytes | str) -> bool:

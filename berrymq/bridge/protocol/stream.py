@@ -17,7 +17,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, FrameError, ack_frame
+from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, ack_frame
+from .json_checks import FrameError
 from .limits import Limits, LinkStats
 
 if TYPE_CHECKING:
@@ -201,11 +202,6 @@ class Stream:
     def held_bytes(self) -> int:
         """How many bytes this end holds in its buffer and in flight."""
         return self._buffered_bytes + self._in_flight_bytes
-
-    @property
-    def buffered(self) -> int:
-        """How many messages wait behind the window."""
-        return self._buffered
 
     @property
     def idle(self) -> bool:

@@ -10,8 +10,9 @@ from berrymq.bridge.access_token import bearer_token, same_token
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Request, Text
-from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
+from berrymq.bridge.protocol.events import CloseCode, Closed, Request, Text
+from berrymq.bridge.protocol.frames import ACK, NUMBERED
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import Call
 from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from berrymq.bridge.node.peer import Peer
-    from berrymq.bridge.protocol.connection import Event, Refusal
+    from berrymq.bridge.protocol.events import Event, Refusal
     from berrymq.bridge.transport.channel import Channel
 
     from .server import Server

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Meta, Raw
 
 from berrymq.bridge.errors import RpcError
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import FrameError, IdentifierText, Name, NodeKey, crossing_identifier
+from berrymq.bridge.protocol import fields, json_checks
+from berrymq.bridge.protocol.fields import IdentifierText, Name, NodeKey, crossing_identifier
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import (
     BAD_IDENTIFIER,
     INVALID_PARAMS,
@@ -29,6 +30,8 @@ from berrymq.identifiers import Identifier
 from .sessions import MAX_WAIT_SECONDS
 
 if TYPE_CHECKING:
+    from berrymq.bridge.node.status import NodeInfo
+
     from .conversation import Conversation
 
 __all__ = ["OPEN_METHODS", "methods"]
@@ -74,11 +77,11 @@ def ping(conversation: "Conversation") -> str:  # noqa: ARG001 - all methods are
 
 
 @methods.add
-def nodes(conversation: "Conversation", room: Name | None = None) -> list[Any]:
+def nodes(conversation: "Conversation", room: Name | None = None) -> "list[NodeInfo]":
     """The nodes of a room, this one first; on a link, of its own room."""
     if conversation.peer is not None:
         room = conversation.peer.room.name
-    return [info._asdict() for info in conversation.server.router.nodes(room)]
+    return conversation.server.router.nodes(room)
 
 
 @methods.add
@@ -218,8 +221,8 @@ def _message(args: Raw, kwargs: Raw) -> bytes:
     if bytes(memoryview(args)[:1]) != b"[" or bytes(memoryview(kwargs)[:1]) != b"{":
         raise RpcError(INVALID_PARAMS, "args is an array and kwargs an object")
     try:
-        frames.check_depth(payload, around=1)
+        json_checks.check_depth(payload, around=1)
     except FrameError as error:
         raise RpcError(INVALID_PARAMS, str(error)) from None
-    now = min(max(0.0, time()), frames.LATEST)  # others refuse what a broken clock says
-    return b"[%b,%b,%b]" % (frames.encode_json(now), args, kwargs)
+    now = min(max(0.0, time()), fields.LATEST)  # others refuse what a broken clock says
+    return b"[%b,%b,%b]" % (json_checks.encode_json(now), args, kwargs)

@@ -16,7 +16,8 @@ from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.router import MAX_PEERS
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, server_connection
+from berrymq.bridge.protocol.connection import server_connection
+from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.jsonrpc import Later
 from berrymq.bridge.transport.channel import Channel
 from berrymq.bridge.transport.tls import Tls
@@ -211,8 +212,7 @@ class Server:
     def _begin(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(self)
-        connection = server_connection()
-        connection.screen = conversation.screen
+        connection = server_connection(conversation.screen)
         tls = Tls(self._ssl_context) if self._ssl_context is not None else None
         conversation.channel = Channel(
             self.router.loop, sock, connection, conversation.on_event, tls, self.router.budget
@@ -369,7 +369,7 @@ class Server:
         if len(router.peers) >= MAX_PEERS:
             raise RpcError(jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already")
         if resume is not None:
-            router.node_returned()
+            router.node_resumed()
         peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", key=key, ttl=ttl)
         peer.expires = True
         return peer

@@ -172,7 +172,7 @@ class Sessions:
             mailbox = Mailbox(identifier.text, router.budget)
             with router.lock:
                 place.follow(mailbox, [identifier])
-                router.interest_changed(place, [identifier])
+                router.announcements.schedule(place, [identifier])
         token = secrets.token_urlsafe(16)
         self._sessions[token] = Session(router, name, place, ttl, mailbox)
         self._renew(token)
@@ -220,7 +220,7 @@ class Sessions:
             identifier = Identifier.parse(mailbox.follows)
             with self._router.lock:
                 session.room.unfollow(mailbox, [identifier])
-                self._router.interest_changed(session.room, [identifier])
+                self._router.announcements.schedule(session.room, [identifier])
         return session.close()
 
     def close_all(self) -> None:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
+from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,11 +100,6 @@ class Channel:
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
         self._kept_bytes = 0
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """How much the socket has not taken yet."""
-        return self._unwritten_bytes
 
     @property
     def held_bytes(self) -> int:

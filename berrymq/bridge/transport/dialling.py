@@ -15,15 +15,8 @@ from msgspec import UNSET, Raw
 
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
-from berrymq.bridge.protocol.connection import (
-    CloseCode,
-    Closed,
-    Event,
-    Opened,
-    Refused,
-    Text,
-    client_connection,
-)
+from berrymq.bridge.protocol.connection import client_connection
+from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Opened, Refused, Text
 
 from .channel import READ_BYTES, Channel
 from .tls import Tls

@@ -8,9 +8,9 @@ from msgspec import Raw
 
 from berrymq.bridge.node.mailbox import Mailbox
 from berrymq.bridge.node.peer import MAX_LISTED, interest_body
-from berrymq.bridge.node.router import MAX_BATCH_BYTES
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.connection import CloseCode
+from berrymq.bridge.node.validation import MAX_BATCH_BYTES
+from berrymq.bridge.protocol import batches, frames, json_checks
+from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.limits import MAX_DEPTH, MAX_FOLLOWS, MAX_TEXT_BYTES, Limits
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
@@ -346,7 +346,7 @@ class TestWhatIsNotPassedOn:
         victim = Member(network, hub, "victim", resume=returned)
         victim.frame("interest", add=["*:*"], reset=True)
         honest, mallory = Member(network, hub, "honest"), Member(network, hub)
-        assert hub.is_gathering
+        assert hub.gathering.active
         if method == "ask":
             mallory.frame("ask", question=1, batch=mallory.batch("_local:x", [1.0, [], {}]))
         else:
@@ -354,7 +354,7 @@ class TestWhatIsNotPassedOn:
         honest.publish("a:b", 2)
         assert is_cut(network, mallory)
         assert victim.values == [2]
-        assert not hub.is_gathering
+        assert not hub.gathering.active
 
     def test_a_message_that_can_not_be_read_does_no_harm_to_others(self, network, hub, victim, mallory):
         """A hub reads no messages; those who do leave out what they can't read."""
@@ -387,7 +387,7 @@ class TestWhatIsNotPassedOn:
         network.settle()
         mallory.publish("a:b", 1)
         network.settle()
-        lie = frames.encode_batch(frames.batch_head("a:b", mallory.id, "mallory"), 1, [b"[1,[2],{}]"], 3)
+        lie = batches.encode_batch(batches.batch_head("a:b", mallory.id, "mallory"), 1, [b"[1,[2],{}]"], 3)
         hub.pass_to(hub.peers[node.id], lie, 3)  # as a hub of another make might
         hub.flush_all()
         mallory.publish("a:b", 4, first=4)
@@ -421,7 +421,7 @@ class TestInterest:
         assert {one.text for one in mallory.peer.follows} == {"one:more"}
 
     def test_a_list_of_very_many_is_not_looked_at_one_by_one(self, network, hub, mallory):
-        data = frames.encode_json([f"n{number}:a{number}" for number in range(300_000)])
+        data = json_checks.encode_json([f"n{number}:a{number}" for number in range(300_000)])
         params = b'{"n":%d,"ack":0,"add":%b,"reset":true}' % (mallory.n + 1, data)
         tracemalloc.start()
         try:
@@ -485,15 +485,16 @@ class TestInterest:
         network.settle()
         interest_body.cache_clear()
         victim.frame("interest", add=["a:b"])
-        tell, made = hub.announce_interests, []
+        announcements, made = hub.announcements, []
+        send = announcements.send
 
         def counting():
-            tell()
+            send()
             made.append(interest_body.cache_info())
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("berrymq.bridge.node.router.interest_body.cache_clear", lambda: None)
-            patch.setattr(hub, "announce_interests", counting)
+            patch.setattr("berrymq.bridge.node.announcements.interest_body.cache_clear", lambda: None)
+            patch.setattr(announcements, "send", counting)
             network.settle()
         assert [info.misses for info in made if info.hits or info.misses] == [1]
         interest_body.cache_clear()
@@ -588,10 +589,10 @@ class TestWhoIsThere:
     def test_while_the_hub_gathers_nobody_is_there_yet(self, network, hub):
         member = Member(network, hub, "member", resume={"id": "a hub of before", "received": 1})
         member.frame("interest", reset=True)
-        assert hub.is_gathering
+        assert hub.gathering.active
         assert [info.name for info in hub.nodes(None)] == ["hub"]
         network.settle()
-        assert not hub.is_gathering
+        assert not hub.gathering.active
         assert [info.name for info in hub.nodes(None)] == ["hub", "member"]
 
 
@@ -695,13 +696,13 @@ class TestMemory:
     def test_what_a_hub_gathers_is_in_the_budget(self, network, hub):
         Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
         talker = Member(network, hub, "talker")
-        assert hub.is_gathering
+        assert hub.gathering.active
         talker.publish("a:b", "x" * 10_000)
         while network.step():
             pass
         assert hub.budget.held > 10_000
         network.loop.advance(10)
-        assert not hub.is_gathering
+        assert not hub.gathering.active
         assert hub.budget.held < 10_000
 
     def test_what_is_followed_is_in_the_budget(self, network, hub):
@@ -768,16 +769,16 @@ class TestMemory:
         assert len(asker.of("answer")) == 10
 
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
-        monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
+        monkeypatch.setattr("berrymq.bridge.hub.gathering.MAX_GATHERED_BYTES", 100_000)
         victim = Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
         victim.frame("interest", add=["*:*"], reset=True)
         talker = Member(network, hub, "talker")
-        assert hub.is_gathering
+        assert hub.gathering.active
         for number in range(20):
             talker.publish("a:b", "x" * 10_000, first=number + 1)
             while network.step():
                 pass
-        assert not hub.is_gathering
+        assert not hub.gathering.active
         network.settle()
         assert len(victim.values) == 20
 

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from berrymq import Identifier
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol import batches, frames
+from berrymq.bridge.protocol.batches import (
+    batch_head,
+    check_batch,
+    encode_batch,
+    parse_batch,
+    parse_messages,
+    split_batch,
+)
 from berrymq.bridge.protocol.frames import (
     LARGE_FRAME_BYTES,
     NUMBERED_FRAME,
@@ -18,24 +26,16 @@ from berrymq.bridge.protocol.frames import (
     AnswerParams,
     AskParams,
     DroppedParams,
-    FrameError,
     InterestParams,
     MessagesParams,
     ack_frame,
     as_raw,
-    batch_head,
-    check_batch,
-    check_depth,
-    encode_batch,
-    encode_json,
     parse,
     parse_answer,
-    parse_batch,
-    parse_messages,
     parse_params,
     split_answers,
-    split_batch,
 )
+from berrymq.bridge.protocol.json_checks import FrameError, check_depth, encode_json
 from berrymq.bridge.protocol.limits import MAX_DEPTH
 
 ORIGIN = "0123456789abcdef"
@@ -499,7 +499,7 @@ class TestWhatIsMalformed:
 
     @given(st.text(string.printable, max_size=80))
     def test_any_text_is_read_or_refused_as_messages(self, text):
-        batch = frames.Batch("a:b", "o", "s", 1, 1, Raw(text.encode()))
+        batch = batches.Batch("a:b", "o", "s", 1, 1, Raw(text.encode()))
         for read in (parse_messages, lambda one: split_batch(one, [1]), check_batch):
             with suppress(FrameError):
                 read(batch)

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol import fields
 from berrymq.bridge.server import methods as methods_module
 from berrymq.bridge.server import server as server_module
 from berrymq.bridge.server import sessions as sessions_module
@@ -156,7 +156,7 @@ class TestCalls:
         assert len(looked) <= 2
         wait(lambda: len(server.sessions) == 0, "its end")
 
-    @pytest.mark.parametrize(("clock", "sent_at"), [(-5.0, 0.0), (1e12, frames.LATEST), (float("nan"), 0.0)])
+    @pytest.mark.parametrize(("clock", "sent_at"), [(-5.0, 0.0), (1e12, fields.LATEST), (float("nan"), 0.0)])
     def test_a_broken_clock_sends_what_others_can_read(  # noqa: PLR0917
         self, nodes, node, socket, monkeypatch, clock, sent_at
     ):

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.protocol.connection import MAX_STRANGER_BYTES, CloseCode, Connection
+from berrymq.bridge.protocol.connection import MAX_STRANGER_BYTES, Connection
+from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 from berrymq.bridge.server import server as server_module
 from berrymq.bridge.transport.channel import STRANGER_READ_BYTES

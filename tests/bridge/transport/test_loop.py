@@ -49,7 +49,7 @@ class TestThread:
         assert runtime().loop is not first
 
     def test_what_is_linked_or_listens_keeps_it(self):
-        from berrymq.bridge.api import forget_unlinked, node_of
+        from berrymq.bridge.local_nodes import forget_unlinked, node_of
 
         node = node_of(Bus(), "here", None)
         assert not runtime().end_if_idle()

@@ -18,7 +18,8 @@ from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.discovery.starting import start_hub
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.protocol import handshake
-from berrymq.bridge.protocol.connection import Opened, Request, Text, server_connection
+from berrymq.bridge.protocol.connection import server_connection
+from berrymq.bridge.protocol.events import Opened, Request, Text
 from berrymq_jupyter.server import holding, hub_socket
 from berrymq_jupyter.server.holding import HeldHub, find_hub
 from berrymq_jupyter.server.hub_socket import connect, post

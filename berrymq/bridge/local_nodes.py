@@ -1,0 +1,68 @@
+"""The nodes of this process: one for each bus and room, made on demand and closed when unused."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .discovery.naming import default_node_name
+from .errors import LinkError
+from .node.node import Node
+from .runtime import runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from berrymq.bus import Bus
+
+__all__ = ["forget_unlinked", "node_in_use", "node_of"]
+
+
+def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
+    """The node of a bus in a room: one for all its links, or its own messages would come back to it.
+
+    Raises:
+        LinkError: it has another name already.
+    """
+    here = runtime()
+    with here.lock:
+        node = here.nodes.get((bus, room))
+        if node is not None and name is not None and name != node.name:
+            raise LinkError(f"this process is on the network already, as {node.name!r}")
+        if node is None:
+            for (its_bus, _), parents in here.inherited.items():
+                if its_bus is bus:
+                    parents.leave_bus()
+            node = Node(here.loop, bus, name=name or default_node_name(), room=room)
+            here.nodes[bus, room] = node
+        return node
+
+
+@contextmanager
+def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
+    """The node of a bus, which stays while something is made with it, though its last link may end meanwhile.
+
+    Raises:
+        LinkError: it has another name already.
+    """
+    here = runtime()
+    with here.lock:
+        node = node_of(bus, name, room)
+        here.making.append(node)
+    try:
+        yield node
+    finally:
+        with here.lock:
+            here.making.remove(node)
+        forget_unlinked(node)
+
+
+def forget_unlinked(node: Node) -> None:
+    """Let a node go that has neither a link nor listens; the next link makes another one."""
+    here = runtime()
+    with here.lock:
+        holders = [*here.making, *(one.node for one in (*here.links, *here.listening))]
+        is_used = any(one is node for one in holders) or node.peers
+        if not is_used and here.nodes.get((node.bus, node.home.name)) is node:
+            del here.nodes[node.bus, node.home.name]
+            node.close()
