@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
-from berrymq.bridge.payload import Form, Missing, Opaque, decode_payload, encode_message
+from berrymq.bridge.buffers import Missing
+from berrymq.bridge.payload import Form, Opaque, decode_payload, encode_message
 
 
 def sent(value: Any, min_apart: int = 0) -> tuple[bytes, list[memoryview]]:

@@ -5,6 +5,20 @@ claim holds it for itself and passes on its own, so the memory outlives its send
 """
 
 from .claims import Claim, ClaimError, Held, open_claim
-from .pool import MIN_SHARED_BYTES, Pool, is_available
+from .memory import Memory, Missing, share
+from .pool import MIN_SHARED_BYTES, Lease, Pool, PoolFullError, is_available
 
-__all__ = ["MIN_SHARED_BYTES", "Claim", "ClaimError", "Held", "Pool", "is_available", "open_claim"]
+__all__ = [
+    "MIN_SHARED_BYTES",
+    "Claim",
+    "ClaimError",
+    "Held",
+    "Lease",
+    "Memory",
+    "Missing",
+    "Pool",
+    "PoolFullError",
+    "is_available",
+    "open_claim",
+    "share",
+]

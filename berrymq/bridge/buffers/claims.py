@@ -10,12 +10,16 @@ again only when it gets an exclusive one.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import stat
 from pathlib import Path
 from typing import NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing of this is available
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["HEADER_BYTES", "NAME", "Claim", "ClaimError", "Held", "header", "open_claim"]
 

@@ -6,7 +6,6 @@ back to the pool when its last `Lease` is gone, and is used again once no receiv
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import secrets
@@ -17,6 +16,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from .claims import HEADER_BYTES, NAME, SEALS, Claim, header
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +99,12 @@ class Lease:
         self._release = release
         self.claim = claim
 
+    def read(self, offset: int, size: int) -> bytes:
+        """Return a part of the data."""
+        return self._segment.memory[
+            HEADER_BYTES + offset : HEADER_BYTES + min(offset + size, self.claim.size)
+        ]
+
     def __del__(self) -> None:
         self._release(self._segment)
 
@@ -116,6 +126,10 @@ class Pool:
         self._bytes = 0
         self._count = 0
         self._closed = False
+
+    def probe(self) -> Lease:
+        """Share a byte, whose claim tells other processes whether they can open what this one shares."""
+        return self.share(1, lambda _: None)
 
     @property
     def held_bytes(self) -> int:

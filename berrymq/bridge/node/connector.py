@@ -67,6 +67,7 @@ class _Answer(msgspec.Struct):
     resumed: bool
     received: int
     lost: int = 0
+    memory: bool = False
 
 
 class Connector:
@@ -239,6 +240,9 @@ class Connector:
         """
         node, peer = self.node, self.peer
         params: dict[str, Any] = {"name": node.name, "key": key, "room": node.home.name, "ttl": self._ttl}
+        probe = node.memories.probe()
+        if probe is not None:
+            params["memory"] = probe
         if key != node.key:
             params["id"] = node.id
         if peer is not None and self._resumes:
@@ -289,6 +293,7 @@ class Connector:
                     node.remove_peer(other, "the node is linked anew")
                 channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
                 peer = self._peer_for(answer, key)
+                peer.stream.shares_memory = answer.memory
                 if answer.lost:
                     peer.stream.stats.lost += answer.lost
                     peers_log.warning(

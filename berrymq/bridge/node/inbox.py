@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.batches import ReadBatch, parse_messages
+from berrymq.bridge.protocol.batches import LargeBatch, ReadBatch, parse_messages
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 from berrymq.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from berrymq.bridge.protocol.batches import Batch, WireMessage
     from berrymq.gateway import Gateway
 
-    from .opaque_values import OpaqueValues
+    from .values import Values
 
 __all__ = ["Deduplicator", "Inbox"]
 
@@ -41,12 +41,12 @@ class Inbox:
 
     Args:
         gateway: of the bus.
-        opaque_values: encodes the answers to questions.
+        values: encodes the answers to questions.
     """
 
-    def __init__(self, gateway: Gateway, opaque_values: OpaqueValues) -> None:
+    def __init__(self, gateway: Gateway, values: Values) -> None:
         self._gateway = gateway
-        self._opaque_values = opaque_values
+        self._values = values
         self._undelivered: deque[tuple[int, int]] = deque()
         """How many deliveries and bytes each hand-over brought that is not finished yet."""
         self._deliveries = 0
@@ -84,7 +84,7 @@ class Inbox:
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
             try:
-                values = self._opaque_values.encode_answers(identifier, answers)
+                values = self._values.encode_answers(identifier, answers)
             except PayloadError as error:
                 values, errors = b"[]", [*errors, error]
             try:
@@ -117,15 +117,16 @@ def read_batch(batch: Batch) -> list[WireMessage]:
     messages = parse_messages(batch)
     data = bytes(batch.messages)
     if TYPE_MARK in data:
+        buffers = batch.memory.views() if isinstance(batch, LargeBatch) else ()
         for message in messages:
-            read_types(message)
+            read_types(message, buffers)
     return messages
 
 
-def read_types(message: WireMessage) -> None:
+def read_types(message: WireMessage, buffers: Sequence[Any] = ()) -> None:
     """Put the values of other types than JSON's in their places."""
     try:
-        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs)
+        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs, buffers)
     except ValueError as error:
         raise FrameError(str(error)) from None
 

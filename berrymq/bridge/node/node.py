@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from berrymq.bridge.errors import PayloadError
-from berrymq.bridge.payload import encode_message
+from berrymq.bridge.payload import ApartError, Form, encode_message
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import batches, fields, frames
+from berrymq.bridge.protocol.batches import encode_batch, large_batch
 from berrymq.bridge.protocol.events import Text
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
@@ -27,16 +28,17 @@ from berrymq.printable import printable
 from .answers import Answers, resolve
 from .inbox import Deduplicator, Inbox
 from .link_timers import ACK_TURNS
-from .opaque_values import OpaqueValues
 from .outbox import Outbox
 from .peer import Peer
 from .router import Router
+from .values import Values
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
+    from berrymq.bridge.buffers import Memory
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import ReadMessagesParams
@@ -94,13 +96,14 @@ class Node(Router):
         self.bus = bus
         self.strict = False
         """Whether publishing a value that can't cross is an error."""
-        self._opaque_values = OpaqueValues()
+        self._values = Values(self.memories)
+        self._form = Form(min_apart=self.memories.min_apart)
         self._passes_on = False
         """There are several direct links, and what comes over one is for the others as well."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
-        self._inbox = Inbox(bus.gateway, self._opaque_values)
+        self._inbox = Inbox(bus.gateway, self._values)
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with the bytes they take."""
@@ -204,11 +207,14 @@ class Node(Router):
             sent_at = 0.0  # others refuse what a broken clock says
         to = None if callback is None or not isinstance(callback, Identifier) else callback.text
         try:
-            encoded = encode_message(sent_at, message._args, message._kwargs, to)
-        except PayloadError:
-            if self.strict:
-                raise
-            encoded = self._opaque_values.encode(message._identifier, sent_at, message, to)
+            encoded = encode_message(sent_at, message._args, message._kwargs, to, self._form)
+        except (PayloadError, ApartError):
+            encoded = b""
+        if not encoded:  # it has large buffers, or a value that can't cross
+            encoded, memory = self._values.encode(message, sent_at, to, strict=self.strict)
+            if memory is not None:
+                self._publish_large(message._identifier.text, encoded, memory)
+                return
         if not self.outbox.put(message._identifier.text, encoded):
             return
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
@@ -218,6 +224,19 @@ class Node(Router):
                 self.lock.release()
         else:
             self.loop.call(self._drain)
+
+    def _publish_large(self, identifier: str, encoded: bytes, memory: Memory) -> None:
+        """Publish a message with buffers beside it, after those that were published before; on any thread."""
+        with self.lock:
+            if self.outbox:
+                self._empty_outbox()
+            self._sequence += 1
+            head = self._head(identifier, self.id, self.name)
+            _, data = large_batch(encode_batch(head, self._sequence, [encoded], 1), memory)
+            for subscriber in self.home.route(identifier):
+                if self.passes(None, subscriber) and subscriber is not self.own_bus:
+                    self.pass_to(subscriber, data, 1)
+            self.flush_all()
 
     def _drain(self) -> None:
         with self.lock:
@@ -390,9 +409,7 @@ class Node(Router):
         try:
             encoded = encode_message(message._sent_at, message._args, message._kwargs)
         except PayloadError:
-            if self.strict:
-                raise
-            encoded = self._opaque_values.encode(message._identifier, message._sent_at, message, None)
+            encoded = self._values.encode_question(message, strict=self.strict)
         with self.lock:
             if self.outbox:
                 self._empty_outbox()  # what was published before goes before

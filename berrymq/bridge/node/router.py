@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
-from berrymq.bridge.protocol.batches import batch_head
+from berrymq.bridge.protocol.batches import batch_head, large_batch
 from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
@@ -27,6 +27,7 @@ from berrymq.bridge.transport.budget import Budget
 
 from .announcements import Announcements
 from .link_timers import LinkTimers
+from .memories import Memories
 from .peer import MAX_LISTED, Peer
 from .question_router import QuestionRouter
 from .questions import GRACE_SECONDS
@@ -100,6 +101,7 @@ class Router:
         """Called on the loop when a peer came, was cut off or went."""
         self.own_bus: Subscriber | None = None
         """Gets what is published here in another way, without a batch."""
+        self.memories = Memories()
         self._head = lru_cache(maxsize=MAX_ROUTES)(batch_head)
         self._sequence = 0
         self._unflushed: dict[Peer, None] = {}
@@ -336,6 +338,10 @@ class Router:
             count = sum([batch.count for batch, _ in batches])
             if stream.receive(params.n, params.ack, count, now):
                 self.handle_batches(peer, batches)
+        elif isinstance(params, frames.BuffersParams):
+            _, data = read_batch(peer, params.batch)
+            if stream.receive(params.n, params.ack, 1, now):
+                self.handle_batches(peer, [large_batch(data, self.memories.receive(params))])
         elif stream.receive(params.n, params.ack, 0, now):
             if isinstance(params, frames.InterestParams):
                 self.announcements.schedule(peer.room, peer.update_follows(params))
@@ -470,5 +476,6 @@ class Router:
         """Leave the network."""
         self._closed = True
         self.timers.stop()
+        self.memories.close()
         for peer in list(self.peers.values()):
             self.remove_peer(peer, "the node shuts down", CloseCode.GOING_AWAY)

@@ -7,7 +7,8 @@ crosses only if both sides registered it.
 """
 
 from . import standard
-from .binary import Binary, Form, Missing, Replaced
+from .advice import ApartError
+from .binary import Binary, Form, Replaced
 from .decoding import TYPE_MARK, decode_payload, decode_values
 from .encoding import MAX_DEPTH, encode_message, encode_values
 from .opaque import Opaque
@@ -16,9 +17,9 @@ from .registry import register_type
 __all__ = [
     "MAX_DEPTH",
     "TYPE_MARK",
+    "ApartError",
     "Binary",
     "Form",
-    "Missing",
     "Opaque",
     "Replaced",
     "decode_payload",

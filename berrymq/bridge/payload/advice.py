@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TooDeepError", "UnsendableError", "advice", "place"]
+__all__ = ["ApartError", "TooDeepError", "UnsendableError", "advice", "place"]
 
 LONGEST_PLACE = 12
 """Steps into an argument that an error names one by one."""
@@ -28,6 +28,10 @@ class UnsendableError(Exception):
 
 class TooDeepError(UnsendableError):
     """A value nests deeper than is written, or contains itself."""
+
+
+class ApartError(UnsendableError):
+    """A value has a buffer that is to go beside the message, and there is no place for it."""
 
 
 def advice(cls: type) -> str:

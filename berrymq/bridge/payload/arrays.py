@@ -13,7 +13,10 @@ from array import array
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from .binary import Binary, Missing
+from berrymq.bridge.buffers import Missing
+
+from .binary import Binary
+from .opaque import missing
 from .registry import Codec
 
 if TYPE_CHECKING:
@@ -143,7 +146,7 @@ def _decode(parts: Any) -> Any:
     if order not in ("C", "F"):
         raise ValueError("the order of an array is C or F")
     if isinstance(data, Missing):
-        return data.opaque("numpy.ndarray", f"array of {text!r:.40} {tuple(shape)}")
+        return missing(data, "numpy.ndarray", f"array of {text!r:.40} {tuple(shape)}")
     if not isinstance(data, memoryview):
         raise TypeError("it has no buffer")
     numpy: Any = optional("numpy")
@@ -217,7 +220,7 @@ def _encode_python_array(value: Any) -> Any:
 def _decode_python_array(parts: Any) -> Any:
     code, order, data = parts
     if isinstance(data, Missing):
-        return data.opaque("array.array", f"array of {code!r:.10}")
+        return missing(data, "array.array", f"array of {code!r:.10}")
     if not isinstance(code, str) or not isinstance(data, memoryview) or code in ("u", "w"):
         raise ValueError("an array is malformed")
     found: Any = array(code)

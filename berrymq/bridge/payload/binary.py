@@ -10,9 +10,7 @@ from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .opaque import Opaque
-
-__all__ = ["BUFFER", "INLINE", "Binary", "Form", "Missing", "Replaced", "from_base64"]
+__all__ = ["BUFFER", "INLINE", "Binary", "Form", "Replaced", "from_base64"]
 
 BUFFER = "buffer"
 """The type on the wire."""
@@ -79,22 +77,6 @@ class Form:
 
 INLINE = Form()
 """All in the message, and nothing replaced."""
-
-
-class Missing(NamedTuple):
-    """A buffer that was to come with a message and did not.
-
-    Attributes:
-        reason: why.
-    """
-
-    reason: str
-
-    def opaque(self, kind: str, what: str) -> Opaque:
-        """Return what a value arrives as that is made of it."""
-        from .opaque import Opaque
-
-        return Opaque(kind, f"<{what}, {self.reason}>")
 
 
 def from_base64(text: Any) -> bytes:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from berrymq.bridge.buffers import Missing
 from berrymq.bridge.protocol.frames import TYPE_MARK
 
-from .binary import BUFFER, Missing, from_base64
+from .binary import BUFFER, from_base64
 from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
-from .advice import TooDeepError, UnsendableError, advice, place
+from .advice import ApartError, TooDeepError, UnsendableError, advice, place
 from .binary import BUFFER, INLINE, Binary, Form
 from .opaque import describe
 from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type, codec_of
@@ -50,6 +50,7 @@ def encode_message(
         form: what becomes of large buffers, and of values that can't cross.
 
     Raises:
+        ApartError: there is a large buffer, and the form has no place for it.
         PayloadError: names the argument that can't cross, and why.
     """
     try:
@@ -71,7 +72,9 @@ def encode_message(
         plain_kwargs = {key: _to_json(value, 1, form) for key, value in kwargs.items()}
         parts: tuple[Any, ...] = (sent_at, plain_args, plain_kwargs)
         data = _write(parts if callback is None else (*parts, callback))
-    except (UnsendableError, ValueError, TypeError, OverflowError):
+    except (UnsendableError, ValueError, TypeError, OverflowError) as error:
+        if type(error) is ApartError and form.min_apart < MAX_PAYLOAD_BYTES:
+            raise
         if form.replaced is not None:  # what is flat, and JSON has no form for
             return _encode_leniently((sent_at, args, kwargs, callback), form, form.replaced)
         _explain(args, kwargs, form)
@@ -203,7 +206,7 @@ def _to_json(value: Any, depth: int, form: Form) -> Any:
     if cls is Binary:
         where = form.place(value)
         if where is None:
-            raise UnsendableError(f"{value.size:,} bytes are too much for a message")
+            raise ApartError(f"{value.size:,} bytes are too much for a message")
         return {TYPE_KEY: BUFFER, VALUE_KEY: where}
     codec = by_type.get(cls) or scientific_codec(value) or codec_of(cls)
     if codec is not None:
@@ -265,7 +268,10 @@ def _instead(value: Any, problem: UnsendableError, step: str | None, form: Form)
     if form.replaced is None or isinstance(problem, TooDeepError):
         if step is not None:
             problem.path.append(step)
-        raise problem
+        try:
+            raise problem
+        finally:
+            del problem  # else its traceback and this frame would hold each other, and the values on the way
     form.replaced.append((type(value).__name__, problem.reason))
     return _opaque_json(value)
 

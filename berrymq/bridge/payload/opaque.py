@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from berrymq.printable import LINES, printable
 
-__all__ = ["Opaque", "describe"]
+if TYPE_CHECKING:
+    from berrymq.bridge.buffers import Missing
+
+__all__ = ["Opaque", "describe", "missing"]
 
 LONGEST_TEXT = 400
 """Characters of a value's `repr` that cross."""
@@ -40,6 +43,17 @@ class Opaque:
 
     def __repr__(self) -> str:
         return f"<Opaque {printable(self.type)}: {printable(self.text, allow=LINES)}>"
+
+
+def missing(buffer: Missing, kind: str, what: str) -> Opaque:
+    """Return what a value arrives as whose buffer did not come.
+
+    Args:
+        buffer: stands for it.
+        kind: the name of the value's class.
+        what: says what it was.
+    """
+    return Opaque(kind, f"<{what}, {buffer.reason}>")
 
 
 class _Repr(reprlib.Repr):

@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import UUID
 
+from berrymq.bridge.buffers import Missing
 from berrymq.bridge.errors import RemoteError
 from berrymq.printable import LINES, printable
 
 from . import arrays, scientific, tables
-from .binary import Binary, Missing
-from .opaque import Opaque
+from .binary import Binary
+from .opaque import Opaque, missing
 from .registry import by_name, by_type, register_type
 
 __all__ = ["register"]
@@ -61,7 +62,7 @@ def register() -> None:
 
 def _bytes(kind: type[bytes | bytearray], data: Any) -> Any:
     if isinstance(data, Missing):
-        return data.opaque(kind.__name__, "bytes")
+        return missing(data, kind.__name__, "bytes")
     if not isinstance(data, memoryview):
         raise TypeError("it has no buffer")
     return kind(data)

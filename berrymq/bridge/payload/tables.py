@@ -18,8 +18,10 @@ import sys
 from itertools import pairwise, repeat
 from typing import Any
 
+from berrymq.bridge.buffers import Missing
+
 from .arrays import optional
-from .binary import Binary, Missing
+from .binary import Binary
 from .opaque import Opaque
 from .registry import Codec
 

@@ -8,7 +8,7 @@ callback's identifier if the results of its followers are to be published.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "BatchHead",
+    "LargeBatch",
+    "LargeBatchBytes",
+    "Memory",
     "ReadBatch",
     "WireMessage",
     "batch_head",
     "check_batch",
     "encode_batch",
+    "large_batch",
     "parse_batch",
     "parse_messages",
     "split_batch",
@@ -67,6 +71,33 @@ class WireMessage(Struct, array_like=True, gc=False):
     """The identifier under which the results of followers are published (`talk`)."""
 
 
+class Memory(Protocol):
+    """The buffers that belong to a message; see ``bridge/buffers``."""
+
+    def parameter(self, *, shared: bool) -> bytes:
+        """Return what a frame says of it, as JSON."""
+
+    def views(self) -> Sequence[Any]:
+        """Return the buffers."""
+
+
+class LargeBatch(Batch, array_like=True, gc=False):
+    """A batch of one message with buffers beside it."""
+
+    memory: Any = None
+    """The buffers (`Memory`). It is no part of the wire's form of a batch."""
+
+
+class LargeBatchBytes(bytes):
+    """The bytes of a `LargeBatch`, with the buffers, which are held for as long as this object is.
+
+    Attributes:
+        memory: the buffers.
+    """
+
+    memory: Memory
+
+
 class ReadBatch(BatchHead, array_like=True, gc=False):
     """A batch as it is delivered."""
 
@@ -93,6 +124,21 @@ def parse_batch(raw: Raw | bytes) -> Batch:
         return _parse_batch(raw)
     except MALFORMED as error:
         raise FrameError(f"a batch: {reason_of(error)}") from None
+
+
+def large_batch(data: bytes, memory: Memory) -> tuple[LargeBatch, LargeBatchBytes]:
+    """Join a batch of one message and its buffers.
+
+    Raises:
+        FrameError: it is no batch, or of several messages.
+    """
+    batch = parse_batch(data)
+    if batch.count != 1:
+        raise FrameError("a message with buffers beside it is alone in its batch")
+    whole = LargeBatchBytes(data)
+    whole.memory = memory
+    head = (batch.identifier, batch.origin, batch.source, batch.first, batch.count)
+    return LargeBatch(*head, batch.messages, memory), whole
 
 
 def parse_messages(batch: Batch) -> list[WireMessage]:

@@ -4,6 +4,7 @@
 method         params beside ``n`` and ``ack``
 =============  ==================================================================
 ``messages``   ``batches``: each ``[identifier, origin, source, first, count, [message, ...]]``
+``buffers``    ``batch`` of one message; ``memory``: its buffers; ``sizes`` of them; ``reason``
 ``ask``        ``question``: the asker's number; ``batch``: one message
 ``conclude``   ``question``: answer it now, with the answers that have come (to a hub only)
 ``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
@@ -33,6 +34,7 @@ __all__ = [
     "ACK",
     "ANSWER",
     "ASK",
+    "BUFFERS",
     "CONCLUDE",
     "DROPPED",
     "INTEREST",
@@ -44,6 +46,7 @@ __all__ = [
     "AckParams",
     "AnswerParams",
     "AskParams",
+    "BuffersParams",
     "DroppedParams",
     "Envelope",
     "Frame",
@@ -62,6 +65,7 @@ __all__ = [
 ]
 
 MESSAGES: Final = b"messages"
+BUFFERS: Final = b"buffers"
 ASK: Final = b"ask"
 ANSWER: Final = b"answer"
 CONCLUDE: Final = b"conclude"
@@ -107,6 +111,20 @@ class _ReadFrame(Struct, forbid_unknown_fields=True):
     jsonrpc: str
     method: Literal["messages"]
     params: ReadMessagesParams
+
+
+class BuffersParams(Struct):
+    """Params of ``buffers``."""
+
+    n: Number
+    ack: Count
+    batch: Raw
+    memory: tuple[int, int, int, str, int] | str | None
+    """The buffers: a claim on shared memory, or base64, or gone. Each begins at a multiple of 64 bytes."""
+    sizes: list[Count]
+    """Of the buffers in bytes."""
+    reason: str = ""
+    """Why they are gone."""
 
 
 class AskParams(Struct):
@@ -186,7 +204,15 @@ class AckParams(Struct):
 Frame = bytes | tuple[bytes, ...]
 """A frame to be written, in one piece or in several."""
 
-Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestParams | DroppedParams
+Params = (
+    MessagesParams
+    | BuffersParams
+    | AskParams
+    | ConcludeParams
+    | AnswerParams
+    | InterestParams
+    | DroppedParams
+)
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
 _parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=decode_callback).decode
@@ -196,6 +222,7 @@ _parse_names = msgspec.json.Decoder(list[Name]).decode
 _parse_ack = msgspec.json.Decoder(AckParams).decode
 NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(MessagesParams),
+    "buffers": msgspec.json.Decoder(BuffersParams),
     "ask": msgspec.json.Decoder(AskParams),
     "conclude": msgspec.json.Decoder(ConcludeParams),
     "answer": msgspec.json.Decoder(AnswerParams),

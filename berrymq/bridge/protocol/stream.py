@@ -17,7 +17,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, ack_frame
+from .batches import LargeBatchBytes, Memory
+from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, ack_frame
 from .json_checks import FrameError
 from .limits import Limits, LinkStats
 
@@ -91,6 +92,28 @@ class Sent(NamedTuple):
     shared: bool = False
 
 
+class BuffersBody(bytes):
+    """The body of a frame ``buffers``; holds the memory that it names for as long as it may be sent again.
+
+    Attributes:
+        memory: the buffers.
+    """
+
+    memory: Memory
+
+    @classmethod
+    def of(cls, batch: LargeBatchBytes, *, shared: bool) -> BuffersBody:
+        """Make the body of a frame of a message and its buffers.
+
+        Args:
+            batch: the message.
+            shared: whether the other side can open this process's shared memory.
+        """
+        body = cls(b'"batch":%b,%b' % (batch, batch.memory.parameter(shared=shared)))
+        body.memory = batch.memory
+        return body
+
+
 class Stream:
     """The numbering, buffering and acknowledging of one end of a link.
 
@@ -110,6 +133,8 @@ class Stream:
         self.stats = stats if stats is not None else LinkStats()
         self.received = 0
         """The number of the last frame that came."""
+        self.shares_memory = False
+        """Whether the other side can open this process's shared memory."""
         self.behind = False
         """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
         self.wants_flush = False
@@ -142,9 +167,14 @@ class Stream:
 
     def send_batch(self, batch: bytes, count: int) -> None:
         """Put a batch of messages into the buffer; on overflow the oldest ones there are dropped."""
+        method, kind = MESSAGES, type(batch)
+        if kind is not bytes:
+            method = BUFFERS
+            if kind is LargeBatchBytes:
+                batch = BuffersBody.of(batch, shared=self.shares_memory)  # type: ignore[arg-type]
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES
-        self._buffer.append(Item(MESSAGES, batch, count, shared))
+        self._buffer.append(Item(method, batch, count, shared))
         self._buffered += count
         self._buffered_bytes += size
         account = self._account
@@ -393,9 +423,7 @@ class Stream:
 
         Only messages go again; what else was said is said anew by whoever says it.
         """
-        again = [
-            Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.method is MESSAGES
-        ]
+        again = [Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.messages]
         for sent in self._in_flight:
             self._account.grow(-len(sent.body) - ITEM_BYTES)
             self._unshare(sent)
@@ -403,7 +431,7 @@ class Stream:
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
-        waiting = [item for item in self._buffer if item.method is MESSAGES]
+        waiting = [item for item in self._buffer if item.messages]
         self._account.grow(-self._buffered_bytes)
         self._buffer.clear()
         self._undroppable = 0
@@ -445,7 +473,7 @@ class Stream:
         for place, sent in enumerate(self._in_flight):
             if self.held_bytes <= target:
                 break
-            if sent.method is MESSAGES:
+            if sent.messages:
                 self._skip(place)
 
     @property

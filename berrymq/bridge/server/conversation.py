@@ -319,6 +319,7 @@ class Conversation:
         room: str | None,
         ttl: float,
         resume: tuple[str, int] | None,
+        memory: tuple[int, int, int, str, int] | None,
     ) -> dict[str, Any]:
         """Make this connection a link."""
         if not self.is_websocket:
@@ -326,6 +327,7 @@ class Conversation:
         if self.peer is not None:
             raise RpcError(jsonrpc.INVALID_REQUEST, "this connection is a link already")
         peer, answer, received = self.server.link(name, key, id, room, ttl, resume)
+        peer.stream.shares_memory = answer["memory"] = self.server.router.memories.can_open(memory)
         self.peer = peer
         self._after_reply.append(lambda: self._attach(peer, received))
         return answer

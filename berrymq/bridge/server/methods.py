@@ -106,14 +106,22 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     ttl: Seconds = 1000.0,
     resume: Resume | None = None,
     id: NodeId | None = None,
+    memory: tuple[int, int, int, str, int] | None = None,
 ) -> dict[str, Any]:
     """Make this connection a link: from now on frames pass both ways.
 
     ``key`` is a secret of the node's own, from which its id is made; with ``id`` it is one for this link
-    alone. ``resume`` carries on a link that was cut.
+    alone. ``resume`` carries on a link that was cut. ``memory`` is a claim on shared memory of the node; the
+    answer says whether it could be opened here.
     """
     return conversation.interconnect(
-        name, key, id, room or None, ttl, None if resume is None else (resume.id, resume.received)
+        name,
+        key,
+        id,
+        room or None,
+        ttl,
+        None if resume is None else (resume.id, resume.received),
+        memory,
     )
 
 
