@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from base64 import b64decode
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -16,6 +17,7 @@ from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 from berrymq.queues import Empty
 
+from .buffers import Missing
 from .errors import LinkError, RpcError
 from .payload import TYPE_MARK, decode_payload, encode_message
 from .protocol.fields import Moment
@@ -50,6 +52,7 @@ class _Taken(msgspec.Struct):
     sent_at: Moment
     source: str | None = None
     dropped: Annotated[int, Meta(ge=0)] = 0
+    buffers: list[str | None] = []
 
 
 class RemoteQueue:
@@ -225,7 +228,7 @@ class RemoteQueue:
         args: Any = tuple(msgspec.json.decode(taken.args, type=list[Any]))
         kwargs = msgspec.json.decode(taken.kwargs, type=dict[str, Any])
         if TYPE_MARK in bytes(result):
-            args, kwargs = decode_payload(list(args), kwargs)
+            args, kwargs = decode_payload(list(args), kwargs, [_buffer(text) for text in taken.buffers])
         return Message.make(taken.id, args, kwargs, source=taken.source, sent_at=taken.sent_at)
 
     def _call(self, caller: _Caller, method: str, params: Any, wait: float) -> Raw:
@@ -250,6 +253,12 @@ class RemoteQueue:
     def _connect(self, caller: _Caller) -> str:
         params = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
+
+
+def _buffer(text: str | None) -> memoryview | Missing:
+    if text is None:
+        return Missing("its memory is gone, or too large for a queue at another node")
+    return memoryview(bytearray(b64decode(text, validate=True)))
 
 
 class _Caller:

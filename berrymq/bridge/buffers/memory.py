@@ -97,6 +97,17 @@ class Memory:
             map(msgspec.json.encode, (form, self.sizes, reason))
         )
 
+    def texts(self) -> list[str | None]:
+        """Return the buffers in base64; nothing for each where they are gone, or too large for that."""
+        source = self._source
+        if source is None or end_of(self.sizes) > MAX_TRAVELLING_BYTES:
+            return [None] * len(self.sizes)
+        data = source if isinstance(source, bytes) else source.read(0, source.claim.size)
+        return [
+            b64encode(data[start : start + size]).decode()
+            for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
+        ]
+
     @classmethod
     def received(cls, form: Form, sizes: Sequence[int], reason: str) -> Memory:
         """Open what a frame says.

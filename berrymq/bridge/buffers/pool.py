@@ -149,17 +149,13 @@ class Pool:
         segment = self._take(_capacity(size))
         try:
             secret = secrets.token_hex(16)
-            memory = memoryview(segment.memory)
-            try:
-                memory[: len(header(secret))] = header(secret)
-                write(memory[HEADER_BYTES : HEADER_BYTES + size])
-            finally:
-                memory.release()
-            fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
+            segment.memory[: len(header(secret))] = header(secret)
+            write(memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size])
         except BaseException:
-            with self._lock:
-                self._discard(segment)
+            self._returned.append(segment)
             raise
+        finally:
+            fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
         claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, size)
         return Lease(segment, claim, self._returned.append)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from berrymq.bridge.protocol.batches import Batch, parse_batch
+from berrymq.bridge.protocol.batches import Batch, LargeBatchBytes, parse_batch
 from berrymq.bridge.protocol.fields import Moment
 
 if TYPE_CHECKING:
@@ -119,6 +119,9 @@ class Mailbox:
                 "source": head.source,
                 "sent_at": message.sent_at,
             }
+            data = self._current[0].data
+            if isinstance(data, LargeBatchBytes):
+                self.last["buffers"] = data.memory.texts()
             return self.last
         return None
 

@@ -263,9 +263,9 @@ def _instead(value: Any, problem: UnsendableError, step: str | None, form: Form)
     """Return what stands for a value that can't cross; raise where that is an error.
 
     What nests too deep is replaced as a whole: from inside out, a list that contains itself twice would be
-    written 2**100 times.
+    written 2**100 times. A buffer is nothing by itself, so the value is replaced that is made of it.
     """
-    if form.replaced is None or isinstance(problem, TooDeepError):
+    if form.replaced is None or isinstance(problem, TooDeepError) or type(value) is Binary:
         if step is not None:
             problem.path.append(step)
         try:

@@ -80,6 +80,9 @@ class Memory(Protocol):
     def views(self) -> Sequence[Any]:
         """Return the buffers."""
 
+    def texts(self) -> list[str | None]:
+        """Return the buffers in base64, as far as they are there."""
+
 
 class LargeBatch(Batch, array_like=True, gc=False):
     """A batch of one message with buffers beside it."""

@@ -344,8 +344,15 @@ class TestInterconnect:
 
     def test_the_answer_says_who_is_here(self, node, socket):
         result = link(socket)["result"]
-        expected = {"id": node.id, "name": "node", "hub": False, "resumed": False, "received": 0, "lost": 0}
-        assert result == expected
+        assert result == {
+            "id": node.id,
+            "name": "node",
+            "hub": False,
+            "resumed": False,
+            "received": 0,
+            "lost": 0,
+            "memory": False,
+        }
         assert node.peers[id_of(KEY)].name == "other"
 
     def test_interest_follows_the_answer(self, node, socket):
