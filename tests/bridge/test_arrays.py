@@ -1,5 +1,6 @@
 """Arrays and tables: they arrive equal, with type and shape, and what does not fit together is refused."""
 
+import datetime as dt
 import sys
 from array import array
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
+from matplotlib.figure import Figure
+from PIL import Image
 
 from berrymq.bridge.buffers import Missing
 from berrymq.bridge.payload import Form, Opaque, decode_payload, encode_message
@@ -333,3 +338,79 @@ class TestTables:
         except ValueError:
             return
         assert "".join(there) == text.decode()
+
+
+VALUES = {
+    "int": [1, None, 3],
+    "float": [1.5, None, float("inf")],
+    "text": ["x", None, "é"],
+    "bool": [True, None, False],
+    "date": [dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)],
+    "datetime": [dt.datetime(2020, 1, 1), None, dt.datetime(2021, 1, 1, 5)],  # noqa: DTZ001
+    "list": [[1], None, [2, 3]],
+    "duration": [dt.timedelta(1), None, dt.timedelta(2)],
+}
+
+
+class TestTablesOfOtherLibraries:
+    @pytest.mark.parametrize("missing", [True, False])
+    def test_of_polars(self, missing):
+        frame = pl.DataFrame(VALUES) if missing else pl.DataFrame(VALUES)[[0, 2]]
+        there = crossed(frame)
+        assert there.schema == frame.schema
+        assert there.equals(frame)
+
+    def test_a_column_of_polars(self):
+        column = pl.Series("a", [1, None])
+        assert crossed(column).equals(column)
+        assert crossed(column).name == "a"
+
+    @pytest.mark.parametrize("missing", [True, False])
+    def test_of_arrow(self, missing):
+        table = pa.table(VALUES) if missing else pa.table(VALUES).take([0, 2])
+        there = crossed(table)
+        assert there.schema == table.schema
+        assert there.equals(table)
+
+    @pytest.mark.parametrize("library", ["polars", "pyarrow"])
+    def test_where_their_library_is_not_installed_they_arrive_as_one_of_pandas(self, library, monkeypatch):
+        of_library = {"polars": pl.DataFrame, "pyarrow": pa.table}[library]
+        data, buffers = sent(of_library({name: VALUES[name] for name in ("int", "float", "text", "bool")}))
+        monkeypatch.setitem(sys.modules, library, None)
+        there = received(data, buffers)
+        assert type(there) is pd.DataFrame
+        assert there["int"].tolist() == [1, pd.NA, 3]
+        assert there["bool"].tolist() == [True, pd.NA, False]
+        assert there["text"].tolist()[::2] == ["x", "é"]
+
+
+class TestImages:
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+    def test_an_image_arrives_with_its_pixels(self, mode):
+        image = Image.fromarray(np.arange(10_000, dtype="u1").reshape(100, 100)).convert(mode)
+        there = crossed(image, 100)
+        assert (there.size, there.mode) == (image.size, image.mode)
+        assert there.tobytes() == image.tobytes()
+
+    def test_a_mode_that_png_lacks_arrives_as_rgb(self):
+        assert crossed(Image.new("CMYK", (3, 4))).mode == "RGB"
+
+    def test_a_figure_arrives_as_an_image(self):
+        figure = Figure()
+        figure.subplots().plot([1, 2])
+        assert crossed(figure).size == (640, 480)
+
+    def test_without_pil_one_arrives_as_what_a_notebook_shows(self, monkeypatch):
+        data, buffers = sent(Image.new("RGB", (3, 4)))
+        monkeypatch.setitem(sys.modules, "PIL", None)
+        there = received(data, buffers)
+        assert there._repr_png_().startswith(b"\x89PNG")
+        assert "Png" in repr(there)
+
+    @pytest.mark.parametrize("value", ["", "R0lGODlh", None, 5, [1]])
+    def test_what_is_no_png_is_a_value_error(self, value):
+        data = msgspec.json.encode(
+            [1.5, [{"$type": "image", "value": {"$type": "buffer", "value": value}}], {}]
+        )
+        with pytest.raises(ValueError):
+            received(data, [])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arrays import array_codec
 from .binary import from_base64
+from .images import image_codec
 from .registry import Codec
 from .tables import table_codec
 
@@ -40,7 +41,7 @@ def scientific_codec(value: Any) -> Codec | None:
         found = _PANDAS.get(type(value).__name__)
         if found is not None:
             return found
-    return table_codec(value) or array_codec(value)
+    return table_codec(value) or array_codec(value) or image_codec(value)
 
 
 def codecs() -> list[Codec]:

@@ -13,7 +13,7 @@ from berrymq.bridge.buffers import Missing
 from berrymq.bridge.errors import RemoteError
 from berrymq.printable import LINES, printable
 
-from . import arrays, scientific, tables
+from . import arrays, images, scientific, tables
 from .binary import Binary
 from .opaque import Opaque, missing
 from .registry import by_name, by_type, register_type
@@ -56,7 +56,10 @@ def register() -> None:
     by_type[memoryview] = by_type[bytes]
     by_type[array] = arrays.PYTHON_ARRAY
     by_name.update(
-        {codec.name: codec for codec in (*scientific.codecs(), *arrays.codecs(), *tables.codecs())}
+        {
+            codec.name: codec
+            for codec in (*scientific.codecs(), *arrays.codecs(), *tables.codecs(), *images.codecs())
+        }
     )
 
 
