@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.harness import keep, missed, show
 
-SUITES = ["core", "links", "views"]
+SUITES = ["core", "links", "arrays", "views"]
 
 
 def main() -> int:

@@ -162,6 +162,37 @@ def crowd(url: str, access_token: str, number: str) -> None:
         sys.stdin.read()
 
 
+def array_receiver(url: str, access_token: str) -> None:
+    """Receive arrays, and say when each had arrived and had been read."""
+    bus = berrymq.Bus()
+
+    def run(message: berrymq.Message) -> None:
+        arrived = time.monotonic()
+        total = float(message.args[0].sum())
+        say(arrived=arrived, read=time.monotonic(), total=total)
+
+    bus.follow("test:array", run)
+    bus.follow("test:ask", lambda message: message.args[0])
+    with berrymq.link(url, access_token=access_token, bus=bus, name="receiver"):
+        say()
+        sys.stdin.read()
+
+
+def array_sender(url: str, access_token: str, size: str) -> None:
+    """Send an array of so many bytes, each time it is told to."""
+    import numpy as np
+
+    array = np.ones(int(size) // 8)
+    bus = berrymq.Bus()
+    with berrymq.link(url, access_token=access_token, bus=bus, name="sender"):
+        _wait_for_receiver(bus)
+        say()
+        for _ in sys.stdin:
+            began = time.monotonic()
+            bus.twitter("test:array", array)
+            say(began=began)
+
+
 def first() -> None:
     """Link where there is no hub yet, and say how long that took."""
     began = time.monotonic()
@@ -171,7 +202,8 @@ def first() -> None:
 
 
 KINDS: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (listener, receiver, sender, crowd, first)
+    function.__name__: function
+    for function in (listener, receiver, sender, crowd, array_receiver, array_sender, first)
 }
 
 if __name__ == "__main__":

@@ -188,9 +188,50 @@ async def _line() -> str:
     return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 
+def zmq_array_receiver() -> None:
+    """Receive arrays with PULL, without a copy, and say when each had arrived and had been read."""
+    import numpy as np
+
+    socket = zmq.Context().socket(zmq.PULL)
+    socket.bind("tcp://127.0.0.1:*")
+    exit_with_standard_input()
+    say(endpoint=socket.get_string(zmq.LAST_ENDPOINT))
+    while True:
+        head, frame = socket.recv_multipart(copy=False)
+        form = msgspec.json.decode(head.buffer)
+        array = np.frombuffer(frame.buffer, form["dtype"]).reshape(form["shape"])
+        arrived = time.monotonic()
+        total = float(array.sum())
+        say(arrived=arrived, read=time.monotonic(), total=total)
+
+
+def zmq_array_sender(endpoint: str, size: str) -> None:
+    """Send an array of so many bytes with PUSH, without a copy, each time it is told to."""
+    import numpy as np
+
+    socket = zmq.Context().socket(zmq.PUSH)
+    socket.connect(endpoint)
+    array = np.ones(int(size) // 8)
+    say()
+    for _ in sys.stdin:
+        began = time.monotonic()
+        head = encode({"dtype": array.dtype.str, "shape": array.shape})
+        socket.send_multipart([head, array], copy=False)
+        say(began=began)
+
+
 KINDS: dict[str, Callable[..., None]] = {
     function.__name__: function
-    for function in (zmq_receiver, zmq_sender, zmq_replier, zmq_requester, nats_receiver, nats_sender)
+    for function in (
+        zmq_receiver,
+        zmq_sender,
+        zmq_replier,
+        zmq_requester,
+        zmq_array_receiver,
+        zmq_array_sender,
+        nats_receiver,
+        nats_sender,
+    )
 }
 
 if __name__ == "__main__":
