@@ -62,6 +62,10 @@ class Memory:
         """How much shared memory it keeps from being recycled, in bytes."""
         return 0 if self._source is None or isinstance(self._source, bytes) else self._source.claim.size
 
+    def give_up(self, reason: str) -> None:
+        """Let go of the buffers; those who have not opened them yet get nothing."""
+        self._source, self.reason = None, reason
+
     def views(self) -> list[memoryview] | list[Missing]:
         """Return the buffers: writable, and the receiver's own."""
         source = self._source

@@ -97,6 +97,7 @@ class LinkTimers:
                 channel.abort()
             elif silent > interval / 2:
                 channel.act(lambda connection: connection.ping())
+        self._router.memories.trim()
         self._loop.call_later(interval / 2, self._keep_alive)
 
     # -- dropped messages ------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from weakref import finalize
+from weakref import finalize, ref
 
 from berrymq.bridge.buffers import (
     MIN_SHARED_BYTES,
@@ -35,13 +37,17 @@ MAX_OPEN = 256
 
 
 class Memories:
-    """Opens and shares memory for one node. Receiving happens with the router's lock held."""
+    """Opens and shares memory for one node. Receiving happens with the router's lock held.
+
+    A receiver that has gone, or takes nothing, must not keep others from getting arrays: what was held for
+    longest is given up first.
+    """
 
     def __init__(self) -> None:
         self.pool = Pool()
         self._probe: Lease | None = None
-        self._open_bytes = 0
-        self._open = 0
+        self._shared = _Held()
+        self._opened = _Held()
 
     @property
     def min_apart(self) -> int:
@@ -54,10 +60,17 @@ class Memories:
         Raises:
             PoolFullError: receivers still hold too much, or the system has no more.
         """
-        try:
-            return share(self.pool, binaries)
-        except OSError as error:
-            raise PoolFullError(f"the system has no memory to share: {error.strerror}") from None
+        while True:
+            try:
+                memory = share(self.pool, binaries)
+            except PoolFullError:
+                if not self._shared.give_up_oldest():
+                    raise
+            except OSError as error:
+                raise PoolFullError(f"the system has no memory to share: {error.strerror}") from None
+            else:
+                self._shared.add(memory)
+                return memory
 
     def probe(self) -> Claim | None:
         """Return a claim by which others find out whether they can open what is shared here."""
@@ -82,26 +95,63 @@ class Memories:
         Raises:
             FrameError: what is said of them does not fit together.
         """
-        memory, reason = params.memory, params.reason
-        size = memory[4] if isinstance(memory, tuple) else 0
-        if size and (self._open >= MAX_OPEN or self._open_bytes + size > MAX_OPEN_BYTES):
-            memory, reason = None, "too much is on its way to receivers that have not taken it"
         try:
-            found = Memory.received(memory, params.sizes, reason)
+            memory = Memory.received(params.memory, params.sizes, params.reason)
         except ValueError as error:
             raise FrameError(f"buffers: {error}") from None
-        held = found.held_bytes
-        if held:
-            self._open += 1
-            self._open_bytes += held
-            finalize(found, self._closed, held)
-        return found
+        self._opened.add(memory)
+        while self._opened.is_too_much and self._opened.give_up_oldest():
+            pass
+        return memory
 
-    def _closed(self, size: int) -> None:
-        self._open -= 1
-        self._open_bytes -= size
+    def trim(self) -> None:
+        """Return to the system what was not used for a while."""
+        self.pool.trim()
 
     def close(self) -> None:
         """Share nothing more."""
         self._probe = None
         self.pool.close()
+
+
+class _Held:
+    """The memory that is held for messages on their way, the oldest first; on any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # the garbage collector may end a memory on the thread that has it
+        self._bytes = 0
+        self._memories: OrderedDict[int, tuple[ref[Memory], int]] = OrderedDict()
+        self._number = 0
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether it is more than a node may hold."""
+        return self._bytes > MAX_OPEN_BYTES or len(self._memories) > MAX_OPEN
+
+    def add(self, memory: Memory) -> None:
+        """Count it until it ends."""
+        size = memory.held_bytes
+        if not size:
+            return
+        with self._lock:
+            self._number += 1
+            self._memories[self._number] = ref(memory), size
+            self._bytes += size
+        finalize(memory, self._remove, self._number)
+
+    def _remove(self, number: int) -> None:
+        with self._lock:
+            _, size = self._memories.pop(number, (None, 0))
+            self._bytes -= size
+
+    def give_up_oldest(self) -> bool:
+        """Let go of the one held for longest; False if there is none."""
+        with self._lock:
+            if not self._memories:
+                return False
+            number = next(iter(self._memories))
+            memory = self._memories[number][0]()
+            self._remove(number)
+        if memory is not None:
+            memory.give_up("it was not taken in time, and newer ones needed the memory")
+        return True

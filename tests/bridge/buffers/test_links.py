@@ -9,6 +9,7 @@ import pytest
 from berrymq.bridge.buffers import memory as memory_module
 from berrymq.bridge.payload import Opaque
 from berrymq.bridge.protocol import frames
+from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
 
@@ -178,6 +179,28 @@ class TestWhatGoesWrong:
         there.wait_for(1)
         assert type(there.messages[0].args[0]) is Opaque
         assert "limit is 3,000,000" in caplog.text
+
+    def test_a_receiver_that_is_gone_keeps_no_others_from_getting_arrays(self, nodes, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.node.memories.MAX_OPEN", 5)
+        hub, one, two, gone = nodes.hub(), nodes.add(), nodes.add(), nodes.add()
+        for node in (one, two):
+            nodes.link(node, hub)
+        with FaultProxy(nodes.listening_address(hub)) as proxy:
+            nodes.link(gone, hub, proxy)
+            there, late = Recorder(two.bus), Recorder(gone.bus)
+            nodes.settle()
+            proxy.refuse()
+            proxy.cut()
+            for number in range(20):
+                one.bus.twitter("test:run", number, LARGE + number)
+                there.wait_for(number + 1)
+            proxy.refuse(on=False)
+            late.wait_for(20)
+        assert all(message.args[1][0] == message.args[0] for message in there.messages)
+        assert late.values == list(range(20))
+        kinds = [type(message.args[1]) for message in late.messages]
+        assert kinds[0] is Opaque
+        assert kinds[-1] is np.ndarray
 
     @pytest.mark.parametrize(
         "params",
