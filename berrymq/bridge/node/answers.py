@@ -1,4 +1,4 @@
-"""What an asker waits on: the answers of other nodes, as a future."""
+"""The future that an asker waits for: the answers of other nodes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["Answers", "as_error", "resolve"]
 
 
 class Answers(Future[list[Any]]):
-    """The answers to come; who waits for them reads the connection itself.
+    """The answers to a question. The thread that waits for them reads the connection itself.
 
     Args:
         node: this process.
-        channel: over which they come.
+        channel: the connection over which they arrive; None for several.
     """
 
     question: Question
@@ -40,7 +40,7 @@ class Answers(Future[list[Any]]):
         self._askers = node.askers
 
     def result(self, timeout: float | None = None) -> list[Any]:
-        """The answers, or what failed."""
+        """Return the answers, or raise the error of a follower."""
         deadline = None if timeout is None else monotonic() + timeout
         if self._channel is not None:
             me = get_ident()
@@ -52,7 +52,7 @@ class Answers(Future[list[Any]]):
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def conclude(self) -> None:
-        """Have the answers that have come be the result, soon."""
+        """End the question soon, with the answers that have arrived."""
         self._node.questions.conclude(self.question)
 
     def unanswered(self) -> list[str]:
@@ -61,7 +61,7 @@ class Answers(Future[list[Any]]):
 
 
 def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
-    """Give the asker the answers, or what failed."""
+    """Complete the future with the decoded answers, or with what the followers raised."""
     if not future.set_running_or_notify_cancel():
         return
     values: list[Any] = []
@@ -84,7 +84,7 @@ def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
 
 
 def as_error(value: Any, source: str) -> Exception:
-    """What a follower elsewhere raised, as an exception here."""
+    """Return the exception of a follower elsewhere, as an exception of this process."""
     if isinstance(value, RemoteError):
         if value.kind == "LinkError":
             return LinkError(printable(value.text))

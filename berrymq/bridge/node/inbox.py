@@ -1,6 +1,6 @@
-"""What came over links for this process: duplicates are left out, the rest is decoded and handed to the bus.
+"""Messages that arrived over links for this process: deduplicated, decoded and delivered to the bus.
 
-Queues and views get it at once, followers in their turn on the bus's delivery thread. What waits for them is
+Queues and views receive them at once, followers in order on the bus's delivery thread. Their backlog is
 counted: a node that is too far behind withholds its acknowledgements.
 """
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["Deduplicator", "Inbox"]
 
 MAX_BACKLOG = 10_000
-"""Deliveries that may wait for followers here before acknowledgements are withheld."""
+"""The backlog of deliveries to followers here from which acknowledgements are withheld."""
 MAX_BACKLOG_BYTES = 32 * 1024 * 1024
 
 
 class Inbox:
-    """Hands messages of links to a bus.
+    """Delivers messages of links to a bus.
 
-    Used by one thread at a time (`Node._deliver` sees to that), without the router's lock.
+    Used by one thread at a time (`Node._deliver` ensures that), without the router's lock.
 
     Args:
         gateway: of the bus.
@@ -44,12 +44,12 @@ class Inbox:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._undelivered: deque[tuple[int, int]] = deque()
-        """How many deliveries and bytes each hand-over brought that is not finished yet."""
+        """The deliveries and bytes of each batch that followers have not finished."""
         self._deliveries = 0
         self._bytes = 0
 
     def is_behind(self) -> bool:
-        """Whether followers here lag so far that peers should hold back."""
+        """Return whether the backlog is so large that peers should be held back."""
         backlog = self._gateway.backlog
         undelivered = self._undelivered
         while undelivered and self._deliveries - undelivered[0][0] >= backlog:
@@ -59,7 +59,7 @@ class Inbox:
         return backlog > MAX_BACKLOG or (self._bytes > MAX_BACKLOG_BYTES and backlog > 0)
 
     def deliver(self, batch: Batch | ReadBatch, size: int) -> bool:
-        """Hand a batch of so many bytes to the bus; return whether so much waits that `is_behind` may be."""
+        """Deliver a batch of *size* bytes to the bus; return whether `is_behind` should be checked."""
         try:
             identifier = crossing_identifier(batch.identifier)
             contents = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
@@ -76,7 +76,7 @@ class Inbox:
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
     def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
-        """Put a question to the followers here; `answer` is called once with theirs, on any thread."""
+        """Put a question to the followers here; `answer` is called once with their answers, on any thread."""
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
             try:
@@ -104,10 +104,10 @@ class Inbox:
 
 
 def read_batch(batch: Batch) -> list[WireMessage]:
-    """Return the messages of a batch.
+    """Return the decoded messages of a batch.
 
     Raises:
-        FrameError: they can't be read.
+        FrameError: they are malformed.
     """
     messages = parse_messages(batch)
     data = bytes(batch.messages)
@@ -118,7 +118,7 @@ def read_batch(batch: Batch) -> list[WireMessage]:
 
 
 def read_types(message: WireMessage) -> None:
-    """Put the values of other types than JSON's in their places."""
+    """Decode the values whose types JSON lacks."""
     try:
         message.args, message.kwargs = decode_payload(list(message.args), message.kwargs)
     except ValueError as error:
@@ -126,14 +126,14 @@ def read_types(message: WireMessage) -> None:
 
 
 class Deduplicator:
-    """Remembers the sequence numbers of recent messages, by origin.
+    """Records the sequence numbers of recent messages, by origin.
 
     The numbers of one origin grow, but a node receives only what it follows, so they have gaps; over several
-    paths they may come out of order. What is older than all ranges that are remembered counts as a duplicate.
+    paths they may arrive out of order. Numbers below all recorded ranges count as duplicates.
 
     Args:
-        ranges: how many ranges of numbers are remembered for each origin.
-        origins: how many origins are remembered; the one not heard from for longest goes first.
+        ranges: the number of ranges recorded for each origin.
+        origins: the number of origins recorded; the least recently active one is removed first.
     """
 
     def __init__(self, ranges: int = 1_024, origins: int = 2_000) -> None:
@@ -142,7 +142,7 @@ class Deduplicator:
         self._by_origin: OrderedDict[str, _Ranges] = OrderedDict()
 
     def fresh(self, origin: str, first: int, count: int) -> range | list[int]:
-        """The numbers of a batch that were not received before; from now on they were."""
+        """Return the numbers of a batch that were not received before, and record them."""
         known = self._by_origin.get(origin)
         if known is None:
             known = self._by_origin[origin] = _Ranges(self._ranges)
@@ -151,14 +151,14 @@ class Deduplicator:
         else:
             self._by_origin.move_to_end(origin)
         lasts = known.lasts
-        if lasts and first == lasts[-1] + 1:  # the usual case: it follows on what came last
+        if lasts and first == lasts[-1] + 1:  # the usual case: it continues the latest range
             lasts[-1] += count
             return range(first, first + count)
         return known.add(first, count)
 
 
 class _Ranges:
-    """Disjoint ranges of numbers, in order, both ends included. All up to the floor is in."""
+    """Disjoint ranges of numbers, in order, both ends included. All numbers up to the floor are in."""
 
     __slots__ = ("_firsts", "_floor", "_most", "lasts")
 
@@ -172,7 +172,7 @@ class _Ranges:
     def add(self, first: int, count: int) -> range | list[int]:
         firsts, lasts = self._firsts, self.lasts
         highest = lasts[-1] if lasts else self._floor
-        if first > highest:  # newer than all before
+        if first > highest:  # above all ranges
             firsts.append(first)
             lasts.append(first + count - 1)
             self._forget_oldest()
@@ -200,6 +200,6 @@ class _Ranges:
         return True
 
     def _forget_oldest(self) -> None:
-        if len(self._firsts) > 2 * self._most:  # half of them at once, which is cheap by the number
+        if len(self._firsts) > 2 * self._most:  # half of them at once, which is cheap for each number
             self._floor = self.lasts[self._most - 1]
             del self._firsts[: self._most], self.lasts[: self._most]

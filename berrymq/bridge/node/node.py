@@ -1,7 +1,7 @@
 """A process on the network, with its bus.
 
-What the bus publishes goes through the outbox to the peers that follow it. What peers send goes to the bus
-and, if it came over a direct link, to the other direct links as well.
+Messages of the bus go through the outbox to the peers that follow them. Messages of peers are delivered to
+the bus and, if they arrived over a direct link, passed on to the other direct links.
 """
 
 from __future__ import annotations
@@ -50,15 +50,14 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 IDLE_SECONDS = 0.0002
-"""Who publishes after so long a silence writes to the sockets himself; who follows closer leaves it to the
-loop, which joins what has come meanwhile.
-"""
+"""A thread that publishes after this silence writes to the sockets itself; during a burst the loop writes,
+and joins the messages."""
 
 ROUNDS = 2
-"""So often the outbox is emptied at once, if more is published meanwhile."""
+"""The number of times that a publishing thread empties the outbox, if other threads go on publishing."""
 
 BACKLOG_POLL_SECONDS = 0.02
-"""How often it is looked whether followers have caught up, while they are behind."""
+"""The interval of checks whether followers have caught up, while they are behind."""
 
 DROP_WARNING_SECONDS = 5.0
 
@@ -72,7 +71,7 @@ class LocalBus:
         self.follows: set[Identifier] = set()
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Never called: the node delivers to its bus itself, without the lock."""
+        """Do nothing: the node delivers to its bus itself, without the lock."""
 
 
 class Node(Router):
@@ -80,8 +79,8 @@ class Node(Router):
 
     Args:
         loop: reads the connections.
-        bus: whose messages cross.
-        name: what others see as the source of its messages.
+        bus: the bus whose messages cross.
+        name: the source that others see on its messages.
         room: only nodes in the same room reach each other.
     """
 
@@ -91,19 +90,19 @@ class Node(Router):
         super().__init__(loop, name=name, **options)
         self.bus = bus
         self._passes_on = False
-        """There are several direct links, and what comes over one is for the others as well."""
+        """There are several direct links, and messages of one are passed on to the others."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
         self._inbox = Inbox(bus.gateway)
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
-        """Batches to be delivered, with the bytes they take."""
+        """Batches to be delivered, with their size in bytes."""
         self._asked: list[tuple[Question, Batch]] = []
         self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
-        """When a question was answered here last."""
+        """The time of the last answer to a question."""
         self._delivering = threading.Lock()
         self._seen = Deduplicator()
         self._flushed_at = 0.0
@@ -123,7 +122,7 @@ class Node(Router):
     # -- interest --------------------------------------------------------------------------------------------
 
     def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Whether what comes from one is for the other, if it follows it. None is this process."""
+        """Return whether messages of a source may be passed to a target; see `Router.passes`."""
         if source is target:
             return False
         if target is self._local:
@@ -133,19 +132,19 @@ class Node(Router):
         return True
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Tell one peer what is wanted from it: everything, if this node passes on between direct links."""
+        """Announce interest to a peer: in everything, if messages are passed on between direct links."""
         if peer.role == "direct" and self._passes_on:
             peer.announce_interest(set(), set(), True)
         else:
             super().update_interest(peer, changed)
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
-        """Those of the identifiers that others follow to whom passes what comes from a peer."""
+        """Return the identifiers that others follow to whom messages of a peer may be passed."""
         holders = peer.room.interests.holders
         return {one for one in identifiers if any(self.passes(peer, who) for who in holders(one))}
 
     def refresh_roles(self) -> None:
-        """Links came or went: there may be others to pass on to. The lock is held."""
+        """Update whether messages are passed on, after a link was added or removed. The lock is held."""
         self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1
         for peer in self.peers.values():
             if peer.role == "direct" and peer.interest_announced:
@@ -174,29 +173,31 @@ class Node(Router):
             self.announcements.schedule(self.home, former ^ follows)
 
     def interest_received(self, peer: Peer) -> None:
-        """A peer has said what it wants: the bus asks anew what crosses."""
+        """Note that a peer has announced its interest, and refresh what of the bus crosses."""
         super().interest_received(peer)
         self._attachment.refresh()
 
     def remove_peer(self, *args: Any, **kwargs: Any) -> int:
-        """A link is over."""
+        """Close a link; see `Router.remove_peer`."""
         lost = super().remove_peer(*args, **kwargs)
         self._attachment.refresh()
         return lost
 
     def is_followed(self, identifier: Identifier) -> bool:
-        """Whether somebody on a link follows it; on any thread."""
+        """Return whether an identifier is followed over a link; on any thread."""
         with self.lock:
             return any(self.passes(None, one) for one in self.home.interests.find(identifier))
 
     # -- what goes out ---------------------------------------------------------------------------------------
 
     def _send(self, message: Message) -> None:
-        """Take a message of the bus; on any thread. It waits for nothing, unless `overflow` says so."""
+        """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block"."""
         callback = message._callback
         sent_at = message._sent_at
         encoded = encode_message(
-            sent_at if 0.0 <= sent_at <= fields.LATEST else 0.0,  # others refuse what a broken clock says
+            sent_at
+            if 0.0 <= sent_at <= fields.LATEST
+            else 0.0,  # others refuse the time of a clock that is wrong
             message._args,
             message._kwargs,
             None if callback is None or not isinstance(callback, Identifier) else callback.text,
@@ -219,12 +220,12 @@ class Node(Router):
         self.budget.relieve(monotonic())
 
     def empty_outbox(self) -> None:
-        """Put what was published into the streams of those who follow it, and write; on any thread."""
+        """Move published messages to the streams of their followers, and write; on any thread."""
         with self.lock:
             self._empty_outbox()
 
     def _empty_outbox(self) -> None:
-        """Put what was published into the streams of those who follow it, and write. The lock is held."""
+        """Move published messages to the streams of their followers, and write. The lock is held."""
         for _ in range(ROUNDS):
             groups = self.outbox.take(self.limits.frame_bytes)
             for identifier, messages in groups:
@@ -233,7 +234,7 @@ class Node(Router):
             self._flushed_at = monotonic()
             if not groups:
                 return
-        self.loop.call(self._drain)  # others publish on: they must not keep this thread for ever
+        self.loop.call(self._drain)  # others go on publishing: this thread must not serve them for ever
 
     def _warn_of_drops(self) -> None:
         now = monotonic()
@@ -249,7 +250,7 @@ class Node(Router):
         return min([peer.stream.capacity for peer in self.peers.values()], default=1 << 30)
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
-        """Publish for a client that has no link; here as well. The lock is held."""
+        """Publish for a client that has no link, also to the bus of this process. The lock is held."""
         self.publish(room, identifier, f"{source} via {self.name}", messages)
         data = batches.encode_batch(
             batches.batch_head(identifier, self.id, source), 1, messages, len(messages)
@@ -260,9 +261,9 @@ class Node(Router):
     # -- what comes in ---------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
-        """Process what comes over the connection of a link; see `Router.receive`.
+        """Process an event of a link's connection; see `Router.receive`.
 
-        Nearly all are messages that are followed here and are not to be passed on. Those are read in one go.
+        Most frames hold messages that are followed here and are not passed on. Those are decoded in one go.
         """
         frame, size = None, 0
         if type(event) is Text and not self._passes_on:
@@ -281,10 +282,10 @@ class Node(Router):
             self.outbox.wake()
 
     def _handle_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
-        """Take messages that are not passed on; False where a client that has no link gets them as well."""
+        """Accept messages that are not passed on; return False if clients without a link follow them too."""
         with self.lock:
             if peer.channel is not channel:
-                return True  # a connection of before
+                return True  # a former connection
             room, local, stream = peer.room, self._local, peer.stream
             count, followed = 0, []
             for batch in frame.batches:
@@ -313,7 +314,7 @@ class Node(Router):
         return True
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Keep what is followed here, and pass on what came over a direct link. The lock is held."""
+        """Deliver what is followed here, and pass on what arrived over a direct link. The lock is held."""
         for batch, data in batches:
             origin = batch.origin
             numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
@@ -326,11 +327,13 @@ class Node(Router):
                         self.pass_to(subscriber, part[1], part[0].count)
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
-        """What of a batch has not been here before, where some of it has."""
+        """Return the messages of a batch that are no duplicates, as batches."""
         self._note_duplicates(peer, batch.count - len(numbers))
         try:
             return batches.split_batch(batch, numbers)
-        except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
+        except (
+            FrameError
+        ) as error:  # not the fault of the peer that passed it on: a hub does not decode messages
             peers_log.warning(
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
@@ -341,7 +344,7 @@ class Node(Router):
         peer.stream.stats.received -= count
 
     def _deliver(self) -> None:
-        """Hand what has arrived to the bus; one thread at a time, for the order."""
+        """Deliver what has arrived to the bus; one thread at a time, to keep the order."""
         while (self._arrived or self._asked) and self._delivering.acquire(blocking=False):
             try:
                 with self.lock:
@@ -377,12 +380,12 @@ class Node(Router):
     # -- questions -------------------------------------------------------------------------------------------
 
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
-        """Put a question of the bus to all who follow it elsewhere; on any thread."""
+        """Put a question of the bus to its followers elsewhere; on any thread."""
         future = Answers(self, self.only_channel())
         encoded = encode_message(message._sent_at, message._args, message._kwargs)
         with self.lock:
             if self.outbox:
-                self._empty_outbox()  # what was published before goes before
+                self._empty_outbox()  # what was published before is sent before
             self._sequence += 1
             text = message._identifier.text
             batch = batches.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
@@ -394,16 +397,16 @@ class Node(Router):
         return future
 
     def only_channel(self) -> Channel | None:
-        """The connection over which all answers come; None where there are several, or none."""
+        """Return the connection over which all answers arrive; None where there are several, or none."""
         channels = [peer.channel for peer in self.peers.values()]
         return channels[0] if len(channels) == 1 else None
 
     def can_be_asked(self, asker: Peer | None, subscriber: Subscriber) -> bool:
-        """Whether a follower answers questions. The bus asks its own followers itself."""
+        """Return whether a follower is asked. The bus asks its own followers itself."""
         return super().can_be_asked(asker, subscriber) or (subscriber is self._local and asker is not None)
 
     def answers_itself(self, subscriber: Subscriber) -> bool:
-        """Whether it is the bus of this process, which answers clients that have no link."""
+        """Return whether a subscriber is the bus of this process, which answers clients that have no link."""
         return subscriber is self._local
 
     def ask_for_client(self, *args: Any) -> tuple[Callable[[], None], Callable[[], list[bytes]]]:
@@ -413,7 +416,7 @@ class Node(Router):
         return asked
 
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
-        """Put a question to all who follow it; one that came over another path before is answered already."""
+        """Put a question of a peer to its followers; a duplicate from another path gets no answers."""
         batch = batches.parse_batch(params.batch)
         if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
@@ -421,7 +424,7 @@ class Node(Router):
             super().handle_question(peer, params)
 
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
-        """Put a question to one who follows it. The lock is held."""
+        """Put a question to a follower. The lock is held."""
         if one is self._local:
             self._asked.append((question, batch))
         else:
@@ -438,7 +441,7 @@ class Node(Router):
     # -- its end ---------------------------------------------------------------------------------------------
 
     def detach(self) -> None:
-        """Take nothing more from the bus; on any thread."""
+        """Detach from the bus: nothing more is sent; on any thread."""
         self._closed = True
         self.outbox.close()
         self._gateway.wait_with(None)
@@ -447,7 +450,7 @@ class Node(Router):
         self._unwatch()
 
     def after_fork(self) -> None:
-        """In a forked child: the links are its parent's. It is told so when it publishes what would cross."""
+        """Detach from the parent's links in a forked child; the first message that would cross warns."""
         self.lock = threading.RLock()
         self._closed = True
         self._unwatch()
@@ -470,6 +473,6 @@ class Node(Router):
         )
 
     def close(self) -> None:
-        """Leave the network."""
+        """Detach from the bus and close all links."""
         self.detach()
         super().close()
