@@ -37,7 +37,7 @@ __all__ = [
 
 
 class BatchHead(Struct, array_like=True, gc=False):
-    """What consecutive messages of one origin and one identifier have in common."""
+    """The head of a batch: what its messages have in common."""
 
     identifier: IdentifierText
     origin: NodeId
@@ -50,7 +50,7 @@ class BatchHead(Struct, array_like=True, gc=False):
 
 
 class Batch(BatchHead, array_like=True, gc=False):
-    """A batch as it is passed on."""
+    """A batch as it is passed on, with its messages undecoded."""
 
     messages: Raw
     """An array of `WireMessage`; a hub does not read it."""
@@ -68,7 +68,7 @@ class WireMessage(Struct, array_like=True, gc=False):
 
 
 class ReadBatch(BatchHead, array_like=True, gc=False):
-    """A batch as it is delivered."""
+    """A batch as it is delivered, with its messages decoded."""
 
     messages: list[WireMessage]
 
@@ -87,7 +87,7 @@ def parse_batch(raw: Raw | bytes) -> Batch:
     """Read the head of a batch.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is malformed.
     """
     try:
         return _parse_batch(raw)

@@ -1,13 +1,13 @@
-"""What travels on a link: JSON-RPC notifications, numbered so that a cut loses none of them.
+"""The frames of a link: JSON-RPC notifications, numbered so that a cut loses none of them.
 
 =============  ==================================================================
 method         params beside ``n`` and ``ack``
 =============  ==================================================================
 ``messages``   ``batches``: each ``[identifier, origin, source, first, count, [message, ...]]``
 ``ask``        ``question``: the asker's number; ``batch``: one message
-``conclude``   ``question``: answer it now, with the answers that have come (to a hub only)
+``conclude``   ``question``: answer it now, with the answers so far (to a hub only)
 ``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
-``interest``   ``add``, ``remove``: identifiers; ``reset``: this is all of it; ``everything``
+``interest``   ``add``, ``remove``: identifiers; ``reset``: ``add`` is all; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
 
@@ -70,10 +70,10 @@ DROPPED: Final = b"dropped"
 ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
-"""A frame; to be filled with its method, its number, what it acknowledges, and the rest of its params."""
+"""The format of a frame: method, number, acknowledged number, further params."""
 
 MESSAGES_FRAME: Final = b'{"jsonrpc":"2.0","method":"messages","params":{"n":%d,"ack":%d,"batches":[%b]}}'
-"""The same for messages; to be filled with its number, what it acknowledges, and the batches."""
+"""The format of a ``messages`` frame: number, acknowledged number, batches."""
 
 
 class Envelope(Struct):
@@ -135,7 +135,7 @@ class AnswerParams(Struct):
     answers: Raw
     """An array of answers, each ``[source, [value, ...], [error, ...]]``."""
     unanswered: Raw = Raw(b"[]")
-    """The names of nodes that had not answered when the question was concluded; see `parse_names`."""
+    """The names of nodes without an answer when the question was concluded; see `parse_names`."""
 
 
 class InterestParams(Struct):
@@ -146,11 +146,11 @@ class InterestParams(Struct):
     add: list[IdentifierText] = []
     remove: list[IdentifierText] = []
     reset: bool = False
-    """What was followed before counts no more; ``add`` is all of it."""
+    """Discard what was followed before; ``add`` is all of it."""
     everything: bool = False
-    """Every message is wanted, since the side passes on to others what it can't list."""
+    """Every message is wanted, since the sender passes on to others what it can't list."""
     too_many: bool = False
-    """There are more identifiers than are remembered; it is set here, whatever came."""
+    """There are more identifiers than are stored; set on receipt, never by the peer."""
 
 
 class _LargeMessagesParams(Struct):
@@ -162,7 +162,7 @@ class _LargeMessagesParams(Struct):
 
 
 class _LargeInterestParams(Struct):
-    """Params of ``interest`` in a large frame: more identifiers than are looked at one by one."""
+    """Params of ``interest`` in a large frame: more identifiers than are processed one by one."""
 
     n: Number
     ack: Count
@@ -202,16 +202,16 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "interest": msgspec.json.Decoder(InterestParams),
     "dropped": msgspec.json.Decoder(DroppedParams),
 }
-"""The methods that carry a number, with what reads their params."""
+"""The decoders of the params of all methods that carry a number."""
 
 
 TYPE_MARK: Final = b'"$type"'
-"""What is in the JSON of every value of another type than JSON's."""
+"""Contained in the JSON of every value whose type JSON lacks."""
 
 _USUAL = b'{"jsonrpc":"2.0","method":"messages","params":'
 
 LARGE_FRAME_BYTES = 1024 * 1024
-"""A larger frame holds one batch; its lists are not taken apart, which may take fifty times its size."""
+"""A larger frame holds one batch, and its lists are not decoded, which may take fifty times its size."""
 
 _LARGE: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(_LargeMessagesParams),
@@ -223,7 +223,7 @@ def parse(data: bytes) -> Envelope:
     """Read one JSON-RPC object of a WebSocket.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is malformed.
     """
     try:
         check_utf8(data)
@@ -236,7 +236,7 @@ def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
     """Read the params of a frame.
 
     Raises:
-        FrameError: they are not what that method takes.
+        FrameError: they do not fit the method.
     """
     try:
         if method == ACK:
@@ -256,21 +256,21 @@ def _as_usual(params: _LargeMessagesParams | _LargeInterestParams) -> Params:
 
 
 def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
-    """Read a usual ``messages`` frame, with the messages in it, in one go.
+    """Read a usual ``messages`` frame, with its messages, in one go.
 
     Args:
         data: a whole frame.
-        trusted: a hub has looked at the depth of it already.
+        trusted: a hub has checked its depth.
 
     Returns:
-        None where it has to be read step by step: it is large, or not as this library writes it, or values of
-        other types than JSON's are in it, or it is malformed.
+        None where it has to be read step by step: it is large, is not written as this library does, holds
+            values whose types JSON lacks, or is malformed.
     """
     if not data.startswith(_USUAL) or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
         return None
     try:
         if not data.isascii():
-            data.decode()  # the parts as well that are not looked at
+            data.decode()  # parts of it are passed on undecoded
         params = _parse_read_frame(data).params
     except MALFORMED:
         return None
@@ -288,7 +288,7 @@ def parse_names(raw: Raw) -> list[str]:
     """Read a list of names of nodes.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is malformed.
     """
     try:
         return _parse_names(raw)
@@ -297,14 +297,14 @@ def parse_names(raw: Raw) -> list[str]:
 
 
 def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
-    """Take apart what a peer has answered.
+    """Split the answers of a peer.
 
     Args:
-        answers: as they came.
-        one: it may answer for itself alone, so there is one or none.
+        answers: a JSON array.
+        one: the peer may answer for itself alone, so there is one or none.
 
     Raises:
-        FrameError: they are no array, or more than may be.
+        FrameError: it is no array, or has too many elements.
     """
     try:
         if one and bytes(answers).translate(None, b" \t\r\n") != b"[]":
@@ -315,10 +315,10 @@ def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
 
 
 def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
-    """Who gave an answer, the values, and the errors.
+    """Return the source of an answer, its values and its errors.
 
     Raises:
-        FrameError: it is none.
+        FrameError: it is malformed.
     """
     try:
         return _parse_answer(answer)
@@ -327,7 +327,7 @@ def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
 
 
 def as_raw(answers: Iterable[bytes]) -> Raw:
-    """Answers as the JSON array that they make."""
+    """Return answers as one JSON array."""
     return Raw(b"[" + b",".join(answers) + b"]")
 
 
@@ -337,5 +337,5 @@ def join(frame: Frame) -> bytes:
 
 
 def ack_frame(ack: int) -> bytes:
-    """The acknowledgement of every frame up to a number."""
+    """Return the acknowledgement of every frame up to a number."""
     return b'{"jsonrpc":"2.0","method":"ack","params":{"ack":%d}}' % ack
