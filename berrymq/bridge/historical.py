@@ -1,9 +1,8 @@
 """The three styles of the 2009 library, by its function names.
 
 01, equals: `init_connection` on one side or both, `interconnect`. 02, send only: `connect_oneway`,
-`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. The functions without a connection
-among their arguments act on the one that was made last; what the connecting functions return can be held
-instead.
+`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. Functions without a connection among their
+arguments act on the latest one; the objects that the connecting functions return can be used instead.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from .node.node import Node
 
 STOP_SECONDS = 5.0
-"""How long the I/O thread may take to close a port."""
+"""The timeout for closing a port on the I/O thread."""
 
 __all__ = [
     "ListeningNode",
@@ -56,27 +55,27 @@ __all__ = [
 
 
 class OneWayLink(Link):
-    """A link over which this process only sends: of what others publish, nothing comes."""
+    """A link over which this process only sends, and receives no messages."""
 
     def send_message(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-        """Publish a message at the other node, and to everybody behind it who follows it.
+        """Publish a message at the other node and the nodes behind it that follow it.
 
         Raises:
             PayloadError: an argument can't cross.
-            LinkError: it was closed.
+            LinkError: the link is closed.
         """
         if self.closed:
             raise LinkError("this link is closed")
         self.node.bus.twitter(identifier, *args, **kwargs)
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
-        """End the link; see `Link.close`."""
+        """Close the link; see `Link.close`."""
         runtime().forget(self)
         return super().close(flush)
 
 
 class Listening:
-    """What listens for a node of this process."""
+    """A node of this process with the server that listens for it."""
 
     def __init__(self, node: Node, server: Server, file: connection_file.ConnectionFile) -> None:
         self.node = node
@@ -92,22 +91,22 @@ class ListeningNode:
 
     @property
     def name(self) -> str:
-        """What others see as the source of this process's messages."""
+        """The source that others see on this process's messages."""
         return self._listening.node.name
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL at which it listens."""
         return self._listening.server.url
 
     @property
     def address(self) -> tuple[str, int]:
-        """The same, as host and port."""
+        """The host and port at which it listens."""
         return self._listening.server.address
 
     @property
     def access_token(self) -> str:
-        """What lets others in."""
+        """The secret that clients need."""
         return self._listening.server.access_token
 
     def close(self) -> None:
@@ -133,10 +132,10 @@ def init_connection(
     """Listen, so that others can connect to this process.
 
     Args:
-        addr: where; port 0 lets the system choose one.
-        access_token: what lets others in; by default a random one. Processes of the same user find it
+        addr: host and port; with port 0 the system chooses one.
+        access_token: the secret that clients need; random by default. Processes of the same user find it
             automatically.
-        name: what others see as the source of this process's messages.
+        name: the source that others see on this process's messages.
         ssl_context: TLS certificate; required beyond loopback unless `insecure` is set.
         insecure: allow plain text beyond loopback.
         hosts: further host names of this node; with TLS the certificate's name first.
@@ -183,13 +182,13 @@ def interconnect(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
-    """Link to the node at *addr* as a peer: each side gets what it follows.
+    """Link to the node at *addr*; each side receives what it follows.
 
     Args:
-        addr: where it listens.
-        ttl: seconds for which the other side keeps what could not be delivered when the link is cut.
-        access_token: what lets us in; found by itself where the node is this user's, on this machine.
-        ssl_context: what certificates are trusted; the system's by default.
+        addr: its host and port, or URL.
+        ttl: seconds for which the other side keeps undelivered messages after a cut.
+        access_token: its secret; found automatically for this user's nodes on this machine.
+        ssl_context: trusted certificates; by default the system's.
 
     Raises:
         LinkError: no link could be made; one line says why.
@@ -204,7 +203,7 @@ def connect_oneway(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> OneWayLink:
-    """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
+    """Connect to the node at *addr* to send only, with `send_message`. Arguments as for `interconnect`."""
     made = api.open_link(
         OneWayLink,
         addr,
@@ -227,14 +226,14 @@ def connect_via_queue(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
-    """Have a queue at the node at *addr* collect what *identifier* matches; `get` takes from it.
+    """Open a queue at the node at *addr* that collects messages; `get` takes them from it.
 
     Args:
-        addr: where it listens.
-        identifier: what is collected.
-        ttl: seconds for which the queue is kept when nobody asks.
-        access_token: what lets us in; found by itself where the node is this user's, on this machine.
-        ssl_context: what certificates are trusted; the system's by default.
+        addr: its host and port, or URL.
+        identifier: the messages to collect.
+        ttl: seconds for which the queue is kept without a call.
+        access_token: its secret; found automatically for this user's nodes on this machine.
+        ssl_context: trusted certificates; by default the system's.
 
     Raises:
         LinkError: the node can't be reached; one line says why.
@@ -255,7 +254,7 @@ def connect_via_queue(
 
 
 def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-    """Publish a message over the connection that `connect_oneway` or `connect_via_queue` made last.
+    """Publish a message over the latest connection of `connect_oneway` or `connect_via_queue`.
 
     Raises:
         LinkError: there is none.
@@ -270,12 +269,12 @@ def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> 
 
 
 def get(block: bool = True, timeout: float | None = None) -> Message:
-    """Take the next message of the queue that `connect_via_queue` made last; see `RemoteQueue.get`."""
+    """Return the next message of the latest queue of `connect_via_queue`; see `RemoteQueue.get`."""
     return _last_queue().get(block, timeout)
 
 
 def get_nowait() -> Message:
-    """Take the next message of the queue that `connect_via_queue` made last; raise `Empty` without one."""
+    """Return the next message of the latest queue of `connect_via_queue`; raise `Empty` without one."""
     return _last_queue().get_nowait()
 
 
@@ -297,7 +296,7 @@ def close_connection(addr: Address | None = None) -> None:
 
 
 def stop_listening(listening: Listening) -> None:
-    """Close the port and every connection that came over it."""
+    """Close the port and every connection that was accepted over it."""
     here = runtime()
     with here.lock:
         if listening not in here.listening:
@@ -307,7 +306,7 @@ def stop_listening(listening: Listening) -> None:
     done = threading.Event()
     listening.node.loop.call(_stop, listening, done)
     if not listening.node.loop.is_current:
-        done.wait(STOP_SECONDS)  # then somebody else may listen at that port
+        done.wait(STOP_SECONDS)  # then another program may listen at that port
 
 
 def _stop(listening: Listening, done: threading.Event) -> None:
@@ -323,7 +322,7 @@ def _stop(listening: Listening, done: threading.Event) -> None:
 
 
 def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint]:
-    """Where it leads, and what was asked for when it was made."""
+    """Return where a connection leads, and the address that was requested for it."""
     found = [Endpoint.parse(connection.url)] if connection.url else []
     return {*found, *([connection.asked] if connection.asked else [])}
 
@@ -336,7 +335,7 @@ def _last_queue() -> RemoteQueue:
 
 
 def _last(*kinds: type[C]) -> C | None:
-    """The connection of these kinds that was made last."""
+    """Return the latest connection of these kinds."""
     here = runtime()
     with here.lock:
         made = [one for one in here.connections if isinstance(one, kinds) and not one.closed]
@@ -344,7 +343,7 @@ def _last(*kinds: type[C]) -> C | None:
 
 
 def _host_and_port(addr: Address) -> tuple[str, int]:
-    """Where to listen; port 0 is allowed there."""
+    """Return where to listen; port 0 is allowed."""
     if isinstance(addr, str):
         endpoint = Endpoint.parse(addr)
         return endpoint.host, endpoint.port

@@ -19,7 +19,9 @@ __all__ = ["forget_unlinked", "node_in_use", "node_of"]
 
 
 def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
-    """The node of a bus in a room: one for all its links, or its own messages would come back to it.
+    """Return the node of a bus in a room, made on demand.
+
+    All links of the bus share it, or its own messages would be delivered to it again.
 
     Raises:
         LinkError: it has another name already.
@@ -40,7 +42,7 @@ def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
 
 @contextmanager
 def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
-    """The node of a bus, which stays while something is made with it, though its last link may end meanwhile.
+    """Provide the node of a bus, which stays open during the block even if its last link closes.
 
     Raises:
         LinkError: it has another name already.
@@ -58,7 +60,7 @@ def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
 
 
 def forget_unlinked(node: Node) -> None:
-    """Let a node go that has neither a link nor listens; the next link makes another one."""
+    """Close a node that has no links and does not listen; the next link makes another one."""
     here = runtime()
     with here.lock:
         holders = [*here.making, *(one.node for one in (*here.links, *here.listening))]

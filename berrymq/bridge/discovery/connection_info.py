@@ -1,4 +1,4 @@
-"""What a connection file says; how it is written and read: private, atomic, locked while its node lives."""
+"""The content of a connection file, and its I/O: private, atomic, locked while its node runs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _CAN_RENAME_OPEN_FILES = os.name != "nt"
 
 
 class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection file says of its node. The access token is not in the ``repr``.
+    """The content of a connection file. The access token is not in the ``repr``.
 
     Attributes:
-        url: where the node listens.
-        access_token: the secret that lets others in there.
+        url: the URL at which the node listens.
+        access_token: the secret that its clients need.
         pid: the number of its process.
         name: its readable name.
         kind: the hub, or any other node.
-        started_at: when it began to listen, POSIX seconds.
+        started_at: when it started to listen, POSIX seconds.
         version: the berryMQ version it runs.
     """
 
@@ -47,10 +47,10 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the node listens.
+        """The endpoint at which the node listens.
 
         Raises:
-            LinkError: the URL is not valid. `read_info` has checked that of what it returns.
+            LinkError: the URL is invalid. `read_info` returns none with such a URL.
         """
         return Endpoint.parse(self.url)
 
@@ -59,9 +59,9 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_info(path: Path, info: ConnectionInfo) -> FileLock:
-    """Write a connection file in one step, with its lock held before the file can be seen.
+    """Write a connection file in one step, with its lock held before the file is visible.
 
-    Never follows a symbolic link in its place, and replaces a file that is there.
+    Never follows a symbolic link of that name, and replaces an existing file.
 
     Raises:
         OSError: it can't be written, or the file system supports no locks.
@@ -88,8 +88,8 @@ def write_info(path: Path, info: ConnectionInfo) -> FileLock:
 def read_info(path: Path) -> ConnectionInfo | None:
     """Read the connection file of a live node.
 
-    None for anything else: its process has ended (nobody holds its lock), it is too large or malformed, or
-    it is not a file that this user alone can read and write.
+    None for anything else: its process has ended (its lock is free), it is too large or malformed, or it is
+    not a file that this user alone can read and write.
     """
     try:
         with open(open_regular(path), "rb") as file:  # noqa: PTH123 - pathlib takes no descriptor

@@ -227,7 +227,7 @@ class Connection:
         return events
 
     def upgrade(self, request: Request) -> list[Event]:
-        """Upgrade the connection to a WebSocket, or refuse it; return events of the bytes behind the request."""
+        """Upgrade the connection to a WebSocket, or refuse it; return events of the bytes behind it."""
         assert self._http is not None
         protocol = ServerProtocol(
             state=State.OPEN,

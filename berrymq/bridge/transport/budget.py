@@ -99,7 +99,7 @@ class Budget(Total):
                 del self._shared[id(data)]
 
     def relieve(self, now: float) -> bool:
-        """Have the largest holders shed down to nine tenths of the limit; return False if it was not exceeded.
+        """Have the largest holders shed down to nine tenths of the limit; return False below the limit.
 
         Call it with few locks held.
         """
