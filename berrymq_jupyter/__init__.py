@@ -2,8 +2,8 @@
 
     %load_ext berrymq_jupyter
 
-Nothing is loaded before it is needed: a Jupyter server that looks for its extension gets no widgets, and a
-terminal gets no server. Where to find what:
+Modules are imported when they are used: a Jupyter server that loads its extension imports no widgets, and a
+terminal imports no server. The modules:
 
     extension                       loading and unloading
     sending, following, linking     the magics

@@ -78,7 +78,7 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
 
 
 def describe_computed(word: str, example: str) -> str:
-    """Say what to write instead of an identifier that looks like Python."""
+    """Return what to write instead of an identifier that looks like Python."""
     name, bracket, arguments = word.partition("(")
     if bracket and "{" not in name:
         closed = arguments.rstrip("),")
@@ -93,7 +93,7 @@ def describe_computed(word: str, example: str) -> str:
 
 
 def parse_identifier(text: str) -> Identifier:
-    """Read an identifier, or say in one line what is wrong with it."""
+    """Parse an identifier; raise a `UsageError` of one line for an invalid one."""
     try:
         return Identifier.parse(text)
     except ValueError as error:
@@ -154,7 +154,7 @@ def parse_call(source: str, text: str) -> ast.Call:
 
 
 def describe_syntax_error(error: SyntaxError, text: str) -> str:
-    """Say in one line where `text` stops being an argument list."""
+    """Return in one line where `text` stops being an argument list."""
     reason = error.msg.replace(
         "invalid syntax. Perhaps you forgot a comma?", "invalid syntax, perhaps a comma is missing"
     )
@@ -168,7 +168,7 @@ def describe_syntax_error(error: SyntaxError, text: str) -> str:
 
 
 def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
-    """Evaluate one argument; what it raises is named together with its text."""
+    """Evaluate one argument; an error is reported together with its text."""
     code = compile(ast.Expression(node), "<argument>", "eval")
     try:
         return eval(code, namespace)  # noqa: S307 - running what the user typed is what a magic is for
@@ -201,13 +201,13 @@ def unpack_keywords(value: Any) -> Mapping[str, Any]:
 
 
 def describe(error: BaseException) -> str:
-    """Name an exception and its text in one line."""
+    """Return the class of an exception and its text in one line."""
     text = shorten(str(error), 2 * LONGEST_QUOTE)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's text with its lines joined, and nothing in it that a terminal would obey."""
+    """Return an exception's text as one line without control characters."""
     return printable(" ".join(str(error).split()))
 
 

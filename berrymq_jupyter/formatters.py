@@ -28,7 +28,7 @@ LONGEST_PAYLOAD = 1000
 
 
 def message_line(message: Message) -> str:
-    """Return a message as one line of text, for terminals: when, what, with which arguments, from whom."""
+    """Return a message as one line of text, for terminals: time, identifier, arguments, source."""
     from .widgets.render import arguments, shown
 
     payload = arguments(message.args, message.kwargs)
@@ -93,7 +93,7 @@ class Links:
 
 
 def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
-    """Return the lines about a link and the table of its nodes, and say if those are of the past."""
+    """Return the lines about a link and the table of its nodes, and whether those are the last known ones."""
     table = node_table(link.nodes(), node)
     lines = link_lines(link)
     silent = link.silent_seconds

@@ -94,7 +94,7 @@ class LinkingMagics(Magics):
         return link
 
     def _name(self, options: Namespace) -> str | None:
-        """Return the name to link under, in another room the former one; None where it needs none."""
+        """Return the name to link under: in another room the former one; None for the default."""
         from berrymq import default_bus, links
 
         for link in links():
@@ -162,7 +162,7 @@ class LinkingMagics(Magics):
         return bool(made)
 
     def _notebook(self) -> str | None:
-        """Return the notebook's name where only a variable holds it: in VS Code."""
+        """Return the notebook's name where only a variable has it: in VS Code."""
         path = self.shell.user_ns.get("__vsc_ipynb_file__")
         if not isinstance(path, str):
             return None
@@ -172,9 +172,9 @@ class LinkingMagics(Magics):
 
 
 def keep_existing(there: Link, link: Link) -> Link:
-    """Keep the existing link rather than a second one by another name of its address; print which."""
+    """Keep the existing link rather than a second one to another name of its address; print which."""
     if link is there:
-        link._holders -= 1  # a magic has no `with` that would end
+        link._holders -= 1  # a magic has no `with` block that would end
     else:
         there.asked = there.asked or link.asked
         link.close()
@@ -192,20 +192,20 @@ def close_link(link: Link) -> None:
 
 
 def room_of(link: Link) -> str:
-    """Name the room of a link, or that it is in none."""
+    """Return a description of the room of a link."""
     return f"the room {link.room!r}" if link.room else "no room"
 
 
 def url_of(link: Link) -> str:
-    """Name the hub of a link by its address, and its room if it is in one."""
+    """Return a link's address and room, as text."""
     return printable(f"{link.url}{f' in {room_of(link)}' if link.room else ''}")
 
 
 def is_same_link(one: Link, other: Link) -> bool:
-    """Whether two links of one node lead to the same address."""
+    """Return whether two links of one node lead to the same address."""
     return one.node is other.node and leads_to_same(one, other)
 
 
 def leads_to_same(one: Link, other: Link) -> bool:
-    """Whether two links lead to the same address, by whichever of its names."""
+    """Return whether two links lead to the same address, under any of its names."""
     return bool(one.url) and other.leads_to(one.url)

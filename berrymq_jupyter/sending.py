@@ -42,8 +42,8 @@ class SendingMagics(Magics):
     def twitter(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> None:
         """Send a message to everyone who follows its identifier, here and over links.
 
-        The rest of the line is a Python argument list, evaluated as that of a call would be. With %%twitter
-        the text of the cell is the first argument.
+        The rest of the line is a Python argument list, evaluated like that of a call. With %%twitter the text
+        of the cell is the first argument.
 
         Examples:
             %twitter train:epoch 3, loss=0.12
@@ -124,7 +124,7 @@ class SendingMagics(Magics):
 
 
 def sending(send: Callable[[], T]) -> T:
-    """Send; what the sender did wrong becomes one line, what a follower raised its own traceback."""
+    """Send; a mistake of the sender is shown as one line, an error of a follower with its traceback."""
     __tracebackhide__ = True
     try:
         return send()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class UnfollowedNotes:
-    """Prints a note below each cell of a shell that sends what has no followers."""
+    """Prints a note below each cell of a shell that sends a message without followers."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def is_notebook(shell: InteractiveShell) -> bool:
-    """Whether a front end that can show views is on the other side of a kernel."""
+    """Return whether the front end of a kernel can show views."""
     return hasattr(shell, "kernel")
 
 
 def view_of(shown: Any) -> Any:
-    """Return the view of a queue; a view is its own."""
+    """Return the view of a queue; of a view, itself."""
     from berrymq import Queue
 
     if not isinstance(shown, Queue):
@@ -43,8 +43,9 @@ class Shown:
     def take_over(self, shell: InteractiveShell, kind: type) -> None:
         """Have `show_value` display objects of a class that was not loaded with the extension.
 
-        By the class itself, not by its name: every widget may be of a class of its own, of the same name.
-        """
+        It is
+        registered by the class itself, not by its name: each widget may have its own class, of the same
+        name."""
         if kind not in self.kinds and shell.display_formatter is not None:
             self.kinds.add(kind)
             shell.display_formatter.ipython_display_formatter.for_type(kind, self.show_value)

@@ -1,8 +1,8 @@
 """The three styles of the 2009 library, by its function names.
 
 01, equals: `init_connection` on one side or both, `interconnect`. 02, send only: `connect_oneway`,
-`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. Functions without a connection among their
-arguments act on the latest one; the objects that the connecting functions return can be used instead.
+`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. Functions without a connection among
+their arguments act on the latest one; the objects that the connecting functions return can be used instead.
 """
 
 from __future__ import annotations
