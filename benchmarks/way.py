@@ -27,7 +27,7 @@ WAITING = (
     "_wait_for_work",
     "has_work",
     "watch",
-    "pause",
+    "suspend",
     "unwatch",
     "run_guarded",
 )

@@ -14,7 +14,7 @@ terminal imports no server. The modules:
     main_thread                     `%link --deliver main`
     links, formatters, tables       what is shown of links, messages and followers
     view_display, line_log          views below a cell, or lines where no page shows them
-    unfollowed, errors              the note that nobody follows; tracebacks and errors of one line
+    unfollowed, errors              the note on messages without followers; tracebacks and errors of one line
     widgets, server                 the views; the extension of the Jupyter server
 """
 

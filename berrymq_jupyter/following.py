@@ -135,7 +135,7 @@ class FollowingMagics(Magics):
         """Return why %unfollow finds nothing to stop."""
         if any(identifier in entry.identifiers for entry in default_bus.subscriptions()):
             return f"{identifier} is collected by a queue, which goes on until its close() is called"
-        return f"nobody follows {identifier} here; %followers shows who follows what"
+        return f"no followers of {identifier} here; %followers shows who follows what"
 
     @magic("line")
     def followers(self, line: str) -> Followers:

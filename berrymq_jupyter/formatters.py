@@ -99,8 +99,8 @@ def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
     silent = link.silent_seconds
     if silent:
         since = strftime("%H:%M:%S", localtime(time() - silent))
-        what = "no answer" if link.state == "linked" else "no connection"
-        lines.append(f"{what} since {since} ({silent:.0f} s); the nodes are those of that time")
+        state = "no answer" if link.state == "linked" else "no connection"
+        lines.append(f"{state} since {since} ({silent:.0f} s); the nodes are those of that time")
     return lines, table
 
 
@@ -110,12 +110,12 @@ def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
     for node in nodes:
         if only is not None and node.name != only:
             continue
-        what = "here" if node.here else "hub" if node.hub else ""
+        kind = "here" if node.here else "hub" if node.hub else ""
         shown = node.follows if only is not None else node.follows[:MOST_FOLLOWS]
         follows = ", ".join(shown)
         if len(shown) < len(node.follows):
             follows += f" and {len(node.follows) - len(shown)} more"
-        rows.append((node.name, what, follows))
+        rows.append((node.name, kind, follows))
     return Table(
         ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "there are no nodes"
     )
@@ -129,7 +129,7 @@ class Followers:
             (subscription.follows, subscription.name, origin(subscription, cells))
             for subscription in subscriptions
         ]
-        self.table = Table(("follows", "follower", "from"), rows, empty="nobody follows anything here")
+        self.table = Table(("follows", "follower", "from"), rows, empty="no followers here")
 
     def __repr__(self) -> str:
         return self.table.text()

@@ -60,7 +60,7 @@ class PageWatch:
         self._loop.call_later(PAGE_SECONDS / 2, self._check)
 
     def _check(self) -> None:
-        if self._log.closed or self._log.channel.heard_at is not None:
+        if self._log.closed or self._log.channel.received_at is not None:
             return
         was_idle, self._was_idle = self._was_idle, monotonic() - self._due < LATE_SECONDS
         if was_idle and self._was_idle:

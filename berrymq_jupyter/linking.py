@@ -179,7 +179,7 @@ def keep_existing(there: Link, link: Link) -> Link:
         there.asked = there.asked or link.asked
         link.close()
     where = link_lines(there)[0].removeprefix(there.state)
-    state = "" if there.state == "linked" else "; the connection is cut and comes back by itself"
+    state = "" if there.state == "linked" else "; the connection is cut and will be restored"
     sys.stdout.write(f"already linked{where}{state}\n{HOW_TO_CHANGE}\n")
     return there
 

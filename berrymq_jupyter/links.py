@@ -70,6 +70,6 @@ def link_lines(link: Link) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def count(number: int, what: str) -> str:
+def count(number: int, noun: str) -> str:
     """Return a number and its noun."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

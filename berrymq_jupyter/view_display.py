@@ -45,20 +45,21 @@ class Shown:
 
         It is
         registered by the class itself, not by its name: each widget may have its own class, of the same
-        name."""
+        name.
+        """
         if kind not in self.kinds and shell.display_formatter is not None:
             self.kinds.add(kind)
             shell.display_formatter.ipython_display_formatter.for_type(kind, self.show_value)
 
-    def show(self, what: Any) -> None:
+    def show(self, value: Any) -> None:
         """Display a queue or view now."""
         cell = running()
         if cell is not None:
-            self._cells[what] = cell
-        view_of(what)._ipython_display_()
+            self._cells[value] = cell
+        view_of(value)._ipython_display_()
 
-    def show_value(self, what: Any) -> None:
+    def show_value(self, value: Any) -> None:
         """Display a queue or view as the value of a cell, unless this cell has shown it already."""
-        cell = self._cells.pop(what, None)
+        cell = self._cells.pop(value, None)
         if cell is None or cell is not running():
-            view_of(what)._ipython_display_()
+            view_of(value)._ipython_display_()

@@ -49,7 +49,7 @@ State = Literal["connecting", "linked", "closed"]
 DEFAULT_TTL = 1000.0
 """Seconds for which the other side keeps a link that is cut."""
 
-LOOK_SECONDS = 2.0
+CALL_TIMEOUT_SECONDS = 2.0
 """The timeout for the hub's list of nodes and its status."""
 
 
@@ -131,8 +131,8 @@ class Link:
         channel = peer.channel
         if channel is None:
             return now - peer.since
-        silent = now - channel.heard_at
-        normal = LOOK_SECONDS if self._is_unanswered else 2 * self.node.limits.keepalive
+        silent = now - channel.received_at
+        normal = CALL_TIMEOUT_SECONDS if self._is_unanswered else 2 * self.node.limits.keepalive
         return silent if silent >= normal else 0.0
 
     @property
@@ -193,7 +193,7 @@ class Link:
     def _call(self, method: str) -> msgspec.Raw:
         """Call a method of the other side, and record whether it answered."""
         self._is_unanswered = True
-        raw = self._connector.call(method, {}, LOOK_SECONDS)
+        raw = self._connector.call(method, {}, CALL_TIMEOUT_SECONDS)
         self._is_unanswered = False
         return raw
 
@@ -327,24 +327,24 @@ def open_link(
     asked = None if address is None else Endpoint.parse(address)
     deadline = monotonic() + timeout
     locks = runtime().locks_of(bus)
-    with _holding(locks.making, deadline):
-        with _holding(locks.closing, deadline):
-            there = _link_that_is_there(kind, asked, bus, room)
-            if there is not None:
-                if name is not None and name != there.name:
+    with _locked(locks.making, deadline):
+        with _locked(locks.closing, deadline):
+            existing = _existing_link(kind, asked, bus, room)
+            if existing is not None:
+                if name is not None and name != existing.name:
                     raise LinkError(
-                        f"this process is linked already, as {there.name!r}; "
+                        f"this process is linked already, as {existing.name!r}; "
                         "close that link to change the name"
                     )
-                there._holders += 1
-        if there is None:
+                existing._holders += 1
+        if existing is None:
             with node_in_use(bus, name, room or None) as node:
 
-                def places() -> Iterator[Found]:
+                def endpoints() -> Iterator[Found]:
                     left = None if connector.found is not None else max(0.0, deadline - monotonic())
-                    return _places(address, access_token, left)
+                    return _endpoints(address, access_token, left)
 
-                connector = Connector(node, places, ttl=ttl, ssl_context=ssl_context)
+                connector = Connector(node, endpoints, ttl=ttl, ssl_context=ssl_context)
                 try:
                     connector.open(max(0.0, deadline - monotonic()))
                 except BaseException:
@@ -352,14 +352,14 @@ def open_link(
                     raise
                 made = kind(connector)
                 made.asked = asked
-                there = _keep(made)
+                existing = _register(made)
         if overflow is not None:
-            there.node.outbox.overflow = overflow
-    return there
+            existing.node.outbox.overflow = overflow
+    return existing
 
 
 @contextmanager
-def _holding(lock: threading.RLock, deadline: float) -> Iterator[None]:
+def _locked(lock: threading.RLock, deadline: float) -> Iterator[None]:
     """Hold a lock, which other threads have to release before the deadline.
 
     Raises:
@@ -373,7 +373,7 @@ def _holding(lock: threading.RLock, deadline: float) -> Iterator[None]:
         lock.release()
 
 
-def _keep(made: L) -> L:
+def _register(made: L) -> L:
     """Register a new link and return it, or the existing one to the same node under another name."""
     here = runtime()
     connector = made._connector
@@ -406,7 +406,7 @@ def flush(timeout: float | None = None) -> bool:
     return all(one.flush(None if until is None else max(0.0, until - monotonic())) for one in links())
 
 
-def _link_that_is_there(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | None) -> L | None:
+def _existing_link(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | None) -> L | None:
     found = [
         one
         for one in links()
@@ -420,7 +420,7 @@ def _link_that_is_there(kind: type[L], asked: Endpoint | None, bus: Bus, room: s
     return found[0] if found and room is None else None  # a call without a room does not leave one
 
 
-def _places(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:
+def _endpoints(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:
     """Yield the endpoints to link to; without an address, start the hub if no other one answered.
 
     Args:

@@ -34,7 +34,7 @@ def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
         if node is None:
             for (its_bus, _), parents in here.inherited.items():
                 if its_bus is bus:
-                    parents.leave_bus()
+                    parents.detach_from_bus()
             node = Node(here.loop, bus, name=name or default_node_name(), room=room)
             here.nodes[bus, room] = node
         return node

@@ -14,7 +14,7 @@ MOST_LINES = 3
 """
 
 
-class Few(logging.Filter):
+class RateLimit(logging.Filter):
     """Passes few records of each kind: of those with the same format."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Few(logging.Filter):
             self._kinds.clear()
 
 
-few = Few()
+rate_limit = RateLimit()
 peers_log = logging.getLogger("berrymq.peers")
 """For warnings that peers cause. The format is the kind, so it contains nothing that a peer has sent."""
-peers_log.addFilter(few)
+peers_log.addFilter(rate_limit)

@@ -129,7 +129,7 @@ class RemoteQueue:
         return self._taking.lock.acquire(timeout=-1 if timeout is None else timeout)
 
     def _get(self, block: bool, until: float | None) -> Message:
-        pause = threading.Event()
+        timer = threading.Event()
         while True:
             self._check_open()
             left = None if until is None else max(0.0, until - monotonic())
@@ -146,7 +146,7 @@ class RemoteQueue:
                 self._check_open()
                 if over:
                     raise LinkError(explain(self.found, error)) from None
-                pause.wait(RETRY_SECONDS)
+                timer.wait(RETRY_SECONDS)
             else:
                 return self._message(result)
 

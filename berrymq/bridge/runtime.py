@@ -109,7 +109,7 @@ class Runtime:
         if dropped:
             _log.warning("%d messages did not get through before this process ended", dropped)
 
-    def leave_to_parent(self) -> None:
+    def close_in_child(self) -> None:
         """Close the descriptors in a forked child, and have publishers warned that nothing crosses."""
         for node in self.nodes.values():
             node.after_fork()
@@ -132,7 +132,7 @@ def _after_fork() -> None:
     connection_file = sys.modules.get(f"{__package__}.discovery.connection_file")
     if connection_file is not None:
         connection_file.after_fork()
-    former.leave_to_parent()
+    former.close_in_child()
 
 
 process.at_exit(Step.LINKS, lambda: runtime().close_at_exit())

@@ -38,7 +38,7 @@ class Channel:
         """Sends JSON text to the pages."""
         self.number = 0
         self.snapshot_due = True
-        self.heard_at: float | None = None
+        self.received_at: float | None = None
         self.heard_times = 0
         self.sent_at = NEVER
 
@@ -50,7 +50,7 @@ class Channel:
 
     def heard(self, now: float) -> None:
         """Handle a sign of life of a page."""
-        self.heard_at = now
+        self.received_at = now
         self.heard_times += 1
 
     def goodbye(self) -> None:
@@ -59,14 +59,14 @@ class Channel:
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next update may be sent; 0 for now."""
-        silent = self.heard_at is None or now - self.heard_at > SILENCE
+        silent = self.received_at is None or now - self.received_at > SILENCE
         return max(0.0, self.sent_at + (SLOW_PERIOD if silent else PERIOD) - now)
 
     def update(self, kind: str, body: dict[str, Any], now: float) -> int:
         """Send a numbered update; return its size."""
         self.number += 1
         self.sent_at = now
-        if self.heard_at is not None and body.get("full", True):  # not if another hello arrived in between
+        if self.received_at is not None and body.get("full", True):  # not if another hello arrived in between
             self.snapshot_due = False
         return self.post({"t": kind, "n": self.number, "heard": self.heard_times, **body})
 

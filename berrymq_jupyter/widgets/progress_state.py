@@ -29,12 +29,12 @@ class Bar:
         "description",
         "elapsed",
         "end",
-        "heard_at",
         "id",
         "n",
         "number",
         "rate",
         "reason",
+        "received_at",
         "source",
         "total",
     )
@@ -58,7 +58,7 @@ class Bar:
         """How it ended, one of `ENDS`; "" while it runs."""
         self.reason = text_of(kwargs.get("failed"))
         """The reason of a failure, if it is known."""
-        self.heard_at = message.sent_at
+        self.received_at = message.sent_at
 
     @property
     def remaining(self) -> float | None:
@@ -112,7 +112,7 @@ class Bars:
     def worth(self, key: Key) -> tuple[bool, float]:
         """Return the sort key by which bars are kept."""
         bar = self.table[key]
-        return not bar.end, bar.heard_at
+        return not bar.end, bar.received_at
 
     def clear_ended(self) -> None:
         """Remove the bars that have ended."""

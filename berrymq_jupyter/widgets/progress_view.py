@@ -128,7 +128,7 @@ def line(bar: Bar) -> dict[str, Any]:
         "rate": bar.rate,
         "elapsed": bar.elapsed,
         "remaining": bar.remaining,
-        "silent": max(0.0, time() - bar.heard_at),
+        "silent": max(0.0, time() - bar.received_at),
         "end": bar.end,
         "reason": shown(bar.reason),
     }

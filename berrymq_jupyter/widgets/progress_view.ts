@@ -124,7 +124,7 @@ function createLine() {
     setAttributes(track, {
       "aria-label": `${title}, ${safe(now.source ?? "here")}`,
       "aria-valuenow": value,
-      "aria-valuetext": [value !== null && `${value}%`, reached(now), unknown && "of nobody knows how many"].filter(Boolean).join(", "),
+      "aria-valuetext": [value !== null && `${value}%`, reached(now), unknown && "of an unknown number"].filter(Boolean).join(", "),
     });
     fill.style.width = `${(now.share ?? (now.end === "done" ? 1 : 0.3)) * 100}%`;
     track.classList.toggle("bmq-unknown", unknown);

@@ -4,8 +4,8 @@ A follower of a view only appends the message. The pump visits all views at most
 each processes what it has collected; each sends at most ten updates a second (`channel`). The thread sleeps
 when nothing happens, starts with the first view and ends with the last one.
 
-A view that takes very long (it shows user objects) keeps its thread: the next call that opens, uses or closes a
-view starts another thread for the others.
+A view that takes very long (it shows user objects) keeps its thread: the next call that opens, uses or closes
+a view starts another thread for the others.
 """
 
 from __future__ import annotations

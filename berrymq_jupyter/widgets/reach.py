@@ -46,7 +46,7 @@ class Reach:
         if names and not identifier.is_local:
             more = len(names) - MOST_NAMED
             parts.append(", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else ""))
-        return f"heard by {' and '.join(parts)}" if parts else "nobody follows this now"
+        return f"reaches {' and '.join(parts)}" if parts else "no followers at present"
 
     def others(self) -> list[NodeInfo]:
         """Return the reachable nodes without this one."""

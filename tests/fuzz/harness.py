@@ -53,7 +53,7 @@ LIMITS = Limits(window_messages=64, buffer_messages=256, buffer_bytes=256 * 1024
     WEBSOCKET,
     STRANGERS_WEBSOCKET,
     CALLS,
-    STRANGERS_CALLS,
+    UNAUTHENTICATED_CALLS,
     MEMBER,
     DIRECT,
     CLIENT,
@@ -73,7 +73,7 @@ class ByteEnd:
         self.on_event = conversation.on_event
         self.closed = False
         self.written = b""
-        self.opened_at = self.heard_at = self.wrote_at = network.loop.time()
+        self.opened_at = self.received_at = self.written_at = network.loop.time()
         self._loop = network.loop
         conversation.channel = self  # type: ignore[assignment]
 
@@ -131,7 +131,7 @@ class Target:
             WEBSOCKET: self.websocket,
             STRANGERS_WEBSOCKET: lambda data: self.websocket(data, trusted=False),
             CALLS: self.calls,
-            STRANGERS_CALLS: self.strangers_calls,
+            UNAUTHENTICATED_CALLS: self.strangers_calls,
             MEMBER: lambda data: self.link(data, self.hub),
             DIRECT: lambda data: self.link(data, self.node),
             CLIENT: self.client,
@@ -497,7 +497,7 @@ def seeds() -> list[bytes]:
             (WEBSOCKET, masked),
             (STRANGERS_WEBSOCKET, masked),
             (CALLS, [*said, *links]),
-            (STRANGERS_CALLS, [*calls, b"\n".join(calls + sent)]),
+            (UNAUTHENTICATED_CALLS, [*calls, b"\n".join(calls + sent)]),
             (MEMBER, links),
             (DIRECT, links),
             (CLIENT, links),

@@ -96,7 +96,7 @@ class TestUnfollow:
         [
             ("", "name one identifier"),
             ("--all a:b", "name one identifier"),
-            ("a:b", "nobody follows a:b here"),
+            ("a:b", "no followers of a:b here"),
             ("a:b c:d", "does not take c:d"),
         ],
     )
@@ -108,7 +108,7 @@ class TestUnfollow:
 
 
 def test_followers_are_listed_with_their_cells(shell):
-    assert shell.run("%followers").endswith("nobody follows anything here")
+    assert shell.run("%followers").endswith("no followers here")
     with default_bus.follow("library:*", follows_in_a_file := lambda message: None):
         shell.run("%%follow train:*\nmessage")
         shell.run("q = %queue 'two words:*'")

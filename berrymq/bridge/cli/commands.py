@@ -101,7 +101,7 @@ def twitter(
     bus = Bus("berrymq twitter")
     with destination.join(bus, start=False) as joined:
         if not joined.is_followed(identifier):
-            Printer(sys.stderr).note(f"berrymq: nobody follows {identifier} at present")
+            Printer(sys.stderr).note(f"berrymq: no followers of {identifier} at present")
         bus.twitter(identifier, *args, **kwargs)
         if not joined.flush(FLUSH_SECONDS):
             raise LinkError(f"the hub did not take the message within {FLUSH_SECONDS:g} seconds")

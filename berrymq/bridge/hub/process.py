@@ -36,7 +36,7 @@ __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 
 LOG_BYTES = 256 * 1024
 
-NOTE_SECONDS = 0.1
+ROSTER_SECONDS = 0.1
 """The delay before the roster is rewritten after nodes have disconnected, in seconds."""
 
 _log = logging.getLogger("berrymq")
@@ -131,30 +131,30 @@ class HubLifetime:
         self._server = server
         self._file = file
         self._roster = roster
-        self._will_note = False
+        self._write_scheduled = False
         self._idle = idle
         self._timer: Timer | None = None
-        hub.on_peers_changed = self._look
+        hub.on_peers_changed = self._check
         server.on_websocket_end = self._restart
-        loop.call(self._look)
+        loop.call(self._check)
         file.keep_renewed(loop.call_later)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._roster.add(self._hub.peers)
-        if not self._will_note:
-            self._will_note = True
-            self._loop.call_later(NOTE_SECONDS, self._note)
+        if not self._write_scheduled:
+            self._write_scheduled = True
+            self._loop.call_later(ROSTER_SECONDS, self._write_roster)
         if any(peer.connected for peer in self._hub.peers.values()):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
         elif self._timer is None and self._idle is not None:
-            self._timer = self._loop.call_later(self._idle, self._idle_for_long)
+            self._timer = self._loop.call_later(self._idle, self._idle_timeout)
 
-    def _note(self) -> None:
-        self._will_note = False
+    def _write_roster(self) -> None:
+        self._write_scheduled = False
         if self._hub.gathering.active:  # the roster still lists nodes that are expected to reconnect
-            self._look()
+            self._check()
         else:
             self._roster.replace(self._hub.peers)
 
@@ -163,14 +163,14 @@ class HubLifetime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._look()
+        self._check()
 
-    def _idle_for_long(self) -> None:
+    def _idle_timeout(self) -> None:
         self._timer = None
         # Clients without a link count as long as their token is valid. So do open WebSockets, such as those
         # that the Jupyter server holds open for its kernels.
         if len(self._server.sessions) or self._server.has_websockets:
-            self._look()
+            self._check()
         else:
             self.end(None)
 
@@ -178,7 +178,7 @@ class HubLifetime:
         """Disconnect all nodes and stop the loop."""
         self.signal = signal
         self._hub.on_peers_changed = self._server.on_websocket_end = lambda: None
-        self._will_note = True  # schedule no more rewrites
+        self._write_scheduled = True  # schedule no more rewrites
         self._roster.remove()
         self._file.remove()  # first, so that no process finds a hub that shuts down
         self._hub.close()

@@ -130,10 +130,10 @@ class Connector:
         """
         problem: str | None = None
         refused = False
-        places = iter(self._find())
+        endpoints = iter(self._find())
         while True:
             try:
-                found = next(places, None)
+                found = next(endpoints, None)
             except LinkError:  # no hub can be started, since one runs that refused the link
                 if refused:
                     break
@@ -285,7 +285,7 @@ class Connector:
                     if gives_way:
                         dialled.close()
                         return
-                    node.remove_peer(other, "the node is linked anew")
+                    node.remove_peer(other, "the node has a new link")
                 channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
                 peer = self._peer_for(answer, key)
                 if answer.lost:
@@ -356,7 +356,7 @@ class Connector:
                 _log.debug("not reconnecting: the interpreter is shutting down")
 
     def _keep_dialling(self) -> None:
-        said = False
+        warned = False
         began = monotonic()
         if began - self._linked_at > STEADY_SECONDS:
             self._backoff = 0.0
@@ -373,8 +373,8 @@ class Connector:
             try:
                 self._connect(monotonic() + 30.0)
             except LinkError as error:
-                if not said and monotonic() - began > SHORT_SECONDS:
-                    said = True
+                if not warned and monotonic() - began > SHORT_SECONDS:
+                    warned = True
                     _log.warning("link cut, still retrying: %s", error)
             except Exception:  # noqa: BLE001 - whatever it is, the link must not stay cut for it
                 _log.exception("unexpected error while reconnecting")
@@ -428,11 +428,11 @@ class Connector:
         node, peer = self.node, self.peer
         if not node.outbox.wait_until_empty(deadline) or peer is None:
             return peer is None
-        pause = threading.Event()
+        timer = threading.Event()
         while not peer.stream.idle:
             if self.closed or (deadline is not None and monotonic() >= deadline):
                 return False
-            pause.wait(0.001)
+            timer.wait(0.001)
         return True
 
     def close(self, flush: float) -> int:

@@ -181,21 +181,21 @@ class _Ranges:
 
     def _add_one(self, number: int) -> bool:
         firsts, lasts = self._firsts, self.lasts
-        place = bisect_right(firsts, number)
-        if number <= self._floor or (place and number <= lasts[place - 1]):
+        index = bisect_right(firsts, number)
+        if number <= self._floor or (index and number <= lasts[index - 1]):
             return False
-        joins_left = bool(place) and lasts[place - 1] == number - 1
-        joins_right = place < len(firsts) and firsts[place] == number + 1
+        joins_left = bool(index) and lasts[index - 1] == number - 1
+        joins_right = index < len(firsts) and firsts[index] == number + 1
         if joins_left and joins_right:
-            lasts[place - 1] = lasts.pop(place)
-            del firsts[place]
+            lasts[index - 1] = lasts.pop(index)
+            del firsts[index]
         elif joins_left:
-            lasts[place - 1] = number
+            lasts[index - 1] = number
         elif joins_right:
-            firsts[place] = number
+            firsts[index] = number
         else:
-            firsts.insert(place, number)
-            lasts.insert(place, number)
+            firsts.insert(index, number)
+            lasts.insert(index, number)
             self._forget_oldest()
         return True
 

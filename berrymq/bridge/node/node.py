@@ -141,7 +141,7 @@ class Node(Router):
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Return the identifiers that others follow to whom messages of a peer may be passed."""
         holders = peer.room.interests.holders
-        return {one for one in identifiers if any(self.passes(peer, who) for who in holders(one))}
+        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
 
     def refresh_roles(self) -> None:
         """Update whether messages are passed on, after a link was added or removed. The lock is held."""
@@ -460,7 +460,7 @@ class Node(Router):
                 peer.channel.close_in_child()
         self._attachment = self._gateway.attach(self.is_followed, self._not_sent)
 
-    def leave_bus(self) -> None:
+    def detach_from_bus(self) -> None:
         """Detach the parent's node: this forked child now has a link of its own."""
         self._attachment.cancel()
 

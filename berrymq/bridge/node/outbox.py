@@ -49,7 +49,7 @@ class Outbox:
         self._items: deque[Item] = deque()
         self._bytes = 0
         """The approximate number of bytes: counted without a lock, corrected whenever all are taken."""
-        self._is_taken_care_of = False
+        self._is_scheduled = False
         self._closed = False
 
     @property
@@ -71,9 +71,9 @@ class Outbox:
         self._bytes += len(message)
         if len(items) > MAX_MESSAGES or self._bytes > MAX_BYTES:
             self._drop()
-        if self._is_taken_care_of:
+        if self._is_scheduled:
             return False
-        self._is_taken_care_of = True
+        self._is_scheduled = True
         return True
 
     def _drop(self) -> None:
@@ -116,10 +116,10 @@ class Outbox:
         """
         items = self._items
         if not items:
-            self._is_taken_care_of = False
+            self._is_scheduled = False
             if not items:
                 return []
-            self._is_taken_care_of = (
+            self._is_scheduled = (
                 True  # a publisher may have been asked for it too; then both do it, without harm
             )
         self._bytes = 0
@@ -144,7 +144,7 @@ class Outbox:
         return groups
 
     def __bool__(self) -> bool:
-        return bool(self._items) or self._is_taken_care_of
+        return bool(self._items) or self._is_scheduled
 
     def wait_until_empty(self, deadline: float | None) -> bool:
         """Wait until the links have everything that is in the outbox now; return False at the timeout."""

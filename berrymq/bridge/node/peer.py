@@ -201,7 +201,7 @@ class Peer:
         self.stream.stats = stats
         self._reported_drops, self._reported_cuts = stats.dropped, stats.cuts
 
-    def take_report(self) -> str:
+    def pop_drop_report(self) -> str:
         """Return the text of a log entry about messages dropped since the last call, or ""."""
         stats = self.stream.stats
         dropped, self._reported_drops = stats.dropped - self._reported_drops, stats.dropped

@@ -122,15 +122,15 @@ class Questions:
         return self._asked_as.get((asker, asked_as))
 
     def answer(
-        self, number: int, who: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
+        self, number: int, subscriber: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
     ) -> bool:
         """Store an answer; return False if its sender was not asked, or has answered before."""
         question = self._open.get(number)
-        if question is None or who not in question.waiting:
+        if question is None or subscriber not in question.waiting:
             return False
         self._add(question, answers)
         question.unanswered += unanswered
-        self._leave(question, who)
+        self._leave(question, subscriber)
         self.end_if_complete(question)
         return True
 
@@ -151,12 +151,12 @@ class Questions:
                 question.answers = []
                 question.done([self._too_much])
 
-    def fail(self, who: Hashable, answer: bytes) -> int:
+    def fail(self, subscriber: Hashable, answer: bytes) -> int:
         """Answer all questions to a subscriber in its place; return their number."""
-        numbers = self._of.get(who, set())
+        numbers = self._of.get(subscriber, set())
         count = len(numbers)
         for number in list(numbers):
-            self.answer(number, who, [answer])
+            self.answer(number, subscriber, [answer])
         return count
 
     def give_up(self, question: Question) -> None:
@@ -192,10 +192,10 @@ class Questions:
             del self._askers[question.asker]
         return True
 
-    def _leave(self, question: Question, who: Hashable) -> None:
-        question.waiting.pop(who, None)
-        numbers = self._of.get(who)
+    def _leave(self, question: Question, subscriber: Hashable) -> None:
+        question.waiting.pop(subscriber, None)
+        numbers = self._of.get(subscriber)
         if numbers is not None:
             numbers.discard(question.number)
             if not numbers:
-                del self._of[who]
+                del self._of[subscriber]

@@ -177,10 +177,10 @@ class Router:
             peer.since = self.loop.time()
             peer.stream.stats.cuts += 1
             peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
-            self.expect_back(peer)
+            self.start_expiry(peer)
         self.on_peers_changed()
 
-    def expect_back(self, peer: Peer) -> None:
+    def start_expiry(self, peer: Peer) -> None:
         """Start the expiry timer of a disconnected peer. The lock is held."""
         if peer.expires and not peer.connected and peer.expiry is None:
             peer.expiry = self.loop.call_later(peer.ttl, self.expire, peer)
@@ -197,7 +197,7 @@ class Router:
             if lost:
                 self._note_missed(peer, lost)
                 peers_log.warning(
-                    "%d messages for %r were dropped: it did not come back in time", lost, peer.name
+                    "%d messages for %r were dropped: it did not reconnect in time", lost, peer.name
                 )
 
     def _note_missed(self, peer: Peer, lost: int) -> None:
@@ -458,7 +458,7 @@ class Router:
     def node_resumed(self) -> None:
         """Do nothing: a hook, called when a node asks to resume a link that is unknown here."""
 
-    def take_missed(self, key: str) -> int:
+    def pop_missed(self, key: str) -> int:
         """Return, once, how many messages an expired node has missed."""
         return self._missed.pop(key, 0)
 

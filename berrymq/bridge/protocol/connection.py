@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["SUBPROTOCOL", "Connection", "client_connection", "server_connection"]
 
 SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
-MAX_STRANGER_BYTES = 4096
+MAX_UNAUTHENTICATED_BYTES = 4096
 """The largest WebSocket message of an unauthenticated peer."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
@@ -116,7 +116,7 @@ class Connection:
         """The beginning of a WebSocket frame, or of the response to the upgrade."""
         self._missing = 0
         """The least number of bytes of that frame that are still missing."""
-        self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_STRANGER_BYTES
+        self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_UNAUTHENTICATED_BYTES
         self._in_fragments = False
         self._fragments = bytearray()
         """The parts of a fragmented message so far; joined at once, since small objects take much more
@@ -196,7 +196,7 @@ class Connection:
         if not data:
             self._feed(bytes(self._unread), events)
             protocol.receive_eof()
-            self._take_events(events, ended=True)
+            self._handle_events(events, ended=True)
             return events
         if self._awaits_head:  # behind its end, frames may begin
             self._unread += data
@@ -232,7 +232,7 @@ class Connection:
         protocol = ServerProtocol(
             state=State.OPEN,
             subprotocols=[SUBPROTOCOL],
-            max_size=MAX_STRANGER_BYTES,
+            max_size=MAX_UNAUTHENTICATED_BYTES,
             logger=_quiet,
         )
         try:
@@ -262,14 +262,14 @@ class Connection:
             assert self._protocol is not None
             with suppress(EOFError, AssertionError):  # bytes behind the close frame
                 self._protocol.receive_data(data)
-                self._take_events(events)
+                self._handle_events(events)
 
-    def _take_events(self, events: list[Event], *, ended: bool = False) -> None:
+    def _handle_events(self, events: list[Event], *, ended: bool = False) -> None:
         protocol = self._protocol
         assert protocol is not None
         for event in protocol.events_received():
             if isinstance(event, Frame):
-                self._take_frame(event, events)
+                self._handle_frame(event, events)
             elif isinstance(event, UpgradeResponse):
                 events.append(self._opened(event))
         self._collect(protocol)
@@ -297,7 +297,7 @@ class Connection:
             answer = None
         return Refused(response.status_code, reason, answer.message if isinstance(answer, RpcError) else "")
 
-    def _take_frame(self, frame: Frame, events: list[Event]) -> None:
+    def _handle_frame(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._in_fragments = not frame.fin
             if frame.fin:

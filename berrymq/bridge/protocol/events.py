@@ -62,7 +62,7 @@ class Refused:
 
     status: int
     reason: str
-    said: str = ""
+    error_text: str = ""
     """The node's error message, if it sent one."""
 
 

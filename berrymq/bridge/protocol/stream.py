@@ -425,12 +425,12 @@ class Stream:
         """
         return self._skip(0) if self._in_flight else 0
 
-    def _skip(self, place: int) -> int:
-        sent = self._in_flight[place]
+    def _skip(self, index: int) -> int:
+        sent = self._in_flight[index]
         if sent.method is DROPPED:  # its report must not get lost as well
             return 0
         body = b'"count":%d' % sent.messages
-        self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
+        self._in_flight[index] = Sent(sent.n, DROPPED, body, 0)
         self._in_flight_messages -= sent.messages
         self._in_flight_bytes -= len(sent.body) - len(body)
         self._account.grow(len(body) - len(sent.body))
@@ -442,11 +442,11 @@ class Stream:
         """Drop messages until no more than *target* bytes are held: buffered ones first, the oldest first."""
         while self.held_bytes > target and self.drop_oldest():
             pass
-        for place, sent in enumerate(self._in_flight):
+        for index, sent in enumerate(self._in_flight):
             if self.held_bytes <= target:
                 break
             if sent.method is MESSAGES:
-                self._skip(place)
+                self._skip(index)
 
     @property
     def oldest_in_flight(self) -> int:

@@ -101,7 +101,7 @@ class Conversation:
             return self._refusal(401, "wrong access token")
         found = self._screen_upgrade(request) if request.path == "/ws" else self._screen_call(request, token)
         if found is None and token is not None and not self._let_in():
-            return self._refusal(503, self.server.is_full_text)
+            return self._refusal(503, self.server.overflow_text)
         return found
 
     def _screen_upgrade(self, request: Request) -> Refusal | None:
@@ -180,7 +180,7 @@ class Conversation:
             knows = False
         self._nonces = None
         if knows and not self._let_in():
-            text = self.server.is_full_text
+            text = self.server.overflow_text
             self._after_reply.append(lambda: self.channel.close(CloseCode.TRY_AGAIN_LATER, text))
             raise RpcError(jsonrpc.OVERFLOW, text)
         if knows:
@@ -194,7 +194,7 @@ class Conversation:
         return knows
 
     def _let_in(self) -> bool:
-        if not self.authenticated and self.server.let_in(self):
+        if not self.authenticated and self.server.admit_client(self):
             self.authenticated = True
         return self.authenticated
 
@@ -333,7 +333,7 @@ class Conversation:
     def _attach(self, peer: Peer, received: int | None) -> None:
         if self._has_ended or self.channel.closed:
             with self.server.router.lock:
-                self.server.router.expect_back(peer)
+                self.server.router.start_expiry(peer)
             return
         former = peer.channel
         try:
@@ -341,7 +341,7 @@ class Conversation:
         except FrameError as error:
             self._break(str(error))
         if former is not None and former is not self.channel:
-            former.close(CloseCode.NORMAL, "the node has connected anew")
+            former.close(CloseCode.NORMAL, "the node has reconnected")
 
     def _break(self, reason: str) -> None:
         peers_log.warning("a connection is closed: %r", reason[:200])

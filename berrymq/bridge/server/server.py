@@ -39,17 +39,17 @@ __all__ = ["Server"]
 
 MAX_CONNECTIONS = 1_000
 """The limit of authenticated connections."""
-MAX_STRANGERS = 64
+MAX_UNAUTHENTICATED = 64
 """The limit of unauthenticated connections; beyond that the oldest is aborted. As many again may be silent,
 which do not displace those that have sent something."""
-STRANGER_SECONDS = 5.0
+AUTHENTICATION_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """The time for which an HTTP connection may be silent, or leave its response unread."""
 MOST_ACCEPTED = 16
 """The limit of connections accepted in one turn; their first bytes are read before the next."""
 BACKLOG = 128
 """The limit of connections that are not accepted yet."""
-PAUSE_SECONDS = 0.5
+ACCEPT_BACKOFF_SECONDS = 0.5
 """The time for which no connection is accepted when no more files can be opened."""
 REPORT_SECONDS = 10.0
 """The least interval of warnings that files can't be opened."""
@@ -95,7 +95,7 @@ class Server:
         self._silent: OrderedDict[socket.socket, float] = OrderedDict()
         """Connections that have sent nothing yet, and when they were accepted: nothing else is held for them.
         """
-        self._strangers: OrderedDict[Conversation, None] = OrderedDict()
+        self._unauthenticated: OrderedDict[Conversation, None] = OrderedDict()
         self._conversations: dict[Conversation, None] = {}
         self._crowded_at = float("-inf")
 
@@ -163,16 +163,16 @@ class Server:
                 return
             sock.setblocking(False)
             self._silent[sock] = self.router.loop.time()
-            if len(self._silent) > MAX_STRANGERS:
+            if len(self._silent) > MAX_UNAUTHENTICATED:
                 self._drop_silent(next(iter(self._silent)))
-            self.router.loop.watch(sock, lambda _, sock=sock: self._hear(sock))  # type: ignore[misc]
+            self.router.loop.watch(sock, lambda _, sock=sock: self._handle_first(sock))  # type: ignore[misc]
 
     def _drop_silent(self, sock: socket.socket) -> None:
         del self._silent[sock]
         self.router.loop.unwatch(sock)
         sock.close()
 
-    def _hear(self, sock: socket.socket) -> None:
+    def _handle_first(self, sock: socket.socket) -> None:
         """Process the first bytes of a connection, or its end."""
         if sock not in self._silent:
             return
@@ -199,8 +199,8 @@ class Server:
         if self._silent:
             self._drop_silent(next(iter(self._silent)))
             return
-        given_up = next(iter(self._strangers), None) or min(
-            idle, key=lambda one: one.channel.heard_at, default=None
+        given_up = next(iter(self._unauthenticated), None) or min(
+            idle, key=lambda one: one.channel.received_at, default=None
         )
         if given_up is not None:
             self.forget(given_up)
@@ -208,7 +208,7 @@ class Server:
             return
         for one in self._sockets:
             self.router.loop.unwatch(one)
-        self.router.loop.call_later(PAUSE_SECONDS, self._watch)
+        self.router.loop.call_later(ACCEPT_BACKOFF_SECONDS, self._watch)
 
     def _begin(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -218,23 +218,23 @@ class Server:
         conversation.channel = Channel(
             self.router.loop, sock, connection, conversation.on_event, tls, self.router.budget
         )
-        self._strangers[conversation] = None
-        if len(self._strangers) > MAX_STRANGERS:
-            oldest, _ = self._strangers.popitem(last=False)
+        self._unauthenticated[conversation] = None
+        if len(self._unauthenticated) > MAX_UNAUTHENTICATED:
+            oldest, _ = self._unauthenticated.popitem(last=False)
             oldest.channel.abort()
         conversation.channel.start()
 
-    def let_in(self, conversation: Conversation) -> bool:
+    def admit_client(self, conversation: Conversation) -> bool:
         """Admit an authenticated connection; return False if there are too many."""
         if len(self._conversations) >= MAX_CONNECTIONS:
-            self.note_refusal(self.is_full_text)
+            self.note_refusal(self.overflow_text)
             return False
-        self._strangers.pop(conversation, None)
+        self._unauthenticated.pop(conversation, None)
         self._conversations[conversation] = None
         return True
 
     @property
-    def is_full_text(self) -> str:
+    def overflow_text(self) -> str:
         """The error text for an authenticated client over the limit."""
         return (
             f"{MAX_CONNECTIONS} connections are open here already: close those that are done, then try again"
@@ -242,7 +242,7 @@ class Server:
 
     def forget(self, conversation: Conversation) -> None:
         """Remove an ended connection."""
-        self._strangers.pop(conversation, None)
+        self._unauthenticated.pop(conversation, None)
         if conversation in self._conversations:
             del self._conversations[conversation]
             if conversation.is_websocket:
@@ -258,10 +258,10 @@ class Server:
         if not self._sockets:
             return
         now = self.router.loop.time()
-        for sock in [sock for sock, since in self._silent.items() if now - since > STRANGER_SECONDS]:
+        for sock in [sock for sock, since in self._silent.items() if now - since > AUTHENTICATION_SECONDS]:
             self._drop_silent(sock)
-        for conversation in list(self._strangers):
-            if now - conversation.channel.opened_at > STRANGER_SECONDS:
+        for conversation in list(self._unauthenticated):
+            if now - conversation.channel.opened_at > AUTHENTICATION_SECONDS:
                 conversation.channel.close(CloseCode.POLICY_VIOLATION, "no access token was shown")
                 conversation.channel.abort()
         for conversation in list(self._conversations):
@@ -269,10 +269,10 @@ class Server:
             if (
                 not channel.connection.is_websocket
                 and not conversation.is_busy
-                and now - max(channel.heard_at, channel.wrote_at) > IDLE_SECONDS
+                and now - max(channel.received_at, channel.written_at) > IDLE_SECONDS
             ):
                 channel.abort()
-        self.router.loop.call_later(STRANGER_SECONDS / 5, self._sweep)
+        self.router.loop.call_later(AUTHENTICATION_SECONDS / 5, self._sweep)
 
     def note_refusal(self, reason: str) -> None:
         """Log a refused request."""
@@ -287,7 +287,7 @@ class Server:
         for sock in list(self._silent):
             self._drop_silent(sock)
         self.sessions.close_all()
-        for conversation in [*self._strangers, *self._conversations]:
+        for conversation in [*self._unauthenticated, *self._conversations]:
             conversation.channel.close(CloseCode.GOING_AWAY, "the node shuts down")
 
     # -- what the methods do ---------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ class Server:
             else:
                 received = None
                 if peer is not None:
-                    router.remove_peer(peer, "the node has begun anew")
+                    router.remove_peer(peer, "the node has started again")
                 peer = self._new_peer(id, name, key, room, ttl, resume)
             answer = {
                 "id": router.id,
@@ -356,7 +356,7 @@ class Server:
                 "hub": router.is_hub,
                 "resumed": received is not None,
                 "received": peer.stream.received,
-                "lost": router.take_missed(key),
+                "lost": router.pop_missed(key),
             }
             return peer, answer, received
 
@@ -367,7 +367,7 @@ class Server:
         if id == router.id:
             raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
         if len(router.peers) >= MAX_PEERS:
-            self._forget_one_that_is_cut()
+            self._remove_disconnected_peer()
         if len(router.peers) >= MAX_PEERS:
             raise RpcError(jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already")
         if resume is not None:
@@ -376,7 +376,7 @@ class Server:
         peer.expires = True
         return peer
 
-    def _forget_one_that_is_cut(self) -> None:
+    def _remove_disconnected_peer(self) -> None:
         """Remove a disconnected peer: one without a backlog, else the one disconnected longest."""
         cut = [one for one in self.router.peers.values() if one.expires and not one.connected]
         if cut:

@@ -25,7 +25,7 @@ __all__ = ["MAX_WAIT_SECONDS", "Session", "Sessions"]
 MAX_SESSIONS = 1000
 MAX_WAIT_SECONDS = 25.0
 """The longest wait of one call of ``get``, so that no proxy times out."""
-LOOK_AGAIN_SECONDS = 1.0
+EXPIRY_CHECK_SECONDS = 1.0
 """The least interval of checks whether a session with a waiting call has expired."""
 
 
@@ -164,15 +164,15 @@ class Sessions:
         if len(self._sessions) >= MAX_SESSIONS:
             self._close_idle()
         router = self._router
-        place = router.room(room)
+        the_room = router.room(room)
         mailbox = None
         if identifier is not None:
             mailbox = Mailbox(identifier.text, router.budget)
             with router.lock:
-                place.follow(mailbox, [identifier])
-                router.announcements.schedule(place, [identifier])
+                the_room.follow(mailbox, [identifier])
+                router.announcements.schedule(the_room, [identifier])
         token = secrets.token_urlsafe(16)
-        self._sessions[token] = Session(router, name, place, ttl, mailbox)
+        self._sessions[token] = Session(router, name, the_room, ttl, mailbox)
         self._renew(token)
         return token
 
@@ -235,7 +235,7 @@ class Sessions:
     def _expire(self, token: str) -> None:
         session = self._sessions[token]
         if session.is_waiting:
-            seconds = max(session.ttl, LOOK_AGAIN_SECONDS)
+            seconds = max(session.ttl, EXPIRY_CHECK_SECONDS)
             session.expiry = self._router.loop.call_later(seconds, self._expire, token)
         else:
             self.close(token)

@@ -134,8 +134,8 @@ class Budget(Total):
 def fair_share(sizes: list[int], limit: int) -> int:
     """Return the size to which the largest have to be cut down, so that all together are within the limit."""
     left, share = limit, limit
-    for place, size in enumerate(sorted(sizes)):
-        share = left // (len(sizes) - place)
+    for index, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - index)
         if size > share:
             break
         left -= size

@@ -34,7 +34,7 @@ yield_processor = getattr(os, "sched_yield", lambda: None)
 READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
 """The size of a read; more if the last one filled it, for each large buffer costs a system call of its own.
 """
-STRANGER_READ_BYTES = 4 * 1024
+UNAUTHENTICATED_READ_BYTES = 4 * 1024
 """The same for an unauthenticated peer: it may be thousands of frames, and many may send them at once."""
 TURN_SECONDS = 0.005
 """The time for which one connection is processed before the others have their turn."""
@@ -80,7 +80,7 @@ class Channel:
     ) -> None:
         self.connection = connection
         self.on_event = on_event
-        self.opened_at = self.heard_at = self.wrote_at = loop.time()
+        self.opened_at = self.received_at = self.written_at = loop.time()
         """When it was opened, when bytes last arrived, and when the socket last accepted some."""
         self.closed = False
         self._loop = loop
@@ -161,7 +161,7 @@ class Channel:
                 _log.debug("a connection was cut: %s", error)
                 self.abort()
                 return
-            self.wrote_at = monotonic()
+            self.written_at = monotonic()
             if sent < len(data):
                 self._unwritten.append(memoryview(data)[sent:])
                 self._unwritten_bytes = len(data) - sent
@@ -255,7 +255,7 @@ class Channel:
             while unwritten:
                 sent = self._sock.send(unwritten[0]) if len(unwritten) == 1 else self._send_many()
                 self._unwritten_bytes -= sent
-                self.wrote_at = self._loop.time()
+                self.written_at = self._loop.time()
                 while unwritten and sent >= len(unwritten[0]):
                     sent -= len(unwritten[0])
                     self._dequeue()
@@ -280,7 +280,7 @@ class Channel:
             self._account.share(whole, -1)
 
     def _send_many(self) -> int:
-        most = [self._unwritten[place] for place in range(min(len(self._unwritten), 64))]
+        most = [self._unwritten[index] for index in range(min(len(self._unwritten), 64))]
         if hasattr(self._sock, "sendmsg"):
             return self._sock.sendmsg(most)
         return self._sock.send(most[0])  # Windows
@@ -315,13 +315,13 @@ class Channel:
         else:
             try:
                 data = self._sock.recv(
-                    self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES
+                    self._read_bytes if self.connection.is_trusted else UNAUTHENTICATED_READ_BYTES
                 )
             except OSError as error:
                 data = self._no_data(error)
             if data is not None:
                 self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
-                self.heard_at = self._loop.time()
+                self.received_at = self._loop.time()
                 if self._tls is not None:
                     data = self._decrypt(self._tls, data)
         if data is None:
@@ -344,7 +344,7 @@ class Channel:
             return
         budget = self._budget
         if budget is not None and budget.held > budget.limit:
-            budget.relieve(self.heard_at)
+            budget.relieve(self.received_at)
 
     def _no_data(self, error: OSError) -> bytes | None:
         """Return None where nothing can be read now, ``b""`` where the connection was cut."""
@@ -418,7 +418,7 @@ class Channel:
         if self._unwritten or self.closed or not self._reading.acquire(blocking=False):
             return False
         try:
-            if not self._loop.pause(self._sock):
+            if not self._loop.suspend(self._sock):
                 return False
             poll = select.poll()
             poll.register(self._sock, select.POLLIN)

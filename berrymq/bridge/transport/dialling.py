@@ -51,10 +51,10 @@ class _RefusedError(LinkError):
     """The server did not open a WebSocket."""
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.status, refused.reason, refused.said)
+        super().__init__(refused.status, refused.reason, refused.error_text)
         self.status = refused.status
         self.reason = refused.reason
-        self.said = refused.said
+        self.error_text = refused.error_text
 
 
 class _Hello(msgspec.Struct):
@@ -288,7 +288,7 @@ def explain(found: Found, error: BaseException) -> str:
 def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
-        return f"{url} refused: {error.said}" if error.said else _explain_status(found, error)
+        return f"{url} refused: {error.error_text}" if error.error_text else _explain_status(found, error)
     if isinstance(error, RpcError):
         return f"{url} refused: {error.message}"
     if isinstance(error, ssl.SSLError):

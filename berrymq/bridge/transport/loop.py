@@ -142,7 +142,7 @@ class IoLoop:
                 self._selector.register(sock, events, callback)
                 self._watched.add(sock)
 
-    def pause(self, sock: socket.socket) -> bool:
+    def suspend(self, sock: socket.socket) -> bool:
         """Stop watching a socket for a while, since another thread reads it; on any thread.
 
         Returns:

@@ -13,7 +13,7 @@ export function createStart() {
   const element = h(
     "section",
     { class: "card start", "aria-labelledby": "start", hidden: true },
-    h("h2", { id: "start" }, "Nobody is linked yet"),
+    h("h2", { id: "start" }, "No nodes are linked yet"),
     h("p", {}, "In a notebook, run these two lines:"),
     h("div", { class: "lines" }, h("pre", {}, h("code", {}, LINES)), copy),
     h(

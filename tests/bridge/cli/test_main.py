@@ -361,7 +361,7 @@ class TestTwitter:
 
     def test_says_when_nobody_follows(self, here):
         done = berrymq("twitter", "test:run")
-        assert (done.returncode, done.stderr) == (0, "berrymq: nobody follows test:run at present\n")
+        assert (done.returncode, done.stderr) == (0, "berrymq: no followers of test:run at present\n")
 
     def test_without_a_hub(self):
         done = berrymq("twitter", "test:run")
