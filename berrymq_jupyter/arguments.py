@@ -108,8 +108,14 @@ def namespace_of(shell: InteractiveShell, local: dict[str, Any] | None) -> dict[
     return {**shell.user_global_ns, **shell.user_ns, **local}
 
 
-def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
-    """Evaluate a Python argument list (`1, x=2`, `*xs, **options`) in `namespace`."""
+def evaluate_arguments(text: str, namespace: dict[str, Any], *, hint: str = "text needs quotes") -> Arguments:
+    """Evaluate a Python argument list (`1, x=2`, `*xs, **options`) in `namespace`.
+
+    Args:
+        text: the list.
+        namespace: the names that it may use.
+        hint: advice for a name that is not defined.
+    """
     if not text.strip():
         return Arguments((), {})
     source = f"{CALLEE}({text}\n)"  # the newline ends a trailing comment
@@ -121,9 +127,9 @@ def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
             value = evaluate(node.value, source, namespace)
             args.extend(unpack(value, ast.get_source_segment(source, node)))
         else:
-            args.append(evaluate(node, source, namespace))
+            args.append(evaluate(node, source, namespace, hint))
     for keyword in call.keywords:
-        value = evaluate(keyword.value, source, namespace)
+        value = evaluate(keyword.value, source, namespace, hint)
         named = {keyword.arg: value} if keyword.arg is not None else unpack_keywords(value)
         for name in named:
             if name in kwargs:
@@ -134,7 +140,7 @@ def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
 
 def evaluate_expression(text: str, namespace: dict[str, Any]) -> Any:
     """Evaluate one Python expression, as the handler of `%follow`."""
-    args, kwargs = evaluate_arguments(text, namespace)
+    args, kwargs = evaluate_arguments(text, namespace, hint="")
     if len(args) != 1 or kwargs:
         raise UsageError(f"one expression is expected, not {shorten(text)}")
     return args[0]
@@ -167,7 +173,7 @@ def describe_syntax_error(error: SyntaxError, text: str) -> str:
     return f"{shorten(text)} is not a list of Python arguments: {reason} ({hint})"
 
 
-def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
+def evaluate(node: ast.expr, source: str, namespace: dict[str, Any], name_hint: str = "") -> Any:
     """Evaluate one argument; an error is reported together with its text."""
     code = compile(ast.Expression(node), "<argument>", "eval")
     try:
@@ -175,8 +181,8 @@ def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
     except Exception as error:  # noqa: BLE001 - it is the user's code
         segment = ast.get_source_segment(source, node) or ""
         hint = ""
-        if isinstance(error, NameError) and isinstance(node, ast.Name):
-            hint = " (text needs quotes)"
+        if name_hint and isinstance(error, NameError) and isinstance(node, ast.Name):
+            hint = f" ({name_hint})"
         elif segment.startswith("--"):
             hint = f" (and there is no option {shorten(segment)} here)"
         raise UsageError(f"{shorten(segment)} does not evaluate: {describe(error)}{hint}") from None

@@ -13,7 +13,7 @@ from berrymq.printable import printable
 from .arguments import one_line
 from .errors import as_one_line
 from .formatters import Links
-from .links import count, link_lines
+from .links import count
 from .magic import argument, magic
 from .options import parse
 
@@ -178,9 +178,8 @@ def keep_existing(there: Link, link: Link) -> Link:
     else:
         there.asked = there.asked or link.asked
         link.close()
-    where = link_lines(there)[0].removeprefix(there.state)
     state = "" if there.state == "linked" else "; the connection is cut and will be restored"
-    sys.stdout.write(f"already linked{where}{state}\n{HOW_TO_CHANGE}\n")
+    sys.stdout.write(f"already linked as {there.name!r}{state}\n{HOW_TO_CHANGE}\n")
     return there
 
 

@@ -13,7 +13,7 @@ from .arguments import Arguments, evaluate_arguments, namespace_of, split_identi
 from .errors import raise_to_user, show_interrupt
 from .magic import argument, magic
 from .options import seconds, split_options
-from .unfollowed import UnfollowedNotes
+from .unfollowed import UnfollowedNotes, note_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +84,8 @@ class SendingMagics(Magics):
         args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.talk(identifier, callback, *args, **kwargs))
         self._notes.check(identifier, local_ns)
+        if note_on(identifier) is None:  # else there are no answers, whose followers would matter
+            self._notes.check(callback, local_ns)
 
     @magic(
         "line_cell",

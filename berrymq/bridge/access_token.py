@@ -26,9 +26,9 @@ def check_access_token(token: str) -> str | None:
     """Return why a chosen access token is not acceptable; ``None`` when it is."""
     if not MIN_TOKEN_LENGTH <= len(token) <= _MAX_TOKEN_LENGTH:
         length = f"{MIN_TOKEN_LENGTH} to {_MAX_TOKEN_LENGTH}"
-        return f"an access token has {length} characters; leave it out to have one made"
+        return f"an access token has {length} characters, not {len(token)}"
     if bearer_token(f"Bearer {token}") != token:
-        return "an access token holds only letters, digits and . _ ~ + / - ; leave it out to have one made"
+        return "an access token holds only letters, digits and . _ ~ + / -"
     return None
 
 

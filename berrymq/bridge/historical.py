@@ -149,7 +149,7 @@ def init_connection(
     host, port = _host_and_port(addr)
     problem = check_access_token(access_token) if access_token is not None else None
     if problem is not None:
-        raise LinkError(problem)
+        raise LinkError(f"{problem}; leave it out to have one made")
     here = runtime()
     with node_in_use(berrymq.default_bus, name, None) as node:
         for one in here.listening:

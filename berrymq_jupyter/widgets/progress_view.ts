@@ -9,7 +9,7 @@ import type { Bar, ProgressState } from "./wire.ts";
 
 const SILENT_SECONDS = 30;
 const TICK_MS = 1000;
-/** How a bar can end, with the icon that says so. */
+/** The ends of a bar, with their icons. */
 const ENDS: Record<Exclude<Bar["end"], "">, IconName> = { done: "check", stopped: "stop", failed: "warning" };
 
 function createView(store: PlainStore<ProgressState>) {

@@ -65,6 +65,10 @@ class TestFollow:
         assert "\n" not in printed
         assert follows() == []
 
+    def test_an_unknown_handler_is_not_taken_for_text(self, shell):
+        printed = shell.run("%follow a:b missing")
+        assert printed == ("UsageError: missing does not evaluate: NameError: name 'missing' is not defined")
+
 
 class TestUnfollow:
     def test_one_identifier(self, shell):

@@ -26,6 +26,12 @@ def test_where_nothing_is_linked_it_names_what_would(shell, line):
     assert shell.run(line) == "no followers of test:run here; %link joins other nodes"
 
 
+def test_the_answers_of_a_talk_without_followers(shell):
+    shell.run("%follow price:get str\n%follow told:it str")
+    assert shell.run("%talk price:get price:is") == "no followers of price:is here; %link joins other nodes"
+    assert shell.run("%talk price:get told:it") == ""
+
+
 def test_an_ask_without_followers(shell):
     assert (
         shell.run("%ask test:run 1") == "no followers of test:run here; %link joins other nodes\nOut[2]: []"

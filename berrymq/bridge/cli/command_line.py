@@ -197,12 +197,25 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     options, more = parser.parse_known_args(words)
-    if "payload" in options and not any(word.startswith("-") for word in more):
-        options.payload += more  # argparse accepts no values behind an option that stands among them
-    elif more:
+    # argparse accepts no values behind an option that stands among them
+    if any(word.startswith("-") for word in more) or not _append(options, more):
         known = "; a value that begins with - stands behind --" if "payload" in options else ""
         options.parser.error(f"unrecognized arguments: {' '.join(more)}{known}")
     return options
+
+
+def _append(options: argparse.Namespace, words: list[str]) -> bool:
+    """Append words to the values of the command; return False if it has no such values."""
+    if "payload" in options:
+        options.payload += words
+    elif "identifiers" in options:
+        try:
+            options.identifiers += [values.identifier(word) for word in words]
+        except argparse.ArgumentTypeError as error:
+            options.parser.error(f"argument IDENTIFIER: {error}")
+    else:
+        return not words
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -54,6 +54,17 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
         """
         return Endpoint.parse(self.url)
 
+    @property
+    def no_answer(self) -> str:
+        """A sentence for people that the node did not answer in time, with advice.
+
+        A process that is stopped (SIGSTOP) ends by SIGKILL alone.
+        """
+        advice = f"wait for it, or end it by `kill -9 {self.pid}`"
+        if self.kind == "hub":
+            advice += ", and the next link starts another"
+        return f"the {self.kind} at {self.url} (process {self.pid}) did not answer in time: {advice}"
+
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r} at {self.url!r}, pid {self.pid}>"
 

@@ -11,6 +11,7 @@ The hub is searched in this order:
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ __all__ = ["Found", "find"]
 
 URL_VARIABLE, TOKEN_VARIABLE = "BERRYMQ_HUB_URL", "BERRYMQ_HUB_TOKEN"
 
+_log = logging.getLogger("berrymq")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -44,6 +47,13 @@ class Found:
     access_token: str | None = field(repr=False)
     found_by: str
     info: ConnectionInfo | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def no_answer(self) -> str:
+        """A sentence for people that the node did not answer in time, with advice."""
+        if self.info is not None:
+            return self.info.no_answer
+        return f"{self.endpoint.url} did not answer in time; is it overloaded or stopped?"
 
 
 def find(
@@ -89,6 +99,9 @@ def _hubs(environ: Mapping[str, str]) -> Iterator[Found]:
             # Without a live connection file, a listener on this machine is not the hub that was meant.
             if found.access_token or not is_loopback:
                 yield found
+            else:
+                text = "%s is ignored: no node of yours listens at %s"
+                _log.info(text, URL_VARIABLE, found.endpoint.url)
     if (info := read_hub(runtime_directory(environ, create=False))) is not None:
         yield Found(info.endpoint, info.access_token, "connection file", info)
     yield from _of_jupyterhub(environ)

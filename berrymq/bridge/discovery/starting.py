@@ -148,10 +148,7 @@ def launch_hub(
             if not any(_leads_to(found, info) for found in unanswered):
                 return Launched(info, is_new=False)
             if time.monotonic() - began > min(_GRACE_SECONDS, timeout):
-                raise LinkError(
-                    f"a hub of yours runs (process {info.pid}), but it does not answer: "
-                    "wait for it, or end that process, and the next link starts another"
-                )
+                raise LinkError(info.no_answer)
         elif not is_locked(directory / _LOCK_FILE):
             reason = _spawn(arguments, max(0.0, began + timeout - time.monotonic()))
             if (info := read_hub(directory)) is not None:

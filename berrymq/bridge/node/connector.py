@@ -141,7 +141,7 @@ class Connector:
             if found is None:
                 break
             if monotonic() >= deadline:
-                problem = problem or f"no link in time; is {found.endpoint.url} overloaded or stopped?"
+                problem = problem or found.no_answer
                 break
             try:
                 self._link_to(found, deadline, dials)

@@ -294,7 +294,7 @@ def _explain(found: Found, error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return f"no TLS connection to {url}: {getattr(error, 'verify_message', '') or error.reason or error}"
     if isinstance(error, TimeoutError):
-        return f"{url} did not answer in time; is it overloaded or stopped?"
+        return found.no_answer
     if isinstance(error, ConnectionRefusedError):
         return f"nothing is listening at {url}; has it stopped, or is the port wrong?"
     if isinstance(error, socket.gaierror):

@@ -1,4 +1,4 @@
-// What is shown while nobody is there: how to come.
+// The instructions that are shown while no nodes are linked.
 
 import { copyText, h, setText } from "../../widgets/dom.ts";
 
@@ -37,8 +37,8 @@ export function createStart() {
   );
   return {
     element,
-    show(nobody: boolean) {
-      element.hidden = !nobody;
+    show(visible: boolean) {
+      element.hidden = !visible;
     },
   };
 }

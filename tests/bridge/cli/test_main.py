@@ -343,6 +343,13 @@ class TestTwitter:
         assert (message.id, message.args, dict(message.kwargs)) == ("test:run", (1, "two words"), {"x": 2})
         assert message.source == "cli"
 
+    def test_options_may_stand_among_the_identifiers(self):
+        done = berrymq("get", "a:*", "--timeout", "0.1", "b:*")
+        assert (done.returncode, done.stderr) == (1, "berrymq: no message came in time\n")
+        done = berrymq("get", "a:*", "--timeout", "0.1", "b:c:d")
+        assert done.returncode == 2
+        assert "more than one ':'" in done.stderr
+
     def test_options_may_stand_among_the_values(self, here):
         bus, joined = here
         queue = Queue("test:*", bus=bus)
