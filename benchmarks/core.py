@@ -106,8 +106,7 @@ def sending_beside_others() -> Row:
 
 
 def first_use() -> Row:
-    """Measure the cost of the first message of an identifier above those after it, in units of 5
-    microseconds."""
+    """Measure the extra cost of an identifier's first message, in units of 5 microseconds."""
     bus = Bus()
     (handler,) = handlers(1)
     bus.follow("test:*", handler)

@@ -1,5 +1,7 @@
-"""The views under load: their cost at the sender, and the work of a JupyterLab page. It needs the programs of
-the browser tests: JupyterLab, Playwright and Chromium."""
+"""The views under load: their cost at the sender, and the work of a JupyterLab page.
+
+It needs the programs of the browser tests: JupyterLab, Playwright and Chromium.
+"""
 
 from __future__ import annotations
 

@@ -321,7 +321,7 @@ def open_link(
     overflow: Overflow | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
-    """Make a link of some kind, or return the existing one; see `link`."""
+    """Make a link of one kind (`Link` or a subclass), or return the existing one; see `link`."""
     if overflow is not None and overflow not in get_args(Overflow):
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
     asked = None if address is None else Endpoint.parse(address)

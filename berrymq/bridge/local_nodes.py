@@ -23,6 +23,11 @@ def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
 
     All links of the bus share it, or its own messages would be delivered to it again.
 
+    Args:
+        bus: the bus.
+        name: the name that others see; by default that of the notebook or script.
+        room: only nodes in the same room reach each other.
+
     Raises:
         LinkError: it has another name already.
     """

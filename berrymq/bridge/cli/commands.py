@@ -65,7 +65,13 @@ class Destination:
 
 
 def follow(destination: Destination, identifiers: Sequence[Identifier], *, json: bool = False) -> int:
-    """Print messages as they arrive, until interrupted."""
+    """Print messages as they arrive, until interrupted.
+
+    Args:
+        destination: the hub.
+        identifiers: the messages to print.
+        json: print JSON objects.
+    """
     printer = Printer(json=json)
     with _inbox(destination, identifiers) as inbox:
         while True:

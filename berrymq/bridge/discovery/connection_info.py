@@ -74,6 +74,13 @@ def write_info(path: Path, info: ConnectionInfo) -> FileLock:
 
     Never follows a symbolic link of that name, and replaces an existing file.
 
+    Args:
+        path: the file.
+        info: its content.
+
+    Returns:
+        The lock, which is held until it is released.
+
     Raises:
         OSError: it can't be written, or the file system supports no locks.
     """

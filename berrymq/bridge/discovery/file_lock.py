@@ -35,6 +35,10 @@ _FLAGS: int = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file as `os.open` does; a new one is private to this user.
 
+    Args:
+        path: the file.
+        flags: as for `os.open`; the mode of a new file is 0600.
+
     Raises:
         OSError: it can't be opened, or is no regular file but a symbolic link, a directory, a pipe.
     """

@@ -35,6 +35,10 @@ def runtime_directory(environ: Mapping[str, str] = os.environ, *, create: bool =
     It is ``berrymq`` below the user's runtime directory, or ``BERRYMQ_RUNTIME_DIR``. With ``create=False`` a
     missing directory is returned without a check.
 
+    Args:
+        environ: the environment, with ``BERRYMQ_RUNTIME_DIR`` and the variables of the platform.
+        create: create it if it is missing.
+
     Raises:
         RuntimeDirectoryError: there is no private one. The text says what to do.
     """
@@ -49,6 +53,10 @@ def private_directory(path: Path, *, create: bool = True) -> Path:
     """Return ``path`` if it is this user's, closed to all others, and no other user can replace it.
 
     The result is not cached, so that no verdict outlives its reason.
+
+    Args:
+        path: the directory.
+        create: create it, with mode 0700, if it is missing.
 
     Raises:
         RuntimeDirectoryError: it is not, or can't be made.

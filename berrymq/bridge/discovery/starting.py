@@ -138,6 +138,14 @@ def launch_hub(
 
     Concurrent calls of several processes result in one hub. The rest is as in `start_hub`.
 
+    Args:
+        arguments: of ``berrymq hub``.
+        timeout: seconds within which it has to listen.
+        unanswered: the nodes that the caller has just dialled in vain.
+
+    Returns:
+        The hub, and whether this call has started it.
+
     Raises:
         LinkError: as in `start_hub`.
     """

@@ -385,6 +385,11 @@ class Connector:
     def call(self, method: str, params: dict[str, Any], timeout: float) -> msgspec.Raw:
         """Call a method of the other side and return its result; not to be used on the loop.
 
+        Args:
+            method: its name.
+            params: by name; encoded as JSON.
+            timeout: seconds to wait for the result.
+
         Raises:
             RpcError: it answered with an error.
             OSError: the connection was cut, or did not answer in time (`TimeoutError`).

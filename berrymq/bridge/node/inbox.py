@@ -76,7 +76,13 @@ class Inbox:
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
     def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
-        """Put a question to the followers here; `answer` is called once with their answers, on any thread."""
+        """Put a question to the followers here.
+
+        Args:
+            batch: the question, as one message.
+            name: the name of this node, with which the answers are marked.
+            answer: called once with the encoded answers, on any thread.
+        """
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
             try:
@@ -142,7 +148,13 @@ class Deduplicator:
         self._by_origin: OrderedDict[str, _Ranges] = OrderedDict()
 
     def fresh(self, origin: str, first: int, count: int) -> range | list[int]:
-        """Return the numbers of a batch that were not received before, and record them."""
+        """Return the numbers of a batch that were not received before, and record them.
+
+        Args:
+            origin: the id of the node that published it.
+            first: the sequence number of its first message.
+            count: the number of its messages.
+        """
         known = self._by_origin.get(origin)
         if known is None:
             known = self._by_origin[origin] = _Ranges(self._ranges)

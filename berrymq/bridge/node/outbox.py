@@ -63,7 +63,14 @@ class Outbox:
         self.wake()
 
     def put(self, identifier: str, message: bytes) -> bool:
-        """Add a message; return True if the caller has to have the outbox emptied."""
+        """Add a message; return True if the caller has to have the outbox emptied.
+
+        On overflow the oldest messages are dropped, or this blocks: see `overflow`.
+
+        Args:
+            identifier: the message's identifier, as text.
+            message: the message, as it is encoded in a batch.
+        """
         if self.blocks and self._may_wait():
             self._wait_for_capacity()
         items = self._items

@@ -121,7 +121,13 @@ class Peer:
     # -- what goes to it -------------------------------------------------------------------------------------
 
     def announce_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
-        """Announce to it what is followed here, as far as that has changed."""
+        """Announce to it what is followed here, as far as that has changed.
+
+        Args:
+            add: identifiers that are followed from now on.
+            remove: identifiers that are not followed any more.
+            everything: all messages are followed; then the identifiers do not matter.
+        """
         if everything:
             add, remove = set(), self.announced
         if self.interest_announced and not (add or remove or everything != self.announced_everything):
@@ -250,7 +256,12 @@ class Peer:
         return changed
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
-        """Close the link; return the number of messages that the other side did not get."""
+        """Close the link; return the number of messages that the other side did not get.
+
+        Args:
+            reason: a text that the other side logs.
+            code: the WebSocket's close code.
+        """
         self.cancel_timers()
         channel, self.channel = self.channel, None
         if channel is not None:

@@ -103,7 +103,14 @@ class Questions:
         done: Callable[[list[bytes]], object],
         asked_as: int | None = None,
     ) -> Question:
-        """Open a question to those asked; call `end_if_complete` next, as there may be none."""
+        """Open a question; call `end_if_complete` next, as there may be no subscribers.
+
+        Args:
+            asker: the peer that asks; None for this process.
+            asked: the subscribers that have to answer.
+            done: called once with all answers.
+            asked_as: the asker's own number.
+        """
         question = Question(next(self._numbers), asker, asked_as, done)
         if asked_as is not None:
             self._asked_as[asker, asked_as] = question
@@ -124,7 +131,14 @@ class Questions:
     def answer(
         self, number: int, subscriber: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
     ) -> bool:
-        """Store an answer; return False if its sender was not asked, or has answered before."""
+        """Store an answer; return False if its sender was not asked, or has answered before.
+
+        Args:
+            number: the key of the question.
+            subscriber: the sender.
+            answers: encoded answers; a hub sends those of several nodes.
+            unanswered: the names of nodes without an answer.
+        """
         question = self._open.get(number)
         if question is None or subscriber not in question.waiting:
             return False

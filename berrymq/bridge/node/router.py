@@ -118,7 +118,16 @@ class Router:
         return found
 
     def add_peer(self, id: str, name: str, room: str | None, role: Role, *, key: str, ttl: float) -> Peer:
-        """Add a peer, to be attached to its connection next. The lock is held."""
+        """Add a peer, to be attached to its connection next. The lock is held.
+
+        Args:
+            id: the node's id.
+            name: its name, for people.
+            room: its room.
+            role: the kind of the node.
+            key: the secret that the dialling side presents on this link.
+            ttl: seconds for which it may be disconnected before it expires.
+        """
         peer = Peer(
             id,
             name,
@@ -164,6 +173,11 @@ class Router:
         """Detach a lost connection and start the peer's grace and expiry timers.
 
         A frame that the other side refuses for the second time is dropped, or it would be refused for ever.
+
+        Args:
+            peer: the other side.
+            channel: its connection; ignored if the peer has another one by now.
+            event: the end, with the close code.
         """
         with self.lock:
             if peer.channel is not channel:
@@ -207,7 +221,13 @@ class Router:
             self._missed.popitem(last=False)
 
     def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
-        """Close a link; return the number of messages that the other side did not get."""
+        """Close a link; return the number of messages that the other side did not get.
+
+        Args:
+            peer: the other side.
+            reason: a text that the other side logs.
+            code: the WebSocket's close code.
+        """
         self.timers.log_drops(peer)
         with self.lock:
             if self.peers.get(peer.id) is peer:
@@ -234,7 +254,12 @@ class Router:
         return source is not target
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Announce to a peer what of *changed* is followed here, or all of it. The lock is held."""
+        """Announce to a peer what of *changed* is followed here, or all of it. The lock is held.
+
+        Args:
+            peer: the other side.
+            changed: identifiers whose followers have changed; None for all.
+        """
         interests = peer.room.interests
         limit = MAX_LISTED // 2 if peer.announced_everything else MAX_LISTED
         everything = len(interests) > limit or any(
@@ -283,13 +308,26 @@ class Router:
             self.close_for_error(peer, channel, otherwise, error)
 
     def close_for_error(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
-        """Close a connection after a protocol error."""
+        """Close a connection after a protocol error.
+
+        Args:
+            peer: the other side.
+            channel: the connection.
+            otherwise: handles its end.
+            error: the violation.
+        """
         peers_log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
         channel.close(CloseCode.PROTOCOL_ERROR, str(error))
         otherwise(Closed())
 
     def handle_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
         """Process one frame, on the thread that reads the connection.
+
+        Args:
+            peer: the sender.
+            channel: the connection that it arrived on.
+            method: its method.
+            params: its decoded params.
 
         Raises:
             FrameError: it violates the protocol; the connection is to be closed.
@@ -351,7 +389,12 @@ class Router:
         self.timers.schedule_ack(peer)
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Pass messages on to those who follow them. The lock is held."""
+        """Pass messages on to those who follow them. The lock is held.
+
+        Args:
+            peer: the sender.
+            batches: each with its bytes, which are passed on unchanged.
+        """
         route, passes = peer.room.route, self.passes
         for batch, data in batches:
             for subscriber in route(batch.identifier):
@@ -397,6 +440,12 @@ class Router:
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish encoded messages in this node's own name. The lock is held.
 
+        Args:
+            room: the room.
+            identifier: the identifier of all messages.
+            source: the name that receivers see.
+            messages: as they are encoded in a batch.
+
         Raises:
             FrameError: the identifier is invalid, or a local one.
         """
@@ -416,7 +465,14 @@ class Router:
                     self._unflushed[subscriber] = None
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
-        """Publish for a client that has no link. The lock is held."""
+        """Publish for a client that has no link; see `publish`. The lock is held.
+
+        Args:
+            room: the client's room.
+            identifier: the identifier of all messages.
+            source: the client's name; receivers see ``NAME via NODE``.
+            messages: as they are encoded in a batch.
+        """
         self.publish(room, identifier, f"{source} via {self.name}", messages)
 
     def ask_for_client(

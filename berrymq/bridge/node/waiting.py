@@ -41,7 +41,12 @@ class LinkWaiter:
         self._pid = os.getpid()
 
     def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
-        """Wait for work, for `wake`, or for the timeout; return False at once if that is not possible."""
+        """Wait for work, for `wake`, or for the timeout; return False at once if that is not possible.
+
+        Args:
+            has_work: returns whether there is something to deliver.
+            timeout: seconds.
+        """
         channel = self._channel()
         if channel is None or self._pid != os.getpid():
             return False

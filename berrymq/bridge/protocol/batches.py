@@ -112,6 +112,10 @@ def parse_messages(batch: Batch) -> list[WireMessage]:
 def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
     """Return the messages with the given sequence numbers, as batches without gaps and their bytes.
 
+    Args:
+        batch: the batch.
+        numbers: sequence numbers in it, ascending.
+
     Raises:
         FrameError: the messages are malformed, or not as many as the batch says.
     """
@@ -169,5 +173,12 @@ def batch_head(identifier: str, origin: str, source: str) -> bytes:
 
 
 def encode_batch(head: bytes, first: int, messages: Iterable[bytes], count: int) -> bytes:
-    """Return a batch: its head, the number of the first message, and the encoded messages."""
+    """Return a batch: its head, the number of the first message, and the encoded messages.
+
+    Args:
+        head: see `batch_head`.
+        first: the sequence number of the first message.
+        messages: encoded messages.
+        count: the number of messages.
+    """
     return b"%b,%d,%d,[%b]]" % (head, first, count, b",".join(messages))

@@ -219,7 +219,13 @@ class Connection:
     # -- HTTP, at a server -----------------------------------------------------------------------------------
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> list[Event]:
-        """Respond to the last request; return the next one, if it was received already."""
+        """Respond to the last request; return the next one, if it was received already.
+
+        Args:
+            status: of HTTP.
+            headers: further headers; the length of the body is added.
+            body: the content, which a response to HEAD lacks.
+        """
         if self._http is None or self.closed:
             return []
         events = self._http.respond(status, headers, body)
@@ -348,7 +354,12 @@ class Connection:
             self._collect(protocol)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Send a close frame."""
+        """Send a close frame.
+
+        Args:
+            code: the reason as a code.
+            reason: the reason as text, cut to 120 bytes of UTF-8.
+        """
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             with suppress(WebSocketException):

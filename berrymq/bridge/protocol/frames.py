@@ -235,6 +235,10 @@ def parse(data: bytes) -> Envelope:
 def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
     """Read the params of a frame.
 
+    Args:
+        method: the frame's method, one of `NUMBERED` or `ACK`.
+        params: its undecoded params.
+
     Raises:
         FrameError: they do not fit the method.
     """

@@ -32,12 +32,26 @@ def new_nonce() -> str:
 
 
 def server_proof(access_token: str, client_nonce: str, server_nonce: str, port: int) -> str:
-    """Return the server's proof that it knows the access token."""
+    """Return the server's proof that it knows the access token.
+
+    Args:
+        access_token: the secret.
+        client_nonce: the nonce of ``hello``.
+        server_nonce: the nonce of its answer.
+        port: the port on which the server listens.
+    """
     return _proof(access_token, f"berrymq server {client_nonce} {server_nonce} {port}")
 
 
 def client_proof(access_token: str, client_nonce: str, server_nonce: str, port: int) -> str:
-    """Return the client's proof that it knows the access token."""
+    """Return the client's proof that it knows the access token.
+
+    Args:
+        access_token: the secret.
+        client_nonce: the nonce of ``hello``.
+        server_nonce: the nonce of its answer.
+        port: the port that the server has sent.
+    """
     return _proof(access_token, f"berrymq client {client_nonce} {server_nonce} {port}")
 
 

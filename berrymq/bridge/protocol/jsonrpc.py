@@ -274,6 +274,11 @@ class Methods(Generic[C]):
 
         An exception of the handler other than `RpcError` passes, for it is a bug: the server logs it and
         answers with INTERNAL_ERROR.
+
+        Args:
+            context: the first argument of the handler.
+            call: the call, or the error to answer it with.
+            respond: called once with the encoded answer.
         """
         if isinstance(call, RpcError):
             respond(failure(None, call))

@@ -141,7 +141,12 @@ class Stream:
     # -- sending ---------------------------------------------------------------------------------------------
 
     def send_batch(self, batch: bytes, count: int) -> None:
-        """Add a batch of messages to the buffer; on overflow drop the oldest ones there."""
+        """Add a batch of messages to the buffer; on overflow drop the oldest ones there.
+
+        Args:
+            batch: the encoded batch.
+            count: the number of its messages.
+        """
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES
         self._buffer.append(Item(MESSAGES, batch, count, shared))
@@ -158,7 +163,13 @@ class Stream:
                 break
 
     def send(self, method: bytes, body: bytes, *, first: bool = False) -> None:
-        """Add another frame at the end or the front of the buffer; it is never dropped."""
+        """Add another frame at the end or the front of the buffer; it is never dropped.
+
+        Args:
+            method: the frame's method.
+            body: its params, encoded, without the braces and the numbers.
+            first: put it before the buffered frames.
+        """
         size = len(body) + ITEM_BYTES
         item = Item(method, body, 0)
         if first:

@@ -165,6 +165,10 @@ class Conversation:
     def admit(self, proof: str | None, access_token: str | None) -> bool:
         """Authenticate the other side; end the connection if it fails.
 
+        Args:
+            proof: the client's proof, after ``hello``.
+            access_token: the token itself, instead.
+
         Raises:
             RpcError: it succeeds, but there are too many connections; this one ends as well.
         """
@@ -320,7 +324,16 @@ class Conversation:
         ttl: float,
         resume: tuple[str, int] | None,
     ) -> dict[str, Any]:
-        """Turn this connection into a link."""
+        """Turn this connection into a link.
+
+        Args:
+            name: the node's name.
+            key: its secret.
+            id: its id, where the key is for this link alone.
+            room: its room.
+            ttl: seconds for which the link may be disconnected before it expires.
+            resume: the link to be resumed: our id, and the number of the last frame received.
+        """
         if not self.is_websocket:
             raise RpcError(jsonrpc.INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
         if self.peer is not None:

@@ -43,6 +43,11 @@ class HostPolicy:
     def of(cls, bound: str = "localhost", hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> Self:
         """Return the policy of a listener at ``bound``, with what its user allows beside that.
 
+        Args:
+            bound: the host that the listener is bound to.
+            hosts: further host names.
+            origins: origins of web pages that may connect.
+
         Raises:
             ValueError: an origin is not written as browsers write it, ``https://host[:port]``.
         """

@@ -383,7 +383,13 @@ class Server:
             self.router.expire(min(cut, key=lambda one: (one.stream.held_bytes > 0, one.since)))
 
     def publish(self, session: Session, identifier: str, message: bytes) -> None:
-        """Publish a message for a client that has no link."""
+        """Publish a message for a client that has no link.
+
+        Args:
+            session: the client's.
+            identifier: the message's identifier.
+            message: as it is encoded in a batch.
+        """
         router = self.router
         with router.lock:
             router.publish_for_client(session.room, identifier, session.name, [message])
@@ -391,7 +397,17 @@ class Server:
         router.budget.relieve(router.loop.time())
 
     def ask(self, session: Session, identifier: str, message: bytes, timeout: float) -> Later:
-        """Put a question for a client that has no link."""
+        """Put a question for a client that has no link.
+
+        Args:
+            session: the client's.
+            identifier: the question's identifier.
+            message: as it is encoded in a batch.
+            timeout: seconds after which the answers so far are the result.
+
+        Returns:
+            The answers, as a JSON array.
+        """
         router = self.router
 
         def done(answers: list[bytes]) -> None:

@@ -158,6 +158,12 @@ class Sessions:
     def open(self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None) -> str:
         """Add a session and return its token; with an *identifier*, it has a queue.
 
+        Args:
+            name: the source of the client's messages.
+            room: its room.
+            ttl: seconds without use after which the session expires.
+            identifier: the messages that its queue collects.
+
         Raises:
             RpcError: there are too many sessions, and a call waits in each of them.
         """

@@ -162,7 +162,16 @@ class Dialled:
         return nonce, hello
 
     def authenticate(self, access_token: str, port: int | None) -> None:
-        """Check the server's proof that it knows the access token, then send the same proof."""
+        """Check the server's proof that it knows the access token, then send the same proof.
+
+        Args:
+            access_token: the secret.
+            port: the port that was dialled, at which the server has to listen; None if a proxy may be
+                between.
+
+        Raises:
+            LinkError: the server does not know the access token, or listens on another port.
+        """
         nonce, hello = self.greet()
         expected = handshake.server_proof(access_token, nonce, hello.nonce, hello.port)
         if not handshake.same_proof(hello.proof, expected) or port not in (None, hello.port):
@@ -201,7 +210,12 @@ class Dialled:
                 return Raw(bytes(result))
 
     def hand_over(self, loop: IoLoop, on_event: Callable[[Event], object]) -> Channel:
-        """Have a loop read from now on, after the bytes received already; on the loop's thread."""
+        """Have a loop read from now on, after the bytes received already; on the loop's thread.
+
+        Args:
+            loop: reads the connection from now on.
+            on_event: called with each event.
+        """
         self._sock.setblocking(False)
         self.closed = self._is_given = True
         channel = Channel(loop, self._sock, self._connection, on_event, self._tls)
@@ -272,7 +286,13 @@ _NO_NODE = "there is no node at"
 
 
 def more_specific(former: str | None, found: Found, error: BaseException) -> str:
-    """Return which error to report of several attempts: the first, unless that one just found no node."""
+    """Return which error to report of several attempts: the first, unless that one just found no node.
+
+    Args:
+        former: the text about the former attempts, if any.
+        found: the endpoint of this one.
+        error: its error.
+    """
     text = explain(found, error)
     if former is None or (former.startswith(_NO_NODE) and not text.startswith(_NO_NODE)):
         return text

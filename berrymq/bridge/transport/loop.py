@@ -111,7 +111,13 @@ class IoLoop:
             self._wake_writer.send(b"\0")
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Timer:
-        """Call a function after some seconds; return the timer."""
+        """Call a function after some seconds; return the timer.
+
+        Args:
+            seconds: the delay.
+            function: called on the loop.
+            args: its arguments.
+        """
         timer = Timer(function, args)
         due = monotonic() + seconds
         if self.is_current:
@@ -131,7 +137,13 @@ class IoLoop:
     # -- sockets ---------------------------------------------------------------------------------------------
 
     def watch(self, sock: socket.socket, callback: Callable[[int], object], *, writing: bool = False) -> None:
-        """Call back when a socket is readable or, if requested, writable."""
+        """Call back when a socket is readable or, if requested, writable.
+
+        Args:
+            sock: the socket.
+            callback: called on the loop with `selectors.EVENT_READ`, `EVENT_WRITE`, or both.
+            writing: also call back when it is writable.
+        """
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         with self._changing:
             if self._ended:
@@ -219,7 +231,12 @@ class IoLoop:
         return min(MOST_WAIT, max(0.0, timers[0][0] - monotonic())) if timers else MOST_WAIT
 
     def run_guarded(self, function: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
-        """Call a function; an exception is logged and does not end the loop."""
+        """Call a function; an exception is logged and does not end the loop.
+
+        Args:
+            function: the function.
+            args: its arguments.
+        """
         try:
             function(*args)
         except Exception:  # noqa: BLE001 - a mistake of ours in one connection must not end all others
