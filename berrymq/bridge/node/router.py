@@ -560,7 +560,7 @@ class Router:
         if one.stream.capacity == 0:  # questions are never dropped, so they must not pile up
             self.questions.answer(question.number, one, [self._failure(one, "is too far behind to be asked")])
             return
-        one.stream.send(ASK, b'"question":%d,"batch":%b' % (question.number, data))
+        one.stream.send(ASK, data, head=b'"question":%d,"batch":' % question.number)
         self._unflushed[one] = None
 
     def conclude(self, question: Question) -> None:

@@ -36,7 +36,9 @@ ITEM_BYTES = 200
 
 
 SHARED_BYTES = 64 * 1024
-"""A batch of this size or more is passed on as the object that it is, which other streams hold too."""
+"""A batch of this size or more is passed on as the object that it is, which other streams hold too; so is the
+one of a question.
+"""
 
 
 class Total:
@@ -76,7 +78,9 @@ class Item(NamedTuple):
     messages: int
     """How many messages are in it; 0 for what is none, and is never dropped."""
     shared: bool = False
-    """Other streams may hold the same object."""
+    """Other streams may hold the same body."""
+    head: bytes = b""
+    """What stands before the body, for this stream alone."""
 
 
 class Sent(NamedTuple):
@@ -88,6 +92,7 @@ class Sent(NamedTuple):
     """Of a frame of messages, the batches alone, so that one large batch is the object that was given."""
     messages: int
     shared: bool = False
+    head: bytes = b""
 
 
 class Stream:
@@ -156,10 +161,19 @@ class Stream:
             if not self.drop_oldest(spare=1):
                 break
 
-    def send(self, method: bytes, body: bytes, *, first: bool = False) -> None:
-        """Put another frame into the buffer, behind or before what waits there; it is never dropped."""
+    def send(self, method: bytes, body: bytes, *, head: bytes = b"", first: bool = False) -> None:
+        """Put another frame into the buffer, behind or before what waits there; it is never dropped.
+
+        Args:
+            method: what it is.
+            body: its params; the end of them, if there is a *head*, which other streams may send too.
+            head: the params up to there, for this stream alone; a few bytes.
+            first: it goes before what waits.
+        """
         size = len(body) + ITEM_BYTES
-        item = Item(method, body, 0)
+        item = Item(method, body, 0, bool(head) and size > SHARED_BYTES, head)
+        if item.shared:
+            self._account.share(body, 1)
         if first:
             self._buffer.appendleft(item)
             self._undroppable += 1
@@ -231,7 +245,7 @@ class Stream:
             self._resend.clear()
         buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
-            method, body, count, shared = buffer[0]
+            method, body, count, shared, head = buffer[0]
             if self._in_flight_bytes and (  # a large one goes when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
@@ -245,7 +259,7 @@ class Stream:
                 body, count, freed, shared = self._join(item)
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
-            self._in_flight.append(sent := Sent(n, method, body, count, shared))
+            self._in_flight.append(sent := Sent(n, method, body, count, shared, head))
             self._in_flight_messages += count
             self._in_flight_bytes += size
             self._buffered -= count
@@ -409,13 +423,14 @@ class Stream:
         self._in_flight_messages = self._in_flight_bytes = 0
         waiting = [item for item in self._buffer if item.method is MESSAGES]
         self._account.grow(-self._buffered_bytes)
+        for item in self._buffer:
+            self._unshare(item)
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
         for item in again:  # the batches of a frame in a row are sent as one batch is
             self.send_batch(item.body, item.messages)
         for item in waiting:
-            self._unshare(item)
             self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
@@ -484,10 +499,12 @@ class Stream:
 
 
 def as_frame(sent: Sent, ack: int) -> Frame:
-    """Return a frame to be written, around a large batch in parts, so that the batch is not copied."""
-    if sent.method is not MESSAGES:
-        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.body)
+    """Return a frame to be written, around a body that is shared in parts, so that it is not copied."""
     if not sent.shared:
-        return MESSAGES_FRAME % (sent.n, ack, sent.body)
-    head, _, tail = MESSAGES_FRAME.partition(b"%b")
-    return head % (sent.n, ack), sent.body, tail
+        if sent.method is MESSAGES:
+            return MESSAGES_FRAME % (sent.n, ack, sent.body)
+        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.head + sent.body)
+    template = MESSAGES_FRAME if sent.method is MESSAGES else NUMBERED_FRAME
+    before, _, after = template.rpartition(b"%b")
+    values = (sent.n, ack) if sent.method is MESSAGES else (sent.method, sent.n, ack)
+    return before % values + sent.head, sent.body, after

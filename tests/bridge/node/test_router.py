@@ -311,6 +311,17 @@ class TestWhatIsNotPassedOn:
         assert [len(value) for value in victim.values] == [MAX_BATCH_BYTES - 200]
         assert max(map(len, victim.wire.other.said)) < MAX_TEXT_BYTES
 
+    def test_a_large_question_to_many_is_in_memory_once(self, network, hub, mallory):
+        others = [Member(network, hub, f"other {number}") for number in range(5)]
+        for other in others:
+            other.acknowledges = False
+            other.frame("interest", add=["q:*"], reset=True)
+        network.settle()
+        mallory.frame("ask", question=1, batch=mallory.batch("q:x", [1.0, ["x" * MIB], {}]))
+        network.settle()
+        assert all(len(other.of("ask")) == 1 for other in others)
+        assert MIB < hub.budget.held < 2 * MIB
+
     @pytest.mark.parametrize("count", [2, 4, 1000])
     def test_a_lie_about_the_number_of_messages_is_refused_at_entry(self, network, victim, mallory, count):
         mallory.publish("a:b", 1, 2, 3, count=count)
