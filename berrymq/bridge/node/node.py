@@ -24,7 +24,8 @@ from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
 from .answers import Answers, resolve
-from .inbox import Deduplicator, Inbox
+from .duplicates import Duplicates, is_passed_on
+from .inbox import Inbox
 from .outbox import Outbox
 from .peer import Peer
 from .router import ACK_TURNS, Router
@@ -90,6 +91,8 @@ class Node(Router):
         self.bus = bus
         self._passes_on = False
         """There are several direct links, and what comes over one is for the others as well."""
+        self._had_several_links = False
+        """A direct link and another one: the same may have come over both."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
@@ -103,7 +106,7 @@ class Node(Router):
         self.answered_at = 0.0
         """When a question was answered here last."""
         self._delivering = threading.Lock()
-        self._seen = Deduplicator()
+        self._duplicates = Duplicates()
         self._flushed_at = 0.0
         self._checking_backlog = False
         self._interests_pending = False
@@ -144,7 +147,9 @@ class Node(Router):
 
     def refresh_roles(self) -> None:
         """Links came or went: there may be others to pass on to. The lock is held."""
-        self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1
+        direct = sum([peer.role == "direct" for peer in self.peers.values()])
+        self._passes_on = direct > 1
+        self._had_several_links |= direct > 0 and len(self.peers) > 1
         for peer in self.peers.values():
             if peer.role == "direct" and peer.interest_announced:
                 self.update_interest(peer)
@@ -258,10 +263,11 @@ class Node(Router):
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process what comes over the connection of a link; see `Router.receive`.
 
-        Nearly all are messages that are followed here and are not to be passed on. Those are read in one go.
+        Nearly all are messages that are followed here, are not to be passed on, and come over one link alone.
+        Those are read in one go.
         """
         frame, size = None, 0
-        if type(event) is Text and not self._passes_on:
+        if type(event) is Text and not self._had_several_links:
             frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
         try:
             if frame is None or not self._handle_messages(peer, channel, frame, size):
@@ -276,24 +282,36 @@ class Node(Router):
         if self.outbox.blocks:
             self.outbox.wake()
 
-    def _handle_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
-        """Take messages that are not passed on; False where a client that has no link gets them as well."""
+    def _handle_messages(  # noqa: C901 - most that comes goes this way: a call less is felt
+        self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int
+    ) -> bool:
+        """Take messages that are not passed on.
+
+        Returns:
+            False where their bytes are needed: a client that has no link gets them too, or the peer has not
+            published them itself, so they may come over another link later.
+        """
         with self.lock:
             if peer.channel is not channel:
                 return True  # a connection of before
             room, local, stream = peer.room, self._local, peer.stream
+            origin = None if peer.role == "hub" else peer.id
+            fresh, key = self._duplicates.by_link.fresh, self._duplicates.key(peer, peer.id)
             count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
                 route = room.routes.get(batch.identifier) or room.route(batch.identifier)
                 followed.append(local in route)
+                if origin is not None and batch.origin != origin:
+                    return False
                 for one in route:
                     if one is not local and type(one) is not Peer:
                         return False
             if stream.receive(frame.n, frame.ack, count, self.loop.time()):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
-                    origin = batch.origin
-                    numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+                    if origin is None:
+                        key = batch.origin
+                    numbers = () if key == self.id else fresh(key, batch.first, batch.count)
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
                         batch.messages = [batch.messages[number - batch.first] for number in numbers]
@@ -310,8 +328,7 @@ class Node(Router):
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Keep what is followed here, and pass on what came over a direct link. The lock is held."""
         for batch, data in batches:
-            origin = batch.origin
-            numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+            numbers = self._fresh(peer, batch, data)
             whole = len(numbers) == batch.count
             for part in ((batch, data),) if whole else self._split(peer, batch, numbers):
                 for subscriber in peer.room.route(batch.identifier):
@@ -319,6 +336,14 @@ class Node(Router):
                         self._arrived.append((part[0], len(part[1])))
                     elif self.passes(peer, subscriber):
                         self.pass_to(subscriber, part[1], part[0].count)
+
+    def _fresh(self, peer: Peer, batch: Batch, data: bytes | msgspec.Raw) -> Sequence[int]:
+        if batch.origin == self.id:
+            return ()
+        if self._had_several_links or is_passed_on(peer, batch.origin):
+            return self._duplicates.fresh(peer, batch, bytes(data))
+        key = self._duplicates.key(peer, batch.origin)
+        return self._duplicates.by_link.fresh(key, batch.first, batch.count)
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
         """What of a batch has not been here before, where some of it has."""
@@ -410,7 +435,7 @@ class Node(Router):
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
         """Put a question to all who follow it; one that came over another path before is answered already."""
         batch = frames.parse_batch(params.batch)
-        if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
+        if not self._fresh(peer, batch, params.batch):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
             super().handle_question(peer, params)
