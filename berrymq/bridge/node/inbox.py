@@ -87,7 +87,7 @@ class Inbox:
             except PayloadError as error:
                 values, errors = b"[]", [*errors, error]
             try:
-                failed = encode_values(errors)
+                failed = encode_values(errors) if errors else b"[]"
                 if len(values) + len(failed) > MAX_PAYLOAD_BYTES:
                     raise PayloadError("the answer", "it is larger than a message may be")  # noqa: TRY301
             except PayloadError as error:

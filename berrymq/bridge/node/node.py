@@ -407,10 +407,9 @@ class Node(Router):
             text = message._identifier.text
             batch = frames.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
             data = frames.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
-            future.question = question = self.ask_followers(
+            future.question = self.ask_followers(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
-        future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
         return future
 
     def only_channel(self) -> Channel | None:

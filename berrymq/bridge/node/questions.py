@@ -168,8 +168,11 @@ class Questions:
     def forget_asker(self, asker: Hashable) -> None:
         """One who has asked is gone: its answers go nowhere."""
         known = self._askers.get(asker)
-        for question in [] if known is None else list(known.questions.values()):
-            self.give_up(question)
+        if known is not None:
+            for question in list(known.questions.values()):
+                self.give_up(question)
+            known.account.close()
+            del self._askers[asker]
 
     def end_if_complete(self, question: Question) -> None:
         """Hand the answers over when all have come."""
@@ -187,9 +190,6 @@ class Questions:
         asker = self._askers[question.asker]
         del asker.questions[question.number]
         asker.account.grow(-question.answer_bytes)
-        if not asker.questions:
-            asker.account.close()
-            del self._askers[question.asker]
         return True
 
     def _leave(self, question: Question, who: Hashable) -> None:

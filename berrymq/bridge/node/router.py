@@ -376,7 +376,6 @@ class Router:
             else:
                 self._handle_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
-            self.flush_all()
             self.budget.relieve(self.loop.time())
 
     def _shed(self, peer: Peer, target: int) -> None:
