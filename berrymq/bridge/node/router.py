@@ -588,7 +588,8 @@ class Router:
 
     def handle_drops(self, peer: Peer, count: int) -> None:
         """A peer says that it dropped messages for this side. The lock is held."""
-        peer.stream.stats.lost += count
+        stats = peer.stream.stats
+        stats.lost = min(stats.lost + count, frames.MAX_COUNT)  # else readers of `status` could not take it
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )

@@ -42,6 +42,7 @@ __all__ = [
     "CONCLUDE",
     "DROPPED",
     "INTEREST",
+    "MAX_COUNT",
     "MESSAGES",
     "MESSAGES_FRAME",
     "NUMBERED",

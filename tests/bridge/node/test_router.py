@@ -236,6 +236,15 @@ class TestAnswers:
         assert is_cut(network, mallory)
 
 
+class TestLossesThatAreSaid:
+    def test_no_sum_of_them_is_more_than_every_reader_of_json_can_take(self, network, hub, mallory):
+        for _ in range(3):
+            mallory.frame("dropped", count=2**53)
+        network.settle()
+        (node,) = [one for one in hub.status()["nodes"] if one["name"] == "mallory"]
+        assert node["dropped"] == 2**53
+
+
 class TestWhoOneIs:
     def test_the_id_comes_from_the_key_so_nobody_takes_that_of_another(self, network, hub, victim):
         other = Member(network, hub, "victim", key="another key that is secret")
