@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 MAX_INPUT = 4096
 FRESH_NETWORK_AFTER = 500
 """Inputs, so that what one of them leaves behind does not count for all that follow."""
+MAX_STEPS = 512
+"""Bytes that a stream is driven with: its bounds are so small that more bring nothing new."""
 MAX_ANSWER = 1024 * 1024
 BUDGET = 4 * 1024 * 1024
 LIMITS = Limits(window_messages=64, buffer_messages=256, buffer_bytes=256 * 1024)
@@ -173,10 +175,12 @@ class Target:
         network.loop.run_due()
         steps = 0
         while busy := network.busy():
-            busy[0].take_one()
-            network.loop.run_due()
-            steps += 1
-            assert steps < 10_000, "it does not fall silent"
+            for end in busy:
+                while end.arriving and not end.closed:
+                    end.take_one()
+                    network.loop.run_due()
+                    steps += 1
+                    assert steps < 10_000, "it does not fall silent"
         network.wires = [end for end in network.wires if not end.closed]
 
     def check_the_others(self) -> None:
@@ -326,6 +330,7 @@ class Target:
         account = Account(Total())
         stream = Stream(Limits(window_messages=4, buffer_messages=8, frame_messages=2), account=account)
         now = 1000.0
+        data = data[:MAX_STEPS]
         for step, value in zip(data[::2], data[1::2], strict=False):
             now += (value % 7) / 100
             with suppress(FrameError):
@@ -350,8 +355,8 @@ class Target:
                         stream.caught_up()
             stream.frames(now)
             assert account.held == stream.held_bytes >= 0
-            assert stream.snapshot().in_flight <= 4
-            assert stream.snapshot().buffered <= 8
+            assert stream._in_flight_messages <= 4  # `snapshot` takes longer than all else here
+            assert stream._buffered <= 8
             due = stream.ack_due_at()
             assert due is None or due > now
         stream.end()
@@ -419,8 +424,8 @@ class Target:
         if answer is None:
             return
         assert len(answer) < MAX_ANSWER, "a short call has a long answer"
-        for part in json.loads(answer) if answer.startswith(b"[") else [json.loads(answer)]:
-            data = json.dumps(part).encode()
+        decoded = json.loads(answer)
+        for data in [json.dumps(part).encode() for part in decoded] if type(decoded) is list else [answer]:
             envelope = frames.parse(data)
             if envelope.method is not UNSET and envelope.id is UNSET:
                 frames.parse_params(envelope.method, envelope.params)

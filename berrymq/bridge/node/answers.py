@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ class Answers(Future[list[Any]]):
         self._node = node
         self._channel = channel
         self._askers = node.askers
+        self._values: list[Any] | None = None
+        """The answers: whoever pumps finds them without the lock that futures have."""
 
     def result(self, timeout: float | None = None) -> list[Any]:
         """Return the answers, or raise the error of a follower."""
@@ -46,10 +49,27 @@ class Answers(Future[list[Any]]):
             me = get_ident()
             self._askers.add(me)
             try:
-                self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
+                self._channel.pump(self._has_ended, deadline, spin_until=monotonic() + SPIN_SECONDS)
             finally:
                 self._askers.discard(me)
+            if self._values is not None:
+                return self._values
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def set_result(self, result: list[Any]) -> None:
+        """Have these be the answers."""
+        super().set_result(result)
+        self._values = result
+
+    def cancel(self) -> bool:
+        """Wait no longer."""
+        if not super().cancel():
+            return False
+        self._node.questions.give_up(self.question)
+        return True
+
+    def _has_ended(self) -> bool:
+        return self._values is not None or self.done()
 
     def conclude(self) -> None:
         """End the question soon, with the answers that have arrived."""
@@ -62,8 +82,6 @@ class Answers(Future[list[Any]]):
 
 def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
     """Complete the future with the decoded answers, or with what the followers raised."""
-    if not future.set_running_or_notify_cancel():
-        return
     values: list[Any] = []
     errors: list[Exception] = []
     for answer in answers:
@@ -74,13 +92,15 @@ def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
         except ValueError as error:
             errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
     if not errors:
-        future.set_result(values)
+        with suppress(InvalidStateError):  # it was cancelled
+            future.set_result(values)
         return
     failure = errors[0]
     if len(errors) > 1:
         failure = ExceptionGroup(f"{len(errors)} followers elsewhere failed", errors)
     failure.__dict__["answers"] = values
-    future.set_exception(failure)
+    with suppress(InvalidStateError):
+        future.set_exception(failure)
 
 
 def as_error(value: Any, source: str) -> Exception:

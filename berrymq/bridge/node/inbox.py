@@ -1,4 +1,4 @@
-"""Messages that arrived over links for this process: deduplicated, decoded and delivered to the bus.
+"""Messages that arrived over links for this process and are no duplicates: decoded and delivered to the bus.
 
 Queues and views receive them at once, followers in order on the bus's delivery thread. Their backlog is
 counted: a node that is too far behind withholds its acknowledgements.
@@ -6,8 +6,7 @@ counted: a node that is too far behind withholds its acknowledgements.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import PayloadError, RemoteError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.batches import Batch, WireMessage
     from berrymq.gateway import Gateway
 
-__all__ = ["Deduplicator", "Inbox"]
+__all__ = ["Inbox"]
 
 MAX_BACKLOG = 10_000
 """The backlog of deliveries to followers here from which acknowledgements are withheld."""
@@ -90,7 +89,7 @@ class Inbox:
             except PayloadError as error:
                 values, errors = b"[]", [*errors, error]
             try:
-                failed = encode_values(errors)
+                failed = encode_values(errors) if errors else b"[]"
                 if len(values) + len(failed) > MAX_PAYLOAD_BYTES:
                     raise PayloadError("the answer", "it is larger than a message may be")  # noqa: TRY301
             except PayloadError as error:
@@ -129,89 +128,3 @@ def read_types(message: WireMessage) -> None:
         message.args, message.kwargs = decode_payload(list(message.args), message.kwargs)
     except ValueError as error:
         raise FrameError(str(error)) from None
-
-
-class Deduplicator:
-    """Records the sequence numbers of recent messages, by origin.
-
-    The numbers of one origin grow, but a node receives only what it follows, so they have gaps; over several
-    paths they may arrive out of order. Numbers below all recorded ranges count as duplicates.
-
-    Args:
-        ranges: the number of ranges recorded for each origin.
-        origins: the number of origins recorded; the least recently active one is removed first.
-    """
-
-    def __init__(self, ranges: int = 1_024, origins: int = 2_000) -> None:
-        self._ranges = ranges
-        self._origins = origins
-        self._by_origin: OrderedDict[str, _Ranges] = OrderedDict()
-
-    def fresh(self, origin: str, first: int, count: int) -> range | list[int]:
-        """Return the numbers of a batch that were not received before, and record them.
-
-        Args:
-            origin: the id of the node that published it.
-            first: the sequence number of its first message.
-            count: the number of its messages.
-        """
-        known = self._by_origin.get(origin)
-        if known is None:
-            known = self._by_origin[origin] = _Ranges(self._ranges)
-            if len(self._by_origin) > self._origins:
-                self._by_origin.popitem(last=False)
-        else:
-            self._by_origin.move_to_end(origin)
-        lasts = known.lasts
-        if lasts and first == lasts[-1] + 1:  # the usual case: it continues the latest range
-            lasts[-1] += count
-            return range(first, first + count)
-        return known.add(first, count)
-
-
-class _Ranges:
-    """Disjoint ranges of numbers, in order, both ends included. All numbers up to the floor are in."""
-
-    __slots__ = ("_firsts", "_floor", "_most", "lasts")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._floor = 0
-        self._firsts: list[int] = []
-        self.lasts: list[int] = []
-        """The last number of each range."""
-
-    def add(self, first: int, count: int) -> range | list[int]:
-        firsts, lasts = self._firsts, self.lasts
-        highest = lasts[-1] if lasts else self._floor
-        if first > highest:  # above all ranges
-            firsts.append(first)
-            lasts.append(first + count - 1)
-            self._forget_oldest()
-            return range(first, first + count)
-        return [number for number in range(first, first + count) if self._add_one(number)]
-
-    def _add_one(self, number: int) -> bool:
-        firsts, lasts = self._firsts, self.lasts
-        index = bisect_right(firsts, number)
-        if number <= self._floor or (index and number <= lasts[index - 1]):
-            return False
-        joins_left = bool(index) and lasts[index - 1] == number - 1
-        joins_right = index < len(firsts) and firsts[index] == number + 1
-        if joins_left and joins_right:
-            lasts[index - 1] = lasts.pop(index)
-            del firsts[index]
-        elif joins_left:
-            lasts[index - 1] = number
-        elif joins_right:
-            firsts[index] = number
-        else:
-            firsts.insert(index, number)
-            lasts.insert(index, number)
-            self._forget_oldest()
-        return True
-
-    def _forget_oldest(self) -> None:
-        if len(self._firsts) > 2 * self._most:  # half of them at once, which is cheap for each number
-            self._floor = self.lasts[self._most - 1]
-            del self._firsts[: self._most], self.lasts[: self._most]

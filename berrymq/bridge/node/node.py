@@ -24,7 +24,8 @@ from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
 from .answers import Answers, resolve
-from .inbox import Deduplicator, Inbox
+from .duplicates import Duplicates, is_passed_on
+from .inbox import Inbox
 from .link_timers import ACK_TURNS
 from .outbox import Outbox
 from .peer import Peer
@@ -91,6 +92,8 @@ class Node(Router):
         self.bus = bus
         self._passes_on = False
         """There are several direct links, and messages of one are passed on to the others."""
+        self._had_several_links = False
+        """There were a direct link and another one: the same message may have arrived over both."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
@@ -104,7 +107,7 @@ class Node(Router):
         self.answered_at = 0.0
         """The time of the last answer to a question."""
         self._delivering = threading.Lock()
-        self._seen = Deduplicator()
+        self._duplicates = Duplicates()
         self._flushed_at = 0.0
         self._checking_backlog = False
         self._interests_pending = False
@@ -145,7 +148,9 @@ class Node(Router):
 
     def refresh_roles(self) -> None:
         """Update whether messages are passed on, after a link was added or removed. The lock is held."""
-        self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1
+        direct = sum([peer.role == "direct" for peer in self.peers.values()])
+        self._passes_on = direct > 1
+        self._had_several_links |= direct > 0 and len(self.peers) > 1
         for peer in self.peers.values():
             if peer.role == "direct" and peer.interest_announced:
                 self.update_interest(peer)
@@ -263,10 +268,11 @@ class Node(Router):
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process an event of a link's connection; see `Router.receive`.
 
-        Most frames hold messages that are followed here and are not passed on. Those are decoded in one go.
+        Most frames hold messages that are followed here, are not passed on, and arrive over one link alone.
+        Those are decoded in one go.
         """
         frame, size = None, 0
-        if type(event) is Text and not self._passes_on:
+        if type(event) is Text and not self._had_several_links:
             frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
         try:
             if frame is None or not self._handle_messages(peer, channel, frame, size):
@@ -281,24 +287,36 @@ class Node(Router):
         if self.outbox.blocks:
             self.outbox.wake()
 
-    def _handle_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
-        """Accept messages that are not passed on; return False if clients without a link follow them too."""
+    def _handle_messages(  # noqa: C901 - the hot path: a call less is felt
+        self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int
+    ) -> bool:
+        """Accept messages that are not passed on.
+
+        Returns:
+            False where their bytes are needed: a client without a link follows them too, or the peer has not
+            published them itself, so they may arrive over another link later.
+        """
         with self.lock:
             if peer.channel is not channel:
                 return True  # a former connection
             room, local, stream = peer.room, self._local, peer.stream
+            origin = None if peer.role == "hub" else peer.id
+            fresh, key = self._duplicates.by_link.fresh, self._duplicates.key(peer, peer.id)
             count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
                 route = room.routes.get(batch.identifier) or room.route(batch.identifier)
                 followed.append(local in route)
+                if origin is not None and batch.origin != origin:
+                    return False
                 for one in route:
                     if one is not local and type(one) is not Peer:
                         return False
             if stream.receive(frame.n, frame.ack, count, self.loop.time()):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
-                    origin = batch.origin
-                    numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+                    if origin is None:
+                        key = batch.origin
+                    numbers = () if key == self.id else fresh(key, batch.first, batch.count)
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
                         batch.messages = [batch.messages[number - batch.first] for number in numbers]
@@ -316,8 +334,7 @@ class Node(Router):
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Deliver what is followed here, and pass on what arrived over a direct link. The lock is held."""
         for batch, data in batches:
-            origin = batch.origin
-            numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+            numbers = self._fresh(peer, batch, data)
             whole = len(numbers) == batch.count
             for part in ((batch, data),) if whole else self._split(peer, batch, numbers):
                 for subscriber in peer.room.route(batch.identifier):
@@ -325,6 +342,14 @@ class Node(Router):
                         self._arrived.append((part[0], len(part[1])))
                     elif self.passes(peer, subscriber):
                         self.pass_to(subscriber, part[1], part[0].count)
+
+    def _fresh(self, peer: Peer, batch: Batch, data: bytes | msgspec.Raw) -> Sequence[int]:
+        if batch.origin == self.id:
+            return ()
+        if self._had_several_links or is_passed_on(peer, batch.origin):
+            return self._duplicates.fresh(peer, batch, bytes(data))
+        key = self._duplicates.key(peer, batch.origin)
+        return self._duplicates.by_link.fresh(key, batch.first, batch.count)
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
         """Return the messages of a batch that are no duplicates, as batches."""
@@ -390,10 +415,9 @@ class Node(Router):
             text = message._identifier.text
             batch = batches.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
             data = batches.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
-            future.question = question = self.questions.ask(
+            future.question = self.questions.ask(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
-        future.add_done_callback(lambda done: self.questions.give_up(question) if done.cancelled() else None)
         return future
 
     def only_channel(self) -> Channel | None:
@@ -418,7 +442,7 @@ class Node(Router):
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
         """Put a question of a peer to its followers; a duplicate from another path gets no answers."""
         batch = batches.parse_batch(params.batch)
-        if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
+        if not self._fresh(peer, batch, params.batch):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
             super().handle_question(peer, params)

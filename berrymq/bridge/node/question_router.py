@@ -143,7 +143,7 @@ class QuestionRouter:
             answer = failed_answer(peer.name, "is too far behind to be asked")
             self.pending.answer(question.number, peer, [answer])
             return
-        peer.stream.send(ASK, b'"question":%d,"batch":%b' % (question.number, data))
+        peer.stream.send(ASK, data, head=b'"question":%d,"batch":' % question.number)
         self._router.flush_later(peer)
 
     def ask_for_client(  # noqa: PLR0917 - the parts of a message

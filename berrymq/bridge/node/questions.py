@@ -182,8 +182,11 @@ class Questions:
     def forget_asker(self, asker: Hashable) -> None:
         """Abandon all questions of an asker."""
         known = self._askers.get(asker)
-        for question in [] if known is None else list(known.questions.values()):
-            self.give_up(question)
+        if known is not None:
+            for question in list(known.questions.values()):
+                self.give_up(question)
+            known.account.close()
+            del self._askers[asker]
 
     def end_if_complete(self, question: Question) -> None:
         """Call `done` if all have answered."""
@@ -201,9 +204,6 @@ class Questions:
         asker = self._askers[question.asker]
         del asker.questions[question.number]
         asker.account.grow(-question.answer_bytes)
-        if not asker.questions:
-            asker.account.close()
-            del self._askers[question.asker]
         return True
 
     def _leave(self, question: Question, subscriber: Hashable) -> None:

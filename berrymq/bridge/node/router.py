@@ -21,6 +21,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.batches import batch_head
 from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
+from berrymq.bridge.protocol.fields import MAX_COUNT
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.transport.budget import Budget
@@ -340,7 +341,6 @@ class Router:
             else:
                 self._handle_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
-            self.flush_all()
             self.budget.relieve(self.loop.time())
 
     def _shed(self, peer: Peer, target: int) -> None:
@@ -425,7 +425,8 @@ class Router:
 
     def handle_drops(self, peer: Peer, count: int) -> None:
         """Count and log messages that a peer has dropped for this side. The lock is held."""
-        peer.stream.stats.lost += count
+        stats = peer.stream.stats
+        stats.lost = min(stats.lost + count, MAX_COUNT)  # else readers of `status` could not take it
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )

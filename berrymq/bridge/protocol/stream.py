@@ -37,7 +37,9 @@ ITEM_BYTES = 200
 
 
 SHARED_BYTES = 64 * 1024
-"""A batch of this size or more is sent as the object that it is, which other streams hold too."""
+"""A batch of this size or more is sent as the object that it is, which other streams hold too; so is the
+batch of a question.
+"""
 
 
 class Total:
@@ -77,7 +79,9 @@ class Item(NamedTuple):
     messages: int
     """The number of messages in it; 0 for another frame, which is never dropped."""
     shared: bool = False
-    """Other streams may hold the same object."""
+    """Other streams may hold the same body."""
+    head: bytes = b""
+    """What stands before the body, for this stream alone."""
 
 
 class Sent(NamedTuple):
@@ -89,6 +93,7 @@ class Sent(NamedTuple):
     """Of a ``messages`` frame, the batches alone, so that one large batch is the object that was given."""
     messages: int
     shared: bool = False
+    head: bytes = b""
 
 
 class Stream:
@@ -162,16 +167,20 @@ class Stream:
             if not self.drop_oldest(spare=1):
                 break
 
-    def send(self, method: bytes, body: bytes, *, first: bool = False) -> None:
+    def send(self, method: bytes, body: bytes, *, head: bytes = b"", first: bool = False) -> None:
         """Add another frame at the end or the front of the buffer; it is never dropped.
 
         Args:
             method: the frame's method.
-            body: its params, encoded, without the braces and the numbers.
+            body: its params, encoded, without the braces and the numbers; the end of them, if there is a
+                *head*, which other streams may hold too.
+            head: the params before it, for this stream alone; a few bytes.
             first: put it before the buffered frames.
         """
         size = len(body) + ITEM_BYTES
-        item = Item(method, body, 0)
+        item = Item(method, body, 0, bool(head) and size > SHARED_BYTES, head)
+        if item.shared:
+            self._account.share(body, 1)
         if first:
             self._buffer.appendleft(item)
             self._undroppable += 1
@@ -238,7 +247,7 @@ class Stream:
             self._resend.clear()
         buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
-            method, body, count, shared = buffer[0]
+            method, body, count, shared, head = buffer[0]
             if self._in_flight_bytes and (  # a large one is sent when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
@@ -252,7 +261,7 @@ class Stream:
                 body, count, freed, shared = self._join(item)
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
-            self._in_flight.append(sent := Sent(n, method, body, count, shared))
+            self._in_flight.append(sent := Sent(n, method, body, count, shared, head))
             self._in_flight_messages += count
             self._in_flight_bytes += size
             self._buffered -= count
@@ -416,13 +425,14 @@ class Stream:
         self._in_flight_messages = self._in_flight_bytes = 0
         waiting = [item for item in self._buffer if item.method is MESSAGES]
         self._account.grow(-self._buffered_bytes)
+        for item in self._buffer:
+            self._unshare(item)
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
         for item in again:  # the batches of a frame in a row are sent as one batch is
             self.send_batch(item.body, item.messages)
         for item in waiting:
-            self._unshare(item)
             self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
@@ -491,10 +501,12 @@ class Stream:
 
 
 def as_frame(sent: Sent, ack: int) -> Frame:
-    """Return a frame to be written, around a large batch in parts, so that the batch is not copied."""
-    if sent.method is not MESSAGES:
-        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.body)
+    """Return a frame to be written, around a body that is shared in parts, so that it is not copied."""
     if not sent.shared:
-        return MESSAGES_FRAME % (sent.n, ack, sent.body)
-    head, _, tail = MESSAGES_FRAME.partition(b"%b")
-    return head % (sent.n, ack), sent.body, tail
+        if sent.method is MESSAGES:
+            return MESSAGES_FRAME % (sent.n, ack, sent.body)
+        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.head + sent.body)
+    template = MESSAGES_FRAME if sent.method is MESSAGES else NUMBERED_FRAME
+    before, _, after = template.rpartition(b"%b")
+    values = (sent.n, ack) if sent.method is MESSAGES else (sent.method, sent.n, ack)
+    return before % values + sent.head, sent.body, after

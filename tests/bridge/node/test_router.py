@@ -236,6 +236,15 @@ class TestAnswers:
         assert is_cut(network, mallory)
 
 
+class TestLossesThatAreSaid:
+    def test_no_sum_of_them_is_more_than_every_reader_of_json_can_take(self, network, hub, mallory):
+        for _ in range(3):
+            mallory.frame("dropped", count=2**53)
+        network.settle()
+        (node,) = [one for one in hub.status()["nodes"] if one["name"] == "mallory"]
+        assert node["dropped"] == 2**53
+
+
 class TestWhoOneIs:
     def test_the_id_comes_from_the_key_so_nobody_takes_that_of_another(self, network, hub, victim):
         other = Member(network, hub, "victim", key="another key that is secret")
@@ -310,6 +319,17 @@ class TestWhatIsNotPassedOn:
         network.settle()
         assert [len(value) for value in victim.values] == [MAX_BATCH_BYTES - 200]
         assert max(map(len, victim.wire.other.said)) < MAX_TEXT_BYTES
+
+    def test_a_large_question_to_many_is_in_memory_once(self, network, hub, mallory):
+        others = [Member(network, hub, f"other {number}") for number in range(5)]
+        for other in others:
+            other.acknowledges = False
+            other.frame("interest", add=["q:*"], reset=True)
+        network.settle()
+        mallory.frame("ask", question=1, batch=mallory.batch("q:x", [1.0, ["x" * MIB], {}]))
+        network.settle()
+        assert all(len(other.of("ask")) == 1 for other in others)
+        assert MIB < hub.budget.held < 2 * MIB
 
     @pytest.mark.parametrize("count", [2, 4, 1000])
     def test_a_lie_about_the_number_of_messages_is_refused_at_entry(self, network, victim, mallory, count):
