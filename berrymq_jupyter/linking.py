@@ -83,12 +83,12 @@ class LinkingMagics(Magics):
         except KeyboardInterrupt as interrupt:
             as_one_line(interrupt, "the link was not made")
             raise
-        there = link if link in before else next((one for one in before if is_same_link(one, link)), None)
-        if there is None:
+        existing = link if link in before else next((one for one in before if is_same_link(one, link)), None)
+        if existing is None:
             self._close_former(link)
             self._made.append(link)
         else:
-            link = keep_existing(there, link)
+            link = keep_existing(existing, link)
         if options.deliver is not None:
             self._deliver_on(options.deliver)
         return link
@@ -171,16 +171,16 @@ class LinkingMagics(Magics):
         return default_node_name(notebook=path)
 
 
-def keep_existing(there: Link, link: Link) -> Link:
+def keep_existing(existing: Link, link: Link) -> Link:
     """Keep the existing link rather than a second one to another name of its address; print which."""
-    if link is there:
+    if link is existing:
         link._holders -= 1  # a magic has no `with` block that would end
     else:
-        there.asked = there.asked or link.asked
+        existing.asked = existing.asked or link.asked
         link.close()
-    state = "" if there.state == "linked" else "; the connection is cut and will be restored"
-    sys.stdout.write(f"already linked as {there.name!r}{state}\n{HOW_TO_CHANGE}\n")
-    return there
+    state = "" if existing.state == "linked" else "; the connection is cut and will be restored"
+    sys.stdout.write(f"already linked as {existing.name!r}{state}\n{HOW_TO_CHANGE}\n")
+    return existing
 
 
 def close_link(link: Link) -> None:

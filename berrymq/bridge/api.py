@@ -228,11 +228,11 @@ class Link:
         Returns:
             The number of messages that the other side did not get.
         """
-        here = runtime()
-        with here.locks_of(self.node.bus).closing:
-            with here.lock:
-                if self in here.links:
-                    here.links.remove(self)
+        state = runtime()
+        with state.locks_of(self.node.bus).closing:
+            with state.lock:
+                if self in state.links:
+                    state.links.remove(self)
             if self.closed:
                 return 0
             try:
@@ -257,9 +257,9 @@ class Link:
 
 def links() -> list[Link]:
     """Return the open links of this process, oldest first."""
-    here = runtime()
-    with here.lock:
-        return list(here.links)
+    state = runtime()
+    with state.lock:
+        return list(state.links)
 
 
 def link(
@@ -375,7 +375,7 @@ def _locked(lock: threading.RLock, deadline: float) -> Iterator[None]:
 
 def _register(made: L) -> L:
     """Register a new link and return it, or the existing one to the same node under another name."""
-    here = runtime()
+    state = runtime()
     connector = made._connector
     for one in links():
         if type(one) is type(made) and one.node is made.node and one._connector.peer is connector.peer:
@@ -383,8 +383,8 @@ def _register(made: L) -> L:
             one._holders += 1
             one._connector.take_over(connector)
             return one
-    with here.lock:
-        here.links.append(made)
+    with state.lock:
+        state.links.append(made)
     return made
 
 

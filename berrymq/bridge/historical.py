@@ -150,9 +150,9 @@ def init_connection(
     problem = check_access_token(access_token) if access_token is not None else None
     if problem is not None:
         raise LinkError(f"{problem}; leave it out to have one made")
-    here = runtime()
+    state = runtime()
     with node_in_use(berrymq.default_bus, name, None) as node:
-        for one in here.listening:
+        for one in state.listening:
             if one.node is node:
                 raise LinkError(
                     f"this process listens already, at {one.server.url}; close_connection() ends that"
@@ -169,8 +169,8 @@ def init_connection(
             node.loop.call(server.stop)
             raise
         listening = Listening(node, server, file)
-        with here.lock:
-            here.listening.append(listening)
+        with state.lock:
+            state.listening.append(listening)
     file.keep_renewed(node.loop.call_later)
     return ListeningNode(listening)
 
@@ -212,9 +212,9 @@ def connect_oneway(
         ttl=ttl,
         ssl_context=ssl_context,
     )
-    here = runtime()
-    with here.lock:
-        here.connections.append(made)
+    state = runtime()
+    with state.lock:
+        state.connections.append(made)
     return made
 
 
@@ -246,9 +246,9 @@ def connect_via_queue(
             problem = more_specific(problem, found, error)
             continue
         made.asked = Endpoint.parse(addr)
-        here = runtime()
-        with here.lock:
-            here.connections.append(made)
+        state = runtime()
+        with state.lock:
+            state.connections.append(made)
         return made
     raise LinkError(problem or "there is no node to connect to") from None
 
@@ -281,13 +281,13 @@ def get_nowait() -> Message:
 def close_connection(addr: Address | None = None) -> None:
     """Close the links and listeners at *addr*; without one, all of this process."""
     endpoint = None if addr is None else Endpoint.parse(addr)
-    here = runtime()
-    with here.lock:
-        queues = [one for one in here.connections if isinstance(one, RemoteQueue)]
-        connections: list[Link | RemoteQueue] = [*here.links, *queues]
+    state = runtime()
+    with state.lock:
+        queues = [one for one in state.connections if isinstance(one, RemoteQueue)]
+        connections: list[Link | RemoteQueue] = [*state.links, *queues]
         ending = [one for one in connections if endpoint is None or endpoint in _endpoints_of(one)]
         leaving = [
-            one for one in here.listening if endpoint is None or Endpoint.parse(one.server.url) == endpoint
+            one for one in state.listening if endpoint is None or Endpoint.parse(one.server.url) == endpoint
         ]
     for one in ending:
         one.close()
@@ -297,11 +297,11 @@ def close_connection(addr: Address | None = None) -> None:
 
 def stop_listening(listening: Listening) -> None:
     """Close the port and every connection that was accepted over it."""
-    here = runtime()
-    with here.lock:
-        if listening not in here.listening:
+    state = runtime()
+    with state.lock:
+        if listening not in state.listening:
             return
-        here.listening.remove(listening)
+        state.listening.remove(listening)
     listening.file.remove()
     done = threading.Event()
     listening.node.loop.call(_stop, listening, done)
@@ -336,9 +336,9 @@ def _last_queue() -> RemoteQueue:
 
 def _last(*kinds: type[C]) -> C | None:
     """Return the latest connection of these kinds."""
-    here = runtime()
-    with here.lock:
-        made = [one for one in here.connections if isinstance(one, kinds) and not one.closed]
+    state = runtime()
+    with state.lock:
+        made = [one for one in state.connections if isinstance(one, kinds) and not one.closed]
     return made[-1] if made else None
 
 

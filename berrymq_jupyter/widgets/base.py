@@ -75,7 +75,7 @@ class View(AnyWidget):
         if scope is not None:
             scope.add(self)
 
-    # -- what a subclass fills in ----------------------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
         """Return whether messages are to be absorbed."""

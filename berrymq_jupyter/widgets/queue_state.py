@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from berrymq import Queue
     from berrymq.introspection import QueueStats
 
-__all__ = ["POINTS", "STEP", "QueueState", "gone"]
+__all__ = ["POINTS", "STEP", "QueueState", "taken"]
 
 STEP: Final = 0.5
 """Seconds that one point of the depth's history covers."""
@@ -45,10 +45,10 @@ class QueueState:
         before, self.stats = self.stats, self.queue.stats()
         stats = self.stats
         came = max(0, stats.received - before.received)
-        went = max(0, gone(stats) - gone(before))
+        taken_now = max(0, taken(stats) - taken(before))
         passed = now - self.looked_at
         self.looked_at = now
-        moving = self.coming.update(came, passed) | self.going.update(went, passed)
+        moving = self.coming.update(came, passed) | self.going.update(taken_now, passed)
         self.current = max(self.current, stats.size)
         if stats.deepest > before.deepest:  # between two polls
             self.current = stats.deepest
@@ -77,6 +77,6 @@ class QueueState:
         return IDLE
 
 
-def gone(stats: QueueStats) -> int:
+def taken(stats: QueueStats) -> int:
     """Return how many messages were taken, by any consumer."""
     return stats.received - stats.size - stats.dropped

@@ -12,7 +12,7 @@ from berrymq.errors import QueueClosed
 from . import assets
 from .base import RequestError, View
 from .detail import details, more_nodes, more_text
-from .queue_state import POINTS, STEP, QueueState, gone
+from .queue_state import POINTS, STEP, QueueState, taken
 from .render import arguments
 from .static import Form, clock
 
@@ -156,7 +156,7 @@ class QueueView(View):
             )
             for message in self.queue.waiting(SAVED)
         ]
-        facts = f"{stats.size:,} waiting, {stats.received:,} received, {gone(stats):,} taken"
+        facts = f"{stats.size:,} waiting, {stats.received:,} received, {taken(stats):,} taken"
         if stats.dropped:
             facts += f", {stats.dropped:,} dropped"
         return Form(self.title, self.queue.follows, facts, ("time", "identifier", "from", "payload"), waiting)

@@ -129,7 +129,7 @@ class SendForm(View):
             self.draft = draft
             self.static.changed(monotonic())
 
-    # -- what it does ----------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
     def check(self, draft: Draft) -> dict[str, Any]:
         """Return what is wrong with the two fields, and who would receive the message."""

@@ -275,7 +275,7 @@ class Network:
             node.bus.close()
         self.loop.run_due()
 
-    # -- who there is ----------------------------------------------------------------------------------------
+    # -- nodes -----------------------------------------------------------------------------------------------
 
     def node(self, name: str | None = None, *, room: str | None = None, **options: Any) -> VirtualNode:
         """One more node, which nobody is linked to."""

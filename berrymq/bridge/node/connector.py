@@ -426,7 +426,7 @@ class Connector:
         other.closed = True
         self.found = other.found
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- closing ---------------------------------------------------------------------------------------------
 
     def flush(self, deadline: float | None) -> bool:
         """Wait until the other side has everything that was published; return False at the timeout."""

@@ -193,7 +193,7 @@ class Node(Router):
         with self.lock:
             return any(self.passes(None, one) for one in self.home.interests.find(identifier))
 
-    # -- what goes out ---------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
 
     def _send(self, message: Message) -> None:
         """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block"."""
@@ -263,7 +263,7 @@ class Node(Router):
         self._arrived.append((batches.parse_batch(data), len(data)))
         self.loop.call(self._deliver)
 
-    # -- what comes in ---------------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process an event of a link's connection; see `Router.receive`.
@@ -462,7 +462,7 @@ class Node(Router):
 
         return answer
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- detaching -------------------------------------------------------------------------------------------
 
     def detach(self) -> None:
         """Detach from the bus: nothing more is sent; on any thread."""

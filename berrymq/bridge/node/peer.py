@@ -118,7 +118,7 @@ class Peer:
         """Whether it has a connection."""
         return self.channel is not None
 
-    # -- what goes to it -------------------------------------------------------------------------------------
+    # -- announcing interest ---------------------------------------------------------------------------------
 
     def announce_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
         """Announce to it what is followed here, as far as that has changed.
@@ -145,7 +145,7 @@ class Peer:
         self.announced = set()
         self.interest_known = False
 
-    # -- what it wants ---------------------------------------------------------------------------------------
+    # -- its interest ----------------------------------------------------------------------------------------
 
     def update_follows(self, params: InterestParams) -> set[Identifier]:
         """Store what the other side follows; return the identifiers for which that changed.
@@ -175,17 +175,17 @@ class Peer:
         return followed
 
     def _replace_follows(self, params: InterestParams) -> set[Identifier]:
-        gone = {crossing_identifier(text) for text in params.remove}
-        new = {crossing_identifier(text) for text in params.add}
+        removed = {crossing_identifier(text) for text in params.remove}
+        added = {crossing_identifier(text) for text in params.add}
         changed: set[Identifier] = self.leave_room() if params.reset else set()
-        gone &= self.follows
-        new -= self.follows
-        self.room.unfollow(self, gone)
-        self.room.follow(self, new)
-        self.follows -= gone
-        self.follows |= new
-        self._count_follows(sum(map(follow_bytes, new)) - sum(map(follow_bytes, gone)))
-        return changed | gone | new
+        removed &= self.follows
+        added -= self.follows
+        self.room.unfollow(self, removed)
+        self.room.follow(self, added)
+        self.follows -= removed
+        self.follows |= added
+        self._count_follows(sum(map(follow_bytes, added)) - sum(map(follow_bytes, removed)))
+        return changed | removed | added
 
     def leave_room(self) -> set[Identifier]:
         """Remove all that it follows from the room, and return it."""

@@ -280,7 +280,7 @@ class Router:
             if (holders := holders_of(one)) and (len(holders) > 1 or peer not in holders)
         }
 
-    # -- what comes from peers -------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process an event of a link's connection, on the thread that reads it.
@@ -436,7 +436,7 @@ class Router:
         peer.interest_known = True
         peer.on_interest_known()
 
-    # -- what is published here ------------------------------------------------------------------------------
+    # -- publishing ------------------------------------------------------------------------------------------
 
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish encoded messages in this node's own name. The lock is held.
@@ -504,7 +504,7 @@ class Router:
             if peer.stream.unreported_drops and not peer.drop_report_due:
                 self.timers.schedule_drop_report(peer)
 
-    # -- looking in ------------------------------------------------------------------------------------------
+    # -- status and end --------------------------------------------------------------------------------------
 
     def nodes(self, room: str | None) -> list[NodeInfo]:
         """Return this node and the connected peers in a room that have announced their interest."""

@@ -147,7 +147,7 @@ class Conversation:
 
         self._run(body, respond)
 
-    # -- who is there ----------------------------------------------------------------------------------------
+    # -- authentication --------------------------------------------------------------------------------------
 
     def greet(self, nonce: str) -> dict[str, Any]:
         """Return this side's proof that it knows the access token."""
@@ -363,7 +363,7 @@ class Conversation:
         if peer is not None:
             self.server.router.connection_lost(peer, self.channel, Closed())
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------
 
     def wait_for(self, later: jsonrpc.Later) -> jsonrpc.Later:
         """Cancel a result if the connection ends before it."""

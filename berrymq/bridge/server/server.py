@@ -290,7 +290,7 @@ class Server:
         for conversation in [*self._unauthenticated, *self._conversations]:
             conversation.channel.close(CloseCode.GOING_AWAY, "the node shuts down")
 
-    # -- what the methods do ---------------------------------------------------------------------------------
+    # -- the wire methods ------------------------------------------------------------------------------------
 
     def link(  # noqa: PLR0917 - the parameters of the call
         self,

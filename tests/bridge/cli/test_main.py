@@ -343,13 +343,6 @@ class TestTwitter:
         assert (message.id, message.args, dict(message.kwargs)) == ("test:run", (1, "two words"), {"x": 2})
         assert message.source == "cli"
 
-    def test_options_may_stand_among_the_identifiers(self):
-        done = berrymq("get", "a:*", "--timeout", "0.1", "b:*")
-        assert (done.returncode, done.stderr) == (1, "berrymq: no message came in time\n")
-        done = berrymq("get", "a:*", "--timeout", "0.1", "b:c:d")
-        assert done.returncode == 2
-        assert "more than one ':'" in done.stderr
-
     def test_options_may_stand_among_the_values(self, here):
         bus, joined = here
         queue = Queue("test:*", bus=bus)
@@ -391,6 +384,13 @@ class TestTwitter:
 
 
 class TestGet:
+    def test_options_may_stand_among_the_identifiers(self):
+        done = berrymq("get", "a:*", "--timeout", "0.1", "b:*")
+        assert (done.returncode, done.stderr) == (1, "berrymq: no message within 0.1 seconds\n")
+        done = berrymq("get", "a:*", "--timeout", "0.1", "b:c:d")
+        assert done.returncode == 2
+        assert "more than one ':'" in done.stderr
+
     def test_prints_the_next_message(self, here):
         bus, joined = here
         with running("get", "task:*") as process:
