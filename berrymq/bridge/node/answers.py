@@ -80,15 +80,19 @@ class Answers(Future[list[Any]]):
         return self._node.unanswered(self.question)
 
 
-def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
-    """Give the asker the answers, or what failed."""
+def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
+    """Give the asker the answers, which are JSON or what JSON says, or what failed."""
     values: list[Any] = []
     errors: list[Exception] = []
     for answer in answers:
         try:
-            source, found, failed = frames.parse_answer(answer)
-            values += decode_values(found)
-            errors += [as_error(value, source) for value in decode_values(failed)]
+            if type(answer) is tuple:
+                source, found, failed = answer
+            else:
+                source, raw, raw_failed = frames.parse_answer(answer)
+                found, failed = decode_values(raw), decode_values(raw_failed)
+            values += found
+            errors += [as_error(value, source) for value in failed]
         except ValueError as error:
             errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
     if not errors:

@@ -78,7 +78,7 @@ class Inbox:
             self._bytes += size
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
-    def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
+    def poll(self, batch: Batch | ReadBatch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here; `answer` is called once with theirs, on any thread."""
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
@@ -96,7 +96,7 @@ class Inbox:
 
         try:
             identifier = crossing_identifier(batch.identifier)
-            (message,) = read_batch(batch)
+            (message,) = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
         except ValueError as error:
             done([], [RemoteError("ValueError", f"the question can't be read here: {error}")])
             return

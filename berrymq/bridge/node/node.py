@@ -100,7 +100,7 @@ class Node(Router):
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with the bytes they take."""
-        self._asked: list[tuple[Question, Batch]] = []
+        self._asked: list[tuple[Question, Batch | ReadBatch]] = []
         self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
@@ -264,13 +264,18 @@ class Node(Router):
         """Process what comes over the connection of a link; see `Router.receive`.
 
         Nearly all are messages that are followed here, are not to be passed on, and come over one link alone.
-        Those are read in one go.
+        Those are read in one go; so are questions and answers.
         """
-        frame, size = None, 0
-        if type(event) is Text and not self._had_several_links:
-            frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
+        is_done = False
         try:
-            if frame is None or not self._handle_messages(peer, channel, frame, size):
+            if type(event) is Text and not self._had_several_links:
+                data = event.data
+                frame = frames.read_messages(data, trusted=peer.role == "hub")
+                if frame is not None:
+                    is_done = self._handle_messages(peer, channel, frame, len(data))
+                elif (question := frames.read_question(data)) is not None:
+                    is_done = self._handle_read_question(peer, channel, question)
+            if not is_done:
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
@@ -410,6 +415,7 @@ class Node(Router):
             future.question = self.ask_followers(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
+            future.question.takes_values = True
         return future
 
     def only_channel(self) -> Channel | None:
@@ -438,6 +444,46 @@ class Node(Router):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
             super().handle_question(peer, params)
+
+    def _handle_read_question(
+        self, peer: Peer, channel: Channel, frame: frames.ReadAskParams | frames.ReadAnswerParams
+    ) -> bool:
+        """Take a question that the bus here alone answers, or the last answer to one of the bus.
+
+        Returns:
+            False where it has to be taken as all others are.
+        """
+        with self.lock:
+            if peer.channel is not channel:
+                return True  # a connection of before
+            stream, number = peer.stream, frame.question
+            if isinstance(frame, frames.ReadAnswerParams):
+                question = self.questions.find_open(number)
+                if question is None or not question.takes_values or list(question.waiting) != [peer]:
+                    return False
+                if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
+                    self.questions.answer(number, peer, frame.answers)
+            else:
+                batch = frame.batch
+                if (
+                    peer.room.route(batch.identifier) != (self._local,)
+                    or is_passed_on(peer, batch.origin)
+                    or self.questions.is_full_for(peer)
+                    or stream.held_bytes > stream.limits.buffer_bytes
+                ):
+                    return False
+                if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
+                    key = self._duplicates.key(peer, batch.origin)
+                    if self._duplicates.by_link.fresh(key, batch.first, 1):
+                        done = self._answer_to(peer, number)
+                        self._asked.append((self.questions.open(peer, [self._local], done, number), batch))
+                    else:
+                        stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % number)
+                        self.flush(peer)
+            if stream.wants_flush:
+                self.flush(peer)
+            self._schedule_ack(peer)
+        return True
 
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
         """Put a question to one who follows it. The lock is held."""

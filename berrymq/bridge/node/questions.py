@@ -8,7 +8,7 @@ answered for with an error, so nobody waits for the dead.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -44,17 +44,22 @@ class Question:
         done: called once with the answers as JSON, in the order in which they came.
     """
 
-    __slots__ = ("answer_bytes", "answers", "asked_as", "asker", "done", "number", "unanswered", "waiting")
+    __slots__ = (
+        *("answer_bytes", "answers", "asked_as", "asker", "done", "number", "takes_values"),
+        *("unanswered", "waiting"),
+    )
 
     def __init__(
-        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[bytes]], object]
+        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[Any]], object]
     ) -> None:
         self.number = number
         self.asker = asker
         self.asked_as = asked_as
         self.done = done
         self.waiting: dict[Hashable, None] = {}
-        self.answers: list[bytes] = []
+        self.answers: list[Any] = []
+        self.takes_values = False
+        """The answer that ends it may be a tuple of name, values and errors, in place of their JSON."""
         self.unanswered: list[str] = []
         """The names of nodes without which it was concluded."""
         self.answer_bytes = 0
@@ -100,7 +105,7 @@ class Questions:
         self,
         asker: Hashable,
         asked: Iterable[Hashable],
-        done: Callable[[list[bytes]], object],
+        done: Callable[[list[Any]], object],
         asked_as: int | None = None,
     ) -> Question:
         """Begin to wait; where nobody is asked, call `end_if_complete` next."""
@@ -117,12 +122,16 @@ class Questions:
             self._of.setdefault(one, set()).add(question.number)
         return question
 
+    def find_open(self, number: int) -> Question | None:
+        """Return a question that waits for answers; None if it has them all."""
+        return self._open.get(number)
+
     def find(self, asker: Hashable, asked_as: int) -> Question | None:
         """Return the open question of an asker by its own number; None if that is answered already."""
         return self._asked_as.get((asker, asked_as))
 
     def answer(
-        self, number: int, who: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
+        self, number: int, who: Hashable, answers: Iterable[Any], unanswered: Iterable[str] = ()
     ) -> bool:
         """Take what one of those asked has answered; False if it was not asked that, or has answered."""
         question = self._open.get(number)
@@ -134,7 +143,7 @@ class Questions:
         self.end_if_complete(question)
         return True
 
-    def _add(self, question: Question, answers: Iterable[bytes]) -> None:
+    def _add(self, question: Question, answers: Iterable[Any]) -> None:
         for answer in answers:
             question.answers.append(answer)
             question.answer_bytes += len(answer) + ANSWER_BYTES

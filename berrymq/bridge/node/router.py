@@ -472,12 +472,16 @@ class Router:
         number = params.question
         if peer.stream.held_bytes > 2 * peer.stream.limits.buffer_bytes:
             raise FrameError("a node that takes no answers asks nothing more")
+        self.ask_followers(peer, peer.room, batch, data, self._answer_to(peer, number), asked_as=number)
 
-        def done(answers: list[bytes]) -> None:
+    def _answer_to(self, peer: Peer, number: int) -> Callable[[list[Any]], None]:
+        """What answers a question of a peer; on any thread."""
+
+        def done(answers: list[Any]) -> None:
             with self.lock:
                 self._send_answers(peer, number, answers)
 
-        self.ask_followers(peer, peer.room, batch, data, done, asked_as=number)
+        return done
 
     def conclude_for(self, peer: Peer, number: int) -> None:
         """Answer the question of a peer with what has come, and name those who have not answered.

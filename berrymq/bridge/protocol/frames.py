@@ -33,7 +33,7 @@ from berrymq.identifiers import Identifier
 from .limits import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "ACK",
@@ -62,6 +62,8 @@ __all__ = [
     "Moment",
     "Name",
     "NodeKey",
+    "ReadAnswerParams",
+    "ReadAskParams",
     "ReadBatch",
     "ReadMessagesParams",
     "WireMessage",
@@ -82,6 +84,7 @@ __all__ = [
     "parse_names",
     "parse_params",
     "read_messages",
+    "read_question",
     "split_answers",
     "split_batch",
 ]
@@ -197,6 +200,36 @@ class _ReadFrame(Struct, forbid_unknown_fields=True):
     params: ReadMessagesParams
 
 
+class ReadAskParams(Struct, forbid_unknown_fields=True):
+    """Params of ``ask``, as it is answered."""
+
+    n: Number
+    ack: Count
+    question: Number
+    batch: ReadBatch
+
+
+class _ReadAskFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: Literal["ask"]
+    params: ReadAskParams
+
+
+class ReadAnswerParams(Struct, forbid_unknown_fields=True):
+    """Params of ``answer``, as the asker gets it from the only one that it has asked."""
+
+    n: Number
+    ack: Count
+    question: Number
+    answers: list[tuple[Name, list[Any], list[Any]]]
+
+
+class _ReadAnswerFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: Literal["answer"]
+    params: ReadAnswerParams
+
+
 class AskParams(Struct):
     """Params of ``ask``."""
 
@@ -305,6 +338,8 @@ _parse_batch = msgspec.json.Decoder(Batch).decode
 _parse_messages = msgspec.json.Decoder(list[WireMessage], dec_hook=_decode_callback).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
 _parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=_decode_callback).decode
+_parse_read_ask = msgspec.json.Decoder(_ReadAskFrame, dec_hook=_decode_callback).decode
+_parse_read_answer = msgspec.json.Decoder(_ReadAnswerFrame).decode
 _parse_items = msgspec.json.Decoder(list[_Item]).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
@@ -325,6 +360,8 @@ TYPE_MARK: Final = b'"$type"'
 """What is in the JSON of every value of another type than JSON's."""
 
 _USUAL = b'{"jsonrpc":"2.0","method":"messages","params":'
+_USUAL_ASK = b'{"jsonrpc":"2.0","method":"ask","params":'
+_USUAL_ANSWER = b'{"jsonrpc":"2.0","method":"answer","params":'
 
 LARGE_FRAME_BYTES = 1024 * 1024
 """A larger frame holds one batch; its lists are not taken apart, which may take fifty times its size."""
@@ -406,6 +443,27 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
             return None
         levels += 2 + 3 * batch.count
     if not trusted and data.count(b"[") + data.count(b"{") - levels > MAX_DEPTH:
+        return None
+    return params
+
+
+def read_question(data: bytes) -> ReadAskParams | ReadAnswerParams | None:
+    """Read a usual ``ask`` or ``answer`` frame in one go; None as in `read_messages`."""
+    if data.startswith(_USUAL_ASK):
+        decode: Callable[[bytes], _ReadAskFrame | _ReadAnswerFrame] = _parse_read_ask
+    elif data.startswith(_USUAL_ANSWER):
+        decode = _parse_read_answer
+    else:
+        return None
+    is_deep = data.count(b"[") + data.count(b"{") > MAX_DEPTH
+    if is_deep or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
+        return None
+    try:
+        check_utf8(data)
+        params = decode(data).params
+    except MALFORMED:
+        return None
+    if isinstance(params, ReadAskParams) and not len(params.batch.messages) == params.batch.count == 1:
         return None
     return params
 
