@@ -40,7 +40,7 @@ class Answers(Future[list[Any]]):
         self._channel = channel
         self._askers = node.askers
         self._values: list[Any] | None = None
-        """The answers: whoever pumps finds them without the lock that futures have."""
+        """The answers, for the waiting thread, which reads them without the lock of a future."""
 
     def result(self, timeout: float | None = None) -> list[Any]:
         """The answers, or what failed."""
@@ -57,12 +57,12 @@ class Answers(Future[list[Any]]):
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def set_result(self, result: list[Any]) -> None:
-        """Have these be the answers."""
+        """Complete the future."""
         super().set_result(result)
         self._values = result
 
     def cancel(self) -> bool:
-        """Wait no longer."""
+        """Cancel the future, and abandon the question."""
         if not super().cancel():
             return False
         self._node.give_up(self.question)
@@ -81,7 +81,7 @@ class Answers(Future[list[Any]]):
 
 
 def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
-    """Give the asker the answers, which are JSON or what JSON says, or what failed."""
+    """Complete the future with the answers, each decoded or as JSON, or with the errors of followers."""
     values: list[Any] = []
     errors: list[Exception] = []
     for answer in answers:

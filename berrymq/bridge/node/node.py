@@ -92,7 +92,7 @@ class Node(Router):
         self._passes_on = False
         """There are several direct links, and what comes over one is for the others as well."""
         self._had_several_links = False
-        """A direct link and another one: the same may have come over both."""
+        """There is, or was, another link beside a direct one, so that a batch may arrive over both."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
@@ -263,8 +263,8 @@ class Node(Router):
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process what comes over the connection of a link; see `Router.receive`.
 
-        Nearly all are messages that are followed here, are not to be passed on, and come over one link alone.
-        Those are read in one go; so are questions and answers.
+        Most frames hold messages for this process alone, and there is one link. These are decoded in one
+        pass, and so are questions and answers.
         """
         is_done = False
         try:
@@ -293,8 +293,8 @@ class Node(Router):
         """Take messages that are not passed on.
 
         Returns:
-            False where their bytes are needed: a client that has no link gets them too, or the peer has not
-            published them itself, so they may come over another link later.
+            False if the bytes are needed: a client without a link follows them, or another node has published
+            them, so that they may arrive over another link as well.
         """
         with self.lock:
             if peer.channel is not channel:
@@ -448,14 +448,14 @@ class Node(Router):
     def _handle_read_question(
         self, peer: Peer, channel: Channel, frame: frames.ReadAskParams | frames.ReadAnswerParams
     ) -> bool:
-        """Take a question that the bus here alone answers, or the last answer to one of the bus.
+        """Process a question that only this process answers, or the last answer to one of this process.
 
         Returns:
-            False where it has to be taken as all others are.
+            False if it has to be processed step by step.
         """
         with self.lock:
             if peer.channel is not channel:
-                return True  # a connection of before
+                return True  # of a former connection
             stream, number = peer.stream, frame.question
             if isinstance(frame, frames.ReadAnswerParams):
                 question = self.questions.find_open(number)

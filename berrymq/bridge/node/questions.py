@@ -59,7 +59,7 @@ class Question:
         self.waiting: dict[Hashable, None] = {}
         self.answers: list[Any] = []
         self.takes_values = False
-        """The answer that ends it may be a tuple of name, values and errors, in place of their JSON."""
+        """Its last answer may be a tuple of name, values and errors instead of their JSON."""
         self.unanswered: list[str] = []
         """The names of nodes without which it was concluded."""
         self.answer_bytes = 0
@@ -123,7 +123,7 @@ class Questions:
         return question
 
     def find_open(self, number: int) -> Question | None:
-        """Return a question that waits for answers; None if it has them all."""
+        """Return an open question by its number; None if it is complete."""
         return self._open.get(number)
 
     def find(self, asker: Hashable, asked_as: int) -> Question | None:

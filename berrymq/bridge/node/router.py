@@ -475,7 +475,7 @@ class Router:
         self.ask_followers(peer, peer.room, batch, data, self._answer_to(peer, number), asked_as=number)
 
     def _answer_to(self, peer: Peer, number: int) -> Callable[[list[Any]], None]:
-        """What answers a question of a peer; on any thread."""
+        """Return the callback that sends the answers to a question of a peer; call it on any thread."""
 
         def done(answers: list[Any]) -> None:
             with self.lock:
@@ -593,7 +593,7 @@ class Router:
     def handle_drops(self, peer: Peer, count: int) -> None:
         """A peer says that it dropped messages for this side. The lock is held."""
         stats = peer.stream.stats
-        stats.lost = min(stats.lost + count, frames.MAX_COUNT)  # else readers of `status` could not take it
+        stats.lost = min(stats.lost + count, frames.MAX_COUNT)  # the largest that all JSON readers take
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )

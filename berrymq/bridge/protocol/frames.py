@@ -201,7 +201,7 @@ class _ReadFrame(Struct, forbid_unknown_fields=True):
 
 
 class ReadAskParams(Struct, forbid_unknown_fields=True):
-    """Params of ``ask``, as it is answered."""
+    """Params of ``ask``, decoded in one pass."""
 
     n: Number
     ack: Count
@@ -216,7 +216,7 @@ class _ReadAskFrame(Struct, forbid_unknown_fields=True):
 
 
 class ReadAnswerParams(Struct, forbid_unknown_fields=True):
-    """Params of ``answer``, as the asker gets it from the only one that it has asked."""
+    """Params of ``answer``, decoded in one pass."""
 
     n: Number
     ack: Count
@@ -448,7 +448,7 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
 
 
 def read_question(data: bytes) -> ReadAskParams | ReadAnswerParams | None:
-    """Read a usual ``ask`` or ``answer`` frame in one go; None as in `read_messages`."""
+    """Decode an ``ask`` or ``answer`` frame in one pass; return None in the cases of `read_messages`."""
     if data.startswith(_USUAL_ASK):
         decode: Callable[[bytes], _ReadAskFrame | _ReadAnswerFrame] = _parse_read_ask
     elif data.startswith(_USUAL_ANSWER):

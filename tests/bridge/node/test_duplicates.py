@@ -1,4 +1,4 @@
-"""What comes over several links: each message once, whoever passes on what in whose name."""
+"""Messages that arrive over several links: each is delivered once, and forged ones suppress none."""
 
 import random
 
@@ -31,7 +31,7 @@ def came(bob):
 
 
 def forge(mallory, origin, first, count=50, **fields):
-    """Publish in another's name; the others' numbers are used up by what can't even be read."""
+    """Publish unreadable messages with the origin and the next sequence numbers of another node."""
     batch = mallory.batch(
         "a:forged", *[[]] * count, origin=origin.id, source=origin.name, first=first, **fields
     )
@@ -39,7 +39,7 @@ def forge(mallory, origin, first, count=50, **fields):
 
 
 class TestForgedOrigins:
-    """They keep nothing away that those have published whose names are used."""
+    """They suppress no message of the real origin."""
 
     def test_of_a_member_of_the_same_hub(self, network, bob, came):
         hub, alice = network.hub(), network.node("alice")
@@ -141,7 +141,7 @@ class TestBothWays:
         assert came == list(range(10))
 
     def test_what_came_before_there_were_two_ways_is_not_taken_again(self, network, bob, came):
-        """It was in the hands of the one that is linked last."""
+        """The message is still on its way to the node that is linked last."""
         alice, middle = network.node("alice"), network.node("middle")
         network.link(alice, bob)
         slow = network.link(alice, middle)
