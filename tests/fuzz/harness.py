@@ -17,7 +17,7 @@ from msgspec import UNSET
 from websockets.frames import Frame, Opcode
 
 from berrymq.bridge.errors import PayloadError, RpcError
-from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_message
+from berrymq.bridge.payload import TYPE_MARK, decode_payload, decode_values, encode_message
 from berrymq.bridge.protocol import batches, frames, json_checks, jsonrpc
 from berrymq.bridge.protocol.connection import client_connection, server_connection
 from berrymq.bridge.protocol.events import Closed, Text
@@ -375,6 +375,18 @@ class Target:
             assert [batch.messages for batch in read.batches] == [
                 batches.parse_messages(batches.parse_batch(raw)) for raw in params.batches
             ]
+        question = frames.read_question(data)
+        if isinstance(question, frames.ReadAskParams):
+            params = frames.parse_params("ask", frames.parse(data).params)
+            batch = frames.parse_batch(params.batch)
+            assert (question.n, question.question) == (params.n, params.question)
+            assert question.batch.messages == frames.parse_messages(batch)
+            frames.check_batch(batch, params.batch)
+        elif question is not None:
+            params = frames.parse_params("answer", frames.parse(data).params)
+            assert (question.n, question.question) == (params.n, params.question)
+            found = [frames.parse_answer(raw) for raw in frames.split_answers(params.answers, one=False)]
+            assert question.answers == [(name, *map(decode_values, parts)) for name, *parts in found]
         with suppress(FrameError, UnicodeDecodeError):
             json_checks.check_utf8(data)  # as is done with whatever comes
             batch = batches.parse_batch(data)

@@ -40,7 +40,7 @@ class Answers(Future[list[Any]]):
         self._channel = channel
         self._askers = node.askers
         self._values: list[Any] | None = None
-        """The answers: whoever pumps finds them without the lock that futures have."""
+        """The answers, for the waiting thread, which reads them without the lock of a future."""
 
     def result(self, timeout: float | None = None) -> list[Any]:
         """Return the answers, or raise the error of a follower."""
@@ -57,12 +57,12 @@ class Answers(Future[list[Any]]):
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def set_result(self, result: list[Any]) -> None:
-        """Have these be the answers."""
+        """Complete the future."""
         super().set_result(result)
         self._values = result
 
     def cancel(self) -> bool:
-        """Wait no longer."""
+        """Cancel the future, and abandon the question."""
         if not super().cancel():
             return False
         self._node.questions.give_up(self.question)
@@ -80,15 +80,19 @@ class Answers(Future[list[Any]]):
         return self._node.questions.unanswered(self.question)
 
 
-def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
-    """Complete the future with the decoded answers, or with what the followers raised."""
+def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
+    """Complete the future with the answers, each decoded or as JSON, or with the errors of followers."""
     values: list[Any] = []
     errors: list[Exception] = []
     for answer in answers:
         try:
-            source, found, failed = frames.parse_answer(answer)
-            values += decode_values(found)
-            errors += [as_error(value, source) for value in decode_values(failed)]
+            if type(answer) is tuple:
+                source, found, failed = answer
+            else:
+                source, raw, raw_failed = frames.parse_answer(answer)
+                found, failed = decode_values(raw), decode_values(raw_failed)
+            values += found
+            errors += [as_error(value, source) for value in failed]
         except ValueError as error:
             errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
     if not errors:

@@ -6,7 +6,8 @@ counted: a node that is too far behind withholds its acknowledgements.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import PayloadError, RemoteError
@@ -19,12 +20,12 @@ from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 from berrymq.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from berrymq.bridge.protocol.batches import Batch, WireMessage
     from berrymq.gateway import Gateway
 
-__all__ = ["Inbox"]
+__all__ = ["Deduplicator", "Inbox"]
 
 MAX_BACKLOG = 10_000
 """The backlog of deliveries to followers here from which acknowledgements are withheld."""
@@ -74,7 +75,7 @@ class Inbox:
             self._bytes += size
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
-    def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
+    def poll(self, batch: Batch | ReadBatch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here.
 
         Args:
@@ -98,7 +99,7 @@ class Inbox:
 
         try:
             identifier = crossing_identifier(batch.identifier)
-            (message,) = read_batch(batch)
+            (message,) = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
         except ValueError as error:
             done([], [RemoteError("ValueError", f"the question can't be read here: {error}")])
             return
@@ -128,3 +129,94 @@ def read_types(message: WireMessage) -> None:
         message.args, message.kwargs = decode_payload(list(message.args), message.kwargs)
     except ValueError as error:
         raise FrameError(str(error)) from None
+
+
+class Deduplicator:
+    """Remembers the sequence numbers of recent messages, by origin.
+
+    The numbers of one origin grow, but a node receives only what it follows, so they have gaps; over several
+    paths they may come out of order. What is older than all ranges that are remembered counts as a duplicate.
+
+    Args:
+        ranges: how many ranges of numbers are remembered for each origin.
+        origins: how many origins are remembered; the one not heard from for longest goes first.
+    """
+
+    def __init__(self, ranges: int = 1_024, origins: int = 2_000) -> None:
+        self._ranges = ranges
+        self._origins = origins
+        self._by_origin: OrderedDict[Hashable, _Ranges] = OrderedDict()
+
+    def fresh(self, origin: Hashable, first: int, count: int) -> range | list[int]:
+        """The numbers of a batch that were not received before; from now on they were."""
+        known = self._by_origin.get(origin)
+        if known is None:
+            known = self._by_origin[origin] = _Ranges(self._ranges)
+            if len(self._by_origin) > self._origins:
+                self._by_origin.popitem(last=False)
+        else:
+            self._by_origin.move_to_end(origin)
+        lasts = known.lasts
+        if lasts and first == lasts[-1] + 1:  # the usual case: it follows on what came last
+            lasts[-1] += count
+            return range(first, first + count)
+        return known.add(first, count)
+
+    def without(self, origin: Hashable, numbers: Sequence[int]) -> Sequence[int]:
+        """Return those of the given numbers that were not received, in the given order."""
+        known = self._by_origin.get(origin)
+        if known is None or not numbers or not known.lasts or numbers[0] > known.lasts[-1]:
+            return numbers
+        return [number for number in numbers if number not in known]
+
+
+class _Ranges:
+    """Disjoint ranges of numbers, in order, both ends included. All up to the floor is in."""
+
+    __slots__ = ("_firsts", "_floor", "_most", "lasts")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._floor = 0
+        self._firsts: list[int] = []
+        self.lasts: list[int] = []
+        """The last number of each range."""
+
+    def add(self, first: int, count: int) -> range | list[int]:
+        firsts, lasts = self._firsts, self.lasts
+        highest = lasts[-1] if lasts else self._floor
+        if first > highest:  # newer than all before
+            firsts.append(first)
+            lasts.append(first + count - 1)
+            self._forget_oldest()
+            return range(first, first + count)
+        return [number for number in range(first, first + count) if self._add_one(number)]
+
+    def __contains__(self, number: int) -> bool:
+        place = bisect_right(self._firsts, number)
+        return number <= self._floor or (place > 0 and number <= self.lasts[place - 1])
+
+    def _add_one(self, number: int) -> bool:
+        if number in self:
+            return False
+        firsts, lasts = self._firsts, self.lasts
+        place = bisect_right(firsts, number)
+        joins_left = bool(place) and lasts[place - 1] == number - 1
+        joins_right = place < len(firsts) and firsts[place] == number + 1
+        if joins_left and joins_right:
+            lasts[place - 1] = lasts.pop(place)
+            del firsts[place]
+        elif joins_left:
+            lasts[place - 1] = number
+        elif joins_right:
+            firsts[place] = number
+        else:
+            firsts.insert(place, number)
+            lasts.insert(place, number)
+            self._forget_oldest()
+        return True
+
+    def _forget_oldest(self) -> None:
+        if len(self._firsts) > 2 * self._most:  # half of them at once, which is cheap by the number
+            self._floor = self.lasts[self._most - 1]
+            del self._firsts[: self._most], self.lasts[: self._most]

@@ -93,7 +93,7 @@ class Node(Router):
         self._passes_on = False
         """There are several direct links, and messages of one are passed on to the others."""
         self._had_several_links = False
-        """There were a direct link and another one: the same message may have arrived over both."""
+        """There is, or was, another link beside a direct one, so that a batch may arrive over both."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
@@ -101,7 +101,7 @@ class Node(Router):
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with their size in bytes."""
-        self._asked: list[tuple[Question, Batch]] = []
+        self._asked: list[tuple[Question, Batch | ReadBatch]] = []
         self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
@@ -268,14 +268,19 @@ class Node(Router):
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process an event of a link's connection; see `Router.receive`.
 
-        Most frames hold messages that are followed here, are not passed on, and arrive over one link alone.
-        Those are decoded in one go.
+        Most frames hold messages for this process alone, and there is one link. These are decoded in one
+        pass, and so are questions and answers.
         """
-        frame, size = None, 0
-        if type(event) is Text and not self._had_several_links:
-            frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
+        is_done = False
         try:
-            if frame is None or not self._handle_messages(peer, channel, frame, size):
+            if type(event) is Text and not self._had_several_links:
+                data = event.data
+                frame = frames.read_messages(data, trusted=peer.role == "hub")
+                if frame is not None:
+                    is_done = self._handle_messages(peer, channel, frame, len(data))
+                elif (question := frames.read_question(data)) is not None:
+                    is_done = self._handle_read_question(peer, channel, question)
+            if not is_done:
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
@@ -293,15 +298,18 @@ class Node(Router):
         """Accept messages that are not passed on.
 
         Returns:
-            False where their bytes are needed: a client without a link follows them too, or the peer has not
-            published them itself, so they may arrive over another link later.
+            False if the bytes are needed: a client without a link follows them, or another node has published
+            them, so that they may arrive over another link as well.
         """
         with self.lock:
             if peer.channel is not channel:
                 return True  # a former connection
             room, local, stream = peer.room, self._local, peer.stream
             origin = None if peer.role == "hub" else peer.id
-            fresh, key = self._duplicates.by_link.fresh, self._duplicates.key(peer, peer.id)
+            fresh, key = (
+                self._duplicates.by_link.fresh,
+                (peer.id, peer.id),
+            )  # `Duplicates.key` without the call
             count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
@@ -316,7 +324,7 @@ class Node(Router):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
                     if origin is None:
                         key = batch.origin
-                    numbers = () if key == self.id else fresh(key, batch.first, batch.count)
+                    numbers = () if batch.origin == self.id else fresh(key, batch.first, batch.count)
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
                         batch.messages = [batch.messages[number - batch.first] for number in numbers]
@@ -418,6 +426,7 @@ class Node(Router):
             future.question = self.questions.ask(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
+            future.question.takes_values = True
         return future
 
     def only_channel(self) -> Channel | None:
@@ -446,6 +455,48 @@ class Node(Router):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
             super().handle_question(peer, params)
+
+    def _handle_read_question(
+        self, peer: Peer, channel: Channel, frame: frames.ReadAskParams | frames.ReadAnswerParams
+    ) -> bool:
+        """Process a question that only this process answers, or the last answer to one of this process.
+
+        Returns:
+            False if it has to be processed step by step.
+        """
+        with self.lock:
+            if peer.channel is not channel:
+                return True  # of a former connection
+            stream, number = peer.stream, frame.question
+            if isinstance(frame, frames.ReadAnswerParams):
+                question = self.questions.pending.find_open(number)
+                if question is None or not question.takes_values or list(question.waiting) != [peer]:
+                    return False
+                if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
+                    self.questions.pending.answer(number, peer, frame.answers)
+            else:
+                batch = frame.batch
+                if (
+                    peer.room.route(batch.identifier) != (self._local,)
+                    or is_passed_on(peer, batch.origin)
+                    or self.questions.pending.is_full_for(peer)
+                    or stream.held_bytes > stream.limits.buffer_bytes
+                ):
+                    return False
+                if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
+                    key = self._duplicates.key(peer, batch.origin)
+                    if self._duplicates.by_link.fresh(key, batch.first, 1):
+                        done = self.questions.answer_to(peer, number)
+                        self._asked.append(
+                            (self.questions.pending.open(peer, [self._local], done, number), batch)
+                        )
+                    else:
+                        stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % number)
+                        self.flush(peer)
+            if stream.wants_flush:
+                self.flush(peer)
+            self.timers.schedule_ack(peer)
+        return True
 
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
         """Put a question to a follower. The lock is held."""

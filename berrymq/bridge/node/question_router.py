@@ -52,17 +52,20 @@ class QuestionRouter:
         Raises:
             FrameError: it is malformed, or the peer does not read its answers.
         """
-        router = self._router
         batch, data = read_batch(peer, params.batch)
         number = params.question
         if peer.stream.held_bytes > 2 * peer.stream.limits.buffer_bytes:
             raise FrameError("a node that takes no answers asks nothing more")
+        self.ask(peer, peer.room, batch, data, self.answer_to(peer, number), asked_as=number)
 
-        def done(answers: list[bytes]) -> None:
-            with router.lock:
+    def answer_to(self, peer: Peer, number: int) -> Callable[[list[Any]], None]:
+        """Return the callback that sends the answers to a question of a peer; call it on any thread."""
+
+        def done(answers: list[Any]) -> None:
+            with self._router.lock:
                 self._send_answers(peer, number, answers)
 
-        self.ask(peer, peer.room, batch, data, done, asked_as=number)
+        return done
 
     def handle_answer(self, peer: Peer, params: AnswerParams) -> None:
         """Store the answers of a peer. The lock is held.
@@ -103,7 +106,7 @@ class QuestionRouter:
         room: Room,
         batch: Batch,
         data: bytes,
-        done: Callable[[list[bytes]], object],
+        done: Callable[[list[Any]], object],
         *,
         for_client: bool = False,
         asked_as: int | None = None,

@@ -8,7 +8,7 @@ answered for with an error, so no asker waits in vain.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -44,17 +44,22 @@ class Question:
         done: called once with the answers as JSON, in the order of their arrival.
     """
 
-    __slots__ = ("answer_bytes", "answers", "asked_as", "asker", "done", "number", "unanswered", "waiting")
+    __slots__ = (
+        *("answer_bytes", "answers", "asked_as", "asker", "done", "number", "takes_values"),
+        *("unanswered", "waiting"),
+    )
 
     def __init__(
-        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[bytes]], object]
+        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[Any]], object]
     ) -> None:
         self.number = number
         self.asker = asker
         self.asked_as = asked_as
         self.done = done
         self.waiting: dict[Hashable, None] = {}
-        self.answers: list[bytes] = []
+        self.answers: list[Any] = []
+        self.takes_values = False
+        """Its last answer may be a tuple of name, values and errors instead of their JSON."""
         self.unanswered: list[str] = []
         """The names of nodes without an answer when it was concluded."""
         self.answer_bytes = 0
@@ -100,7 +105,7 @@ class Questions:
         self,
         asker: Hashable,
         asked: Iterable[Hashable],
-        done: Callable[[list[bytes]], object],
+        done: Callable[[list[Any]], object],
         asked_as: int | None = None,
     ) -> Question:
         """Open a question; call `end_if_complete` next, as there may be no subscribers.
@@ -124,12 +129,16 @@ class Questions:
             self._of.setdefault(one, set()).add(question.number)
         return question
 
+    def find_open(self, number: int) -> Question | None:
+        """Return an open question by its number; None if it is complete."""
+        return self._open.get(number)
+
     def find(self, asker: Hashable, asked_as: int) -> Question | None:
         """Return the open question of an asker by its own number; None if it was answered."""
         return self._asked_as.get((asker, asked_as))
 
     def answer(
-        self, number: int, subscriber: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
+        self, number: int, subscriber: Hashable, answers: Iterable[Any], unanswered: Iterable[str] = ()
     ) -> bool:
         """Store an answer; return False if its sender was not asked, or has answered before.
 
@@ -148,7 +157,7 @@ class Questions:
         self.end_if_complete(question)
         return True
 
-    def _add(self, question: Question, answers: Iterable[bytes]) -> None:
+    def _add(self, question: Question, answers: Iterable[Any]) -> None:
         for answer in answers:
             question.answers.append(answer)
             question.answer_bytes += len(answer) + ANSWER_BYTES

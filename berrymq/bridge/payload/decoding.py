@@ -59,13 +59,13 @@ class _Reader:
 
     Python's hashes of numbers, and of what is made of numbers, can be foreseen. A sender can choose
     members of a set that all have the same one, and building it takes quadratic time then. So what has too
-    many of those is refused: each member is compared with a few others at most. To compare two members that
-    hold such sets in turn would multiply that by each level, so those may not have the same hash at all.
+    many of those is refused: each member is compared with a few others at most. Comparing two members that
+    contain such sets themselves would multiply that at each level, so those may not have the same hash.
     """
 
     def __init__(self) -> None:
         self._collisions = 0
-        """Sets and dictionaries so far of which some members have the same hash."""
+        """The number of sets and dictionaries so far in which some members have the same hash."""
 
     def value(self, value: Any) -> Any:
         if type(value) is list:

@@ -27,7 +27,7 @@ from .json_checks import MALFORMED, FrameError, check_utf8, reason_of
 from .limits import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "ACK",
@@ -49,6 +49,8 @@ __all__ = [
     "Frame",
     "InterestParams",
     "MessagesParams",
+    "ReadAnswerParams",
+    "ReadAskParams",
     "ReadMessagesParams",
     "ack_frame",
     "as_raw",
@@ -58,6 +60,7 @@ __all__ = [
     "parse_names",
     "parse_params",
     "read_messages",
+    "read_question",
     "split_answers",
 ]
 
@@ -107,6 +110,36 @@ class _ReadFrame(Struct, forbid_unknown_fields=True):
     jsonrpc: str
     method: Literal["messages"]
     params: ReadMessagesParams
+
+
+class ReadAskParams(Struct, forbid_unknown_fields=True):
+    """Params of ``ask``, decoded in one pass."""
+
+    n: Number
+    ack: Count
+    question: Number
+    batch: ReadBatch
+
+
+class _ReadAskFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: Literal["ask"]
+    params: ReadAskParams
+
+
+class ReadAnswerParams(Struct, forbid_unknown_fields=True):
+    """Params of ``answer``, decoded in one pass."""
+
+    n: Number
+    ack: Count
+    question: Number
+    answers: list[tuple[Name, list[Any], list[Any]]]
+
+
+class _ReadAnswerFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: Literal["answer"]
+    params: ReadAnswerParams
 
 
 class AskParams(Struct):
@@ -190,6 +223,8 @@ Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestPa
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
 _parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=decode_callback).decode
+_parse_read_ask = msgspec.json.Decoder(_ReadAskFrame, dec_hook=decode_callback).decode
+_parse_read_answer = msgspec.json.Decoder(_ReadAnswerFrame).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
 _parse_names = msgspec.json.Decoder(list[Name]).decode
@@ -209,6 +244,8 @@ TYPE_MARK: Final = b'"$type"'
 """Contained in the JSON of every value whose type JSON lacks."""
 
 _USUAL = b'{"jsonrpc":"2.0","method":"messages","params":'
+_USUAL_ASK = b'{"jsonrpc":"2.0","method":"ask","params":'
+_USUAL_ANSWER = b'{"jsonrpc":"2.0","method":"answer","params":'
 
 LARGE_FRAME_BYTES = 1024 * 1024
 """A larger frame holds one batch, and its lists are not decoded, which may take fifty times its size."""
@@ -284,6 +321,27 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
             return None
         levels += 2 + 3 * batch.count
     if not trusted and data.count(b"[") + data.count(b"{") - levels > MAX_DEPTH:
+        return None
+    return params
+
+
+def read_question(data: bytes) -> ReadAskParams | ReadAnswerParams | None:
+    """Decode an ``ask`` or ``answer`` frame in one pass; return None in the cases of `read_messages`."""
+    if data.startswith(_USUAL_ASK):
+        decode: Callable[[bytes], _ReadAskFrame | _ReadAnswerFrame] = _parse_read_ask
+    elif data.startswith(_USUAL_ANSWER):
+        decode = _parse_read_answer
+    else:
+        return None
+    is_deep = data.count(b"[") + data.count(b"{") > MAX_DEPTH
+    if is_deep or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
+        return None
+    try:
+        check_utf8(data)
+        params = decode(data).params
+    except MALFORMED:
+        return None
+    if isinstance(params, ReadAskParams) and not len(params.batch.messages) == params.batch.count == 1:
         return None
     return params
 

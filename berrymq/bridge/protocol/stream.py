@@ -37,9 +37,8 @@ ITEM_BYTES = 200
 
 
 SHARED_BYTES = 64 * 1024
-"""A batch of this size or more is sent as the object that it is, which other streams hold too; so is the
-batch of a question.
-"""
+"""A batch of this size or more, of messages or of a question, is sent without a copy, so that several streams
+hold one object."""
 
 
 class Total:
@@ -81,7 +80,7 @@ class Item(NamedTuple):
     shared: bool = False
     """Other streams may hold the same body."""
     head: bytes = b""
-    """What stands before the body, for this stream alone."""
+    """The params before the body, for this stream only."""
 
 
 class Sent(NamedTuple):
@@ -171,11 +170,10 @@ class Stream:
         """Add another frame at the end or the front of the buffer; it is never dropped.
 
         Args:
-            method: the frame's method.
-            body: its params, encoded, without the braces and the numbers; the end of them, if there is a
-                *head*, which other streams may hold too.
-            head: the params before it, for this stream alone; a few bytes.
-            first: put it before the buffered frames.
+            method: of the frame.
+            body: its params; with a *head*, the last of them, an object that other streams may hold too.
+            head: the first params, a few bytes, for this stream only.
+            first: put it before the others.
         """
         size = len(body) + ITEM_BYTES
         item = Item(method, body, 0, bool(head) and size > SHARED_BYTES, head)
@@ -501,7 +499,7 @@ class Stream:
 
 
 def as_frame(sent: Sent, ack: int) -> Frame:
-    """Return a frame to be written, around a body that is shared in parts, so that it is not copied."""
+    """Return a frame as bytes; with a shared body in parts, so that the body is not copied."""
     if not sent.shared:
         if sent.method is MESSAGES:
             return MESSAGES_FRAME % (sent.n, ack, sent.body)

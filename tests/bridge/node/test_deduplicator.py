@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berrymq.bridge.node.duplicates import Deduplicator
+from berrymq.bridge.node.inbox import Deduplicator
 
 BATCHES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 60), st.integers(1, 8)), max_size=80)
 

@@ -1,4 +1,4 @@
-"""What comes over several links: each message once, whoever passes on what in whose name."""
+"""Messages that arrive over several links: each is delivered once, and forged ones suppress none."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 
 from berrymq import Message
 from berrymq.bridge.node.duplicates import Duplicates
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol import batches
 from tests.support.network import Member, Network
 
 
@@ -31,7 +31,7 @@ def came(bob):
 
 
 def forge(mallory, origin, first, count=50, **fields):
-    """Publish in another's name; the others' numbers are used up by what can't even be read."""
+    """Publish unreadable messages with the origin and the next sequence numbers of another node."""
     batch = mallory.batch(
         "a:forged", *[[]] * count, origin=origin.id, source=origin.name, first=first, **fields
     )
@@ -39,7 +39,7 @@ def forge(mallory, origin, first, count=50, **fields):
 
 
 class TestForgedOrigins:
-    """They keep nothing away that those have published whose names are used."""
+    """They suppress no message of the real origin."""
 
     def test_of_a_member_of_the_same_hub(self, network, bob, came):
         hub, alice = network.hub(), network.node("alice")
@@ -141,7 +141,7 @@ class TestBothWays:
         assert came == list(range(10))
 
     def test_what_came_before_there_were_two_ways_is_not_taken_again(self, network, bob, came):
-        """It was in the hands of the one that is linked last."""
+        """The message is still on its way to the node that is linked last."""
         alice, middle = network.node("alice"), network.node("middle")
         network.link(alice, bob)
         slow = network.link(alice, middle)
@@ -202,10 +202,10 @@ class Ring:
 @pytest.mark.parametrize("what", ["is cut", "expires", "is closed", "is closed and made again"])
 @pytest.mark.parametrize("seed", range(8))
 def test_a_link_of_a_ring_that_ends_in_a_flood_leaves_no_gap_and_no_overlap(network, what, seed):
-    """What it had brought, and had not, comes round the other way: all of it once.
+    """Whatever it had delivered, and had not, arrives over the other two links as well: all of it once.
 
-    There is no moment at which one link takes the other's place, since neither has one: what comes first is
-    taken, and the same bytes are left out when they come the other way.
+    Neither link takes the other's place, so there is no moment of transition: the first copy is delivered,
+    and one with the same bytes that arrives over another link is ignored.
     """
     ring = Ring(network, random.Random(seed))
     victim = ring.victim
@@ -232,8 +232,8 @@ class TestWhatIsRemembered:
         peer = Member.__new__(Member)
         peer.id, peer.role = "middle", "direct"
         duplicates = Duplicates(batches=3)
-        head = frames.batch_head("a:b", "alice", "alice")
+        head = batches.batch_head("a:b", "alice", "alice")
         for number in range(10):
-            data = frames.encode_batch(head, number + 1, [b"[1,[],{}]"], 1)
-            assert duplicates.fresh(peer, frames.parse_batch(data), data)
+            data = batches.encode_batch(head, number + 1, [b"[1,[],{}]"], 1)
+            assert duplicates.fresh(peer, batches.parse_batch(data), data)
         assert len(duplicates._digests) == len(duplicates._in_order) == 3
