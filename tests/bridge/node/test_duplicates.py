@@ -202,10 +202,10 @@ class Ring:
 @pytest.mark.parametrize("what", ["is cut", "expires", "is closed", "is closed and made again"])
 @pytest.mark.parametrize("seed", range(8))
 def test_a_link_of_a_ring_that_ends_in_a_flood_leaves_no_gap_and_no_overlap(network, what, seed):
-    """What it had brought, and had not, comes round the other way: all of it once.
+    """Whatever it had delivered, and had not, arrives over the other two links as well: all of it once.
 
-    There is no moment at which one link takes the other's place, since neither has one: what comes first is
-    taken, and the same bytes are left out when they come the other way.
+    Neither link takes the place of the other, so there is no moment of transition: the first copy is
+    delivered, and one with the same bytes that arrives over another link is ignored.
     """
     ring = Ring(network, random.Random(seed))
     victim = ring.victim
