@@ -33,7 +33,7 @@ from .router import Router
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from concurrent.futures import Future
 
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
@@ -306,10 +306,8 @@ class Node(Router):
                 return True  # a former connection
             room, local, stream = peer.room, self._local, peer.stream
             origin = None if peer.role == "hub" else peer.id
-            fresh, key = (
-                self._duplicates.by_link.fresh,
-                (peer.id, peer.id),
-            )  # `Duplicates.key` without the call
+            fresh = self._duplicates.by_link.fresh
+            key: Hashable = (peer.id, peer.id)  # as `Duplicates.key` makes it
             count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
