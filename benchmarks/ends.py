@@ -1,6 +1,6 @@
 """The ends of berryMQ's links, each in a process of its own: ``python -m benchmarks.ends KIND`` starts one.
 
-They use what `berrymq` offers to everybody: `twitter` and `ask` on the main thread of one process, plain
+They use the public functions of `berrymq`: `twitter` and `ask` on the main thread of one process, plain
 functions as followers in the other.
 """
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT = 30.0
-"""Seconds for anything that takes a moment."""
+"""The timeout of all steps, in seconds."""
 TICK = 0.005
 """Seconds between the messages of a steady load."""
 
 
 def listener() -> None:
-    """Receive on a direct link: listen for it."""
+    """Receive on a direct link, as its listening side."""
     counter = _follow(berrymq.default_bus)
     token = secrets.token_urlsafe()
     node = berrymq.init_connection(access_token=token, name="receiver")
@@ -62,7 +62,7 @@ def _follow(bus: berrymq.Bus) -> Counter:
 
 
 def _receive(counter: Counter, **where: str) -> None:
-    """Say where this end is; whenever a line comes, say how many messages have come so far."""
+    """Print the address of this end; for each line read, print the number of messages received so far."""
     say(**where)
     for _ in sys.stdin:
         say(received=counter.received, at=time.monotonic())
@@ -106,7 +106,7 @@ def _ask(bus: berrymq.Bus, number: int) -> Any:
 
 
 def _wait_for_receiver(bus: berrymq.Bus) -> None:
-    """Wait until what this process sends reaches the receiver: it has answered."""
+    """Wait until messages of this process reach the receiver: it has answered."""
     deadline = time.monotonic() + TIMEOUT
     while not bus.ask("test:ask", 0, loss=0.12, name="train", timeout=TIMEOUT):
         if time.monotonic() > deadline:
@@ -115,13 +115,13 @@ def _wait_for_receiver(bus: berrymq.Bus) -> None:
 
 
 class Load:
-    """A steady load: so many messages a second, on a thread of its own, until it is stopped.
+    """A steady load: a number of messages a second, on a thread of its own, until it is stopped.
 
-    What can't be sent in time is left out, not sent later. Twice a second it waits until the other side has
+    Messages that can't be sent in time are skipped. Twice a second it waits until the other side has
     everything, so that no backlog grows where the link is slower than this.
 
     Args:
-        bus: where to send.
+        bus: the bus to send on.
         link: the link that is loaded.
         rate: messages a second.
     """
@@ -152,7 +152,7 @@ class Load:
 
 
 def crowd(url: str, access_token: str, number: str) -> None:
-    """Join a hub as many nodes, each of which follows something that is never sent."""
+    """Link many nodes to a hub, each of which follows something that is never sent."""
     with ExitStack() as stack:
         for one in range(int(number)):
             bus = berrymq.Bus()
@@ -194,7 +194,7 @@ def array_sender(url: str, access_token: str, size: str) -> None:
 
 
 def first() -> None:
-    """Link where there is no hub yet, and say how long that took."""
+    """Link where there is no hub yet, and print how long that took."""
     began = time.monotonic()
     with berrymq.link(name="first"):
         say(seconds=time.monotonic() - began)

@@ -1,7 +1,7 @@
 """Links between processes: nodes, hubs and the JSON-RPC 2.0 protocol between them.
 
-``link()`` is what most programs need; it is handed on by `berrymq` itself. Each name is loaded when it is
-first used, so that what needs no network does not pay for it.
+``link()`` is what most programs need; `berrymq` itself exports it. Each name is imported at its first use, so
+that programs without links do not pay for it.
 """
 
 from __future__ import annotations

@@ -696,6 +696,41 @@ class TestMembersThatCollide:
                 read_batch(parse_batch(data))
             assert compared < len(data)
 
+    @pytest.mark.usefixtures("registry")
+    def test_in_sets_of_sets_they_are_compared_a_few_times_for_each_byte(self):
+        """Each level would multiply what it takes to compare two of the level above."""
+        compared = 0
+
+        class Counted:
+            def __init__(self, number):
+                self.number = number
+
+            def __hash__(self):
+                return 1
+
+            def __eq__(self, other):
+                nonlocal compared
+                compared += 1
+                return self.number == other.number
+
+        register_type(Counted, lambda one: one.number, Counted)
+        members = [{"$type": "Counted", "value": number} for number in range(14)]
+        for _ in range(3):  # of one size, so that the sets have the same hash too
+            members = [
+                {"$type": "frozenset", "value": members[:left_out] + members[left_out + 1 :]}
+                for left_out in range(14)
+            ]
+        data = msgspec.json.encode([members, {}])
+        with pytest.raises(ValueError, match="its members collide"):
+            decode(data)
+        assert compared < len(data)
+
+    def test_the_subsets_of_a_few_that_collide_pass(self):
+        """As -1 and -2 do in Python."""
+        subsets = {frozenset(), frozenset({-1}), frozenset({-2}), frozenset({-1, -2})}
+        neighbours = {-1: {-1, -2}, -2: {-1, -2}}
+        assert same(crossed([subsets, neighbours]), [subsets, neighbours])
+
     @pytest.mark.parametrize(
         "value",
         [

@@ -122,7 +122,7 @@ class WireEnd:
         """With what this end was closed from here."""
         self.connection = self
         self.is_websocket = True
-        self.opened_at = self.heard_at = self.wrote_at = loop.time()
+        self.opened_at = self.received_at = self.written_at = loop.time()
         self.said: list[Frame] = []
         """All that was sent from here."""
         self._loop = loop
@@ -176,12 +176,12 @@ class WireEnd:
         arrived = self.arriving.popleft()
         if self.closed:
             return
-        self.heard_at = self._loop.time()
+        self.received_at = self._loop.time()
         if isinstance(arrived, Closed):
             self.closed = True
             self._tell(arrived)
         elif arrived is PING:
-            self.other.heard_at = self._loop.time()
+            self.other.received_at = self._loop.time()
         else:
             self.on_event(Text(arrived if isinstance(arrived, bytes) else b"".join(arrived)))
 
@@ -275,7 +275,7 @@ class Network:
             node.bus.close()
         self.loop.run_due()
 
-    # -- who there is ----------------------------------------------------------------------------------------
+    # -- nodes -----------------------------------------------------------------------------------------------
 
     def node(self, name: str | None = None, *, room: str | None = None, **options: Any) -> VirtualNode:
         """One more node, which nobody is linked to."""

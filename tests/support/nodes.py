@@ -97,7 +97,7 @@ class Nodes:
         for _ in range(3):
             self.call(lambda: None)
 
-    # -- making them -----------------------------------------------------------------------------------------
+    # -- making nodes ----------------------------------------------------------------------------------------
 
     def add(self, name: str | None = None, *, listening: bool = True, **options: Any) -> Node:
         """One more node."""

@@ -79,7 +79,13 @@ class Gathering:
                 self._end()
 
     def hold(self, peer: Peer, frame: Held, size: int) -> None:
-        """Hold batches or a question, of *size* bytes, until the end."""
+        """Hold a frame until the end.
+
+        Args:
+            peer: its sender.
+            frame: batches with their bytes, or a question.
+            size: the bytes that it takes.
+        """
         self._held.append((peer, frame))
         self._account.grow(size)
         if self._account.held > MAX_GATHERED_BYTES:

@@ -58,7 +58,7 @@ class Hub(Router):
     def __init__(self, *args: Any, expected: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.messages = 0
-        """Messages that have traffic."""
+        """The number of messages that have passed."""
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
         self.gathering = Gathering(self, expected)
@@ -66,7 +66,7 @@ class Hub(Router):
     # -- gathering -------------------------------------------------------------------------------------------
 
     def node_resumed(self) -> None:
-        """Gather the nodes of a former hub; see `Gathering.node_resumed`."""
+        """Start or prolong the gathering; see `Gathering.node_resumed`."""
         self.gathering.node_resumed()
 
     def interest_received(self, peer: Peer) -> None:
@@ -75,7 +75,7 @@ class Hub(Router):
         self.gathering.interest_received(peer)
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
-        """Carry on a link over a connection; see `Router.attach`."""
+        """Attach a link to a connection; see `Router.attach`."""
         super().attach(peer, channel, received)
         if self.gathering.active:
             peer.stream.behind = True

@@ -44,7 +44,12 @@ class Announcements:
         return bool(self._changed)
 
     def schedule(self, room: Room, identifiers: Iterable[Identifier]) -> None:
-        """Announce to the peers in a room that the interest in some identifiers changed. The lock is held."""
+        """Schedule an announcement to the peers in a room. The lock is held.
+
+        Args:
+            room: the room.
+            identifiers: those whose followers have changed.
+        """
         if not self._changed:
             delay = self._remaining_delay()
             if delay > 0 and self._announced > UNDELAYED_CHANGES:

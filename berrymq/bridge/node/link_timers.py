@@ -92,7 +92,7 @@ class LinkTimers:
             channel = peer.channel
             if channel is None:
                 continue
-            silent = now - channel.heard_at
+            silent = now - channel.received_at
             if silent > KEEPALIVES_UNTIL_ABORT * interval:
                 channel.abort()
             elif silent > interval / 2:
@@ -117,6 +117,6 @@ class LinkTimers:
     def log_drops(self, peer: Peer) -> None:
         """Log how many messages for a peer were dropped since the last call, if any."""
         with self._router.lock:
-            report = peer.take_report()
+            report = peer.pop_drop_report()
         if report:
             peers_log.warning("%s", report)

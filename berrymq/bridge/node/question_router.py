@@ -1,4 +1,4 @@
-"""Routing of questions: each goes to those who follow it, and their answers go back to the asker.
+"""Routing of questions to those who follow them, and of their answers to the asker.
 
 `questions.py` keeps the questions that are open; this module reads and writes the frames.
 """
@@ -47,31 +47,39 @@ class QuestionRouter:
     # -- frames of peers -------------------------------------------------------------------------------------
 
     def handle_ask(self, peer: Peer, params: AskParams) -> None:
-        """Put a question of a peer to all who follow it but that peer. The lock is held."""
-        router = self._router
+        """Put a question of a peer to its other followers. The lock is held.
+
+        Raises:
+            FrameError: it is malformed, or the peer does not read its answers.
+        """
         batch, data = read_batch(peer, params.batch)
         number = params.question
         if peer.stream.held_bytes > 2 * peer.stream.limits.buffer_bytes:
             raise FrameError("a node that takes no answers asks nothing more")
+        self.ask(peer, peer.room, batch, data, self.answer_to(peer, number), asked_as=number)
 
-        def done(answers: list[bytes]) -> None:
-            with router.lock:
+    def answer_to(self, peer: Peer, number: int) -> Callable[[list[Any]], None]:
+        """Return the callback that sends the answers to a question of a peer; call it on any thread."""
+
+        def done(answers: list[Any]) -> None:
+            with self._router.lock:
                 self._send_answers(peer, number, answers)
 
-        self.ask(peer, peer.room, batch, data, done, asked_as=number)
+        return done
 
     def handle_answer(self, peer: Peer, params: AnswerParams) -> None:
-        """Take the answers of a peer. The lock is held."""
+        """Store the answers of a peer. The lock is held.
+
+        Raises:
+            FrameError: they are malformed.
+        """
         found = split_answers(params.answers, one=peer.role == "member")
         answers = [read_answer(peer, bytes(raw)) for raw in found]
         unanswered = parse_names(params.unanswered) if peer.role == "hub" else ()
         self.pending.answer(params.question, peer, answers, unanswered)
 
     def handle_conclude(self, peer: Peer, number: int) -> None:
-        """Answer a peer's question with what has come, and the names of those without an answer.
-
-        The lock is held.
-        """
+        """Answer with what has arrived and the names of nodes without an answer. The lock is held."""
         question = self.pending.find(peer, number)
         if question is None:
             return  # its answers are in flight
@@ -82,7 +90,7 @@ class QuestionRouter:
     def _send_answers(
         self, peer: Peer, number: int, answers: list[bytes], unanswered: Iterable[str] = ()
     ) -> None:
-        if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than a frame takes
+        if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than fits into a frame
             answers = [failed_answer(peer.name, "was answered with more than one frame takes")]
         params = b'"question":%d,"answers":[%b]' % (number, b",".join(answers))
         if unanswered:
@@ -98,15 +106,15 @@ class QuestionRouter:
         room: Room,
         batch: Batch,
         data: bytes,
-        done: Callable[[list[bytes]], object],
+        done: Callable[[list[Any]], object],
         *,
         for_client: bool = False,
         asked_as: int | None = None,
     ) -> Question:
-        """Ask all who follow an identifier and answer. The lock is held.
+        """Put a question to all who follow its identifier and can answer. The lock is held.
 
         Args:
-            asker: the peer that asks, and is not asked itself; None for this process.
+            asker: the peer that asks, which is not asked itself; None for this process.
             room: the room of the followers.
             batch: the question.
             data: its bytes, as they are passed on.
@@ -133,12 +141,12 @@ class QuestionRouter:
         return question
 
     def ask_peer(self, peer: Peer, question: Question, data: bytes) -> None:
-        """Put a question to a peer that follows it. The lock is held."""
+        """Put a question to a peer. The lock is held."""
         if peer.stream.capacity == 0:  # questions are never dropped, so they must not pile up
             answer = failed_answer(peer.name, "is too far behind to be asked")
             self.pending.answer(question.number, peer, [answer])
             return
-        peer.stream.send(ASK, b'"question":%d,"batch":%b' % (question.number, data))
+        peer.stream.send(ASK, data, head=b'"question":%d,"batch":' % question.number)
         self._router.flush_later(peer)
 
     def ask_for_client(  # noqa: PLR0917 - the parts of a message
@@ -172,9 +180,9 @@ class QuestionRouter:
     # -- ending ----------------------------------------------------------------------------------------------
 
     def conclude(self, question: Question) -> None:
-        """End a question with the answers that have come; on any thread.
+        """End a question with the answers that have arrived; on any thread.
 
-        A hub is asked for those that it has; all others have given none, and are named in `unanswered`.
+        A hub is asked for those that it has. All others have given none, and are named in `unanswered`.
         """
         router = self._router
         with router.lock:
@@ -201,7 +209,7 @@ class QuestionRouter:
         self.pending.fail(peer, failed_answer(peer.name, reason))
 
     def forget_asker(self, peer: Peer) -> None:
-        """Abandon the questions of a peer. The lock is held."""
+        """Abandon the questions that a peer has asked. The lock is held."""
         self.pending.forget_asker(peer)
 
     def _name_of(self, subscriber: Hashable) -> str:
@@ -209,6 +217,6 @@ class QuestionRouter:
 
 
 def failed_answer(name: str, reason: str) -> bytes:
-    """Return the answer that stands for a node which gives none, as JSON."""
+    """Return the answer for a node that can't answer, as JSON."""
     error = {"$type": "RemoteError", "value": ["LinkError", f"{name} {reason}", []]}
     return encode_json((name, [], [error]))

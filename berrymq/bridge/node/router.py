@@ -1,8 +1,8 @@
-"""Routing: what comes from one peer goes, as the bytes that came, to those who follow it.
+"""Routing: the bytes of one peer's messages are passed on to those who follow them.
 
-A hub is a router that does nothing else; a node of a program is one with a bus (``node.py``). Payloads are
-not decoded here. One lock guards peers, rooms and questions; it is never held while code of a user runs, and
-only for as long as a batch of frames takes.
+A hub is a router and nothing else; a node of a program is one with a bus (``node.py``). Payloads are not
+decoded here. One lock guards peers, rooms and questions; it is never held while a user's code runs, and only
+as long as a batch of frames takes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.batches import batch_head, large_batch
 from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
+from berrymq.bridge.protocol.fields import MAX_COUNT
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.transport.budget import Budget
@@ -53,22 +54,22 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PEERS", "Router"]
 
 MAX_PEERS = 1_000
-"""Peers of one node, those included whose connection is cut at present."""
+"""The limit of peers of one node, disconnected ones included."""
 
 MAX_MISSED = 1_000
-"""Peers that did not come back in time of which it is remembered how many messages they have missed."""
+"""The number of expired peers whose dropped messages are reported if they link again."""
 
 
 class Router:
-    """Peers, rooms, and what passes between them.
+    """Peers, rooms, and the routing between them.
 
-    What concerns connections happens on the thread that reads them; `publish` and `ask_followers` may be
-    called on any thread that holds `lock`.
+    Connections are processed on the thread that reads them; `publish` and `questions.ask` may be called on
+    any thread that holds `lock`.
 
     Args:
         loop: reads the connections.
-        name: what people call this node.
-        key: the secret from which the id is made; a new one by default.
+        name: the node's name, for people.
+        key: the secret from which the id is derived; random by default.
         limits: bounds of each link.
         budget: bounds all of them together.
     """
@@ -93,34 +94,43 @@ class Router:
         self.lock = threading.RLock()
         self.peers: dict[str, Peer] = {}
         self.rooms: WeakValueDictionary[str | None, Room] = WeakValueDictionary()
-        """A room is held by those who are in it, and by nothing else."""
+        """Held by their members alone."""
         self.questions = QuestionRouter(self)
         self.announcements = Announcements(self)
         self.started_at = time()
         self.on_peers_changed: Callable[[], object] = lambda: None
-        """Called on the loop when a peer came, was cut off or went."""
+        """Called on the loop when a peer was added, disconnected or removed."""
         self.own_bus: Subscriber | None = None
-        """Gets what is published here in another way, without a batch."""
+        """A subscriber that `publish` skips: this process's own bus."""
         self.memories = Memories()
         self._head = lru_cache(maxsize=MAX_ROUTES)(batch_head)
         self._sequence = 0
         self._unflushed: dict[Peer, None] = {}
         self._missed: OrderedDict[str, int] = OrderedDict()
-        """By the key that a node showed: the messages dropped since it had not come back in time."""
+        """Messages dropped with an expired link, by the key of its node."""
         self._closed = False
         self.timers = LinkTimers(self)
 
     # -- peers -----------------------------------------------------------------------------------------------
 
     def room(self, name: str | None) -> Room:
-        """The room of that name; one that nobody is in yet is made."""
+        """Return the room of that name, a new one if it has no members."""
         found = self.rooms.get(name)
         if found is None:
             found = self.rooms[name] = Room(name)
         return found
 
     def add_peer(self, id: str, name: str, room: str | None, role: Role, *, key: str, ttl: float) -> Peer:
-        """A new peer, to be attached to its connection next. The lock is held."""
+        """Add a peer, to be attached to its connection next. The lock is held.
+
+        Args:
+            id: the node's id.
+            name: its name, for people.
+            room: its room.
+            role: the kind of the node.
+            key: the secret that the dialling side presents on this link.
+            ttl: seconds for which it may be disconnected before it expires.
+        """
         peer = Peer(
             id,
             name,
@@ -137,15 +147,15 @@ class Router:
         return peer
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
-        """Carry on a link over a connection.
+        """Attach a link to a connection.
 
         Args:
             peer: the other side.
             channel: the connection.
-            received: how many frames the other side has; None where it begins anew.
+            received: the number of frames that the other side has received; None if it starts a new stream.
 
         Raises:
-            FrameError: that does not fit what was sent.
+            FrameError: the number does not fit the frames that were sent.
         """
         with self.lock:
             peer.cancel_timers()
@@ -165,7 +175,12 @@ class Router:
     def connection_lost(self, peer: Peer, channel: Channel, event: Closed) -> None:
         """Detach a lost connection and start the peer's grace and expiry timers.
 
-        What the other side refuses for the second time is given up, or it would be refused for ever.
+        A frame that the other side refuses for the second time is dropped, or it would be refused for ever.
+
+        Args:
+            peer: the other side.
+            channel: its connection; ignored if the peer has another one by now.
+            event: the end, with the close code.
         """
         with self.lock:
             if peer.channel is not channel:
@@ -179,11 +194,11 @@ class Router:
             peer.since = self.loop.time()
             peer.stream.stats.cuts += 1
             peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
-            self.expect_back(peer)
+            self.start_expiry(peer)
         self.on_peers_changed()
 
-    def expect_back(self, peer: Peer) -> None:
-        """Let a peer that is not connected expire when its ttl is over. The lock is held."""
+    def start_expiry(self, peer: Peer) -> None:
+        """Start the expiry timer of a disconnected peer. The lock is held."""
         if peer.expires and not peer.connected and peer.expiry is None:
             peer.expiry = self.loop.call_later(peer.ttl, self.expire, peer)
 
@@ -193,23 +208,29 @@ class Router:
                 self.questions.fail(peer, "was cut off before it answered")
 
     def expire(self, peer: Peer) -> None:
-        """Forget a peer that has not come back, and say what it misses by that."""
+        """Remove a peer whose ttl is over, and log the number of messages that it misses."""
         if not peer.connected and self.peers.get(peer.id) is peer:
             lost = self.remove_peer(peer, "its ttl is over")
             if lost:
                 self._note_missed(peer, lost)
                 peers_log.warning(
-                    "%d messages for %r were dropped: it did not come back in time", lost, peer.name
+                    "%d messages for %r were dropped: it did not reconnect in time", lost, peer.name
                 )
 
     def _note_missed(self, peer: Peer, lost: int) -> None:
-        """Have a peer told, when it comes again, of messages that were dropped with its link."""
+        """Record messages that were dropped with a link, to be reported if its node links again."""
         self._missed[peer.key] = self._missed.get(peer.key, 0) + lost
         if len(self._missed) > MAX_MISSED:
             self._missed.popitem(last=False)
 
     def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
-        """Close a link; return how many messages the other side did not get."""
+        """Close a link; return the number of messages that the other side did not get.
+
+        Args:
+            peer: the other side.
+            reason: a text that the other side logs.
+            code: the WebSocket's close code.
+        """
         self.timers.log_drops(peer)
         with self.lock:
             if self.peers.get(peer.id) is peer:
@@ -227,16 +248,21 @@ class Router:
         return lost
 
     def refresh_roles(self) -> None:
-        """Links came or went; the lock is held."""
+        """Update what depends on the set of links: a hook, called with the lock held."""
 
     # -- interest --------------------------------------------------------------------------------------------
 
     def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Whether what comes from one is for the other, if it follows it. None is this process."""
+        """Return whether messages of a source, None for this process, may be passed to a target."""
         return source is not target
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Tell one peer what of *changed* is wanted from it, else all that is. The lock is held."""
+        """Announce to a peer what of *changed* is followed here, or all of it. The lock is held.
+
+        Args:
+            peer: the other side.
+            changed: identifiers whose followers have changed; None for all.
+        """
         interests = peer.room.interests
         limit = MAX_LISTED // 2 if peer.announced_everything else MAX_LISTED
         everything = len(interests) > limit or any(
@@ -248,7 +274,7 @@ class Router:
         peer.announce_interest(wanted - peer.announced, (changed - wanted) & peer.announced, everything)
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
-        """Those of the identifiers that others follow to whom passes what comes from a peer."""
+        """Return the identifiers that others follow to whom messages of a peer may be passed."""
         holders_of = peer.room.interests.holders
         return {
             one
@@ -256,16 +282,16 @@ class Router:
             if (holders := holders_of(one)) and (len(holders) > 1 or peer not in holders)
         }
 
-    # -- what comes from peers -------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
-        """Process what comes over the connection of a link, on the thread that reads it.
+        """Process an event of a link's connection, on the thread that reads it.
 
         Args:
             peer: the other side of the link.
             channel: the connection.
-            otherwise: takes what is no frame, but a call, the answer to one, or the end; or can't be read.
-            event: what came.
+            otherwise: handles what is no frame: calls, their results, the end, malformed text.
+            event: the event.
         """
         if type(event) is not Text:
             otherwise(event)
@@ -285,7 +311,14 @@ class Router:
             self.close_for_error(peer, channel, otherwise, error)
 
     def close_for_error(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
-        """Close a connection that brought what is against the protocol."""
+        """Close a connection after a protocol error.
+
+        Args:
+            peer: the other side.
+            channel: the connection.
+            otherwise: handles its end.
+            error: the violation.
+        """
         peers_log.warning("the link to %r is cut: %r", peer.name, str(error)[:200])
         channel.close(CloseCode.PROTOCOL_ERROR, str(error))
         otherwise(Closed())
@@ -293,22 +326,27 @@ class Router:
     def handle_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
         """Process one frame, on the thread that reads the connection.
 
+        Args:
+            peer: the sender.
+            channel: the connection that it arrived on.
+            method: its method.
+            params: its decoded params.
+
         Raises:
-            FrameError: it is against the protocol; the connection that brought it is to be closed.
+            FrameError: it violates the protocol; the connection is to be closed.
         """
         with self.lock:
             if peer.channel is not channel:
-                return  # a connection of before
+                return  # a former connection
             if method == "ack":
                 peer.stream.acknowledged(params.ack)
             else:
                 self._handle_numbered(peer, params)  # type: ignore[arg-type]
             self.flush(peer)
-            self.flush_all()
             self.budget.relieve(self.loop.time())
 
     def _shed(self, peer: Peer, target: int) -> None:
-        """Have a peer hold no more bytes than that, or end."""
+        """Drop a peer's messages until no more than *target* bytes are held; else end its link."""
         with self.lock:
             changed = peer.shed(target)
             if changed:
@@ -317,9 +355,9 @@ class Router:
                 self.loop.call(self._end_over_share, peer)
 
     def _end_over_share(self, peer: Peer) -> None:
-        """End the link of a peer that takes nothing of more than can be held for it.
+        """End the link of a peer that does not read what can't be dropped.
 
-        A link that this process has made stays: nobody would make it again.
+        A link that this process has made stays: no other process would make it again.
         """
         if self.peers.get(peer.id) is not peer or not peer.expires:
             return
@@ -357,7 +395,12 @@ class Router:
         self.timers.schedule_ack(peer)
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Pass messages on to those who follow them. The lock is held."""
+        """Pass messages on to those who follow them. The lock is held.
+
+        Args:
+            peer: the sender.
+            batches: each with its bytes, which are passed on unchanged.
+        """
         route, passes = peer.room.route, self.passes
         for batch, data in batches:
             for subscriber in route(batch.identifier):
@@ -365,30 +408,31 @@ class Router:
                     self.pass_to(subscriber, data, batch.count)
 
     def pass_to(self, subscriber: Subscriber, data: bytes, count: int) -> None:
-        """Give a subscriber a batch, and have it flushed if it is a peer. The lock is held."""
+        """Pass a batch to a subscriber; flush it later if it is a peer. The lock is held."""
         subscriber.accept(data, count)
         if isinstance(subscriber, Peer):
             self._unflushed[subscriber] = None
 
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
-        """Put a question of a peer to all who follow it. The lock is held."""
+        """Put a question of a peer to its followers. The lock is held."""
         self.questions.handle_ask(peer, params)
 
     def can_be_asked(self, asker: Peer | None, subscriber: Subscriber) -> bool:
-        """Whether a follower answers questions: a queue does not."""
+        """Return whether a follower is asked: a queue is not."""
         return isinstance(subscriber, Peer) and self.passes(asker, subscriber)
 
     def answers_itself(self, subscriber: Subscriber) -> bool:  # noqa: ARG002 - for those who override
-        """Whether it is the bus of this process, which answers clients that have no link."""
+        """Return whether a subscriber is this process's bus, which answers clients that have no link."""
         return False
 
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:  # noqa: ARG002 - for those who override
-        """Put a question to one who follows it. The lock is held."""
+        """Put a question to a follower. The lock is held."""
         self.questions.ask_peer(one, question, data)
 
     def handle_drops(self, peer: Peer, count: int) -> None:
-        """A peer says that it dropped messages for this side. The lock is held."""
-        peer.stream.stats.lost += count
+        """Count and log messages that a peer has dropped for this side. The lock is held."""
+        stats = peer.stream.stats
+        stats.lost = min(stats.lost + count, MAX_COUNT)  # else readers of `status` could not take it
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )
@@ -398,13 +442,19 @@ class Router:
         peer.interest_known = True
         peer.on_interest_known()
 
-    # -- what is published here ------------------------------------------------------------------------------
+    # -- publishing ------------------------------------------------------------------------------------------
 
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
-        """Publish messages, encoded as they stand in a batch, in this node's own name. The lock is held.
+        """Publish encoded messages in this node's own name. The lock is held.
+
+        Args:
+            room: the room.
+            identifier: the identifier of all messages.
+            source: the name that receivers see.
+            messages: as they are encoded in a batch.
 
         Raises:
-            FrameError: the identifier is none, or a local one.
+            FrameError: the identifier is invalid, or a local one.
         """
         count = len(messages)
         first = self._sequence + 1
@@ -422,7 +472,14 @@ class Router:
                     self._unflushed[subscriber] = None
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
-        """Publish for a client that has no link. The lock is held."""
+        """Publish for a client that has no link; see `publish`. The lock is held.
+
+        Args:
+            room: the client's room.
+            identifier: the identifier of all messages.
+            source: the client's name; receivers see ``NAME via NODE``.
+            messages: as they are encoded in a batch.
+        """
         self.publish(room, identifier, f"{source} via {self.name}", messages)
 
     def ask_for_client(
@@ -444,7 +501,7 @@ class Router:
         self.flush_all()
 
     def flush_all(self) -> None:
-        """Write what all peers are to get. The lock is held."""
+        """Write the outgoing frames of all peers. The lock is held."""
         unflushed = self._unflushed
         while unflushed:
             peer, _ = unflushed.popitem()
@@ -453,27 +510,27 @@ class Router:
             if peer.stream.unreported_drops and not peer.drop_report_due:
                 self.timers.schedule_drop_report(peer)
 
-    # -- looking in ------------------------------------------------------------------------------------------
+    # -- status and end --------------------------------------------------------------------------------------
 
     def nodes(self, room: str | None) -> list[NodeInfo]:
-        """Who is connected in a room and has said what it follows, this node first."""
+        """Return this node and the connected peers in a room that have announced their interest."""
         with self.lock:
             others = reachable_nodes(self.peers.values(), room)
         return [NodeInfo(self.name, self.id, room, (), self.is_hub, here=True), *others]
 
     def node_resumed(self) -> None:
-        """Hook: a node asked to resume a link that is unknown here."""
+        """Do nothing: a hook, called when a node asks to resume a link that is unknown here."""
 
-    def take_missed(self, key: str) -> int:
-        """How many messages a node has missed that did not come back in time; told once."""
+    def pop_missed(self, key: str) -> int:
+        """Return, once, how many messages an expired node has missed."""
         return self._missed.pop(key, 0)
 
     def status(self) -> dict[str, Any]:
-        """What there is at this node: names and numbers."""
+        """Return the names, ids and counters of this node and its peers, as JSON values."""
         return router_status(self)
 
     def close(self) -> None:
-        """Leave the network."""
+        """Close all links."""
         self._closed = True
         self.timers.stop()
         self.memories.close()

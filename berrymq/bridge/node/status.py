@@ -30,7 +30,7 @@ class NodeInfo(Struct, frozen=True):
     follows: tuple[str, ...]
     hub: bool
     here: bool = False
-    """It is this process."""
+    """This process."""
 
 
 def reachable_nodes(peers: Iterable[Peer], room: str | None) -> list[NodeInfo]:

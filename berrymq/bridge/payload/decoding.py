@@ -72,11 +72,14 @@ class _Reader:
 
     Python's hashes of numbers, and of what is made of numbers, can be foreseen. A sender can choose
     members of a set that all have the same one, and building it takes quadratic time then. So what has too
-    many of those is refused: each member is compared with a few others at most.
+    many of those is refused: each member is compared with a few others at most. Comparing two members that
+    contain such sets themselves would multiply that at each level, so those may not have the same hash.
     """
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
+        self._collisions = 0
+        """The number of sets and dictionaries so far in which some members have the same hash."""
 
     def value(self, value: Any) -> Any:
         if type(value) is list:
@@ -91,11 +94,11 @@ class _Reader:
         codec = by_name.get(name) if isinstance(name, str) else None
         if codec is None or VALUE_KEY not in value:
             return Foreign(value)
-        content = self.value(value[VALUE_KEY])
+        content = value[VALUE_KEY]
         try:
             if codec.decode in _HASHED:
                 return self._hashed(codec.decode, content)
-            return codec.decode(content)
+            return codec.decode(self.value(content))
         except Exception as error:  # a registered decoder may raise anything; the text says which
             raise ValueError(f"a value of type {name!r} is malformed: {error}") from error
 
@@ -116,10 +119,23 @@ class _Reader:
         return {key: self.value(value) for key, value in values.items()}
 
     def _hashed(self, kind: Callable[[Any], Any], content: Any) -> Any:
-        hashes = Counter(map(hash, [key for key, _ in content] if kind is dict else content))
-        if hashes and max(hashes.values()) > MAX_SAME_HASH:
-            raise ValueError("its members collide, and it would take too long to build")
-        return kind(content)
+        if type(content) is not list:
+            raise TypeError("its members are not in an array")
+        members, collides_within = [], set()
+        for item in content:
+            before = self._collisions
+            member = self.value(item[0] if kind is dict else item)
+            if self._collisions > before:
+                collides_within.add(hash(member))
+            members.append(member)
+        same = Counter(map(hash, members))
+        if len(same) < len(members):
+            self._collisions += 1
+            if max(same.values()) > MAX_SAME_HASH or any(same[one] > 1 for one in collides_within):
+                raise ValueError("its members collide, and it would take too long to build")
+        if kind is dict:
+            return {key: self.value(value) for key, (_, value) in zip(members, content, strict=True)}
+        return kind(members)
 
 
 _HASHED: tuple[Callable[[Any], Any], ...] = (set, frozenset, dict)

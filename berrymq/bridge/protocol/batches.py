@@ -41,7 +41,7 @@ __all__ = [
 
 
 class BatchHead(Struct, array_like=True, gc=False):
-    """What consecutive messages of one origin and one identifier have in common."""
+    """The head of a batch: what its messages have in common."""
 
     identifier: IdentifierText
     origin: NodeId
@@ -54,7 +54,7 @@ class BatchHead(Struct, array_like=True, gc=False):
 
 
 class Batch(BatchHead, array_like=True, gc=False):
-    """A batch as it is passed on."""
+    """A batch as it is passed on, with its messages undecoded."""
 
     messages: Raw
     """An array of `WireMessage`; a hub does not read it."""
@@ -102,7 +102,7 @@ class LargeBatchBytes(bytes):
 
 
 class ReadBatch(BatchHead, array_like=True, gc=False):
-    """A batch as it is delivered."""
+    """A batch as it is delivered, with its messages decoded."""
 
     messages: list[WireMessage]
 
@@ -121,7 +121,7 @@ def parse_batch(raw: Raw | bytes) -> Batch:
     """Read the head of a batch.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is malformed.
     """
     try:
         return _parse_batch(raw)
@@ -160,6 +160,10 @@ def parse_messages(batch: Batch) -> list[WireMessage]:
 
 def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
     """Return the messages with the given sequence numbers, as batches without gaps and their bytes.
+
+    Args:
+        batch: the batch.
+        numbers: sequence numbers in it, ascending.
 
     Raises:
         FrameError: the messages are malformed, or not as many as the batch says.
@@ -218,5 +222,12 @@ def batch_head(identifier: str, origin: str, source: str) -> bytes:
 
 
 def encode_batch(head: bytes, first: int, messages: Iterable[bytes], count: int) -> bytes:
-    """Return a batch: its head, the number of the first message, and the encoded messages."""
+    """Return a batch: its head, the number of the first message, and the encoded messages.
+
+    Args:
+        head: see `batch_head`.
+        first: the sequence number of the first message.
+        messages: encoded messages.
+        count: the number of messages.
+    """
     return b"%b,%d,%d,[%b]]" % (head, first, count, b",".join(messages))

@@ -1,9 +1,9 @@
-"""One connection as bytes in, events and bytes out: HTTP first, then, if it is upgraded, a WebSocket.
+"""One connection, without I/O: bytes in, events and bytes out; HTTP first and, after an upgrade, a WebSocket.
 
-The same class serves both sides; what moves the bytes is a page of code (``transport/``, or a test). HTTP is
-h11's and WebSocket is that of `websockets`, but for the frame that nearly all are, one whole text: it is
-read and written here, in a fifth of the time. All other frames are handed to `websockets`, each as a whole,
-so that its parser is never in the middle of one.
+The same class serves both sides; ``transport/`` or a test moves the bytes. HTTP is parsed by h11 and
+WebSocket by `websockets`, with one exception: a frame that is one whole text, as nearly all are, is read and
+written here, in a fifth of the time. All other frames are passed to `websockets` one by one and whole, so its
+parser never holds part of one.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["SUBPROTOCOL", "Connection", "client_connection", "server_connection"]
 
 SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
-MAX_STRANGER_BYTES = 4096
-"""The largest WebSocket message of one who has not proved yet that he may come in."""
+MAX_UNAUTHENTICATED_BYTES = 4096
+"""The largest WebSocket message of an unauthenticated peer."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
 WHOLE_TEXT: Final = 0x81
@@ -61,7 +61,7 @@ _long_head = Struct("!BBQ").pack
 
 _quiet = logging.getLogger("berrymq.websocket")
 _quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False  # what a peer does wrong is reported by whoever owns the connection, in one line
+_quiet.propagate = False  # the owner of the connection reports errors of the peer, in one line
 
 
 def server_connection(screen: Callable[[Request], Refusal | None] | None = None) -> Connection:
@@ -74,7 +74,7 @@ def server_connection(screen: Callable[[Request], Refusal | None] | None = None)
 
 
 def client_connection(url: str, headers: Mapping[str, str] | None = None) -> Connection:
-    """The client's side: its first bytes ask to upgrade to a WebSocket.
+    """Return the client's side, whose first bytes request the upgrade to a WebSocket.
 
     Args:
         url: ``ws://`` or ``wss://``, of the WebSocket itself.
@@ -104,29 +104,30 @@ class Connection:
     ) -> None:
         self.side = side
         self.closed = False
-        """Nothing more comes, and nothing can be sent."""
+        """Nothing more is received, and nothing can be sent."""
         self._protocol: Protocol | None = None
         self.outgoing: list[bytes] = []
-        """What is to be written; see `take`."""
+        """The bytes to be written; see `take`."""
         self._http = HttpServer(self.outgoing, screen) if side == "server" else None
         """Before the upgrade, at a server."""
         self._awaits_head = side == "client"
-        """The head of the response to the upgrade has not come whole yet."""
+        """The head of the response to the upgrade is not complete."""
         self._unread = bytearray()
         """The beginning of a WebSocket frame, or of the response to the upgrade."""
         self._missing = 0
-        """At least so many bytes of that frame are still to come."""
-        self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_STRANGER_BYTES
+        """The least number of bytes of that frame that are still missing."""
+        self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_UNAUTHENTICATED_BYTES
         self._in_fragments = False
         self._fragments = bytearray()
-        """What has come of a message in parts; joined at once, for each part as an object takes much more."""
+        """The parts of a fragmented message so far; joined at once, since small objects take much more
+        memory."""
         self.is_trusted = side == "client"
-        """The other side has been let in."""
+        """The other side is authenticated."""
         self.partial_bytes = 0
-        """How much is held of what has not come whole yet."""
+        """The size of what was received and is not complete."""
 
     def use(self, protocol: Protocol) -> None:
-        """Speak WebSocket from now on."""
+        """Switch to WebSocket."""
         self._protocol = protocol
         self._http = None
         self._collect(protocol)
@@ -139,7 +140,7 @@ class Connection:
     # -- bytes -----------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take in what was read; ``b""`` says that the other side has ended the stream."""
+        """Process received bytes, ``b""`` at the end of the stream; return the events."""
         if self.closed:
             return []
         if self._protocol is None or self._protocol.state is not State.OPEN or not data:
@@ -181,7 +182,7 @@ class Connection:
         return events
 
     def _receive_other(self, data: bytes) -> list[Event]:
-        """Take in HTTP, the response to an upgrade, or the end."""
+        """Process HTTP, the response to an upgrade, or the end of the stream."""
         protocol = self._protocol
         self.partial_bytes += len(data)
         if protocol is None:
@@ -195,9 +196,9 @@ class Connection:
         if not data:
             self._feed(bytes(self._unread), events)
             protocol.receive_eof()
-            self._take_events(events, ended=True)
+            self._handle_events(events, ended=True)
             return events
-        if self._awaits_head:  # where it ends, frames may begin
+        if self._awaits_head:  # behind its end, frames may begin
             self._unread += data
             head, end, rest = bytes(self._unread).partition(b"\r\n\r\n")
             if not end and len(head) <= MAX_HEADER_BYTES:
@@ -218,7 +219,13 @@ class Connection:
     # -- HTTP, at a server -----------------------------------------------------------------------------------
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> list[Event]:
-        """Respond to the last request; return the next one, if it was received already."""
+        """Respond to the last request; return the next one, if it was received already.
+
+        Args:
+            status: of HTTP.
+            headers: further headers; the length of the body is added.
+            body: the content, which a response to HEAD lacks.
+        """
         if self._http is None or self.closed:
             return []
         events = self._http.respond(status, headers, body)
@@ -226,18 +233,18 @@ class Connection:
         return events
 
     def upgrade(self, request: Request) -> list[Event]:
-        """Make the connection a WebSocket, or say why not; return what has come on it already."""
+        """Upgrade the connection to a WebSocket, or refuse it; return events of the bytes behind it."""
         assert self._http is not None
         protocol = ServerProtocol(
             state=State.OPEN,
             subprotocols=[SUBPROTOCOL],
-            max_size=MAX_STRANGER_BYTES,
+            max_size=MAX_UNAUTHENTICATED_BYTES,
             logger=_quiet,
         )
         try:
             response = protocol.accept(UpgradeRequest(request.target, Headers(request.headers)))
             status = response.status_code
-        except InvalidHandshake:  # a header that h11 lets pass and `websockets` does not
+        except InvalidHandshake:  # a header that h11 accepts and `websockets` does not
             status = 400
         if status != 101:
             return self.respond(status, [("Connection", "close")], b"a WebSocket upgrade was expected here\n")
@@ -247,7 +254,7 @@ class Connection:
         return [Opened(), *(self.receive(rest) if rest else [])]
 
     def trust(self) -> None:
-        """Let messages of full size come."""
+        """Accept messages of full size from now on."""
         self.is_trusted = True
         self._most_bytes = MAX_TEXT_BYTES
         if self._protocol is not None:
@@ -256,19 +263,19 @@ class Connection:
     # -- WebSocket -------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes, events: list[Event]) -> None:
-        """Have `websockets` deal with one frame, or with the response to the upgrade."""
+        """Pass one frame, or the response to the upgrade, to `websockets`."""
         if data:
             assert self._protocol is not None
-            with suppress(EOFError, AssertionError):  # more after its end
+            with suppress(EOFError, AssertionError):  # bytes behind the close frame
                 self._protocol.receive_data(data)
-                self._take_events(events)
+                self._handle_events(events)
 
-    def _take_events(self, events: list[Event], *, ended: bool = False) -> None:
+    def _handle_events(self, events: list[Event], *, ended: bool = False) -> None:
         protocol = self._protocol
         assert protocol is not None
         for event in protocol.events_received():
             if isinstance(event, Frame):
-                self._take_frame(event, events)
+                self._handle_frame(event, events)
             elif isinstance(event, UpgradeResponse):
                 events.append(self._opened(event))
         self._collect(protocol)
@@ -296,7 +303,7 @@ class Connection:
             answer = None
         return Refused(response.status_code, reason, answer.message if isinstance(answer, RpcError) else "")
 
-    def _take_frame(self, frame: Frame, events: list[Event]) -> None:
+    def _handle_frame(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._in_fragments = not frame.fin
             if frame.fin:
@@ -311,10 +318,10 @@ class Connection:
                 events.append(Text(whole))
 
     def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
-        """Send one message of text, which is UTF-8.
+        """Send one text message.
 
         Args:
-            data: the message, or its parts: those of a large one are not copied, as far as it can be.
+            data: the message in UTF-8, or its parts; those of a large one are not copied, where possible.
         """
         protocol = self._protocol
         if protocol is None or protocol.state is not State.OPEN:
@@ -340,14 +347,19 @@ class Connection:
             self.outgoing.append(head + data)
 
     def ping(self) -> None:
-        """Ask for a sign of life; it comes as bytes, not as an event."""
+        """Send a ping. The pong counts as received bytes; it is no event."""
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             protocol.send_ping(b"")
             self._collect(protocol)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Say that this is the end."""
+        """Send a close frame.
+
+        Args:
+            code: the reason as a code.
+            reason: the reason as text, cut to 120 bytes of UTF-8.
+        """
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             with suppress(WebSocketException):
@@ -356,7 +368,7 @@ class Connection:
         self.closed = True
 
     def abandon(self) -> None:
-        """Take in nothing more, and hold nothing: the object may live on until the collector comes."""
+        """Discard everything that is held, for the object may live on until the garbage collector runs."""
         self.closed = True
         self._fragments = bytearray()
         self._unread = bytearray()

@@ -1,4 +1,4 @@
-"""What a connection reports to its owner, and why it is closed."""
+"""The events of a connection, and the codes with which it is closed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class CloseCode(IntEnum):
     """The node shuts down."""
     PROTOCOL_ERROR = 1002
     POLICY_VIOLATION = 1008
-    """The peer was not let in, or did what it may not."""
+    """The peer is not authenticated, or violated the rules."""
     TOO_LARGE = 1009
-    """A message is larger than what is taken."""
+    """A message exceeds the size limit."""
     TRY_AGAIN_LATER = 1013
     """The server is at one of its limits."""
 
@@ -42,7 +42,7 @@ class Request:
     body: bytes = field(repr=False)
 
     def all(self, name: str) -> list[str]:
-        """The values of every header of that name, which is given in lower case."""
+        """Return the values of all headers of that name, which is in lower case."""
         return [value for key, value in self.headers if key == name]
 
     @property
@@ -58,12 +58,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The server did not upgrade the connection; at a client."""
+    """The server refused to upgrade the connection; at a client."""
 
     status: int
     reason: str
-    said: str = ""
-    """What a node has said of it."""
+    error_text: str = ""
+    """The node's error message, if it sent one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Nothing more comes. A cut has no code."""
+    """The end of the connection. A cut has no code."""
 
     code: int | None = None
     reason: str = ""
@@ -84,4 +84,4 @@ class Closed:
 Event = Request | Opened | Refused | Text | Closed
 
 Refusal = tuple[int, list[tuple[str, str]], bytes]
-"""Status, headers and body of the answer to a request that is not taken."""
+"""Status, headers and body of the response to a refused request."""

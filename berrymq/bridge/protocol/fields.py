@@ -28,10 +28,10 @@ __all__ = [
 
 
 MAX_COUNT = 2**53
-"""The largest number that every JSON library reads exactly."""
+"""The largest integer that every JSON library reads exactly."""
 
 LATEST = 253_402_300_799.0
-"""The end of the year 9999 in seconds since 1970: the last moment that every calendar can show."""
+"""The end of the year 9999 in seconds since 1970: the last time that every calendar can show."""
 
 Name = Annotated[str, Meta(max_length=255)]
 NodeId = Annotated[str, Meta(min_length=1, max_length=64)]

@@ -1,4 +1,4 @@
-"""What travels on a link: JSON-RPC notifications, numbered so that a cut loses none of them.
+"""The frames of a link: JSON-RPC notifications, numbered so that a cut loses none of them.
 
 =============  ==================================================================
 method         params beside ``n`` and ``ack``
@@ -6,9 +6,9 @@ method         params beside ``n`` and ``ack``
 ``messages``   ``batches``: each ``[identifier, origin, source, first, count, [message, ...]]``
 ``buffers``    ``batch`` of one message; ``memory``: its buffers; ``sizes`` of them; ``reason``
 ``ask``        ``question``: the asker's number; ``batch``: one message
-``conclude``   ``question``: answer it now, with the answers that have come (to a hub only)
+``conclude``   ``question``: answer it now, with the answers so far (to a hub only)
 ``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
-``interest``   ``add``, ``remove``: identifiers; ``reset``: this is all of it; ``everything``
+``interest``   ``add``, ``remove``: identifiers; ``reset``: ``add`` is all; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
 
@@ -28,7 +28,7 @@ from .json_checks import MALFORMED, FrameError, check_utf8, reason_of
 from .limits import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "ACK",
@@ -52,6 +52,8 @@ __all__ = [
     "Frame",
     "InterestParams",
     "MessagesParams",
+    "ReadAnswerParams",
+    "ReadAskParams",
     "ReadMessagesParams",
     "ack_frame",
     "as_raw",
@@ -61,6 +63,7 @@ __all__ = [
     "parse_names",
     "parse_params",
     "read_messages",
+    "read_question",
     "split_answers",
 ]
 
@@ -74,10 +77,10 @@ DROPPED: Final = b"dropped"
 ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
-"""A frame; to be filled with its method, its number, what it acknowledges, and the rest of its params."""
+"""The format of a frame: method, number, acknowledged number, further params."""
 
 MESSAGES_FRAME: Final = b'{"jsonrpc":"2.0","method":"messages","params":{"n":%d,"ack":%d,"batches":[%b]}}'
-"""The same for messages; to be filled with its number, what it acknowledges, and the batches."""
+"""The format of a ``messages`` frame: number, acknowledged number, batches."""
 
 
 class Envelope(Struct):
@@ -127,6 +130,36 @@ class BuffersParams(Struct):
     """Why they are gone."""
 
 
+class ReadAskParams(Struct, forbid_unknown_fields=True):
+    """Params of ``ask``, decoded in one pass."""
+
+    n: Number
+    ack: Count
+    question: Number
+    batch: ReadBatch
+
+
+class _ReadAskFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: Literal["ask"]
+    params: ReadAskParams
+
+
+class ReadAnswerParams(Struct, forbid_unknown_fields=True):
+    """Params of ``answer``, decoded in one pass."""
+
+    n: Number
+    ack: Count
+    question: Number
+    answers: list[tuple[Name, list[Any], list[Any]]]
+
+
+class _ReadAnswerFrame(Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: Literal["answer"]
+    params: ReadAnswerParams
+
+
 class AskParams(Struct):
     """Params of ``ask``."""
 
@@ -153,7 +186,7 @@ class AnswerParams(Struct):
     answers: Raw
     """An array of answers, each ``[source, [value, ...], [error, ...]]``."""
     unanswered: Raw = Raw(b"[]")
-    """The names of nodes that had not answered when the question was concluded; see `parse_names`."""
+    """The names of nodes without an answer when the question was concluded; see `parse_names`."""
 
 
 class InterestParams(Struct):
@@ -164,11 +197,11 @@ class InterestParams(Struct):
     add: list[IdentifierText] = []
     remove: list[IdentifierText] = []
     reset: bool = False
-    """What was followed before counts no more; ``add`` is all of it."""
+    """Discard what was followed before; ``add`` is all of it."""
     everything: bool = False
-    """Every message is wanted, since the side passes on to others what it can't list."""
+    """Every message is wanted, since the sender passes on to others what it can't list."""
     too_many: bool = False
-    """There are more identifiers than are remembered; it is set here, whatever came."""
+    """There are more identifiers than are stored; set on receipt, never by the peer."""
 
 
 class _LargeMessagesParams(Struct):
@@ -180,7 +213,7 @@ class _LargeMessagesParams(Struct):
 
 
 class _LargeInterestParams(Struct):
-    """Params of ``interest`` in a large frame: more identifiers than are looked at one by one."""
+    """Params of ``interest`` in a large frame: more identifiers than are processed one by one."""
 
     n: Number
     ack: Count
@@ -216,6 +249,8 @@ Params = (
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
 _parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=decode_callback).decode
+_parse_read_ask = msgspec.json.Decoder(_ReadAskFrame, dec_hook=decode_callback).decode
+_parse_read_answer = msgspec.json.Decoder(_ReadAnswerFrame).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
 _parse_names = msgspec.json.Decoder(list[Name]).decode
@@ -229,16 +264,18 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "interest": msgspec.json.Decoder(InterestParams),
     "dropped": msgspec.json.Decoder(DroppedParams),
 }
-"""The methods that carry a number, with what reads their params."""
+"""The decoders of the params of all methods that carry a number."""
 
 
 TYPE_MARK: Final = b'"$type"'
-"""What is in the JSON of every value of another type than JSON's."""
+"""Contained in the JSON of every value whose type JSON lacks."""
 
 _USUAL = b'{"jsonrpc":"2.0","method":"messages","params":'
+_USUAL_ASK = b'{"jsonrpc":"2.0","method":"ask","params":'
+_USUAL_ANSWER = b'{"jsonrpc":"2.0","method":"answer","params":'
 
 LARGE_FRAME_BYTES = 1024 * 1024
-"""A larger frame holds one batch; its lists are not taken apart, which may take fifty times its size."""
+"""A larger frame holds one batch, and its lists are not decoded, which may take fifty times its size."""
 
 _LARGE: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(_LargeMessagesParams),
@@ -250,7 +287,7 @@ def parse(data: bytes) -> Envelope:
     """Read one JSON-RPC object of a WebSocket.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is malformed.
     """
     try:
         check_utf8(data)
@@ -262,8 +299,12 @@ def parse(data: bytes) -> Envelope:
 def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
     """Read the params of a frame.
 
+    Args:
+        method: the frame's method, one of `NUMBERED` or `ACK`.
+        params: its undecoded params.
+
     Raises:
-        FrameError: they are not what that method takes.
+        FrameError: they do not fit the method.
     """
     try:
         if method == ACK:
@@ -283,21 +324,21 @@ def _as_usual(params: _LargeMessagesParams | _LargeInterestParams) -> Params:
 
 
 def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
-    """Read a usual ``messages`` frame, with the messages in it, in one go.
+    """Read a usual ``messages`` frame, with its messages, in one go.
 
     Args:
         data: a whole frame.
-        trusted: a hub has looked at the depth of it already.
+        trusted: a hub has checked its depth.
 
     Returns:
-        None where it has to be read step by step: it is large, or not as this library writes it, or values of
-        other types than JSON's are in it, or it is malformed.
+        None where it has to be read step by step: it is large, is not written as this library does, holds
+            values whose types JSON lacks, or is malformed.
     """
     if not data.startswith(_USUAL) or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
         return None
     try:
         if not data.isascii():
-            data.decode()  # the parts as well that are not looked at
+            data.decode()  # parts of it are passed on undecoded
         params = _parse_read_frame(data).params
     except MALFORMED:
         return None
@@ -311,11 +352,32 @@ def read_messages(data: bytes, *, trusted: bool) -> ReadMessagesParams | None:
     return params
 
 
+def read_question(data: bytes) -> ReadAskParams | ReadAnswerParams | None:
+    """Decode an ``ask`` or ``answer`` frame in one pass; return None in the cases of `read_messages`."""
+    if data.startswith(_USUAL_ASK):
+        decode: Callable[[bytes], _ReadAskFrame | _ReadAnswerFrame] = _parse_read_ask
+    elif data.startswith(_USUAL_ANSWER):
+        decode = _parse_read_answer
+    else:
+        return None
+    is_deep = data.count(b"[") + data.count(b"{") > MAX_DEPTH
+    if is_deep or len(data) > LARGE_FRAME_BYTES or TYPE_MARK in data:
+        return None
+    try:
+        check_utf8(data)
+        params = decode(data).params
+    except MALFORMED:
+        return None
+    if isinstance(params, ReadAskParams) and not len(params.batch.messages) == params.batch.count == 1:
+        return None
+    return params
+
+
 def parse_names(raw: Raw) -> list[str]:
     """Read a list of names of nodes.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: it is malformed.
     """
     try:
         return _parse_names(raw)
@@ -324,14 +386,14 @@ def parse_names(raw: Raw) -> list[str]:
 
 
 def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
-    """Take apart what a peer has answered.
+    """Split the answers of a peer.
 
     Args:
-        answers: as they came.
-        one: it may answer for itself alone, so there is one or none.
+        answers: a JSON array.
+        one: the peer may answer for itself alone, so there is one or none.
 
     Raises:
-        FrameError: they are no array, or more than may be.
+        FrameError: it is no array, or has too many elements.
     """
     try:
         if one and bytes(answers).translate(None, b" \t\r\n") != b"[]":
@@ -342,10 +404,10 @@ def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
 
 
 def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
-    """Who gave an answer, the values, and the errors.
+    """Return the source of an answer, its values and its errors.
 
     Raises:
-        FrameError: it is none.
+        FrameError: it is malformed.
     """
     try:
         return _parse_answer(answer)
@@ -354,7 +416,7 @@ def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
 
 
 def as_raw(answers: Iterable[bytes]) -> Raw:
-    """Answers as the JSON array that they make."""
+    """Return answers as one JSON array."""
     return Raw(b"[" + b",".join(answers) + b"]")
 
 
@@ -364,5 +426,5 @@ def join(frame: Frame) -> bytes:
 
 
 def ack_frame(ack: int) -> bytes:
-    """The acknowledgement of every frame up to a number."""
+    """Return the acknowledgement of every frame up to a number."""
     return b'{"jsonrpc":"2.0","method":"ack","params":{"ack":%d}}' % ack

@@ -26,7 +26,7 @@ MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
 class FrameError(ValueError):
-    """What came is not a frame of this protocol; the connection that brought it is closed."""
+    """A frame or other input violates the protocol; the connection it arrived on is closed."""
 
 
 encode_json = msgspec.json.Encoder().encode
@@ -51,7 +51,7 @@ _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _UP_AND_DOWN = bytes.maketrans(b"[]", b"\1\xff")
-"""1 for what opens a level and, as a signed byte, -1 for what closes it."""
+"""1 for a bracket that opens a level and, as a signed byte, -1 for one that closes it."""
 
 USUAL_DEPTH = 4
 """The number of levels that are removed by replacement, which leaves nothing of most payloads."""
@@ -60,7 +60,7 @@ USUAL_DEPTH = 4
 def structure_of(data: bytes) -> bytes:
     """Return the brackets of JSON; and a quote or a backslash, if its strings hold brackets or escapes.
 
-    Pairs of adjacent quotes are removed. A string with a bracket in it keeps its quote, since all quotes
+    Adjacent pairs of quotes are removed. A string with a bracket in it keeps its quote, since all quotes
     before it are paired.
     """
     return data.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
@@ -69,8 +69,8 @@ def structure_of(data: bytes) -> bytes:
 def check_depth(data: bytes, around: int = 0) -> None:
     """Refuse JSON that could exhaust the stack of whatever decodes it later.
 
-    A hub passes on what it has not decoded, and the stack of a receiver may be shorter than its own; so
-    what nests deeper than `MAX_DEPTH` is refused where it enters. Takes a time proportional to the size.
+    A hub passes payloads on undecoded, and the stack of a receiver may be shorter than its own; so what nests
+    deeper than `MAX_DEPTH` is refused on arrival. Takes a time proportional to the size.
 
     Args:
         data: valid JSON.
@@ -87,6 +87,6 @@ def check_depth(data: bytes, around: int = 0) -> None:
         brackets = structure_of(_STRINGS.sub(b"", data))
     brackets = brackets.translate(_ONE_KIND)
     for _ in range(USUAL_DEPTH):
-        brackets = brackets.replace(b"[]", b"")  # takes off the innermost level
+        brackets = brackets.replace(b"[]", b"")  # removes the innermost level
     if max(accumulate(array("b", brackets.translate(_UP_AND_DOWN))), default=0) > deepest - USUAL_DEPTH:
         raise FrameError(f"a payload nests deeper than {MAX_DEPTH} levels")

@@ -6,6 +6,8 @@ import tracemalloc
 import pytest
 from msgspec import Raw
 
+from berrymq import Message
+from berrymq.bridge.node import questions as questions_module
 from berrymq.bridge.node.mailbox import Mailbox
 from berrymq.bridge.node.peer import MAX_LISTED, interest_body
 from berrymq.bridge.node.validation import MAX_BATCH_BYTES
@@ -236,6 +238,15 @@ class TestAnswers:
         assert is_cut(network, mallory)
 
 
+class TestLossesThatAreSaid:
+    def test_no_sum_of_them_is_more_than_every_reader_of_json_can_take(self, network, hub, mallory):
+        for _ in range(3):
+            mallory.frame("dropped", count=2**53)
+        network.settle()
+        (node,) = [one for one in hub.status()["nodes"] if one["name"] == "mallory"]
+        assert node["dropped"] == 2**53
+
+
 class TestWhoOneIs:
     def test_the_id_comes_from_the_key_so_nobody_takes_that_of_another(self, network, hub, victim):
         other = Member(network, hub, "victim", key="another key that is secret")
@@ -310,6 +321,17 @@ class TestWhatIsNotPassedOn:
         network.settle()
         assert [len(value) for value in victim.values] == [MAX_BATCH_BYTES - 200]
         assert max(map(len, victim.wire.other.said)) < MAX_TEXT_BYTES
+
+    def test_a_large_question_to_many_is_in_memory_once(self, network, hub, mallory):
+        others = [Member(network, hub, f"other {number}") for number in range(5)]
+        for other in others:
+            other.acknowledges = False
+            other.frame("interest", add=["q:*"], reset=True)
+        network.settle()
+        mallory.frame("ask", question=1, batch=mallory.batch("q:x", [1.0, ["x" * MIB], {}]))
+        network.settle()
+        assert all(len(other.of("ask")) == 1 for other in others)
+        assert MIB < hub.budget.held < 2 * MIB
 
     @pytest.mark.parametrize("count", [2, 4, 1000])
     def test_a_lie_about_the_number_of_messages_is_refused_at_entry(self, network, victim, mallory, count):
@@ -828,3 +850,71 @@ class TestTheEndOfALink:
         mallory.send("interest", **forged)
         assert is_cut(network, mallory)
         assert network.hubs[0].peers[mallory.id].connected is False
+
+
+class TestQuestionsBetweenNodes:
+    """Most are read in one go; those that are not are answered alike."""
+
+    @pytest.fixture
+    def asker(self, network):
+        return network.node("asker")
+
+    @pytest.fixture
+    def answerer(self, network, asker):
+        answerer = network.node("answerer")
+        answerer.bus.follow("q:*", lambda message: message.args[0])
+        network.link(asker, answerer)
+        network.settle()
+        return answerer
+
+    def ask(self, network, asker, *values):
+        futures = [asker._ask(Message("q:x", value), None) for value in values]
+        network.settle()
+        return [future.result(0) for future in futures]
+
+    @pytest.mark.parametrize("value", [1, {"a": [None, 2.5]}, {3, 4}, (5,), "x" * MIB, [[[]]] * 50])
+    def test_whatever_is_asked_comes_back(self, network, asker, answerer, value):
+        assert self.ask(network, asker, value, 2) == [[value], [2]]
+
+    def test_what_was_asked_over_a_cut_is_answered_once(self, network, asker, answerer):
+        came = []
+        answerer.bus.follow("q:*", lambda message: came.append(message.args[0]))
+        (link,) = network.connectors
+        future = asker._ask(Message("q:x", 1), None)
+        network.cut(link)
+        network.resume(link, answerer)
+        network.settle()
+        assert (future.result(0), came) == ([1, None], [1])
+
+    def test_errors_come_back(self, network, asker, answerer):
+        answerer.bus.follow("q:x", lambda message: 1 / 0)
+        future = asker._ask(Message("q:x", 1), None)
+        network.settle()
+        error = future.exception(0)
+        assert (error.kind, error.answers) == ("ZeroDivisionError", [1])
+
+    def test_an_answer_that_nobody_waits_for_any_more_does_no_harm(self, network, asker, answerer):
+        future = asker._ask(Message("q:x", 1), None)
+        assert future.cancel()
+        assert self.ask(network, asker, 2) == [[2]]
+        assert not asker.questions.pending._open
+
+    def test_several_answer(self, network, asker, answerer):
+        other = network.node("other")
+        other.bus.follow("q:*", lambda message: -message.args[0])
+        network.link(other, answerer)
+        network.settle()
+        (answers,) = self.ask(network, asker, 1)
+        assert sorted(answers) == [-1, 1]
+
+    def test_one_that_asks_too_much_at_once_is_told_so(self, network, answerer, monkeypatch):
+        monkeypatch.setattr(questions_module, "MAX_OPEN_OF_ONE", 2)
+        mallory = Member(network, answerer)
+        network.settle()
+        for number in range(1, 5):
+            mallory.frame("ask", question=number, batch=mallory.batch("q:x", [1.0, [1], {}], first=number))
+            mallory.wire.other.take_one()
+        network.settle()
+        answers = {params["question"]: params["answers"] for params in mallory.of("answer")}
+        assert len(answers) == 4
+        assert answers[1] == [["answerer", [1], []]]

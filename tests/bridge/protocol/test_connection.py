@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 
 from berrymq.bridge.protocol.connection import (
     MAX_HEADER_BYTES,
-    MAX_STRANGER_BYTES,
+    MAX_UNAUTHENTICATED_BYTES,
     client_connection,
     server_connection,
 )
@@ -395,14 +395,16 @@ class TestMessages:
 
     def test_a_stranger_may_send_small_messages_until_it_is_trusted(self):
         connection = opened(trusted=False)
-        assert connection.receive(frame(b"x" * MAX_STRANGER_BYTES)) == [Text(b"x" * MAX_STRANGER_BYTES)]
-        (event,) = connection.receive(frame(b"x" * (MAX_STRANGER_BYTES + 1)))
+        assert connection.receive(frame(b"x" * MAX_UNAUTHENTICATED_BYTES)) == [
+            Text(b"x" * MAX_UNAUTHENTICATED_BYTES)
+        ]
+        (event,) = connection.receive(frame(b"x" * (MAX_UNAUTHENTICATED_BYTES + 1)))
         assert isinstance(event, Closed)
         assert frames_in(out(connection))[0][1][:2] == (1009).to_bytes(2, "big")
 
     def test_nor_in_fragments_more_than_that(self):
         connection = opened(trusted=False)
-        part = b"x" * (MAX_STRANGER_BYTES // 2 + 1)
+        part = b"x" * (MAX_UNAUTHENTICATED_BYTES // 2 + 1)
         assert connection.receive(frame(part, fin=False)) == []
         (event,) = connection.receive(frame(part, Opcode.CONT))
         assert isinstance(event, Closed)

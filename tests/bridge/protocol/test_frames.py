@@ -532,3 +532,30 @@ class TestReadInOneGo:
     )
     def test_what_is_out_of_the_ordinary_is_read_step_by_step(self, frame):
         assert self.read(frame.replace(b"%b", make([b"[1.5,[2],{}]"]))) is None
+
+    ASK = b'{"jsonrpc":"2.0","method":"ask","params":{"n":1,"ack":0,"question":7,"batch":%b}}'
+    ANSWER = b'{"jsonrpc":"2.0","method":"answer","params":{"n":1,"ack":0,"question":7,"answers":[%b]}}'
+
+    def test_it_reads_questions_and_answers(self):
+        asked = frames.read_question(self.ASK % make([b'[1.5,[2],{"a":3}]']))
+        (message,) = asked.batch.messages
+        assert (asked.question, message.args, message.kwargs) == (7, (2,), {"a": 3})
+        answered = frames.read_question(self.ANSWER % b'["one",[1,[2]],["x"]],["two",[],[]]')
+        assert answered.answers == [("one", [1, [2]], ["x"]), ("two", [], [])]
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            ASK % b'["a:b","o","s",1,2,[[1,[],{}],[1,[],{}]]]',
+            ASK % b'["a:b","o","s",1,2,[[1,[],{}]]]',
+            ASK % b'["a:b","o","s",1,1,[[1,[%b],{}]]]' % (b"[" * 200 + b"]" * 200),
+            ASK % b'["a:b","o","s",1,1,[[1,["\xff"],{}]]]',
+            ANSWER % b'["one",[{"$type":"set","value":[]}],[]]',
+            ANSWER % b'["one",[]]',
+            (ANSWER % b'["one",[],[]]').replace(b"]}}", b'],"unanswered":["two"]}}'),
+            (ANSWER % b'["one",[],[]]').replace(b"}}", b'},"id":1}'),
+        ],
+        ids=["two", "count", "deep", "not-utf-8", "type", "short", "unanswered", "id"],
+    )
+    def test_questions_out_of_the_ordinary_are_read_step_by_step(self, frame):
+        assert frames.read_question(frame) is None

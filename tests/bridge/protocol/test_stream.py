@@ -443,6 +443,21 @@ class TestLargeBatches:
         stream.end()
         assert sum(by for _, by in shared) == 0
 
+    def test_those_of_questions_are_not_copied(self, stream, shared):
+        data = batch(1, size=2_000_000)
+        stream.send(ASK, data, head=b'"question":7,"batch":')
+        (frame,) = stream.frames(NOW)
+        assert frame[1] is data
+        params = frames.parse_params("ask", frames.parse(frames.join(frame)).params)
+        assert (params.n, params.question, bytes(params.batch)) == (1, 7, data)
+        stream.resume(0)
+        assert stream.frames(NOW)[0][1] is data
+        stream.send(ASK, data, head=b'"question":8,"batch":')
+        assert sum(by for _, by in shared) == 2
+        stream.restart()  # who begins anew is not asked again
+        assert stream.frames(NOW) == []
+        assert sum(by for _, by in shared) == stream.held_bytes == 0
+
     def test_those_that_go_in_one_frame_with_others_are_joined(self, stream, shared):
         for number in (1, 2):
             stream.send_batch(batch(number, size=100_000), 1)

@@ -14,7 +14,7 @@ from berrymq.bridge.transport.budget import Budget
 from berrymq.bridge.transport.channel import SLICE_BYTES, Channel
 
 
-class LinkLocks:
+class FakeLoop:
     """As much of a loop as a channel needs; its clock goes on as a test says."""
 
     def __init__(self):
@@ -36,7 +36,7 @@ class LinkLocks:
     def unwatch(self, sock):
         return True
 
-    def pause(self, sock):
+    def suspend(self, sock):
         return True
 
     def run_guarded(self, function, args=()):
@@ -67,7 +67,7 @@ def upgraded():
 
 @pytest.fixture
 def loop():
-    return LinkLocks()
+    return FakeLoop()
 
 
 @pytest.fixture
