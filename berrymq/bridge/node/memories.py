@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.buffers import Lease
     from berrymq.bridge.payload import Binary
-    from berrymq.bridge.protocol.frames import BuffersParams
+    from berrymq.bridge.protocol.frames import BuffersOf, BuffersParams
 
 __all__ = ["Memories"]
 
@@ -89,7 +89,7 @@ class Memories:
             return True
         return False
 
-    def receive(self, params: BuffersParams) -> Memory:
+    def receive(self, params: BuffersParams | BuffersOf) -> Memory:
         """Open the buffers that came with a message.
 
         Raises:
@@ -125,7 +125,9 @@ class _Held:
 
     @property
     def is_too_much(self) -> bool:
-        """Whether it is more than a node may hold."""
+        """Whether it is more than a node may hold; a single one is never too much."""
+        if len(self._memories) < 2:
+            return False
         return self._bytes > MAX_OPEN_BYTES or len(self._memories) > MAX_OPEN
 
     def add(self, memory: Memory) -> None:

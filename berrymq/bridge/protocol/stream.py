@@ -23,9 +23,11 @@ from .json_checks import FrameError
 from .limits import Limits, LinkStats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .frames import Frame
 
-__all__ = ["DROP_REPORT_SECONDS", "Account", "Stream", "Total"]
+__all__ = ["DROP_REPORT_SECONDS", "Account", "HoldingBody", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
 """The least interval of reports of drops to the other side."""
@@ -96,25 +98,25 @@ class Sent(NamedTuple):
     head: bytes = b""
 
 
-class BuffersBody(bytes):
-    """The body of a frame ``buffers``; holds the memory that it names for as long as it may be sent again.
+class HoldingBody(bytes):
+    """The body of a frame that names buffers, which it holds for as long as it may be sent again.
 
     Attributes:
-        memory: the buffers.
+        memories: the buffers.
     """
 
-    memory: Memory
+    memories: Sequence[Memory]
 
     @classmethod
-    def of(cls, batch: LargeBatchBytes, *, shared: bool) -> BuffersBody:
-        """Make the body of a frame of a message and its buffers.
+    def of(cls, params: bytes, memories: Sequence[Memory]) -> HoldingBody:
+        """Make the body of a frame.
 
         Args:
-            batch: the message.
-            shared: whether the other side can open this process's shared memory.
+            params: the params.
+            memories: the buffers that they name.
         """
-        body = cls(b'"batch":%b,%b' % (batch, batch.memory.parameter(shared=shared)))
-        body.memory = batch.memory
+        body = cls(params)
+        body.memories = memories
         return body
 
 
@@ -180,7 +182,9 @@ class Stream:
         if kind is not bytes:
             method = BUFFERS
             if kind is LargeBatchBytes:
-                batch = BuffersBody.of(batch, shared=self.shares_memory)  # type: ignore[arg-type]
+                memory = batch.memory  # type: ignore[attr-defined]
+                params = b'"batch":%b,%b' % (batch, memory.parameter(shared=self.shares_memory))
+                batch = HoldingBody.of(params, [memory])
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES
         self._buffer.append(Item(method, batch, count, shared))
