@@ -131,7 +131,7 @@ def stats(bus: Bus) -> BusStats:
         followers=len(known) - queues,
         queues=queues,
         identifiers=len({identifier for one in known for identifier in one.identifiers}),
-        links=len(bus.gateway.attachments()),
+        links=sum(one.is_link for one in bus.gateway.attachments()),
         routes=bus.gateway.routes,
         multiplicity=bus.multiplicity,
         backlog=bus.backlog,

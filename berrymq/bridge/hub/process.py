@@ -169,7 +169,7 @@ class HubLifetime:
         self._timer = None
         # Clients without a link come and go, and are there as long as their token. Who keeps a WebSocket
         # open, as the Jupyter server does for its kernels, is there as well.
-        if len(self._server.sessions) or self._server.has_websockets:
+        if len(self._server.sessions) or self._server.has_websockets or self._hub.groups.have_jobs:
             self._look()
         else:
             self.end(None)

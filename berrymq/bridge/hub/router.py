@@ -17,6 +17,8 @@ from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.protocol.frames import crossing_identifier
 
+from .groups import Groups
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import NodeInfo
     from berrymq.bridge.protocol.frames import AskParams, Batch
+    from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import Timer
+    from berrymq.identifiers import Identifier
+
+    from .groups import SharedMailbox
 
 __all__ = ["Hub", "Passed"]
 
@@ -64,6 +70,7 @@ class Hub(Router):
 
     def __init__(self, *args: Any, expected: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.groups = Groups(self)
         self._expected = set(expected)
         """The ids of the nodes that were linked to a former hub when it was killed."""
         self.messages = 0
@@ -133,6 +140,7 @@ class Hub(Router):
                 else:
                     self.handle_question(peer, what)
                 self.flush_all()  # else all that was held would have to fit behind the windows
+            self.groups.stop_deduplicating()
             for peer in self.peers.values():
                 peer.stream.caught_up()
                 self.flush(peer)
@@ -181,6 +189,33 @@ class Hub(Router):
         super().handle_question(peer, params)
         self.loop.spin_until = self.loop.time() + SPIN_SECONDS
 
+    # -- shared queues ---------------------------------------------------------------------------------------
+
+    def handle_group(self, peer: Peer, params: GroupFrame) -> None:
+        """Process a frame of a member of a shared queue. The lock is held."""
+        self.groups.handle(peer, params)
+
+    def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
+        """Hand jobs to a member again."""
+        self.groups.link_changed(peer)
+
+    def link_is_cut(self, peer: Peer) -> None:
+        """Hand no jobs to a member whose link is cut, and see whether its process has ended."""
+        self.groups.link_changed(peer)
+        self.groups.look_for_end(peer)
+
+    def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
+        """Close a link; what its node has not taken of shared queues goes back to them."""
+        with self.lock:
+            self.groups.peer_is_gone(peer)
+        return super().remove_peer(peer, *args, **kwargs)
+
+    def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> SharedMailbox:
+        """Have a client without a link join a group. The lock is held."""
+        return self.groups.shared_mailbox(room, identifier, name)
+
+    # -- publishing ------------------------------------------------------------------------------------------
+
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish messages for a client that has no link; see `Router.publish`."""
         super().publish(room, identifier, source, messages)
@@ -207,6 +242,7 @@ class Hub(Router):
         return {
             **super().status(),
             "messages": self.messages,
+            "groups": self.groups.status(),
             "identifiers": [
                 {"id": identifier, "room": room, "count": one.count, "at": one.at, "source": one.source}
                 for (room, identifier), one in latest[:MAX_SHOWN_IDENTIFIERS]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.transport.budget import Budget
 
-__all__ = ["Mailbox"]
+__all__ = ["Mailbox", "read_message"]
 
 MAX_MESSAGES = 10_000
 """How many wait; then the oldest are dropped, and the client is told how many those were."""
@@ -106,7 +106,7 @@ class Mailbox:
                 continue
             assert self._current is not None
             head = self._current[1]
-            message = _read_message(self._messages.popleft())
+            message = read_message(self._messages.popleft())
             self._account.grow(-MESSAGE_BYTES)
             if message is None:
                 self.dropped += 1
@@ -120,6 +120,9 @@ class Mailbox:
             }
             return self.last
         return None
+
+    def acknowledge(self) -> None:
+        """Note that the client has the last message."""
 
     def _begin_next(self) -> None:
         """Take apart the next batch."""
@@ -193,7 +196,7 @@ class Mailbox:
         return left
 
 
-def _read_message(raw: Raw) -> _Queued | None:
+def read_message(raw: Raw) -> _Queued | None:
     """Read a message; None if it is none: a hub passes on what it has not decoded."""
     try:
         message = _parse_message(raw)

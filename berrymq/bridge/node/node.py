@@ -28,6 +28,7 @@ from .inbox import Deduplicator, Inbox
 from .outbox import Outbox
 from .peer import Peer
 from .router import ACK_TURNS, Router
+from .shared_queues import SharedQueues
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.protocol.connection import Event
     from berrymq.bridge.protocol.frames import Batch, ReadBatch, ReadMessagesParams
+    from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.bus import Bus
@@ -103,6 +105,7 @@ class Node(Router):
         self.answered_at = 0.0
         """When a question was answered here last."""
         self._delivering = threading.Lock()
+        self.shared = SharedQueues(self)
         self._seen = Deduplicator()
         self._flushed_at = 0.0
         self._checking_backlog = False
@@ -111,7 +114,7 @@ class Node(Router):
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
         self._update_bus_interests()
-        self._attachment = self._gateway.attach(self.is_followed, self._send, ask=self._ask)
+        self._attachment = self._gateway.attach(self._crosses, self._send, ask=self._ask)
         self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
         self._gateway.wait_with(self._waiter)
 
@@ -178,7 +181,10 @@ class Node(Router):
 
     def remove_peer(self, *args: Any, **kwargs: Any) -> int:
         """A link is over."""
+        if args and args[0] is self.shared.peer:
+            self.shared.leave()
         lost = super().remove_peer(*args, **kwargs)
+        self.shared.link_has_ended()
         self._attachment.refresh()
         return lost
 
@@ -186,6 +192,24 @@ class Node(Router):
         """Whether somebody on a link follows it; on any thread."""
         with self.lock:
             return any(self.passes(None, one) for one in self.home.interests.find(identifier))
+
+    def _crosses(self, identifier: Identifier) -> bool:
+        """Whether the attachment of the links matches; what a group gets goes through that of the groups."""
+        return not self.shared.excludes(identifier) and self.is_followed(identifier)
+
+    # -- shared queues ---------------------------------------------------------------------------------------
+
+    def link_is_up(self, peer: Peer, *, resumed: bool) -> None:
+        """Have the shared queues of this process join their groups at a hub. The lock is held."""
+        self.shared.link_is_up(peer, resumed=resumed)
+
+    def link_is_cut(self, peer: Peer) -> None:
+        """Hand out no jobs that a hub may give to others. The lock is held."""
+        self.shared.link_is_cut(peer)
+
+    def handle_group(self, peer: Peer, params: GroupFrame) -> None:
+        """Process a frame of a group. The lock is held."""
+        self.shared.handle(peer, params)
 
     # -- what goes out ---------------------------------------------------------------------------------------
 
@@ -199,8 +223,11 @@ class Node(Router):
             message._kwargs,
             None if callback is None or not isinstance(callback, Identifier) else callback.text,
         )
-        if not self.outbox.put(message._identifier.text, encoded):
-            return
+        if self.outbox.put(message._identifier.text, encoded):
+            self.send_soon()
+
+    def send_soon(self) -> None:
+        """Have the outbox emptied: by this thread if nothing was sent lately, else by the loop."""
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
             try:
                 self._empty_outbox()
@@ -268,7 +295,7 @@ class Node(Router):
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
-        if self._arrived or self._asked:
+        if self._arrived or self._asked or self.shared.arrived:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
             else:
@@ -337,8 +364,11 @@ class Node(Router):
 
     def _deliver(self) -> None:
         """Hand what has arrived to the bus; one thread at a time, for the order."""
-        while (self._arrived or self._asked) and self._delivering.acquire(blocking=False):
+        while (self._arrived or self._asked or self.shared.arrived) and self._delivering.acquire(
+            blocking=False
+        ):
             try:
+                self.shared.deliver()
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
                     asked, self._asked = self._asked, []
@@ -446,6 +476,7 @@ class Node(Router):
         self.lock = threading.RLock()
         self._closed = True
         self._unwatch()
+        self.shared.after_fork()
         self._attachment.cancel()
         for peer in self.peers.values():
             if peer.channel is not None:

@@ -64,8 +64,12 @@ class Outbox:
 
     def put(self, identifier: str, message: bytes) -> bool:
         """Add a message; True if the caller has to see to it that the outbox is emptied."""
-        if self.blocks and self._may_wait():
-            self._wait_for_capacity()
+        if self.blocks:
+            self.wait_for_capacity()
+        return self.put_now(identifier, message)
+
+    def put_now(self, identifier: str, message: bytes) -> bool:
+        """Add a message without waiting; see `put`."""
         items = self._items
         items.append((identifier, message))
         self._bytes += len(message)
@@ -86,7 +90,10 @@ class Outbox:
                     return
                 self.dropped += 1
 
-    def _wait_for_capacity(self) -> None:
+    def wait_for_capacity(self) -> None:
+        """Wait while the links take nothing more, if that is what `overflow` says."""
+        if not self._may_wait():
+            return
         with self._changed:
             while (
                 self.blocks

@@ -81,6 +81,8 @@ class Peer:
         self.expiry: Timer | None = None
         self.grace: Timer | None = None
         self.follows: set[Identifier] = set()
+        self.pinned: set[Identifier] = set()
+        """Identifiers of groups that this node has joined there: they are followed, whatever it announces."""
         self.everything = False
         self.follows_too_much = False
         """It has told more identifiers than are remembered, so it follows everything until it tells all anew.
@@ -137,6 +139,14 @@ class Peer:
 
     # -- what it wants ---------------------------------------------------------------------------------------
 
+    def pin(self, identifiers: set[Identifier]) -> None:
+        """Take it that the other side follows these, and no others beside what it announces."""
+        new = identifiers - self.follows
+        self.pinned = identifiers
+        self.room.follow(self, new)
+        self.follows |= new
+        self._count_follows(sum(map(follow_bytes, new)))
+
     def update_follows(self, params: InterestParams) -> set[Identifier]:
         """Take what the other side says it wants; return the identifiers for which that changed.
 
@@ -166,7 +176,10 @@ class Peer:
 
     def _replace_follows(self, params: InterestParams) -> set[Identifier]:
         gone = {crossing_identifier(text) for text in params.remove}
+        gone -= self.pinned
         new = {crossing_identifier(text) for text in params.add}
+        if params.reset:
+            new |= self.pinned
         changed: set[Identifier] = self.leave_room() if params.reset else set()
         gone &= self.follows
         new -= self.follows

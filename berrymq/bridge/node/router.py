@@ -17,10 +17,13 @@ from weakref import WeakValueDictionary
 
 from msgspec import UNSET
 
+from berrymq.bridge.errors import RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
 from berrymq.bridge.protocol.frames import ANSWER, ASK, CONCLUDE, Batch, FrameError
+from berrymq.bridge.protocol.group_frames import GroupFrame
+from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES, Limits
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
 from berrymq.bridge.transport.budget import Budget
@@ -189,6 +192,7 @@ class Router:
             channel.on_event = partial(self.receive, peer, channel, channel.on_event)
             peer.channel = channel
             peer.since = self.loop.time()
+            self.link_is_up(peer, resumed=received is not None)
             self.update_interest(peer)
             self.flush(peer)
         self.on_peers_changed()
@@ -209,9 +213,16 @@ class Router:
                     peers_log.warning(text, dropped, peer.name, event.reason[:200])
             peer.since = self.loop.time()
             peer.stream.stats.cuts += 1
+            self.link_is_cut(peer)
             peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
             self.expect_back(peer)
         self.on_peers_changed()
+
+    def link_is_up(self, peer: Peer, *, resumed: bool) -> None:
+        """Hook: there is a connection to a peer, before anything is written to it. The lock is held."""
+
+    def link_is_cut(self, peer: Peer) -> None:
+        """Hook: the connection to a peer was lost. The lock is held."""
 
     def expect_back(self, peer: Peer) -> None:
         """Let a peer that is not connected expire when its ttl is over. The lock is held."""
@@ -423,6 +434,8 @@ class Router:
                 self.questions.answer(params.question, peer, answers, unanswered)
             elif isinstance(params, frames.ConcludeParams):
                 self.conclude_for(peer, params.question)
+            elif isinstance(params, GroupFrame):
+                self.handle_group(peer, params)
             else:
                 self.handle_drops(peer, params.count)
         self._schedule_ack(peer)
@@ -586,6 +599,18 @@ class Router:
         """Wait no longer for answers; on any thread."""
         with self.lock:
             self.questions.give_up(question)
+
+    def handle_group(self, peer: Peer, params: GroupFrame) -> None:  # noqa: ARG002 - for those who override
+        """Process a frame about a shared queue. The lock is held."""
+        raise FrameError("only a hub has groups of shared queues")
+
+    def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> Any:  # noqa: ARG002
+        """Have a client without a link take part in a shared queue. The lock is held.
+
+        Raises:
+            RpcError: this node has none.
+        """
+        raise RpcError(INVALID_PARAMS, "only a hub has shared queues")
 
     def handle_drops(self, peer: Peer, count: int) -> None:
         """A peer says that it dropped messages for this side. The lock is held."""

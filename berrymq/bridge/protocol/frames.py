@@ -46,6 +46,7 @@ __all__ = [
     "MESSAGES_FRAME",
     "NUMBERED",
     "NUMBERED_FRAME",
+    "PUT",
     "TYPE_MARK",
     "AckParams",
     "AnswerParams",
@@ -80,6 +81,7 @@ __all__ = [
     "parse_messages",
     "parse_names",
     "parse_params",
+    "parse_raws",
     "read_messages",
     "split_answers",
     "split_batch",
@@ -91,6 +93,7 @@ ANSWER: Final = b"answer"
 CONCLUDE: Final = b"conclude"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
+PUT: Final = b"put"
 ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
@@ -445,6 +448,18 @@ def parse_messages(batch: Batch) -> list[WireMessage]:
         raise FrameError(f"messages of {batch.identifier!r}: {_reason(error)}") from None
     _check_count(batch, len(messages))
     return messages
+
+
+def parse_raws(array: Raw) -> list[Raw]:
+    """Take apart an array, such as the messages of a batch.
+
+    Raises:
+        FrameError: it is none.
+    """
+    try:
+        return _parse_raws(array)
+    except MALFORMED as error:
+        raise FrameError(f"an array: {_reason(error)}") from None
 
 
 def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:

@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, FrameError, ack_frame
+from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, FrameError, ack_frame
 from .limits import Limits, LinkStats
 
 if TYPE_CHECKING:
@@ -156,10 +156,14 @@ class Stream:
             if not self.drop_oldest(spare=1):
                 break
 
-    def send(self, method: bytes, body: bytes, *, first: bool = False) -> None:
-        """Put another frame into the buffer, behind or before what waits there; it is never dropped."""
+    def send(self, method: bytes, body: bytes, *, first: bool = False, messages: int = 0) -> None:
+        """Put another frame into the buffer, behind or before what waits there.
+
+        It is dropped only if it brings messages, as the oldest batches are.
+        """
         size = len(body) + ITEM_BYTES
-        item = Item(method, body, 0)
+        item = Item(method, body, messages)
+        self._buffered += messages
         if first:
             self._buffer.appendleft(item)
             self._undroppable += 1
@@ -398,7 +402,9 @@ class Stream:
         Only messages go again; what else was said is said anew by whoever says it.
         """
         again = [
-            Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.method is MESSAGES
+            Item(sent.method, sent.body, sent.messages)
+            for sent in self._in_flight
+            if sent.method in (MESSAGES, PUT)
         ]
         for sent in self._in_flight:
             self._account.grow(-len(sent.body) - ITEM_BYTES)
@@ -407,16 +413,18 @@ class Stream:
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
-        waiting = [item for item in self._buffer if item.method is MESSAGES]
+        waiting = [item for item in self._buffer if item.method in (MESSAGES, PUT)]
         self._account.grow(-self._buffered_bytes)
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
-        for item in again:  # the batches of a frame in a row are sent as one batch is
-            self.send_batch(item.body, item.messages)
         for item in waiting:
             self._unshare(item)
-            self.send_batch(item.body, item.messages)
+        for item in (*again, *waiting):  # the batches of a frame in a row are sent as one batch is
+            if item.method is MESSAGES:
+                self.send_batch(item.body, item.messages)
+            else:
+                self.send(item.method, item.body, messages=item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
         self._ack_since = None
@@ -449,7 +457,7 @@ class Stream:
         for place, sent in enumerate(self._in_flight):
             if self.held_bytes <= target:
                 break
-            if sent.method is MESSAGES:
+            if sent.messages:
                 self._skip(place)
 
     @property

@@ -123,15 +123,21 @@ def connect_oneway(
 
 
 @methods.add
-def connect_via_queue(
+def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
     conversation: "Conversation",
     identifier: IdentifierText,
     ttl: Seconds = 1000.0,
     name: Name = "",
     room: Name | None = None,
+    shared: bool = False,
 ) -> str:
-    """A token to send with, and a queue here that collects for its holder."""
-    return conversation.server.sessions.open(name or "a client", room or None, ttl, _crossing(identifier))
+    """A token to send with, and a queue here that collects for its holder.
+
+    With ``shared``, at a hub, its holder takes turns with all other shared queues of the identifier.
+    """
+    return conversation.server.sessions.open(
+        name or "a client", room or None, ttl, _crossing(identifier), shared
+    )
 
 
 @methods.add
@@ -196,9 +202,14 @@ def get_nowait(
 
 
 @methods.add
-def close_connection(conversation: "Conversation", token: Token) -> str:
-    """End a client's stay for good; nothing is kept for it any more."""
-    if not conversation.server.sessions.close(token):
+def close_connection(
+    conversation: "Conversation", token: Token, received: Annotated[int, Meta(ge=0)] | None = None
+) -> str:
+    """End a client's stay for good; nothing is kept for it any more.
+
+    A job of a shared queue that it has not ``received`` is given to another.
+    """
+    if not conversation.server.sessions.close(token, received):
         raise RpcError(UNKNOWN_TOKEN, "unknown or expired token")
     return "ok"
 

@@ -1,0 +1,218 @@
+"""The frames of shared queues: a group at the hub hands each job to one of its members.
+
+============  =============  ======================================================================
+method        from           params beside ``n``, ``ack`` and ``group``, the identifier of the group
+============  =============  ======================================================================
+``join``      the member     ``maxsize``, ``overflow``; ``had``: jobs of a former hub that it has
+``want``      the member     ``waiting``, ``ahead``; ``taken``, ``returned``; ``question``, ``now``,
+                             ``first``
+``put``       the member     ``batch``: jobs that were published there and are for the group
+``leave``     the member     ``taken``
+``jobs``      the hub        ``jobs``: each ``[number, batch]``
+``group``     the hub        ``state``, or ``refused``: why it can't join; ``question``, ``first``
+============  =============  ======================================================================
+
+Jobs are numbered by their group, from 1 on, in order; the messages of a batch in ``jobs`` have consecutive
+numbers. ``taken`` and ``returned`` are ranges of them, each ``[first, count]``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from .frames import (
+    MALFORMED,
+    NUMBERED,
+    PUT,
+    Batch,
+    Count,
+    FrameError,
+    IdentifierText,
+    Number,
+    parse_batch,
+)
+
+__all__ = [
+    "GROUP",
+    "JOBS",
+    "JOIN",
+    "LEAVE",
+    "PUT",
+    "WANT",
+    "GroupFrame",
+    "GroupParams",
+    "GroupState",
+    "JobsParams",
+    "JoinParams",
+    "LeaveParams",
+    "PutParams",
+    "Ranges",
+    "WantParams",
+    "as_ranges",
+    "group_body",
+    "parse_jobs",
+    "parse_state",
+    "wire_body",
+]
+
+JOIN: Final = b"join"
+WANT: Final = b"want"
+LEAVE: Final = b"leave"
+JOBS: Final = b"jobs"
+GROUP: Final = b"group"
+
+MAX_RANGES = 4_096
+"""The most ranges in one frame."""
+
+Ranges = Annotated[list[tuple[Number, Number]], Meta(max_length=MAX_RANGES)]
+Overflow = Literal["drop_oldest", "drop_newest"]
+"""What a group does with a job that finds it full; nothing that would concern the sender."""
+
+
+class GroupFrame(Struct):
+    """What the params of all frames of groups have."""
+
+    n: Number
+    ack: Count
+    group: IdentifierText
+
+
+class JoinParams(GroupFrame):
+    """Params of ``join``."""
+
+    maxsize: Count = 0
+    """The capacity of the group; 0 for no bound."""
+    overflow: Overflow = "drop_oldest"
+    had: Annotated[
+        list[tuple[Annotated[str, Meta(max_length=64)], Number, Number]], Meta(max_length=MAX_RANGES)
+    ] = []
+    """Jobs that a former hub has handed over lately: origin, first sequence number, count."""
+
+
+class WantParams(GroupFrame):
+    """Params of ``want``: the member may have as many jobs as are waited for there and prefetched."""
+
+    waiting: Count = 0
+    """Consumers there that wait for a job."""
+    ahead: Count = 0
+    """How many jobs more it may have, so that it stays busy."""
+    taken: Ranges = []
+    returned: Ranges = []
+    """Those that it gives back, for it would not take them soon."""
+    question: Count = 0
+    """When it is not 0, a ``group`` with the same number is the answer."""
+    now: Count = 0
+    """Before the answer it gets up to so many jobs that wait at this moment, beside the others."""
+    first: Annotated[int, Meta(ge=0, le=100)] = 0
+    """How many of those that are next the answer is to show."""
+
+
+class PutParams(GroupFrame):
+    """Params of ``put``."""
+
+    batch: Raw
+
+
+class LeaveParams(GroupFrame):
+    """Params of ``leave``."""
+
+    taken: Ranges = []
+
+
+class JobsParams(GroupFrame):
+    """Params of ``jobs``."""
+
+    jobs: Annotated[list[tuple[Number, Raw]], Meta(max_length=100_000)]
+
+
+class GroupState(Struct, array_like=True):
+    """How a group stands."""
+
+    waiting: int = 0
+    """Jobs that no member has."""
+    held: int = 0
+    """Jobs that a member has and has not taken yet."""
+    received: int = 0
+    dropped: int = 0
+    deepest: int = 0
+    consumers: int = 0
+    """Consumers of all members that wait for a job."""
+    members: list[tuple[str, int, int, int]] = []
+    """Of some members: the name, and how many jobs it has taken, holds, and has consumers that wait."""
+
+    @property
+    def depth(self) -> int:
+        """How many jobs were not taken."""
+        return self.waiting + self.held
+
+
+class GroupParams(GroupFrame):
+    """Params of ``group``."""
+
+    state: Raw = Raw(b"[]")
+    refused: Annotated[str, Meta(max_length=1_000)] = ""
+    question: Count = 0
+    first: list[Raw] = []
+
+
+NUMBERED.update(
+    join=msgspec.json.Decoder(JoinParams),
+    want=msgspec.json.Decoder(WantParams),
+    put=msgspec.json.Decoder(PutParams),
+    leave=msgspec.json.Decoder(LeaveParams),
+    jobs=msgspec.json.Decoder(JobsParams),
+    group=msgspec.json.Decoder(GroupParams),
+)
+
+_parse_state = msgspec.json.Decoder(GroupState).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def group_body(group: str, **fields: Any) -> bytes:
+    """Return the params of a frame, without those that every numbered frame has."""
+    return _encode({"group": group, **fields})[1:-1]
+
+
+def parse_state(raw: Raw) -> GroupState:
+    """Read how a group stands.
+
+    Raises:
+        FrameError: it is malformed.
+    """
+    try:
+        return _parse_state(raw)
+    except MALFORMED as error:
+        raise FrameError(f"the state of a group: {error}") from None
+
+
+def wire_body(group: str, key: str, value: bytes) -> bytes:
+    """Return the params of a frame with a value that is JSON already."""
+    return b'"group":%b,"%b":%b' % (_encode(group), key.encode(), value)
+
+
+def parse_jobs(params: JobsParams) -> list[tuple[int, Batch]]:
+    """Read the batches of jobs, each with the number of its first.
+
+    Raises:
+        FrameError: they are malformed.
+    """
+    return [(number, parse_batch(raw)) for number, raw in params.jobs]
+
+
+def as_ranges(numbers: list[int]) -> list[tuple[int, int]]:
+    """Return numbers as ranges, in which those that follow on each other are joined."""
+    ranges: list[tuple[int, int]] = []
+    first = last = 0
+    for number in numbers:
+        if number == last + 1 and first:
+            last = number
+        else:
+            if first:
+                ranges.append((first, last - first + 1))
+            first = last = number
+    if first:
+        ranges.append((first, last - first + 1))
+    return ranges
