@@ -238,6 +238,7 @@ def connect_via_queue(
     ttl: float = DEFAULT_TTL,
     access_token: str | None = None,
     *,
+    shared: bool = False,
     ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
     """Have a queue at the node at *addr* collect what *identifier* matches; `get` takes from it.
@@ -247,6 +248,8 @@ def connect_via_queue(
         identifier: what is collected.
         ttl: seconds for which the queue is kept when nobody asks.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
+        shared: take turns with all shared queues of the identifier that are linked to that hub. A message
+            that `get` has returned counts as taken with the next call of it, or with `close`.
         ssl_context: what certificates are trusted; the system's by default.
 
     Raises:
@@ -255,7 +258,10 @@ def connect_via_queue(
     problem: str | None = None
     for found in find(addr, access_token):
         try:
-            made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
+            name = default_node_name()
+            made = RemoteQueue(
+                found, identifier, ttl=ttl, name=name, shared=shared, ssl_context=ssl_context
+            )
         except NETWORK_ERRORS as error:
             problem = more_specific(problem, found, error)
             continue

@@ -63,6 +63,7 @@ class RemoteQueue:
         identifier: what the queue collects.
         ttl: seconds for which it is kept when nobody asks.
         name: the source of what is published through it.
+        shared: whether it takes turns with the shared queues of the identifier, which only a hub has.
         ssl_context: what certificates are trusted; the system's by default.
     """
 
@@ -73,6 +74,7 @@ class RemoteQueue:
         *,
         ttl: float,
         name: str,
+        shared: bool = False,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.identifier = Identifier.parse(identifier)
@@ -83,6 +85,7 @@ class RemoteQueue:
         self.found = found
         self._ttl = ttl
         self._name = name
+        self.shared = shared
         # One who waits for a message must not keep others from sending, so each has a connection of its own.
         self._taking = _Caller(found, ssl_context)
         self._sending = _Caller(found, ssl_context)
@@ -188,7 +191,8 @@ class RemoteQueue:
         self._taking.close()  # whoever waits there is let go
         try:
             with self._sending.lock:
-                self._sending.call("close_connection", {"token": self._token}, CALL_SECONDS)
+                params = {"token": self._token, "received": self._received}
+                self._sending.call("close_connection", params, CALL_SECONDS)
         except NETWORK_ERRORS as error:
             _log.debug("the queue will expire by itself: %s", error)
         self._sending.close()
@@ -248,7 +252,9 @@ class RemoteQueue:
         return caller.call(method, {"token": self._token, **params()}, wait + CALL_SECONDS)
 
     def _connect(self, caller: _Caller) -> str:
-        params = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
+        params: dict[str, Any] = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
+        if self.shared:
+            params["shared"] = True
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
 
 

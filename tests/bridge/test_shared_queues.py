@@ -5,8 +5,14 @@ import time
 
 import pytest
 
-from berrymq import Empty, Queue
+from berrymq import Empty, Identifier, Queue
+from berrymq.bridge.errors import RpcError
+from berrymq.bridge.remote_queue import RemoteQueue
+from berrymq.errors import QueueClosed
+from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes, wait
+
+parse = Identifier.parse
 
 
 @pytest.fixture
@@ -50,7 +56,6 @@ def test_each_job_goes_to_one_of_the_processes(nodes, hub):
     messages = [queues[turn % 2].get(timeout=5) for turn in range(100)]
     assert {message.source for message in messages} == {"sender"}
     taken = [message.args[0] for message in messages]
-    assert taken[:20] == list(range(20))  # so long nothing is prefetched
     assert sorted(taken) == list(range(100))
     for queue in queues:
         with pytest.raises(Empty):
@@ -171,3 +176,222 @@ def test_linking_and_unlinking_in_the_middle_loses_and_doubles_nothing(nodes, hu
     everything = [value for values in sent for value in values]
     assert len(taken) == len(set(taken)), "doubled"
     assert set(taken) == set(everything), "lost"
+
+
+def remote_queue(nodes, hub, identifier="job:*", **options):
+    options = {"ttl": 1000.0, "name": "client", "shared": True, **options}
+    return RemoteQueue(nodes.place(hub), identifier, **options)
+
+
+class TestClientsWithoutALink:
+    def test_they_take_turns_with_nodes(self, nodes, hub):
+        one = node_on(nodes, hub, "one")
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        with remote_queue(nodes, hub) as client, remote_queue(nodes, hub) as other:
+            for number in range(30):
+                client.send_message("job:add", number)
+            taken = [(queue, client, other)[turn % 3].get(timeout=5).args[0] for turn in range(30)]
+            assert sorted(taken) == list(range(30))
+            for empty in (client, other, queue):
+                with pytest.raises(Empty):
+                    empty.get_nowait()
+
+    def test_one_that_waits_gets_what_comes(self, nodes, hub):
+        one = node_on(nodes, hub, "one")
+        got = []
+        with remote_queue(nodes, hub) as client:
+            thread = threading.Thread(target=lambda: got.append(client.get(timeout=10)))
+            thread.start()
+            wait(lambda: group_of(hub).state().consumers == 1, "it waits")
+            nodes.settle()
+            one.bus.twitter("job:add", 1)
+            thread.join(10)
+        assert got[0].args == (1,)
+        assert group_of(hub).depth == 0
+
+    def test_what_is_not_acknowledged_goes_back(self, nodes, hub):
+        one = node_on(nodes, hub, "one")
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        token = nodes.call(lambda: sessions(nodes, hub).open("client", None, 1000.0, parse("job:*"), True))
+        session = sessions(nodes, hub).find(token)
+        for number in range(3):
+            one.bus.twitter("job:add", number)
+        one.connector.flush(None)
+        wait(lambda: group_of(hub).depth == 3, "they are there")
+        assert bytes(nodes.call(session.get, 0.0, None)["args"]) == b"[0]"
+        assert bytes(nodes.call(session.get, 0.0, 1)["args"]) == b"[1]"
+        nodes.call(sessions(nodes, hub).close, token)
+        assert [queue.get(timeout=5).args[0] for _ in range(2)] == [1, 2]
+
+    def test_what_was_received_does_not(self, nodes, hub):
+        one = node_on(nodes, hub, "one")
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        one.bus.twitter("job:add", 1)
+        with remote_queue(nodes, hub) as client:
+            assert client.get(timeout=5).args == (1,)
+        assert queue.empty()
+
+    def test_a_node_that_is_no_hub_refuses(self, nodes):
+        node = nodes.add()
+        with pytest.raises(RpcError, match="only a hub has shared queues"):
+            remote_queue(nodes, node)
+
+
+def sessions(nodes, hub):
+    return nodes.servers[hub].sessions
+
+
+class TestCutsAndEnds:
+    def test_a_job_that_was_handed_over_waits_for_the_link(self, nodes, hub):
+        """And is given to another when that does not come back in time."""
+        with FaultProxy(nodes.listening_address(hub)) as proxy:
+            one = nodes.add("one", listening=False)
+            nodes.link(one, hub, proxy)
+            other = node_on(nodes, hub, "other")
+            queue = Queue("job:*", shared=True, bus=one.bus)
+            theirs = Queue("job:*", shared=True, bus=other.bus)
+            member = one.shared._members["job:*"]
+            for number in range(5):
+                other.bus.twitter("job:add", number)
+            other.connector.flush(None)
+            member._ask(now=3)
+            wait(lambda: member._holding == 3, "it has some ahead")
+            proxy.refuse = True
+            proxy.cut()
+            wait(lambda: not nodes.peer(hub, one).connected, "the hub sees the cut")
+            wait(lambda: not nodes.peer(one, hub).connected, "the node sees the cut")
+            with pytest.raises(Empty):
+                queue.get_nowait()
+            assert theirs.get(timeout=5).args == (3,)
+            nodes.call(hub.expire, nodes.peer(hub, one))
+            assert [theirs.get(timeout=5).args[0] for _ in range(4)] == [0, 1, 2, 4]
+            proxy.refuse = False
+            other.bus.twitter("job:add", 5)
+            assert queue.get(timeout=10).args == (5,)
+
+    def test_closing_a_queue_gives_back(self, nodes, hub):
+        one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        theirs = Queue("job:*", shared=True, bus=other.bus)
+        for number in range(5):
+            one.bus.twitter("job:add", number)
+        one.connector.flush(None)
+        member = one.shared._members["job:*"]
+        member._ask(now=3)
+        assert member._holding == 3
+        queue.close()
+        wait(lambda: not group_of(hub).held, "they are given back")
+        assert [theirs.get(timeout=5).args[0] for _ in range(5)] == list(range(5))
+        one.bus.twitter("job:add", 5)
+        assert theirs.get(timeout=5).args == (5,)
+
+    def test_a_group_without_members_goes_on_collecting(self, nodes, hub):
+        one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
+        Queue("job:*", shared=True, bus=one.bus).close()
+        nodes.settle()
+        other.bus.twitter("job:add", 1)
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        assert queue.get(timeout=5).args == (1,)
+
+    def test_a_group_ends_when_nobody_comes(self, nodes, hub, monkeypatch, caplog):
+        monkeypatch.setattr("berrymq.bridge.hub.groups.TTL_SECONDS", 0.05)
+        one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        other.bus.twitter("job:add", 1)
+        one.bus.twitter("job:add", 1)
+        wait(lambda: group_of(hub).depth, "it waits")
+        queue.close()
+        wait(lambda: not hub.groups.status(), "its end")
+        assert "has ended with" in caplog.text
+
+    def test_a_member_with_other_settings_is_refused(self, nodes, hub):
+        one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
+        queue = Queue("job:*", shared=True, maxsize=3, bus=one.bus)
+        with pytest.raises(ValueError, match="maxsize=3 and overflow='drop_oldest' in other processes"):
+            Queue("job:*", shared=True, bus=other.bus)
+        for number in range(5):
+            other.bus.twitter("job:add", number)
+        wait(lambda: group_of(hub).received == 5, "all are there")
+        assert [queue.get(timeout=5).args[0] for _ in range(3)] == [2, 3, 4]
+        wait(lambda: queue.dropped == 2, "the drops are counted")
+
+    def test_one_with_other_settings_that_was_there_before_the_link_stays_in_its_process(
+        self, nodes, hub, caplog
+    ):
+        one = node_on(nodes, hub, "one")
+        keep = Queue("job:*", shared=True, maxsize=3, bus=one.bus)
+        other = nodes.add("other", listening=False)
+        queue = Queue("job:*", shared=True, bus=other.bus)
+        nodes.link(other, hub)
+        wait(lambda: "stays in its process" in caplog.text, "it is refused")
+        wait(lambda: queue._store.membership is None, "it is alone")
+        other.bus.twitter("job:add", 1)
+        assert queue.get_nowait().args == (1,)
+        keep.close()
+
+    @pytest.mark.parametrize("overflow", ["raise", "block"])
+    def test_what_would_make_senders_wait_or_raise_stays_in_its_process(self, nodes, hub, overflow, caplog):
+        one = nodes.add("one", listening=False)
+        queue = Queue("job:*", shared=True, maxsize=5, overflow=overflow, bus=one.bus)
+        nodes.link(one, hub)
+        assert f"its overflow is '{overflow}'" in caplog.text
+        one.bus.twitter("job:add", 1)
+        assert queue.get_nowait().args == (1,)
+        assert not hub.groups.status()
+
+
+def test_what_cannot_cross_stays_here(nodes, hub, caplog):
+    one = nodes.add("one", listening=False)
+    queue = Queue("job:*", shared=True, bus=one.bus)
+    one.bus.twitter("job:add", object())
+    one.bus.twitter("job:add", 1)
+    nodes.link(one, hub)
+    assert "stays in this process" in caplog.text
+    taken = [queue.get(timeout=5).args[0] for _ in range(2)]
+    assert 1 in taken
+
+
+def test_a_question_is_a_job_too(nodes, hub):
+    one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
+    queue = Queue("job:*", shared=True, bus=one.bus)
+    other.bus.follow("job:add", lambda message: message.args[0] + 1)
+    wait(lambda: one.is_followed(parse("job:add")), "it is followed")
+    nodes.settle()
+    assert one.bus.ask("job:add", 1, timeout=5) == [2]
+    assert queue.get(timeout=5).args == (1,)
+    assert queue.empty()
+
+
+def test_other_followers_get_what_they_follow(nodes, hub):
+    one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
+    queue = Queue("job:*", shared=True, bus=one.bus)
+    copies = [Queue("job:*", bus=node.bus) for node in (one, other)]
+    nodes.settle()
+    one.bus.twitter("job:add", 1)
+    other.bus.twitter("job:add", 2)
+    assert sorted(queue.get(timeout=5).args[0] for _ in range(2)) == [1, 2]
+    for copy in copies:
+        assert sorted(copy.get(timeout=5).args[0] for _ in range(2)) == [1, 2]
+    assert all(copy.empty() for copy in (*copies, queue))
+
+
+def test_priority_orders_what_was_handed_over(nodes, hub):
+    one = node_on(nodes, hub, "one")
+    queue = Queue("job:*", shared=True, priority=lambda message: message.args[0], bus=one.bus)
+    for number in (3, 1, 2):
+        one.bus.twitter("job:add", number)
+    one.connector.flush(None)
+    assert [message.args[0] for message in queue.drain()] == [1, 2, 3]
+
+
+def test_unfollow_and_close_of_the_bus_end_a_shared_queue(nodes, hub):
+    one = node_on(nodes, hub, "one")
+    queue = Queue("job:*", shared=True, bus=one.bus)
+    assert [known.follows for known in one.bus.subscriptions()] == ["job:*"]
+    assert one.bus.unfollow("job:*") == 1
+    with pytest.raises(QueueClosed):
+        queue.get(timeout=5)
+    other = Queue("task:*", shared=True, bus=one.bus)
+    one.bus.close()
+    with pytest.raises(QueueClosed):
+        other.get(timeout=5)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,10 @@ TICK_SECONDS = 0.02
 MAX_AHEAD = 2_000
 """The most jobs that are prefetched."""
 
+TOLD_PARTS = 10
+"""The hub is told what was taken whenever it is such a part of what is prefetched: what it is not told of when
+this process is killed, it gives to another."""
+
 FETCH_SECONDS = 1.0
 """How long `Queue.get_nowait` and such wait for the answer of the hub at most."""
 
@@ -91,6 +96,48 @@ class _Question:
         self.first: list[Message] = []
 
 
+class _Pace:
+    """How many jobs to prefetch so that consumers stay busy, by how long a job has taken them lately."""
+
+    __slots__ = ("_done", "_seconds", "_since", "_stalled")
+
+    def __init__(self) -> None:
+        self._done = 0
+        """Jobs done since the last stall: as little as is known at first, so little is prefetched."""
+        self._seconds = 0.0
+        """How long a job takes, on average; 0 while that is not known."""
+        self._since: dict[int, float] = {}
+        """By thread, since when it works on a job."""
+        self._stalled = True
+
+    def begin(self) -> None:
+        """Note that this thread begins to work on a job."""
+        self._since[get_ident()] = monotonic()
+
+    def done(self) -> None:
+        """Note that this thread has done its job, and takes another or waits."""
+        since = self._since.pop(get_ident(), None)
+        if since is not None:
+            self._stalled = False
+            self._done += 1
+            seconds = max(1e-6, monotonic() - since)
+            self._seconds = seconds if not self._seconds else 0.8 * self._seconds + 0.2 * seconds
+
+    def stall(self) -> None:
+        """Note that for a while no job was taken: what is worked on takes long, or nothing is."""
+        self._stalled = True
+        self._since.clear()
+        self._seconds = 0.0
+        self._done = 0
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs are done in `TICK_SECONDS`."""
+        if self._stalled or not self._seconds:
+            return 0
+        return min(MAX_AHEAD, 2 * self._done - 2, int(max(1, len(self._since)) * TICK_SECONDS / self._seconds))
+
+
 class Membership:
     """What the link does for one shared store; see `berrymq.shared_stores.Membership`."""
 
@@ -101,6 +148,8 @@ class Membership:
         self.joined = threading.Event()
         """Set when the hub has answered."""
         self.refused = ""
+        self.is_new = False
+        """The queue is being made: a refusal is an error of that."""
         self._sharing = sharing
         self._items = store.shared_items.inner
         self._lock = threading.RLock()
@@ -114,12 +163,11 @@ class Membership:
         self._returned: list[int] = []
         self._holding = 0
         """Jobs of the hub in the store."""
-        self._ahead = 0
+        self._pace = _Pace()
         self._took_now = self._took_before = 0
         """Jobs taken in this tick, and in the one before."""
         self._known = (0, 0)
         """Consumers that wait and jobs that are prefetched, as the hub was told last."""
-        self._had_surplus = False
         self._ticking = False
         self._recent: deque[list[Any]] = deque()
         """When jobs came: ``[time, origin, first, count]``."""
@@ -155,6 +203,7 @@ class Membership:
             self._taken.append(message._job)
             self._holding -= 1
             self._took_now += 1
+            self._pace.done()
             tick = not self._ticking
             self._ticking = True
             must_tell = self._must_tell()
@@ -162,18 +211,20 @@ class Membership:
             self._sharing.tell(self)
         if tick:
             self._sharing.call_later(TICK_SECONDS, self._tick)
+        self._pace.begin()
         return message
 
     def waiters_changed(self) -> None:
         """Tell the hub if consumers here wait for a job, or do so no longer."""
         with self._lock:
+            self._pace.done()
             must_tell = self._must_tell()
         if must_tell:
             self._sharing.tell(self)
 
     def _must_tell(self) -> bool:
         """Whether the hub has to be told something now, rather than with what follows. The lock is held."""
-        if len(self._taken) >= max(1, min(self._ahead // 4, MAX_RANGES // 2)):
+        if len(self._taken) >= max(1, self._known[1] // TOLD_PARTS):
             return True
         return not self._holding and len(self.store.blocked) != self._known[0]
 
@@ -231,7 +282,7 @@ class Membership:
     def want_body(self, **fields: int) -> bytes:
         """Return the params of a frame that tells the hub what is wanted and what was taken."""
         with self._lock:
-            self._known = len(self.store.blocked), self._ahead
+            self._known = len(self.store.blocked), self._pace.ahead
             taken, self._taken = self._taken, []
             returned, self._returned = self._returned, []
         return group_body(
@@ -261,27 +312,27 @@ class Membership:
         with self._lock:
             if self._over:
                 return
-            self._ahead = min(self._took_now, self._took_before, MAX_AHEAD)
-            self._took_before, self._took_now = self._took_now, 0
-            surplus = 0 if self._paused else self._holding - self._ahead - len(self.store.blocked)
-            if surplus > 0 and self._had_surplus and not self._took_before:
-                self._return(surplus)
-                surplus = 0
-            self._had_surplus = surplus > 0
+            before, self._took_before, self._took_now = self._took_before, self._took_now, 0
+            if not self._took_before and not before:
+                self._pace.stall()
+                if not self._paused:
+                    self._return(self._holding - len(self.store.blocked))
             waiting, ahead = self._known
             must_tell = (
                 bool(self._taken or self._returned)
-                or abs(self._ahead - ahead) > ahead // 4
+                or abs(self._pace.ahead - ahead) > ahead // 4
                 or waiting > len(self.store.blocked)
             )
-            self._ticking = bool(self._took_before or self._ahead or self._holding)
+            self._ticking = bool(self._took_before or self._holding or (self._pace.ahead and before))
         if must_tell:
             self._sharing.tell(self)
         if self._ticking:
             self._sharing.call_later(TICK_SECONDS, self._tick)
 
     def _return(self, count: int) -> None:
-        """Give back so many jobs, those that would be taken last. The lock is held."""
+        """Give back so many jobs, if any, those that would be taken last. The lock is held."""
+        if count <= 0:
+            return
         jobs = self._withdraw()
         keep = max(0, len(jobs) - count)
         self._returned += [message._job for _, message in jobs[keep:]]
@@ -400,6 +451,7 @@ class Membership:
             self._paused = False
             self._taken, self._returned = [], []
             self._known = (0, 0)
+            self._pace.stall()
             self.joined.clear()
         return jobs
 
@@ -632,8 +684,8 @@ class SharedQueues:
                 self._stores.unshare(self, lambda _: None, store)
                 return
             self._attach()
-            member = Membership(self, store)
-            chosen = member
+            chosen = member = Membership(self, store)
+            member.is_new = True
 
             def choose(_: list[SharedStore]) -> list[SharedStore]:
                 if store.membership is not None or store.routed:
@@ -651,6 +703,7 @@ class SharedQueues:
                 member.pause()
         if self.can_wait:
             member.joined.wait(JOIN_SECONDS)
+        member.is_new = False
         if member.refused:
             raise ValueError(member.refused)
 
@@ -861,7 +914,6 @@ class SharedQueues:
         try:
             for raw in params.first:
                 first += self._read(frames.parse_batch(raw))
-            waited = member.joined.is_set()
             member.told(params, first)
         except FrameError as error:
             peers_log.warning("what the hub says of %r can't be read: %s", member.group, error)
@@ -873,7 +925,7 @@ class SharedQueues:
                     self._unfollow(member)
                     if self.peer is not None:
                         self._pin()
-            if not waited:
+            if not member.is_new:
                 _log.warning("%s: this one stays in its process", params.refused)
 
 
