@@ -259,9 +259,7 @@ def connect_via_queue(
     for found in find(addr, access_token):
         try:
             name = default_node_name()
-            made = RemoteQueue(
-                found, identifier, ttl=ttl, name=name, shared=shared, ssl_context=ssl_context
-            )
+            made = RemoteQueue(found, identifier, ttl=ttl, name=name, shared=shared, ssl_context=ssl_context)
         except NETWORK_ERRORS as error:
             problem = more_specific(problem, found, error)
             continue

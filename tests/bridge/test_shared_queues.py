@@ -256,7 +256,7 @@ class TestCutsAndEnds:
             other.connector.flush(None)
             member._ask(now=3)
             wait(lambda: member._holding == 3, "it has some ahead")
-            proxy.refuse = True
+            proxy.refuse()
             proxy.cut()
             wait(lambda: not nodes.peer(hub, one).connected, "the hub sees the cut")
             wait(lambda: not nodes.peer(one, hub).connected, "the node sees the cut")
@@ -265,7 +265,7 @@ class TestCutsAndEnds:
             assert theirs.get(timeout=5).args == (3,)
             nodes.call(hub.expire, nodes.peer(hub, one))
             assert [theirs.get(timeout=5).args[0] for _ in range(4)] == [0, 1, 2, 4]
-            proxy.refuse = False
+            proxy.refuse(False)
             other.bus.twitter("job:add", 5)
             assert queue.get(timeout=10).args == (5,)
 

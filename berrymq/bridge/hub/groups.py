@@ -48,6 +48,9 @@ MAX_GROUPS = 1_000
 TTL_SECONDS = 1000.0
 """How long a group without members goes on collecting."""
 
+RESEND_SECONDS = 15.0
+"""For so long the nodes of a former hub may send again what that has handed over already."""
+
 STATE_SECONDS, STATE_SECONDS_EACH = 0.25, 0.005
 """The least time between two reports of how a group stands, and how much longer it is for each member."""
 
@@ -164,11 +167,6 @@ class Groups:
         """Whether jobs wait for members that may come."""
         return any(known.group.depth for known in self._known.values())
 
-    def stop_deduplicating(self) -> None:
-        """All nodes of a former hub have sent again what they had to."""
-        for known in self._known.values():
-            known.group.stop_deduplicating()
-
     # -- nodes -----------------------------------------------------------------------------------------------
 
     def handle(self, peer: Peer, params: GroupFrame) -> None:
@@ -215,8 +213,9 @@ class Groups:
         except ValueError as error:
             peer.stream.send(GROUP, group_body(params.group, refused=str(error)))
             return
-        if self._hub.is_gathering:
+        if params.had:
             known.group.deduplicate(params.had)
+            self._hub.loop.call_later(RESEND_SECONDS, known.group.stop_deduplicating)
         if peer not in known.peers:
 
             def send(jobs: list[tuple[int, bytes]]) -> None:

@@ -140,7 +140,6 @@ class Hub(Router):
                 else:
                     self.handle_question(peer, what)
                 self.flush_all()  # else all that was held would have to fit behind the windows
-            self.groups.stop_deduplicating()
             for peer in self.peers.values():
                 peer.stream.caught_up()
                 self.flush(peer)

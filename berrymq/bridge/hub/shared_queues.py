@@ -30,6 +30,9 @@ RUN_BYTES, JOB_BYTES = 300, 200
 MAX_HELD_BYTES = 4 * 1024 * 1024
 """A member has jobs of so many bytes at most, unless a single one is larger."""
 
+MAX_HAD = 100_000
+"""About how many jobs of a former hub are remembered that its members have."""
+
 MAX_MEMBERS_SHOWN = 50
 
 
@@ -196,10 +199,11 @@ class Group:
 
     def deduplicate(self, ranges: Iterable[tuple[str, int, int]]) -> None:
         """Leave out jobs from now on that members of a former hub's group have already."""
+        had = self._had = self._had or set()
         for origin, first, count in ranges:
-            if self._had is None:
-                self._had = set()
-            self._had.update((origin, number) for number in range(first, first + min(count, 100_000)))
+            if len(had) > MAX_HAD:
+                break
+            had.update([(origin, number) for number in range(first, first + min(count, MAX_HAD))])
 
     def stop_deduplicating(self) -> None:
         """Take in every job from now on."""

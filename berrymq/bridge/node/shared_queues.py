@@ -64,7 +64,7 @@ MAX_AHEAD = 2_000
 """The most jobs that are prefetched."""
 
 TOLD_PARTS = 10
-"""The hub is told what was taken whenever it is such a part of what is prefetched: what it is not told of when
+"""The hub is told what was taken whenever it is such a part of what is prefetched. What it is not told when
 this process is killed, it gives to another."""
 
 FETCH_SECONDS = 1.0
@@ -74,8 +74,10 @@ JOIN_SECONDS = 2.0
 """How long a new shared queue waits to be told whether its group has the same settings."""
 
 RECENT_SECONDS = 2.0
-"""For so long it is remembered which jobs have come: when the hub is killed their sender may send them again.
-"""
+"""The jobs of so many seconds before the last one are remembered: when the hub is killed, those who have sent
+them may do so again."""
+MAX_RECENT = 10_000
+"""The most of consecutive jobs that the next hub is told of."""
 
 _log = logging.getLogger("berrymq")
 
@@ -135,7 +137,9 @@ class _Pace:
         """How many jobs are done in `TICK_SECONDS`."""
         if self._stalled or not self._seconds:
             return 0
-        return min(MAX_AHEAD, 2 * self._done - 2, int(max(1, len(self._since)) * TICK_SECONDS / self._seconds))
+        return min(
+            MAX_AHEAD, 2 * self._done - 2, int(max(1, len(self._since)) * TICK_SECONDS / self._seconds)
+        )
 
 
 class Membership:
@@ -148,6 +152,9 @@ class Membership:
         self.joined = threading.Event()
         """Set when the hub has answered."""
         self.refused = ""
+        self.epoch = 0
+        """Counts the times that the group was joined anew; read and changed with the node's lock held."""
+        self._former_are_mine = False
         self.is_new = False
         """The queue is being made: a refusal is an error of that."""
         self._sharing = sharing
@@ -302,8 +309,10 @@ class Membership:
 
     def join_body(self) -> bytes:
         """Return the params of the frame that joins the group."""
-        now = monotonic()
-        had = [tuple(one[1:]) for one in self._recent if now - one[0] < RECENT_SECONDS][-MAX_RANGES:]
+        had = []
+        for _, origin, first, count in list(self._recent)[-MAX_RANGES:]:
+            some = min(count, MAX_RECENT)
+            had.append((origin, first + count - some, some))
         store = self.store
         return group_body(self.group, maxsize=store.capacity, overflow=store.overflow, had=had)
 
@@ -377,8 +386,14 @@ class Membership:
 
     # -- what the hub tells ----------------------------------------------------------------------------------
 
-    def jobs_came(self, messages: list[JobMessage], unreadable: list[int]) -> None:
-        """Put jobs into the store, and wake consumers."""
+    def jobs_came(self, messages: list[JobMessage], unreadable: list[int], epoch: int) -> None:
+        """Put jobs into the store, and wake consumers.
+
+        Args:
+            messages: the jobs.
+            unreadable: the numbers of jobs that nobody can read.
+            epoch: what `epoch` was when they came.
+        """
         items = self._items
         # Before the lock is taken, for the priority is the user's code.
         ranked = [
@@ -388,20 +403,30 @@ class Membership:
         with self._lock:
             if self._over:
                 return  # they were given back
-            self._taken += unreadable
-            if self._paused:
-                self._set_aside += ranked
-                return
-            for urgency, message in ranked:
-                self._insert(urgency, message)
-            self._holding += len(ranked)
-            tick = not self._ticking
-            self._ticking = True
+            if epoch != self.epoch:
+                late = messages if self._former_are_mine else []
+            else:
+                late = []
+                self._put(ranked, unreadable)
+            tick = not self._ticking and bool(self._holding)
+            self._ticking = self._ticking or tick
+        if late:
+            self._sharing.give(self, late)  # type: ignore[arg-type]
         waiters = self.store.waiters
         for _ in range(min(len(ranked), len(waiters))):
             waiters.wake()
         if tick:
             self._sharing.call_later(TICK_SECONDS, self._tick)
+
+    def _put(self, ranked: list[tuple[float, JobMessage]], unreadable: list[int]) -> None:
+        """Put jobs into the store. The lock is held."""
+        self._taken += unreadable
+        if self._paused:
+            self._set_aside += ranked
+            return
+        for urgency, message in ranked:
+            self._insert(urgency, message)
+        self._holding += len(ranked)
 
     def remember(self, origin: str, first: int, count: int) -> None:
         """Remember jobs that came, for a hub that takes the place of this one."""
@@ -443,9 +468,15 @@ class Membership:
             self._set_aside = []
         self.store.waiters.wake_all()
 
-    def begin_anew(self) -> list[JobMessage]:
-        """Forget what the former membership was; return the jobs that it had."""
+    def begin_anew(self, *, former_are_mine: bool) -> list[JobMessage]:
+        """Forget what the former membership was; return the jobs that it had.
+
+        Args:
+            former_are_mine: jobs that have come are this process's; else the hub gives them to others.
+        """
         with self._lock:
+            self.epoch += 1
+            self._former_are_mine = former_are_mine
             jobs = [message for _, message in (*self._set_aside, *self._withdraw())]
             self._set_aside = []
             self._paused = False
@@ -487,8 +518,8 @@ class SharedQueues:
         self.node = node
         self.peer: Peer | None = None
         """The hub, from the first connection on until this process leaves it."""
-        self.arrived: list[tuple[Membership, list[tuple[int, Batch]] | GroupParams]] = []
-        """What has come for memberships, jobs or news; filled with the node's lock held."""
+        self.arrived: list[tuple[Membership, int, list[tuple[int, Batch]] | GroupParams]] = []
+        """What has come for memberships in which epoch, jobs or news; filled with the node's lock held."""
         self._gateway = node.bus.gateway
         self._stores = self._gateway.shared_stores
         self._hub_id = ""
@@ -607,7 +638,7 @@ class SharedQueues:
         is_new = peer.id != self._hub_id
         for member in self._members.values():
             lost = member.state.waiting if is_new else 0
-            jobs = member.begin_anew()
+            jobs = member.begin_anew(former_are_mine=is_new)
             self._send_join(member, first=True)
             if lost:
                 _log.warning(
@@ -853,7 +884,10 @@ class SharedQueues:
             raise FrameError("a node is no hub: it has no groups")
         member = self._members.get(params.group)
         if peer is self.peer and member is not None:
-            self.arrived.append((member, what))
+            if isinstance(what, list):
+                for _, batch in what:
+                    member.remember(batch.origin, batch.first, batch.count)
+            self.arrived.append((member, member.epoch, what))
 
     def deliver(self) -> None:
         """Deal with what the hub has sent; one thread at a time, without the node's lock."""
@@ -861,13 +895,13 @@ class SharedQueues:
             return
         with self.node.lock:
             arrived, self.arrived = self.arrived, []
-        for member, what in arrived:
+        for member, epoch, what in arrived:
             if isinstance(what, GroupParams):
                 self._told(member, what)
             else:
-                self._jobs_came(member, what)
+                self._jobs_came(member, epoch, what)
 
-    def _jobs_came(self, member: Membership, jobs: list[tuple[int, Batch]]) -> None:
+    def _jobs_came(self, member: Membership, epoch: int, jobs: list[tuple[int, Batch]]) -> None:
         messages: list[JobMessage] = []
         unreadable: list[int] = []
         for number, batch in jobs:
@@ -882,9 +916,8 @@ class SharedQueues:
             for place, message in enumerate(found):
                 message._job = number + place
                 self._gateway.report_received(message)
-            member.remember(batch.origin, batch.first, batch.count)
             messages += found
-        member.jobs_came(messages, unreadable)
+        member.jobs_came(messages, unreadable, epoch)
         if unreadable:
             self.tell(member)
 
