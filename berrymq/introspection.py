@@ -22,6 +22,7 @@ __all__ = [
     "BusStats",
     "Observation",
     "Observers",
+    "QueueMember",
     "QueueStats",
     "Report",
     "show_followers",
@@ -121,6 +122,18 @@ class QueueStats(NamedTuple):
     closed: bool
     deepest: int = 0
     """The largest size so far."""
+
+
+class QueueMember(NamedTuple):
+    """A process that takes from a shared queue, or a client without a link."""
+
+    name: str
+    taken: int
+    """Messages that it has taken."""
+    held: int
+    """Messages that were handed to it and not taken yet."""
+    waiting: int
+    """Its threads and tasks that wait for a message."""
 
 
 def stats(bus: Bus) -> BusStats:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .bus import Bus
     from .identifiers import Identifier
-    from .introspection import QueueStats
+    from .introspection import QueueMember, QueueStats
     from .messages import Message
     from .subscriptions import Subscription
 
@@ -310,6 +310,15 @@ class Queue:
 
         size, received, dropped, waiting, deepest = self._store.counts()
         return QueueStats(size, self.maxsize, received, dropped, waiting, self.closed, deepest)
+
+    def members(self) -> list[QueueMember]:
+        """Return who takes from a shared queue, this process included, as the hub has told last.
+
+        It is empty for a queue that is not shared over a link.
+        """
+        from .introspection import QueueMember
+
+        return [QueueMember(*member) for member in self._store.members()]
 
     def close(self) -> None:
         """Collect nothing more, and wake all waiters. The messages in the queue can still be taken."""

@@ -53,6 +53,9 @@ class Membership(Protocol):
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the counters of the group as far as they are known here; see `Store.counts`."""
 
+    def members(self) -> list[tuple[str, int, int, int]]:
+        """Return the members of the group; see `Store.members`."""
+
     def leave(self) -> None:
         """Return what was not taken; called in garbage collection too, so it must not wait for a lock."""
 
@@ -189,6 +192,11 @@ class SharedStore(BoundedStore):
         """Return the counters of `Store.counts`, of the group while there is one."""
         membership = self.membership
         return super().counts() if membership is None else membership.counts()
+
+    def members(self) -> list[tuple[str, int, int, int]]:
+        """Return the members of the group, if there is one."""
+        membership = self.membership
+        return [] if membership is None else membership.members()
 
     def close(self) -> None:
         """Add nothing more, and wake all waiters. What a group has handed over goes back to it."""

@@ -136,6 +136,10 @@ class Store:
         """Return how many messages wait, were received, were dropped, consumers wait, and waited at most."""
         return len(self.items), self.received, self.dropped, len(self.waiters), self.deepest
 
+    def members(self) -> list[tuple[str, int, int, int]]:
+        """Return who takes messages, where processes share them: name, taken, held, consumers that wait."""
+        return []
+
     def attach(self, front: object) -> bool:
         """Stay open for the queue `front`, which is held weakly; return False when this is closed already."""
         key = id(front)

@@ -95,7 +95,8 @@ class _Question:
 
     def __init__(self) -> None:
         self.answered = threading.Event()
-        self.first: list[Message] = []
+        self.first: list[tuple[tuple[str, int], Message]] = []
+        """The jobs that are next, each with its origin and sequence number."""
 
 
 class _Pace:
@@ -180,6 +181,8 @@ class Membership:
         """When jobs came: ``[time, origin, first, count]``."""
         self._questions: dict[int, _Question] = {}
         self._last_question = 0
+        self._shown: dict[tuple[str, int], Message] = {}
+        """What the hub has shown last, so that what it shows again is the same object."""
         self._warned = False
 
     # -- for the store ---------------------------------------------------------------------------------------
@@ -257,12 +260,20 @@ class Membership:
         if len(here) >= limit:
             return here[:limit]
         asked = self._ask(first=min(limit - len(here), 100))
-        return [*here, *(asked.first if asked is not None else ())][:limit]
+        if asked is None:
+            return here
+        shown = self._shown
+        self._shown = {key: shown.get(key, message) for key, message in asked.first}
+        return [*here, *self._shown.values()][:limit]
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the counters of the group, as the hub has told them last."""
         state = self.state
         return self._depth(), state.received, state.dropped, state.consumers, state.deepest
+
+    def members(self) -> list[tuple[str, int, int, int]]:
+        """Return the members of the group, as the hub has told them last."""
+        return self.state.members
 
     def leave(self) -> None:
         """Give back what was not taken; on any thread, even in garbage collection."""
@@ -439,7 +450,7 @@ class Membership:
             while len(recent) > MAX_RANGES or now - recent[0][0] > RECENT_SECONDS:
                 recent.popleft()
 
-    def told(self, params: GroupParams, first: list[Message]) -> None:
+    def told(self, params: GroupParams, first: list[tuple[tuple[str, int], Message]]) -> None:
         """Take note of how the group stands."""
         if params.refused:
             self.refused = params.refused
@@ -943,10 +954,11 @@ class SharedQueues:
         return messages
 
     def _told(self, member: Membership, params: GroupParams) -> None:
-        first: list[Message] = []
+        first: list[tuple[tuple[str, int], Message]] = []
         try:
             for raw in params.first:
-                first += self._read(frames.parse_batch(raw))
+                batch = frames.parse_batch(raw)
+                first += [((batch.origin, batch.first), message) for message in self._read(batch)]
             member.told(params, first)
         except FrameError as error:
             peers_log.warning("what the hub says of %r can't be read: %s", member.group, error)
