@@ -44,19 +44,26 @@ ALL = 1 << 30
 class Queue:
     """Collects the messages that `identifier` matches, from now on.
 
-    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier on one
-    bus share the messages: each goes to exactly one of them (linked processes each get a copy). The bus holds
-    a queue weakly: one without references does not collect.
+    Standalone queues each get a copy of a message. Those with ``shared=True`` and the same identifier share
+    the messages: each goes to exactly one of them, in this process and, while it is linked to a hub, in all
+    processes on that hub: to one that waits in `get` first, otherwise it waits at the hub. The bus holds a
+    queue weakly: one without references does not collect.
+
+    Over a link, a message is taken when `get` returns it: if the process dies after that, it is gone with it,
+    or given to another process if the hub had not been told of it yet. What was not taken is given to others
+    when the process ends, closes its queue, or is cut off for longer than the ``ttl`` of its link. What can't
+    cross the link is a `PayloadError` at its sender. Direct links share nothing: each side gets a copy.
 
     Args:
         identifier: what is collected, or a joint condition.
         shared: whether it shares the messages with the other shared queues of the identifier.
-        maxsize: the capacity in messages; 0 for no bound.
+        maxsize: the capacity in messages, of all that share it together; 0 for no bound.
         overflow: what happens to a message that finds the queue full: ``"drop_oldest"`` drops the oldest for
             it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
-            sender, ``"block"`` has the sender wait.
+            sender, ``"block"`` has the sender wait. A shared queue with one of the last two stays in its
+            process.
         priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
-            arrival.
+            arrival. Over a link it orders what was handed to this process, not what waits at the hub.
         guard: takes a message and decides whether it is collected.
         bus: where to collect, if not on the default bus.
         filter_id: the identifier, by its name of 2009.
@@ -229,14 +236,20 @@ class Queue:
                 store.stop_waiting(wake)
 
     def peek(self) -> Message:
-        """Return the next message and leave it there; raise `Empty` when there is none."""
+        """Return the next message and leave it there; raise `Empty` when there is none.
+
+        Another process may take it first, where the queue is shared over a link.
+        """
         waiting = self._store.first(1)
         if not waiting:
             raise Empty(f"no message for {self.follows} is waiting")
         return waiting[0]
 
     def waiting(self, limit: int | None = None) -> list[Message]:
-        """Return the messages in the queue without taking them, the next one first, at most `limit`."""
+        """Return the messages in the queue without taking them, the next one first, at most `limit`.
+
+        Of a queue that is shared over a link, those are at most 100 that wait at the hub.
+        """
         return self._store.first(limit)
 
     def drain(self) -> list[Message]:

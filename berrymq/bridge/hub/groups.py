@@ -58,6 +58,9 @@ LOOK_SECONDS = (0.02, 0.2, 1.0)
 """How long after a cut it is looked whether the process at the other side has ended, and then at intervals of
 the last."""
 
+MAX_UNREAD_BYTES = 5 * 1024 * 1024
+"""While so much waits for a node it is told nothing of groups: more than it may have of jobs."""
+
 MAX_SHOWN = 200
 
 
@@ -85,7 +88,7 @@ class _Known:
             self.reporting = False
             body = self.state_body()
             for peer in self.peers:
-                if peer.connected:
+                if peer.connected and peer.stream.held_bytes < MAX_UNREAD_BYTES:
                     peer.stream.send(GROUP, body)
                     self._hub.flush(peer)
 
@@ -201,6 +204,8 @@ class Groups:
                 group.pull(member, params.now)
             group.hand_over()
             if params.question:
+                if peer.stream.held_bytes > MAX_UNREAD_BYTES:
+                    return  # it does not read what it asks for
                 first = [msgspec.Raw(data) for data in group.first(params.first)]
                 peer.stream.send(GROUP, known.state_body(question=params.question, first=first))
         else:

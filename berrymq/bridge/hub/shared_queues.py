@@ -7,7 +7,9 @@ its place in the order of the group when they leave. There is no I/O here and no
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 from berrymq.bridge.protocol import frames
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "Member"]
 
-RUN_BYTES, JOB_BYTES = 300, 200
-"""What a batch that waits takes beside its bytes, and a job that a member has, about."""
+RUN_BYTES, JOB_BYTES, HAD_BYTES = 300, 200, 150
+"""What a batch that waits takes beside its bytes, and a job that a member has or had, about."""
 
 MAX_HELD_BYTES = 4 * 1024 * 1024
 """A member has jobs of so many bytes at most, unless a single one is larger."""
@@ -121,6 +123,19 @@ class Member:
             return 0
         return max(0, self.waiting + self.ahead - len(self.held))
 
+    def held_in(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
+        """Return the numbers of jobs that it has and that are in one of the ranges, in a bounded time."""
+        held = self.held
+        ranges = sorted(ranges)
+        if sum([count for _, count in ranges]) <= 2 * len(held):
+            numbers = [number for first, count in ranges for number in range(first, first + count)]
+            return list(dict.fromkeys([number for number in numbers if number in held]))
+        firsts = [first for first, _ in ranges]
+        ends = list(accumulate([first + count for first, count in ranges], max))
+        return [
+            number for number in held if (place := bisect_right(firsts, number)) and number < ends[place - 1]
+        ]
+
 
 class Group:
     """The jobs of one identifier in one room, and who takes them. Used with the router's lock held.
@@ -200,14 +215,18 @@ class Group:
     def deduplicate(self, ranges: Iterable[tuple[str, int, int]]) -> None:
         """Leave out jobs from now on that members of a former hub's group have already."""
         had = self._had = self._had or set()
+        before = len(had)
         for origin, first, count in ranges:
             if len(had) > MAX_HAD:
                 break
             had.update([(origin, number) for number in range(first, first + min(count, MAX_HAD))])
+        self._account.grow(HAD_BYTES * (len(had) - before))
 
     def stop_deduplicating(self) -> None:
         """Take in every job from now on."""
-        self._had = None
+        if self._had is not None:
+            self._account.grow(-HAD_BYTES * len(self._had))
+            self._had = None
 
     def _new_parts(self, data: bytes, count: int) -> list[tuple[bytes, int]]:
         """Return those parts of a batch that no member has."""
@@ -302,18 +321,11 @@ class Group:
 
     def _finish(self, member: Member, ranges: Iterable[tuple[int, int]]) -> int:
         finished = 0
-        for first, count in ranges:
-            if count > len(member.held):
-                numbers: Iterable[int] = [one for one in member.held if first <= one < first + count]
-            else:
-                numbers = range(first, first + count)
-            for number in numbers:
-                found = member.held.pop(number, None)
-                if found is not None:
-                    source, _, size = found
-                    member.held_bytes -= size
-                    self._release(source, 1)
-                    finished += 1
+        for number in member.held_in(ranges):
+            source, _, size = member.held.pop(number)
+            member.held_bytes -= size
+            self._release(source, 1)
+            finished += 1
         self._account.grow(-JOB_BYTES * finished)
         self.held -= finished
         return finished
@@ -327,15 +339,7 @@ class Group:
     def give_back(self, member: Member, ranges: Iterable[tuple[int, int]] | None = None) -> int:
         """Put back what a member has and has not taken, all or those numbers, in its place in the order."""
         held = member.held
-        if ranges is None:
-            numbers = list(held)
-        else:
-            numbers = [
-                number
-                for first, count in ranges
-                for number in (range(first, first + count) if count <= len(held) else list(held))
-                if number in held and first <= number < first + count
-            ]
+        numbers = list(held) if ranges is None else member.held_in(ranges)
         returned: list[_Run] = []
         for number in sorted(numbers):
             source, place, size = held.pop(number)
@@ -387,6 +391,8 @@ class Group:
         """Hold no more bytes than that, so far as no member has them: drop the oldest."""
         while self._account.held > target and self._runs:
             self._drop(len(self._runs[0]))
+        if self._account.held > target:
+            self.stop_deduplicating()
         self.on_change()
 
     # -- members ---------------------------------------------------------------------------------------------
@@ -411,6 +417,7 @@ class Group:
             self.members.pop(member)
             self.give_back(member)
         self._drop(self.waiting)
+        self.stop_deduplicating()
         self._account.close()
         return left
 

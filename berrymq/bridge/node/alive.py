@@ -10,14 +10,14 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from berrymq.bridge.discovery.file_lock import FileLock, acquire
+from berrymq.bridge.discovery.file_lock import FileLock, acquire, is_locked
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["lock_path", "show_alive", "stop_showing"]
+__all__ = ["lock_path", "remove_stale", "show_alive", "stop_showing"]
 
 _log = logging.getLogger("berrymq")
 
@@ -25,6 +25,14 @@ _log = logging.getLogger("berrymq")
 def lock_path(directory: Path, id: str) -> Path:
     """Return the file of the node with that id."""
     return directory / f"node-{id}.lock"
+
+
+def remove_stale(directory: Path) -> None:
+    """Remove the files of processes that have ended while there was no hub to see it."""
+    for path in directory.glob("node-*.lock"):
+        if not is_locked(path):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def show_alive(id: str) -> FileLock | None:
