@@ -13,7 +13,7 @@ from berrymq import Bus, Empty, Queue
 from berrymq.bridge.discovery.connection_file import read_hub
 from tests.faults.test_hubs import kill_hub, runtime_directory  # noqa: F401 - a fixture
 from tests.support.nodes import wait
-from tests.support.scripts import script
+from tests.support.scripts import run_script, script
 
 KILLS = int(os.environ.get("BERRYMQ_TEST_KILLED_WORKERS", "12"))
 """How many workers are killed; 100 for a full run."""
@@ -195,3 +195,38 @@ class TestHubKilled:
         for link, bus in zip(links, buses, strict=True):
             link.close()
             bus.close()
+
+
+class TestProcesses:
+    def test_a_forked_child_has_a_queue_of_its_own_and_its_parent_goes_on(self, sender):
+        done = run_script(
+            """
+berrymq.link(name="parent")
+jobs = berrymq.Queue("job:*", shared=True)
+berrymq.twitter("job:add", 1)
+if not os.fork():
+    berrymq.twitter("job:add", 2)
+    print(jobs.get(timeout=10).args, jobs.qsize(), flush=True)
+    berrymq.link(name="child")
+    print(jobs.qsize(), flush=True)
+    os._exit(0)
+os.wait()
+print(jobs.get(timeout=10).args, jobs.qsize(), flush=True)
+"""
+        )
+        assert done.stdout.splitlines() == ["(2,) 0", "1", "(1,) 0"], done.stderr
+
+    def test_a_process_that_ends_gives_back_at_once(self, sender):
+        for number in range(10):
+            sender.twitter("job:add", number)
+        done = run_script(
+            """
+berrymq.link(name="worker")
+jobs = berrymq.Queue("job:*", shared=True)
+print(jobs.get(timeout=10).args)
+jobs._store.membership._ask(now=5)
+print(len(jobs._store.items))
+"""
+        )
+        assert done.stdout.splitlines() == ["(0,)", "5"], done.stderr
+        assert [sender.watch.get(timeout=5).args[0] for _ in range(9)] == list(range(1, 10))
