@@ -7,6 +7,7 @@ import pytest
 
 from berrymq import Empty, Identifier, Queue
 from berrymq.bridge.errors import RpcError
+from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.remote_queue import RemoteQueue
 from berrymq.errors import QueueClosed
 from tests.support.faults import FaultProxy
@@ -395,3 +396,37 @@ def test_unfollow_and_close_of_the_bus_end_a_shared_queue(nodes, hub):
     one.bus.close()
     with pytest.raises(QueueClosed):
         other.get(timeout=5)
+
+
+def test_a_backlog_larger_than_the_buffer_of_a_link_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    with Nodes(limits=Limits(buffer_messages=200, window_messages=100, frame_bytes=1_000)) as nodes:
+        hub = nodes.hub()
+        one = nodes.add("one", listening=False)
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        for number in range(2_000):
+            one.bus.twitter("job:add", number)
+        connector = nodes.link(one, hub)
+        wait(lambda: group_of(hub).depth >= 300, "some are there")
+        connector.close(5)
+        left = [message.args[0] for message in queue.drain()]
+        assert len(left) + group_of(hub).depth == 2_000
+        nodes.link(one, hub)
+        wait(lambda: group_of(hub).depth == 2_000 - len(left), "the others wait")
+        assert sorted(left + [message.args[0] for message in queue.drain()]) == list(range(2_000))
+
+
+def test_the_status_of_a_hub_lists_groups(nodes, hub):
+    one = node_on(nodes, hub, "one")
+    queue = Queue("job:*", shared=True, bus=one.bus)
+    one.bus.twitter("job:add", 1)
+    assert queue.qsize() == 1
+    (group,) = nodes.call(hub.status)["groups"]
+    assert (group["id"], group["room"], group["depth"], group["members"][0]["name"]) == (
+        "job:*",
+        None,
+        1,
+        "one",
+    )
+    wait(lambda: [member.name for member in queue.members()] == ["one"], "the members are told")

@@ -543,8 +543,8 @@ class SharedQueues:
         self._gate = threading.Lock()
         self._left = True
         """Nothing goes to groups any more; changed and read with the gate held."""
-        self._given: deque[tuple[Membership, str, str, bytes]] = deque()
-        """Jobs for groups, encoded, with their identifier and source."""
+        self._given: deque[tuple[tuple[Membership, str, str], bytes, Message]] = deque()
+        """Jobs for groups, with what those of one batch have in common: identifier and source."""
         self._alive: FileLock | None = None
 
     @property
@@ -681,6 +681,7 @@ class SharedQueues:
                 return
             node._empty_outbox()
             self._send_given(peer)
+            stay, self._given = list(self._given), deque()
             for member in members:
                 peer.stream.send(LEAVE, member.leave_body())
             node.flush(peer)
@@ -689,6 +690,8 @@ class SharedQueues:
             if self._attachment is not None:
                 self._attachment.cancel()
                 self._attachment = None
+        for (member, _, _), _, message in stay:
+            member.collect([message])
         stop_showing(node.id, alive)
 
     def link_has_ended(self) -> None:
@@ -825,7 +828,7 @@ class SharedQueues:
             with self._gate:
                 left = self._left
                 if not left:
-                    self._given.append((member, message._identifier.text, source, encoded))
+                    self._given.append(((member, message._identifier.text, source), encoded, message))
             if left:
                 stay.append(message)
         member.collect(stay)
@@ -837,17 +840,21 @@ class SharedQueues:
             self._send_given()
 
     def _send_given(self, peer: Peer | None = None) -> None:
-        """Send what was given to groups. The node's lock is held."""
+        """Send what was given to groups, as far as that drops nothing. The node's lock is held."""
         peer = peer or self.peer
         if peer is None:
             return
-        node, given = self.node, self._given
+        node, given, stream = self.node, self._given, peer.stream
         while given:
-            member, identifier, source, encoded = given.popleft()
+            if stream.capacity < stream.limits.buffer_messages // 2:
+                self.call_later(TICK_SECONDS, self._send_given_now)
+                break
+            common, encoded, _ = given.popleft()
+            member, identifier, source = common
             messages, size = [encoded], len(encoded)
-            while given and given[0][:3] == (member, identifier, source) and size < node.limits.frame_bytes:
-                size += len(given[0][3])
-                messages.append(given.popleft()[3])
+            while given and given[0][0] == common and size < node.limits.frame_bytes:
+                size += len(given[0][1])
+                messages.append(given.popleft()[1])
             first = node._sequence + 1
             node._sequence += len(messages)
             head = frames.batch_head(identifier, node.id, source)
