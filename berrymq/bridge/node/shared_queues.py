@@ -492,6 +492,7 @@ class Membership:
             self._set_aside = []
             self._paused = False
             self._taken, self._returned = [], []
+            self.state = GroupState()
             self._known = (0, 0)
             self._pace.stall()
             self.joined.clear()
@@ -612,7 +613,7 @@ class SharedQueues:
         for member in members:
             self._add(member)
             member.take_backlog()
-        self._send_given()
+        self._put_given(peer)
 
     def _attach(self) -> None:
         """Have messages for groups come here; before the first is joined."""
@@ -655,9 +656,9 @@ class SharedQueues:
                 _log.warning(
                     "about %d jobs waited in %r at the hub that has ended, and are lost", lost, member.group
                 )
-            if is_new:  # nobody else can give those to others
+            if is_new:  # the hub that could have given them to others has ended
                 self.give(member, jobs)  # type: ignore[arg-type]
-        self._send_given()
+        self._put_given(peer)
 
     def leave(self) -> None:
         """Leave all groups; the shared queues collect in this process again. No lock is held."""
@@ -680,7 +681,7 @@ class SharedQueues:
             if peer is None:
                 return
             node._empty_outbox()
-            self._send_given(peer)
+            self._put_given(peer)
             stay, self._given = list(self._given), deque()
             for member in members:
                 peer.stream.send(LEAVE, member.leave_body())
@@ -837,13 +838,13 @@ class SharedQueues:
 
     def _send_given_now(self) -> None:
         with self.node.lock:
-            self._send_given()
+            peer = self.peer
+            if peer is not None:
+                self._put_given(peer)
+                self.node.flush(peer)
 
-    def _send_given(self, peer: Peer | None = None) -> None:
-        """Send what was given to groups, as far as that drops nothing. The node's lock is held."""
-        peer = peer or self.peer
-        if peer is None:
-            return
+    def _put_given(self, peer: Peer) -> None:
+        """Put what was given to groups into the stream, so far as that drops nothing. The lock is held."""
         node, given, stream = self.node, self._given, peer.stream
         while given:
             if stream.capacity < stream.limits.buffer_messages // 2:
@@ -859,8 +860,7 @@ class SharedQueues:
             node._sequence += len(messages)
             head = frames.batch_head(identifier, node.id, source)
             data = frames.encode_batch(head, first, messages, len(messages))
-            peer.stream.send(PUT, wire_body(member.group, "batch", data), messages=len(messages))
-        node.flush(peer)
+            stream.send(PUT, wire_body(member.group, "batch", data), messages=len(messages))
 
     def tell(self, member: Membership, **fields: int) -> None:
         """Tell the hub what a store wants and has taken; on any thread."""
