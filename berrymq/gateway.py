@@ -11,6 +11,7 @@
     backlog -> int                                                  deliveries submitted and not finished
     deliverer                                                       what runs deliveries; settable
     failed(subscription, message, error)                            where a deliverer reports errors
+    shared_stores                                                   the stores of shared queues
     attachments() -> list[Attachment], routes -> int, recent()      for statistics and completion
 
 Messages for `receive` and `poll` are built by `Message.received`, which copies and checks nothing.
