@@ -11,10 +11,10 @@ method         params beside ``n`` and ``ack``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
 
-The frames about shared queues are in `group_frames`. ``ack`` alone, without ``n``, is the notification ``ack``.
-A batch holds consecutive messages of one identifier, so a hub routes it by its first element and passes on its
-bytes; a message in it is ``[sent_at, [args], {kwargs}]`` and, if followers' results are to be sent on, the
-callback's identifier.
+The frames about shared queues are in `group_frames`. ``ack`` alone, without ``n``, is the notification
+``ack``. A batch holds consecutive messages of one identifier, so a hub routes it by its first element and
+passes on its bytes; a message in it is ``[sent_at, [args], {kwargs}]`` and, if followers' results are to be
+sent on, the callback's identifier.
 """
 
 from __future__ import annotations
