@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
-from berrymq.bridge.protocol.frames import crossing_identifier
+from berrymq.bridge.protocol.frames import FrameError, crossing_identifier
+from berrymq.bridge.protocol.group_frames import PutParams
 
 from .groups import Groups
 
@@ -137,6 +139,9 @@ class Hub(Router):
                     continue
                 if isinstance(what, list):
                     self.handle_batches(peer, what)
+                elif isinstance(what, PutParams):
+                    with suppress(FrameError):  # the others must not miss theirs for it
+                        self.groups.handle(peer, what)
                 else:
                     self.handle_question(peer, what)
                 self.flush_all()  # else all that was held would have to fit behind the windows
@@ -192,7 +197,10 @@ class Hub(Router):
 
     def handle_group(self, peer: Peer, params: GroupFrame) -> None:
         """Process a frame of a member of a shared queue. The lock is held."""
-        self.groups.handle(peer, params)
+        if self.is_gathering and isinstance(params, PutParams):  # until all have said what they have
+            self._hold(peer, params, len(params.batch))
+        else:
+            self.groups.handle(peer, params)
 
     def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
         """Hand jobs to a member again."""

@@ -192,8 +192,8 @@ class Router:
             channel.on_event = partial(self.receive, peer, channel, channel.on_event)
             peer.channel = channel
             peer.since = self.loop.time()
-            self.link_is_up(peer, resumed=received is not None)
             self.update_interest(peer)
+            self.link_is_up(peer, resumed=received is not None)
             self.flush(peer)
         self.on_peers_changed()
 

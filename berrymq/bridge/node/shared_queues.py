@@ -636,7 +636,9 @@ class SharedQueues:
         if not first:
             self.peer.stream.send(JOIN, member.join_body())
             self.peer.stream.send(WANT, member.want_body())
-        else:  # before messages that are sent again; the last one that is put there comes first
+        else:
+            # Before messages that are sent again, and before the interest, after which a new hub may begin to
+            # pass on what it has gathered. The last that is put there comes first.
             self.peer.stream.send(WANT, member.want_body(), first=True)
             self.peer.stream.send(JOIN, member.join_body(), first=True)
 
