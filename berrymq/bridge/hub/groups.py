@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from berrymq.bridge.buffers import Memory
 from berrymq.bridge.discovery.file_lock import is_locked
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.alive import lock_path
-from berrymq.bridge.node.mailbox import read_message
+from berrymq.bridge.node.mailbox import as_answer, read_message
+from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import FrameError, crossing_identifier, parse_batch
+from berrymq.bridge.protocol.batches import LargeBatchBytes, large_batch, parse_batch, parse_raws
+from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import (
     GROUP,
     JOBS,
@@ -23,9 +25,11 @@ from berrymq.bridge.protocol.group_frames import (
     PutParams,
     WantParams,
     group_body,
-    wire_body,
+    jobs_bodies,
 )
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
+from berrymq.bridge.protocol.stream import BuffersBody
 
 from .shared_queues import Group, Member
 
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
 
     from .router import Hub
 
-__all__ = ["Groups", "SharedMailbox"]
+__all__ = ["Groups", "Put", "SharedMailbox"]
 
 MAX_GROUPS = 1_000
 """The most groups of one hub."""
@@ -62,6 +66,8 @@ MAX_UNREAD_BYTES = 5 * 1024 * 1024
 """While so much waits for a node it is told nothing of groups: more than it may have of jobs."""
 
 MAX_SHOWN = 200
+
+WAITS = "it waits at the hub, on another machine"
 
 
 class _Known:
@@ -95,6 +101,39 @@ class _Known:
     def state_body(self, **fields: Any) -> bytes:
         """Return the params of a frame that says how the group stands."""
         return group_body(self.group.follows, state=self.group.state(), **fields)
+
+    def answer_body(self, question: int, first: int, *, shared: bool) -> bytes:
+        """Return the params of the frame that answers a member.
+
+        Args:
+            question: its number.
+            first: how many of the next jobs it is to show.
+            shared: whether the member can open this process's shared memory.
+        """
+        jobs = self.group.first(first)
+        memories = [job.memory if isinstance(job, LargeBatchBytes) else None for job in jobs]
+        fields: dict[str, Any] = {"question": question, "first": [msgspec.Raw(job) for job in jobs]}
+        if not any(memories):
+            return self.state_body(**fields)
+        fields["buffers"] = [
+            memory
+            and msgspec.Raw(
+                b"{%b}" % (memory if shared else Memory(None, memory.sizes, WAITS)).parameter(shared=shared)
+            )
+            for memory in memories
+        ]
+        body = BuffersBody(self.state_body(**fields))
+        body.memory = [memory for memory in memories if memory is not None]
+        return body
+
+
+class Put(NamedTuple):
+    """Jobs that a member hands over for one group."""
+
+    group: str
+    jobs: bytes
+    """A batch."""
+    number_of_jobs: int
 
 
 class Groups:
@@ -139,7 +178,7 @@ class Groups:
             known = self._known[key] = _Known(self._hub, room, identifier, group)
             group.on_change = known.change
             room.follow(group, [identifier])
-            self._hub.interest_changed(room, [identifier])
+            self._hub.announcements.schedule(room, [identifier])
         if known.expiry is not None:
             known.expiry.cancel()
             known.expiry = None
@@ -156,7 +195,7 @@ class Groups:
                 return
             del self._known[known.room.name, known.identifier.text]
             known.room.unfollow(known.group, [known.identifier])
-            self._hub.interest_changed(known.room, [known.identifier])
+            self._hub.announcements.schedule(known.room, [known.identifier])
             left = known.group.close()
         if left:
             peers_log.warning(
@@ -186,12 +225,7 @@ class Groups:
         if known is None or member is None:
             return  # it was refused
         group = known.group
-        if isinstance(params, PutParams):
-            batch, data = self._hub._read_batch(peer, params.batch)
-            if not known.identifier.matches(crossing_identifier(batch.identifier)):
-                raise FrameError(f"{batch.identifier!r} is no job of {params.group!r}")
-            group.accept(data, batch.count)
-        elif isinstance(params, LeaveParams):
+        if isinstance(params, LeaveParams):
             group.mark_taken(member, params.taken)
             del known.peers[peer]
             group.leave(member)
@@ -206,10 +240,29 @@ class Groups:
             if params.question:
                 if peer.stream.held_bytes > MAX_UNREAD_BYTES:
                     return  # it does not read what it asks for
-                first = [msgspec.Raw(data) for data in group.first(params.first)]
-                peer.stream.send(GROUP, known.state_body(question=params.question, first=first))
+                shared = peer.stream.shares_memory
+                peer.stream.send(GROUP, known.answer_body(params.question, params.first, shared=shared))
         else:
             raise FrameError("a hub is sent no jobs")
+
+    def read_put(self, peer: Peer, params: PutParams) -> Put:
+        """Read jobs that a member hands over.
+
+        Raises:
+            FrameError: they are malformed, or no jobs of the group.
+        """
+        batch, data = read_batch(peer, params.batch)
+        if not crossing_identifier(params.group).matches(crossing_identifier(batch.identifier)):
+            raise FrameError(f"{batch.identifier!r} is no job of {params.group!r}")
+        if params.sizes:
+            _, data = large_batch(data, self._hub.memories.receive(params))
+        return Put(params.group, data, batch.count)
+
+    def put(self, peer: Peer, put: Put) -> None:
+        """Add jobs of a member to its group."""
+        known = self._known.get((peer.room.name, put.group))
+        if known is not None and peer in known.peers:
+            known.group.accept(put.jobs, put.number_of_jobs)
 
     def _join(self, peer: Peer, params: JoinParams) -> None:
         identifier = crossing_identifier(params.group)
@@ -224,9 +277,10 @@ class Groups:
         if peer not in known.peers:
 
             def send(jobs: list[tuple[int, bytes]]) -> None:
-                array = b",".join([b"[%d,%b]" % job for job in jobs])
-                peer.stream.send(JOBS, wire_body(known.group.follows, "jobs", b"[%b]" % array))
-                self._hub._unflushed[peer] = None
+                shared = peer.stream.shares_memory
+                for body in jobs_bodies(known.group.follows, jobs, shared=shared):
+                    peer.stream.send(JOBS, body)
+                self._hub.flush_later(peer)
 
             known.peers[peer] = member = Member(peer.name, send)
             known.group.join(member)
@@ -360,17 +414,11 @@ class SharedMailbox:
                         continue  # it went to whoever waits already
                 number, data = self._jobs.pop()
                 head = parse_batch(data)
-                message = read_message(frames.parse_raws(head.messages)[0])
+                message = read_message(parse_raws(head.messages)[0])
                 if message is None:
                     self._group.mark_taken(self._member, [(number, 1)])
                     continue
-                self.last = {
-                    "id": head.identifier,
-                    "args": message.args,
-                    "kwargs": message.kwargs,
-                    "source": head.source,
-                    "sent_at": message.sent_at,
-                }
+                self.last = as_answer(head, message, data)
                 return self.last
 
     def close(self) -> int:

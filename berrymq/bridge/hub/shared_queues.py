@@ -12,16 +12,23 @@ from collections import deque
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import FrameError, parse_batch
+from berrymq.bridge.protocol.batches import (
+    LargeBatchBytes,
+    batch_head,
+    encode_batch,
+    parse_batch,
+    parse_raws,
+    split_batch,
+)
 from berrymq.bridge.protocol.group_frames import GroupState
+from berrymq.bridge.protocol.json_checks import FrameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from msgspec import Raw
 
-    from berrymq.bridge.protocol.frames import Batch
+    from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.transport.budget import Budget
 
 __all__ = ["Group", "Member"]
@@ -41,12 +48,18 @@ MAX_MEMBERS_SHOWN = 50
 class _Source:
     """A batch of which jobs are left."""
 
-    __slots__ = ("_batch", "_count", "_head", "_raws", "data", "job_bytes", "left")
+    __slots__ = ("_batch", "_count", "_head", "_raws", "data", "job_bytes", "left", "own_bytes")
 
     def __init__(self, data: bytes, count: int, left: int) -> None:
         self.data = data
         self.job_bytes = len(data) // count
         """About how many bytes one job of it takes."""
+        self.own_bytes = RUN_BYTES
+        """What it takes beside `data`, in this process's own memory."""
+        if isinstance(data, LargeBatchBytes):
+            self.job_bytes += sum(data.memory.sizes)
+            if not data.memory.held_bytes:
+                self.own_bytes += sum(data.memory.sizes)
         self.left = left
         """Jobs of it that were neither taken nor dropped."""
         self._count = count
@@ -61,9 +74,9 @@ class _Source:
         batch = self._batch
         if batch is None:
             batch = self._batch = parse_batch(self.data)
-            self._raws = frames.parse_raws(batch.messages)
-            self._head = frames.batch_head(batch.identifier, batch.origin, batch.source)
-        return frames.encode_batch(self._head, batch.first + start, self._raws[start:end], end - start)
+            self._raws = parse_raws(batch.messages)
+            self._head = batch_head(batch.identifier, batch.origin, batch.source)
+        return encode_batch(self._head, batch.first + start, self._raws[start:end], end - start)
 
 
 class _Run:
@@ -204,7 +217,7 @@ class Group:
         self._next += kept
         self.waiting += kept
         self._account.hold(data)
-        self._account.grow(RUN_BYTES)
+        self._account.grow(source.own_bytes)
         if self.maxsize and self.overflow == "drop_oldest":
             self._drop(max(0, min(self.depth - self.maxsize, self.waiting - 1)))
         self.deepest = max(self.deepest, self.depth)
@@ -238,7 +251,7 @@ class Group:
         new = [number for number in numbers if (batch.origin, number) not in had]
         if len(new) == count:
             return [(data, count)]
-        return [(part, one.count) for one, part in frames.split_batch(batch, new)]
+        return [(part, one.count) for one, part in split_batch(batch, new)]
 
     # -- jobs go ---------------------------------------------------------------------------------------------
 
@@ -334,7 +347,7 @@ class Group:
         source.left -= count
         if not source.left:
             self._account.release(source.data)
-            self._account.grow(-RUN_BYTES)
+            self._account.grow(-source.own_bytes)
 
     def give_back(self, member: Member, ranges: Iterable[tuple[int, int]] | None = None) -> int:
         """Put back what a member has and has not taken, all or those numbers, in its place in the order."""

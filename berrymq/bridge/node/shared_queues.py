@@ -14,17 +14,17 @@ import threading
 from collections import deque
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from berrymq.bridge.errors import PayloadError
-from berrymq.bridge.payload import encode_message
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import PUT, FrameError, crossing_identifier
+from berrymq.bridge.protocol.batches import batch_head, encode_batch, large_batch, parse_batch
+from berrymq.bridge.protocol.fields import LATEST, crossing_identifier
 from berrymq.bridge.protocol.group_frames import (
     JOIN,
     LEAVE,
     MAX_RANGES,
+    PUT,
     WANT,
     GroupParams,
     GroupState,
@@ -33,8 +33,9 @@ from berrymq.bridge.protocol.group_frames import (
     group_body,
     parse_jobs,
     parse_state,
-    wire_body,
+    put_body,
 )
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.identifiers import Identifier
 from berrymq.messages import FarMessage, Message
 from berrymq.stores import PriorityItems
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
 
+    from berrymq.bridge.buffers import Memory
     from berrymq.bridge.discovery.file_lock import FileLock
-    from berrymq.bridge.protocol.frames import Batch
+    from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.shared_stores import SharedStore
     from berrymq.subscribers import Attachment
@@ -88,6 +90,23 @@ class JobMessage(FarMessage):
     __slots__ = ("_job",)
 
     _job: int
+
+
+class _Given(NamedTuple):
+    """A job for a group, before it is sent."""
+
+    common: tuple[Membership, str, str]
+    """What the jobs of one batch have in common: group, identifier and source."""
+    encoded: bytes
+    memory: Memory | None
+    message: Message
+
+
+class _Report(NamedTuple):
+    """A frame ``group``, with the jobs that it shows."""
+
+    params: GroupParams
+    first: list[Batch]
 
 
 class _Question:
@@ -530,7 +549,7 @@ class SharedQueues:
         self.node = node
         self.peer: Peer | None = None
         """The hub, from the first connection on until this process leaves it."""
-        self.arrived: list[tuple[Membership, int, list[tuple[int, Batch]] | GroupParams]] = []
+        self.arrived: list[tuple[Membership, int, list[tuple[int, Batch]] | _Report]] = []
         """What has come for memberships in which epoch, jobs or news; filled with the node's lock held."""
         self._gateway = node.bus.gateway
         self._stores = self._gateway.shared_stores
@@ -544,8 +563,8 @@ class SharedQueues:
         self._gate = threading.Lock()
         self._left = True
         """Nothing goes to groups any more; changed and read with the gate held."""
-        self._given: deque[tuple[tuple[Membership, str, str], bytes, Message]] = deque()
-        """Jobs for groups, with what those of one batch have in common: identifier and source."""
+        self._given: deque[_Given] = deque()
+        """Jobs for groups."""
         self._alive: FileLock | None = None
 
     @property
@@ -693,8 +712,8 @@ class SharedQueues:
             if self._attachment is not None:
                 self._attachment.cancel()
                 self._attachment = None
-        for (member, _, _), _, message in stay:
-            member.collect([message])
+        for given in stay:
+            given.common[0].collect([given.message])
         stop_showing(node.id, alive)
 
     def link_has_ended(self) -> None:
@@ -793,16 +812,38 @@ class SharedQueues:
 
     def _send(self, message: Message) -> None:
         """Take a message of the bus that groups get, and perhaps others; on any thread."""
-        encoded = encode(message)
         node = self.node
-        node.outbox.wait_for_capacity()
-        with self._gate:
-            left = self._left
-            must_send = not left and node.outbox.put_now(message._identifier.text, encoded)
+        encoded, memory = self._encode(message, strict=node.strict)
+        if memory is not None:
+            left = not self._publish_large(message, encoded, memory)
+            must_send = False
+        else:
+            node.outbox.wait_for_capacity()
+            with self._gate:
+                left = self._left
+                text = message._identifier.text
+                must_send = not left and node.outbox.put(text, encoded, may_block=False)
         if left:
             self._stay(message)
         elif must_send:
             node.send_soon()
+
+    def _encode(self, message: Message, *, strict: bool) -> tuple[bytes, Memory | None]:
+        """Encode a message; see `Values.encode`."""
+        callback, sent_at = message._callback, message._sent_at
+        if not 0.0 <= sent_at <= LATEST:
+            sent_at = 0.0  # others refuse the time of a clock that is wrong
+        to = callback.text if isinstance(callback, Identifier) else None
+        return self.node.values.encode(message, sent_at, to, strict=strict)
+
+    def _publish_large(self, message: Message, encoded: bytes, memory: Memory) -> bool:
+        """Publish a message with large buffers, unless the groups were left; return whether it was."""
+        with self.node.lock:  # `leave` sends its frames with it held, so they come later
+            with self._gate:
+                left = self._left
+            if not left:
+                self.node.publish_large(message._identifier.text, encoded, memory)
+        return not left
 
     def _stay(self, message: Message) -> None:
         """Collect here a message whose route was computed before this process has left the hub."""
@@ -822,7 +863,7 @@ class SharedQueues:
         stay = []
         for message in messages:
             try:
-                encoded = encode(message)
+                encoded, memory = self._encode(message, strict=True)
             except PayloadError as error:
                 member.warn_of_payload(message, error)
                 stay.append(message)
@@ -831,7 +872,8 @@ class SharedQueues:
             with self._gate:
                 left = self._left
                 if not left:
-                    self._given.append(((member, message._identifier.text, source), encoded, message))
+                    common = member, message._identifier.text, source
+                    self._given.append(_Given(common, encoded, memory, message))
             if left:
                 stay.append(message)
         member.collect(stay)
@@ -852,17 +894,26 @@ class SharedQueues:
             if stream.capacity < stream.limits.buffer_messages // 2:
                 self.call_later(TICK_SECONDS, self._send_given_now)
                 break
-            common, encoded, _ = given.popleft()
+            common, encoded, memory, _ = given.popleft()
             member, identifier, source = common
             messages, size = [encoded], len(encoded)
-            while given and given[0][0] == common and size < node.limits.frame_bytes:
-                size += len(given[0][1])
-                messages.append(given.popleft()[1])
+            if memory is None:
+                while (
+                    given
+                    and given[0].common == common
+                    and given[0].memory is None
+                    and size < node.limits.frame_bytes
+                ):
+                    size += len(given[0].encoded)
+                    messages.append(given.popleft().encoded)
             first = node._sequence + 1
             node._sequence += len(messages)
-            head = frames.batch_head(identifier, node.id, source)
-            data = frames.encode_batch(head, first, messages, len(messages))
-            stream.send(PUT, wire_body(member.group, "batch", data), messages=len(messages))
+            head = batch_head(identifier, node.id, source)
+            data = encode_batch(head, first, messages, len(messages))
+            if memory is not None:
+                _, data = large_batch(data, memory)
+            body = put_body(member.group, data, shared=stream.shares_memory)
+            stream.send(PUT, body, messages=len(messages))
 
     def tell(self, member: Membership, **fields: int) -> None:
         """Tell the hub what a store wants and has taken; on any thread."""
@@ -897,9 +948,9 @@ class SharedQueues:
         if peer.role != "hub":
             raise FrameError("only a hub has groups of shared queues")
         if isinstance(params, JobsParams):
-            what: list[tuple[int, Batch]] | GroupParams = parse_jobs(params)
+            what: list[tuple[int, Batch]] | _Report = self._read_jobs(params)
         elif isinstance(params, GroupParams):
-            what = params
+            what = self._read_report(params)
         else:
             raise FrameError("a node is no hub: it has no groups")
         member = self._members.get(params.group)
@@ -909,14 +960,31 @@ class SharedQueues:
                     member.remember(batch.origin, batch.first, batch.count)
             self.arrived.append((member, member.epoch, what))
 
+    def _read_jobs(self, params: JobsParams) -> list[tuple[int, Batch]]:
+        jobs = parse_jobs(params)
+        if params.sizes:
+            if len(jobs) != 1:
+                raise FrameError("a job with buffers beside it is alone in its frame")
+            ((number, raw),) = params.jobs
+            jobs = [(number, large_batch(bytes(raw), self.node.memories.receive(params))[0])]
+        return jobs
+
+    def _read_report(self, params: GroupParams) -> _Report:
+        first: list[Batch] = []
+        buffers = iter(params.buffers)
+        for raw in params.first:
+            if (its := next(buffers, None)) is None:
+                first.append(parse_batch(raw))
+            else:
+                first.append(large_batch(bytes(raw), self.node.memories.receive(its))[0])
+        return _Report(params, first)
+
     def deliver(self) -> None:
         """Deal with what the hub has sent; one thread at a time, without the node's lock."""
-        if not self.arrived:
-            return
         with self.node.lock:
             arrived, self.arrived = self.arrived, []
         for member, epoch, what in arrived:
-            if isinstance(what, GroupParams):
+            if isinstance(what, _Report):
                 self._told(member, what)
             else:
                 self._jobs_came(member, epoch, what)
@@ -962,11 +1030,11 @@ class SharedQueues:
             messages.append(message)
         return messages
 
-    def _told(self, member: Membership, params: GroupParams) -> None:
+    def _told(self, member: Membership, report: _Report) -> None:
+        params = report.params
         first: list[tuple[tuple[str, int], Message]] = []
         try:
-            for raw in params.first:
-                batch = frames.parse_batch(raw)
+            for batch in report.first:
                 first += [((batch.origin, batch.first), message) for message in self._read(batch)]
             member.told(params, first)
         except FrameError as error:
@@ -981,19 +1049,3 @@ class SharedQueues:
                         self._pin()
             if not member.is_new:
                 _log.warning("%s: this one stays in its process", params.refused)
-
-
-def encode(message: Message) -> bytes:
-    """Return a message as it stands in a batch.
-
-    Raises:
-        PayloadError: names the argument that can't cross, and why.
-    """
-    callback = message._callback
-    sent_at = message._sent_at
-    return encode_message(
-        sent_at if 0.0 <= sent_at <= frames.LATEST else 0.0,  # others refuse what a broken clock says
-        message._args,
-        message._kwargs,
-        callback.text if isinstance(callback, Identifier) else None,
-    )

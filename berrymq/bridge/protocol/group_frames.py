@@ -18,44 +18,45 @@ numbers. ``taken`` and ``returned`` are ranges of them, each ``[first, count]``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from .frames import (
-    MALFORMED,
-    NUMBERED,
-    PUT,
-    Batch,
-    Count,
-    FrameError,
-    IdentifierText,
-    Number,
-    parse_batch,
-)
+from .batches import LargeBatchBytes, parse_batch
+from .fields import Count, IdentifierText, Number
+from .frames import NUMBERED, PUT
+from .json_checks import MALFORMED, FrameError, encode_json, reason_of
+from .stream import BuffersBody
+
+if TYPE_CHECKING:
+    from .batches import Batch
 
 __all__ = [
     "GROUP",
     "JOBS",
     "JOIN",
     "LEAVE",
+    "MAX_RANGES",
     "PUT",
     "WANT",
+    "Buffers",
     "GroupFrame",
     "GroupParams",
     "GroupState",
     "JobsParams",
     "JoinParams",
     "LeaveParams",
+    "MemoryFrame",
     "PutParams",
     "Ranges",
     "WantParams",
     "as_ranges",
     "group_body",
+    "jobs_bodies",
     "parse_jobs",
     "parse_state",
-    "wire_body",
+    "put_body",
 ]
 
 JOIN: Final = b"join"
@@ -110,10 +111,28 @@ class WantParams(GroupFrame):
     """How many of those that are next the answer is to show."""
 
 
-class PutParams(GroupFrame):
+class Buffers(Struct):
+    """The buffers of a message, as in ``buffers``."""
+
+    memory: tuple[int, int, int, str, int] | str | None
+    sizes: list[Count]
+    reason: str = ""
+
+
+class MemoryFrame(GroupFrame):
+    """The params of frames that may bring the buffers of a message: as in ``buffers``."""
+
+    memory: tuple[int, int, int, str, int] | str | None = None
+    sizes: list[Count] = []
+    """Of the buffers in bytes; none if there are no buffers."""
+    reason: str = ""
+
+
+class PutParams(MemoryFrame, kw_only=True):
     """Params of ``put``."""
 
     batch: Raw
+    """Jobs; a single one if there are buffers."""
 
 
 class LeaveParams(GroupFrame):
@@ -122,8 +141,8 @@ class LeaveParams(GroupFrame):
     taken: Ranges = []
 
 
-class JobsParams(GroupFrame):
-    """Params of ``jobs``."""
+class JobsParams(MemoryFrame, kw_only=True):
+    """Params of ``jobs``; with buffers, of a single job."""
 
     jobs: Annotated[list[tuple[Number, Raw]], Meta(max_length=100_000)]
 
@@ -156,6 +175,9 @@ class GroupParams(GroupFrame):
     refused: Annotated[str, Meta(max_length=1_000)] = ""
     question: Count = 0
     first: list[Raw] = []
+    """The next jobs, as batches of one."""
+    buffers: list[Buffers | None] = []
+    """Those of each of `first`, if any has some."""
 
 
 NUMBERED.update(
@@ -168,12 +190,11 @@ NUMBERED.update(
 )
 
 _parse_state = msgspec.json.Decoder(GroupState).decode
-_encode = msgspec.json.Encoder().encode
 
 
 def group_body(group: str, **fields: Any) -> bytes:
     """Return the params of a frame, without those that every numbered frame has."""
-    return _encode({"group": group, **fields})[1:-1]
+    return encode_json({"group": group, **fields})[1:-1]
 
 
 def parse_state(raw: Raw) -> GroupState:
@@ -185,12 +206,46 @@ def parse_state(raw: Raw) -> GroupState:
     try:
         return _parse_state(raw)
     except MALFORMED as error:
-        raise FrameError(f"the state of a group: {error}") from None
+        raise FrameError(f"the state of a group: {reason_of(error)}") from None
 
 
-def wire_body(group: str, key: str, value: bytes) -> bytes:
-    """Return the params of a frame with a value that is JSON already."""
-    return b'"group":%b,"%b":%b' % (_encode(group), key.encode(), value)
+def put_body(group: str, batch: bytes, *, shared: bool) -> bytes:
+    """Return the params of a ``put``.
+
+    Args:
+        group: the group's identifier.
+        batch: its jobs.
+        shared: whether the other side can open this process's shared memory.
+    """
+    params = b'"group":%b,"batch":%b' % (encode_json(group), batch)
+    if isinstance(batch, LargeBatchBytes):
+        return BuffersBody.of(params, batch.memory, shared=shared)
+    return params
+
+
+def jobs_bodies(group: str, jobs: list[tuple[int, bytes]], *, shared: bool) -> list[bytes]:
+    """Return the params of ``jobs`` frames: a job with buffers has one of its own.
+
+    Args:
+        group: the group's identifier.
+        jobs: batches, each with the number of its first job.
+        shared: whether the other side can open this process's shared memory.
+    """
+    bodies: list[bytes] = []
+    template = b'"group":%b,"jobs":[%%b]' % encode_json(group).replace(b"%", b"%%")
+    without_buffers: list[bytes] = []
+    for number, batch in jobs:
+        job = b"[%d,%b]" % (number, batch)
+        if not isinstance(batch, LargeBatchBytes):
+            without_buffers.append(job)
+            continue
+        if without_buffers:
+            bodies.append(template % b",".join(without_buffers))
+            without_buffers = []
+        bodies.append(BuffersBody.of(template % job, batch.memory, shared=shared))
+    if without_buffers:
+        bodies.append(template % b",".join(without_buffers))
+    return bodies
 
 
 def parse_jobs(params: JobsParams) -> list[tuple[int, Batch]]:

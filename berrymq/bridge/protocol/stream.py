@@ -1,14 +1,14 @@
 """One end of a link as a reliable stream of frames, which outlives the connections that carry it.
 
 Each side numbers its frames, keeps them until the other side acknowledges them, and retransmits them on the
-next connection when one was cut; the receiver leaves out the numbers that it has. So within a stream nothing
-is lost, doubled or put out of order.
+next connection when one was cut; the receiver ignores the numbers that it has. So within a stream nothing is
+lost, duplicated or reordered.
 
 The window bounds what is in flight. A receiver that is behind withholds its acknowledgements; then the window
-fills, then the buffer behind it, and from there on the oldest messages in the buffer are dropped, counted,
-and the loss is told to the other side. Neither side ever stops reading, so acknowledgements always pass.
+fills, then the buffer behind it, and then the oldest messages in the buffer are dropped, counted, and
+reported to the other side. Neither side ever stops reading, so acknowledgements always pass.
 
-There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
+There is no I/O here and no clock: ``now`` is the time in seconds of any monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,26 +17,31 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, FrameError, ack_frame
+from .batches import LargeBatchBytes, Memory
+from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, ack_frame
+from .json_checks import FrameError
 from .limits import Limits, LinkStats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .frames import Frame
 
-__all__ = ["DROP_REPORT_SECONDS", "Account", "Stream", "Total"]
+__all__ = ["DROP_REPORT_SECONDS", "Account", "BuffersBody", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
-"""Drops are told to the other side this often at most."""
+"""The least interval of reports of drops to the other side."""
 
 FRAME_BYTES = 256
-"""What a frame takes in the window beside one batch of it, at most."""
+"""The largest overhead of a frame in the window, with one batch in it."""
 
 ITEM_BYTES = 200
-"""What one element of the buffer takes in memory beside its bytes, about."""
+"""The approximate memory for an element of the buffer beside its bytes."""
 
 
 SHARED_BYTES = 64 * 1024
-"""A batch of this size or more is passed on as the object that it is, which other streams hold too."""
+"""A batch of this size or more, of messages or of a question, is sent without a copy, so that several streams
+hold one object."""
 
 
 class Total:
@@ -56,27 +61,29 @@ class Account:
 
     def __init__(self, total: Total) -> None:
         self.held = 0
-        """In bytes, as if none of them were shared with other accounts."""
+        """In bytes, as if none were shared with other accounts."""
         self.total = total
 
     def grow(self, size: int) -> None:
-        """Count so many bytes more; fewer, if negative."""
+        """Add to the number of bytes, or subtract."""
         self.held += size
         self.total.held += size
 
     def share(self, data: bytes, by: int) -> None:
-        """Note that a bytes object that this has grown by is held once more (1) or less (-1)."""
+        """Note that a counted bytes object is held once more (1) or less (-1)."""
 
 
 class Item(NamedTuple):
-    """Something that waits to be sent: a batch of messages, or the body of another frame."""
+    """An element of the buffer: a batch of messages, or the body of another frame."""
 
     method: bytes
     body: bytes
     messages: int
-    """How many messages are in it; 0 for what is none, and is never dropped."""
+    """The number of messages in it; 0 for another frame, which is never dropped."""
     shared: bool = False
-    """Other streams may hold the same object."""
+    """Other streams may hold the same body."""
+    head: bytes = b""
+    """The params before the body, for this stream only."""
 
 
 class Sent(NamedTuple):
@@ -85,9 +92,33 @@ class Sent(NamedTuple):
     n: int
     method: bytes
     body: bytes
-    """Of a frame of messages, the batches alone, so that one large batch is the object that was given."""
+    """Of a ``messages`` frame, the batches alone, so that one large batch is the object that was given."""
     messages: int
     shared: bool = False
+    head: bytes = b""
+
+
+class BuffersBody(bytes):
+    """The body of a frame with buffers; holds the memory that it names for as long as it may be sent again.
+
+    Attributes:
+        memory: the buffers, of one message or several.
+    """
+
+    memory: Memory | Sequence[Memory]
+
+    @classmethod
+    def of(cls, params: bytes, memory: Memory, *, shared: bool) -> BuffersBody:
+        """Make the body of a frame with a message and its buffers.
+
+        Args:
+            params: what the frame holds of the message.
+            memory: the buffers.
+            shared: whether the other side can open this process's shared memory.
+        """
+        body = cls(b"%b,%b" % (params, memory.parameter(shared=shared)))
+        body.memory = memory
+        return body
 
 
 class Stream:
@@ -95,7 +126,7 @@ class Stream:
 
     Args:
         limits: its bounds.
-        stats: where it counts; those of the link, which may outlive the stream.
+        stats: its counters; those of the link, which may outlive the stream.
         account: counts what is held.
     """
 
@@ -108,17 +139,19 @@ class Stream:
         self.limits = limits or Limits()
         self.stats = stats if stats is not None else LinkStats()
         self.received = 0
-        """The number of the last frame that came."""
+        """The number of the last frame received."""
+        self.shares_memory = False
+        """Whether the other side can open this process's shared memory."""
         self.behind = False
-        """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
+        """Set while messages are received faster than they are processed: acknowledgements are withheld."""
         self.wants_flush = False
-        """Something may be written since the last frame came: an acknowledgement, or what waited for one."""
+        """Set when the last frame allows something to be written: an acknowledgement, or frames behind the
+        window."""
         self._account = account or Account(Total())
         self._buffer: deque[Item] = deque()
         self._undroppable = 0
-        """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
-        must not make each drop walk past all of them.
-        """
+        """The least number of elements at the head of the buffer that are no messages: with many unread
+        answers, a drop must not walk past all of them each time."""
         self._buffered = 0
         self._buffered_bytes = 0
         self._in_flight: deque[Sent] = deque()
@@ -131,19 +164,30 @@ class Stream:
         self._ack_since: float | None = None
         self._unacked_messages = 0
         self.unreported_drops = 0
-        """Messages that were dropped, and of which the other side was not told yet."""
+        """Messages that were dropped, and not reported to the other side yet."""
         self._drops_due = 0.0
         self._resend: list[Sent] = []
         self._counted_before = 0
-        """So many of the messages at the head of the buffer are counted as sent already."""
+        """The number of messages at the head of the buffer that are counted as sent already."""
 
     # -- sending ---------------------------------------------------------------------------------------------
 
     def send_batch(self, batch: bytes, count: int) -> None:
-        """Put a batch of messages into the buffer; on overflow the oldest ones there are dropped."""
+        """Add a batch of messages to the buffer; on overflow drop the oldest ones there.
+
+        Args:
+            batch: the encoded batch.
+            count: the number of its messages.
+        """
+        method, kind = MESSAGES, type(batch)
+        if kind is not bytes:
+            method = BUFFERS
+            if kind is LargeBatchBytes:
+                memory = batch.memory  # type: ignore[attr-defined]
+                batch = BuffersBody.of(b'"batch":%b' % batch, memory, shared=self.shares_memory)
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES
-        self._buffer.append(Item(MESSAGES, batch, count, shared))
+        self._buffer.append(Item(method, batch, count, shared))
         self._buffered += count
         self._buffered_bytes += size
         account = self._account
@@ -156,14 +200,23 @@ class Stream:
             if not self.drop_oldest(spare=1):
                 break
 
-    def send(self, method: bytes, body: bytes, *, first: bool = False, messages: int = 0) -> None:
-        """Put another frame into the buffer, behind or before what waits there.
+    def send(
+        self, method: bytes, body: bytes, *, head: bytes = b"", first: bool = False, messages: int = 0
+    ) -> None:
+        """Add another frame at the end or the front of the buffer; it is dropped only if it has messages.
 
-        It is dropped only if it brings messages, as the oldest batches are.
+        Args:
+            method: of the frame.
+            body: its params; with a *head*, the last of them, an object that other streams may hold too.
+            head: the first params, a few bytes, for this stream only.
+            first: put it before the others.
+            messages: the number of messages in it.
         """
         size = len(body) + ITEM_BYTES
-        item = Item(method, body, messages)
+        item = Item(method, body, messages, bool(head) and size > SHARED_BYTES, head)
         self._buffered += messages
+        if item.shared:
+            self._account.share(body, 1)
         if first:
             self._buffer.appendleft(item)
             self._undroppable += 1
@@ -197,19 +250,14 @@ class Stream:
             self._account.share(held.body, -1)
 
     def count_drops(self, count: int) -> None:
-        """Count messages for the other side that were dropped, and have it told."""
+        """Count dropped messages, and report them to the other side."""
         self.stats.dropped += count
         self.unreported_drops += count
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes this end holds in its buffer and in flight."""
+        """The number of bytes in the buffer and in flight."""
         return self._buffered_bytes + self._in_flight_bytes
-
-    @property
-    def buffered(self) -> int:
-        """How many messages wait behind the window."""
-        return self._buffered
 
     @property
     def idle(self) -> bool:
@@ -218,13 +266,13 @@ class Stream:
 
     @property
     def capacity(self) -> int:
-        """How many more messages the buffer takes before it overflows."""
+        """The number of messages that the buffer takes before it overflows."""
         if self._buffered_bytes >= self.limits.buffer_bytes:
             return 0
         return max(0, self.limits.buffer_messages - self._buffered)
 
     def frames(self, now: float) -> list[Frame]:
-        """Take out what may be written now, in order: frames within the window, or an ack that is due."""
+        """Return what may be written now, in order: frames within the window, or an ack that is due."""
         if self.unreported_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.unreported_drops)
             self.unreported_drops = 0
@@ -235,8 +283,8 @@ class Stream:
             self._resend.clear()
         buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
-            method, body, count, shared = buffer[0]
-            if self._in_flight_bytes and (  # a large one goes when nothing else is in flight
+            method, body, count, shared, head = buffer[0]
+            if self._in_flight_bytes and (  # a large one is sent when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
             ):
@@ -249,14 +297,14 @@ class Stream:
                 body, count, freed, shared = self._join(item)
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
-            self._in_flight.append(sent := Sent(n, method, body, count, shared))
+            self._in_flight.append(sent := Sent(n, method, body, count, shared, head))
             self._in_flight_messages += count
             self._in_flight_bytes += size
             self._buffered -= count
             self._buffered_bytes -= freed
             account.held += size - freed
             account.total.held += size - freed
-            if self._counted_before:  # what goes again after a restart was counted then
+            if self._counted_before:  # messages resent after a restart were counted then
                 counted = min(count, self._counted_before)
                 self._counted_before -= counted
                 self.stats.sent -= counted
@@ -275,11 +323,11 @@ class Stream:
         return out
 
     def _join(self, item: Item) -> tuple[bytes, int, int, bool]:
-        """Put further batches of the buffer into the frame of one, as many as fit.
+        """Add further batches of the buffer to a frame, as many as fit.
 
         Returns:
-            All of them, the messages in them, the bytes that they took in the buffer, and whether it is a
-            single one that is shared.
+            All batches, the number of messages in them, their bytes in the buffer, and whether it is a single
+                one that is shared.
         """
         buffer, limits = self._buffer, self.limits
         batches, size, count = [item.body], len(item.body), item.messages
@@ -305,10 +353,10 @@ class Stream:
         return b",".join(batches), count, freed, False
 
     def acknowledged(self, ack: int) -> None:
-        """The other side has every frame up to a number.
+        """Process the acknowledgement of every frame up to a number.
 
         Raises:
-            FrameError: it acknowledges what was never sent.
+            FrameError: that frame was never sent.
         """
         if ack > self._last:
             raise FrameError(f"frame {ack} is acknowledged, and the last one sent was {self._last}")
@@ -325,12 +373,12 @@ class Stream:
     # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, n: int, ack: int, count: int, now: float) -> bool:
-        """Note that a numbered frame has come; False if it came before.
+        """Record a numbered frame; return False for a duplicate.
 
         Args:
             n: its number.
-            ack: what it acknowledges.
-            count: how many messages it brings.
+            ack: the number that it acknowledges.
+            count: the number of its messages.
             now: the time.
 
         Raises:
@@ -340,7 +388,7 @@ class Stream:
             self.acknowledged(ack)
         if n <= self.received:
             self.stats.duplicates += count
-            self._ack_sent = min(self._ack_sent, self._ackable - 1)  # its ack was lost: say it again
+            self._ack_sent = min(self._ack_sent, self._ackable - 1)  # its ack was lost: send it again
             self._ack_since = self._ack_since or now
             self.wants_flush = True
             return False
@@ -357,11 +405,11 @@ class Stream:
         return True
 
     def caught_up(self) -> None:
-        """What was received is dealt with: withheld acknowledgements may go."""
+        """Send withheld acknowledgements: what was received has been processed."""
         self.behind = False
         if self._ackable != self.received:
             self._ackable = self.received
-            self._ack_since = float("-inf")  # at once
+            self._ack_since = float("-inf")  # without delay
 
     def _ack_is_due(self, now: float) -> bool:
         if self._ackable == self._ack_sent or self._ack_since is None:
@@ -372,7 +420,7 @@ class Stream:
         )
 
     def ack_due_at(self) -> float | None:
-        """When an acknowledgement has to go by itself; None if there is none to send."""
+        """Return when an acknowledgement has to be sent on its own; None if none is due."""
         if self._ackable == self._ack_sent or self._ack_since is None:
             return None
         return self._ack_since + self.limits.ack_delay
@@ -380,14 +428,14 @@ class Stream:
     # -- cuts ------------------------------------------------------------------------------------------------
 
     def can_resume(self, received: int) -> bool:
-        """Whether the other side can have got exactly that many frames."""
+        """Return whether the other side can have received exactly that many frames."""
         return self._acknowledged <= received <= self._last
 
     def resume(self, received: int) -> None:
-        """Go on over a new connection: the other side has every frame up to *received*.
+        """Continue over a new connection: the other side has every frame up to *received*.
 
         Raises:
-            FrameError: it has what was never sent, or lacks what it acknowledged.
+            FrameError: that frame was never sent, or one before it was acknowledged.
         """
         if received < self._acknowledged:
             raise FrameError(f"frame {self._acknowledged} was acknowledged, and now the last was {received}")
@@ -397,15 +445,11 @@ class Stream:
         self._ack_sent = self._ackable = self.received
 
     def restart(self) -> None:
-        """Begin anew with one who knows nothing of this stream: what was not acknowledged goes first.
+        """Start a new stream to a peer that has lost its state; unacknowledged messages are sent first.
 
-        Only messages go again; what else was said is said anew by whoever says it.
+        Other frames are discarded: their senders send them again.
         """
-        again = [
-            Item(sent.method, sent.body, sent.messages)
-            for sent in self._in_flight
-            if sent.method in (MESSAGES, PUT)
-        ]
+        again = [Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.messages]
         for sent in self._in_flight:
             self._account.grow(-len(sent.body) - ITEM_BYTES)
             self._unshare(sent)
@@ -413,36 +457,36 @@ class Stream:
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
-        waiting = [item for item in self._buffer if item.method in (MESSAGES, PUT)]
+        waiting = [item for item in self._buffer if item.messages]
         self._account.grow(-self._buffered_bytes)
+        for item in self._buffer:
+            self._unshare(item)
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
-        for item in waiting:
-            self._unshare(item)
         for item in (*again, *waiting):  # the batches of a frame in a row are sent as one batch is
-            if item.method is MESSAGES:
-                self.send_batch(item.body, item.messages)
+            if item.method is PUT:
+                self.send(PUT, item.body, messages=item.messages)
             else:
-                self.send(item.method, item.body, messages=item.messages)
+                self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
         self._ack_since = None
         self._unacked_messages = 0
 
     def skip_oldest(self) -> int:
-        """Give up the oldest frame in flight, which the other side refuses; return its number of messages.
+        """Drop the oldest frame in flight, which the other side refuses; return its number of messages.
 
-        Its number is kept, with a frame that says how many were dropped.
+        Its number is used by a frame that reports how many were dropped.
         """
         return self._skip(0) if self._in_flight else 0
 
-    def _skip(self, place: int) -> int:
-        sent = self._in_flight[place]
-        if sent.method is DROPPED:  # what it says must not get lost as well
+    def _skip(self, index: int) -> int:
+        sent = self._in_flight[index]
+        if sent.method is DROPPED:  # its report must not get lost as well
             return 0
         body = b'"count":%d' % sent.messages
-        self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
+        self._in_flight[index] = Sent(sent.n, DROPPED, body, 0)
         self._in_flight_messages -= sent.messages
         self._in_flight_bytes -= len(sent.body) - len(body)
         self._account.grow(len(body) - len(sent.body))
@@ -451,22 +495,22 @@ class Stream:
         return sent.messages
 
     def shed(self, target: int) -> None:
-        """Hold no more bytes than that: drop the oldest messages that wait, then those in flight."""
+        """Drop messages until no more than *target* bytes are held: buffered ones first, the oldest first."""
         while self.held_bytes > target and self.drop_oldest():
             pass
-        for place, sent in enumerate(self._in_flight):
+        for index, sent in enumerate(self._in_flight):
             if self.held_bytes <= target:
                 break
             if sent.messages:
-                self._skip(place)
+                self._skip(index)
 
     @property
     def oldest_in_flight(self) -> int:
-        """The number of the oldest frame that was not acknowledged; 0 if there is none."""
+        """The number of the oldest unacknowledged frame; 0 without one."""
         return self._in_flight[0].n if self._in_flight else 0
 
     def end(self) -> int:
-        """Give up everything that is held; return how many messages the other side did not get."""
+        """Drop everything that is held; return the number of messages that the other side did not get."""
         lost = self._in_flight_messages + self._buffered
         self._account.grow(-self.held_bytes)
         for item in self._buffer:
@@ -482,7 +526,7 @@ class Stream:
         return lost
 
     def snapshot(self) -> LinkStats:
-        """What was counted, with what is held at this moment."""
+        """Return the counters, with the present state."""
         return replace(
             self.stats,
             in_flight=self._in_flight_messages,
@@ -492,10 +536,12 @@ class Stream:
 
 
 def as_frame(sent: Sent, ack: int) -> Frame:
-    """Return a frame to be written, around a large batch in parts, so that the batch is not copied."""
-    if sent.method is not MESSAGES:
-        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.body)
+    """Return a frame as bytes; with a shared body in parts, so that the body is not copied."""
     if not sent.shared:
-        return MESSAGES_FRAME % (sent.n, ack, sent.body)
-    head, _, tail = MESSAGES_FRAME.partition(b"%b")
-    return head % (sent.n, ack), sent.body, tail
+        if sent.method is MESSAGES:
+            return MESSAGES_FRAME % (sent.n, ack, sent.body)
+        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.head + sent.body)
+    template = MESSAGES_FRAME if sent.method is MESSAGES else NUMBERED_FRAME
+    before, _, after = template.rpartition(b"%b")
+    values = (sent.n, ack) if sent.method is MESSAGES else (sent.method, sent.n, ack)
+    return before % values + sent.head, sent.body, after

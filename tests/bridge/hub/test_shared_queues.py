@@ -7,20 +7,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from berrymq.bridge.hub.shared_queues import Group, Member
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch, parse_messages
 from berrymq.bridge.protocol.group_frames import as_ranges
 from berrymq.bridge.transport.budget import Budget
 
 
 def batch_of(first, count, size=0):
-    head = frames.batch_head("job:add", "origin", "sender")
+    head = batch_head("job:add", "origin", "sender")
     messages = [b'[1.0,[%d,"%s"],{}]' % (first + place, b"x" * size) for place in range(count)]
-    return frames.encode_batch(head, first, messages, count)
+    return encode_batch(head, first, messages, count)
 
 
 def values_of(data):
-    batch = frames.parse_batch(data)
-    values = [message.args[0] for message in frames.parse_messages(batch)]
+    batch = parse_batch(data)
+    values = [message.args[0] for message in parse_messages(batch)]
     assert values == list(range(batch.first, batch.first + batch.count))
     return values
 
