@@ -17,6 +17,7 @@ from berrymq.printable import printable
 
 from .following import stoppable
 from .links import linked_nodes, open_links
+from .sharing import names_to_take
 
 if TYPE_CHECKING:
     import argparse
@@ -33,10 +34,10 @@ MAX_RECENT = 1000
 """The limit of identifiers that are remembered."""
 
 # The number of identifiers at the front of each magic's line.
-IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1}
+IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1, "share": 0}
 
 # The magics whose line goes on as Python, and the end of it that Python's names complete.
-PYTHON = frozenset({"twitter", "follow", "talk", "ask"})
+PYTHON = frozenset({"twitter", "follow", "talk", "ask", "share"})
 NAME = re.compile(r"(?:[^\W\d][\w.]*)?$")
 
 
@@ -101,7 +102,9 @@ class MagicCompleter:
         if fragment.startswith("-") and line.options and line.may_have_option:
             return fragment, line.options
         if line.words < IDENTIFIERS.get(line.name, 0):
-            return fragment, map(requote(fragment), {*followed(), *self._recent.texts()})
+            known = {*followed(), *self._recent.texts()}
+            own = {text for text in known if "@berrymq:" in text}  # of shared values, which %take names
+            return fragment, map(requote(fragment), known - own)
         if line.is_python:
             return self.python_names(line.text)
         words = [*VALUES[line.name]()] if line.words == 0 and line.name in VALUES else []
@@ -199,6 +202,8 @@ VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "room": lambda: (node.room for node in linked_nodes() if node.room),
     "links": lambda: (node.name for node in linked_nodes()),
     "unlink": lambda: (link.url for link in open_links()),
+    "take": names_to_take,
+    "unshare": names_to_take,
     "unfollow": lambda: (identifier.text for entry in stoppable() for identifier in entry.identifiers),
 }
 """The completions of an option's value, or of the first word of a magic, by name."""

@@ -16,6 +16,7 @@ from .formatters import link_html, message_html, print_link, print_value, printe
 from .linking import LinkingMagics
 from .main_thread import MainThreadDeliverer, scheduler_of
 from .sending import SendingMagics
+from .sharing import SharingMagics
 from .view_display import Shown, is_notebook
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ class Extension:
         self._cells = Cells(shell)
         self._shown = Shown()
         self._linking = LinkingMagics(shell, self.deliver_on)
+        self._sharing = SharingMagics(shell)
         self._magics: list[Magics] = [
             SendingMagics(shell),
             FollowingMagics(shell, self._cells, self._shown),
+            self._sharing,
             self._linking,
         ]
         for magics in self._magics:
@@ -73,9 +76,10 @@ class Extension:
         default_bus.hooks.remove(self._cells.adopt)
         self._shell.events.unregister("pre_run_cell", self._cells.before)
         self._shell.events.unregister("post_run_cell", self._after)
-        ended, left = self._cells.close(), self._linking.close()
-        if ended or left:
+        ended, shared, left = self._cells.close(), self._sharing.close(), self._linking.close()
+        if ended or shared or left:
             parts = [f"{ended} followers, queues and views of cells"] if ended else []
+            parts += [f"{shared} shared values"] if shared else []
             parts += ["the link"] if left else []
             print(  # noqa: T201 - in answer to a magic
                 f"ended with the extension: {' and '.join(parts)}; run those cells again to have them back"

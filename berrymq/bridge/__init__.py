@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .payload import Opaque, register_type
     from .protocol.limits import LinkStats
     from .remote_queue import RemoteQueue
+    from .sharing import NotSharedError, ShareInfo, share, shares, take, unshare
 
 __all__ = [
     "BridgeError",
@@ -35,12 +36,14 @@ __all__ = [
     "LinkStats",
     "ListeningNode",
     "NodeInfo",
+    "NotSharedError",
     "OneWayLink",
     "Opaque",
     "PayloadError",
     "RemoteError",
     "RemoteQueue",
     "RpcError",
+    "ShareInfo",
     "close_connection",
     "close_links",
     "connect_oneway",
@@ -54,6 +57,10 @@ __all__ = [
     "links",
     "register_type",
     "send_message",
+    "share",
+    "shares",
+    "take",
+    "unshare",
 ]
 
 _HOMES = {
@@ -75,6 +82,7 @@ _HOMES = {
     "payload": ("Opaque", "register_type"),
     "protocol.limits": ("LinkStats",),
     "remote_queue": ("RemoteQueue",),
+    "sharing": ("NotSharedError", "ShareInfo", "share", "shares", "take", "unshare"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

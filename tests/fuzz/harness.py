@@ -386,7 +386,9 @@ class Target:
             params = frames.parse_params("answer", frames.parse(data).params)
             assert (question.n, question.question) == (params.n, params.question)
             found = [frames.parse_answer(raw) for raw in frames.split_answers(params.answers, one=False)]
-            assert question.answers == [(name, *map(decode_values, parts)) for name, *parts in found]
+            assert question.answers == [
+                (one.source, decode_values(one.values), decode_values(one.errors)) for one in found
+            ]
         with suppress(FrameError, UnicodeDecodeError):
             json_checks.check_utf8(data)  # as is done with whatever comes
             batch = batches.parse_batch(data)

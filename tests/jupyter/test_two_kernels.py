@@ -216,3 +216,27 @@ def test_what_a_killed_kernel_had_not_taken_goes_to_the_other(joined):
     cell = speaker.run("print(*(jobs.get(timeout=20).args[0] for _ in range(19)))")
     assert cell.text.split() == [str(number) for number in range(20) if str(number) in cell.text.split()]
     assert len(set(cell.text.split())) == 19
+
+
+def test_an_array_of_one_notebook_is_in_the_other(joined):
+    listener, speaker = joined
+    body = listener.run(
+        "%%follow frame:*\n"
+        "array = message.args[0]\n"
+        "print('got', type(array).__name__, array.shape, array.sum())"
+    )
+    speaker.wait_for_follower("frame:*")
+    speaker.run("import numpy as np\n%twitter frame:new np.ones((1000, 300))")
+    listener.wait_for_text(body, "got ndarray (1000, 300) 300000.0")
+
+
+def test_a_table_of_one_notebook_is_taken_in_the_other(joined):
+    listener, speaker = joined
+    speaker.run("import pandas as pd\ndf = pd.DataFrame({'a': range(100_000), 'b': ['x'] * 100_000})")
+    assert speaker.run("%share df").text.startswith("shared: df: DataFrame 100,000 x 2, ")
+    assert "df: DataFrame 100,000 x 2" in listener.run("%shares").text
+    taken = listener.run(
+        "there = %take df\nthere.loc[0, 'a'] = 7\nprint(there['a'].sum(), there['b'].nunique())"
+    )
+    assert taken.text.strip() == "4999950007 1"
+    assert speaker.run("df.loc[0, 'a']").text == "np.int64(0)"

@@ -29,7 +29,7 @@ from berrymq.bridge.protocol.group_frames import (
 )
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
-from berrymq.bridge.protocol.stream import BuffersBody
+from berrymq.bridge.protocol.stream import HoldingBody
 
 from .shared_queues import Group, Member
 
@@ -122,9 +122,8 @@ class _Known:
             )
             for memory in memories
         ]
-        body = BuffersBody(self.state_body(**fields))
-        body.memory = [memory for memory in memories if memory is not None]
-        return body
+        held = [memory for memory in memories if memory is not None]
+        return HoldingBody.of(self.state_body(**fields), held)
 
 
 class Put(NamedTuple):

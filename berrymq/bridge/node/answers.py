@@ -89,8 +89,10 @@ def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
             if type(answer) is tuple:
                 source, found, failed = answer
             else:
-                source, raw, raw_failed = frames.parse_answer(answer)
-                found, failed = decode_values(raw), decode_values(raw_failed)
+                parsed = frames.parse_answer(answer)
+                source = parsed.source
+                buffers = answer.memory.views() if isinstance(answer, frames.LargeAnswer) else ()
+                found, failed = decode_values(parsed.values, buffers), decode_values(parsed.errors)
             values += found
             errors += [as_error(value, source) for value in failed]
         except ValueError as error:

@@ -15,6 +15,7 @@ from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.batches import LargeBatch, ReadBatch, parse_messages
 from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.frames import LargeAnswer
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 from berrymq.messages import Message
@@ -89,8 +90,9 @@ class Inbox:
         """
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
+            memory = None
             try:
-                values = self._values.encode_answers(identifier, answers)
+                values, memory = self._values.encode_answers(identifier, answers)
             except PayloadError as error:
                 values, errors = b"[]", [*errors, error]
             try:
@@ -98,8 +100,12 @@ class Inbox:
                 if len(values) + len(failed) > MAX_PAYLOAD_BYTES:
                     raise PayloadError("the answer", "it is larger than a message may be")  # noqa: TRY301
             except PayloadError as error:
-                values, failed = b"[]", encode_values([error])
-            answer(b"[%b,%b,%b]" % (encode_json(name), values, failed))
+                values, failed, memory = b"[]", encode_values([error]), None
+            whole = b"[%b,%b,%b]" % (encode_json(name), values, failed)
+            if memory is not None:
+                whole = LargeAnswer(whole)
+                whole.memory = memory
+            answer(whole)
 
         try:
             identifier = crossing_identifier(batch.identifier)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.buffers import Lease
     from berrymq.bridge.payload import Binary
-    from berrymq.bridge.protocol.frames import BuffersParams
-    from berrymq.bridge.protocol.group_frames import Buffers, MemoryFrame
+    from berrymq.bridge.protocol.frames import BuffersOf, BuffersParams
+    from berrymq.bridge.protocol.group_frames import MemoryFrame
 
 __all__ = ["Memories"]
 
@@ -90,7 +90,7 @@ class Memories:
             return True
         return False
 
-    def receive(self, params: BuffersParams | Buffers | MemoryFrame) -> Memory:
+    def receive(self, params: BuffersParams | BuffersOf | MemoryFrame) -> Memory:
         """Open the buffers that came with a message.
 
         Raises:
@@ -126,7 +126,9 @@ class _Held:
 
     @property
     def is_too_much(self) -> bool:
-        """Whether it is more than a node may hold."""
+        """Whether it is more than a node may hold; a single one is never too much."""
+        if len(self._memories) < 2:
+            return False
         return self._bytes > MAX_OPEN_BYTES or len(self._memories) > MAX_OPEN
 
     def add(self, memory: Memory) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.protocol import batches
-from berrymq.bridge.protocol.frames import ANSWER, ASK, CONCLUDE, parse_names, split_answers
+from berrymq.bridge.protocol.frames import ANSWER, ASK, CONCLUDE, LargeAnswer, parse_names, split_answers
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
+from berrymq.bridge.protocol.stream import HoldingBody
 
 from .peer import Peer
 from .questions import Questions
@@ -74,7 +75,7 @@ class QuestionRouter:
             FrameError: they are malformed.
         """
         found = split_answers(params.answers, one=peer.role == "member")
-        answers = [read_answer(peer, bytes(raw)) for raw in found]
+        answers = [read_answer(peer, bytes(raw), self._router.memories) for raw in found]
         unanswered = parse_names(params.unanswered) if peer.role == "hub" else ()
         self.pending.answer(params.question, peer, answers, unanswered)
 
@@ -92,10 +93,15 @@ class QuestionRouter:
     ) -> None:
         if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than fits into a frame
             answers = [failed_answer(peer.name, "was answered with more than one frame takes")]
-        params = b'"question":%d,"answers":[%b]' % (number, b",".join(answers))
+        shared = peer.stream.shares_memory
+        params = b'"question":%d,"answers":[%b]' % (
+            number,
+            b",".join([_on_wire(one, shared) for one in answers]),
+        )
         if unanswered:
             params += b',"unanswered":%b' % encode_json(unanswered)
-        peer.stream.send(ANSWER, params)
+        memories = [one.memory for one in answers if isinstance(one, LargeAnswer)]
+        peer.stream.send(ANSWER, HoldingBody.of(params, memories) if memories else params)
         self._router.flush(peer)
 
     # -- asking ----------------------------------------------------------------------------------------------
@@ -174,8 +180,12 @@ class QuestionRouter:
         router = self._router
         head = batches.batch_head(identifier, router.id, f"{source} via {router.name}")
         data = batches.encode_batch(head, number, [message], 1)
-        question = self.ask(None, room, batches.parse_batch(data), data, done, for_client=True)
-        return lambda: self.give_up(question), lambda: list(question.answers)
+
+        def ended(answers: list[bytes]) -> None:
+            done([_for_client(answer) for answer in answers])
+
+        question = self.ask(None, room, batches.parse_batch(data), data, ended, for_client=True)
+        return lambda: self.give_up(question), lambda: [_for_client(answer) for answer in question.answers]
 
     # -- ending ----------------------------------------------------------------------------------------------
 
@@ -214,6 +224,26 @@ class QuestionRouter:
 
     def _name_of(self, subscriber: Hashable) -> str:
         return subscriber.name if isinstance(subscriber, Peer) else self._router.name
+
+
+def _on_wire(answer: bytes, shared: bool) -> bytes:
+    """Return an answer as it stands in a frame.
+
+    Args:
+        answer: the answer.
+        shared: whether the receiver can open this process's shared memory.
+    """
+    if type(answer) is bytes:
+        return answer
+    assert isinstance(answer, LargeAnswer)
+    return b"%b,{%b}]" % (answer[:-1], answer.memory.parameter(shared=shared))
+
+
+def _for_client(answer: bytes) -> bytes:
+    """Return an answer as a client without a link gets it: with its buffers in base64."""
+    if not isinstance(answer, LargeAnswer):
+        return answer
+    return b"%b,%b]" % (answer[:-1], encode_json(answer.memory.texts()))
 
 
 def failed_answer(name: str, reason: str) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.protocol.batches import check_batch, parse_batch
-from berrymq.bridge.protocol.frames import parse_answer
-from berrymq.bridge.protocol.json_checks import FrameError, check_depth
+from berrymq.bridge.protocol.frames import LargeAnswer, parse_answer
+from berrymq.bridge.protocol.json_checks import FrameError, check_depth, encode_json
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 if TYPE_CHECKING:
     from berrymq.bridge.protocol.batches import Batch
 
+    from .memories import Memories
     from .peer import Peer
 
 __all__ = ["MAX_BATCH_BYTES", "read_answer", "read_batch"]
@@ -45,8 +46,13 @@ def read_batch(peer: Peer, raw: bytes | memoryview) -> tuple[Batch, bytes]:
     return batch, bytes(raw)
 
 
-def read_answer(peer: Peer, answer: bytes) -> bytes:
-    """Check an answer and return it.
+def read_answer(peer: Peer, answer: bytes, memories: Memories) -> bytes:
+    """Check an answer and return it, with its buffers if it has some.
+
+    Args:
+        peer: the sender.
+        answer: the answer.
+        memories: opens the buffers.
 
     Raises:
         FrameError: it is too large, nests too deep, or is not in the sender's own name.
@@ -54,11 +60,16 @@ def read_answer(peer: Peer, answer: bytes) -> bytes:
     if len(answer) > MAX_BATCH_BYTES:
         raise FrameError("an answer is too large")
     check_depth(answer, around=1)
-    if peer.role == "member":
-        try:
-            source = parse_answer(answer)[0]
-        except FrameError:
-            source = None
-        if source != peer.name:
-            raise FrameError("a node answers in its own name alone")
-    return answer
+    try:
+        parsed = parse_answer(answer)
+    except FrameError:
+        if peer.role == "member":
+            raise FrameError("a node answers in its own name alone") from None
+        return answer  # the asker gets an error in its place
+    if peer.role == "member" and parsed.source != peer.name:
+        raise FrameError("a node answers in its own name alone")
+    if parsed.buffers is None:
+        return answer
+    large = LargeAnswer(b"[%b,%b,%b]" % (encode_json(parsed.source), parsed.values, parsed.errors))
+    large.memory = memories.receive(parsed.buffers)
+    return large

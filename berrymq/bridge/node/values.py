@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from berrymq.bridge.buffers import PoolFullError
 from berrymq.bridge.payload import Form, encode_message, encode_values
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 
     from .memories import Memories
 
-__all__ = ["Values"]
+__all__ = ["Prepared", "Values"]
 
 MAX_WARNED = 1_000
 """Pairs of an identifier and a type that are remembered, so as to warn of each once."""
 
 _log = logging.getLogger("berrymq")
+
+
+class Prepared(NamedTuple):
+    """An answer that was encoded before, and is sent as it is however often it is asked for.
+
+    Attributes:
+        encoded: a JSON array of one value.
+        memory: its buffers, if they are large.
+    """
+
+    encoded: bytes
+    memory: Memory | None
 
 
 class Values:
@@ -86,12 +98,21 @@ class Values:
         self._warn(message._identifier, replaced)
         return encoded
 
-    def encode_answers(self, identifier: Identifier, answers: Sequence[Any]) -> bytes:
-        """Encode followers' answers as a JSON array."""
+    def encode_answers(self, identifier: Identifier, answers: Sequence[Any]) -> tuple[bytes, Memory | None]:
+        """Encode followers' answers as a JSON array; return it, and its buffers if they are large."""
+        if len(answers) == 1 and isinstance(answers[0], Prepared):
+            return answers[0].encoded, answers[0].memory
         replaced: Replaced = []
-        encoded = encode_values(answers, Form(replaced))
+        binaries: list[Binary] | None = [] if self._memories.min_apart else None
+        encoded, memory = encode_values(answers, Form(replaced, binaries, self._memories.min_apart)), None
+        if binaries:
+            try:
+                memory = self._memories.share(binaries)
+            except PoolFullError as error:
+                encoded = encode_values(answers, Form(replaced))
+                _log.warning("%s: %s", printable(identifier.text), error)
         self._warn(identifier, replaced)
-        return encoded
+        return encoded, memory
 
     def _warn(self, identifier: Identifier, replaced: Replaced | None) -> None:
         for kind, reason in replaced or ():

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from .batches import ReadBatch
+from .batches import Memory, ReadBatch
 from .fields import Count, IdentifierText, Name, Number, decode_callback
 from .json_checks import MALFORMED, FrameError, check_utf8, reason_of
 from .limits import MAX_DEPTH
@@ -46,13 +46,16 @@ __all__ = [
     "PUT",
     "TYPE_MARK",
     "AckParams",
+    "Answer",
     "AnswerParams",
     "AskParams",
+    "BuffersOf",
     "BuffersParams",
     "DroppedParams",
     "Envelope",
     "Frame",
     "InterestParams",
+    "LargeAnswer",
     "MessagesParams",
     "ReadAnswerParams",
     "ReadAskParams",
@@ -163,6 +166,33 @@ class _ReadAnswerFrame(Struct, forbid_unknown_fields=True):
     params: ReadAnswerParams
 
 
+class BuffersOf(Struct):
+    """The buffers that belong to an answer; as in ``buffers``."""
+
+    sizes: list[Count]
+    memory: tuple[int, int, int, str, int] | str | None = None
+    reason: str = ""
+
+
+class Answer(Struct, array_like=True):
+    """What one node answers."""
+
+    source: Name
+    values: Raw
+    errors: Raw
+    buffers: BuffersOf | None = None
+
+
+class LargeAnswer(bytes):
+    """An answer, ``[source, [value, ...], [error, ...]]``, with the buffers beside it.
+
+    Attributes:
+        memory: the buffers, which are held for as long as this object is.
+    """
+
+    memory: Memory
+
+
 class AskParams(Struct):
     """Params of ``ask``."""
 
@@ -255,7 +285,7 @@ _parse_read_frame = msgspec.json.Decoder(_ReadFrame, dec_hook=decode_callback).d
 _parse_read_ask = msgspec.json.Decoder(_ReadAskFrame, dec_hook=decode_callback).decode
 _parse_read_answer = msgspec.json.Decoder(_ReadAnswerFrame).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
-_parse_answer = msgspec.json.Decoder(tuple[Name, Raw, Raw]).decode
+_parse_answer = msgspec.json.Decoder(Answer).decode
 _parse_names = msgspec.json.Decoder(list[Name]).decode
 _parse_ack = msgspec.json.Decoder(AckParams).decode
 NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -406,8 +436,8 @@ def split_answers(answers: Raw, *, one: bool) -> list[Raw]:
         raise FrameError(f"answers: {reason_of(error)}") from None
 
 
-def parse_answer(answer: bytes) -> tuple[str, Raw, Raw]:
-    """Return the source of an answer, its values and its errors.
+def parse_answer(answer: bytes) -> Answer:
+    """Return what one node answers.
 
     Raises:
         FrameError: it is malformed.

@@ -25,9 +25,9 @@ from msgspec import Meta, Raw, Struct
 
 from .batches import LargeBatchBytes, parse_batch
 from .fields import Count, IdentifierText, Number
-from .frames import NUMBERED, PUT
+from .frames import NUMBERED, PUT, BuffersOf
 from .json_checks import MALFORMED, FrameError, encode_json, reason_of
-from .stream import BuffersBody
+from .stream import HoldingBody
 
 if TYPE_CHECKING:
     from .batches import Batch
@@ -40,7 +40,6 @@ __all__ = [
     "MAX_RANGES",
     "PUT",
     "WANT",
-    "Buffers",
     "GroupFrame",
     "GroupParams",
     "GroupState",
@@ -111,14 +110,6 @@ class WantParams(GroupFrame):
     """How many of those that are next the answer is to show."""
 
 
-class Buffers(Struct):
-    """The buffers of a message, as in ``buffers``."""
-
-    memory: tuple[int, int, int, str, int] | str | None
-    sizes: list[Count]
-    reason: str = ""
-
-
 class MemoryFrame(GroupFrame):
     """The params of frames that may bring the buffers of a message: as in ``buffers``."""
 
@@ -176,7 +167,7 @@ class GroupParams(GroupFrame):
     question: Count = 0
     first: list[Raw] = []
     """The next jobs, as batches of one."""
-    buffers: list[Buffers | None] = []
+    buffers: list[BuffersOf | None] = []
     """Those of each of `first`, if any has some."""
 
 
@@ -219,7 +210,8 @@ def put_body(group: str, batch: bytes, *, shared: bool) -> bytes:
     """
     params = b'"group":%b,"batch":%b' % (encode_json(group), batch)
     if isinstance(batch, LargeBatchBytes):
-        return BuffersBody.of(params, batch.memory, shared=shared)
+        params = b"%b,%b" % (params, batch.memory.parameter(shared=shared))
+        return HoldingBody.of(params, [batch.memory])
     return params
 
 
@@ -242,7 +234,8 @@ def jobs_bodies(group: str, jobs: list[tuple[int, bytes]], *, shared: bool) -> l
         if without_buffers:
             bodies.append(template % b",".join(without_buffers))
             without_buffers = []
-        bodies.append(BuffersBody.of(template % job, batch.memory, shared=shared))
+        params = b"%b,%b" % (template % job, batch.memory.parameter(shared=shared))
+        bodies.append(HoldingBody.of(params, [batch.memory]))
     if without_buffers:
         bodies.append(template % b",".join(without_buffers))
     return bodies

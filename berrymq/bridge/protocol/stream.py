@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .frames import Frame
 
-__all__ = ["DROP_REPORT_SECONDS", "Account", "BuffersBody", "Stream", "Total"]
+__all__ = ["DROP_REPORT_SECONDS", "Account", "HoldingBody", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
 """The least interval of reports of drops to the other side."""
@@ -98,26 +98,25 @@ class Sent(NamedTuple):
     head: bytes = b""
 
 
-class BuffersBody(bytes):
-    """The body of a frame with buffers; holds the memory that it names for as long as it may be sent again.
+class HoldingBody(bytes):
+    """The body of a frame that names buffers, which it holds for as long as it may be sent again.
 
     Attributes:
-        memory: the buffers, of one message or several.
+        memories: the buffers.
     """
 
-    memory: Memory | Sequence[Memory]
+    memories: Sequence[Memory]
 
     @classmethod
-    def of(cls, params: bytes, memory: Memory, *, shared: bool) -> BuffersBody:
-        """Make the body of a frame with a message and its buffers.
+    def of(cls, params: bytes, memories: Sequence[Memory]) -> HoldingBody:
+        """Make the body of a frame.
 
         Args:
-            params: what the frame holds of the message.
-            memory: the buffers.
-            shared: whether the other side can open this process's shared memory.
+            params: the params.
+            memories: the buffers that they name.
         """
-        body = cls(b"%b,%b" % (params, memory.parameter(shared=shared)))
-        body.memory = memory
+        body = cls(params)
+        body.memories = memories
         return body
 
 
@@ -184,7 +183,8 @@ class Stream:
             method = BUFFERS
             if kind is LargeBatchBytes:
                 memory = batch.memory  # type: ignore[attr-defined]
-                batch = BuffersBody.of(b'"batch":%b' % batch, memory, shared=self.shares_memory)
+                params = b'"batch":%b,%b' % (batch, memory.parameter(shared=self.shares_memory))
+                batch = HoldingBody.of(params, [memory])
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES
         self._buffer.append(Item(method, batch, count, shared))

@@ -350,8 +350,9 @@ class TestFrames:
     @given(TEXT, st.lists(JSON, max_size=3), st.lists(JSON, max_size=3))
     def test_an_answer(self, source, values, errors):
         (raw,) = msgspec.json.decode(as_raw([encode_json((source, values, errors))]), type=list[Raw])
-        who, found, failed = parse_answer(bytes(raw))
-        assert (who, msgspec.json.decode(found), msgspec.json.decode(failed)) == (source, values, errors)
+        answer = parse_answer(bytes(raw))
+        found, failed = msgspec.json.decode(answer.values), msgspec.json.decode(answer.errors)
+        assert (answer.source, found, failed) == (source, values, errors)
 
     @pytest.mark.parametrize(
         "answer", [b"", b"[]", b"[1,[],[]]", b'["a",[]]', b"{}", b'["%b",[],[]]' % (b"x" * 256)]
