@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .failures import OnError
     from .introspection import BusStats, Observation, Observers, Report
     from .muting import Mute
-    from .stores import SharedStores
+    from .shared_stores import SharedStores
     from .subscribers import Subscriber
     from .subscriptions import Layer
     from .targets import Target
@@ -685,8 +685,12 @@ class Bus:
         layers: Iterable[Layer] = (),
         concurrent: bool = False,
         direct: bool = False,
+        routed: bool = True,
     ) -> Subscription:
-        """Register one follower; used by `follow`, `once`, queues and the decorators."""
+        """Register one follower; used by `follow`, `once`, queues and the decorators.
+
+        One that is not `routed` gets no messages until `Registry.switch` adds it.
+        """
         check_guard(guard)
         identifiers, joining = conditions_of(identifier)
         subscription = Subscription(
@@ -703,7 +707,10 @@ class Bus:
             subscription._runner = self._make_runner(subscription)
         for hook in tuple(self.hooks):
             hook(subscription)
-        self._activate(subscription)
+        if routed:
+            self._activate(subscription)
+        else:
+            subscription._start(self._registry.discard)
         self._background.adopt(subscription)
         if not subscription.is_queue:  # the scope collects the queue itself
             scope = scopes.owner()
@@ -733,11 +740,11 @@ class Bus:
 
     def _shared_stores(self) -> SharedStores:
         """Return the stores of the shared queues; the first call creates them."""
-        from .stores import SharedStores
+        from .shared_stores import SharedStores
 
         with self._registry.lock:
             if self._shared is None:
-                self._shared = SharedStores()
+                self._shared = SharedStores(self._registry)
             return self._shared
 
     def _after_fork(self) -> None:

@@ -11,6 +11,7 @@
     backlog -> int                                                  deliveries submitted and not finished
     deliverer                                                       what runs deliveries; settable
     failed(subscription, message, error)                            where a deliverer reports errors
+    shared_stores                                                   the stores of shared queues
     attachments() -> list[Attachment], routes -> int, recent()      for statistics and completion
 
 Messages for `receive` and `poll` are built by `Message.received`, which copies and checks nothing.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .identifiers import Identifier
     from .messages import Callback, Message
     from .routes import Registry
+    from .shared_stores import SharedStores
     from .subscribers import Ask
     from .subscriptions import Subscription
 
@@ -264,6 +266,19 @@ class Gateway:
     def failed(self, subscription: Subscription, message: Message, error: BaseException) -> None:
         """Report the error of a delivery that has no caller; for a deliverer of one's own."""
         self._bus._background_failure(subscription, message, error)
+
+    # -- shared queues ---------------------------------------------------------------------------------------
+
+    @property
+    def shared_stores(self) -> SharedStores:
+        """The stores of the shared queues here; see `SharedStores.share`."""
+        return self._bus._shared_stores()
+
+    def report_received(self, message: Message) -> None:
+        """Report a message to observers that came over a link and is not delivered by `deliver`."""
+        observers = self._bus._observers
+        if observers is not None and observers.count:
+            observers.report("receive_message", message)
 
     # -- statistics ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ __all__ = [
     "BusStats",
     "Observation",
     "Observers",
+    "QueueMember",
     "QueueStats",
     "Report",
     "show_followers",
@@ -123,6 +124,18 @@ class QueueStats(NamedTuple):
     """The largest size so far."""
 
 
+class QueueMember(NamedTuple):
+    """A process that takes from a shared queue, or a client without a link."""
+
+    name: str
+    taken: int
+    """Messages that it has taken."""
+    held: int
+    """Messages that were handed to it and not taken yet."""
+    waiting: int
+    """Its threads and tasks that wait for a message."""
+
+
 def stats(bus: Bus) -> BusStats:
     """Count what belongs to `bus`; see `Bus.stats`."""
     known = bus.subscriptions()
@@ -131,7 +144,7 @@ def stats(bus: Bus) -> BusStats:
         followers=len(known) - queues,
         queues=queues,
         identifiers=len({identifier for one in known for identifier in one.identifiers}),
-        links=len(bus.gateway.attachments()),
+        links=sum(one.is_link for one in bus.gateway.attachments()),
         routes=bus.gateway.routes,
         multiplicity=bus.multiplicity,
         backlog=bus.backlog,

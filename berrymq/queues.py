@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, get_args
 
@@ -17,6 +16,7 @@ from . import scopes
 from .conditions import Condition, conditions_of
 from .errors import QueueClosed
 from .process import process
+from .shared_stores import SharedStore
 from .stores import BoundedStore, Overflow, PriorityItems, Store
 from .targets import QueueTarget
 
@@ -32,29 +32,38 @@ if TYPE_CHECKING:
 
     from .bus import Bus
     from .identifiers import Identifier
-    from .introspection import QueueStats
+    from .introspection import QueueMember, QueueStats
     from .messages import Message
     from .subscriptions import Subscription
 
 __all__ = ["Empty", "Queue"]
 
+ALL = 1 << 30
+
 
 class Queue:
     """Collects the messages that `identifier` matches, from now on.
 
-    Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier on one
-    bus share the messages: each goes to exactly one of them (linked processes each get a copy). The bus holds
-    a queue weakly: one without references does not collect.
+    Standalone queues each get a copy of a message. Those with ``shared=True`` and the same identifier share
+    the messages: each goes to exactly one of them, in this process and, while it is linked to a hub, in all
+    processes on that hub: to one that waits in `get` first, otherwise it waits at the hub. The bus holds a
+    queue weakly: one without references does not collect.
+
+    Over a link, a message is taken when `get` returns it: if the process dies after that, it is gone with it,
+    or given to another process if the hub had not been told of it yet. What was not taken is given to others
+    when the process ends, closes its queue, or is cut off for longer than the ``ttl`` of its link. What can't
+    cross the link is a `PayloadError` at its sender. Direct links share nothing: each side gets a copy.
 
     Args:
         identifier: what is collected, or a joint condition.
         shared: whether it shares the messages with the other shared queues of the identifier.
-        maxsize: the capacity in messages; 0 for no bound.
+        maxsize: the capacity in messages, of all that share it together; 0 for no bound.
         overflow: what happens to a message that finds the queue full: ``"drop_oldest"`` drops the oldest for
             it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
-            sender, ``"block"`` has the sender wait.
+            sender, ``"block"`` has the sender wait. A shared queue with one of the last two stays in its
+            process.
         priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
-            arrival.
+            arrival. Over a link it orders what was handed to this process, not what waits at the hub.
         guard: takes a message and decides whether it is collected.
         bus: where to collect, if not on the default bus.
         filter_id: the identifier, by its name of 2009.
@@ -92,21 +101,23 @@ class Queue:
         caller = sys._getframe(1)
         where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
 
-        def open_store() -> Store:
-            items = None if priority is None else PriorityItems(priority)
-            store = BoundedStore(maxsize, overflow, items) if maxsize else Store(items)
+        def subscribe(store: Store, *, routed: bool = True) -> Subscription:
             subscription: Subscription = bus._subscribe(
                 identifier,
                 QueueTarget(store.put, "shared Queue" if shared else "Queue", where, store.close),
                 guard=guard,
                 # The thread of a link fills queues directly, unless a full one could block it.
                 direct=overflow != "block",
+                routed=routed,
             )
             store.on_close = subscription.cancel
-            return store
+            return subscription
 
+        items = None if priority is None else PriorityItems(priority)
+        self._store: Store
         if not shared:
-            self._store = open_store()
+            self._store = BoundedStore(maxsize, overflow, items) if maxsize else Store(items)
+            subscribe(self._store)
             self._store.attach(self)
         else:
             if isinstance(identifier, Condition) or guard is not None:
@@ -114,8 +125,14 @@ class Queue:
                     "a shared queue has a plain identifier and no guard: those that share it collect the same"
                 )
             settings = (maxsize, overflow, priority)
+
+            def open_store() -> SharedStore:
+                store = SharedStore(self._identifiers[0], maxsize, overflow, items)
+                store.subscription = subscribe(store, routed=False)
+                return store
+
             self._store = bus._shared_stores().open(self._identifiers[0], settings, open_store, self)
-        self._items: deque[Message] | PriorityItems = self._store.items
+        self._items = self._store.items
         scope = scopes.owner()
         if scope is not None:
             scope.add(self)
@@ -146,6 +163,8 @@ class Queue:
         store = self._store
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout is a number of seconds from 0 on, or None, not {timeout}")
+        if not block or timeout == 0:
+            store.fetch(1)
         until = None if timeout is None else monotonic() + timeout
         over = not block
         while True:
@@ -162,6 +181,7 @@ class Queue:
                     if timeout is None or not block:
                         raise Empty(f"no message for {self.follows} is waiting")
                     raise Empty(f"no message for {self.follows} within {timeout:g} s")
+                store.wait_begins(wake)
                 if until is None or timeout is None:
                     gate.acquire()
                 else:
@@ -210,36 +230,40 @@ class Queue:
                 message = self._take()
                 if message is not None:
                     return message
+                store.wait_begins(wake)
                 await future
             finally:
                 store.stop_waiting(wake)
 
     def peek(self) -> Message:
-        """Return the next message and leave it there; raise `Empty` when there is none."""
-        try:
-            return self._items[0]
-        except IndexError:
-            raise Empty(f"no message for {self.follows} is waiting") from None
+        """Return the next message and leave it there; raise `Empty` when there is none.
+
+        Another process may take it first, where the queue is shared over a link.
+        """
+        waiting = self._store.first(1)
+        if not waiting:
+            raise Empty(f"no message for {self.follows} is waiting")
+        return waiting[0]
 
     def waiting(self, limit: int | None = None) -> list[Message]:
-        """Return the messages in the queue without taking them, the next one first, at most `limit`."""
-        while True:
-            try:
-                return list(islice(self._items, limit))
-            except RuntimeError:  # another thread changed the deque during the iteration
-                continue
+        """Return the messages in the queue without taking them, the next one first, at most `limit`.
+
+        Of a queue that is shared over a link, those are at most 100 that wait at the hub.
+        """
+        return self._store.first(limit)
 
     def drain(self) -> list[Message]:
         """Take and return all messages that are there, without waiting for more."""
-        taken = []
+        taken: list[Message] = []
         while True:
             try:
                 taken.append(self._items.popleft())
             except IndexError:
-                break
-            if self.maxsize:
-                self._store.took()
-        return taken
+                if not self._store.fetch(ALL):
+                    return taken
+            else:
+                if self.maxsize:
+                    self._store.took()
 
     def __iter__(self) -> Iterator[Message]:
         """Take messages, waiting for each, until the queue is closed and empty."""
@@ -274,7 +298,7 @@ class Queue:
     @property
     def dropped(self) -> int:
         """The number of messages dropped because the queue was full."""
-        return self._store.dropped
+        return self._store.counts()[2]
 
     @property
     def closed(self) -> bool:
@@ -283,30 +307,31 @@ class Queue:
 
     def qsize(self) -> int:
         """Return the number of messages in the queue; for a shared queue, that of the group."""
-        return len(self._items)
+        return self._store.depth()
 
     def empty(self) -> bool:
         """Return whether there is no message."""
-        return not self._items
+        return not self._store.depth()
 
     def full(self) -> bool:
         """Return whether the queue holds `maxsize` messages."""
-        return 0 < self.maxsize <= len(self._items)
+        return 0 < self.maxsize <= self._store.depth()
 
     def stats(self) -> QueueStats:
         """Return a snapshot of the counters."""
         from .introspection import QueueStats
 
-        store = self._store
-        return QueueStats(
-            len(self._items),
-            self.maxsize,
-            store.received,
-            store.dropped,
-            len(store.waiters),
-            self.closed,
-            store.deepest,
-        )
+        size, received, dropped, waiting, deepest = self._store.counts()
+        return QueueStats(size, self.maxsize, received, dropped, waiting, self.closed, deepest)
+
+    def members(self) -> list[QueueMember]:
+        """Return who takes from a shared queue, this process included, as the hub has told last.
+
+        It is empty for a queue that is not shared over a link.
+        """
+        from .introspection import QueueMember
+
+        return [QueueMember(*member) for member in self._store.members()]
 
     def close(self) -> None:
         """Collect nothing more, and wake all waiters. The messages in the queue can still be taken."""
@@ -328,7 +353,7 @@ class Queue:
         shared = ", shared" if self.shared else ""
         dropped = f", {self.dropped} dropped" if self.dropped else ""
         closed = ", closed" if self.closed else ""
-        return f"<Queue {self.follows}{shared}, {len(self._items)} waiting{dropped}{closed}>"
+        return f"<Queue {self.follows}{shared}, {self._store.counts()[0]} waiting{dropped}{closed}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # a copy would collect nothing

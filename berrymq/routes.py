@@ -74,6 +74,10 @@ class Registry:
         self._numbers = count()
         self._version = 0
         """Counts the changes: a route that was computed across one is not put into the table."""
+        self._parked: dict[int, Subscription] = {}
+        """Subscriptions that `switch` has taken out of the routes and not put back yet."""
+        self._switches = 0
+        """Counts the calls of `switch`: a route that was computed across one is computed again."""
         self._interest_changed = False
 
     def after_fork(self) -> None:
@@ -127,6 +131,30 @@ class Registry:
 
         return cancel
 
+    def switch(self, step: Callable[[], list[tuple[Subscription, bool]]]) -> None:
+        """Add and remove subscribers in one step: a message is routed as before all of it, or as after it.
+
+        Args:
+            step: returns subscriptions, each with whether it is put into the routes, or taken out of them and
+                kept in mind. It is called with the lock held, and may change what the `matches` of an
+                attachment returns.
+        """
+        with self.lock:
+            busy, self._busy = self._busy, True
+            try:
+                changes = step()
+                self._pending.extend(changes)
+                self._switches += 1
+                self._apply()
+                for subscription, routed in changes:
+                    if not routed and subscription.active:
+                        if subscription._number < 0:
+                            subscription._number = next(self._numbers)
+                        self._parked[subscription._number] = subscription
+            finally:
+                self._busy = busy
+        self._settle(wait=False)
+
     def _settle(self, *, wait: bool) -> None:
         """Apply the pending changes, and call the watchers; with `wait`, wait for the lock."""
         # The thread that holds the lock checks the queue again after it has released it. So a change by a
@@ -165,7 +193,8 @@ class Registry:
                     self._attachments.pop(subscriber._number, None)
             else:
                 assert isinstance(subscriber, Subscription)
-                if adding:
+                was_parked = self._parked.pop(subscriber._number, None) is not None
+                if adding and not was_parked:
                     subscriber._number = next(self._numbers)
                 for identifier in subscriber.identifiers:
                     self._change(identifier, subscriber, adding)
@@ -210,6 +239,17 @@ class Registry:
                 key = str.__str__(raw) if isinstance(raw, str) else identifier
         except IdentifierError as error:
             raise error from None  # the KeyError of the table means nothing to the caller
+        while True:
+            switches = self._switches
+            route = self._find(key, identifier)
+            if switches == self._switches:
+                break
+        if self._pending:
+            self._settle(wait=False)
+        return route
+
+    def _find(self, key: str | Identifier, identifier: Identifier) -> Route:
+        """Compute a route, and add it to the table under `key`."""
         attachments: tuple[Attachment, ...] = ()
         with self.lock:
             version = self._version
@@ -227,8 +267,6 @@ class Registry:
             route = (identifier, (*subscribers, *(link for link in attachments if link.matches(identifier))))
             with self.lock:
                 self._add_route(key, route, version)
-        if self._pending:
-            self._settle(wait=False)
         return route
 
     def find_received(self, identifier: Identifier) -> ReceivedRoute:
@@ -314,14 +352,21 @@ class Registry:
 
     def subscriptions(self) -> list[Subscription]:
         """Return all subscriptions, in order of registration."""
-        buckets = self._read(lambda: [tuple(bucket.items()) for bucket in self._index.values()])
+        buckets = self._read(
+            lambda: [tuple(bucket.items()) for bucket in (*self._index.values(), self._parked)]
+        )
         found = {number: subscriber for bucket in buckets for number, subscriber in bucket}
         return [found[number] for number in sorted(found)]
 
     def following(self, identifier: Identifier) -> list[Subscription]:
         """Return the subscriptions of exactly `identifier`."""
         key = (identifier.namespace, identifier.name, identifier.action)
-        return self._read(lambda: list(self._index.get(key, {}).values()))
+        return self._read(
+            lambda: [
+                *self._index.get(key, {}).values(),
+                *(one for one in self._parked.values() if identifier in one.identifiers),
+            ]
+        )
 
     def attachments(self) -> list[Attachment]:
         """Return the attachments, in order of registration."""

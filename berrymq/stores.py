@@ -1,4 +1,4 @@
-"""The buffers behind queues: unbounded and bounded stores, priorities, and the stores of shared queues.
+"""The buffers behind queues: unbounded and bounded stores, and priorities.
 
 The unbounded store takes no lock: `deque.append` and `popleft` are atomic, so a signal handler or a
 destructor may publish in the middle of a `get`. A thread or task that has to wait appends a function that
@@ -16,9 +16,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import ref
 
 from .process import ForkSafeLock
@@ -26,16 +26,29 @@ from .process import ForkSafeLock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .identifiers import Identifier
     from .messages import Message
 
-__all__ = ["BoundedStore", "Overflow", "PriorityItems", "SharedStores", "Store", "Waiters"]
+__all__ = ["BoundedStore", "Overflow", "PriorityItems", "Store", "Waiters"]
 
 Overflow = Literal["drop_oldest", "drop_newest", "raise", "block"]
 
 
 _attaching = ForkSafeLock()
 """Held while a queue is attached to a store or detached: for a few dictionary operations."""
+
+
+class Items(Protocol):
+    """What holds the messages of a store."""
+
+    def append(self, message: Message, /) -> None:
+        """Add one message."""
+
+    def popleft(self) -> Message:
+        """Remove and return the next message; `IndexError` when there is none."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Message]: ...
 
 
 class Waiters(deque[Callable[[], object]]):
@@ -67,8 +80,8 @@ class Store:
         items: what holds the messages, if not a deque.
     """
 
-    def __init__(self, items: deque[Message] | PriorityItems | None = None) -> None:
-        self.items: deque[Message] | PriorityItems = deque() if items is None else items
+    def __init__(self, items: Items | None = None) -> None:
+        self.items: Items = deque() if items is None else items
         self.waiters = Waiters()
         self.closed = False
         self.received = 0
@@ -100,6 +113,33 @@ class Store:
     def took(self) -> None:
         """Handle that a message was removed."""
 
+    def wait_begins(self, wake: Callable[[], object]) -> None:
+        """Handle that a waiter has found no message, and is about to block."""
+
+    def fetch(self, count: int) -> bool:  # noqa: ARG002
+        """Have up to `count` messages come here that wait elsewhere; return whether some have come."""
+        return False
+
+    def depth(self) -> int:
+        """Return the number of messages that wait."""
+        return len(self.items)
+
+    def first(self, limit: int | None) -> list[Message]:
+        """Return the messages that wait, the next one first, at most `limit`."""
+        while True:
+            try:
+                return list(islice(self.items, limit))
+            except RuntimeError:  # another thread changed the deque during the iteration
+                continue
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return how many messages wait, were received, were dropped, consumers wait, and waited at most."""
+        return len(self.items), self.received, self.dropped, len(self.waiters), self.deepest
+
+    def members(self) -> list[tuple[str, int, int, int]]:
+        """Return who takes messages, where processes share them: name, taken, held, consumers that wait."""
+        return []
+
     def attach(self, front: object) -> bool:
         """Stay open for the queue `front`, which is held weakly; return False when this is closed already."""
         key = id(front)
@@ -130,9 +170,7 @@ class Store:
 class BoundedStore(Store):
     """A buffer with the capacity `maxsize`, and a rule for overflow; see `Queue`."""
 
-    def __init__(
-        self, maxsize: int, overflow: Overflow, items: deque[Message] | PriorityItems | None = None
-    ) -> None:
+    def __init__(self, maxsize: int, overflow: Overflow, items: Items | None = None) -> None:
         super().__init__(items)
         self.maxsize = maxsize
         self.overflow = overflow
@@ -170,7 +208,8 @@ class BoundedStore(Store):
         """Remove and return the oldest message, or None when there is none left to drop."""
         items = self.items
         try:
-            oldest = items.popleft() if isinstance(items, deque) else items.drop_oldest()
+            drop = getattr(items, "drop_oldest", items.popleft)  # where the next is not always the oldest
+            oldest: Message | None = drop()
         except IndexError:
             return None  # a consumer has just taken it: there is capacity again
         self.dropped += 1
@@ -222,9 +261,22 @@ class PriorityItems:
 
     def append(self, message: Message) -> None:
         """Add one message."""
-        urgency = float(self._priority(message))
+        self.insert(self.urgency(message), message)
+
+    def urgency(self, message: Message) -> float:
+        """Return what orders a message: the lowest comes out first."""
+        return float(self._priority(message))
+
+    def insert(self, urgency: float, message: Message) -> None:
+        """Add one message whose `urgency` is known."""
         with self._lock:
             self._heapq.heappush(self._heap, (urgency, next(self._arrivals), message))
+
+    def take_all(self) -> list[tuple[float, Message]]:
+        """Remove and return all messages in their order, each with its `urgency`."""
+        with self._lock:
+            taken, self._heap = sorted(self._heap), []
+        return [(urgency, message) for urgency, _, message in taken]
 
     def popleft(self) -> Message:
         """Remove and return the message with the lowest priority; `IndexError` when there is none."""
@@ -251,52 +303,3 @@ class PriorityItems:
         with self._lock:
             waiting = sorted(self._heap)
         return (message for _, _, message in waiting)
-
-
-class SharedStores:
-    """The stores of the shared queues of one bus, one for each identifier."""
-
-    def __init__(self) -> None:
-        self._known: dict[Identifier, tuple[tuple[object, ...], Store]] = {}
-
-    def open(
-        self,
-        identifier: Identifier,
-        settings: tuple[object, ...],
-        open_store: Callable[[], Store],
-        front: object,
-    ) -> Store:
-        """Return the store of `identifier`, open for as long as the queue `front` is.
-
-        Raises:
-            ValueError: the queues that share it have other settings.
-        """
-        while True:
-            known = self._known.get(identifier) or self._add(identifier, (settings, open_store()))
-            if known[0] != settings:
-                raise ValueError(
-                    "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
-                    "all queues that share it have the same settings".format(identifier, *known[0])
-                )
-            if known[1].attach(front):  # else its last queue was detached just now
-                return known[1]
-
-    def _add(
-        self, identifier: Identifier, mine: tuple[tuple[object, ...], Store]
-    ) -> tuple[tuple[object, ...], Store]:
-        """Add a store, unless another thread was faster; return the one that is known."""
-        # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
-        # so at the same time, the second store is discarded.
-        store = mine[1]
-        cancel = store.on_close
-
-        def on_close() -> None:
-            if self._known.get(identifier) is mine:
-                del self._known[identifier]
-            cancel()
-
-        store.on_close = on_close
-        known = self._known.setdefault(identifier, mine)
-        if known is not mine:
-            store.close()
-        return known

@@ -137,7 +137,7 @@ class Attachment(Subscriber):
         ask: sends a question, if the link can; see `Gateway.attach`.
     """
 
-    __slots__ = ("ask", "matches", "name", "refresh", "send")
+    __slots__ = ("ask", "is_link", "matches", "name", "refresh", "send")
 
     def __init__(
         self,
@@ -153,6 +153,8 @@ class Attachment(Subscriber):
         self.refresh = refresh
         self.name = name
         self.ask = ask
+        self.is_link = True
+        """Whether it counts as a link; one of which a link has several counts once."""
 
     def _start(self, discard: Callable[[Subscriber], object]) -> None:
         """Begin to deliver."""

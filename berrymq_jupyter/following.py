@@ -151,7 +151,8 @@ class FollowingMagics(Magics):
         argument(
             "--shared",
             action="store_true",
-            help="take turns with this process's other shared queues of the identifier",
+            help="take turns with all shared queues of the identifier, in all linked notebooks and programs: "
+            "each message goes to one of them",
         ),
         argument(
             "--maxsize",
@@ -176,6 +177,8 @@ class FollowingMagics(Magics):
         Examples:
             tasks = %queue task:*
             tasks.get()
+
+            jobs = %queue --shared job:*
 
             tasks = %queue --maxsize 100 --overflow drop_newest task:*
         """

@@ -224,6 +224,7 @@ def connect_via_queue(
     ttl: float = DEFAULT_TTL,
     access_token: str | None = None,
     *,
+    shared: bool = False,
     ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
     """Open a queue at the node at *addr* that collects messages; `get` takes them from it.
@@ -233,6 +234,8 @@ def connect_via_queue(
         identifier: the messages to collect.
         ttl: seconds for which the queue is kept without a call.
         access_token: its secret; found automatically for this user's nodes on this machine.
+        shared: take turns with all shared queues of the identifier at that hub. A message that `get` has
+            returned counts as taken with the next call of it, or with `close`.
         ssl_context: trusted certificates; by default the system's.
 
     Raises:
@@ -241,7 +244,8 @@ def connect_via_queue(
     problem: str | None = None
     for found in find(addr, access_token):
         try:
-            made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
+            name = default_node_name()
+            made = RemoteQueue(found, identifier, ttl=ttl, name=name, shared=shared, ssl_context=ssl_context)
         except NETWORK_ERRORS as error:
             problem = more_specific(problem, found, error)
             continue

@@ -66,6 +66,7 @@ class RemoteQueue:
         identifier: the messages that the queue collects.
         ttl: seconds for which it is kept without a call.
         name: the source of messages published through it.
+        shared: whether it takes turns with the shared queues of the identifier, which only a hub has.
         ssl_context: trusted certificates; by default the system's.
     """
 
@@ -76,6 +77,7 @@ class RemoteQueue:
         *,
         ttl: float,
         name: str,
+        shared: bool = False,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.identifier = Identifier.parse(identifier)
@@ -86,6 +88,7 @@ class RemoteQueue:
         self.found = found
         self._ttl = ttl
         self._name = name
+        self.shared = shared
         # A thread that waits for a message must not keep others from sending, so each purpose has its own
         # connection.
         self._taking = _Caller(found, ssl_context)
@@ -192,7 +195,8 @@ class RemoteQueue:
         self._taking.close()  # release the threads that wait there
         try:
             with self._sending.lock:
-                self._sending.call("close_connection", {"token": self._token}, CALL_SECONDS)
+                params = {"token": self._token, "received": self._received}
+                self._sending.call("close_connection", params, CALL_SECONDS)
         except NETWORK_ERRORS as error:
             _log.debug("the queue will expire by itself: %s", error)
         self._sending.close()
@@ -252,7 +256,9 @@ class RemoteQueue:
         return caller.call(method, {"token": self._token, **params()}, wait + CALL_SECONDS)
 
     def _connect(self, caller: _Caller) -> str:
-        params = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
+        params: dict[str, Any] = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
+        if self.shared:
+            params["shared"] = True
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
 
 

@@ -10,7 +10,7 @@ from .counts import Rate
 
 if TYPE_CHECKING:
     from berrymq import Queue
-    from berrymq.introspection import QueueStats
+    from berrymq.introspection import QueueMember, QueueStats
 
 __all__ = ["POINTS", "STEP", "QueueState", "taken"]
 
@@ -21,6 +21,16 @@ IDLE: Final = 0.2
 """The interval of polls of an idle queue, in seconds."""
 
 
+class MemberState:
+    """One who takes from a shared queue, and how many a second."""
+
+    __slots__ = ("member", "rate")
+
+    def __init__(self, member: QueueMember) -> None:
+        self.member = member
+        self.rate = Rate()
+
+
 class QueueState:
     """Numbers of a queue: its depth over the last two minutes, and the rates of its input and output."""
 
@@ -29,6 +39,8 @@ class QueueState:
         self.stats: QueueStats = queue.stats()
         self.coming = Rate()
         self.going = Rate()
+        self.members: dict[str, MemberState] = {}
+        """Who takes from a shared queue, by name."""
         self.course: deque[int] = deque(maxlen=POINTS - 1)
         """The highest depth of each step that is over."""
         self.current = self.stats.size
@@ -49,6 +61,7 @@ class QueueState:
         passed = now - self.looked_at
         self.looked_at = now
         moving = self.coming.update(came, passed) | self.going.update(taken_now, passed)
+        moving |= self.look_at_members(passed)
         self.current = max(self.current, stats.size)
         if stats.deepest > before.deepest:  # between two polls
             self.current = stats.deepest
@@ -59,6 +72,19 @@ class QueueState:
             self.current = stats.size
             moving = moving or self.uneven()
         self.unsent = self.unsent or moving or stats != before
+
+    def look_at_members(self, passed: float) -> bool:
+        """Take note of who takes how many; return whether something has changed."""
+        before, self.members = self.members, {}
+        changed = False
+        for member in self.queue.members():
+            known = before.get(member.name) or MemberState(member)
+            # Two of one name are shown as one; what one has taken before it is known is no rate.
+            changed |= known.rate.update(max(0, member.taken - known.member.taken), passed)
+            changed |= known.member != member
+            known.member = member
+            self.members[member.name] = known
+        return changed or before.keys() != self.members.keys()
 
     def uneven(self) -> bool:
         """Return whether the history is more than a level line."""

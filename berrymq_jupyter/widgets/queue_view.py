@@ -37,6 +37,8 @@ SUMMARY: Final = 240
 class QueueView(View):
     """A live view of a `Queue`, from whose page messages can be looked at and taken.
 
+    Of a shared queue that is linked to a hub it shows the group: what waits there, and who takes how many.
+
     ::
 
         q = Queue("task:*")
@@ -99,6 +101,10 @@ class QueueView(View):
             "rows": rows(queue.waiting(WAITING)),
             "taken": rows(reversed(list(self.taken)[-TAKEN:])),
             "takenHere": self.taken_here,
+            "members": [
+                [known.member.name, round(known.rate.value, 2), *known.member[1:]]
+                for known in state.members.values()
+            ],
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -156,9 +162,12 @@ class QueueView(View):
             )
             for message in self.queue.waiting(SAVED)
         ]
+        members = self.state.members.values()
         facts = f"{stats.size:,} waiting, {stats.received:,} received, {taken(stats):,} taken"
         if stats.dropped:
             facts += f", {stats.dropped:,} dropped"
+        if members:
+            facts += "; taken by " + ", ".join([f"{one.member.name} {one.member.taken:,}" for one in members])
         return Form(self.title, self.queue.follows, facts, ("time", "identifier", "from", "payload"), waiting)
 
     def __repr__(self) -> str:

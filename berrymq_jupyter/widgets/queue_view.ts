@@ -10,7 +10,7 @@ import { brief, clock, counted, fullTime, nameOf, rate, safe, whole } from "./fo
 import { type Mark, createPalette, markStyle } from "./palette.ts";
 import { createSparkline } from "./sparkline.ts";
 import { type CommonEvents, type PlainStore, createPlainStore, createRemarks, defineView } from "./view.ts";
-import type { ListRow, QueueState, Remark } from "./wire.ts";
+import type { ListRow, QueueMember, QueueState, Remark } from "./wire.ts";
 
 interface Events extends CommonEvents<QueueState>, DetailEvents {
   done: Remark;
@@ -20,6 +20,7 @@ function createView(store: PlainStore<QueueState, Events>) {
   const title = h("span", { class: "bmq-title" });
   const kind = h("span", { class: "bmq-total" });
   const numbers = createNumbers();
+  const members = createMembers();
   const remarks = createRemarks();
   const detail = createDetail(store, { say: remarks.say, onClose: closeDetail });
   const markOf = createPalette();
@@ -38,6 +39,7 @@ function createView(store: PlainStore<QueueState, Events>) {
       h("div", { class: "bmq-actions" }, look, take, drain),
     ),
     numbers.element,
+    members.element,
     h("div", { class: "bmq-panes" }, h("div", { class: "bmq-lists" }, waiting.element, taken.element), detail.element),
     h("div", { class: "bmq-foot" }, remarks.element),
   );
@@ -49,6 +51,7 @@ function createView(store: PlainStore<QueueState, Events>) {
     setText(title, state.follows);
     setText(kind, describe(state));
     numbers.update(state);
+    members.update(state.members);
     waiting.update(state.rows, state.size, state.closed ? "Nothing waits, and the queue is closed." : "Nothing waits.");
     taken.update(state.taken, state.takenHere, "");
     taken.element.hidden = !state.takenHere;
@@ -119,6 +122,33 @@ function createNumbers() {
   };
 }
 
+/** Who takes from a shared queue, in all processes. */
+function createMembers() {
+  const body = h("tbody", {});
+  const element = h(
+    "section",
+    { class: "bmq-members", "aria-label": "Members", hidden: true },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, ...["taken by", "a second", "all", "handed over", "waiting"].map((name) => h("th", { scope: "col" }, name)))),
+      body,
+    ),
+  );
+  return {
+    element,
+    update(members: QueueMember[]) {
+      element.hidden = !members.length;
+      fill(
+        body,
+        ...members.map(([name, perSecond, taken, held, waiting]) =>
+          h("tr", {}, h("th", { scope: "row" }, safe(name)), ...[rate(perSecond), whole(taken), whole(held), whole(waiting)].map((text) => h("td", {}, text))),
+        ),
+      );
+    },
+  };
+}
+
 function figure(name: string) {
   const value = h("span", { class: "bmq-figure-value" });
   const more = h("span", { class: "bmq-figure-more" });
@@ -174,7 +204,7 @@ function createRows(title: string, markOf: (name: string) => Mark, onOpen: (numb
 
 function describe(state: QueueState) {
   return [
-    state.shared && "shared",
+    state.shared && (state.members.length ? `shared by ${counted(state.members.length, "member")}` : "shared"),
     state.maxsize > 0 && `at most ${whole(state.maxsize)}, then ${OVERFLOWS[state.overflow]}`,
     state.getters > 0 && `${counted(state.getters, "taker")} waiting`,
     state.closed && "closed",

@@ -135,7 +135,11 @@ export interface QueueState {
   rows: ListRow[];
   taken: ListRow[];
   takenHere: number;
+  members: QueueMember[];
 }
+
+/** Who takes from a shared queue: messages a second, taken, held and consumers that wait. */
+export type QueueMember = [name: string, rate: number, taken: number, held: number, waiting: number];
 
 export interface NetworkNode {
   id: string;

@@ -14,6 +14,16 @@ queue = Queue("task:*", maxsize=8)
 view = QueueView(queue)
 view
 """
+SHARED = """
+from berrymq import Bus, Queue, link, twitter
+from berrymq_jupyter.widgets import QueueView
+worker = Bus("worker")
+link(), link(bus=worker, name="a worker")
+queue, other = Queue("task:*", shared=True), Queue("task:*", shared=True, bus=worker)
+for number in range(3): twitter("task:add", number)
+other.get(timeout=10)
+QueueView(queue)
+"""
 FILL = "for number in range(10): twitter('task:add', number, job={'size': number})"
 
 
@@ -138,3 +148,15 @@ def test_a_closed_view_leaves_what_was_there(filled):
     expect(static).to_contain_text("8 waiting, 10 received, 0 taken, 2 dropped")
     expect(static).to_contain_text("2, job={'size': 2}")
     assert filled.notebook.execute("queue.qsize()") == "8"
+
+
+def test_who_takes_from_a_shared_queue_is_shown(notebooks):
+    notebook = notebooks.create("members", [SHARED])
+    notebook.run(0)
+    shown = Shown(notebook)
+    members = shown.view.get_by_role("region", name="Members")
+    expect(members.get_by_role("row", name="a worker")).to_contain_text("1")
+    expect(shown.figure("waiting")).to_have_text("2")
+    expect(shown.view).to_contain_text("shared by 2 members")
+    shown.button("Drain").click()
+    expect(shown.view).to_contain_text("took 2 messages")

@@ -96,7 +96,7 @@ def test_looking_while_others_put_and_take(bus):
                 raise RuntimeError("deque mutated during iteration")
             return super().__iter__()
 
-    queue._items = Items(queue._items)
+    queue._items = queue._store.items = Items(queue._items)
     assert numbers(queue.waiting()) == [1]
     assert interrupted
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from berrymq import Identifier, IdentifierError, Message
+from berrymq import Bus, Identifier, IdentifierError, Message
 from berrymq import routes as module
 from berrymq.routes import Observer, Registry, crosses
 from berrymq.subscribers import Attachment
@@ -387,3 +387,48 @@ class RegistryMachine(RuleBasedStateMachine):
 
 
 TestRegistryMachine = RegistryMachine.TestCase
+
+
+def test_a_switch_is_one_step_for_every_message():
+    """Each message goes to the follower or to the link, never to both or none, whatever threads publish."""
+    bus = Bus()
+    here, there = [], []
+    crosses = False
+    follower = bus.follow("a:b", lambda message: here.append(message.args[0]))
+    bus.gateway.attach(lambda _: crosses, lambda message: there.append(message.args[0]))
+    over = threading.Event()
+    sent = [0, 0, 0]
+
+    def publish(thread):
+        while not over.is_set():
+            bus.twitter("a:b", (thread, sent[thread]))
+            sent[thread] += 1
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+
+    def switch(to):
+        nonlocal crosses
+        crosses = to
+        return [(follower, not to)]
+
+    for turn in range(300):
+        bus._registry.switch(lambda turn=turn: switch(turn % 2 == 0))
+        bus._registry.refresh()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert len(here) + len(there) == sum(sent)
+    assert len({*here, *there}) == sum(sent)
+    assert bus.subscriptions() == [follower]
+
+
+def test_what_a_switch_takes_out_of_the_routes_is_still_known():
+    bus = Bus()
+    follower = bus.follow("a:b", lambda message: None)
+    bus._registry.switch(lambda: [(follower, False)])
+    assert bus.subscriptions() == [follower]
+    assert bus.gateway.interests() == frozenset()
+    assert bus.unfollow("a:b") == 1
+    assert bus.subscriptions() == []

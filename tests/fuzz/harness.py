@@ -378,10 +378,10 @@ class Target:
         question = frames.read_question(data)
         if isinstance(question, frames.ReadAskParams):
             params = frames.parse_params("ask", frames.parse(data).params)
-            batch = frames.parse_batch(params.batch)
+            batch = batches.parse_batch(params.batch)
             assert (question.n, question.question) == (params.n, params.question)
-            assert question.batch.messages == frames.parse_messages(batch)
-            frames.check_batch(batch, params.batch)
+            assert question.batch.messages == batches.parse_messages(batch)
+            batches.check_batch(batch, params.batch)
         elif question is not None:
             params = frames.parse_params("answer", frames.parse(data).params)
             assert (question.n, question.question) == (params.n, params.question)
@@ -479,6 +479,12 @@ def seeds() -> list[bytes]:
         frames.NUMBERED_FRAME % (b"answer", 4, 1, b'"question":1,"answers":[["other",[1],[]]]'),
         frames.NUMBERED_FRAME % (b"dropped", 5, 1, b'"count":2'),
         frames.NUMBERED_FRAME % (b"interest", 6, 1, b'"remove":["a:*"],"everything":true'),
+        frames.NUMBERED_FRAME % (b"join", 7, 1, b'"group":"a:*","maxsize":3,"had":[["other",1,2]]'),
+        frames.NUMBERED_FRAME % (b"put", 8, 1, b'"group":"a:*","batch":%b' % batch),
+        frames.NUMBERED_FRAME
+        % (b"want", 9, 1, b'"group":"a:*","waiting":1,"ahead":9,"question":1,"now":5,"first":9'),
+        frames.NUMBERED_FRAME % (b"want", 10, 1, b'"group":"a:*","taken":[[1,1]],"returned":[[2,9]]'),
+        frames.NUMBERED_FRAME % (b"leave", 11, 1, b'"group":"a:*","taken":[[1,2]]'),
         frames.ack_frame(1),
     ]
     calls = [

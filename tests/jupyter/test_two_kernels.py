@@ -1,5 +1,8 @@
 """Two real kernels of a real Jupyter server talk, and nobody typed an address or a secret."""
 
+import os
+import signal
+from ast import literal_eval
 from collections.abc import Iterator
 
 import pytest
@@ -173,6 +176,46 @@ def test_unloading_leaves_and_loading_joins_again(joined):
     speaker.wait_for_follower("test:*")
     speaker.run("%twitter test:run 'again'")
     listener.wait_for_text(follower, "heard again")
+
+
+TAKE_JOBS = """
+jobs = %queue --shared job:*
+taken = []
+def take():
+    for job in jobs:
+        taken.append(job.args[0])
+import threading
+threading.Thread(target=take, daemon=True).start()
+"""
+
+
+def test_each_job_of_a_shared_queue_is_done_by_one_kernel(joined):
+    for kernel in joined:
+        cell = kernel.run(TAKE_JOBS)
+        assert cell.error is None, cell.text
+    listener, speaker = joined
+    speaker.run("for number in range(300):\n    %twitter job:add number\n")
+    wait = "import time\nwhile not jobs.empty():\n    time.sleep(0.01)\ntime.sleep(0.1)\nprint(taken)"
+    there, here = [literal_eval(kernel.run(wait).stream("stdout")) for kernel in (listener, speaker)]
+    assert sorted(there + here) == list(range(300))
+    assert there
+    assert here
+    for kernel in joined:
+        kernel.run("jobs.close()")
+
+
+def test_what_a_killed_kernel_had_not_taken_goes_to_the_other(joined):
+    listener, speaker = joined
+    speaker.run("jobs = %queue --shared job:*\nfor number in range(20):\n    %twitter job:add number\n")
+    listener.run(
+        "import os\njobs = %queue --shared job:*\njobs.get(timeout=10)\njobs._store.membership._ask(now=5)"
+    )
+    assert listener.run("len(jobs._store.items)").text == "5"
+    pid = int(listener.run("os.getpid()").text)
+    os.kill(pid, signal.SIGKILL)
+    cell = speaker.run("print(*(jobs.get(timeout=20).args[0] for _ in range(19)))")
+    assert cell.text.split() == [str(number) for number in range(20) if str(number) in cell.text.split()]
+    assert len(set(cell.text.split())) == 19
 
 
 def test_an_array_of_one_notebook_is_in_the_other(joined):

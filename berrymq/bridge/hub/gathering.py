@@ -10,6 +10,8 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
+from .groups import Put
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from .router import Hub
 
-    Held = list[tuple[Batch, bytes]] | AskParams
+    Held = list[tuple[Batch, bytes]] | AskParams | Put
 
 __all__ = ["Gathering"]
 
@@ -83,7 +85,7 @@ class Gathering:
 
         Args:
             peer: its sender.
-            frame: batches with their bytes, or a question.
+            frame: batches with their bytes, a question, or jobs of a shared queue.
             size: the bytes that it takes.
         """
         self._held.append((peer, frame))
@@ -108,6 +110,8 @@ class Gathering:
                     continue
                 if isinstance(frame, list):
                     hub.handle_batches(peer, frame)
+                elif isinstance(frame, Put):
+                    hub.groups.put(peer, frame)
                 else:
                     hub.handle_question(peer, frame)
                 hub.flush_all()  # else all that was held would have to fit behind the windows

@@ -19,6 +19,7 @@ from berrymq.bridge.discovery.file_lock import open_regular
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.discovery.starting import hub_lock
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.node.alive import remove_stale
 from berrymq.bridge.server.server import Server
 from berrymq.bridge.transport.budget import MAX_HELD_BYTES, Budget
 from berrymq.bridge.transport.loop import IoLoop
@@ -92,6 +93,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
     with hub_lock(directory):
         loop = IoLoop()
         roster = Roster(directory)
+        remove_stale(directory)
         hub = Hub(loop, name="hub", budget=Budget(options.memory), expected=roster.read())
         server = Server(
             hub,
@@ -168,8 +170,8 @@ class HubLifetime:
     def _idle_timeout(self) -> None:
         self._timer = None
         # Clients without a link count as long as their token is valid. So do open WebSockets, such as those
-        # that the Jupyter server holds open for its kernels.
-        if len(self._server.sessions) or self._server.has_websockets:
+        # that the Jupyter server holds open for its kernels, and jobs in shared queues.
+        if len(self._server.sessions) or self._server.has_websockets or self._hub.groups.have_jobs:
             self._check()
         else:
             self.end(None)

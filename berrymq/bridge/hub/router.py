@@ -10,8 +10,10 @@ from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.group_frames import PutParams
 
 from .gathering import Gathering
+from .groups import Groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AskParams
+    from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
+    from berrymq.identifiers import Identifier
+
+    from .groups import SharedMailbox
 
 __all__ = ["Hub", "Traffic"]
 
@@ -57,6 +63,7 @@ class Hub(Router):
 
     def __init__(self, *args: Any, expected: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.groups = Groups(self)
         self.messages = 0
         """The number of messages that have passed."""
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
@@ -119,6 +126,40 @@ class Hub(Router):
         super().handle_question(peer, params)
         self.loop.spin_until = self.loop.time() + SPIN_SECONDS
 
+    # -- shared queues ---------------------------------------------------------------------------------------
+
+    def handle_group(self, peer: Peer, params: GroupFrame) -> None:
+        """Process a frame of a member of a shared queue. The lock is held."""
+        if not isinstance(params, PutParams):
+            self.groups.handle(peer, params)
+            return
+        put = self.groups.read_put(peer, params)
+        if self.gathering.active:  # until all members have reported which jobs they have
+            self.gathering.hold(peer, put, len(put.jobs))
+        else:
+            self.groups.put(peer, put)
+
+    def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
+        """Hand jobs to a member again."""
+        self.groups.link_changed(peer)
+
+    def link_is_cut(self, peer: Peer) -> None:
+        """Hand no jobs to a member whose link is cut, and see whether its process has ended."""
+        self.groups.link_changed(peer)
+        self.groups.look_for_end(peer)
+
+    def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
+        """Close a link; what its node has not taken of shared queues goes back to them."""
+        with self.lock:
+            self.groups.peer_is_gone(peer)
+        return super().remove_peer(peer, *args, **kwargs)
+
+    def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> SharedMailbox:
+        """Have a client without a link join a group. The lock is held."""
+        return self.groups.shared_mailbox(room, identifier, name)
+
+    # -- publishing ------------------------------------------------------------------------------------------
+
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish messages for a client that has no link; see `Router.publish`."""
         super().publish(room, identifier, source, messages)
@@ -145,6 +186,7 @@ class Hub(Router):
         return {
             **super().status(),
             "messages": self.messages,
+            "groups": self.groups.status(),
             "identifiers": [
                 {"id": identifier, "room": room, "count": one.count, "at": one.at, "source": one.source}
                 for (room, identifier), one in latest[:MAX_STATUS_IDENTIFIERS]

@@ -453,6 +453,8 @@ class Connector:
         """
         if self.closed:
             return 0
+        if self.peer is not None and self.peer is self.node.shared.peer:
+            self.node.shared.leave()  # what is published from now on stays here
         if flush > 0 and self.connected:
             self.flush(monotonic() + flush)
         self.closed = True

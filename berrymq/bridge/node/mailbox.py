@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.transport.budget import Budget
 
-__all__ = ["Mailbox"]
+__all__ = ["Mailbox", "as_answer", "read_message"]
 
 MAX_MESSAGES = 10_000
 """The capacity; on overflow the oldest messages are dropped, and their number is reported to the client."""
@@ -107,23 +107,17 @@ class Mailbox:
                 continue
             assert self._current is not None
             head = self._current[1]
-            message = _read_message(self._messages.popleft())
+            message = read_message(self._messages.popleft())
             self._account.grow(-MESSAGE_BYTES)
             if message is None:
                 self.dropped += 1
                 continue
-            self.last = {
-                "id": head.identifier,
-                "args": message.args,
-                "kwargs": message.kwargs,
-                "source": head.source,
-                "sent_at": message.sent_at,
-            }
-            data = self._current[0].data
-            if isinstance(data, LargeBatchBytes):
-                self.last["buffers"] = data.memory.texts()
+            self.last = as_answer(head, message, self._current[0].data)
             return self.last
         return None
+
+    def acknowledge(self) -> None:
+        """Note that the client has the last message."""
 
     def _begin_next(self) -> None:
         """Decode the next batch."""
@@ -197,7 +191,7 @@ class Mailbox:
         return left
 
 
-def _read_message(raw: Raw) -> _Queued | None:
+def read_message(raw: Raw) -> _Queued | None:
     """Decode a message; return None if it is malformed: a hub passes payloads on undecoded."""
     try:
         message = _parse_message(raw)
@@ -205,3 +199,23 @@ def _read_message(raw: Raw) -> _Queued | None:
         return None
     is_message = bytes(memoryview(message.args)[:1]) == b"[" and bytes(memoryview(message.kwargs)[:1]) == b"{"
     return message if is_message else None
+
+
+def as_answer(head: Batch, message: _Queued, data: bytes) -> dict[str, Any]:
+    """Return a message as the answer to ``get``.
+
+    Args:
+        head: its batch.
+        message: the message.
+        data: the bytes of its batch.
+    """
+    answer: dict[str, Any] = {
+        "id": head.identifier,
+        "args": message.args,
+        "kwargs": message.kwargs,
+        "source": head.source,
+        "sent_at": message.sent_at,
+    }
+    if isinstance(data, LargeBatchBytes):
+        answer["buffers"] = data.memory.texts()
+    return answer

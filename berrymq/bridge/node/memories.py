@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.buffers import Lease
     from berrymq.bridge.payload import Binary
     from berrymq.bridge.protocol.frames import BuffersOf, BuffersParams
+    from berrymq.bridge.protocol.group_frames import MemoryFrame
 
 __all__ = ["Memories"]
 
@@ -89,7 +90,7 @@ class Memories:
             return True
         return False
 
-    def receive(self, params: BuffersParams | BuffersOf) -> Memory:
+    def receive(self, params: BuffersParams | BuffersOf | MemoryFrame) -> Memory:
         """Open the buffers that came with a message.
 
         Raises:

@@ -32,6 +32,7 @@ from .link_timers import ACK_TURNS
 from .outbox import Outbox
 from .peer import Peer
 from .router import Router
+from .shared_queues import SharedQueues
 from .values import Values
 from .waiting import LinkWaiter
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import ReadMessagesParams
+    from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.bus import Bus
@@ -96,7 +98,7 @@ class Node(Router):
         self.bus = bus
         self.strict = False
         """Whether publishing a value that can't cross is an error."""
-        self._values = Values(self.memories)
+        self.values = Values(self.memories)
         self._form = Form(min_apart=self.memories.min_apart)
         self._passes_on = False
         """There are several direct links, and messages of one are passed on to the others."""
@@ -105,7 +107,7 @@ class Node(Router):
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
-        self._inbox = Inbox(bus.gateway, self._values)
+        self._inbox = Inbox(bus.gateway, self.values)
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with their size in bytes."""
@@ -115,6 +117,7 @@ class Node(Router):
         self.answered_at = 0.0
         """The time of the last answer to a question."""
         self._delivering = threading.Lock()
+        self.shared = SharedQueues(self)
         self._duplicates = Duplicates()
         self._flushed_at = 0.0
         self._checking_backlog = False
@@ -123,7 +126,7 @@ class Node(Router):
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
         self._update_bus_interests()
-        self._attachment = self._gateway.attach(self.is_followed, self._send, ask=self._ask)
+        self._attachment = self._gateway.attach(self._crosses, self._send, ask=self._ask)
         self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
         self._gateway.wait_with(self._waiter)
 
@@ -192,7 +195,10 @@ class Node(Router):
 
     def remove_peer(self, *args: Any, **kwargs: Any) -> int:
         """Close a link; see `Router.remove_peer`."""
+        if args and args[0] is self.shared.peer:
+            self.shared.leave()
         lost = super().remove_peer(*args, **kwargs)
+        self.shared.link_has_ended()
         self._attachment.refresh()
         return lost
 
@@ -200,6 +206,24 @@ class Node(Router):
         """Return whether an identifier is followed over a link; on any thread."""
         with self.lock:
             return any(self.passes(None, one) for one in self.home.interests.find(identifier))
+
+    def _crosses(self, identifier: Identifier) -> bool:
+        """Return whether the links' attachment matches; the groups' attachment has the jobs."""
+        return not self.shared.excludes(identifier) and self.is_followed(identifier)
+
+    # -- shared queues ---------------------------------------------------------------------------------------
+
+    def link_is_up(self, peer: Peer, *, resumed: bool) -> None:
+        """Have the shared queues of this process join their groups at a hub. The lock is held."""
+        self.shared.link_is_up(peer, resumed=resumed)
+
+    def link_is_cut(self, peer: Peer) -> None:
+        """Hand out no jobs that a hub may give to others. The lock is held."""
+        self.shared.link_is_cut(peer)
+
+    def handle_group(self, peer: Peer, params: GroupFrame) -> None:
+        """Process a frame of a group. The lock is held."""
+        self.shared.handle(peer, params)
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -215,12 +239,13 @@ class Node(Router):
         except (PayloadError, ApartError):
             encoded = b""
         if not encoded:  # it has large buffers, or a value that can't cross
-            encoded, memory = self._values.encode(message, sent_at, to, strict=self.strict)
+            encoded, memory = self.values.encode(message, sent_at, to, strict=self.strict)
             if memory is not None:
-                self._publish_large(message._identifier.text, encoded, memory)
+                self.publish_large(message._identifier.text, encoded, memory)
                 return
         if not self.outbox.put(message._identifier.text, encoded):
             return
+        # `send_soon` without the call
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
             try:
                 self._empty_outbox()
@@ -229,7 +254,17 @@ class Node(Router):
         else:
             self.loop.call(self._drain)
 
-    def _publish_large(self, identifier: str, encoded: bytes, memory: Memory) -> None:
+    def send_soon(self) -> None:
+        """Have the outbox emptied: by this thread if nothing was sent lately, else by the loop."""
+        if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
+            try:
+                self._empty_outbox()
+            finally:
+                self.lock.release()
+        else:
+            self.loop.call(self._drain)
+
+    def publish_large(self, identifier: str, encoded: bytes, memory: Memory) -> None:
         """Publish a message with buffers beside it, after those that were published before; on any thread."""
         with self.lock:
             if self.outbox:
@@ -309,7 +344,7 @@ class Node(Router):
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
-        if self._arrived or self._asked:
+        if self._arrived or self._asked or self.shared.arrived:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
             else:
@@ -401,8 +436,12 @@ class Node(Router):
 
     def _deliver(self) -> None:
         """Deliver what has arrived to the bus; one thread at a time, to keep the order."""
-        while (self._arrived or self._asked) and self._delivering.acquire(blocking=False):
+        while (self._arrived or self._asked or self.shared.arrived) and self._delivering.acquire(
+            blocking=False
+        ):
             try:
+                if self.shared.arrived:
+                    self.shared.deliver()
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
                     asked, self._asked = self._asked, []
@@ -441,7 +480,7 @@ class Node(Router):
         try:
             encoded = encode_message(message._sent_at, message._args, message._kwargs)
         except PayloadError:
-            encoded = self._values.encode_question(message, strict=self.strict)
+            encoded = self.values.encode_question(message, strict=self.strict)
         with self.lock:
             if self.outbox:
                 self._empty_outbox()  # what was published before is sent before
@@ -555,6 +594,7 @@ class Node(Router):
         self.lock = threading.RLock()
         self._closed = True
         self._unwatch()
+        self.shared.after_fork()
         self._attachment.cancel()
         for peer in self.peers.values():
             if peer.channel is not None:

@@ -62,7 +62,7 @@ class Outbox:
         self.blocks = overflow == "block"
         self.wake()
 
-    def put(self, identifier: str, message: bytes) -> bool:
+    def put(self, identifier: str, message: bytes, *, may_block: bool = True) -> bool:
         """Add a message; return True if the caller has to have the outbox emptied.
 
         On overflow the oldest messages are dropped, or this blocks: see `overflow`.
@@ -70,9 +70,10 @@ class Outbox:
         Args:
             identifier: the message's identifier, as text.
             message: the message, as it is encoded in a batch.
+            may_block: False for a caller that has called `wait_for_capacity`, and holds a lock now.
         """
-        if self.blocks and self._may_wait():
-            self._wait_for_capacity()
+        if self.blocks and may_block:
+            self.wait_for_capacity()
         items = self._items
         items.append((identifier, message))
         self._bytes += len(message)
@@ -93,7 +94,10 @@ class Outbox:
                     return
                 self.dropped += 1
 
-    def _wait_for_capacity(self) -> None:
+    def wait_for_capacity(self) -> None:
+        """Block while the links take nothing more, if `overflow` is "block"."""
+        if not self._may_wait():
+            return
         with self._changed:
             while (
                 self.blocks

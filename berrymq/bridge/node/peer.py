@@ -85,6 +85,8 @@ class Peer:
         self.expiry: Timer | None = None
         self.grace: Timer | None = None
         self.follows: set[Identifier] = set()
+        self.pinned: set[Identifier] = set()
+        """Identifiers of groups that this node has joined there: they are followed, whatever it announces."""
         self.everything = False
         self.follows_too_much = False
         """It announced more identifiers than are stored, so it follows everything until it announces all
@@ -147,6 +149,14 @@ class Peer:
 
     # -- its interest ----------------------------------------------------------------------------------------
 
+    def pin(self, identifiers: set[Identifier]) -> None:
+        """Take it that the other side follows these, and no others beside what it announces."""
+        new = identifiers - self.follows
+        self.pinned = identifiers
+        self.room.follow(self, new)
+        self.follows |= new
+        self._count_follows(sum(map(follow_bytes, new)))
+
     def update_follows(self, params: InterestParams) -> set[Identifier]:
         """Store what the other side follows; return the identifiers for which that changed.
 
@@ -175,8 +185,10 @@ class Peer:
         return followed
 
     def _replace_follows(self, params: InterestParams) -> set[Identifier]:
-        removed = {crossing_identifier(text) for text in params.remove}
+        removed = {crossing_identifier(text) for text in params.remove} - self.pinned
         added = {crossing_identifier(text) for text in params.add}
+        if params.reset:
+            added |= self.pinned
         changed: set[Identifier] = self.leave_room() if params.reset else set()
         removed &= self.follows
         added -= self.follows

@@ -17,12 +17,15 @@ from weakref import WeakValueDictionary
 
 from msgspec import UNSET
 
+from berrymq.bridge.errors import RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.batches import batch_head, large_batch
 from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
 from berrymq.bridge.protocol.fields import MAX_COUNT
+from berrymq.bridge.protocol.group_frames import GroupFrame
 from berrymq.bridge.protocol.json_checks import FrameError
+from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.transport.budget import Budget
 
@@ -169,6 +172,7 @@ class Router:
             peer.channel = channel
             peer.since = self.loop.time()
             self.update_interest(peer)
+            self.link_is_up(peer, resumed=received is not None)
             self.flush(peer)
         self.on_peers_changed()
 
@@ -193,9 +197,16 @@ class Router:
                     peers_log.warning(text, dropped, peer.name, event.reason[:200])
             peer.since = self.loop.time()
             peer.stream.stats.cuts += 1
+            self.link_is_cut(peer)
             peer.grace = self.loop.call_later(GRACE_SECONDS, self._grace_is_over, peer)
             self.start_expiry(peer)
         self.on_peers_changed()
+
+    def link_is_up(self, peer: Peer, *, resumed: bool) -> None:
+        """Do nothing: a hook, called before anything is written to a new connection. The lock is held."""
+
+    def link_is_cut(self, peer: Peer) -> None:
+        """Do nothing: a hook, called when the connection to a peer was lost. The lock is held."""
 
     def start_expiry(self, peer: Peer) -> None:
         """Start the expiry timer of a disconnected peer. The lock is held."""
@@ -390,6 +401,8 @@ class Router:
                 self.questions.handle_answer(peer, params)
             elif isinstance(params, frames.ConcludeParams):
                 self.questions.handle_conclude(peer, params.question)
+            elif isinstance(params, GroupFrame):
+                self.handle_group(peer, params)
             else:
                 self.handle_drops(peer, params.count)
         self.timers.schedule_ack(peer)
@@ -428,6 +441,18 @@ class Router:
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:  # noqa: ARG002 - for those who override
         """Put a question to a follower. The lock is held."""
         self.questions.ask_peer(one, question, data)
+
+    def handle_group(self, peer: Peer, params: GroupFrame) -> None:  # noqa: ARG002 - for those who override
+        """Process a frame about a shared queue. The lock is held."""
+        raise FrameError("only a hub has groups of shared queues")
+
+    def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> Any:  # noqa: ARG002
+        """Have a client without a link take part in a shared queue. The lock is held.
+
+        Raises:
+            RpcError: this node has none.
+        """
+        raise RpcError(INVALID_PARAMS, "only a hub has shared queues")
 
     def handle_drops(self, peer: Peer, count: int) -> None:
         """Count and log messages that a peer has dropped for this side. The lock is held."""

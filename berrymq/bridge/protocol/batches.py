@@ -36,6 +36,7 @@ __all__ = [
     "large_batch",
     "parse_batch",
     "parse_messages",
+    "parse_raws",
     "split_batch",
 ]
 
@@ -73,6 +74,13 @@ class WireMessage(Struct, array_like=True, gc=False):
 
 class Memory(Protocol):
     """The buffers that belong to a message; see ``bridge/buffers``."""
+
+    sizes: Sequence[int]
+    """Of each buffer in bytes."""
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of shared memory."""
 
     def parameter(self, *, shared: bool) -> bytes:
         """Return what a frame says of it, as JSON."""
@@ -156,6 +164,18 @@ def parse_messages(batch: Batch) -> list[WireMessage]:
         raise FrameError(f"messages of {batch.identifier!r}: {reason_of(error)}") from None
     _check_count(batch, len(messages))
     return messages
+
+
+def parse_raws(array: Raw) -> list[Raw]:
+    """Read the elements of an array, such as the messages of a batch, undecoded.
+
+    Raises:
+        FrameError: it is malformed.
+    """
+    try:
+        return _parse_raws(array)
+    except MALFORMED as error:
+        raise FrameError(f"an array: {reason_of(error)}") from None
 
 
 def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:

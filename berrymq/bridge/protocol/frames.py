@@ -12,7 +12,8 @@ method         params beside ``n`` and ``ack``
 ``dropped``    ``count`` of messages for the other side that were dropped here
 =============  ==================================================================
 
-``ack`` alone, without ``n``, is the notification ``ack``. The batches are described in ``batches.py``.
+The frames about shared queues are described in ``group_frames.py``. ``ack`` alone, without ``n``, is the
+notification ``ack``. The batches are described in ``batches.py``.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = [
     "MESSAGES_FRAME",
     "NUMBERED",
     "NUMBERED_FRAME",
+    "PUT",
     "TYPE_MARK",
     "AckParams",
     "Answer",
@@ -77,6 +79,7 @@ ANSWER: Final = b"answer"
 CONCLUDE: Final = b"conclude"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
+PUT: Final = b"put"
 ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'

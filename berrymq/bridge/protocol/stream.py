@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .batches import LargeBatchBytes, Memory
-from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, ack_frame
+from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, ack_frame
 from .json_checks import FrameError
 from .limits import Limits, LinkStats
 
@@ -200,17 +200,21 @@ class Stream:
             if not self.drop_oldest(spare=1):
                 break
 
-    def send(self, method: bytes, body: bytes, *, head: bytes = b"", first: bool = False) -> None:
-        """Add another frame at the end or the front of the buffer; it is never dropped.
+    def send(
+        self, method: bytes, body: bytes, *, head: bytes = b"", first: bool = False, messages: int = 0
+    ) -> None:
+        """Add another frame at the end or the front of the buffer; it is dropped only if it has messages.
 
         Args:
             method: of the frame.
             body: its params; with a *head*, the last of them, an object that other streams may hold too.
             head: the first params, a few bytes, for this stream only.
             first: put it before the others.
+            messages: the number of messages in it.
         """
         size = len(body) + ITEM_BYTES
-        item = Item(method, body, 0, bool(head) and size > SHARED_BYTES, head)
+        item = Item(method, body, messages, bool(head) and size > SHARED_BYTES, head)
+        self._buffered += messages
         if item.shared:
             self._account.share(body, 1)
         if first:
@@ -460,10 +464,11 @@ class Stream:
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
-        for item in again:  # the batches of a frame in a row are sent as one batch is
-            self.send_batch(item.body, item.messages)
-        for item in waiting:
-            self.send_batch(item.body, item.messages)
+        for item in (*again, *waiting):  # the batches of a frame in a row are sent as one batch is
+            if item.method is PUT:
+                self.send(PUT, item.body, messages=item.messages)
+            else:
+                self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
         self._ack_since = None

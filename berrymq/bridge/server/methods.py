@@ -134,15 +134,21 @@ def connect_oneway(
 
 
 @methods.add
-def connect_via_queue(
+def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
     conversation: "Conversation",
     identifier: IdentifierText,
     ttl: Seconds = 1000.0,
     name: Name = "",
     room: Name | None = None,
+    shared: bool = False,
 ) -> str:
-    """Return a token to send with, and add a queue here that collects messages for its holder."""
-    return conversation.server.sessions.open(name or "a client", room or None, ttl, _crossing(identifier))
+    """Return a token to send with, and add a queue here that collects messages for its holder.
+
+    With ``shared``, at a hub, the holder takes turns with all other shared queues of the identifier.
+    """
+    return conversation.server.sessions.open(
+        name or "a client", room or None, ttl, _crossing(identifier), shared
+    )
 
 
 @methods.add
@@ -206,9 +212,14 @@ def get_nowait(
 
 
 @methods.add
-def close_connection(conversation: "Conversation", token: Token) -> str:
-    """Close a client's session and its queue."""
-    if not conversation.server.sessions.close(token):
+def close_connection(
+    conversation: "Conversation", token: Token, received: Annotated[int, Meta(ge=0)] | None = None
+) -> str:
+    """Close a client's session and its queue.
+
+    A job of a shared queue that the client has not ``received`` is given to another member.
+    """
+    if not conversation.server.sessions.close(token, received):
         raise RpcError(UNKNOWN_TOKEN, "unknown or expired token")
     return "ok"
 

@@ -15,6 +15,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN, Later
 
 if TYPE_CHECKING:
+    from berrymq.bridge.hub.groups import SharedMailbox
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import Router
     from berrymq.bridge.transport.loop import Timer
@@ -39,7 +40,9 @@ class Session:
         mailbox: its queue, if it has one.
     """
 
-    def __init__(self, router: Router, name: str, room: Room, ttl: float, mailbox: Mailbox | None) -> None:
+    def __init__(
+        self, router: Router, name: str, room: Room, ttl: float, mailbox: Mailbox | SharedMailbox | None
+    ) -> None:
         self.name = name
         self.room = room
         self.ttl = ttl
@@ -123,6 +126,11 @@ class Session:
             self._waiting = None
             self._stop_waiting(None)
 
+    def acknowledge(self, received: int | None) -> None:
+        """Note that the client has the last message: it does not go back to a shared queue."""
+        if received is not None and received >= self._taken and self.mailbox is not None:
+            self.mailbox.acknowledge()
+
     @property
     def is_waiting(self) -> bool:
         """Whether a call waits for a message."""
@@ -155,7 +163,14 @@ class Sessions:
         """Return all sessions, the least recently used first."""
         return list(self._sessions.values())
 
-    def open(self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None) -> str:
+    def open(
+        self,
+        name: str,
+        room: str | None,
+        ttl: float,
+        identifier: Identifier | None = None,
+        shared: bool = False,
+    ) -> str:
         """Add a session and return its token; with an *identifier*, it has a queue.
 
         Args:
@@ -163,16 +178,21 @@ class Sessions:
             room: its room.
             ttl: seconds without use after which the session expires.
             identifier: the messages that its queue collects.
+            shared: whether it takes turns with the shared queues of the identifier.
 
         Raises:
-            RpcError: there are too many sessions, and a call waits in each of them.
+            RpcError: there are too many sessions, and a call waits in each of them; or this node has no
+                shared queues.
         """
         if len(self._sessions) >= MAX_SESSIONS:
             self._close_idle()
         router = self._router
         the_room = router.room(room)
-        mailbox = None
-        if identifier is not None:
+        mailbox: Mailbox | SharedMailbox | None = None
+        if identifier is not None and shared:
+            with router.lock:
+                mailbox = router.shared_mailbox(the_room, identifier, name)
+        elif identifier is not None:
             mailbox = Mailbox(identifier.text, router.budget)
             with router.lock:
                 the_room.follow(mailbox, [identifier])
@@ -203,11 +223,17 @@ class Sessions:
         self._renew(token)
         return session
 
-    def close(self, token: str) -> bool:
-        """Invalidate a token; return whether it was valid."""
+    def close(self, token: str, received: int | None = None) -> bool:
+        """Invalidate a token; return whether it was valid.
+
+        Args:
+            token: the token.
+            received: the number of the last message that the client has.
+        """
         session = self._sessions.pop(token, None)
         if session is None:
             return False
+        session.acknowledge(received)
         left = self._end(session)
         if left and session.mailbox is not None:
             peers_log.warning(
@@ -218,7 +244,7 @@ class Sessions:
     def _end(self, session: Session) -> int:
         """Close an invalidated session; return the number of messages that were not taken."""
         mailbox = session.mailbox
-        if mailbox is not None:
+        if isinstance(mailbox, Mailbox):
             from berrymq.identifiers import Identifier
 
             identifier = Identifier.parse(mailbox.follows)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from berrymq import Identifier
-from berrymq.bridge.protocol import batches, frames
+from berrymq.bridge.protocol import batches, frames, group_frames
 from berrymq.bridge.protocol.batches import (
     batch_head,
     check_batch,
@@ -381,6 +381,16 @@ MALFORMED = [
     ("interest", '{"n":1,"ack":0,"everything":1}'),
     ("dropped", '{"n":1,"ack":0}'),
     ("dropped", '{"n":1,"ack":0,"count":-1}'),
+    ("join", '{"n":1,"ack":0}'),
+    ("join", '{"n":1,"ack":0,"group":"a:*","overflow":"block"}'),
+    ("want", '{"n":1,"ack":0,"group":"a:*","waiting":-1}'),
+    ("want", '{"n":1,"ack":0,"group":"a:*","taken":[[0,1]]}'),
+    ("want", '{"n":1,"ack":0,"group":"a:*","taken":[' + "[1,1]," * 4_096 + "[1,1]]}"),
+    ("want", '{"n":1,"ack":0,"group":"a:*","first":101}'),
+    ("put", '{"n":1,"ack":0,"group":"a:*"}'),
+    ("leave", '{"n":1,"ack":0}'),
+    ("jobs", '{"n":1,"ack":0,"group":"a:*","jobs":[[0,[]]]}'),
+    ("group", '{"n":1,"ack":0,"group":"a:*","question":-1}'),
     ("ack", "{}"),
     ("ack", '{"ack":-1}'),
     ("ack", "[1]"),
@@ -451,6 +461,10 @@ class TestWhatIsMalformed:
     def test_params_that_the_method_does_not_take_are_refused(self, method, params):
         with pytest.raises(FrameError, match=rf"^{method}: "):
             parse_params(method, Raw(params.encode()))
+
+    def test_a_state_that_is_none_is_refused(self):
+        with pytest.raises(FrameError, match="the state of a group"):
+            group_frames.parse_state(Raw(b'{"waiting":1}'))
 
     @pytest.mark.parametrize("method", ["messages", "ask", "answer", "interest", "dropped", "ack"])
     def test_params_that_are_left_out_are_refused(self, method):

@@ -5,6 +5,7 @@ import pytest
 from berrymq import Queue
 from berrymq_jupyter.widgets import QueueView
 from berrymq_jupyter.widgets.queue_state import POINTS, STEP, QueueState
+from tests.support.nodes import Nodes
 
 from .conftest import FakePage
 
@@ -136,3 +137,31 @@ def test_a_closed_and_empty_queue_is_left_alone(queue):
     state.look(state.looked_at + 1)
     state.unsent = False
     assert state.patience() is None
+
+
+def test_a_page_shows_the_group_of_a_shared_queue(tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(tmp_path))
+    with Nodes() as nodes:
+        hub = nodes.hub()
+        one, other = [nodes.add(name, listening=False) for name in ("one", "other")]
+        for node in (one, other):
+            nodes.link(node, hub)
+        queue = Queue("job:*", shared=True, bus=one.bus)
+        theirs = Queue("job:*", shared=True, bus=other.bus)
+        page = FakePage(QueueView(queue))
+        for number in range(5):
+            other.bus.twitter("job:add", number)
+        assert theirs.get(timeout=5).args == (0,)
+        body = page.update(lambda body: body["size"] == 4 and len(body["members"]) == 2)
+        assert [row[4] for row in body["rows"]] == ["1", "2", "3", "4"]
+        body = page.update(
+            lambda body: [[row[0], *row[2:]] for row in body["members"]][1:] == [["other", 1, 0, 0]]
+        )
+        number = body["rows"][0][0]
+        assert page.ask("detail", t="detail", number=number)["number"] == number
+        assert page.ask("detail", t="take")["code"] == "%twitter job:add 1"
+        assert page.ask("done", t="drain")["text"] == "took 3 messages"
+        page.update(lambda body: [row[2] for row in body["members"]] == [4, 1])
+        assert "taken by one 4, other 1" in page.view.form().facts
+        page.view.close()

@@ -1,0 +1,485 @@
+"""Shared queues at the hub: each job of a group goes to exactly one of its members.
+
+A job waits here until a member takes it. Members say how many consumers wait, and how many jobs more they
+need to stay busy (`Member.want`); so many are with them at most, and what they have not taken goes back to
+its place in the order of the group when they leave. There is no I/O here and no clock of its own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal
+
+from berrymq.bridge.protocol.batches import (
+    LargeBatchBytes,
+    batch_head,
+    encode_batch,
+    parse_batch,
+    parse_raws,
+    split_batch,
+)
+from berrymq.bridge.protocol.group_frames import GroupState
+from berrymq.bridge.protocol.json_checks import FrameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from msgspec import Raw
+
+    from berrymq.bridge.protocol.batches import Batch
+    from berrymq.bridge.transport.budget import Budget
+
+__all__ = ["Group", "Member"]
+
+RUN_BYTES, JOB_BYTES, HAD_BYTES = 300, 200, 150
+"""What a batch that waits takes beside its bytes, and a job that a member has or had, about."""
+
+MAX_HELD_BYTES = 4 * 1024 * 1024
+"""A member has jobs of so many bytes at most, unless a single one is larger."""
+
+MAX_HAD = 100_000
+"""About how many jobs of a former hub are remembered that its members have."""
+
+MAX_MEMBERS_SHOWN = 50
+
+
+class _Source:
+    """A batch of which jobs are left."""
+
+    __slots__ = ("_batch", "_count", "_head", "_raws", "data", "job_bytes", "left", "own_bytes")
+
+    def __init__(self, data: bytes, count: int, left: int) -> None:
+        self.data = data
+        self.job_bytes = len(data) // count
+        """About how many bytes one job of it takes."""
+        self.own_bytes = RUN_BYTES
+        """What it takes beside `data`, in this process's own memory."""
+        if isinstance(data, LargeBatchBytes):
+            self.job_bytes += sum(data.memory.sizes)
+            if not data.memory.held_bytes:
+                self.own_bytes += sum(data.memory.sizes)
+        self.left = left
+        """Jobs of it that were neither taken nor dropped."""
+        self._count = count
+        self._batch: Batch | None = None
+        self._raws: list[Raw] = []
+        self._head = b""
+
+    def slice(self, start: int, end: int) -> bytes:
+        """Return a part of it as a batch."""
+        if end - start == self._count:
+            return self.data
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = parse_batch(self.data)
+            self._raws = parse_raws(batch.messages)
+            self._head = batch_head(batch.identifier, batch.origin, batch.source)
+        return encode_batch(self._head, batch.first + start, self._raws[start:end], end - start)
+
+
+class _Run:
+    """Consecutive jobs of one batch."""
+
+    __slots__ = ("end", "number", "source", "start")
+
+    def __init__(self, number: int, source: _Source, start: int, end: int) -> None:
+        self.number = number
+        """The number of the first in the group."""
+        self.source = source
+        self.start = start
+        self.end = end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def split(self, count: int) -> _Run:
+        """Take so many off the front, and return them."""
+        front = _Run(self.number, self.source, self.start, self.start + count)
+        self.number += count
+        self.start += count
+        return front
+
+    @property
+    def data(self) -> bytes:
+        """These jobs as a batch."""
+        return self.source.slice(self.start, self.end)
+
+
+class Member:
+    """Who takes jobs of a group.
+
+    Args:
+        name: what people call it.
+        send: called with jobs that are handed over: batches, each with the number of its first job.
+    """
+
+    def __init__(self, name: str, send: Callable[[list[tuple[int, bytes]]], object]) -> None:
+        self.name = name
+        self.send = send
+        self.waiting = 0
+        """Its consumers that wait."""
+        self.ahead = 0
+        """How many jobs more it may have."""
+        self.connected = True
+        """Whether it gets jobs at present: a link that is cut does not."""
+        self.taken = 0
+        self.held: dict[int, tuple[_Source, int, int]] = {}
+        """By the number of a job that it has: the batch, the place in it, and the bytes."""
+        self.held_bytes = 0
+
+    @property
+    def free(self) -> int:
+        """How many more jobs it may have."""
+        if not self.connected or (self.held_bytes >= MAX_HELD_BYTES and self.held):
+            return 0
+        return max(0, self.waiting + self.ahead - len(self.held))
+
+    def held_in(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
+        """Return the numbers of jobs that it has and that are in one of the ranges, in a bounded time."""
+        held = self.held
+        ranges = sorted(ranges)
+        if sum([count for _, count in ranges]) <= 2 * len(held):
+            numbers = [number for first, count in ranges for number in range(first, first + count)]
+            return list(dict.fromkeys([number for number in numbers if number in held]))
+        firsts = [first for first, _ in ranges]
+        ends = list(accumulate([first + count for first, count in ranges], max))
+        return [
+            number for number in held if (place := bisect_right(firsts, number)) and number < ends[place - 1]
+        ]
+
+
+class Group:
+    """The jobs of one identifier in one room, and who takes them. Used with the router's lock held.
+
+    Args:
+        follows: the identifier, as text.
+        budget: counts what is held.
+        maxsize: how many jobs it holds at most; 0 for no bound.
+        overflow: what is dropped when there are more.
+    """
+
+    def __init__(
+        self,
+        follows: str,
+        budget: Budget,
+        maxsize: int = 0,
+        overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest",
+    ) -> None:
+        self.follows = follows
+        self.maxsize = maxsize
+        self.overflow: Literal["drop_oldest", "drop_newest"] = overflow
+        self.members: dict[Member, None] = {}
+        """The one that was given a job longest ago comes first."""
+        self.received = 0
+        self.dropped = 0
+        self.taken = 0
+        self.deepest = 0
+        self.waiting = 0
+        """Jobs that no member has."""
+        self.held = 0
+        """Jobs that a member has, and has not taken yet."""
+        self.on_change: Callable[[], object] = lambda: None
+        """Called after anything has changed."""
+        self._had: set[tuple[str, int]] | None = None
+        self._runs: deque[_Run] = deque()
+        self._next = 1
+        self._account = budget.open(self.shed)
+
+    @property
+    def depth(self) -> int:
+        """How many jobs were not taken."""
+        return self.waiting + self.held
+
+    # -- jobs come -------------------------------------------------------------------------------------------
+
+    def accept(self, batch: bytes, count: int) -> None:
+        """Take in the jobs of a batch, and hand them over to members that want some."""
+        for data, number in self._new_parts(batch, count):
+            self._append(data, number)
+        self.hand_over()
+
+    def _append(self, data: bytes, count: int) -> None:
+        self.received += count
+        if self.overflow == "drop_newest" and self.maxsize:
+            kept = min(count, max(0, self.maxsize - self.depth))
+            if not self._runs and not kept and self._wanted():
+                kept = 1  # a consumer waits: it does not find the group full
+        else:
+            kept = count
+        self.dropped += count - kept
+        if not kept:
+            self.on_change()
+            return
+        source = _Source(data, count, kept)
+        self._runs.append(_Run(self._next, source, 0, kept))
+        self._next += kept
+        self.waiting += kept
+        self._account.hold(data)
+        self._account.grow(source.own_bytes)
+        if self.maxsize and self.overflow == "drop_oldest":
+            self._drop(max(0, min(self.depth - self.maxsize, self.waiting - 1)))
+        self.deepest = max(self.deepest, self.depth)
+
+    def _wanted(self) -> bool:
+        return any(member.free for member in self.members)
+
+    def deduplicate(self, ranges: Iterable[tuple[str, int, int]]) -> None:
+        """Leave out jobs from now on that members of a former hub's group have already."""
+        had = self._had = self._had or set()
+        before = len(had)
+        for origin, first, count in ranges:
+            if len(had) > MAX_HAD:
+                break
+            had.update([(origin, number) for number in range(first, first + min(count, MAX_HAD))])
+        self._account.grow(HAD_BYTES * (len(had) - before))
+
+    def stop_deduplicating(self) -> None:
+        """Take in every job from now on."""
+        if self._had is not None:
+            self._account.grow(-HAD_BYTES * len(self._had))
+            self._had = None
+
+    def _new_parts(self, data: bytes, count: int) -> list[tuple[bytes, int]]:
+        """Return those parts of a batch that no member has."""
+        had = self._had
+        if not had:
+            return [(data, count)]
+        batch = parse_batch(data)
+        numbers = range(batch.first, batch.first + batch.count)
+        new = [number for number in numbers if (batch.origin, number) not in had]
+        if len(new) == count:
+            return [(data, count)]
+        return [(part, one.count) for one, part in split_batch(batch, new)]
+
+    # -- jobs go ---------------------------------------------------------------------------------------------
+
+    def hand_over(self) -> None:
+        """Hand jobs to members that want some: first to those that wait, each in its turn."""
+        if self._runs:
+            for only_waiting in (True, False):
+                self._hand_over(only_waiting)
+                if not self._runs:
+                    break
+        self.on_change()
+
+    def _hand_over(self, only_waiting: bool) -> None:
+        sent: dict[Member, list[_Run]] = {}
+        while self._runs:
+            wanting = [
+                (member, free) for member in self.members if (free := self._free(member, only_waiting))
+            ]
+            if not wanting:
+                break
+            share = max(1, self.waiting // len(wanting))
+            for member, free in wanting:
+                if not self._runs:
+                    break
+                sent.setdefault(member, []).extend(self._give(member, min(free, share)))
+        for member, runs in sent.items():
+            self._send(member, runs)
+
+    def _free(self, member: Member, only_waiting: bool) -> int:
+        free = member.free
+        return min(free, max(0, member.waiting - len(member.held))) if only_waiting else free
+
+    def _give(self, member: Member, most: int) -> list[_Run]:
+        """Have a member hold up to so many jobs; return them."""
+        given = []
+        while most > 0 and self._runs and (member.held_bytes < MAX_HELD_BYTES or not member.held):
+            run = self._runs[0]
+            count = min(most, len(run))
+            if count == len(run):
+                self._runs.popleft()
+            else:
+                run = run.split(count)
+            size = run.source.job_bytes
+            for place in range(count):
+                member.held[run.number + place] = run.source, run.start + place, size
+            member.held_bytes += size * count
+            self._account.grow(JOB_BYTES * count)
+            most -= count
+            self.waiting -= count
+            self.held += count
+            given.append(run)
+        if given:  # it comes last from now on
+            del self.members[member]
+            self.members[member] = None
+        return given
+
+    def _send(self, member: Member, runs: list[_Run]) -> None:
+        jobs = []
+        for run in runs:
+            try:
+                jobs.append((run.number, run.data))
+            except FrameError:  # a hub passes on what it has not read
+                self.dropped += len(run)
+                self._finish(member, [(run.number, len(run))])
+        if jobs:
+            member.send(jobs)
+
+    def pull(self, member: Member, most: int) -> int:
+        """Hand up to so many jobs to a member beside those it wants all the time; return how many."""
+        before = len(member.held)
+        self._send(member, self._give(member, most))
+        self.on_change()
+        return len(member.held) - before
+
+    def mark_taken(self, member: Member, ranges: Iterable[tuple[int, int]]) -> None:
+        """Note that a member has taken jobs."""
+        count = self._finish(member, ranges)
+        member.taken += count
+        self.taken += count
+
+    def _finish(self, member: Member, ranges: Iterable[tuple[int, int]]) -> int:
+        finished = 0
+        for number in member.held_in(ranges):
+            source, _, size = member.held.pop(number)
+            member.held_bytes -= size
+            self._release(source, 1)
+            finished += 1
+        self._account.grow(-JOB_BYTES * finished)
+        self.held -= finished
+        return finished
+
+    def _release(self, source: _Source, count: int) -> None:
+        source.left -= count
+        if not source.left:
+            self._account.release(source.data)
+            self._account.grow(-source.own_bytes)
+
+    def give_back(self, member: Member, ranges: Iterable[tuple[int, int]] | None = None) -> int:
+        """Put back what a member has and has not taken, all or those numbers, in its place in the order."""
+        held = member.held
+        numbers = list(held) if ranges is None else member.held_in(ranges)
+        returned: list[_Run] = []
+        for number in sorted(numbers):
+            source, place, size = held.pop(number)
+            member.held_bytes -= size
+            last = returned[-1] if returned else None
+            if (
+                last is not None
+                and last.source is source
+                and last.end == place
+                and last.number + len(last) == number
+            ):
+                last.end += 1
+            else:
+                returned.append(_Run(number, source, place, place + 1))
+        count = len(numbers)
+        self._account.grow(-JOB_BYTES * count)
+        self.held -= count
+        self.waiting += count
+        self._insert(returned)
+        return count
+
+    def _insert(self, returned: list[_Run]) -> None:
+        """Put runs back before those with greater numbers."""
+        runs = self._runs
+        before: list[_Run] = []
+        while returned and runs and runs[0].number < returned[-1].number:
+            run = runs.popleft()
+            # A part of a batch may have been handed over after a later one was given back.
+            before.append(run)
+        runs.extendleft(sorted([*before, *returned], key=lambda run: run.number, reverse=True))
+
+    # -- bounds ----------------------------------------------------------------------------------------------
+
+    def _drop(self, count: int) -> None:
+        """Drop so many jobs that no member has, the oldest first."""
+        while count > 0 and self._runs:
+            run = self._runs[0]
+            some = min(count, len(run))
+            if some == len(run):
+                self._runs.popleft()
+            else:
+                run = run.split(some)
+            self._release(run.source, some)
+            self.waiting -= some
+            self.dropped += some
+            count -= some
+
+    def shed(self, target: int) -> None:
+        """Hold no more bytes than that, so far as no member has them: drop the oldest."""
+        while self._account.held > target and self._runs:
+            self._drop(len(self._runs[0]))
+        if self._account.held > target:
+            self.stop_deduplicating()
+        self.on_change()
+
+    # -- members ---------------------------------------------------------------------------------------------
+
+    def join(self, member: Member) -> None:
+        """Add a member."""
+        self.members[member] = None
+        self.on_change()
+
+    def leave(self, member: Member) -> int:
+        """Remove a member; return how many jobs it gives back."""
+        self.members.pop(member, None)
+        member.waiting = member.ahead = 0
+        returned = self.give_back(member)
+        self.hand_over()
+        return returned
+
+    def close(self) -> int:
+        """Give up what waits; return how many jobs those were."""
+        left = self.depth
+        for member in list(self.members):
+            self.members.pop(member)
+            self.give_back(member)
+        self._drop(self.waiting)
+        self.stop_deduplicating()
+        self._account.close()
+        return left
+
+    # -- looking in ------------------------------------------------------------------------------------------
+
+    def first(self, count: int, most_bytes: int = 256 * 1024) -> list[bytes]:
+        """Return up to so many of the jobs that are next, as batches of one."""
+        found: list[bytes] = []
+        for run in self._runs:
+            for place in range(run.start, run.end):
+                if len(found) >= count or most_bytes < 0:
+                    return found
+                try:
+                    found.append(run.source.slice(place, place + 1))
+                except FrameError:
+                    break
+                most_bytes -= len(found[-1])
+        return found
+
+    def state(self) -> GroupState:
+        """Return how it stands."""
+        members = [
+            (member.name, member.taken, len(member.held), member.waiting)
+            for member in list(self.members)[:MAX_MEMBERS_SHOWN]
+        ]
+        return GroupState(
+            self.waiting,
+            self.held,
+            self.received,
+            self.dropped,
+            self.deepest,
+            sum([member.waiting for member in self.members]),
+            sorted(members),
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return the same in names and numbers, for the status of a hub."""
+        state = self.state()
+        return {
+            "id": self.follows,
+            "depth": state.depth,
+            "waiting": state.waiting,
+            "received": state.received,
+            "taken": self.taken,
+            "dropped": state.dropped,
+            "consumers": state.consumers,
+            "members": [
+                {"name": name, "taken": taken, "held": held, "consumers": consumers}
+                for name, taken, held, consumers in state.members
+            ],
+            "members_more": max(0, len(self.members) - MAX_MEMBERS_SHOWN),
+        }
