@@ -40,7 +40,7 @@ __all__ = ["Empty", "Queue"]
 
 
 class Queue:
-    """Collects the messages that `identifier` matches, from now on.
+    """Collects the messages that `identifier` matches, from now on, or with a past.
 
     Standalone queues each get a copy of a message; those with ``shared=True`` and the same identifier on one
     bus share the messages: each goes to exactly one of them (linked processes each get a copy). The bus holds
@@ -56,6 +56,8 @@ class Queue:
         priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
             arrival.
         guard: takes a message and decides whether it is collected.
+        past: begin with so many of the newest messages that the hub retains, or with all of them for True;
+            see `keep`.
         bus: where to collect, if not on the default bus.
         filter_id: the identifier, by its name of 2009.
     """
@@ -69,6 +71,7 @@ class Queue:
         overflow: Overflow = "drop_oldest",
         priority: Callable[[Message], float] | None = None,
         guard: Callable[[Message], object] | None = None,
+        past: bool | int = False,
         bus: Bus | None = None,
         filter_id: str | Identifier | None = None,
     ) -> None:
@@ -101,6 +104,7 @@ class Queue:
                 guard=guard,
                 # The thread of a link fills queues directly, unless a full one could block it.
                 direct=overflow != "block",
+                past=past,
             )
             store.on_close = subscription.cancel
             return store
@@ -113,6 +117,8 @@ class Queue:
                 raise ValueError(
                     "a shared queue has a plain identifier and no guard: those that share it collect the same"
                 )
+            if past:
+                raise ValueError("a shared queue has no past: what is retained would be taken twice")
             settings = (maxsize, overflow, priority)
             self._store = bus._shared_stores().open(self._identifiers[0], settings, open_store, self)
         self._items: deque[Message] | PriorityItems = self._store.items

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         interconnect,
         send_message,
     )
+    from .keeping import alatest, keep, latest
     from .node.router import NodeInfo
     from .payload import register_type
     from .protocol.limits import LinkStats
@@ -40,6 +41,7 @@ __all__ = [
     "RemoteError",
     "RemoteQueue",
     "RpcError",
+    "alatest",
     "close_connection",
     "close_links",
     "connect_oneway",
@@ -49,6 +51,8 @@ __all__ = [
     "get_nowait",
     "init_connection",
     "interconnect",
+    "keep",
+    "latest",
     "link",
     "links",
     "register_type",
@@ -70,6 +74,7 @@ _HOMES = {
         "interconnect",
         "send_message",
     ),
+    "keeping": ("alatest", "keep", "latest"),
     "node.router": ("NodeInfo",),
     "payload": ("register_type",),
     "protocol.limits": ("LinkStats",),

@@ -238,6 +238,7 @@ def connect_via_queue(
     ttl: float = DEFAULT_TTL,
     access_token: str | None = None,
     *,
+    past: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
     """Have a queue at the node at *addr* collect what *identifier* matches; `get` takes from it.
@@ -247,6 +248,7 @@ def connect_via_queue(
         identifier: what is collected.
         ttl: seconds for which the queue is kept when nobody asks.
         access_token: what lets us in; found by itself where the node is this user's, on this machine.
+        past: begin with so many of the newest messages that are retained there; see `keep`.
         ssl_context: what certificates are trusted; the system's by default.
 
     Raises:
@@ -255,7 +257,9 @@ def connect_via_queue(
     problem: str | None = None
     for found in find(addr, access_token):
         try:
-            made = RemoteQueue(found, identifier, ttl=ttl, name=default_node_name(), ssl_context=ssl_context)
+            made = RemoteQueue(
+                found, identifier, ttl=ttl, name=default_node_name(), past=past, ssl_context=ssl_context
+            )
         except NETWORK_ERRORS as error:
             problem = more_specific(problem, found, error)
             continue

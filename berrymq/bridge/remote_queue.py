@@ -63,6 +63,7 @@ class RemoteQueue:
         identifier: what the queue collects.
         ttl: seconds for which it is kept when nobody asks.
         name: the source of what is published through it.
+        past: begin with so many of the newest messages that are retained there.
         ssl_context: what certificates are trusted; the system's by default.
     """
 
@@ -73,6 +74,7 @@ class RemoteQueue:
         *,
         ttl: float,
         name: str,
+        past: int = 0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.identifier = Identifier.parse(identifier)
@@ -88,7 +90,7 @@ class RemoteQueue:
         self._sending = _Caller(found, ssl_context)
         self._token_lock = threading.Lock()
         try:
-            self._token = self._connect(self._taking)
+            self._token = self._connect(self._taking, past)
         except BaseException:
             self._taking.close()
             raise
@@ -247,8 +249,8 @@ class RemoteQueue:
                 self._received = 0
         return caller.call(method, {"token": self._token, **params()}, wait + CALL_SECONDS)
 
-    def _connect(self, caller: _Caller) -> str:
-        params = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
+    def _connect(self, caller: _Caller, past: int = 0) -> str:
+        params = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name, "past": past}
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
 
 

@@ -17,15 +17,18 @@ from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.protocol.frames import crossing_identifier
 
+from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import NodeInfo
-    from berrymq.bridge.protocol.frames import AskParams, Batch
+    from berrymq.bridge.protocol.frames import AskParams, Batch, ReplayParams
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import Timer
+    from berrymq.identifiers import Identifier
 
 __all__ = ["Hub", "Passed"]
 
@@ -62,7 +65,14 @@ class Hub(Router):
 
     is_hub = True
 
-    def __init__(self, *args: Any, expected: Iterable[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        expected: Iterable[str] = (),
+        keep_messages: int = KEEP_MESSAGES,
+        keep_bytes: int = KEEP_BYTES,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._expected = set(expected)
         """The ids of the nodes that were linked to a former hub when it was killed."""
@@ -74,6 +84,7 @@ class Hub(Router):
         self._gathering: Timer | None = None
         self._gathering_until = 0.0
         self._has_gathered = False
+        self.histories = Histories(self.budget, most_messages=keep_messages, most_bytes=keep_bytes)
 
     # -- gathering -------------------------------------------------------------------------------------------
 
@@ -180,6 +191,19 @@ class Hub(Router):
             return
         super().handle_question(peer, params)
         self.loop.spin_until = self.loop.time() + SPIN_SECONDS
+
+    def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:
+        """Return the newest retained batches, each with its number of messages. The lock is held."""
+        history = self.histories.of(room)
+        found = history.past(identifier, last) if history is not None else []
+        return [(data, count) for _, count, data in found]
+
+    def handle_replay(self, peer: Peer, params: ReplayParams) -> None:
+        """Send a peer what is retained, before everything that comes from now on. The lock is held."""
+        identifier = crossing_identifier(params.identifier)
+        history = self.histories.of(peer.room)
+        batches = history.past(identifier, params.last) if history is not None else []
+        peer.stream.send_later(Feed(params.query, batches, peer.account, self.limits.frame_bytes))
 
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish messages for a client that has no link; see `Router.publish`."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.protocol.frames import Batch, WireMessage
     from berrymq.gateway import Gateway
+    from berrymq.replay import Replay
 
 __all__ = ["Deduplicator", "Inbox"]
 
@@ -72,12 +73,28 @@ class Inbox:
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return False
-        handed = self._gateway.deliver(identifier, contents, batch.source, batch.origin)
+        handed = self._gateway.deliver(identifier, contents, batch.source, batch.origin, batch.first)
+        self._count(handed, size)
+        return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
+
+    def replay(self, replay: Replay, batch: Batch, *, is_own: bool) -> None:
+        """Hand a batch that a hub had retained to the subscription that wants it."""
+        try:
+            identifier = crossing_identifier(batch.identifier)
+            contents = read_batch(batch)
+        except FrameError as error:
+            peers_log.warning(
+                "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
+            )
+            return
+        handed = replay.deliver(identifier, contents, batch.source, batch.origin, batch.first, is_own)
+        self._count(handed, len(batch.messages))
+
+    def _count(self, handed: int, size: int) -> None:
         if handed:
             self._undelivered.append((handed, size))
             self._deliveries += handed
             self._bytes += size
-        return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
     def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here; `answer` is called once with theirs, on any thread."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.transport.budget import Budget
 
-__all__ = ["Mailbox"]
+__all__ = ["Mailbox", "read_message", "read_messages"]
 
 MAX_MESSAGES = 10_000
 """How many wait; then the oldest are dropped, and the client is told how many those were."""
@@ -106,19 +106,13 @@ class Mailbox:
                 continue
             assert self._current is not None
             head = self._current[1]
-            message = _read_message(self._messages.popleft())
+            message = read_message(head, self._messages.popleft())
             self._account.grow(-MESSAGE_BYTES)
             if message is None:
                 self.dropped += 1
                 continue
-            self.last = {
-                "id": head.identifier,
-                "args": message.args,
-                "kwargs": message.kwargs,
-                "source": head.source,
-                "sent_at": message.sent_at,
-            }
-            return self.last
+            self.last = message
+            return message
         return None
 
     def _begin_next(self) -> None:
@@ -127,10 +121,10 @@ class Mailbox:
         waiting = self._batches.popleft()
         self._count -= waiting.count
         head = parse_batch(waiting.data)
-        try:
-            self._messages.extend(_parse_messages(head.messages)[waiting.skip :])
-        except (msgspec.DecodeError, RecursionError):
+        messages = read_messages(head)
+        if not messages:
             self.dropped += waiting.count
+        self._messages.extend(messages[waiting.skip :])
         self._current = waiting, head
         self._account.grow(MESSAGE_BYTES * len(self._messages))
 
@@ -193,11 +187,26 @@ class Mailbox:
         return left
 
 
-def _read_message(raw: Raw) -> _Queued | None:
-    """Read a message; None if it is none: a hub passes on what it has not decoded."""
+def read_messages(batch: Batch) -> list[Raw]:
+    """Take apart the messages of a batch; return none if they can't be read."""
+    try:
+        return _parse_messages(batch.messages)
+    except (msgspec.DecodeError, RecursionError):
+        return []
+
+
+def read_message(head: Batch, raw: Raw) -> dict[str, Any] | None:
+    """Read a message as an object for clients; None if it is none, for a hub has not decoded it."""
     try:
         message = _parse_message(raw)
     except (msgspec.DecodeError, RecursionError):
         return None
-    is_message = bytes(memoryview(message.args)[:1]) == b"[" and bytes(memoryview(message.kwargs)[:1]) == b"{"
-    return message if is_message else None
+    if bytes(memoryview(message.args)[:1]) != b"[" or bytes(memoryview(message.kwargs)[:1]) != b"{":
+        return None
+    return {
+        "id": head.identifier,
+        "args": message.args,
+        "kwargs": message.kwargs,
+        "source": head.source,
+        "sent_at": message.sent_at,
+    }

@@ -24,6 +24,7 @@ from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
 from .answers import Answers, resolve
+from .history import HubHistory
 from .inbox import Deduplicator, Inbox
 from .outbox import Outbox
 from .peer import Peer
@@ -97,7 +98,9 @@ class Node(Router):
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with the bytes they take."""
-        self._asked: list[tuple[Question, Batch]] = []
+        self._to_do: list[Callable[[], object]] = []
+        """What is to be done beside: questions to be put to followers here, and what was retained."""
+        self.history = HubHistory(self, self._inbox)
         self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
@@ -111,7 +114,9 @@ class Node(Router):
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
         self._update_bus_interests()
-        self._attachment = self._gateway.attach(self.is_followed, self._send, ask=self._ask)
+        self._attachment = self._gateway.attach(
+            self.is_followed, self._send, ask=self._ask, replay=self.history.replay
+        )
         self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
         self._gateway.wait_with(self._waiter)
 
@@ -158,10 +163,17 @@ class Node(Router):
             self._interests_pending = True
             self.loop.call(self._update_bus_interests)
 
+    def announce_now(self, peer: Peer, identifier: Identifier) -> None:
+        """Tell a peer, before anything else, that an identifier is followed; on any thread with the lock."""
+        self._update_bus_interests()
+        if peer.interest_announced:
+            self.update_interest(peer, {identifier})
+        self._empty_outbox()
+
     def _update_bus_interests(self) -> None:
         self._interests_pending = False
-        follows = set(self._gateway.interests())
         with self.lock:
+            follows = set(self._gateway.interests())
             former, everything = self._local.follows, len(follows) > MAX_FOLLOWS
             if everything:
                 follows = set()
@@ -176,9 +188,19 @@ class Node(Router):
         super().interest_received(peer)
         self._attachment.refresh()
 
-    def remove_peer(self, *args: Any, **kwargs: Any) -> int:
+    def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
+        """Carry on a link over a connection; see `Router.attach`."""
+        super().attach(peer, channel, received)
+        if received is None:
+            with self.lock:
+                self.history.end_queries(peer)
+                self.history.hub_changed(peer)
+
+    def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
         """A link is over."""
-        lost = super().remove_peer(*args, **kwargs)
+        lost = super().remove_peer(peer, *args, **kwargs)
+        with self.lock:
+            self.history.end_queries(peer)
         self._attachment.refresh()
         return lost
 
@@ -251,7 +273,7 @@ class Node(Router):
         self.publish(room, identifier, f"{source} via {self.name}", messages)
         data = frames.encode_batch(frames.batch_head(identifier, self.id, source), 1, messages, len(messages))
         self._arrived.append((frames.parse_batch(data), len(data)))
-        self.loop.call(self._deliver)
+        self.loop.call(self.deliver_arrived)
 
     # -- what comes in ---------------------------------------------------------------------------------------
 
@@ -268,11 +290,11 @@ class Node(Router):
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
-        if self._arrived or self._asked:
+        if self._arrived or self._to_do:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
-                self.loop.call(self._deliver)
+                self.loop.call(self.deliver_arrived)
             else:
-                self._deliver()
+                self.deliver_arrived()
         if self.outbox.blocks:
             self.outbox.wake()
 
@@ -296,8 +318,9 @@ class Node(Router):
                     numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
-                        batch.messages = [batch.messages[number - batch.first] for number in numbers]
-                    if is_followed:
+                        if is_followed:
+                            self._arrived += [(part, 0) for part in batch.only(numbers)]
+                    elif is_followed:
                         self._arrived.append((batch, size * batch.count // count))
             if stream.wants_flush:
                 self.flush(peer)
@@ -331,24 +354,34 @@ class Node(Router):
             )
             return []
 
+    def handle_past(self, peer: Peer, params: frames.PastParams) -> None:
+        """Take what a hub had retained. The lock is held."""
+        self.history.take(peer, params.query, params.batches, params.end)
+
+    def deliver_next(self, deliver: Callable[[], object]) -> None:
+        """Have something done with the next delivery, which does not hold the lock. The lock is held."""
+        self._to_do.append(deliver)
+
     def _note_duplicates(self, peer: Peer, count: int) -> None:
         peer.stream.stats.duplicates += count
         peer.stream.stats.received -= count
 
-    def _deliver(self) -> None:
+    def deliver_arrived(self) -> None:
         """Hand what has arrived to the bus; one thread at a time, for the order."""
-        while (self._arrived or self._asked) and self._delivering.acquire(blocking=False):
+        while (self._arrived or self._to_do) and self._delivering.acquire(blocking=False):
             try:
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
-                    asked, self._asked = self._asked, []
+                    asked, self._to_do = self._to_do, []
                 much = False
                 for batch, size in arrived:
                     much = self._inbox.deliver(batch, size)
                 if much and self._inbox.is_behind():
                     self._hold_back()
-                for question, asked_batch in asked:
-                    self._inbox.poll(asked_batch, self.name, self._answering(question))
+                for deliver in asked:
+                    deliver()
+                if asked and self._inbox.is_behind():
+                    self._hold_back()
             finally:
                 self._delivering.release()
 
@@ -404,7 +437,7 @@ class Node(Router):
     def ask_for_client(self, *args: Any) -> tuple[Callable[[], None], Callable[[], list[bytes]]]:
         """Put a question for a client that has no link, here as well; see `Router.ask_for_client`."""
         asked = super().ask_for_client(*args)
-        self.loop.call(self._deliver)
+        self.loop.call(self.deliver_arrived)
         return asked
 
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
@@ -418,7 +451,7 @@ class Node(Router):
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
         """Put a question to one who follows it. The lock is held."""
         if one is self._local:
-            self._asked.append((question, batch))
+            self._to_do.append(lambda: self._inbox.poll(batch, self.name, self._answering(question)))
         else:
             super().ask_subscriber(one, question, batch, data)
 

@@ -103,7 +103,8 @@ class Peer:
         self._reported_cuts = self.stream.stats.cuts
         self._refused = 0
         """The oldest frame that was in flight when it refused something."""
-        self._account = account
+        self.account = account
+        """Counts what is held for it."""
         self._follows_bytes = 0
 
     def __repr__(self) -> str:
@@ -188,7 +189,7 @@ class Peer:
 
     def _count_follows(self, size: int) -> None:
         self._follows_bytes += size
-        self._account.grow(size)
+        self.account.grow(size)
 
     # -- its connection --------------------------------------------------------------------------------------
 
@@ -229,7 +230,7 @@ class Peer:
     @property
     def held_bytes(self) -> int:
         """How many bytes are held for it."""
-        return self._account.held
+        return self.account.held
 
     def shed(self, target: int) -> set[Identifier]:
         """Drop its oldest messages until no more bytes than that are held.
@@ -252,7 +253,7 @@ class Peer:
         if channel is not None:
             channel.close(code, reason)
         lost = self.stream.end()
-        self._account.close()
+        self.account.close()
         return lost
 
 

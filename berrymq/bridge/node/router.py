@@ -423,6 +423,10 @@ class Router:
                 self.questions.answer(params.question, peer, answers, unanswered)
             elif isinstance(params, frames.ConcludeParams):
                 self.conclude_for(peer, params.question)
+            elif isinstance(params, frames.ReplayParams):
+                self.handle_replay(peer, params)
+            elif isinstance(params, frames.PastParams):
+                self.handle_past(peer, params)
             else:
                 self.handle_drops(peer, params.count)
         self._schedule_ack(peer)
@@ -593,6 +597,17 @@ class Router:
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )
+
+    def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:  # noqa: ARG002 - for those who override
+        """Return the newest retained batches, each with its number of messages: none, but at a hub."""
+        return []
+
+    def handle_replay(self, peer: Peer, params: frames.ReplayParams) -> None:
+        """Send a peer what is retained: nothing, but at a hub. The lock is held."""
+        peer.stream.send(frames.PAST, b'"query":%d,"end":true' % params.query)
+
+    def handle_past(self, peer: Peer, params: frames.PastParams) -> None:
+        """Take what a hub had retained. The lock is held."""
 
     def interest_received(self, peer: Peer) -> None:
         """Note that a peer has announced its interest. The lock is held."""

@@ -9,6 +9,8 @@ method         params beside ``n`` and ``ack``
 ``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
 ``interest``   ``add``, ``remove``: identifiers; ``reset``: this is all of it; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
+``replay``     ``query``: the asker's number; ``identifier``; ``last`` or null: what a hub has retained of it
+``past``       ``query``; ``batches`` that were retained; ``end``: these are the last ones
 =============  ==================================================================
 
 ``ack`` alone, without ``n``, is the notification ``ack``. A batch holds consecutive messages of one
@@ -46,6 +48,8 @@ __all__ = [
     "MESSAGES_FRAME",
     "NUMBERED",
     "NUMBERED_FRAME",
+    "PAST",
+    "REPLAY",
     "TYPE_MARK",
     "AckParams",
     "AnswerParams",
@@ -61,8 +65,10 @@ __all__ = [
     "Moment",
     "Name",
     "NodeKey",
+    "PastParams",
     "ReadBatch",
     "ReadMessagesParams",
+    "ReplayParams",
     "WireMessage",
     "ack_frame",
     "as_raw",
@@ -83,6 +89,7 @@ __all__ = [
     "read_messages",
     "split_answers",
     "split_batch",
+    "split_batches",
 ]
 
 MESSAGES: Final = b"messages"
@@ -91,6 +98,8 @@ ANSWER: Final = b"answer"
 CONCLUDE: Final = b"conclude"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
+REPLAY: Final = b"replay"
+PAST: Final = b"past"
 ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
@@ -168,6 +177,15 @@ class ReadBatch(BatchHead, array_like=True, gc=False):
     """A batch as it is delivered."""
 
     messages: list[WireMessage]
+
+    def only(self, numbers: Iterable[int]) -> list[ReadBatch]:
+        """Return the messages that have certain sequence numbers, each as a batch."""
+        return [
+            ReadBatch(
+                self.identifier, self.origin, self.source, number, 1, [self.messages[number - self.first]]
+            )
+            for number in numbers
+        ]
 
 
 class _Item(Struct, array_like=True, gc=False):
@@ -264,6 +282,27 @@ class DroppedParams(Struct):
     count: Count
 
 
+class ReplayParams(Struct):
+    """Params of ``replay``."""
+
+    n: Number
+    ack: Count
+    query: Number
+    identifier: IdentifierText
+    last: Count | None = None
+
+
+class PastParams(Struct):
+    """Params of ``past``."""
+
+    n: Number
+    ack: Count
+    query: Number
+    batches: Raw = Raw(b"[]")
+    """See `split_batches`."""
+    end: bool = False
+
+
 class AckParams(Struct):
     """Params of ``ack``."""
 
@@ -273,7 +312,16 @@ class AckParams(Struct):
 Frame = bytes | tuple[bytes, ...]
 """A frame to be written, in one piece or in several."""
 
-Params = MessagesParams | AskParams | ConcludeParams | AnswerParams | InterestParams | DroppedParams
+Params = (
+    MessagesParams
+    | AskParams
+    | ConcludeParams
+    | AnswerParams
+    | InterestParams
+    | DroppedParams
+    | ReplayParams
+    | PastParams
+)
 
 
 @lru_cache(maxsize=4096)
@@ -316,6 +364,8 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "answer": msgspec.json.Decoder(AnswerParams),
     "interest": msgspec.json.Decoder(InterestParams),
     "dropped": msgspec.json.Decoder(DroppedParams),
+    "replay": msgspec.json.Decoder(ReplayParams),
+    "past": msgspec.json.Decoder(PastParams),
 }
 """The methods that carry a number, with what reads their params."""
 
@@ -419,6 +469,18 @@ def parse_batch(raw: Raw | bytes) -> Batch:
         return _parse_batch(raw)
     except MALFORMED as error:
         raise FrameError(f"a batch: {_reason(error)}") from None
+
+
+def split_batches(raw: Raw) -> list[Batch]:
+    """Read the heads of several batches.
+
+    Raises:
+        FrameError: they are none.
+    """
+    try:
+        return [parse_batch(one) for one in _parse_raws(raw)]
+    except MALFORMED as error:
+        raise FrameError(f"batches: {_reason(error)}") from None
 
 
 def parse_names(raw: Raw) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "KEEP_LAST",
     "MAX_CALLS_IN_FLIGHT",
     "MAX_DEPTH",
     "MAX_FOLLOWS",
@@ -28,6 +29,10 @@ MAX_FOLLOWS = 10_000
 
 MAX_CALLS_IN_FLIGHT = 64
 """JSON-RPC requests of one connection that may wait for their answers at once."""
+
+
+KEEP_LAST = 1_000
+"""How many messages of each identifier a hub retains that keeps it, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, FrameError, ack_frame
 from .limits import Limits, LinkStats
@@ -23,7 +23,7 @@ from .limits import Limits, LinkStats
 if TYPE_CHECKING:
     from .frames import Frame
 
-__all__ = ["DROP_REPORT_SECONDS", "Account", "Stream", "Total"]
+__all__ = ["DROP_REPORT_SECONDS", "SHARED_BYTES", "Account", "Bodies", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
 """Drops are told to the other side this often at most."""
@@ -79,6 +79,22 @@ class Item(NamedTuple):
     """Other streams may hold the same object."""
 
 
+LATER: Final = b"later"
+"""The method of an item that stands for frames whose bodies are made when their turn comes."""
+
+
+class Bodies(Protocol):
+    """The bodies of frames that are made one after another, each when it can be sent."""
+
+    method: bytes
+
+    def next(self) -> bytes | None:
+        """Return the next body; None at the end."""
+
+    def close(self) -> None:
+        """Let go of what the bodies are made of."""
+
+
 class Sent(NamedTuple):
     """A frame in flight."""
 
@@ -115,6 +131,8 @@ class Stream:
         """Something may be written since the last frame came: an acknowledgement, or what waited for one."""
         self._account = account or Account(Total())
         self._buffer: deque[Item] = deque()
+        self._later: deque[Bodies] = deque()
+        """Those that `LATER` items of the buffer stand for, in their order."""
         self._undroppable = 0
         """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
         must not make each drop walk past all of them.
@@ -168,6 +186,34 @@ class Stream:
         self._buffered_bytes += size
         self._account.grow(size)
 
+    def send_later(self, bodies: Bodies) -> None:
+        """Put frames into the buffer behind what waits there, whose bodies are made when their turn comes.
+
+        What is put there next comes behind all of them; none of them is dropped.
+        """
+        self._later.append(bodies)
+        self.send(LATER, b"")
+
+    def _make_next(self) -> None:
+        """Put the next frame before the `LATER` item at the head of the buffer, or take that out."""
+        bodies = self._later[0]
+        body = bodies.next()
+        if body is None:
+            bodies.close()
+            self._later.popleft()
+            self._buffer.popleft()
+            self._undroppable = max(0, self._undroppable - 1)
+            self._buffered_bytes -= ITEM_BYTES
+            self._account.grow(-ITEM_BYTES)
+        else:
+            self.send(bodies.method, body, first=True)
+
+    def _drop_later(self) -> None:
+        """Make no more frames."""
+        for bodies in self._later:
+            bodies.close()
+        self._later.clear()
+
     def drop_oldest(self, spare: int = 0) -> int:
         """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
         buffer = self._buffer
@@ -219,7 +265,9 @@ class Stream:
             return 0
         return max(0, self.limits.buffer_messages - self._buffered)
 
-    def frames(self, now: float) -> list[Frame]:
+    def frames(  # noqa: C901, PLR0912 - a loop, with each of its steps inlined
+        self, now: float
+    ) -> list[Frame]:
         """Take out what may be written now, in order: frames within the window, or an ack that is due."""
         if self.unreported_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.unreported_drops)
@@ -232,6 +280,9 @@ class Stream:
         buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
             method, body, count, shared = buffer[0]
+            if method is LATER:
+                self._make_next()
+                continue
             if self._in_flight_bytes and (  # a large one goes when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
@@ -409,6 +460,7 @@ class Stream:
         self._in_flight_messages = self._in_flight_bytes = 0
         waiting = [item for item in self._buffer if item.method is MESSAGES]
         self._account.grow(-self._buffered_bytes)
+        self._drop_later()
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
@@ -461,6 +513,7 @@ class Stream:
         """Give up everything that is held; return how many messages the other side did not get."""
         lost = self._in_flight_messages + self._buffered
         self._account.grow(-self.held_bytes)
+        self._drop_later()
         for item in self._buffer:
             self._unshare(item)
         for sent in self._in_flight:

@@ -15,8 +15,9 @@ from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
 from berrymq.bridge.protocol.jsonrpc import Call
 from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
+from .history_methods import methods
 from .hosts import check_host, check_origin
-from .methods import OPEN_METHODS, methods
+from .methods import OPEN_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,7 +31,7 @@ from .sessions import MAX_WAIT_SECONDS
 if TYPE_CHECKING:
     from .conversation import Conversation
 
-__all__ = ["OPEN_METHODS", "methods"]
+__all__ = ["OPEN_METHODS", "crossing", "methods"]
 
 methods: "Methods[Conversation]" = Methods()
 
@@ -123,15 +123,20 @@ def connect_oneway(
 
 
 @methods.add
-def connect_via_queue(
+def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
     conversation: "Conversation",
     identifier: IdentifierText,
     ttl: Seconds = 1000.0,
     name: Name = "",
     room: Name | None = None,
+    past: Annotated[int, Meta(ge=0, le=1_000_000)] = 0,
 ) -> str:
-    """A token to send with, and a queue here that collects for its holder."""
-    return conversation.server.sessions.open(name or "a client", room or None, ttl, _crossing(identifier))
+    """A token to send with, and a queue here that collects for its holder.
+
+    It begins with the newest ``past`` messages that are retained.
+    """
+    known = crossing(identifier)
+    return conversation.server.sessions.open(name or "a client", room or None, ttl, known, past)
 
 
 @methods.add
@@ -144,7 +149,7 @@ def send_message(
 ) -> str:
     """Publish a message here and to everybody who follows it behind this node."""
     session = conversation.server.sessions.find(token)
-    known = _crossing(identifier)
+    known = crossing(identifier)
     conversation.server.publish(session, known.text, _message(args, kwargs))
     return "ok"
 
@@ -163,7 +168,7 @@ def ask(  # noqa: PLR0917 - the order is the wire's
     Who has not answered after ``timeout`` seconds is left out.
     """
     session = conversation.server.sessions.find(token)
-    known = _crossing(identifier)
+    known = crossing(identifier)
     return conversation.wait_for(
         conversation.server.ask(session, known.text, _message(args, kwargs), timeout)
     )
@@ -203,7 +208,12 @@ def close_connection(conversation: "Conversation", token: Token) -> str:
     return "ok"
 
 
-def _crossing(text: str) -> Identifier:
+def crossing(text: str) -> Identifier:
+    """Parse an identifier of a call.
+
+    Raises:
+        RpcError: BAD_IDENTIFIER.
+    """
     try:
         return crossing_identifier(text)
     except FrameError as error:

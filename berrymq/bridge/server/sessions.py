@@ -157,8 +157,10 @@ class Sessions:
         """The one that was used longest ago first."""
         return list(self._sessions.values())
 
-    def open(self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None) -> str:
-        """A new token; with an *identifier*, a queue begins to collect.
+    def open(
+        self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None, past: int = 0
+    ) -> str:
+        """A new token; with an *identifier*, a queue begins to collect, after the last *past* retained ones.
 
         Raises:
             RpcError: there are too many sessions, and a call waits in each of them.
@@ -171,6 +173,8 @@ class Sessions:
         if identifier is not None:
             mailbox = Mailbox(identifier.text, router.budget)
             with router.lock:
+                for batch, count in router.past(place, identifier, past) if past else ():
+                    mailbox.accept(batch, count)
                 place.follow(mailbox, [identifier])
                 router.interest_changed(place, [identifier])
         token = secrets.token_urlsafe(16)
