@@ -112,8 +112,7 @@ def keep(
         bus: whose link is used; by default, that of the default bus.
 
     Raises:
-        LinkError: there is no link to a hub, or it did not answer.
-        RpcError: the hub refuses.
+        LinkError: there is no link to a hub, or it did not answer, or refuses.
     """
     link = _link_to_hub(bus)
     if identifier is None:
@@ -174,8 +173,8 @@ def _link_to_hub(bus: Bus | None) -> Link:
 def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:
     try:
         return link._connector.call(method, params, CALL_SECONDS)
-    except RpcError:
-        raise
+    except RpcError as error:
+        raise LinkError(error.message) from None
     except NETWORK_ERRORS as error:
         raise LinkError(f"the hub did not answer: {str(error) or 'not in time'}") from None
 
