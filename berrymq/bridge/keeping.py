@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .api import Link
 
-__all__ = ["Keep", "Kept", "KeptIdentifier", "alatest", "keep", "latest"]
+__all__ = ["Keep", "Kept", "KeptIdentifier", "alatest", "aligned", "keep", "latest"]
 
 CALL_SECONDS = 10.0
 
@@ -65,10 +65,10 @@ class Kept(msgspec.Struct, frozen=True):
     dropped: int
 
     def __str__(self) -> str:
-        return "\n".join(map("  ".join, self.lines())) or "nothing is kept"
+        return "\n".join(aligned(self.rows())) or "nothing is kept"
 
-    def lines(self) -> list[tuple[str, ...]]:
-        """Return the rows of a table as text, without the header."""
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a row of text for each `Keep`: what is kept, how much, since when and by whom."""
         rows: list[tuple[str, ...]] = []
         for one in self.keeps:
             matching = [
@@ -76,13 +76,12 @@ class Kept(msgspec.Struct, frozen=True):
             ]
             count, size = sum([each.count for each in matching]), sum([each.bytes for each in matching])
             dropped = sum([each.dropped for each in matching])
+            of_each = f" of each of {len(matching):,}" if len(matching) > 1 else ""
             rows.append(
                 (
                     one.identifier,
                     f"{count:,} message{'' if count == 1 else 's'}, {human(size)}",
-                    f"the last {one.last:,} of each of {len(matching):,}"
-                    if len(matching) != 1
-                    else f"the last {one.last:,}",
+                    f"the last {one.last:,}{of_each}",
                     f"since {moment(one.since)} by {printable(one.by)}",
                     f"{dropped:,} dropped" if dropped else "",
                 )
@@ -177,6 +176,15 @@ def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:
         raise LinkError(error.message) from None
     except NETWORK_ERRORS as error:
         raise LinkError(f"the hub did not answer: {str(error) or 'not in time'}") from None
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()
+        for row in rows
+    ]
 
 
 def moment(seconds: float) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import berrymq
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.protocol.limits import KEEP_LAST
 from berrymq.errors import BerryMQError
 from berrymq.printable import printable
 
@@ -42,6 +43,7 @@ _EXAMPLES = {
     """,
     "follow": """
         berrymq follow 'test:*'
+        berrymq follow 'train:*' --past 100
         berrymq follow --json 'test:*' '*:error' | jq .kwargs
     """,
     "twitter": """
@@ -52,6 +54,11 @@ _EXAMPLES = {
     "get": """
         berrymq get 'task:*'
         berrymq get 'task:*' --timeout 5 --json
+    """,
+    "keep": """
+        berrymq keep 'train:*'           from now on, the last 1,000 messages of each identifier
+        berrymq keep                     list what is kept, how much of it, since when and by whom
+        berrymq keep 'train:*' --drop
     """,
     "nodes": """
         berrymq nodes
@@ -133,7 +140,21 @@ def _hub_arguments(options: argparse.Namespace) -> list[str]:
 def _follow(options: argparse.Namespace) -> int:
     from .commands import follow
 
-    return follow(_destination(options), options.identifiers, json=options.json)
+    return follow(_destination(options), options.identifiers, past=options.past, json=options.json)
+
+
+def _keep(options: argparse.Namespace) -> int:
+    from .commands import keep
+
+    if options.drop and not options.identifiers:
+        options.parser.error("--drop needs an identifier")
+    return keep(
+        _destination(options),
+        options.identifiers,
+        last=options.last,
+        drop=options.drop,
+        json=options.json,
+    )
 
 
 def _get(options: argparse.Namespace) -> int:
@@ -264,7 +285,36 @@ def _parser() -> argparse.ArgumentParser:
 
     follow = _command(commands, "follow", _follow, "print messages as they come, until Ctrl-C")
     _add_identifiers(follow)
+    follow.add_argument(
+        "--past",
+        nargs="?",
+        type=values.count,
+        const=True,
+        default=False,
+        metavar="N",
+        help="begin with the last N messages that the hub retains, or with all of them; see keep",
+    )
     _add_destination(follow, json=True)
+
+    keep = _command(
+        commands, "keep", _keep, "have the hub retain messages for later, or list what it retains"
+    )
+    keep.add_argument(
+        "identifiers",
+        nargs="*",
+        type=values.identifier,
+        metavar="IDENTIFIER",
+        help="which messages, like 'train:*' (default: list what is kept)",
+    )
+    keep.add_argument(
+        "--last",
+        type=values.count,
+        default=KEEP_LAST,
+        metavar="N",
+        help=f"how many messages of each identifier (default: {KEEP_LAST:,})",
+    )
+    keep.add_argument("--drop", action="store_true", help="keep them no more")
+    _add_destination(keep, json=True)
 
     twitter = _command(commands, "twitter", _twitter, "send a message")
     twitter.add_argument("identifier", type=values.identifier, metavar="IDENTIFIER", help="like test:run")

@@ -49,7 +49,7 @@ def keep(
             except OverflowError as error:
                 raise RpcError(OVERFLOW, str(error)) from None
         elif not histories.drop(place, known):
-            raise RpcError(INVALID_PARAMS, f"{known.text} is not kept here; `kept` lists what is")
+            raise RpcError(INVALID_PARAMS, f"{known.text} is not kept here")
         router.interest_changed(place, [known])
     router.announce_interests()  # whoever asks over its link knows of it before this is answered
     return "ok"
