@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import berrymq
@@ -120,6 +121,10 @@ def _hub(options: argparse.Namespace) -> int:
         certificate=options.certificate,
         key=options.key,
     )
+    if options.keep_memory is not None:
+        settings = replace(settings, keep_bytes=options.keep_memory << 20)
+    if options.keep_messages is not None:
+        settings = replace(settings, keep_messages=options.keep_messages)
     return hub(settings, options.memory, detach_when_ready=options.detach_when_ready)
 
 
@@ -131,7 +136,8 @@ def _hub_arguments(options: argparse.Namespace) -> list[str]:
     arguments = [f"--host={options.host}", f"--port={options.port}", f"--idle={idle:g}"]
     arguments += [f"--allow-host={host}" for host in options.allow_host]
     arguments += [f"--allow-origin={origin}" for origin in options.allow_origin]
-    for option in ("certificate", "key", "access_token_file", "memory"):
+    valued = ("certificate", "key", "access_token_file", "memory", "keep_memory", "keep_messages")
+    for option in valued:
         if (value := getattr(options, option)) is not None:
             arguments.append(f"--{option.replace('_', '-')}={value}")
     return arguments + ["--allow-insecure"] * options.allow_insecure
@@ -260,6 +266,18 @@ def _parser() -> argparse.ArgumentParser:
         type=values.mebibytes,
         metavar="MIB",
         help="limit for messages waiting for slow nodes, in total (default: 256)",
+    )
+    hub.add_argument(
+        "--keep-memory",
+        type=values.mebibytes,
+        metavar="MIB",
+        help="limit for messages that are retained (see keep), in total (default: 64)",
+    )
+    hub.add_argument(
+        "--keep-messages",
+        type=values.count,
+        metavar="N",
+        help="limit for their number, in total (default: 100,000)",
     )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)

@@ -23,6 +23,7 @@ from berrymq.bridge.server.server import Server
 from berrymq.bridge.transport.budget import MAX_HELD_BYTES, Budget
 from berrymq.bridge.transport.loop import IoLoop
 
+from .history import KEEP_BYTES, KEEP_MESSAGES
 from .roster import Roster
 from .router import Hub
 
@@ -57,6 +58,8 @@ class HubOptions:
         certificate: the file of its TLS certificate.
         key: the file of the certificate's key, where it is another.
         memory: bytes that may wait for slow nodes, all together.
+        keep_bytes: bytes of messages that are retained, all together.
+        keep_messages: how many messages are.
     """
 
     host: str = "127.0.0.1"
@@ -69,6 +72,8 @@ class HubOptions:
     certificate: Path | None = None
     key: Path | None = None
     memory: int = MAX_HELD_BYTES
+    keep_bytes: int = KEEP_BYTES
+    keep_messages: int = KEEP_MESSAGES
 
     def __repr__(self) -> str:
         return f"<HubOptions {self.host}:{self.port}>"
@@ -92,7 +97,14 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
     with hub_lock(directory):
         loop = IoLoop()
         roster = Roster(directory)
-        hub = Hub(loop, name="hub", budget=Budget(options.memory), expected=roster.read())
+        hub = Hub(
+            loop,
+            name="hub",
+            budget=Budget(options.memory),
+            expected=roster.read(),
+            keep_bytes=options.keep_bytes,
+            keep_messages=options.keep_messages,
+        )
         server = Server(
             hub,
             access_token=options.access_token,
