@@ -1,15 +1,17 @@
 """Replays: a subscription gets what a hub has retained, then what is live, without a gap or a duplicate.
 
 From its registration on, everything that is live is held: what is published here, and what comes over links.
-The retained messages follow; one that is held as well stands in its place and is live. Then comes the rest of
-what is held, and the subscription is an ordinary one.
+The retained messages follow. One of them that is held as well is live: it stands in its place, behind those
+of its origin that were held before it and are retained no more. Then comes the rest of what is held, and the
+subscription is an ordinary one.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from operator import itemgetter
 from threading import Event, RLock, get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .messages import Message, PastMessage
 from .routes import crosses
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from .subscriptions import Subscription
     from .targets import Call
 
-    Key = tuple[object, float]
-    """Tells a message from all others: where it came from and its number, or its identifier and time."""
+    Key = int | tuple[str, float]
+    """Tells a message from others of its origin: its number there; here, its identifier and time."""
 
 __all__ = ["Replay", "check_past"]
 
@@ -33,6 +35,9 @@ MAX_HELD = 10_000
 WAIT_SECONDS = 1.0
 
 ROUNDS = 100
+
+HERE: Final = object()
+"""The origin of what is published in this process."""
 
 
 def check_past(past: int, identifiers: Sequence[Identifier]) -> None:
@@ -45,6 +50,35 @@ def check_past(past: int, identifiers: Sequence[Identifier]) -> None:
         raise ValueError(f"past is a number of messages, or True for all that are retained, not {past}")
     if len(identifiers) > 1:
         raise ValueError("a joint condition has no past: follow each identifier with a past of its own")
+
+
+class Waiting:
+    """What is held of one origin, in order."""
+
+    __slots__ = ("keys", "messages")
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[int, Key, Message]] = deque()
+        """Each with its place among all that is held."""
+        self.keys: dict[Key, int] = {}
+        """How many there are with each key: two of this process may have one time."""
+
+    def add(self, place: int, key: Key, message: Message) -> None:
+        """Add the next one."""
+        self.messages.append((place, key, message))
+        self.keys[key] = self.keys.get(key, 0) + 1
+
+    def take(self, wanted: Key) -> list[Message]:
+        """Take out the messages up to the one with that key: those before it are retained no more."""
+        taken = []
+        key: Key | None = None
+        while key != wanted:
+            _, key, message = self.messages.popleft()
+            taken.append(message)
+            self.keys[key] -= 1
+            if not self.keys[key]:
+                del self.keys[key]
+        return taken
 
 
 class Replay:
@@ -63,10 +97,11 @@ class Replay:
         """Whether routes of received messages have the subscription."""
         self._bus = bus
         self._lock = RLock()
-        self._held: list[tuple[Key, Message]] = []
-        self._taken = 0
-        """So many of the held messages were delivered."""
-        self._places: dict[Key, deque[int]] | None = None
+        self._held: list[tuple[object, Key, Message]] = []
+        """Where each came from, what tells it from others, and the message."""
+        self._by_origin: dict[object, Waiting] | None = None
+        """The same of the first so many, from when the first part of the past comes."""
+        self._indexed = 0
         self._holds_received = self._holds_local = True
         self._marker = Message.make(self.identifier)
         """Stands behind everything that was held, in the order of the deliverer."""
@@ -98,7 +133,7 @@ class Replay:
         with self._lock:
             if not self._holds_local:
                 return False
-            self._held.append(((message._identifier.text, message._sent_at), message))
+            self._held.append((HERE, (message._identifier.text, message._sent_at), message))
             is_much = not self._holds_received and len(self._held) > MAX_HELD
         if is_much and self._opener != get_ident():
             self._opened.wait(WAIT_SECONDS)
@@ -114,8 +149,7 @@ class Replay:
         """
         with self._lock:
             if self._holds_received and self.subscription.active and not self.subscription.muted:
-                held = enumerate(messages, first)
-                self._held += [((origin, number), message) for number, message in held]
+                self._held += [(origin, number, message) for number, message in enumerate(messages, first)]
             return self._holds_received
 
     # -- what is past ----------------------------------------------------------------------------------------
@@ -141,17 +175,15 @@ class Replay:
         """
         out: list[Message] = []
         with self._lock:
-            places = self._places
-            if places is None:
-                places = self._places = {}
-                for place, (key, _) in enumerate(self._held):
-                    places.setdefault(key, deque()).append(place)
+            if self._by_origin is None:
+                self._by_origin, self._indexed = {}, len(self._held)
+                for place, (where, key, message) in enumerate(self._held):
+                    self._by_origin.setdefault(where, Waiting()).add(place, key, message)
+            waiting = self._by_origin.get(HERE if is_own else origin)
             for number, content in enumerate(contents, first):
-                found = places.get((identifier.text, content.sent_at) if is_own else (origin, number))
-                if found:
-                    end = found.popleft() + 1
-                    out += [message for _, message in self._held[self._taken : end]]
-                    self._taken = max(self._taken, end)
+                known: Key = (identifier.text, content.sent_at) if is_own else number
+                if waiting is not None and known in waiting.keys:
+                    out += waiting.take(known)
                 else:
                     out.append(PastMessage.of(identifier, content, None if is_own else source, origin))
         return self._submit(out)
@@ -193,10 +225,12 @@ class Replay:
 
     def _take_held(self) -> list[Message]:
         """Take out what is held and was not delivered yet."""
-        held, self._held = self._held[self._taken :], []
-        self._taken = 0
-        self._places = {}
-        return [message for _, message in held]
+        held, by_origin = self._held, self._by_origin
+        self._held, self._by_origin = [], None
+        if by_origin is None:
+            return [message for _, _, message in held]
+        rest = sorted([each for one in by_origin.values() for each in one.messages], key=itemgetter(0))
+        return [message for _, _, message in [*rest, *held[self._indexed :]]]
 
     def _open(self) -> None:
         """Deliver in this thread what is held until nothing is; then hold nothing more."""

@@ -237,17 +237,31 @@ class History:
     # -- what comes ------------------------------------------------------------------------------------------
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Retain a batch; see `Subscriber`."""
+        """Retain a batch, and release those that are older than the last messages; see `Subscriber`."""
         one = self._by_head.get(batch[: batch.find(b'",')]) or self._find(batch)
         histories, account = self._all, self._account
-        one.batches.append((histories.arrived + 1, count, batch))
+        batches, last, before = one.batches, one.last, one.count
+        batches.append((histories.arrived + 1, count, batch))
         histories.arrived += count
-        self._count(one, count, len(batch) + BATCH_BYTES)
-        if len(batch) > SHARED_BYTES:
+        total = before + count
+        size = len(batch) + BATCH_BYTES
+        if size > SHARED_BYTES:
             account.share(batch, 1)
-        if one.count > one.last:
-            self._trim(one)
-        if account.held > histories.most_bytes or histories.count > histories.most_messages:
+        while total - batches[0][1] >= last:  # what `_trim` does, without its calls
+            _, released, data = batches.popleft()
+            total -= released
+            size -= len(data) + BATCH_BYTES
+            if len(data) + BATCH_BYTES > SHARED_BYTES:
+                account.share(data, -1)
+        one.count = total
+        one.bytes += size
+        account.held += size  # `Account.grow` without the call
+        account.total.held += size
+        if before < last:
+            histories.count += (total if total < last else last) - before
+            if histories.count > histories.most_messages:
+                histories.limit()
+        if account.held > histories.most_bytes:
             histories.limit()
 
     def _count(self, one: Series, count: int, size: int) -> None:
@@ -255,9 +269,7 @@ class History:
         before, one.count = one.count, one.count + count
         self._all.count += min(one.count, one.last) - min(before, one.last)
         one.bytes += size
-        account = self._account
-        account.held += size  # `Account.grow` without the call
-        account.total.held += size
+        self._account.grow(size)
 
     def _find(self, batch: bytes) -> Series:
         """Return the series of a batch; the first one of an identifier begins it."""
@@ -283,7 +295,7 @@ class History:
         """Count a batch no longer that was taken out of its series."""
         _, count, data = batch
         self._count(one, -count, -len(data) - BATCH_BYTES)
-        if len(data) > SHARED_BYTES:
+        if len(data) + BATCH_BYTES > SHARED_BYTES:
             self._account.share(data, -1)
 
     def drop_oldest(self, one: Series) -> None:
@@ -295,7 +307,7 @@ class History:
         for part in cut(batch, left):
             one.batches.appendleft(part)
             self._count(one, part[1], len(part[2]) + BATCH_BYTES)
-            if len(part[2]) > SHARED_BYTES:
+            if len(part[2]) + BATCH_BYTES > SHARED_BYTES:
                 self._account.share(part[2], 1)
         one.dropped += before - len(one)
         self.dropped += before - len(one)
