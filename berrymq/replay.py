@@ -108,6 +108,7 @@ class Replay:
         self._opener = 0
         """The thread that delivers what was held last."""
         self._opened = Event()
+        self._is_forked = False
 
     @property
     def identifier(self) -> Identifier:
@@ -130,6 +131,9 @@ class Replay:
 
     def hold(self, message: Message) -> bool:
         """Hold a message that is published here; return False when nothing is held any more."""
+        if self._is_forked:
+            self._is_forked = False
+            self.end()
         with self._lock:
             if not self._holds_local:
                 return False
@@ -203,6 +207,12 @@ class Replay:
                 self._submit([*self._take_held(), self._marker])
                 self._holds_received = False
         gateway.forget_replay(self)
+
+    def after_fork(self) -> None:
+        """Have the next message end it in a forked child: no answer comes; the parent delivers the rest."""
+        self._lock = RLock()  # a thread of the parent may hold the former one
+        self._held, self._by_origin = [], None
+        self._is_forked = True
 
     def watch(self, call: Call) -> Call:
         """Return a call that ends the holding where what was held has been delivered."""

@@ -309,6 +309,25 @@ class TestWithoutHub:
         finally:
             os.kill(hub.info.pid, signal.SIGCONT)
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    def test_a_forked_child_waits_for_no_past(self, hub):
+        bus, _ = join()
+        os.kill(hub.info.pid, signal.SIGSTOP)
+        try:
+            found = []
+            bus.follow("a:*", found.append, past=True)
+            pid = os.fork()
+            if not pid:  # what goes wrong here must not go on as a test
+                try:
+                    bus.twitter("a:b", 1)
+                    bus.drain(5)
+                    os._exit(len(found))
+                finally:
+                    os._exit(99)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+        finally:
+            os.kill(hub.info.pid, signal.SIGCONT)
+
     def test_another_hub_is_told_what_to_keep(self, caplog):
         bus, link = join("me")
         berrymq.keep("a:*", last=7, bus=bus)

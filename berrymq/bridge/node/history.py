@@ -129,6 +129,12 @@ class HubHistory:
         if ended:
             self._node.loop.call(self._node.deliver_arrived)
 
+    def after_fork(self) -> None:
+        """In a forked child: no answer comes, for the link is the parent's."""
+        queries, self._queries = self._queries, {}
+        for query in queries.values():
+            query.replay.after_fork()
+
     # -- keeps -----------------------------------------------------------------------------------------------
 
     def note_keep(self, identifier: str, last: int, hub_id: str) -> None:

@@ -484,6 +484,7 @@ class Node(Router):
             if peer.channel is not None:
                 peer.channel.close_in_child()
         self._attachment = self._gateway.attach(self.is_followed, self._not_sent)
+        self.history.after_fork()
 
     def leave_bus(self) -> None:
         """Detach the parent's node: this forked child now has a link of its own."""
@@ -501,3 +502,4 @@ class Node(Router):
         """Leave the network."""
         self.detach()
         super().close()
+        self.deliver_arrived()  # the loop may end before it does
