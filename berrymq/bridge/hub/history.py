@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from berrymq.bridge.node.room import Room
-    from berrymq.bridge.protocol.stream import Account
-    from berrymq.bridge.transport.budget import Budget
+    from berrymq.bridge.transport.budget import Account, Budget
     from berrymq.identifiers import Identifier
 
 __all__ = ["KEEP_BYTES", "KEEP_MESSAGES", "Feed", "Histories", "History"]
@@ -336,7 +335,9 @@ class History:
         found: list[Retained] = []
         for one in self.series.values():
             if one.identifier.matches(identifier):
-                found += one.newest(most)
+                found += one.batches if one.count <= min(most, one.last) else one.newest(most)
+        if last is None and not after:
+            return sorted(found)
         found.sort(reverse=True)
         left, newest = most, []
         for batch in found:
@@ -406,9 +407,7 @@ class Feed:
         self._account = account
         self._frame_bytes = frame_bytes
         self._has_ended = False
-        for data in self._batches:
-            account.grow(len(data))
-            account.share(data, 1)
+        account.hold_all(self._batches, 1)
 
     def next(self) -> bytes | None:
         """Return the body of the next frame; None after the last one."""
@@ -421,19 +420,15 @@ class Feed:
             data = batches.popleft()
             taken.append(data)
             size += len(data)
-            self._release(data)
+        self._account.hold_all(taken, -1)
         self._has_ended = not batches
         end = b"true" if self._has_ended else b"false"
         return b'"query":%d,"batches":[%b],"end":%b' % (self._query, b",".join(taken), end)
 
-    def _release(self, data: bytes) -> None:
-        self._account.share(data, -1)
-        self._account.grow(-len(data))
-
     def close(self) -> None:
         """Let go of what was not sent."""
-        while self._batches:
-            self._release(self._batches.popleft())
+        self._account.hold_all(self._batches, -1)
+        self._batches.clear()
 
 
 def cut(batch: Retained, count: int) -> list[Retained]:

@@ -75,10 +75,12 @@ def history(
     """The retained messages of an identifier in order; the newest ``last`` of them, of all that match.
 
     Where ``more`` is true there are more than one answer takes: ask again with ``after``, the ``n`` of the
-    last message that came.
+    last message that came, instead of ``last``: others may have come since, which would shift its window.
     """
     found = _histories(conversation).of(_room(conversation, room))
     known = crossing(identifier)
+    if last is not None and after:
+        raise RpcError(INVALID_PARAMS, "last and after: give one of the two")
     if found is None:
         return {"messages": [], "more": False}
     messages, more = found.objects(known, last, after, MAX_ANSWER_BYTES)
