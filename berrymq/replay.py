@@ -53,15 +53,17 @@ def check_past(past: int, identifiers: Sequence[Identifier]) -> None:
 
 
 class Waiting:
-    """What is held of one origin, in order."""
+    """What is held of one origin, in order. Threads of this process may have been retained in another one."""
 
-    __slots__ = ("keys", "messages")
+    __slots__ = ("early", "keys", "messages")
 
     def __init__(self) -> None:
         self.messages: deque[tuple[int, Key, Message]] = deque()
         """Each with its place among all that is held."""
         self.keys: dict[Key, int] = {}
-        """How many there are with each key: two of this process may have one time."""
+        """How often each key may still come in the past: two of this process may have one time."""
+        self.early: dict[Key, int] = {}
+        """Those of them whose messages were taken out before they came."""
 
     def add(self, place: int, key: Key, message: Message) -> None:
         """Add the next one."""
@@ -69,16 +71,23 @@ class Waiting:
         self.keys[key] = self.keys.get(key, 0) + 1
 
     def take(self, wanted: Key) -> list[Message]:
-        """Take out the messages up to the one with that key: those before it are retained no more."""
+        """Take out the messages up to the one with a key that came in the past; none if it was taken before.
+
+        Those before it are retained no more, or come yet.
+        """
+        self.keys[wanted] -= 1
+        if not self.keys[wanted]:
+            del self.keys[wanted]
+        if self.early.get(wanted):
+            self.early[wanted] -= 1
+            return []
         taken = []
-        key: Key | None = None
-        while key != wanted:
+        while True:
             _, key, message = self.messages.popleft()
             taken.append(message)
-            self.keys[key] -= 1
-            if not self.keys[key]:
-                del self.keys[key]
-        return taken
+            if key == wanted:
+                return taken
+            self.early[key] = self.early.get(key, 0) + 1
 
 
 class Replay:

@@ -128,6 +128,28 @@ def test_nothing_is_missing_and_nothing_comes_twice(steps, retained, is_followed
         assert flags == sorted(flags, reverse=True)
 
 
+def test_threads_whose_messages_were_retained_in_another_order():
+    """One holds first what another one sends first."""
+    bus = Bus()
+    asked = attached(bus)
+    found = []
+    bus.follow("a:*", found.append, past=True)
+    for text in ("a:x", "a:y", "a:z"):
+        bus.twitter(text)
+    sent_at = {message.id: message.sent_at for _, _, message in asked[0]._held}
+    for number, text in enumerate(("a:old", "a:y", "a:x"), 1):
+        one = SimpleNamespace(args=(), kwargs={}, sent_at=sent_at.get(text, 1.0), callback=None)
+        asked[0].deliver(Identifier(text), [one], "me", ME, number, True)
+    asked[0].end()
+    assert bus.drain(10)
+    assert [(one.id, one.past) for one in found] == [
+        ("a:old", True),
+        ("a:x", False),
+        ("a:y", False),
+        ("a:z", False),
+    ]
+
+
 def attached(bus):
     """What is asked for on a link to a hub."""
     asked = []
