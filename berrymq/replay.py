@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .messages import Message, PastMessage
 from .routes import crosses
+from .subscribers import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,6 +118,10 @@ class Replay:
         self._opener = 0
         """The thread that delivers what was held last."""
         self._opened = Event()
+        self.pass_on: Call = ignore
+        """What `intake` calls when nothing is held any more; set with the slots of the subscription."""
+        self._seen: dict[int, Message] | None = {}
+        """By `id`: messages of this process that the subscription was in the route of; see `sent`."""
         self._is_forked = False
 
     @property
@@ -130,13 +135,14 @@ class Replay:
             for attachment in self._bus.gateway.attachments():
                 if attachment.replay is not None and attachment.replay(self):
                     return
+        self._seen = None
         self.end()
 
     # -- what is live ----------------------------------------------------------------------------------------
 
     def intake(self, message: Message) -> Any:
         """Hold a message that is published here; the slot of the subscription until the end."""
-        return None if self.hold(message) else self.subscription._deliver(message)
+        return None if self.hold(message) else self.pass_on(message)
 
     def hold(self, message: Message) -> bool:
         """Hold a message that is published here; return False when nothing is held any more."""
@@ -144,6 +150,10 @@ class Replay:
             self._is_forked = False
             self.end()
         with self._lock:
+            if self._seen is not None:
+                self._seen[id(message)] = message
+                if len(self._seen) > MAX_HELD:  # they do not go out, so there is nothing to watch
+                    self._seen = None
             if not self._holds_local:
                 return False
             self._held.append((HERE, (message._identifier.text, message._sent_at), message))
@@ -151,6 +161,29 @@ class Replay:
         if is_much and self._opener != get_ident():
             self._opened.wait(WAIT_SECONDS)
         return True
+
+    def end_watch(self) -> None:
+        """Have `sent` called no more, which a link calls with each message before that goes out."""
+        with self._lock:
+            self._seen = None
+            if not self._holds_local:
+                self.subscription._end_replay()
+
+    def sent(self, message: Message) -> None:
+        """Take a message that goes out and that the subscription missed.
+
+        A thread may have looked up its route before the registration, and send so late that the past does not
+        have it either.
+        """
+        subscription = self.subscription
+        with self._lock:
+            is_missed = self._seen is not None and self._seen.pop(id(message), None) is None
+            if not is_missed or subscription.muted or not self.identifier.matches(message._identifier):
+                return
+            if self._holds_local:
+                self._held.append((HERE, (message._identifier.text, message._sent_at), message))
+                return
+        self._submit([message])
 
     def hold_received(self, messages: Iterable[Message], origin: object, first: int) -> bool:
         """Hold messages that came over a link; return False if the subscription gets them by its route.
@@ -220,7 +253,7 @@ class Replay:
     def after_fork(self) -> None:
         """Have the next message end it in a forked child: no answer comes; the parent delivers the rest."""
         self._lock = RLock()  # a thread of the parent may hold the former one
-        self._held, self._by_origin = [], None
+        self._held, self._by_origin, self._seen = [], None, None
         self._is_forked = True
 
     def watch(self, call: Call) -> Call:
@@ -261,7 +294,8 @@ class Replay:
                     for message in held:
                         self._bus._deliver_direct(self.subscription, message)
                     self._holds_received = self._holds_local = False
-                    self.subscription._end_replay()
+                    if self._seen is None:
+                        self.subscription._end_replay()
                     break
             for message in held:
                 self._bus._deliver_direct(self.subscription, message)

@@ -305,12 +305,11 @@ class Subscription(Subscriber):
             if not self._mutes and self.active:
                 self._function, self._call = function, call if replay is None else replay.watch(call)
                 pool = self._pool
+                deliver = call if pool is None or self.direct or self.is_async else submitting(self, pool)
                 if replay is not None:
-                    self._deliver = replay.intake
-                elif pool is None or self.direct or self.is_async:
-                    self._deliver = call
-                else:
-                    self._deliver = submitting(self, pool)
+                    replay.pass_on = deliver
+                    deliver = replay.intake
+                self._deliver = deliver
             # Not `else`: `cancel` takes no lock, and may have run since `active` was read above.
             if self._mutes or not self.active:
                 self._function = self._call = self._deliver = ignore

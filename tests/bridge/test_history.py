@@ -194,7 +194,7 @@ class TestSeam:
     @pytest.mark.parametrize("direct", [True, False])
     @pytest.mark.parametrize("last", [100, 50_000])
     def test_messages_of_this_process_come_once_and_in_order(self, last, direct):
-        bus, link = join("me")
+        bus, link = join("me", overflow="block")
         berrymq.keep("own:*", last=last, bus=bus)
         founds = []
         total = 40_000
@@ -215,7 +215,7 @@ class TestSeam:
             assert [found[0].args[0] for found in founds] == [0] * len(founds)
 
     def test_threads_of_this_process_lose_and_double_nothing(self):
-        bus, link = join("me")
+        bus, link = join("me", overflow="block")
         berrymq.keep("own:*", last=50_000, bus=bus)
         found = []
 
@@ -231,6 +231,7 @@ class TestSeam:
         for thread in threads:
             thread.join()
         link.flush(20)
+        assert link.stats().dropped == 0
         wait(lambda: len(found) >= 30_000, "all messages")
         bus.drain(10)
         for name in "abc":

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import berrymq
 from berrymq import Bus, Identifier, Queue
 
 ME = "me"
@@ -227,6 +228,36 @@ def test_what_a_follower_publishes_while_it_gets_its_past_comes_behind():
     assert found == [1, 2, 3, 11, 12]
     bus.twitter("a:b", 20)
     assert found[-1] == 20
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_thread_that_looked_its_route_up_before_is_not_missed(has_ended):
+    """It sends after the question: neither the past nor the route has its message."""
+    bus = Bus()
+    asked = attached(bus)
+    found = []
+    bus.follow("a:*", found.append, past=True)
+    (replay,) = asked
+    bus.twitter("a:b", 1)
+    if has_ended:
+        replay.end()
+        assert bus.drain(10)
+    late = berrymq.Message("a:b", 2)
+    replay.sent(late)
+    bus.twitter("a:b", 3)
+    bus.twitter("c:d", 4)
+    replay.end()
+    assert bus.drain(10)
+    assert sorted(one.args[0] for one in found) == [1, 2, 3]
+    message = berrymq.Message("a:b", 5)
+    bus.publish(message)
+    replay.sent(message)
+    assert bus.drain(10)
+    assert [one.args[0] for one in found if one.args[0] == 5] == [5]
+    replay.end_watch()
+    bus.twitter("a:b", 6)
+    assert found[-1].args == (6,)
+    assert bus.subscriptions()[0]._replay is None
 
 
 def test_a_question_is_answered_while_the_past_is_on_its_way():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from berrymq.bridge.peers_log import peers_log
@@ -18,6 +19,7 @@ from berrymq.bridge.protocol.frames import REPLAY, FrameError, encode_json, spli
 if TYPE_CHECKING:
     from msgspec import Raw
 
+    from berrymq.messages import Message
     from berrymq.replay import Replay
 
     from .inbox import Inbox
@@ -29,6 +31,9 @@ __all__ = ["HubHistory"]
 ANSWER_SECONDS = 10.0
 """A hub that has not begun to answer by then is waited for no longer: what is live must not be held for long.
 """
+
+WATCH_SECONDS = 2.0
+"""So long after the end of a replay a thread may still send what it began to before the beginning."""
 
 _log = logging.getLogger("berrymq")
 
@@ -53,6 +58,8 @@ class HubHistory:
         self._inbox = inbox
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
+        self.watching: tuple[Replay, ...] = ()
+        """Those that are told of each message of this process before it goes out."""
         self._begun: set[int] = set()
         """Queries of which some of the answer has come."""
         self._keeps: dict[str, int] = {}
@@ -71,6 +78,7 @@ class HubHistory:
                 return False
             number = next(self._numbers)
             self._queries[number] = Query(replay, peer)
+            self.watching = (*self.watching, replay)
             node.announce_now(peer, replay.identifier)
             body = b'"query":%d,"identifier":%b' % (number, encode_json(replay.identifier.text))
             if replay.last is not None:
@@ -96,7 +104,7 @@ class HubHistory:
         def deliver() -> None:
             self._deliver(query.replay, batches)
             if is_end:
-                query.replay.end()
+                self._end(query.replay)
 
         self._node.deliver_next(deliver)
 
@@ -118,20 +126,41 @@ class HubHistory:
             _log.warning(
                 "the hub has not answered: %s begins without what is retained", query.replay.identifier.text
             )
-            query.replay.end()
+            self._end(query.replay)
+
+    def note_sent(self, message: Message, told: tuple[Replay, ...]) -> None:
+        """Tell the replays that have begun since of a message of this process."""
+        for replay in self.watching:
+            if replay not in told:
+                replay.sent(message)
+
+    def _end(self, replay: Replay) -> None:
+        """End a replay, and soon the watch over what is sent."""
+        replay.end()
+        self._node.loop.call_later(WATCH_SECONDS, self._end_watch, replay)
+
+    def _end_watch(self, replay: Replay) -> None:
+        with self._node.lock:
+            self.watching = tuple([one for one in self.watching if one is not replay])
+        replay.end_watch()
 
     def end_queries(self, peer: Peer) -> None:
         """End the queries that a peer will not answer any more. The lock is held."""
         ended = [number for number, query in self._queries.items() if query.peer is peer]
         for number in ended:
             self._begun.discard(number)
-            self._node.deliver_next(self._queries.pop(number).replay.end)
+            self._node.deliver_next(partial(self._end, self._queries.pop(number).replay))
         if ended:
             self._node.loop.call(self._node.deliver_arrived)
 
+    def close(self) -> None:
+        """Watch nothing more."""
+        for replay in self.watching:
+            self._end_watch(replay)
+
     def after_fork(self) -> None:
         """In a forked child: no answer comes, for the link is the parent's."""
-        queries, self._queries = self._queries, {}
+        queries, self._queries, self.watching = self._queries, {}, ()
         for query in queries.values():
             query.replay.after_fork()
 

@@ -221,7 +221,13 @@ class Node(Router):
             message._kwargs,
             None if callback is None or not isinstance(callback, Identifier) else callback.text,
         )
-        if not self.outbox.put(message._identifier.text, encoded):
+        watching = self.history.watching
+        for replay in watching:
+            replay.sent(message)
+        is_first = self.outbox.put(message._identifier.text, encoded)
+        if self.history.watching is not watching:  # a replay has begun meanwhile
+            self.history.note_sent(message, watching)
+        if not is_first:
             return
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
             try:
@@ -503,3 +509,4 @@ class Node(Router):
         self.detach()
         super().close()
         self.deliver_arrived()  # the loop may end before it does
+        self.history.close()
