@@ -1,1 +1,1 @@
-"""Measurements against peers: ``python -m benchmarks`` runs them, prints ratios, and keeps them as JSON."""
+"""Measurements against peers: ``python -m benchmarks`` runs them, prints ratios, and stores them as JSON."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [SUITE ...] [--check]``: run suites, print ratios, keep them as JSON."""
+"""``python -m benchmarks [SUITE ...] [--check]``: run suites, print ratios, store them as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from importlib import import_module
 
 from benchmarks.harness import keep, missed, show
 
-SUITES = ["core", "links", "views"]
+SUITES = ["core", "links", "arrays", "views"]
 
 
 def main() -> int:
-    """Run what is asked for; with ``--check``, fail when a target was missed."""
+    """Run the chosen suites; with ``--check``, fail when a target was missed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure berryMQ against its peers."
     )
@@ -23,9 +23,7 @@ def main() -> int:
     unknown = set(options.suites) - set(SUITES)
     if unknown:
         parser.error(f"there is no suite {', '.join(sorted(unknown))}; there are: {', '.join(SUITES)}")
-    signal.signal(
-        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
-    )  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all processes are ended
     failures = []
     for name in options.suites or SUITES:
         suite = import_module(f"benchmarks.{name}")

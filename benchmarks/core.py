@@ -26,12 +26,12 @@ OTHERS = 100_000
 
 
 def handlers(number: int) -> list[Any]:
-    """Functions of one argument that do nothing, each its own."""
+    """Return functions of one argument that do nothing, each a different one."""
     return [eval("lambda message: None") for _ in range(number)]
 
 
 def ours(followers: int) -> Side:
-    """Sending on a bus of ours."""
+    """Measure sending on a bus of ours."""
     bus = Bus()
     for handler in handlers(followers):
         bus.follow("test:run", handler)
@@ -39,7 +39,7 @@ def ours(followers: int) -> Side:
 
 
 def with_pyee(followers: int) -> Side:
-    """The same with pyee."""
+    """Measure the same with pyee."""
     emitter = EventEmitter()
     for handler in handlers(followers):
         emitter.on("test:run", handler)
@@ -47,7 +47,7 @@ def with_pyee(followers: int) -> Side:
 
 
 def with_psygnal(followers: int) -> Side:
-    """The same with psygnal, which must be the compiled one."""
+    """Measure the same with psygnal, which must be the compiled one."""
     assert psygnal._compiled, "this psygnal is not compiled"  # its own flag
 
     class Sender:
@@ -61,7 +61,7 @@ def with_psygnal(followers: int) -> Side:
 
 
 def with_blinker(followers: int) -> Side:
-    """The same with blinker."""
+    """Measure the same with blinker."""
     signal = blinker.Signal()
     kept = handlers(followers)
     for handler in kept:
@@ -70,7 +70,7 @@ def with_blinker(followers: int) -> Side:
 
 
 def with_pypubsub(followers: int) -> Side:
-    """The same with PyPubSub."""
+    """Measure the same with PyPubSub."""
     kept = handlers(followers)
     for handler in kept:
         pub.subscribe(handler, f"run{followers}")
@@ -78,7 +78,7 @@ def with_pypubsub(followers: int) -> Side:
 
 
 def sending(followers: int, targets: dict[str, float]) -> Row:
-    """Sending to some followers."""
+    """Compare sending to some followers."""
     peers = [make(followers) for make in (with_pyee, with_psygnal, with_blinker, with_pypubsub)]
     return compare(
         f"twitter to {followers} follower{'s' * (followers > 1)}",
@@ -90,7 +90,7 @@ def sending(followers: int, targets: dict[str, float]) -> Row:
 
 
 def sending_beside_others() -> Row:
-    """Sending to one follower while very many follow other identifiers."""
+    """Compare sending to one follower while very many follow other identifiers."""
     few, many = Bus(), Bus()
     for handler, bus in zip(handlers(2), (few, many), strict=True):
         bus.follow("test:run", handler)
@@ -106,7 +106,7 @@ def sending_beside_others() -> Row:
 
 
 def first_use() -> Row:
-    """What the first message of an identifier costs above those after it, in units of 5 microseconds."""
+    """Measure the extra cost of an identifier's first message, in units of 5 microseconds."""
     bus = Bus()
     (handler,) = handlers(1)
     bus.follow("test:*", handler)
@@ -132,7 +132,7 @@ def first_use() -> Row:
 
 
 def queueing() -> Row:
-    """A message into a queue and out again."""
+    """Compare putting a message into a queue and taking it out."""
     bus = Bus()
     mine = Queue("test:run", bus=bus)
     theirs: queue.Queue[int] = queue.Queue()
@@ -153,7 +153,7 @@ def queueing() -> Row:
 
 
 def importing(rounds: int = 25) -> Row:
-    """Importing, each time in a new interpreter, in turns; all of them from compiled files."""
+    """Compare imports, each time in a new interpreter, in turns; all of them from compiled files."""
     taken: dict[str, list[float]] = {name: [] for name in ("berrymq", "blinker", "pyee", "psygnal")}
     with TemporaryDirectory() as compiled:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}

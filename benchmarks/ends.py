@@ -1,6 +1,6 @@
 """The ends of berryMQ's links, each in a process of its own: ``python -m benchmarks.ends KIND`` starts one.
 
-They use what `berrymq` offers to everybody: `twitter` and `ask` on the main thread of one process, plain
+They use the public functions of `berrymq`: `twitter` and `ask` on the main thread of one process, plain
 functions as followers in the other.
 """
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT = 30.0
-"""Seconds for anything that takes a moment."""
+"""The timeout of all steps, in seconds."""
 TICK = 0.005
 """Seconds between the messages of a steady load."""
 
 
 def listener() -> None:
-    """Receive on a direct link: listen for it."""
+    """Receive on a direct link, as its listening side."""
     counter = _follow(berrymq.default_bus)
     token = secrets.token_urlsafe()
     node = berrymq.init_connection(access_token=token, name="receiver")
@@ -62,7 +62,7 @@ def _follow(bus: berrymq.Bus) -> Counter:
 
 
 def _receive(counter: Counter, **where: str) -> None:
-    """Say where this end is; whenever a line comes, say how many messages have come so far."""
+    """Print the address of this end; for each line read, print the number of messages received so far."""
     say(**where)
     for _ in sys.stdin:
         say(received=counter.received, at=time.monotonic())
@@ -106,7 +106,7 @@ def _ask(bus: berrymq.Bus, number: int) -> Any:
 
 
 def _wait_for_receiver(bus: berrymq.Bus) -> None:
-    """Wait until what this process sends reaches the receiver: it has answered."""
+    """Wait until messages of this process reach the receiver: it has answered."""
     deadline = time.monotonic() + TIMEOUT
     while not bus.ask("test:ask", 0, loss=0.12, name="train", timeout=TIMEOUT):
         if time.monotonic() > deadline:
@@ -115,13 +115,13 @@ def _wait_for_receiver(bus: berrymq.Bus) -> None:
 
 
 class Load:
-    """A steady load: so many messages a second, on a thread of its own, until it is stopped.
+    """A steady load: a number of messages a second, on a thread of its own, until it is stopped.
 
-    What can't be sent in time is left out, not sent later. Twice a second it waits until the other side has
+    Messages that can't be sent in time are skipped. Twice a second it waits until the other side has
     everything, so that no backlog grows where the link is slower than this.
 
     Args:
-        bus: where to send.
+        bus: the bus to send on.
         link: the link that is loaded.
         rate: messages a second.
     """
@@ -152,7 +152,7 @@ class Load:
 
 
 def crowd(url: str, access_token: str, number: str) -> None:
-    """Join a hub as many nodes, each of which follows something that is never sent."""
+    """Link many nodes to a hub, each of which follows something that is never sent."""
     with ExitStack() as stack:
         for one in range(int(number)):
             bus = berrymq.Bus()
@@ -162,8 +162,39 @@ def crowd(url: str, access_token: str, number: str) -> None:
         sys.stdin.read()
 
 
+def array_receiver(url: str, access_token: str) -> None:
+    """Receive arrays, and say when each had arrived and had been read."""
+    bus = berrymq.Bus()
+
+    def run(message: berrymq.Message) -> None:
+        arrived = time.monotonic()
+        total = float(message.args[0].sum())
+        say(arrived=arrived, read=time.monotonic(), total=total)
+
+    bus.follow("test:array", run)
+    bus.follow("test:ask", lambda message: message.args[0])
+    with berrymq.link(url, access_token=access_token, bus=bus, name="receiver"):
+        say()
+        sys.stdin.read()
+
+
+def array_sender(url: str, access_token: str, size: str) -> None:
+    """Send an array of so many bytes, each time it is told to."""
+    import numpy as np
+
+    array = np.ones(int(size) // 8)
+    bus = berrymq.Bus()
+    with berrymq.link(url, access_token=access_token, bus=bus, name="sender"):
+        _wait_for_receiver(bus)
+        say()
+        for _ in sys.stdin:
+            began = time.monotonic()
+            bus.twitter("test:array", array)
+            say(began=began)
+
+
 def first() -> None:
-    """Link where there is no hub yet, and say how long that took."""
+    """Link where there is no hub yet, and print how long that took."""
     began = time.monotonic()
     with berrymq.link(name="first"):
         say(seconds=time.monotonic() - began)
@@ -171,7 +202,8 @@ def first() -> None:
 
 
 KINDS: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (listener, receiver, sender, crowd, first)
+    function.__name__: function
+    for function in (listener, receiver, sender, crowd, array_receiver, array_sender, first)
 }
 
 if __name__ == "__main__":

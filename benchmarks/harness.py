@@ -1,8 +1,8 @@
-"""How the benchmarks measure, print and keep.
+"""How the benchmarks measure, print and store.
 
-The sides of a comparison run in turns, many short rounds each, so that whatever else the machine does hits
-them alike, and it is the time of the processor that counts, not that of the clock on the wall. A ratio is the
-median of the ratios of the rounds; a time is that of the best round.
+The sides of a comparison run in turns, many short rounds each, so that other load on the machine affects them
+alike. Processor time is measured, not wall-clock time. A ratio is the median of the ratios of the rounds; a
+time is that of the best round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESULTS = Path(__file__).with_name("results")
 
 @dataclass
 class Side:
-    """One thing that is measured: a statement for `timeit`, with the names that it uses."""
+    """One measured side: a statement for `timeit`, with the names that it uses."""
 
     name: str
     statement: str
@@ -36,21 +36,21 @@ class Side:
     """Run before each round, outside of the time taken."""
 
     def timer(self) -> timeit.Timer:
-        """A timer of the statement."""
+        """Return a timer of the statement."""
         return timeit.Timer(self.statement, timer=process_time, globals=self.names)
 
 
 @dataclass
 class Against:
-    """How one side did against another."""
+    """The result of one side against another."""
 
     name: str
     nanoseconds: float | None
-    """None where it is not a time that is compared."""
+    """None if no time is compared."""
     ratio: float
     target: float | None = None
     at_least: bool = False
-    """The target is a ratio to reach, not one to keep under: more is better."""
+    """The target is a ratio to reach, not one to stay below: more is better."""
     note: str = ""
     processor: dict[str, float] = field(default_factory=dict)
     """Nanoseconds of the processor, by process."""
@@ -72,11 +72,11 @@ class Against:
 
 @dataclass
 class Row:
-    """One line of a table: what was measured, how long it took, and against whom."""
+    """One line of a table: the measurement, its time, and the peers."""
 
     what: str
     nanoseconds: float | None
-    """None where it is not a time that was measured."""
+    """None if no time was measured."""
     against: list[Against] = field(default_factory=list)
     note: str = ""
     processor: dict[str, float] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def compare(
     rounds: int = 60,
     note: str = "",
 ) -> Row:
-    """Measure `ours` against `peers`, in turns; `targets` are ratios to keep under, by name of the peer."""
+    """Measure `ours` against `peers`, in turns; `targets` are ratios to stay below, by name of the peer."""
     sides = [ours, *peers]
     taken = measure(sides, number, rounds)
     row = Row(what, min(taken[0]) * 1e9, note=note)
@@ -130,16 +130,16 @@ def show(title: str, rows: list[Row]) -> None:
 
 
 def remarks(measured: Row | Against) -> str:
-    """What is told beside the numbers, with what each process took of the processor."""
-    told = [measured.note] if measured.note else []
+    """Return remarks on a row, with the processor time of each process."""
+    notes = [measured.note] if measured.note else []
     if measured.processor:
         each = ", ".join(f"{name} {duration(taken)}" for name, taken in measured.processor.items())
-        told.append(f"processor: {each}")
-    return "; ".join(told)
+        notes.append(f"processor: {each}")
+    return "; ".join(notes)
 
 
 def duration(nanoseconds: float | None) -> str:
-    """Nanoseconds, in the unit that reads best; nothing for None."""
+    """Return nanoseconds in a readable unit; nothing for None."""
     if nanoseconds is None:
         return ""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
@@ -167,7 +167,7 @@ def keep(name: str, rows: list[Row], packages: Iterable[str]) -> Path:
 
 
 def missed(rows: list[Row]) -> list[str]:
-    """Name the targets that were missed."""
+    """Return the names of the targets that were missed."""
     return [
         f"{row.what}: {one.ratio:.3f} x {one.name}, {one.aim}"
         for row in rows

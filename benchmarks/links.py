@@ -1,8 +1,8 @@
 """Links between processes on loopback, against pyzmq and nats-py at their best; the hub; Jupyter beside it.
 
-Several processes work at once here, so it is the clock on the wall that counts. The sides take turns within a
-round, another one first in each. What is shown is the median over the rounds, and beside it the time of the
-processor that each process took for a message. A run in which a message is lost fails.
+Several processes work at once here, so wall-clock time is measured. The sides take turns within a round,
+another one first in each. The result is the median over the rounds, with the processor time of each process
+for a message. A run in which a message is lost fails.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ASK_ROUNDS = 9
 CROWD = 50
 CROWD_ROUNDS = 16
 REST = 5.0
-"""Seconds for which a hub is watched at rest: nodes show at least as often that they are there."""
+"""Seconds for which an idle hub is observed: nodes send a keepalive at least as often."""
 LOAD = 100_000
 REQUESTS = 200
 JUPYTER_SECONDS = 75.0
@@ -54,9 +54,9 @@ PAUSE = 0.002
 """Seconds between the requests to Jupyter."""
 STARTS = 7
 MEMORY = 40.0
-"""Megabytes that a hub may take at start."""
+"""The limit of a hub's memory at start, in megabytes."""
 START = 0.5
-"""Seconds that a hub may take to start."""
+"""The limit of the time that a hub takes to start, in seconds."""
 
 
 def run() -> list[Row]:
@@ -88,7 +88,7 @@ def between_processes() -> list[Row]:
 
 
 def our_sides(stack: ExitStack) -> dict[str, Pair]:
-    """Start berryMQ's: a direct link, and one through a hub."""
+    """Start berryMQ's sides: a direct link, and one through a hub."""
     environment = stack.enter_context(fresh_environment())
     listener = stack.enter_context(End("ends", "listener", environment=environment))
     where = listener.ready["url"], listener.ready["access_token"]
@@ -103,7 +103,7 @@ def through(stack: ExitStack, hub: Hub) -> Pair:
 
 
 def zmq_sides(stack: ExitStack) -> dict[str, Pair]:
-    """Start pyzmq's: both patterns that send, and the one that asks."""
+    """Start pyzmq's sides: both patterns that send, and the one that asks."""
     sides = {}
     for name, sends, receives in (("PUB/SUB", "XPUB", "SUB"), ("PUSH/PULL", "PUSH", "PULL")):
         receiver = stack.enter_context(End("peers", "zmq_receiver", receives))
@@ -115,7 +115,7 @@ def zmq_sides(stack: ExitStack) -> dict[str, Pair]:
 
 
 def nats_side(stack: ExitStack) -> Pair:
-    """Start nats-py's, with a real server."""
+    """Start nats-py's side, with a real server."""
     url, pid = stack.enter_context(running_nats())
     receiver = stack.enter_context(End("peers", "nats_receiver", url))
     return Pair(stack.enter_context(End("peers", "nats_sender", url)), receiver, ("nats-server", pid))
@@ -159,7 +159,7 @@ def sending(
 
 
 def asking(what: str, asked: dict[str, list[Sample]], ours: str, other: str) -> Row:
-    """Compare the time until an answer is there."""
+    """Compare the time until an answer arrives."""
     pairs = zip(asked[ours], asked[other], strict=True)
     ratio = statistics.median(mine.seconds / theirs.seconds for mine, theirs in pairs)
     against = Against(
@@ -179,17 +179,17 @@ def typical(samples: list[Sample]) -> float:
 
 
 def rate(samples: list[Sample]) -> str:
-    """Tell how many a second that is."""
+    """Return a rate in messages a second, as text."""
     return f"{1 / typical(samples):,.0f} a second"
 
 
 def tail(samples: list[Sample]) -> str:
-    """Tell the p99 of all questions."""
+    """Return the p99 of all questions, as text."""
     return f"p99 {duration(p99([seconds for sample in samples for seconds in sample.each]) * 1e9)}"
 
 
 def p99(seconds: list[float]) -> float:
-    """Return what one in a hundred exceeds."""
+    """Return the 99th percentile."""
     return statistics.quantiles(seconds, n=100)[98]
 
 
@@ -204,7 +204,7 @@ def processor(samples: list[Sample]) -> dict[str, float]:
 def uninterested() -> Row:
     """Measure a hub's work for a message, with many silent nodes on it and with none.
 
-    What it works at rest, for the keepalives of its nodes, is measured before and taken off.
+    Its work at rest, for the keepalives of its nodes, is measured before and subtracted.
     """
     with ExitStack() as stack:
         hubs = {"alone": stack.enter_context(running_hub()), "crowded": stack.enter_context(running_hub())}
@@ -256,7 +256,7 @@ def memory() -> Row:
     started, joined = [], []
     for _ in range(3):
         with running_hub() as hub:
-            time.sleep(0.5)  # until it has done whatever it does once its file is there
+            time.sleep(0.5)  # until its work after publishing the file is done
             started.append(megabytes(hub.pid))
             with hub.end("receiver"):
                 joined.append(megabytes(hub.pid))
@@ -272,7 +272,7 @@ def megabytes(pid: int) -> float:
 
 
 def start() -> Row:
-    """Measure the time from `link` in a process that finds no hub until it is linked to the one it starts."""
+    """Measure the time that `link` takes in a process that finds no hub and starts one."""
     taken = []
     for _ in range(STARTS):
         with fresh_environment() as environment, End("ends", "first", environment=environment) as end:
@@ -288,7 +288,7 @@ def start() -> Row:
 
 @dataclass
 class Loaded:
-    """A hub that can be kept busy, and what Jupyter's answers took while it was."""
+    """A hub that can be kept busy, and the times of Jupyter's answers during that."""
 
     pair: Pair
     answers: list[list[float]] = field(default_factory=list)
@@ -297,9 +297,9 @@ class Loaded:
     """Messages a second that passed through the hub, by round."""
 
     def measure(self, server: JupyterServer) -> None:
-        """Pass messages through the hub, and have the server answer meanwhile."""
+        """Pass messages through the hub while the server answers."""
         self.pair.sender.request(f"load {LOAD}")
-        time.sleep(0.2)  # until it is at its pace
+        time.sleep(0.2)  # until it runs at full speed
         before = self.pair.receiver.request("count")
         taken = answers(server)
         after = self.pair.receiver.request("count")

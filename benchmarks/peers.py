@@ -1,6 +1,6 @@
-"""The ends of the peers' links: pyzmq and nats-py, each as its documentation uses it where speed counts.
+"""The ends of the peers' links: pyzmq and nats-py, each as its documentation recommends for speed.
 
-``python -m benchmarks.peers KIND`` starts one. What was measured to be fastest, of what each of them offers:
+``python -m benchmarks.peers KIND`` starts one. Of the options of each, these were measured to be fastest:
 
 - pyzmq: single-part messages of JSON that begin with the identifier, which is what a subscription filters by;
   no high-water mark, so that nothing is dropped and no call waits; blocking calls on the main thread.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 FLUSH = 100
-"""How many messages nats-py may gather before it is told to write them."""
+"""The number of messages after which nats-py is flushed."""
 
 
 class Keywords(msgspec.Struct, gc=False):
@@ -66,12 +66,12 @@ def zmq_receiver(kind: str) -> None:
 
 
 def zmq_sender(kind: str, endpoint: str) -> None:
-    """Send with PUSH or XPUB, which is PUB that can tell when its subscription has come."""
+    """Send with PUSH or XPUB, which is a PUB that reports its subscriptions."""
     socket = zmq.Context().socket(zmq.SocketType[kind])
     socket.set_hwm(0)
     socket.connect(endpoint)
     if kind == "XPUB":
-        socket.recv()  # what is published before the subscription comes is dropped
+        socket.recv()  # messages before the subscription are dropped
     say()
     send = socket.send
     for line in sys.stdin:
@@ -184,13 +184,54 @@ async def _nats_ask(client: Client, questions: int) -> list[float]:
 
 
 async def _line() -> str:
-    """Return the next line of the standard input, empty at its end; the loop goes on meanwhile."""
+    """Return the next line of the standard input, empty at its end, without blocking the loop."""
     return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+
+
+def zmq_array_receiver() -> None:
+    """Receive arrays with PULL, without a copy, and say when each had arrived and had been read."""
+    import numpy as np
+
+    socket = zmq.Context().socket(zmq.PULL)
+    socket.bind("tcp://127.0.0.1:*")
+    exit_with_standard_input()
+    say(endpoint=socket.get_string(zmq.LAST_ENDPOINT))
+    while True:
+        head, frame = socket.recv_multipart(copy=False)
+        form = msgspec.json.decode(head.buffer)
+        array = np.frombuffer(frame.buffer, form["dtype"]).reshape(form["shape"])
+        arrived = time.monotonic()
+        total = float(array.sum())
+        say(arrived=arrived, read=time.monotonic(), total=total)
+
+
+def zmq_array_sender(endpoint: str, size: str) -> None:
+    """Send an array of so many bytes with PUSH, without a copy, each time it is told to."""
+    import numpy as np
+
+    socket = zmq.Context().socket(zmq.PUSH)
+    socket.connect(endpoint)
+    array = np.ones(int(size) // 8)
+    say()
+    for _ in sys.stdin:
+        began = time.monotonic()
+        head = encode({"dtype": array.dtype.str, "shape": array.shape})
+        socket.send_multipart([head, array], copy=False)
+        say(began=began)
 
 
 KINDS: dict[str, Callable[..., None]] = {
     function.__name__: function
-    for function in (zmq_receiver, zmq_sender, zmq_replier, zmq_requester, nats_receiver, nats_sender)
+    for function in (
+        zmq_receiver,
+        zmq_sender,
+        zmq_replier,
+        zmq_requester,
+        zmq_array_receiver,
+        zmq_array_sender,
+        nats_receiver,
+        nats_sender,
+    )
 }
 
 if __name__ == "__main__":

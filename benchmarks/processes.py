@@ -1,4 +1,4 @@
-"""Start the processes that are measured, tell them what to do, and read what they cost the processor.
+"""Start the measured processes, send them commands, and read their processor time.
 
 Everything listens on loopback, with a runtime directory of its own, and ends with the block that started it.
 """
@@ -36,10 +36,10 @@ class End:
     """An end of a link in a process of its own.
 
     Args:
-        module: which ends: ``"ends"`` for berryMQ's, ``"peers"``.
-        kind: which of them.
-        arguments: what it takes.
-        environment: that of the process; this process's unless told.
+        module: the module of the ends: ``"ends"`` for berryMQ's, ``"peers"``.
+        kind: the kind of end.
+        arguments: its arguments.
+        environment: its environment; by default that of this process.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class End:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process number."""
         return self._process.pid
 
     def write(self, command: str) -> None:
-        """Tell it to do something."""
+        """Send a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
 
     def read(self) -> dict[str, Any]:
-        """Wait for what it says next.
+        """Return the next report.
 
         Raises:
-            RuntimeError: it ended, or was silent for too long.
+            RuntimeError: the process ended, or was silent for too long.
         """
         assert self._process.stdout is not None
         watchdog = threading.Timer(TIMEOUT, self._process.kill)
@@ -91,7 +91,7 @@ class End:
         return dict(json.loads(line))
 
     def request(self, command: str) -> dict[str, Any]:
-        """Tell it to do something, and wait for what it says to that."""
+        """Send a command and return the report."""
         self.write(command)
         return self.read()
 
@@ -108,7 +108,7 @@ class End:
 
 @dataclass
 class Sample:
-    """What one round of one side took, for each message or question."""
+    """One round of one side: its times for each message or question."""
 
     seconds: float
     processor: dict[str, float]
@@ -124,7 +124,7 @@ class Pair:
     sender: End
     receiver: End
     broker: tuple[str, int] | None = None
-    """What it is called, and its process."""
+    """Its name and process number."""
 
     def send(self, messages: int) -> Sample:
         """Send messages; the time is that from the first `twitter` until the last one has been handled.
@@ -175,7 +175,7 @@ class Hub:
     url: str
     access_token: str
     environment: dict[str, str]
-    """That of a process which finds it without being told."""
+    """The environment of a process that finds it automatically."""
 
     def end(self, kind: str, *arguments: str) -> End:
         """Start an end that joins it."""
@@ -204,7 +204,7 @@ def running_hub() -> Iterator[Hub]:
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """End a process, by force when it does not listen."""
+    """End a process; kill it if it does not end."""
     process.terminate()
     try:
         process.wait(10)
@@ -217,7 +217,7 @@ def published_hub(environment: dict[str, str], log: Path) -> tuple[str, str]:
     """Wait for the connection file of a hub, and return its URL and its access token.
 
     Raises:
-        TimeoutError: there is none; what was logged by whoever was to start the hub says why.
+        TimeoutError: there is none; the log of the starting process says why.
     """
     directory = Path(environment["BERRYMQ_RUNTIME_DIR"])
 
@@ -240,7 +240,7 @@ def published_hub(environment: dict[str, str], log: Path) -> tuple[str, str]:
 
 @contextmanager
 def fresh_environment() -> Iterator[dict[str, str]]:
-    """Make the environment of a user who has just been created; end in the end what still runs in it."""
+    """Provide the environment of a new user; at the end, end the processes that still run in it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         environment = private_environment(Path(home))
         try:

@@ -1,6 +1,6 @@
-"""The views under load: what they cost the sender, and what a page of JupyterLab does meanwhile.
+"""The views under load: their cost at the sender, and the work of a JupyterLab page.
 
-Needs what the browser tests need: JupyterLab, Playwright and Chromium.
+It needs the programs of the browser tests: JupyterLab, Playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def run() -> list[Row]:
 
 
 def cost_at_the_sender() -> Row:
-    """Measure what a log that is shown adds to a message, the thread that feeds it included."""
+    """Measure the cost of a displayed log for each message, the pump's thread included."""
     bus = Bus()
     bus.follow("test:run", lambda _: None)
     added = []
@@ -86,7 +86,7 @@ def cost_at_the_sender() -> Row:
         without = seconds_for(bus, 300_000)
         log = MessageLog(bus=bus)
         log.displayed = True
-        seconds_for(bus, 300_000)  # until as many are kept as may be
+        seconds_for(bus, 300_000)  # until the log is full
         added.append((seconds_for(bus, 300_000) - without) / 300_000 * 1e9)
         log.close()
     cost = statistics.median(added)
@@ -94,7 +94,7 @@ def cost_at_the_sender() -> Row:
 
 
 def seconds_for(bus: Bus, messages: int) -> float:
-    """Return the seconds of the processor that sending takes, in all threads."""
+    """Return the seconds of processor time that sending takes, in all threads."""
     twitter = bus.twitter
     started = process_time()
     for number in range(messages):
@@ -139,7 +139,7 @@ def under(notebooks: Notebooks, what: str, load: str, messages: int) -> list[Row
     grown = (heap(page) - before) / 1e6
     page.close()
     note = f"worst frame {max(pauses):.0f} ms, the page's memory grew by {grown:.1f} MB"
-    if missed:  # more came between two looks than is kept; the page says so
+    if missed:  # more arrived between two rounds than is kept; the page shows that
         note += f"; {missed:,} came too fast to be counted by identifier"
     return [
         Row(
@@ -150,7 +150,7 @@ def under(notebooks: Notebooks, what: str, load: str, messages: int) -> list[Row
 
 
 def heap(page: Any) -> float:
-    """Return the bytes that the page's scripts hold."""
+    """Return the bytes of the page's scripts."""
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
     used = float(session.send("Runtime.getHeapUsage")["usedSize"])

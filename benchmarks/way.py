@@ -1,4 +1,4 @@
-"""``python -m benchmarks.way``: list the functions that one message calls on its way, at both ends of a link.
+"""``python -m benchmarks.way``: list the functions that one message calls, at both ends of a link.
 
 The two ends are processes. Listed are the library's own functions in the order of their first calls: at the
 sender until `twitter` returns, at the receiver from the socket until the follower is called, on its thread.
@@ -27,13 +27,13 @@ WAITING = (
     "_wait_for_work",
     "has_work",
     "watch",
-    "pause",
+    "suspend",
     "unwatch",
     "run_guarded",
 )
-"""What a thread calls that waits for the next message, whether one comes or not."""
+"""The calls of a thread that waits for the next message, whether one arrives or not."""
 TIMER = ("start_ack_timer", "call_later", "call", "is_current", "__init__")
-"""What starts the timer of acknowledgements, five times a second at most."""
+"""The calls that start the acknowledgement timer, five times a second at most."""
 
 ROOT = str(Path(berrymq.__file__).parent)
 
@@ -93,7 +93,7 @@ def receive() -> None:
 
 
 def send(url: str) -> None:
-    """Send messages with pauses between them, and list what the last one calls here."""
+    """Send messages with delays between them, and list the calls of the last one here."""
     trace = Trace()
     bus = berrymq.Bus()
     with berrymq.link(url, access_token=TOKEN, bus=bus, name="sender") as link:

@@ -1,10 +1,10 @@
-"""The workload that every link carries alike, and the lines in which an end reports.
+"""The workload that all links carry, and the format in which an end reports.
 
-A message is ``test:run`` with one number as its argument and two keywords. ``test:last`` follows the last of
-them on the same way, and has the receiver report how many came. ``test:ask`` is answered with its argument.
+A message is ``test:run`` with one number as its argument and two keywords. ``test:last`` is sent after the
+last of them, and has the receiver report how many have arrived. ``test:ask`` is answered with its argument.
 
-An end prints one JSON object a line: first, once it is ready, where it is; then one for each thing that it is
-told to do on its standard input. It ends with its standard input.
+An end prints one JSON object a line: first its address, once it is ready; then one for each command on its
+standard input. It exits at the end of its standard input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Counter:
-    """The receiver's handler: gets decoded arguments and counts."""
+    """The receiver's handler: counts messages with decoded arguments."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -31,7 +31,7 @@ class Counter:
         self.received += 1
 
     def report(self) -> None:
-        """Report how many came, and when the last of them had been handled; start again at 0."""
+        """Report the number of messages, and when the last of them was handled; start again at 0."""
         at = time.monotonic()
         say(received=self.received, at=at)
         self.received = 0
@@ -46,7 +46,7 @@ def time_each(ask: Callable[[int], Any], questions: int) -> list[float]:
     """Ask one question after the other, each with its number, and return the seconds of each.
 
     Raises:
-        ValueError: the answer is not what was asked.
+        ValueError: the answer does not fit the question.
     """
     taken = []
     for number in range(questions):
@@ -59,7 +59,7 @@ def time_each(ask: Callable[[int], Any], questions: int) -> list[float]:
 
 
 def exit_with_standard_input() -> None:
-    """Have this process exit when its standard input ends, whatever its main thread waits for."""
+    """Exit at the end of the standard input, even if the main thread is blocked."""
 
     def wait() -> None:
         sys.stdin.read()

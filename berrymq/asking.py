@@ -1,4 +1,4 @@
-"""Asking: what followers return comes back to the asker.
+"""Asking: followers' return values are the answers to the asker.
 
 Three classes, one for each party:
 
@@ -182,7 +182,7 @@ class Question:
         """Return the answers.
 
         Raises:
-            AskTimeout: somebody has not answered in time.
+            AskTimeout: an answer is missing at the deadline.
             Exception: of followers; each error has the answers of the others as `answers`.
         """
         answers = [answer for position in sorted(self._answers) for answer in self._answers[position]]

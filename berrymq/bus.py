@@ -50,7 +50,7 @@ class Bus:
 
     Args:
         name: names the threads of this bus, and the bus in pictures of the network.
-        on_error: what happens to followers' errors: ``"raise"`` (to the sender, after every follower ran),
+        on_error: the policy for followers' errors: ``"raise"`` (to the sender, after every follower ran),
             ``"log"``, or a function that is called with the subscription, the message and the exception.
     """
 
@@ -112,7 +112,7 @@ class Bus:
         at once, as is what is no `Exception`: followers that send what they follow end as any recursion does.
 
         Args:
-            identifier: what the message is called, such as ``"train:epoch"``. A wildcard reaches the
+            identifier: the identifier of the message, such as ``"train:epoch"``. A wildcard reaches the
                 followers of every identifier that it matches.
             *args: the message's ``args``.
             **kwargs: the message's ``kwargs``, which are its attributes too.
@@ -202,7 +202,7 @@ class Bus:
         followers are logged.
 
         Args:
-            identifier: what the messages are called.
+            identifier: the identifier of the messages.
             reraise: whether the caller gets the exception; else the call returns None.
             with_traceback: whether the text has the traceback.
         """
@@ -224,8 +224,8 @@ class Bus:
         exception. Queues and direct followers send nothing.
 
         Args:
-            identifier: what the message is called.
-            callback_identifier: what the messages with the answers are called.
+            identifier: the identifier of the message.
+            callback_identifier: the identifier of the messages with the answers.
             *args: the message's ``args``.
             **kwargs: the message's ``kwargs``.
         """
@@ -241,7 +241,7 @@ class Bus:
         Queues and direct followers get the message and do not answer.
 
         Args:
-            identifier: what the message is called.
+            identifier: the identifier of the message.
             *args: the message's ``args``.
             timeout: the most seconds to wait for ``async def`` followers, busy ones and links; None for no
                 limit. A hub then gets up to half a second to say which nodes have not answered.
@@ -314,8 +314,8 @@ class Bus:
         the thread that registers it.
 
         Args:
-            identifier: what is followed, or a joint condition.
-            function: what is called with each message. Without one this is a decorator.
+            identifier: the messages to follow, or a joint condition.
+            function: called with each message. Without one this is a decorator.
             guard: takes the message and decides whether the function is called with it.
             concurrent: allow overlapping calls on worker threads.
             direct: deliver messages from links immediately, on the link's thread, and return no answers; for
@@ -358,7 +358,7 @@ class Bus:
                 print(message.action, message.loss)
 
         Args:
-            identifier: what is followed: ``"train:epoch"``, ``"train:*"``, ``"*:epoch"``, or a joint
+            identifier: the messages to follow: ``"train:epoch"``, ``"train:*"``, ``"*:epoch"``, or a joint
                 condition such as ``cond("a:x") & cond("b:y")``.
             guard: takes the message and decides whether the function is called with it.
             concurrent: allow overlapping calls on worker threads (see `set_multiplicity`).
@@ -387,8 +387,8 @@ class Bus:
         """Register a function as a follower.
 
         Args:
-            identifier: what is followed.
-            function: what is called with each message.
+            identifier: the messages to follow.
+            function: called with each message.
             guard: takes the message and decides whether it is called.
             guard_condition: the guard, by its name of 2009.
 
@@ -408,8 +408,8 @@ class Bus:
         """Register a bound method as a follower for as long as its object lives.
 
         Args:
-            identifier: what is followed.
-            method: what is called with each message.
+            identifier: the messages to follow.
+            method: called with each message.
             guard: takes the message and decides whether it is called.
             guard_condition: the guard, by its name of 2009.
 
@@ -449,8 +449,8 @@ class Bus:
         """Follow for one message only; exactly one, however many threads publish.
 
         Args:
-            identifier: what is followed, or a joint condition.
-            function: what is called. Without one this is a decorator.
+            identifier: the messages to follow, or a joint condition.
+            function: called with the message. Without one this is a decorator.
             guard: takes a message and decides whether it is the one.
 
         Returns:
@@ -494,7 +494,7 @@ class Bus:
         ``expect(...).wait()`` and ``await expect(...)`` wait too.
 
         Args:
-            identifier: what is expected, or a joint condition.
+            identifier: the message to expect, or a joint condition.
             guard: takes a message and decides whether it is the one.
             timeout: the most seconds to wait, from the beginning of the wait; None for no limit.
 
@@ -506,33 +506,33 @@ class Bus:
 
         return Expectation(self, identifier, guard, timeout)
 
-    def unfollow(self, what: Callable[[Message], Any] | Subscription | str | Identifier, /) -> int:
+    def unfollow(self, target: Callable[[Message], Any] | Subscription | str | Identifier, /) -> int:
         """End one subscription, all of a function or method, or all of exactly one identifier.
 
         Threads and tasks that wait in a queue that ends with it are woken.
 
         Args:
-            what: a handle, a function or method (compared by identity), or an identifier (``"a:*"`` ends
+            target: a handle, a function or method (compared by identity), or an identifier (``"a:*"`` ends
                 what follows ``a:*``, and not what follows ``a:b``).
 
         Returns:
             How many subscriptions ended.
         """
-        if isinstance(what, Subscription):
-            found = [what] if what.active else []
-        elif isinstance(what, str | Identifier):
-            found = self._registry.following(Identifier.parse(what))
+        if isinstance(target, Subscription):
+            found = [target] if target.active else []
+        elif isinstance(target, str | Identifier):
+            found = self._registry.following(Identifier.parse(target))
         else:
-            found = [known for known in self.subscriptions() if known._is_of(what)]
+            found = [known for known in self.subscriptions() if known._is_of(target)]
         for subscription in found:
             subscription.cancel()
         return len(found)
 
-    def mute(self, what: str | Identifier | Subscription = "*:*", /) -> Mute:
+    def mute(self, target: str | Identifier | Subscription = "*:*", /) -> Mute:
         """Deliver nothing that the identifier matches, or nothing to one follower, until the mute ends.
 
         Args:
-            what: an identifier, or the handle of a follower.
+            target: an identifier, or the handle of a follower.
 
         Returns:
             The mute, which ends with its ``with`` block or by ``cancel()``. Mutes nest: messages are
@@ -540,7 +540,7 @@ class Bus:
         """
         from .muting import Mute
 
-        return Mute(self._registry, what)
+        return Mute(self._registry, target)
 
     # -- threads ---------------------------------------------------------------------------------------------
 
@@ -737,7 +737,7 @@ class Bus:
         return replay
 
     def _make_runner(self, subscription: Subscription) -> LoopRunner:
-        """Return what runs the coroutines of a follower on its event loop."""
+        """Return the runner of a follower's coroutines on its event loop."""
         from .coroutines import LoopRunner  # it loads asyncio
 
         return LoopRunner(subscription, self._background_failure, self._send_answer, self._background.pending)
@@ -772,7 +772,7 @@ class Bus:
 
 
 def find_default_bus() -> Bus:
-    """Return the default bus of this process; what the default bus is pickled as."""
+    """Return the default bus of this process; the function by which the default bus is pickled."""
     from importlib import import_module
 
     import_module("berrymq")  # which makes it

@@ -71,11 +71,11 @@ def log_warning(text: str) -> None:
     logging.getLogger("berrymq").warning("%s", text)
 
 
-def log_error(what: str, error: BaseException) -> None:
+def log_error(text: str, error: BaseException) -> None:
     """Log an error of something other than a follower, with its traceback, to the logger ``berrymq``."""
     import logging
 
-    logging.getLogger("berrymq").error("%s: %s", what, text_of(error), exc_info=error)
+    logging.getLogger("berrymq").error("%s: %s", text, text_of(error), exc_info=error)
 
 
 def log_failure(subscriber: Subscriber, message: Message, error: BaseException) -> None:

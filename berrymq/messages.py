@@ -193,14 +193,8 @@ class Message:
 
     def with_callback(self, callback: Callback) -> Message:
         """Return the same message with another callback for followers' return values."""
-        return Message.make(
-            self._identifier,
-            self._args,
-            self._kwargs,
-            source=self.source,
-            sent_at=self._sent_at,
-            origin=self.origin,
-            callback=callback,
+        return Message.received(
+            self._identifier, self._args, self._kwargs, self._source, self._sent_at, self._origin, callback
         )
 
     def apply(self, function: Callable[..., T], /) -> T:

@@ -40,18 +40,18 @@ class Nested(Handle):
 class Mute(Nested):
     """An active mute of an identifier or of one follower; what `Bus.mute` returns."""
 
-    def __init__(self, registry: Registry, what: str | Identifier | Subscription) -> None:
+    def __init__(self, registry: Registry, target: str | Identifier | Subscription) -> None:
         self._registry = registry
-        self.what: Identifier | Subscription = (
-            what if isinstance(what, Subscription) else Identifier.parse(what)
+        self.target: Identifier | Subscription = (
+            target if isinstance(target, Subscription) else Identifier.parse(target)
         )
         super().__init__()
 
     def _shift(self, by: int) -> None:
-        if isinstance(self.what, Subscription):
-            self.what._shift_mute(by)
+        if isinstance(self.target, Subscription):
+            self.target._shift_mute(by)
         else:
-            self._registry.shift_mute(self.what, by)
+            self._registry.shift_mute(self.target, by)
 
     def __repr__(self) -> str:
-        return f"<Mute of {self.what}{'' if self.active else ', ended'}>"
+        return f"<Mute of {self.target}{'' if self.active else ', ended'}>"

@@ -193,7 +193,7 @@ class Registry:
                 del self._index[key], self._identifiers[key]
                 self._interest_changed |= crosses(identifier)
 
-    # -- looking up ------------------------------------------------------------------------------------------
+    # -- look-up ---------------------------------------------------------------------------------------------
 
     def find(self, raw: str | Identifier) -> Route:
         """Compute the route for what is not in the table, and add it.

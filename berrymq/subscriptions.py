@@ -109,7 +109,7 @@ class Subscription(Subscriber):
         self._anchor: object = None
         """A reference that has to live as long as the subscription."""
 
-    # -- what it is ------------------------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------------------
 
     @property
     def identifier(self) -> Identifier:

@@ -58,9 +58,9 @@ class Watchdog:
 
     def _run(self) -> None:
         """Look at each interval, until there is nothing to watch; the target of the thread."""
-        pause = threading.Event()
+        timer = threading.Event()
         while True:
-            pause.wait(self.interval)
+            timer.wait(self.interval)
             # The lock is held during the looks: else a `watch` between a look and the removal would be lost.
             with self._lock:
                 for one in list(self._watched):

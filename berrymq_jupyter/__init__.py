@@ -2,8 +2,8 @@
 
     %load_ext berrymq_jupyter
 
-Nothing is loaded before it is needed: a Jupyter server that looks for its extension gets no widgets, and a
-terminal gets no server. Where to find what:
+Modules are imported when they are used: a Jupyter server that loads its extension imports no widgets, and a
+terminal imports no server. The modules:
 
     extension                       loading and unloading
     sending, following, linking     the magics
@@ -14,7 +14,7 @@ terminal gets no server. Where to find what:
     main_thread                     `%link --deliver main`
     links, formatters, tables       what is shown of links, messages and followers
     view_display, line_log          views below a cell, or lines where no page shows them
-    unfollowed, errors              the note that nobody follows; tracebacks and errors of one line
+    unfollowed, errors              the note on messages without followers; tracebacks and errors of one line
     widgets, server                 the views; the extension of the Jupyter server
 """
 

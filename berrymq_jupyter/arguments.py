@@ -78,7 +78,7 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
 
 
 def describe_computed(word: str, example: str) -> str:
-    """Say what to write instead of an identifier that looks like Python."""
+    """Return what to write instead of an identifier that looks like Python."""
     name, bracket, arguments = word.partition("(")
     if bracket and "{" not in name:
         closed = arguments.rstrip("),")
@@ -93,7 +93,7 @@ def describe_computed(word: str, example: str) -> str:
 
 
 def parse_identifier(text: str) -> Identifier:
-    """Read an identifier, or say in one line what is wrong with it."""
+    """Parse an identifier; raise a `UsageError` of one line for an invalid one."""
     try:
         return Identifier.parse(text)
     except ValueError as error:
@@ -108,8 +108,14 @@ def namespace_of(shell: InteractiveShell, local: dict[str, Any] | None) -> dict[
     return {**shell.user_global_ns, **shell.user_ns, **local}
 
 
-def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
-    """Evaluate a Python argument list (`1, x=2`, `*xs, **options`) in `namespace`."""
+def evaluate_arguments(text: str, namespace: dict[str, Any], *, hint: str = "text needs quotes") -> Arguments:
+    """Evaluate a Python argument list (`1, x=2`, `*xs, **options`) in `namespace`.
+
+    Args:
+        text: the list.
+        namespace: the names that it may use.
+        hint: advice for a name that is not defined.
+    """
     if not text.strip():
         return Arguments((), {})
     source = f"{CALLEE}({text}\n)"  # the newline ends a trailing comment
@@ -121,9 +127,9 @@ def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
             value = evaluate(node.value, source, namespace)
             args.extend(unpack(value, ast.get_source_segment(source, node)))
         else:
-            args.append(evaluate(node, source, namespace))
+            args.append(evaluate(node, source, namespace, hint))
     for keyword in call.keywords:
-        value = evaluate(keyword.value, source, namespace)
+        value = evaluate(keyword.value, source, namespace, hint)
         named = {keyword.arg: value} if keyword.arg is not None else unpack_keywords(value)
         for name in named:
             if name in kwargs:
@@ -134,7 +140,7 @@ def evaluate_arguments(text: str, namespace: dict[str, Any]) -> Arguments:
 
 def evaluate_expression(text: str, namespace: dict[str, Any]) -> Any:
     """Evaluate one Python expression, as the handler of `%follow`."""
-    args, kwargs = evaluate_arguments(text, namespace)
+    args, kwargs = evaluate_arguments(text, namespace, hint="")
     if len(args) != 1 or kwargs:
         raise UsageError(f"one expression is expected, not {shorten(text)}")
     return args[0]
@@ -154,7 +160,7 @@ def parse_call(source: str, text: str) -> ast.Call:
 
 
 def describe_syntax_error(error: SyntaxError, text: str) -> str:
-    """Say in one line where `text` stops being an argument list."""
+    """Return in one line where `text` stops being an argument list."""
     reason = error.msg.replace(
         "invalid syntax. Perhaps you forgot a comma?", "invalid syntax, perhaps a comma is missing"
     )
@@ -167,16 +173,16 @@ def describe_syntax_error(error: SyntaxError, text: str) -> str:
     return f"{shorten(text)} is not a list of Python arguments: {reason} ({hint})"
 
 
-def evaluate(node: ast.expr, source: str, namespace: dict[str, Any]) -> Any:
-    """Evaluate one argument; what it raises is named together with its text."""
+def evaluate(node: ast.expr, source: str, namespace: dict[str, Any], name_hint: str = "") -> Any:
+    """Evaluate one argument; an error is reported together with its text."""
     code = compile(ast.Expression(node), "<argument>", "eval")
     try:
         return eval(code, namespace)  # noqa: S307 - running what the user typed is what a magic is for
     except Exception as error:  # noqa: BLE001 - it is the user's code
         segment = ast.get_source_segment(source, node) or ""
         hint = ""
-        if isinstance(error, NameError) and isinstance(node, ast.Name):
-            hint = " (text needs quotes)"
+        if name_hint and isinstance(error, NameError) and isinstance(node, ast.Name):
+            hint = f" ({name_hint})"
         elif segment.startswith("--"):
             hint = f" (and there is no option {shorten(segment)} here)"
         raise UsageError(f"{shorten(segment)} does not evaluate: {describe(error)}{hint}") from None
@@ -201,13 +207,13 @@ def unpack_keywords(value: Any) -> Mapping[str, Any]:
 
 
 def describe(error: BaseException) -> str:
-    """Name an exception and its text in one line."""
+    """Return the class of an exception and its text in one line."""
     text = shorten(str(error), 2 * LONGEST_QUOTE)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's text with its lines joined, and nothing in it that a terminal would obey."""
+    """Return an exception's text as one line without control characters."""
     return printable(" ".join(str(error).split()))
 
 

@@ -83,14 +83,14 @@ class Resumed:
         self._redirected = cell.output.redirected()
 
     def __enter__(self) -> None:
-        """Let the cell be the one that runs here."""
+        """Make the cell the running one of this thread or task."""
         self._token = RUNNING.set(self._cell)
         self._scope = scopes.current()
         scopes.make_current(self._cell.scope)
         self._redirected.__enter__()
 
     def __exit__(self, *_: object) -> None:
-        """Go back to what ran before."""
+        """Restore the former one."""
         self._redirected.__exit__()
         scopes.make_current(self._scope)
         RUNNING.reset(self._token)
@@ -151,7 +151,7 @@ class Cells:
             self.before(info)
 
     def after(self, result: ExecutionResult | None) -> None:
-        """End a cell. One that awaited ran in a context of its own, which is gone with it."""
+        """End a cell. One that awaited ran in a context of its own, which has ended with it."""
         cell = running()
         info = result.info if result is not None else None
         if cell is None or (info is not None and identity_of(info) != cell.identity):
@@ -191,7 +191,7 @@ class Cells:
         return ended
 
     def _parses(self, info: ExecutionInfo) -> bool:
-        """Whether a cell is free of syntax errors; IPython finds out only after the events."""
+        """Return whether a cell is free of syntax errors; IPython finds out only after the events."""
         try:
             self._shell.compile.ast_parse(
                 self._shell.transform_cell(info.raw_cell)  # type: ignore[no-untyped-call]
@@ -217,7 +217,7 @@ def identity_of(info: ExecutionInfo) -> str:
 
 def executing(shell: InteractiveShell) -> ExecutionInfo | None:
     """Return the cell that IPython executes now, or None."""
-    result = shell.displayhook.exec_result  # where the value of the cell will be noted
+    result = shell.displayhook.exec_result  # where the value of the cell will be stored
     return result.info if result is not None else None
 
 

@@ -30,7 +30,7 @@ MAGIC = re.compile(r"^\s*(?:[\w.]+\s*=\s*)?(?P<escape>%%?)(?P<name>\w+)\s+(?P<re
 WORD = re.compile(r"""(?:-[^\s=]*=)?(?:'[^']*'?|"[^"]*"?)|\S+""")
 
 MAX_RECENT = 1000
-"""Identifiers of messages that are remembered."""
+"""The limit of identifiers that are remembered."""
 
 # The number of identifiers at the front of each magic's line.
 IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1, "keep": 1}
@@ -51,7 +51,7 @@ class RecentIdentifiers:
         self._texts: dict[str, None] = {}
 
     def collect(self, _: object = None) -> None:
-        """Add those that the bus still knows; a hook of the bus."""
+        """Add those that the bus still has in its cache; a hook of the bus."""
         for identifier in default_bus.gateway.recent():
             self._texts.pop(identifier.text, None)
             self._texts[identifier.text] = None
@@ -59,7 +59,7 @@ class RecentIdentifiers:
             self._texts.pop(oldest, None)
 
     def texts(self) -> list[str]:
-        """Return them, and all that the bus still knows."""
+        """Return them, and all that the bus still has in its cache."""
         self.collect()
         known = (identifier.text for identifier in default_bus.gateway.recent())
         return list(dict.fromkeys([*self._texts, *known]))
@@ -75,7 +75,7 @@ class MagicCompleter:
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Give what may stand at the cursor; nothing outside our magics."""
+        """Return the completions at the cursor; none outside our magics."""
         found = MAGIC.match(context.line_with_cursor[: context.cursor_position])
         if found is None or found["name"] not in self._magics:
             return {"completions": [], "suppress": False}
@@ -90,7 +90,7 @@ class MagicCompleter:
         }
 
     def choices(self, line: Line) -> tuple[str, Iterable[str]]:
-        """Return the word at the end of the line, and what it may become."""
+        """Return the word at the end of the line, and its completions."""
         fragment = line.fragment
         if line.wanting is not None:
             return fragment, map(requote(fragment), values(line.wanting))
@@ -108,10 +108,10 @@ class MagicCompleter:
         return fragment, map(requote(fragment), words) if words or fragment else line.options
 
     def python_names(self, text: str) -> tuple[str, Iterable[str]]:
-        """Return the Python name at the end of `text`, and what it may become.
+        """Return the Python name at the end of `text`, and its completions.
 
-        IPython's own way is of no use here: it parses the cell as Python, and the line of a magic is none.
-        Where no name has begun yet, only those that the user has defined are a help.
+        IPython's own completion is of no use here: it parses the cell as Python, and the line of a magic is
+        none. Without the beginning of a name, only those that the user has defined are returned.
         """
         found = NAME.search(text)
         name = found[0] if found is not None else ""
@@ -123,26 +123,26 @@ class MagicCompleter:
 
 
 class NoCompletions(list[SimpleCompletion]):
-    """None at all, but not empty: IPython keeps its own from where ours are only if there are any."""
+    """No completions, but not empty: IPython omits its own only if there are any of ours."""
 
     def __len__(self) -> int:
         return 1
 
 
 class Line:
-    """What stands on a magic's line before the cursor."""
+    """A magic's line before the cursor."""
 
     def __init__(self, name: str, actions: Iterable[argparse.Action], text: str) -> None:
         self.name = name
         self.text = text
         self.options = {option: action for action in actions for option in action.option_strings}
-        """Those that are not given yet."""
+        """The options that are not on the line yet."""
         self.words = 0
-        """How many words there are beside options and their values."""
+        """The number of words beside options and their values."""
         self.wanting: argparse.Action | None = None
-        """The option whose value comes next."""
+        """The option whose value is next."""
         self._after_optional = False
-        """The last option may have a value, which is a number."""
+        """Whether the last option may have a value, which is a number."""
         words = WORD.findall(text)
         self.fragment: str = words.pop() if words and text.endswith(words[-1]) else ""
         """The word that ends at the cursor."""
@@ -156,7 +156,7 @@ class Line:
 
     @property
     def may_have_option(self) -> bool:
-        """Whether an option may come next: in an argument list of Python it may not."""
+        """Whether an option may be next: in an argument list of Python it may not."""
         return self.name not in PYTHON or self.words in (0, IDENTIFIERS[self.name])
 
     def _pass(self, word: str) -> None:
@@ -174,14 +174,14 @@ class Line:
 
 
 def values(action: argparse.Action) -> Iterable[str]:
-    """Return what may be the value of an option; nothing for free text."""
+    """Return the possible values of an option; none for free text."""
     if action.choices is not None:
         return action.choices
     return VALUES[action.dest]() if action.dest in VALUES else ()
 
 
 def requote(fragment: str) -> Callable[[str], str]:
-    """Return what quotes a choice as `fragment` begins, or where it is needed."""
+    """Return a function that quotes a choice as `fragment` begins, or where it is needed."""
     mark = fragment[:1]
     if mark in ("'", '"'):
         return lambda text: f"{mark}{text}{mark}"
@@ -206,4 +206,4 @@ VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "unlink": lambda: (link.url for link in open_links()),
     "unfollow": lambda: (identifier.text for entry in stoppable() for identifier in entry.identifiers),
 }
-"""What completes the value of an option, or the first word of a magic, by name."""
+"""The completions of an option's value, or of the first word of a magic, by name."""

@@ -29,7 +29,7 @@ OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, 
 
 
 def as_one_line(error: BaseException, text: str) -> None:
-    """Have an exception shown as one line; it is caught as what it is."""
+    """Show an exception as one line; it is still caught as the class that it has."""
     line = f"{type(error).__name__}: {text}"
     error.__dict__["_render_traceback_"] = lambda: [line]  # IPython asks for this
 
@@ -49,7 +49,7 @@ def is_ours(traceback: TracebackType | None) -> TypeGuard[TracebackType]:
 def show_users_code(error: BaseException) -> None:
     """Make the tracebacks of an exception, its parts and its causes begin in the user's code.
 
-    What berryMQ itself has caught, such as the failure that is an answer, did not lead to it.
+    Exceptions that berryMQ itself has caught, such as a failed answer, are not among its causes.
     """
     seen: set[int] = set()
     found = [error]
@@ -94,7 +94,9 @@ def raise_to_user(error: Exception) -> NoReturn:
     if note:
         others.add_note(note)
     show_users_code(others)
-    if others.__traceback__ is None and not isinstance(others, ExceptionGroup):  # it is of berryMQ itself
+    if others.__traceback__ is None and not isinstance(
+        others, ExceptionGroup
+    ):  # it is raised by berryMQ itself
         if is_remote(others):
             as_one_line(others, "; ".join([one_line(others), *map(str, getattr(others, "__notes__", ()))]))
             raise others

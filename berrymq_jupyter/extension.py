@@ -27,13 +27,13 @@ EXTENSIONS: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
 
 
 def load(shell: InteractiveShell) -> None:
-    """Give `shell` the magics, the display of our objects, and cells that own what is registered in them."""
+    """Add the magics and the display of our objects to `shell`, and scopes to its cells."""
     if shell not in EXTENSIONS:
         EXTENSIONS[shell] = Extension(shell)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take back all of that, and end what cells have registered and what `%link` has joined."""
+    """Undo that, and close what cells have registered and `%link` has joined."""
     extension = EXTENSIONS.pop(shell, None)
     if extension is not None:
         extension.close()
@@ -102,14 +102,14 @@ class Extension:
             former.close(wait=False)
 
     def _after(self, result: ExecutionResult | None) -> None:
-        """Follow the end of a cell."""
+        """Handle the end of a cell."""
         self._recent.collect()
         self._cells.after(result)
         if self._deliverer is not None and not is_notebook(self._shell):
             self._deliverer.turn()  # a terminal has no loop that runs between its prompts
 
     def _stop_delivering(self) -> None:
-        """Have the deliveries of links finish; nothing new comes, the links are closed."""
+        """Finish the deliveries of links; none are added, since the links are closed."""
         self.deliver_on("thread")
         if isinstance(default_bus.gateway.deliverer, DeliveryThread):
             default_bus.gateway.deliverer.close(wait=False)
@@ -137,7 +137,7 @@ class Extension:
     # -- display ---------------------------------------------------------------------------------------------
 
     def _format(self) -> None:
-        """Register how our objects look."""
+        """Register the display of our objects."""
         formatter = self._shell.display_formatter
         if formatter is None:
             return

@@ -89,14 +89,14 @@ def remember_source(shell: InteractiveShell, source: str, before: list[str], cel
 
 
 def is_cell_magic(body: str) -> bool:
-    """Whether a body is the text of a cell magic, such as `%%time`."""
+    """Return whether a body is the text of a cell magic, such as `%%time`."""
     return body.lstrip().startswith("%%")
 
 
 def with_message_in_notebook(shell: InteractiveShell, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return `function` so that `message` is among the notebook's names while it runs, one run at a time.
 
-    A cell magic knows no other names. What the notebook itself calls `message` is put back afterwards.
+    A cell magic sees no other names. The notebook's own `message` is restored afterwards.
     """
 
     @wraps(function)
@@ -117,7 +117,7 @@ def with_message_in_notebook(shell: InteractiveShell, function: Callable[[Any], 
 
 
 def is_quiet(source: str) -> bool:
-    """Whether the last line ends with a semicolon, so that its value is not shown."""
+    """Return whether the last line ends with a semicolon, so that its value is not shown."""
     return bool(DisplayHook.semicolon_at_end_of_expression(source))  # type: ignore[no-untyped-call]
 
 
@@ -150,7 +150,7 @@ def as_function(tree: ast.Module, names: list[str], *, quiet: bool) -> ast.Modul
 
 
 def plain_assignment(statement: ast.stmt) -> ast.stmt:
-    """Take the annotation off an assignment to a name, which as a global cannot have one."""
+    """Remove the annotation of an assignment to a name, which as a global can't have one."""
     match statement:
         case ast.AnnAssign(target=ast.Name() as target, value=None):
             return ast.copy_location(ast.Expr(ast.Constant(None)), target)
@@ -160,13 +160,13 @@ def plain_assignment(statement: ast.stmt) -> ast.stmt:
 
 
 def is_top_level_await(node: ast.AST) -> bool:
-    """Whether a node outside any function needs a coroutine around it."""
+    """Return whether a node outside any function needs a coroutine around it."""
     asynchronous = isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
     return asynchronous or (isinstance(node, ast.comprehension) and bool(node.is_async))
 
 
 def walk_here(node: ast.AST) -> list[ast.AST]:
-    """Return `node` and what lies in it, without the insides of functions and classes."""
+    """Yield `node` and its descendants, without the insides of functions and classes."""
     found = [node]
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):

@@ -147,10 +147,10 @@ class FollowingMagics(Magics):
             entry.cancel()
 
     def _why_none(self, identifier: Identifier) -> str:
-        """Say why %unfollow finds nothing to stop."""
+        """Return why %unfollow finds nothing to stop."""
         if any(identifier in entry.identifiers for entry in default_bus.subscriptions()):
             return f"{identifier} is collected by a queue, which goes on until its close() is called"
-        return f"nobody follows {identifier} here; %followers shows who follows what"
+        return f"no followers of {identifier} here; %followers shows who follows what"
 
     @magic("line")
     def followers(self, line: str) -> Followers:

@@ -28,7 +28,7 @@ LONGEST_PAYLOAD = 1000
 
 
 def message_line(message: Message) -> str:
-    """Return a message as one line of text, for terminals: when, what, with which arguments, from whom."""
+    """Return a message as one line of text, for terminals: time, identifier, arguments, source."""
     from .widgets.render import arguments, shown
 
     payload = arguments(message.args, message.kwargs)
@@ -94,14 +94,14 @@ class Links:
 
 
 def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
-    """Return the lines about a link and the table of its nodes, and say if those are of the past."""
+    """Return the lines about a link and the table of its nodes, and whether those are the last known ones."""
     table = node_table(link.nodes(), node)
     lines = link_lines(link)
     silent = link.silent_seconds
     if silent:
         since = strftime("%H:%M:%S", localtime(time() - silent))
-        what = "no answer" if link.state == "linked" else "no connection"
-        lines.append(f"{what} since {since} ({silent:.0f} s); the nodes are those of that time")
+        state = "no answer" if link.state == "linked" else "no connection"
+        lines.append(f"{state} since {since} ({silent:.0f} s); the nodes are those of that time")
     return lines, table
 
 
@@ -111,12 +111,12 @@ def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
     for node in nodes:
         if only is not None and node.name != only:
             continue
-        what = "here" if node.here else "hub" if node.hub else ""
+        kind = "here" if node.here else "hub" if node.hub else ""
         shown = node.follows if only is not None else node.follows[:MOST_FOLLOWS]
         follows = ", ".join(shown)
         if len(shown) < len(node.follows):
             follows += f" and {len(node.follows) - len(shown)} more"
-        rows.append((node.name, what, follows))
+        rows.append((node.name, kind, follows))
     return Table(
         ("node", "", "follows"), rows, empty=f"no node is called '{only}'" if only else "there are no nodes"
     )
@@ -130,7 +130,7 @@ class Followers:
             (subscription.follows, subscription.name, origin(subscription, cells))
             for subscription in subscriptions
         ]
-        self.table = Table(("follows", "follower", "from"), rows, empty="nobody follows anything here")
+        self.table = Table(("follows", "follower", "from"), rows, empty="no followers here")
 
     def __repr__(self) -> str:
         return self.table.text()

@@ -1,9 +1,9 @@
 """Print messages as lines: what `%follow` does where no page can show a log.
 
-A terminal with IPython is known at once. `jupyter console` is a kernel like that of a notebook, but no page
-will ever come for a view. So a log is continued as lines if no page has come for it while the kernel was idle
-and able to notice one; but not where the front end names the cell, as notebooks do: there the page may come
-late, for a view that is out of sight.
+A terminal with IPython is recognised at once. `jupyter console` is a kernel like that of a notebook, but no
+page ever opens a view. So a log is continued as lines if no page has opened it while the kernel was idle and
+able to notice one; but not where the front end names the cell, as notebooks do: there the page may open a
+view late, when it is scrolled into sight.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["print_message", "print_without_page"]
 
 PAGE_SECONDS = 3.0
-"""A page comes within this time, of which only seconds count in which the kernel was idle."""
+"""The time within which a page opens a view, of which only seconds count in which the kernel was idle."""
 LATE_SECONDS = 0.3
 """A check that is later than this means that the kernel was busy."""
 
@@ -39,14 +39,14 @@ def print_message(message: Message) -> None:
 
 
 def print_without_page(shell: InteractiveShell, log: MessageLog) -> None:
-    """Continue a log as lines if no page comes for it. Call it in the cell that shows it."""
+    """Continue a log as lines if no page opens it. To be called in the cell that shows it."""
     cell, kernel = running(), getattr(shell, "kernel", None)
     if cell is not None and kernel is not None and cell.output.may_lack_page:
         PageWatch(kernel.io_loop, log, cell)
 
 
 class PageWatch:
-    """Waits for the page, on the kernel's event loop, and begins to print lines if none comes."""
+    """Waits for the page, on the kernel's event loop, and starts printing lines if none opens the view."""
 
     def __init__(self, loop: Any, log: MessageLog, cell: Cell) -> None:
         self._loop = loop
@@ -60,7 +60,7 @@ class PageWatch:
         self._loop.call_later(PAGE_SECONDS / 2, self._check)
 
     def _check(self) -> None:
-        if self._log.closed or self._log.channel.heard_at is not None:
+        if self._log.closed or self._log.channel.received_at is not None:
             return
         was_idle, self._was_idle = self._was_idle, monotonic() - self._due < LATE_SECONDS
         if was_idle and self._was_idle:

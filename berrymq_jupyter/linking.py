@@ -13,7 +13,7 @@ from berrymq.printable import printable
 from .arguments import one_line
 from .errors import as_one_line
 from .formatters import Links
-from .links import count, link_lines
+from .links import count
 from .magic import argument, magic
 from .options import parse
 
@@ -53,6 +53,11 @@ class LinkingMagics(Magics):
             "main thread between cells",
         ),
         argument(
+            "--strict",
+            action="store_true",
+            help="make it an error to send a value that can't cross; default: others get an Opaque instead",
+        ),
+        argument(
             "url", nargs="?", help="where the hub is; default: it is found, and started if there is none"
         ),
     )
@@ -76,25 +81,27 @@ class LinkingMagics(Magics):
 
         before = berrymq.links()
         try:
-            link = berrymq.link(options.url, name=self._name(options), room=options.room or "")
+            link = berrymq.link(
+                options.url, name=self._name(options), room=options.room or "", strict=options.strict or None
+            )
         except (berrymq.LinkError, ValueError) as error:
             hint = "; %link without a URL finds a hub, or starts one" if options.url else ""
             raise UsageError(one_line(error) + hint) from None
         except KeyboardInterrupt as interrupt:
             as_one_line(interrupt, "the link was not made")
             raise
-        there = link if link in before else next((one for one in before if is_same_link(one, link)), None)
-        if there is None:
+        existing = link if link in before else next((one for one in before if is_same_link(one, link)), None)
+        if existing is None:
             self._close_former(link)
             self._made.append(link)
         else:
-            link = keep_existing(there, link)
+            link = keep_existing(existing, link)
         if options.deliver is not None:
             self._deliver_on(options.deliver)
         return link
 
     def _name(self, options: Namespace) -> str | None:
-        """Return the name to link under, in another room the former one; None where it needs none."""
+        """Return the name to link under: in another room the former one; None for the default."""
         from berrymq import default_bus, links
 
         for link in links():
@@ -162,7 +169,7 @@ class LinkingMagics(Magics):
         return bool(made)
 
     def _notebook(self) -> str | None:
-        """Return the notebook's name where only a variable holds it: in VS Code."""
+        """Return the notebook's name where only a variable has it: in VS Code."""
         path = self.shell.user_ns.get("__vsc_ipynb_file__")
         if not isinstance(path, str):
             return None
@@ -171,17 +178,16 @@ class LinkingMagics(Magics):
         return default_node_name(notebook=path)
 
 
-def keep_existing(there: Link, link: Link) -> Link:
-    """Keep the existing link rather than a second one by another name of its address; print which."""
-    if link is there:
-        link._holders -= 1  # a magic has no `with` that would end
+def keep_existing(existing: Link, link: Link) -> Link:
+    """Keep the existing link rather than a second one to another name of its address; print which."""
+    if link is existing:
+        link._holders -= 1  # a magic has no `with` block that would end
     else:
-        there.asked = there.asked or link.asked
+        existing.asked = existing.asked or link.asked
         link.close()
-    where = link_lines(there)[0].removeprefix(there.state)
-    state = "" if there.state == "linked" else "; the connection is cut and comes back by itself"
-    sys.stdout.write(f"already linked{where}{state}\n{HOW_TO_CHANGE}\n")
-    return there
+    state = "" if existing.state == "linked" else "; the connection is cut and will be restored"
+    sys.stdout.write(f"already linked as {existing.name!r}{state}\n{HOW_TO_CHANGE}\n")
+    return existing
 
 
 def close_link(link: Link) -> None:
@@ -192,20 +198,20 @@ def close_link(link: Link) -> None:
 
 
 def room_of(link: Link) -> str:
-    """Name the room of a link, or that it is in none."""
+    """Return a description of the room of a link."""
     return f"the room {link.room!r}" if link.room else "no room"
 
 
 def url_of(link: Link) -> str:
-    """Name the hub of a link by its address, and its room if it is in one."""
+    """Return a link's address and room, as text."""
     return printable(f"{link.url}{f' in {room_of(link)}' if link.room else ''}")
 
 
 def is_same_link(one: Link, other: Link) -> bool:
-    """Whether two links of one node lead to the same address."""
+    """Return whether two links of one node lead to the same address."""
     return one.node is other.node and leads_to_same(one, other)
 
 
 def leads_to_same(one: Link, other: Link) -> bool:
-    """Whether two links lead to the same address, by whichever of its names."""
+    """Return whether two links lead to the same address, under any of its names."""
     return bool(one.url) and other.leads_to(one.url)

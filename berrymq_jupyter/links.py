@@ -1,4 +1,4 @@
-"""The links of this process: the nodes behind them, and how to describe them to people."""
+"""The links of this process: the nodes behind them, and their description for people."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["count", "how_found", "link_lines", "linked_nodes", "nodes_behind", "open_links"]
 
 FRESH_SECONDS = 0.5
-"""For how long the list of nodes behind a link is reused."""
+"""Seconds for which the list of nodes behind a link is cached."""
 REUSE_FACTOR = 5
-"""A list that was slow to come is reused for so many times as long as it took, so that an overloaded hub does
-not delay each key that is typed."""
+"""A list that took long is cached for this many times as long, so that an overloaded hub does not delay each
+key that is typed."""
 
 DESCRIPTIONS = {
     "environment": "a hub that BERRYMQ_HUB_URL names",
@@ -29,7 +29,7 @@ DESCRIPTIONS = {
 """Descriptions of `Link.found_by`."""
 
 _behind: WeakKeyDictionary[Link, tuple[float, list[NodeInfo]]] = WeakKeyDictionary()
-"""The nodes behind each link, and until when that list is reused."""
+"""The nodes behind each link, and the end of their time in the cache."""
 
 
 def open_links(bus: Bus | None = None) -> list[Link]:
@@ -38,7 +38,7 @@ def open_links(bus: Bus | None = None) -> list[Link]:
 
 
 def nodes_behind(link: Link) -> list[NodeInfo]:
-    """Return the nodes that a link reaches, as they were a moment ago."""
+    """Return the nodes that a link reaches, perhaps from the cache."""
     began = monotonic()
     until, known = _behind.get(link, (began, []))
     if began >= until:
@@ -49,7 +49,7 @@ def nodes_behind(link: Link) -> list[NodeInfo]:
 
 
 def linked_nodes(bus: Bus | None = None) -> list[NodeInfo]:
-    """Return the nodes that the links of this process, or of one bus, reach, as they were a moment ago."""
+    """Return the nodes that the links of this process, or of one bus, reach, perhaps from the cache."""
     return [node for link in open_links(bus) for node in nodes_behind(link)]
 
 
@@ -70,6 +70,6 @@ def link_lines(link: Link) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def count(number: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def count(number: int, noun: str) -> str:
+    """Return a number and its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

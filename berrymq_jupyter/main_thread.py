@@ -1,7 +1,7 @@
 """Deliver messages of links on the kernel's main thread: `%link --deliver main`.
 
 A message that comes over a link is delivered on a thread of the bus. Code that must run on the main thread,
-such as most plotting and GUI toolkits, asks for it with `%link --deliver main`.
+such as that of most plotting and GUI toolkits, needs `%link --deliver main`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TURN = 0.05
 class MainThreadDeliverer:
     """Runs deliveries on the main thread whenever that is free: between cells, and while a cell awaits.
 
-    `schedule` has a function called there soon, and may be called in any thread. `failed` takes the errors.
+    `schedule` calls a function there soon, and is thread-safe. `failed` is called with errors.
     """
 
     def __init__(self, failed: Failed, schedule: Schedule) -> None:
@@ -86,7 +86,9 @@ class MainThreadDeliverer:
     def _run_one(self) -> bool:
         """Run the oldest delivery; return False when none may run now."""
         with self._changed:
-            if self._busy:  # a follower runs an event loop of its own: its next message waits for its return
+            if (
+                self._busy
+            ):  # a follower runs an event loop of its own: its next message waits until it returns
                 return False
             if not self._items:
                 self._scheduled = False
@@ -127,7 +129,7 @@ def scheduler_of(shell: InteractiveShell) -> Schedule:
 
 
 def after_the_cell(function: Callable[[], None]) -> None:
-    """Do nothing: where there is no loop that could call `function`, a turn after each cell has to do."""
+    """Do nothing: without a loop that could call `function`, the turn after each cell has to suffice."""
 
 
 class Prompt:
@@ -137,11 +139,11 @@ class Prompt:
         self._app = app  # of prompt_toolkit
 
     def __call__(self, function: Callable[[], None]) -> None:
-        """Have `function` called now if there is a prompt, else when the next one begins; perhaps twice."""
+        """Call `function` now if there is a prompt, else when the next one begins; perhaps twice."""
         loop = self._app.loop
         if loop is None:
             self._app.pre_run_callables.append(function)
-            loop = self._app.loop  # the prompt may have begun in between
+            loop = self._app.loop  # the prompt may have begun since
         if loop is not None:
-            with suppress(RuntimeError):  # it ends just now: a cell begins, and a turn comes after each
+            with suppress(RuntimeError):  # it is ending: a cell begins, and a turn follows each
                 loop.call_soon_threadsafe(function)

@@ -3,8 +3,8 @@
     %queue --maxsize 10 task:*
            `- option -' `word'
 
-Which there are is said by the `argument`s of the magic, from which IPython makes its help. The line is read
-here and not by argparse, which knows nothing of magics: it can't say what to write instead.
+The options are the `argument`s of the magic, from which IPython makes its help. argparse does not parse the
+line, since its errors do not fit magics: it can't show what to write instead.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def seconds(text: str) -> float:
 
 
 def parse(magic: Any, line: str, example: str) -> Namespace:
-    """Read a line of options and words, in any order; quotes keep words together and are taken off.
+    """Read a line of options and words, in any order; quotes join words and are removed.
 
     Raises:
-        UsageError: it is not one of this `magic`; says so in one line, with the `example` of one.
+        UsageError: the line does not fit the `magic`; one line, with an `example`.
     """
     reader = Reader(magic, example)
     wanted = [action for action in reader.actions if not action.option_strings]
@@ -77,9 +77,9 @@ def parse(magic: Any, line: str, example: str) -> Namespace:
 
 
 def split_options(magic: Any, line: str, example: str) -> tuple[Namespace, Identifier, str]:
-    """Take options and identifier off the front of `line`; return also its rest as it stands.
+    """Split options and identifier off the front of `line`; return also the rest unchanged.
 
-    Options may come before the identifier and right behind it; what is none, there, begins a Python argument
+    Options may stand before the identifier and right behind it; anything else there begins a Python argument
     list.
     """
     reader = Reader(magic, example)
@@ -99,7 +99,7 @@ class Reader:
         self._known = {option: action for action in self.actions for option in action.option_strings}
 
     def take_options(self, rest: str, *, or_python: bool = False) -> str:
-        """Read the options that open `rest`; return what comes behind them, with `or_python` Python too."""
+        """Read the options at the start of `rest`; return the text behind, with `or_python` Python too."""
         while found := OPTION.match(rest):
             option, joined = found.groups()
             action = self._known.get(option)
@@ -136,7 +136,7 @@ class Reader:
         return rest
 
     def refuse(self, problem: str) -> NoReturn:
-        """Say what is wrong, and how it is right."""
+        """Return the error for a wrong line, with advice."""
         raise UsageError(f"%{self._name} {problem}; write, for example: {self._example}")
 
     def _read(self, option: str, action: argparse.Action, text: str) -> Any:
@@ -151,11 +151,11 @@ class Reader:
             self.refuse(f"wants {option} to be {error}, not {shorten(text)}")
 
     def _there_are(self) -> str:
-        """Name the options that there are."""
+        """Return the names of the possible options, as a sentence."""
         return f": it has {listed(self._known, 'and')}" if self._known else ""
 
 
 def listed(words: Any, last: str) -> str:
-    """Join words as a sentence does."""
+    """Join words as in a sentence."""
     *first, end = map(str, words)
     return f"{', '.join(first)} {last} {end}" if first else end

@@ -1,18 +1,18 @@
-"""Send output to below a certain cell, from another thread, task or cell.
+"""Show output below a certain cell, from another thread, task or cell.
 
 A kernel labels everything it publishes with the header of the request that caused it, and the front end shows
-it below the cell that made this request. `Output` remembers the labels of the running cell, and puts them in
-force for the length of a `with` in the calling thread or task alone.
+it below the cell that made this request. `Output` records the labels of the running cell, and applies them
+within a `with` block in the calling thread or task alone.
 
-- ipykernel 7 keeps every label in a context variable, so these are set and put back.
-- ipykernel 6 does so for `print` only. What `display` publishes there passes hooks that belong to the thread;
-  one of ours rewrites the label.
+- ipykernel 7 keeps every label in a context variable, so these are set and reset.
+- ipykernel 6 does so for `print` only. What `display` publishes there passes hooks of the thread; one of ours
+  rewrites the label.
 
-Programs that run notebooks (nbclient, nbconvert, papermill) drop what is labelled with a cell that has ended.
-There, what belongs to an earlier cell is shown by the one that runs.
+Programs that run notebooks (nbclient, nbconvert, papermill) drop output that is labelled with a cell that has
+ended. There, the running cell shows the output of earlier cells.
 
-A page drops what is labelled with a cell that it did not run itself: after a reload, with any former cell.
-The kernel learns of a reload from the session of the next request. From then on, what belongs to former cells
+A page drops output that is labelled with a cell that it did not run itself: after a reload, with any former
+cell. The kernel detects a reload by the session of the next request. From then on, the output of former cells
 is shown by the cell that ran last in the new page.
 """
 
@@ -39,7 +39,7 @@ DISPLAY_HEADER: contextvars.ContextVar[dict[str, Any] | None] = contextvars.Cont
 
 
 class Output:
-    """Where the output of the running cell goes, recorded to send output there later."""
+    """Where the output of the running cell is shown, recorded to send output there later."""
 
     latest: ClassVar[Output | None] = None
     """The one of the cell that began last in this process."""
@@ -49,9 +49,9 @@ class Output:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.closes_with_cell = is_headless(shell)
-        """Output that comes after the end of the cell would be dropped."""
+        """Output after the end of the cell would be dropped."""
         self.may_lack_page = is_cell_unnamed(shell) and not self.closes_with_cell
-        """The cell may be none of a page that shows views, but of a terminal."""
+        """The cell may belong to a terminal instead of a page that shows views."""
         self.header = header_of(shell)
         self.page = page_of(shell)
         """The page that ran the cell, which is another one after a reload; None for other front ends."""
@@ -66,7 +66,7 @@ class Output:
             self.labels.append((DISPLAY_HEADER, self.header))
 
     def begin(self) -> None:
-        """Note that the cell begins."""
+        """Record that the cell begins."""
         Output.latest = self
         if self.page is not None:
             Output.latest_in_page = self
@@ -76,7 +76,7 @@ class Output:
         return Redirected(self.destination())
 
     def destination(self) -> Output:
-        """Return this output, or the one of a later cell where the front end would drop what comes here."""
+        """Return this output, or that of a later cell if the front end would drop output here."""
         if self.closes_with_cell:
             return Output.latest or self
         latest = Output.latest_in_page
@@ -88,7 +88,7 @@ class Output:
         self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         """Show a traceback here, as if the cell had raised it, without making the running cell fail."""
-        # Not shell.showtraceback: what it notes down would become the result of the cell that runs now.
+        # Not shell.showtraceback: the error that it records would become the result of the running cell.
         lines = self.shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
         hook: Any = self.shell.displayhook
         header = self.destination().header
@@ -103,7 +103,7 @@ class Output:
 
 
 class Redirected:
-    """The block of `Output.redirected`. A generator would cost more than all that is done here."""
+    """The block of `Output.redirected`; a generator would cost more than all the rest."""
 
     __slots__ = ("_output", "_publisher", "_tokens")
 
@@ -111,7 +111,7 @@ class Redirected:
         self._output = output
 
     def __enter__(self) -> None:
-        """Put the labels in force."""
+        """Apply the labels."""
         self._tokens = [variable.set(value) for variable, value in self._output.labels]
         self._publisher: Any = None
         if self._output.relabels_display:
@@ -121,7 +121,7 @@ class Redirected:
                 self._publisher = publisher
 
     def __exit__(self, *_: object) -> None:
-        """Put back those that were in force before."""
+        """Restore the former labels."""
         if self._publisher is not None:
             self._publisher.unregister_hook(relabel)
         for (variable, _value), token in zip(self._output.labels, self._tokens, strict=True):
@@ -129,14 +129,14 @@ class Redirected:
 
 
 def is_headless(shell: InteractiveShell) -> bool:
-    """Whether a program runs the cells: it takes no requests for input."""
+    """Return whether a program runs the cells: it accepts no requests for input."""
     if not hasattr(shell, "get_parent"):
         return False
     return shell.get_parent().get("content", {}).get("allow_stdin") is False
 
 
 def is_cell_unnamed(shell: InteractiveShell) -> bool:
-    """Whether the front end does not say which cell this is, as those do that have a notebook open."""
+    """Return whether the front end does not identify the cell, as those with an open notebook do."""
     return hasattr(shell, "get_parent") and "cellId" not in shell.get_parent().get("metadata", {})
 
 
@@ -158,7 +158,7 @@ def header_of(shell: InteractiveShell) -> dict[str, Any] | None:
 
 
 def relabel(published: dict[str, Any]) -> dict[str, Any]:
-    """Give a message that `display` is about to publish the header that is in force here."""
+    """Give a message that `display` is about to publish the header that applies here."""
     header = DISPLAY_HEADER.get()
     if header is not None:
         published["parent_header"] = header

@@ -13,7 +13,7 @@ from .arguments import Arguments, evaluate_arguments, namespace_of, split_identi
 from .errors import raise_to_user, show_interrupt
 from .magic import argument, magic
 from .options import seconds, split_options
-from .unfollowed import UnfollowedNotes
+from .unfollowed import UnfollowedNotes, note_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,8 @@ class SendingMagics(Magics):
     def twitter(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> None:
         """Send a message to everyone who follows its identifier, here and over links.
 
-        The rest of the line is a Python argument list, evaluated as that of a call would be. With %%twitter
-        the text of the cell is the first argument.
+        The rest of the line is a Python argument list, evaluated like that of a call. With %%twitter the text
+        of the cell is the first argument.
 
         Examples:
             %twitter train:epoch 3, loss=0.12
@@ -84,6 +84,8 @@ class SendingMagics(Magics):
         args, kwargs = self._arguments(rest, cell, local_ns)
         sending(lambda: default_bus.talk(identifier, callback, *args, **kwargs))
         self._notes.check(identifier, local_ns)
+        if note_on(identifier) is None:  # else there are no answers, whose followers would matter
+            self._notes.check(callback, local_ns)
 
     @magic(
         "line_cell",
@@ -124,7 +126,7 @@ class SendingMagics(Magics):
 
 
 def sending(send: Callable[[], T]) -> T:
-    """Send; what the sender did wrong becomes one line, what a follower raised its own traceback."""
+    """Send; a mistake of the sender is shown as one line, an error of a follower with its traceback."""
     __tracebackhide__ = True
     try:
         return send()

@@ -16,7 +16,7 @@ LEFT = ' style="text-align:left"'
 class Table:
     """Rows of text below a line of titles; `empty` is shown when there are none.
 
-    Texts may be of others: what would move or hide something is written as an escape.
+    Texts may be those of other nodes: characters that would move or hide something are escaped.
     """
 
     def __init__(self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class UnfollowedNotes:
-    """Prints a note below each cell of a shell that sends what has no followers."""
+    """Prints a note below each cell of a shell that sends a message without followers."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
@@ -49,12 +49,12 @@ def note_on(identifier: Identifier) -> str | None:
     ):
         return None
     if identifier.is_local:
-        return f"nobody follows {identifier} here, and a name that begins with '_' never leaves this process"
+        return f"no followers of {identifier} here, and a name that begins with '_' never leaves this process"
     links = open_links(default_bus)
     if not links:
-        return f"nobody follows {identifier} here; %link joins others"
+        return f"no followers of {identifier} here; %link joins other nodes"
     if any(link.state != "linked" for link in links):
         return None  # the followers at a hub are unknown while the link is cut
     if any(link.is_followed(identifier) for link in links):
         return None
-    return f"nobody follows {identifier} at present"
+    return f"no followers of {identifier} at present"

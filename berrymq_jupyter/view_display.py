@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def is_notebook(shell: InteractiveShell) -> bool:
-    """Whether a front end that can show views is on the other side of a kernel."""
+    """Return whether the front end of a kernel can show views."""
     return hasattr(shell, "kernel")
 
 
 def view_of(shown: Any) -> Any:
-    """Return the view of a queue; a view is its own."""
+    """Return the view of a queue; of a view, itself."""
     from berrymq import Queue
 
     if not isinstance(shown, Queue):
@@ -43,21 +43,23 @@ class Shown:
     def take_over(self, shell: InteractiveShell, kind: type) -> None:
         """Have `show_value` display objects of a class that was not loaded with the extension.
 
-        By the class itself, not by its name: every widget may be of a class of its own, of the same name.
+        It is
+        registered by the class itself, not by its name: each widget may have its own class, of the same
+        name.
         """
         if kind not in self.kinds and shell.display_formatter is not None:
             self.kinds.add(kind)
             shell.display_formatter.ipython_display_formatter.for_type(kind, self.show_value)
 
-    def show(self, what: Any) -> None:
+    def show(self, value: Any) -> None:
         """Display a queue or view now."""
         cell = running()
         if cell is not None:
-            self._cells[what] = cell
-        view_of(what)._ipython_display_()
+            self._cells[value] = cell
+        view_of(value)._ipython_display_()
 
-    def show_value(self, what: Any) -> None:
+    def show_value(self, value: Any) -> None:
         """Display a queue or view as the value of a cell, unless this cell has shown it already."""
-        cell = self._cells.pop(what, None)
+        cell = self._cells.pop(value, None)
         if cell is None or cell is not running():
-            view_of(what)._ipython_display_()
+            view_of(value)._ipython_display_()

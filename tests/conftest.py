@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from berrymq import default_bus
-from berrymq.bridge.peers_log import few
+from berrymq.bridge.peers_log import rate_limit
 
 # How long an example takes depends on the machine; each test has a time limit of its own.
 settings.register_profile("berrymq", deadline=None)
@@ -35,7 +35,7 @@ def default_bus_is_left_as_found() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def each_test_logs_what_peers_cause() -> None:
     """Leave out no line because of what a former test has logged."""
-    few.forget()
+    rate_limit.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

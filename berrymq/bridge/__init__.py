@@ -1,7 +1,7 @@
 """Links between processes: nodes, hubs and the JSON-RPC 2.0 protocol between them.
 
-``link()`` is what most programs need; it is handed on by `berrymq` itself. Each name is loaded when it is
-first used, so that what needs no network does not pay for it.
+``link()`` is what most programs need; `berrymq` itself exports it. Each name is imported at its first use, so
+that programs without links do not pay for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         send_message,
     )
     from .keeping import alatest, keep, latest
-    from .node.router import NodeInfo
-    from .payload import register_type
+    from .node.status import NodeInfo
+    from .payload import Opaque, register_type
     from .protocol.limits import LinkStats
     from .remote_queue import RemoteQueue
 
@@ -37,6 +37,7 @@ __all__ = [
     "ListeningNode",
     "NodeInfo",
     "OneWayLink",
+    "Opaque",
     "PayloadError",
     "RemoteError",
     "RemoteQueue",
@@ -75,8 +76,8 @@ _HOMES = {
         "send_message",
     ),
     "keeping": ("alatest", "keep", "latest"),
-    "node.router": ("NodeInfo",),
-    "payload": ("register_type",),
+    "node.status": ("NodeInfo",),
+    "payload": ("Opaque", "register_type"),
     "protocol.limits": ("LinkStats",),
     "remote_queue": ("RemoteQueue",),
 }

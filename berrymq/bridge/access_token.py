@@ -1,6 +1,6 @@
-"""The access token, the secret that lets a node in: made, read, compared.
+"""The access token, the secret that clients of a node need: making, checking and comparing it.
 
-Nothing here does I/O, and no text from here holds a token.
+Nothing here does I/O, and no text from here contains a token.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
 
 def new_access_token() -> str:
-    """A new secret of 256 random bits that may stand in a header as it is."""
+    """Return a new secret of 256 random bits, as text that fits into a header."""
     return secrets.token_urlsafe(32)
 
 
 def check_access_token(token: str) -> str | None:
-    """Why this is not fit to be an access token that somebody chose; ``None`` when it is."""
+    """Return why a chosen access token is not acceptable; ``None`` when it is."""
     if not MIN_TOKEN_LENGTH <= len(token) <= _MAX_TOKEN_LENGTH:
         length = f"{MIN_TOKEN_LENGTH} to {_MAX_TOKEN_LENGTH}"
-        return f"an access token has {length} characters; leave it out to have one made"
+        return f"an access token has {length} characters, not {len(token)}"
     if bearer_token(f"Bearer {token}") != token:
-        return "an access token holds only letters, digits and . _ ~ + / - ; leave it out to have one made"
+        return "an access token holds only letters, digits and . _ ~ + / -"
     return None
 
 
 def same_token(given: str | None, expected: str | None) -> bool:
-    """Whether both are the same secret, in a time that tells nothing of it. An empty one never is."""
+    """Return whether both are the same secret, in constant time. An empty one never is."""
     one, other = (hashlib.sha256((text or "").encode("utf-8", "surrogatepass")) for text in (given, expected))
     return hmac.compare_digest(one.digest(), other.digest()) and bool(given) and bool(expected)
 
 
 def bearer_token(header: str | None) -> str | None:
-    """The token of an ``Authorization: Bearer ...`` header; ``None`` when there is none in it."""
+    """Return the token of an ``Authorization: Bearer ...`` header; ``None`` without one."""
     if header is None or len(header) > _MAX_TOKEN_LENGTH + len("Bearer "):
         return None
     match = _BEARER.fullmatch(header)

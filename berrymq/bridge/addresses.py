@@ -1,4 +1,4 @@
-"""Host names and addresses, in one spelling. Pure functions."""
+"""Host names and addresses in one spelling. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?
 
 
 def split_host(value: str) -> tuple[str, int | None] | None:
-    """Host and port of ``host[:port]``; ``None`` when it is neither a name nor an address.
+    """Return host and port of ``host[:port]``; ``None`` if the host is neither a name nor an address.
 
-    The host comes in one spelling: lower case, no final dot, an address as Python writes it. An IPv6
-    address stands in brackets in ``value`` and without them in the result; one that holds an IPv4 address
-    becomes that.
+    The host is returned in one spelling: lower case, no final dot, an address as Python writes it. An IPv6
+    address has brackets in ``value`` and none in the result; one that maps an IPv4 address becomes that.
     """
     match = _HOST.fullmatch(value) if len(value) <= 300 else None
     if match is None:
@@ -31,20 +30,20 @@ def split_host(value: str) -> tuple[str, int | None] | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this name or address (without a port; brackets are allowed) means this machine alone."""
+    """Return whether this name or address (without a port; brackets are allowed) is a loopback one."""
     bare = normal(host)
     address = parse_address(bare)
     return address.is_loopback if address else bare == "localhost"
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether binding to this means to listen on every address of this machine."""
+    """Return whether to bind to this means to listen on every address of this machine."""
     address = parse_address(normal(host))
     return address.is_unspecified if address else not host.strip()
 
 
 def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a text is; None if it is a name."""
+    """Return a text as an address; None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -57,7 +56,7 @@ def _spelled(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
 
 
 def normal(host: str) -> str:
-    """The one spelling of a host without port, in brackets or not."""
+    """Return the one spelling of a host without port, in brackets or not."""
     bare = host.strip().removeprefix("[").removesuffix("]")
     address = parse_address(bare)
     return _spelled(address) if address else bare.lower().removesuffix(".")

@@ -1,4 +1,4 @@
-"""The links of this process, for people: `link` and what it returns.
+"""The links of this process: `Link`, and the functions that make and list links.
 
 Everything here may be called on any thread.
 """
@@ -20,12 +20,11 @@ from berrymq.printable import printable
 
 from .discovery.endpoint import Endpoint
 from .discovery.finding import find
-from .discovery.naming import default_node_name
 from .errors import LinkError
+from .local_nodes import forget_unlinked, node_in_use
 from .node.connector import Connector
-from .node.node import Node
 from .node.outbox import Overflow
-from .node.router import NodeInfo
+from .node.status import NodeInfo
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .transport.dialling import NETWORK_ERRORS
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from .discovery.endpoint import Address
     from .discovery.finding import Found
+    from .node.node import Node
     from .protocol.limits import LinkStats
 
 __all__ = ["DEFAULT_TTL", "Link", "close_links", "flush", "link", "links", "open_link"]
@@ -47,25 +47,17 @@ L = TypeVar("L", bound="Link")
 State = Literal["connecting", "linked", "closed"]
 
 DEFAULT_TTL = 1000.0
-"""Seconds for which a cut link waits for its other side."""
+"""Seconds for which the other side keeps a link that is cut."""
 
-LOOK_SECONDS = 2.0
-"""How long the hub may take to say who is there."""
-
-
-class _Node(msgspec.Struct):
-    name: str
-    id: str
-    room: str | None
-    follows: tuple[str, ...]
-    hub: bool
+CALL_TIMEOUT_SECONDS = 2.0
+"""The timeout for the hub's list of nodes and its status."""
 
 
 class Link:
-    """A live connection of this process to another node, most often a hub.
+    """A link of this process to another node, most often a hub.
 
     It stays open until closed: after a cut it reconnects, and nothing is lost if that takes less than its
-    ``ttl``. As a context manager it closes at the end of the block, unless `link` returned it to other
+    ``ttl``. As a context manager it closes at the end of the block, unless `link` has returned it to other
     callers too.
     """
 
@@ -76,15 +68,15 @@ class Link:
         self._is_unanswered = False
         """The other side did not answer the last call in time."""
         self._holders = 1
-        """How often `link` has given it."""
+        """The number of times that `link` has returned it."""
         self.asked: Endpoint | None = None
-        """The address that was asked for; None where the hub was to be found."""
+        """The address that was requested; None for the hub that was found."""
 
     def leads_to(self, address: Address) -> bool:
-        """Whether it leads there, or was made by asking for that address, by whichever of its names.
+        """Return whether it leads to an address, or was requested by it, under any of its names.
 
         Raises:
-            LinkError: it is not the address of a node.
+            LinkError: the text is no address.
         """
         endpoint = Endpoint.parse(address)
         found = self._connector.found
@@ -97,41 +89,41 @@ class Link:
 
     @property
     def name(self) -> str:
-        """The name under which the others see this process."""
+        """The name under which other nodes see this process."""
         return self.node.name
 
     @property
     def room(self) -> str | None:
-        """The room: only nodes in the same one reach each other."""
+        """The room: only nodes in the same room reach each other."""
         return self.node.home.name
 
     @property
     def url(self) -> str:
-        """Where it leads."""
+        """The URL of the other side; "" while it is not known."""
         found = self._connector.found
         return found.endpoint.url if found is not None else ""
 
     @property
     def found_by(self) -> str:
-        """How that place was found, in words."""
+        """How the other side was found, in words for people."""
         found = self._connector.found
         return found.found_by if found is not None else ""
 
     @property
     def state(self) -> State:
-        """``"linked"``; ``"connecting"`` while it is cut; ``"closed"``."""
+        """``"linked"``; ``"connecting"`` while the connection is cut; ``"closed"``."""
         if self.closed:
             return "closed"
         return "linked" if self._connector.connected else "connecting"
 
     @property
     def closed(self) -> bool:
-        """True after `close`, and in a forked child, for it is the parent's."""
+        """Whether it was closed; also True in a forked child, since the link is its parent's."""
         return self._connector.closed or self._is_inherited
 
     @property
     def silent_seconds(self) -> float:
-        """For how long the other side has not answered, or the link is cut; 0 while it answers."""
+        """Seconds since the other side last answered, or the connection was cut; 0 while it answers."""
         peer = self._connector.peer
         if peer is None or self.closed:
             return 0.0
@@ -139,8 +131,8 @@ class Link:
         channel = peer.channel
         if channel is None:
             return now - peer.since
-        silent = now - channel.heard_at
-        normal = LOOK_SECONDS if self._is_unanswered else 2 * self.node.limits.keepalive
+        silent = now - channel.received_at
+        normal = CALL_TIMEOUT_SECONDS if self._is_unanswered else 2 * self.node.limits.keepalive
         return silent if silent >= normal else 0.0
 
     @property
@@ -150,11 +142,11 @@ class Link:
         return peer is not None and peer.role == "hub"
 
     def is_followed(self, identifier: str | Identifier) -> bool:
-        """Whether somebody behind a link of this process follows an identifier; known without asking."""
+        """Return whether an identifier is followed over any link of this process; known without a call."""
         return self.node.is_followed(Identifier.parse(identifier))
 
     def followers_of(self, identifier: str | Identifier) -> list[NodeInfo]:
-        """The other nodes that follow an identifier, so far as `nodes` lists what they follow."""
+        """Return the other nodes that follow an identifier, as far as `nodes` lists it."""
         known = Identifier.parse(identifier)
         return [
             node
@@ -163,31 +155,34 @@ class Link:
         ]
 
     def nodes(self) -> list[NodeInfo]:
-        """Return the reachable nodes, this process first; while `silent_seconds` is not 0, those of then."""
+        """Return the reachable nodes, this process first.
+
+        While `silent_seconds` is not 0, the last known ones are returned.
+        """
         node = self.node
         follows = tuple(sorted([identifier.text for identifier in node.bus.gateway.interests()]))
-        here = NodeInfo(node.name, node.id, self.room, follows, False, True)
+        here = NodeInfo(node.name, node.id, self.room, follows, hub=False, here=True)
         peer = self._connector.peer
-        if peer is not None and peer.expires:  # the other side has made the link: it takes no calls over it
+        if (
+            peer is not None and peer.expires
+        ):  # the other side has made the link, and accepts no calls over it
             self._known_nodes = [one for one in node.nodes(self.room) if not one.here]
         elif self.state == "linked":
             try:
                 raw = self._call("nodes")
-                found = msgspec.json.decode(raw, type=list[_Node])
+                found = msgspec.json.decode(raw, type=list[NodeInfo])
                 self._known_nodes = [
-                    NodeInfo(one.name, one.id, one.room, one.follows, one.hub, here=False)
-                    for one in found
-                    if one.id != node.id
+                    msgspec.structs.replace(one, here=False) for one in found if one.id != node.id
                 ]
             except (*NETWORK_ERRORS, msgspec.MsgspecError):
-                pass  # it was cut just now, or does not answer: the last known ones are the best answer
+                pass  # cut just now, or unanswered: the last known ones are the best answer
         return [here, *self._known_nodes]
 
     def status(self) -> dict[str, Any]:
         """Return the other side's own report: its nodes and traffic counters.
 
         Raises:
-            LinkError: it did not report.
+            LinkError: it did not answer.
         """
         try:
             raw = self._call("status")
@@ -196,41 +191,48 @@ class Link:
             raise LinkError(f"the other side did not report its status: {error}") from None
 
     def _call(self, method: str) -> msgspec.Raw:
-        """Call a method of the other side, and note whether it answered."""
+        """Call a method of the other side, and record whether it answered."""
         self._is_unanswered = True
-        raw = self._connector.call(method, {}, LOOK_SECONDS)
+        raw = self._connector.call(method, {}, CALL_TIMEOUT_SECONDS)
         self._is_unanswered = False
         return raw
 
     def stats(self) -> LinkStats:
-        """What has passed over the link since it was made."""
+        """Return the counters of the link since it was made."""
         peer = self._connector.peer
         stats = peer.stream.snapshot() if peer is not None else replace(self._connector.stats)
         stats.dropped += self.node.outbox.dropped
         return stats
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until the other side has everything that was published; False after *timeout* seconds."""
+        """Wait until the other side has everything that was published.
+
+        Args:
+            timeout: seconds; None waits without limit.
+
+        Returns:
+            False at the timeout, else True.
+        """
         if self.closed:
             return True
         return self._connector.flush(None if timeout is None else monotonic() + timeout)
 
     @property
     def _is_inherited(self) -> bool:
-        """In a forked child: the link is its parent's, whose socket it must not touch."""
+        """In a forked child: the link is its parent's, whose socket must not be touched."""
         return self._pid != os.getpid()
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
-        """End the link, for all whom `link` has given it, after up to *flush* seconds for the last messages.
+        """Close the link for all callers that have it, after up to *flush* seconds for the last messages.
 
         Returns:
-            How many messages the other side did not get.
+            The number of messages that the other side did not get.
         """
-        here = runtime()
-        with here.locks_of(self.node.bus).closing:
-            with here.lock:
-                if self in here.links:
-                    here.links.remove(self)
+        state = runtime()
+        with state.locks_of(self.node.bus).closing:
+            with state.lock:
+                if self in state.links:
+                    state.links.remove(self)
             if self.closed:
                 return 0
             try:
@@ -254,10 +256,10 @@ class Link:
 
 
 def links() -> list[Link]:
-    """The open links of this process, oldest first."""
-    here = runtime()
-    with here.lock:
-        return list(here.links)
+    """Return the open links of this process, oldest first."""
+    state = runtime()
+    with state.lock:
+        return list(state.links)
 
 
 def link(
@@ -270,9 +272,10 @@ def link(
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
     overflow: Overflow | None = None,
+    strict: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
-    """Join the hub, or link to any listening node. Linking to the same place again returns the existing link.
+    """Join the hub, or link to any listening node. A second call for the same node returns the same link.
 
     Args:
         url: address of the node, or of any Jupyter page (with its ``?token=``, or `access_token`); by default
@@ -287,6 +290,9 @@ def link(
         overflow: policy when publishing outruns sending: ``"drop_oldest"`` drops and counts, ``"block"`` has
             the sender wait. Shared by all links in a room; None keeps the current one, initially
             ``"drop_oldest"``.
+        strict: whether publishing a value that can't cross is a `PayloadError`. Else the other side gets an
+            `Opaque` in its place, and a warning is logged once for each identifier and type. Shared by all
+            links in a room; None keeps the current one, initially False.
         ssl_context: trusted certificates; by default the system's.
 
     Raises:
@@ -302,6 +308,7 @@ def link(
         timeout=timeout,
         ttl=ttl,
         overflow=overflow,
+        strict=strict,
         ssl_context=ssl_context,
     )
 
@@ -317,32 +324,33 @@ def open_link(
     timeout: float = 15.0,
     ttl: float = DEFAULT_TTL,
     overflow: Overflow | None = None,
+    strict: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
-    """What `link` does, for each kind of link."""
+    """Make a link of one kind (`Link` or a subclass), or return the existing one; see `link`."""
     if overflow is not None and overflow not in get_args(Overflow):
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
     asked = None if address is None else Endpoint.parse(address)
     deadline = monotonic() + timeout
     locks = runtime().locks_of(bus)
-    with _holding(locks.making, deadline):
-        with _holding(locks.closing, deadline):
-            there = _link_that_is_there(kind, asked, bus, room)
-            if there is not None:
-                if name is not None and name != there.name:
+    with _locked(locks.making, deadline):
+        with _locked(locks.closing, deadline):
+            existing = _existing_link(kind, asked, bus, room)
+            if existing is not None:
+                if name is not None and name != existing.name:
                     raise LinkError(
-                        f"this process is linked already, as {there.name!r}; "
+                        f"this process is linked already, as {existing.name!r}; "
                         "close that link to change the name"
                     )
-                there._holders += 1
-        if there is None:
+                existing._holders += 1
+        if existing is None:
             with node_in_use(bus, name, room or None) as node:
 
-                def places() -> Iterator[Found]:
+                def endpoints() -> Iterator[Found]:
                     left = None if connector.found is not None else max(0.0, deadline - monotonic())
-                    return _places(address, access_token, left)
+                    return _endpoints(address, access_token, left)
 
-                connector = Connector(node, places, ttl=ttl, ssl_context=ssl_context)
+                connector = Connector(node, endpoints, ttl=ttl, ssl_context=ssl_context)
                 try:
                     connector.open(max(0.0, deadline - monotonic()))
                 except BaseException:
@@ -350,15 +358,17 @@ def open_link(
                     raise
                 made = kind(connector)
                 made.asked = asked
-                there = _keep(made)
+                existing = _register(made)
         if overflow is not None:
-            there.node.outbox.overflow = overflow
-    return there
+            existing.node.outbox.overflow = overflow
+        if strict is not None:
+            existing.node.strict = strict
+    return existing
 
 
 @contextmanager
-def _holding(lock: threading.RLock, deadline: float) -> Iterator[None]:
-    """Hold a lock; other threads have until then to release it.
+def _locked(lock: threading.RLock, deadline: float) -> Iterator[None]:
+    """Hold a lock, which other threads have to release before the deadline.
 
     Raises:
         LinkError: they did not.
@@ -371,9 +381,9 @@ def _holding(lock: threading.RLock, deadline: float) -> Iterator[None]:
         lock.release()
 
 
-def _keep(made: L) -> L:
-    """Note a new link; the one there was, where that leads to the same node by another of its names."""
-    here = runtime()
+def _register(made: L) -> L:
+    """Register a new link and return it, or the existing one to the same node under another name."""
+    state = runtime()
     connector = made._connector
     for one in links():
         if type(one) is type(made) and one.node is made.node and one._connector.peer is connector.peer:
@@ -381,8 +391,8 @@ def _keep(made: L) -> L:
             one._holders += 1
             one._connector.take_over(connector)
             return one
-    with here.lock:
-        here.links.append(made)
+    with state.lock:
+        state.links.append(made)
     return made
 
 
@@ -392,12 +402,19 @@ def close_links() -> int:
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Wait until the other sides of all links have everything; False after *timeout* seconds."""
+    """Wait until the other sides of all links have everything that was published.
+
+    Args:
+        timeout: seconds for all of them; None waits without limit.
+
+    Returns:
+        False at the timeout, else True.
+    """
     until = None if timeout is None else monotonic() + timeout
     return all(one.flush(None if until is None else max(0.0, until - monotonic())) for one in links())
 
 
-def _link_that_is_there(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | None) -> L | None:
+def _existing_link(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | None) -> L | None:
     found = [
         one
         for one in links()
@@ -408,66 +425,16 @@ def _link_that_is_there(kind: type[L], asked: Endpoint | None, bus: Bus, room: s
     for one in found:
         if one.room == (room or None):
             return one
-    return found[0] if found and room is None else None  # whoever names no room leaves none
+    return found[0] if found and room is None else None  # a call without a room does not leave one
 
 
-def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
-    """The node of a bus in a room: one for all its links, or its own messages would come back to it.
-
-    Raises:
-        LinkError: it has another name already.
-    """
-    here = runtime()
-    with here.lock:
-        node = here.nodes.get((bus, room))
-        if node is not None and name is not None and name != node.name:
-            raise LinkError(f"this process is on the network already, as {node.name!r}")
-        if node is None:
-            for (its_bus, _), parents in here.inherited.items():
-                if its_bus is bus:
-                    parents.leave_bus()
-            node = Node(here.loop, bus, name=name or default_node_name(), room=room)
-            here.nodes[bus, room] = node
-        return node
-
-
-@contextmanager
-def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
-    """The node of a bus, which stays while something is made with it, though its last link may end meanwhile.
-
-    Raises:
-        LinkError: it has another name already.
-    """
-    here = runtime()
-    with here.lock:
-        node = node_of(bus, name, room)
-        here.making.append(node)
-    try:
-        yield node
-    finally:
-        with here.lock:
-            here.making.remove(node)
-        forget_unlinked(node)
-
-
-def forget_unlinked(node: Node) -> None:
-    """Let a node go that has neither a link nor listens; the next link makes another one."""
-    here = runtime()
-    with here.lock:
-        holders = [*here.making, *(one.node for one in (*here.links, *here.listening))]
-        is_used = any(one is node for one in holders) or node.peers
-        if not is_used and here.nodes.get((node.bus, node.home.name)) is node:
-            del here.nodes[node.bus, node.home.name]
-            node.close()
-
-
-def _places(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:
-    """Where to link to; without an address, the hub is started when none of the others answered.
+def _endpoints(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:
+    """Yield the endpoints to link to; without an address, start the hub if no other one answered.
 
     Args:
-        address: what is to be linked to.
-        access_token: lets us in there.
-        timeout: seconds that there are for all of it; None for as many as the start of a hub may take.
+        address: of the node; None for the hub.
+        access_token: the secret for that address.
+        timeout: seconds for all of it; None for as long as the start of a hub may take.
     """
     began = monotonic()
     tried = []

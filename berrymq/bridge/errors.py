@@ -1,9 +1,9 @@
-"""What can go wrong on a link.
+"""The exceptions of links.
 
 The hierarchy::
 
     BridgeError              (a BerryMQError)
-    ├── LinkError            a link could not be made, or is gone
+    ├── LinkError            a link could not be made, or is closed
     ├── PayloadError         (a TypeError) an argument that can't cross a link
     ├── RemoteError          a follower at another node raised it
     └── RpcError             the other side answered with a JSON-RPC 2.0 error
@@ -18,7 +18,7 @@ __all__ = ["BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"
 
 
 class BridgeError(BerryMQError):
-    """Base of everything that this package raises on purpose."""
+    """Base of the exceptions of this package."""
 
 
 class LinkError(BridgeError):
@@ -28,10 +28,10 @@ class LinkError(BridgeError):
 class PayloadError(BridgeError, TypeError):
     """An argument of a message that can't cross a link.
 
-    The message was delivered inside this process; other nodes did not get it.
+    The message was delivered in this process; other nodes did not get it.
 
     Attributes:
-        argument: where the value stands, as it would be written in Python: ``args[0]['key']`` or ``score``.
+        argument: the place of the value, as a Python expression: ``args[0]['key']`` or ``score``.
         reason: why it can't cross.
     """
 
@@ -45,12 +45,12 @@ class PayloadError(BridgeError, TypeError):
 
 
 class RemoteError(BridgeError):
-    """A follower at another node failed at what it was asked.
+    """A follower at another node raised an exception when it was asked.
 
     Attributes:
         kind: the name of the exception's class there.
-        text: what it says.
-        source: the name of the node, where that is known.
+        text: its text.
+        source: the name of the node, if it is known.
     """
 
     def __init__(self, kind: str, text: str, source: str | None = None) -> None:
@@ -68,9 +68,9 @@ class RpcError(BridgeError):
     """The other side answered with an error object (JSON-RPC 2.0, section 5.1).
 
     Attributes:
-        code: the error code; those from -32000 to -32099 are listed in ``protocol/jsonrpc.py``.
+        code: the error code; those from -32000 to -32099 are defined in ``protocol/jsonrpc.py``.
         message: one sentence.
-        data: what the server added, or None.
+        data: further data of the server, or None.
     """
 
     def __init__(self, code: int, message: str, data: object = None) -> None:

@@ -1,14 +1,12 @@
 """The three styles of the 2009 library, by its function names.
 
 01, equals: `init_connection` on one side or both, `interconnect`. 02, send only: `connect_oneway`,
-`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. The functions without a connection
-among their arguments act on the one that was made last; what the connecting functions return can be held
-instead.
+`send_message`. 03, queue: `connect_via_queue`, `get`, `get_nowait`. Functions without a connection among
+their arguments act on the latest one; the objects that the connecting functions return can be used instead.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +21,7 @@ from .discovery.endpoint import Endpoint
 from .discovery.finding import find
 from .discovery.naming import default_node_name
 from .errors import BridgeError, LinkError
+from .local_nodes import forget_unlinked, node_in_use
 from .remote_queue import RemoteQueue
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .server.server import Server
@@ -39,9 +38,7 @@ if TYPE_CHECKING:
     from .node.node import Node
 
 STOP_SECONDS = 5.0
-"""How long the I/O thread may take to close a port."""
-
-_log = logging.getLogger("berrymq")
+"""The timeout for closing a port on the I/O thread."""
 
 __all__ = [
     "ListeningNode",
@@ -58,27 +55,27 @@ __all__ = [
 
 
 class OneWayLink(Link):
-    """A link over which this process only sends: of what others publish, nothing comes."""
+    """A link over which this process only sends, and receives no messages."""
 
     def send_message(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-        """Publish a message at the other node, and to everybody behind it who follows it.
+        """Publish a message at the other node and the nodes behind it that follow it.
 
         Raises:
             PayloadError: an argument can't cross.
-            LinkError: it was closed.
+            LinkError: the link is closed.
         """
         if self.closed:
             raise LinkError("this link is closed")
         self.node.bus.twitter(identifier, *args, **kwargs)
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
-        """End the link; see `Link.close`."""
+        """Close the link; see `Link.close`."""
         runtime().forget(self)
         return super().close(flush)
 
 
 class Listening:
-    """What listens for a node of this process."""
+    """A node of this process with the server that listens for it."""
 
     def __init__(self, node: Node, server: Server, file: connection_file.ConnectionFile) -> None:
         self.node = node
@@ -94,22 +91,22 @@ class ListeningNode:
 
     @property
     def name(self) -> str:
-        """What others see as the source of this process's messages."""
+        """The source that others see on this process's messages."""
         return self._listening.node.name
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL at which it listens."""
         return self._listening.server.url
 
     @property
     def address(self) -> tuple[str, int]:
-        """The same, as host and port."""
+        """The host and port at which it listens."""
         return self._listening.server.address
 
     @property
     def access_token(self) -> str:
-        """What lets others in."""
+        """The secret that clients need."""
         return self._listening.server.access_token
 
     def close(self) -> None:
@@ -135,10 +132,10 @@ def init_connection(
     """Listen, so that others can connect to this process.
 
     Args:
-        addr: where; port 0 lets the system choose one.
-        access_token: what lets others in; by default a random one. Processes of the same user find it
+        addr: host and port; with port 0 the system chooses one.
+        access_token: the secret that clients need; random by default. Processes of the same user find it
             automatically.
-        name: what others see as the source of this process's messages.
+        name: the source that others see on this process's messages.
         ssl_context: TLS certificate; required beyond loopback unless `insecure` is set.
         insecure: allow plain text beyond loopback.
         hosts: further host names of this node; with TLS the certificate's name first.
@@ -152,10 +149,10 @@ def init_connection(
     host, port = _host_and_port(addr)
     problem = check_access_token(access_token) if access_token is not None else None
     if problem is not None:
-        raise LinkError(problem)
-    here = runtime()
-    with api.node_in_use(berrymq.default_bus, name, None) as node:
-        for one in here.listening:
+        raise LinkError(f"{problem}; leave it out to have one made")
+    state = runtime()
+    with node_in_use(berrymq.default_bus, name, None) as node:
+        for one in state.listening:
             if one.node is node:
                 raise LinkError(
                     f"this process listens already, at {one.server.url}; close_connection() ends that"
@@ -172,21 +169,10 @@ def init_connection(
             node.loop.call(server.stop)
             raise
         listening = Listening(node, server, file)
-        with here.lock:
-            here.listening.append(listening)
-    node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
+        with state.lock:
+            state.listening.append(listening)
+    file.keep_renewed(node.loop.call_later)
     return ListeningNode(listening)
-
-
-def _renew(listening: Listening) -> None:
-    if listening in runtime().listening:
-        try:
-            listening.file.renew()
-        except (OSError, LinkError) as error:
-            _log.warning(
-                "cannot renew the connection file, so other processes will not find this node: %s", error
-            )
-        listening.node.loop.call_later(connection_file.RENEWAL_SECONDS, _renew, listening)
 
 
 def interconnect(
@@ -196,13 +182,13 @@ def interconnect(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Link:
-    """Link to the node at *addr* as a peer: each side gets what it follows.
+    """Link to the node at *addr*; each side receives what it follows.
 
     Args:
-        addr: where it listens.
-        ttl: seconds for which the other side keeps what could not be delivered when the link is cut.
-        access_token: what lets us in; found by itself where the node is this user's, on this machine.
-        ssl_context: what certificates are trusted; the system's by default.
+        addr: its host and port, or URL.
+        ttl: seconds for which the other side keeps undelivered messages after a cut.
+        access_token: its secret; found automatically for this user's nodes on this machine.
+        ssl_context: trusted certificates; by default the system's.
 
     Raises:
         LinkError: no link could be made; one line says why.
@@ -217,7 +203,7 @@ def connect_oneway(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> OneWayLink:
-    """Connect to the node at *addr* to send only; `send_message` does. Arguments as for `interconnect`."""
+    """Connect to the node at *addr* to send only, with `send_message`. Arguments as for `interconnect`."""
     made = api.open_link(
         OneWayLink,
         addr,
@@ -226,9 +212,9 @@ def connect_oneway(
         ttl=ttl,
         ssl_context=ssl_context,
     )
-    here = runtime()
-    with here.lock:
-        here.connections.append(made)
+    state = runtime()
+    with state.lock:
+        state.connections.append(made)
     return made
 
 
@@ -241,15 +227,15 @@ def connect_via_queue(
     past: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
-    """Have a queue at the node at *addr* collect what *identifier* matches; `get` takes from it.
+    """Open a queue at the node at *addr* that collects messages; `get` takes them from it.
 
     Args:
-        addr: where it listens.
-        identifier: what is collected.
-        ttl: seconds for which the queue is kept when nobody asks.
-        access_token: what lets us in; found by itself where the node is this user's, on this machine.
+        addr: its host and port, or URL.
+        identifier: the messages to collect.
+        ttl: seconds for which the queue is kept without a call.
+        access_token: its secret; found automatically for this user's nodes on this machine.
         past: begin with so many of the newest messages that are retained there; see `keep`.
-        ssl_context: what certificates are trusted; the system's by default.
+        ssl_context: trusted certificates; by default the system's.
 
     Raises:
         LinkError: the node can't be reached; one line says why.
@@ -264,15 +250,15 @@ def connect_via_queue(
             problem = more_specific(problem, found, error)
             continue
         made.asked = Endpoint.parse(addr)
-        here = runtime()
-        with here.lock:
-            here.connections.append(made)
+        state = runtime()
+        with state.lock:
+            state.connections.append(made)
         return made
     raise LinkError(problem or "there is no node to connect to") from None
 
 
 def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-    """Publish a message over the connection that `connect_oneway` or `connect_via_queue` made last.
+    """Publish a message over the latest connection of `connect_oneway` or `connect_via_queue`.
 
     Raises:
         LinkError: there is none.
@@ -287,25 +273,25 @@ def send_message(identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> 
 
 
 def get(block: bool = True, timeout: float | None = None) -> Message:
-    """Take the next message of the queue that `connect_via_queue` made last; see `RemoteQueue.get`."""
+    """Return the next message of the latest queue of `connect_via_queue`; see `RemoteQueue.get`."""
     return _last_queue().get(block, timeout)
 
 
 def get_nowait() -> Message:
-    """Take the next message of the queue that `connect_via_queue` made last; raise `Empty` without one."""
+    """Return the next message of the latest queue of `connect_via_queue`; raise `Empty` without one."""
     return _last_queue().get_nowait()
 
 
 def close_connection(addr: Address | None = None) -> None:
     """Close the links and listeners at *addr*; without one, all of this process."""
     endpoint = None if addr is None else Endpoint.parse(addr)
-    here = runtime()
-    with here.lock:
-        queues = [one for one in here.connections if isinstance(one, RemoteQueue)]
-        connections: list[Link | RemoteQueue] = [*here.links, *queues]
+    state = runtime()
+    with state.lock:
+        queues = [one for one in state.connections if isinstance(one, RemoteQueue)]
+        connections: list[Link | RemoteQueue] = [*state.links, *queues]
         ending = [one for one in connections if endpoint is None or endpoint in _endpoints_of(one)]
         leaving = [
-            one for one in here.listening if endpoint is None or Endpoint.parse(one.server.url) == endpoint
+            one for one in state.listening if endpoint is None or Endpoint.parse(one.server.url) == endpoint
         ]
     for one in ending:
         one.close()
@@ -314,17 +300,17 @@ def close_connection(addr: Address | None = None) -> None:
 
 
 def stop_listening(listening: Listening) -> None:
-    """Close the port and every connection that came over it."""
-    here = runtime()
-    with here.lock:
-        if listening not in here.listening:
+    """Close the port and every connection that was accepted over it."""
+    state = runtime()
+    with state.lock:
+        if listening not in state.listening:
             return
-        here.listening.remove(listening)
+        state.listening.remove(listening)
     listening.file.remove()
     done = threading.Event()
     listening.node.loop.call(_stop, listening, done)
     if not listening.node.loop.is_current:
-        done.wait(STOP_SECONDS)  # then somebody else may listen at that port
+        done.wait(STOP_SECONDS)  # then another program may listen at that port
 
 
 def _stop(listening: Listening, done: threading.Event) -> None:
@@ -334,13 +320,13 @@ def _stop(listening: Listening, done: threading.Event) -> None:
         for peer in list(node.peers.values()):
             if peer.expires:
                 node.remove_peer(peer, "the node listens no more")
-        api.forget_unlinked(node)
+        forget_unlinked(node)
     finally:
         done.set()
 
 
 def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint]:
-    """Where it leads, and what was asked for when it was made."""
+    """Return where a connection leads, and the address that was requested for it."""
     found = [Endpoint.parse(connection.url)] if connection.url else []
     return {*found, *([connection.asked] if connection.asked else [])}
 
@@ -353,15 +339,15 @@ def _last_queue() -> RemoteQueue:
 
 
 def _last(*kinds: type[C]) -> C | None:
-    """The connection of these kinds that was made last."""
-    here = runtime()
-    with here.lock:
-        made = [one for one in here.connections if isinstance(one, kinds) and not one.closed]
+    """Return the latest connection of these kinds."""
+    state = runtime()
+    with state.lock:
+        made = [one for one in state.connections if isinstance(one, kinds) and not one.closed]
     return made[-1] if made else None
 
 
 def _host_and_port(addr: Address) -> tuple[str, int]:
-    """Where to listen; port 0 is allowed there."""
+    """Return where to listen; port 0 is allowed."""
     if isinstance(addr, str):
         endpoint = Endpoint.parse(addr)
         return endpoint.host, endpoint.port

@@ -1,4 +1,4 @@
-"""What the hub remembers: `keep`, `latest`, and the list of what is retained."""
+"""The hub's history: `keep`, `latest`, and the list of what is retained."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from berrymq.printable import printable
 from .api import links
 from .errors import LinkError, RpcError
 from .payload import decode_payload
-from .protocol.frames import WireMessage
+from .protocol.batches import WireMessage
+from .protocol.frames import Buffers
 from .protocol.limits import KEEP_LAST
+from .remote_queue import buffers_of
 from .transport.dialling import NETWORK_ERRORS
 
 if TYPE_CHECKING:
@@ -31,44 +33,44 @@ CALL_SECONDS = 10.0
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """What the hub was told to keep."""
+    """An identifier whose messages the hub retains."""
 
     identifier: str
     last: int
-    """How many messages of each identifier that it matches."""
+    """The number of messages of each identifier that it matches."""
     by: str
-    """Who asked for it first."""
+    """The name of the first requester."""
     since: float
-    """When: seconds since 1970."""
+    """The time of the first request, in seconds since 1970."""
 
 
 class KeptIdentifier(msgspec.Struct, frozen=True):
-    """What the hub retains of one identifier."""
+    """The retained messages of one identifier."""
 
     id: str
     count: int
     bytes: int
     first_at: float | None
-    """When the oldest of the messages was sent: seconds since 1970."""
+    """When the oldest of the messages was sent, in seconds since 1970."""
     last_at: float | None
     dropped: int
-    """Messages that were dropped for want of memory."""
+    """The number of messages that were dropped at the hub's limits."""
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What the hub keeps, for people and programs to look at."""
+    """What the hub retains: the value of ``keep()``."""
 
     keeps: list[Keep]
     identifiers: list[KeptIdentifier]
     identifiers_more: int
-    """How many identifiers there are beside those that are listed."""
+    """The number of identifiers that are not listed."""
     dropped: int
 
     def __str__(self) -> str:
         return "\n".join(aligned(self.rows())) or "nothing is kept"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return a row of text for each `Keep`: what is kept, how much, since when and by whom."""
+        """Return a row of text for each `Keep`: identifier, amounts, time and requester."""
         rows: list[tuple[str, ...]] = []
         for one in self.keeps:
             matching = [
@@ -99,19 +101,19 @@ def keep(identifier: str | Identifier, *, last: int = KEEP_LAST, bus: Bus | None
 def keep(
     identifier: str | Identifier | None = None, *, last: int = KEEP_LAST, bus: Bus | None = None
 ) -> Kept | None:
-    """Have the hub retain messages from now on, for those who come later; without arguments, list them.
+    """Have the hub retain messages from now on, for later subscriptions; without arguments, list them.
 
-    What is published next is retained. It lasts as long as the hub, also after this process has ended;
-    ``follow(…, past=True)``, ``Queue(…, past=100)`` and `latest` give it again.
+    They are retained as long as the hub runs, also after this process has ended;
+    ``follow(…, past=True)``, ``Queue(…, past=100)`` and `latest` return them.
 
     Args:
-        identifier: what is kept; None lists what is.
-        last: how many messages of each identifier that it matches; 0 ends it. Where it is kept already, the
-            larger number counts.
-        bus: whose link is used; by default, that of the default bus.
+        identifier: the messages to retain; None for the list.
+        last: the number of messages of each identifier that it matches; 0 ends the retention. If they are
+            retained already, the larger number counts.
+        bus: the bus whose link is used; by default, the default bus.
 
     Raises:
-        LinkError: there is no link to a hub, or it did not answer, or refuses.
+        LinkError: there is no link to a hub, or the hub did not answer or refused.
     """
     link = _link_to_hub(bus)
     if identifier is None:
@@ -126,22 +128,25 @@ def keep(
 
 
 def latest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message | None:
-    """Return the newest retained message that `identifier` matches, at once; None if there is none.
+    """Return the newest retained message that `identifier` matches; None without one.
 
     Args:
-        identifier: what is looked for; see `keep`.
-        bus: whose link is used; by default, that of the default bus.
+        identifier: the message; see `keep`.
+        bus: the bus whose link is used; by default, the default bus.
 
     Raises:
-        LinkError: there is no link to a hub, or it did not answer.
+        LinkError: there is no link to a hub, or the hub did not answer.
     """
+    link = _link_to_hub(bus)
     params = {"identifier": Identifier.parse(identifier).text, "last": 1}
-    found = msgspec.json.decode(_call(_link_to_hub(bus), "history", params), type=_History).messages
+    found = msgspec.json.decode(_call(link, "history", params), type=_History).messages
     if not found:
         return None
-    args, kwargs = decode_payload(list(found[-1].args), found[-1].kwargs)
-    content = WireMessage(found[-1].sent_at, args, kwargs)
-    return PastMessage.of(Identifier.parse(found[-1].id), content, found[-1].source, None)
+    one = found[-1]
+    buffers = link.node.memories.receive(one).views() if one.sizes else buffers_of(one.buffers)
+    args, kwargs = decode_payload(list(one.args), one.kwargs, buffers)
+    content = WireMessage(one.sent_at, args, kwargs)
+    return PastMessage.of(Identifier.parse(one.id), content, one.source, None)
 
 
 async def alatest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message | None:
@@ -149,12 +154,13 @@ async def alatest(identifier: str | Identifier, *, bus: Bus | None = None) -> Me
     return await asyncio.to_thread(latest, identifier, bus=bus)
 
 
-class _Object(msgspec.Struct):
+class _Object(Buffers, kw_only=True):
     id: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     source: str
     sent_at: float
+    buffers: tuple[str | None, ...] = ()
 
 
 class _History(msgspec.Struct):
@@ -166,7 +172,7 @@ def _link_to_hub(bus: Bus | None) -> Link:
     for one in links():
         if one.node.bus is bus and one.leads_to_hub and not one.closed:
             return one
-    raise LinkError("the hub is what remembers messages, and there is no link to one: call link() first")
+    raise LinkError("messages are retained by the hub, and there is no link to one: call link() first")
 
 
 def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:

@@ -1,4 +1,4 @@
-"""The log of what peers cause: a few lines of each kind at a time, so that no peer can fill a disk."""
+"""The log of what peers cause: few lines of each kind in some time, so that no peer can fill a disk."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ __all__ = ["peers_log"]
 
 SECONDS = 10.0
 MOST_LINES = 3
-"""So many lines of each kind are logged in so many seconds; the next one says how many were left out."""
+"""The number of lines of each kind in the number of seconds; the next line counts those that were suppressed.
+"""
 
 
-class Few(logging.Filter):
-    """Lets few records of each kind pass: of those with the same format."""
+class RateLimit(logging.Filter):
+    """Passes few records of each kind: of those with the same format."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
         self._kinds: dict[str, tuple[float, int, int]] = {}
-        """By format: since when lines are counted, how many passed since then, and how many were left out."""
+        """By format: the start of the interval, the lines passed since, and the lines suppressed."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this one passes; it may get a remark about those before it."""
+        """Return whether a record passes; append the number of those suppressed before it."""
         now = monotonic()
         with self._lock:
             since, passed, left_out = self._kinds.get(record.msg, (now, 0, 0))
@@ -38,12 +39,12 @@ class Few(logging.Filter):
         return True
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all counts."""
         with self._lock:
             self._kinds.clear()
 
 
-few = Few()
+rate_limit = RateLimit()
 peers_log = logging.getLogger("berrymq.peers")
-"""For warnings about what a peer did. The format is the kind, so nothing of a peer's goes into it."""
-peers_log.addFilter(few)
+"""For warnings that peers cause. The format is the kind, so it contains nothing that a peer has sent."""
+peers_log.addFilter(rate_limit)

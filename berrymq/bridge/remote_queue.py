@@ -1,10 +1,11 @@
-"""A queue that is kept at another node and emptied from here: style 03 of the 2009 library."""
+"""A queue at another node that this process takes messages from: style 03 of the 2009 library."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+from base64 import b64decode
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -16,28 +17,29 @@ from berrymq.identifiers import Identifier
 from berrymq.messages import Message
 from berrymq.queues import Empty
 
+from .buffers import Missing
 from .errors import LinkError, RpcError
 from .payload import TYPE_MARK, decode_payload, encode_message
-from .protocol.frames import Moment
+from .protocol.fields import Moment
 from .protocol.jsonrpc import EMPTY, UNKNOWN_TOKEN
 from .runtime import runtime
 from .transport.dialling import NETWORK_ERRORS, Dialled, dial, explain
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from .discovery.endpoint import Endpoint
     from .discovery.finding import Found
 
-__all__ = ["RemoteQueue"]
+__all__ = ["RemoteQueue", "buffers_of"]
 
 RETRY_SECONDS = 0.2
 WAIT_SECONDS = 25.0
-"""How long one question may wait at the other node; then it is asked again."""
+"""The longest wait of one call at the other node; then it is repeated."""
 CALL_SECONDS = 5.0
-"""How long an answer may take beyond that."""
+"""The time for an answer beyond that."""
 
 _log = logging.getLogger("berrymq")
 
@@ -50,21 +52,22 @@ class _Taken(msgspec.Struct):
     sent_at: Moment
     source: str | None = None
     dropped: Annotated[int, Meta(ge=0)] = 0
+    buffers: list[str | None] = []
 
 
 class RemoteQueue:
-    """Takes messages from a queue at another node. Usable in ``with``; may be used on any thread.
+    """Takes messages from a queue at another node. Usable in ``with`` and on any thread.
 
-    A cut connection is made anew at the next call, and the answer that was lost in it is given again; what
-    waits at the other node waits for ``ttl`` seconds.
+    A connection that was cut is replaced at the next call, and an answer that was lost with it is sent again.
+    Messages stay at the other node for ``ttl`` seconds.
 
     Args:
-        found: where the node is.
-        identifier: what the queue collects.
-        ttl: seconds for which it is kept when nobody asks.
-        name: the source of what is published through it.
+        found: the node's endpoint.
+        identifier: the messages that the queue collects.
+        ttl: seconds for which it is kept without a call.
+        name: the source of messages published through it.
         past: begin with so many of the newest messages that are retained there.
-        ssl_context: what certificates are trusted; the system's by default.
+        ssl_context: trusted certificates; by default the system's.
     """
 
     def __init__(
@@ -79,13 +82,14 @@ class RemoteQueue:
     ) -> None:
         self.identifier = Identifier.parse(identifier)
         self.asked: Endpoint | None = None
-        """The address that was asked for, where that is another."""
+        """The address that was requested, if that is another one."""
         self.dropped = 0
-        """Messages that were dropped at the other node since too many waited."""
+        """Messages that were dropped at the other node because the queue was full."""
         self.found = found
         self._ttl = ttl
         self._name = name
-        # One who waits for a message must not keep others from sending, so each has a connection of its own.
+        # A thread that waits for a message must not keep others from sending, so each purpose has its own
+        # connection.
         self._taking = _Caller(found, ssl_context)
         self._sending = _Caller(found, ssl_context)
         self._token_lock = threading.Lock()
@@ -101,14 +105,14 @@ class RemoteQueue:
 
     @property
     def url(self) -> str:
-        """Where the other node is."""
+        """The URL of the other node."""
         return self.found.endpoint.url
 
     def get(self, block: bool = True, timeout: float | None = None) -> Message:
-        """Take the next message; wait for one, at most *timeout* seconds, unless *block* is false.
+        """Return the next message; wait for one, at most *timeout* seconds, unless *block* is false.
 
         Raises:
-            Empty: none came, or another thread is ahead in line.
+            Empty: there is none, or another thread waits already.
             QueueClosed: this queue was closed.
             LinkError: the node can't be reached; with *block*, only after *timeout*.
         """
@@ -124,13 +128,13 @@ class RemoteQueue:
             self._taking.lock.release()
 
     def _take_turn(self, block: bool, timeout: float | None) -> bool:
-        """Ask one at a time, for answers are numbered; who does not wait passes no one who does."""
+        """Let one thread call at a time, for answers are numbered; non-blocking calls do not overtake."""
         if not block:
             return self._taking.lock.acquire(timeout=0.0 if self._is_waiting else CALL_SECONDS)
         return self._taking.lock.acquire(timeout=-1 if timeout is None else timeout)
 
     def _get(self, block: bool, until: float | None) -> Message:
-        pause = threading.Event()
+        timer = threading.Event()
         while True:
             self._check_open()
             left = None if until is None else max(0.0, until - monotonic())
@@ -147,25 +151,25 @@ class RemoteQueue:
                 self._check_open()
                 if over:
                     raise LinkError(explain(self.found, error)) from None
-                pause.wait(RETRY_SECONDS)
+                timer.wait(RETRY_SECONDS)
             else:
                 return self._message(result)
 
     def _get_params(self, block: bool, wait: float) -> Callable[[], dict[str, Any]]:
-        """Params of ``get``, made anew when a new queue takes the place of one that has expired."""
+        """Return the params of ``get``, for a new queue if the former one has expired."""
         return lambda: {"block": block, "timeout": wait, "received": self._received}
 
     def get_nowait(self) -> Message:
-        """Take the next message; raise `Empty` when there is none."""
+        """Return the next message; raise `Empty` without one."""
         return self.get(block=False)
 
     def send_message(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
-        """Publish a message at the other node, and to everybody behind it who follows it.
+        """Publish a message at the other node and the nodes behind it that follow it.
 
         Raises:
             PayloadError: an argument can't cross.
-            LinkError: the node can't be reached, or the connection was cut before it acknowledged: then
-                the message may have arrived or not.
+            LinkError: the node can't be reached, or the connection was cut before it acknowledged: then the
+                message may have arrived or not.
         """
         self._check_open()
         known = Identifier.parse(identifier)
@@ -182,12 +186,12 @@ class RemoteQueue:
             raise QueueClosed(f"this queue of {self.identifier} is closed")
 
     def close(self) -> None:
-        """Give up the queue and what waits in it."""
+        """Close the queue and drop its messages."""
         runtime().forget(self)
         if self.closed:
             return
         self._closed = True
-        self._taking.close()  # whoever waits there is let go
+        self._taking.close()  # release the threads that wait there
         try:
             with self._sending.lock:
                 self._sending.call("close_connection", {"token": self._token}, CALL_SECONDS)
@@ -197,11 +201,11 @@ class RemoteQueue:
 
     @property
     def closed(self) -> bool:
-        """True after `close`, and in a forked child, for it is the parent's."""
+        """Whether it was closed; also True in a forked child, since it is the parent's."""
         return self._closed or self._pid != os.getpid()
 
     def __iter__(self) -> Iterator[Message]:
-        """Take messages, waiting for each, until the queue is closed."""
+        """Yield messages, waiting for each, until the queue is closed."""
         while True:
             try:
                 message = self.get()
@@ -227,11 +231,11 @@ class RemoteQueue:
         args: Any = tuple(msgspec.json.decode(taken.args, type=list[Any]))
         kwargs = msgspec.json.decode(taken.kwargs, type=dict[str, Any])
         if TYPE_MARK in bytes(result):
-            args, kwargs = decode_payload(list(args), kwargs)
+            args, kwargs = decode_payload(list(args), kwargs, buffers_of(taken.buffers))
         return Message.make(taken.id, args, kwargs, source=taken.source, sent_at=taken.sent_at)
 
     def _call(self, caller: _Caller, method: str, params: Any, wait: float) -> Raw:
-        """Call a method with the token; where that has expired, with a new one."""
+        """Call a method with the token, or with a new one if that has expired."""
         token = self._token
         try:
             return caller.call(method, {"token": token, **params()}, wait + CALL_SECONDS)
@@ -254,31 +258,37 @@ class RemoteQueue:
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
 
 
+def buffers_of(texts: Sequence[str | None]) -> list[memoryview | Missing]:
+    """Return the buffers of a message that came in base64."""
+    gone = Missing("its memory is gone, or too large for a call")
+    return [gone if text is None else memoryview(bytearray(b64decode(text, validate=True))) for text in texts]
+
+
 class _Caller:
-    """A connection for calls, made anew when it was cut."""
+    """A connection for calls, replaced when it was cut."""
 
     def __init__(self, found: Found, ssl_context: ssl.SSLContext | None) -> None:
         self.lock = threading.Lock()
-        """Held by who calls."""
+        """Held during a call."""
         self._found = found
         self._ssl_context = ssl_context
         self._dialled: Dialled | None = None
         self._closed = False
 
     def call(self, method: str, params: dict[str, Any], timeout: float) -> Raw:
-        """Call a method and wait for the result; with the lock held.
+        """Call a method and return its result; with the lock held.
 
         Raises:
             RpcError: it answered with an error.
-            OSError: the connection ended, or is closed, or the time is over (`TimeoutError`).
-            LinkError: what came is no answer.
+            OSError: the connection was cut or closed, or did not answer in time (`TimeoutError`).
+            LinkError: the text received is no answer.
         """
         if self._dialled is None or self._dialled.closed:
             self._dialled = dial(self._found, self._ssl_context, min(CALL_SECONDS, timeout))
         dialled = self._dialled
         dialled.deadline = monotonic() + timeout
         try:
-            if self._closed:  # meanwhile, so that whoever closed it has not seen this connection
+            if self._closed:  # it was closed during the dial, so `close` did not see this connection
                 raise ConnectionAbortedError("the connection was closed here")  # noqa: TRY301
             return dialled.call(method, params)
         except RpcError:
@@ -288,7 +298,7 @@ class _Caller:
             raise
 
     def close(self) -> None:
-        """End the connection; whoever waits on it on another thread is let go, and closes it."""
+        """Close the connection; a thread that waits on it is released, and closes it."""
         self._closed = True
         dialled = self._dialled
         if dialled is None:

@@ -1,6 +1,6 @@
-"""What this process has of the bridge, in one object: the I/O thread, the nodes and the links.
+"""The state of the bridge in this process: the I/O thread, the nodes and the links.
 
-A forked child begins with a new one: it has none of its parent's threads, and must not touch its sockets.
+A forked child starts with a new one: it has none of its parent's threads, and must not touch its sockets.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["EXIT_FLUSH_SECONDS", "Runtime", "runtime"]
 
 EXIT_FLUSH_SECONDS = 2.0
-"""How long the interpreter's exit may wait for what was published last."""
+"""The longest time that the interpreter's exit waits for the last messages."""
 
 _log = logging.getLogger("berrymq")
 
 
 class LinkLocks:
-    """Who makes a link of a bus waits for others who do, and for those who close one.
+    """The locks of a bus for making and for closing a link.
 
-    So it is there, or not, and nothing between. Who closes one waits for none that is being made.
+    A thread that makes a link waits for others that make or close one, so it finds a whole link or none. A
+    thread that closes one does not wait for links that are being made.
     """
 
     def __init__(self) -> None:
@@ -48,22 +49,21 @@ class Runtime:
         self.nodes: dict[tuple[Bus, str | None], Any] = {}
         """The node (`node.Node`) of each bus in each room."""
         self.making: list[Any] = []
-        """The nodes that something is being made with, so that they stay meanwhile."""
+        """The nodes for which a link or server is being made, and which must not be closed."""
         self.listening: list[Any] = []
         """The nodes that others can connect to (`historical.Listening`)."""
         self.connections: list[Any] = []
-        """What `send_message` and `get` may use, the latest last (`OneWayLink`, `RemoteQueue`)."""
+        """The connections of `send_message` and `get`, the latest last (`OneWayLink`, `RemoteQueue`)."""
         self._link_locks: WeakKeyDictionary[Bus, LinkLocks] = WeakKeyDictionary()
         self.inherited: dict[tuple[Bus, str | None], Any] = {}
-        """In a forked child, the nodes of its parent, which tell who publishes that their links are not the
-        child's.
-        """
+        """In a forked child, the nodes of its parent, which warn publishers that their links are not the
+        child's."""
         self._loop: IoLoop | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def loop(self) -> IoLoop:
-        """The loop of the I/O thread, which runs from the first use on.
+        """The loop of the I/O thread, which starts at the first use.
 
         Raises:
             LinkError: the interpreter shuts down, and starts no more threads.
@@ -81,17 +81,17 @@ class Runtime:
             return self._loop
 
     def locks_of(self, bus: Bus) -> LinkLocks:
-        """Whose turn it is to make or close a link of a bus."""
+        """Return the locks for making and closing the links of a bus."""
         with self.lock:
             return self._link_locks.setdefault(bus, LinkLocks())
 
     def forget(self, connection: Any) -> None:
-        """A connection was closed: `send_message` and `get` use it no longer."""
+        """Remove a closed connection from those of `send_message` and `get`."""
         with self.lock:
             self.connections[:] = [one for one in self.connections if one is not connection]
 
     def end_if_idle(self) -> bool:
-        """End the I/O thread if nothing is linked or listens; return whether there is none any more."""
+        """End the I/O thread if nothing is linked or listens; return whether there is none now."""
         with self.lock:
             if self._loop is None:
                 return True
@@ -104,13 +104,13 @@ class Runtime:
         return True
 
     def close_at_exit(self) -> None:
-        """Flush and close what is open, and say what was lost by that."""
+        """Flush and close all links, and log what was lost."""
         dropped = sum([one.close(EXIT_FLUSH_SECONDS) for one in list(self.links)])
         if dropped:
             _log.warning("%d messages did not get through before this process ended", dropped)
 
-    def leave_to_parent(self) -> None:
-        """Give up the descriptors, in a forked child, and have publishers told that nothing crosses."""
+    def close_in_child(self) -> None:
+        """Close the descriptors in a forked child, and have publishers warned that nothing crosses."""
         for node in self.nodes.values():
             node.after_fork()
         if self._loop is not None:
@@ -121,7 +121,7 @@ _current = Runtime()
 
 
 def runtime() -> Runtime:
-    """The bridge in this process."""
+    """Return the bridge of this process."""
     return _current
 
 
@@ -132,7 +132,7 @@ def _after_fork() -> None:
     connection_file = sys.modules.get(f"{__package__}.discovery.connection_file")
     if connection_file is not None:
         connection_file.after_fork()
-    former.leave_to_parent()
+    former.close_in_child()
 
 
 process.at_exit(Step.LINKS, lambda: runtime().close_at_exit())

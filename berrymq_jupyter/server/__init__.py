@@ -1,4 +1,4 @@
-"""The Jupyter-server extension: starts the hub and passes on to it. Enabled by installing the package."""
+"""The Jupyter-server extension: starts the hub and relays to it. Enabled by installing the package."""
 
 from .app import BerryMQHub
 

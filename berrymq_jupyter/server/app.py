@@ -1,8 +1,8 @@
-"""The Jupyter server extension: keep the hub running, and pass requests on to it.
+"""The Jupyter server extension: keep the hub running, and relay requests to it.
 
-The hub is a process of its own, one for this user on this machine. Kernels and terminals of this server are
-given the directory of its connection file; their messages do not come through here. What does come through,
-below ``<base_url>berrymq/``, is from other machines, and from the hub's page.
+The hub is a process of its own, one for this user on this machine. Kernels and terminals of this server find
+it by the directory of its connection file; their messages do not pass through this server. Only requests from
+other machines and from the hub's page do, below ``<base_url>berrymq/``.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class BerryMQHub(ExtensionApp):
         server.io_loop.add_callback(self._begin)
 
     def _begin(self) -> None:
-        """The loop runs now."""
+        """Start the hub, once the loop runs."""
         if self.hub is not None:
             self.hub.start()
 
     def initialize_handlers(self) -> None:
-        """What is below the server's own address."""
+        """Add the handlers below the server's address."""
         if self.hub is None:
             return
         hub = {"hub": self.hub}
@@ -73,23 +73,23 @@ class BerryMQHub(ExtensionApp):
         )
 
     async def stop_extension(self) -> None:
-        """The server ends, and lets the hub go."""
+        """Release the hub when the server ends."""
         if self._environment is not None:
             self._environment.restore()
-        hub, self.hub = self.hub, None  # so that `_begin`, which may be yet to come, does nothing
+        hub, self.hub = self.hub, None  # a later call of `_begin` does nothing then
         if hub is not None:
             await hub.close()
 
 
 class Environment:
-    """Variables for the processes that this one starts from now on: kernels and terminals."""
+    """Sets environment variables for processes started from now on: kernels and terminals."""
 
     def __init__(self, **variables: str) -> None:
         self._former = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
 
     def restore(self) -> None:
-        """Put back what was there before."""
+        """Restore the former values."""
         for name, value in self._former.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""Pass requests below ``<base_url>berrymq/`` on to the hub; Jupyter authenticates and authorises them."""
+"""Relay requests below ``<base_url>berrymq/`` to the hub; Jupyter authenticates and authorises them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["AUTH_RESOURCE", "LinkHandler", "RpcHandler"]
 
 AUTH_RESOURCE = "berrymq"
-"""What an authorizer of the server is asked about."""
+"""The resource name that an authorizer of the server checks."""
 
 LAST_WORDS_SECONDS = 5.0
-"""How long the hub may take to read what a client sent before it closed its connection."""
+"""The time for the hub to read the last bytes of a client that has closed its connection."""
 
 
 class RpcHandler(APIHandler):
@@ -40,19 +40,19 @@ class RpcHandler(APIHandler):
     auth_resource = AUTH_RESOURCE
 
     def initialize(self, hub: HeldHub) -> None:
-        """Handed over by the route."""
+        """Store the arguments of the route."""
         self.hub = hub
         self._asking: asyncio.Task[tuple[int, bytes]] | None = None
 
     def on_connection_close(self) -> None:
-        """The asker has gone: what it waits for is left for the next."""
+        """Cancel the request: its client has disconnected."""
         if self._asking is not None:
             self._asking.cancel()
 
     @authenticated
     @authorized
     async def post(self) -> None:
-        """Put the request in the body to the hub."""
+        """Relay the request in the body to the hub."""
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise HTTPError(415, reason="Content-Type must be application/json")
@@ -63,7 +63,7 @@ class RpcHandler(APIHandler):
             status, answer = await self._asking
         except asyncio.CancelledError:
             if not self._asking.cancelled():
-                raise  # it is this request that is given up, and not its asker
+                raise  # the request is cancelled, and not its handler
             return
         except NETWORK_ERRORS as error:
             raise HTTPError(503, str(error), reason="the hub does not answer") from error
@@ -77,24 +77,24 @@ class RpcHandler(APIHandler):
 class LinkHandler(JupyterHandler):
     """``GET``: a WebSocket to the hub, for calls and links.
 
-    Once the connection is upgraded its bytes go to and from a WebSocket to the hub that this server has
-    authenticated. Nothing of them is read here, so frames, pings and the way it ends are those of the other
-    side, and a side that does not read holds the other one up and not the server.
+    After the upgrade its bytes are relayed to and from a WebSocket to the hub that this server has
+    authenticated. They are not parsed here, so frames, pings and the close are those of the other side, and a
+    side that does not read blocks the other one and not the server.
     """
 
     auth_resource = AUTH_RESOURCE
 
     def initialize(self, hub: HeldHub) -> None:
-        """Handed over by the route."""
+        """Store the arguments of the route."""
         self.hub = hub
 
     async def prepare(self, **_: object) -> None:
-        """Refuse strangers outright: a page to log in at is of no use to a WebSocket."""
+        """Refuse unauthenticated clients without a redirect: a WebSocket can't use a login page."""
         await super().prepare(_redirect_to_login=False)
 
     @ws_authenticated
     async def get(self) -> None:
-        """Let in whom Jupyter lets in."""
+        """Relay for clients that Jupyter authorises."""
         if not await ensure_async(
             self.authorizer.is_authorized(self, self.current_user, "execute", AUTH_RESOURCE)
         ):
@@ -111,7 +111,7 @@ class LinkHandler(JupyterHandler):
             socket.abort()
 
     def _wants_websocket(self) -> bool:
-        """Refuse what does not ask for a WebSocket, or comes from a foreign page."""
+        """Check that the request is for a WebSocket, and from a page of this server."""
         headers = self.request.headers
         wanted = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
         if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in wanted:
@@ -137,7 +137,7 @@ class LinkHandler(JupyterHandler):
         )
         if SUBPROTOCOL in [name.strip() for name in offered]:
             self.set_header("Sec-WebSocket-Protocol", SUBPROTOCOL)
-        # Not awaited: what follows has to be done before the server looks for the next request.
+        # Not awaited: this has to be done before the server reads the next request.
         _ = self.finish()
         stream: IOStream = self.detach()
         stream.set_nodelay(True)
@@ -145,7 +145,7 @@ class LinkHandler(JupyterHandler):
 
 
 async def relay(client: IOStream, hub: HubSocket) -> None:
-    """Pass bytes on, both ways, until one side ends; then the other ends with the same last words, if any."""
+    """Relay bytes in both directions until one side ends; then close the other with the same last bytes."""
     outgoing = asyncio.create_task(_to_hub(client, hub))
     incoming = asyncio.create_task(_to_client(client, hub))
     try:

@@ -1,8 +1,7 @@
 """Find or start the hub of this user, and keep it running for as long as the Jupyter server runs.
 
-A WebSocket keeps it running, for a hub that was started on demand stays while one is open. It carries nothing
-but ``status`` calls for the hub's page. When the hub dies the WebSocket ends, and the hub is found or started
-again.
+An open WebSocket keeps a hub from its idle timeout. It carries nothing but ``status`` calls for the hub's
+page. When the hub ends so does the WebSocket, and the hub is found or started again.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 30.0
 
 START_SECONDS = 5.0
-"""How long a request may wait for the hub to be there."""
+"""The time for which a request waits for the hub to start."""
 
 STATUS_SECONDS = 5.0
-"""How long the hub may take to say how it is; then the connection to it counts as dead."""
+"""The timeout for the hub's status; then the connection to it is closed."""
 
 
 class HeldHub:
-    """The hub, as the Jupyter server has it. Lives on the server's loop.
+    """The connection of the Jupyter server to the hub. Used on the server's loop.
 
     Args:
-        log: gets what happens.
+        log: logs its events.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -60,7 +59,7 @@ class HeldHub:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Find the hub or start it, and hold it from now on."""
+        """Find or start the hub, and hold a connection to it from now on."""
         self._task = asyncio.create_task(self._hold())
 
     async def close(self) -> None:
@@ -71,7 +70,7 @@ class HeldHub:
             await asyncio.wait([task])
 
     async def address(self) -> Found:
-        """Return where the hub is; wait up to `START_SECONDS` for one that is being started.
+        """Return the address of the hub; wait up to `START_SECONDS` for one that is being started.
 
         Raises:
             LinkError: there is none; the text says why.
@@ -84,14 +83,14 @@ class HeldHub:
         return self._found
 
     async def status(self) -> msgspec.Raw:
-        """What the hub says of itself, as JSON.
+        """Return the hub's own status as JSON.
 
         Raises:
             LinkError: there is no hub, or it does not answer.
         """
         await self.address()
         socket = self._socket
-        assert socket is not None  # there as long as its address is
+        assert socket is not None  # exists as long as its address
         try:
             return await socket.call("status", STATUS_SECONDS)
         except TimeoutError:
@@ -143,14 +142,14 @@ class HeldHub:
 
 
 def find_hub(unanswered: Collection[Found] = ()) -> Found:
-    """Find the hub that the kernels of this server will find, or start it; takes its time.
+    """Find the hub that the kernels of this server will find, or start it; blocks.
 
     That is the hub of this user on this machine, unless the environment names another one. One that the
-    environment names behind a Jupyter server may be behind this very one, so it is left out; and so is one to
-    which the access token would have to be shown on an open network.
+    environment names behind a Jupyter server may be behind this very one, so it is ignored; so is one that
+    would need the access token sent over an open network.
 
     Args:
-        unanswered: what was dialled in vain just now.
+        unanswered: the nodes that were just dialled in vain.
 
     Raises:
         LinkError: there is none; the text says why.
@@ -165,7 +164,7 @@ def find_hub(unanswered: Collection[Found] = ()) -> Found:
 
 
 async def in_thread(function: Callable[[], Found]) -> Found:
-    """Have a thread do what takes its time; no executor's, for which the interpreter's end would wait."""
+    """Run a blocking function in a thread, but no executor's, which would delay the interpreter's exit."""
     done: concurrent.futures.Future[Found] = concurrent.futures.Future()
 
     def work() -> None:

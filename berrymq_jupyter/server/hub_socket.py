@@ -1,7 +1,7 @@
 """Connections from the Jupyter server to the hub, on the server's own loop.
 
-The hub is another process. A WebSocket to it is authenticated as every node does it: both sides prove that
-they know the access token, and neither shows it (``berrymq/bridge/protocol/handshake.py``).
+The hub is another process. A WebSocket to it is authenticated like that of any node: both sides prove that
+they know the access token, and neither sends it (``berrymq/bridge/protocol/handshake.py``).
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ import msgspec
 
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import handshake, jsonrpc
-from berrymq.bridge.protocol.connection import Closed, Opened, Text, client_connection
+from berrymq.bridge.protocol.connection import client_connection
+from berrymq.bridge.protocol.events import Closed, Opened, Text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from berrymq.bridge.discovery.endpoint import Endpoint
     from berrymq.bridge.discovery.finding import Found
-    from berrymq.bridge.protocol.connection import Connection, Event
+    from berrymq.bridge.protocol.connection import Connection
+    from berrymq.bridge.protocol.events import Event
 
 __all__ = ["CHUNK_BYTES", "CONNECT_SECONDS", "HubSocket", "connect", "post"]
 
 CONNECT_SECONDS = 5.0
-"""How long it may take to connect and to prove who is who."""
+"""The timeout for connecting and authenticating."""
 
 CHUNK_BYTES = 64 * 1024
-"""What is read at a time."""
+"""The size of a read."""
 
 
 class _Hello(msgspec.Struct):
@@ -45,7 +47,7 @@ class _Hello(msgspec.Struct):
 class HubSocket:
     """A WebSocket to the hub; made by `connect`.
 
-    It either calls methods while `run` reads the answers, or lends its bytes: see `reader` and `writer`.
+    It either calls methods while `run` reads the answers, or is used as bytes: see `reader` and `writer`.
     """
 
     def __init__(
@@ -59,11 +61,11 @@ class HubSocket:
         self._events: deque[Event] = deque()
 
     async def open(self, access_token: str, port: int | None) -> None:
-        """Shake hands: upgrade, have the hub prove itself, then do the same.
+        """Shake hands: upgrade, check the hub's proof, then send the same.
 
         Args:
-            access_token: what both sides have to know.
-            port: the one that was dialled, on which the hub has to be; None where a proxy may stand between.
+            access_token: the secret that both sides know.
+            port: the port that was dialled, at which the hub has to listen; None if a proxy may be between.
 
         Raises:
             LinkError: it is not a node that knows the access token.
@@ -97,7 +99,7 @@ class HubSocket:
         """Call a method, while `run` reads.
 
         Raises:
-            OSError: the connection ended, or the time is over (`TimeoutError`).
+            OSError: the connection ended, or the call timed out (`TimeoutError`).
             RpcError: the hub answered with an error.
         """
         async with asyncio.timeout(timeout):
@@ -152,13 +154,13 @@ class HubSocket:
         await self.writer.drain()
 
     def leave(self) -> None:
-        """End the connection in good order."""
+        """Close the connection cleanly."""
         self._connection.close()
         self.writer.writelines(self._connection.take())
         self.writer.close()
 
     def abort(self) -> None:
-        """End the connection at once; for the hub it is a cut."""
+        """Abort the connection; for the hub it is a cut."""
         self.writer.transport.abort()
 
 
@@ -166,8 +168,8 @@ async def connect(found: Found) -> HubSocket:
     """Open a WebSocket to the hub on which both sides have proved that they know the access token.
 
     Raises:
-        LinkError: who listens there is not that hub.
-        RpcError: it does not let us in.
+        LinkError: the listener is not that hub.
+        RpcError: it refused the access token.
         OSError: it can't be reached, or did not answer in time (`TimeoutError`).
     """
     endpoint = found.endpoint
@@ -185,13 +187,13 @@ async def connect(found: Found) -> HubSocket:
 
 
 async def post(found: Found, body: bytes) -> tuple[int, bytes]:
-    """Put one JSON-RPC request or batch to the hub; return the HTTP status and the answer.
+    """Post one JSON-RPC request or batch to the hub; return the HTTP status and the answer.
 
-    A connection of its own: when this is cancelled it ends, and so does what the call waits for.
+    It has its own connection: when this is cancelled that ends, and so does the call.
 
     Raises:
         OSError: the hub can't be reached, or the connection ended.
-        LinkError: what came is no HTTP.
+        LinkError: the response is malformed.
     """
     endpoint = found.endpoint
     async with _http(endpoint) as (reader, writer):

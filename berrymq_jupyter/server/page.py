@@ -1,4 +1,4 @@
-"""The hub's page: ``GET <base_url>berrymq/``, its files, and what it shows."""
+"""The hub's page: ``GET <base_url>berrymq/``, its files, and its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["FileHandler", "HubHandler", "StateHandler"]
 
 PACKAGE: Final = "berrymq_jupyter"
 FILE_PATTERN: Final = r"static/hub\.(?:js|css)|server/web/berry\.svg"
-"""The files that the page consists of, below the package."""
+"""The files of the page, below the package."""
 
 KINDS: Final = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 
@@ -28,7 +28,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Nothing but the server's own files is loaded or asked, and no text can become markup or script."""
+"""Only the server's own files may be loaded or requested, and no text can become markup or script."""
 
 
 class HubHandler(RpcHandler):
@@ -36,17 +36,17 @@ class HubHandler(RpcHandler):
 
     @property
     def content_security_policy(self) -> str:
-        """Ours first, since of each directive the first one counts; then what Jupyter says of frames."""
+        """The policy: ours first, since the first of each directive counts; then Jupyter's about frames."""
         return f"{POLICY}; {JupyterHandler.content_security_policy.fget(self)}"  # type: ignore[attr-defined]
 
     def get_login_url(self) -> str:
-        """Who comes with a browser is asked to log in."""
+        """Return the login page, for a browser without authentication."""
         if self.request.method == "POST":
             return super().get_login_url()
         return JupyterHandler.get_login_url(self)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
-        """People get a page, programs JSON."""
+        """Send an error: to people as a page, to programs as JSON."""
         if self.request.method == "POST":
             super().write_error(status_code, **kwargs)
         else:
@@ -55,7 +55,7 @@ class HubHandler(RpcHandler):
     @authenticated
     @authorized
     async def get(self) -> None:
-        """Show the page."""
+        """Send the page."""
         path = self.request.path
         if not path.endswith("/"):  # the page's own addresses are relative
             self.redirect(path.rpartition("/")[2] + "/")
@@ -73,7 +73,7 @@ class FileHandler(JupyterHandler):
     @authenticated
     @authorized
     async def get(self, path: str) -> None:
-        """Give one of them."""
+        """Send one of them."""
         try:
             content = source(path)
         except FileNotFoundError:
@@ -84,19 +84,19 @@ class FileHandler(JupyterHandler):
 
 
 class StateHandler(APIHandler):
-    """What the page shows, as JSON."""
+    """The state that the page shows, as JSON."""
 
     auth_resource = AUTH_RESOURCE
-    _track_activity = False  # an open page keeps no server from being ended for idleness
+    _track_activity = False  # an open page does not keep an idle server running
 
     def initialize(self, state: HubState) -> None:
-        """Handed over by the route."""
+        """Store the arguments of the route."""
         self.state = state
 
     @authenticated
     @authorized
     async def get(self) -> None:
-        """Give the state of this moment."""
+        """Send the present state."""
         self.set_header("Cache-Control", "no-store")
         try:
             answer = await self.state.answer()
@@ -106,5 +106,5 @@ class StateHandler(APIHandler):
 
 
 def source(path: str) -> bytes:
-    """Read a file of the package; the routes let no other paths come here."""
+    """Return a file of the package; the routes admit no other paths."""
     return files(PACKAGE).joinpath(path).read_bytes()

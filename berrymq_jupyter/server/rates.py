@@ -31,14 +31,14 @@ class Rates(Generic[K]):
         self._rates: dict[K, float] = {}
 
     def update(self, counts: Mapping[K, int], now: float, *, old: Collection[K] = ()) -> dict[K, float]:
-        """Look at the counters; how much each grows a second.
+        """Update the counters; return the growth of each per second.
 
-        A counter that is new began at 0 after the last look. At the first look nothing is known yet.
+        A new counter is taken to have started at 0 after the last update. The first update returns no rates.
 
         Args:
-            counts: all counters that there are at present.
-            now: seconds of any steady clock.
-            old: those that may have been there at the last look, although they were not seen then.
+            counts: all present counters.
+            now: seconds of any monotonic clock.
+            old: counters that may have existed at the last update although they were not listed then.
         """
         passed = math.inf if self._at is None else now - self._at
         if passed <= 0:
@@ -54,7 +54,7 @@ class Rates(Generic[K]):
 
     def _rate(self, key: K, count: int, passed: float, weight: float) -> float:
         former = self._counts.get(key, 0)
-        growth = count - former if count >= former else count  # a smaller one was set back
+        growth = count - former if count >= former else count  # a smaller one was reset
         former_rate = self._rates.get(key, 0.0)
         rate = former_rate + weight * (growth / passed - former_rate)
         return rate if rate >= LEAST else 0.0

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["HubState", "Status", "picture"]
 
 FRESH_SECONDS = 0.4
-"""For how long a report is reused, however many pages ask."""
+"""Seconds for which a report is cached, however many pages ask."""
 
 CUT_SECONDS = 15.0
-"""For how long a node that is cut off is shown: one that lives is back sooner, most often at once."""
+"""Seconds for which a disconnected node is shown: one that is alive reconnects sooner."""
 
 MAX_IDENTIFIERS = 500
 MAX_TEXT = 200
 
 
 class PeerStatus(msgspec.Struct):
-    """What the hub says of one node; see ``berrymq/bridge/node/router.py``."""
+    """The hub's status of one node; see ``berrymq/bridge/node/status.py``."""
 
     id: str
     name: str
@@ -49,13 +49,13 @@ class Client(msgspec.Struct):
 
     name: str
     follows: str | None
-    """What its queue collects, if it has one."""
+    """The identifier that its queue collects, if it has one."""
     waiting: int
     dropped: int
 
 
 class PassedStatus(msgspec.Struct):
-    """What the hub says of one identifier."""
+    """The hub's counter of one identifier."""
 
     id: str
     room: str | None
@@ -65,7 +65,7 @@ class PassedStatus(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """What the hub says of itself; times are in seconds since 1970."""
+    """The hub's status; times are in seconds since 1970."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ class Status(msgspec.Struct):
     clients: list[Client]
     clients_more: int
     identifiers: list[PassedStatus]
-    """Those that passed last come first."""
+    """The most recent first."""
     identifiers_more: int
 
 
@@ -88,46 +88,46 @@ class Here(msgspec.Struct):
     name: str
     room: str | None
     here: bool
-    """It is the hub itself."""
+    """The hub itself."""
     state: Literal["linked", "cut"]
     since: float
-    """How long it has been in that state."""
+    """The seconds for which it has been in that state."""
     follows: list[str]
     follows_more: int = 0
-    """How many identifiers more it follows than are listed."""
+    """The number of identifiers that it follows beside those listed."""
     sent: int = 0
-    """Messages that came from it."""
+    """Messages received from it."""
     sent_rate: float = 0.0
     received: int = 0
-    """Messages that went to it."""
+    """Messages sent to it."""
     received_rate: float = 0.0
     waiting: int = 0
-    """Messages for it that wait at the hub."""
+    """Messages for it that are buffered at the hub."""
     dropped: int = 0
     """Messages from it or for it that were dropped because a receiver was too slow."""
 
 
 class PassedIdentifier(msgspec.Struct):
-    """An identifier that passed lately."""
+    """An identifier with recent messages."""
 
     id: str
     room: str | None
     count: int
     rate: float
     at: float
-    """When the last message came, and who sent it."""
+    """The time of the last message; next its source."""
     source: str
 
 
 class Picture(msgspec.Struct):
-    """All of it."""
+    """The whole state."""
 
     name: str
     now: float
     since: float
-    """When the counting began."""
+    """When counting began."""
     messages: int
-    """How many passed since then."""
+    """The number of messages since then."""
     rate: float
     nodes: list[Here]
     nodes_more: int
@@ -141,10 +141,10 @@ Counters = Rates[tuple[str, str | None]]
 
 
 class HubState:
-    """Asks the hub when a page asks, and costs nothing otherwise.
+    """Requests the hub's status when a page asks, and costs nothing otherwise.
 
     Args:
-        ask: gives the hub's status as JSON, or raises what the hub's not answering raises.
+        ask: returns the hub's status as JSON, or raises an error if it does not answer.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[bytes | msgspec.Raw]]) -> None:
@@ -155,7 +155,7 @@ class HubState:
         self._asking: asyncio.Task[bytes] | None = None
 
     async def answer(self) -> bytes:
-        """The picture of this moment, as JSON; however many ask at once, the hub is asked once."""
+        """Return the present state as JSON; concurrent calls share one request to the hub."""
         if monotonic() - self._answered_at < FRESH_SECONDS:
             return self._answer
         if self._asking is None or self._asking.done():
@@ -171,12 +171,12 @@ class HubState:
 
 
 def picture(status: Status, rates: Counters, now: float) -> Picture:
-    """Draw a picture of what the hub says.
+    """Return the state that the page shows.
 
     Args:
-        status: that.
-        rates: what it said before.
-        now: seconds of any steady clock.
+        status: the hub's status.
+        rates: computes rates from it and the former one.
+        now: seconds of any monotonic clock.
     """
     there = [
         _here(node, status.now) for node in status.nodes if node.connected or node.for_seconds <= CUT_SECONDS
@@ -188,7 +188,7 @@ def picture(status: Status, rates: Counters, now: float) -> Picture:
         counts[one.id, "sent"] = one.sent
         counts[one.id, "received"] = one.received
     counts["", None] = status.messages
-    # Where the list is cut short, an identifier that is back in it was there before.
+    # If the list is shortened, an identifier that reappears in it existed before.
     speeds = rates.update(counts, now, old=known if status.identifiers_more else ())
     for one in there:
         one.sent_rate, one.received_rate = speeds[one.id, "sent"], speeds[one.id, "received"]
@@ -241,7 +241,7 @@ def _here(node: PeerStatus, now: float) -> Here:
 
 
 def _short(text: str) -> str:
-    """Return a text cut to what the page shows."""
+    """Return a text, shortened to the length that the page shows."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 

@@ -1,8 +1,8 @@
-"""The pages' side of the views, as text.
+"""The scripts and style sheets of the views, as text.
 
 The sources are the TypeScript modules beside this file. When the package is built, ``hatch_build.py`` has
-esbuild make a script and a style sheet of each view, in ``berrymq_jupyter/static``. Handing over text and not
-a path keeps anywidget from holding on to every instance.
+esbuild make a script and a style sheet of each view, in ``berrymq_jupyter/static``. Text instead of a path
+keeps anywidget from holding a reference to every instance.
 """
 
 from __future__ import annotations

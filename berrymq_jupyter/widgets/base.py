@@ -22,21 +22,21 @@ from .static import Form, StaticOutput, publish
 __all__ = ["Reply", "RequestError", "View", "Work"]
 
 Reply = dict[str, Any]
-"""What is sent to a page."""
+"""A message to a page."""
 Work = Callable[[], Reply]
 
 log = logging.getLogger("berrymq")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 PAUSE: Final = 0.02
-"""Seconds that a round waits for a view that another thread uses, which mostly takes no time."""
+"""Seconds that a round waits for a view that another thread uses."""
 RETRY: Final = 0.05
-"""Seconds after which to look again at a view that another thread uses."""
+"""The interval of attempts for a view that another thread uses."""
 PATIENCE: Final = STUCK + 0.5
 """Seconds to wait for a view that shows user objects, whose ``repr`` may never end."""
 
 
 class RequestError(Exception):
-    """What a page asked for cannot be done; the text is shown there, beside `field` if one is named."""
+    """A request of a page that can't be served; the text is shown there, beside `field` if one is named."""
 
     def __init__(self, text: str, *, field: str = "") -> None:
         super().__init__(text)
@@ -46,11 +46,11 @@ class RequestError(Exception):
 class View(AnyWidget):
     """A live view.
 
-    Subclasses fill in what follows `start`, and call that when they are ready.
+    Subclasses implement the methods behind `start`, and call that when they are ready.
 
     Everything that changes a view happens under `guard`: the pump's thread, cells, and callbacks from the
-    page, which may run beside a cell, all come here. Code of others that may take long, as followers do, does
-    not run under it; the ``repr`` of payloads does, so nothing waits for it without end.
+    page, which may run beside a cell, all use it. Foreign code that may take long, such as followers, does
+    not run under it; the ``repr`` of payloads does, so every wait for it has a limit.
     """
 
     title: ClassVar[str]
@@ -69,47 +69,47 @@ class View(AnyWidget):
         self.on_msg(self._received)
 
     def start(self) -> None:
-        """Let the pump feed this view, and the running cell own it."""
+        """Add this view to the pump and to the scope of the running cell."""
         pump.add(self)
         scope = scopes.owner()
         if scope is not None:
             scope.add(self)
 
-    # -- what a subclass fills in ----------------------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Return whether something waits to be absorbed."""
+        """Return whether messages are to be absorbed."""
         raise NotImplementedError
 
     def absorb(self, now: float) -> float | None:
-        """Work off what came. Return in how many seconds to do so again anyhow; None for never."""
+        """Process what was collected; return the seconds until the next call, None for no limit."""
         raise NotImplementedError
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return what the page does not know yet (or `everything`); None when there is nothing."""
+        """Return what pages do not have yet (or `everything`); None for nothing."""
         raise NotImplementedError
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
-        """Do what the page asks; return the answer. Raises `RequestError`.
+        """Serve a request of a page; return the answer. Raises `RequestError`.
 
-        What may take long is returned as a function, to be called outside of the guard.
+        A slow operation is returned as a function, to be called outside of the guard.
         """
         raise NotImplementedError
 
     def form(self) -> Form:
-        """Return what is there now, for the saved notebook."""
+        """Return the static form, for the saved notebook."""
         raise NotImplementedError
 
     def release(self) -> None:
-        """Let go of what the view holds; called once, on closing."""
+        """Release what the view holds; called once, on closing."""
 
     def forget(self) -> None:
-        """Let go of what was collected, too."""
+        """Release the collected messages, too."""
 
     # -- feeding ---------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> tuple[int, float | None]:
-        """Be called by the pump: absorb, and send at most one update."""
+        """Absorb, and send at most one update; called by the pump."""
         if not self.guard.acquire(timeout=PAUSE):
             return 0, RETRY
         try:
@@ -136,7 +136,7 @@ class View(AnyWidget):
         return self.channel.update("update", body, now)
 
     def save(self, now: float) -> None:
-        """Have the static form show what there is now."""
+        """Update the static form now."""
         if self.guard.acquire(timeout=PATIENCE):
             try:
                 if not self.closed:
@@ -146,7 +146,7 @@ class View(AnyWidget):
                 self.guard.release()
 
     def refresh_static(self, now: float) -> float | None:
-        """Bring the static form up to date if it is time; return when to look again."""
+        """Update the static form if it is due; return the seconds until the next call."""
         due = self.static.due(now)
         if due == 0:
             self.static.publish(self.form(), now)
@@ -156,7 +156,7 @@ class View(AnyWidget):
     # -- the page --------------------------------------------------------------------------------------------
 
     def _received(self, _: object, request: object, __: object) -> None:
-        """Take a message from a page. It must not raise: the text of the error would land in some cell."""
+        """Handle a message from a page. It must not raise: the error would be shown in some cell."""
         if not isinstance(request, dict):
             return
         now = monotonic()
@@ -184,12 +184,12 @@ class View(AnyWidget):
             return work()
         except RequestError as problem:
             return {"t": "problem", "text": str(problem), "field": problem.field}
-        except BaseException as error:  # SystemExit would end the thread that hears the pages
+        except BaseException as error:  # SystemExit would end the thread that receives requests
             log.exception("%s could not do what its page asked", self.title)
             return {"t": "problem", "text": error_text(error, 500)}
 
     def _greeted(self, kind: object, now: float) -> bool:
-        """Take note of pages that open, stay and go. Return whether that was all the page wanted."""
+        """Record that a page opens, stays or closes; return whether the message was only about that."""
         if kind == "bye":
             self.displayed = False
             self.channel.goodbye()
@@ -206,9 +206,8 @@ class View(AnyWidget):
         if comm is None:
             return
         self.send({"json": text})
-        # ipykernel 7 takes what pages send to the shell that wrote to this comm last. We write from the
-        # pump's thread, which counts as the main shell, where the page would have to wait for the end of the
-        # running cell.
+        # ipykernel 7 passes messages of pages to the shell that wrote to this comm last. The pump's thread
+        # counts as the main shell, where the page would have to wait for the end of the running cell.
         comm.__dict__.pop("_reply_subshell_id", None)
 
     # -- display ---------------------------------------------------------------------------------------------
@@ -233,7 +232,7 @@ class View(AnyWidget):
             if WIDGET_MIME not in data:
                 publish(data, metadata)
                 return
-            # Where nothing can live, this output shows nothing: the next one does.
+            # If no view can be shown, this output is empty: the next one shows the form.
             publish({**data, "text/html": f"<!-- {self.title} -->", "text/plain": repr(self)}, metadata)
             self.static.show(self.form(), monotonic())
 
@@ -243,15 +242,15 @@ class View(AnyWidget):
     # -- the end ---------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """End the view with the cell that made it, which runs again, so that the view is out of use.
+        """Close the view with its cell, which runs again, so that the view is out of use.
 
-        IPython keeps what a cell gave in `Out`, so a view that kept its messages would do so for ever.
+        IPython keeps the value of a cell in `Out`, so a view that kept its messages would hold them for ever.
         """
         self.close()
         self.forget()
 
     def close(self) -> None:
-        """End the view: it collects nothing more, and what it showed last stays as its static form."""
+        """Close the view: it collects nothing more, and its last state stays as its static form."""
         guard = self.__dict__.get("guard")
         if guard is None:  # the constructor failed
             super().close()
@@ -262,12 +261,12 @@ class View(AnyWidget):
                 return
             self.closed = True
             pump.remove(self)
-            if free and self.static.shown:  # else the form would wait for the same payload
+            if free and self.static.shown:  # otherwise the form would wait for the same payload
                 self.static.publish(self.form(), monotonic())
             self.release()
             self.on_msg(self._received, remove=True)
             super().close()
-            self.own_layout.close()  # ipywidgets would keep it for ever
+            self.own_layout.close()  # ipywidgets would hold it for ever
             # ipywidgets shadows this on closing; the static form can be shown all the same.
             self.__dict__.pop("_repr_mimebundle_", None)
         finally:

@@ -1,12 +1,12 @@
-"""What goes between one view here and its appearances on pages: numbered updates, and snapshots after a gap.
+"""The channel between one view and its appearances on pages: numbered updates, and snapshots after a gap.
 
-A page may show a view twice, or not at all; it may open long after the messages came, and the connection may
-lose what was sent. So each update has a number. A page that misses one, or that has just opened, says "hello"
-and gets a snapshot, which is bounded and stands for everything before it.
+A page may show a view twice, or not at all; it may open long after the messages, and the connection may lose
+updates. So each update has a number. A page that misses one, or that has just opened, sends "hello" and gets
+a snapshot, which is bounded and replaces everything before it.
 
-While nobody has said hello, each update is a snapshot, at a lower pace: in a busy cell of a kernel without
-subshells a page cannot be heard, and still should see what happens. The same lower pace holds once a page has
-been silent for long: it may be closed, and then a server keeps what is sent for later.
+Before the first hello, each update is a snapshot, at a lower rate: in a busy cell of a kernel without
+subshells a page's messages are not read, and it still should show what happens. The same lower rate applies
+once a page has been silent for long: it may be closed, and then a server buffers what is sent.
 """
 
 from __future__ import annotations
@@ -21,58 +21,57 @@ if TYPE_CHECKING:
 __all__ = ["Channel"]
 
 PERIOD: Final = 0.1
-"""Seconds between two updates, at least."""
+"""The least interval of updates, in seconds."""
 NEVER: Final = float("-inf")
 SLOW_PERIOD: Final = 0.5
-"""The same for a page that cannot be heard."""
+"""The same for a page whose messages are not read."""
 SILENCE: Final = 20.0
-"""Seconds after which a page that said nothing is taken for gone. Pages that get updates speak every 5
-seconds.
-"""
+"""Seconds of silence after which a page counts as closed. Pages that get updates send something every 5
+seconds."""
 
 
 class Channel:
-    """Numbers and paces what is sent, and knows when a snapshot is due."""
+    """Numbers and paces updates, and decides when a snapshot is due."""
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self.send = send
         """Sends JSON text to the pages."""
         self.number = 0
         self.snapshot_due = True
-        self.heard_at: float | None = None
+        self.received_at: float | None = None
         self.heard_times = 0
         self.sent_at = NEVER
 
     def hello(self, now: float) -> None:
-        """A page opened, or missed something: the next update is a snapshot, and follows at once."""
+        """Handle a page that has opened, or missed an update: send a snapshot without delay."""
         self.heard(now)
         self.snapshot_due = True
         self.sent_at = NEVER
 
     def heard(self, now: float) -> None:
-        """A page spoke."""
-        self.heard_at = now
+        """Handle a sign of life of a page."""
+        self.received_at = now
         self.heard_times += 1
 
     def goodbye(self) -> None:
-        """A page closed its last view. Ask whether others still show one."""
+        """Handle a page that has closed its last view: ask whether others still show one."""
         self.post({"t": "anyone"})
 
     def wait(self, now: float) -> float:
-        """Return for how many seconds the next update has to wait; 0 if it may be sent now."""
-        silent = self.heard_at is None or now - self.heard_at > SILENCE
+        """Return the seconds until the next update may be sent; 0 for now."""
+        silent = self.received_at is None or now - self.received_at > SILENCE
         return max(0.0, self.sent_at + (SLOW_PERIOD if silent else PERIOD) - now)
 
     def update(self, kind: str, body: dict[str, Any], now: float) -> int:
         """Send a numbered update; return its size."""
         self.number += 1
         self.sent_at = now
-        if self.heard_at is not None and body.get("full", True):  # not if a hello came meanwhile
+        if self.received_at is not None and body.get("full", True):  # not if another hello arrived in between
             self.snapshot_due = False
         return self.post({"t": kind, "n": self.number, "heard": self.heard_times, **body})
 
     def post(self, body: dict[str, Any]) -> int:
-        """Send something without a number: an answer that stands for itself. Return its size."""
+        """Send a message without a number, such as an answer. Return its size."""
         text = msgspec.json.encode(body).decode()
         self.send(text)
         return len(text)

@@ -2,7 +2,7 @@
 
 import type { Model, Request } from "./wire.ts";
 
-/** What came of each kind; the body belongs to the kind, which the type of a store's events says. */
+/** The messages of each kind; the type of a store's events relates bodies to kinds. */
 export type Handlers = Record<string, ((body: any) => void) | undefined>;
 
 export interface Channel {
@@ -54,7 +54,7 @@ export function connect(model: Model, handlers: Handlers): Channel {
     if (body.full) waiting = false;
     if (gap && !waiting) hello();
     heard = body.heard;
-    // The kernel slows down for pages that say nothing. Not again before it heard the last: a busy kernel would pile
+    // The kernel slows down for silent pages. Not again before it has read the last one: a busy kernel would pile
     // these up.
     if (performance.now() - spokeAt > HERE_EVERY && heard !== heardWhenSpoken) {
       heardWhenSpoken = heard;

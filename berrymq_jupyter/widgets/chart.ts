@@ -20,7 +20,7 @@ const AXES: [axis: Axis, text: string][] = [
 export interface ChartOptions {
   request(body: Request): void;
   onClose(): void;
-  /** Told the number of the message whose point was chosen. */
+  /** Called with the number of the message whose point was chosen. */
   onPick(number: number): void;
   say(words: string): void;
 }
@@ -77,7 +77,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   let entries: { value: HTMLElement; toggle: HTMLElement }[] = [];
   let looking: ReturnType<typeof setTimeout> | undefined;
   const redraw = framed(draw);
-  // Told by the observer, not asked for: where the notebook leaves out what is not in sight, there is nothing to ask.
+  // By the observer, not by a query: a notebook may remove outputs that are not visible, and then there is no size.
   const resized = new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
     if (now === width) return;

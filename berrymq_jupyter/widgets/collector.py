@@ -1,4 +1,4 @@
-"""The follower that views register: all that they do at the sender."""
+"""The follower that views register: their only code at the sender."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["collector"]
 def collector(
     kept: deque[Message], name: str = "MessageLog"
 ) -> tuple[Callable[[Message], None], Callable[[], int]]:
-    """Return the follower that puts messages down, and a function that returns how many it has got.
+    """Return the follower that collects messages, and a function that returns how many it has received.
 
     Lists of followers show it under `name`.
 
     The follower runs in the sender's thread, so it is as short as can be: an append, a count
-    (`itertools.count` is atomic, `+= 1` is not), and a look whether the pump sleeps.
+    (`itertools.count` is atomic, `+= 1` is not), and a check whether the pump sleeps.
     """
     ticket = count().__next__
     append = kept.append

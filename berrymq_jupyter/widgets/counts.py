@@ -1,4 +1,4 @@
-"""How many messages each identifier had, and how many it gets a second."""
+"""Counts and rates of messages by identifier."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Counts", "Rate"]
 SMOOTHING: Final = 1.5
 """Seconds over which a rate is averaged."""
 MOST: Final = 10_000
-"""Identifiers counted one by one; what has more is counted together."""
+"""Identifiers counted one by one; all further ones are counted together."""
 HEAD_START: Final = 10
-"""For how many turns a rate that only falls gives way to what was counted."""
+"""The number of turns for which a falling rate gives way to new counts."""
 
 
 class Rate:
@@ -28,7 +28,7 @@ class Rate:
         self.value = 0.0
 
     def update(self, events: int, seconds: float) -> bool:
-        """Take in that `events` happened in the last `seconds`. Return whether the shown value changed."""
+        """Record that `events` happened in the last `seconds`; return whether the shown value changed."""
         before = self.value
         if seconds > 0:
             keep = exp(-seconds / SMOOTHING)
@@ -48,23 +48,23 @@ class Count:
         self.rate = Rate()
         self.changed = True
         self.counted = True
-        """True when not only the rate has changed."""
+        """True when more than the rate has changed."""
         self.taken = 0
-        """The turn in which it was last taken."""
+        """The turn in which it was last returned."""
 
 
 class Counts:
-    """Counts by identifier, in a bounded table, and which of them a page does not know yet."""
+    """Counts by identifier, in a bounded table, and which of them a page does not have yet."""
 
     def __init__(self) -> None:
         self.table: dict[str, Count] = {}
         self.others = 0
         """Messages of identifiers that are not in the table."""
         self.turn = 0
-        """How many times something was taken."""
+        """The number of calls of `take`."""
         self.rate = Rate()
         self.more = False
-        """True when the last `take` may have left something."""
+        """True when the last `take` may have left some."""
         self.moving = False
         """True while some rate is not zero."""
 
@@ -87,14 +87,14 @@ class Counts:
                 self.moving |= count.rate.value > 0
 
     def clear(self) -> None:
-        """Start again."""
+        """Remove all counts."""
         self.table.clear()
         self.others = 0
 
     def take(self, limit: int, everything: bool) -> list[list[str | int | float]]:
-        """Return [identifier, count, rate] of what changed since it was last taken, or of `everything`.
+        """Return [identifier, count, rate] of those changed since their last return, or of `everything`.
 
-        Of more than `limit` those come that waited longest.
+        Of more than `limit` those are returned that have waited longest.
         """
         due = [(name, count) for name, count in self.table.items() if count.changed or everything]
         self.more = len(due) > limit and not everything

@@ -1,4 +1,4 @@
-"""What a page shows of one message: its payload as a tree, and the code that sends it again."""
+"""The details of one message on a page: its payload as a tree, and the code that sends it again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Request = dict[str, Any]
 
 
 def details(message: Message, number: int) -> Request:
-    """Return what there is to show of `message`, which the page knows by `number`."""
+    """Return the details of `message`, which the page knows by `number`."""
     payload = payload_of(message)
     code, remark = twitter_code(message)
     return {

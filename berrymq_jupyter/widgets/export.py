@@ -58,7 +58,7 @@ def record(message: Message) -> dict[str, Any]:
 
 
 def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with texts for those values that raise when pandas looks at them."""
+    """Return the row with texts for those values that raise when pandas reads them."""
     for column, value in made.items():
         if type(value) not in (str, int, float, bool, NoneType):
             try:
@@ -69,7 +69,7 @@ def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def export(log: MessageLog, name: str, kind: str) -> str:
-    """Put the messages of `log` into the variable or the file `name`; return what to say."""
+    """Store the messages of `log` in the variable or the file `name`; return the text to show."""
     if kind.startswith("."):
         return export_file(log, name, kind)
     if not name.isidentifier() or iskeyword(name):
@@ -97,7 +97,7 @@ def export(log: MessageLog, name: str, kind: str) -> str:
 
 
 def export_file(log: MessageLog, name: str, ending: str) -> str:
-    """Write the messages of `log` to a new file in the working directory; return what to say."""
+    """Write the messages of `log` to a new file in the working directory; return the text to show."""
     if not name or Path(name).name != name or name.startswith("."):
         raise RequestError("write a name without a folder", field="name")
     path = Path(name if name.endswith(ending) else name + ending)

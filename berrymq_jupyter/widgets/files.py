@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["WRITERS"]
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet take text for a formula."""
+"""The first characters that make a spreadsheet take text for a formula."""
 LARGEST: Final = 1_000_000
 """Elements of an array that are written one by one."""
 LONGEST: Final = 1000
-"""Characters of what has no form in JSON."""
+"""The longest text of a value that has no form in JSON."""
 
 
 def write_jsonl(messages: list[Message], file: TextIO) -> None:
@@ -85,7 +85,7 @@ WRITERS: Final[dict[str, Callable[[list[Message], Path], None]]] = {
 
 
 def moment(message: Message) -> str | None:
-    """Return when a message was sent, in UTC; None if no calendar has that."""
+    """Return when a message was sent, in UTC; None if no calendar has that time."""
     try:
         return datetime.fromtimestamp(message.sent_at, UTC).isoformat(timespec="microseconds")
     except (OverflowError, ValueError, OSError):
@@ -93,7 +93,7 @@ def moment(message: Message) -> str | None:
 
 
 def cell(value: Any, mark: str = "'") -> str | float | None:
-    """Return what stands in a table for `value`; before what might be a formula stands `mark`."""
+    """Return the text of `value` in a table, behind `mark` if it might be a formula."""
     kind = type(value)
     if value is None or issubclass(kind, (bool, int, float)):
         number: float | None = value
@@ -105,7 +105,7 @@ def cell(value: Any, mark: str = "'") -> str | float | None:
 
 
 def plain(value: Any, depth: int = 50) -> Any:
-    """Return `value` as JSON has it; what has no such form as the text that rows show."""
+    """Return `value` as JSON has it; without such a form, as the text that rows show."""
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value

@@ -1,4 +1,4 @@
-// A value as a tree that unfolds. What lies deeper than what came along is asked for when somebody opens it.
+// A value as a tree that expands. Children that were not sent along are requested when their parent is opened.
 
 import { button, fill, h, setAttributes } from "./dom.ts";
 import { counted, fieldName, whole } from "./format.ts";

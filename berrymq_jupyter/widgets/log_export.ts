@@ -12,7 +12,7 @@ const KINDS = [
   [".parquet", "Parquet file"],
 ];
 
-/** @returns the button with its form, `exported` to be told of success, and `complain(field, words)`. */
+/** @returns the button with its form, `exported` called after success, and `complain(field, words)`. */
 export function createExport(store: LogStore) {
   const prefix = uniquePrefix();
   const name = h("input", { class: "bmq-field", "aria-label": "Name", value: "messages", spellcheck: "false", oninput: forgive });
@@ -63,7 +63,7 @@ export function createExport(store: LogStore) {
   return {
     element: h("div", { class: "bmq-popup-anchor", onkeydown: keys }, open, form),
     exported: close,
-    /** Say what is wrong with a field; returns whether it is one of this form and in sight. */
+    /** Show what is wrong with a field; return whether it is one of this form and visible. */
     complain(field: string, words: string) {
       if (form.hidden || !complaints[field]) return false;
       complaints[field].say(words);

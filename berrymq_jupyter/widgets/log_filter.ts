@@ -5,7 +5,7 @@ import { createComplaint, uniquePrefix } from "./field.ts";
 
 const TYPING_MS = 250;
 
-/** @param onFilter told identifier and text to filter by */
+/** @param onFilter called with identifier and text to filter by */
 export function createFilter(onFilter: (id: string, text: string) => void) {
   const id = field("Identifier", "identifier, as in *:run", "Filter by identifier: a name, an action, or both");
   const text = field("Payload text", "text in the payload", "Filter by text in the payload");

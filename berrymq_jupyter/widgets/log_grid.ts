@@ -24,7 +24,7 @@ interface RowElement extends HTMLElement {
 }
 
 export interface GridOptions {
-  /** Told the number of a message to show. */
+  /** Called with the number of a message to show. */
   onOpen(number: number): void;
   onEscape(): void;
 }
@@ -170,7 +170,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
       : filtered
         ? nothing(state)
         : state.cleared
-          ? "Cleared. What comes now appears here."
+          ? "Cleared. New messages appear here."
           : `No message yet. Send one: %twitter ${example(state.follows)} 1, x=2`;
     setText(empty, text);
   }
@@ -259,5 +259,6 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
 
 function example(pattern: string) {
   const [name, action] = [nameOf(pattern), pattern.slice(pattern.lastIndexOf(":") + 1)];
-  return `${name === "*" ? "test" : name}:${action === "*" ? "run" : action}`;
+  const id = `${name === "*" ? "test" : name}:${action === "*" ? "run" : action}`;
+  return id.includes(" ") ? `"${id}"` : id;
 }

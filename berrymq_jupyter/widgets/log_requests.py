@@ -1,4 +1,4 @@
-"""What the page of a `MessageLog` can ask for."""
+"""The requests of a `MessageLog`'s page."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Request = dict[str, Any]
 Answer = Callable[["MessageLog", Request], Request | Work | None]
 
 ROWS: Final = 300
-"""Rows that one answer brings at most."""
+"""The limit of rows in one answer."""
 LOOK_BACK: Final = 20_000
-"""Rows among which the previous message of an identifier is looked for."""
+"""The limit of rows searched for the previous message of an identifier."""
 
 
 def rows(log: MessageLog, request: Request) -> Request:
@@ -46,7 +46,7 @@ def rows(log: MessageLog, request: Request) -> Request:
 
 
 def detail(log: MessageLog, request: Request) -> Request:
-    """Return everything about one message, and how it differs from the one before."""
+    """Return the details of one message, and its differences from the previous one."""
     number = int(request["number"])
     message = wanted(log, request)
     before = previous(log, number, message)
@@ -90,7 +90,7 @@ def clear(log: MessageLog, _: Request) -> None:
 
 
 def chart(log: MessageLog, request: Request) -> Request:
-    """Draw a chart of some fields, or none any more."""
+    """Draw a chart of some fields, or remove it."""
     tracks = [Track(str(name), labels(field)) for name, field in request.get("tracks") or ()]
     x = request.get("x")
     log.state.draw(tracks, labels(x) if x else None)
@@ -98,7 +98,7 @@ def chart(log: MessageLog, request: Request) -> Request:
 
 
 def look(log: MessageLog, request: Request) -> Request:
-    """Look at a part of the chart."""
+    """Select a part of the chart."""
     chart = log.state.chart
     if chart is None:
         return log.chart_data()
@@ -134,7 +134,7 @@ def put_into_variable(log: MessageLog, request: Request) -> Request:
 
 
 def wanted(log: MessageLog, request: Request) -> Message:
-    """Return the message that the page means."""
+    """Return the message that a request names."""
     message = log.state.rows.snapshot().get(int(request["number"]))
     if message is None:
         raise RequestError("that message is no longer kept")
@@ -165,4 +165,4 @@ ANSWERS: Final[dict[str, Answer]] = {
     "resend": resend,
     "export": put_into_variable,
 }
-"""By the ``t`` of the request."""
+"""The functions by the ``t`` of the request."""

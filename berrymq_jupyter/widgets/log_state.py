@@ -1,4 +1,4 @@
-"""What a `MessageLog` knows, apart from how it is shown: rows, counts, filter and pause."""
+"""The state of a `MessageLog`, without its display: rows, counts, filter and pause."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 __all__ = ["LogState"]
 
 SUMMARY: Final = 240
-"""Characters of a row's payload that a page gets."""
+"""Characters of a row's payload that are sent to a page."""
 ROUNDED_DEPTH: Final = 4
 ROUNDED_ITEMS: Final = 60
 SEARCH_SECONDS: Final = 0.03
-"""How long a round may look through rows for the filter."""
+"""Seconds for which one round may search rows for the filter."""
 
 
 class LogState:
-    """Works off the messages that came."""
+    """Processes the collected messages."""
 
     def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
         self.rows = Rows(maxlen, max_bytes, keep)
         self.window = Window(self.rows)
         self.counts = Counts()
         self.cleared = 0
-        """Messages that a `clear` removed."""
+        """Messages removed by `clear`."""
         self.identifier: Identifier | None = None
         self.text = ""
         self.partly = 0
-        """Payloads that are too large to be searched for the text as a whole."""
+        """Payloads that are too large to be searched completely."""
         self.paused_at: int | None = None
         """The number of the first row that is held back by a pause."""
         self.absorbed_at = 0.0
         self.chart: Chart | None = None
 
     def absorb(self, now: float) -> None:
-        """Work off what was collected."""
+        """Process what was collected."""
         batch = self.rows.absorb()
         if self.chart is not None and self.paused_at is None:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
@@ -55,16 +55,16 @@ class LogState:
 
     @property
     def total(self) -> int:
-        """How many messages came since the beginning, or since the last clear."""
+        """The number of messages since the beginning or the last clear."""
         return self.rows.total - self.cleared
 
     @property
     def dropped(self) -> int:
-        """How many of them are not kept any more."""
+        """The number of those that are not kept any more."""
         return self.total - len(self.rows)
 
     def select(self, identifier: str, text: str) -> None:
-        """Show only rows whose identifier matches and whose payload contains `text`, in any case."""
+        """Show only rows whose identifier matches and whose payload contains `text`, ignoring case."""
         pattern = Identifier.parse(identifier) if identifier and identifier not in ("*", "*:*") else None
         self.identifier, self.text = pattern, text
         self.partly = 0
@@ -72,12 +72,12 @@ class LogState:
 
     @property
     def end(self) -> int:
-        """The place after the newest row that pages show."""
+        """The index behind the newest row that pages show."""
         return self.window.end if self.paused_at is None else self.window.place_of(self.paused_at)
 
     @property
     def held_back(self) -> int:
-        """How many messages came since the pause."""
+        """The number of messages since the pause."""
         return 0 if self.paused_at is None else self.rows.end - self.paused_at
 
     def pause(self) -> None:
@@ -86,13 +86,13 @@ class LogState:
             self.paused_at = self.rows.end
 
     def resume(self) -> None:
-        """Show everything that is kept again, also what came during the pause."""
+        """Show all kept messages again, those of the pause included."""
         if self.chart is not None and self.paused_at is not None:
             self.chart.feed(self.rows.snapshot().between(self.paused_at, self.rows.end))
         self.paused_at = None
 
     def draw(self, tracks: list[Track], x: tuple[str, ...] | None) -> None:
-        """Follow numbers for a chart, from the oldest message that is kept on, up to a pause; [] for none."""
+        """Track numbers for a chart, from the oldest kept message up to a pause; [] for none."""
         before = self.chart
         if not tracks:
             self.chart = None
@@ -108,7 +108,7 @@ class LogState:
         self.chart.feed(self.rows.snapshot().between(0, end))
 
     def row_test(self, pattern: Identifier | None, text: str) -> Callable[[Message], bool]:
-        """Return the test of a filter. Whether an identifier matches is worked out once for each."""
+        """Return the test of a filter. Whether an identifier matches is computed once for each."""
         known: dict[str, bool] = {}
         needle = text.casefold()
 
@@ -132,7 +132,7 @@ class LogState:
         return test
 
     def clear(self) -> None:
-        """Forget all rows and counts."""
+        """Remove all rows and counts."""
         self.rows.clear()
         self.cleared = self.rows.total
         self.counts.clear()
@@ -144,7 +144,7 @@ class LogState:
 
 
 def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
-    """Return `value` with its floats shortened, as rows show them; what holds very many stays as it is."""
+    """Return `value` with its floats shortened, as rows show them; very large values are unchanged."""
     kind = type(value)
     if issubclass(kind, float):
         return Short(value)
@@ -164,7 +164,7 @@ class Short(float):
 
 
 def row(place: int, number: int, message: Message) -> list[Any]:
-    """Return a row as a page gets it."""
+    """Return a row as it is sent to a page."""
     return [
         place,
         number,

@@ -34,7 +34,7 @@ export type LogStore = ReturnType<typeof createStore>;
 export function createStore(model: Model) {
   const rows = new Map<number, Row>();
   const counts = new Map<string, [count: number, rate: number]>();
-  const { on, tell } = createListeners<Events>();
+  const { on, emit } = createListeners<Events>();
   const store = {
     state: null as LogState | null,
     counts,
@@ -68,7 +68,7 @@ export function createStore(model: Model) {
     if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;
     keep(body.rows);
-    tell("update", body);
+    emit("update", body);
   }
 
   /** Older rows move up when rows beside them go; those that became older ones have places that are not known. */
@@ -90,13 +90,13 @@ export function createStore(model: Model) {
     asked = null;
     if (!store.state || body.epoch !== store.state.epoch) return;
     keep(body.rows);
-    tell("update", store.state);
+    emit("update", store.state);
   }
 
   /** Perhaps it was the rows that could not be brought: they may be asked for again. */
   function refused(body: Problem) {
     asked = null;
-    tell("problem", body);
+    emit("problem", body);
   }
 
   function keep(some: Row[]) {
@@ -128,7 +128,7 @@ export function createStore(model: Model) {
   const pass =
     <K extends keyof Events>(name: K) =>
     (body: Events[K]) =>
-      tell(name, body);
+      emit(name, body);
   const channel = connect(model, {
     update,
     rows: answered,

@@ -49,9 +49,9 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
         exporting.element,
       ),
     ),
-    /** Say on its button whether the tree is in sight. */
+    /** Show on its button whether the tree is visible. */
     showTree: (visible: boolean) => treeButton.setAttribute("aria-expanded", String(visible)),
-    /** Say what is wrong with one of the fields here; returns whether there is such a field. */
+    /** Show what is wrong with one of the fields here; return whether there is such a field. */
     complain(field: string, words: string) {
       if (field !== "id") return exporting.complain(field, words);
       filter.complain(words);

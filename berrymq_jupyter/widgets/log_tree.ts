@@ -19,7 +19,7 @@ interface LineElement extends HTMLElement {
   parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement };
 }
 
-/** @param onChoose told the pattern to filter by, "" for none */
+/** @param onChoose called with the pattern to filter by, "" for none */
 export function createIdentifierTree(store: LogStore, onChoose: (pattern: string) => void) {
   const prefix = uniquePrefix();
   const scroller = h("div", { class: "bmq-tree", role: "tree", tabindex: 0, "aria-label": "Identifiers", onkeydown: keys });

@@ -1,4 +1,4 @@
-"""`MessageLog`: every message that an identifier matches, as it comes."""
+"""`MessageLog`: every message that an identifier matches, as it arrives."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["MessageLog"]
 
 TAIL: Final = 60
-"""The newest rows, which every update brings along."""
+"""The number of newest rows that are part of every update."""
 COUNTS: Final = 300
-"""Identifiers whose counts one update brings along."""
+"""The limit of identifiers with counts in one update."""
 CHART_PERIOD: Final = 0.25
 LOOK_PERIOD: Final = 2.0
-"""Seconds between two looks whether the log is still followed, while a page shows it."""
+"""The interval of checks whether the log still follows, while a page shows it."""
 SAVED: Final = 20
 """Rows of the static form."""
 
 Field = str | int | tuple[str | int, ...]
-"""What leads to a number in a payload."""
+"""A key or path that leads to a number in a payload."""
 
 
 class MessageLog(View):
@@ -53,7 +53,7 @@ class MessageLog(View):
     `max_bytes`, and beside them, but for large payloads, the newest 1,000 of each identifier, or as many as
     `keep` says for a pattern: ``{"error:*": None}`` keeps all of them. With many identifiers each has fewer,
     so that these are no more than `maxlen` in all. A payload that is changed after sending is shown changed.
-    At the sender it costs an append; everything else is done beside it.
+    The sender's thread only appends; all other work is done on the pump's thread.
 
     It begins with what the hub retains (`berrymq.keep`), or with the last `past` messages of that; with none
     for ``past=False``.
@@ -80,22 +80,22 @@ class MessageLog(View):
         self.bus = berrymq.default_bus if bus is None else bus
         self.state = LogState(maxlen, max_bytes, keep)
         self.settled = False
-        """False while there is something to send to the page."""
+        """False while an update is to be sent to the page."""
         self.shown_epoch = self.shown_end = 0
         self.charted_at = 0.0
         self.charted = False
-        """True when the page was sent a chart last."""
+        """True if the last update to the page had a chart."""
         self.subscription = self.bus.follow(
             self.identifier, self.state.rows.collect, direct=True, past=True if past is None else past
         )
         self.following = True
-        """False from when its subscription is seen to have ended."""
+        """False once its subscription has ended."""
         self.start()
 
     # -- for its user ----------------------------------------------------------------------------------------
 
     def messages(self) -> list[Message]:
-        """Return the messages that are kept and pass the filter, oldest first, those held back included."""
+        """Return the kept messages that pass the filter, oldest first, those of a pause included."""
         state = self.state
         with self.guard:
             state.absorb(monotonic())
@@ -131,14 +131,14 @@ class MessageLog(View):
             self.touch()
 
     def pause(self) -> None:
-        """Show nothing newer for now, in rows and chart; resuming shows it, for all is still collected."""
+        """Show nothing newer for now, in rows and chart; messages are still collected, for `resume`."""
         with self.guard:
             self.state.absorb(monotonic())
             self.state.pause()
             self.touch()
 
     def resume(self) -> None:
-        """Show everything again, also what came during the pause."""
+        """Show everything again, the messages of the pause included."""
         with self.guard:
             self.state.resume()
             self.touch()
@@ -180,7 +180,7 @@ class MessageLog(View):
             self.touch()
 
     def clear(self) -> None:
-        """Forget the messages and counts."""
+        """Remove the messages and counts."""
         with self.guard:
             self.state.absorb(monotonic())
             self.state.clear()
@@ -196,16 +196,16 @@ class MessageLog(View):
     # -- for the base ----------------------------------------------------------------------------------------
 
     def touch(self) -> None:
-        """Have an update sent soon though no message came."""
+        """Send an update soon though no message arrived."""
         self.settled = False
         pump.wake()
 
     def pending(self) -> bool:
-        """Return whether something waits to be absorbed."""
+        """Return whether messages are to be absorbed."""
         return self.state.rows.waiting() or not self.settled
 
     def absorb(self, now: float) -> float | None:
-        """Work off what came."""
+        """Process what was collected."""
         state = self.state
         moved = state.rows.waiting()
         state.absorb(now)
@@ -223,7 +223,7 @@ class MessageLog(View):
         return LOOK_PERIOD if self.displayed and self.following else None
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return the newest rows, the counts that changed, and where everything stands."""
+        """Return the newest rows, the changed counts, and the state."""
         if self.settled and not everything:
             return None
         state = self.state
@@ -256,7 +256,7 @@ class MessageLog(View):
         }
 
     def send_update(self, now: float) -> int:
-        """Send an update if there is one, and what is new in the chart."""
+        """Send an update if there is one, and the news of the chart."""
         everything = self.channel.snapshot_due
         sent = super().send_update(now)
         chart = self.state.chart
@@ -267,7 +267,7 @@ class MessageLog(View):
         return sent
 
     def chart_data(self) -> dict[str, Any]:
-        """Return the chart as the page gets it."""
+        """Return the chart as it is sent to a page."""
         chart = self.state.chart
         self.charted = chart is not None
         if chart is None:
@@ -276,7 +276,7 @@ class MessageLog(View):
         return chart.data()
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
-        """Do what the page asks."""
+        """Serve a request of the page."""
         answer = ANSWERS.get(str(request.get("t")))
         if answer is None:
             raise RequestError(
@@ -285,7 +285,7 @@ class MessageLog(View):
         return answer(self, request)
 
     def form(self) -> Form:
-        """Return what is there now, for the saved notebook."""
+        """Return the static form, for the saved notebook."""
         state = self.state
         state.absorb(monotonic())
         rows: list[tuple[str, ...]] = [
@@ -305,11 +305,11 @@ class MessageLog(View):
         return Form(self.title, str(self.identifier), facts, columns, rows, drawing)
 
     def release(self) -> None:
-        """Follow nothing more."""
+        """Stop following."""
         self.subscription.cancel()
 
     def forget(self) -> None:
-        """Let go of the messages."""
+        """Remove the messages."""
         with self.guard:
             self.state.rows.kept.clear()  # which the cancelled subscription still refers to
             self.state = LogState(self.state.rows.maxlen, self.state.rows.max_bytes)

@@ -161,7 +161,7 @@ function limit(state: LogState) {
     : `the newest ${whole(state.maxlen)} are kept`;
 }
 
-/** Tells screen readers how many messages there are, when that stood still for a while. */
+/** Announces the number of messages to screen readers, when it has not changed for a while. */
 function createCounter() {
   const element = h("span", { class: "bmq-offscreen", "aria-live": "polite" });
   let total: number | null = null;

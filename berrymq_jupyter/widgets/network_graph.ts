@@ -12,7 +12,7 @@ export type Flow = { sent: Amounts; received: Amounts } | null;
 /** By the node's id. */
 export type Flows = Map<string, Flow>;
 
-/** @param onChoose told the id of the node that was clicked */
+/** @param onChoose called with the id of the node that was clicked */
 export function createGraph(onChoose: (id: string) => void) {
   const element = svg("svg", { class: "bmq-graph", role: "img" });
   const layOut = createLayout();

@@ -1,4 +1,4 @@
-"""The network as this process sees it: nodes, what they follow, links, and what passes over them."""
+"""The network as this process sees it: nodes, what they follow, links, and their traffic."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ MOST_FOLLOWS: Final = 50
 LONGEST: Final = 80
 
 SILENCE: Final = 10.0
-"""Seconds for which a hub that did not answer is not asked."""
+"""Seconds for which a hub that did not answer is not called again."""
 
 
 Way = tuple[str, str]
-"""From which node to which neighbour of it, by their ids."""
+"""A direction of a link: from one node's id to a neighbour's."""
 
 
 class Flow:
-    """What passes over a link, one way."""
+    """The traffic over a link in one direction."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.rate = Rate()
 
     def update(self, total: int, seconds: float) -> None:
-        """Take note of how many messages have passed so far."""
+        """Record the number of messages so far."""
         self.rate.update(max(0, total - self.total), seconds)
         self.total = total
 
 
 class NetworkState:
-    """Looks at the links of a bus now and then, and asks the hub what passes elsewhere."""
+    """Polls the links of a bus, and the hub for the traffic elsewhere."""
 
     def __init__(self, bus: berrymq.Bus) -> None:
         self.bus = bus
@@ -51,10 +51,10 @@ class NetworkState:
         self.picture: dict[str, Any] = {"links": [], "nodes": [], "edges": [], "more": 0}
         self.looked_at: float | None = None
         self.silent_until = float("-inf")
-        """A hub that does not answer is not asked again before, so that the other views go on meanwhile."""
+        """A hub that did not answer is not called before this time, so that the other views are updated."""
 
     def look(self, now: float) -> bool:
-        """Look again; return whether anything has changed."""
+        """Poll; return whether anything has changed."""
         seconds = 0.0 if self.looked_at is None else now - self.looked_at
         self.looked_at = now
         views = [Seen(link, self.ask(link, now)) for link in open_links(self.bus)]
@@ -63,7 +63,7 @@ class NetworkState:
         return self.picture != before
 
     def ask(self, link: Any, now: float) -> dict[str, Any]:
-        """Return what the other side of a link says of itself; nothing if it does not say it."""
+        """Return the status of a link's other side; empty if it does not answer."""
         if now < self.silent_until or link.state != "linked":
             return {}
         try:
@@ -74,14 +74,14 @@ class NetworkState:
         return status
 
     def measure(self, totals: Mapping[Way, int], seconds: float) -> None:
-        """Take note of how many messages have passed each way."""
+        """Record the number of messages in each direction."""
         for way, total in totals.items():
             self.flows.setdefault(way, Flow(total)).update(total, seconds)
         for gone in self.flows.keys() - totals.keys():
             del self.flows[gone]
 
     def draw(self, views: list[Seen]) -> dict[str, Any]:
-        """Return everything as a page gets it."""
+        """Return everything as it is sent to a page."""
         found: dict[str, dict[str, Any]] = {}
         edges: dict[tuple[str, str], dict[str, Any]] = {}
         for view in views:
@@ -104,16 +104,16 @@ class NetworkState:
 
 
 class Seen:
-    """A link and what is behind it, at one moment.
+    """A snapshot of a link and the nodes behind it.
 
     Args:
         link: the link.
-        status: what its other side says of itself (`Link.status`); empty if it says nothing.
+        status: the status of its other side (`Link.status`); empty if it does not answer.
     """
 
     def __init__(self, link: Any, status: dict[str, Any]) -> None:
         self.link = link
-        # Where it does not say how it is, it is not asked who is there each time either.
+        # Where it does not answer, its nodes are not requested each time either.
         self.nodes = link.nodes() if status or link.state != "linked" else nodes_behind(link)
         self.here = next(info.id for info in self.nodes if info.here)
         self.there: str = status.get("id", "")
@@ -121,13 +121,13 @@ class Seen:
         self._others = [one for one in status.get("nodes", ()) if one["id"] != self.here]
 
     def edges(self) -> list[tuple[str, bool]]:
-        """Return who is linked to the other side, and whether that is cut at present."""
+        """Return the neighbours of the other side, and whether each is disconnected at present."""
         if not self.there:
             return []
         return [(self.here, False), *((one["id"], not one["connected"]) for one in self._others)]
 
     def passed(self) -> dict[Way, int]:
-        """Return how many messages have passed each way: this process's own count, and the hub's."""
+        """Return the number of messages in each direction: this process's own count, and the hub's."""
         if not self.there:
             return {}
         stats = self.link.stats()
@@ -139,7 +139,7 @@ class Seen:
 
 
 def described(info: Any) -> dict[str, Any]:
-    """Return a node as a page gets it."""
+    """Return a node as it is sent to a page."""
     return {
         "id": info.id,
         "name": shown(cut(info.name, LONGEST)),
@@ -152,12 +152,12 @@ def described(info: Any) -> dict[str, Any]:
 
 
 def order(node: dict[str, Any]) -> tuple[bool, bool, str]:
-    """Return by what nodes are sorted: this one, the hubs, the others by name."""
+    """Return the sort key of nodes: this one, the hubs, the others by name."""
     return not node["here"], not node["hub"], node["name"]
 
 
 def linked(link: Any) -> dict[str, Any]:
-    """Return a link as a page gets it."""
+    """Return a link as it is sent to a page."""
     stats = link.stats()
     return {
         "url": shown(cut(link.url, LONGEST)),

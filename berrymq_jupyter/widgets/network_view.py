@@ -1,4 +1,4 @@
-"""`NetworkView`: who is on the network, linked how, and who follows what."""
+"""`NetworkView`: the nodes on the network, their links, and what they follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .static import Form
 __all__ = ["NetworkView"]
 
 PERIOD: Final = 0.5
-"""Seconds between two looks at the network."""
+"""The interval of polls of the network, in seconds."""
 SAVED: Final = 50
 """Nodes of the static form."""
 
@@ -23,7 +23,7 @@ SAVED: Final = 50
 class NetworkView(View):
     """A live view of the network that this process is linked to: nodes, links, who follows what, and traffic.
 
-    What passes over this process's own links it counts itself; of the others it shows what the hub reports.
+    It counts the traffic of this process's own links itself; that of the others is the hub's report.
     """
 
     title = "NetworkView"
@@ -38,11 +38,11 @@ class NetworkView(View):
         self.start()
 
     def pending(self) -> bool:
-        """Return whether there is something to send to the page."""
+        """Return whether an update is to be sent to the page."""
         return not self.settled
 
     def absorb(self, now: float) -> float | None:
-        """Look at the network."""
+        """Poll the network."""
         if self.state.looked_at is None or now - self.state.looked_at >= PERIOD * 0.9:
             nodes = self.state.picture["nodes"]
             if self.state.look(now):
@@ -52,18 +52,18 @@ class NetworkView(View):
         return PERIOD
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return the picture."""
+        """Return the network."""
         if self.settled and not everything:
             return None
         self.settled = True
         return {"full": everything, **self.state.picture}
 
     def answer(self, _: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what the page asks: it asks for nothing."""
+        """Serve a request of the page, which has none."""
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def form(self) -> Form:
-        """Return what is there now, for the saved notebook."""
+        """Return the static form, for the saved notebook."""
         if not self.state.picture["nodes"]:
             self.state.look(monotonic())
         picture = self.state.picture

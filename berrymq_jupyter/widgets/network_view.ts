@@ -1,4 +1,4 @@
-// The page's side of NetworkView: a drawing, and a table that says the same in words.
+// The page of NetworkView: a drawing, and a table with the same content.
 
 import "./views.css";
 import "./network_view.css";

@@ -1,4 +1,4 @@
-// Colours that tell names apart: ten, given out in the order in which names appear, then the same ten with a dash.
+// Colours that distinguish names: ten, given out in the order in which names appear, then the same ten with a dash.
 
 /**
  * For a light and for a dark background. Chosen so that any two differ clearly, also for those who see no red or no

@@ -21,9 +21,9 @@ WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 70, 710, 12, 190
 COLORS: Final = ("#1299fb", "#995600", "#5ba31d", "#ff29c0", "#1c877e", "#7f16a9", "#808080", "#bb8800")
 GREY: Final = "#808080"
-"""Of texts and axes: it can be read on a light and on a dark page."""
+"""The colour of texts and axes: legible on light and dark pages."""
 LISTED: Final = 6
-"""Lines that are named below."""
+"""The limit of lines with a caption."""
 
 
 def picture(chart: Chart) -> str:
@@ -55,12 +55,12 @@ def picture(chart: Chart) -> str:
 
 
 def places(line: Line) -> Sequence[float]:
-    """Return where the points of a line stand."""
+    """Return the coordinates of a line's points."""
     return line.x or line.times
 
 
 def name(line: Line) -> str:
-    """Return what a line shows, in words."""
+    """Return the caption of a line."""
     source = f" from {line.source}" if line.source else ""
     return shown(f"{line.track.identifier} {'.'.join(line.track.field)}{source}")
 
@@ -80,12 +80,12 @@ def axis(low: float, high: float, left: float, right: float, *, by_time: bool) -
 
 
 def scaled(value: float, low: float, high: float, start: float, end: float) -> float:
-    """Return where `value` lies between `start` and `end`, as it lies between `low` and `high`."""
+    """Map `value` linearly from the range `low` to `high` to that from `start` to `end`."""
     return start + (value - low) / (high - low) * (end - start) if high > low else (start + end) / 2
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
-    """Return the course through points, open where one has no value."""
+    """Return the path through points, with a gap where one has no value."""
     pen, course = "M", ""
     for x, y in points:
         if not isfinite(y):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Bars"]
 
 MOST: Final = 200
-"""Bars kept; of more, those that have ended go first, then those that were silent longest."""
+"""The limit of bars kept; those that have ended are removed first, then those silent for longest."""
 ENDS: Final = ("done", "stopped", "failed")
 """How a bar can end; the keyword of its last message that says so."""
 
@@ -23,31 +23,31 @@ Key = tuple[str | None, str, str]
 
 
 class Bar:
-    """One progress bar: who runs it, and how far it is."""
+    """One progress bar: its node, and its progress."""
 
     __slots__ = (
         "description",
         "elapsed",
         "end",
-        "heard_at",
         "id",
         "n",
         "number",
         "rate",
         "reason",
+        "received_at",
         "source",
         "total",
     )
 
     def __init__(self, number: int, message: Message) -> None:
         self.number = number
-        """Stays the same while the bar does: pages know it by that."""
+        """Stays the same while the bar exists: pages know it by that."""
         self.id = message.id
         self.source = message.source
         self.take(message)
 
     def take(self, message: Message) -> None:
-        """Take in how far it is now."""
+        """Update its progress."""
         kwargs = message.kwargs
         self.n = number_of(message.args[0] if message.args else kwargs.get("n")) or 0.0
         self.total = number_of(kwargs.get("total"))
@@ -57,24 +57,24 @@ class Bar:
         self.end = end_of(kwargs)
         """How it ended, one of `ENDS`; "" while it runs."""
         self.reason = text_of(kwargs.get("failed"))
-        """Of what it failed, if that is known."""
-        self.heard_at = message.sent_at
+        """The reason of a failure, if it is known."""
+        self.received_at = message.sent_at
 
     @property
     def remaining(self) -> float | None:
-        """Seconds that it will probably still take; None if unknown."""
+        """The estimated remaining seconds; None if unknown."""
         if self.end or not self.total or not self.rate or self.rate < 0:
             return None
         return max(0.0, (self.total - self.n) / self.rate)
 
     @property
     def share(self) -> float | None:
-        """How much of it is done, from 0 to 1; None without a total."""
+        """The fraction that is done, from 0 to 1; None without a total."""
         return min(max(self.n / self.total, 0.0), 1.0) if self.total else None
 
 
 class Bars:
-    """All bars, by who runs them."""
+    """All bars, by node and name."""
 
     def __init__(self) -> None:
         self.table: dict[Key, Bar] = {}
@@ -82,7 +82,7 @@ class Bars:
         self.present: AbstractSet[str] = frozenset()
 
     def look(self, present: AbstractSet[str]) -> bool:
-        """Stop the bars of nodes that were there and are no more; return whether there were any."""
+        """Stop the bars of nodes that have disconnected; return whether there were any."""
         gone, self.present = self.present - present, present
         stopped = [bar for bar in self.table.values() if not bar.end and bar.source in gone]
         for bar in stopped:
@@ -90,7 +90,7 @@ class Bars:
         return bool(stopped)
 
     def take(self, message: Message) -> None:
-        """Take in one message."""
+        """Process one message."""
         if message.action == "*":  # a wildcard describes no progress
             return
         key = (message.source, message.id, text_of(message.kwargs.get("description")))
@@ -105,21 +105,21 @@ class Bars:
             bar.take(message)
 
     def make_room(self) -> None:
-        """Let a bar go if there are too many."""
+        """Remove a bar if there are too many."""
         if len(self.table) >= MOST:
             del self.table[min(self.table, key=self.worth)]
 
     def worth(self, key: Key) -> tuple[bool, float]:
-        """Return by what bars are kept."""
+        """Return the sort key by which bars are kept."""
         bar = self.table[key]
-        return not bar.end, bar.heard_at
+        return not bar.end, bar.received_at
 
     def clear_ended(self) -> None:
-        """Let go of the bars that have ended."""
+        """Remove the bars that have ended."""
         self.table = {key: bar for key, bar in self.table.items() if not bar.end}
 
     def summary(self) -> str:
-        """Return in words how many run and how the others ended."""
+        """Return a summary: how many run, and how the others ended."""
         ends = Counter(bar.end for bar in self.table.values())
         counts = [f"{ends[end]} {end or 'running'}" for end in ("", *ENDS) if ends[end]]
         return ", ".join(counts) or "no progress yet"
@@ -129,7 +129,7 @@ class Bars:
 
 
 def end_of(kwargs: Mapping[str, Any]) -> str:
-    """Return how a message says that its bar has ended, "" if it goes on."""
+    """Return how a bar ended according to its message, "" if it runs."""
     if text_of(kwargs.get("failed")):
         return "failed"
     return next((end for end in reversed(ENDS) if kwargs.get(end) is True), "")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["ProgressView"]
 
 WAITING: Final = 10_000
-"""Messages that may wait to be worked off; of more, the newest are enough."""
+"""The limit of messages to be processed; of more, the newest suffice."""
 REFRESH: Final = 2.0
-"""Seconds after which times that go on by themselves are sent again."""
+"""Seconds after which times that advance on their own are sent again."""
 
 
 class ProgressView(View):
@@ -64,11 +64,11 @@ class ProgressView(View):
         self.start()
 
     def pending(self) -> bool:
-        """Return whether something waits to be absorbed."""
+        """Return whether messages are to be absorbed."""
         return bool(self.arrived) or not self.settled
 
     def absorb(self, now: float) -> float | None:
-        """Take in what came."""
+        """Process what was collected."""
         while self.arrived:
             self.bars.take(self.arrived.popleft())
             self.settled = False
@@ -87,7 +87,7 @@ class ProgressView(View):
         return {"full": everything, "follows": str(self.identifier), "bars": [line(bar) for bar in bars]}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what the page asks."""
+        """Serve a request of the page."""
         if request.get("t") != "clear":
             raise RequestError(
                 "the page asked for something unknown; it may be of another version: reload it"
@@ -98,7 +98,7 @@ class ProgressView(View):
         return None
 
     def form(self) -> Form:
-        """Return what is there now, for the saved notebook."""
+        """Return the static form, for the saved notebook."""
         self.absorb(monotonic())
         rows: list[tuple[str, ...]] = [
             (shown(bar.description) or bar.id, bar.source or "", amount(bar), standing(bar))
@@ -108,7 +108,7 @@ class ProgressView(View):
         return Form(self.title, str(self.identifier), self.bars.summary(), columns, rows)
 
     def release(self) -> None:
-        """Follow nothing more."""
+        """Stop following."""
         self.subscription.cancel()
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class ProgressView(View):
 
 
 def line(bar: Bar) -> dict[str, Any]:
-    """Return one bar as a page gets it."""
+    """Return one bar as it is sent to a page."""
     return {
         "number": bar.number,
         "id": bar.id,
@@ -128,21 +128,21 @@ def line(bar: Bar) -> dict[str, Any]:
         "rate": bar.rate,
         "elapsed": bar.elapsed,
         "remaining": bar.remaining,
-        "silent": max(0.0, time() - bar.heard_at),
+        "silent": max(0.0, time() - bar.received_at),
         "end": bar.end,
         "reason": shown(bar.reason),
     }
 
 
 def amount(bar: Bar) -> str:
-    """Return in words how far a bar is."""
+    """Return the progress of a bar in words."""
     if bar.total is None or bar.share is None:
         return f"{bar.n:,g}"
     return f"{bar.share:.0%} ({bar.n:,g} of {bar.total:,g})"
 
 
 def standing(bar: Bar) -> str:
-    """Return in words how a bar stands."""
+    """Return the state of a bar in words."""
     if bar.end == "failed" and bar.reason:
         return f"failed ({shown(bar.reason)})"
     return bar.end or "running"

@@ -9,7 +9,7 @@ import type { Bar, ProgressState } from "./wire.ts";
 
 const SILENT_SECONDS = 30;
 const TICK_MS = 1000;
-/** How a bar can end, with the icon that says so. */
+/** The ends of a bar, with their icons. */
 const ENDS: Record<Exclude<Bar["end"], "">, IconName> = { done: "check", stopped: "stop", failed: "warning" };
 
 function createView(store: PlainStore<ProgressState>) {
@@ -124,7 +124,7 @@ function createLine() {
     setAttributes(track, {
       "aria-label": `${title}, ${safe(now.source ?? "here")}`,
       "aria-valuenow": value,
-      "aria-valuetext": [value !== null && `${value}%`, reached(now), unknown && "of nobody knows how many"].filter(Boolean).join(", "),
+      "aria-valuetext": [value !== null && `${value}%`, reached(now), unknown && "of an unknown number"].filter(Boolean).join(", "),
     });
     fill.style.width = `${(now.share ?? (now.end === "done" ? 1 : 0.3)) * 100}%`;
     track.classList.toggle("bmq-unknown", unknown);

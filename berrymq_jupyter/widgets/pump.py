@@ -1,11 +1,11 @@
 """The one thread that feeds every open view of this process.
 
-A follower of a view only puts the message down. The pump looks at all views at most twenty times a second and
-lets each work off what came; each sends at most ten updates a second (`channel`). It sleeps when nothing
-happens, starts with the first view and ends with the last one.
+A follower of a view only appends the message. The pump visits all views at most twenty times a second, and
+each processes what it has collected; each sends at most ten updates a second (`channel`). The thread sleeps
+when nothing happens, starts with the first view and ends with the last one.
 
-A view that takes very long (it shows user objects) keeps its thread: who next opens, uses or closes a
-view starts another for the others.
+A view that takes very long (it shows user objects) keeps its thread: the next call that opens, uses or closes
+a view starts another thread for the others.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from berrymq.process import process
 __all__ = ["PERIOD", "Pump", "Pumped", "pump"]
 
 PERIOD: Final = 0.05
-"""Seconds between two rounds, at least."""
+"""The least interval of rounds, in seconds."""
 BYTES_PER_SECOND: Final = 1_000_000
-"""What all views together may send. A round that sent much is paid for by a longer pause after it."""
+"""The limit of all views together. A round that sent much is followed by a longer delay."""
 STUCK: Final = 1.0
-"""Seconds after which a round is not waited for any longer."""
+"""Seconds after which the pump does not wait for a round any longer."""
 
 log = logging.getLogger("berrymq")
 
 
 class Pumped(Protocol):
-    """What the pump feeds."""
+    """A view, as the pump uses it."""
 
     def pending(self) -> bool:
-        """Return whether something waits. Called often: it must be cheap."""
+        """Return whether messages are to be absorbed. Called often: it must be cheap."""
 
     def tick(self, now: float) -> tuple[int, float | None]:
-        """Work off what came. Return the bytes sent, and in how many seconds to call again, if ever.
+        """Absorb and send. Return the bytes sent, and the seconds until the next call, if any.
 
         It must not wait for another call, which may be stuck.
         """
 
     def save(self, now: float) -> None:
-        """Have the saved form show what there is now."""
+        """Update the saved form now."""
 
 
 class Pump:
-    """Calls `tick` of each of its views, in a thread of its own that lives only while there are any."""
+    """Calls `tick` of each of its views, in a thread that runs only while there are any."""
 
     def __init__(self) -> None:
         self.asleep = False
-        """True while the thread waits for something to happen. Followers read it before they call `wake`."""
+        """True while the thread waits for an event. Followers read it before they call `wake`."""
         self.views: tuple[Pumped, ...] = ()
         self.thread: Thread | None = None
         self.round_began: float | None = None
-        """When the round began that the thread is in."""
+        """The start of the present round."""
         self.lock = Lock()
         self.awake = Event()
         process.on_fork(self.after_fork)
 
     def add(self, view: Pumped) -> None:
-        """Feed `view` from now on."""
+        """Add a view."""
         with self.lock:
             self.views = (*self.views, view)
             if self.thread is None:
@@ -68,7 +68,7 @@ class Pump:
         self.wake()
 
     def start_thread(self) -> None:
-        """Make rounds in a new thread; one that did so ends when it can."""
+        """Run rounds in a new thread; the former one ends when it can."""
         self.round_began = None
         self.thread = Thread(target=self.run, name="berrymq-views", daemon=True)
         self.thread.start()
@@ -83,13 +83,13 @@ class Pump:
         self.awake = Event()
 
     def remove(self, view: Pumped) -> None:
-        """Feed `view` no longer."""
+        """Remove a view."""
         with self.lock:
             self.views = tuple(other for other in self.views if other is not view)
         self.wake()
 
     def wake(self) -> None:
-        """Let the next round begin as soon as the period allows."""
+        """Start the next round as soon as the period allows."""
         self.asleep = False
         self.awake.set()
         if self.is_stuck():
@@ -98,12 +98,12 @@ class Pump:
                     self.start_thread()
 
     def is_stuck(self) -> bool:
-        """Return whether the thread is in a round that does not end."""
+        """Return whether the present round does not end."""
         began = self.round_began
         return began is not None and monotonic() - began > STUCK
 
     def run(self) -> None:
-        """Make rounds until the last view has gone."""
+        """Run rounds until the last view is removed."""
         me = current_thread()
         while True:
             with self.lock:
@@ -120,12 +120,12 @@ class Pump:
                 if self.thread is not me:
                     return
                 self.round_began = None
-            # This pause is what coalesces: whatever comes meanwhile is in the next round's one update.
+            # This delay coalesces: all messages that arrive during it are in the next round's one update.
             self.pause(max(PERIOD, sent / BYTES_PER_SECOND) - (monotonic() - started))
             self.sleep(views, None if delay is None else delay - (monotonic() - started))
 
     def save(self) -> None:
-        """Have the saved form of each view show what there is now; on the thread that runs a cell."""
+        """Update the saved form of each view; on the thread that runs a cell."""
         for view in self.views:
             try:
                 view.save(monotonic())
@@ -147,14 +147,15 @@ class Pump:
         return total, shortest
 
     def pause(self, seconds: float) -> None:
-        """Wait whatever happens."""
+        """Wait unconditionally."""
         if seconds > 0:
             Event().wait(seconds)
 
     def sleep(self, views: tuple[Pumped, ...], seconds: float | None) -> None:
         """Wait until woken, at most `seconds`."""
         self.asleep = True
-        # A message that came before `asleep` was set did not wake us: look once more before sleeping.
+        # A message that arrived before `asleep` was set did not wake this thread: check once more before
+        # sleeping.
         if self.views is views and not any(view.pending() for view in views):
             self.awake.wait(None if seconds is None else max(seconds, 0))
         self.asleep = False

@@ -1,4 +1,4 @@
-"""How a queue stands and stood, looked at now and then: nothing is added to what a message costs."""
+"""Statistics of a queue, polled now and then: nothing is added to the cost of a message."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from berrymq import Queue
     from berrymq.introspection import QueueStats
 
-__all__ = ["POINTS", "STEP", "QueueState", "gone"]
+__all__ = ["POINTS", "STEP", "QueueState", "taken"]
 
 STEP: Final = 0.5
-"""Seconds that one point of the depth's course stands for."""
+"""Seconds that one point of the depth's history covers."""
 POINTS: Final = 240
 IDLE: Final = 0.2
-"""Seconds between two looks at a queue where nothing happens."""
+"""The interval of polls of an idle queue, in seconds."""
 
 
 class QueueState:
-    """Numbers of a queue: depth over the last two minutes, and what comes and goes a second."""
+    """Numbers of a queue: its depth over the last two minutes, and the rates of its input and output."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
@@ -37,20 +37,20 @@ class QueueState:
         self.unsent = True
 
     def changed(self) -> bool:
-        """Return whether the queue is another than at the last look."""
+        """Return whether the queue has changed since the last poll."""
         return self.queue.stats() != self.stats
 
     def look(self, now: float) -> None:
-        """Take note of how the queue stands."""
+        """Poll the queue."""
         before, self.stats = self.stats, self.queue.stats()
         stats = self.stats
         came = max(0, stats.received - before.received)
-        went = max(0, gone(stats) - gone(before))
+        taken_now = max(0, taken(stats) - taken(before))
         passed = now - self.looked_at
         self.looked_at = now
-        moving = self.coming.update(came, passed) | self.going.update(went, passed)
+        moving = self.coming.update(came, passed) | self.going.update(taken_now, passed)
         self.current = max(self.current, stats.size)
-        if stats.deepest > before.deepest:  # between two looks
+        if stats.deepest > before.deepest:  # between two polls
             self.current = stats.deepest
         if now - self.step_began >= STEP:
             steps = min(int((now - self.step_began) / STEP), POINTS)
@@ -61,22 +61,22 @@ class QueueState:
         self.unsent = self.unsent or moving or stats != before
 
     def uneven(self) -> bool:
-        """Return whether the course is more than a level line."""
+        """Return whether the history is more than a level line."""
         return len(self.course) > 0 and (
             min(self.course) != max(self.course) or self.course[-1] != self.current
         )
 
     def depths(self) -> list[int]:
-        """Return the course of the depth, the present one last."""
+        """Return the history of the depth, the present one last."""
         return [*self.course, self.current]
 
     def patience(self) -> float | None:
-        """Return in how many seconds to look again; None when nothing can happen any more."""
+        """Return the seconds until the next poll; None when nothing can change any more."""
         if self.stats.closed and not self.stats.size and not self.unsent and not self.uneven():
             return None
         return IDLE
 
 
-def gone(stats: QueueStats) -> int:
-    """Return how many messages were taken, by whomever."""
+def taken(stats: QueueStats) -> int:
+    """Return how many messages were taken, by any consumer."""
     return stats.received - stats.size - stats.dropped

@@ -1,4 +1,4 @@
-"""`QueueView`: what waits in a queue, how deep it has been, and how fast it fills and empties."""
+"""`QueueView`: the messages in a queue, its depth, and the rates at which it fills and empties."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from berrymq.errors import QueueClosed
 from . import assets
 from .base import RequestError, View
 from .detail import details, more_nodes, more_text
-from .queue_state import POINTS, STEP, QueueState, gone
+from .queue_state import POINTS, STEP, QueueState, taken
 from .render import arguments
 from .static import Form, clock
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["QueueView"]
 
 WAITING: Final = 50
-"""Waiting messages that a page shows."""
+"""The limit of queued messages that a page shows."""
 TAKEN: Final = 50
-"""Taken messages that a page shows."""
+"""The limit of taken messages that a page shows."""
 KEPT: Final = 10_000
-"""Taken messages that are kept at most."""
+"""The limit of taken messages that are kept."""
 SAVED: Final = 20
 """Rows of the static form."""
 SUMMARY: Final = 240
@@ -42,7 +42,7 @@ class QueueView(View):
         q = Queue("task:*")
         QueueView(q)
 
-    What its page takes is kept in `taken`, the latest last.
+    Messages that its page has taken are kept in `taken`, the latest last.
     """
 
     title = "QueueView"
@@ -66,14 +66,14 @@ class QueueView(View):
         return self.state.changed()
 
     def absorb(self, now: float) -> float | None:
-        """Look at the queue."""
+        """Poll the queue."""
         if self.state.changed():
             self.static.changed(now)
         self.state.look(now)
         return self.state.patience()
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return how the queue stands."""
+        """Return the state of the queue."""
         state = self.state
         if not (state.unsent or everything):
             return None
@@ -102,7 +102,7 @@ class QueueView(View):
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what the page asks."""
+        """Serve a request of the page."""
         match request.get("t"):
             case "take":
                 return self.take()
@@ -132,20 +132,20 @@ class QueueView(View):
         return {"t": "done", "text": f"took {len(messages):,} message{'' if len(messages) == 1 else 's'}"}
 
     def keep(self, messages: list[Message]) -> None:
-        """Keep what was taken."""
+        """Keep messages that were taken."""
         self.taken.extend(messages)
         self.taken_here += len(messages)
         self.state.unsent = True
 
     def wanted(self, request: dict[str, Any]) -> Message:
-        """Return the message that the page means, which may wait or be taken already."""
+        """Return the message that a request names, which may be queued or taken."""
         for message in [*reversed(self.taken), *self.queue.waiting()]:
             if id(message) == request["number"]:
                 return message
         raise RequestError("that message has been taken")
 
     def form(self) -> Form:
-        """Return what is there now, for the saved notebook."""
+        """Return the static form, for the saved notebook."""
         stats = self.queue.stats()
         waiting: list[tuple[str, ...]] = [
             (
@@ -156,7 +156,7 @@ class QueueView(View):
             )
             for message in self.queue.waiting(SAVED)
         ]
-        facts = f"{stats.size:,} waiting, {stats.received:,} received, {gone(stats):,} taken"
+        facts = f"{stats.size:,} waiting, {stats.received:,} received, {taken(stats):,} taken"
         if stats.dropped:
             facts += f", {stats.dropped:,} dropped"
         return Form(self.title, self.queue.follows, facts, ("time", "identifier", "from", "payload"), waiting)
@@ -166,7 +166,7 @@ class QueueView(View):
 
 
 def rows(messages: Iterable[Message]) -> list[list[Any]]:
-    """Return messages as a page gets them: number, time, identifier, source, payload."""
+    """Return messages as they are sent to a page: number, time, identifier, source, payload."""
     return [
         [
             id(message),

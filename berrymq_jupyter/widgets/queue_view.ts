@@ -84,7 +84,7 @@ function createView(store: PlainStore<QueueState, Events>) {
   };
 }
 
-/** The strip of numbers: how many wait and waited, what comes and goes. */
+/** The strip of numbers: the depth, its maximum, and the rates in and out. */
 function createNumbers() {
   const spark = createSparkline();
   const size = figure("waiting");

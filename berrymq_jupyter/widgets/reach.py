@@ -17,11 +17,11 @@ __all__ = ["Reach"]
 MOST_KNOWN: Final = 300
 """Identifiers offered for completion."""
 MOST_NAMED: Final = 5
-"""Nodes that are named one by one."""
+"""The limit of nodes that are named one by one."""
 
 
 class Reach:
-    """Looks at the followers of a bus, and at the nodes that its links reach."""
+    """Finds the followers of a bus, and the nodes that its links reach."""
 
     def __init__(self, bus: berrymq.Bus) -> None:
         self.bus = bus
@@ -36,7 +36,7 @@ class Reach:
         return sorted(found - {"*:*"})[:MOST_KNOWN]
 
     def describe(self, identifier: Identifier) -> str:
-        """Say in words who follows `identifier`."""
+        """Return in words who follows `identifier`."""
         here = sum(
             any(known.matches(identifier) for known in subscription.identifiers)
             for subscription in self.bus.subscriptions()
@@ -46,10 +46,10 @@ class Reach:
         if names and not identifier.is_local:
             more = len(names) - MOST_NAMED
             parts.append(", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else ""))
-        return f"heard by {' and '.join(parts)}" if parts else "nobody follows this now"
+        return f"reaches {' and '.join(parts)}" if parts else "no followers at present"
 
     def others(self) -> list[NodeInfo]:
-        """Return the nodes that can be reached, this one left out."""
+        """Return the reachable nodes without this one."""
         return [node for node in linked_nodes(self.bus) if not node.here]
 
 

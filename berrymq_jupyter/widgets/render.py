@@ -43,10 +43,10 @@ ARRAY_LIBRARIES: Final = frozenset(
 )
 
 HOSTILE: Final = (Exception, SystemExit, GeneratorExit)
-"""What a value may raise when it is looked at. An interrupt is its user's."""
+"""What a value may raise when it is inspected. An interrupt is its user's."""
 
 slow_types: set[type] = set()
-"""Classes whose ``repr`` was slow once: from then on they are shown by name."""
+"""Classes whose ``repr`` was slow once: they are shown by name from then on."""
 
 
 def summary(value: object, limit: int = 200) -> str:
@@ -89,7 +89,7 @@ def payload_items(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[
 
 
 def shown(text: str) -> str:
-    """Return `text` with each character that would move or hide others written as an escape."""
+    """Return `text` with each character that would move or hide others escaped."""
     return UNSAFE.sub(escape, text)
 
 
@@ -216,7 +216,7 @@ def pieces(items: list[Any], size: int, room: int, depth: int) -> tuple[list[str
 
 
 def left_out(count: int) -> str:
-    """Say how many items are not written."""
+    """Return a note on the number of items that are not written."""
     return f", … {count:,} more" if count > 0 else ""
 
 
@@ -238,12 +238,12 @@ def describe_safely(value: object, room: int, depth: int) -> str:
 
 
 def is_array(value: object) -> bool:
-    """Return whether `value` comes from a library of arrays or tables, whose attributes are safe to ask."""
+    """Return whether `value` is of a library of arrays or tables, whose attributes are safe to read."""
     return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
 
 
 def foreign(value: Any, room: int) -> str:
-    """Describe arrays and tables by what they say of themselves, without importing their libraries."""
+    """Describe arrays and tables by their own attributes, without importing their libraries."""
     if not is_array(value):
         return ""
     name, shape = type_name(value), getattr(value, "shape", None)

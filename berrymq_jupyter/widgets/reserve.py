@@ -1,4 +1,4 @@
-"""What each identifier keeps of its own, so that one that floods a log does not push out the others."""
+"""The messages kept for each identifier, so that one that floods a log does not displace the others."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["FAIR", "Older", "Reserve"]
 
 FAIR: Final = 1000
-"""Messages that each identifier keeps, as long as there is room for so many of each."""
+"""Messages kept for each identifier, as long as that many fit for each."""
 MOST_IDENTIFIERS: Final = 10_000
 
 
 class Older:
-    """Messages that are kept though others of their age are not, by number in order."""
+    """Messages kept although others of their age are not, ordered by number."""
 
     def __init__(self, found: Iterable[tuple[int, Message]] = ()) -> None:
         self.messages = dict(found)
@@ -32,7 +32,7 @@ class Older:
         return len(self.numbers)
 
     def between(self, start: int, end: int) -> list[tuple[int, Message]]:
-        """Return those with numbers from `start` on, before `end`."""
+        """Return those with numbers from `start` to before `end`."""
         part = self.numbers[bisect_left(self.numbers, start) : bisect_left(self.numbers, end)]
         return [(number, self.messages[number]) for number in part]
 
@@ -51,13 +51,13 @@ class Reserve:
         self.keep = [(Identifier.parse(pattern), number) for pattern, number in (keep or {}).items()]
         self.newest: dict[str, deque[tuple[int, Message]]] = {}
         self.fixed: set[str] = set()
-        """Identifiers of which `keep` says how many."""
+        """Identifiers whose number is set by `keep`."""
         self.removed = 0
-        """How many times something was taken out that may have been among the older ones."""
+        """How many times messages were removed that may have been among the older ones."""
         self.cache: tuple[tuple[int, int], Older] = ((0, 0), Older())
 
     def add(self, start: int, batch: list[Message], heavy: set[str]) -> None:
-        """Take in messages with numbers from `start` on, but those of identifiers that are `heavy`."""
+        """Add messages with numbers from `start` on, but those of identifiers that are `heavy`."""
         newest = self.newest
         first = self.cache[0][0]
         for number, message in enumerate(batch, start):
@@ -72,7 +72,7 @@ class Reserve:
             mine.append((number, message))
 
     def begin(self, name: str, identifier: Identifier) -> deque[tuple[int, Message]] | None:
-        """Return the room for a new identifier; None if there are too many."""
+        """Return the buffer of a new identifier; None if there are too many."""
         if len(self.newest) >= MOST_IDENTIFIERS:
             return None
         for pattern, number in self.keep:
@@ -100,7 +100,7 @@ class Reserve:
         return self.cache[1]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all."""
         self.newest.clear()
         self.fixed.clear()
         self.fair = min(FAIR, self.most)

@@ -1,4 +1,4 @@
-"""The messages that a log keeps."""
+"""The messages kept by a log."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "Snapshot"]
 
 BURST: Final = 100_000
-"""Messages that may come between two looks and are still seen, however few are kept."""
+"""Messages that may arrive between two rounds and are still processed, however few are kept."""
 SLACK: Final = 64
 """By how much a count of arrivals may differ from what is there, with senders in many threads."""
 WEIGHED: Final = 2000
-"""Messages of one batch that are weighed at most."""
+"""The limit of messages of one batch that are weighed."""
 
 
 class Snapshot:
-    """The messages of one moment: all from the number `first` on, and some `older` ones."""
+    """The messages at one moment: all from the number `first` on, and some `older` ones."""
 
     __slots__ = ("first", "messages", "older")
 
@@ -43,7 +43,7 @@ class Snapshot:
         return self.messages[index] if index < len(self.messages) else None
 
     def between(self, start: int, end: int) -> Iterator[tuple[int, Message]]:
-        """Yield (number, message) for those kept from `start` on, before `end`."""
+        """Yield (number, message) for those kept, from `start` to before `end`."""
         if start < self.first:
             yield from self.older.between(start, min(end, self.first))
         start = max(start, self.first)
@@ -61,11 +61,10 @@ class Rows:
     Beside the newest `maxlen` messages of all, the newest of each identifier are kept: `older` has those of
     them that are not among the former.
 
-    Senders append to `kept` themselves. Handing over through a second deque would cost them more than
-    everything else here: messages would pile up between two looks and be freed together, and the garbage
-    collector runs by that difference. So `kept` changes at any moment, and where it stands is told by the
-    last message that `absorb` has seen. Whatever needs numbers takes a `snapshot` first, and does not hold it
-    for long.
+    Senders append to `kept` themselves. A second deque between would cost them more than everything else
+    here: messages would pile up between two rounds and be freed together, and that difference triggers the
+    garbage collector. So `kept` changes at any moment, and its position is given by the last message that
+    `absorb` has processed. Callers that need numbers take a `snapshot` first, and do not hold it for long.
     """
 
     def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
@@ -76,19 +75,19 @@ class Rows:
         self.last: Message | None = None
         """The newest message that was absorbed."""
         self.seen = 0
-        """What `collected` said when that was."""
+        """The value of `collected` at that time."""
         self.first = 0
         """The number of the oldest message that is kept."""
         self.end = 0
-        """The number that the next message gets."""
+        """The number of the next message."""
         self.late = 0
-        """Messages that were pushed out and are counted, though later ones have got their numbers already."""
+        """Messages that were displaced and are counted, though later ones have their numbers already."""
         self.missed = 0
-        """Messages that were pushed out before anybody looked."""
+        """Messages that were displaced before they were processed."""
         self.heavy: deque[tuple[int, int]] = deque()
         """Numbers and bytes of the payloads that count."""
         self.bytes = 0
-        """What they hold together."""
+        """The bytes that they hold together."""
         self.reserve = Reserve(maxlen, keep)
 
     def __len__(self) -> int:
@@ -100,11 +99,11 @@ class Rows:
         return self.reserve.older(self.first)
 
     def waiting(self) -> bool:
-        """Return whether messages came that are not absorbed yet."""
+        """Return whether messages are not absorbed yet."""
         return len(self.kept) > 0 and self.kept[-1] is not self.last
 
     def absorb(self) -> list[Message]:
-        """Number the messages that came since the last call, and return those that are still there."""
+        """Number the messages since the last call, and return those that are still kept."""
         collected = self.collected()
         if not self.waiting():
             self.count_late(collected)
@@ -112,7 +111,7 @@ class Rows:
         came = collected - self.seen
         newest = self.copy(came + SLACK)
         fresh = self.position(newest, came)
-        if fresh is None:  # the first messages, or so many that the last one seen has been pushed out
+        if fresh is None:  # the first messages, or so many that the last one processed was displaced
             collected, newest = self.copy_counted()
             came, fresh = collected - self.total, len(newest)
             self.missed += came - fresh
@@ -130,7 +129,7 @@ class Rows:
         return batch
 
     def weigh(self, batch: list[Message]) -> None:
-        """Take note of heavy payloads among the newest messages; of very many messages, of a sample."""
+        """Record heavy payloads among the newest messages; of very many messages, of a sample."""
         stride = 1 + len(batch) // WEIGHED
         start = self.end - len(batch)
         for index in range(0, len(batch), stride):
@@ -140,23 +139,23 @@ class Rows:
                 self.bytes += heavy * stride
 
     def copy_counted(self) -> tuple[int, list[Message]]:
-        """Return how many messages came so far, and those of them that are kept, the newest first."""
+        """Return how many messages were received, and those of them that are kept, the newest first."""
         for _ in range(20):
             before = self.collected()
             newest = self.copy(len(self.kept) + SLACK)
-            if self.collected() == before:  # no sender came between
+            if self.collected() == before:  # no sender was active in between
                 break
         return max(before, self.total + len(newest)), newest
 
     def count_late(self, collected: int) -> None:
-        """Add what was just being counted when many were pushed out; nothing waits now."""
+        """Count late messages of a burst; none are left to absorb now."""
         late = max(0, collected - self.total)
         self.late += late
         self.missed += late
 
     @property
     def total(self) -> int:
-        """How many messages came so far and were absorbed, those that were pushed out included."""
+        """The number of messages absorbed so far, those displaced included."""
         return self.end + self.late
 
     def copy(self, most: int) -> list[Message]:
@@ -168,7 +167,7 @@ class Rows:
                 continue
 
     def position(self, newest: list[Message], expected: int) -> int | None:
-        """Return how many of `newest` came after `last`, probably `expected`; None if `last` is gone."""
+        """Return how many of `newest` arrived after `last`, probably `expected`; None if that is gone."""
         if self.last is None:
             return None
         for index in range(min(expected + SLACK, len(newest)) - 1, -1, -1):
@@ -177,7 +176,7 @@ class Rows:
         return None
 
     def trim(self) -> None:
-        """Let go of what is more than `maxlen` and `max_bytes`, but for the newest message."""
+        """Remove messages beyond `maxlen` and `max_bytes`, but not the newest one."""
         oldest = self.oldest()
         first = max(self.first, oldest, self.end - self.maxlen)
         while self.heavy and (self.heavy[0][0] < first or self.bytes > self.max_bytes):
@@ -188,14 +187,14 @@ class Rows:
         self.let_go(first - oldest)
 
     def oldest(self) -> int:
-        """Return the number of the oldest message that is there, or a higher one while others come."""
+        """Return the number of the oldest message kept, or a higher one while others arrive."""
         length = len(self.kept)
         came = self.collected() - self.seen
         fresh = self.position(self.copy(came + SLACK), came)
         return self.end if fresh is None else self.end - max(0, length - fresh)
 
     def let_go(self, number: int) -> None:
-        """Take the oldest messages out, fewer if some are pushed out meanwhile by others that come."""
+        """Remove the oldest messages, fewer if arriving ones displace some at the same time."""
         if number <= 0:
             return
         stays = self.kept[number]
@@ -205,17 +204,17 @@ class Rows:
             self.kept.popleft()
 
     def snapshot(self) -> Snapshot:
-        """Return what is kept and absorbed."""
+        """Return the messages that are kept and absorbed."""
         newest = self.copy(self.kept.maxlen or 0)
         fresh = self.position(newest, self.collected() - self.seen)
-        if fresh is None:  # everything that was absorbed has been pushed out, or nothing ever came
+        if fresh is None:  # everything that was absorbed has been displaced, or there was nothing
             return Snapshot(self.end, [], self.older)
         absorbed = newest[fresh : fresh + len(self)]
         absorbed.reverse()
         return Snapshot(self.end - len(absorbed), absorbed, self.older)
 
     def clear(self) -> None:
-        """Forget what was absorbed, not the numbering."""
+        """Remove what was absorbed; numbering continues."""
         self.first = self.end
         self.reserve.clear()
         self.heavy.clear()

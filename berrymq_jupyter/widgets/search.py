@@ -1,4 +1,4 @@
-"""Whether the payload of a message contains a text, however deep or late in it."""
+"""Search in the payload of a message for a text, at any depth and position."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["contains"]
 
 SHOWN: Final = 2000
-"""Characters of the one-line form that are looked at first."""
+"""Characters of the one-line form that are searched first."""
 MOST_VALUES: Final = 20_000
-"""Values inside one payload that are looked at."""
+"""The limit of values searched in one payload."""
 MOST_CHARACTERS: Final = 20_000_000
-"""Characters of its strings that are looked at."""
+"""The limit of characters searched in its strings."""
 
 
 def contains(message: Message, needle: str) -> bool | None:
     """Return whether the payload of `message` contains `needle`, which is casefolded, in any case.
 
-    None says that it is not in the part that was looked at, and that the payload is larger than that.
+    None means that it is not in the part that was searched, and that the payload is larger than that.
     """
     line = arguments(message.args, message.kwargs, SHOWN)
     if needle in line.casefold():
@@ -75,6 +75,6 @@ CONTAINERS: Final = (dict, MappingProxyType, list, tuple, set, frozenset, deque)
 
 
 def parts(value: Any) -> list[Any]:
-    """Return what a container holds, as far as that is looked at."""
+    """Return the elements of a container, as far as it is searched."""
     items = [*value.keys(), *value.values()] if isinstance(value, (dict, MappingProxyType)) else list(value)
     return items[: 2 * MOST_VALUES]

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["SendForm"]
 
 HISTORY: Final = 20
-"""What was sent, kept for sending it again."""
+"""Sent messages that are kept for sending them again."""
 LONGEST: Final = 1_000_000
-"""Characters of a payload that is typed or pasted."""
+"""The longest payload that is typed or pasted, in characters."""
 SAVED: Final = 200
 """Characters of a payload in the static form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the fields of a form hold."""
+    """The fields of a form."""
 
     identifier: str
     payload: str
@@ -76,14 +76,14 @@ class SendForm(View):
     # -- for the base ----------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Return whether there is something to send to the page."""
+        """Return whether an update is to be sent to the page."""
         return self.unsent
 
     def absorb(self, now: float) -> float | None:
-        """Wait for requests: nothing comes by itself."""
+        """Do nothing: the form collects no messages."""
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return what was sent, what to begin with, and which identifiers are known."""
+        """Return what was sent, the initial fields, and the known identifiers."""
         if not self.unsent and not everything:
             return None
         self.unsent = False
@@ -96,7 +96,7 @@ class SendForm(View):
         }
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
-        """Do what the page asks."""
+        """Serve a request of the page."""
         draft = Draft(
             str(request.get("id", "")),
             str(request.get("payload", "")),
@@ -112,7 +112,7 @@ class SendForm(View):
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def form(self) -> Form:
-        """Return what is there now, for the saved notebook."""
+        """Return the static form, for the saved notebook."""
         rows: list[tuple[str, ...]] = [
             (clock(entry["time"] / 1000), entry["id"], cut(entry["payload"], SAVED), entry["error"])
             for entry in reversed(self.sent)
@@ -124,15 +124,15 @@ class SendForm(View):
         return Form(self.title, "", facts, ("time", "identifier", "payload", ""), rows)
 
     def keep(self, draft: Draft) -> None:
-        """Keep what the fields hold, for a page that is loaded again and for the saved notebook."""
+        """Store the fields, for a page that is loaded again and for the saved notebook."""
         if draft != self.draft:
             self.draft = draft
             self.static.changed(monotonic())
 
-    # -- what it does ----------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
     def check(self, draft: Draft) -> dict[str, Any]:
-        """Say what is wrong with the two fields, and who would hear the message."""
+        """Return what is wrong with the two fields, and who would receive the message."""
         identifier = draft.identifier
         problem_id, parsed = attempt(lambda: Identifier.parse(identifier.strip()))
         read = read_json if draft.notation == "json" else check_python
@@ -147,7 +147,7 @@ class SendForm(View):
         }
 
     def send_message(self, draft: Draft, checked: Reply) -> Reply:
-        """Send the message of the two fields. The payload and the followers may take their time."""
+        """Send the message of the two fields. The payload and the followers may take long."""
         identifier = draft.identifier
         if not checked["ready"]:
             return {
@@ -169,7 +169,7 @@ class SendForm(View):
         return {**checked, "t": "sent", "id": str(parsed), "error": error}
 
     def remember(self, identifier: str, draft: Draft, error: str) -> None:
-        """Keep what was sent."""
+        """Store what was sent."""
         entry = {
             "time": round(time() * 1000),
             "id": identifier,
@@ -198,7 +198,7 @@ def attempt(work: Callable[[], Any], also: type[BaseException] = ValueError) -> 
 
 
 def limited(text: str) -> str:
-    """Return `text` if it is not too long to be looked at while somebody types."""
+    """Return `text`; raise an error if it is too long to be checked while it is typed."""
     if len(text) > LONGEST:
         raise ValueError(
             f"a payload of {len(text):,} characters is too long for a form: use %twitter and a variable"
@@ -207,7 +207,7 @@ def limited(text: str) -> str:
 
 
 def check_python(text: str) -> None:
-    """Complain of what is not an argument list; nothing is evaluated."""
+    """Check an argument list; nothing is evaluated."""
     if text.strip():
         parse_call(f"{CALLEE}({text}\n)", text)
 

@@ -82,7 +82,7 @@ function createView(store: PlainStore<FormState, Events>) {
     if (!state) return;
     if (!begun) {
       begun = true;
-      // What was typed before the kernel was heard stays.
+      // Text that was typed before the kernel's first message stays.
       if (!typed.has(id.input)) id.input.value = state.id;
       if (!typed.has(payload.input)) {
         payload.input.value = state.payload;

@@ -1,4 +1,4 @@
-"""What a chart draws: the course of numbers that messages carry, a line for each field and source."""
+"""The series of a chart: numbers in messages over time, a line for each field and source."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST_POINTS: Final = 1_000_000
 """Points kept for each line."""
 MOST_LINES: Final = 40
 BLOCK: Final = 256
-"""Points whose lowest and highest are worked out once, for drawing from far away."""
+"""The size of a block, whose lowest and highest points are computed once for drawing at low resolution."""
 COLUMNS: Final = 500
-"""Columns of a page's chart; of each column it gets the lowest and the highest point."""
+"""The columns of a page's chart; for each, the lowest and the highest point are sent."""
 
 Label = tuple[str, ...]
 
@@ -48,11 +48,11 @@ class Line:
         self.values = array("d")
         """NaN where the line has a gap."""
         self.x = array("d")
-        """Where the points stand, if that is a field too; else empty."""
+        """The x values, if they are a field too; else empty."""
         self.outline: list[list[int]] = []
         """The points of each whole block, counted from its start, that its shape needs."""
         self.count = 0
-        """Points that came, those dropped since included."""
+        """The number of points added, those dropped included."""
 
     def add(self, number: int, time: float, value: float, x: float | None) -> None:
         """Add a point."""
@@ -77,11 +77,11 @@ class Line:
             del column[:BLOCK]
 
     def visible(self, start: int, end: int) -> list[int]:
-        """Return as many of the points from `start` on, before `end`, as can be told apart."""
+        """Return the points from `start` to before `end`, as many as can be told apart."""
         if end - start <= 2 * COLUMNS:
             return list(range(start, end))
         first, last = -(-start // BLOCK), end // BLOCK
-        if last - first < COLUMNS // 4:  # few enough to look at each point
+        if last - first < COLUMNS // 4:  # few enough to check each point
             return thinned(self.values, range(start, end))
         outline = [block * BLOCK + index for block in range(first, last) for index in self.outline[block]]
         return thinned(self.values, [*range(start, first * BLOCK), *outline, *range(last * BLOCK, end)])
@@ -92,7 +92,7 @@ class Chart:
 
     Args:
         tracks: the fields.
-        x: the labels of the field that says where a point stands; None for time or order.
+        x: the labels of the field with the x values; None for time or order.
     """
 
     def __init__(self, tracks: Sequence[Track], x: Label | None = None) -> None:
@@ -107,12 +107,12 @@ class Chart:
         """Lines beyond `MOST_LINES`."""
         self.by_time = True
         self.window: tuple[float, float] | None = None
-        """The times in ms, or else the numbers of messages, that the page looks at; None for all."""
+        """The times in ms, or the numbers of messages, that the page shows; None for all."""
         self.last: float | None = None
-        """How many of the latest seconds the page looks at."""
+        """The number of latest seconds that the page shows."""
 
     def feed(self, numbered: Iterable[tuple[int, Message]]) -> None:
-        """Look at further messages."""
+        """Process further messages."""
         wanted = self.by_identifier
         for number, message in numbered:
             for track in wanted.get(message.id, ()):
@@ -139,7 +139,7 @@ class Chart:
         self.unsent = True
 
     def data(self) -> dict[str, Any]:
-        """Return the lines as a page gets them."""
+        """Return the lines as they are sent to a page."""
         latest = max((line.times[-1] for line in self.lines.values()), default=0.0)
         return {
             "t": "chart",
@@ -150,7 +150,7 @@ class Chart:
         }
 
     def part(self, line: Line, latest: float) -> tuple[int, int]:
-        """Return from where to where the page looks at a line, with a point more on either side."""
+        """Return the range of a line that the page shows, with a point more on either side."""
         if self.x is not None:
             return 0, len(line.values)
         if self.last is not None:
@@ -163,7 +163,7 @@ class Chart:
 
 
 def columns(line: Line, start: int, end: int) -> dict[str, Any]:
-    """Return a line as a page gets it."""
+    """Return a line as it is sent to a page."""
     chosen = line.visible(start, end)
     values = [line.values[index] for index in chosen]
     return {
@@ -203,7 +203,7 @@ def extremes(values: Sequence[float], part: Sequence[int]) -> list[int]:
 
 
 def number_at(message: Message, field: Label) -> float | None:
-    """Return the number that lies at the labels `field` in the payload; None if there is none."""
+    """Return the number at the labels `field` in the payload; None if there is none."""
     found: Any = payload_of(message)
     first, *rest = field
     found = next((value for label, value in found.items if label == first), None)

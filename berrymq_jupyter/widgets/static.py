@@ -1,8 +1,8 @@
-"""The form of a view that needs no kernel and no script: what was there, as a table of HTML and as text.
+"""The form of a view that needs no kernel and no script: its last state as a table of HTML and as text.
 
-It stands in an output of its own below the live view, which hides it while it lives. So it can be brought up
-to date without disturbing the live view (updating that one's own output would build it again, with its scroll
-position and the user's selection lost), and is what a saved, exported or reopened notebook shows.
+It is in an output of its own below the live view, which hides it while that is open. So it can be updated
+without disturbing the live view (updating that one's own output would build it again, with its scroll
+position and the user's selection lost), and a saved, exported or reopened notebook shows it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .render import cut, shown
 __all__ = ["Form", "StaticOutput", "clock", "publish"]
 
 QUIET: Final = 1.0
-"""Seconds without a change after which the form is brought up to date."""
+"""Seconds without a change after which the form is updated."""
 PATIENCE: Final = 20.0
-"""Seconds after which that is done though changes go on."""
+"""Seconds after which it is updated though changes go on."""
 
 Cells = tuple[str, ...]
 
@@ -29,11 +29,9 @@ STYLE: Final = (
     ".jp-OutputArea-child:has(>.jp-OutputArea-output.jupyter-widgets)"
     ":has(+.jp-OutputArea-child .bmq-static){display:none}</style>"
 )
-"""Until the live view has come to hide the form, which takes a moment, it has no height and moves nothing.
-
-And where it does not come, as in a notebook that is opened again, JupyterLab has "model not found" in the
-live view's output (its class is then the output's own): that line is left out, for the form says more.
-"""
+"""Until the live view is loaded and hides the form, it has no height and moves nothing. Where no live view is
+loaded, as in a notebook that is opened again, JupyterLab shows "model not found" in its output (its class
+is then the output's own): that line is hidden, for the form shows more."""
 
 TABLE: Final = "border-collapse:collapse;font-size:12px;text-align:left"
 CELL: Final = "text-align:left;padding:2px 12px 2px 0;vertical-align:top;font-family:monospace"
@@ -99,12 +97,12 @@ class Form:
 
 
 class StaticOutput:
-    """The outputs that hold the static form of one view, and when to bring them up to date."""
+    """The outputs that show the static form of one view, and the times of their updates."""
 
     def __init__(self, css_class: str) -> None:
         self.css_class = css_class
         self.shown = 0
-        """How many times the view was displayed; each has an output of its own."""
+        """The number of times that the view was displayed; each has an output of its own."""
         self.changed_at: float | None = None
         self.published_at = 0.0
         self._saved: Form | None = None
@@ -115,17 +113,17 @@ class StaticOutput:
         self.publish(form, now, update=False)
 
     def changed(self, now: float) -> None:
-        """What the form shows has changed."""
+        """Record that the form has changed."""
         self.changed_at = now
 
     def save(self, form: Form, now: float) -> None:
-        """Send the form, if it has changed, at a moment at which it is known to be taken."""
+        """Send the form, if it has changed, at a moment at which the front end accepts output."""
         if self.shown and form != self._saved:
             self._saved = form
             self.publish(form, now)
 
     def due(self, now: float) -> float | None:
-        """Return in how many seconds to bring the outputs up to date; None while there is no need."""
+        """Return the seconds until the outputs are to be updated; None if they are up to date."""
         if self.changed_at is None or not self.shown:
             return None
         return max(0.0, min(self.changed_at + QUIET, self.published_at + PATIENCE) - now)
@@ -146,7 +144,7 @@ def publish(
     display_id: str | None = None,
     update: bool = False,
 ) -> None:
-    """Send a MIME bundle to the front end, as an output of its own or in the place of an earlier one."""
+    """Publish a MIME bundle to the front end, as a new output or in place of an earlier one."""
     from IPython.display import publish_display_data
 
     send: Any = publish_display_data  # it has no types

@@ -1,9 +1,9 @@
-"""A value as a tree that the page unfolds step by step, and the difference of two payloads.
+"""A value as a tree that the page expands step by step, and the difference of two payloads.
 
 A node is a small dictionary: ``k`` its kind (for the colour), ``s`` its one-line text, ``n`` how many
-children it has, ``c`` the children sent along as ``[label, node]``. What is not sent along the page asks for
-by path: the positions of the children from the root. So a dictionary of a hundred thousand keys costs no more
-than what somebody looks at.
+children it has, ``c`` the children sent along as ``[label, node]``. The page requests further children by
+path: their positions from the root. So a dictionary of a hundred thousand keys costs no more than the part
+that is viewed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PAGE: Final = 100
 LINE: Final = 240
 """Characters of a node's one-line text."""
 TEXT: Final = 20_000
-"""Characters of a long string that the page can ask for."""
+"""Characters of a long string that the page can request."""
 COMPARED: Final = 1000
 """Children compared one by one; of larger values only the one-line text is compared."""
 CHANGES: Final = 100
-"""Differences listed at most."""
+"""The limit of differences listed."""
 
 Node = dict[str, Any]
 Children = tuple[int, Iterator[tuple[str, Any]]]
@@ -44,7 +44,7 @@ KINDS: Final[list[tuple[tuple[type, ...], str]]] = [
 
 
 class Payload:
-    """What a message carries, as one value: positional arguments by number, keywords by name."""
+    """The payload of a message as one value: positional arguments by number, keywords by name."""
 
     __slots__ = ("items",)
 
@@ -82,7 +82,7 @@ def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
 
 
 def resolve(value: Any, path: Sequence[int]) -> Any:
-    """Return what lies at `path` below `value`; raise `LookupError` when it is gone."""
+    """Return the value at `path` below `value`; raise `LookupError` if there is none any more."""
     for position in path:
         found = next(islice(children_of(value)[1], position, None), None)
         if found is None:
@@ -100,7 +100,7 @@ def long_text(value: object) -> str:
 
 
 def safe_children(value: Any, start: int, limit: int) -> tuple[int, list[tuple[str, Any]]]:
-    """Return the count and some children of `value`; none if looking at it raises."""
+    """Return the count and some children of `value`; none if inspecting it raises."""
     try:
         count, children = children_of(value)
         return count, list(islice(children, start, start + limit))
@@ -109,7 +109,7 @@ def safe_children(value: Any, start: int, limit: int) -> tuple[int, list[tuple[s
 
 
 def children_of(value: Any) -> Children:
-    """Return how many children `value` has, and an iterator over (label, child)."""
+    """Return the number of children of `value`, and an iterator over (label, child)."""
     if isinstance(value, Payload):
         return len(value.items), iter(value.items)
     if isinstance(value, (dict, MappingProxyType)):

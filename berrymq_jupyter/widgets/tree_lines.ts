@@ -2,7 +2,7 @@
 
 import { nameOf } from "./format.ts";
 
-/** What the kernel says of an identifier: messages, messages a second. */
+/** The kernel's counts of an identifier: messages, messages a second. */
 export type Count = [count: number, rate: number];
 
 export type Sort = "name" | "rate" | "count";

@@ -17,11 +17,11 @@ LONGEST: Final = 20_000
 
 
 class TooLongError(Exception):
-    """The code would be longer than anybody wants to paste."""
+    """The code would be too long to paste."""
 
 
 class Writer:
-    """Writes values as literals; what has none becomes ``...`` and is counted."""
+    """Writes values as literals; one without a literal becomes ``...`` and is counted."""
 
     def __init__(self) -> None:
         self.room = LONGEST
@@ -62,7 +62,7 @@ class Writer:
         )
 
     def take(self, length: int) -> None:
-        """Use up room."""
+        """Count characters against the limit."""
         self.room -= length
         if self.room < 0:
             raise TooLongError

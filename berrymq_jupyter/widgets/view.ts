@@ -44,7 +44,7 @@ export function defineView<S extends Store>(makeStore: (model: Model) => S, make
   };
 }
 
-/** Say so when the kernel that feeds a view has gone, as after a restart: what is shown is what was there. */
+/** Show that the kernel of a view has ended, as after a restart: the view shows its last state. */
 function watchKernel(model: Model, store: Store, element: HTMLElement): () => void {
   const note = h("div", { class: "bmq-banner bmq-gone", role: "status" });
   const show = (gone: boolean) => {
@@ -57,7 +57,7 @@ function watchKernel(model: Model, store: Store, element: HTMLElement): () => vo
       else control.inert = gone;
     }
   };
-  // The event tells of the coming and of the going of a connection, and not which: whatever comes next, tells.
+  // The event is fired when a connection opens and when it closes, without saying which: the next message shows it.
   const changed = () => show(true);
   element.prepend(note);
   show(false);
@@ -69,7 +69,7 @@ function watchKernel(model: Model, store: Store, element: HTMLElement): () => vo
   };
 }
 
-/** A set of listeners by name: `on(name, listener)` returns the function that takes it out; `tell(name, body)`. */
+/** A set of listeners by name: `on(name, listener)` returns the function that takes it out; `emit(name, body)`. */
 export function createListeners<E extends object>() {
   const listeners = new Map<keyof E, Set<(body: any) => void>>();
   return {
@@ -78,7 +78,7 @@ export function createListeners<E extends object>() {
       listeners.set(name, known.add(listener));
       return () => known.delete(listener);
     },
-    tell<K extends keyof E>(name: K, body: E[K]): void {
+    emit<K extends keyof E>(name: K, body: E[K]): void {
       for (const listener of listeners.get(name) ?? []) listener(body);
     },
   };
@@ -100,19 +100,19 @@ export interface PlainStore<S, E extends CommonEvents<S> = CommonEvents<S>> {
 
 /**
  * The store of a view whose updates stand for themselves: `state` is the latest.
- * @param kinds what else the kernel sends, to be heard with `on`
+ * @param kinds further messages of the kernel, for listeners added with `on`
  */
 export function createPlainStore<S, E extends CommonEvents<S> = CommonEvents<S>>(
   model: Model,
   kinds: (keyof E & string)[],
 ): PlainStore<S, E> {
-  const { on, tell } = createListeners<E>();
+  const { on, emit } = createListeners<E>();
   const channel = connect(model, {
-    ...Object.fromEntries(kinds.map((kind) => [kind, (body: any) => tell(kind, body)])),
-    gone: () => tell("gone", undefined as E["gone"]),
+    ...Object.fromEntries(kinds.map((kind) => [kind, (body: any) => emit(kind, body)])),
+    gone: () => emit("gone", undefined as E["gone"]),
     update(body: S) {
       store.state = body;
-      tell("update", body as E["update"]);
+      emit("update", body as E["update"]);
     },
   });
   const store: PlainStore<S, E> = { state: null, on, request: channel.post, close: channel.close };

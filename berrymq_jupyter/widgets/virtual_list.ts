@@ -2,7 +2,7 @@
 // says the style sheet, as `--bmq-row`: that may differ with the width.
 //
 // The rows stand in an element that sticks to the window and are placed in it by hand; beside it only an empty element of
-// the list's whole height scrolls. So a frame that is painted before a scroll event was heard shows the rows of the frame
+// the list's whole height scrolls. So a frame that is painted before the scroll event is handled shows the rows of the frame
 // before, never a blank: and whatever changes the list draws it at once, not in the next frame.
 
 import { h } from "./dom.ts";
@@ -18,11 +18,11 @@ export interface ListOptions<R extends HTMLElement> {
   create(): R;
   /** Fills a row for an index. */
   show(row: R, index: number): void;
-  /** Told which indexes are in sight. */
+  /** Called with the range of visible indexes. */
   onRange?(first: number, last: number): void;
-  /** Told after the user scrolled. */
+  /** Called after the user has scrolled. */
   onScroll?(): void;
-  /** Told after the window became larger or smaller. */
+  /** Called after the window was resized. */
   onResize?(): void;
 }
 

@@ -1,7 +1,7 @@
 """How much memory the payload of a message holds, roughly and quickly.
 
-What counts is what could fill the memory: arrays, tables, long texts. They are looked for among the arguments
-and one level below; anything small counts as nothing.
+Only values count that could fill the memory: arrays, tables, long texts. They are searched among the
+arguments and one level below; anything small counts as 0.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["HEAVY", "weight"]
 
 HEAVY: Final = 50_000
-"""Bytes from which on a payload counts at all."""
+"""The size in bytes from which on a payload counts at all."""
 LIGHT: Final = frozenset({int, float, bool, complex, type(None)})
 INSIDE: Final = 20
-"""Items of a container that are looked at."""
+"""Items of a container that are inspected."""
 
 
 def weight(message: Message) -> int:

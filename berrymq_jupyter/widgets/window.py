@@ -20,34 +20,33 @@ if TYPE_CHECKING:
 __all__ = ["Window"]
 
 CHUNK: Final = 200
-"""Rows that are searched between two looks at the clock."""
+"""Rows that are searched between two checks of the clock."""
 
 
 class Window:
     """The rows that pass a test, each with a place: an integer that stays the same while the test does.
 
-    Without a test the place of a row is its number. With one, rows are looked at in both directions from
-    where the newest was when the test was set: new ones as they come, old ones as time allows, so that the
-    newest matches are there at once however many rows there are. Places of older matches are therefore
-    negative.
+    Without a test the place of a row is its number. With one, rows are searched in both directions from the
+    newest one when the test was set: new ones as they arrive, old ones as time allows, so that the newest
+    matches are found first, however many rows there are. Places of older matches are therefore negative.
 
     Of the rows before `Rows.first` only some are kept (`Rows.older`). Their places move up when rows beside
-    them go: `begin` moves as far.
+    them are removed: `begin` moves as far.
     """
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.test: Test | None = None
         self.epoch = 0
-        """Counts the tests; places of different epochs have nothing to do with each other."""
+        """Counts the tests; places of different epochs are unrelated."""
         self.matches: deque[int] = deque()
         self.start = 0
         self.low = self.high = 0
-        """The rows with numbers from `low` on and before `high` have been looked at."""
+        """Rows with numbers from `low` to before `high` have been searched."""
 
     @property
     def end(self) -> int:
-        """The place that the next row gets."""
+        """The place of the next row."""
         return self.rows.end if self.test is None else self.start + len(self.matches)
 
     @property
@@ -57,7 +56,7 @@ class Window:
 
     @property
     def older(self) -> int:
-        """How many of the rows are older ones."""
+        """The number of older rows."""
         return self.place_of(self.rows.first) - self.begin
 
     def place_of(self, number: int) -> int:
@@ -67,7 +66,7 @@ class Window:
 
     @property
     def unsearched(self) -> int:
-        """How many kept rows have not been looked at yet."""
+        """The number of kept rows that have not been searched."""
         if self.test is None:
             return 0
         left = self.low - self.rows.first
@@ -84,7 +83,7 @@ class Window:
         self.low = self.high = self.rows.end
 
     def advance(self, seconds: float) -> None:
-        """Drop matches that are not kept any more, and look at further rows for at most `seconds`."""
+        """Remove matches that are not kept any more, and search further rows for at most `seconds`."""
         if self.test is None:
             return
         first = self.rows.first
@@ -100,7 +99,7 @@ class Window:
         self.look_back(self.test, kept, deadline)
 
     def drop(self, first: int) -> None:
-        """Drop the matches before `first` that are not kept any more."""
+        """Remove the matches before `first` that are not kept any more."""
         older = self.rows.older.messages
         before = []
         while self.matches and self.matches[0] < first:
@@ -112,14 +111,14 @@ class Window:
         self.matches.extendleft(reversed(before))
 
     def look_forward(self, test: Test, kept: Snapshot, deadline: float) -> None:
-        """Look at new rows, oldest first."""
+        """Search new rows, oldest first."""
         while self.high < self.rows.end and perf_counter() < deadline:
             upper = min(self.high + CHUNK, self.rows.end)
             self.matches.extend(passing(test, kept.between(self.high, upper)))
             self.high = upper
 
     def look_back(self, test: Test, kept: Snapshot, deadline: float) -> None:
-        """Look at old rows, newest first."""
+        """Search old rows, newest first."""
         numbers = kept.older.numbers
         while perf_counter() < deadline:
             if self.low > kept.first:
@@ -135,7 +134,7 @@ class Window:
             self.low = lower
 
     def page(self, start: int, end: int) -> list[tuple[int, int, Message]]:
-        """Return (place, number, message) of the rows from place `start` on, before `end`."""
+        """Return (place, number, message) of the rows from place `start` to before `end`."""
         start, end = max(start, self.begin), min(end, self.end)
         if start >= end:
             return []

@@ -1,4 +1,4 @@
-// What the kernel and a page say to each other: the types of the messages. The Python side makes them in *_view.py,
+// The types of the messages between the kernel and a page. The Python side makes them in *_view.py,
 // message_log.py, detail.py, tree.py and network_state.py.
 
 /** anywidget's model, as far as it is used. */
@@ -9,7 +9,7 @@ export interface Model {
   off(name: string, listener: (...given: any[]) => void): void;
 }
 
-/** What a page asks for: `t` says what, the rest depends on it. */
+/** A request of a page: `t` is its kind, on which the rest depends. */
 export interface Request {
   t: string;
   [name: string]: unknown;

@@ -7,16 +7,21 @@ import signal
 import threading
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import berrymq
-from berrymq import Bus, LinkError, Queue, cond
+from berrymq import Bus, LinkError, Opaque, Queue, cond
 from berrymq.bridge.discovery.connection_file import read_hub
 from berrymq.bridge.discovery.starting import start_hub
+from berrymq.bridge.node.memories import MAX_RETAINED
 from tests.support.nodes import wait
 from tests.support.scripts import script
 
 pytestmark = [pytest.mark.usefixtures("hub"), pytest.mark.timeout(120)]
+
+LARGE = np.arange(100_000.0)
 
 FLOOD = """
 bus = berrymq.Bus()
@@ -264,6 +269,64 @@ class TestSeam:
             wait_for(found, totals)
         numbers = [one.args[0] for one in found]
         assert numbers == sorted(set(numbers))
+
+
+class TestArrays:
+    def test_an_array_that_was_published_before_arrives_equal(self):
+        bus, link = join("me")
+        other, _ = join("late")
+        berrymq.keep("test:*", bus=bus)
+        bus.twitter("test:run", 0, "small")
+        bus.twitter("test:run", 1, LARGE, table=pd.DataFrame({"a": LARGE}))
+        bus.twitter("test:run", 2, "small")
+        link.flush(10)
+        found = []
+        other.follow("test:*", found.append, past=True)
+        bus.twitter("test:run", 3, LARGE + 3)
+        wait(lambda: len(found) == 4, "all messages")
+        assert [one.args[0] for one in found] == [0, 1, 2, 3]
+        assert [one.past for one in found] == [True, True, True, False]
+        assert np.array_equal(found[1].args[1], LARGE)
+        assert found[1].kwargs["table"]["a"].sum() == LARGE.sum()
+        found[1].args[1][0] = 5
+        assert np.array_equal(found[3].args[1], LARGE + 3)
+        assert np.array_equal(berrymq.latest("test:run", bus=other).args[1], LARGE + 3)
+
+    def test_it_outlives_its_sender(self):
+        bus, link = join("me")
+        berrymq.keep("test:*", bus=bus)
+        bus.twitter("test:run", LARGE)
+        link.flush(10)
+        link.close()
+        other, _ = join("late")
+        assert np.array_equal(berrymq.latest("test:*", bus=other).args[0], LARGE)
+        assert np.array_equal(Queue("test:*", past=1, bus=other).get(timeout=10).args[0], LARGE)
+
+    def test_a_client_without_a_link_gets_it_as_text(self, hub):
+        bus, link = join("me")
+        berrymq.keep("test:*", bus=bus)
+        bus.twitter("test:run", LARGE)
+        link.flush(10)
+        with berrymq.connect_via_queue(hub.endpoint.url, "test:*", past=1) as queue:
+            assert np.array_equal(queue.get(timeout=10).args[0], LARGE)
+
+    def test_retained_ones_leave_the_sender_memory_to_share(self, caplog):
+        bus, link = join("me")
+        berrymq.keep("test:*", bus=bus)
+        for number in range(300):
+            bus.twitter("test:run", number, LARGE[:10_000] + number)
+            if number % 50 == 0:
+                link.flush(10)
+        link.flush(10)
+        other, _ = join("late")
+        found = []
+        other.follow("test:*", found.append, past=True)
+        wait(lambda: len(found) == 300, "all messages")
+        assert [one.args[0] for one in found] == list(range(300))
+        kinds = [type(one.args[1]) for one in found]
+        assert kinds == [Opaque] * (300 - MAX_RETAINED) + [np.ndarray] * MAX_RETAINED
+        assert all(one.args[1][0] == one.args[0] for one in found[-MAX_RETAINED:])
+        assert "still hold" not in caplog.text
 
 
 class TestWithoutHub:

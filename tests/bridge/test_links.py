@@ -649,7 +649,7 @@ class TestTimeoutOfAQuestion:
     def test_frees_the_hub_of_the_question(self, asker, hub):
         with pytest.raises(berrymq.AskTimeout):
             asker.ask("test:ask", timeout=0.1)
-        assert not hub.router.questions._open
+        assert not hub.router.questions.pending._open
 
     def test_names_the_other_side_of_a_direct_link(self):
         over = threading.Event()

@@ -55,7 +55,7 @@ def form(notebooks):
 
 def test_a_message_is_sent(form):
     expect(form.get_by_label("Identifier")).to_have_value("train:epoch")
-    expect(form).to_contain_text("heard by 1 follower here")
+    expect(form).to_contain_text("reaches 1 follower here")
     form.get_by_role("button", name="Send").click()
     expect(form.get_by_role("status")).to_have_text("Sent train:epoch.")
     form.get_by_label("JSON").check()
@@ -110,7 +110,7 @@ def test_other_views_live_while_a_follower_takes_its_time(form):
     form.notebook.run(log)
     status = form.notebook.output(log).locator(".bmq-status")
     form.get_by_label("Identifier").fill("train:slow")
-    expect(form).to_contain_text("heard by 2 followers here")
+    expect(form).to_contain_text("reaches 2 followers here")
     form.get_by_role("button", name="Send").click()
     expect(status).to_have_text("10 messages")
     expect(form.get_by_role("status")).to_have_text("Sent train:slow.")
@@ -145,7 +145,7 @@ def test_a_page_that_is_loaded_again_has_what_was_typed(form):
     form.get_by_label("JSON").check()
     form.get_by_label("Payload").fill("[1]")
     form.get_by_label("Identifier").fill("train:fail")
-    expect(form).to_contain_text("heard by 2 followers here")
+    expect(form).to_contain_text("reaches 2 followers here")
     notebook = form.notebook
     notebook.save()
     notebook.page.reload()

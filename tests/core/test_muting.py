@@ -36,7 +36,7 @@ def test_one_follower_is_muted(bus, got):
     with bus.mute(handle) as mute:
         assert handle.muted
         bus.twitter("a:b")
-        assert mute.what is handle
+        assert mute.target is handle
     bus.twitter("a:b")
     assert len(got) == 2
     assert len(mine) == 1

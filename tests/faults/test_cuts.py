@@ -231,7 +231,7 @@ class TestLongCuts:
             for number in range(10):
                 there.bus.twitter("test:run", number)
             wait(lambda: not there.peers, "the link is given up")
-            assert "10 messages for 'n0' were dropped: it did not come back in time" in caplog.text
+            assert "10 messages for 'n0' were dropped: it did not reconnect in time" in caplog.text
             assert peer.stream.stats.dropped == 10
             before = link.stats
             received = before.received

@@ -65,6 +65,10 @@ class TestFollow:
         assert "\n" not in printed
         assert follows() == []
 
+    def test_an_unknown_handler_is_not_taken_for_text(self, shell):
+        printed = shell.run("%follow a:b missing")
+        assert printed == ("UsageError: missing does not evaluate: NameError: name 'missing' is not defined")
+
 
 class TestUnfollow:
     def test_one_identifier(self, shell):
@@ -96,7 +100,7 @@ class TestUnfollow:
         [
             ("", "name one identifier"),
             ("--all a:b", "name one identifier"),
-            ("a:b", "nobody follows a:b here"),
+            ("a:b", "no followers of a:b here"),
             ("a:b c:d", "does not take c:d"),
         ],
     )
@@ -108,7 +112,7 @@ class TestUnfollow:
 
 
 def test_followers_are_listed_with_their_cells(shell):
-    assert shell.run("%followers").endswith("nobody follows anything here")
+    assert shell.run("%followers").endswith("no followers here")
     with default_bus.follow("library:*", follows_in_a_file := lambda message: None):
         shell.run("%%follow train:*\nmessage")
         shell.run("q = %queue 'two words:*'")

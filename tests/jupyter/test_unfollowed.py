@@ -23,19 +23,27 @@ def link(monkeypatch):
 
 @pytest.mark.parametrize("line", ["%twitter test:run 1", "%talk test:run a:b", "%%twitter test:run\ntext"])
 def test_where_nothing_is_linked_it_names_what_would(shell, line):
-    assert shell.run(line) == "nobody follows test:run here; %link joins others"
+    assert shell.run(line) == "no followers of test:run here; %link joins other nodes"
+
+
+def test_the_answers_of_a_talk_without_followers(shell):
+    shell.run("%follow price:get str\n%follow told:it str")
+    assert shell.run("%talk price:get price:is") == "no followers of price:is here; %link joins other nodes"
+    assert shell.run("%talk price:get told:it") == ""
 
 
 def test_an_ask_without_followers(shell):
-    assert shell.run("%ask test:run 1") == "nobody follows test:run here; %link joins others\nOut[2]: []"
+    assert (
+        shell.run("%ask test:run 1") == "no followers of test:run here; %link joins other nodes\nOut[2]: []"
+    )
 
 
 def test_the_note_shows_the_parsed_identifier(shell):
-    assert shell.run("%twitter nocolon") == "nobody follows nocolon:* here; %link joins others"
+    assert shell.run("%twitter nocolon") == "no followers of nocolon:* here; %link joins other nodes"
 
 
 def test_the_note_of_a_linked_process_speaks_of_the_moment(shell, link):
-    assert shell.run("%twitter test:run") == "nobody follows test:run at present"
+    assert shell.run("%twitter test:run") == "no followers of test:run at present"
 
 
 @pytest.mark.parametrize("identifier", ["far:away", "name@space:x"])
@@ -50,11 +58,11 @@ def test_there_is_no_note_while_the_link_is_cut(shell, link):
 
 def test_links_of_another_bus_do_not_count(shell, link):
     link.node.bus = None
-    assert shell.run("%twitter far:away") == "nobody follows far:away here; %link joins others"
+    assert shell.run("%twitter far:away") == "no followers of far:away here; %link joins other nodes"
 
 
 def test_a_name_that_stays_here(shell, link):
-    said = "nobody follows _own:thing here, and a name that begins with '_' never leaves this process"
+    said = "no followers of _own:thing here, and a name that begins with '_' never leaves this process"
     assert shell.run("%twitter _own:thing") == said
     with follow("_own:*", lambda message: None):
         assert shell.run("%twitter _own:thing") == ""
@@ -68,9 +76,7 @@ def test_followers_and_queues_here_count(shell):
 
 def test_once_for_each_identifier_and_run_of_the_cell(shell):
     loop = "for n in range(3):\n    %twitter test:run n\n    %twitter test:end"
-    both = (
-        "nobody follows test:run here; %link joins others\nnobody follows test:end here; %link joins others"
-    )
+    both = "\n".join(f"no followers of {id} here; %link joins other nodes" for id in ("test:run", "test:end"))
     assert shell.run(loop, "loop") == both
     assert shell.run(loop, "loop") == both
 
@@ -83,4 +89,4 @@ def test_functions_and_followers_say_nothing(shell):
 
 
 def test_nothing_is_said_of_what_was_not_sent(shell):
-    assert "nobody follows" not in shell.run("%twitter test:run nothing_like_it")
+    assert "no followers" not in shell.run("%twitter test:run nothing_like_it")

@@ -126,7 +126,7 @@ class Kernel:
             f"    {identifier!r} in node.follows and not node.here\n"
             "    for link in _berrymq.links() for node in link.nodes()\n"
             "):\n"
-            f"    assert _time.monotonic() < _deadline, 'nobody follows {identifier}'\n"
+            f"    assert _time.monotonic() < _deadline, 'no followers of {identifier}'\n"
             "    _time.sleep(0.005)"
         )
         assert cell.error is None, cell.text

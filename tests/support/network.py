@@ -21,8 +21,8 @@ from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.hub.router import Hub
 from berrymq.bridge.node.connector import Connector
 from berrymq.bridge.node.node import Node
-from berrymq.bridge.protocol import frames, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
+from berrymq.bridge.protocol import json_checks, jsonrpc
+from berrymq.bridge.protocol.events import CloseCode, Closed, Text
 from berrymq.bridge.protocol.handshake import node_id_of
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.hosts import HostPolicy
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.router import Router
-    from berrymq.bridge.protocol.connection import Event
+    from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import Frame
     from berrymq.bridge.protocol.limits import Limits
     from berrymq.bridge.transport.budget import Budget
@@ -122,7 +122,7 @@ class WireEnd:
         """With what this end was closed from here."""
         self.connection = self
         self.is_websocket = True
-        self.opened_at = self.heard_at = self.wrote_at = loop.time()
+        self.opened_at = self.received_at = self.written_at = loop.time()
         self.said: list[Frame] = []
         """All that was sent from here."""
         self._loop = loop
@@ -176,12 +176,12 @@ class WireEnd:
         arrived = self.arriving.popleft()
         if self.closed:
             return
-        self.heard_at = self._loop.time()
+        self.received_at = self._loop.time()
         if isinstance(arrived, Closed):
             self.closed = True
             self._tell(arrived)
         elif arrived is PING:
-            self.other.heard_at = self._loop.time()
+            self.other.received_at = self._loop.time()
         else:
             self.on_event(Text(arrived if isinstance(arrived, bytes) else b"".join(arrived)))
 
@@ -275,7 +275,7 @@ class Network:
             node.bus.close()
         self.loop.run_due()
 
-    # -- who there is ----------------------------------------------------------------------------------------
+    # -- nodes -----------------------------------------------------------------------------------------------
 
     def node(self, name: str | None = None, *, room: str | None = None, **options: Any) -> VirtualNode:
         """One more node, which nobody is linked to."""
@@ -431,7 +431,7 @@ class Member:
 
     def send(self, method: str, **params: Any) -> None:
         """Send a notification as it is, on the wire."""
-        self.send_bytes(frames.encode_json({"jsonrpc": "2.0", "method": method, "params": params}))
+        self.send_bytes(json_checks.encode_json({"jsonrpc": "2.0", "method": method, "params": params}))
 
     def send_bytes(self, data: bytes) -> None:
         """Send anything."""
@@ -445,7 +445,7 @@ class Member:
     def batch(self, identifier: str, *messages: Any, **fields: Any) -> Raw:
         """A batch; who published it and how many there are is the truth, unless told otherwise."""
         parts = {"origin": self.id, "source": self.name, "first": 1, "count": len(messages), **fields}
-        return Raw(frames.encode_json([identifier, *parts.values(), messages]))
+        return Raw(json_checks.encode_json([identifier, *parts.values(), messages]))
 
     def publish(self, identifier: str, *values: Any, **fields: Any) -> None:
         """Send messages, each with one argument."""

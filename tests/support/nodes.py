@@ -97,7 +97,7 @@ class Nodes:
         for _ in range(3):
             self.call(lambda: None)
 
-    # -- making them -----------------------------------------------------------------------------------------
+    # -- making nodes ----------------------------------------------------------------------------------------
 
     def add(self, name: str | None = None, *, listening: bool = True, **options: Any) -> Node:
         """One more node."""
@@ -172,7 +172,7 @@ class Nodes:
     def _is_quiet(self, router: Router, apart: str) -> bool:
         if isinstance(router, Node) and (router.outbox or router._interests_pending or router._arrived):
             return False
-        if router._interest_changed:
+        if router.announcements.pending:
             return False
         return all(
             peer.stream.idle and peer.interest_announced and (peer.interest_known or router.is_hub)

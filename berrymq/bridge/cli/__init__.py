@@ -1,4 +1,4 @@
-"""The command line. What it needs is loaded in `main`, where Ctrl-C is expected."""
+"""The command line. Its modules are imported in `main`, which expects Ctrl-C."""
 
 from __future__ import annotations
 

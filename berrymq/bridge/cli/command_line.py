@@ -1,7 +1,7 @@
 """The command ``berrymq``: a hub, and messages to and from it without writing Python.
 
-Exit codes: 0 for done, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C, 128 and its number for
-another signal. No access token is ever an argument, since others on the machine can read those.
+Exit codes: 0 for success, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C, 128 plus its number for
+another signal. No access token is an argument, since other users of the machine can read those.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def run(argv: Sequence[str] | None = None) -> int:
         return command(options)
     except OutputError as error:
         silence_output()
-        if error.is_closed:  # its reader has read enough
+        if error.is_closed:  # the reader has closed the pipe
             return 0
         _complain(f"can't write: {error}")
     except BerryMQError as error:
-        # What is an argument in Python is a file here, since others can read a command line.
+        # A secret is read from a file, since other users can read a command line.
         _complain(str(error).replace("as access_token=", "with --access-token-file FILE"))
     except OSError as error:
         _complain(error.strerror or str(error))
@@ -129,7 +129,7 @@ def _hub(options: argparse.Namespace) -> int:
 
 
 def _hub_arguments(options: argparse.Namespace) -> list[str]:
-    """The arguments of the hub in the background, which runs in another directory."""
+    """Return the arguments of the hub in the background, which runs in another directory."""
     from berrymq.bridge.discovery.starting import IDLE_SECONDS
 
     idle = IDLE_SECONDS if options.idle is None else options.idle
@@ -224,12 +224,25 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     options, more = parser.parse_known_args(words)
-    if "payload" in options and not any(word.startswith("-") for word in more):
-        options.payload += more  # argparse takes no values behind an option that stands among them
-    elif more:
+    # argparse accepts no values behind an option that stands among them
+    if any(word.startswith("-") for word in more) or not _append(options, more):
         known = "; a value that begins with - stands behind --" if "payload" in options else ""
         options.parser.error(f"unrecognized arguments: {' '.join(more)}{known}")
     return options
+
+
+def _append(options: argparse.Namespace, words: list[str]) -> bool:
+    """Append words to the values of the command; return False if it has no such values."""
+    if "payload" in options:
+        options.payload += words
+    elif "identifiers" in options:
+        try:
+            options.identifiers += [values.identifier(word) for word in words]
+        except argparse.ArgumentTypeError as error:
+            options.parser.error(f"argument IDENTIFIER: {error}")
+    else:
+        return not words
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -364,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Shows what is wrong with a command line as text that no terminal obeys."""
+    """A parser whose errors contain no control characters."""
 
     def error(self, message: str) -> Any:
         super().error(printable(message))

@@ -1,4 +1,4 @@
-"""The commands that link to a hub, apart from how their arguments are written."""
+"""The commands that link to a hub, without the parsing of their arguments."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = ["Destination", "follow", "get", "keep", "nodes", "twitter"]
 FLUSH_SECONDS = 10.0
 
 INBOX_SIZE = 1000
-"""Messages that may wait to be printed before deliveries do."""
+"""Messages that may be buffered for printing before deliveries block."""
 
-# On Windows nothing interrupts a wait without an end.
+# On Windows nothing interrupts a wait without a timeout.
 _WAIT = 0.5 if sys.platform == "win32" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Which hub to link to, and as whom. What is None is found."""
+    """The hub to link to, and the name and room there. A value of None is found automatically."""
 
     url: str | None = None
     access_token: str | None = None
@@ -44,7 +44,7 @@ class Destination:
     room: str | None = None
 
     def join(self, bus: Bus, *, start: bool) -> Link:
-        """Link `bus` to it; without a URL a hub is found, and started if `start` and there is none.
+        """Link `bus` to the hub; without a URL it is found, or started if `start` is set.
 
         Raises:
             LinkError: there is no hub.
@@ -72,7 +72,14 @@ def follow(
     past: bool | int = False,
     json: bool = False,
 ) -> int:
-    """Print messages as they come, until interrupted, after those that the hub retains."""
+    """Print messages as they arrive, until interrupted.
+
+    Args:
+        destination: the hub.
+        identifiers: the messages to print.
+        past: print first so many of the newest messages that the hub retains; True for all.
+        json: print JSON objects.
+    """
     printer = Printer(json=json)
     with _inbox(destination, identifiers, past) as inbox:
         while True:
@@ -89,7 +96,7 @@ def get(
     timeout: float | None = None,
     json: bool = False,
 ) -> int:
-    """Print the next messages; an error when one does not come within `timeout` seconds."""
+    """Print the next messages; raise an error if one does not arrive within `timeout` seconds."""
     printer = Printer(json=json)
     with _inbox(destination, identifiers) as inbox:
         for _ in range(count):
@@ -104,11 +111,11 @@ def get(
 def twitter(
     destination: Destination, identifier: Identifier, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> int:
-    """Send one message; an error when the hub does not take it."""
+    """Send one message; raise an error if the hub does not acknowledge it."""
     bus = Bus("berrymq twitter")
     with destination.join(bus, start=False) as joined:
         if not joined.is_followed(identifier):
-            Printer(sys.stderr).note(f"berrymq: nobody follows {identifier} at present")
+            Printer(sys.stderr).note(f"berrymq: no followers of {identifier} at present")
         bus.twitter(identifier, *args, **kwargs)
         if not joined.flush(FLUSH_SECONDS):
             raise LinkError(f"the hub did not take the message within {FLUSH_SECONDS:g} seconds")
@@ -123,7 +130,15 @@ def keep(
     drop: bool = False,
     json: bool = False,
 ) -> int:
-    """Have the hub keep identifiers, or keep them no more; without any, print what it keeps."""
+    """Have the hub retain messages, or end that; without identifiers, list what it retains.
+
+    Args:
+        destination: the hub.
+        identifiers: the messages to retain.
+        last: the number of messages of each identifier.
+        drop: end the retention instead.
+        json: print the list as JSON.
+    """
     from berrymq.bridge.keeping import keep
 
     bus = Bus("berrymq keep")
@@ -138,7 +153,7 @@ def keep(
 
 
 def nodes(destination: Destination, *, json: bool = False) -> int:
-    """Print who is there."""
+    """Print the reachable nodes."""
     printer = Printer(json=json)
     with destination.join(Bus("berrymq nodes"), start=False) as joined:
         printer.nodes([node for node in joined.nodes() if not node.here])
@@ -150,9 +165,9 @@ def nodes(destination: Destination, *, json: bool = False) -> int:
 def _inbox(
     destination: Destination, identifiers: Sequence[Identifier], past: bool | int = False
 ) -> Iterator[queue.Queue[Message]]:
-    """Link, and collect what matches, as a queue does: who only collects answers no question.
+    """Link, and collect matching messages in a queue, which answers no questions.
 
-    It is bounded. When the reader of our output lags, so do the deliveries, and the other side holds back.
+    It is bounded. If the reader of our output is slow, deliveries block, and the other side holds back.
     """
     inbox: queue.Queue[Message] = queue.Queue(INBOX_SIZE)
     is_open = True

@@ -22,12 +22,12 @@ __all__ = ["HubOptions", "hub", "launch"]
 
 
 def hub(options: HubOptions, memory: int | None, *, detach_when_ready: bool) -> int:
-    """Be the hub until a signal ends it; with `detach_when_ready`, in the background once it listens.
+    """Run the hub until a signal ends it; with `detach_when_ready`, in the background once it listens.
 
     Args:
         options: how it listens.
-        memory: MiB that it may hold for slow nodes; as `HubOptions` say when None.
-        detach_when_ready: whether another process waits for it to be ready.
+        memory: MiB that it may hold for slow nodes; by default that of `HubOptions`.
+        detach_when_ready: another process waits for it to be ready.
 
     Raises:
         LinkError: it can't listen, or a hub of this user runs already.

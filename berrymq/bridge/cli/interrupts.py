@@ -1,4 +1,4 @@
-"""Ctrl-C and other signals that end a command: it leaves its link in good order, and shows no traceback."""
+"""Ctrl-C and other signals that end a command: it closes its link, and shows no traceback."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["command_signals"]
 
 @contextmanager
 def command_signals(*, is_program: bool) -> Iterator[None]:
-    """Have the first such signal raise, and a second one end the process at once, whatever it waits for.
+    """Raise an exception on the first signal; end the process at once on the second.
 
     Ctrl-C raises `KeyboardInterrupt`, the others `SystemExit` with 128 and the number of the signal. A signal
     that is ignored, as under nohup, stays ignored.
 
     Args:
-        is_program: only the exit of the interpreter comes afterwards, in which Ctrl-C then ends it quietly.
+        is_program: only the exit of the interpreter follows, in which Ctrl-C then ends it quietly.
     """
     latest = 0
 
@@ -34,7 +34,7 @@ def command_signals(*, is_program: bool) -> Iterator[None]:
         raise SystemExit(128 + number)
 
     def on_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-        # It came in the middle of a destructor, which swallows what is raised there.
+        # It arrived in the middle of a destructor, which swallows exceptions.
         if latest and issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
             signal.raise_signal(latest)
         sys.__unraisablehook__(unraisable)

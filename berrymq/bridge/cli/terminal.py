@@ -1,7 +1,6 @@
-"""What the command line prints: messages and nodes, for people or as JSON, one line each.
+"""The output of the command line: messages and nodes, for people or as JSON, one line each.
 
-Nothing that others have sent can move the cursor, and nothing is lost because a console has no character for
-it: both are written as escapes.
+Text of other nodes can't move the cursor, and characters that a console lacks are not lost: both are escaped.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from berrymq.bridge.keeping import Kept
-    from berrymq.bridge.node.router import NodeInfo
+    from berrymq.bridge.node.status import NodeInfo
     from berrymq.messages import Message
 
 __all__ = ["OutputError", "Printer", "open_streams", "silence_output", "wants_colour"]
@@ -40,19 +39,19 @@ class OutputError(Exception):
     """Output can't be written.
 
     Attributes:
-        is_closed: because its reader has gone.
+        is_closed: its reader has closed the pipe.
     """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
-        # Windows says EINVAL of a pipe that nobody reads.
+        # Windows reports EINVAL for a pipe without a reader.
         self.is_closed = isinstance(error, BrokenPipeError) or (
             os.name == "nt" and error.errno == errno.EINVAL
         )
 
 
 def open_streams() -> None:
-    """Have output that takes everything: a stream that is closed leads nowhere, no character is refused."""
+    """Make standard output and error accept everything: closed streams and any character."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     if sys.stderr is None:
@@ -63,12 +62,12 @@ def open_streams() -> None:
 
 
 def silence_output() -> None:
-    """Let what was not written go, so that the interpreter's exit does not try it again."""
+    """Discard unwritten output, so that the interpreter's exit does not try it again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether to colour what goes there: a terminal that can, and a user who did not set ``NO_COLOR``."""
+    """Return whether to colour a stream: a terminal that can, and ``NO_COLOR`` is not set."""
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
@@ -76,9 +75,9 @@ class Printer:
     """Prints lines to one stream.
 
     Args:
-        stream: where to; standard output when not given.
+        stream: by default standard output.
         json: print JSON objects.
-        colour: use colours; when not given, where `wants_colour` says so.
+        colour: use colours; by default as `wants_colour` decides.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Printer:
         self._colour = wants_colour(self._stream) if colour is None else colour
 
     def message(self, message: Message) -> None:
-        """Time, identifier, who sent it, and its arguments as they would be written in Python."""
+        """Print the time, identifier and source of a message, and its arguments as Python expressions."""
         if self._json:
             self._object(fields_of(message))
             return
@@ -107,7 +106,7 @@ class Printer:
         self._line("  ".join(cells))
 
     def nodes(self, nodes: list[NodeInfo]) -> None:
-        """A table of who is there; it names rooms where there are any."""
+        """Print a table of nodes, with rooms if there are any."""
         if self._json:
             for node in nodes:
                 self._object(
@@ -135,7 +134,7 @@ class Printer:
             self._line("  ".join(map(self._paint, painted, cells)).rstrip())
 
     def kept(self, kept: Kept) -> None:
-        """What the hub keeps and retains."""
+        """Print what the hub retains."""
         if self._json:
             self._object(kept)
             return
@@ -143,12 +142,12 @@ class Printer:
             self._line(self._shown(line))
 
     def note(self, text: str) -> None:
-        """A line for people; with JSON nothing."""
+        """Print a line for people; nothing with JSON."""
         if not self._json:
             self._line(self._shown(text))
 
     def flush(self) -> None:
-        """Hand on what was printed.
+        """Flush the stream.
 
         Raises:
             OutputError: it can't be written.
@@ -175,7 +174,7 @@ class Printer:
         return cut if len(text) <= _LONGEST else f"{cut}{self._shown('…')} ({len(text)} characters)"
 
     def _shown(self, text: str) -> str:
-        """Text as this stream can show it, in which nothing is an order to a terminal."""
+        """Return text as this stream can show it, without control characters."""
         text = printable(text)
         encoding = getattr(self._stream, "encoding", None)
         if text.isascii() or not encoding:
@@ -184,9 +183,9 @@ class Printer:
 
 
 def fields_of(message: Message) -> dict[str, object]:
-    """A message as one JSON object; its arguments are written as they are on the wire.
+    """Return a message as one JSON object; its arguments are written as on the wire.
 
-    Where one can't be written, which only happens to what is larger written than read, `error` says why.
+    If that fails, which only happens to arguments that are larger written than read, `error` says why.
     """
     fields: dict[str, object] = {"id": message.id, "args": None, "kwargs": None}
     fields |= {"source": message.source, "sent_at": message.sent_at}
@@ -208,6 +207,6 @@ def _time_of(message: Message) -> str:
 
 
 def _json_escape(match: re.Match[str]) -> str:
-    """A character in the escapes of JSON, in two halves beyond the Basic Multilingual Plane."""
+    """Return a character in the escapes of JSON, as a surrogate pair beyond the Basic Multilingual Plane."""
     units = match[0].encode("utf-16-be", "surrogatepass")
     return "".join([f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2)])

@@ -1,4 +1,4 @@
-"""What the words of the command line mean. What they can't mean is an `argparse.ArgumentTypeError`."""
+"""Parsing of the command line's arguments. Invalid ones raise `argparse.ArgumentTypeError`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_MEBIBYTES = 1 << 20
 
 
 def text(word: str) -> str:
-    """A word as it was typed: in UTF-8, although Python knows less characters in a locale such as C."""
+    """Return an argument as it was typed: in UTF-8, even if Python's locale is C."""
     if word.isascii():
         return word
     try:
@@ -36,10 +36,10 @@ def text(word: str) -> str:
 
 
 def payload(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments, as Python literals where they are such, else as text.
+    """Return positional and keyword arguments: Python literals where they are such, else text.
 
     Raises:
-        ArgumentTypeError: a keyword is there twice.
+        ArgumentTypeError: a keyword is repeated.
     """
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -62,7 +62,7 @@ def _value(text: str) -> Any:
 
 
 def identifier(text: str) -> Identifier:
-    """The identifier of a message, or a pattern; of those that leave a process."""
+    """Parse the identifier of a message, or a pattern; one that may leave the process."""
     try:
         found = Identifier.parse(text)
     except ValueError as error:
@@ -73,7 +73,7 @@ def identifier(text: str) -> Identifier:
 
 
 def seconds(text: str) -> float:
-    """A length of time."""
+    """Parse a duration in seconds."""
     try:
         value = float(text)
     except ValueError:
@@ -84,28 +84,28 @@ def seconds(text: str) -> float:
 
 
 def port(text: str) -> int:
-    """A port number; 0 stands for any."""
+    """Parse a port number; 0 stands for any."""
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port; 0 to 65535 are")
     return int(text)
 
 
 def count(text: str) -> int:
-    """At least one."""
+    """Parse a number of at least one."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
     return int(text)
 
 
 def mebibytes(text: str) -> int:
-    """An amount of memory."""
+    """Parse an amount of memory in MiB."""
     if not text.isdecimal() or not 1 <= int(text) <= MAX_MEBIBYTES:
         raise argparse.ArgumentTypeError(f"{text} is not a number of MiB; 1 to {MAX_MEBIBYTES} are")
     return int(text)
 
 
 def origin(text: str) -> str:
-    """The origin of web pages, as browsers write it."""
+    """Parse the origin of web pages, as browsers write it."""
     from berrymq.bridge.server.hosts import HostPolicy
 
     try:
@@ -116,5 +116,5 @@ def origin(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """A file; the process that reads it may stand in another directory."""
+    """Return the absolute path of a file; the process that reads it may run in another directory."""
     return Path(text).absolute()

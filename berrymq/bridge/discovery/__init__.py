@@ -1,1 +1,1 @@
-"""Where nodes are, and how those of one user find each other and start the hub."""
+"""Discovery: how the nodes of one user find each other, and how the hub is started."""

@@ -1,12 +1,14 @@
-"""Connection files: how the nodes of one user on one machine find and trust each other with nothing typed.
+"""Connection files: how the nodes of one user on one machine find and trust each other.
 
 A listening node writes its URL and its access token into a file that this user alone can read, and keeps that
-file locked as long as it listens. Whoever can read the file may link. A file that is not locked belongs to a
-process that has ended, cleanly or not. Nothing of it is used: another user's program may have that port now.
+file locked as long as it listens. Processes that can read the file may link. A file that is not locked
+belongs to a process that has ended, cleanly or not, and is ignored: another user's program may have that port
+now.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -24,6 +26,7 @@ from .file_lock import FileLock, close_inherited, open_regular, try_lock
 from .runtime_directory import RuntimeDirectoryError, private_directory, runtime_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["ConnectionFile", "ConnectionInfo", "Kind", "after_fork", "publish", "read_hub", "read_live"]
@@ -32,12 +35,14 @@ HUB_FILE = "hub.json"
 """The name of the hub's connection file; there is one hub for each runtime directory."""
 
 RENEWAL_SECONDS = 60.0
-"""How often the owner calls `ConnectionFile.renew`; what tidies temporary directories waits longer."""
+"""The interval of `ConnectionFile.keep_renewed`: programs that tidy temporary directories wait longer."""
 
 _NODE_FILE = re.compile(r"node-[0-9]+-[0-9a-f]+\.json")
 _TEMPORARY_FILE = re.compile(r"\.(?:hub|node-[0-9]+-[0-9a-f]+)-[0-9a-f]+\.tmp")
 _TEMPORARY_SECONDS = 60.0
-"""The least age of a temporary file that was left behind. One that is being written may have no lock yet."""
+"""The least age of a temporary file that is removed. One that is being written may have no lock yet."""
+
+_log = logging.getLogger("berrymq")
 
 
 class ConnectionFile:
@@ -54,7 +59,7 @@ class ConnectionFile:
         _published.add(self)
 
     def renew(self) -> None:
-        """Make the file look recent to what tidies temporary directories; write it again if that was quicker.
+        """Update the file's time, so that it is not tidied away; write it again if it was.
 
         Raises:
             RuntimeDirectoryError: the file can't be written, so others can't find this node.
@@ -70,12 +75,30 @@ class ConnectionFile:
                     os.utime(self.path)
                     return
                 private_directory(self.path.parent)
-                if read_info(self.path) is not None:  # another hub has taken the name meanwhile
+                if read_info(self.path) is not None:  # another hub has published in between
                     return
                 self._lock = write_info(self.path, self.info)
             except OSError as error:
                 raise _cant_write(self.path, error) from error
             former.release()
+
+    def keep_renewed(self, call_later: Callable[..., object]) -> None:
+        """Call `renew` every `RENEWAL_SECONDS` until the file is removed; log its failures.
+
+        Args:
+            call_later: calls a function after some seconds, as the loop's method of that name.
+        """
+        call_later(RENEWAL_SECONDS, self._renew_again, call_later)
+
+    def _renew_again(self, call_later: Callable[..., object]) -> None:
+        if self._lock is None:
+            return
+        try:
+            self.renew()
+        except (OSError, LinkError) as error:
+            text = "cannot renew the connection file, so other processes will not find this %s: %s"
+            _log.warning(text, self.info.kind, error)
+        self.keep_renewed(call_later)
 
     def remove(self) -> None:
         """Remove the file. In a forked child nothing happens: the file is its parent's."""
@@ -92,7 +115,7 @@ class ConnectionFile:
             if is_ours:
                 with suppress(OSError):
                     self.path.unlink()
-            lock.release()  # last: while it is locked, no other hub starts beside this one
+            lock.release()  # last: no other hub starts while it is locked
 
     def _abandon(self) -> None:
         """Forget the lock in a forked child; another thread of the parent may have held the mutex."""
@@ -115,17 +138,17 @@ _published: set[ConnectionFile] = set()
 def publish(
     *, url: str, access_token: str, name: str, kind: Kind, directory: Path | None = None
 ) -> ConnectionFile:
-    """Write the connection file of a node of this process, and clear away what ended processes left.
+    """Write the connection file of a node of this process, and remove those of ended processes.
 
     Args:
         url: where the node listens.
-        access_token: the secret that lets others in there.
+        access_token: the secret that its clients need.
         name: its readable name.
         kind: ``"hub"`` only while holding `berrymq.bridge.discovery.starting.hub_lock`.
-        directory: where to write it; the runtime directory by default.
+        directory: the directory; by default the runtime directory.
 
     Raises:
-        RuntimeDirectoryError: there is no private place for it. The text says what to do.
+        RuntimeDirectoryError: there is no private directory. The text says what to do.
         LinkError: another hub is published there.
     """
     directory = directory or runtime_directory()
@@ -179,10 +202,9 @@ def read_hub(directory: Path | None = None) -> ConnectionInfo | None:
 
 
 def after_fork() -> None:
-    """In a forked child, give up all connection files and locks; nothing is removed.
+    """Close all connection files and locks in a forked child; remove nothing.
 
-    To be called before anything else runs there: as long as the child keeps them open, its parent seems to
-    live.
+    To be called before anything else there: as long as the child holds them open, its parent seems alive.
     """
     for file in _published:
         file._abandon()
@@ -211,10 +233,10 @@ def _paths(directory: Path) -> list[Path]:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what ended nodes left. Their names are random, so no live node's file can have taken one.
+    """Remove the files of ended nodes. Their names are random, so no live node has one of them.
 
-    The file of an ended hub stays until the next hub replaces it, which could happen here between the look at
-    its lock and its removal.
+    The file of an ended hub stays until the next hub replaces it, which could happen here between the check
+    of its lock and its removal.
     """
     for path in _paths(directory):
         if _TEMPORARY_FILE.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""What a connection file says; how it is written and read: private, atomic, locked while its node lives."""
+"""The content of a connection file, and its I/O: private, atomic, locked while its node runs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _CAN_RENAME_OPEN_FILES = os.name != "nt"
 
 
 class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection file says of its node. The access token is not in the ``repr``.
+    """The content of a connection file. The access token is not in the ``repr``.
 
     Attributes:
-        url: where the node listens.
-        access_token: the secret that lets others in there.
+        url: the URL at which the node listens.
+        access_token: the secret that its clients need.
         pid: the number of its process.
         name: its readable name.
         kind: the hub, or any other node.
-        started_at: when it began to listen, POSIX seconds.
+        started_at: when it started to listen, POSIX seconds.
         version: the berryMQ version it runs.
     """
 
@@ -47,21 +47,39 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the node listens.
+        """The endpoint at which the node listens.
 
         Raises:
-            LinkError: the URL is not valid. `read_info` has checked that of what it returns.
+            LinkError: the URL is invalid. `read_info` returns none with such a URL.
         """
         return Endpoint.parse(self.url)
+
+    @property
+    def no_answer(self) -> str:
+        """A sentence for people that the node did not answer in time, with advice.
+
+        A process that is stopped (SIGSTOP) ends by SIGKILL alone.
+        """
+        advice = f"wait for it, or end it by `kill -9 {self.pid}`"
+        if self.kind == "hub":
+            advice += ", and the next link starts another"
+        return f"the {self.kind} at {self.url} (process {self.pid}) did not answer in time: {advice}"
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r} at {self.url!r}, pid {self.pid}>"
 
 
 def write_info(path: Path, info: ConnectionInfo) -> FileLock:
-    """Write a connection file in one step, with its lock held before the file can be seen.
+    """Write a connection file in one step, with its lock held before the file is visible.
 
-    Never follows a symbolic link in its place, and replaces a file that is there.
+    Never follows a symbolic link of that name, and replaces an existing file.
+
+    Args:
+        path: the file.
+        info: its content.
+
+    Returns:
+        The lock, which is held until it is released.
 
     Raises:
         OSError: it can't be written, or the file system supports no locks.
@@ -88,8 +106,8 @@ def write_info(path: Path, info: ConnectionInfo) -> FileLock:
 def read_info(path: Path) -> ConnectionInfo | None:
     """Read the connection file of a live node.
 
-    None for anything else: its process has ended (nobody holds its lock), it is too large or malformed, or
-    it is not a file that this user alone can read and write.
+    None for anything else: its process has ended (its lock is free), it is too large or malformed, or it is
+    not a file that this user alone can read and write.
     """
     try:
         with open(open_regular(path), "rb") as file:  # noqa: PTH123 - pathlib takes no descriptor

@@ -1,4 +1,4 @@
-"""Where a node listens, in one form: parsed, shown and compared here and nowhere else. Pure functions."""
+"""Endpoints: where a node listens, in normal form; parsed and compared here alone. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from berrymq.bridge.errors import LinkError
 __all__ = ["Address", "Endpoint", "jupyter_candidates", "token_in"]
 
 Address = str | tuple[str, int]
-"""What people write: a URL, or ``(host, port)``."""
+"""An address as people write it: a URL, or ``(host, port)``."""
 
 MAX_CANDIDATES = 8
-"""How many base URLs of a Jupyter server are guessed from the URL of one of its pages."""
+"""The limit of base URLs that are guessed from the URL of a Jupyter page."""
 
 _SECURE = {"http": False, "ws": False, "https": True, "wss": True}
 _MAX_CHARACTERS = 4096
@@ -32,16 +32,16 @@ _EXAMPLE = "write one like 'http://localhost:8137/' or 'wss://lab.example.org/be
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Endpoint:
-    """Where a node listens. Made by `parse`, whose result is in normal form.
+    """Where a node listens, in normal form; made by `parse`.
 
-    Two are equal if they name the same listener: all names of loopback are one here, although
-    each keeps its own for dialling. None holds a secret, so all of its texts may be shown.
+    Two are equal if they name the same listener: all names of loopback are one here, although each keeps its
+    own for dialling. It contains no secret, so all of its texts may be shown.
 
     Attributes:
-        secure: whether TLS is spoken there.
+        secure: whether it uses TLS.
         host: a name in lower case, or an address as Python writes it, without brackets.
         port: from 1 to 65535.
-        path: begins and ends with ``/``; what is below it belongs to the node.
+        path: begins and ends with ``/``; the node serves everything below it.
     """
 
     secure: bool
@@ -54,8 +54,8 @@ class Endpoint:
         """Read a URL (http, https, ws, wss) or a pair of host and port.
 
         The query and the fragment are cut off, also what follows a ``;`` in the path; so is a last ``ws``,
-        ``rpc`` or ``JSON``, with which the URL of a node's method ends. A host that means all addresses, for
-        those who listen, is taken for loopback.
+        ``rpc`` or ``JSON``, with which the URL of a node's method ends. A host that means all addresses when
+        listening is read as loopback.
 
         Raises:
             LinkError: it is neither, or holds a user name or a password. The text repeats none of them.
@@ -116,7 +116,7 @@ class Endpoint:
 
     @property
     def host_header(self) -> str:
-        """What the Host header says of it: ``host:port``, without the port where it is the scheme's own."""
+        """The value of the Host header: ``host:port``, without the scheme's own port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
@@ -127,7 +127,7 @@ class Endpoint:
 
     @property
     def rpc_path(self) -> str:
-        """The path to which single calls are posted."""
+        """The path for single calls by POST."""
         return f"{self.path}rpc"
 
     @property
@@ -137,15 +137,15 @@ class Endpoint:
 
     @property
     def via_jupyter(self) -> bool:
-        """Whether a Jupyter server stands before the node, which wants to see its own token first."""
+        """Whether it is behind a Jupyter server, which requires its own token first."""
         return self.path.endswith(f"/{_SERVER_DIRECTORY}/")
 
     def below_jupyter(self) -> Self:
-        """Where the hub is, if this is the base URL of a Jupyter server."""
+        """Return the hub's endpoint, if this one is the base URL of a Jupyter server."""
         return replace(self, path=f"{self.path}{_SERVER_DIRECTORY}/")
 
     def same_server(self, other: Endpoint) -> bool:
-        """Whether both are at the same host and port, below whatever path."""
+        """Return whether both are at the same host and port, whatever their paths."""
         return self._key[:3] == other._key[:3]
 
     @property
@@ -166,7 +166,7 @@ class Endpoint:
 
 
 def token_in(address: Address | Endpoint) -> str | None:
-    """The ``?token=`` of a URL, as Jupyter shows it when it starts; None if there is none.
+    """Return the ``?token=`` of a URL, as Jupyter prints it when it starts; None without one.
 
     It is Jupyter's own token, and never the access token of a node.
     """
@@ -177,10 +177,10 @@ def token_in(address: Address | Endpoint) -> str | None:
 
 
 def jupyter_candidates(endpoint: Endpoint) -> list[Endpoint]:
-    """Where the hub may be behind a page of a Jupyter server: below each beginning of its path.
+    """Return where the hub may be behind a page of a Jupyter server: below each prefix of its path.
 
-    The longest comes first, and there are at most `MAX_CANDIDATES`, the shortest ones: where a base URL
-    ends and a page begins can't be told from the URL, but base URLs are short.
+    The longest one is first, and only the `MAX_CANDIDATES` shortest ones are returned: the URL does not show
+    where the base URL ends and the page begins, but base URLs are short.
     """
     segments = endpoint.path.strip("/").split("/") if endpoint.path != "/" else []
     if endpoint.via_jupyter:
@@ -199,7 +199,7 @@ def _authority(text: str) -> str:
 
 
 def _without_scheme(text: str) -> str:
-    # Only what is surely a host with a port is repeated: an access token that was given as the URL is not.
+    # Only a certain host with a port is repeated: not an access token that was passed as the URL.
     parsed = split_host(_authority(text)) if "://" not in text else None
     if parsed is None or parsed[1] is None:
         return f"the URL of a node begins with http://, https://, ws:// or wss://; {_EXAMPLE}"
@@ -209,7 +209,7 @@ def _without_scheme(text: str) -> str:
 
 
 def _split_authority(text: str) -> tuple[str, int | None] | None:
-    """Host and port, the host in one spelling; None if they can't be read."""
+    """Return host and port, the host in one spelling; None if they are malformed."""
     if not text.isascii():
         name, colon, port = text.partition(":")
         try:
@@ -235,7 +235,7 @@ def _checked_port(port: int) -> int:
 
 
 def _normal_path(text: str) -> str:
-    """The path with dots resolved, each segment escaped in the same way, ``/`` at its end."""
+    """Return the path with dots resolved, each segment escaped in the same way, ``/`` at its end."""
     bare = text.partition(";")[0].replace("\\", "/")
     if bare.rpartition("/")[2] in _METHODS:
         bare = bare.rpartition("/")[0]

@@ -3,10 +3,10 @@
 The system releases a lock when its holder ends, however it ends.
 
 On POSIX systems a lock is taken with ``flock`` and belongs to the open file, not to the process: it survives
-a rename of the file, is shared with forked children, and is seen through another descriptor of the same
-process. POSIX record locks (``lockf``) would not do: a process loses those as soon as it closes any
-descriptor of the file, also one that it had opened only to read. On Windows one byte far beyond the end of
-the file is locked, since a locked range can't be read there.
+a rename of the file, is shared with forked children, and excludes other descriptors of the same process.
+POSIX record locks (``lockf``) would not do: a process loses those as soon as it closes any descriptor of the
+file, even one that was only opened to read. On Windows one byte far beyond the end of the file is locked,
+since a locked range can't be read there.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["POLL_SECONDS", "FileLock", "acquire", "close_inherited", "is_locked", "open_regular", "try_lock"]
 
 POLL_SECONDS = 0.003
-"""How often to try a lock again that another process holds; no wait of the system's for one can time out."""
+"""The interval of attempts to take a lock that another process holds; the system's own wait has no timeout.
+"""
 
 _FLAGS: int = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
-"""Open a file itself, not what a symbolic link in its place leads to, and wait for no other end of a pipe."""
+"""Flags to open a file itself, not the target of a symbolic link, and not to block on a pipe."""
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Open a file as `os.open` does; one that is made is this user's alone.
+    """Open a regular file as `os.open` does; a new one is private to this user.
+
+    Args:
+        path: the file.
+        flags: as for `os.open`; the mode of a new file is 0600.
 
     Raises:
-        OSError: it can't be opened, or something else is there: a symbolic link, a directory, a pipe.
+        OSError: it can't be opened, or is no regular file but a symbolic link, a directory, a pipe.
     """
     try:
         descriptor = os.open(path, flags | _FLAGS, 0o600)
@@ -55,7 +60,7 @@ if sys.platform == "win32":  # pragma: no cover
     _LOCKED_BYTE = 0x7FFF_FFFF
 
     def try_lock(descriptor: int, *, shared: bool = False) -> bool:  # noqa: ARG001 - msvcrt has no shared locks
-        """Lock an open file without waiting; False if another descriptor holds a lock on it."""
+        """Lock an open file without waiting; return False if another descriptor holds a lock on it."""
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
@@ -70,12 +75,12 @@ else:
     import fcntl
 
     def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-        """Lock an open file without waiting; False if another descriptor holds a lock on it.
+        """Lock an open file without waiting; return False if another descriptor holds a lock on it.
 
         Args:
             descriptor: the open file.
-            shared: allow other shared locks beside this one. Two processes that only look whether a file is
-                locked must not take each other for its owner.
+            shared: allow other shared locks. Two processes that only check whether a file is locked must not
+                take each other for its owner.
 
         Raises:
             OSError: the file system supports no locks.
@@ -100,18 +105,18 @@ class FileLock:
         _held.add(self)
 
     def is_at(self, path: Path) -> bool:
-        """Whether ``path`` still names the locked file, and not a later one."""
+        """Return whether ``path`` still names the locked file, and not a later one."""
         try:
             return self.descriptor >= 0 and os.path.samestat(os.fstat(self.descriptor), path.lstat())
         except OSError:
             return False
 
     def release(self) -> None:
-        """Release the lock; nothing happens if that was done before."""
+        """Release the lock, if it was not released before."""
         _held.discard(self)
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
-            # Closed, not unlocked: an explicit unlock in a forked child would be one for the parent as well.
+            # Closed, not unlocked: an unlock in a forked child would release the parent's lock too.
             with suppress(OSError):
                 os.close(descriptor)
 
@@ -126,10 +131,10 @@ _held: set[FileLock] = set()
 
 
 def acquire(path: Path, timeout: float = 0.0) -> FileLock:
-    """Lock the file at ``path``, which is created when missing and never removed.
+    """Lock the file at ``path``, which is created if it is missing, and never removed.
 
     Args:
-        path: the file; anything else in its place is refused.
+        path: the file; anything else of that name is refused.
         timeout: seconds to wait for another holder.
 
     Raises:
@@ -153,9 +158,9 @@ def acquire(path: Path, timeout: float = 0.0) -> FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether any process, this one included, holds the lock of the file at ``path``.
+    """Return whether any process, this one included, holds the lock of the file at ``path``.
 
-    Looking takes a shared lock for some microseconds, so `acquire` may fail at its first attempt meanwhile.
+    The check takes a shared lock for some microseconds, so the first attempt of `acquire` may fail then.
     """
     try:
         descriptor = open_regular(path)
@@ -170,6 +175,6 @@ def is_locked(path: Path) -> bool:
 
 
 def close_inherited() -> None:
-    """In a forked child, close the files of its parent's locks, which would outlive the parent otherwise."""
+    """Close the files of the parent's locks in a forked child, which would outlive the parent otherwise."""
     for lock in list(_held):
         lock.release()

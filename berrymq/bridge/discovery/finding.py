@@ -1,16 +1,17 @@
-"""Where to link to: a given address with its access token, or the hub.
+"""Finding a node: the endpoint and the access token for an address, or those of the hub.
 
-The hub is looked for in this order:
+The hub is searched in this order:
 
 1. the environment: ``BERRYMQ_HUB_URL`` and ``BERRYMQ_HUB_TOKEN``;
 2. the hub's connection file in the runtime directory;
 3. JupyterHub's variables.
 
-Starting a hub, where none of these leads to one, is left to ``starting.py``.
+``starting.py`` starts a hub if none of these answers.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,22 +29,31 @@ __all__ = ["Found", "find"]
 
 URL_VARIABLE, TOKEN_VARIABLE = "BERRYMQ_HUB_URL", "BERRYMQ_HUB_TOKEN"
 
+_log = logging.getLogger("berrymq")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a node should be.
+    """Where a node may be.
 
     Attributes:
         endpoint: where it listens.
-        access_token: what lets us in, where one is known. Not in the ``repr``.
+        access_token: its secret, if it is known. Not in the ``repr``.
         found_by: how it was found, in words for people: "connection file".
-        info: the connection file that says so, if one does.
+        info: its connection file, if it has one.
     """
 
     endpoint: Endpoint
     access_token: str | None = field(repr=False)
     found_by: str
     info: ConnectionInfo | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def no_answer(self) -> str:
+        """A sentence for people that the node did not answer in time, with advice."""
+        if self.info is not None:
+            return self.info.no_answer
+        return f"{self.endpoint.url} did not answer in time; is it overloaded or stopped?"
 
 
 def find(
@@ -52,21 +62,21 @@ def find(
     *,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Found]:
-    """Find where the hub may be, the likeliest first; with ``url``, where that node may be.
+    """Yield where the hub may be, the likeliest first; with ``url``, where that node may be.
 
-    Everything is looked up anew at each call, since a hub that was restarted has another port. Only small
-    files are read; whether anything answers there is for the caller to try. A result without an access token
-    is of use with a Jupyter server that requires none; elsewhere it serves to tell whether anything listens.
+    Everything is read again at each call, since a hub that was restarted has another port. Only small files
+    are read; the caller tries whether anything answers there. A result without an access token is of use with
+    a Jupyter server that requires none; elsewhere it serves to find out whether anything listens.
 
     Args:
-        url: where the node is, if that is known: a URL, ``(host, port)``, or the URL of a page of Jupyter.
-        access_token: the access token for ``url``. Unless given, it is taken from the connection file of
-            the live node there, else from the ``?token=`` of a page of Jupyter.
+        url: the node's address, if that is known: a URL, ``(host, port)``, or the URL of a Jupyter page.
+        access_token: the access token for ``url``. By default it is read from the connection file of the live
+            node there, or from the ``?token=`` of a Jupyter page.
         environ: the environment.
 
     Raises:
-        LinkError: ``url``, or the one in the environment, is not an address.
-        RuntimeDirectoryError: the way led to the connection files, and others could have written there.
+        LinkError: ``url``, or the one in the environment, is no address.
+        RuntimeDirectoryError: others could have written the connection files.
     """
     if url is not None:
         yield from _at(url, access_token, "the given URL", environ)
@@ -86,9 +96,12 @@ def _hubs(environ: Mapping[str, str]) -> Iterator[Found]:
         except LinkError as error:
             raise LinkError(f"{URL_VARIABLE} in the environment: {error}") from None
         for found in _at(url, token, "environment", environ):
-            # Without a live connection file, what listens on this machine is not the hub that was meant.
+            # Without a live connection file, a listener on this machine is not the hub that was meant.
             if found.access_token or not is_loopback:
                 yield found
+            else:
+                text = "%s is ignored: no node of yours listens at %s"
+                _log.info(text, URL_VARIABLE, found.endpoint.url)
     if (info := read_hub(runtime_directory(environ, create=False))) is not None:
         yield Found(info.endpoint, info.access_token, "connection file", info)
     yield from _of_jupyterhub(environ)
@@ -97,24 +110,24 @@ def _hubs(environ: Mapping[str, str]) -> Iterator[Found]:
 def _at(
     address: Address | Endpoint, token: str | None, found_by: str, environ: Mapping[str, str]
 ) -> Iterator[Found]:
-    """The node at an address, or the hub behind a page of Jupyter that has this address."""
+    """Yield the node at an address, or the hub behind a Jupyter page with this address."""
     endpoint = Endpoint.parse(address)
     if not token and (info := _published_at(endpoint, environ)) is not None:
-        # The address that the node itself wrote: another program may listen at another name of loopback.
+        # The address that the node itself published: another program may listen at another name of loopback.
         yield Found(info.endpoint, info.access_token, found_by, info)
         return
     jupyter_token = token_in(address)
     if jupyter_token is None or endpoint.via_jupyter:
         yield Found(endpoint, token or jupyter_token, found_by)
-    # Below Jupyter a token is sent as it is. So it is tried there only if the address is that of a page of
-    # it: else a stranger at the port of a node that has ended would get its access token.
+    # To Jupyter a token is sent as it is. So that is tried only if the address is that of a Jupyter page:
+    # otherwise a program at the port of a node that has ended would get its access token.
     if not endpoint.via_jupyter and (jupyter_token is not None or endpoint.path != "/" or not token):
         for candidate in jupyter_candidates(endpoint):
             yield Found(candidate, token or jupyter_token, found_by)
 
 
 def _published_at(endpoint: Endpoint, environ: Mapping[str, str]) -> ConnectionInfo | None:
-    """The live node of this user that listens there, preferably under the same host name and path."""
+    """Return the live node of this user that listens there, preferably under the same host name and path."""
     infos = [
         info
         for info in read_live(runtime_directory(environ, create=False))
@@ -129,13 +142,13 @@ def _published_at(endpoint: Endpoint, environ: Mapping[str, str]) -> ConnectionI
 
 
 def _of_jupyterhub(environ: Mapping[str, str]) -> Iterator[Found]:
-    """The hub behind the single-user server that JupyterHub has started for this user."""
+    """Yield the hub behind the single-user server that JupyterHub has started for this user."""
     service, token = environ.get("JUPYTERHUB_SERVICE_URL"), environ.get("JUPYTERHUB_API_TOKEN")
     if not service or not token:
         return
     scheme, _, rest = service.partition("://")
     authority, slash, path = rest.partition("/")
-    if authority.startswith(":"):  # the address that the server was told to bind, which may be empty
+    if authority.startswith(":"):  # the address that the server is configured to bind, which may be empty
         authority = f"127.0.0.1{authority}"
     prefix = environ.get("JUPYTERHUB_SERVICE_PREFIX")
     try:

@@ -1,4 +1,4 @@
-"""The readable name of this process's node, where none was given."""
+"""The default name of this process's node."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def default_node_name(
     argv: Sequence[str] | None = None,
     modules: Collection[str] | None = None,
 ) -> str:
-    """Make a name that tells a person which process this is.
+    """Return a name by which people recognise this process.
 
-    In a notebook it is the notebook's file name: ``notebook`` where the caller knows it (VS Code), else
-    what the Jupyter server told its kernel. Elsewhere it is the script's name, or ``python``, and the
+    In a notebook it is the notebook's file name: ``notebook`` if the caller knows it (VS Code), else as the
+    Jupyter server has passed it to its kernel. Elsewhere it is the script's name, or ``python``, and the
     process number.
 
     Args:
         environ: the environment; ``JPY_SESSION_NAME`` is read.
         notebook: path of the notebook.
-        argv: ``sys.argv`` when not given.
-        modules: ``sys.modules`` when not given. A script that a notebook has started has its environment too,
-            but is no kernel.
+        argv: by default ``sys.argv``.
+        modules: by default ``sys.modules``. A script started by a notebook has its environment too, but is no
+            kernel.
     """
     is_kernel = "ipykernel" in (sys.modules if modules is None else modules)
     session = notebook or (environ.get("JPY_SESSION_NAME") if is_kernel else None)
@@ -42,7 +42,7 @@ def default_node_name(
 
 
 def _program(argv: Sequence[str] | None) -> str:
-    """The script's name without its ending; the package's where it was started with ``-m``."""
+    """Return the script's name without its suffix; the package's if it was started with ``-m``."""
     path = next(iter(sys.argv if argv is None else argv), "")
     name = _base(path)
     if name == "__main__.py":
@@ -54,11 +54,11 @@ def _program(argv: Sequence[str] | None) -> str:
 
 
 def _base(path: str) -> str:
-    """The last part of a path of any system: a server may run on another than its kernel."""
+    """Return the last part of a path of any system: a server may run on another one than its kernel."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def _clean(name: str) -> str:
-    """Make it printable, one line, at most `_MAX_CHARACTERS` long."""
+    """Make a name printable, one line, and at most `_MAX_CHARACTERS` long."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"

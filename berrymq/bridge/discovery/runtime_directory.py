@@ -1,4 +1,4 @@
-"""The directory where the nodes of one user find each other: private to that user, or refused."""
+"""The directory of the connection files of one user's nodes: private to that user, or refused."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ __all__ = ["RuntimeDirectoryError", "private_directory", "runtime_directory"]
 VARIABLE = "BERRYMQ_RUNTIME_DIR"
 
 _MAX_LINKS = 40
-"""How many symbolic links one path may lead through; as in Linux."""
+"""The limit of symbolic links in one path, as in Linux."""
 
 _ADVICE = f"Mend that, or set {VARIABLE} to a private directory of yours"
 
 
 class RuntimeDirectoryError(LinkError):
-    """The runtime directory can't be used, or others could read or replace what lies in it."""
+    """The runtime directory is unusable, or others could read or replace files in it."""
 
 
 def runtime_directory(environ: Mapping[str, str] = os.environ, *, create: bool = True) -> Path:
-    """The directory of this user's connection files, made when missing and checked at each call.
+    """Return the directory of this user's connection files; create it if missing, and check it each time.
 
-    It is ``berrymq`` below the user's runtime directory, or what ``BERRYMQ_RUNTIME_DIR`` says. With
-    ``create=False`` a directory that does not exist is returned all the same.
+    It is ``berrymq`` below the user's runtime directory, or ``BERRYMQ_RUNTIME_DIR``. With ``create=False`` a
+    missing directory is returned without a check.
+
+    Args:
+        environ: the environment, with ``BERRYMQ_RUNTIME_DIR`` and the variables of the platform.
+        create: create it if it is missing.
 
     Raises:
-        RuntimeDirectoryError: there is none that is private. The text says what to do.
+        RuntimeDirectoryError: there is no private one. The text says what to do.
     """
     given = environ.get(VARIABLE)
     path = Path(given) if given else _usual()
@@ -46,12 +50,16 @@ def runtime_directory(environ: Mapping[str, str] = os.environ, *, create: bool =
 
 
 def private_directory(path: Path, *, create: bool = True) -> Path:
-    """Return ``path`` if it is this user's, closed to everyone else, and nobody else can replace it.
+    """Return ``path`` if it is this user's, closed to all others, and no other user can replace it.
 
-    So that a verdict never outlives its reason, nothing of it is remembered.
+    The result is not cached, so that no verdict outlives its reason.
+
+    Args:
+        path: the directory.
+        create: create it, with mode 0700, if it is missing.
 
     Raises:
-        RuntimeDirectoryError: it is not so, or can't be made.
+        RuntimeDirectoryError: it is not, or can't be made.
     """
     try:
         problem = _problem(path, create=create)
@@ -64,7 +72,7 @@ def private_directory(path: Path, *, create: bool = True) -> Path:
 
 
 def _usual() -> Path:
-    """Where the system keeps such files."""
+    """Return where the system stores such files."""
     import platformdirs
 
     with warnings.catch_warnings():
@@ -77,10 +85,10 @@ def _usual() -> Path:
 
 
 def _problem(path: Path, *, create: bool) -> str | None:
-    """What is wrong with the directory, as the beginning of a sentence; it is made on the way if asked for.
+    """Return what is wrong with the directory, as the beginning of a sentence; make it if requested.
 
-    The path is walked from its root, as the system does it, and each step is checked before the next: whoever
-    may write into one of the directories, or has made one of the links, could exchange all that is below.
+    The path is walked from its root, as the system does it, and each step is checked before the next: a user
+    who may write into one of the directories, or has made one of the links, could exchange everything below.
     """
     if os.name == "nt":  # pragma: no cover
         # The profile's access control lists keep it private there; mode bits say nothing.
@@ -103,7 +111,7 @@ def _problem(path: Path, *, create: bool) -> str | None:
         try:
             found = _lstat(step, create=create)
         except FileNotFoundError:
-            return None  # nothing is there yet, and nobody else can put it there
+            return None  # it does not exist, and no other user can create it
         if stat.S_ISLNK(found.st_mode):
             if not names:
                 return f"{step} is a symbolic link"
@@ -122,13 +130,13 @@ def _problem(path: Path, *, create: bool) -> str | None:
 
 
 def _lstat(step: Path, *, create: bool) -> os.stat_result:
-    """What is there; a directory that is missing is made if asked for, closed from its first moment."""
+    """Return the status of a path; make a missing directory if requested, private from the start."""
     try:
         return step.lstat()
     except FileNotFoundError:
         if not create:
             raise
-    with suppress(FileExistsError):  # made by another process in this moment: what it is, is checked
+    with suppress(FileExistsError):  # made by another process just now: it is checked like any other
         step.mkdir(mode=0o700)
     return step.lstat()
 
@@ -142,10 +150,10 @@ def _leaf_problem(step: Path, found: os.stat_result) -> str | None:
 
 
 def _parent_problem(step: Path, found: os.stat_result, path: Path) -> str | None:
-    """Why others could replace what lies in this directory."""
+    """Return why others could replace the entries of this directory."""
     if problem := _owner_problem(step, found, path):
         return problem
-    # Where it is sticky, as /tmp is, only its owner can replace an entry; who that is, is checked next.
+    # In a sticky one, such as /tmp, only its owner can replace an entry; the owner is checked next.
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         if found.st_mode & stat.S_IWOTH:
             return f"{step}, above {path}, can be written by every user (chmod o-w closes it)"

@@ -1,8 +1,8 @@
 """Starting the hub: one for each user and machine, in a process that outlives the one that started it.
 
-What keeps it single is ``hub.lock`` in the runtime directory, which the hub process itself locks for its life
-(`hub_lock`). While it is locked no other hub is started, and a starter waits for the hub's connection file.
-Whether a hub answers is never asked, so no second one is started beside one that is stopped or overloaded.
+The hub process itself holds the lock ``hub.lock`` in the runtime directory as long as it runs (`hub_lock`).
+While it is locked no other hub is started, and a starter waits for the hub's connection file. It does not
+matter whether the hub answers, so no second one is started beside one that is stopped or overloaded.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 __all__ = ["IDLE_SECONDS", "READY", "START_SECONDS", "Launched", "hub_lock", "launch_hub", "start_hub"]
 
 IDLE_SECONDS = 60.0
-"""How long a hub that was started on demand stays after its last node has left."""
+"""The idle timeout of a hub that was started on demand: seconds without a node until it ends."""
 
 START_SECONDS = 15.0
-"""How long a hub may take until it listens."""
+"""The time for a hub to start listening."""
 
 READY = "ready"
-"""The first word of the line that a hub prints once it listens, before its URL. Then it closes its output."""
+"""The first word of the line that a hub prints when it listens, before its URL. Then it closes its output."""
 
 _LOCK_FILE = "hub.lock"
 _MAX_NUMBER = 20
 _LOCK_SECONDS = 0.1
-"""How long a hub tries to take the lock: `is_locked` in other processes holds it for microseconds."""
+"""The time for a hub to take the lock: `is_locked` in other processes holds it for microseconds."""
 
 _GRACE_SECONDS = 1.0
-"""How long to wait whether a hub that did not answer was just shutting down."""
+"""The time to find out whether a hub that did not answer was just shutting down."""
 
 _FOREIGN = ("BERRYMQ_HUB_", "JPY_", "JUPYTERHUB_")
 _ROOT = Path(__file__).resolve().parents[3]
@@ -54,8 +54,8 @@ _PYTHON = re.compile(r"\.?(?:python|pypy|graalpy)w?[\d.]*[td]?(?:[-_]\w+)*(?:\.e
 _RUNS_ALREADY = "a hub of yours runs already"
 _BY_HAND = "start one by hand with: berrymq hub"
 
-# The process in between: it starts in 10 ms since it imports nothing, and may fork since it has one thread.
-# The process number of the hub is written first, for ending a hub that hangs.
+# The intermediate process: it starts in 10 ms since it imports nothing, and may fork since it has one thread.
+# It writes the hub's process number first, so that a hub that hangs can be killed.
 _LAUNCHER = """
 import os, sys
 if not os.fork():
@@ -68,10 +68,10 @@ if sys.platform == "win32":  # pragma: no cover
 
 
 class Launched(NamedTuple):
-    """A hub that runs detached.
+    """A detached hub.
 
     Attributes:
-        info: what its connection file says.
+        info: its connection file.
         is_new: it was started by this call; else it ran already.
     """
 
@@ -82,13 +82,13 @@ class Launched(NamedTuple):
 def hub_lock(directory: Path | None = None) -> FileLock:
     """Become the hub of this user, for as long as the returned lock is held.
 
-    To be taken before the hub listens, and released after it has removed its connection file.
+    To be acquired before the hub listens, and released after it has removed its connection file.
 
     Args:
-        directory: the runtime directory by default.
+        directory: by default the runtime directory.
 
     Raises:
-        LinkError: another process is the hub or about to be, or nothing can be locked there.
+        LinkError: another process is the hub or about to be, or the file system supports no locks.
     """
     directory = directory or runtime_directory()
     path = directory / _LOCK_FILE
@@ -98,7 +98,7 @@ def hub_lock(directory: Path | None = None) -> FileLock:
         raise LinkError(f"{_RUNS_ALREADY}{_owner_of(path)}") from None
     except OSError as error:
         raise LinkError(f"can't lock {path}: {error.strerror or error}") from error
-    # A live hub may hold the lock of a former file of that name, which something has tidied away.
+    # A live hub may hold the lock of a former file of that name, which was tidied away.
     if (info := read_hub(directory)) is not None:
         lock.release()
         raise LinkError(f"{_RUNS_ALREADY} (process {info.pid})")
@@ -113,13 +113,13 @@ def start_hub(
 ) -> Found:
     """Start the hub of this user, or find the one that another process has started; return once it listens.
 
-    A process in between starts it and ends at once, so that the hub is not a child of this process, which
+    An intermediate process starts it and ends at once, so that the hub is not a child of this process, which
     would have to wait for its end; it inherits neither the terminal nor open files.
 
     Args:
-        idle: seconds for which the hub stays after its last node has left.
+        idle: seconds without a node after which the hub ends.
         timeout: seconds within which it has to listen.
-        unanswered: what the caller has just dialled in vain.
+        unanswered: the nodes that the caller has just dialled in vain.
 
     Raises:
         LinkError: no hub listens after ``timeout`` seconds; it could not start; or the one that runs is among
@@ -136,7 +136,15 @@ def launch_hub(
 ) -> Launched:
     """Start ``berrymq hub`` with these arguments, detached, unless a hub of this user runs already.
 
-    Processes that do this at once get one hub. The rest is as in `start_hub`.
+    Concurrent calls of several processes result in one hub. The rest is as in `start_hub`.
+
+    Args:
+        arguments: of ``berrymq hub``.
+        timeout: seconds within which it has to listen.
+        unanswered: the nodes that the caller has just dialled in vain.
+
+    Returns:
+        The hub, and whether this call has started it.
 
     Raises:
         LinkError: as in `start_hub`.
@@ -148,15 +156,12 @@ def launch_hub(
             if not any(_leads_to(found, info) for found in unanswered):
                 return Launched(info, is_new=False)
             if time.monotonic() - began > min(_GRACE_SECONDS, timeout):
-                raise LinkError(
-                    f"a hub of yours runs (process {info.pid}), but it does not answer: "
-                    "wait for it, or end that process, and the next link starts another"
-                )
+                raise LinkError(info.no_answer)
         elif not is_locked(directory / _LOCK_FILE):
             reason = _spawn(arguments, max(0.0, began + timeout - time.monotonic()))
             if (info := read_hub(directory)) is not None:
                 return Launched(info, is_new=reason is None)
-            # Another process may have become the hub meanwhile, so that this one gave up: look again then.
+            # Another process may have become the hub, so that this one gave up: check again then.
             if reason is None or not reason.startswith(_RUNS_ALREADY):
                 raise LinkError(f"can't start a hub: {reason or 'it ended at once'}")
         elif time.monotonic() - began > timeout:
@@ -168,7 +173,7 @@ def launch_hub(
 
 
 def _leads_to(found: Found, info: ConnectionInfo) -> bool:
-    """Whether a node was this hub, and not one before it at the same port."""
+    """Return whether a node was this hub, and not a former one at the same port."""
     return found.info == info if found.info is not None else found.endpoint == info.endpoint
 
 
@@ -192,7 +197,7 @@ def _spawn(arguments: Sequence[str], timeout: float) -> str | None:
             creationflags=_FLAGS,
         ) as process:
             try:
-                # The hub inherits both pipes; they end when it closes them, because it is ready, or ends.
+                # The hub inherits both pipes, and closes them when it is ready, or ends.
                 output, errors = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired as late:
                 _end(late.stdout)
@@ -216,12 +221,12 @@ def _end(output: bytes | None) -> None:
 
 
 def _command(*arguments: str) -> list[str]:
-    """The command line of ``berrymq hub``, with this Python. Other users can read it: no secrets here."""
+    """Return the command line of ``berrymq hub``, with this Python. Other users can read it: no secrets."""
     return [_python(), "-P", "-m", "berrymq", "hub", *arguments]
 
 
 def _python() -> str:
-    """The path of the Python interpreter.
+    """Return the path of the Python interpreter.
 
     Raises:
         LinkError: there is none, but an application that embeds Python and would only start itself again.
@@ -237,17 +242,17 @@ def _python() -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a hub, without what belongs to the one notebook that starts it."""
+    """Return the environment of a hub, without the variables of the notebook that starts it."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     if _ROOT.name not in ("site-packages", "dist-packages"):  # a source tree, which may not be installed
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (environ.get("PYTHONPATH"), str(_ROOT))))
-    # glibc else keeps freed memory between large blocks: measured, 600 MiB where 240 were in use, and 390 so.
+    # glibc otherwise keeps freed memory between large blocks: measured 600 MiB with 240 in use, and 390 so.
     environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(256 * 1024))
     return environ
 
 
 def _owner_of(path: Path) -> str:
-    """Which process holds the hub's lock, in parentheses; empty if it has not written that yet."""
+    """Return which process holds the hub's lock, in parentheses; "" if it has not written that yet."""
     try:
         with open(open_regular(path), encoding="ascii") as file:  # noqa: PTH123 - pathlib takes no descriptor
             number = file.read(_MAX_NUMBER).strip()

@@ -1,1 +1,1 @@
-"""The hub of a machine: starting it in a process of its own, and being it."""
+"""The hub of a machine: the router, and the process that runs it."""

@@ -1,4 +1,4 @@
-"""What the process of a hub does: listen, say where, route what comes, and end when it is time."""
+"""The process of a hub: listen, publish the address, route, and shut down on a signal or when idle."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 
 LOG_BYTES = 256 * 1024
 
-NOTE_SECONDS = 0.1
-"""After so long it is noted who has gone, for a hub that may have to take this one's place."""
+ROSTER_SECONDS = 0.1
+"""The delay before the roster is rewritten after nodes have disconnected, in seconds."""
 
 _log = logging.getLogger("berrymq")
 
@@ -50,16 +50,16 @@ class HubOptions:
     Attributes:
         host: name or address to listen at.
         port: its port; 0 lets the system choose one.
-        idle: seconds after its last node has left until it ends; ``None`` for never.
-        access_token: what lets a node in; made when not given.
-        allow_insecure: plain text may cross the network.
-        hosts: further names under which it is reached.
-        origins: web pages, by origin, that may talk to it.
-        certificate: the file of its TLS certificate.
-        key: the file of the certificate's key, where it is another.
-        memory: bytes that may wait for slow nodes, all together.
-        keep_bytes: bytes of messages that are retained, all together.
-        keep_messages: how many messages are.
+        idle: seconds without a node until it shuts down; ``None`` for never.
+        access_token: the secret that clients need; random by default.
+        allow_insecure: allow plain text beyond loopback.
+        hosts: further host names of the hub.
+        origins: origins of web pages that may connect.
+        certificate: file with its TLS certificate.
+        key: file with the certificate's key, if it is a separate one.
+        memory: bytes that may be buffered for all nodes together.
+        keep_bytes: bytes of messages that may be retained in total.
+        keep_messages: the number of messages that may be retained in total.
     """
 
     host: str = "127.0.0.1"
@@ -80,17 +80,17 @@ class HubOptions:
 
 
 def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | None = None) -> int | None:
-    """Be the hub of this user on this machine, until a signal ends it or nobody has been there for long.
+    """Run the hub of this user on this machine, until a signal or the idle timeout ends it.
 
     Args:
         options: how it listens.
-        on_ready: called once it does.
+        on_ready: called with its connection file once it listens.
 
     Returns:
-        The number of that signal; None when it was idle.
+        The number of the signal; None after the idle timeout.
 
     Raises:
-        LinkError: it can't listen as it was told, or there is a hub already.
+        LinkError: it can't listen as the options say, or a hub runs already.
     """
     tls = _tls(options)
     directory = runtime_directory()
@@ -126,7 +126,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
 
 
 class HubLifetime:
-    """When the hub ends: at a signal, or when nobody has been there for so many seconds."""
+    """Shuts the hub down at a signal, or after some seconds without a node."""
 
     def __init__(  # noqa: PLR0917 - the parts of the process
         self,
@@ -143,72 +143,63 @@ class HubLifetime:
         self._server = server
         self._file = file
         self._roster = roster
-        self._will_note = False
+        self._write_scheduled = False
         self._idle = idle
         self._timer: Timer | None = None
-        hub.on_peers_changed = self._look
+        hub.on_peers_changed = self._check
         server.on_websocket_end = self._restart
-        loop.call(self._look)
-        loop.call_later(connection_file.RENEWAL_SECONDS, self._renew)
+        loop.call(self._check)
+        file.keep_renewed(loop.call_later)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._roster.add(self._hub.peers)
-        if not self._will_note:
-            self._will_note = True
-            self._loop.call_later(NOTE_SECONDS, self._note)
+        if not self._write_scheduled:
+            self._write_scheduled = True
+            self._loop.call_later(ROSTER_SECONDS, self._write_roster)
         if any(peer.connected for peer in self._hub.peers.values()):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
         elif self._timer is None and self._idle is not None:
-            self._timer = self._loop.call_later(self._idle, self._idle_for_long)
+            self._timer = self._loop.call_later(self._idle, self._idle_timeout)
 
-    def _note(self) -> None:
-        self._will_note = False
-        if self._hub.is_gathering:  # who has not come back yet is still expected
-            self._look()
+    def _write_roster(self) -> None:
+        self._write_scheduled = False
+        if self._hub.gathering.active:  # the roster still lists nodes that are expected to reconnect
+            self._check()
         else:
             self._roster.replace(self._hub.peers)
 
     def _restart(self) -> None:
-        """Somebody has left: from now on it is counted how long nobody has been there."""
+        """Restart the idle timeout, after a client has disconnected."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._look()
+        self._check()
 
-    def _idle_for_long(self) -> None:
+    def _idle_timeout(self) -> None:
         self._timer = None
-        # Clients without a link come and go, and are there as long as their token. Who keeps a WebSocket
-        # open, as the Jupyter server does for its kernels, is there as well.
+        # Clients without a link count as long as their token is valid. So do open WebSockets, such as those
+        # that the Jupyter server holds open for its kernels.
         if len(self._server.sessions) or self._server.has_websockets:
-            self._look()
+            self._check()
         else:
             self.end(None)
 
-    def _renew(self) -> None:
-        try:
-            self._file.renew()
-        except (OSError, LinkError) as error:
-            _log.warning(
-                "cannot renew the connection file, so other processes will not find this hub: %s", error
-            )
-        self._loop.call_later(connection_file.RENEWAL_SECONDS, self._renew)
-
     def end(self, signal: int | None) -> None:
-        """Let everybody go, then end."""
+        """Disconnect all nodes and stop the loop."""
         self.signal = signal
         self._hub.on_peers_changed = self._server.on_websocket_end = lambda: None
-        self._will_note = True  # never again
+        self._write_scheduled = True  # schedule no more rewrites
         self._roster.remove()
-        self._file.remove()  # first, so that nobody is led to a hub that shuts down
+        self._file.remove()  # first, so that no process finds a hub that shuts down
         self._hub.close()
         self._server.stop()
-        self._loop.call_later(0.05, self._loop.stop)  # what was written last is on its way by then
+        self._loop.call_later(0.05, self._loop.stop)  # time for the last bytes to be written
 
 
 class _LogFile(RotatingFileHandler):
-    """Opens the log itself, never what a symbolic link in its place leads to."""
+    """A rotating log file that is opened without following symbolic links."""
 
     def _open(self) -> TextIOWrapper:
         descriptor = open_regular(Path(self.baseFilename), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -216,10 +207,10 @@ class _LogFile(RotatingFileHandler):
 
 
 def log_to_file() -> None:
-    """Log into the runtime directory from now on, a bounded amount.
+    """Log into the runtime directory from now on, up to a bounded size.
 
     Raises:
-        LinkError: nothing can be written there.
+        LinkError: the file can't be written.
     """
     os.umask(0o077)
     path = runtime_directory() / "hub.log"
@@ -231,17 +222,17 @@ def log_to_file() -> None:
 
 
 def detach() -> None:
-    """Go on without the terminal or the pipes of who started this."""
+    """Detach from the terminal or the pipes of the process that started this one."""
     with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - a device, not a path
         for stream in (sys.stdin, sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):  # who started this may be gone
+            with contextlib.suppress(OSError):  # their other end may be closed
                 stream.flush()
             os.dup2(nothing.fileno(), stream.fileno())
 
 
 @contextlib.contextmanager
 def _signals(life: HubLifetime) -> Iterator[None]:
-    """Let the signals that mean "end" do it in good order."""
+    """Shut the hub down on signals that end a process."""
 
     def on_signal(number: int, _: object) -> None:
         life._loop.call_from_signal(life.end, number)

@@ -1,4 +1,4 @@
-"""A note of which nodes are linked to the hub, for the hub that takes its place if it is killed."""
+"""The roster: a file that lists the nodes linked to the hub, read by its successor if the hub is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NODE_ID = re.compile("[0-9a-f]{16}")
 
 
 class Roster:
-    """The ids of the nodes on a hub, a line each, in a file beside its connection file. They are no secret.
+    """The ids of the nodes on a hub, a line each, in a file beside its connection file. They are public.
 
     Args:
         directory: the runtime directory, which is private to the user.
@@ -33,10 +33,10 @@ class Roster:
         self._path = directory / "hub.nodes"
         self._noted: frozenset[str] = frozenset()
         self._holds_former = True
-        """Who was on a former hub may still stand there."""
+        """The file may still list nodes of a former hub."""
 
     def read(self) -> frozenset[str]:
-        """What a hub has left that did not end in good order."""
+        """Return the ids that a hub left which did not shut down cleanly."""
         try:
             with open(open_regular(self._path), "rb") as file:  # noqa: PTH123 - pathlib takes no descriptor
                 lines = file.read(MAX_BYTES).decode("ascii", "replace").split("\n")
@@ -45,7 +45,7 @@ class Roster:
         return frozenset([line for line in lines if NODE_ID.fullmatch(line)])
 
     def add(self, ids: Iterable[str]) -> None:
-        """Note who has come, at once: who is not in the note is not waited for."""
+        """Add nodes at once: a node that is missing from the roster is not waited for."""
         new = frozenset(ids) - self._noted
         if new:
             with self._warning():
@@ -53,7 +53,7 @@ class Roster:
                 self._noted |= new
 
     def replace(self, ids: Iterable[str]) -> None:
-        """Note who is there, and nobody else."""
+        """Replace the roster by the nodes that are linked now."""
         present = frozenset(ids)
         if present == self._noted and not self._holds_former:
             return
@@ -81,6 +81,6 @@ class Roster:
             peers_log.warning("can't note who is linked: %s", error)
 
     def remove(self) -> None:
-        """The hub ends in good order: nobody is waited for."""
+        """Remove the file: the hub shuts down, and its nodes are not expected to resume."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)

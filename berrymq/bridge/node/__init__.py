@@ -1,1 +1,1 @@
-"""A process on the network: who is linked to it, who follows what there, and what passes."""
+"""A process on the network: its links, what is followed over them, and the routing of messages."""

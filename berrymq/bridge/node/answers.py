@@ -1,8 +1,9 @@
-"""What an asker waits on: the answers of other nodes, as a future."""
+"""The future that an asker waits for: the answers of other nodes."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -24,11 +25,11 @@ __all__ = ["Answers", "as_error", "resolve"]
 
 
 class Answers(Future[list[Any]]):
-    """The answers to come; who waits for them reads the connection itself.
+    """The answers to a question. The thread that waits for them reads the connection itself.
 
     Args:
         node: this process.
-        channel: over which they come.
+        channel: the connection over which they arrive; None for several.
     """
 
     question: Question
@@ -38,53 +39,76 @@ class Answers(Future[list[Any]]):
         self._node = node
         self._channel = channel
         self._askers = node.askers
+        self._values: list[Any] | None = None
+        """The answers, for the waiting thread, which reads them without the lock of a future."""
 
     def result(self, timeout: float | None = None) -> list[Any]:
-        """The answers, or what failed."""
+        """Return the answers, or raise the error of a follower."""
         deadline = None if timeout is None else monotonic() + timeout
         if self._channel is not None:
             me = get_ident()
             self._askers.add(me)
             try:
-                self._channel.pump(self.done, deadline, spin_until=monotonic() + SPIN_SECONDS)
+                self._channel.pump(self._has_ended, deadline, spin_until=monotonic() + SPIN_SECONDS)
             finally:
                 self._askers.discard(me)
+            if self._values is not None:
+                return self._values
         return super().result(None if deadline is None else max(0.0, deadline - monotonic()))
 
+    def set_result(self, result: list[Any]) -> None:
+        """Complete the future."""
+        super().set_result(result)
+        self._values = result
+
+    def cancel(self) -> bool:
+        """Cancel the future, and abandon the question."""
+        if not super().cancel():
+            return False
+        self._node.questions.give_up(self.question)
+        return True
+
+    def _has_ended(self) -> bool:
+        return self._values is not None or self.done()
+
     def conclude(self) -> None:
-        """Have the answers that have come be the result, soon."""
-        self._node.conclude(self.question)
+        """End the question soon, with the answers that have arrived."""
+        self._node.questions.conclude(self.question)
 
     def unanswered(self) -> list[str]:
         """Return the names of the nodes that have not answered."""
-        return self._node.unanswered(self.question)
+        return self._node.questions.unanswered(self.question)
 
 
-def resolve(future: Future[list[Any]], answers: list[bytes]) -> None:
-    """Give the asker the answers, or what failed."""
-    if not future.set_running_or_notify_cancel():
-        return
+def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
+    """Complete the future with the answers, each decoded or as JSON, or with the errors of followers."""
     values: list[Any] = []
     errors: list[Exception] = []
     for answer in answers:
         try:
-            source, found, failed = frames.parse_answer(answer)
-            values += decode_values(found)
-            errors += [as_error(value, source) for value in decode_values(failed)]
+            if type(answer) is tuple:
+                source, found, failed = answer
+            else:
+                source, raw, raw_failed = frames.parse_answer(answer)
+                found, failed = decode_values(raw), decode_values(raw_failed)
+            values += found
+            errors += [as_error(value, source) for value in failed]
         except ValueError as error:
             errors.append(RemoteError("ValueError", f"an answer can't be read: {error}"))
     if not errors:
-        future.set_result(values)
+        with suppress(InvalidStateError):  # it was cancelled
+            future.set_result(values)
         return
     failure = errors[0]
     if len(errors) > 1:
         failure = ExceptionGroup(f"{len(errors)} followers elsewhere failed", errors)
     failure.__dict__["answers"] = values
-    future.set_exception(failure)
+    with suppress(InvalidStateError):
+        future.set_exception(failure)
 
 
 def as_error(value: Any, source: str) -> Exception:
-    """What a follower elsewhere raised, as an exception here."""
+    """Return the exception of a follower elsewhere, as an exception of this process."""
     if isinstance(value, RemoteError):
         if value.kind == "LinkError":
             return LinkError(printable(value.text))

@@ -1,6 +1,6 @@
-"""Keeps up the link that this process has made: dials, shakes hands, and comes back after a cut.
+"""Keeping a link up: dial, shake hands, and reconnect after a cut.
 
-A thread that lives only while it dials does what has to wait; the I/O loop takes over the connection.
+A thread that exists only while it dials does what blocks; the I/O loop takes over the connection.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import msgspec
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import handshake, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Text
-from berrymq.bridge.protocol.frames import FrameError
+from berrymq.bridge.protocol.events import CloseCode, Closed, Text
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
 from berrymq.bridge.transport.dialling import CONNECT_SECONDS, NETWORK_ERRORS, dial, more_specific
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.discovery.finding import Found
-    from berrymq.bridge.protocol.connection import Event
+    from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.dialling import Dialled
 
@@ -39,23 +39,22 @@ __all__ = ["Connector"]
 
 FIRST_BACKOFF_SECONDS = 0.05
 SHORT_BACKOFF_SECONDS, SHORT_SECONDS = 0.25, 5.0
-"""For the first seconds of a cut no attempt waits for longer than this: when a hub was killed, the one that
-takes its place waits for all to come back, and not for long (see ``hub/router.py``)."""
+"""The longest backoff during the first seconds of a cut: the successor of a killed hub waits for all nodes to
+reconnect, but not for long (see ``hub/gathering.py``)."""
 LONGEST_BACKOFF_SECONDS = 5.0
 STEADY_SECONDS = 1.0
-"""A link that was up for so long is dialled at once when it is cut; one that was not has its backoff go on.
-"""
+"""A link that was up for this long is redialled without backoff after a cut; else the backoff continues."""
 INTEREST_SECONDS = 6.0
-"""How long a new link waits to be told what the other side wants."""
+"""The timeout for the first announcement of interest on a new link."""
 
 GIVE_WAY_SECONDS = 0.1
-"""How long one of two nodes that dial each other waits for the other's link."""
+"""The time for which one of two nodes that dial each other waits for the other's link."""
 
 DIALS = 4
-"""How often a place is dialled again at once that accepts a connection and cuts it."""
+"""The number of immediate attempts at an endpoint that accepts a connection and cuts it."""
 
 WATCH_SECONDS = 0.5
-"""How often it is looked whether a link that the other side made is still there."""
+"""The interval of checks whether a shared link, made by the other side, is still up."""
 
 _log = logging.getLogger("berrymq")
 
@@ -67,6 +66,7 @@ class _Answer(msgspec.Struct):
     resumed: bool
     received: int
     lost: int = 0
+    memory: bool = False
 
 
 class Connector:
@@ -74,9 +74,9 @@ class Connector:
 
     Args:
         node: this process.
-        find: gives the places to try, in order; called anew for each attempt.
-        ttl: seconds for which the other side keeps what could not be delivered while the link is cut.
-        ssl_context: what certificates are trusted; the system's by default.
+        find: returns the endpoints to try, in order; called for each attempt.
+        ttl: seconds for which the other side keeps undelivered messages after a cut.
+        ssl_context: trusted certificates; by default the system's.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Connector:
     ) -> None:
         self.node = node
         self.found: Found | None = None
-        """Where it leads."""
+        """The endpoint that it is linked to."""
         self.peer: Peer | None = None
         self.closed = False
         self.stats = LinkStats()
-        """Counts over the whole life of the link, whatever it is linked to."""
+        """Counters over the whole life of the link, whichever node it is linked to."""
         self._find = find
         self._ttl = ttl
         self._ssl_context = ssl_context
@@ -108,41 +108,41 @@ class Connector:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether the link has a connection."""
         return self.peer is not None and self.peer.connected
 
     # -- making it -------------------------------------------------------------------------------------------
 
     def open(self, timeout: float) -> None:
-        """Link for the first time; return when it is known what the other side follows.
+        """Link for the first time; return when the other side has announced its interest.
 
         Raises:
-            LinkError: it can't be done. The text says why, and what to do.
+            LinkError: it failed. The text says why, and what to do.
         """
         deadline = monotonic() + timeout
         self._connect(deadline, DIALS)
         self._interest_known.wait(max(0.0, min(INTEREST_SECONDS, deadline - monotonic())))
 
     def _connect(self, deadline: float, dials: int = 0) -> None:
-        """Try the places one after another, and each of them so many times more if it cuts us off.
+        """Try the endpoints in order, several times each if they cut the connection.
 
         Raises:
-            LinkError: none of them lets us in; the text is about the first.
+            LinkError: all of them failed; the text is about the first.
         """
         problem: str | None = None
         refused = False
-        places = iter(self._find())
+        endpoints = iter(self._find())
         while True:
             try:
-                found = next(places, None)
-            except LinkError:  # no hub can be started, which is no wonder where one runs and said no
+                found = next(endpoints, None)
+            except LinkError:  # no hub can be started, since one runs that refused the link
                 if refused:
                     break
                 raise
             if found is None:
                 break
             if monotonic() >= deadline:
-                problem = problem or f"no link in time; is {found.endpoint.url} overloaded or stopped?"
+                problem = problem or found.no_answer
                 break
             try:
                 self._link_to(found, deadline, dials)
@@ -155,11 +155,11 @@ class Connector:
         raise LinkError(problem or "there is no hub to link to")
 
     def _link_to(self, found: Found, deadline: float, dials: int) -> None:
-        """Link to a node, or use the link to it that there is already.
+        """Link to a node, or use the link to it that exists already.
 
-        Where both sides dial each other at once, the one with the greater id gives way: it dials once more,
-        and is refused if the other's link is there by then. If it is not refused, then whoever is linked here
-        under that id is another.
+        Where both sides dial each other at once, the one with the greater id gives way: it dials again, and
+        is refused if the other's link is up by then. If it is not refused, the node that is linked under that
+        id is another one.
         """
         for may_give_way in (True, False):
             dialled = self._dial(found, deadline, dials)
@@ -183,13 +183,13 @@ class Connector:
             self._wake.wait(GIVE_WAY_SECONDS)
 
     def key_for(self, found: Found, dialled: Dialled) -> str:
-        """Return the secret to show there: a hub takes only the one from which the id is made."""
+        """Return the secret to present there: a hub accepts only the one from which the id is derived."""
         if dialled.is_hub:
             return self.node.key
         return handshake.key_for(self.node.key, found.endpoint.url)
 
     def _dial(self, found: Found, deadline: float, dials: int) -> Dialled:
-        """Connect; where a flood of strangers has pushed us out before we were let in, try again."""
+        """Connect; try again if a flood of unauthenticated connections caused this one to be dropped."""
         while True:
             try:
                 return dial(found, self._ssl_context, max(0.1, min(CONNECT_SECONDS, deadline - monotonic())))
@@ -199,10 +199,10 @@ class Connector:
                 dials -= 1
 
     def _is_linked_already(self, dialled: Dialled, key: str) -> bool:
-        """Whether there is a link to that place already.
+        """Return whether a link to that node exists already.
 
-        What a node says of its id is no proof. So a link that the other side made, or that was made under
-        another address, serves here as well only if the node refuses to make another one.
+        The id that a node claims is no proof. So a link that the other side made, or that was made under
+        another address, is used only if the node refuses a second one.
         """
         there = self.node.peers.get(dialled.node_id)
         if there is None or there.key != key or not self._share(there):
@@ -211,7 +211,7 @@ class Connector:
         return True
 
     def _share(self, there: Peer | None) -> bool:
-        """Use a link that there is, if it is not this one: two would bring everything twice."""
+        """Use an existing link, if it is not this one: two would deliver everything twice."""
         if there is None or there is self.peer:
             return False
         self.peer = there
@@ -220,7 +220,7 @@ class Connector:
         return True
 
     def _watch_shared(self) -> None:
-        """Make a link of its own when the one that it shares has ended."""
+        """Make a link of its own when the shared one has ended."""
         if self.closed:
             return
         peer = self.peer
@@ -231,14 +231,17 @@ class Connector:
             self._reconnect()
 
     def _interconnect(self, dialled: Dialled, key: str) -> _Answer:
-        """Make a connection a link.
+        """Turn a connection into a link.
 
         Raises:
             RpcError: the other side refuses.
-            LinkError: it is not what it said that it is.
+            LinkError: its id is not the one that it claimed.
         """
         node, peer = self.node, self.peer
         params: dict[str, Any] = {"name": node.name, "key": key, "room": node.home.name, "ttl": self._ttl}
+        probe = node.memories.probe()
+        if probe is not None:
+            params["memory"] = probe
         if key != node.key:
             params["id"] = node.id
         if peer is not None and self._resumes:
@@ -248,7 +251,7 @@ class Connector:
         except RpcError as error:
             if error.code != jsonrpc.INVALID_PARAMS or "resume" not in params:
                 raise
-            del params["resume"]  # it does not remember what we have, so both begin anew
+            del params["resume"]  # it does not remember this link, so both sides start a new stream
             raw = dialled.call("interconnect", params)
         answer = msgspec.json.decode(raw, type=_Answer)
         if answer.id != dialled.node_id or answer.id == node.id:
@@ -258,7 +261,7 @@ class Connector:
         return answer
 
     def _adopt(self, dialled: Dialled, answer: _Answer, key: str, may_give_way: bool) -> bool:
-        """Have the loop take over, with this thread waiting until it has; False if it gave way."""
+        """Have the loop take over the connection, and wait for that; return False if it gave way."""
         done: Future[bool] = Future()
         loop = self.node.loop
         loop.call(self._attach, dialled, answer, key, may_give_way, done)
@@ -266,7 +269,7 @@ class Connector:
             try:
                 return done.result(0.2)
             except TimeoutError:
-                if loop.stopped:  # meanwhile, since this link was closed and was the last one
+                if loop.stopped:  # this link was closed in between, and was the last one
                     dialled.close()
                     return True
 
@@ -286,9 +289,10 @@ class Connector:
                     if gives_way:
                         dialled.close()
                         return
-                    node.remove_peer(other, "the node is linked anew")
+                    node.remove_peer(other, "the node has a new link")
                 channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
                 peer = self._peer_for(answer, key)
+                peer.stream.shares_memory = answer.memory
                 if answer.lost:
                     peer.stream.stats.lost += answer.lost
                     peers_log.warning(
@@ -296,7 +300,7 @@ class Connector:
                     )
                 try:
                     node.attach(peer, channel, answer.received if answer.resumed else None)
-                except FrameError as error:  # to resume it would fail again each time
+                except FrameError as error:  # resuming it would fail again each time
                     self._resumes = False
                     channel.close(CloseCode.PROTOCOL_ERROR, str(error))
                 else:
@@ -305,7 +309,7 @@ class Connector:
             done.set_result(not gives_way)
 
     def _peer_for(self, answer: _Answer, key: str) -> Peer:
-        """The other side; where it is another node than before, that takes the place of the former one."""
+        """Return the peer of the other side; if that is another node than before, replace the former one."""
         node, peer = self.node, self.peer
         if peer is None or peer.id not in node.peers or node.peers[peer.id] is not peer:
             role: Role = "hub" if answer.hub else "direct"
@@ -357,7 +361,7 @@ class Connector:
                 _log.debug("not reconnecting: the interpreter is shutting down")
 
     def _keep_dialling(self) -> None:
-        said = False
+        warned = False
         began = monotonic()
         if began - self._linked_at > STEADY_SECONDS:
             self._backoff = 0.0
@@ -369,13 +373,13 @@ class Connector:
                 SHORT_BACKOFF_SECONDS if monotonic() - began < SHORT_SECONDS else LONGEST_BACKOFF_SECONDS
             )
             self._backoff = min(max(FIRST_BACKOFF_SECONDS, 2 * self._backoff), longest)
-            if self.closed:  # while it waited
+            if self.closed:  # it was closed while this thread slept
                 return  # type: ignore[unreachable]
             try:
                 self._connect(monotonic() + 30.0)
             except LinkError as error:
-                if not said and monotonic() - began > SHORT_SECONDS:
-                    said = True
+                if not warned and monotonic() - began > SHORT_SECONDS:
+                    warned = True
                     _log.warning("link cut, still retrying: %s", error)
             except Exception:  # noqa: BLE001 - whatever it is, the link must not stay cut for it
                 _log.exception("unexpected error while reconnecting")
@@ -384,11 +388,16 @@ class Connector:
                     return
 
     def call(self, method: str, params: dict[str, Any], timeout: float) -> msgspec.Raw:
-        """Call a method of the other side and wait for the result; not on the loop.
+        """Call a method of the other side and return its result; not to be used on the loop.
+
+        Args:
+            method: its name.
+            params: by name; encoded as JSON.
+            timeout: seconds to wait for the result.
 
         Raises:
             RpcError: it answered with an error.
-            OSError: the connection was cut, or the time is over (`TimeoutError`).
+            OSError: the connection was cut, or did not answer in time (`TimeoutError`).
         """
         peer = self.peer
         channel = peer.channel if peer is not None else None
@@ -418,29 +427,29 @@ class Connector:
                 waiting.set_result(msgspec.Raw(bytes(result)))
 
     def take_over(self, other: Connector) -> None:
-        """Take the place of another connector, which has linked to the same node meanwhile."""
+        """Replace the connection of another connector, which has linked to the same node since."""
         other.closed = True
         self.found = other.found
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- closing ---------------------------------------------------------------------------------------------
 
     def flush(self, deadline: float | None) -> bool:
-        """Wait until the other side has everything that was published; False if that took too long."""
+        """Wait until the other side has everything that was published; return False at the timeout."""
         node, peer = self.node, self.peer
         if not node.outbox.wait_until_empty(deadline) or peer is None:
             return peer is None
-        pause = threading.Event()
+        timer = threading.Event()
         while not peer.stream.idle:
             if self.closed or (deadline is not None and monotonic() >= deadline):
                 return False
-            pause.wait(0.001)
+            timer.wait(0.001)
         return True
 
     def close(self, flush: float) -> int:
-        """End the link, after up to so many seconds for what was published last.
+        """End the link, after up to *flush* seconds for the last messages.
 
         Returns:
-            How many messages the other side did not get.
+            The number of messages that the other side did not get.
         """
         if self.closed:
             return 0
@@ -451,5 +460,5 @@ class Connector:
         peer, node = self.peer, self.node
         if peer is None or node.peers.get(peer.id) is not peer:
             return 0
-        node.empty_outbox()  # what was published while the link was cut is to be counted
+        node.empty_outbox()  # count what was published while the link was cut
         return node.remove_peer(peer, "closed")

@@ -1,8 +1,8 @@
-"""What a node asks of its hub's history: the past of new subscriptions, and what the hub is to keep.
+"""The node's side of the hub's history: replays for new subscriptions, and the identifiers to be retained.
 
-A query goes into the stream behind the interest that it needs and behind what was published here before. The
-hub puts the answer into its own stream in one step: what comes before it there is in the past, as far as that
-is retained, and what comes after it is not.
+A query is sent after the interest that it needs and after what was published here before. The hub adds the
+answer to its stream in one step: messages before it in the stream are in the answer, as far as they are
+retained, and messages after it are not.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import jsonrpc
-from berrymq.bridge.protocol.frames import REPLAY, FrameError, encode_json, split_batches
+from berrymq.bridge.protocol.batches import split_batches
+from berrymq.bridge.protocol.frames import REPLAY
+from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 
 if TYPE_CHECKING:
     from msgspec import Raw
 
+    from berrymq.bridge.buffers import Memory
+    from berrymq.bridge.protocol.frames import PastParams
     from berrymq.messages import Message
     from berrymq.replay import Replay
 
@@ -29,28 +33,28 @@ if TYPE_CHECKING:
 __all__ = ["HubHistory"]
 
 ANSWER_SECONDS = 10.0
-"""A hub that has not begun to answer by then is waited for no longer: what is live must not be held for long.
-"""
+"""The time for the first frame of an answer: live messages must not be held for long."""
 
 WATCH_SECONDS = 2.0
-"""So long after the end of a replay a thread may still send what it began to before the beginning."""
+"""The time after the end of a replay in which a thread may still send what it began to publish before the
+replay's start."""
 
 _log = logging.getLogger("berrymq")
 
 
 class Query(NamedTuple):
-    """A past that was asked for."""
+    """A replay that was requested of a peer."""
 
     replay: Replay
     peer: Peer
 
 
 class HubHistory:
-    """The side of a node. Its lock is the node's.
+    """The queries and retained identifiers of a node. Its lock is the node's.
 
     Args:
         node: this process.
-        inbox: hands on what was retained.
+        inbox: decodes retained messages.
     """
 
     def __init__(self, node: Node, inbox: Inbox) -> None:
@@ -59,18 +63,18 @@ class HubHistory:
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
         self.watching: tuple[Replay, ...] = ()
-        """Those that are told of each message of this process before it goes out."""
+        """Replays whose `Replay.sent` is called with each message of this process before it is sent."""
         self._begun: set[int] = set()
-        """Queries of which some of the answer has come."""
+        """The queries whose answer has begun to arrive."""
         self._keeps: dict[str, int] = {}
-        """What the hub was told to keep by this node, with how many of each identifier."""
+        """The identifiers that this node has the hub retain, each with its number of messages."""
         self._kept_at: str | None = None
         """The id of that hub."""
 
     # -- replays ---------------------------------------------------------------------------------------------
 
     def replay(self, replay: Replay) -> bool:
-        """Ask the hub for the past of a subscription; False where there is no hub. On any thread."""
+        """Request a replay from the hub; return False without a hub. On any thread."""
         node = self._node
         with node.lock:
             peer = self._hub()
@@ -91,28 +95,35 @@ class HubHistory:
     def _hub(self) -> Peer | None:
         return next((peer for peer in self._node.peers.values() if peer.role == "hub"), None)
 
-    def take(self, peer: Peer, number: int, batches: Raw, is_end: bool) -> None:
-        """Take a part of an answer from the stream. The lock is held."""
+    def handle_past(self, peer: Peer, params: PastParams, memory: Memory | None) -> None:
+        """Process a frame of an answer. The lock is held.
+
+        Args:
+            peer: its sender.
+            params: its decoded params.
+            memory: the buffers of its only message, if that has some.
+        """
+        number, is_end = params.query, params.end
         query = self._queries.get(number)
         if query is None or query.peer is not peer:
-            return  # it was given up
+            return  # it has timed out
         self._begun.add(number)
         if is_end:
             del self._queries[number]
             self._begun.discard(number)
 
         def deliver() -> None:
-            self._deliver(query.replay, batches)
+            self._deliver(query.replay, params.batches, memory)
             if is_end:
                 self._end(query.replay)
 
-        self._node.deliver_next(deliver)
+        self._node.deliver_replayed(deliver)
 
-    def _deliver(self, replay: Replay, batches: Raw) -> None:
+    def _deliver(self, replay: Replay, batches: Raw, memory: Memory | None) -> None:
         try:
-            found = split_batches(batches)
+            found = split_batches(batches, memory)
         except FrameError as error:
-            peers_log.warning("what the hub had retained can't be read: %s", error)
+            peers_log.warning("retained messages of the hub can't be read: %s", error)
             return
         for batch in found:
             self._inbox.replay(replay, batch, is_own=batch.origin == self._node.id)
@@ -128,14 +139,14 @@ class HubHistory:
             )
             self._end(query.replay)
 
-    def note_sent(self, message: Message, told: tuple[Replay, ...]) -> None:
-        """Tell the replays that have begun since of a message of this process."""
+    def note_sent(self, message: Message, watching: tuple[Replay, ...]) -> None:
+        """Pass a message of this process to the replays that have begun since *watching* was read."""
         for replay in self.watching:
-            if replay not in told:
+            if replay not in watching:
                 replay.sent(message)
 
     def _end(self, replay: Replay) -> None:
-        """End a replay, and soon the watch over what is sent."""
+        """End a replay, and after a while its watch over what is sent."""
         replay.end()
         self._node.loop.call_later(WATCH_SECONDS, self._end_watch, replay)
 
@@ -145,21 +156,19 @@ class HubHistory:
         replay.end_watch()
 
     def end_queries(self, peer: Peer) -> None:
-        """End the queries that a peer will not answer any more. The lock is held."""
+        """End the queries that a peer will not answer. The lock is held."""
         ended = [number for number, query in self._queries.items() if query.peer is peer]
         for number in ended:
             self._begun.discard(number)
-            self._node.deliver_next(partial(self._end, self._queries.pop(number).replay))
-        if ended:
-            self._node.loop.call(self._node.deliver_arrived)
+            self._node.deliver_replayed(partial(self._end, self._queries.pop(number).replay))
 
     def close(self) -> None:
-        """Watch nothing more."""
+        """End all watches."""
         for replay in self.watching:
             self._end_watch(replay)
 
     def after_fork(self) -> None:
-        """In a forked child: no answer comes, for the link is the parent's."""
+        """End all replays in a forked child: the link is the parent's, so no answer arrives."""
         queries, self._queries, self.watching = self._queries, {}, ()
         for query in queries.values():
             query.replay.after_fork()
@@ -167,7 +176,13 @@ class HubHistory:
     # -- keeps -----------------------------------------------------------------------------------------------
 
     def note_keep(self, identifier: str, last: int, hub_id: str) -> None:
-        """Remember what the hub was told to keep, for the hub that takes its place; 0 for no more."""
+        """Record an identifier that the hub retains, so that a hub that replaces it does, too; 0 ends that.
+
+        Args:
+            identifier: the identifier.
+            last: the number of messages.
+            hub_id: the id of the hub.
+        """
         with self._node.lock:
             self._kept_at = hub_id
             if last:
@@ -175,8 +190,8 @@ class HubHistory:
             else:
                 self._keeps.pop(identifier, None)
 
-    def hub_changed(self, peer: Peer) -> None:
-        """A link was made anew: tell another hub than before what to keep. The lock is held."""
+    def link_restarted(self, peer: Peer) -> None:
+        """Have a new hub retain what the former one did. The lock is held."""
         channel = peer.channel
         if not self._keeps or channel is None or peer.role != "hub" or peer.id == self._kept_at:
             return

@@ -1,6 +1,6 @@
-"""What came over links for this process: duplicates are left out, the rest is decoded and handed to the bus.
+"""Messages that arrived over links for this process and are no duplicates: decoded and delivered to the bus.
 
-Queues and views get it at once, followers in their turn on the bus's delivery thread. What waits for them is
+Queues and views receive them at once, followers in order on the bus's delivery thread. Their backlog is
 counted: a node that is too far behind withholds its acknowledgements.
 """
 
@@ -13,48 +13,48 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, encode_values
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.frames import (
-    FrameError,
-    ReadBatch,
-    crossing_identifier,
-    encode_json,
-    parse_messages,
-)
+from berrymq.bridge.protocol.batches import LargeBatch, ReadBatch, parse_messages
+from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 from berrymq.messages import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
-    from berrymq.bridge.protocol.frames import Batch, WireMessage
+    from berrymq.bridge.protocol.batches import Batch, WireMessage
     from berrymq.gateway import Gateway
     from berrymq.replay import Replay
+
+    from .values import Values
 
 __all__ = ["Deduplicator", "Inbox"]
 
 MAX_BACKLOG = 10_000
-"""Deliveries that may wait for followers here before acknowledgements are withheld."""
+"""The backlog of deliveries to followers here from which acknowledgements are withheld."""
 MAX_BACKLOG_BYTES = 32 * 1024 * 1024
 
 
 class Inbox:
-    """Hands messages of links to a bus.
+    """Delivers messages of links to a bus.
 
-    Used by one thread at a time (`Node._deliver` sees to that), without the router's lock.
+    Used by one thread at a time (`Node._deliver` ensures that), without the router's lock.
 
     Args:
         gateway: of the bus.
+        values: encodes the answers to questions.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, values: Values) -> None:
         self._gateway = gateway
+        self._values = values
         self._undelivered: deque[tuple[int, int]] = deque()
-        """How many deliveries and bytes each hand-over brought that is not finished yet."""
+        """The deliveries and bytes of each batch that followers have not finished."""
         self._deliveries = 0
         self._bytes = 0
 
     def is_behind(self) -> bool:
-        """Whether followers here lag so far that peers should hold back."""
+        """Return whether the backlog is so large that peers should be held back."""
         backlog = self._gateway.backlog
         undelivered = self._undelivered
         while undelivered and self._deliveries - undelivered[0][0] >= backlog:
@@ -64,7 +64,7 @@ class Inbox:
         return backlog > MAX_BACKLOG or (self._bytes > MAX_BACKLOG_BYTES and backlog > 0)
 
     def deliver(self, batch: Batch | ReadBatch, size: int) -> bool:
-        """Hand a batch of so many bytes to the bus; return whether so much waits that `is_behind` may be."""
+        """Deliver a batch of *size* bytes to the bus; return whether `is_behind` should be checked."""
         try:
             identifier = crossing_identifier(batch.identifier)
             contents = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
@@ -73,12 +73,21 @@ class Inbox:
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return False
-        handed = self._gateway.deliver(identifier, contents, batch.source, batch.origin, batch.first)
-        self._count(handed, size)
+        submitted = self._gateway.deliver(identifier, contents, batch.source, batch.origin, batch.first)
+        if submitted:
+            self._undelivered.append((submitted, size))
+            self._deliveries += submitted
+            self._bytes += size
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
     def replay(self, replay: Replay, batch: Batch, *, is_own: bool) -> None:
-        """Hand a batch that a hub had retained to the subscription that wants it."""
+        """Deliver a retained batch to the subscription of a replay.
+
+        Args:
+            replay: the replay.
+            batch: the batch.
+            is_own: whether this process has published it.
+        """
         try:
             identifier = crossing_identifier(batch.identifier)
             contents = read_batch(batch)
@@ -87,25 +96,28 @@ class Inbox:
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return
-        handed = replay.deliver(identifier, contents, batch.source, batch.origin, batch.first, is_own)
-        self._count(handed, len(batch.messages))
+        submitted = replay.deliver(identifier, contents, batch.source, batch.origin, batch.first, is_own)
+        if submitted:
+            self._undelivered.append((submitted, len(batch.messages)))
+            self._deliveries += submitted
+            self._bytes += len(batch.messages)
 
-    def _count(self, handed: int, size: int) -> None:
-        if handed:
-            self._undelivered.append((handed, size))
-            self._deliveries += handed
-            self._bytes += size
+    def poll(self, batch: Batch | ReadBatch, name: str, answer: Callable[[bytes], object]) -> None:
+        """Put a question to the followers here.
 
-    def poll(self, batch: Batch, name: str, answer: Callable[[bytes], object]) -> None:
-        """Put a question to the followers here; `answer` is called once with theirs, on any thread."""
+        Args:
+            batch: the question, as one message.
+            name: the name of this node, with which the answers are marked.
+            answer: called once with the encoded answers, on any thread.
+        """
 
         def done(answers: list[Any], errors: list[Exception]) -> None:
             try:
-                values = encode_values(answers)
+                values = self._values.encode_answers(identifier, answers)
             except PayloadError as error:
                 values, errors = b"[]", [*errors, error]
             try:
-                failed = encode_values(errors)
+                failed = encode_values(errors) if errors else b"[]"
                 if len(values) + len(failed) > MAX_PAYLOAD_BYTES:
                     raise PayloadError("the answer", "it is larger than a message may be")  # noqa: TRY301
             except PayloadError as error:
@@ -114,9 +126,10 @@ class Inbox:
 
         try:
             identifier = crossing_identifier(batch.identifier)
-            (message,) = read_batch(batch)
+            (message,) = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
         except ValueError as error:
-            done([], [RemoteError("ValueError", f"the question can't be read here: {error}")])
+            unread = RemoteError("ValueError", f"the question can't be read here: {error}")
+            answer(b"[%b,[],%b]" % (encode_json(name), encode_values([unread])))
             return
         question = Message.received(
             identifier, message.args, message.kwargs, batch.source, message.sent_at, batch.origin
@@ -125,23 +138,24 @@ class Inbox:
 
 
 def read_batch(batch: Batch) -> list[WireMessage]:
-    """Return the messages of a batch.
+    """Return the decoded messages of a batch.
 
     Raises:
-        FrameError: they can't be read.
+        FrameError: they are malformed.
     """
     messages = parse_messages(batch)
     data = bytes(batch.messages)
     if TYPE_MARK in data:
+        buffers = batch.memory.views() if isinstance(batch, LargeBatch) else ()
         for message in messages:
-            read_types(message)
+            read_types(message, buffers)
     return messages
 
 
-def read_types(message: WireMessage) -> None:
-    """Put the values of other types than JSON's in their places."""
+def read_types(message: WireMessage, buffers: Sequence[Any] = ()) -> None:
+    """Decode the values whose types JSON lacks."""
     try:
-        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs)
+        message.args, message.kwargs = decode_payload(list(message.args), message.kwargs, buffers)
     except ValueError as error:
         raise FrameError(str(error)) from None
 
@@ -160,9 +174,9 @@ class Deduplicator:
     def __init__(self, ranges: int = 1_024, origins: int = 2_000) -> None:
         self._ranges = ranges
         self._origins = origins
-        self._by_origin: OrderedDict[str, _Ranges] = OrderedDict()
+        self._by_origin: OrderedDict[Hashable, _Ranges] = OrderedDict()
 
-    def fresh(self, origin: str, first: int, count: int) -> range | list[int]:
+    def fresh(self, origin: Hashable, first: int, count: int) -> range | list[int]:
         """The numbers of a batch that were not received before; from now on they were."""
         known = self._by_origin.get(origin)
         if known is None:
@@ -176,6 +190,13 @@ class Deduplicator:
             lasts[-1] += count
             return range(first, first + count)
         return known.add(first, count)
+
+    def without(self, origin: Hashable, numbers: Sequence[int]) -> Sequence[int]:
+        """Return those of the given numbers that were not received, in the given order."""
+        known = self._by_origin.get(origin)
+        if known is None or not numbers or not known.lasts or numbers[0] > known.lasts[-1]:
+            return numbers
+        return [number for number in numbers if number not in known]
 
 
 class _Ranges:
@@ -200,11 +221,15 @@ class _Ranges:
             return range(first, first + count)
         return [number for number in range(first, first + count) if self._add_one(number)]
 
+    def __contains__(self, number: int) -> bool:
+        place = bisect_right(self._firsts, number)
+        return number <= self._floor or (place > 0 and number <= self.lasts[place - 1])
+
     def _add_one(self, number: int) -> bool:
+        if number in self:
+            return False
         firsts, lasts = self._firsts, self.lasts
         place = bisect_right(firsts, number)
-        if number <= self._floor or (place and number <= lasts[place - 1]):
-            return False
         joins_left = bool(place) and lasts[place - 1] == number - 1
         joins_right = place < len(firsts) and firsts[place] == number + 1
         if joins_left and joins_right:

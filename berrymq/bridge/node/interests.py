@@ -1,7 +1,7 @@
-"""Who follows what: an index that finds the followers of an identifier without looking at the others.
+"""The index of who follows what, which finds the followers of an identifier without a search over all.
 
-A look-up costs as much as it finds, whatever a sender writes: a wildcard in it is looked up by the part that
-is none. So no small message makes a hub of many nodes search for long.
+A look-up costs as much as it finds, whatever the identifier: a wildcard in it is looked up by the other part.
+So no small message makes a hub of many nodes search for long.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Interests"]
 S = TypeVar("S")
 Key = tuple[str | None, str, str]
 Counts = dict[S, int]
-"""Subscribers, each with how many of its identifiers are behind it. Dictionaries keep the order they came in.
-"""
+"""Subscribers, each with the number of its identifiers that lead to it. Dictionaries keep the order of
+insertion."""
 
 
 class Interests(Generic[S]):
-    """Which subscribers follow which identifiers. Not thread-safe."""
+    """An index of subscribers by the identifiers that they follow. Not thread-safe."""
 
     def __init__(self) -> None:
         self._exact: dict[Key, Counts[S]] = {}
@@ -36,18 +36,18 @@ class Interests(Generic[S]):
         self._everything: dict[S, None] = {}
 
     def __len__(self) -> int:
-        """How many different identifiers are followed."""
+        """Return the number of different identifiers."""
         return len(self._exact)
 
     def add(self, subscriber: S, identifier: Identifier) -> None:
-        """Have a subscriber follow an identifier that it does not follow yet."""
+        """Add a subscriber to an identifier that it does not follow yet."""
         self._identifiers[_key(identifier)] = identifier
         for table, key in self._places(identifier):
             counts = table.setdefault(key, {})
             counts[subscriber] = counts.get(subscriber, 0) + 1
 
     def remove(self, subscriber: S, identifier: Identifier) -> None:
-        """Take back an `add`."""
+        """Undo an `add`."""
         for table, key in self._places(identifier):
             counts = table[key]
             left = counts.pop(subscriber) - 1
@@ -59,31 +59,31 @@ class Interests(Generic[S]):
                     del self._identifiers[_key(identifier)]
 
     def set_everything(self, subscriber: S, wanted: bool) -> None:
-        """Have a subscriber follow every identifier, or only those that were added."""
+        """Add a subscriber to every identifier, or undo that."""
         if wanted:
             self._everything[subscriber] = None
         else:
             self._everything.pop(subscriber, None)
 
     def find(self, identifier: Identifier) -> list[S]:
-        """Those who follow something that the identifier matches."""
+        """Return the subscribers of all identifiers that match this one."""
         found = dict(self._everything)
         for counts in self._matching(identifier):
             found.update(dict.fromkeys(counts))
         return list(found)
 
     def holders(self, identifier: Identifier) -> Collection[S]:
-        """Those who follow exactly this."""
+        """Return the subscribers of exactly this identifier."""
         return self._exact.get(_key(identifier), {})
 
     @property
     def identifiers(self) -> Iterable[Identifier]:
-        """All that is followed."""
+        """All identifiers that are followed."""
         return self._identifiers.values()
 
     @property
     def follow_everything(self) -> Iterable[S]:
-        """Those who follow every identifier."""
+        """The subscribers to every identifier."""
         return self._everything
 
     def _places(self, identifier: Identifier) -> Iterator[tuple[dict[object, Counts[S]], object]]:

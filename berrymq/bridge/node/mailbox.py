@@ -1,4 +1,4 @@
-"""What a node collects for a client that takes it by ``get``."""
+"""The queue that a node holds for a client, which takes messages from it by ``get``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from berrymq.bridge.protocol.frames import Batch, Moment, parse_batch
+from berrymq.bridge.protocol.batches import Batch, LargeBatchBytes, parse_batch
+from berrymq.bridge.protocol.fields import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["Mailbox", "read_message", "read_messages"]
 
 MAX_MESSAGES = 10_000
-"""How many wait; then the oldest are dropped, and the client is told how many those were."""
+"""The capacity; on overflow the oldest messages are dropped, and their number is reported to the client."""
 MAX_BYTES = 64 * 1024 * 1024
 
 BATCH_BYTES, MESSAGE_BYTES = 200, 120
-"""What a batch takes beside its bytes, and each message of the one that is being taken, about."""
+"""The approximate overhead of a batch, and of each message of the batch that is being read."""
 
 
 class _Queued(Struct, array_like=True):
-    """A message as it stands in a batch."""
+    """A message as it is encoded in a batch."""
 
     sent_at: Moment
     args: Raw
@@ -38,22 +39,22 @@ _parse_message = msgspec.json.Decoder(_Queued).decode
 
 
 class _Waiting:
-    """A batch that waits."""
+    """A buffered batch."""
 
     __slots__ = ("count", "data", "skip")
 
     def __init__(self, data: bytes, count: int) -> None:
         self.data = data
         self.count = count
-        """Messages of it that wait."""
+        """The number of its messages that are left."""
         self.skip = 0
-        """Messages before those, which were dropped."""
+        """The number of its messages that were dropped, at its start."""
 
 
 class Mailbox:
-    """A queue of batches as they are written on the wire. Used on the loop alone.
+    """A queue of batches as they are on the wire. Used on the loop alone.
 
-    The bytes of a batch are those that other queues and links hold too; it is read when its first message is
+    The bytes of a batch are shared with other queues and links; it is decoded when its first message is
     taken.
 
     Args:
@@ -65,16 +66,16 @@ class Mailbox:
         self.follows = follows
         self.dropped = 0
         self.last: dict[str, Any] | None = None
-        """The message that was taken last, for a client that says that it did not get it; None if there is
-        none, or memory was short."""
+        """The last message taken, for a client that did not receive it; None without one, or if memory was
+        short."""
         self.on_arrival: Callable[[], object] | None = None
-        """Called when there is something to take, for one who waits."""
+        """Called when a message arrives, for a waiting call of ``get``."""
         self._batches: deque[_Waiting] = deque()
         self._count = 0
         self._current: tuple[_Waiting, Batch] | None = None
         """The batch that is being taken. It is held until the next one is, for `last` is a part of it."""
         self._messages: deque[Raw] = deque()
-        """What is left of it."""
+        """The messages of it that are left."""
         self._account = budget.open(self.shed)
 
     def __len__(self) -> int:
@@ -82,11 +83,11 @@ class Mailbox:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes it holds, of which others may hold some too."""
+        """The bytes held, some of them shared with others."""
         return self._account.held
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Take in a batch; what overflows is dropped and counted, the oldest first."""
+        """Add a batch; on overflow drop the oldest messages and count them."""
         self._batches.append(_Waiting(batch, count))
         self._count += count
         self._account.hold(batch)
@@ -99,7 +100,7 @@ class Mailbox:
             self.on_arrival()
 
     def take(self) -> dict[str, Any] | None:
-        """The next message, None if there is none; what can't be read is dropped and counted."""
+        """Return the next message, None without one; drop and count malformed ones."""
         while self._messages or self._batches:
             if not self._messages:
                 self._begin_next()
@@ -111,12 +112,15 @@ class Mailbox:
             if message is None:
                 self.dropped += 1
                 continue
+            data = self._current[0].data
+            if isinstance(data, LargeBatchBytes):
+                message["buffers"] = data.memory.texts()
             self.last = message
             return message
         return None
 
     def _begin_next(self) -> None:
-        """Take apart the next batch."""
+        """Decode the next batch."""
         self._end_current()
         waiting = self._batches.popleft()
         self._count -= waiting.count
@@ -129,7 +133,7 @@ class Mailbox:
         self._account.grow(MESSAGE_BYTES * len(self._messages))
 
     def _end_current(self) -> int:
-        """Give up the batch that is being taken; return how many messages were left of it."""
+        """Release the batch that is being taken; return how many of its messages were left."""
         if self._current is None:
             return 0
         left = len(self._messages)
@@ -144,7 +148,7 @@ class Mailbox:
         self._account.grow(-BATCH_BYTES)
 
     def _drop_oldest(self, most: int) -> None:
-        """Drop so many messages at most, of the oldest batch that has some."""
+        """Drop up to *count* messages of the oldest batch that has some."""
         if self._messages:
             count = min(most, len(self._messages))
             for _ in range(count):
@@ -161,7 +165,7 @@ class Mailbox:
         self.dropped += count
 
     def _drop_for_bytes(self, spare: int = 0) -> bool:
-        """Drop the oldest batch, if more than *spare* wait; False if there is nothing to drop."""
+        """Drop the oldest batch, if there are more than *spare*; return False if nothing could be dropped."""
         if self._current is not None:
             self.dropped += self._end_current()
         elif len(self._batches) > spare:
@@ -172,12 +176,12 @@ class Mailbox:
         return True
 
     def shed(self, target: int) -> None:
-        """Hold no more bytes than that: drop the oldest messages."""
+        """Drop the oldest messages until no more bytes than *target* are held."""
         while self.held_bytes > target and self._drop_for_bytes():
             pass
 
     def close(self) -> int:
-        """Give up what waits; return how many messages those were."""
+        """Drop all messages; return their number."""
         left = len(self)
         self._end_current()
         while self._batches:
@@ -188,7 +192,7 @@ class Mailbox:
 
 
 def read_messages(batch: Batch) -> list[Raw]:
-    """Take apart the messages of a batch; return none if they can't be read."""
+    """Split the messages of a batch; return none if they are malformed."""
     try:
         return _parse_messages(batch.messages)
     except (msgspec.DecodeError, RecursionError):
@@ -196,7 +200,7 @@ def read_messages(batch: Batch) -> list[Raw]:
 
 
 def read_message(head: Batch, raw: Raw) -> dict[str, Any] | None:
-    """Read a message as an object for clients; None if it is none, for a hub has not decoded it."""
+    """Return a message as an object for clients; None if it is malformed, which a hub does not check."""
     try:
         message = _parse_message(raw)
     except (msgspec.DecodeError, RecursionError):

@@ -1,7 +1,7 @@
 """A process on the network, with its bus.
 
-What the bus publishes goes through the outbox to the peers that follow it. What peers send goes to the bus
-and, if it came over a direct link, to the other direct links as well.
+Messages of the bus go through the outbox to the peers that follow them. Messages of peers are delivered to
+the bus and, if they arrived over a direct link, passed on to the other direct links.
 """
 
 from __future__ import annotations
@@ -14,29 +14,36 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berrymq.bridge.payload import encode_message
+from berrymq.bridge.errors import PayloadError
+from berrymq.bridge.payload import ApartError, Form, encode_message
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.connection import Text
-from berrymq.bridge.protocol.frames import FrameError
+from berrymq.bridge.protocol import batches, fields, frames
+from berrymq.bridge.protocol.batches import encode_batch, large_batch
+from berrymq.bridge.protocol.events import Text
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
 from .answers import Answers, resolve
+from .duplicates import Duplicates, is_passed_on
 from .history import HubHistory
-from .inbox import Deduplicator, Inbox
+from .inbox import Inbox
+from .link_timers import ACK_TURNS
 from .outbox import Outbox
 from .peer import Peer
-from .router import ACK_TURNS, Router
+from .router import Router
+from .values import Values
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from concurrent.futures import Future
 
-    from berrymq.bridge.protocol.connection import Event
-    from berrymq.bridge.protocol.frames import Batch, ReadBatch, ReadMessagesParams
+    from berrymq.bridge.buffers import Memory
+    from berrymq.bridge.protocol.batches import Batch, ReadBatch
+    from berrymq.bridge.protocol.events import Event
+    from berrymq.bridge.protocol.frames import ReadMessagesParams
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.bus import Bus
@@ -49,15 +56,14 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 IDLE_SECONDS = 0.0002
-"""Who publishes after so long a silence writes to the sockets himself; who follows closer leaves it to the
-loop, which joins what has come meanwhile.
-"""
+"""A thread that publishes after this silence writes to the sockets itself; during a burst the loop writes,
+and joins the messages."""
 
 ROUNDS = 2
-"""So often the outbox is emptied at once, if more is published meanwhile."""
+"""The number of times that a publishing thread empties the outbox, if other threads go on publishing."""
 
 BACKLOG_POLL_SECONDS = 0.02
-"""How often it is looked whether followers have caught up, while they are behind."""
+"""The interval of checks whether followers have caught up, while they are behind."""
 
 DROP_WARNING_SECONDS = 5.0
 
@@ -71,7 +77,7 @@ class LocalBus:
         self.follows: set[Identifier] = set()
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Never called: the node delivers to its bus itself, without the lock."""
+        """Do nothing: the node delivers to its bus itself, without the lock."""
 
 
 class Node(Router):
@@ -79,8 +85,8 @@ class Node(Router):
 
     Args:
         loop: reads the connections.
-        bus: whose messages cross.
-        name: what others see as the source of its messages.
+        bus: the bus whose messages cross.
+        name: the source that others see on its messages.
         room: only nodes in the same room reach each other.
     """
 
@@ -89,24 +95,31 @@ class Node(Router):
     def __init__(self, loop: IoLoop, bus: Bus, *, name: str, room: str | None = None, **options: Any) -> None:
         super().__init__(loop, name=name, **options)
         self.bus = bus
+        self.strict = False
+        """Whether publishing a value that can't cross is an error."""
+        self._values = Values(self.memories)
+        self._form = Form(min_apart=self.memories.min_apart)
         self._passes_on = False
-        """There are several direct links, and what comes over one is for the others as well."""
+        """There are several direct links, and messages of one are passed on to the others."""
+        self._had_several_links = False
+        """There is, or was, another link beside a direct one, so that a batch may arrive over both."""
         self.home = self.room(room)
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
-        self._inbox = Inbox(bus.gateway)
+        self._inbox = Inbox(bus.gateway, self._values)
         self._local = self.own_bus = LocalBus()
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
-        """Batches to be delivered, with the bytes they take."""
-        self._to_do: list[Callable[[], object]] = []
-        """What is to be done beside: questions to be put to followers here, and what was retained."""
+        """Batches to be delivered, with their size in bytes."""
+        self._asked: list[tuple[Question, Batch | ReadBatch]] = []
+        self._replayed: list[Callable[[], object]] = []
+        """Deliver the parts of replays that have arrived."""
         self.history = HubHistory(self, self._inbox)
         self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
-        """When a question was answered here last."""
+        """The time of the last answer to a question."""
         self._delivering = threading.Lock()
-        self._seen = Deduplicator()
+        self._duplicates = Duplicates()
         self._flushed_at = 0.0
         self._checking_backlog = False
         self._interests_pending = False
@@ -126,7 +139,7 @@ class Node(Router):
     # -- interest --------------------------------------------------------------------------------------------
 
     def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Whether what comes from one is for the other, if it follows it. None is this process."""
+        """Return whether messages of a source may be passed to a target; see `Router.passes`."""
         if source is target:
             return False
         if target is self._local:
@@ -136,20 +149,22 @@ class Node(Router):
         return True
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Tell one peer what is wanted from it: everything, if this node passes on between direct links."""
+        """Announce interest to a peer: in everything, if messages are passed on between direct links."""
         if peer.role == "direct" and self._passes_on:
             peer.announce_interest(set(), set(), True)
         else:
             super().update_interest(peer, changed)
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
-        """Those of the identifiers that others follow to whom passes what comes from a peer."""
+        """Return the identifiers that others follow to whom messages of a peer may be passed."""
         holders = peer.room.interests.holders
-        return {one for one in identifiers if any(self.passes(peer, who) for who in holders(one))}
+        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
 
     def refresh_roles(self) -> None:
-        """Links came or went: there may be others to pass on to. The lock is held."""
-        self._passes_on = sum([peer.role == "direct" for peer in self.peers.values()]) > 1
+        """Update whether messages are passed on, after a link was added or removed. The lock is held."""
+        direct = sum([peer.role == "direct" for peer in self.peers.values()])
+        self._passes_on = direct > 1
+        self._had_several_links |= direct > 0 and len(self.peers) > 1
         for peer in self.peers.values():
             if peer.role == "direct" and peer.interest_announced:
                 self.update_interest(peer)
@@ -164,7 +179,10 @@ class Node(Router):
             self.loop.call(self._update_bus_interests)
 
     def announce_now(self, peer: Peer, identifier: Identifier) -> None:
-        """Tell a peer, before anything else, that an identifier is followed; on any thread with the lock."""
+        """Announce to a peer that an identifier is followed, before frames that are sent next.
+
+        On any thread, with the lock held.
+        """
         self._update_bus_interests()
         if peer.interest_announced:
             self.update_interest(peer, {identifier})
@@ -181,23 +199,23 @@ class Node(Router):
             self.home.unfollow(self._local, former - follows)
             self.home.follow(self._local, follows - former)
             self.home.follow_everything(self._local, everything)
-            self.interest_changed(self.home, former ^ follows)
+            self.announcements.schedule(self.home, former ^ follows)
 
     def interest_received(self, peer: Peer) -> None:
-        """A peer has said what it wants: the bus asks anew what crosses."""
+        """Note that a peer has announced its interest, and refresh what of the bus crosses."""
         super().interest_received(peer)
         self._attachment.refresh()
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
-        """Carry on a link over a connection; see `Router.attach`."""
+        """Attach a link to a connection; see `Router.attach`."""
         super().attach(peer, channel, received)
         if received is None:
             with self.lock:
                 self.history.end_queries(peer)
-                self.history.hub_changed(peer)
+                self.history.link_restarted(peer)
 
     def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
-        """A link is over."""
+        """Close a link; see `Router.remove_peer`."""
         lost = super().remove_peer(peer, *args, **kwargs)
         with self.lock:
             self.history.end_queries(peer)
@@ -205,27 +223,36 @@ class Node(Router):
         return lost
 
     def is_followed(self, identifier: Identifier) -> bool:
-        """Whether somebody on a link follows it; on any thread."""
+        """Return whether an identifier is followed over a link; on any thread."""
         with self.lock:
             return any(self.passes(None, one) for one in self.home.interests.find(identifier))
 
-    # -- what goes out ---------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
 
     def _send(self, message: Message) -> None:
-        """Take a message of the bus; on any thread. It waits for nothing, unless `overflow` says so."""
+        """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block"."""
         callback = message._callback
         sent_at = message._sent_at
-        encoded = encode_message(
-            sent_at if 0.0 <= sent_at <= frames.LATEST else 0.0,  # others refuse what a broken clock says
-            message._args,
-            message._kwargs,
-            None if callback is None or not isinstance(callback, Identifier) else callback.text,
-        )
+        if not 0.0 <= sent_at <= fields.LATEST:
+            sent_at = 0.0  # others refuse the time of a clock that is wrong
+        to = None if callback is None or not isinstance(callback, Identifier) else callback.text
+        try:
+            encoded = encode_message(sent_at, message._args, message._kwargs, to, self._form)
+        except (PayloadError, ApartError):
+            encoded = b""
+        if not encoded:  # it has large buffers, or a value that can't cross
+            encoded, memory = self._values.encode(message, sent_at, to, strict=self.strict)
+        else:
+            memory = None
         watching = self.history.watching
         for replay in watching:
             replay.sent(message)
-        is_first = self.outbox.put(message._identifier.text, encoded)
-        if self.history.watching is not watching:  # a replay has begun meanwhile
+        if memory is None:
+            is_first = self.outbox.put(message._identifier.text, encoded)
+        else:
+            self._publish_large(message._identifier.text, encoded, memory)
+            is_first = False
+        if self.history.watching is not watching:  # a replay has begun since
             self.history.note_sent(message, watching)
         if not is_first:
             return
@@ -237,6 +264,19 @@ class Node(Router):
         else:
             self.loop.call(self._drain)
 
+    def _publish_large(self, identifier: str, encoded: bytes, memory: Memory) -> None:
+        """Publish a message with buffers beside it, after those that were published before; on any thread."""
+        with self.lock:
+            if self.outbox:
+                self._empty_outbox()
+            self._sequence += 1
+            head = self._head(identifier, self.id, self.name)
+            _, data = large_batch(encode_batch(head, self._sequence, [encoded], 1), memory)
+            for subscriber in self.home.route(identifier):
+                if self.passes(None, subscriber) and subscriber is not self.own_bus:
+                    self.pass_to(subscriber, data, 1)
+            self.flush_all()
+
     def _drain(self) -> None:
         with self.lock:
             self._empty_outbox()
@@ -245,12 +285,12 @@ class Node(Router):
         self.budget.relieve(monotonic())
 
     def empty_outbox(self) -> None:
-        """Put what was published into the streams of those who follow it, and write; on any thread."""
+        """Move published messages to the streams of their followers, and write; on any thread."""
         with self.lock:
             self._empty_outbox()
 
     def _empty_outbox(self) -> None:
-        """Put what was published into the streams of those who follow it, and write. The lock is held."""
+        """Move published messages to the streams of their followers, and write. The lock is held."""
         for _ in range(ROUNDS):
             groups = self.outbox.take(self.limits.frame_bytes)
             for identifier, messages in groups:
@@ -259,7 +299,7 @@ class Node(Router):
             self._flushed_at = monotonic()
             if not groups:
                 return
-        self.loop.call(self._drain)  # others publish on: they must not keep this thread for ever
+        self.loop.call(self._drain)  # others go on publishing: this thread must not serve them for ever
 
     def _warn_of_drops(self) -> None:
         now = monotonic()
@@ -275,53 +315,74 @@ class Node(Router):
         return min([peer.stream.capacity for peer in self.peers.values()], default=1 << 30)
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
-        """Publish for a client that has no link; here as well. The lock is held."""
+        """Publish for a client that has no link, also to the bus of this process. The lock is held."""
         self.publish(room, identifier, f"{source} via {self.name}", messages)
-        data = frames.encode_batch(frames.batch_head(identifier, self.id, source), 1, messages, len(messages))
-        self._arrived.append((frames.parse_batch(data), len(data)))
-        self.loop.call(self.deliver_arrived)
+        data = batches.encode_batch(
+            batches.batch_head(identifier, self.id, source), 1, messages, len(messages)
+        )
+        self._arrived.append((batches.parse_batch(data), len(data)))
+        self.loop.call(self._deliver)
 
-    # -- what comes in ---------------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
-        """Process what comes over the connection of a link; see `Router.receive`.
+        """Process an event of a link's connection; see `Router.receive`.
 
-        Nearly all are messages that are followed here and are not to be passed on. Those are read in one go.
+        Most frames hold messages for this process alone, and there is one link. These are decoded in one
+        pass, and so are questions and answers.
         """
-        frame, size = None, 0
-        if type(event) is Text and not self._passes_on:
-            frame, size = frames.read_messages(event.data, trusted=peer.role == "hub"), len(event.data)
+        is_done = False
         try:
-            if frame is None or not self._handle_messages(peer, channel, frame, size):
+            if type(event) is Text and not self._had_several_links:
+                data = event.data
+                frame = frames.read_messages(data, trusted=peer.role == "hub")
+                if frame is not None:
+                    is_done = self._handle_messages(peer, channel, frame, len(data))
+                elif (question := frames.read_question(data)) is not None:
+                    is_done = self._handle_read_question(peer, channel, question)
+            if not is_done:
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
-        if self._arrived or self._to_do:
+        if self._arrived or self._asked or self._replayed:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
-                self.loop.call(self.deliver_arrived)
+                self.loop.call(self._deliver)
             else:
-                self.deliver_arrived()
+                self._deliver()
         if self.outbox.blocks:
             self.outbox.wake()
 
-    def _handle_messages(self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int) -> bool:
-        """Take messages that are not passed on; False where a client that has no link gets them as well."""
+    def _handle_messages(  # noqa: C901, PLR0912 - the hot path: a call less is felt
+        self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int
+    ) -> bool:
+        """Accept messages that are not passed on.
+
+        Returns:
+            False if the bytes are needed: a client without a link follows them, or another node has published
+            them, so that they may arrive over another link as well.
+        """
         with self.lock:
             if peer.channel is not channel:
-                return True  # a connection of before
+                return True  # a former connection
             room, local, stream = peer.room, self._local, peer.stream
+            origin = None if peer.role == "hub" else peer.id
+            fresh = self._duplicates.by_link.fresh
+            key: Hashable = (peer.id, peer.id)  # as `Duplicates.key` makes it
             count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
                 route = room.routes.get(batch.identifier) or room.route(batch.identifier)
                 followed.append(local in route)
+                if origin is not None and batch.origin != origin:
+                    return False
                 for one in route:
                     if one is not local and type(one) is not Peer:
                         return False
             if stream.receive(frame.n, frame.ack, count, self.loop.time()):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
-                    origin = batch.origin
-                    numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+                    if origin is None:
+                        key = batch.origin
+                    numbers = () if batch.origin == self.id else fresh(key, batch.first, batch.count)
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
                         if is_followed:
@@ -330,17 +391,17 @@ class Node(Router):
                         self._arrived.append((batch, size * batch.count // count))
             if stream.wants_flush:
                 self.flush(peer)
-            self._unacknowledged[peer] = None
-            self._ack_turns = ACK_TURNS
-            if not self._ack_timer:
-                self.start_ack_timer()
+            timers = self.timers
+            timers.unacknowledged[peer] = None
+            timers.ack_turns = ACK_TURNS
+            if not timers.ack_timer_runs:
+                timers.start_ack_timer()
         return True
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Keep what is followed here, and pass on what came over a direct link. The lock is held."""
+        """Deliver what is followed here, and pass on what arrived over a direct link. The lock is held."""
         for batch, data in batches:
-            origin = batch.origin
-            numbers = () if origin == self.id else self._seen.fresh(origin, batch.first, batch.count)
+            numbers = self._fresh(peer, batch, data)
             whole = len(numbers) == batch.count
             for part in ((batch, data),) if whole else self._split(peer, batch, numbers):
                 for subscriber in peer.room.route(batch.identifier):
@@ -349,45 +410,60 @@ class Node(Router):
                     elif self.passes(peer, subscriber):
                         self.pass_to(subscriber, part[1], part[0].count)
 
+    def _fresh(self, peer: Peer, batch: Batch, data: bytes | msgspec.Raw) -> Sequence[int]:
+        if batch.origin == self.id:
+            return ()
+        if self._had_several_links or is_passed_on(peer, batch.origin):
+            return self._duplicates.fresh(peer, batch, bytes(data))
+        key = self._duplicates.key(peer, batch.origin)
+        return self._duplicates.by_link.fresh(key, batch.first, batch.count)
+
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
-        """What of a batch has not been here before, where some of it has."""
+        """Return the messages of a batch that are no duplicates, as batches."""
         self._note_duplicates(peer, batch.count - len(numbers))
         try:
-            return frames.split_batch(batch, numbers)
-        except FrameError as error:  # whoever has passed it on can't help it: a hub does not read messages
+            return batches.split_batch(batch, numbers)
+        except (
+            FrameError
+        ) as error:  # not the fault of the peer that passed it on: a hub does not decode messages
             peers_log.warning(
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return []
 
     def handle_past(self, peer: Peer, params: frames.PastParams) -> None:
-        """Take what a hub had retained. The lock is held."""
-        self.history.take(peer, params.query, params.batches, params.end)
+        """Process retained messages of a hub. The lock is held."""
+        memory = self.memories.receive(params) if params.sizes else None
+        self.history.handle_past(peer, params, memory)
 
-    def deliver_next(self, deliver: Callable[[], object]) -> None:
-        """Have something done with the next delivery, which does not hold the lock. The lock is held."""
-        self._to_do.append(deliver)
+    def deliver_replayed(self, deliver: Callable[[], object]) -> None:
+        """Call a function without the lock, after what arrived before it was delivered. The lock is held."""
+        self._replayed.append(deliver)
+        self.loop.call(self._deliver)
 
     def _note_duplicates(self, peer: Peer, count: int) -> None:
         peer.stream.stats.duplicates += count
         peer.stream.stats.received -= count
 
-    def deliver_arrived(self) -> None:
-        """Hand what has arrived to the bus; one thread at a time, for the order."""
-        while (self._arrived or self._to_do) and self._delivering.acquire(blocking=False):
+    def _deliver(self) -> None:
+        """Deliver what has arrived to the bus; one thread at a time, to keep the order."""
+        while (self._arrived or self._asked or self._replayed) and self._delivering.acquire(blocking=False):
             try:
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
-                    asked, self._to_do = self._to_do, []
+                    asked, self._asked = self._asked, []
+                    replayed, self._replayed = self._replayed, []
                 much = False
                 for batch, size in arrived:
                     much = self._inbox.deliver(batch, size)
                 if much and self._inbox.is_behind():
                     self._hold_back()
-                for deliver in asked:
+                for deliver in replayed:
                     deliver()
-                if asked and self._inbox.is_behind():
+                if replayed and self._inbox.is_behind():
                     self._hold_back()
+                for question, asked_batch in asked:
+                    self._inbox.poll(asked_batch, self.name, self._answering(question))
             finally:
                 self._delivering.release()
 
@@ -411,53 +487,98 @@ class Node(Router):
     # -- questions -------------------------------------------------------------------------------------------
 
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
-        """Put a question of the bus to all who follow it elsewhere; on any thread."""
+        """Put a question of the bus to its followers elsewhere; on any thread."""
         future = Answers(self, self.only_channel())
-        encoded = encode_message(message._sent_at, message._args, message._kwargs)
+        try:
+            encoded = encode_message(message._sent_at, message._args, message._kwargs)
+        except PayloadError:
+            encoded = self._values.encode_question(message, strict=self.strict)
         with self.lock:
             if self.outbox:
-                self._empty_outbox()  # what was published before goes before
+                self._empty_outbox()  # what was published before is sent before
             self._sequence += 1
             text = message._identifier.text
-            batch = frames.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
-            data = frames.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
-            future.question = question = self.ask_followers(
+            batch = batches.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
+            data = batches.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
+            future.question = self.questions.ask(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )
-        future.add_done_callback(lambda done: self.give_up(question) if done.cancelled() else None)
+            future.question.takes_values = True
         return future
 
     def only_channel(self) -> Channel | None:
-        """The connection over which all answers come; None where there are several, or none."""
+        """Return the connection over which all answers arrive; None where there are several, or none."""
         channels = [peer.channel for peer in self.peers.values()]
         return channels[0] if len(channels) == 1 else None
 
     def can_be_asked(self, asker: Peer | None, subscriber: Subscriber) -> bool:
-        """Whether a follower answers questions. The bus asks its own followers itself."""
+        """Return whether a follower is asked. The bus asks its own followers itself."""
         return super().can_be_asked(asker, subscriber) or (subscriber is self._local and asker is not None)
 
     def answers_itself(self, subscriber: Subscriber) -> bool:
-        """Whether it is the bus of this process, which answers clients that have no link."""
+        """Return whether a subscriber is the bus of this process, which answers clients that have no link."""
         return subscriber is self._local
 
     def ask_for_client(self, *args: Any) -> tuple[Callable[[], None], Callable[[], list[bytes]]]:
         """Put a question for a client that has no link, here as well; see `Router.ask_for_client`."""
         asked = super().ask_for_client(*args)
-        self.loop.call(self.deliver_arrived)
+        self.loop.call(self._deliver)
         return asked
 
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
-        """Put a question to all who follow it; one that came over another path before is answered already."""
-        batch = frames.parse_batch(params.batch)
-        if batch.origin == self.id or not self._seen.fresh(batch.origin, batch.first, 1):
+        """Put a question of a peer to its followers; a duplicate from another path gets no answers."""
+        batch = batches.parse_batch(params.batch)
+        if not self._fresh(peer, batch, params.batch):
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
             super().handle_question(peer, params)
 
+    def _handle_read_question(
+        self, peer: Peer, channel: Channel, frame: frames.ReadAskParams | frames.ReadAnswerParams
+    ) -> bool:
+        """Process a question that only this process answers, or the last answer to one of this process.
+
+        Returns:
+            False if it has to be processed step by step.
+        """
+        with self.lock:
+            if peer.channel is not channel:
+                return True  # of a former connection
+            stream, number = peer.stream, frame.question
+            if isinstance(frame, frames.ReadAnswerParams):
+                question = self.questions.pending.find_open(number)
+                if question is None or not question.takes_values or list(question.waiting) != [peer]:
+                    return False
+                if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
+                    self.questions.pending.answer(number, peer, frame.answers)
+            else:
+                batch = frame.batch
+                if (
+                    peer.room.route(batch.identifier) != (self._local,)
+                    or is_passed_on(peer, batch.origin)
+                    or self.questions.pending.is_full_for(peer)
+                    or stream.held_bytes > stream.limits.buffer_bytes
+                ):
+                    return False
+                if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
+                    key = self._duplicates.key(peer, batch.origin)
+                    if self._duplicates.by_link.fresh(key, batch.first, 1):
+                        done = self.questions.answer_to(peer, number)
+                        self._asked.append(
+                            (self.questions.pending.open(peer, [self._local], done, number), batch)
+                        )
+                    else:
+                        stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % number)
+                        self.flush(peer)
+            if stream.wants_flush:
+                self.flush(peer)
+            self.timers.schedule_ack(peer)
+        return True
+
     def ask_subscriber(self, one: Any, question: Question, batch: Batch, data: bytes) -> None:
-        """Put a question to one who follows it. The lock is held."""
+        """Put a question to a follower. The lock is held."""
         if one is self._local:
-            self._to_do.append(lambda: self._inbox.poll(batch, self.name, self._answering(question)))
+            self._asked.append((question, batch))
         else:
             super().ask_subscriber(one, question, batch, data)
 
@@ -465,14 +586,14 @@ class Node(Router):
         def answer(answers: bytes) -> None:
             self.answered_at = monotonic()
             with self.lock:
-                self.questions.answer(question.number, self._local, [answers])
+                self.questions.pending.answer(question.number, self._local, [answers])
 
         return answer
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- detaching -------------------------------------------------------------------------------------------
 
     def detach(self) -> None:
-        """Take nothing more from the bus; on any thread."""
+        """Detach from the bus: nothing more is sent; on any thread."""
         self._closed = True
         self.outbox.close()
         self._gateway.wait_with(None)
@@ -481,7 +602,7 @@ class Node(Router):
         self._unwatch()
 
     def after_fork(self) -> None:
-        """In a forked child: the links are its parent's. It is told so when it publishes what would cross."""
+        """Detach from the parent's links in a forked child; the first message that would cross warns."""
         self.lock = threading.RLock()
         self._closed = True
         self._unwatch()
@@ -492,7 +613,7 @@ class Node(Router):
         self._attachment = self._gateway.attach(self.is_followed, self._not_sent)
         self.history.after_fork()
 
-    def leave_bus(self) -> None:
+    def detach_from_bus(self) -> None:
         """Detach the parent's node: this forked child now has a link of its own."""
         self._attachment.cancel()
 
@@ -505,8 +626,8 @@ class Node(Router):
         )
 
     def close(self) -> None:
-        """Leave the network."""
+        """Detach from the bus and close all links."""
         self.detach()
         super().close()
-        self.deliver_arrived()  # the loop may end before it does
+        self._deliver()  # the loop may end before it does
         self.history.close()

@@ -1,4 +1,4 @@
-"""What this process publishes and the links have not taken yet; filled on any thread."""
+"""The outbox: messages that were published and are not in the links' buffers yet; filled on any thread."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ MAX_MESSAGES = 100_000
 MAX_BYTES = 64 * 1024 * 1024
 
 POLL_SECONDS = 0.0005
-"""How often it is looked whether the outbox is empty, while somebody waits for that."""
+"""The interval of checks whether the outbox is empty, while a flush waits for that."""
 
 Item = tuple[str, bytes]
-"""An identifier as text, and a message as it stands in a batch."""
+"""An identifier as text, and a message as it is encoded in a batch."""
 
 
 class Outbox:
-    """Messages on their way from the publishing threads to the links.
+    """Messages between the publishing threads and the links.
 
-    Publishing takes no lock. `deque.append` and `popleft` are atomic, and `take` notes that the outbox is not
-    taken care of before it looks for the last time: so a publisher that finds it taken care of has its
-    message seen, and one that does not sees to it.
+    Publishing takes no lock. `deque.append` and `popleft` are atomic, and `take` clears the flag that a
+    thread will empty the outbox before its last look into it. So a publisher that finds the flag set has its
+    message taken, and one that finds it cleared empties the outbox itself.
 
     Args:
-        capacity: how many messages the links take before their buffers overflow; asked when `overflow` is
-            "block".
-        may_wait: whether this thread may be made to wait.
+        capacity: returns how many messages the links take before their buffers overflow; used when `overflow`
+            is "block".
+        may_wait: returns whether the current thread may block.
     """
 
     def __init__(self, capacity: Callable[[], int], may_wait: Callable[[], bool]) -> None:
         self.blocks = False
         self.dropped = 0
-        """Messages that were dropped here."""
+        """The number of messages that were dropped here."""
         self._capacity = capacity
         self._may_wait = may_wait
         self._changed = threading.Condition(threading.Lock())
         self._items: deque[Item] = deque()
         self._bytes = 0
-        """About how many bytes wait: it is counted without a lock, and set right whenever all is taken."""
-        self._is_taken_care_of = False
+        """The approximate number of bytes: counted without a lock, corrected whenever all are taken."""
+        self._is_scheduled = False
         self._closed = False
 
     @property
     def overflow(self) -> Overflow:
-        """What happens to what is published faster than it can be sent."""
+        """The policy for messages that are published faster than they are sent."""
         return "block" if self.blocks else "drop_oldest"
 
     @overflow.setter
@@ -63,7 +63,14 @@ class Outbox:
         self.wake()
 
     def put(self, identifier: str, message: bytes) -> bool:
-        """Add a message; True if the caller has to see to it that the outbox is emptied."""
+        """Add a message; return True if the caller has to have the outbox emptied.
+
+        On overflow the oldest messages are dropped, or this blocks: see `overflow`.
+
+        Args:
+            identifier: the message's identifier, as text.
+            message: the message, as it is encoded in a batch.
+        """
         if self.blocks and self._may_wait():
             self._wait_for_capacity()
         items = self._items
@@ -71,9 +78,9 @@ class Outbox:
         self._bytes += len(message)
         if len(items) > MAX_MESSAGES or self._bytes > MAX_BYTES:
             self._drop()
-        if self._is_taken_care_of:
+        if self._is_scheduled:
             return False
-        self._is_taken_care_of = True
+        self._is_scheduled = True
         return True
 
     def _drop(self) -> None:
@@ -82,7 +89,7 @@ class Outbox:
             while len(items) > MAX_MESSAGES or (self._bytes > MAX_BYTES and len(items) > 1):
                 try:
                     self._bytes -= len(items.popleft()[1])
-                except IndexError:  # it was emptied meanwhile
+                except IndexError:  # it was emptied in between
                     return
                 self.dropped += 1
 
@@ -97,7 +104,7 @@ class Outbox:
                     or self._capacity() <= len(self._items)
                 )
             ):
-                self._changed.wait(0.1)  # room comes with acknowledgements; `wake` tells of most of them
+                self._changed.wait(0.1)  # capacity grows with acknowledgements; `wake` follows most of them
 
     def wake(self) -> None:
         """Wake publishers that wait for capacity."""
@@ -105,28 +112,30 @@ class Outbox:
             self._changed.notify_all()
 
     def take(self, most_bytes: int) -> list[tuple[str, list[bytes]]]:
-        """Take out what is in it now, grouped by what was published in a row under one identifier.
+        """Take all messages, grouped by runs of one identifier.
 
         Args:
-            most_bytes: about so many bytes are in one group at most.
+            most_bytes: the approximate size of a group at most.
 
         Returns:
-            Nothing where nothing came since the last time; then the next who adds something has to see to it
-            that the outbox is emptied.
+            The groups; none if there were no messages. Then the next publisher has to have the outbox
+                emptied.
         """
         items = self._items
         if not items:
-            self._is_taken_care_of = False
+            self._is_scheduled = False
             if not items:
                 return []
-            self._is_taken_care_of = True  # a publisher may have seen to it too; then both do, without harm
+            self._is_scheduled = (
+                True  # a publisher may have been asked for it too; then both do it, without harm
+            )
         self._bytes = 0
         taken: list[Item] = []
         pop = items.popleft
         try:
             for _ in range(len(items)):
                 taken.append(pop())  # noqa: PERF401 - what was taken must not get lost with the error
-        except IndexError:  # a publisher has dropped some meanwhile
+        except IndexError:  # a publisher has dropped some in between
             pass
         if self.blocks:
             self.wake()
@@ -142,10 +151,10 @@ class Outbox:
         return groups
 
     def __bool__(self) -> bool:
-        return bool(self._items) or self._is_taken_care_of
+        return bool(self._items) or self._is_scheduled
 
     def wait_until_empty(self, deadline: float | None) -> bool:
-        """Wait until the links have everything that is in here now; False if that took too long."""
+        """Wait until the links have everything that is in the outbox now; return False at the timeout."""
         while self:
             if deadline is not None and monotonic() >= deadline:
                 return False
@@ -153,14 +162,14 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Let those go who wait."""
+        """Release all waiting publishers."""
         self._closed = True
         with self._changed:
             self._changed.notify_all()
 
 
 def parts(messages: list[bytes], most_bytes: int) -> Iterator[list[bytes]]:
-    """Split messages into parts of about so many bytes at most."""
+    """Split messages into groups of about that many bytes at most."""
     part: list[bytes] = []
     size = 0
     for message in messages:

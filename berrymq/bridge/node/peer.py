@@ -1,4 +1,4 @@
-"""A peer: the other side of a link, as seen from here. It outlives the connections that carry the link."""
+"""A peer: the other side of a link. It outlives the connections that carry the link."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from functools import lru_cache
 from sys import getsizeof
 from typing import TYPE_CHECKING, Literal
 
-from berrymq.bridge.protocol.connection import CloseCode
-from berrymq.bridge.protocol.frames import INTEREST, crossing_identifier, encode_json
+from berrymq.bridge.protocol.events import CloseCode
+from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.frames import INTEREST
+from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.bridge.protocol.stream import Stream
 
@@ -26,31 +28,33 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LISTED", "Peer", "Role", "follow_bytes", "interest_body"]
 
 Role = Literal["member", "hub", "direct"]
-"""What the other side is: a node on this hub, the hub of this node, or an equal that is linked directly."""
+"""The kind of the other side: a node on this hub, the hub of this node, or a directly linked equal."""
 
 MAX_LISTED = 2_000
-"""Where more identifiers than this are followed in a room, peers are told that everything is wanted: a list
-of all of them, sent to all, would grow with the square of the nodes."""
+"""Where more identifiers than this are followed in a room, everything is requested from peers instead: a list
+of all, sent to all, would grow with the square of the nodes."""
 
 
 FOLLOW_BYTES = 1_100
-"""What an identifier that a peer follows takes here beside its text, about; most of it is the index's."""
+"""The approximate memory for an identifier that a peer follows beside its text, most of it in the index."""
 
 MOST_UNDROPPABLE_BYTES = 1024 * 1024
-"""So much may wait for a peer beside messages, even when memory is short."""
+"""The size of frames other than messages that may be buffered for a peer even when memory is short."""
 
 
 class Peer:
     """One side of a link. Used with the router's lock held.
 
     Args:
-        id: the node's.
-        name: what people call it.
-        room: where it is.
-        role: what it is to this node.
+        id: the node's id.
+        name: the node's name, for people.
+        room: the room of the link.
+        role: the kind of the node.
         limits: bounds of the stream.
         account: counts what is held for it.
-        key: the secret that the side which dials shows on this link.
+        key: the secret that the dialling side presents on this link.
+        ttl: seconds for which it may be disconnected before it expires.
+        now: the time.
     """
 
     def __init__(
@@ -74,37 +78,37 @@ class Peer:
         self.ttl = ttl
         self.stream = Stream(limits, account=account)
         self.accept = self.stream.send_batch
-        """Puts a batch of messages, with their number, into its stream."""
+        """Adds a batch of messages, and their number, to its stream."""
         self.channel: Channel | None = None
         self.since = now
-        """When it was linked, or its connection cut last."""
+        """When it was linked, or its connection was lost last."""
         self.expiry: Timer | None = None
         self.grace: Timer | None = None
         self.follows: set[Identifier] = set()
         self.everything = False
         self.follows_too_much = False
-        """It has told more identifiers than are remembered, so it follows everything until it tells all anew.
-        """
+        """It announced more identifiers than are stored, so it follows everything until it announces all
+        again."""
         self.announced: set[Identifier] = set()
-        """The identifiers of which it knows that they are wanted from it."""
+        """The identifiers that were announced to it as followed here."""
         self.announced_everything = False
         self.interest_announced = False
         self.interest_known = False
-        """It has said what it wants."""
+        """It has announced its interest."""
         self.on_interest_known: Callable[[], object] = lambda: None
         """Called when it has."""
         self.expires = False
-        """It came here, and is forgotten when it does not come back in time."""
+        """It was accepted here, and expires when it stays disconnected for its ttl."""
         self.drop_report_due = False
-        """It is about to be told of messages that were dropped."""
+        """A report of dropped messages to it is scheduled."""
         self.is_over_share = False
-        """More than its share waits for it that can't be dropped, such as questions and answers."""
+        """It exceeds its share of memory by what can't be dropped, such as questions and answers."""
         self._reported_drops = self.stream.stats.dropped
         self._reported_cuts = self.stream.stats.cuts
         self._refused = 0
-        """The oldest frame that was in flight when it refused something."""
+        """The number of the oldest frame in flight when it last refused one."""
         self.account = account
-        """Counts what is held for it."""
+        """Counts the bytes that are held for it."""
         self._follows_bytes = 0
 
     def __repr__(self) -> str:
@@ -112,20 +116,26 @@ class Peer:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether it has a connection."""
         return self.channel is not None
 
-    # -- what goes to it -------------------------------------------------------------------------------------
+    # -- announcing interest ---------------------------------------------------------------------------------
 
     def announce_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
-        """Say what is wanted from it from now on, as far as that has changed."""
+        """Announce to it what is followed here, as far as that has changed.
+
+        Args:
+            add: identifiers that are followed from now on.
+            remove: identifiers that are not followed any more.
+            everything: all messages are followed; then the identifiers do not matter.
+        """
         if everything:
             add, remove = set(), self.announced
         if self.interest_announced and not (add or remove or everything != self.announced_everything):
             return
         body = interest_body(frozenset(add), frozenset(remove), everything, reset=not self.interest_announced)
-        # The first time it goes before messages that are retransmitted: those may fill the window, and until
-        # the other side knows what is followed here it can't send anything.
+        # The first one is sent before retransmitted messages: those may fill the window, and the other side
+        # can't send anything until it knows what is followed here.
         self.stream.send(INTEREST, body, first=not self.interest_announced)
         self.interest_announced, self.announced_everything = True, everything
         self.announced = (self.announced - remove) | add
@@ -136,19 +146,19 @@ class Peer:
         self.announced = set()
         self.interest_known = False
 
-    # -- what it wants ---------------------------------------------------------------------------------------
+    # -- its interest ----------------------------------------------------------------------------------------
 
     def update_follows(self, params: InterestParams) -> set[Identifier]:
-        """Take what the other side says it wants; return the identifiers for which that changed.
+        """Store what the other side follows; return the identifiers for which that changed.
 
         Raises:
-            FrameError: something of it is no identifier.
+            FrameError: one of them is invalid.
         """
         changed: set[Identifier] = set()
         if params.reset:
             self.follows_too_much = False
         if params.too_many or max(len(params.add), len(params.remove)) > MAX_FOLLOWS:
-            self.follows_too_much = True  # more than are looked at one by one
+            self.follows_too_much = True  # more than are processed one by one
         if not self.follows_too_much:
             changed = self._replace_follows(params)
             self.follows_too_much = len(self.follows) > MAX_FOLLOWS
@@ -166,20 +176,20 @@ class Peer:
         return followed
 
     def _replace_follows(self, params: InterestParams) -> set[Identifier]:
-        gone = {crossing_identifier(text) for text in params.remove}
-        new = {crossing_identifier(text) for text in params.add}
+        removed = {crossing_identifier(text) for text in params.remove}
+        added = {crossing_identifier(text) for text in params.add}
         changed: set[Identifier] = self.leave_room() if params.reset else set()
-        gone &= self.follows
-        new -= self.follows
-        self.room.unfollow(self, gone)
-        self.room.follow(self, new)
-        self.follows -= gone
-        self.follows |= new
-        self._count_follows(sum(map(follow_bytes, new)) - sum(map(follow_bytes, gone)))
-        return changed | gone | new
+        removed &= self.follows
+        added -= self.follows
+        self.room.unfollow(self, removed)
+        self.room.follow(self, added)
+        self.follows -= removed
+        self.follows |= added
+        self._count_follows(sum(map(follow_bytes, added)) - sum(map(follow_bytes, removed)))
+        return changed | removed | added
 
     def leave_room(self) -> set[Identifier]:
-        """Follow nothing any more; return what it followed."""
+        """Remove all that it follows from the room, and return it."""
         followed, self.follows = self.follows, set()
         self._count_follows(-self._follows_bytes)
         self.room.unfollow(self, followed)
@@ -194,12 +204,12 @@ class Peer:
     # -- its connection --------------------------------------------------------------------------------------
 
     def use_stats(self, stats: LinkStats) -> None:
-        """Go on counting in these."""
+        """Count in these from now on."""
         self.stream.stats = stats
         self._reported_drops, self._reported_cuts = stats.dropped, stats.cuts
 
-    def take_report(self) -> str:
-        """What is to be said of messages that were dropped since this was asked last; most often nothing."""
+    def pop_drop_report(self) -> str:
+        """Return the text of a log entry about messages dropped since the last call, or ""."""
         stats = self.stream.stats
         dropped, self._reported_drops = stats.dropped - self._reported_drops, stats.dropped
         was_cut = not self.connected or stats.cuts != self._reported_cuts
@@ -229,14 +239,14 @@ class Peer:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes are held for it."""
+        """The number of bytes that are held for it."""
         return self.account.held
 
     def shed(self, target: int) -> set[Identifier]:
-        """Drop its oldest messages until no more bytes than that are held.
+        """Drop its oldest messages until no more bytes than *target* are held.
 
         Returns:
-            What it followed, if that alone takes more: it follows everything then.
+            The identifiers that it followed, if those alone take more: then it follows everything.
         """
         changed: set[Identifier] = set()
         self.stream.shed(max(0, target - self._follows_bytes))
@@ -247,7 +257,12 @@ class Peer:
         return changed
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
-        """Close the link; return how many messages the other side did not get."""
+        """Close the link; return the number of messages that the other side did not get.
+
+        Args:
+            reason: a text that the other side logs.
+            code: the WebSocket's close code.
+        """
         self.cancel_timers()
         channel, self.channel = self.channel, None
         if channel is not None:
@@ -257,11 +272,11 @@ class Peer:
         return lost
 
 
-@lru_cache(maxsize=4)  # most peers are told the same; `Router.announce_interests` clears it
+@lru_cache(maxsize=4)  # most peers get the same one; `Announcements.send` clears it
 def interest_body(
     add: frozenset[Identifier], remove: frozenset[Identifier], everything: bool, *, reset: bool
 ) -> bytes:
-    """What says what is wanted from now on, as the body of a frame."""
+    """Return the body of an ``interest`` frame."""
     parts = []
     if add:
         parts.append(b'"add":' + encode_json(sorted([identifier.text for identifier in add])))
@@ -274,5 +289,5 @@ def interest_body(
 
 
 def follow_bytes(identifier: Identifier) -> int:
-    """What it takes to know that a peer follows an identifier, in bytes."""
-    return FOLLOW_BYTES + 2 * getsizeof(identifier.text)  # as a whole, and in parts
+    """Return the approximate memory for an identifier that a peer follows, in bytes."""
+    return FOLLOW_BYTES + 2 * getsizeof(identifier.text)  # the whole text, and its parts

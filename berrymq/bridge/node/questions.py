@@ -1,14 +1,14 @@
-"""Questions that wait for the answers of others.
+"""The open questions of a node, and the answers that have arrived.
 
-Each of those who are asked answers once, with what all its followers gave. A peer answers only what it was
-asked, by a number that is the asker's own; one that is cut off for longer than `GRACE_SECONDS`, or leaves, is
-answered for with an error, so nobody waits for the dead.
+Each node that is asked answers once, with the results of all its followers. A peer can answer only what it
+was asked, by the asker's own number; one that is disconnected for `GRACE_SECONDS`, or closes its link, is
+answered for with an error, so no asker waits in vain.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -19,49 +19,54 @@ if TYPE_CHECKING:
 __all__ = ["GRACE_SECONDS", "SPIN_SECONDS", "Question", "Questions"]
 
 GRACE_SECONDS = 5.0
-"""How long the answer of a peer that is cut off is waited for."""
+"""The time for which the answer of a disconnected peer is awaited."""
 
 SPIN_SECONDS = 0.0005
-"""For so long after a question or an answer whoever waits for the next one keeps the processor.
+"""The time for which a thread polls for the next question or answer before it blocks.
 
-To wake a processor that has gone to sleep takes several times as long as all that is done for a question.
+To wake a sleeping processor takes several times as long as all the work for a question.
 """
 
 ANSWER_BYTES = 100
-"""What an answer takes beside its bytes, about."""
+"""The approximate overhead of an answer beside its bytes."""
 
 MAX_OPEN, MAX_OPEN_OF_ONE = 10_000, 1_000
-"""Questions that may be open at once, and those of one peer, so that none keeps all others from asking."""
+"""The limit of open questions, and that of one peer, so that no peer keeps the others from asking."""
 
 
 class Question:
     """One question, until all have answered.
 
     Args:
-        number: tells it from others.
-        asker: who put it, if a peer did.
-        asked_as: the asker's own number of it.
-        done: called once with the answers as JSON, in the order in which they came.
+        number: its key.
+        asker: the peer that asked; None for this process.
+        asked_as: the asker's own number.
+        done: called once with the answers as JSON, in the order of their arrival.
     """
 
-    __slots__ = ("answer_bytes", "answers", "asked_as", "asker", "done", "number", "unanswered", "waiting")
+    __slots__ = (
+        *("answer_bytes", "answers", "asked_as", "asker", "done", "number", "takes_values"),
+        *("unanswered", "waiting"),
+    )
 
     def __init__(
-        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[bytes]], object]
+        self, number: int, asker: Hashable, asked_as: int | None, done: Callable[[list[Any]], object]
     ) -> None:
         self.number = number
         self.asker = asker
         self.asked_as = asked_as
         self.done = done
         self.waiting: dict[Hashable, None] = {}
-        self.answers: list[bytes] = []
+        self.answers: list[Any] = []
+        self.takes_values = False
+        """Its last answer may be a tuple of name, values and errors instead of their JSON."""
         self.unanswered: list[str] = []
-        """The names of nodes without which it was concluded."""
+        """The names of nodes without an answer when it was concluded."""
         self.answer_bytes = 0
 
 
 class _Asker:
-    """One who asks: a peer, or this process with its clients."""
+    """An asker: a peer, or this process with its clients."""
 
     __slots__ = ("account", "questions")
 
@@ -74,9 +79,9 @@ class Questions:
     """The open questions of one node. Not thread-safe.
 
     Args:
-        budget: counts the answers that have come while others have not.
-        lock: held while answers are given up since memory is short.
-        too_much: the answer of a question whose answers are given up.
+        budget: counts the answers that are held until a question is complete.
+        lock: held while answers are dropped because memory is short.
+        too_much: the answer to a question whose answers were dropped.
     """
 
     def __init__(self, budget: Budget, lock: AbstractContextManager[object], too_much: bytes) -> None:
@@ -90,7 +95,7 @@ class Questions:
         self._too_much = too_much
 
     def is_full_for(self, asker: Hashable) -> bool:
-        """Whether that one can have no more questions open at once; this process, None, as many as all."""
+        """Return whether an asker has reached its limit; that of this process, None, is the total."""
         if len(self._open) >= MAX_OPEN:
             return True
         known = self._askers.get(asker) if asker is not None else None
@@ -100,10 +105,17 @@ class Questions:
         self,
         asker: Hashable,
         asked: Iterable[Hashable],
-        done: Callable[[list[bytes]], object],
+        done: Callable[[list[Any]], object],
         asked_as: int | None = None,
     ) -> Question:
-        """Begin to wait; where nobody is asked, call `end_if_complete` next."""
+        """Open a question; call `end_if_complete` next, as there may be no subscribers.
+
+        Args:
+            asker: the peer that asks; None for this process.
+            asked: the subscribers that have to answer.
+            done: called once with all answers.
+            asked_as: the asker's own number.
+        """
         question = Question(next(self._numbers), asker, asked_as, done)
         if asked_as is not None:
             self._asked_as[asker, asked_as] = question
@@ -117,31 +129,42 @@ class Questions:
             self._of.setdefault(one, set()).add(question.number)
         return question
 
+    def find_open(self, number: int) -> Question | None:
+        """Return an open question by its number; None if it is complete."""
+        return self._open.get(number)
+
     def find(self, asker: Hashable, asked_as: int) -> Question | None:
-        """Return the open question of an asker by its own number; None if that is answered already."""
+        """Return the open question of an asker by its own number; None if it was answered."""
         return self._asked_as.get((asker, asked_as))
 
     def answer(
-        self, number: int, who: Hashable, answers: Iterable[bytes], unanswered: Iterable[str] = ()
+        self, number: int, subscriber: Hashable, answers: Iterable[Any], unanswered: Iterable[str] = ()
     ) -> bool:
-        """Take what one of those asked has answered; False if it was not asked that, or has answered."""
+        """Store an answer; return False if its sender was not asked, or has answered before.
+
+        Args:
+            number: the key of the question.
+            subscriber: the sender.
+            answers: encoded answers; a hub sends those of several nodes.
+            unanswered: the names of nodes without an answer.
+        """
         question = self._open.get(number)
-        if question is None or who not in question.waiting:
+        if question is None or subscriber not in question.waiting:
             return False
         self._add(question, answers)
         question.unanswered += unanswered
-        self._leave(question, who)
+        self._leave(question, subscriber)
         self.end_if_complete(question)
         return True
 
-    def _add(self, question: Question, answers: Iterable[bytes]) -> None:
+    def _add(self, question: Question, answers: Iterable[Any]) -> None:
         for answer in answers:
             question.answers.append(answer)
             question.answer_bytes += len(answer) + ANSWER_BYTES
             self._askers[question.asker].account.grow(len(answer) + ANSWER_BYTES)
 
     def shed(self, asker: _Asker, target: int) -> None:
-        """End the questions of one asker whose answers take most, with an error, until no more are held."""
+        """Answer the questions of an asker with the largest answers by an error, until no more is held."""
         with self._lock:
             largest = sorted(asker.questions.values(), key=lambda one: one.answer_bytes, reverse=True)
             for question in largest:
@@ -151,33 +174,36 @@ class Questions:
                 question.answers = []
                 question.done([self._too_much])
 
-    def fail(self, who: Hashable, answer: bytes) -> int:
-        """Answer everything that one is still asked in its place; return how many questions those were."""
-        numbers = self._of.get(who, set())
+    def fail(self, subscriber: Hashable, answer: bytes) -> int:
+        """Answer all questions to a subscriber in its place; return their number."""
+        numbers = self._of.get(subscriber, set())
         count = len(numbers)
         for number in list(numbers):
-            self.answer(number, who, [answer])
+            self.answer(number, subscriber, [answer])
         return count
 
     def give_up(self, question: Question) -> None:
-        """Wait no longer; what comes is ignored."""
+        """Abandon a question; answers that arrive later are ignored."""
         for one in list(question.waiting):
             self._leave(question, one)
         self._close(question)
 
     def forget_asker(self, asker: Hashable) -> None:
-        """One who has asked is gone: its answers go nowhere."""
+        """Abandon all questions of an asker."""
         known = self._askers.get(asker)
-        for question in [] if known is None else list(known.questions.values()):
-            self.give_up(question)
+        if known is not None:
+            for question in list(known.questions.values()):
+                self.give_up(question)
+            known.account.close()
+            del self._askers[asker]
 
     def end_if_complete(self, question: Question) -> None:
-        """Hand the answers over when all have come."""
+        """Call `done` if all have answered."""
         if not question.waiting and self._close(question):
             question.done(question.answers)
 
     def _close(self, question: Question) -> bool:
-        """Note that a question is open no longer; False if it was not."""
+        """Remove a question from the open ones; return False if it was not among them."""
         if self._open.pop(question.number, None) is None:
             return False
         if question.asked_as is not None:
@@ -187,15 +213,12 @@ class Questions:
         asker = self._askers[question.asker]
         del asker.questions[question.number]
         asker.account.grow(-question.answer_bytes)
-        if not asker.questions:
-            asker.account.close()
-            del self._askers[question.asker]
         return True
 
-    def _leave(self, question: Question, who: Hashable) -> None:
-        question.waiting.pop(who, None)
-        numbers = self._of.get(who)
+    def _leave(self, question: Question, subscriber: Hashable) -> None:
+        question.waiting.pop(subscriber, None)
+        numbers = self._of.get(subscriber)
         if numbers is not None:
             numbers.discard(question.number)
             if not numbers:
-                del self._of[who]
+                del self._of[subscriber]

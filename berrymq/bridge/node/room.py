@@ -1,10 +1,10 @@
-"""A room: those who reach each other, and the routes between them."""
+"""A room: the subscribers that reach each other, and the routes between them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from berrymq.bridge.protocol.frames import crossing_identifier
+from berrymq.bridge.protocol.fields import crossing_identifier
 
 from .interests import Interests
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ROUTES", "Room", "Subscriber"]
 
 MAX_ROUTES = 4096
-"""Routes that are kept ready; an identifier that comes again needs no look-up."""
+"""The number of cached routes; a cached identifier needs no look-up."""
 
 
 class Subscriber(Protocol):
-    """Takes batches of messages: a peer, a client's queue, the bus of this process."""
+    """Accepts batches of messages: a peer, a client's queue, the bus of this process."""
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Take a batch of that many messages."""
+        """Accept a batch of *count* messages."""
 
 
 class Room:
-    """Who follows what in one room.
+    """The interests of the subscribers in one room.
 
     Args:
         name: None is a room as well.
@@ -37,13 +37,13 @@ class Room:
         self.name = name
         self.interests: Interests[Subscriber] = Interests()
         self.routes: dict[str, tuple[Subscriber, ...]] = {}
-        """Those who follow an identifier, where that was asked before; see `route`."""
+        """Cached subscribers by identifier; see `route`."""
 
     def route(self, text: str) -> tuple[Subscriber, ...]:
-        """Those who follow an identifier.
+        """Return the subscribers that follow an identifier.
 
         Raises:
-            FrameError: it is no identifier, or a local one, which never leaves its process.
+            FrameError: it is invalid, or a local one, which never leaves its process.
         """
         found = self.routes.get(text)
         if found is None:
@@ -54,18 +54,18 @@ class Room:
         return found
 
     def follow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
-        """Have a subscriber follow identifiers that it does not follow yet."""
+        """Add a subscriber to identifiers that it does not follow yet."""
         for identifier in identifiers:
             self.interests.add(subscriber, identifier)
         self.routes.clear()
 
     def unfollow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
-        """Take back a `follow`."""
+        """Undo a `follow`."""
         for identifier in identifiers:
             self.interests.remove(subscriber, identifier)
         self.routes.clear()
 
     def follow_everything(self, subscriber: Subscriber, wanted: bool) -> None:
-        """Have a subscriber follow whatever there is, or no longer."""
+        """Add a subscriber to every identifier, or undo that."""
         self.interests.set_everything(subscriber, wanted)
         self.routes.clear()

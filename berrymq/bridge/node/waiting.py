@@ -1,8 +1,8 @@
-"""The delivery thread waits on the link while it has nothing to do.
+"""Lets a bus's delivery thread wait on the link while it is idle.
 
-Else the I/O thread would have to wake it for every message that comes, and to wake a thread takes longer than
-all that is done for a message. So the delivery thread reads the connection itself; as soon as it has
-something to deliver, the I/O thread reads again, and a follower that takes its time holds up nothing.
+Otherwise the I/O thread would have to wake it for every message, which takes longer than all the work for a
+message. So the delivery thread reads the connection itself. As soon as it has something to deliver, the I/O
+thread reads again, and a slow follower blocks nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class LinkWaiter:
     """Waits on the one connection of a node, for its bus's delivery thread.
 
     Args:
-        channel: gives the connection; None where there is not just one.
-        answered_at: gives when a question was answered here last.
+        channel: returns the connection; None if there is not exactly one.
+        answered_at: returns the time of the last answer to a question.
     """
 
     def __init__(self, channel: Callable[[], Channel | None], answered_at: Callable[[], float]) -> None:
@@ -41,14 +41,19 @@ class LinkWaiter:
         self._pid = os.getpid()
 
     def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
-        """Wait for work, for `wake`, or for so many seconds; False, at once, if that can't be."""
+        """Wait for work, for `wake`, or for the timeout; return False at once if that is not possible.
+
+        Args:
+            has_work: returns whether there is something to deliver.
+            timeout: seconds.
+        """
         channel = self._channel()
         if channel is None or self._pid != os.getpid():
             return False
         spin_until = self._answered_at() + SPIN_SECONDS
         try:
             waited = channel.pump(has_work, monotonic() + timeout, wake=self._reader, spin_until=spin_until)
-        except ValueError:  # `close` has taken the descriptor meanwhile
+        except ValueError:  # `close` has taken the descriptor in between
             return False
         if self._woken:
             self._woken = False
@@ -57,12 +62,12 @@ class LinkWaiter:
         return waited
 
     def wake(self) -> None:
-        """End the waiting; on any thread."""
+        """End the wait; on any thread."""
         self._woken = True
         with suppress(OSError):
             self._writer.send(b"\0")
 
     def close(self) -> None:
-        """Give up the descriptors."""
+        """Close the descriptors."""
         self._reader.close()
         self._writer.close()

@@ -7,13 +7,21 @@ crosses only if both sides registered it.
 """
 
 from . import standard
+from .advice import ApartError
+from .binary import Binary, Form, Replaced
 from .decoding import TYPE_MARK, decode_payload, decode_values
 from .encoding import MAX_DEPTH, encode_message, encode_values
+from .opaque import Opaque
 from .registry import register_type
 
 __all__ = [
     "MAX_DEPTH",
     "TYPE_MARK",
+    "ApartError",
+    "Binary",
+    "Form",
+    "Opaque",
+    "Replaced",
     "decode_payload",
     "decode_values",
     "encode_message",

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-__all__ = ["UnsendableError", "advice", "place"]
+__all__ = ["ApartError", "TooDeepError", "UnsendableError", "advice", "place"]
 
 LONGEST_PLACE = 12
 """Steps into an argument that an error names one by one."""
 LONGEST_STEP = 80
 """Characters of one of them."""
-
-PANDAS = {
-    "DataFrame": '.to_dict("list")',
-    "Timestamp": ".to_pydatetime()",
-    "Timedelta": ".to_pytimedelta()",
-    "NaTType": "None",
-    "NAType": "None",
-    "Period": "str() of it",
-    "Interval": "its left and right",
-}
-"""What to send instead of what pandas has."""
 
 
 class UnsendableError(Exception):
@@ -39,22 +26,17 @@ class UnsendableError(Exception):
         self.is_key = False
 
 
+class TooDeepError(UnsendableError):
+    """A value nests deeper than is written, or contains itself."""
+
+
+class ApartError(UnsendableError):
+    """A value has a buffer that is to go beside the message, and there is no place for it."""
+
+
 def advice(cls: type) -> str:
     """What to do with a value of a type that has no form on the wire."""
     name = cls.__name__
-    if cls.__module__ == "numpy" and name == "ndarray":
-        return "arrays can't yet; send array.tolist()"
-    if cls.__module__ == "numpy" and name in ("datetime64", "timedelta64"):
-        return f"a {name} of this unit has no Python form; use .astype('{name}[us]')"
-    if cls.__module__ == "numpy" and name.endswith("longdouble"):
-        return f"JSON has no {name}; convert it with float() or complex()"
-    if cls.__module__.partition(".")[0] == "pandas":
-        send = PANDAS.get(name, "plain values, as by .tolist()")
-        return f"{'an' if name[0] in 'AEIOU' else 'a'} {name} can't yet; send {send}"
-    if cls in (bytes, bytearray, memoryview):
-        return f"{name} can't yet; send text, or a list of numbers"
-    if dataclasses.is_dataclass(cls):
-        return f"{name} is a dataclass that is not registered; call register_type({name}) on both sides"
     return (
         f"no JSON form is known of {name}; send its plain values, "
         f"or call register_type({name}, encode, decode)"

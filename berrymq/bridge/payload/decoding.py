@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from berrymq.bridge.buffers import Missing
 from berrymq.bridge.protocol.frames import TYPE_MARK
 
+from .binary import BUFFER, from_base64
 from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 
 if TYPE_CHECKING:
@@ -20,25 +23,35 @@ MAX_SAME_HASH = 32
 """Members of one set, or keys of one dictionary, that may have the same hash."""
 
 
-def decode_payload(args: list[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+Buffers = Sequence[memoryview | Missing]
+
+
+def decode_payload(
+    args: list[Any], kwargs: dict[str, Any], buffers: Buffers = ()
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The args and kwargs of a message, from the JSON of one that holds a ``"$type"`` somewhere.
 
     Args:
         args: as JSON has them.
         kwargs: as JSON has them.
+        buffers: what came beside the message.
 
     Raises:
         ValueError: a value of a registered type is malformed.
     """
     try:
-        reader = _Reader()
+        reader = _Reader(buffers)
         return tuple(reader.items(args)), reader.mapping(kwargs)
     except RecursionError:
         raise ValueError("the payload nests too deep") from None
 
 
-def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
+def decode_values(data: bytes | msgspec.Raw, buffers: Buffers = ()) -> list[Any]:
     """The values of a JSON array.
+
+    Args:
+        data: the array.
+        buffers: what came beside it.
 
     Raises:
         ValueError: it is none, or a value of a registered type is malformed.
@@ -46,7 +59,7 @@ def decode_values(data: bytes | msgspec.Raw) -> list[Any]:
     raw = bytes(data)
     try:
         values = _decode_list(raw)
-        return _Reader().items(values) if TYPE_MARK in raw else values
+        return _Reader(buffers).items(values) if TYPE_MARK in raw else values
     except RecursionError:
         raise ValueError("the values nest too deep") from None
 
@@ -55,12 +68,18 @@ _decode_list = msgspec.json.Decoder(list[Any]).decode
 
 
 class _Reader:
-    """LinkLocks JSON back into values.
+    """Turns JSON back into values.
 
     Python's hashes of numbers, and of what is made of numbers, can be foreseen. A sender can choose
     members of a set that all have the same one, and building it takes quadratic time then. So what has too
-    many of those is refused: each member is compared with a few others at most.
+    many of those is refused: each member is compared with a few others at most. Comparing two members that
+    contain such sets themselves would multiply that at each level, so those may not have the same hash.
     """
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+        self._collisions = 0
+        """The number of sets and dictionaries so far in which some members have the same hash."""
 
     def value(self, value: Any) -> Any:
         if type(value) is list:
@@ -70,16 +89,28 @@ class _Reader:
         name = value.get(TYPE_KEY)
         if name is None:
             return self.mapping(value)
+        if name == BUFFER:
+            return self._buffer(value.get(VALUE_KEY))
         codec = by_name.get(name) if isinstance(name, str) else None
         if codec is None or VALUE_KEY not in value:
             return Foreign(value)
-        content = self.value(value[VALUE_KEY])
+        content = value[VALUE_KEY]
         try:
             if codec.decode in _HASHED:
                 return self._hashed(codec.decode, content)
-            return codec.decode(content)
+            return codec.decode(self.value(content))
         except Exception as error:  # a registered decoder may raise anything; the text says which
             raise ValueError(f"a value of type {name!r} is malformed: {error}") from error
+
+    def _buffer(self, where: Any) -> memoryview | Missing:
+        if type(where) is int:
+            if not 0 <= where < len(self._buffers):
+                raise ValueError(f"a message with {len(self._buffers)} buffers has none with number {where}")
+            return self._buffers[where]
+        try:
+            return memoryview(bytearray(from_base64(where)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a buffer is malformed: {error}") from None
 
     def items(self, values: list[Any]) -> list[Any]:
         return [self.value(value) for value in values]
@@ -88,10 +119,23 @@ class _Reader:
         return {key: self.value(value) for key, value in values.items()}
 
     def _hashed(self, kind: Callable[[Any], Any], content: Any) -> Any:
-        hashes = Counter(map(hash, [key for key, _ in content] if kind is dict else content))
-        if hashes and max(hashes.values()) > MAX_SAME_HASH:
-            raise ValueError("its members collide, and it would take too long to build")
-        return kind(content)
+        if type(content) is not list:
+            raise TypeError("its members are not in an array")
+        members, collides_within = [], set()
+        for item in content:
+            before = self._collisions
+            member = self.value(item[0] if kind is dict else item)
+            if self._collisions > before:
+                collides_within.add(hash(member))
+            members.append(member)
+        same = Counter(map(hash, members))
+        if len(same) < len(members):
+            self._collisions += 1
+            if max(same.values()) > MAX_SAME_HASH or any(same[one] > 1 for one in collides_within):
+                raise ValueError("its members collide, and it would take too long to build")
+        if kind is dict:
+            return {key: self.value(value) for key, (_, value) in zip(members, content, strict=True)}
+        return kind(members)
 
 
 _HASHED: tuple[Callable[[Any], Any], ...] = (set, frozenset, dict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,11 +11,16 @@ import msgspec
 from berrymq.bridge.errors import PayloadError, RemoteError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
-from .advice import UnsendableError, advice, place
-from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type
+from .advice import ApartError, TooDeepError, UnsendableError, advice, place
+from .binary import BUFFER, INLINE, Binary, Form
+from .opaque import describe
+from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type, codec_of
+from .scientific import scientific_codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .binary import Replaced
 
 __all__ = ["MAX_DEPTH", "encode_message", "encode_values"]
 
@@ -30,11 +34,23 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def encode_message(
-    sent_at: float, args: Sequence[Any], kwargs: Mapping[str, Any], callback: str | None = None
+    sent_at: float,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    callback: str | None = None,
+    form: Form = INLINE,
 ) -> bytes:
-    """A message as it stands in a batch: ``[sent_at, [args], {kwargs}]``, and the callback if there is one.
+    """Encode a message as it stands in a batch: ``[sent_at, [args], {kwargs}]``, and the callback if any.
+
+    Args:
+        sent_at: seconds since 1970.
+        args: of the message.
+        kwargs: of the message.
+        callback: where followers' results are to be sent.
+        form: what becomes of large buffers, and of values that can't cross.
 
     Raises:
+        ApartError: there is a large buffer, and the form has no place for it.
         PayloadError: names the argument that can't cross, and why.
     """
     try:
@@ -50,56 +66,152 @@ def encode_message(
             else:  # flat, as most messages are
                 if callback is None and len(data := _write((sent_at, args, kwargs))) <= MAX_PAYLOAD_BYTES:
                     return data
-        plain_args = [_to_json(value, 1) for value in args]
-        plain_kwargs = {key: _to_json(value, 1) for key, value in kwargs.items()}
+        if form.replaced is not None:
+            return _encode_leniently((sent_at, args, kwargs, callback), form, form.replaced)
+        plain_args = [_to_json(value, 1, form) for value in args]
+        plain_kwargs = {key: _to_json(value, 1, form) for key, value in kwargs.items()}
         parts: tuple[Any, ...] = (sent_at, plain_args, plain_kwargs)
         data = _write(parts if callback is None else (*parts, callback))
-    except (UnsendableError, ValueError, TypeError, OverflowError):
-        _explain(args, kwargs)
+    except (UnsendableError, ValueError, TypeError, OverflowError) as error:
+        if type(error) is ApartError and form.min_apart < MAX_PAYLOAD_BYTES:
+            raise
+        if form.replaced is not None:  # what is flat, and JSON has no form for
+            return _encode_leniently((sent_at, args, kwargs, callback), form, form.replaced)
+        _explain(args, kwargs, form)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(len(data))
     return data
 
 
-def encode_values(values: Sequence[Any]) -> bytes:
-    """Values as a JSON array, each as it stands in a message.
+def _encode_leniently(
+    message: tuple[float, Sequence[Any], Mapping[str, Any], str | None], form: Form, replaced: Replaced
+) -> bytes:
+    """Encode a message with an `Opaque` in the place of what can't cross."""
+    sent_at, args, kwargs, callback = message
+    plain_args = [_to_json_or_opaque(value, form, replaced) for value in args]
+    plain_kwargs = {key: _to_json_or_opaque(value, form, replaced) for key, value in kwargs.items()}
+    plain_args = _replace_unwritable(plain_args, replaced)
+    plain_kwargs = _replace_unwritable(plain_kwargs, replaced)
+    around = len(_write((sent_at, [], {}, callback))) + sum([len(_write(key)) + 2 for key in plain_kwargs])
+    originals = [*args, *kwargs.values()]
+    plain = _fit([*plain_args, *plain_kwargs.values()], originals, around, replaced)
+    plain_args = plain[: len(plain_args)]
+    plain_kwargs = dict(zip(plain_kwargs, plain[len(plain_args) :], strict=True))
+    parts: tuple[Any, ...] = (sent_at, plain_args, plain_kwargs)
+    data = _write(parts if callback is None else (*parts, callback))
+    if len(data) > MAX_PAYLOAD_BYTES:  # of keywords, or of so many values that even opaque ones are too much
+        replaced.append(("message", _size_reason(len(data))))
+        return _write((sent_at, [_opaque_json(args), _opaque_json(kwargs)], {}))
+    return data
+
+
+def encode_values(values: Sequence[Any], form: Form = INLINE) -> bytes:
+    """Encode values as a JSON array, each as it stands in a message.
+
+    Args:
+        values: anything.
+        form: what becomes of large buffers, and of values that can't cross.
 
     Raises:
         PayloadError: names the value that can't cross, and why.
     """
-    try:
-        data = _write([_to_json(value, 1) for value in values])
-    except (UnsendableError, ValueError, TypeError):
-        _explain(values, {})
+    replaced = form.replaced
+    if replaced is None:
+        try:
+            data = _write([_to_json(value, 1, form) for value in values])
+        except (UnsendableError, ValueError, TypeError):
+            _explain(values, {}, form)
+    else:
+        plain = [_to_json_or_opaque(value, form, replaced) for value in values]
+        data = _write(_fit(_replace_unwritable(plain, replaced), values, 2, replaced))
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(len(data))
     return data
 
 
 def _too_large(size: int) -> PayloadError:
-    return PayloadError(
-        "the message", f"it takes {size:,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts"
-    )
+    return PayloadError("the message", _size_reason(size))
 
 
-def _to_json(value: Any, depth: int) -> Any:
+def _size_reason(size: int) -> str:
+    return f"it takes {size:,} bytes and the limit is {MAX_PAYLOAD_BYTES:,}; send it in parts"
+
+
+def _opaque_json(value: Any) -> dict[str, Any]:
+    opaque = describe(value)
+    return {TYPE_KEY: "Opaque", VALUE_KEY: [opaque.type, opaque.text]}
+
+
+def _to_json_or_opaque(value: Any, form: Form, replaced: Replaced) -> Any:
+    try:
+        return _to_json(value, 1, form)
+    except UnsendableError as problem:
+        replaced.append((type(value).__name__, problem.reason))
+        return _opaque_json(value)
+
+
+def _replace_unwritable(plain: Any, replaced: Replaced) -> Any:
+    """Return JSON data with opaque values for what JSON has no form for: lone surrogates, huge integers."""
+    try:
+        _write(plain)
+    except (UnicodeEncodeError, ValueError, TypeError):
+        pass
+    else:
+        return plain
+    if isinstance(plain, list):
+        return [_replace_unwritable(item, replaced) for item in plain]
+    if isinstance(plain, dict):
+        return {
+            key.encode("utf-8", "backslashreplace").decode(): _replace_unwritable(item, replaced)
+            for key, item in plain.items()
+        }
+    replaced.append((type(plain).__name__, _unwritable_reason(plain)))
+    return _opaque_json(plain)
+
+
+def _unwritable_reason(plain: Any) -> str:
+    if isinstance(plain, str):
+        return "its text holds a lone surrogate, which is not Unicode text"
+    return f"an integer in it has more than {sys.get_int_max_str_digits():,} digits"
+
+
+def _fit(plain: list[Any], originals: Sequence[Any], around: int, replaced: Replaced) -> list[Any]:
+    """Return values that fit into one message: the largest are replaced where all together do not."""
+    sizes = [len(_write(value)) + 1 for value in plain]
+    plain = list(plain)
+    for index in sorted(range(len(plain)), key=sizes.__getitem__, reverse=True):
+        if sum(sizes) + around <= MAX_PAYLOAD_BYTES:
+            break
+        replaced.append((type(originals[index]).__name__, _size_reason(sizes[index])))
+        plain[index] = _opaque_json(originals[index])
+        sizes[index] = len(_write(plain[index])) + 1
+    return plain
+
+
+def _to_json(value: Any, depth: int, form: Form) -> Any:
+    """Return a value as JSON data; what is inside of it and can't cross becomes opaque, if `form` says so."""
     cls = type(value)
     if cls is str or cls is int or cls is bool or value is None:
         return value
     if cls is float:
         return value if isfinite(value) else {TYPE_KEY: "float", VALUE_KEY: repr(value)}
     if depth > MAX_DEPTH:
-        raise UnsendableError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
+        raise TooDeepError(f"it nests deeper than {MAX_DEPTH} levels (or contains itself)")
     if cls is list:
-        return _items_to_json(value, depth)
+        return _items_to_json(value, depth, form)
     if cls is dict:
-        return _dict_to_json(value, depth)
+        return _dict_to_json(value, depth, form)
     if cls is Foreign:
         return value
-    codec = by_type.get(cls)
+    if cls is Binary:
+        where = form.place(value)
+        if where is None:
+            raise ApartError(f"{value.size:,} bytes are too much for a message")
+        return {TYPE_KEY: BUFFER, VALUE_KEY: where}
+    codec = by_type.get(cls) or scientific_codec(value) or codec_of(cls)
     if codec is not None:
-        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1)}
-    return _to_json(_base_value(value), depth)
+        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1, form)}
+    return _to_json(_base_value(value), depth, form)
 
 
 def _encoded(codec: Codec, value: Any) -> Any:
@@ -109,77 +221,82 @@ def _encoded(codec: Codec, value: Any) -> Any:
         raise UnsendableError(f"its encode function failed with {type(error).__name__}: {error}") from error
 
 
-def _items_to_json(values: Any, depth: int) -> list[Any]:
+def _items_to_json(values: Any, depth: int, form: Form) -> list[Any]:
     items: list[Any] = []
-    try:
-        for value in values:
-            items.append(_to_json(value, depth + 1))  # noqa: PERF401 - the length tells where it failed
-    except UnsendableError as problem:
-        problem.path.append(f"[{len(items)}]")
-        raise
+    for value in values:
+        try:
+            items.append(_to_json(value, depth + 1, form))
+        except UnsendableError as problem:
+            items.append(_instead(value, problem, f"[{len(items)}]", form))
     return items
 
 
-def _dict_to_json(mapping: dict[Any, Any], depth: int) -> dict[str, Any]:
+def _dict_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> dict[str, Any]:
     if TYPE_KEY in mapping or not all(type(key) is str for key in mapping):
-        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2)}
+        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2, form)}
     plain = {}
-    key = None
-    try:
-        for key, value in mapping.items():
-            plain[key] = _to_json(value, depth + 1)
-    except UnsendableError as problem:
-        problem.path.append(f"[{key!r}]")
-        raise
+    for key, value in mapping.items():
+        try:
+            plain[key] = _to_json(value, depth + 1, form)
+        except UnsendableError as problem:
+            plain[key] = _instead(value, problem, f"[{key!r}]", form)
     return plain
 
 
-def _pairs_to_json(mapping: dict[Any, Any], depth: int) -> list[list[Any]]:
+def _pairs_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> list[list[Any]]:
     pairs: list[list[Any]] = []
     for key, value in mapping.items():
         try:
-            key_as_json = _to_json(key, depth)
+            key_as_json = _to_json(key, depth, form)
         except UnsendableError as problem:
             problem.path.clear()
             problem.is_key = True
-            raise
+            key_as_json = _instead(key, problem, None, form)
         try:
-            pairs.append([key_as_json, _to_json(value, depth)])
+            pairs.append([key_as_json, _to_json(value, depth, form)])
         except UnsendableError as problem:
-            problem.path.append(f"[{key!r}]")
-            raise
+            pairs.append([key_as_json, _instead(value, problem, f"[{key!r}]", form)])
     return pairs
 
 
+def _instead(value: Any, problem: UnsendableError, step: str | None, form: Form) -> Any:
+    """Return what stands for a value that can't cross; raise where that is an error.
+
+    What nests too deep is replaced as a whole: from inside out, a list that contains itself twice would be
+    written 2**100 times. A buffer is nothing by itself, so the value is replaced that is made of it.
+    """
+    if form.replaced is None or isinstance(problem, TooDeepError) or type(value) is Binary:
+        if step is not None:
+            problem.path.append(step)
+        try:
+            raise problem
+        finally:
+            del problem  # else its traceback and this frame would hold each other, and the values on the way
+    form.replaced.append((type(value).__name__, problem.reason))
+    return _opaque_json(value)
+
+
 def _base_value(value: Any) -> Any:
-    """The plain value behind an instance of a subclass or a numpy scalar."""
+    """Return the plain value behind an instance of a subclass of a JSON type."""
     cls = type(value)
     if isinstance(value, BaseException):
         error = RemoteError(cls.__name__, str(value))
         for note in getattr(value, "__notes__", ()):
             error.add_note(str(note))
         return error
-    if isinstance(value, enum.Enum):
-        raise UnsendableError(
-            f"{cls.__name__} is an Enum that is not registered; call register_type({cls.__name__})"
-        )
     base: Any
-    for base in (str, int, float, tuple, list, dict):
+    for base in (str, int, float, list, dict):
         if isinstance(value, base):
             return base(value)
-    if cls.__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        plain = value.item()
-        if type(plain) is not cls and not (isinstance(plain, int) and value.dtype.kind in "mM"):
-            return plain
     raise UnsendableError(advice(cls))
 
 
-def _explain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
+def _explain(args: Sequence[Any], kwargs: Mapping[str, Any], form: Form) -> NoReturn:
     """Find the argument at fault; only on the way to an error, so it may be slow."""
     named = [(f"args[{index}]", value) for index, value in enumerate(args)] + list(kwargs.items())
     for name, value in named:
         try:
-            msgspec.json.encode(_to_json(value, 1))
+            msgspec.json.encode(_to_json(value, 1, form))
         except UnsendableError as problem:
             where = ("a key of " if problem.is_key else "") + name + place(problem.path[::-1])
             raise PayloadError(where, problem.reason) from problem.__cause__

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TYPE_KEY", "VALUE_KEY", "Codec", "Foreign", "by_name", "by_type", "register_type"]
+__all__ = ["TYPE_KEY", "VALUE_KEY", "Codec", "Foreign", "by_name", "by_type", "codec_of", "register_type"]
 
 TYPE_KEY = "$type"
 VALUE_KEY = "value"
@@ -33,6 +33,39 @@ by_name: dict[str, Codec] = {}
 """How what has a name on the wire is read."""
 
 
+def codec_of(cls: type) -> Codec | None:
+    """Return how instances of a class cross: as it is registered, or the nearest of its base classes.
+
+    A dataclass or an Enum that is not registered is sent as it would be if it were: who has registered it
+    gets an instance.
+    """
+    for base in cls.__mro__:
+        codec = by_type.get(base)
+        if codec is not None and (base is cls or base not in _PLAIN):
+            return codec
+        if base in _PLAIN:
+            break
+    if dataclasses.is_dataclass(cls):
+        return Codec(_free_name(cls), _dataclass_fields(cls), _never)
+    if issubclass(cls, enum.Enum) and not issubclass(cls, _PLAIN):
+        return Codec(_free_name(cls), _enum_value, _never)
+    return None
+
+
+_PLAIN = (str, int, float, list, dict)
+"""Types of JSON: an instance of a subclass arrives as one of these."""
+
+
+def _free_name(cls: type) -> str:
+    """Return the name for a class that is not registered; another class's name would be misread."""
+    known = by_name.get(cls.__name__)
+    return cls.__name__ if known is None else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _never(value: Any) -> NoReturn:
+    raise ValueError(f"no type is registered for {value!r}")
+
+
 def register_type(
     cls: type,
     encode: Callable[[Any], Any] | None = None,
@@ -40,9 +73,10 @@ def register_type(
     *,
     name: str | None = None,
 ) -> type:
-    """Let instances of *cls* cross links. Both sides have to register the type.
+    """Let instances of *cls* and of its subclasses cross links, and arrive as instances of *cls*.
 
-    A dataclass or an Enum needs nothing more; usable as a decorator on those::
+    A side that has not registered the type gets a dictionary with its name and value. A dataclass or an Enum
+    needs nothing more; usable as a decorator on those::
 
         @register_type
         @dataclass
@@ -51,7 +85,7 @@ def register_type(
             y: float
 
     Args:
-        cls: the type; its subclasses are registered on their own.
+        cls: the type. A subclass may be registered as well, and is then itself.
         encode: makes a value of types that cross already.
         decode: makes an instance of that value again; it is given what came over the network, so it must
             check it.
@@ -63,9 +97,9 @@ def register_type(
     """
     if encode is None or decode is None:
         if dataclasses.is_dataclass(cls):
-            encode, decode = encode or _dataclass_fields, decode or (lambda fields: cls(**fields))
+            encode, decode = encode or _dataclass_fields(cls), decode or (lambda fields: cls(**fields))
         elif issubclass(cls, enum.Enum):
-            encode, decode = encode or (lambda member: member.value), decode or cls
+            encode, decode = encode or _enum_value, decode or cls
         else:
             raise TypeError(
                 f"{cls.__name__} is neither a dataclass nor an Enum: "
@@ -90,5 +124,11 @@ def _same_definition(name: str, cls: type) -> bool:
     return False
 
 
-def _dataclass_fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+def _dataclass_fields(cls: Any) -> Callable[[Any], dict[str, Any]]:
+    """Return a function that takes the fields of `cls` from an instance, which may be one of a subclass."""
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    return lambda value: {name: getattr(value, name) for name in names}
+
+
+def _enum_value(member: Any) -> Any:
+    return member.value

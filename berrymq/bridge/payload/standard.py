@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from array import array
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import UUID
 
+from berrymq.bridge.buffers import Missing
 from berrymq.bridge.errors import RemoteError
 from berrymq.printable import LINES, printable
 
-from .registry import register_type
+from . import arrays, images, scientific, tables
+from .binary import Binary
+from .opaque import Opaque, missing
+from .registry import by_name, by_type, register_type
 
 __all__ = ["register"]
 
@@ -26,6 +32,12 @@ def register() -> None:
         (complex, lambda number: [number.real, number.imag], lambda parts: complex(*parts)),
         (Decimal, str, Decimal),
         (UUID, str, UUID),
+        (bytes, Binary.of, lambda data: _bytes(bytes, data)),
+        (bytearray, Binary.of, lambda data: _bytes(bytearray, data)),
+        (Path, str, Path),
+        (PurePosixPath, str, PurePosixPath),
+        (PureWindowsPath, str, PureWindowsPath),
+        (Opaque, lambda opaque: [opaque.type, opaque.text], _opaque),
         (datetime, datetime.isoformat, datetime.fromisoformat),
         (date, date.isoformat, date.fromisoformat),
         (time, time.isoformat, time.fromisoformat),
@@ -41,6 +53,27 @@ def register() -> None:
         ),
     ):
         register_type(codec_type, encode_value, decode_value)
+    by_type[memoryview] = by_type[bytes]
+    by_type[array] = arrays.PYTHON_ARRAY
+    by_name.update(
+        {
+            codec.name: codec
+            for codec in (*scientific.codecs(), *arrays.codecs(), *tables.codecs(), *images.codecs())
+        }
+    )
+
+
+def _bytes(kind: type[bytes | bytearray], data: Any) -> Any:
+    if isinstance(data, Missing):
+        return missing(data, kind.__name__, "bytes")
+    if not isinstance(data, memoryview):
+        raise TypeError("it has no buffer")
+    return kind(data)
+
+
+def _opaque(parts: Any) -> Opaque:
+    kind, text = parts
+    return Opaque(str(kind), str(text))
 
 
 def _remote_error(parts: Any) -> RemoteError:

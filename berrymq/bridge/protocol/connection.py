@@ -1,9 +1,9 @@
-"""One connection as bytes in, events and bytes out: HTTP first, then, if it is upgraded, a WebSocket.
+"""One connection, without I/O: bytes in, events and bytes out; HTTP first and, after an upgrade, a WebSocket.
 
-The same class serves both sides; what moves the bytes is a page of code (``transport/``, or a test). HTTP is
-h11's and WebSocket is that of `websockets`, but for the frame that nearly all are, one whole text: it is
-read and written here, in a fifth of the time. All other frames are handed to `websockets`, each as a whole,
-so that its parser is never in the middle of one.
+The same class serves both sides; ``transport/`` or a test moves the bytes. HTTP is parsed by h11 and
+WebSocket by `websockets`, with one exception: a frame that is one whole text, as nearly all are, is read and
+written here, in a fifth of the time. All other frames are passed to `websockets` one by one and whole, so its
+parser never holds part of one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import IntEnum
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal
 
-import h11
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, WebSocketException
@@ -32,6 +29,8 @@ from websockets.uri import parse_uri
 from berrymq.bridge.errors import RpcError
 
 from . import jsonrpc
+from .events import CloseCode, Closed, Opened, Refused, Text
+from .http_server import MAX_HEADER_BYTES, HttpServer
 from .limits import MAX_TEXT_BYTES
 
 try:
@@ -44,24 +43,13 @@ if TYPE_CHECKING:
 
     from websockets.protocol import Protocol
 
-__all__ = [
-    "SUBPROTOCOL",
-    "CloseCode",
-    "Closed",
-    "Connection",
-    "Event",
-    "Opened",
-    "Refused",
-    "Request",
-    "Text",
-    "client_connection",
-    "server_connection",
-]
+    from .events import Event, Refusal, Request
+
+__all__ = ["SUBPROTOCOL", "Connection", "client_connection", "server_connection"]
 
 SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
-MAX_HEADER_BYTES = 16 * 1024
-MAX_STRANGER_BYTES = 4096
-"""The largest WebSocket message of one who has not proved yet that he may come in."""
+MAX_UNAUTHENTICATED_BYTES = 4096
+"""The largest WebSocket message of an unauthenticated peer."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
 WHOLE_TEXT: Final = 0x81
@@ -73,91 +61,20 @@ _long_head = Struct("!BBQ").pack
 
 _quiet = logging.getLogger("berrymq.websocket")
 _quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False  # what a peer does wrong is reported by whoever owns the connection, in one line
+_quiet.propagate = False  # the owner of the connection reports errors of the peer, in one line
 
 
-class CloseCode(IntEnum):
-    """Why a WebSocket is closed (RFC 6455, 7.4.1)."""
+def server_connection(screen: Callable[[Request], Refusal | None] | None = None) -> Connection:
+    """Return the server's side of a connection that was just accepted.
 
-    NORMAL = 1000
-    GOING_AWAY = 1001
-    """The node shuts down."""
-    PROTOCOL_ERROR = 1002
-    POLICY_VIOLATION = 1008
-    """The peer was not let in, or did what it may not."""
-    TOO_LARGE = 1009
-    """A message is larger than what is taken."""
-    TRY_AGAIN_LATER = 1013
-    """The server is at one of its limits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A whole HTTP request; at a server."""
-
-    method: str
-    target: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    def all(self, name: str) -> list[str]:
-        """The values of every header of that name, which is given in lower case."""
-        return [value for key, value in self.headers if key == name]
-
-    @property
-    def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
-
-    @property
-    def wants_websocket(self) -> bool:
-        """Whether it asks to upgrade the connection."""
-        return any("websocket" in value.lower() for value in self.all("upgrade"))
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The WebSocket is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The server did not upgrade the connection; at a client."""
-
-    status: int
-    reason: str
-    said: str = ""
-    """What a node has said of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A whole WebSocket message of text."""
-
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Nothing more comes. A cut has no code."""
-
-    code: int | None = None
-    reason: str = ""
-
-
-Event = Request | Opened | Refused | Text | Closed
-
-Refusal = tuple[int, list[tuple[str, str]], bytes]
-"""Status, headers and body of the answer to a request that is not taken."""
-
-
-def server_connection() -> Connection:
-    """The server's side of a connection that was just accepted."""
-    return Connection("server")
+    Args:
+        screen: checks the head of each HTTP request; see `HttpServer`.
+    """
+    return Connection("server", screen)
 
 
 def client_connection(url: str, headers: Mapping[str, str] | None = None) -> Connection:
-    """The client's side: its first bytes ask to upgrade to a WebSocket.
+    """Return the client's side, whose first bytes request the upgrade to a WebSocket.
 
     Args:
         url: ``ws://`` or ``wss://``, of the WebSocket itself.
@@ -180,41 +97,37 @@ def client_connection(url: str, headers: Mapping[str, str] | None = None) -> Con
 class Connection:
     """One side of a connection; made by `server_connection` or `client_connection`."""
 
-    def __init__(self, side: Literal["client", "server"]) -> None:
+    def __init__(
+        self,
+        side: Literal["client", "server"],
+        screen: Callable[[Request], Refusal | None] | None = None,
+    ) -> None:
         self.side = side
         self.closed = False
-        """Nothing more comes, and nothing can be sent."""
-        self.screen: Callable[[Request], Refusal | None] | None = None
-        """Looks at the head of a request, at a server. What it refuses is answered with that, and closed; so
-        the body of one who may not send it is never held."""
-        self._http = (
-            h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
-            if side == "server"
-            else None
-        )
-        self._request: h11.Request | None = None
-        self._is_head = False
-        self._body = bytearray()
+        """Nothing more is received, and nothing can be sent."""
         self._protocol: Protocol | None = None
         self.outgoing: list[bytes] = []
-        """What is to be written; see `take`."""
+        """The bytes to be written; see `take`."""
+        self._http = HttpServer(self.outgoing, screen) if side == "server" else None
+        """Before the upgrade, at a server."""
         self._awaits_head = side == "client"
-        """The head of the response to the upgrade has not come whole yet."""
+        """The head of the response to the upgrade is not complete."""
         self._unread = bytearray()
         """The beginning of a WebSocket frame, or of the response to the upgrade."""
         self._missing = 0
-        """At least so many bytes of that frame are still to come."""
-        self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_STRANGER_BYTES
+        """The least number of bytes of that frame that are still missing."""
+        self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_UNAUTHENTICATED_BYTES
         self._in_fragments = False
         self._fragments = bytearray()
-        """What has come of a message in parts; joined at once, for each part as an object takes much more."""
+        """The parts of a fragmented message so far; joined at once, since small objects take much more
+        memory."""
         self.is_trusted = side == "client"
-        """The other side has been let in."""
+        """The other side is authenticated."""
         self.partial_bytes = 0
-        """How much is held of what has not come whole yet."""
+        """The size of what was received and is not complete."""
 
     def use(self, protocol: Protocol) -> None:
-        """Speak WebSocket from now on."""
+        """Switch to WebSocket."""
         self._protocol = protocol
         self._http = None
         self._collect(protocol)
@@ -227,7 +140,7 @@ class Connection:
     # -- bytes -----------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take in what was read; ``b""`` says that the other side has ended the stream."""
+        """Process received bytes, ``b""`` at the end of the stream; return the events."""
         if self.closed:
             return []
         if self._protocol is None or self._protocol.state is not State.OPEN or not data:
@@ -269,11 +182,13 @@ class Connection:
         return events
 
     def _receive_other(self, data: bytes) -> list[Event]:
-        """Take in HTTP, the response to an upgrade, or the end."""
+        """Process HTTP, the response to an upgrade, or the end of the stream."""
         protocol = self._protocol
         self.partial_bytes += len(data)
         if protocol is None:
-            events = self._receive_http(data)
+            assert self._http is not None
+            events = self._http.receive(data)
+            self.closed = self._http.closed
             if events:
                 self.partial_bytes = 0
             return events
@@ -281,9 +196,9 @@ class Connection:
         if not data:
             self._feed(bytes(self._unread), events)
             protocol.receive_eof()
-            self._take_events(events, ended=True)
+            self._handle_events(events, ended=True)
             return events
-        if self._awaits_head:  # where it ends, frames may begin
+        if self._awaits_head:  # behind its end, frames may begin
             self._unread += data
             head, end, rest = bytes(self._unread).partition(b"\r\n\r\n")
             if not end and len(head) <= MAX_HEADER_BYTES:
@@ -296,124 +211,50 @@ class Connection:
         return events
 
     def take(self) -> list[bytes]:
-        """Take out what is to be written."""
-        out, self.outgoing = self.outgoing, []
+        """Return what is to be written, and clear it."""
+        out = self.outgoing[:]
+        self.outgoing.clear()  # in place: `_http` has the same list
         return out
-
-    def _receive_http(self, data: bytes) -> list[Event]:
-        assert self._http is not None
-        try:
-            self._http.receive_data(data)
-            return self._next_request()
-        except h11.RemoteProtocolError as error:
-            self._fail_http(error)
-            return [Closed(None, "not HTTP")]
-
-    def _next_request(self) -> list[Event]:
-        http = self._http
-        assert http is not None
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                if http.they_are_waiting_for_100_continue:
-                    self.outgoing.append(
-                        http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                    )
-                return []
-            if event is h11.PAUSED:
-                return []
-            if isinstance(event, h11.Request):
-                self._is_head = event.method == b"HEAD"
-                check_head(event)
-                self._request = event
-                refusal = self.screen(self._whole_request()) if self.screen is not None else None
-                if refusal is not None:
-                    status, headers, body = refusal
-                    self.respond(status, [*headers, ("Connection", "close")], body)
-                    self.closed = True
-                    return []
-                self._request = event
-            elif isinstance(event, h11.Data):
-                self._body += event.data
-                if len(self._body) > MAX_TEXT_BYTES:
-                    raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
-            elif isinstance(event, h11.EndOfMessage):
-                return [self._whole_request()]
-            else:  # ConnectionClosed
-                self.closed = True
-                return [Closed()]
-
-    def _whole_request(self) -> Request:
-        event, self._request = self._request, None
-        assert event is not None
-        body, self._body = bytes(self._body), bytearray()
-        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
-        return Request(event.method.decode("ascii"), event.target.decode("ascii"), headers, body)
-
-    def _fail_http(self, error: h11.RemoteProtocolError) -> None:
-        http = self._http
-        assert http is not None
-        if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = b"this is not a request that can be read\n"
-            response = h11.Response(
-                status_code=error.error_status_hint or 400,
-                headers=[("Connection", "close"), ("Content-Length", str(len(body)))],
-            )
-            for event in (response, h11.Data(data=b"" if self._is_head else body), h11.EndOfMessage()):
-                self.outgoing.append(http.send(event) or b"")
-        self.closed = True
 
     # -- HTTP, at a server -----------------------------------------------------------------------------------
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> list[Event]:
-        """Answer the request; return the next one, if it has come already."""
-        http = self._http
-        if http is None or self.closed:
+        """Respond to the last request; return the next one, if it was received already.
+
+        Args:
+            status: of HTTP.
+            headers: further headers; the length of the body is added.
+            body: the content, which a response to HEAD lacks.
+        """
+        if self._http is None or self.closed:
             return []
-        fields = [*headers, ("Content-Length", str(len(body)))]
-        if status in (204, 304):
-            fields = list(headers)
-        data = b"" if self._is_head else body
-        for event in (
-            h11.Response(status_code=status, headers=fields),
-            h11.Data(data=data),
-            h11.EndOfMessage(),
-        ):
-            self.outgoing.append(http.send(event) or b"")
-        if http.our_state is h11.DONE and http.their_state is h11.DONE:
-            http.start_next_cycle()
-            try:
-                return self._next_request()
-            except h11.RemoteProtocolError as error:
-                self._fail_http(error)
-                return [Closed(None, "not HTTP")]
-        self.closed = True
-        return []
+        events = self._http.respond(status, headers, body)
+        self.closed = self._http.closed
+        return events
 
     def upgrade(self, request: Request) -> list[Event]:
-        """Make the connection a WebSocket, or say why not; return what has come on it already."""
-        http = self._http
-        assert http is not None
+        """Upgrade the connection to a WebSocket, or refuse it; return events of the bytes behind it."""
+        assert self._http is not None
         protocol = ServerProtocol(
             state=State.OPEN,
             subprotocols=[SUBPROTOCOL],
-            max_size=MAX_STRANGER_BYTES,
+            max_size=MAX_UNAUTHENTICATED_BYTES,
             logger=_quiet,
         )
         try:
             response = protocol.accept(UpgradeRequest(request.target, Headers(request.headers)))
             status = response.status_code
-        except InvalidHandshake:  # a header that h11 lets pass and `websockets` does not
+        except InvalidHandshake:  # a header that h11 accepts and `websockets` does not
             status = 400
         if status != 101:
             return self.respond(status, [("Connection", "close")], b"a WebSocket upgrade was expected here\n")
-        rest, _ = http.trailing_data
+        rest = self._http.trailing_data
         self.use(protocol)
         self.outgoing.append(response.serialize())
         return [Opened(), *(self.receive(rest) if rest else [])]
 
     def trust(self) -> None:
-        """Let messages of full size come."""
+        """Accept messages of full size from now on."""
         self.is_trusted = True
         self._most_bytes = MAX_TEXT_BYTES
         if self._protocol is not None:
@@ -422,19 +263,19 @@ class Connection:
     # -- WebSocket -------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes, events: list[Event]) -> None:
-        """Have `websockets` deal with one frame, or with the response to the upgrade."""
+        """Pass one frame, or the response to the upgrade, to `websockets`."""
         if data:
             assert self._protocol is not None
-            with suppress(EOFError, AssertionError):  # more after its end
+            with suppress(EOFError, AssertionError):  # bytes behind the close frame
                 self._protocol.receive_data(data)
-                self._take_events(events)
+                self._handle_events(events)
 
-    def _take_events(self, events: list[Event], *, ended: bool = False) -> None:
+    def _handle_events(self, events: list[Event], *, ended: bool = False) -> None:
         protocol = self._protocol
         assert protocol is not None
         for event in protocol.events_received():
             if isinstance(event, Frame):
-                self._take_frame(event, events)
+                self._handle_frame(event, events)
             elif isinstance(event, UpgradeResponse):
                 events.append(self._opened(event))
         self._collect(protocol)
@@ -462,7 +303,7 @@ class Connection:
             answer = None
         return Refused(response.status_code, reason, answer.message if isinstance(answer, RpcError) else "")
 
-    def _take_frame(self, frame: Frame, events: list[Event]) -> None:
+    def _handle_frame(self, frame: Frame, events: list[Event]) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._in_fragments = not frame.fin
             if frame.fin:
@@ -477,10 +318,10 @@ class Connection:
                 events.append(Text(whole))
 
     def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
-        """Send one message of text, which is UTF-8.
+        """Send one text message.
 
         Args:
-            data: the message, or its parts: those of a large one are not copied, as far as it can be.
+            data: the message in UTF-8, or its parts; those of a large one are not copied, where possible.
         """
         protocol = self._protocol
         if protocol is None or protocol.state is not State.OPEN:
@@ -506,14 +347,19 @@ class Connection:
             self.outgoing.append(head + data)
 
     def ping(self) -> None:
-        """Ask for a sign of life; it comes as bytes, not as an event."""
+        """Send a ping. The pong counts as received bytes; it is no event."""
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             protocol.send_ping(b"")
             self._collect(protocol)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Say that this is the end."""
+        """Send a close frame.
+
+        Args:
+            code: the reason as a code.
+            reason: the reason as text, cut to 120 bytes of UTF-8.
+        """
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             with suppress(WebSocketException):
@@ -522,30 +368,16 @@ class Connection:
         self.closed = True
 
     def abandon(self) -> None:
-        """Take in nothing more, and hold nothing: the object may live on until the collector comes."""
+        """Discard everything that is held, for the object may live on until the garbage collector runs."""
         self.closed = True
-        self._fragments, self._body = bytearray(), bytearray()
+        self._fragments = bytearray()
         self._unread = bytearray()
-        self.outgoing = []
+        self.outgoing.clear()
+        if self._http is not None:
+            self._http.discard()
         self.partial_bytes = 0
         if self._protocol is not None:
             self._protocol.reader.discard()
 
     def _collect(self, protocol: Protocol) -> None:
         self.outgoing += [data for data in protocol.data_to_send() if data]
-
-
-def check_head(request: h11.Request) -> None:
-    """Look whether a head is small enough, and announces a body that is, in one way.
-
-    Raises:
-        h11.RemoteProtocolError: it is not, or does not.
-    """
-    if sum([len(name) + len(value) + 4 for name, value in request.headers]) > MAX_HEADER_BYTES:
-        raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
-    headers = dict(request.headers)
-    length = headers.get(b"content-length")
-    if length is not None and b"transfer-encoding" in headers:  # a proxy between may read it in the other way
-        raise h11.RemoteProtocolError("two lengths of the body")
-    if length is not None and int(length) > MAX_TEXT_BYTES:  # h11 has looked whether it is a number
-        raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)

@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification), both directions, without I/O.
 
-A server hands what came to `parse`, and the calls to `Methods.call`; a client builds with `request` and reads
-with `parse_reply`.
+A server passes received text to `parse`, and the calls to `Methods.call`; a client writes with `request` and
+reads with `parse_reply`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from berrymq.bridge.errors import RpcError
+
+from .json_checks import check_utf8
 
 __all__ = [
     "ALREADY_LINKED",
@@ -32,7 +34,6 @@ __all__ = [
     "Later",
     "Methods",
     "batch",
-    "check_utf8",
     "failure",
     "parse",
     "parse_reply",
@@ -54,10 +55,10 @@ BAD_IDENTIFIER = -32006
 ALREADY_LINKED = -32007
 
 MAX_BATCH = 100
-"""How many calls one batch may hold."""
+"""The limit of calls in one batch."""
 
 LARGE_BATCH_BYTES = 256 * 1024
-"""A larger batch is not taken apart before it is known that it holds calls, and not too many."""
+"""A larger batch is not split before its calls were counted."""
 
 MAX_ID_LENGTH = 255
 
@@ -65,7 +66,7 @@ Id = str | int | float | None
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request or notification that is well formed.
+    """One well-formed request or notification.
 
     ``id`` is UNSET for a notification, which is never answered.
     """
@@ -77,7 +78,7 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def is_notification(self) -> bool:
-        """Whether it wants no answer."""
+        """Whether it is not to be answered."""
         return self.id is UNSET
 
 
@@ -95,7 +96,7 @@ class _Reply(msgspec.Struct):
 
 
 class _AnyCall(msgspec.Struct, gc=False):
-    """Something with what every call has."""
+    """The members that every call has."""
 
     jsonrpc: str
     method: str
@@ -109,12 +110,12 @@ _reply_decoder = msgspec.json.Decoder(_Reply)
 
 
 def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
-    """The calls in *data*, and whether they came as a batch.
+    """Return the calls in *data*, and whether they form a batch.
 
-    What is not a call stands in the list as the RpcError to answer it with.
+    An element that is no call is returned as the RpcError to answer it with.
 
     Raises:
-        RpcError: the whole of it is not JSON, or is an empty or too long batch.
+        RpcError: all of it is malformed, or is a batch of no or too many calls.
     """
     try:
         check_utf8(data)
@@ -132,16 +133,6 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
     if len(parts) > MAX_BATCH:
         raise RpcError(TOO_LARGE, f"a batch holds at most {MAX_BATCH} calls")
     return [_parse_call(bytes(part)) for part in parts], True
-
-
-def check_utf8(data: bytes | str) -> None:
-    """Look at the parts as well that are left undecoded, and may be handed on as they are.
-
-    Raises:
-        UnicodeDecodeError: it is not UTF-8.
-    """
-    if isinstance(data, bytes) and not data.isascii():
-        data.decode()
 
 
 def _is_batch(data: bytes | str) -> bool:
@@ -170,31 +161,31 @@ def _not_json(error: Exception) -> RpcError:
 
 
 def request(method: str, params: Any, id: int) -> bytes:
-    """A call that wants an answer."""
+    """Return a call that is to be answered."""
     return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params, "id": id})
 
 
 def reply(id: Id | UnsetType, result: Any) -> bytes:
-    """The answer to a call that went well."""
+    """Return the answer to a successful call."""
     return _encoder.encode({"jsonrpc": "2.0", "result": result, "id": None if id is UNSET else id})
 
 
 def failure(id: Id | UnsetType, error: RpcError) -> bytes:
-    """The answer to a call that failed, or to what was not a call (id null)."""
+    """Return the answer to a failed call, or to an element that is no call (id null)."""
     body = _Error(error.code, error.message, error.data)
     return _encoder.encode({"jsonrpc": "2.0", "error": body, "id": None if id is UNSET else id})
 
 
 def batch(replies: list[bytes]) -> bytes:
-    """Several answers in one."""
+    """Join answers to a batch."""
     return b"[" + b",".join(replies) + b"]"
 
 
 def parse_reply(data: bytes | str) -> tuple[Id, Raw | RpcError]:
-    """The id of an answer, and its result or the error it brings.
+    """Return the id of an answer, and its result or error.
 
     Raises:
-        ValueError: it is not an answer.
+        ValueError: it is no answer.
     """
     try:
         answer = _reply_decoder.decode(data)
@@ -224,8 +215,7 @@ class _Method:
             self.decoders[parameter.name] = msgspec.json.Decoder(parameter.annotation)
             if parameter.default is parameter.empty:
                 self.required.add(parameter.name)
-        # Structs, since a list or a dictionary would take apart any number of parameters before it is looked
-        # at how many there are.
+        # Structs, since a list or a dictionary would decode any number of parameters before they are counted.
         fields = [(name, Raw | UnsetType, UNSET) for name in self.decoders]
         self._positional, self._named = [
             msgspec.json.Decoder(
@@ -261,18 +251,18 @@ class _Method:
 
 
 class Methods(Generic[C]):
-    """The explicit table of what can be called, by positional or by named parameters.
+    """The table of the methods that can be called, with positional or with named parameters.
 
     A handler is ``def method(context, first: int, second: str = "")``; it returns the result, or a `Later`.
-    The annotations are what the parameters are checked against. An annotation `msgspec.Raw` leaves the JSON
-    of that parameter undecoded.
+    Parameters are checked against the annotations. An annotation `msgspec.Raw` leaves the JSON of that
+    parameter undecoded.
     """
 
     def __init__(self) -> None:
         self._methods: dict[str, _Method] = {}
 
     def add(self, handler: Handler) -> Handler:
-        """Let the function be called by its name; usable as a decorator."""
+        """Add a function under its name; usable as a decorator."""
         self._methods[handler.__name__] = _Method(handler)
         return handler
 
@@ -280,10 +270,15 @@ class Methods(Generic[C]):
         return name in self._methods
 
     def call(self, context: C, call: Call | RpcError, respond: Callable[[bytes | None], object]) -> None:
-        """Run one call and hand its answer to `respond`, now or later; None for a notification.
+        """Run one call and pass its answer to `respond`, now or later; None for a notification.
 
-        An exception of the handler that is not an `RpcError` passes, for it is a mistake of ours: the
-        server logs it and answers with INTERNAL_ERROR.
+        An exception of the handler other than `RpcError` passes, for it is a bug: the server logs it and
+        answers with INTERNAL_ERROR.
+
+        Args:
+            context: the first argument of the handler.
+            call: the call, or the error to answer it with.
+            respond: called once with the encoded answer.
         """
         if isinstance(call, RpcError):
             respond(failure(None, call))
@@ -312,11 +307,11 @@ class Methods(Generic[C]):
 
 
 class Later:
-    """A result that is not there yet; a handler returns it, and resolves it once on the same thread."""
+    """A result that follows later; a handler returns it, and resolves it once on the same thread."""
 
     def __init__(self, cancel: Callable[[], object] | None = None) -> None:
         self.cancel = cancel or (lambda: None)
-        """Called when nobody waits for it any more."""
+        """Called when the result is not wanted any more."""
         self._outcome: list[Any] = []
         self._answer: Callable[[Any], object] | None = None
 
@@ -326,7 +321,7 @@ class Later:
         return bool(self._outcome)
 
     def resolve(self, outcome: Any) -> None:
-        """Give the result, or an `RpcError`; what is given later is ignored."""
+        """Set the result, or an `RpcError`; later ones are ignored."""
         if not self._outcome:
             self._outcome.append(outcome)
             if self._answer is not None:

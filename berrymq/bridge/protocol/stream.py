@@ -1,14 +1,14 @@
 """One end of a link as a reliable stream of frames, which outlives the connections that carry it.
 
 Each side numbers its frames, keeps them until the other side acknowledges them, and retransmits them on the
-next connection when one was cut; the receiver leaves out the numbers that it has. So within a stream nothing
-is lost, doubled or put out of order.
+next connection when one was cut; the receiver ignores the numbers that it has. So within a stream nothing is
+lost, duplicated or reordered.
 
 The window bounds what is in flight. A receiver that is behind withholds its acknowledgements; then the window
-fills, then the buffer behind it, and from there on the oldest messages in the buffer are dropped, counted,
-and the loss is told to the other side. Neither side ever stops reading, so acknowledgements always pass.
+fills, then the buffer behind it, and then the oldest messages in the buffer are dropped, counted, and
+reported to the other side. Neither side ever stops reading, so acknowledgements always pass.
 
-There is no I/O here and no clock: ``now`` is in seconds of any steady clock.
+There is no I/O here and no clock: ``now`` is the time in seconds of any monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from .frames import DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, FrameError, ack_frame
+from .batches import LargeBatchBytes, Memory
+from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, ack_frame
+from .json_checks import FrameError
 from .limits import Limits, LinkStats
 
 if TYPE_CHECKING:
     from .frames import Frame
 
-__all__ = ["DROP_REPORT_SECONDS", "SHARED_BYTES", "Account", "Bodies", "Stream", "Total"]
+__all__ = ["DROP_REPORT_SECONDS", "SHARED_BYTES", "Account", "Bodies", "BuffersBody", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
-"""Drops are told to the other side this often at most."""
+"""The least interval of reports of drops to the other side."""
 
 FRAME_BYTES = 256
-"""What a frame takes in the window beside one batch of it, at most."""
+"""The largest overhead of a frame in the window, with one batch in it."""
 
 ITEM_BYTES = 200
-"""What one element of the buffer takes in memory beside its bytes, about."""
+"""The approximate memory for an element of the buffer beside its bytes."""
 
 
 SHARED_BYTES = 64 * 1024
-"""A batch of this size or more is passed on as the object that it is, which other streams hold too."""
+"""A batch of this size or more, of messages or of a question, is sent without a copy, so that several streams
+hold one object."""
 
 
 class Total:
@@ -56,43 +59,50 @@ class Account:
 
     def __init__(self, total: Total) -> None:
         self.held = 0
-        """In bytes, as if none of them were shared with other accounts."""
+        """In bytes, as if none were shared with other accounts."""
         self.total = total
 
     def grow(self, size: int) -> None:
-        """Count so many bytes more; fewer, if negative."""
+        """Add to the number of bytes, or subtract."""
         self.held += size
         self.total.held += size
 
     def share(self, data: bytes, by: int) -> None:
-        """Note that a bytes object that this has grown by is held once more (1) or less (-1)."""
+        """Note that a counted bytes object is held once more (1) or less (-1)."""
 
 
 class Item(NamedTuple):
-    """Something that waits to be sent: a batch of messages, or the body of another frame."""
+    """An element of the buffer: a batch of messages, or the body of another frame."""
 
     method: bytes
     body: bytes
     messages: int
-    """How many messages are in it; 0 for what is none, and is never dropped."""
+    """The number of messages in it; 0 for another frame, which is never dropped."""
     shared: bool = False
-    """Other streams may hold the same object."""
+    """Other streams may hold the same body."""
+    head: bytes = b""
+    """The params before the body, for this stream only."""
 
 
 LATER: Final = b"later"
-"""The method of an item that stands for frames whose bodies are made when their turn comes."""
+"""The method of an element that stands for several frames, whose bodies are made when they can be sent."""
 
 
 class Bodies(Protocol):
-    """The bodies of frames that are made one after another, each when it can be sent."""
+    """The bodies of several frames, each of which is made when it can be sent."""
 
     method: bytes
+    """Of all of the frames."""
 
-    def next(self) -> bytes | None:
-        """Return the next body; None at the end."""
+    def next(self, *, shared: bool) -> bytes | None:
+        """Return the next body; None at the end.
+
+        Args:
+            shared: whether the other side can open this process's shared memory.
+        """
 
     def close(self) -> None:
-        """Let go of what the bodies are made of."""
+        """Release what the remaining bodies would be made of."""
 
 
 class Sent(NamedTuple):
@@ -101,9 +111,33 @@ class Sent(NamedTuple):
     n: int
     method: bytes
     body: bytes
-    """Of a frame of messages, the batches alone, so that one large batch is the object that was given."""
+    """Of a ``messages`` frame, the batches alone, so that one large batch is the object that was given."""
     messages: int
     shared: bool = False
+    head: bytes = b""
+
+
+class BuffersBody(bytes):
+    """The body of a frame with buffers; holds their memory for as long as the frame may be retransmitted.
+
+    Attributes:
+        memory: the buffers.
+    """
+
+    memory: Memory
+
+    @classmethod
+    def of(cls, params: bytes, memory: Memory, *, shared: bool) -> BuffersBody:
+        """Make the body of a frame of a message and its buffers.
+
+        Args:
+            params: the message and other params, as JSON.
+            memory: the buffers.
+            shared: whether the other side can open this process's shared memory.
+        """
+        body = cls(b"%b,%b" % (params, memory.parameter(shared=shared)))
+        body.memory = memory
+        return body
 
 
 class Stream:
@@ -111,7 +145,7 @@ class Stream:
 
     Args:
         limits: its bounds.
-        stats: where it counts; those of the link, which may outlive the stream.
+        stats: its counters; those of the link, which may outlive the stream.
         account: counts what is held.
     """
 
@@ -124,19 +158,21 @@ class Stream:
         self.limits = limits or Limits()
         self.stats = stats if stats is not None else LinkStats()
         self.received = 0
-        """The number of the last frame that came."""
+        """The number of the last frame received."""
+        self.shares_memory = False
+        """Whether the other side can open this process's shared memory."""
         self.behind = False
-        """Set while what was received is not dealt with fast enough: acknowledgements are withheld."""
+        """Set while messages are received faster than they are processed: acknowledgements are withheld."""
         self.wants_flush = False
-        """Something may be written since the last frame came: an acknowledgement, or what waited for one."""
+        """Set when the last frame allows something to be written: an acknowledgement, or frames behind the
+        window."""
         self._account = account or Account(Total())
         self._buffer: deque[Item] = deque()
         self._later: deque[Bodies] = deque()
-        """Those that `LATER` items of the buffer stand for, in their order."""
+        """The frames that the `LATER` elements of the buffer stand for, in order."""
         self._undroppable = 0
-        """At least this many items at the head of the buffer are no messages: whoever lets answers pile up
-        must not make each drop walk past all of them.
-        """
+        """The least number of elements at the head of the buffer that are no messages: with many unread
+        answers, a drop must not walk past all of them each time."""
         self._buffered = 0
         self._buffered_bytes = 0
         self._in_flight: deque[Sent] = deque()
@@ -149,19 +185,30 @@ class Stream:
         self._ack_since: float | None = None
         self._unacked_messages = 0
         self.unreported_drops = 0
-        """Messages that were dropped, and of which the other side was not told yet."""
+        """Messages that were dropped, and not reported to the other side yet."""
         self._drops_due = 0.0
         self._resend: list[Sent] = []
         self._counted_before = 0
-        """So many of the messages at the head of the buffer are counted as sent already."""
+        """The number of messages at the head of the buffer that are counted as sent already."""
 
     # -- sending ---------------------------------------------------------------------------------------------
 
     def send_batch(self, batch: bytes, count: int) -> None:
-        """Put a batch of messages into the buffer; on overflow the oldest ones there are dropped."""
+        """Add a batch of messages to the buffer; on overflow drop the oldest ones there.
+
+        Args:
+            batch: the encoded batch.
+            count: the number of its messages.
+        """
+        method, kind = MESSAGES, type(batch)
+        if kind is not bytes:
+            method = BUFFERS
+            if kind is LargeBatchBytes:
+                memory: Memory = batch.memory  # type: ignore[attr-defined]
+                batch = BuffersBody.of(b'"batch":%b' % batch, memory, shared=self.shares_memory)
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES
-        self._buffer.append(Item(MESSAGES, batch, count, shared))
+        self._buffer.append(Item(method, batch, count, shared))
         self._buffered += count
         self._buffered_bytes += size
         account = self._account
@@ -174,10 +221,19 @@ class Stream:
             if not self.drop_oldest(spare=1):
                 break
 
-    def send(self, method: bytes, body: bytes, *, first: bool = False) -> None:
-        """Put another frame into the buffer, behind or before what waits there; it is never dropped."""
+    def send(self, method: bytes, body: bytes, *, head: bytes = b"", first: bool = False) -> None:
+        """Add another frame at the end or the front of the buffer; it is never dropped.
+
+        Args:
+            method: of the frame.
+            body: its params; with a *head*, the last of them, an object that other streams may hold too.
+            head: the first params, a few bytes, for this stream only.
+            first: put it before the others.
+        """
         size = len(body) + ITEM_BYTES
-        item = Item(method, body, 0)
+        item = Item(method, body, 0, bool(head) and size > SHARED_BYTES, head)
+        if item.shared:
+            self._account.share(body, 1)
         if first:
             self._buffer.appendleft(item)
             self._undroppable += 1
@@ -187,17 +243,17 @@ class Stream:
         self._account.grow(size)
 
     def send_later(self, bodies: Bodies) -> None:
-        """Put frames into the buffer behind what waits there, whose bodies are made when their turn comes.
+        """Add several frames to the buffer, whose bodies are made when they can be sent.
 
-        What is put there next comes behind all of them; none of them is dropped.
+        What is added next is sent after all of them; none of them is dropped.
         """
         self._later.append(bodies)
         self.send(LATER, b"")
 
     def _make_next(self) -> None:
-        """Put the next frame before the `LATER` item at the head of the buffer, or take that out."""
+        """Add the next frame before the `LATER` element at the buffer's head; remove that after the last."""
         bodies = self._later[0]
-        body = bodies.next()
+        body = bodies.next(shared=self.shares_memory)
         if body is None:
             bodies.close()
             self._later.popleft()
@@ -209,7 +265,7 @@ class Stream:
             self.send(bodies.method, body, first=True)
 
     def _drop_later(self) -> None:
-        """Make no more frames."""
+        """Discard the frames that were not made yet."""
         for bodies in self._later:
             bodies.close()
         self._later.clear()
@@ -239,19 +295,14 @@ class Stream:
             self._account.share(held.body, -1)
 
     def count_drops(self, count: int) -> None:
-        """Count messages for the other side that were dropped, and have it told."""
+        """Count dropped messages, and report them to the other side."""
         self.stats.dropped += count
         self.unreported_drops += count
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes this end holds in its buffer and in flight."""
+        """The number of bytes in the buffer and in flight."""
         return self._buffered_bytes + self._in_flight_bytes
-
-    @property
-    def buffered(self) -> int:
-        """How many messages wait behind the window."""
-        return self._buffered
 
     @property
     def idle(self) -> bool:
@@ -260,7 +311,7 @@ class Stream:
 
     @property
     def capacity(self) -> int:
-        """How many more messages the buffer takes before it overflows."""
+        """The number of messages that the buffer takes before it overflows."""
         if self._buffered_bytes >= self.limits.buffer_bytes:
             return 0
         return max(0, self.limits.buffer_messages - self._buffered)
@@ -268,7 +319,7 @@ class Stream:
     def frames(  # noqa: C901, PLR0912 - a loop, with each of its steps inlined
         self, now: float
     ) -> list[Frame]:
-        """Take out what may be written now, in order: frames within the window, or an ack that is due."""
+        """Return what may be written now, in order: frames within the window, or an ack that is due."""
         if self.unreported_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.unreported_drops)
             self.unreported_drops = 0
@@ -279,11 +330,11 @@ class Stream:
             self._resend.clear()
         buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
-            method, body, count, shared = buffer[0]
+            method, body, count, shared, head = buffer[0]
             if method is LATER:
                 self._make_next()
                 continue
-            if self._in_flight_bytes and (  # a large one goes when nothing else is in flight
+            if self._in_flight_bytes and (  # a large one is sent when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
             ):
@@ -296,14 +347,14 @@ class Stream:
                 body, count, freed, shared = self._join(item)
             size = len(body) + ITEM_BYTES
             self._last = n = self._last + 1
-            self._in_flight.append(sent := Sent(n, method, body, count, shared))
+            self._in_flight.append(sent := Sent(n, method, body, count, shared, head))
             self._in_flight_messages += count
             self._in_flight_bytes += size
             self._buffered -= count
             self._buffered_bytes -= freed
             account.held += size - freed
             account.total.held += size - freed
-            if self._counted_before:  # what goes again after a restart was counted then
+            if self._counted_before:  # messages resent after a restart were counted then
                 counted = min(count, self._counted_before)
                 self._counted_before -= counted
                 self.stats.sent -= counted
@@ -322,11 +373,11 @@ class Stream:
         return out
 
     def _join(self, item: Item) -> tuple[bytes, int, int, bool]:
-        """Put further batches of the buffer into the frame of one, as many as fit.
+        """Add further batches of the buffer to a frame, as many as fit.
 
         Returns:
-            All of them, the messages in them, the bytes that they took in the buffer, and whether it is a
-            single one that is shared.
+            All batches, the number of messages in them, their bytes in the buffer, and whether it is a single
+                one that is shared.
         """
         buffer, limits = self._buffer, self.limits
         batches, size, count = [item.body], len(item.body), item.messages
@@ -352,10 +403,10 @@ class Stream:
         return b",".join(batches), count, freed, False
 
     def acknowledged(self, ack: int) -> None:
-        """The other side has every frame up to a number.
+        """Process the acknowledgement of every frame up to a number.
 
         Raises:
-            FrameError: it acknowledges what was never sent.
+            FrameError: that frame was never sent.
         """
         if ack > self._last:
             raise FrameError(f"frame {ack} is acknowledged, and the last one sent was {self._last}")
@@ -372,12 +423,12 @@ class Stream:
     # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, n: int, ack: int, count: int, now: float) -> bool:
-        """Note that a numbered frame has come; False if it came before.
+        """Record a numbered frame; return False for a duplicate.
 
         Args:
             n: its number.
-            ack: what it acknowledges.
-            count: how many messages it brings.
+            ack: the number that it acknowledges.
+            count: the number of its messages.
             now: the time.
 
         Raises:
@@ -387,7 +438,7 @@ class Stream:
             self.acknowledged(ack)
         if n <= self.received:
             self.stats.duplicates += count
-            self._ack_sent = min(self._ack_sent, self._ackable - 1)  # its ack was lost: say it again
+            self._ack_sent = min(self._ack_sent, self._ackable - 1)  # its ack was lost: send it again
             self._ack_since = self._ack_since or now
             self.wants_flush = True
             return False
@@ -404,11 +455,11 @@ class Stream:
         return True
 
     def caught_up(self) -> None:
-        """What was received is dealt with: withheld acknowledgements may go."""
+        """Send withheld acknowledgements: what was received has been processed."""
         self.behind = False
         if self._ackable != self.received:
             self._ackable = self.received
-            self._ack_since = float("-inf")  # at once
+            self._ack_since = float("-inf")  # without delay
 
     def _ack_is_due(self, now: float) -> bool:
         if self._ackable == self._ack_sent or self._ack_since is None:
@@ -419,7 +470,7 @@ class Stream:
         )
 
     def ack_due_at(self) -> float | None:
-        """When an acknowledgement has to go by itself; None if there is none to send."""
+        """Return when an acknowledgement has to be sent on its own; None if none is due."""
         if self._ackable == self._ack_sent or self._ack_since is None:
             return None
         return self._ack_since + self.limits.ack_delay
@@ -427,14 +478,14 @@ class Stream:
     # -- cuts ------------------------------------------------------------------------------------------------
 
     def can_resume(self, received: int) -> bool:
-        """Whether the other side can have got exactly that many frames."""
+        """Return whether the other side can have received exactly that many frames."""
         return self._acknowledged <= received <= self._last
 
     def resume(self, received: int) -> None:
-        """Go on over a new connection: the other side has every frame up to *received*.
+        """Continue over a new connection: the other side has every frame up to *received*.
 
         Raises:
-            FrameError: it has what was never sent, or lacks what it acknowledged.
+            FrameError: that frame was never sent, or one before it was acknowledged.
         """
         if received < self._acknowledged:
             raise FrameError(f"frame {self._acknowledged} was acknowledged, and now the last was {received}")
@@ -444,13 +495,11 @@ class Stream:
         self._ack_sent = self._ackable = self.received
 
     def restart(self) -> None:
-        """Begin anew with one who knows nothing of this stream: what was not acknowledged goes first.
+        """Start a new stream to a peer that has lost its state; unacknowledged messages are sent first.
 
-        Only messages go again; what else was said is said anew by whoever says it.
+        Other frames are discarded: their senders send them again.
         """
-        again = [
-            Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.method is MESSAGES
-        ]
+        again = [Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.messages]
         for sent in self._in_flight:
             self._account.grow(-len(sent.body) - ITEM_BYTES)
             self._unshare(sent)
@@ -458,16 +507,17 @@ class Stream:
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
-        waiting = [item for item in self._buffer if item.method is MESSAGES]
+        waiting = [item for item in self._buffer if item.messages]
         self._account.grow(-self._buffered_bytes)
         self._drop_later()
+        for item in self._buffer:
+            self._unshare(item)
         self._buffer.clear()
         self._undroppable = 0
         self._buffered = self._buffered_bytes = 0
         for item in again:  # the batches of a frame in a row are sent as one batch is
             self.send_batch(item.body, item.messages)
         for item in waiting:
-            self._unshare(item)
             self.send_batch(item.body, item.messages)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
@@ -475,18 +525,18 @@ class Stream:
         self._unacked_messages = 0
 
     def skip_oldest(self) -> int:
-        """Give up the oldest frame in flight, which the other side refuses; return its number of messages.
+        """Drop the oldest frame in flight, which the other side refuses; return its number of messages.
 
-        Its number is kept, with a frame that says how many were dropped.
+        Its number is used by a frame that reports how many were dropped.
         """
         return self._skip(0) if self._in_flight else 0
 
-    def _skip(self, place: int) -> int:
-        sent = self._in_flight[place]
-        if sent.method is DROPPED:  # what it says must not get lost as well
+    def _skip(self, index: int) -> int:
+        sent = self._in_flight[index]
+        if sent.method is DROPPED:  # its report must not get lost as well
             return 0
         body = b'"count":%d' % sent.messages
-        self._in_flight[place] = Sent(sent.n, DROPPED, body, 0)
+        self._in_flight[index] = Sent(sent.n, DROPPED, body, 0)
         self._in_flight_messages -= sent.messages
         self._in_flight_bytes -= len(sent.body) - len(body)
         self._account.grow(len(body) - len(sent.body))
@@ -495,22 +545,22 @@ class Stream:
         return sent.messages
 
     def shed(self, target: int) -> None:
-        """Hold no more bytes than that: drop the oldest messages that wait, then those in flight."""
+        """Drop messages until no more than *target* bytes are held: buffered ones first, the oldest first."""
         while self.held_bytes > target and self.drop_oldest():
             pass
-        for place, sent in enumerate(self._in_flight):
+        for index, sent in enumerate(self._in_flight):
             if self.held_bytes <= target:
                 break
-            if sent.method is MESSAGES:
-                self._skip(place)
+            if sent.messages:
+                self._skip(index)
 
     @property
     def oldest_in_flight(self) -> int:
-        """The number of the oldest frame that was not acknowledged; 0 if there is none."""
+        """The number of the oldest unacknowledged frame; 0 without one."""
         return self._in_flight[0].n if self._in_flight else 0
 
     def end(self) -> int:
-        """Give up everything that is held; return how many messages the other side did not get."""
+        """Drop everything that is held; return the number of messages that the other side did not get."""
         lost = self._in_flight_messages + self._buffered
         self._account.grow(-self.held_bytes)
         self._drop_later()
@@ -527,7 +577,7 @@ class Stream:
         return lost
 
     def snapshot(self) -> LinkStats:
-        """What was counted, with what is held at this moment."""
+        """Return the counters, with the present state."""
         return replace(
             self.stats,
             in_flight=self._in_flight_messages,
@@ -537,10 +587,12 @@ class Stream:
 
 
 def as_frame(sent: Sent, ack: int) -> Frame:
-    """Return a frame to be written, around a large batch in parts, so that the batch is not copied."""
-    if sent.method is not MESSAGES:
-        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.body)
+    """Return a frame as bytes; with a shared body in parts, so that the body is not copied."""
     if not sent.shared:
-        return MESSAGES_FRAME % (sent.n, ack, sent.body)
-    head, _, tail = MESSAGES_FRAME.partition(b"%b")
-    return head % (sent.n, ack), sent.body, tail
+        if sent.method is MESSAGES:
+            return MESSAGES_FRAME % (sent.n, ack, sent.body)
+        return NUMBERED_FRAME % (sent.method, sent.n, ack, sent.head + sent.body)
+    template = MESSAGES_FRAME if sent.method is MESSAGES else NUMBERED_FRAME
+    before, _, after = template.rpartition(b"%b")
+    values = (sent.n, ack) if sent.method is MESSAGES else (sent.method, sent.n, ack)
+    return before % values + sent.head, sent.body, after

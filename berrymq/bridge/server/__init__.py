@@ -1,1 +1,1 @@
-"""The side that listens: who is let in, what can be called, and WebSockets that become links."""
+"""The listening side: authentication, the wire methods, and WebSockets that become links."""

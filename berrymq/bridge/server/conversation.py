@@ -10,8 +10,9 @@ from berrymq.bridge.access_token import bearer_token, same_token
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Request, Text
-from berrymq.bridge.protocol.frames import ACK, NUMBERED, FrameError
+from berrymq.bridge.protocol.events import CloseCode, Closed, Request, Text
+from berrymq.bridge.protocol.frames import ACK, NUMBERED
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import Call
 from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from berrymq.bridge.node.peer import Peer
-    from berrymq.bridge.protocol.connection import Event, Refusal
+    from berrymq.bridge.protocol.events import Event, Refusal
     from berrymq.bridge.transport.channel import Channel
 
     from .server import Server
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Conversation"]
 
 MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
-"""How large the answers to a JSON-RPC batch may become before its other calls are refused."""
+"""The size of the answers to a JSON-RPC batch from which its other calls are refused."""
 
 HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 CONTENT_TYPE = ("Content-Type", "application/json")
 
 
 class _InHand:
-    """Calls that came together, while one of them waits, and the answers of those before it."""
+    """A batch of calls one of which is unanswered, and the answers of those before it."""
 
     __slots__ = ("answers", "calls", "size")
 
@@ -50,10 +51,10 @@ class _InHand:
 
 
 class Conversation:
-    """What a server does with one connection. Used on the loop alone.
+    """The server's side of one connection. Used on the loop alone.
 
     Args:
-        server: who has accepted it.
+        server: has accepted it.
     """
 
     channel: Channel
@@ -61,7 +62,7 @@ class Conversation:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.authenticated = False
-        """The other side has proved to know the access token."""
+        """The other side has proved that it knows the access token."""
         self.peer: Peer | None = None
         self._has_ended = False
         self.is_websocket = False
@@ -74,7 +75,7 @@ class Conversation:
         self._in_hand: dict[_InHand, None] = {}
 
     def on_event(self, event: Event) -> None:
-        """Deal with what came."""
+        """Process an event."""
         if isinstance(event, Text):
             self._handle_text(event.data)
         elif isinstance(event, Request):
@@ -84,13 +85,13 @@ class Conversation:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call waits for its answer."""
+        """Whether a call is unanswered."""
         return self._calls > 0
 
     # -- HTTP ------------------------------------------------------------------------------------------------
 
     def screen(self, request: Request) -> Refusal | None:
-        """Look at the head of a request, before its body comes; return the answer if it is refused."""
+        """Check the head of a request, before its body arrives; return the response if it is refused."""
         hosts = request.all("host")
         policy = self.server.policy
         refusal = check_host(hosts, policy) or check_origin(request.all("origin"), hosts, policy)
@@ -101,7 +102,7 @@ class Conversation:
             return self._refusal(401, "wrong access token")
         found = self._screen_upgrade(request) if request.path == "/ws" else self._screen_call(request, token)
         if found is None and token is not None and not self._let_in():
-            return self._refusal(503, self.server.is_full_text)
+            return self._refusal(503, self.server.overflow_text)
         return found
 
     def _screen_upgrade(self, request: Request) -> Refusal | None:
@@ -147,10 +148,10 @@ class Conversation:
 
         self._run(body, respond)
 
-    # -- who is there ----------------------------------------------------------------------------------------
+    # -- authentication --------------------------------------------------------------------------------------
 
     def greet(self, nonce: str) -> dict[str, Any]:
-        """Prove that this side knows the access token."""
+        """Return this side's proof that it knows the access token."""
         server = self.server
         self._nonces = nonce, handshake.new_nonce()
         proof = handshake.server_proof(server.access_token, *self._nonces, server.port)
@@ -163,13 +164,17 @@ class Conversation:
         }
 
     def admit(self, proof: str | None, access_token: str | None) -> bool:
-        """Let the other side in if it knows the access token; else the connection ends.
+        """Authenticate the other side; end the connection if it fails.
+
+        Args:
+            proof: the client's proof, after ``hello``.
+            access_token: the token itself, instead.
 
         Raises:
-            RpcError: it does, but there are too many connections; this one ends as well.
+            RpcError: it succeeds, but there are too many connections; this one ends as well.
         """
         server = self.server
-        if self._refused:  # one connection has one guess
+        if self._refused:  # one guess per connection
             return False
         if access_token is not None:
             knows = same_token(access_token, server.access_token)
@@ -180,7 +185,7 @@ class Conversation:
             knows = False
         self._nonces = None
         if knows and not self._let_in():
-            text = self.server.is_full_text
+            text = self.server.overflow_text
             self._after_reply.append(lambda: self.channel.close(CloseCode.TRY_AGAIN_LATER, text))
             raise RpcError(jsonrpc.OVERFLOW, text)
         if knows:
@@ -194,7 +199,7 @@ class Conversation:
         return knows
 
     def _let_in(self) -> bool:
-        if not self.authenticated and self.server.let_in(self):
+        if not self.authenticated and self.server.admit_client(self):
             self.authenticated = True
         return self.authenticated
 
@@ -207,7 +212,7 @@ class Conversation:
         try:
             envelope = frames.parse(data)
         except FrameError:
-            self._run(data, self._write)  # a batch, or what gets an error for an answer
+            self._run(data, self._write)  # a batch, or what is answered by an error
             return
         method = envelope.method
         is_call = envelope.id is not UNSET and method == "ask"  # a frame of that name is a notification
@@ -221,7 +226,7 @@ class Conversation:
             self._break(f"{method}: no link was made over this connection")
 
     def _run(self, data: bytes, respond: Callable[[bytes | None], object]) -> None:
-        """Run a call, or a batch of them one after another, and respond when all are done."""
+        """Run a call, or the calls of a batch one after another, and respond when all are done."""
         try:
             calls, is_batch = jsonrpc.parse(data)
         except RpcError as error:
@@ -258,7 +263,7 @@ class Conversation:
             self._keep(in_hand, 0)
             self._calls -= 1
             answer = None if not answers else jsonrpc.batch(answers) if is_batch else answers[0]
-            answers.clear()  # `proceed` is a cycle: what it holds waits for the collector
+            answers.clear()  # `proceed` is a cycle: what it holds lives until the garbage collector runs
             respond(answer)
             after, self._after_reply = self._after_reply, []
             for function in after:
@@ -267,7 +272,7 @@ class Conversation:
         proceed()
 
     def _keep(self, one: _InHand, size: int) -> None:
-        """Count what is kept of calls that wait."""
+        """Count the bytes of unanswered calls."""
         if size:
             self._in_hand[one] = None
         else:
@@ -319,13 +324,25 @@ class Conversation:
         room: str | None,
         ttl: float,
         resume: tuple[str, int] | None,
+        memory: tuple[int, int, int, str, int] | None,
     ) -> dict[str, Any]:
-        """Make this connection a link."""
+        """Turn this connection into a link.
+
+        Args:
+            name: the node's name.
+            key: its secret.
+            id: its id, where the key is for this link alone.
+            room: its room.
+            ttl: seconds for which the link may be disconnected before it expires.
+            resume: the link to be resumed: our id, and the number of the last frame received.
+            memory: a claim on shared memory of the node, to be tried.
+        """
         if not self.is_websocket:
             raise RpcError(jsonrpc.INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
         if self.peer is not None:
             raise RpcError(jsonrpc.INVALID_REQUEST, "this connection is a link already")
         peer, answer, received = self.server.link(name, key, id, room, ttl, resume)
+        peer.stream.shares_memory = answer["memory"] = self.server.router.memories.can_open(memory)
         self.peer = peer
         self._after_reply.append(lambda: self._attach(peer, received))
         return answer
@@ -333,7 +350,7 @@ class Conversation:
     def _attach(self, peer: Peer, received: int | None) -> None:
         if self._has_ended or self.channel.closed:
             with self.server.router.lock:
-                self.server.router.expect_back(peer)
+                self.server.router.start_expiry(peer)
             return
         former = peer.channel
         try:
@@ -341,7 +358,7 @@ class Conversation:
         except FrameError as error:
             self._break(str(error))
         if former is not None and former is not self.channel:
-            former.close(CloseCode.NORMAL, "the node has connected anew")
+            former.close(CloseCode.NORMAL, "the node has reconnected")
 
     def _break(self, reason: str) -> None:
         peers_log.warning("a connection is closed: %r", reason[:200])
@@ -350,10 +367,10 @@ class Conversation:
         if peer is not None:
             self.server.router.connection_lost(peer, self.channel, Closed())
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------
 
     def wait_for(self, later: jsonrpc.Later) -> jsonrpc.Later:
-        """Give a result up when the connection ends before it is there."""
+        """Cancel a result if the connection ends before it."""
         self._waiting = {one for one in self._waiting if not one.is_done}
         self._waiting.add(later)
         return later

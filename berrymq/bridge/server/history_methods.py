@@ -1,4 +1,4 @@
-"""The wire methods of what a hub retains; see ``methods.py``."""
+"""The wire methods of a hub's history; see ``methods.py``."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.node.room import Room
-from berrymq.bridge.protocol.frames import IdentifierText, Name
+from berrymq.bridge.protocol.fields import IdentifierText, Name
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, OVERFLOW
 from berrymq.bridge.protocol.limits import KEEP_LAST
 
@@ -34,30 +34,30 @@ def keep(
     room: Name | None = None,
     name: Name = "",
 ) -> str:
-    """Retain the newest messages of each identifier that matches, from now on; for ``last`` = 0, no more.
+    """Retain the newest messages of each identifier that matches, from now on; 0 as ``last`` ends that.
 
-    Where it is kept already, the larger ``last`` counts. ``name`` is shown as who asked for it.
+    If they are retained already, the larger ``last`` counts. ``name`` is listed as the requester.
     """
     histories = _histories(conversation)
-    place, known = _room(conversation, room), crossing(identifier)
+    the_room, known = _room(conversation, room), crossing(identifier)
     router = conversation.server.router
     with router.lock:
         if last:
             by = conversation.peer.name if conversation.peer is not None else name or "a client"
             try:
-                histories.keep(place, known, last, by)
+                histories.keep(the_room, known, last, by)
             except OverflowError as error:
                 raise RpcError(OVERFLOW, str(error)) from None
-        elif not histories.drop(place, known):
+        elif not histories.drop(the_room, known):
             raise RpcError(INVALID_PARAMS, f"{known.text} is not kept here")
-        router.interest_changed(place, [known])
-    router.announce_interests()  # whoever asks over its link knows of it before this is answered
+        router.announcements.schedule(the_room, [known])
+    router.announcements.send()  # a caller with a link receives it before the answer
     return "ok"
 
 
 @methods.add
 def kept(conversation: "Conversation", room: Name | None = None) -> dict[str, Any]:
-    """What is kept in a room, and what is retained of it: names and numbers."""
+    """Return what is retained in a room, in identifiers and numbers."""
     history = _histories(conversation).of(_room(conversation, room))
     if history is None:
         return {"keeps": [], "identifiers": [], "identifiers_more": 0, "dropped": 0}
@@ -72,10 +72,10 @@ def history(
     after: Number = 0,
     room: Name | None = None,
 ) -> dict[str, Any]:
-    """The retained messages of an identifier in order; the newest ``last`` of them, of all that match.
+    """Return the retained messages that an identifier matches, in order, or the newest ``last`` of them.
 
-    Where ``more`` is true there are more than one answer takes: ask again with ``after``, the ``n`` of the
-    last message that came, instead of ``last``: others may have come since, which would shift its window.
+    If ``more`` is true, the answer does not hold all of them: call again with ``after``, the ``n`` of the
+    last message received, instead of ``last``, which new messages would shift.
     """
     found = _histories(conversation).of(_room(conversation, room))
     known = crossing(identifier)
@@ -83,7 +83,13 @@ def history(
         raise RpcError(INVALID_PARAMS, "last and after: give one of the two")
     if found is None:
         return {"messages": [], "more": False}
-    messages, more = found.objects(known, last, after, MAX_ANSWER_BYTES)
+    messages, more = found.objects(
+        known,
+        last,
+        after,
+        MAX_ANSWER_BYTES,
+        shared=conversation.peer is not None and conversation.peer.stream.shares_memory,
+    )
     return {"messages": messages, "more": more}
 
 

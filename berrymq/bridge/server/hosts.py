@@ -1,11 +1,10 @@
-"""Which Host and Origin headers a listener answers. Pure functions.
+"""Checks of the Host and Origin headers of requests. Pure functions.
 
-The defence against web pages that try to reach a node on their reader's machine. A page that reaches it by
-a name of its own (DNS rebinding) has that name in Host; one that reaches it by the node's own name has its
-own in Origin.
+They protect a node from web pages that its user visits. A page that reaches it by a name of its own (DNS
+rebinding) has that name in Host; one that reaches it by the node's own name has its own in Origin.
 
-A check returns ``None`` when all is well, else the reason for the refusal: one sentence that repeats no
-more than a short, printable piece of what the other side sent.
+A check returns ``None`` for success, else the reason for the refusal: one sentence that repeats no more than
+a short, printable piece of what the other side sent.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ _ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class HostPolicy:
-    """What a listener allows. Loopback names and addresses are always among the hosts.
+    """The hosts and origins that a listener allows. Loopback names and addresses are always among the hosts.
 
     Attributes:
         hosts: further allowed hosts, spelled like the results of :func:`split_host`.
         origins: allowed origins beside the listener's own, with scheme and port.
-        any_address: whether every address is an allowed host, as on a listener bound to all of them. That
-            is safe: rebinding takes a name.
+        any_address: whether every address is an allowed host, as on a listener bound to all of them. That is
+            safe: rebinding takes a name.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -42,7 +41,12 @@ class HostPolicy:
 
     @classmethod
     def of(cls, bound: str = "localhost", hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> Self:
-        """The policy of a listener bound to ``bound``, with what its user allowed beside that.
+        """Return the policy of a listener at ``bound``, with what its user allows beside that.
+
+        Args:
+            bound: the host that the listener is bound to.
+            hosts: further host names.
+            origins: origins of web pages that may connect.
 
         Raises:
             ValueError: an origin is not written as browsers write it, ``https://host[:port]``.
@@ -54,7 +58,7 @@ class HostPolicy:
         return cls(frozenset(allowed), frozenset(map(_known_origin, origins)), everywhere)
 
     def allows(self, host: str) -> bool:
-        """Whether ``host``, as :func:`split_host` gives it, is one of ours."""
+        """Return whether ``host``, as :func:`split_host` returns it, is allowed."""
         if host in self.hosts or is_loopback(host):
             return True
         address = parse_address(host) if self.any_address else None
@@ -62,7 +66,7 @@ class HostPolicy:
 
 
 def check_host(headers: Sequence[str], policy: HostPolicy) -> str | None:
-    """Why a request with these Host headers (all that it has) is refused."""
+    """Return why a request with these Host headers (all that it has) is refused."""
     if len(headers) != 1:
         return "there is more than one Host header" if headers else "there is no Host header"
     parts = split_host(headers[0])
@@ -77,11 +81,10 @@ def check_host(headers: Sequence[str], policy: HostPolicy) -> str | None:
 
 
 def check_origin(headers: Sequence[str], hosts: Sequence[str], policy: HostPolicy) -> str | None:
-    """Why a request with these Origin headers, and these Host headers beside them, is refused.
+    """Return why a request with these Origin and Host headers is refused.
 
-    Programs send no Origin; browsers do wherever it matters. Allowed are pages of the listener itself and
-    of the origins that the policy names. A scheme alone makes no difference, since a proxy may have taken
-    off the TLS.
+    Programs send no Origin; browsers do wherever it matters. Allowed are pages of the listener itself and of
+    the policy's origins. The scheme is not compared, since a proxy may have ended the TLS.
     """
     if not headers:
         return None

@@ -1,8 +1,8 @@
 """The wire methods: everything that can be called on a node, and nothing else.
 
-Each function is a method of its own name; the first parameter is the conversation it is called in, the
+Each function is a method of its own name. The first parameter is the conversation in which it is called; the
 others are the parameters of the call, checked against their annotations (which are read at import, so they
-are not put off here).
+are not postponed here).
 """
 
 from time import time
@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Meta, Raw
 
 from berrymq.bridge.errors import RpcError
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import FrameError, IdentifierText, Name, NodeKey, crossing_identifier
+from berrymq.bridge.protocol import fields, json_checks
+from berrymq.bridge.protocol.fields import IdentifierText, Name, NodeKey, crossing_identifier
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import (
     BAD_IDENTIFIER,
     INVALID_PARAMS,
@@ -29,6 +30,8 @@ from berrymq.identifiers import Identifier
 from .sessions import MAX_WAIT_SECONDS
 
 if TYPE_CHECKING:
+    from berrymq.bridge.node.status import NodeInfo
+
     from .conversation import Conversation
 
 __all__ = ["OPEN_METHODS", "crossing", "methods"]
@@ -36,7 +39,7 @@ __all__ = ["OPEN_METHODS", "crossing", "methods"]
 methods: "Methods[Conversation]" = Methods()
 
 OPEN_METHODS = frozenset({"hello", "authenticate"})
-"""What a stranger may call."""
+"""The methods that an unauthenticated client may call."""
 
 NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
@@ -61,7 +64,7 @@ def authenticate(
     proof: Annotated[str, Meta(max_length=128)] | None = None,
     access_token: Annotated[str, Meta(max_length=1024)] | None = None,
 ) -> str:
-    """Prove to know the access token, after ``hello``; or show it, for who trusts this node anyhow."""
+    """Authenticate with a proof of the access token, after ``hello``, or with the token itself."""
     if not conversation.admit(proof, access_token):
         raise RpcError(NOT_ALLOWED, "wrong access token")
     return "ok"
@@ -69,26 +72,26 @@ def authenticate(
 
 @methods.add
 def ping(conversation: "Conversation") -> str:  # noqa: ARG001 - all methods are called alike
-    """Whether somebody is there."""
+    """Return at once: the node is alive."""
     return "pong"
 
 
 @methods.add
-def nodes(conversation: "Conversation", room: Name | None = None) -> list[Any]:
-    """The nodes of a room, this one first; on a link, of its own room."""
+def nodes(conversation: "Conversation", room: Name | None = None) -> "list[NodeInfo]":
+    """Return the nodes of a room, this one first; on a link, of its own room."""
     if conversation.peer is not None:
         room = conversation.peer.room.name
-    return [info._asdict() for info in conversation.server.router.nodes(room)]
+    return conversation.server.router.nodes(room)
 
 
 @methods.add
 def status(conversation: "Conversation") -> dict[str, Any]:
-    """What there is and what has passed: names and numbers; no payload, no secret."""
+    """Return the names and counters of this node and its peers; no payload, no secret."""
     return conversation.server.status()
 
 
 class Resume(msgspec.Struct):
-    """A link to be carried on: the id of the node it was with, and the last frame that came from it."""
+    """A link to be resumed: the id of its node, and the number of the last frame received from there."""
 
     id: Annotated[str, Meta(max_length=64)]
     received: Annotated[int, Meta(ge=0)]
@@ -103,14 +106,22 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     ttl: Seconds = 1000.0,
     resume: Resume | None = None,
     id: NodeId | None = None,
+    memory: tuple[int, int, int, str, int] | None = None,
 ) -> dict[str, Any]:
-    """Make this connection a link: from now on frames pass both ways.
+    """Make this connection a link: from now on it carries frames both ways.
 
     ``key`` is a secret of the node's own, from which its id is made; with ``id`` it is one for this link
-    alone. ``resume`` carries on a link that was cut.
+    alone. ``resume`` resumes a link that was cut. ``memory`` is a claim on shared memory of the node; the
+    answer says whether it could be opened here.
     """
     return conversation.interconnect(
-        name, key, id, room or None, ttl, None if resume is None else (resume.id, resume.received)
+        name,
+        key,
+        id,
+        room or None,
+        ttl,
+        None if resume is None else (resume.id, resume.received),
+        memory,
     )
 
 
@@ -118,7 +129,7 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
 def connect_oneway(
     conversation: "Conversation", ttl: Seconds = 1000.0, name: Name = "", room: Name | None = None
 ) -> str:
-    """A token to send with. ``name`` is the source of the messages."""
+    """Return a token to send with. ``name`` is the source of the messages."""
     return conversation.server.sessions.open(name or "a client", room or None, ttl)
 
 
@@ -131,7 +142,7 @@ def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
     room: Name | None = None,
     past: Annotated[int, Meta(ge=0, le=1_000_000)] = 0,
 ) -> str:
-    """A token to send with, and a queue here that collects for its holder.
+    """Return a token to send with, and add a queue here that collects messages for its holder.
 
     It begins with the newest ``past`` messages that are retained.
     """
@@ -147,7 +158,7 @@ def send_message(
     args: Raw = NO_ARGS,
     kwargs: Raw = NO_KWARGS,
 ) -> str:
-    """Publish a message here and to everybody who follows it behind this node."""
+    """Publish a message here and at all nodes behind this one that follow it."""
     session = conversation.server.sessions.find(token)
     known = crossing(identifier)
     conversation.server.publish(session, known.text, _message(args, kwargs))
@@ -163,9 +174,9 @@ def ask(  # noqa: PLR0917 - the order is the wire's
     kwargs: Raw = NO_KWARGS,
     timeout: Annotated[float, Meta(gt=0, le=MAX_ASK_SECONDS)] = MAX_WAIT_SECONDS,
 ) -> Later:
-    """Ask everybody who follows an identifier: ``[[source, [values], [errors]], ...]``.
+    """Ask all who follow an identifier: ``[[source, [values], [errors]], ...]``.
 
-    Who has not answered after ``timeout`` seconds is left out.
+    The answers that arrive after ``timeout`` seconds are left out.
     """
     session = conversation.server.sessions.find(token)
     known = crossing(identifier)
@@ -182,10 +193,9 @@ def get(
     timeout: Annotated[float, Meta(ge=0, le=86_400)] | None = None,
     received: Annotated[int, Meta(ge=0)] | None = None,
 ) -> dict[str, Any] | Later:
-    """Take the next message of the queue, waiting at most 25 seconds; after EMPTY one asks again.
+    """Return the next message of the queue; wait for it at most 25 seconds, then answer with EMPTY.
 
-    With ``received``, the number ``n`` of the last message that arrived, an answer that was lost is given
-    again.
+    With ``received``, the number ``n`` of the last message that arrived, a lost answer is sent again.
     """
     wait = 0.0 if not block else MAX_WAIT_SECONDS if timeout is None else timeout
     taken = conversation.server.sessions.find(token).get(wait, received)
@@ -196,13 +206,13 @@ def get(
 def get_nowait(
     conversation: "Conversation", token: Token, received: Annotated[int, Meta(ge=0)] | None = None
 ) -> dict[str, Any] | Later:
-    """Take the next message of the queue, if there is one."""
+    """Return the next message of the queue, if there is one."""
     return conversation.server.sessions.find(token).get(0.0, received)
 
 
 @methods.add
 def close_connection(conversation: "Conversation", token: Token) -> str:
-    """End a client's stay for good; nothing is kept for it any more."""
+    """Close a client's session and its queue."""
     if not conversation.server.sessions.close(token):
         raise RpcError(UNKNOWN_TOKEN, "unknown or expired token")
     return "ok"
@@ -221,15 +231,15 @@ def crossing(text: str) -> Identifier:
 
 
 def _message(args: Raw, kwargs: Raw) -> bytes:
-    """A message as it stands in a batch, sent now."""
+    """Return a message as it is encoded in a batch, sent now."""
     if len(args) + len(kwargs) > MAX_PAYLOAD_BYTES:
         raise RpcError(TOO_LARGE, f"a payload has at most {MAX_PAYLOAD_BYTES:,} bytes")
     payload = b"[%b,%b]" % (args, kwargs)
     if bytes(memoryview(args)[:1]) != b"[" or bytes(memoryview(kwargs)[:1]) != b"{":
         raise RpcError(INVALID_PARAMS, "args is an array and kwargs an object")
     try:
-        frames.check_depth(payload, around=1)
+        json_checks.check_depth(payload, around=1)
     except FrameError as error:
         raise RpcError(INVALID_PARAMS, str(error)) from None
-    now = min(max(0.0, time()), frames.LATEST)  # others refuse what a broken clock says
-    return b"[%b,%b,%b]" % (frames.encode_json(now), args, kwargs)
+    now = min(max(0.0, time()), fields.LATEST)  # others refuse the time of a clock that is wrong
+    return b"[%b,%b,%b]" % (json_checks.encode_json(now), args, kwargs)

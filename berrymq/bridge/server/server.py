@@ -1,4 +1,4 @@
-"""Listening: HTTP and WebSocket on one port, for those who know the access token."""
+"""The server: HTTP and WebSocket on one port, for clients that know the access token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.router import MAX_PEERS
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
-from berrymq.bridge.protocol.connection import CloseCode, server_connection
+from berrymq.bridge.protocol.connection import server_connection
+from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.jsonrpc import Later
 from berrymq.bridge.transport.channel import Channel
 from berrymq.bridge.transport.tls import Tls
@@ -37,31 +38,31 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 MAX_CONNECTIONS = 1_000
-"""Connections of those who were let in."""
-MAX_STRANGERS = 64
-"""Connections of those who have not proved yet to know the access token; beyond that the oldest is cut. As
-many again may have said nothing yet, so that these push out nobody who has."""
-STRANGER_SECONDS = 5.0
+"""The limit of authenticated connections."""
+MAX_UNAUTHENTICATED = 64
+"""The limit of unauthenticated connections; beyond that the oldest is aborted. As many again may be silent,
+which do not displace those that have sent something."""
+AUTHENTICATION_SECONDS = 5.0
 IDLE_SECONDS = 60.0
-"""How long a connection of HTTP may be silent, or leave its answer unread."""
+"""The time for which an HTTP connection may be silent, or leave its response unread."""
 MOST_ACCEPTED = 16
-"""Connections accepted in one turn; what they say first is read before the next."""
+"""The limit of connections accepted in one turn; their first bytes are read before the next."""
 BACKLOG = 128
-"""Connections that may wait to be accepted."""
-PAUSE_SECONDS = 0.5
-"""How long nothing is accepted when no more files can be opened."""
+"""The limit of connections that are not accepted yet."""
+ACCEPT_BACKOFF_SECONDS = 0.5
+"""The time for which no connection is accepted when no more files can be opened."""
 REPORT_SECONDS = 10.0
-"""A lack of files is logged this often at most."""
+"""The least interval of warnings that files can't be opened."""
 
 _log = logging.getLogger("berrymq")
 
 
 class Server:
-    """Lets other nodes and programs talk to a node. Used on the loop alone, but for `start`.
+    """Accepts connections of other nodes and programs to a node. Used on the loop alone, but for `start`.
 
     Args:
         router: the node.
-        access_token: what lets others in; a new one by default.
+        access_token: the secret that clients need; random by default.
         ssl_context: TLS certificate; required beyond loopback unless `insecure` is set.
         insecure: allow plain text beyond loopback.
         hosts: further host names of this node; with TLS the certificate's name first.
@@ -84,7 +85,7 @@ class Server:
         self.policy = HostPolicy()
         self.sessions = Sessions(router)
         self.on_websocket_end: Callable[[], object] = lambda: None
-        """Called on the loop when the WebSocket of one who was let in has ended."""
+        """Called on the loop when the WebSocket of an authenticated client has ended."""
         self._ssl_context = ssl_context
         self._insecure = insecure
         self._hosts = list(hosts)
@@ -92,8 +93,9 @@ class Server:
         self._host = ""
         self._sockets: list[socket.socket] = []
         self._silent: OrderedDict[socket.socket, float] = OrderedDict()
-        """Who has said nothing yet, and since when: nothing else is kept for them."""
-        self._strangers: OrderedDict[Conversation, None] = OrderedDict()
+        """Connections that have sent nothing yet, and when they were accepted: nothing else is held for them.
+        """
+        self._unauthenticated: OrderedDict[Conversation, None] = OrderedDict()
         self._conversations: dict[Conversation, None] = {}
         self._crowded_at = float("-inf")
 
@@ -104,13 +106,13 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where others connect to, as ``http://`` or ``https://``."""
+        """The URL at which it listens, ``http://`` or ``https://``."""
         scheme = "https" if self._ssl_context is not None else "http"
         host = self._reachable_host()
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def _reachable_host(self) -> str:
-        """The name or address by which others come; one that the policy allows."""
+        """Return the name or address by which clients reach it; one that the policy allows."""
         bound = self.address[0]
         if self._ssl_context is not None and self._hosts:
             return self._hosts[0]  # the certificate is for a name
@@ -154,24 +156,24 @@ class Server:
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 return
             except OSError as error:
-                # A file is asked for before it is looked whether anybody waits; only at first somebody surely
-                # does.
+                # The system reserves a file before it checks for a pending connection; only the first accept
+                # has one for sure.
                 if turn == 0 and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._free_descriptor(error)
                 return
             sock.setblocking(False)
             self._silent[sock] = self.router.loop.time()
-            if len(self._silent) > MAX_STRANGERS:
+            if len(self._silent) > MAX_UNAUTHENTICATED:
                 self._drop_silent(next(iter(self._silent)))
-            self.router.loop.watch(sock, lambda _, sock=sock: self._hear(sock))  # type: ignore[misc]
+            self.router.loop.watch(sock, lambda _, sock=sock: self._handle_first(sock))  # type: ignore[misc]
 
     def _drop_silent(self, sock: socket.socket) -> None:
         del self._silent[sock]
         self.router.loop.unwatch(sock)
         sock.close()
 
-    def _hear(self, sock: socket.socket) -> None:
-        """Deal with the first that comes on a connection, be it its end."""
+    def _handle_first(self, sock: socket.socket) -> None:
+        """Process the first bytes of a connection, or its end."""
         if sock not in self._silent:
             return
         try:
@@ -186,7 +188,7 @@ class Server:
         self._drop_silent(sock)
 
     def _free_descriptor(self, error: OSError) -> None:
-        """No more files can be opened: give up the connection missed least, or accept none for a while."""
+        """Free a file descriptor: close the most dispensable connection, or accept none for a while."""
         now = self.router.loop.time()
         if now - self._crowded_at > REPORT_SECONDS:
             _log.warning("no connection can be accepted now: %s (see `ulimit -n`)", error.strerror)
@@ -197,8 +199,8 @@ class Server:
         if self._silent:
             self._drop_silent(next(iter(self._silent)))
             return
-        given_up = next(iter(self._strangers), None) or min(
-            idle, key=lambda one: one.channel.heard_at, default=None
+        given_up = next(iter(self._unauthenticated), None) or min(
+            idle, key=lambda one: one.channel.received_at, default=None
         )
         if given_up is not None:
             self.forget(given_up)
@@ -206,42 +208,41 @@ class Server:
             return
         for one in self._sockets:
             self.router.loop.unwatch(one)
-        self.router.loop.call_later(PAUSE_SECONDS, self._watch)
+        self.router.loop.call_later(ACCEPT_BACKOFF_SECONDS, self._watch)
 
     def _begin(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(self)
-        connection = server_connection()
-        connection.screen = conversation.screen
+        connection = server_connection(conversation.screen)
         tls = Tls(self._ssl_context) if self._ssl_context is not None else None
         conversation.channel = Channel(
             self.router.loop, sock, connection, conversation.on_event, tls, self.router.budget
         )
-        self._strangers[conversation] = None
-        if len(self._strangers) > MAX_STRANGERS:
-            oldest, _ = self._strangers.popitem(last=False)
+        self._unauthenticated[conversation] = None
+        if len(self._unauthenticated) > MAX_UNAUTHENTICATED:
+            oldest, _ = self._unauthenticated.popitem(last=False)
             oldest.channel.abort()
         conversation.channel.start()
 
-    def let_in(self, conversation: Conversation) -> bool:
-        """Admit a connection that knows the access token; False if there are too many."""
+    def admit_client(self, conversation: Conversation) -> bool:
+        """Admit an authenticated connection; return False if there are too many."""
         if len(self._conversations) >= MAX_CONNECTIONS:
-            self.note_refusal(self.is_full_text)
+            self.note_refusal(self.overflow_text)
             return False
-        self._strangers.pop(conversation, None)
+        self._unauthenticated.pop(conversation, None)
         self._conversations[conversation] = None
         return True
 
     @property
-    def is_full_text(self) -> str:
-        """What is said to one more who would be let in."""
+    def overflow_text(self) -> str:
+        """The error text for an authenticated client over the limit."""
         return (
             f"{MAX_CONNECTIONS} connections are open here already: close those that are done, then try again"
         )
 
     def forget(self, conversation: Conversation) -> None:
         """Remove an ended connection."""
-        self._strangers.pop(conversation, None)
+        self._unauthenticated.pop(conversation, None)
         if conversation in self._conversations:
             del self._conversations[conversation]
             if conversation.is_websocket:
@@ -249,18 +250,18 @@ class Server:
 
     @property
     def has_websockets(self) -> bool:
-        """Whether somebody who was let in has a WebSocket open, be it a link or not."""
+        """Whether an authenticated client has a WebSocket open, whether a link or not."""
         return any(conversation.is_websocket for conversation in self._conversations)
 
     def _sweep(self) -> None:
-        """End connections of strangers who wait, and of HTTP on which nothing moves."""
+        """End connections that did not authenticate in time, and idle ones of HTTP."""
         if not self._sockets:
             return
         now = self.router.loop.time()
-        for sock in [sock for sock, since in self._silent.items() if now - since > STRANGER_SECONDS]:
+        for sock in [sock for sock, since in self._silent.items() if now - since > AUTHENTICATION_SECONDS]:
             self._drop_silent(sock)
-        for conversation in list(self._strangers):
-            if now - conversation.channel.opened_at > STRANGER_SECONDS:
+        for conversation in list(self._unauthenticated):
+            if now - conversation.channel.opened_at > AUTHENTICATION_SECONDS:
                 conversation.channel.close(CloseCode.POLICY_VIOLATION, "no access token was shown")
                 conversation.channel.abort()
         for conversation in list(self._conversations):
@@ -268,10 +269,10 @@ class Server:
             if (
                 not channel.connection.is_websocket
                 and not conversation.is_busy
-                and now - max(channel.heard_at, channel.wrote_at) > IDLE_SECONDS
+                and now - max(channel.received_at, channel.written_at) > IDLE_SECONDS
             ):
                 channel.abort()
-        self.router.loop.call_later(STRANGER_SECONDS / 5, self._sweep)
+        self.router.loop.call_later(AUTHENTICATION_SECONDS / 5, self._sweep)
 
     def note_refusal(self, reason: str) -> None:
         """Log a refused request."""
@@ -286,10 +287,10 @@ class Server:
         for sock in list(self._silent):
             self._drop_silent(sock)
         self.sessions.close_all()
-        for conversation in [*self._strangers, *self._conversations]:
+        for conversation in [*self._unauthenticated, *self._conversations]:
             conversation.channel.close(CloseCode.GOING_AWAY, "the node shuts down")
 
-    # -- what the methods do ---------------------------------------------------------------------------------
+    # -- the wire methods ------------------------------------------------------------------------------------
 
     def link(  # noqa: PLR0917 - the parameters of the call
         self,
@@ -300,24 +301,25 @@ class Server:
         ttl: float,
         resume: tuple[str, int] | None,
     ) -> tuple[Peer, dict[str, Any], int | None]:
-        """Find or make the peer that a connection becomes a link to.
+        """Find or make the peer for a connection that becomes a link.
 
         Args:
-            name: what it calls itself.
+            name: the node's name.
             key: its secret.
-            claimed: its id, where the key is for this link alone; else that is made from the key.
-            room: where it wants to be.
-            ttl: seconds for which the link is kept while it is cut.
-            resume: what it says that it carries on: our id, and the last frame that came.
+            claimed: its id, where the key is for this link alone; else the id is derived from the key.
+            room: its room.
+            ttl: seconds for which the link may be disconnected before it expires.
+            resume: the link to be resumed: our id, and the number of the last frame received.
 
         Returns:
-            The peer, what it is answered, and how many frames it has; None where it begins anew.
+            The peer, the answer to it, and the number of frames it has received; None if it starts a new
+                stream.
 
         Raises:
-            RpcError: there are too many peers, or it is this node itself, or not the one that has that id.
+            RpcError: there are too many peers, or it is this node itself, or its key does not fit its id.
         """
         router = self.router
-        if claimed is not None and router.is_hub:  # it would mark messages, and keep the real one out
+        if claimed is not None and router.is_hub:  # it would mark messages, and keep the real node out
             raise RpcError(jsonrpc.NOT_ALLOWED, "a hub takes no id but that which is made from the key")
         id = claimed or handshake.node_id_of(key)
         with router.lock:
@@ -328,7 +330,7 @@ class Server:
                     raise RpcError(
                         jsonrpc.ALREADY_LINKED, "this node has linked to the one of that id already"
                     )
-                # Either may be the one whose id that is. Neither takes the other's link, nor keeps it out.
+                # Either may be the real owner of the id. Neither gets the other's link, nor keeps it out.
                 id = handshake.node_id_of(key)
                 peer = router.peers.get(id)
                 is_same = peer is not None and handshake.same_proof(key, peer.key)
@@ -346,7 +348,7 @@ class Server:
             else:
                 received = None
                 if peer is not None:
-                    router.remove_peer(peer, "the node has begun anew")
+                    router.remove_peer(peer, "the node has started again")
                 peer = self._new_peer(id, name, key, room, ttl, resume)
             answer = {
                 "id": router.id,
@@ -354,7 +356,7 @@ class Server:
                 "hub": router.is_hub,
                 "resumed": received is not None,
                 "received": peer.stream.received,
-                "lost": router.take_missed(key),
+                "lost": router.pop_missed(key),
             }
             return peer, answer, received
 
@@ -365,23 +367,29 @@ class Server:
         if id == router.id:
             raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
         if len(router.peers) >= MAX_PEERS:
-            self._forget_one_that_is_cut()
+            self._remove_disconnected_peer()
         if len(router.peers) >= MAX_PEERS:
             raise RpcError(jsonrpc.OVERFLOW, f"this node has {MAX_PEERS} links already")
         if resume is not None:
-            router.node_returned()
+            router.node_resumed()
         peer = router.add_peer(id, name, room, "member" if router.is_hub else "direct", key=key, ttl=ttl)
         peer.expires = True
         return peer
 
-    def _forget_one_that_is_cut(self) -> None:
-        """Make room for a new peer: forget one for which nothing waits, else the one away longest."""
+    def _remove_disconnected_peer(self) -> None:
+        """Remove a disconnected peer: one without a backlog, else the one disconnected longest."""
         cut = [one for one in self.router.peers.values() if one.expires and not one.connected]
         if cut:
             self.router.expire(min(cut, key=lambda one: (one.stream.held_bytes > 0, one.since)))
 
     def publish(self, session: Session, identifier: str, message: bytes) -> None:
-        """Publish a message for a client that has no link."""
+        """Publish a message for a client that has no link.
+
+        Args:
+            session: the client's.
+            identifier: the message's identifier.
+            message: as it is encoded in a batch.
+        """
         router = self.router
         with router.lock:
             router.publish_for_client(session.room, identifier, session.name, [message])
@@ -389,7 +397,17 @@ class Server:
         router.budget.relieve(router.loop.time())
 
     def ask(self, session: Session, identifier: str, message: bytes, timeout: float) -> Later:
-        """Put a question for a client that has no link."""
+        """Put a question for a client that has no link.
+
+        Args:
+            session: the client's.
+            identifier: the question's identifier.
+            message: as it is encoded in a batch.
+            timeout: seconds after which the answers so far are the result.
+
+        Returns:
+            The answers, as a JSON array.
+        """
         router = self.router
 
         def done(answers: list[bytes]) -> None:
@@ -413,7 +431,7 @@ class Server:
         return later
 
     def status(self) -> dict[str, Any]:
-        """What there is: names and numbers."""
+        """Return the names and counters of the node, its peers and clients."""
         return {
             **self.router.status(),
             "clients": [
@@ -435,7 +453,7 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
     """Listen at every address of a host; with port 0 the system chooses one, the same for all.
 
     Raises:
-        OSError: one of them can't be had. None is left open then.
+        OSError: one of them is unavailable. None is left open then.
     """
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
@@ -446,7 +464,7 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
                 listening = socket.create_server((str(name), port, *scope), family=family, backlog=BACKLOG)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT and len(addresses) > 1:
-                    continue  # a system without IPv6, on which names have such addresses all the same
+                    continue  # a system without IPv6, whose names have such addresses anyway
                 raise
             listening.setblocking(False)
             port = listening.getsockname()[1]

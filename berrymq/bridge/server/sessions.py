@@ -1,7 +1,7 @@
-"""The clients of a node that have no link: each has a token, and may have a queue that is kept for it here.
+"""The clients of a node that have no link: each has a token, and may have a queue here.
 
-They speak plain JSON-RPC, over a WebSocket or by single HTTP requests, so a connection that ends says nothing
-about them: a session that has not been used for its ``ttl`` expires.
+They speak plain JSON-RPC, over a WebSocket or by single HTTP requests, so they outlive their connections: a
+session expires when it is not used for its ``ttl``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["MAX_WAIT_SECONDS", "Session", "Sessions"]
 
 MAX_SESSIONS = 1000
 MAX_WAIT_SECONDS = 25.0
-"""How long one call of ``get`` waits at most, so that no proxy between gives it up."""
-LOOK_AGAIN_SECONDS = 1.0
-"""How often it is looked at most whether a session expires in which a call waits."""
+"""The longest wait of one call of ``get``, so that no proxy times out."""
+EXPIRY_CHECK_SECONDS = 1.0
+"""The least interval of checks whether a session with a waiting call has expired."""
 
 
 class Session:
@@ -34,9 +34,9 @@ class Session:
 
     Args:
         name: the source of the messages that it publishes.
-        room: where it does.
-        ttl: seconds after which it expires when it is not used.
-        mailbox: what it takes messages from, if it does.
+        room: its room.
+        ttl: seconds without use after which it expires.
+        mailbox: its queue, if it has one.
     """
 
     def __init__(self, router: Router, name: str, room: Room, ttl: float, mailbox: Mailbox | None) -> None:
@@ -50,17 +50,17 @@ class Session:
         self._timeout: Timer | None = None
         self._taken = 0
         self._last_dropped = 0
-        """What the answer with the last message said was dropped before it."""
+        """The number of drops that was sent with the last message."""
         self._last_is_lost = False
         self._reported = 0
 
     def get(self, timeout: float, received: int | None) -> dict[str, Any] | Later:
-        """Take the next message, waiting for it at most *timeout* seconds.
+        """Answer with the next message; wait for it at most *timeout* seconds.
 
         Args:
             timeout: 0 does not wait.
-            received: the number ``n`` of the last message that the client has. When that is not the last
-                one that was taken, the answer with that one was lost, and it is given again.
+            received: the number ``n`` of the last message that the client received. If that is not the last
+                one taken, the answer was lost, and it is sent again.
 
         Raises:
             RpcError: EMPTY, or the client has no queue.
@@ -71,13 +71,11 @@ class Session:
         if received is not None and received < self._taken:
             if mailbox.last is not None:
                 return self._numbered(mailbox.last)
-            if (
-                received == self._taken - 1 and not self._last_is_lost
-            ):  # memory was short: it is not there any more
+            if received == self._taken - 1 and not self._last_is_lost:  # memory was short: it was dropped
                 self._last_is_lost = True
                 mailbox.dropped += 1
                 self._reported -= self._last_dropped
-        # Whoever waits already has given it up, and must not take what this one gets.
+        # A call that waits already was abandoned by its client, and must not take the message of this one.
         self._stop_waiting(RpcError(EMPTY, "another call waits for the next message now"))
         taken = self._take()
         if taken is not None:
@@ -117,7 +115,7 @@ class Session:
         if self.mailbox is not None:
             self.mailbox.on_arrival = None
         if waiting is not None:
-            # In a turn of its own: what the answer does must not happen in the middle of a delivery.
+            # In a turn of its own: the answer must not be sent in the middle of a delivery.
             self._router.loop.call(waiting.resolve, outcome)
 
     def _forget(self, later: Later) -> None:
@@ -131,7 +129,7 @@ class Session:
         return self._waiting is not None
 
     def close(self) -> int:
-        """The token is void; return how many messages were not taken."""
+        """Invalidate the token; return the number of messages that were not taken."""
         if self.expiry is not None:
             self.expiry.cancel()
         self._stop_waiting(RpcError(UNKNOWN_TOKEN, "the token was closed while this call waited"))
@@ -142,25 +140,32 @@ class Sessions:
     """The sessions of a node, by token. Used on the loop alone.
 
     Args:
-        router: where their queues follow.
+        router: delivers to their queues.
     """
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._sessions: dict[str, Session] = {}
-        """Those used last come last."""
+        """The most recently used last."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def all(self) -> list[Session]:
-        """The one that was used longest ago first."""
+        """Return all sessions, the least recently used first."""
         return list(self._sessions.values())
 
     def open(
         self, name: str, room: str | None, ttl: float, identifier: Identifier | None = None, past: int = 0
     ) -> str:
-        """A new token; with an *identifier*, a queue begins to collect, after the last *past* retained ones.
+        """Add a session and return its token; with an *identifier*, it has a queue.
+
+        Args:
+            name: the source of the client's messages.
+            room: its room.
+            ttl: seconds without use after which the session expires.
+            identifier: the messages that its queue collects.
+            past: the number of retained messages with which the queue begins.
 
         Raises:
             RpcError: there are too many sessions, and a call waits in each of them.
@@ -168,22 +173,22 @@ class Sessions:
         if len(self._sessions) >= MAX_SESSIONS:
             self._close_idle()
         router = self._router
-        place = router.room(room)
+        the_room = router.room(room)
         mailbox = None
         if identifier is not None:
             mailbox = Mailbox(identifier.text, router.budget)
             with router.lock:
-                for batch, count in router.past(place, identifier, past) if past else ():
+                for batch, count in router.past(the_room, identifier, past) if past else ():
                     mailbox.accept(batch, count)
-                place.follow(mailbox, [identifier])
-                router.interest_changed(place, [identifier])
+                the_room.follow(mailbox, [identifier])
+                router.announcements.schedule(the_room, [identifier])
         token = secrets.token_urlsafe(16)
-        self._sessions[token] = Session(router, name, place, ttl, mailbox)
+        self._sessions[token] = Session(router, name, the_room, ttl, mailbox)
         self._renew(token)
         return token
 
     def _close_idle(self) -> None:
-        """Close the session that was used longest ago, so that those of one client keep out no other."""
+        """Close the least recently used session, so that those of one client keep no other out."""
         idle = next((token for token, session in self._sessions.items() if not session.is_waiting), None)
         if idle is None:
             raise RpcError(OVERFLOW, f"this node has {MAX_SESSIONS} clients already, which all wait in get")
@@ -192,10 +197,10 @@ class Sessions:
         peers_log.warning("the token of %r is void, for there are too many: %d messages dropped", name, left)
 
     def find(self, token: str) -> Session:
-        """The session of a token; its time to live starts anew.
+        """Return the session of a token, and restart its time to live.
 
         Raises:
-            RpcError: there is none, or it has expired.
+            RpcError: the token is unknown or has expired.
         """
         session = self._sessions.get(token)
         if session is None:
@@ -204,7 +209,7 @@ class Sessions:
         return session
 
     def close(self, token: str) -> bool:
-        """Make a token void; whether there was one."""
+        """Invalidate a token; return whether it was valid."""
         session = self._sessions.pop(token, None)
         if session is None:
             return False
@@ -216,7 +221,7 @@ class Sessions:
         return True
 
     def _end(self, session: Session) -> int:
-        """End a session that is none any more; return how many messages were not taken."""
+        """Close an invalidated session; return the number of messages that were not taken."""
         mailbox = session.mailbox
         if mailbox is not None:
             from berrymq.identifiers import Identifier
@@ -224,7 +229,7 @@ class Sessions:
             identifier = Identifier.parse(mailbox.follows)
             with self._router.lock:
                 session.room.unfollow(mailbox, [identifier])
-                self._router.interest_changed(session.room, [identifier])
+                self._router.announcements.schedule(session.room, [identifier])
         return session.close()
 
     def close_all(self) -> None:
@@ -241,7 +246,7 @@ class Sessions:
     def _expire(self, token: str) -> None:
         session = self._sessions[token]
         if session.is_waiting:
-            seconds = max(session.ttl, LOOK_AGAIN_SECONDS)
+            seconds = max(session.ttl, EXPIRY_CHECK_SECONDS)
             session.expiry = self._router.loop.call_later(seconds, self._expire, token)
         else:
             self.close(token)

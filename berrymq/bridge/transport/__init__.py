@@ -1,1 +1,1 @@
-"""What moves the bytes: an I/O loop, sockets on it, TLS, and listening."""
+"""Moving the bytes: an I/O loop, sockets on it, TLS, and dialling."""

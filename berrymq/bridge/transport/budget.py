@@ -1,7 +1,6 @@
-"""One memory budget for all that a node holds for others, shared fairly: who holds most gives up first.
+"""One memory budget for everything that a node holds for others; the largest holders are cut down first.
 
-Whoever holds bytes for a client opens an `Account` and counts them there, and nowhere else. What several
-accounts hold of the same bytes is held once.
+Each holder opens an `Account` and counts its bytes there. Bytes that several accounts share are counted once.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ __all__ = ["MAX_HELD_BYTES", "Account", "Budget"]
 MAX_HELD_BYTES = 256 * 1024 * 1024
 
 WARN_SECONDS = 10.0
-"""The least time between two warnings."""
+"""The least interval between two warnings."""
 
 _log = logging.getLogger("berrymq")
 
 
 class Account(StreamAccount):
-    """What is held for one client. Closed when that ends; not thread-safe.
+    """The bytes held for one client. Not thread-safe.
 
     Args:
         budget: the budget that it is part of.
-        shed: called with a number of bytes when memory is short, on any thread, where little is locked: the
-            holder then holds no more than that, if it can, or ends.
+        shed: called with a number of bytes when memory is short, on any thread, with few locks held: the
+            holder then reduces what it holds to that, if it can, or ends.
     """
 
     __slots__ = ("_budget", "shed")
@@ -43,16 +42,16 @@ class Account(StreamAccount):
         self._budget = budget
 
     def share(self, data: bytes, by: int) -> None:
-        """Note that a bytes object that this has grown by may be held by others too; see `Budget.share`."""
+        """Note that a counted bytes object may be held by others too; see `Budget.share`."""
         self._budget.share(data, by)
 
     def hold(self, data: bytes) -> None:
-        """Count a bytes object, which other accounts may hold as well; `release` it."""
+        """Count a bytes object that other accounts may hold as well; `release` it."""
         self.grow(len(data))
         self._budget.share(data, 1)
 
     def release(self, data: bytes) -> None:
-        """Count a bytes object no longer; it must be the very object that `hold` was given."""
+        """Stop counting a bytes object; it must be the very object that `hold` was given."""
         self._budget.share(data, -1)
         self.grow(-len(data))
 
@@ -62,14 +61,14 @@ class Account(StreamAccount):
         self._budget.share_all(batches, by)
 
     def close(self) -> None:
-        """Count nothing any more; what was shared is to be released before."""
+        """Count nothing any more; shared objects are to be released before."""
         self._budget.accounts.pop(self, None)
         self.grow(-self.held)
-        self.shed = int  # not the holder's, which would be a cycle that waits for the collector
+        self.shed = int  # not the holder's method, which would be a cycle for the garbage collector
 
 
 class Budget(Total):
-    """Adds up what is held, and has the largest holders shed when it is too much.
+    """Adds up what is held, and has the largest holders shed when it exceeds the limit.
 
     Args:
         limit: in bytes.
@@ -93,7 +92,7 @@ class Budget(Total):
     def share(self, data: bytes, by: int) -> None:
         """Note that a bytes object is held once more (1) or less (-1).
 
-        The holder's account grows by it each time; this takes away what is counted twice.
+        Each holder's account grows by it; this subtracts what is counted twice.
         """
         self.share_all((data,), by)
 
@@ -113,9 +112,9 @@ class Budget(Total):
             self.held -= by * twice
 
     def relieve(self, now: float) -> bool:
-        """Have the largest holders shed until nine tenths of the budget are held; False if it was not needed.
+        """Have the largest holders shed down to nine tenths of the limit; return False below the limit.
 
-        Call it where little is locked.
+        Call it with few locks held.
         """
         if self.held <= self.limit or self._relieving:
             return False
@@ -130,7 +129,7 @@ class Budget(Total):
         return True
 
     def _shed(self, enough: int) -> None:
-        """Cut down the largest, a step at a time: of what they share they may hold more than a fair share."""
+        """Cut the largest down, a step at a time: what they share may leave them more than a fair share."""
         accounts = sorted(self.accounts, key=lambda account: account.held, reverse=True)
         sizes = [account.held for account in accounts]
         least = fair_share(sizes, enough)
@@ -146,10 +145,10 @@ class Budget(Total):
 
 
 def fair_share(sizes: list[int], limit: int) -> int:
-    """The size to which the largest have to be cut down, so that all together are no more than the limit."""
+    """Return the size to which the largest have to be cut down, so that all together are within the limit."""
     left, share = limit, limit
-    for place, size in enumerate(sorted(sizes)):
-        share = left // (len(sizes) - place)
+    for index, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - index)
         if size > share:
             break
         left -= size

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.connection import CloseCode, Closed, Event, Text
+from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,21 +32,23 @@ __all__ = ["Channel"]
 yield_processor = getattr(os, "sched_yield", lambda: None)
 
 READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
-"""What is read at once; more if that much has come, for each large buffer costs a system call of its own."""
-STRANGER_READ_BYTES = 4 * 1024
-"""The same from one who was not let in yet: it may be thousands of frames, and many may send them at once."""
+"""The size of a read; more if the last one filled it, for each large buffer costs a system call of its own.
+"""
+UNAUTHENTICATED_READ_BYTES = 4 * 1024
+"""The same for an unauthenticated peer: it may be thousands of frames, and many may send them at once."""
 TURN_SECONDS = 0.005
-"""How long one connection is dealt with before it is the turn of the others; what has come waits."""
+"""The time for which one connection is processed before the others have their turn."""
 SLICE_BYTES, MOST_SLICE_BYTES = 4 * 1024, 64 * 1024
-"""What is taken in before the time is looked at; more where that goes fast, as within a large message."""
+"""The bytes that are processed between two checks of that time; more where that is fast, as within a large
+message."""
 LINGER_SECONDS = 1.0
-"""How long the last bytes of a connection that is being closed may take to go out."""
+"""The time for the last bytes of a connection that is being closed."""
 
 SHARED_BYTES = 64 * 1024
 """Pieces of this size or more may be held by others too."""
 
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
-"""A peer that lets so much wait to be read is cut off."""
+"""A peer with a larger unread backlog is disconnected."""
 
 _log = logging.getLogger("berrymq")
 
@@ -54,14 +56,14 @@ _log = logging.getLogger("berrymq")
 class Channel:
     """Moves bytes between a socket and a `Connection`.
 
-    A sender writes to the socket itself when nothing waits to be written; else its bytes join those that
-    wait, and the loop writes them when the socket takes more. Nobody ever blocks on the network.
+    A sender writes to the socket itself if it is idle; else its bytes are added to the buffer, which the loop
+    writes when the socket is ready. No thread ever blocks on the network.
 
     Args:
-        loop: where it is read.
-        sock: connected and not blocking.
+        loop: reads it.
+        sock: connected and non-blocking.
         connection: the protocol.
-        on_event: called with each event, on the thread that reads (the loop's, or one in `pump`), without a
+        on_event: called with each event, on the thread that reads (the loop's, or one in `pump`), with no
             lock held.
         tls: encrypts.
         budget: counts what is held in either direction.
@@ -78,8 +80,8 @@ class Channel:
     ) -> None:
         self.connection = connection
         self.on_event = on_event
-        self.opened_at = self.heard_at = self.wrote_at = loop.time()
-        """When it began, when something came last, and when the socket took something last."""
+        self.opened_at = self.received_at = self.written_at = loop.time()
+        """When it was opened, when bytes last arrived, and when the socket last accepted some."""
         self.closed = False
         self._loop = loop
         self._sock = sock
@@ -89,37 +91,32 @@ class Channel:
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
         self._queued_bytes = 0
-        """The same, with what was written already of the first piece, which is held until all of it is."""
+        """The same, including written bytes of the first piece, which is held until all of it is written."""
         self._ending = False
         self._reading = threading.Lock()
-        """Held by the thread that reads: the loop's, or one that waits for what comes (see `pump`)."""
+        """Held by the thread that reads: the loop's, or one in `pump`."""
         self._read_bytes = READ_BYTES
         self._unread: memoryview | None = None
-        """What was read and is taken in in the next turn."""
+        """What was read and is processed in the next turn."""
         self._closed_reported = False
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
         self._kept_bytes = 0
 
     @property
-    def unwritten_bytes(self) -> int:
-        """How much the socket has not taken yet."""
-        return self._unwritten_bytes
-
-    @property
     def held_bytes(self) -> int:
-        """How much is held for it in either direction."""
+        """The number of bytes held in either direction."""
         unread = 0 if self._unread is None else len(self._unread)
         return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + unread
 
     def keep(self, size: int) -> None:
-        """Count so many bytes more that are kept of calls not answered yet; fewer, if negative."""
+        """Count bytes of unanswered calls; fewer, if negative."""
         with self._lock:
             self._kept_bytes += size
             self._count()
 
     def shed(self, target: int) -> None:
-        """Hold no more than that: a connection that holds too much is cut."""
+        """End the connection if more bytes than *target* are held."""
         if self.held_bytes > max(target, MOST_READ_BYTES):
             peers_log.warning("a connection is cut: %d bytes are held for it", self.held_bytes)
             self.abort()
@@ -132,7 +129,7 @@ class Channel:
                 account.grow(held - account.held)
 
     def start(self) -> None:
-        """Begin to read; on the loop's thread."""
+        """Start reading; on the loop's thread."""
         if not self.closed:
             self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
             self._flush()
@@ -148,7 +145,7 @@ class Channel:
             if self._unwritten or self._tls is not None or self.closed or len(out) > 1:
                 self._flush()
                 return
-            # The usual case, `_flush` and `_write` in one: the socket takes everything at once.
+            # The usual case, `_flush` and `_write` in one: the socket accepts everything at once.
             if not out:  # the WebSocket is closing
                 return
             data = out.pop()
@@ -164,7 +161,7 @@ class Channel:
                 _log.debug("a connection was cut: %s", error)
                 self.abort()
                 return
-            self.wrote_at = monotonic()
+            self.written_at = monotonic()
             if sent < len(data):
                 self._unwritten.append(memoryview(data)[sent:])
                 self._unwritten_bytes = len(data) - sent
@@ -179,10 +176,10 @@ class Channel:
             self._flush()
 
     def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
-        """Act on the protocol and write what comes of it; its events are handled in the next turn."""
+        """Call a function with the protocol and write the result; events are handled in the next turn."""
         with self._lock:
             events = action(self.connection)
-            if self.connection.closed and not self._ending:  # that was the last answer
+            if self.connection.closed and not self._ending:  # that was the last response
                 self._ending = True
                 self._loop.call_later(LINGER_SECONDS, self.abort)
             self._flush()
@@ -192,7 +189,7 @@ class Channel:
             self._loop.call(self._handle, events)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Say goodbye, write what waits, and end; on any thread."""
+        """Send a close frame, write the buffer, and end; on any thread."""
         with self._lock:
             if self.closed:
                 return
@@ -213,18 +210,18 @@ class Channel:
             self._unwritten_bytes = 0
             self._unread = None
             self._count()
-        with suppress(OSError):  # wakes a thread that waits in `pump`
+        with suppress(OSError):  # wakes a thread that is in `pump`
             self._sock.shutdown(socket.SHUT_RDWR)
         self._loop.call(self._finish, Closed())
 
     def close_in_child(self) -> None:
-        """Give up the descriptor in a forked child; the connection is its parent's, and goes on."""
+        """Close the descriptor in a forked child; the connection is its parent's, and stays open."""
         self.closed = True
         self._lock = threading.RLock()
         self._sock.close()
 
     def _flush(self) -> None:
-        """Write what the protocol has to say; the lock is held."""
+        """Write the protocol's output; the lock is held."""
         out = self.connection.take()
         if self._tls is not None:
             try:
@@ -258,7 +255,7 @@ class Channel:
             while unwritten:
                 sent = self._sock.send(unwritten[0]) if len(unwritten) == 1 else self._send_many()
                 self._unwritten_bytes -= sent
-                self.wrote_at = self._loop.time()
+                self.written_at = self._loop.time()
                 while unwritten and sent >= len(unwritten[0]):
                     sent -= len(unwritten[0])
                     self._dequeue()
@@ -274,7 +271,7 @@ class Channel:
                 self.abort()
 
     def _dequeue(self) -> None:
-        """Hold the first piece no longer."""
+        """Release the first piece."""
         data = self._unwritten.popleft()
         whole = data if isinstance(data, bytes) else data.obj
         assert isinstance(whole, bytes)
@@ -283,7 +280,7 @@ class Channel:
             self._account.share(whole, -1)
 
     def _send_many(self) -> int:
-        most = [self._unwritten[place] for place in range(min(len(self._unwritten), 64))]
+        most = [self._unwritten[index] for index in range(min(len(self._unwritten), 64))]
         if hasattr(self._sock, "sendmsg"):
             return self._sock.sendmsg(most)
         return self._sock.send(most[0])  # Windows
@@ -311,20 +308,20 @@ class Channel:
                 self._reading.release()
 
     def _read(self) -> None:  # noqa: C901, PLR0912 - all that comes goes this way: a call less is felt
-        """Read, or go on with what was read, for as long as a turn takes."""
+        """Read, or continue with what was read, for as long as a turn takes."""
         data: bytes | memoryview | None
         if self._unread is not None:
             data, self._unread = self._unread, None
         else:
             try:
                 data = self._sock.recv(
-                    self._read_bytes if self.connection.is_trusted else STRANGER_READ_BYTES
+                    self._read_bytes if self.connection.is_trusted else UNAUTHENTICATED_READ_BYTES
                 )
             except OSError as error:
                 data = self._no_data(error)
             if data is not None:
                 self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
-                self.heard_at = self._loop.time()
+                self.received_at = self._loop.time()
                 if self._tls is not None:
                     data = self._decrypt(self._tls, data)
         if data is None:
@@ -347,17 +344,17 @@ class Channel:
             return
         budget = self._budget
         if budget is not None and budget.held > budget.limit:
-            budget.relieve(self.heard_at)
+            budget.relieve(self.received_at)
 
     def _no_data(self, error: OSError) -> bytes | None:
-        """Return None where nothing can be read just now, ``b""`` where the connection was cut."""
+        """Return None where nothing can be read now, ``b""`` where the connection was cut."""
         if isinstance(error, (BlockingIOError, InterruptedError)):
             return None
         _log.debug("a connection was cut: %s", error)
         return b""
 
     def _slices(self, data: memoryview) -> Iterator[memoryview]:
-        """Yield what was read in slices, until the turn is over; the rest is for the next one."""
+        """Yield what was read in slices, until the turn is over; the rest is left for the next one."""
         time = self._loop.time
         begun = now = time()
         size = SLICE_BYTES
@@ -374,7 +371,7 @@ class Channel:
             size = min(4 * size, MOST_SLICE_BYTES) if now - former < TURN_SECONDS / 10 else SLICE_BYTES
 
     def _decrypt(self, tls: Tls, data: bytes) -> bytes | None:
-        """Return what was encrypted; None for a part of the handshake or of a record."""
+        """Return the decrypted bytes; None for a part of the handshake or of a record."""
         with self._lock:
             try:
                 plain = tls.receive(data)
@@ -388,7 +385,7 @@ class Channel:
             return plain
 
     def _read_last(self, data: bytes | memoryview) -> None:
-        """Write what the protocol has to say at its end; the lock is held."""
+        """Write the protocol's last output; the lock is held."""
         if not self._ending:
             self._ending = True
             self._loop.call_later(LINGER_SECONDS, self.abort)
@@ -404,24 +401,24 @@ class Channel:
         wake: socket.socket | None = None,
         spin_until: float = 0.0,
     ) -> bool:
-        """Read on this thread, which waits for what comes anyhow; return early if that can't be.
+        """Read on this thread, which waits for the result; return early if that is not possible.
 
-        A thread that is woken by another one through a lock loses more time than all else takes. So the
-        socket is taken out of the loop meanwhile, which costs a system call and wakes nobody.
+        Waking a thread through a lock takes more time than all the rest. So the socket is removed from the
+        loop during that time, which costs a system call and wakes no thread.
 
         Args:
-            is_done: looked at whenever something came.
+            is_done: checked after each read.
             deadline: by `time.monotonic`; None for none.
-            wake: ends the waiting when it can be read.
-            spin_until: the processor is not given back before, which saves the time that it takes to wake up.
+            wake: ends the wait when it is readable.
+            spin_until: poll until then before blocking, which saves the time of waking up.
 
         Returns:
-            False if another thread reads already, or the system does not allow it.
+            False if another thread reads already, or the system does not support it.
         """
         if self._unwritten or self.closed or not self._reading.acquire(blocking=False):
             return False
         try:
-            if not self._loop.pause(self._sock):
+            if not self._loop.suspend(self._sock):
                 return False
             poll = select.poll()
             poll.register(self._sock, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Dialling: a connection to a server, made and used by a thread that waits, until a loop takes it over."""
+"""Dialling: a connection to a server, made and used by a blocking thread, until a loop takes it over."""
 
 from __future__ import annotations
 
@@ -15,15 +15,8 @@ from msgspec import UNSET, Raw
 
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
-from berrymq.bridge.protocol.connection import (
-    CloseCode,
-    Closed,
-    Event,
-    Opened,
-    Refused,
-    Text,
-    client_connection,
-)
+from berrymq.bridge.protocol.connection import client_connection
+from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Opened, Refused, Text
 
 from .channel import READ_BYTES, Channel
 from .tls import Tls
@@ -39,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["CONNECT_SECONDS", "NETWORK_ERRORS", "Dialled", "dial", "explain"]
 
 CONNECT_SECONDS = 5.0
-"""How long one attempt to connect may take."""
+"""The timeout of one attempt to connect."""
 
 NETWORK_ERRORS = (OSError, LinkError, RpcError)
 """What `dial` and a call may raise (`TimeoutError` and `ssl.SSLError` are among them); see `explain`."""
 
 RECONNECT_SECONDS = 0.1
-"""On loopback, what was not accepted by then was dropped, for too many wait there: the system would ask again
-after a second, and then ever more rarely."""
+"""On loopback, a connection that is not accepted by then was dropped by a full backlog: the system would
+retry after a second, and then ever more rarely."""
 
 MAX_TEXT = 500
 """The longest sentence about an error, in characters."""
@@ -58,10 +51,10 @@ class _RefusedError(LinkError):
     """The server did not open a WebSocket."""
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.status, refused.reason, refused.said)
+        super().__init__(refused.status, refused.reason, refused.error_text)
         self.status = refused.status
         self.reason = refused.reason
-        self.said = refused.said
+        self.error_text = refused.error_text
 
 
 class _Hello(msgspec.Struct):
@@ -78,23 +71,23 @@ def dial(
     """Connect to a node and authenticate: by mutual proof, or with a bearer token over TLS and below Jupyter.
 
     Args:
-        found: where it is, with the access token.
-        ssl_context: what certificates are trusted; the system's by default.
+        found: the endpoint, with the access token.
+        ssl_context: trusted certificates; by default the system's.
         timeout: seconds for all of it.
 
     Raises:
         OSError: it can't be reached, or did not answer in time (`TimeoutError`).
         LinkError: it is not a node, or does not know the access token.
-        RpcError: it does not let us in.
+        RpcError: it refused the access token.
     """
     deadline = monotonic() + timeout
     endpoint = found.endpoint
-    token = (found.access_token or "").strip()  # a file that it was read from ends with a line's end
+    token = (found.access_token or "").strip()  # a file that it was read from ends with a newline
     if not (token.isascii() and token.isprintable()):
         raise LinkError(
             "the access token contains invalid characters; was it copied completely, without extra text?"
         )
-    # A Jupyter server wants to see its token before it upgrades; a node proves first that it knows it.
+    # Jupyter checks its token before it upgrades; a node first proves that it knows it.
     headers = (
         {"Authorization": f"Bearer {token}"} if token and (endpoint.via_jupyter or endpoint.secure) else {}
     )
@@ -132,16 +125,16 @@ def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
 
 
 class Dialled:
-    """A connection on which this thread waits for what comes."""
+    """A connection on which this thread blocks."""
 
     def __init__(self, sock: socket.socket, connection: Any, tls: Tls | None, deadline: float | None) -> None:
         self.deadline = deadline
-        """When what is being done has to be done, by `time.monotonic`; None for never."""
+        """When the current step times out, by `time.monotonic`; None for never."""
         self.closed = False
         self.node_id = ""
         """The id of the node on the other side."""
         self.is_hub = False
-        """It says that it is a hub."""
+        """It claims to be a hub."""
         self._sock = sock
         self._connection = connection
         self._tls = tls
@@ -159,7 +152,7 @@ class Dialled:
             raise LinkError("something listens there, but it does not speak WebSocket")
 
     def greet(self) -> tuple[str, _Hello]:
-        """Ask who is there; return the nonce with which that was asked, and the answer."""
+        """Send a nonce; return it and the answer."""
         nonce = handshake.new_nonce()
         try:
             hello = msgspec.json.decode(self.call("hello", {"nonce": nonce}), type=_Hello)
@@ -169,7 +162,16 @@ class Dialled:
         return nonce, hello
 
     def authenticate(self, access_token: str, port: int | None) -> None:
-        """Have the server prove that it knows the access token, and only then prove the same."""
+        """Check the server's proof that it knows the access token, then send the same proof.
+
+        Args:
+            access_token: the secret.
+            port: the port that was dialled, at which the server has to listen; None if a proxy may be
+                between.
+
+        Raises:
+            LinkError: the server does not know the access token, or listens on another port.
+        """
         nonce, hello = self.greet()
         expected = handshake.server_proof(access_token, nonce, hello.nonce, hello.port)
         if not handshake.same_proof(hello.proof, expected) or port not in (None, hello.port):
@@ -181,12 +183,12 @@ class Dialled:
         self.call("authenticate", {"proof": proof})
 
     def call(self, method: str, params: Mapping[str, Any]) -> Raw:
-        """Call a method, and wait for the result.
+        """Call a method and return its result.
 
         Raises:
             RpcError: it answered with an error.
-            OSError: the connection ended, or the time is over (`TimeoutError`).
-            LinkError: what came is no answer.
+            OSError: the connection ended, or did not answer in time (`TimeoutError`).
+            LinkError: the text received is no answer.
         """
         self._last_id += 1
         self._connection.send_text(jsonrpc.request(method, params, self._last_id))
@@ -208,7 +210,12 @@ class Dialled:
                 return Raw(bytes(result))
 
     def hand_over(self, loop: IoLoop, on_event: Callable[[Event], object]) -> Channel:
-        """Have a loop read from now on; what has come already goes first. Call it on the loop's thread."""
+        """Have a loop read from now on, after the bytes received already; on the loop's thread.
+
+        Args:
+            loop: reads the connection from now on.
+            on_event: called with each event.
+        """
         self._sock.setblocking(False)
         self.closed = self._is_given = True
         channel = Channel(loop, self._sock, self._connection, on_event, self._tls)
@@ -232,7 +239,7 @@ class Dialled:
             self._sock.close()
 
     def abort(self) -> None:
-        """End the connection under the hands of a thread that waits on it, which has to `close` it."""
+        """Abort the connection while another thread blocks on it, which has to `close` it."""
         self.closed = True
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -250,7 +257,7 @@ class Dialled:
     def _next_event(self) -> Event:
         while True:
             left = None if self.deadline is None else self.deadline - monotonic()
-            if left is not None and left <= 0:  # also where something comes without end, but no answer
+            if left is not None and left <= 0:  # also if bytes arrive without end, but no answer
                 raise TimeoutError("no answer in time")
             if self._events:
                 break
@@ -279,7 +286,13 @@ _NO_NODE = "there is no node at"
 
 
 def more_specific(former: str | None, found: Found, error: BaseException) -> str:
-    """What to report of several places that were tried: the first problem, unless there just is no node."""
+    """Return which error to report of several attempts: the first, unless that one just found no node.
+
+    Args:
+        former: the text about the former attempts, if any.
+        found: the endpoint of this one.
+        error: its error.
+    """
     text = explain(found, error)
     if former is None or (former.startswith(_NO_NODE) and not text.startswith(_NO_NODE)):
         return text
@@ -287,7 +300,7 @@ def more_specific(former: str | None, found: Found, error: BaseException) -> str
 
 
 def explain(found: Found, error: BaseException) -> str:
-    """Put an error of `dial` into a sentence for people, with what to do; all of it can be printed."""
+    """Return a sentence for people about an error of `dial`, with advice; all of it is printable."""
     text = _explain(found, error)
     return "".join([character if character.isprintable() else "\ufffd" for character in text])[:MAX_TEXT]
 
@@ -295,13 +308,13 @@ def explain(found: Found, error: BaseException) -> str:
 def _explain(found: Found, error: BaseException) -> str:
     url = found.endpoint.url
     if isinstance(error, _RefusedError):
-        return f"{url} refused: {error.said}" if error.said else _explain_status(found, error)
+        return f"{url} refused: {error.error_text}" if error.error_text else _explain_status(found, error)
     if isinstance(error, RpcError):
         return f"{url} refused: {error.message}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS connection to {url}: {getattr(error, 'verify_message', '') or error.reason or error}"
     if isinstance(error, TimeoutError):
-        return f"{url} did not answer in time; is it overloaded or stopped?"
+        return found.no_answer
     if isinstance(error, ConnectionRefusedError):
         return f"nothing is listening at {url}; has it stopped, or is the port wrong?"
     if isinstance(error, socket.gaierror):
@@ -312,7 +325,7 @@ def _explain(found: Found, error: BaseException) -> str:
 
 
 def _explain_status(found: Found, error: _RefusedError) -> str:
-    """What the status says with which a WebSocket was refused."""
+    """Explain the status with which a WebSocket was refused."""
     url, status = found.endpoint.url, error.status
     if status in (301, 302, 303, 307, 308, 401, 403):
         if found.access_token:

@@ -1,8 +1,8 @@
-"""The I/O loop: sockets that are ready, timers, and calls from other threads; one thread runs it.
+"""The I/O loop: readiness of sockets, timers, and calls from other threads; one thread runs it.
 
-asyncio would do, and was tried: a question and its answer over loopback took three to five times as long, for
-every message crossed its scheduler twice. Followers run elsewhere, except direct ones;
-queue guards and registered decoders run here too.
+asyncio would do, and was measured: a question and its answer over loopback took three to five times as long,
+for every message crossed its scheduler twice. Followers run elsewhere, except direct ones; queue guards and
+registered decoders run here too.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ __all__ = ["IoLoop", "Timer"]
 yield_processor = getattr(os, "sched_yield", lambda: None)
 
 CHANGES_WHILE_WAITING = hasattr(selectors, "EpollSelector") or hasattr(selectors, "KqueueSelector")
-"""Whether what is watched can be changed while another thread waits for it (epoll and kqueue, not select)."""
+"""Whether watched sockets can be changed while another thread waits for them (epoll and kqueue, not select).
+"""
 
 MIN_PRUNED = 1_000
-"""With fewer timers than this, those that were cancelled are not looked for."""
+"""The number of timers below which cancelled ones are not removed."""
 
 MOST_WAIT = 3600.0
-"""No wait is longer, whatever timers say: some systems overflow."""
+"""The longest wait, whatever timers are due: some systems overflow."""
 
 
 class Timer:
-    """A call that is due some time; `cancel` takes it back."""
+    """A scheduled call."""
 
     __slots__ = ("args", "function")
 
@@ -47,7 +48,7 @@ class Timer:
         self.args = args
 
     def cancel(self) -> None:
-        """Do not call; safe on any thread, and when it was called already."""
+        """Cancel the call; safe on any thread, and after the call."""
         self.function = None
         self.args = ()
 
@@ -55,7 +56,7 @@ class Timer:
 class IoLoop:
     """Calls back when sockets are ready and timers are due, until it is stopped.
 
-    `call`, `call_later`, `watch`, `unwatch`, `pause`, `run_guarded` and `stop` are thread-safe.
+    `call`, `call_later`, `watch`, `unwatch`, `suspend`, `run_guarded` and `stop` are thread-safe.
     """
 
     def __init__(self) -> None:
@@ -67,50 +68,56 @@ class IoLoop:
         self._stopped = self._ended = False
         self._thread: int | None = None
         self.spin_until = 0.0
-        """Until then the loop does not give the processor back while it waits."""
+        """Until then the loop polls instead of blocking."""
         self._woken = False
         self._changing = threading.Lock()
-        """Held while what is watched is changed; not while it is waited for."""
+        """Held while watched sockets are changed; not while it waits for them."""
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
         self._watched: set[socket.socket] = set()
-        """To ask the selector would be an exception where it does not know a socket, and take longer.
+        """The watched sockets: the selector would raise an exception for an unknown one, which takes longer.
         """
 
     @property
     def stopped(self) -> bool:
-        """Whether it runs no more, so that nothing is called any more."""
+        """Whether it has stopped, so that nothing is called any more."""
         return self._stopped
 
     @property
     def is_current(self) -> bool:
-        """Whether this thread is the one that runs the loop."""
+        """Whether this thread runs the loop."""
         return self._thread == threading.get_ident()
 
     time = staticmethod(monotonic)
-    """Seconds of the clock by which timers go."""
+    """Seconds of the clock by which timers are due."""
 
     # -- calls and timers ------------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the loop's next turn."""
+        """Call a function in the next turn; on any thread."""
         self._calls.append((function, args))
-        # The flag is cleared before the calls are taken, so a call that finds it set is still seen.
+        # The flag is cleared before the calls are taken, so a call that finds it set is not missed.
         if not self._woken and not self.is_current:
             self._woken = True
-            with suppress(OSError):  # full: it will wake up anyhow; closed: nobody is left to
+            with suppress(OSError):  # full: it wakes anyway; closed: the loop has ended
                 self._wake_writer.send(b"\0")
 
     def call_from_signal(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the loop's next turn, from a signal handler."""
+        """Call a function in the next turn, from a signal handler."""
         self._calls.append((function, args))
         with suppress(OSError):
             self._wake_writer.send(b"\0")
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: Any) -> Timer:
-        """Call a function after so many seconds."""
+        """Call a function after some seconds; return the timer.
+
+        Args:
+            seconds: the delay.
+            function: called on the loop.
+            args: its arguments.
+        """
         timer = Timer(function, args)
         due = monotonic() + seconds
         if self.is_current:
@@ -122,7 +129,7 @@ class IoLoop:
     def _push_timer(self, due: float, timer: Timer) -> None:
         timers = self._timers
         heapq.heappush(timers, (due, next(self._numbers), timer))
-        if len(timers) > self._prune_at:  # those that were cancelled long before they are due would pile up
+        if len(timers) > self._prune_at:  # timers that were cancelled long before they are due would pile up
             timers[:] = [entry for entry in timers if entry[2].function is not None]
             heapq.heapify(timers)
             self._prune_at = max(MIN_PRUNED, 2 * len(timers))
@@ -130,7 +137,13 @@ class IoLoop:
     # -- sockets ---------------------------------------------------------------------------------------------
 
     def watch(self, sock: socket.socket, callback: Callable[[int], object], *, writing: bool = False) -> None:
-        """Call back with what a socket is ready for: reading, and writing if asked for."""
+        """Call back when a socket is readable or, if requested, writable.
+
+        Args:
+            sock: the socket.
+            callback: called on the loop with `selectors.EVENT_READ`, `EVENT_WRITE`, or both.
+            writing: also call back when it is writable.
+        """
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
         with self._changing:
             if self._ended:
@@ -141,11 +154,11 @@ class IoLoop:
                 self._selector.register(sock, events, callback)
                 self._watched.add(sock)
 
-    def pause(self, sock: socket.socket) -> bool:
-        """Do not call back for a while, for another thread waits on that socket itself; on any thread.
+    def suspend(self, sock: socket.socket) -> bool:
+        """Stop watching a socket for a while, since another thread reads it; on any thread.
 
         Returns:
-            False where the system does not take that from another thread while the loop waits.
+            False where the system does not support that while the loop waits.
         """
         return CHANGES_WHILE_WAITING and self.unwatch(sock)
 
@@ -158,7 +171,7 @@ class IoLoop:
             try:
                 self._selector.unregister(
                     sock
-                )  # to watch for nothing would still tell its end, in every turn
+                )  # a socket watched for nothing would still report its end, in every turn
             except (KeyError, ValueError):  # the loop has ended
                 return False
             return True
@@ -166,7 +179,7 @@ class IoLoop:
     # -- running ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Work until `stop`."""
+        """Run until `stop`."""
         self._thread = threading.get_ident()
         try:
             while not self._stopped:
@@ -206,7 +219,7 @@ class IoLoop:
             if timer.function is not None:
                 self.run_guarded(timer.function, timer.args)
         self._woken = False
-        for _ in range(len(self._calls)):  # what these add is for the next turn
+        for _ in range(len(self._calls)):  # calls that these add are for the next turn
             self.run_guarded(*self._calls.popleft())
 
     def _wait(self) -> float:
@@ -218,7 +231,12 @@ class IoLoop:
         return min(MOST_WAIT, max(0.0, timers[0][0] - monotonic())) if timers else MOST_WAIT
 
     def run_guarded(self, function: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
-        """Call a function; a mistake of ours is logged and ends nothing else."""
+        """Call a function; an exception is logged and does not end the loop.
+
+        Args:
+            function: the function.
+            args: its arguments.
+        """
         try:
             function(*args)
         except Exception:  # noqa: BLE001 - a mistake of ours in one connection must not end all others
@@ -235,6 +253,6 @@ class IoLoop:
         self._wake_writer.close()
 
     def close_in_child(self) -> None:
-        """Give up the descriptors of a loop whose thread is in the parent of this forked process."""
+        """Close the descriptors of a loop whose thread is in the parent of this forked process."""
         with suppress(OSError):
             self._close()

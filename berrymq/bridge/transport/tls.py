@@ -14,7 +14,7 @@ class Tls:
 
     Args:
         context: certificates and settings.
-        server_name: whom the client wants to reach; None at the server.
+        server_name: the server's name, at a client; None at the server.
     """
 
     def __init__(self, context: ssl.SSLContext, server_name: str | None = None) -> None:
@@ -26,11 +26,11 @@ class Tls:
         self.established = False
 
     def receive(self, data: bytes) -> bytes:
-        """Take in what was read, ``b""`` at its end; return what it says, ``b""`` if that is nothing yet.
+        """Decrypt received bytes, ``b""`` at their end; return the plain text, ``b""`` if there is none yet.
 
         Raises:
             ssl.SSLError: the other side does not speak TLS, or its certificate is not trusted.
-            ConnectionResetError: the other side has ended the connection.
+            ConnectionResetError: the other side has closed the connection.
         """
         if data:
             self._incoming.write(data)
@@ -52,14 +52,14 @@ class Tls:
         return b"".join(plain)
 
     def send(self, data: bytes) -> None:
-        """Encrypt; until the handshake is done, what is to be sent waits."""
+        """Encrypt bytes; until the handshake is done, they are buffered."""
         if not self.established and not self._handshake():
             self._waiting.append(data)
             return
         self._ssl.write(data)
 
     def take(self) -> bytes:
-        """Take out what is to be written."""
+        """Return what is to be written, and clear it."""
         return self._outgoing.read()
 
     def _handshake(self) -> bool:

@@ -1,4 +1,4 @@
-// Asking for the state of the hub again and again: while the page is seen, slower while the server is gone.
+// Polls the state of the hub while the page is visible, with a backoff while the server is unavailable.
 
 import { safe } from "../../widgets/format.ts";
 import { moment } from "./times.ts";
@@ -7,24 +7,24 @@ import type { HubState } from "./state.ts";
 const EVERY_MS = 1000;
 const LONGEST_WAIT_MS = 10_000;
 const REFUSED_WAIT_MS = 60_000;
-const PATIENCE_MS = 8000;
+const TIMEOUT_MS = 8000;
 
 const WORDS = {
   live: "Live",
   paused: "Paused",
-  gone: "The hub has not answered since",
-  stranger: "You are no longer logged in.",
+  unavailable: "The hub has not answered since",
+  unauthenticated: "You are no longer logged in.",
   off: "This server does not pass on to the hub any more.",
 };
 
 export type Status = keyof typeof WORDS;
 
 export interface FeedListener {
-  /** Called with each state that comes. */
+  /** Called with each state. */
   onState(state: HubState): void;
-  /** Called when the states that come next do not follow on the last one. */
+  /** Called when the next states do not continue the last one. */
   onGap(): void;
-  /** Called when that has changed, with what it means. */
+  /** Called when the status has changed, with its text. */
   onStatus(status: Status, text: string): void;
 }
 
@@ -39,7 +39,7 @@ export function createFeed(address: string, { onState, onGap, onStatus }: FeedLi
   function report(news: Status) {
     if (status === news) return; // a live region speaks at each change
     status = news;
-    onStatus(news, news === "gone" ? `${WORDS.gone} ${moment(answered / 1000)}. Trying again…` : WORDS[news]);
+    onStatus(news, news === "unavailable" ? `${WORDS.unavailable} ${moment(answered / 1000)}. Trying again…` : WORDS[news]);
   }
 
   function idle() {
@@ -61,17 +61,17 @@ export function createFeed(address: string, { onState, onGap, onStatus }: FeedLi
       if (state) onState(state);
     } else failures += 1;
     report(news);
-    timer = setTimeout(ask, pause(performance.now() - began));
+    timer = setTimeout(ask, delay(performance.now() - began));
   }
 
-  /** How long to wait after an answer that took `took` milliseconds. */
-  function pause(took: number) {
+  /** Return the milliseconds until the next poll, after an answer that took `took` milliseconds. */
+  function delay(took: number) {
     if (status === "live") return Math.max(EVERY_MS / 2, EVERY_MS - took);
-    if (status === "gone") return Math.min(EVERY_MS * 2 ** (failures - 1), LONGEST_WAIT_MS);
+    if (status === "unavailable") return Math.min(EVERY_MS * 2 ** (failures - 1), LONGEST_WAIT_MS);
     return REFUSED_WAIT_MS;
   }
 
-  /** The page is seen, or not any more. */
+  /** Handle a change of the page's visibility. */
   function look() {
     if (idle()) {
       clearTimeout(timer);
@@ -83,7 +83,7 @@ export function createFeed(address: string, { onState, onGap, onStatus }: FeedLi
   }
 
   return {
-    /** Begin to ask. */
+    /** Start polling. */
     start() {
       document.addEventListener("visibilitychange", () => {
         if (!idle()) onGap();
@@ -92,7 +92,7 @@ export function createFeed(address: string, { onState, onGap, onStatus }: FeedLi
       addEventListener("online", look);
       look();
     },
-    /** Pause or go on; gives whether it is paused now. */
+    /** Pause or resume; return whether it is paused now. */
     toggle() {
       paused = !paused;
       if (paused) report("paused");
@@ -103,27 +103,27 @@ export function createFeed(address: string, { onState, onGap, onStatus }: FeedLi
   };
 }
 
-/** Ask once: how it went, and the state when it went well. */
+/** Request the state once; return the status, and the state if the request succeeded. */
 async function get(address: string, control: AbortController): Promise<[Status, HubState | null]> {
-  const patience = setTimeout(() => control.abort(), PATIENCE_MS);
+  const timeout = setTimeout(() => control.abort(), TIMEOUT_MS);
   try {
     const answer = await fetch(address, {
       cache: "no-store",
-      redirect: "manual", // which would lead to the page for logging in
+      redirect: "manual", // which would lead to the login page
       signal: control.signal,
       headers: { Accept: "application/json" },
     });
     if (answer.ok) return ["live", JSON.parse(await answer.text(), asSafe)];
-    if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) return ["stranger", null];
-    return [answer.status === 404 ? "off" : "gone", null];
+    if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) return ["unauthenticated", null];
+    return [answer.status === 404 ? "off" : "unavailable", null];
   } catch {
-    return ["gone", null];
+    return ["unavailable", null];
   } finally {
-    clearTimeout(patience);
+    clearTimeout(timeout);
   }
 }
 
-/** Names come from whoever is on the network. */
+/** Escape texts: names are chosen by other nodes. */
 function asSafe(_: string, value: unknown) {
   return typeof value === "string" ? safe(value) : value;
 }

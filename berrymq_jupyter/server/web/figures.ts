@@ -24,7 +24,7 @@ export function createFigures() {
   );
   return {
     element,
-    /** What comes next does not follow on what came last. */
+    /** The next state does not continue the last one. */
     gap() {
       history = [];
     },

@@ -33,11 +33,11 @@ function show(state: HubState) {
   nodes.show(state);
   clients.show(state);
   identifiers.show(state);
-  tellNews(new Map(others.map((node) => [node.id, node])));
+  announceNews(new Map(others.map((node) => [node.id, node])));
 }
 
-/** Tell those who listen to the page who came, went, or lost the connection. */
-function tellNews(now: Map<string, HubNode>) {
+/** Announce to screen readers which nodes have joined, left, or lost the connection. */
+function announceNews(now: Map<string, HubNode>) {
   if (present !== null) {
     const news = [];
     for (const [id, node] of now) {
@@ -57,8 +57,8 @@ const feed = createFeed("state", {
   onStatus(status: string, text: string) {
     const element = byId("status");
     element.dataset.status = status;
-    document.body.classList.toggle("stale", status === "gone" || status === "stranger");
-    element.replaceChildren(text, ...(status === "stranger" ? [" ", h("a", { href: "" }, "Log in again")] : []));
+    document.body.classList.toggle("stale", status === "unavailable" || status === "unauthenticated");
+    element.replaceChildren(text, ...(status === "unauthenticated" ? [" ", h("a", { href: "" }, "Log in again")] : []));
   },
 });
 

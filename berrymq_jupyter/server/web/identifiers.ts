@@ -6,21 +6,21 @@ import { createPalette } from "../../widgets/palette.ts";
 import { drawCount, drawName, drawPair } from "./cells.ts";
 import { createTable } from "./table.ts";
 import { moment } from "./times.ts";
-import type { Heard, HubState } from "./state.ts";
+import type { Traffic, HubState } from "./state.ts";
 
 /** The first ones in the order that the table has. */
 const SHOWN = 100;
 
 export function createIdentifiers() {
-  const table = createTable<Heard>(
+  const table = createTable<Traffic>(
     "Identifiers",
     [
-      { title: "Identifier", order: (heard) => heard.id, draw: drawIdentifier },
-      { title: "Messages", kind: "number", order: (heard) => heard.count, draw: (cell, heard) => drawCount(cell, heard.count) },
-      { title: "Rate", kind: "number rate", order: (heard) => heard.rate, draw: drawRate },
-      { title: "Last", kind: "time", order: (heard) => heard.at, draw: drawLast },
+      { title: "Identifier", order: (traffic) => traffic.id, draw: drawIdentifier },
+      { title: "Messages", kind: "number", order: (traffic) => traffic.count, draw: (cell, traffic) => drawCount(cell, traffic.count) },
+      { title: "Rate", kind: "number rate", order: (traffic) => traffic.rate, draw: drawRate },
+      { title: "Last", kind: "time", order: (traffic) => traffic.at, draw: drawLast },
     ],
-    (heard) => `${heard.id}\n${heard.room ?? ""}`,
+    (traffic) => `${traffic.id}\n${traffic.room ?? ""}`,
     SHOWN,
   );
   const more = h("p", { class: "soft note" });
@@ -63,18 +63,18 @@ export function createIdentifiers() {
 
 const markOf = createPalette();
 
-function drawIdentifier(cell: HTMLElement, heard: Heard) {
-  const dot = drawName(cell, heard.id, heard.room === null ? "" : `room ${heard.room}`);
-  const mark = markOf(nameOf(heard.id));
+function drawIdentifier(cell: HTMLElement, traffic: Traffic) {
+  const dot = drawName(cell, traffic.id, traffic.room === null ? "" : `room ${traffic.room}`);
+  const mark = markOf(nameOf(traffic.id));
   dot.style.setProperty("--mark", mark.color);
   dot.style.setProperty("--mark-style", mark.border);
-  cell.parentElement?.classList.toggle("active", heard.rate >= 0.1);
+  cell.parentElement?.classList.toggle("active", traffic.rate >= 0.1);
 }
 
-function drawRate(cell: HTMLElement, heard: Heard) {
-  drawPair(cell, rate(heard.rate) || "–", "");
+function drawRate(cell: HTMLElement, traffic: Traffic) {
+  drawPair(cell, rate(traffic.rate) || "–", "");
 }
 
-function drawLast(cell: HTMLElement, heard: Heard) {
-  drawPair(cell, moment(heard.at), heard.source);
+function drawLast(cell: HTMLElement, traffic: Traffic) {
+  drawPair(cell, moment(traffic.at), traffic.source);
 }

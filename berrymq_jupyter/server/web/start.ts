@@ -1,4 +1,4 @@
-// What is shown while nobody is there: how to come.
+// The instructions that are shown while no nodes are linked.
 
 import { copyText, h, setText } from "../../widgets/dom.ts";
 
@@ -13,7 +13,7 @@ export function createStart() {
   const element = h(
     "section",
     { class: "card start", "aria-labelledby": "start", hidden: true },
-    h("h2", { id: "start" }, "Nobody is linked yet"),
+    h("h2", { id: "start" }, "No nodes are linked yet"),
     h("p", {}, "In a notebook, run these two lines:"),
     h("div", { class: "lines" }, h("pre", {}, h("code", {}, LINES)), copy),
     h(
@@ -37,8 +37,8 @@ export function createStart() {
   );
   return {
     element,
-    show(nobody: boolean) {
-      element.hidden = !nobody;
+    show(visible: boolean) {
+      element.hidden = !visible;
     },
   };
 }

@@ -1,4 +1,4 @@
-// What the server says of the hub: the types of the answer. The Python side is server/state.py.
+// The types of the server's report on the hub. The Python side is server/state.py.
 
 export interface HubNode {
   id: string;
@@ -24,7 +24,7 @@ export interface Client {
   dropped: number;
 }
 
-export interface Heard {
+export interface Traffic {
   id: string;
   room: string | null;
   count: number;
@@ -43,6 +43,6 @@ export interface HubState {
   nodes_more: number;
   clients: Client[];
   clients_more: number;
-  identifiers: Heard[];
+  identifiers: Traffic[];
   identifiers_more: number;
 }

@@ -22,7 +22,7 @@ export interface Group<T> {
 /**
  * @param label what the table shows
  * @param columns the first one names a row
- * @param key tells rows apart
+ * @param key identifies a row
  * @param most rows of a group that are shown: the first ones in the order of the table
  */
 export function createTable<T>(label: string, columns: Column<T>[], key: (row: T) => string, most = Infinity) {

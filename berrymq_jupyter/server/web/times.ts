@@ -1,4 +1,4 @@
-// Points in time, as short as they can be told.
+// Points in time as short texts.
 
 import { fullTime } from "../../widgets/format.ts";
 

@@ -175,7 +175,7 @@ class TestHostileText:
     def test_in_what_is_typed(self):
         start_hub()
         code, _, err = run("twitter", "i\u202e:run", PYTHONIOENCODING="utf-8")
-        assert (code, err.decode()) == (0, "berrymq: nobody follows i\\u202e:run at present\n")
+        assert (code, err.decode()) == (0, "berrymq: no followers of i\\u202e:run at present\n")
         code, _, err = run("twitter", "a:b", "--\x1b[2J", PYTHONIOENCODING="utf-8")
         assert code == 2
         assert b"\x1b" not in err

@@ -361,7 +361,7 @@ class TestTwitter:
 
     def test_says_when_nobody_follows(self, here):
         done = berrymq("twitter", "test:run")
-        assert (done.returncode, done.stderr) == (0, "berrymq: nobody follows test:run at present\n")
+        assert (done.returncode, done.stderr) == (0, "berrymq: no followers of test:run at present\n")
 
     def test_without_a_hub(self):
         done = berrymq("twitter", "test:run")
@@ -384,6 +384,13 @@ class TestTwitter:
 
 
 class TestGet:
+    def test_options_may_stand_among_the_identifiers(self):
+        done = berrymq("get", "a:*", "--timeout", "0.1", "b:*")
+        assert (done.returncode, done.stderr) == (1, "berrymq: no message within 0.1 seconds\n")
+        done = berrymq("get", "a:*", "--timeout", "0.1", "b:c:d")
+        assert done.returncode == 2
+        assert "more than one ':'" in done.stderr
+
     def test_prints_the_next_message(self, here):
         bus, joined = here
         with running("get", "task:*") as process:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import berrymq
 from berrymq.bridge.discovery import connection_file, connection_info, file_lock
 from berrymq.bridge.discovery.connection_file import (
+    RENEWAL_SECONDS,
     ConnectionInfo,
     after_fork,
     publish,
@@ -255,6 +257,24 @@ class TestLiveness:
             assert read_live() == []
         finally:
             os.kill(int(done.stdout), signal.SIGKILL)
+
+    def test_is_renewed_until_it_is_removed(self, file, caplog):
+        calls = []
+
+        def call_later(seconds, function, *args):
+            calls.append((seconds, lambda: function(*args)))
+
+        file.keep_renewed(call_later)
+        file.path.unlink()
+        calls[-1][1]()
+        assert [info.pid for info in read_live()] == [os.getpid()]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(file, "renew", mock.Mock(side_effect=LinkError("full")))
+            calls[-1][1]()
+        assert "will not find this node: full" in caplog.text
+        file.remove()
+        calls[-1][1]()
+        assert [seconds for seconds, _ in calls] == [RENEWAL_SECONDS] * 3
 
 
 class TestRemoval:

@@ -134,9 +134,11 @@ class TestTheEnvironment:
         assert found(environ) == [("http://127.0.0.1:1/", TOKEN, "environment")]
 
     @pytest.mark.parametrize("path", ["", "/", "/lab", "/user/me/berrymq/"])
-    def test_without_a_token_and_a_live_node_it_is_not_used_on_this_machine(self, environ, path):
+    def test_without_a_token_and_a_live_node_it_is_not_used_on_this_machine(self, environ, path, caplog):
         environ["BERRYMQ_HUB_URL"] = f"http://127.0.0.1:1{path}"
-        assert found(environ) == []
+        with caplog.at_level("INFO", "berrymq"):
+            assert found(environ) == []
+        assert "BERRYMQ_HUB_URL is ignored: no node of yours listens at http://127.0.0.1:1/" in caplog.text
 
     def test_on_another_machine_it_is(self, environ):
         environ["BERRYMQ_HUB_URL"] = "https://lab.example.org/user/me/berrymq/"

@@ -210,8 +210,9 @@ class TestOneHub:
 class TestAHubThatDoesNotAnswer:
     def test_is_no_reason_to_start_another(self, stub, stopped):
         for unanswered in ([stopped], [Found(stopped.endpoint, "t", "environment")]):
+            pid = stopped.info.pid
             with pytest.raises(
-                LinkError, match=rf"runs \(process {stopped.info.pid}\), but it does not answer"
+                LinkError, match=rf"\(process {pid}\) did not answer in time: .*kill -9 {pid}"
             ):
                 start_hub(unanswered=unanswered)
         assert processes(stub) == 1

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from berrymq.bridge.hub.history import BATCH_BYTES, Feed, Histories, cut
+from berrymq.bridge.node.memories import Memories
 from berrymq.bridge.node.room import Room
-from berrymq.bridge.protocol.frames import batch_head, encode_batch, parse_batch
+from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch
 from berrymq.bridge.protocol.stream import Stream
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
@@ -36,7 +37,7 @@ class Setting:
 
     def __init__(self, **bounds):
         self.budget = Budget()
-        self.histories = Histories(self.budget, **bounds)
+        self.histories = Histories(self.budget, Memories(), **bounds)
         self.room = Room(None)
         self.next = count(1)
 
@@ -205,7 +206,7 @@ def test_a_page_of_objects_says_where_the_next_begins():
     history = it.histories.of(it.room)
     found, after, more = [], 0, True
     while more:
-        page, more = history.objects(Identifier.parse("*:x"), None, after, 5_000)
+        page, more = history.objects(Identifier.parse("*:x"), None, after, 5_000, shared=False)
         assert page
         found += page
         after = page[-1]["n"]

@@ -11,7 +11,7 @@ from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.connector import Connector
-from berrymq.bridge.protocol.frames import FrameError
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.protocol.stream import Stream
 from berrymq.bridge.server import server as server_module

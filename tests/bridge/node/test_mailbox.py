@@ -7,7 +7,7 @@ import pytest
 
 from berrymq.bridge.node import mailbox as module
 from berrymq.bridge.node.mailbox import Mailbox
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol import batches
 from berrymq.bridge.transport.budget import Budget
 
 
@@ -22,7 +22,7 @@ def mailbox(budget):
 
 
 def batch(*messages):
-    return frames.encode_batch(frames.batch_head("a:b", "origin", "here"), 1, messages, len(messages))
+    return batches.encode_batch(batches.batch_head("a:b", "origin", "here"), 1, messages, len(messages))
 
 
 def put(mailbox, *messages):

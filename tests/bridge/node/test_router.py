@@ -6,11 +6,13 @@ import tracemalloc
 import pytest
 from msgspec import Raw
 
+from berrymq import Message
+from berrymq.bridge.node import questions as questions_module
 from berrymq.bridge.node.mailbox import Mailbox
 from berrymq.bridge.node.peer import MAX_LISTED, interest_body
-from berrymq.bridge.node.router import MAX_BATCH_BYTES
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.connection import CloseCode
+from berrymq.bridge.node.validation import MAX_BATCH_BYTES
+from berrymq.bridge.protocol import batches, frames, json_checks
+from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.limits import MAX_DEPTH, MAX_FOLLOWS, MAX_TEXT_BYTES, Limits
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
@@ -236,6 +238,15 @@ class TestAnswers:
         assert is_cut(network, mallory)
 
 
+class TestLossesThatAreSaid:
+    def test_no_sum_of_them_is_more_than_every_reader_of_json_can_take(self, network, hub, mallory):
+        for _ in range(3):
+            mallory.frame("dropped", count=2**53)
+        network.settle()
+        (node,) = [one for one in hub.status()["nodes"] if one["name"] == "mallory"]
+        assert node["dropped"] == 2**53
+
+
 class TestWhoOneIs:
     def test_the_id_comes_from_the_key_so_nobody_takes_that_of_another(self, network, hub, victim):
         other = Member(network, hub, "victim", key="another key that is secret")
@@ -311,6 +322,17 @@ class TestWhatIsNotPassedOn:
         assert [len(value) for value in victim.values] == [MAX_BATCH_BYTES - 200]
         assert max(map(len, victim.wire.other.said)) < MAX_TEXT_BYTES
 
+    def test_a_large_question_to_many_is_in_memory_once(self, network, hub, mallory):
+        others = [Member(network, hub, f"other {number}") for number in range(5)]
+        for other in others:
+            other.acknowledges = False
+            other.frame("interest", add=["q:*"], reset=True)
+        network.settle()
+        mallory.frame("ask", question=1, batch=mallory.batch("q:x", [1.0, ["x" * MIB], {}]))
+        network.settle()
+        assert all(len(other.of("ask")) == 1 for other in others)
+        assert MIB < hub.budget.held < 2 * MIB
+
     @pytest.mark.parametrize("count", [2, 4, 1000])
     def test_a_lie_about_the_number_of_messages_is_refused_at_entry(self, network, victim, mallory, count):
         mallory.publish("a:b", 1, 2, 3, count=count)
@@ -346,7 +368,7 @@ class TestWhatIsNotPassedOn:
         victim = Member(network, hub, "victim", resume=returned)
         victim.frame("interest", add=["*:*"], reset=True)
         honest, mallory = Member(network, hub, "honest"), Member(network, hub)
-        assert hub.is_gathering
+        assert hub.gathering.active
         if method == "ask":
             mallory.frame("ask", question=1, batch=mallory.batch("_local:x", [1.0, [], {}]))
         else:
@@ -354,7 +376,7 @@ class TestWhatIsNotPassedOn:
         honest.publish("a:b", 2)
         assert is_cut(network, mallory)
         assert victim.values == [2]
-        assert not hub.is_gathering
+        assert not hub.gathering.active
 
     def test_a_message_that_can_not_be_read_does_no_harm_to_others(self, network, hub, victim, mallory):
         """A hub reads no messages; those who do leave out what they can't read."""
@@ -387,7 +409,7 @@ class TestWhatIsNotPassedOn:
         network.settle()
         mallory.publish("a:b", 1)
         network.settle()
-        lie = frames.encode_batch(frames.batch_head("a:b", mallory.id, "mallory"), 1, [b"[1,[2],{}]"], 3)
+        lie = batches.encode_batch(batches.batch_head("a:b", mallory.id, "mallory"), 1, [b"[1,[2],{}]"], 3)
         hub.pass_to(hub.peers[node.id], lie, 3)  # as a hub of another make might
         hub.flush_all()
         mallory.publish("a:b", 4, first=4)
@@ -421,7 +443,7 @@ class TestInterest:
         assert {one.text for one in mallory.peer.follows} == {"one:more"}
 
     def test_a_list_of_very_many_is_not_looked_at_one_by_one(self, network, hub, mallory):
-        data = frames.encode_json([f"n{number}:a{number}" for number in range(300_000)])
+        data = json_checks.encode_json([f"n{number}:a{number}" for number in range(300_000)])
         params = b'{"n":%d,"ack":0,"add":%b,"reset":true}' % (mallory.n + 1, data)
         tracemalloc.start()
         try:
@@ -485,15 +507,16 @@ class TestInterest:
         network.settle()
         interest_body.cache_clear()
         victim.frame("interest", add=["a:b"])
-        tell, made = hub.announce_interests, []
+        announcements, made = hub.announcements, []
+        send = announcements.send
 
         def counting():
-            tell()
+            send()
             made.append(interest_body.cache_info())
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("berrymq.bridge.node.router.interest_body.cache_clear", lambda: None)
-            patch.setattr(hub, "announce_interests", counting)
+            patch.setattr("berrymq.bridge.node.announcements.interest_body.cache_clear", lambda: None)
+            patch.setattr(announcements, "send", counting)
             network.settle()
         assert [info.misses for info in made if info.hits or info.misses] == [1]
         interest_body.cache_clear()
@@ -588,10 +611,10 @@ class TestWhoIsThere:
     def test_while_the_hub_gathers_nobody_is_there_yet(self, network, hub):
         member = Member(network, hub, "member", resume={"id": "a hub of before", "received": 1})
         member.frame("interest", reset=True)
-        assert hub.is_gathering
+        assert hub.gathering.active
         assert [info.name for info in hub.nodes(None)] == ["hub"]
         network.settle()
-        assert not hub.is_gathering
+        assert not hub.gathering.active
         assert [info.name for info in hub.nodes(None)] == ["hub", "member"]
 
 
@@ -695,13 +718,13 @@ class TestMemory:
     def test_what_a_hub_gathers_is_in_the_budget(self, network, hub):
         Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
         talker = Member(network, hub, "talker")
-        assert hub.is_gathering
+        assert hub.gathering.active
         talker.publish("a:b", "x" * 10_000)
         while network.step():
             pass
         assert hub.budget.held > 10_000
         network.loop.advance(10)
-        assert not hub.is_gathering
+        assert not hub.gathering.active
         assert hub.budget.held < 10_000
 
     def test_what_is_followed_is_in_the_budget(self, network, hub):
@@ -768,16 +791,16 @@ class TestMemory:
         assert len(asker.of("answer")) == 10
 
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
-        monkeypatch.setattr("berrymq.bridge.hub.router.MAX_GATHERED_BYTES", 100_000)
+        monkeypatch.setattr("berrymq.bridge.hub.gathering.MAX_GATHERED_BYTES", 100_000)
         victim = Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
         victim.frame("interest", add=["*:*"], reset=True)
         talker = Member(network, hub, "talker")
-        assert hub.is_gathering
+        assert hub.gathering.active
         for number in range(20):
             talker.publish("a:b", "x" * 10_000, first=number + 1)
             while network.step():
                 pass
-        assert not hub.is_gathering
+        assert not hub.gathering.active
         network.settle()
         assert len(victim.values) == 20
 
@@ -827,3 +850,71 @@ class TestTheEndOfALink:
         mallory.send("interest", **forged)
         assert is_cut(network, mallory)
         assert network.hubs[0].peers[mallory.id].connected is False
+
+
+class TestQuestionsBetweenNodes:
+    """Most are read in one go; those that are not are answered alike."""
+
+    @pytest.fixture
+    def asker(self, network):
+        return network.node("asker")
+
+    @pytest.fixture
+    def answerer(self, network, asker):
+        answerer = network.node("answerer")
+        answerer.bus.follow("q:*", lambda message: message.args[0])
+        network.link(asker, answerer)
+        network.settle()
+        return answerer
+
+    def ask(self, network, asker, *values):
+        futures = [asker._ask(Message("q:x", value), None) for value in values]
+        network.settle()
+        return [future.result(0) for future in futures]
+
+    @pytest.mark.parametrize("value", [1, {"a": [None, 2.5]}, {3, 4}, (5,), "x" * MIB, [[[]]] * 50])
+    def test_whatever_is_asked_comes_back(self, network, asker, answerer, value):
+        assert self.ask(network, asker, value, 2) == [[value], [2]]
+
+    def test_what_was_asked_over_a_cut_is_answered_once(self, network, asker, answerer):
+        came = []
+        answerer.bus.follow("q:*", lambda message: came.append(message.args[0]))
+        (link,) = network.connectors
+        future = asker._ask(Message("q:x", 1), None)
+        network.cut(link)
+        network.resume(link, answerer)
+        network.settle()
+        assert (future.result(0), came) == ([1, None], [1])
+
+    def test_errors_come_back(self, network, asker, answerer):
+        answerer.bus.follow("q:x", lambda message: 1 / 0)
+        future = asker._ask(Message("q:x", 1), None)
+        network.settle()
+        error = future.exception(0)
+        assert (error.kind, error.answers) == ("ZeroDivisionError", [1])
+
+    def test_an_answer_that_nobody_waits_for_any_more_does_no_harm(self, network, asker, answerer):
+        future = asker._ask(Message("q:x", 1), None)
+        assert future.cancel()
+        assert self.ask(network, asker, 2) == [[2]]
+        assert not asker.questions.pending._open
+
+    def test_several_answer(self, network, asker, answerer):
+        other = network.node("other")
+        other.bus.follow("q:*", lambda message: -message.args[0])
+        network.link(other, answerer)
+        network.settle()
+        (answers,) = self.ask(network, asker, 1)
+        assert sorted(answers) == [-1, 1]
+
+    def test_one_that_asks_too_much_at_once_is_told_so(self, network, answerer, monkeypatch):
+        monkeypatch.setattr(questions_module, "MAX_OPEN_OF_ONE", 2)
+        mallory = Member(network, answerer)
+        network.settle()
+        for number in range(1, 5):
+            mallory.frame("ask", question=number, batch=mallory.batch("q:x", [1.0, [1], {}], first=number))
+            mallory.wire.other.take_one()
+        network.settle()
+        answers = {params["question"]: params["answers"] for params in mallory.of("answer")}
+        assert len(answers) == 4
+        assert answers[1] == [["answerer", [1], []]]

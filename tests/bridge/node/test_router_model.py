@@ -143,7 +143,7 @@ class Traffic(RuleBasedStateMachine):
         assert all(peer.stream.idle for peer in router.peers.values())
         followed = [one for peer in router.peers.values() for one in peer.follows]
         assert router.budget.held == sum(map(follow_bytes, followed))
-        assert len(router.questions._open) == len(router.questions._of) == 0
+        assert len(router.questions.pending._open) == len(router.questions.pending._of) == 0
 
 
 class HubTraffic(Traffic):

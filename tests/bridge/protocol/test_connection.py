@@ -12,16 +12,11 @@ from websockets.server import ServerProtocol
 
 from berrymq.bridge.protocol.connection import (
     MAX_HEADER_BYTES,
-    MAX_STRANGER_BYTES,
-    CloseCode,
-    Closed,
-    Opened,
-    Refused,
-    Request,
-    Text,
+    MAX_UNAUTHENTICATED_BYTES,
     client_connection,
     server_connection,
 )
+from berrymq.bridge.protocol.events import CloseCode, Closed, Opened, Refused, Request, Text
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 
 URL = "ws://127.0.0.1:8137/ws"
@@ -70,7 +65,7 @@ def respond_to_all(connection, events, respond=None):
         event = events.pop(0)
         found.append(event)
         if isinstance(event, Request):
-            if event.path == "/ws" and event.wants_websocket:
+            if event.path == "/ws" and event.all("upgrade"):
                 events += connection.upgrade(event)
             else:
                 events += connection.respond(200, [("X-Was", event.target)], event.body)
@@ -102,7 +97,6 @@ class TestHttp:
         (event,) = connection.receive(post(CALL, "Content-Type: application/json", target="/rpc?x=1"))
         assert (event.method, event.path, event.target, event.body) == ("POST", "/rpc", "/rpc?x=1", CALL)
         assert event.all("content-type") == ["application/json"]
-        assert not event.wants_websocket
 
     def test_its_headers_and_its_body_are_in_no_repr(self):
         (event,) = server_connection().receive(post(b"secret", "Authorization: Bearer secret"))
@@ -233,9 +227,9 @@ class TestHttp:
 
 class TestScreening:
     def refusing(self):
-        connection = server_connection()
-        connection.screen = lambda request: (403, [("X-Why", "so")], b"no") if request.path == "/no" else None
-        return connection
+        return server_connection(
+            lambda request: (403, [("X-Why", "so")], b"no") if request.path == "/no" else None
+        )
 
     def test_who_is_refused_is_answered_before_the_body_has_come_and_cut(self):
         connection = self.refusing()
@@ -253,8 +247,7 @@ class TestScreening:
 
     def test_it_sees_the_head_alone(self):
         seen = []
-        connection = server_connection()
-        connection.screen = seen.append
+        connection = server_connection(seen.append)
         connection.receive(post(b"abc", "X-A: 1"))
         assert [(request.method, request.body, request.all("x-a")) for request in seen] == [
             ("POST", b"", ["1"])
@@ -402,14 +395,16 @@ class TestMessages:
 
     def test_a_stranger_may_send_small_messages_until_it_is_trusted(self):
         connection = opened(trusted=False)
-        assert connection.receive(frame(b"x" * MAX_STRANGER_BYTES)) == [Text(b"x" * MAX_STRANGER_BYTES)]
-        (event,) = connection.receive(frame(b"x" * (MAX_STRANGER_BYTES + 1)))
+        assert connection.receive(frame(b"x" * MAX_UNAUTHENTICATED_BYTES)) == [
+            Text(b"x" * MAX_UNAUTHENTICATED_BYTES)
+        ]
+        (event,) = connection.receive(frame(b"x" * (MAX_UNAUTHENTICATED_BYTES + 1)))
         assert isinstance(event, Closed)
         assert frames_in(out(connection))[0][1][:2] == (1009).to_bytes(2, "big")
 
     def test_nor_in_fragments_more_than_that(self):
         connection = opened(trusted=False)
-        part = b"x" * (MAX_STRANGER_BYTES // 2 + 1)
+        part = b"x" * (MAX_UNAUTHENTICATED_BYTES // 2 + 1)
         assert connection.receive(frame(part, fin=False)) == []
         (event,) = connection.receive(frame(part, Opcode.CONT))
         assert isinstance(event, Closed)

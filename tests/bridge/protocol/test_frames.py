@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from berrymq import Identifier
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol import batches, frames
+from berrymq.bridge.protocol.batches import (
+    batch_head,
+    check_batch,
+    encode_batch,
+    parse_batch,
+    parse_messages,
+    split_batch,
+)
 from berrymq.bridge.protocol.frames import (
     LARGE_FRAME_BYTES,
     NUMBERED_FRAME,
@@ -18,24 +26,16 @@ from berrymq.bridge.protocol.frames import (
     AnswerParams,
     AskParams,
     DroppedParams,
-    FrameError,
     InterestParams,
     MessagesParams,
     ack_frame,
     as_raw,
-    batch_head,
-    check_batch,
-    check_depth,
-    encode_batch,
-    encode_json,
     parse,
     parse_answer,
-    parse_batch,
-    parse_messages,
     parse_params,
     split_answers,
-    split_batch,
 )
+from berrymq.bridge.protocol.json_checks import FrameError, check_depth, encode_json
 from berrymq.bridge.protocol.limits import MAX_DEPTH
 
 ORIGIN = "0123456789abcdef"
@@ -499,7 +499,7 @@ class TestWhatIsMalformed:
 
     @given(st.text(string.printable, max_size=80))
     def test_any_text_is_read_or_refused_as_messages(self, text):
-        batch = frames.Batch("a:b", "o", "s", 1, 1, Raw(text.encode()))
+        batch = batches.Batch("a:b", "o", "s", 1, 1, Raw(text.encode()))
         for read in (parse_messages, lambda one: split_batch(one, [1]), check_batch):
             with suppress(FrameError):
                 read(batch)
@@ -532,3 +532,30 @@ class TestReadInOneGo:
     )
     def test_what_is_out_of_the_ordinary_is_read_step_by_step(self, frame):
         assert self.read(frame.replace(b"%b", make([b"[1.5,[2],{}]"]))) is None
+
+    ASK = b'{"jsonrpc":"2.0","method":"ask","params":{"n":1,"ack":0,"question":7,"batch":%b}}'
+    ANSWER = b'{"jsonrpc":"2.0","method":"answer","params":{"n":1,"ack":0,"question":7,"answers":[%b]}}'
+
+    def test_it_reads_questions_and_answers(self):
+        asked = frames.read_question(self.ASK % make([b'[1.5,[2],{"a":3}]']))
+        (message,) = asked.batch.messages
+        assert (asked.question, message.args, message.kwargs) == (7, (2,), {"a": 3})
+        answered = frames.read_question(self.ANSWER % b'["one",[1,[2]],["x"]],["two",[],[]]')
+        assert answered.answers == [("one", [1, [2]], ["x"]), ("two", [], [])]
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            ASK % b'["a:b","o","s",1,2,[[1,[],{}],[1,[],{}]]]',
+            ASK % b'["a:b","o","s",1,2,[[1,[],{}]]]',
+            ASK % b'["a:b","o","s",1,1,[[1,[%b],{}]]]' % (b"[" * 200 + b"]" * 200),
+            ASK % b'["a:b","o","s",1,1,[[1,["\xff"],{}]]]',
+            ANSWER % b'["one",[{"$type":"set","value":[]}],[]]',
+            ANSWER % b'["one",[]]',
+            (ANSWER % b'["one",[],[]]').replace(b"]}}", b'],"unanswered":["two"]}}'),
+            (ANSWER % b'["one",[],[]]').replace(b"}}", b'},"id":1}'),
+        ],
+        ids=["two", "count", "deep", "not-utf-8", "type", "short", "unanswered", "id"],
+    )
+    def test_questions_out_of_the_ordinary_are_read_step_by_step(self, frame):
+        assert frames.read_question(frame) is None

@@ -2,8 +2,10 @@ from collections import deque
 
 import pytest
 
-from berrymq.bridge.protocol import frames
-from berrymq.bridge.protocol.frames import ANSWER, ASK, INTEREST, FrameError, parse, parse_batch, parse_params
+from berrymq.bridge.protocol import batches, frames
+from berrymq.bridge.protocol.batches import parse_batch
+from berrymq.bridge.protocol.frames import ANSWER, ASK, INTEREST, parse, parse_params
+from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits, LinkStats
 from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Account, Stream, Total
 
@@ -21,7 +23,7 @@ SMALL = Limits(
 def batch(number, count=1, size=0):
     """A batch whose messages say which they are."""
     messages = [b'[1,[%d,"%b"],{}]' % (number + place, b"x" * size) for place in range(count)]
-    return frames.encode_batch(frames.batch_head("a:b", "o", "s"), number, messages, count)
+    return batches.encode_batch(batches.batch_head("a:b", "o", "s"), number, messages, count)
 
 
 def read(data):
@@ -32,7 +34,7 @@ def read(data):
 
 def numbers(params):
     """What the messages of a frame say."""
-    return [one.args[0] for raw in params.batches for one in frames.parse_messages(parse_batch(raw))]
+    return [one.args[0] for raw in params.batches for one in batches.parse_messages(parse_batch(raw))]
 
 
 def read_frames(stream, now=NOW):
@@ -128,7 +130,7 @@ class TestOverflow:
         stream = Stream(SMALL)
         fill(stream, 9)
         assert stream.snapshot().dropped == 3
-        assert stream.buffered == 6
+        assert stream.snapshot().buffered == 6
         assert said(stream) == [4, 5, 6, 7]
 
     def test_the_bytes_count_as_well(self):
@@ -363,7 +365,11 @@ class TestWhatIsHeld:
             stream.send_batch(batch(number, size=1000), 1)
         stream.frames(NOW)
         stream.shed(5000)
-        assert (stream.buffered, stream.snapshot().in_flight, stream.snapshot().dropped) == (0, 4, 4)
+        assert (stream.snapshot().buffered, stream.snapshot().in_flight, stream.snapshot().dropped) == (
+            0,
+            4,
+            4,
+        )
         stream.shed(3000)
         assert (stream.snapshot().in_flight, stream.snapshot().dropped) == (2, 6)
         stream.shed(0)
@@ -397,7 +403,7 @@ def test_a_drop_does_not_walk_past_all_that_is_never_dropped():
     stream._buffer = Buffer(stream._buffer)
     for number in range(1000):
         stream.send_batch(b"%d" % number, 1)
-    assert stream.buffered == 5
+    assert stream.snapshot().buffered == 5
     assert stream.stats.dropped == 995
     assert looked < 4_000
     assert [item.body for item in stream._buffer if item.messages] == [b"995", b"996", b"997", b"998", b"999"]
@@ -436,6 +442,21 @@ class TestLargeBatches:
         assert stream.frames(NOW)[0][1] is data
         stream.end()
         assert sum(by for _, by in shared) == 0
+
+    def test_those_of_questions_are_not_copied(self, stream, shared):
+        data = batch(1, size=2_000_000)
+        stream.send(ASK, data, head=b'"question":7,"batch":')
+        (frame,) = stream.frames(NOW)
+        assert frame[1] is data
+        params = frames.parse_params("ask", frames.parse(frames.join(frame)).params)
+        assert (params.n, params.question, bytes(params.batch)) == (1, 7, data)
+        stream.resume(0)
+        assert stream.frames(NOW)[0][1] is data
+        stream.send(ASK, data, head=b'"question":8,"batch":')
+        assert sum(by for _, by in shared) == 2
+        stream.restart()  # who begins anew is not asked again
+        assert stream.frames(NOW) == []
+        assert sum(by for _, by in shared) == stream.held_bytes == 0
 
     def test_those_that_go_in_one_frame_with_others_are_joined(self, stream, shared):
         for number in (1, 2):

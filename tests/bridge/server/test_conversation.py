@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol import fields
 from berrymq.bridge.server import methods as methods_module
 from berrymq.bridge.server import server as server_module
 from berrymq.bridge.server import sessions as sessions_module
@@ -156,7 +156,7 @@ class TestCalls:
         assert len(looked) <= 2
         wait(lambda: len(server.sessions) == 0, "its end")
 
-    @pytest.mark.parametrize(("clock", "sent_at"), [(-5.0, 0.0), (1e12, frames.LATEST), (float("nan"), 0.0)])
+    @pytest.mark.parametrize(("clock", "sent_at"), [(-5.0, 0.0), (1e12, fields.LATEST), (float("nan"), 0.0)])
     def test_a_broken_clock_sends_what_others_can_read(  # noqa: PLR0917
         self, nodes, node, socket, monkeypatch, clock, sent_at
     ):
@@ -344,8 +344,15 @@ class TestInterconnect:
 
     def test_the_answer_says_who_is_here(self, node, socket):
         result = link(socket)["result"]
-        expected = {"id": node.id, "name": "node", "hub": False, "resumed": False, "received": 0, "lost": 0}
-        assert result == expected
+        assert result == {
+            "id": node.id,
+            "name": "node",
+            "hub": False,
+            "resumed": False,
+            "received": 0,
+            "lost": 0,
+            "memory": False,
+        }
         assert node.peers[id_of(KEY)].name == "other"
 
     def test_interest_follows_the_answer(self, node, socket):

@@ -222,7 +222,7 @@ class TestWhatIsRefused:
         assert answer.json["error"]["code"] == code
 
     async def test_what_is_no_http(self, nodes, node, monkeypatch):
-        monkeypatch.setattr(server_module, "STRANGER_SECONDS", 0.2)
+        monkeypatch.setattr(server_module, "AUTHENTICATION_SECONDS", 0.2)
         server = nodes.listen(node)
         for data in (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10,
@@ -237,7 +237,7 @@ class TestWhatIsRefused:
 class TestFloods:
     @pytest.mark.parametrize("sent", ["nothing", "half a head", "half a body"])
     async def test_a_request_that_drips_is_given_up(self, nodes, node, sent, monkeypatch):
-        monkeypatch.setattr(server_module, "STRANGER_SECONDS", 0.2)
+        monkeypatch.setattr(server_module, "AUTHENTICATION_SECONDS", 0.2)
         monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.2)
         address = nodes.listen(node, access_token=TOKEN).address
         data = {
@@ -250,7 +250,7 @@ class TestFloods:
             await connection.ended()
 
     async def test_those_who_say_nothing_push_out_nobody_who_does(self, address, monkeypatch):
-        monkeypatch.setattr(server_module, "MAX_STRANGERS", 4)
+        monkeypatch.setattr(server_module, "MAX_UNAUTHENTICATED", 4)
         half = call(address)[:30]
         async with await RawConnection.open(address) as connection, AsyncExitStack() as stack:
             await connection.send(half)

@@ -78,7 +78,7 @@ async def test_a_websocket_that_is_not_read_is_closed(server, get, monkeypatch, 
             await connection.send(frame(1, get))
             await asyncio.sleep(0.001)
             calls += 1
-            most = max(most, conversation.channel.unwritten_bytes)
+            most = max(most, conversation.channel.held_bytes)
             assert calls < 10_000
     assert most < LIMIT + 2 * ANSWER
     assert "does not read" in caplog.text

@@ -11,10 +11,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.protocol.connection import MAX_STRANGER_BYTES, CloseCode, Connection
+from berrymq.bridge.protocol.connection import MAX_UNAUTHENTICATED_BYTES, Connection
+from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 from berrymq.bridge.server import server as server_module
-from berrymq.bridge.transport.channel import STRANGER_READ_BYTES
+from berrymq.bridge.transport.channel import UNAUTHENTICATED_READ_BYTES
 from tests.bridge.server.conftest import TOKEN
 from tests.support.certificates import client_context, make_certificate, server_context
 from tests.support.nodes import wait
@@ -206,7 +207,7 @@ class TestStrangers:
         assert socket.receive() is None
 
     def test_they_are_not_waited_for_long(self, nodes, node, monkeypatch):
-        monkeypatch.setattr(server_module, "STRANGER_SECONDS", 0.2)
+        monkeypatch.setattr(server_module, "AUTHENTICATION_SECONDS", 0.2)
         server = nodes.listen(node, access_token=TOKEN)
         with websocket(server) as stranger, websocket(server, TOKEN) as guest:
             assert stranger.receive() is None
@@ -215,7 +216,7 @@ class TestStrangers:
 
     def test_they_may_not_say_much(self, connect):
         socket = connect(None)
-        socket.send(" " * (MAX_STRANGER_BYTES + 1))
+        socket.send(" " * (MAX_UNAUTHENTICATED_BYTES + 1))
         assert socket.receive() is None
         assert socket.close_code == 1009
         socket = connect(None)
@@ -244,7 +245,7 @@ class TestStrangers:
         silent = [await RawConnection.open(address) for _ in range(1_000)]
         with websocket(server, TOKEN) as socket:
             assert socket.answer("ping")["result"] == "pong"
-        assert len(server._strangers) <= server_module.MAX_STRANGERS
+        assert len(server._unauthenticated) <= server_module.MAX_UNAUTHENTICATED
         for connection in silent:
             connection.writer.close()
 
@@ -360,9 +361,9 @@ def test_of_a_stranger_little_is_read_at_a_time(connect, monkeypatch):
     for _ in range(20):
         assert socket.receive()["error"]["code"] == -32700
     assert {trusted for trusted, _ in read} == {False}
-    assert max(size for _, size in read) <= STRANGER_READ_BYTES
+    assert max(size for _, size in read) <= UNAUTHENTICATED_READ_BYTES
     assert socket.answer("authenticate", {"access_token": TOKEN})["result"] == "ok"
     read.clear()
     socket.send(json.dumps({"jsonrpc": "2.0", "id": 2, "method": "ping"}) + " " * 100_000)
     assert socket.receive()["result"] == "pong"
-    assert max(size for _, size in read) > STRANGER_READ_BYTES
+    assert max(size for _, size in read) > UNAUTHENTICATED_READ_BYTES

@@ -49,7 +49,7 @@ class TestThread:
         assert runtime().loop is not first
 
     def test_what_is_linked_or_listens_keeps_it(self):
-        from berrymq.bridge.api import forget_unlinked, node_of
+        from berrymq.bridge.local_nodes import forget_unlinked, node_of
 
         node = node_of(Bus(), "here", None)
         assert not runtime().end_if_idle()
@@ -207,7 +207,7 @@ class TestSockets:
             turned = threading.Event()
             loop.call(turned.set)
             assert turned.wait(10)
-            if not loop.pause(here):
+            if not loop.suspend(here):
                 pytest.skip("this system does not take that from another thread")
             there.send(b"x")
             assert not called.wait(0.1)
@@ -227,7 +227,7 @@ class TestSockets:
         here, there = socket.socketpair()
         with there:
             loop.watch(here, lambda _: None)
-            assert loop.pause(here)
+            assert loop.suspend(here)
             loop.stop()
             thread.join(10)
             loop.watch(here, lambda _: None)
@@ -239,7 +239,7 @@ class TestSockets:
         with here:
             calls = []
             take_turn(loop, loop.watch, here, calls.append)
-            if not loop.pause(here):
+            if not loop.suspend(here):
                 pytest.skip("this system does not take that from another thread")
             there.close()
             for _ in range(3):

@@ -174,9 +174,9 @@ def test_the_followers_of_an_identifier(bus, monkeypatch):
     reach = Reach(bus)
     run = Identifier.parse("test:run")
     assert open_links(bus) == []
-    assert reach.describe(run) == "nobody follows this now"
+    assert reach.describe(run) == "no followers at present"
     bus.follow("test:*", print)
-    assert reach.describe(run) == "heard by 1 follower here"
+    assert reach.describe(run) == "reaches 1 follower here"
     others = [
         node("me", "test:*", here=True),
         node("b", "test:*"),
@@ -185,8 +185,8 @@ def test_the_followers_of_an_identifier(bus, monkeypatch):
     ]
     link, foreign = Link(bus, others), Link(object(), [node("d", "test:*")])
     monkeypatch.setattr(introspection, "open_links", lambda: [link, foreign])
-    assert reach.describe(run) == "heard by 1 follower here and a, b"
-    assert reach.describe(Identifier.parse("_test:run")) == "nobody follows this now"
+    assert reach.describe(run) == "reaches 1 follower here and a, b"
+    assert reach.describe(Identifier.parse("_test:run")) == "no followers at present"
     assert reach.identifiers() == ["*:run", "odd::", "test:*", "x:y"]
     others.extend(node(f"n{number}", "test:*") for number in range(5))
-    assert reach.describe(run) == "heard by 1 follower here and a, b, n0, n1, n2 and 2 more"
+    assert reach.describe(run) == "reaches 1 follower here and a, b, n0, n1, n2 and 2 more"

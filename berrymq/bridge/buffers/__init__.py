@@ -1,0 +1,24 @@
+"""Large values on one machine: the sender copies one once into shared memory, and each receiver maps it.
+
+A message carries a *claim*: which process has the memory open, and how to recognise it. Whoever has opened a
+claim holds it for itself and passes on its own, so the memory outlives its sender.
+"""
+
+from .claims import Claim, ClaimError, Held, open_claim
+from .memory import Memory, Missing, share
+from .pool import MIN_SHARED_BYTES, Lease, Pool, PoolFullError, is_available
+
+__all__ = [
+    "MIN_SHARED_BYTES",
+    "Claim",
+    "ClaimError",
+    "Held",
+    "Lease",
+    "Memory",
+    "Missing",
+    "Pool",
+    "PoolFullError",
+    "is_available",
+    "open_claim",
+    "share",
+]

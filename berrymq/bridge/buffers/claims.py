@@ -1,0 +1,133 @@
+"""Claims: what a message says of shared memory, and how a receiver opens it.
+
+A claim comes over the network and is not trusted. It could make this process open anything that another one
+of its user has open, so only a sealed memfd is opened that has our name and begins with the claim's secret.
+
+A file lock tells who still reads. Each receiver opens the memory anew and holds a shared `flock`, which the
+kernel drops with the last descriptor or mapping, however the process ends. The owner writes to the memory
+again only when it gets an exclusive one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing of this is available
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["HEADER_BYTES", "NAME", "Claim", "ClaimError", "Held", "header", "open_claim"]
+
+NAME = "berrymq"
+"""Of each memfd."""
+HEADER_BYTES = mmap.PAGESIZE
+"""What precedes the data, which begins on a page of its own."""
+MAGIC = b"berryMQ1"
+MAX_BYTES = 2**40
+
+SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
+"""What can't shrink can't kill a reader with SIGBUS."""
+
+
+class ClaimError(Exception):
+    """The memory is gone, or is not what the claim says."""
+
+
+class Claim(NamedTuple):
+    """How to open shared memory of another process of this user, on this machine."""
+
+    pid: int
+    descriptor: int
+    inode: int
+    secret: str
+    """32 hexadecimal digits, which the memory begins with."""
+    size: int
+    """Bytes of data, without the header."""
+
+
+def header(secret: str) -> bytes:
+    """Return what the memory of a claim begins with."""
+    return MAGIC + secret.encode()
+
+
+class Held:
+    """Memory that is open here, and stays as it is while this object or a mapping of it exists.
+
+    Attributes:
+        claim: for others to open it from this process.
+    """
+
+    __slots__ = ("__weakref__", "_descriptor", "claim")
+
+    def __init__(self, descriptor: int, claim: Claim) -> None:
+        self._descriptor = descriptor
+        self.claim = claim
+
+    def map(self) -> memoryview:
+        """Map the data: writable, and what is written is seen by this process alone."""
+        mapped = mmap.mmap(self._descriptor, HEADER_BYTES + self.claim.size, access=mmap.ACCESS_COPY)
+        return memoryview(mapped)[HEADER_BYTES:]
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return a part of the data."""
+        return os.pread(self._descriptor, max(0, min(size, self.claim.size - offset)), HEADER_BYTES + offset)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+def open_claim(claim: Claim) -> Held:
+    """Open the memory of a claim.
+
+    Raises:
+        ClaimError: there is no such memory, or it is none of ours.
+    """
+    if not (
+        claim.pid > 0
+        and claim.descriptor >= 0
+        and 0 < claim.size < MAX_BYTES
+        and len(claim.secret) == 32
+        and claim.secret.isascii()
+    ):
+        raise ClaimError("it is malformed")
+    path = Path(f"/proc/{claim.pid}/fd/{claim.descriptor}")
+    try:
+        _check_file(path.stat(), claim)  # before it is opened: opening a device may have effects
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClaimError(f"it can't be opened: {error.strerror}") from None
+    try:
+        _check_file(os.fstat(descriptor), claim)
+        _check_memory(descriptor, claim)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Held(descriptor, claim._replace(pid=os.getpid(), descriptor=descriptor))
+
+
+def _check_file(found: os.stat_result, claim: Claim) -> None:
+    if not stat.S_ISREG(found.st_mode) or found.st_ino != claim.inode:
+        raise ClaimError("it is another file")
+    if found.st_uid != os.geteuid():
+        raise ClaimError("it belongs to another user")
+    if found.st_size < HEADER_BYTES + claim.size:
+        raise ClaimError("it is smaller than it says")
+
+
+def _check_memory(descriptor: int, claim: Claim) -> None:
+    try:
+        if str(Path(f"/proc/self/fd/{descriptor}").readlink()) != f"/memfd:{NAME} (deleted)":
+            raise ClaimError("it is no shared memory of berryMQ")
+        if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & SEALS != SEALS:
+            raise ClaimError("it is not sealed")
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        begins = os.pread(descriptor, len(header(claim.secret)), 0)
+    except OSError as error:  # the owner holds the lock: it is writing other data
+        raise ClaimError(f"it can't be read: {error.strerror}") from None
+    if begins != header(claim.secret):
+        raise ClaimError("it holds other data by now")

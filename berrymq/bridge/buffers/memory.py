@@ -1,0 +1,174 @@
+"""The buffers that come with one message, wherever they lie."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from .claims import Claim, ClaimError, Held, open_claim
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from berrymq.bridge.payload.binary import Binary
+
+    from .pool import Lease, Pool
+
+__all__ = ["ALIGNMENT", "MAX_BUFFERS", "MAX_TRAVELLING_BYTES", "Memory", "Missing", "share"]
+
+ALIGNMENT = 64
+"""Each buffer begins at a multiple of so many bytes."""
+
+MAX_BUFFERS = 100_000
+
+MAX_TRAVELLING_BYTES = 12 * 1024 * 1024
+"""What goes to another machine at most, as text within a frame."""
+
+Form = tuple[int, int, int, str, int] | str | None
+"""What a frame says of it: a claim, the bytes in base64, or nothing where they are gone."""
+
+
+class Missing(NamedTuple):
+    """Stands for a buffer that was to come with a message and did not.
+
+    Attributes:
+        reason: why.
+    """
+
+    reason: str
+
+
+class Memory:
+    """The buffers of one message.
+
+    Args:
+        source: holds them; None where they are gone.
+        sizes: of each buffer in bytes.
+        reason: why they are gone.
+    """
+
+    __slots__ = ("__weakref__", "_source", "reason", "sizes")
+
+    def __init__(self, source: Held | Lease | bytes | None, sizes: Sequence[int], reason: str = "") -> None:
+        self._source = source
+        self.sizes = sizes
+        self.reason = reason
+
+    @property
+    def held_bytes(self) -> int:
+        """How much shared memory it keeps from being recycled, in bytes."""
+        return 0 if self._source is None or isinstance(self._source, bytes) else self._source.claim.size
+
+    @property
+    def heap_bytes(self) -> int:
+        """The memory of this process that it takes, in bytes."""
+        return len(self._source) if isinstance(self._source, bytes) else 0
+
+    def another(self) -> Memory:
+        """Return an object that holds the same buffers, also once this one has given them up."""
+        return Memory(self._source, self.sizes, self.reason)
+
+    def give_up(self, reason: str) -> None:
+        """Let go of the buffers; those who have not opened them yet get nothing."""
+        self._source, self.reason = None, reason
+
+    def views(self) -> list[memoryview] | list[Missing]:
+        """Return the buffers: writable, and the receiver's own."""
+        source = self._source
+        if source is None:
+            return [Missing(self.reason)] * len(self.sizes)
+        if isinstance(source, bytes):
+            whole = memoryview(bytearray(source))
+        elif isinstance(source, Held):
+            whole = source.map()
+        else:
+            whole = memoryview(bytearray(source.read(0, source.claim.size)))
+        return [
+            whole[start : start + size] for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
+        ]
+
+    def parameter(self, *, shared: bool) -> bytes:
+        """Return what a frame says of it, as JSON, and the sizes.
+
+        Args:
+            shared: whether the receiver can open this process's memory.
+        """
+        source, reason = self._source, self.reason
+        form: Form = None
+        if isinstance(source, bytes):
+            form = b64encode(source).decode()
+        elif source is not None and shared:
+            form = source.claim
+        elif source is not None and source.claim.size <= MAX_TRAVELLING_BYTES:
+            form = b64encode(source.read(0, source.claim.size)).decode()
+        elif source is not None:
+            reason = f"it takes {source.claim.size:,} bytes, too much to go to another machine"
+        return b'"memory":%b,"sizes":%b,"reason":%b' % tuple(
+            map(msgspec.json.encode, (form, self.sizes, reason))
+        )
+
+    def texts(self) -> list[str | None]:
+        """Return the buffers in base64; nothing for each where they are gone, or too large for that."""
+        source = self._source
+        if source is None or end_of(self.sizes) > MAX_TRAVELLING_BYTES:
+            return [None] * len(self.sizes)
+        data = source if isinstance(source, bytes) else source.read(0, source.claim.size)
+        return [
+            b64encode(data[start : start + size]).decode()
+            for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
+        ]
+
+    @classmethod
+    def received(cls, form: Form, sizes: Sequence[int], reason: str) -> Memory:
+        """Open what a frame says.
+
+        Raises:
+            ValueError: the sizes do not fit into it, or it is malformed.
+        """
+        if len(sizes) > MAX_BUFFERS:
+            raise ValueError(f"{len(sizes)} buffers with one message")
+        if form is None:
+            return cls(None, sizes, reason[:200] or "it is gone")
+        source: Held | bytes
+        if isinstance(form, str):
+            source = b64decode(form, validate=True)
+            total = len(source)
+        else:
+            total = form[4]
+        if total < end_of(sizes):
+            raise ValueError("the buffers of a message are larger than its memory")
+        if not isinstance(form, str):
+            try:
+                source = open_claim(Claim(*form))
+            except ClaimError as error:
+                return cls(None, sizes, f"its memory can't be read here: {error}")
+        return cls(source, sizes)
+
+
+def share(pool: Pool, binaries: Sequence[Binary]) -> Memory:
+    """Copy buffers into shared memory, all into one piece.
+
+    Raises:
+        PoolFullError: receivers still hold too much.
+    """
+    sizes = [binary.size for binary in binaries]
+
+    def write(memory: memoryview) -> None:
+        for binary, start in zip(binaries, _starts(sizes), strict=True):
+            if binary.size:
+                binary.write(memory[start : start + binary.size])
+
+    return Memory(pool.share(max(1, end_of(sizes)), write), sizes)
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    """Return where each buffer begins."""
+    return list(accumulate([-(-size // ALIGNMENT) * ALIGNMENT for size in sizes], initial=0))[:-1]
+
+
+def end_of(sizes: Sequence[int]) -> int:
+    """Return how many bytes all of them take."""
+    return _starts(sizes)[-1] + sizes[-1] if sizes else 0

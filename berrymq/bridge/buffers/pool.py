@@ -1,0 +1,222 @@
+"""The shared memory of this process that holds what it sends.
+
+Memory is recycled, for the first write to new pages takes ten times as long as the next. A segment goes
+back to the pool when its last `Lease` is gone, and is used again once no receiver holds it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import sys
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .claims import HEADER_BYTES, NAME, SEALS, Claim, header
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MIN_SHARED_BYTES", "Lease", "Pool", "PoolFullError", "is_available"]
+
+MIN_SHARED_BYTES = 64 * 1024
+"""Smaller values travel in the message."""
+
+MAX_BYTES = 1024 * 1024 * 1024
+"""Of one process, unless told otherwise."""
+MAX_SEGMENTS = 256
+"""Each takes a file descriptor."""
+IDLE_SECONDS = 10.0
+"""Memory that was not used for so long is returned to the system."""
+
+F_SEAL_SEAL, F_SEAL_FUTURE_WRITE = 0x0001, 0x0010
+
+
+def is_available() -> bool:
+    """Return whether this system has what it takes: Linux, with ``/proc``."""
+    return sys.platform == "linux" and hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
+
+
+class PoolFullError(Exception):
+    """Receivers still hold as much as this process may share."""
+
+
+class _Segment:
+    """One piece of shared memory; written by this process alone."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.descriptor = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.descriptor, HEADER_BYTES + capacity)
+            self.memory = mmap.mmap(self.descriptor, HEADER_BYTES + capacity)
+            self._seal()
+            self.inode = os.fstat(self.descriptor).st_ino
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+        self.idle_since = 0.0
+
+    def _seal(self) -> None:
+        try:  # from now on nobody else can map it for writing; since Linux 5.1
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+        except OSError:
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS | F_SEAL_SEAL)
+
+    def lock(self) -> bool:
+        """Keep readers out; False while there are some."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Return the memory to the system, once its last reader has let go of it."""
+        self.memory.close()
+        os.close(self.descriptor)
+
+
+class Lease:
+    """A segment in use: it is not recycled while this object exists.
+
+    Attributes:
+        claim: for others to open it.
+    """
+
+    __slots__ = ("_release", "_segment", "claim")
+
+    def __init__(self, segment: _Segment, claim: Claim, release: Callable[[_Segment], object]) -> None:
+        self._segment = segment
+        self._release = release
+        self.claim = claim
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return a part of the data."""
+        return self._segment.memory[
+            HEADER_BYTES + offset : HEADER_BYTES + min(offset + size, self.claim.size)
+        ]
+
+    def __del__(self) -> None:
+        self._release(self._segment)
+
+
+class Pool:
+    """Shares values of this process; on any thread.
+
+    Args:
+        max_bytes: the most memory that is shared at a time.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._idle: list[_Segment] = []
+        """What may be used again, if nobody reads it; the one used last at the end."""
+        self._returned: list[_Segment] = []
+        """Whose lease has ended. It takes no lock, so that the garbage collector may end one anywhere."""
+        self._bytes = 0
+        self._count = 0
+        self._closed = False
+
+    def probe(self) -> Lease:
+        """Share a byte, whose claim tells other processes whether they can open what this one shares."""
+        return self.share(1, lambda _: None)
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that is shared or ready to be used again, in bytes."""
+        return self._bytes
+
+    def share(self, size: int, write: Callable[[memoryview], object]) -> Lease:
+        """Put a value into shared memory.
+
+        Args:
+            size: of the value in bytes.
+            write: fills the memory that it is given.
+
+        Raises:
+            PoolFullError: there is no room until receivers have let go of more.
+        """
+        segment = self._take(_capacity(size))
+        try:
+            secret = secrets.token_hex(16)
+            segment.memory[: len(header(secret))] = header(secret)
+            write(memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size])
+        except BaseException:
+            self._returned.append(segment)
+            raise
+        finally:
+            fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
+        claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, size)
+        return Lease(segment, claim, self._returned.append)
+
+    def _take(self, capacity: int) -> _Segment:
+        """Return a segment, locked against readers."""
+        with self._lock:
+            self._collect()
+            for segment in reversed(self._idle):
+                if segment.capacity == capacity and segment.lock():
+                    self._idle.remove(segment)
+                    return segment
+            if self._bytes + capacity > self.max_bytes or self._count >= MAX_SEGMENTS:
+                for segment in self._idle[:]:  # of another size, or still read: then its memory stays theirs
+                    if segment.lock():
+                        self._drop(segment)
+            if self._bytes + capacity > self.max_bytes or self._count >= MAX_SEGMENTS:
+                raise PoolFullError(
+                    f"others still hold {self._bytes:,} bytes of what was sent before, and the limit is "
+                    f"{self.max_bytes:,}"
+                )
+            segment = _Segment(capacity)
+            segment.lock()
+            self._bytes += capacity
+            self._count += 1
+            return segment
+
+    def _collect(self) -> None:
+        now = monotonic()
+        while self._returned:
+            segment = self._returned.pop()
+            segment.idle_since = now
+            self._idle.append(segment)
+
+    def _drop(self, segment: _Segment) -> None:
+        self._idle.remove(segment)
+        self._discard(segment)
+
+    def _discard(self, segment: _Segment) -> None:
+        segment.close()
+        self._bytes -= segment.capacity
+        self._count -= 1
+
+    def trim(self) -> None:
+        """Return to the system what was not used for a while."""
+        with self._lock:
+            self._collect()
+            before = monotonic() - IDLE_SECONDS
+            for segment in [one for one in self._idle if one.idle_since < before or self._closed]:
+                if segment.lock():
+                    self._drop(segment)
+
+    def close(self) -> None:
+        """Share nothing more. What others hold stays with them."""
+        self._closed = True
+        with self._lock:
+            self._collect()
+            for segment in self._idle[:]:
+                self._drop(segment)
+
+
+def _capacity(size: int) -> int:
+    """Return the size of the segment for a value: one of eight for each power of two, in whole pages."""
+    step = max(mmap.PAGESIZE, 1 << max(0, size.bit_length() - 4))
+    return -(-size // step) * step

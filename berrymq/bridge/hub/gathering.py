@@ -1,0 +1,116 @@
+"""Gathering: what a hub does first that replaces a killed one.
+
+The nodes of the former hub reconnect one after the other, and each resends messages for others that have not
+reconnected yet. So the hub holds what it receives until all nodes on the former hub's roster (``roster.py``)
+have announced what they follow, or until no more nodes reconnect.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.protocol.batches import Batch
+    from berrymq.bridge.protocol.frames import AskParams
+    from berrymq.bridge.transport.loop import Timer
+
+    from .router import Hub
+
+    Held = list[tuple[Batch, bytes]] | AskParams
+
+__all__ = ["Gathering"]
+
+QUIET_SECONDS, QUIET_SECONDS_FOR_EXPECTED = 0.6, 2.0
+"""The time from the last node that reconnects to the end; the longer one while expected nodes are missing."""
+MAX_GATHERING_SECONDS = 5.0
+
+MAX_GATHERED_BYTES = 64 * 1024 * 1024
+"""A gathering ends when it holds more than that."""
+
+
+class Gathering:
+    """Holds what a hub receives while the nodes of its predecessor reconnect. The hub's lock is held.
+
+    Args:
+        hub: routes what was held, at the end.
+        expected: the ids of the nodes that were linked to its predecessor when that was killed.
+    """
+
+    def __init__(self, hub: Hub, expected: Iterable[str]) -> None:
+        self._hub = hub
+        self._loop = hub.loop
+        self._expected = set(expected)
+        self._held: list[tuple[Peer, Held]] = []
+        self._account = hub.budget.open(lambda _: self._end())
+        self._timer: Timer | None = None
+        self._deadline = 0.0
+        self._is_over = False
+
+    @property
+    def active(self) -> bool:
+        """Whether nodes of the former hub are still expected to reconnect."""
+        return self._timer is not None
+
+    def node_resumed(self) -> None:
+        """Start or prolong the gathering: a node was linked to a former hub, so others will reconnect too."""
+        if self._is_over:
+            return  # to hold messages up again for a late node would cost the others more
+        now = self._loop.time()
+        if self._timer is None:
+            if self._hub.started_at + MAX_GATHERING_SECONDS < time():
+                return  # this hub has replaced none: the node was linked to one elsewhere
+            self._deadline = now + MAX_GATHERING_SECONDS
+        else:
+            self._timer.cancel()
+        quiet = QUIET_SECONDS_FOR_EXPECTED if self._expected else QUIET_SECONDS
+        self._timer = self._loop.call_later(max(0.0, min(quiet, self._deadline - now)), self._end)
+
+    def interest_received(self, peer: Peer) -> None:
+        """End the gathering if this was the last node expected."""
+        was_expected = peer.id in self._expected
+        self._expected.discard(peer.id)
+        if was_expected and self.active and not self._expected:
+            peers = self._hub.peers.values()
+            if all(one.interest_known for one in peers if one.connected):
+                self._end()
+
+    def hold(self, peer: Peer, frame: Held, size: int) -> None:
+        """Hold a frame until the end.
+
+        Args:
+            peer: its sender.
+            frame: batches with their bytes, or a question.
+            size: the bytes that it takes.
+        """
+        self._held.append((peer, frame))
+        self._account.grow(size)
+        if self._account.held > MAX_GATHERED_BYTES:
+            self._end()
+
+    def _end(self) -> None:
+        hub = self._hub
+        with hub.lock:
+            self._is_over = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None
+            self._account.grow(-self._account.held)
+            for peer in hub.peers.values():
+                if peer.connected and not peer.interest_announced:
+                    hub.update_interest(peer)
+            held, self._held = self._held, []
+            for peer, frame in held:
+                if hub.peers.get(peer.id) is not peer:
+                    continue
+                if isinstance(frame, list):
+                    hub.handle_batches(peer, frame)
+                else:
+                    hub.handle_question(peer, frame)
+                hub.flush_all()  # else all that was held would have to fit behind the windows
+            for peer in hub.peers.values():
+                peer.stream.caught_up()
+                hub.flush(peer)

@@ -1,0 +1,82 @@
+"""Announcements of interest: when peers learn what the other members of their room follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .peer import interest_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from berrymq.identifiers import Identifier
+
+    from .room import Room
+    from .router import Router
+
+__all__ = ["Announcements"]
+
+UNDELAYED_CHANGES = 2_000
+"""Changes of interest that are announced at once, counted for each peer; further ones are delayed."""
+
+DELAY_SECONDS, DELAY_SECONDS_EACH = 0.05, 1e-6
+"""The delay, and its increase for each change, so that announcing never takes up the loop."""
+
+
+class Announcements:
+    """Collects changes of interest and announces them to the peers of a router, on its loop.
+
+    Args:
+        router: its peers, each of which `Router.update_interest` updates.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._loop = router.loop
+        self._changed: dict[Room, set[Identifier]] = {}
+        self._window_start = float("-inf")
+        self._announced = 0
+        """Changes that were announced since the window's start."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether changes are collected that were not announced yet."""
+        return bool(self._changed)
+
+    def schedule(self, room: Room, identifiers: Iterable[Identifier]) -> None:
+        """Schedule an announcement to the peers in a room. The lock is held.
+
+        Args:
+            room: the room.
+            identifiers: those whose followers have changed.
+        """
+        if not self._changed:
+            delay = self._remaining_delay()
+            if delay > 0 and self._announced > UNDELAYED_CHANGES:
+                self._loop.call_later(delay, self.send)
+            else:
+                self._loop.call(self.send)
+        self._changed.setdefault(room, set()).update(identifiers)
+
+    def _remaining_delay(self) -> float:
+        """Return the seconds that are left of the delay; start a new window after it."""
+        now = self._loop.time()
+        end = self._window_start + DELAY_SECONDS + self._announced * DELAY_SECONDS_EACH
+        if now >= end:
+            self._window_start, self._announced = now, 0
+            return 0.0
+        return end - now
+
+    def send(self) -> None:
+        """Announce the collected changes to all peers whom they concern."""
+        router = self._router
+        with router.lock:
+            rooms, self._changed = self._changed, {}
+            self._remaining_delay()
+            for peer in list(router.peers.values()) if rooms else ():
+                changed = rooms.get(peer.room)
+                if changed is not None and peer.interest_announced:
+                    self._announced += 1 + len(changed)
+                    router.update_interest(peer, changed)
+                    router.flush(peer)
+            interest_body.cache_clear()

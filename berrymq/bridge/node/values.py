@@ -1,0 +1,108 @@
+"""Encoding of what is published: large buffers go beside a message, and what can't cross becomes an `Opaque`.
+
+So a follower elsewhere never breaks a publisher here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from berrymq.bridge.buffers import PoolFullError
+from berrymq.bridge.payload import Form, encode_message, encode_values
+from berrymq.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from berrymq.bridge.buffers import Memory
+    from berrymq.bridge.payload import Binary, Replaced
+    from berrymq.identifiers import Identifier
+    from berrymq.messages import Message
+
+    from .memories import Memories
+
+__all__ = ["Values"]
+
+MAX_WARNED = 1_000
+"""Pairs of an identifier and a type that are remembered, so as to warn of each once."""
+
+_log = logging.getLogger("berrymq")
+
+
+class Values:
+    """Encodes the messages that are more than plain values; on any thread.
+
+    Args:
+        memories: where large buffers go.
+    """
+
+    def __init__(self, memories: Memories) -> None:
+        self._memories = memories
+        self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def encode(
+        self, message: Message, sent_at: float, callback: str | None, *, strict: bool
+    ) -> tuple[bytes, Memory | None]:
+        """Encode a message.
+
+        Args:
+            message: what is published.
+            sent_at: seconds since 1970.
+            callback: where the followers' results go, if anywhere.
+            strict: whether a value that can't cross is an error.
+
+        Returns:
+            The message as it stands in a batch, and its buffers if they are large.
+
+        Raises:
+            PayloadError: a value can't cross.
+        """
+        args, kwargs = message._args, message._kwargs
+        replaced: Replaced | None = None if strict else []
+        binaries: list[Binary] | None = [] if self._memories.min_apart else None
+        form = Form(replaced, binaries, self._memories.min_apart)
+        encoded = encode_message(sent_at, args, kwargs, callback, form)
+        memory = None
+        if binaries:
+            try:
+                memory = self._memories.share(binaries)
+            except PoolFullError as error:
+                encoded = encode_message(sent_at, args, kwargs, callback, Form(replaced, None))
+                _log.warning("%s: %s", printable(message._identifier.text), error)
+        self._warn(message._identifier, replaced)
+        return encoded, memory
+
+    def encode_question(self, message: Message, *, strict: bool) -> bytes:
+        """Encode a question, with its buffers in it.
+
+        Raises:
+            PayloadError: a value can't cross.
+        """
+        replaced: Replaced | None = None if strict else []
+        encoded = encode_message(message._sent_at, message._args, message._kwargs, None, Form(replaced))
+        self._warn(message._identifier, replaced)
+        return encoded
+
+    def encode_answers(self, identifier: Identifier, answers: Sequence[Any]) -> bytes:
+        """Encode followers' answers as a JSON array."""
+        replaced: Replaced = []
+        encoded = encode_values(answers, Form(replaced))
+        self._warn(identifier, replaced)
+        return encoded
+
+    def _warn(self, identifier: Identifier, replaced: Replaced | None) -> None:
+        for kind, reason in replaced or ():
+            if (identifier.text, kind) in self._warned:
+                continue
+            self._warned[identifier.text, kind] = None
+            if len(self._warned) > MAX_WARNED:
+                self._warned.popitem(last=False)
+            _log.warning(
+                "%s in %s arrives elsewhere as an Opaque: %s",
+                printable(kind),
+                printable(identifier.text),
+                printable(reason),
+            )

@@ -1,0 +1,91 @@
+"""Bytes in a payload: as text in the JSON where they are few, beside it where they are many."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BUFFER", "INLINE", "Binary", "Form", "Replaced", "from_base64"]
+
+BUFFER = "buffer"
+"""The type on the wire."""
+
+Replaced = list[tuple[str, str]]
+"""The type's name and the reason, for each value in whose place an `Opaque` crosses."""
+
+
+class Binary(NamedTuple):
+    """Bytes that a value is made of, which are copied when it is known where to.
+
+    Attributes:
+        size: their number.
+        write: fills memory of that size.
+    """
+
+    size: int
+    write: Callable[[memoryview], object]
+
+    def base64(self) -> str:
+        """Return them as text."""
+        data = bytearray(self.size)
+        self.write(memoryview(data))
+        return b64encode(data).decode()
+
+    @classmethod
+    def of(cls, data: bytes | bytearray | memoryview) -> Binary:
+        """Return the bytes of an object that has them in a row, or of any view."""
+        view = memoryview(data)
+        if not view.c_contiguous:
+            view = memoryview(view.tobytes())
+        flat = view.cast("B") if view.nbytes else memoryview(b"")
+        return cls(view.nbytes, lambda target: target.__setitem__(slice(None), flat))
+
+
+class Form:
+    """How values are encoded.
+
+    Attributes:
+        replaced: gets what an `Opaque` was put in the place of; None where that is an error.
+        binaries: gets the large buffers, which the message names by their place in this list; None where all
+            are to be in the message itself.
+        min_apart: bytes from which a buffer is large.
+    """
+
+    __slots__ = ("binaries", "min_apart", "replaced")
+
+    def __init__(
+        self, replaced: Replaced | None = None, binaries: list[Binary] | None = None, min_apart: int = 0
+    ) -> None:
+        self.replaced = replaced
+        self.binaries = binaries
+        self.min_apart = min_apart or MAX_PAYLOAD_BYTES
+
+    def place(self, binary: Binary) -> str | int | None:
+        """Return the value of a buffer on the wire; None where it is large and must not be."""
+        if binary.size < self.min_apart:
+            return binary.base64()
+        if self.binaries is None:
+            return None
+        self.binaries.append(binary)
+        return len(self.binaries) - 1
+
+
+INLINE = Form()
+"""All in the message, and nothing replaced."""
+
+
+def from_base64(text: Any) -> bytes:
+    """Decode base64.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is no base64.
+    """
+    if not isinstance(text, str):
+        raise TypeError("it is no text")
+    return b64decode(text, validate=True)

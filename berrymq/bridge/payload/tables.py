@@ -1,0 +1,437 @@
+"""Tables: those of pandas, polars and Arrow, as plain columns that every language reads.
+
+A table crosses as ``{"library", "columns", "index", "data"}``, with one column for each name::
+
+    {"values": ARRAY}                                        numbers, truth values, times
+    {"values": ARRAY, "missing": ARRAY of bool}              the same, some of them missing
+    {"text": BUFFER, "offsets": ARRAY, "missing": ARRAY}     text: UTF-8, and where each begins
+    {"codes": ARRAY, "categories": COLUMN, "ordered": BOOL}  one of a few values; code -1 is missing
+    {"items": [VALUE, ...]}                                  anything else
+
+and ``type``, the name that its library has for it. Where that library is not installed, a table arrives as
+one of pandas, else as a dictionary of its columns.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise, repeat
+from typing import Any
+
+from berrymq.bridge.buffers import Missing
+
+from .arrays import optional
+from .binary import Binary
+from .opaque import Opaque
+from .registry import Codec
+
+__all__ = ["codecs", "table_codec"]
+
+MAX_COLUMNS = 100_000
+
+
+def table_codec(value: Any) -> Codec | None:
+    """Return how a table, or a part of one, crosses; None for anything else."""
+    root = type(value).__module__.partition(".")[0]
+    if root == "pandas":
+        pandas = sys.modules["pandas"]
+        if isinstance(value, pandas.DataFrame):
+            return TABLE
+        if isinstance(value, pandas.Series):
+            return SERIES
+        if isinstance(value, pandas.Index):
+            return INDEX
+        if isinstance(value, pandas.api.extensions.ExtensionArray):
+            return COLUMN
+    if root == "polars":
+        polars = sys.modules["polars"]
+        if isinstance(value, polars.DataFrame):
+            return POLARS_TABLE
+        if isinstance(value, polars.Series):
+            return POLARS_SERIES
+    if root == "pyarrow" and type(value).__name__ in ("Table", "RecordBatch"):
+        return ARROW_TABLE
+    return None
+
+
+def codecs() -> list[Codec]:
+    """Return all of them, for decoding."""
+    return [TABLE, SERIES, INDEX, COLUMN]
+
+
+# -- columns -------------------------------------------------------------------------------------------------
+
+
+def _text_column(values: Any, missing: Any) -> dict[str, Any]:
+    """Encode text: all of it in a row, and where each begins.
+
+    Args:
+        values: an iterable of text.
+        missing: an array of bool, true where the text is nothing; or None.
+    """
+    numpy = sys.modules["numpy"]
+    parts = [
+        b"" if gone else text.encode()
+        for text, gone in zip(values, repeat(False) if missing is None else missing.tolist(), strict=False)
+    ]
+    offsets = numpy.zeros(len(parts) + 1, "<i8")
+    numpy.cumsum([len(part) for part in parts], out=offsets[1:])
+    return {"text": Binary.of(b"".join(parts)), "offsets": offsets, "missing": missing}
+
+
+def _texts(column: dict[str, Any]) -> list[str | None]:
+    """Return the values of a column of text."""
+    data, offsets = bytes(_arrived(column["text"], memoryview)), _arrived(column["offsets"], _array())
+    missing = column.get("missing")
+    places = offsets.tolist()
+    if offsets.dtype.kind != "i" or offsets.ndim != 1 or not places or places[0] != 0:
+        raise ValueError("the offsets of a column of text are malformed")
+    if places[-1] != len(data) or any(one > other for one, other in pairwise(places)):
+        raise ValueError("the offsets of a column of text are out of order")
+    texts: list[str | None] = [data[one:other].decode() for one, other in pairwise(places)]
+    if missing is not None:
+        for place in _array_of_bool(missing, len(texts)).nonzero()[0].tolist():
+            texts[place] = None
+    return texts
+
+
+def _array() -> Any:
+    return sys.modules["numpy"].ndarray
+
+
+def _array_of_bool(value: Any, size: int) -> Any:
+    found = _arrived(value, _array())
+    if found.dtype != bool or found.shape != (size,):
+        raise ValueError("what is missing in a column is said by an array of bool")
+    return found
+
+
+class _LostError(Exception):
+    """A buffer of a table did not come."""
+
+
+def _arrived(value: Any, kind: type) -> Any:
+    if isinstance(value, Missing):
+        raise _LostError(value.reason)
+    if isinstance(value, Opaque):
+        raise _LostError(value.text)
+    if not isinstance(value, kind):
+        raise TypeError(f"a column holds a {type(value).__name__} where a {kind.__name__} belongs")
+    return value
+
+
+def _pandas_column(values: Any) -> dict[str, Any]:
+    """Encode an array of pandas, of its own or of numpy."""
+    pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
+    if type(values) is pandas.arrays.NumpyExtensionArray:  # arrays of text derive from it
+        values = values.to_numpy()
+    dtype = values.dtype
+    column: dict[str, Any] = {"type": str(dtype)}
+    if isinstance(dtype, numpy.dtype):
+        values = numpy.asarray(values)
+        return {**column, **({"items": values.tolist()} if dtype.hasobject else {"values": values})}
+    if isinstance(dtype, pandas.CategoricalDtype):
+        return {
+            **column,
+            "type": "category",
+            "codes": numpy.asarray(values.codes),
+            "categories": _pandas_column(values.categories.array),
+            "ordered": bool(dtype.ordered),
+        }
+    if isinstance(dtype, pandas.DatetimeTZDtype):
+        return {**column, "values": values.tz_convert("UTC").tz_localize(None).to_numpy()}
+    if isinstance(dtype, pandas.PeriodDtype):
+        return {**column, "values": values.asi8}
+    missing = numpy.asarray(values.isna())
+    missing = missing if missing.any() else None
+    if isinstance(dtype, pandas.StringDtype):
+        return {**column, **_text_column(values, missing)}
+    plain = getattr(dtype, "numpy_dtype", None)  # of Int64 and the like
+    if plain is not None and plain.kind in "biuf" and hasattr(values, "_mask"):
+        return {**column, "values": values.to_numpy(plain, na_value=plain.type(0)), "missing": missing}
+    return {**column, "items": list(values)}
+
+
+def _to_pandas(pandas: Any, column: Any) -> Any:
+    """Decode a column as an array of pandas."""
+    numpy = sys.modules["numpy"]
+    kind, missing = column["type"], column.get("missing")
+    if not isinstance(kind, str):
+        raise TypeError("a column is malformed")
+    if "items" in column:
+        items = numpy.empty(len(column["items"]), object)
+        items[:] = column["items"]
+        return items if kind == "object" else _as_type(pandas, items, kind)
+    if "text" in column:
+        return _as_type(pandas, numpy.array(_texts(column), object), kind if kind in TEXT else "str")
+    if "codes" in column:
+        codes, categories = _arrived(column["codes"], _array()), _to_pandas(pandas, column["categories"])
+        return pandas.Categorical.from_codes(codes, categories, ordered=column["ordered"] is True)
+    values = _arrived(column["values"], _array())
+    if values.ndim != 1:
+        raise ValueError("the values of a column have one dimension")
+    if kind.startswith("datetime64[") and ", " in kind:
+        zone = kind.partition(", ")[2].rstrip("]")
+        return pandas.DatetimeIndex(values, tz="UTC").tz_convert(zone).array
+    if kind.startswith("period["):
+        return pandas.arrays.PeriodArray(values, dtype=pandas.PeriodDtype(kind[len("period[") : -1]))
+    if kind in MASKED or missing is not None:
+        gone = numpy.zeros(len(values), bool) if missing is None else _array_of_bool(missing, len(values))
+        name = "BooleanArray" if values.dtype == bool else "FloatingArray" if values.dtype.kind == "f" else ""
+        if values.dtype.kind in "biuf":
+            return getattr(pandas.arrays, name or "IntegerArray")(values, gone)
+        times = values.copy()
+        times[gone] = "NaT"
+        return times
+    return values
+
+
+TEXT = ("str", "string")
+MASKED = (
+    "boolean",
+    *(f"{sign}Int{size}" for sign in ("", "U") for size in (8, 16, 32, 64)),
+    "Float32",
+    "Float64",
+)
+
+
+def _as_type(pandas: Any, items: Any, kind: str) -> Any:
+    """Return an array of a type that is named, if it can be one."""
+    try:
+        return pandas.array(items, dtype=kind)
+    except (TypeError, ValueError, ImportError):
+        return items
+
+
+# -- pandas --------------------------------------------------------------------------------------------------
+
+
+def _pandas_index(index: Any) -> dict[str, Any]:
+    pandas = sys.modules["pandas"]
+    if isinstance(index, pandas.RangeIndex):
+        return {"names": list(index.names), "range": [index.start, index.stop, index.step]}
+    levels = [index.get_level_values(level) for level in range(index.nlevels)]
+    form = {"names": list(index.names), "levels": [_pandas_column(level.array) for level in levels]}
+    frequency = getattr(index, "freqstr", None)
+    return form if frequency is None else {**form, "frequency": frequency}
+
+
+def _to_index(pandas: Any, form: Any) -> Any:
+    names = form["names"]
+    if "range" in form:
+        start, stop, step = form["range"]
+        return pandas.RangeIndex(start, stop, step, name=names[0])
+    levels = [_to_pandas(pandas, level) for level in form["levels"]]
+    if len(levels) > 1:
+        return pandas.MultiIndex.from_arrays(levels, names=names)
+    index = pandas.Index(levels[0], name=names[0], copy=False)
+    frequency = form.get("frequency")
+    if frequency is not None and index.dtype.kind in "mM" and isinstance(frequency, str):
+        index.freq = frequency
+    return index
+
+
+def _names(columns: Any) -> Any:
+    """Return the names of columns: a list where they are text, as nearly always."""
+    if len(columns) and list(columns.names) == [None] and all(type(name) is str for name in columns):
+        return list(columns)
+    return _pandas_index(columns)
+
+
+def _encode_frame(frame: Any) -> dict[str, Any]:
+    return {
+        "library": "pandas",
+        "columns": _names(frame.columns),
+        "index": _pandas_index(frame.index),
+        "data": [_pandas_column(frame.iloc[:, place].array) for place in range(frame.shape[1])],
+    }
+
+
+def _decode_table(form: Any) -> Any:
+    library, columns, data = form["library"], form["columns"], form["data"]
+    if not isinstance(data, list) or len(data) > MAX_COLUMNS:
+        raise ValueError("the columns of a table are malformed")
+    try:
+        if library == "polars" and (polars := optional("polars")) is not None:
+            return _polars_frame(polars, columns, data)
+        if library == "pyarrow" and (pyarrow := optional("pyarrow")) is not None:
+            return _arrow_table(pyarrow, columns, data)
+        pandas: Any = optional("pandas")
+        if pandas is None:
+            return dict(zip(columns, map(_plain, data), strict=True)) if isinstance(columns, list) else data
+        arrays = [_to_pandas(pandas, column) for column in data]
+        index = None if form.get("index") is None else _to_index(pandas, form["index"])
+        if len({len(values) for values in ([*arrays] if index is None else [*arrays, index])}) > 1:
+            raise ValueError("the columns of a table differ in length")
+        frame = pandas.DataFrame(dict(enumerate(arrays)), index=index, copy=False)
+        if isinstance(columns, list):
+            frame.columns = pandas.Index(columns)
+        else:
+            frame.columns = _to_index(pandas, columns)
+    except _LostError as lost:
+        return Opaque(f"{library}.DataFrame", f"<table of {len(data)} columns, {lost}>")
+    return frame
+
+
+def _encode_series(series: Any) -> dict[str, Any]:
+    return {
+        "library": "pandas",
+        "name": series.name,
+        "index": _pandas_index(series.index),
+        "data": _pandas_column(series.array),
+    }
+
+
+def _decode_series(form: Any) -> Any:
+    try:
+        if form["library"] == "polars" and (polars := optional("polars")) is not None:
+            return _to_polars(polars, form["name"], form["data"])
+        pandas: Any = optional("pandas")
+        if pandas is None:
+            return _plain(form["data"])
+        index = None if form.get("index") is None else _to_index(pandas, form["index"])
+        return pandas.Series(_to_pandas(pandas, form["data"]), index=index, name=form["name"], copy=False)
+    except _LostError as lost:
+        return Opaque(f"{form['library']}.Series", f"<column, {lost}>")
+
+
+def _decode_index(form: Any) -> Any:
+    pandas: Any = optional("pandas")
+    if pandas is None:
+        return form
+    try:
+        return _to_index(pandas, form)
+    except _LostError as lost:
+        return Opaque("pandas.Index", f"<index, {lost}>")
+
+
+def _decode_column(form: Any) -> Any:
+    pandas: Any = optional("pandas")
+    if pandas is None:
+        return _plain(form)
+    try:
+        return _to_pandas(pandas, form)
+    except _LostError as lost:
+        return Opaque("pandas.array", f"<column, {lost}>")
+
+
+def _plain(column: Any) -> Any:
+    """Return a column where there is no library for it."""
+    if "items" in column:
+        return column["items"]
+    if "text" in column and optional("numpy") is not None:
+        return _texts(column)
+    return column.get("values", column)
+
+
+# -- polars and Arrow ----------------------------------------------------------------------------------------
+
+
+def _encode_polars(frame: Any) -> dict[str, Any]:
+    return {
+        "library": "polars",
+        "columns": list(frame.columns),
+        "index": None,
+        "data": [_polars_column(series) for series in frame.get_columns()],
+    }
+
+
+def _polars_column(series: Any) -> dict[str, Any]:
+    optional("numpy")
+    polars, dtype = sys.modules["polars"], series.dtype
+    missing = series.is_null().to_numpy() if series.null_count() else None
+    kind = str(dtype)
+    if dtype == polars.String:
+        return {"type": "str", "polars": kind, **_text_column(series, missing)}
+    if dtype.is_numeric() and not dtype.is_decimal():
+        values = (series if missing is None else series.fill_null(0)).to_numpy()
+        return {"type": str(values.dtype), "polars": kind, "values": values, "missing": missing}
+    if dtype == polars.Boolean:
+        values = (series if missing is None else series.fill_null(value=False)).to_numpy()
+        return {"type": "bool", "polars": kind, "values": values, "missing": missing}
+    if dtype in (polars.Date, polars.Duration) or (
+        dtype == polars.Datetime and getattr(dtype, "time_zone", None) is None
+    ):
+        return {"type": kind, "polars": kind, "values": series.to_numpy()}
+    return {"type": "object", "polars": kind, "items": series.to_list()}
+
+
+def _to_polars(polars: Any, name: Any, column: Any) -> Any:
+    if "text" in column:
+        return polars.Series(name, _texts(column), dtype=polars.String)
+    if "items" in column:
+        return polars.Series(name, column["items"], strict=False)
+    if "values" not in column:
+        raise ValueError("a column is malformed")
+    values = _arrived(column["values"], _array())
+    series = polars.Series(name, values)
+    missing = column.get("missing")
+    if missing is not None:
+        gone = _array_of_bool(missing, len(values))
+        series = polars.select(polars.when(polars.Series(gone)).then(None).otherwise(series).alias(name))[
+            name
+        ]
+    return series
+
+
+def _polars_frame(polars: Any, columns: Any, data: list[Any]) -> Any:
+    optional("numpy")
+    return polars.DataFrame([_to_polars(polars, *pair) for pair in zip(columns, data, strict=True)])
+
+
+def _encode_arrow(table: Any) -> dict[str, Any]:
+    return {
+        "library": "pyarrow",
+        "columns": list(table.column_names),
+        "index": None,
+        "data": [_arrow_column(column) for column in table.columns],
+    }
+
+
+def _arrow_column(column: Any) -> dict[str, Any]:
+    optional("numpy")
+    kind = str(column.type)
+    missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+    if kind in ("string", "large_string"):
+        return {"type": "str", "arrow": kind, **_text_column(column.to_pylist(), missing)}
+    if kind in ARROW_NUMBERS:
+        filled = column if missing is None else column.fill_null(False if kind == "bool" else 0)
+        values = filled.to_numpy() if hasattr(filled, "chunks") else filled.to_numpy(zero_copy_only=False)
+        return {"type": str(values.dtype), "arrow": kind, "values": values, "missing": missing}
+    return {"type": "object", "arrow": kind, "items": column.to_pylist()}
+
+
+ARROW_NUMBERS = (
+    "bool",
+    *(f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64)),
+    "float",
+    "double",
+)
+
+
+def _arrow_table(pyarrow: Any, columns: Any, data: list[Any]) -> Any:
+    optional("numpy")
+    arrays = []
+    for column in data:
+        if "text" in column:
+            arrays.append(pyarrow.array(_texts(column), pyarrow.string()))
+        elif "items" in column:
+            arrays.append(pyarrow.array(column["items"]))
+        else:
+            values, missing = _arrived(column["values"], _array()), column.get("missing")
+            gone = None if missing is None else _array_of_bool(missing, len(values))
+            arrays.append(pyarrow.array(values, mask=gone))
+    return pyarrow.table(arrays, names=columns)
+
+
+TABLE = Codec("table", _encode_frame, _decode_table)
+SERIES = Codec("table.series", _encode_series, _decode_series)
+INDEX = Codec("table.index", _pandas_index, _decode_index)
+COLUMN = Codec("table.column", _pandas_column, _decode_column)
+POLARS_TABLE = Codec("table", _encode_polars, _decode_table)
+POLARS_SERIES = Codec(
+    "table.series",
+    lambda series: {"library": "polars", "name": series.name, "index": None, "data": _polars_column(series)},
+    _decode_series,
+)
+ARROW_TABLE = Codec("table", _encode_arrow, _decode_table)

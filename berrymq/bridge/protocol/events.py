@@ -1,0 +1,87 @@
+"""The events of a connection, and the codes with which it is closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+__all__ = [
+    "CloseCode",
+    "Closed",
+    "Event",
+    "Opened",
+    "Refusal",
+    "Refused",
+    "Request",
+    "Text",
+]
+
+
+class CloseCode(IntEnum):
+    """Why a WebSocket is closed (RFC 6455, 7.4.1)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    """The node shuts down."""
+    PROTOCOL_ERROR = 1002
+    POLICY_VIOLATION = 1008
+    """The peer is not authenticated, or violated the rules."""
+    TOO_LARGE = 1009
+    """A message exceeds the size limit."""
+    TRY_AGAIN_LATER = 1013
+    """The server is at one of its limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole HTTP request; at a server."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of all headers of that name, which is in lower case."""
+        return [value for key, value in self.headers if key == name]
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The WebSocket is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server refused to upgrade the connection; at a client."""
+
+    status: int
+    reason: str
+    error_text: str = ""
+    """The node's error message, if it sent one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A whole WebSocket message of text."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end of the connection. A cut has no code."""
+
+    code: int | None = None
+    reason: str = ""
+
+
+Event = Request | Opened | Refused | Text | Closed
+
+Refusal = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers and body of the response to a refused request."""

@@ -1,0 +1,416 @@
+"""Arrays and tables: they arrive equal, with type and shape, and what does not fit together is refused."""
+
+import datetime as dt
+import sys
+from array import array
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as of_numpy
+from matplotlib.figure import Figure
+from PIL import Image
+
+from berrymq.bridge.buffers import Missing
+from berrymq.bridge.payload import Form, Opaque, decode_payload, encode_message
+
+
+def sent(value: Any, min_apart: int = 0) -> tuple[bytes, list[memoryview]]:
+    """The payload that a value makes, and the buffers beside it."""
+    form = Form(None, [], min_apart or 10_000)
+    data = encode_message(1.5, [value], {}, None, form)
+    buffers = []
+    for binary in form.binaries or []:
+        memory = memoryview(bytearray(binary.size))
+        binary.write(memory)
+        buffers.append(memory)
+    return data, buffers
+
+
+def received(data: bytes, buffers: list[Any]) -> Any:
+    """What arrives."""
+    _, args, kwargs = msgspec.json.decode(data)
+    ((there,), _) = decode_payload(args, kwargs, buffers)
+    return there
+
+
+def crossed(value: Any, min_apart: int = 0) -> Any:
+    return received(*sent(value, min_apart))
+
+
+STRUCTURED = np.zeros(3, np.dtype([("a", "<f4"), ("b", ">i2", (2,)), ("c", "U3")], align=True))
+STRUCTURED["b"] = [[1, 2], [3, 4], [5, 6]]
+STRUCTURED["c"] = ["x", "é", ""]
+
+ARRAYS = [
+    np.arange(6).reshape(2, 3),
+    np.asfortranarray(np.linspace(0, 1, 12).reshape(3, 4)),
+    np.arange(10)[::2],
+    np.arange(10)[::-1],
+    np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
+    np.zeros((0, 3)),
+    np.zeros((2, 0), ">i4"),
+    np.array(5.0),
+    np.arange(4, dtype=">i4"),
+    np.array([True, False]),
+    np.float16([1, np.nan]),
+    np.longdouble([1, 2]),
+    np.complex64([1j]),
+    np.array(["a", "bé"]),
+    np.array([b"a", b"bc"]),
+    np.array(["2020-01-01", "NaT"], "M8[D]"),
+    np.array([1, 2], "m8[7ms]"),
+    np.frombuffer(b"abcdef", "V3"),
+    STRUCTURED,
+    STRUCTURED[::2],
+    STRUCTURED["b"],
+]
+
+
+class TestArrays:
+    @pytest.mark.parametrize("min_apart", [1, 10_000], ids=["apart", "inline"])
+    @pytest.mark.parametrize("value", ARRAYS, ids=lambda value: f"{value.dtype}-{value.shape}"[:40])
+    def test_they_arrive_equal_with_type_and_shape(self, value, min_apart):
+        there = crossed(value, min_apart)
+        assert type(there) is np.ndarray
+        assert (there.dtype, there.shape) == (value.dtype, value.shape)
+        assert there.tobytes() == value.tobytes()
+
+    @given(
+        of_numpy.arrays(of_numpy.array_dtypes() | of_numpy.scalar_dtypes(), of_numpy.array_shapes(min_side=0))
+    )
+    def test_so_does_any_array(self, value):
+        there = crossed(value)
+        assert (there.dtype, there.shape) == (value.dtype, value.shape)
+        assert there.tobytes() == value.tobytes()
+
+    @pytest.mark.parametrize("min_apart", [1, 10_000], ids=["apart", "inline"])
+    def test_they_may_be_written_to(self, min_apart):
+        there = crossed(np.arange(3), min_apart)
+        there[0] = 5
+        assert there.tolist() == [5, 1, 2]
+
+    def test_columns_first_stays_so(self):
+        assert crossed(np.asfortranarray(np.ones((3, 4)))).flags.f_contiguous
+
+    def test_one_of_objects_arrives_with_its_values(self):
+        there = crossed(np.array([[1, "a"], [None, (2,)]], object))
+        assert (there.dtype, there.shape) == (object, (2, 2))
+        assert there.tolist() == [[1, "a"], [None, (2,)]]
+
+    def test_a_masked_one_keeps_mask_and_fill_value(self):
+        there = crossed(np.ma.array([1, 2, 3], mask=[0, 1, 0], fill_value=7))
+        assert there.tolist() == [1, None, 3]
+        assert there.fill_value == 7
+
+    def test_one_of_another_library_that_hands_out_its_memory_arrives_as_one_of_numpy(self):
+        class Tensor:
+            device = (1, 0)
+
+            def __dlpack__(self, **options):
+                return np.arange(3.0).__dlpack__(**options)
+
+            def __dlpack_device__(self):
+                return self.device
+
+        assert crossed(Tensor()).tolist() == [0, 1, 2]
+        Tensor.device = (2, 0)
+        with pytest.raises(TypeError, match="not in the processor's memory"):
+            crossed(Tensor())
+
+    @pytest.mark.parametrize("value", [array("d", [1, 2]), array("b"), array("Q", [2**64 - 1])])
+    def test_one_of_python(self, value):
+        there = crossed(value)
+        assert (there, there.typecode) == (value, value.typecode)
+
+    def test_large_bytes_lie_beside_the_message(self):
+        data, buffers = sent(b"x" * 20_000)
+        assert len(data) < 200
+        assert received(data, buffers) == b"x" * 20_000
+
+    def test_without_numpy_one_arrives_as_a_view_of_memory(self, monkeypatch):
+        data, buffers = sent(np.arange(6, dtype="<i4").reshape(2, 3))
+        monkeypatch.setitem(sys.modules, "numpy", None)
+        there = received(data, buffers)
+        assert (there.format, there.shape, there.tolist()) == ("i", (2, 3), [[0, 1, 2], [3, 4, 5]])
+
+    @pytest.mark.parametrize(
+        "value", [np.arange(3000.0), pd.DataFrame({"a": np.arange(3000.0)}), pd.Series(np.arange(3000.0))]
+    )
+    def test_whose_memory_is_gone_arrives_opaque(self, value):
+        data, buffers = sent(value)
+        there = received(data, [Missing("its sender has ended")] * len(buffers))
+        assert type(there) is Opaque
+        assert "its sender has ended" in there.text
+
+
+def changed(parts: dict[str, Any], **by: Any) -> bytes:
+    return msgspec.json.encode([1.5, [{"$type": "array", "value": {**parts, **by}}], {}])
+
+
+PARTS = {"dtype": "<f8", "shape": [2, 3], "order": "C", "data": {"$type": "buffer", "value": 0}}
+
+
+class TestForgedArrays:
+    def test_what_is_right_arrives(self):
+        assert received(changed(PARTS), [memoryview(bytes(48))]).shape == (2, 3)
+
+    @pytest.mark.parametrize(
+        "by",
+        [
+            {"dtype": "O"},
+            {"dtype": "|O8"},
+            {"dtype": "<f8,<O"},
+            {"dtype": "object"},
+            {"dtype": "<V99999999999"},
+            {"dtype": 8},
+            {"dtype": None},
+            {"dtype": {"fields": [["a", "O", 0]], "size": 8}},
+            {"dtype": {"fields": [["a", "<f8", -8]], "size": 8}},
+            {"dtype": {"fields": [["a", "<f8", 4]], "size": 8}},
+            {"dtype": {"fields": [["a", "<f8", 0], ["a", "<f8", 0]], "size": 8}},
+            {"dtype": {"fields": [["a", "<f8", 0]], "size": 2**40}},
+            {"dtype": {"fields": [[f"a{n}", "|b1", 0] for n in range(2000)], "size": 8}},
+            {"dtype": {"of": "<f8", "shape": [2**40]}},
+            {"shape": [2, 4]},
+            {"shape": [-2, -3]},
+            {"shape": [2**62, 4]},
+            {"shape": [2**70]},
+            {"shape": [1] * 100},
+            {"shape": [6.0]},
+            {"shape": [True, 6]},
+            {"shape": 6},
+            {"order": "A"},
+            {"order": None},
+            {"data": {"$type": "buffer", "value": 1}},
+            {"data": {"$type": "buffer", "value": -1}},
+            {"data": {"$type": "buffer", "value": True}},
+            {"data": {"$type": "buffer", "value": 0.0}},
+            {"data": {"$type": "buffer", "value": None}},
+            {"data": {"$type": "buffer", "value": "AAAA"}},
+            {"data": {"$type": "buffer"}},
+            {"data": "AAAA"},
+            {"data": None},
+        ],
+        ids=repr,
+    )
+    def test_what_does_not_fit_together_is_a_value_error(self, by):
+        with pytest.raises(ValueError):
+            received(changed(PARTS, **by), [memoryview(bytes(48))])
+
+    @pytest.mark.parametrize("name", PARTS)
+    def test_so_is_what_lacks_a_part(self, name):
+        parts = {key: value for key, value in PARTS.items() if key != name}
+        with pytest.raises(ValueError):
+            received(changed(parts), [memoryview(bytes(48))])
+
+
+COLUMNS = pd.DataFrame(
+    {
+        "int": [1, 2],
+        "text": ["é", None],
+        "string": pd.array(["x", None], dtype="string"),
+        "category": pd.Categorical(["u", None], categories=["v", "u"], ordered=True),
+        "zone": pd.to_datetime(["2020", "2021"]).tz_localize("Europe/Berlin"),
+        "Int64": pd.array([1, None], dtype="Int64"),
+        "UInt8": pd.array([255, 0], dtype="UInt8"),
+        "Float32": pd.array([1.5, None], dtype="Float32"),
+        "boolean": pd.array([True, None], dtype="boolean"),
+        "float": [1.5, np.nan],
+        "bool": [True, False],
+        "timedelta": pd.to_timedelta([1, None], "s"),
+        "datetime": pd.to_datetime(["2020-01-01", None]),
+        "object": [[1], {2}],
+        "period": pd.period_range("2020", periods=2, freq="M"),
+        "interval": pd.interval_range(0, 2),
+    }
+)
+FRAMES = [
+    COLUMNS,
+    COLUMNS.set_index(["int", "text"]),
+    COLUMNS[["int", "float"]].T,
+    pd.DataFrame(),
+    pd.DataFrame({"x": []}),
+    pd.DataFrame(np.arange(6.0).reshape(3, 2)),
+    pd.DataFrame({"a": [1]}, index=pd.date_range("2020", periods=1, freq="D")),
+    pd.DataFrame([[1, 2]], columns=["a", "a"]),
+    pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])),
+    pd.DataFrame(np.arange(60_000.0).reshape(20_000, 3), columns=list("abc")),
+    COLUMNS.rename_axis(index="i", columns="c"),
+]
+
+
+class TestTables:
+    @pytest.mark.parametrize("frame", FRAMES, ids=range(len(FRAMES)))
+    def test_a_frame(self, frame):
+        pd.testing.assert_frame_equal(crossed(frame), frame)
+
+    @pytest.mark.parametrize("name", COLUMNS)
+    def test_a_series_and_its_array(self, name):
+        pd.testing.assert_series_equal(crossed(COLUMNS[name]), COLUMNS[name])
+        there = crossed(COLUMNS[name].array)
+        pd.testing.assert_series_equal(pd.Series(there, name=name), COLUMNS[name])
+
+    @pytest.mark.parametrize(
+        "index",
+        [
+            pd.RangeIndex(1, 9, 2, name="r"),
+            pd.Index(["a", "b"]),
+            pd.Index([1, 2], name="x"),
+            pd.MultiIndex.from_tuples([(1, "a")], names=["x", None]),
+            pd.date_range("2020", periods=3, freq="h"),
+        ],
+    )
+    def test_an_index(self, index):
+        pd.testing.assert_index_equal(crossed(index), index)
+
+    def test_without_pandas_one_arrives_as_its_columns(self, monkeypatch):
+        data, buffers = sent(pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [[1], [2]]}))
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        there = received(data, buffers)
+        assert there["a"].tolist() == [1, 2]
+        assert there["b"] == ["x", None]
+        assert there["c"] == [[1], [2]]
+
+    def test_large_columns_are_not_copied(self):
+        data, buffers = sent(pd.DataFrame({"a": np.arange(5000.0)}))
+        there = received(data, buffers)
+        buffers[0].cast("B").cast("d")[0] = 7.0
+        assert there["a"].iloc[0] == 7
+
+    @pytest.mark.parametrize(
+        "by",
+        [
+            {"data": 1},
+            {"data": [1]},
+            {"data": [{}]},
+            {"data": [{"type": "int64"}]},
+            {"data": [{"type": 1, "items": []}]},
+            {"data": [{"type": "int64", "values": [1]}]},
+            {"data": [{"type": "str", "text": {"$type": "buffer", "value": "YQ=="}, "offsets": [0, 1]}]},
+            {"data": [{"type": "category", "codes": [5], "categories": {"type": "object", "items": []}}]},
+            {"data": [{"type": "object", "items": [1]}, {"type": "object", "items": [1, 2]}]},
+            {"columns": ["a", "b"]},
+            {"columns": None},
+            {"index": {"names": [None], "range": [0, 5, 1]}},
+            {"index": {"names": [None], "levels": []}},
+            {"index": 5},
+        ],
+        ids=repr,
+    )
+    def test_what_does_not_fit_together_is_a_value_error(self, by):
+        parts = {
+            "library": "pandas",
+            "columns": ["a"],
+            "index": {"names": [None], "range": [0, 1, 1]},
+            "data": [{"type": "object", "items": [1]}],
+        }
+        whole = msgspec.json.encode([1.5, [{"$type": "table", "value": {**parts, **by}}], {}])
+        with pytest.raises(ValueError):
+            received(whole, [])
+
+    @given(st.lists(st.integers(-5, 5), max_size=5), st.binary(max_size=5))
+    def test_offsets_of_text_are_checked(self, offsets, text):
+        column = {
+            "type": "str",
+            "text": {"$type": "bytes", "value": {"$type": "buffer", "value": 0}},
+            "offsets": {
+                "$type": "array",
+                "value": {
+                    **PARTS,
+                    "dtype": "<i8",
+                    "shape": [len(offsets)],
+                    "data": {"$type": "buffer", "value": 1},
+                },
+            },
+        }
+        column["text"] = {"$type": "buffer", "value": 0}
+        whole = msgspec.json.encode([1.5, [{"$type": "table.column", "value": column}], {}])
+        buffers = [memoryview(text), memoryview(np.array(offsets, "<i8").tobytes())]
+        try:
+            there = received(whole, buffers)
+        except ValueError:
+            return
+        assert "".join(there) == text.decode()
+
+
+VALUES = {
+    "int": [1, None, 3],
+    "float": [1.5, None, float("inf")],
+    "text": ["x", None, "é"],
+    "bool": [True, None, False],
+    "date": [dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)],
+    "datetime": [dt.datetime(2020, 1, 1), None, dt.datetime(2021, 1, 1, 5)],  # noqa: DTZ001
+    "list": [[1], None, [2, 3]],
+    "duration": [dt.timedelta(1), None, dt.timedelta(2)],
+}
+
+
+class TestTablesOfOtherLibraries:
+    @pytest.mark.parametrize("missing", [True, False])
+    def test_of_polars(self, missing):
+        frame = pl.DataFrame(VALUES) if missing else pl.DataFrame(VALUES)[[0, 2]]
+        there = crossed(frame)
+        assert there.schema == frame.schema
+        assert there.equals(frame)
+
+    def test_a_column_of_polars(self):
+        column = pl.Series("a", [1, None])
+        assert crossed(column).equals(column)
+        assert crossed(column).name == "a"
+
+    @pytest.mark.parametrize("missing", [True, False])
+    def test_of_arrow(self, missing):
+        table = pa.table(VALUES) if missing else pa.table(VALUES).take([0, 2])
+        there = crossed(table)
+        assert there.schema == table.schema
+        assert there.equals(table)
+
+    @pytest.mark.parametrize("library", ["polars", "pyarrow"])
+    def test_where_their_library_is_not_installed_they_arrive_as_one_of_pandas(self, library, monkeypatch):
+        of_library = {"polars": pl.DataFrame, "pyarrow": pa.table}[library]
+        data, buffers = sent(of_library({name: VALUES[name] for name in ("int", "float", "text", "bool")}))
+        monkeypatch.setitem(sys.modules, library, None)
+        there = received(data, buffers)
+        assert type(there) is pd.DataFrame
+        assert there["int"].tolist() == [1, pd.NA, 3]
+        assert there["bool"].tolist() == [True, pd.NA, False]
+        assert there["text"].tolist()[::2] == ["x", "é"]
+
+
+class TestImages:
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+    def test_an_image_arrives_with_its_pixels(self, mode):
+        image = Image.fromarray(np.arange(10_000, dtype="u1").reshape(100, 100)).convert(mode)
+        there = crossed(image, 100)
+        assert (there.size, there.mode) == (image.size, image.mode)
+        assert there.tobytes() == image.tobytes()
+
+    def test_a_mode_that_png_lacks_arrives_as_rgb(self):
+        assert crossed(Image.new("CMYK", (3, 4))).mode == "RGB"
+
+    def test_a_figure_arrives_as_an_image(self):
+        figure = Figure()
+        figure.subplots().plot([1, 2])
+        assert crossed(figure).size == (640, 480)
+
+    def test_without_pil_one_arrives_as_what_a_notebook_shows(self, monkeypatch):
+        data, buffers = sent(Image.new("RGB", (3, 4)))
+        monkeypatch.setitem(sys.modules, "PIL", None)
+        there = received(data, buffers)
+        assert there._repr_png_().startswith(b"\x89PNG")
+        assert "Png" in repr(there)
+
+    @pytest.mark.parametrize("value", ["", "R0lGODlh", None, 5, [1]])
+    def test_what_is_no_png_is_a_value_error(self, value):
+        data = msgspec.json.encode(
+            [1.5, [{"$type": "image", "value": {"$type": "buffer", "value": value}}], {}]
+        )
+        with pytest.raises(ValueError):
+            received(data, [])
