@@ -8,6 +8,8 @@ for a message. A run in which a message is lost fails.
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -59,7 +61,7 @@ START = 0.5
 
 def run() -> list[Row]:
     """Measure everything."""
-    return [*between_processes(), uninterested(), beside_jupyter(), memory(), start()]
+    return [*between_processes(), uninterested(), retained(), beside_jupyter(), memory(), start()]
 
 
 def between_processes() -> list[Row]:
@@ -225,6 +227,27 @@ def uninterested() -> Row:
         statistics.median(work["crowded"]) * 1e9,
         [against],
         f"{rate(samples['crowded'])}; at rest it works {at_rest['crowded'] * 1e3:.1f} ms a second",
+    )
+
+
+def retained() -> Row:
+    """Measure a hub's work for a message whose identifier it keeps, and for one that it only passes on."""
+    with ExitStack() as stack:
+        hubs = {name: stack.enter_context(running_hub()) for name in ("passes on", "keeps")}
+        command = [sys.executable, "-m", "berrymq", "keep", "test:*"]
+        subprocess.run(command, env=hubs["keeps"].environment, check=True)
+        sides = {name: through(stack, hub) for name, hub in hubs.items()}
+        samples = in_turns(sides, lambda side: side.send(MESSAGES), CROWD_ROUNDS)
+    work = {name: [sample.processor["hub"] for sample in samples[name]] for name in hubs}
+    ratio = statistics.median(
+        more / less for more, less in zip(work["keeps"], work["passes on"], strict=True)
+    )
+    against = Against("passes on", statistics.median(work["passes on"]) * 1e9, ratio, 1.05)
+    return Row(
+        "hub's work for a message that it keeps",
+        statistics.median(work["keeps"]) * 1e9,
+        [against],
+        rate(samples["keeps"]),
     )
 
 

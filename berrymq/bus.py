@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .failures import OnError
     from .introspection import BusStats, Observation, Observers, Report
     from .muting import Mute
+    from .replay import Replay
     from .shared_stores import SharedStores
     from .subscribers import Subscriber
     from .subscriptions import Layer
@@ -282,6 +283,7 @@ class Bus:
         guard: Callable[[Message], object] | None = None,
         concurrent: bool = False,
         direct: bool = False,
+        past: bool | int = False,
     ) -> Subscription: ...
 
     @overload
@@ -293,6 +295,7 @@ class Bus:
         guard: Callable[[Message], object] | None = None,
         concurrent: bool = False,
         direct: bool = False,
+        past: bool | int = False,
     ) -> Callable[[F], F]: ...
 
     def follow(
@@ -303,6 +306,7 @@ class Bus:
         guard: Callable[[Message], object] | None = None,
         concurrent: bool = False,
         direct: bool = False,
+        past: bool | int = False,
     ) -> Any:
         """Call `function` with each message that `identifier` matches.
 
@@ -316,6 +320,8 @@ class Bus:
             concurrent: allow overlapping calls on worker threads.
             direct: deliver messages from links immediately, on the link's thread, and return no answers; for
                 followers that only record.
+            past: begin with so many of the newest messages that the hub retains (see `keep`), or with all of
+                them for True; those have ``message.past``. Without a link to a hub there are none.
 
         Returns:
             The handle; end it with ``cancel()`` or ``with``. As a decorator, the unchanged function.
@@ -330,7 +336,9 @@ class Bus:
 
             return decorate
         target = make_target(function)
-        return self._subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
+        return self._subscribe(
+            identifier, target, guard=guard, concurrent=concurrent, direct=direct, past=past
+        )
 
     def following_function(
         self,
@@ -686,6 +694,7 @@ class Bus:
         concurrent: bool = False,
         direct: bool = False,
         routed: bool = True,
+        past: bool | int = False,
     ) -> Subscription:
         """Register one follower; used by `follow`, `once`, queues and the decorators.
 
@@ -707,16 +716,32 @@ class Bus:
             subscription._runner = self._make_runner(subscription)
         for hook in tuple(self.hooks):
             hook(subscription)
+        replay = self._prepare_replay(subscription, past)
         if routed:
             self._activate(subscription)
         else:
             subscription._start(self._registry.discard)
         self._background.adopt(subscription)
+        if replay is not None:
+            replay.begin()
         if not subscription.is_queue:  # the scope collects the queue itself
             scope = scopes.owner()
             if scope is not None:
                 scope.add(subscription)
         return subscription
+
+    def _prepare_replay(self, subscription: Subscription, past: bool | int) -> Replay | None:
+        """Have a new subscription get its past first, if it wants one and a link may bring it."""
+        if not past:
+            return None
+        from .replay import Replay, check_past
+
+        check_past(past, subscription.identifiers)
+        if not any(one.replay is not None for one in self._registry.attachments()):
+            return None
+        subscription._replay = replay = Replay(self, subscription, None if past is True else past)
+        self.gateway.add_replay(replay)
+        return replay
 
     def _make_runner(self, subscription: Subscription) -> LoopRunner:
         """Return the runner of a follower's coroutines on its event loop."""

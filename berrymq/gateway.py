@@ -2,10 +2,10 @@
 
 ::
 
-    attach(matches, send, ask=None, name="a link") -> Attachment    with refresh() and cancel()
+    attach(matches, send, ask=None, name="a link", replay=None) -> Attachment    with refresh() and cancel()
     interests() -> frozenset[Identifier]                            what is followed here
     watch(callback) -> cancel                                       called when interests may have changed
-    deliver(identifier, contents, source, origin) -> int            deliver a batch that came over a link
+    deliver(identifier, contents, source, origin, first) -> int     deliver a batch that came over a link
     receive(messages) -> int                                        deliver ready messages as a link does
     poll(message, done)                                             ask a question that came over a link
     backlog -> int                                                  deliveries submitted and not finished
@@ -27,7 +27,7 @@ from .messages import FarMessage
 from .subscribers import Attachment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from .background import Background
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .delivery_thread import Deliverer, Deliveries, Delivery, Waiter
     from .identifiers import Identifier
     from .messages import Callback, Message
+    from .replay import Replay
     from .routes import Registry
     from .shared_stores import SharedStores
     from .subscribers import Ask
@@ -116,6 +117,13 @@ def build_messages(
         yield message
 
 
+def without(
+    subscriptions: tuple[Subscription, ...], left_out: Collection[Subscription]
+) -> tuple[Subscription, ...]:
+    """Return the subscriptions but some."""
+    return tuple([one for one in subscriptions if one not in left_out])
+
+
 class Gateway:
     """What links use of a bus. Every method may be called on any thread."""
 
@@ -123,6 +131,8 @@ class Gateway:
         self._bus = bus
         self._registry = registry
         self._background = background
+        self._replays: tuple[Replay, ...] = ()
+        """Those whose subscriptions are left out of the routes of received messages."""
 
     # -- outbound --------------------------------------------------------------------------------------------
 
@@ -132,6 +142,7 @@ class Gateway:
         send: Callable[[Message], Any],
         ask: Ask | None = None,
         name: str = "a link",
+        replay: Callable[[Replay], bool] | None = None,
     ) -> Attachment:
         """Subscribe as a link does: to every message published here that `matches`, and to no received one.
 
@@ -143,8 +154,10 @@ class Gateway:
                 of a list of answers. At the deadline its ``conclude()`` is called, which has it end soon with
                 the answers that have come, and its ``unanswered()``, which names the nodes that are missing.
             name: names the link in the note of an error.
+            replay: brings what a hub has retained of a new subscription's identifier: it calls the replay's
+                `deliver` and, at the end, `end`. It returns False where it leads to no hub.
         """
-        attachment = Attachment(matches, send, self._registry.refresh, name, ask)
+        attachment = Attachment(matches, send, self._registry.refresh, name, ask, replay)
         self._bus._activate(attachment)
         observers = self._bus._observers
         if observers is not None:
@@ -169,8 +182,13 @@ class Gateway:
 
     # -- inbound ---------------------------------------------------------------------------------------------
 
-    def deliver(
-        self, identifier: Identifier, contents: Sequence[Contents], source: str | None, origin: object = None
+    def deliver(  # what a batch is made of
+        self,
+        identifier: Identifier,
+        contents: Sequence[Contents],
+        source: str | None,
+        origin: object = None,
+        first: int = 0,
     ) -> int:
         """Deliver a batch that came over a link; return how many deliveries were submitted.
 
@@ -183,12 +201,16 @@ class Gateway:
             contents: one for each message, in the order of delivery.
             source: the name of the node that sent them.
             origin: what the link needs to know about where they came from.
+            first: the number of the first of them, counted there.
 
         Returns:
             By how much `backlog` grew: one for each message and each of its followers, direct ones aside.
         """
         registry = self._registry
+        held = self._replays and self._hold(identifier, contents, source, origin, first)
         direct, others = registry.received.get(identifier.text) or registry.find_received(identifier)
+        if held:
+            direct, others = without(direct, held), without(others, held)
         observers = self._bus._observers
         is_observed = observers is not None and observers.count
         deliveries: Deliveries
@@ -208,7 +230,11 @@ class Gateway:
         submitted = 0
         for identifier, run in groupby(messages, attrgetter("_identifier")):
             batch = list(run)
+            held = [
+                one.subscription for one in self._replays_of(identifier) if one.hold_received(batch, self, 0)
+            ]
             direct, others = self._registry.find_received(identifier)
+            direct, others = without(direct, held), without(others, held)
             self._deliver_at_once(direct, batch)
             if others:
                 self._background.deliverer.submit_many(
@@ -216,6 +242,42 @@ class Gateway:
                 )
             submitted += len(others) * len(batch)
         return submitted
+
+    # -- replays ---------------------------------------------------------------------------------------------
+
+    def add_replay(self, replay: Replay) -> None:
+        """Have a replay hold what comes over links, and routes leave its subscription out."""
+        with self._registry.lock:
+            self._replays = (*self._replays, replay)
+
+    def forget_replay(self, replay: Replay) -> None:
+        """Have a replay hold nothing more: its subscription is in the routes."""
+        with self._registry.lock:
+            self._replays = tuple([one for one in self._replays if one is not replay])
+
+    def refresh(self) -> None:
+        """Have every route computed again."""
+        self._registry.refresh()
+
+    def _replays_of(self, identifier: Identifier) -> list[Replay]:
+        return [one for one in self._replays if one.identifier.matches(identifier)]
+
+    def _hold(  # what a batch is made of
+        self,
+        identifier: Identifier,
+        contents: Sequence[Contents],
+        source: str | None,
+        origin: object,
+        first: int,
+    ) -> list[Subscription]:
+        """Hold a batch for the subscriptions that get their past first; return those."""
+        # Before the routes are looked up: a subscription that is in them and still holds is left out, and one
+        # that holds no more is in them.
+        return [
+            one.subscription
+            for one in self._replays_of(identifier)
+            if one.hold_received(build_messages(identifier, contents, source, origin), origin, first)
+        ]
 
     def _deliver_at_once(self, direct: Iterable[Subscription], messages: Iterable[Message]) -> None:
         """Report messages to observers, and deliver them to direct subscriptions."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Callback = Identifier | Callable[[Any, Exception | None], object]
     """What takes followers' return values: an identifier (`talk`), or a function of result and error."""
 
-__all__ = ["JointMessage", "Message"]
+__all__ = ["JointMessage", "Message", "PastMessage"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,7 @@ class Message:
     _source: str | None = None
     _origin: object = None
     _callback: Callback | None = None
+    _past = False
 
     def __init__(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
         """Build what `twitter`, called with the same, would send now."""
@@ -181,6 +182,11 @@ class Message:
         return self._origin
 
     @property
+    def past(self) -> bool:
+        """True for one that a hub had retained; False for one that is live."""
+        return self._past
+
+    @property
     def callback(self) -> Callback | None:
         """What takes followers' return values; None for a plain message."""
         return self._callback
@@ -218,7 +224,8 @@ class Message:
         return printable(f"<Message({', '.join(parts)}){origin}>", allow=LINES)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return revive, (self._identifier, self._args, self._kwargs, self.source, self._sent_at)
+        parts = (self._identifier, self._args, self._kwargs, self.source, self._sent_at)
+        return revive, (*parts, True) if self._past else parts
 
 
 class SentMessage(Message):
@@ -242,6 +249,27 @@ class FarMessage(SentMessage):
     _source: str | None
     _origin: object
     _callback: Callback | None
+
+
+class PastMessage(FarMessage):
+    """A message that a hub had retained."""
+
+    __slots__ = ()
+
+    _past = True
+
+    @classmethod
+    def of(cls, identifier: Identifier, content: Any, source: str | None, origin: object) -> PastMessage:
+        """Build one of what a link has read."""
+        self = cls()
+        self._identifier = identifier
+        self._args = content.args
+        self._kwargs = content.kwargs
+        self._sent_at = content.sent_at
+        self._source = source
+        self._origin = origin
+        self._callback = None
+        return self
 
 
 class JointMessage(FarMessage):
@@ -274,11 +302,25 @@ class JointMessage(FarMessage):
         return revive_joint, (super().__reduce__(), self._messages)
 
 
-def revive(
-    identifier: Identifier, args: tuple[Any, ...], kwargs: dict[str, Any], source: str | None, sent_at: float
+def revive(  # noqa: PLR0917  # what `__reduce__` gives
+    identifier: Identifier,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    source: str | None,
+    sent_at: float,
+    past: bool = False,
 ) -> Message:
     """Rebuild a message that was copied or pickled."""
-    return Message.make(identifier, args, kwargs, source=source, sent_at=sent_at)
+    if not past:
+        return Message.make(identifier, args, kwargs, source=source, sent_at=sent_at)
+    message = PastMessage()
+    message._identifier = identifier
+    message._args = args
+    message._kwargs = kwargs
+    message._sent_at = sent_at
+    message._source = source
+    message._origin = message._callback = None
+    return message
 
 
 def revive_joint(last: tuple[Any, ...], messages: tuple[Message, ...]) -> JointMessage:

@@ -42,7 +42,7 @@ ALL = 1 << 30
 
 
 class Queue:
-    """Collects the messages that `identifier` matches, from now on.
+    """Collects the messages that `identifier` matches, from now on, or with a past.
 
     Standalone queues each get a copy of a message. Those with ``shared=True`` and the same identifier share
     the messages: each goes to exactly one of them, in this process and, while it is linked to a hub, in all
@@ -65,6 +65,8 @@ class Queue:
         priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
             arrival. Over a link it orders what was handed to this process, not what waits at the hub.
         guard: takes a message and decides whether it is collected.
+        past: begin with so many of the newest messages that the hub retains, or with all of them for True;
+            see `keep`.
         bus: where to collect, if not on the default bus.
         filter_id: the identifier, by its name of 2009.
     """
@@ -78,6 +80,7 @@ class Queue:
         overflow: Overflow = "drop_oldest",
         priority: Callable[[Message], float] | None = None,
         guard: Callable[[Message], object] | None = None,
+        past: bool | int = False,
         bus: Bus | None = None,
         filter_id: str | Identifier | None = None,
     ) -> None:
@@ -109,6 +112,7 @@ class Queue:
                 # The thread of a link fills queues directly, unless a full one could block it.
                 direct=overflow != "block",
                 routed=routed,
+                past=past,
             )
             store.on_close = subscription.cancel
             return subscription
@@ -124,6 +128,8 @@ class Queue:
                 raise ValueError(
                     "a shared queue has a plain identifier and no guard: those that share it collect the same"
                 )
+            if past:
+                raise ValueError("a shared queue has no past: what is retained would be taken twice")
             settings = (maxsize, overflow, priority)
 
             def open_store() -> SharedStore:

@@ -280,6 +280,7 @@ class Registry:
             subscriber
             for subscriber in self.find(identifier)[1]
             if isinstance(subscriber, Subscription)
+            and (subscriber._replay is None or subscriber._replay.takes_received)
             and not (wild and not any(map(crosses, subscriber.identifiers)))
         ]
         route = (

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .identifiers import Identifier
     from .messages import Message
+    from .replay import Replay
 
     Ask = Callable[[Message, float | None], Future[list[Any]]]
     """Asks over a link: takes the message and a timeout in seconds; returns a future of the answers."""
@@ -135,17 +136,19 @@ class Attachment(Subscriber):
         refresh: has every route computed again.
         name: names the link in the note of an error.
         ask: sends a question, if the link can; see `Gateway.attach`.
+        replay: brings what a hub has retained, if the link can; see `Gateway.attach`.
     """
 
-    __slots__ = ("ask", "is_link", "matches", "name", "refresh", "send")
+    __slots__ = ("ask", "is_link", "matches", "name", "refresh", "replay", "send")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # those of `Gateway.attach`
         self,
         matches: Callable[[Identifier], bool],
         send: Callable[[Message], Any],
         refresh: Callable[[], None],
         name: str,
         ask: Ask | None = None,
+        replay: Callable[[Replay], bool] | None = None,
     ) -> None:
         super().__init__()
         self.matches = matches
@@ -155,6 +158,7 @@ class Attachment(Subscriber):
         self.ask = ask
         self.is_link = True
         """Whether it counts as a link; one of which a link has several counts once."""
+        self.replay = replay
 
     def _start(self, discard: Callable[[Subscriber], object]) -> None:
         """Begin to deliver."""

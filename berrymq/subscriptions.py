@@ -29,6 +29,7 @@ from .targets import CO_ITERABLE_COROUTINE, Call, QueueTarget, Target, is_same
 if TYPE_CHECKING:
     from .coroutines import LoopRunner
     from .identifiers import Identifier
+    from .replay import Replay
     from .worker_pool import WorkerPool
 
 __all__ = ["PLAIN", "Layer", "Once", "Subscription", "reply_interrupted"]
@@ -58,6 +59,7 @@ class Subscription(Subscriber):
         "_make_runner",
         "_mutes",
         "_pool",
+        "_replay",
         "_reply",
         "_runner",
         "_target",
@@ -92,6 +94,8 @@ class Subscription(Subscriber):
         self._runner: LoopRunner | None = None
         """Starts the coroutine of an ``async def`` follower for a message."""
         self._pool: WorkerPool | None = None
+        self._replay: Replay | None = None
+        """Holds what is live while what a hub has retained comes first."""
         self._mutes = 0
         self._thread = ref(current_thread())
         """The thread that registered it, on whose event loop its coroutines run."""
@@ -178,6 +182,9 @@ class Subscription(Subscriber):
 
     def _dispatch(self, message: Message) -> None:
         """Deliver a message that may have a callback, in the worker pool where there is one."""
+        replay = self._replay
+        if replay is not None and not self._mutes and replay.hold(message):
+            return
         if self._pool is not None and not self.direct and not self.is_async:
             self._deliver(message)
         else:
@@ -274,6 +281,11 @@ class Subscription(Subscriber):
         self._pool = pool
         self._set_slots()
 
+    def _end_replay(self) -> None:
+        """Deliver what is live from now on as any subscription does."""
+        self._replay = None
+        self._set_slots()
+
     def _shift_mute(self, by: int) -> None:
         """Add `by` (+1 or -1) to the number of mutes."""
         with _slots_lock:
@@ -289,15 +301,20 @@ class Subscription(Subscriber):
             for layer in self._layers:
                 function = layer(function)
             call = self._runner or function
+            replay = self._replay
             if not self._mutes and self.active:
-                self._function, self._call = function, call
+                self._function, self._call = function, call if replay is None else replay.watch(call)
                 pool = self._pool
-                self._deliver = (
-                    call if pool is None or self.direct or self.is_async else submitting(self, pool)
-                )
+                deliver = call if pool is None or self.direct or self.is_async else submitting(self, pool)
+                if replay is not None:
+                    replay.pass_on = deliver
+                    deliver = replay.intake
+                self._deliver = deliver
             # Not `else`: `cancel` takes no lock, and may have run since `active` was read above.
             if self._mutes or not self.active:
                 self._function = self._call = self._deliver = ignore
+                if replay is not None and self.active:
+                    self._call = replay.watch(ignore)
 
 
 def coroutine_of(result: Any, subscription: Subscription) -> Any:

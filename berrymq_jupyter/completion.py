@@ -34,7 +34,7 @@ MAX_RECENT = 1000
 """The limit of identifiers that are remembered."""
 
 # The number of identifiers at the front of each magic's line.
-IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1, "share": 0}
+IDENTIFIERS = {"twitter": 1, "follow": 1, "queue": 1, "talk": 2, "ask": 1, "keep": 1, "share": 0}
 
 # The magics whose line goes on as Python, and the end of it that Python's names complete.
 PYTHON = frozenset({"twitter", "follow", "talk", "ask", "share"})
@@ -144,6 +144,8 @@ class Line:
         """The number of words beside options and their values."""
         self.wanting: argparse.Action | None = None
         """The option whose value is next."""
+        self._after_optional = False
+        """Whether the last option may have a value, which is a number."""
         words = WORD.findall(text)
         self.fragment: str = words.pop() if words and text.endswith(words[-1]) else ""
         """The word that ends at the cursor."""
@@ -164,9 +166,12 @@ class Line:
         option, joined, _ = word.partition("=")
         if self.wanting is not None:
             self.wanting = None
+        elif self._after_optional and word.isdigit():
+            self._after_optional = False
         elif option in self.options and self.may_have_option:
             action = self.options.pop(option)
-            self.wanting = None if joined or action.nargs == 0 else action
+            self._after_optional = action.nargs == "?"
+            self.wanting = None if joined or action.nargs in (0, "?") else action
         else:
             self.words += 1
 

@@ -13,6 +13,7 @@ from .completion import MagicCompleter, RecentIdentifiers
 from .errors import ErrorReport
 from .following import FollowingMagics
 from .formatters import link_html, message_html, print_link, print_value, printed
+from .keeping import KeepingMagics
 from .linking import LinkingMagics
 from .main_thread import MainThreadDeliverer, scheduler_of
 from .sending import SendingMagics
@@ -52,6 +53,7 @@ class Extension:
         self._magics: list[Magics] = [
             SendingMagics(shell),
             FollowingMagics(shell, self._cells, self._shown),
+            KeepingMagics(shell),
             self._sharing,
             self._linking,
         ]

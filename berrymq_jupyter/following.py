@@ -10,14 +10,14 @@ from IPython.display import display
 
 from berrymq import BerryMQError, Identifier, Message, Queue, default_bus
 
-from .arguments import evaluate_expression, namespace_of, parse_identifier, shorten, split_identifier
+from .arguments import evaluate_expression, namespace_of, parse_identifier, shorten
 from .cells import Cells, running
 from .errors import one_line_errors
 from .follow_body import compile_body
 from .formatters import Followers
 from .line_log import print_message, print_without_page
 from .magic import argument, magic
-from .options import parse, whole_number
+from .options import message_count, parse, split_options, whole_number
 from .view_display import Shown, is_notebook
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from .widgets import MessageLog
 
 EXAMPLE = "%follow test:*"
+
+PAST = argument(
+    "--past",
+    nargs="?",
+    type=message_count,
+    const=True,
+    default=False,
+    metavar="N",
+    help="begin with the last N messages that the hub retains, or with all of them; see %%keep",
+)
 
 
 @magics_class
@@ -47,6 +57,7 @@ class FollowingMagics(Magics):
         "line_cell",
         argument("identifier", help="what to follow: name:action; * stands for any name or action"),
         argument("handler", nargs="?", help="a function that is called with each message"),
+        PAST,
         local_names=True,
     )
     def follow(
@@ -62,46 +73,50 @@ class FollowingMagics(Magics):
         answer to an %ask. In a body that is a cell magic, such as %%time, `message` is a variable of the
         notebook while that runs.
 
-        Running a cell again replaces what it followed before.
+        Running a cell again replaces what it followed before. A log begins with what the hub retains (%keep);
+        with --past, handlers and bodies do too, and `message.past` is true of those messages.
 
         Examples:
             %follow train:*
             %follow train:* print
+            %follow train:* print --past 100
 
             %%follow train:*
             print(message.action, message.loss)
         """
-        identifier, rest = split_identifier(line, EXAMPLE if cell is None else f"%{EXAMPLE}")
+        example = EXAMPLE if cell is None else f"%{EXAMPLE}"
+        options, identifier, rest = split_options(self.follow, line, example)
+        past = options.past
         if cell is not None:
             if rest:
                 raise UsageError(
                     f"%%follow takes an identifier alone; its handler is the cell, not {shorten(rest)}"
                 )
-            self._follow_with_body(identifier, cell)
+            self._follow_with_body(identifier, cell, past)
         elif rest:
             handler = evaluate_expression(rest, namespace_of(self.shell, local_ns))
             with one_line_errors(BerryMQError):
-                default_bus.follow(identifier, handler)
+                default_bus.follow(identifier, handler, past=past)
         elif is_notebook(self.shell):
             from .widgets import MessageLog
 
-            log = MessageLog(identifier)
+            log = MessageLog(identifier, past=past or None)
             self._shown.take_over(self.shell, MessageLog)
             self._shown.show(log)
             print_without_page(self.shell, log)
             return log
         else:
-            default_bus.follow(identifier, print_message)
+            default_bus.follow(identifier, print_message, past=past)
         return None
 
-    def _follow_with_body(self, identifier: Identifier, body: str) -> None:
+    def _follow_with_body(self, identifier: Identifier, body: str, past: bool | int) -> None:
         if not body.strip():
             raise UsageError(
                 "the cell has no body: write below %%follow what is to be done with each message"
             )
         cell = running()
         function = compile_body(self.shell, body, cell.text if cell is not None else "")
-        default_bus.follow(identifier, showing_result(function))
+        default_bus.follow(identifier, showing_result(function), past=past)
 
     @magic(
         "line",
@@ -169,6 +184,7 @@ class FollowingMagics(Magics):
             help="what becomes of a message that finds the queue full: drop_oldest (default) makes room "
             "for it, drop_newest drops it, raise raises Full at its sender, block has the sender wait",
         ),
+        PAST,
         argument("identifier", help="what to collect: name:action; * stands for any name or action"),
     )
     def queue(self, line: str) -> Queue:
@@ -186,7 +202,11 @@ class FollowingMagics(Magics):
         identifier = parse_identifier(options.identifier)
         with one_line_errors(ValueError):
             queue = Queue(
-                identifier, shared=options.shared, maxsize=options.maxsize, overflow=options.overflow
+                identifier,
+                shared=options.shared,
+                maxsize=options.maxsize,
+                overflow=options.overflow,
+                past=options.past,
             )
         if is_notebook(self.shell):
             self._shown.show(queue)

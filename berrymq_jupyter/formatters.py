@@ -33,7 +33,8 @@ def message_line(message: Message) -> str:
 
     payload = arguments(message.args, message.kwargs)
     source = f"  (from {shown(message.source)})" if message.source else ""
-    return f"{strftime('%H:%M:%S', localtime(message.sent_at))} {shown(message.id)} {payload}{source}"
+    past = "  (past)" if message.past else ""
+    return f"{strftime('%H:%M:%S', localtime(message.sent_at))} {shown(message.id)} {payload}{source}{past}"
 
 
 def print_value(message: Message, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature

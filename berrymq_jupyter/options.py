@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from berrymq import Identifier
 
-__all__ = ["parse", "seconds", "split_options", "whole_number"]
+__all__ = ["message_count", "parse", "seconds", "split_options", "whole_number"]
 
 OPTION = re.compile(r"(-[^\s=]*)(=?)")
 
@@ -34,6 +34,13 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError("a whole number") from None
+
+
+def message_count(text: str) -> int:
+    """Read the value of an option that is a number of messages."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise ValueError("a number of messages, from 1 on")
+    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -103,6 +110,9 @@ class Reader:
                     break
                 self.refuse(f"has no option {shorten(option)}{self._there_are()}")
             behind = rest[found.end() :]
+            if action.nargs == "?" and not joined:
+                rest = self._take_optional(action, behind.lstrip())
+                continue
             if action.nargs == 0:
                 if joined:
                     self.refuse(f"takes {option} without a value")
@@ -113,6 +123,16 @@ class Reader:
                 self.refuse(f"needs a value behind {option}")
             value, rest = split_word(behind)
             setattr(self.options, action.dest, self._read(option, action, value))
+        return rest
+
+    def _take_optional(self, action: argparse.Action, behind: str) -> str:
+        """Read the value of an option that may have one, where the next word is one; return the rest."""
+        word, rest = split_word(behind) if behind else ("", "")
+        try:
+            value = action.type(word) if callable(action.type) else word
+        except ValueError:
+            value, rest = action.const, behind
+        setattr(self.options, action.dest, value)
         return rest
 
     def refuse(self, problem: str) -> NoReturn:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         interconnect,
         send_message,
     )
+    from .keeping import alatest, keep, latest
     from .node.status import NodeInfo
     from .payload import Opaque, register_type
     from .protocol.limits import LinkStats
@@ -44,6 +45,7 @@ __all__ = [
     "RemoteQueue",
     "RpcError",
     "ShareInfo",
+    "alatest",
     "close_connection",
     "close_links",
     "connect_oneway",
@@ -53,6 +55,8 @@ __all__ = [
     "get_nowait",
     "init_connection",
     "interconnect",
+    "keep",
+    "latest",
     "link",
     "links",
     "register_type",
@@ -78,6 +82,7 @@ _HOMES = {
         "interconnect",
         "send_message",
     ),
+    "keeping": ("alatest", "keep", "latest"),
     "node.status": ("NodeInfo",),
     "payload": ("Opaque", "register_type"),
     "protocol.limits": ("LinkStats",),

@@ -225,6 +225,7 @@ def connect_via_queue(
     access_token: str | None = None,
     *,
     shared: bool = False,
+    past: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> RemoteQueue:
     """Open a queue at the node at *addr* that collects messages; `get` takes them from it.
@@ -236,6 +237,7 @@ def connect_via_queue(
         access_token: its secret; found automatically for this user's nodes on this machine.
         shared: take turns with all shared queues of the identifier at that hub. A message that `get` has
             returned counts as taken with the next call of it, or with `close`.
+        past: begin with so many of the newest messages that are retained there; see `keep`.
         ssl_context: trusted certificates; by default the system's.
 
     Raises:
@@ -244,8 +246,15 @@ def connect_via_queue(
     problem: str | None = None
     for found in find(addr, access_token):
         try:
-            name = default_node_name()
-            made = RemoteQueue(found, identifier, ttl=ttl, name=name, shared=shared, ssl_context=ssl_context)
+            made = RemoteQueue(
+                found,
+                identifier,
+                ttl=ttl,
+                name=default_node_name(),
+                shared=shared,
+                past=past,
+                ssl_context=ssl_context,
+            )
         except NETWORK_ERRORS as error:
             problem = more_specific(problem, found, error)
             continue

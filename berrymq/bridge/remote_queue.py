@@ -27,13 +27,13 @@ from .transport.dialling import NETWORK_ERRORS, Dialled, dial, explain
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from .discovery.endpoint import Endpoint
     from .discovery.finding import Found
 
-__all__ = ["RemoteQueue"]
+__all__ = ["RemoteQueue", "buffers_of"]
 
 RETRY_SECONDS = 0.2
 WAIT_SECONDS = 25.0
@@ -67,6 +67,7 @@ class RemoteQueue:
         ttl: seconds for which it is kept without a call.
         name: the source of messages published through it.
         shared: whether it takes turns with the shared queues of the identifier, which only a hub has.
+        past: begin with so many of the newest messages that are retained there.
         ssl_context: trusted certificates; by default the system's.
     """
 
@@ -78,6 +79,7 @@ class RemoteQueue:
         ttl: float,
         name: str,
         shared: bool = False,
+        past: int = 0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.identifier = Identifier.parse(identifier)
@@ -95,7 +97,7 @@ class RemoteQueue:
         self._sending = _Caller(found, ssl_context)
         self._token_lock = threading.Lock()
         try:
-            self._token = self._connect(self._taking)
+            self._token = self._connect(self._taking, past)
         except BaseException:
             self._taking.close()
             raise
@@ -233,7 +235,7 @@ class RemoteQueue:
         args: Any = tuple(msgspec.json.decode(taken.args, type=list[Any]))
         kwargs = msgspec.json.decode(taken.kwargs, type=dict[str, Any])
         if TYPE_MARK in bytes(result):
-            args, kwargs = decode_payload(list(args), kwargs, [_buffer(text) for text in taken.buffers])
+            args, kwargs = decode_payload(list(args), kwargs, buffers_of(taken.buffers))
         return Message.make(taken.id, args, kwargs, source=taken.source, sent_at=taken.sent_at)
 
     def _call(self, caller: _Caller, method: str, params: Any, wait: float) -> Raw:
@@ -255,17 +257,19 @@ class RemoteQueue:
                 self._received = 0
         return caller.call(method, {"token": self._token, **params()}, wait + CALL_SECONDS)
 
-    def _connect(self, caller: _Caller) -> str:
+    def _connect(self, caller: _Caller, past: int = 0) -> str:
         params: dict[str, Any] = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
+        if past:
+            params["past"] = past
         if self.shared:
             params["shared"] = True
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
 
 
-def _buffer(text: str | None) -> memoryview | Missing:
-    if text is None:
-        return Missing("its memory is gone, or too large for a queue at another node")
-    return memoryview(bytearray(b64decode(text, validate=True)))
+def buffers_of(texts: Sequence[str | None]) -> list[memoryview | Missing]:
+    """Return the buffers of a message that came in base64."""
+    gone = Missing("its memory is gone, or too large for a call")
+    return [gone if text is None else memoryview(bytearray(b64decode(text, validate=True))) for text in texts]
 
 
 class _Caller:

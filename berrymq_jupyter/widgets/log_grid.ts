@@ -3,7 +3,7 @@
 import { h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
 import { clock, counted, fullTime, nameOf, safe } from "./format.ts";
-import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
+import { type LogStore, ID, NUMBER, PAST, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
 import type { LogState, Row } from "./wire.ts";
 
@@ -83,7 +83,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
 
   function createRow(): RowElement {
     const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
-    cells[0].append(h("span"), h("span", { class: "bmq-ms" }));
+    cells[0].append(h("span"), h("span", { class: "bmq-ms" }), h("span", { class: "bmq-only-read" }));
     const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, place: -1 });
     row.addEventListener("click", () => select(row.place, true));
     return row;
@@ -102,6 +102,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const [time, id, from, payload] = element.parts;
     if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
+    const past = row?.[PAST] === true;
+    element.classList.toggle("bmq-past", past);
+    setText(time.children[2], past ? " retained" : "");
     const moment = row ? clock(row[TIME]) : "…";
     setText(time.children[0], moment.slice(0, 8));
     setText(time.children[1], moment.slice(8));
@@ -109,7 +112,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     setText(from, row ? safe(row[SOURCE] ?? "here") : "");
     setText(payload, row ? row[PAYLOAD] : "");
     if (!row) return;
-    time.title = fullTime(row[TIME]);
+    time.title = past ? `${fullTime(row[TIME])}, retained by the hub` : fullTime(row[TIME]);
     id.title = safe(row[ID]);
     from.title = safe(row[SOURCE] ?? "sent in this kernel");
     from.classList.toggle("bmq-faint", row[SOURCE] === null);

@@ -174,4 +174,5 @@ def row(place: int, number: int, message: Message) -> list[Any]:
         arguments(
             rounded(message.args), {key: rounded(item) for key, item in message.kwargs.items()}, SUMMARY
         ),
+        *([True] if message.past else []),
     ]

@@ -54,6 +54,9 @@ class MessageLog(View):
     `keep` says for a pattern: ``{"error:*": None}`` keeps all of them. With many identifiers each has fewer,
     so that these are no more than `maxlen` in all. A payload that is changed after sending is shown changed.
     The sender's thread only appends; all other work is done on the pump's thread.
+
+    It begins with what the hub retains (`berrymq.keep`), or with the last `past` messages of that; with none
+    for ``past=False``.
     """
 
     title = "MessageLog"
@@ -68,6 +71,7 @@ class MessageLog(View):
         maxlen: int = 100_000,
         max_bytes: int = 256_000_000,
         keep: Mapping[str, int | None] | None = None,
+        past: bool | int | None = None,
     ) -> None:
         if maxlen < 1:
             raise ValueError(f"maxlen is the number of messages to keep, from 1 on, not {maxlen}")
@@ -81,7 +85,9 @@ class MessageLog(View):
         self.charted_at = 0.0
         self.charted = False
         """True if the last update to the page had a chart."""
-        self.subscription = self.bus.follow(self.identifier, self.state.rows.collect, direct=True)
+        self.subscription = self.bus.follow(
+            self.identifier, self.state.rows.collect, direct=True, past=True if past is None else past
+        )
         self.following = True
         """False once its subscription has ended."""
         self.start()
@@ -284,7 +290,7 @@ class MessageLog(View):
         state.absorb(monotonic())
         rows: list[tuple[str, ...]] = [
             (
-                clock(message.sent_at),
+                f"{clock(message.sent_at)}{' past' if message.past else ''}",
                 message.id,
                 message.source or "",
                 arguments(message.args, message.kwargs),

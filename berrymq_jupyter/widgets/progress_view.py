@@ -60,7 +60,7 @@ class ProgressView(View):
         self.arrived: deque[Message] = deque(maxlen=WAITING)
         self.settled = False
         collect, _ = collector(self.arrived, self.title)
-        self.subscription = self.bus.follow(self.identifier, collect, direct=True)
+        self.subscription = self.bus.follow(self.identifier, collect, direct=True, past=True)
         self.start()
 
     def pending(self) -> bool:

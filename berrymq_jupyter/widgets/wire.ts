@@ -25,8 +25,8 @@ export interface Remark {
   text: string;
 }
 
-/** A row of a log: place, number, time in ms, identifier, source or null, payload. */
-export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string];
+/** A row of a log: place, number, time in ms, identifier, source or null, payload, and whether a hub had retained it. */
+export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, past?: true];
 
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
 export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];

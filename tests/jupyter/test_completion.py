@@ -134,7 +134,7 @@ def test_the_value_of_an_option_may_be_joined(complete, alive, monkeypatch):
 
 def test_where_nothing_else_may_stand_the_options_are_offered(complete, alive):
     assert complete("%queue x:* ") == [
-        f"%queue x:* {option}" for option in ("--maxsize", "--overflow", "--shared")
+        f"%queue x:* {option}" for option in ("--maxsize", "--overflow", "--past", "--shared")
     ]
     assert complete("%link ") == [
         f"%link {option}" for option in ("--deliver", "--name", "--room", "--strict")
@@ -145,7 +145,10 @@ def test_where_nothing_else_may_stand_the_options_are_offered(complete, alive):
 
 
 def test_an_option_that_is_given_is_not_offered_again(complete, alive):
-    assert complete("%queue --shared --") == ["%queue --shared --maxsize", "%queue --shared --overflow"]
+    assert complete("%queue --shared --") == [
+        f"%queue --shared {option}" for option in ("--maxsize", "--overflow", "--past")
+    ]
+    assert "%follow --past 100 train:*" in complete("%follow --past 100 tr")
 
 
 def test_in_a_list_of_arguments_there_are_no_options(complete, alive):

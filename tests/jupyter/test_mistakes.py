@@ -2,7 +2,8 @@
 
 import pytest
 
-MAGICS = ["twitter", "follow", "unfollow", "followers", "queue", "talk", "ask", "link", "unlink", "links"]
+MAGICS = ["twitter", "follow", "unfollow", "followers", "queue", "talk", "ask", "keep"]
+MAGICS += ["link", "unlink", "links"]
 
 
 def check(printed):
@@ -34,7 +35,7 @@ def test_no_identifier(shell, name):
     assert f"an identifier is missing, as in: %{name} " in printed
 
 
-@pytest.mark.parametrize("name", ["twitter", "follow", "unfollow", "queue", "talk", "ask"])
+@pytest.mark.parametrize("name", ["twitter", "follow", "unfollow", "queue", "talk", "ask", "keep"])
 def test_an_identifier_that_is_none(shell, name):
     printed = shell.run(f"%{name} a:b:c")
     check(printed)
@@ -42,7 +43,8 @@ def test_an_identifier_that_is_none(shell, name):
 
 
 @pytest.mark.parametrize(
-    "line", ["unfollow a:b c:d", "followers x", "queue a:b 1", "link a b", "unlink a b", "links a b"]
+    "line",
+    ["unfollow a:b c:d", "followers x", "queue a:b 1", "keep a:b 1", "link a b", "unlink a b", "links a b"],
 )
 def test_a_word_too_many(shell, line):
     printed = shell.run(f"%{line}")
@@ -51,7 +53,8 @@ def test_a_word_too_many(shell, line):
 
 
 @pytest.mark.parametrize(
-    "line", ["link --room", "link --name", "link --deliver", "queue --maxsize", "ask --timeout"]
+    "line",
+    ["link --room", "link --name", "link --deliver", "queue --maxsize", "ask --timeout", "keep --last"],
 )
 def test_an_option_without_its_value(shell, line):
     printed = shell.run(f"%{line}")
@@ -78,7 +81,7 @@ def test_an_option_behind_the_arguments_of_a_question(shell):
     assert "(options stand before the arguments)" in printed
 
 
-@pytest.mark.parametrize("name", ["queue", "link", "unlink", "links", "unfollow", "followers"])
+@pytest.mark.parametrize("name", ["queue", "keep", "link", "unlink", "links", "unfollow", "followers"])
 def test_a_cell_below_a_magic_that_takes_none(shell, name):
     printed = shell.run(f"%%{name} a:b\ntext")
     check(printed)

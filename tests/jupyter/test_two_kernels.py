@@ -240,3 +240,57 @@ def test_a_table_of_one_notebook_is_taken_in_the_other(joined):
     )
     assert taken.text.strip() == "4999950007 1"
     assert speaker.run("df.loc[0, 'a']").text == "np.int64(0)"
+
+
+def test_a_late_notebook_has_the_whole_curve_once_while_the_sender_floods(server, joined):
+    """A view, a follower and a queue that come late, in a kernel that nobody had opened before."""
+    _, speaker = joined
+    sender = speaker.run(
+        "%keep --last 50000 curve:*\n"
+        "import threading\n"
+        "from berrymq import twitter\n"
+        "stop, sent = threading.Event(), 0\n"
+        "def flood():\n"
+        "    global sent\n"
+        "    while not stop.wait(0.01):\n"
+        "        for _ in range(20):\n"
+        "            twitter('curve:loss', sent)\n"
+        "            sent += 1\n"
+        "thread = threading.Thread(target=flood)\n"
+        "thread.start()"
+    )
+    assert sender.error is None, sender.text
+    speaker.run("import time\nwhile sent < 3000: time.sleep(0.01)")
+    late = Kernel(server, "late.ipynb")
+    try:
+        cell = late.run(
+            f"{JOIN}\nfrom berrymq_jupyter import MessageLog\nheard = []\n"
+            "%follow --past 100 curve:* heard.append\nlog = MessageLog('curve:*')\nlog"
+        )
+        assert cell.error is None, cell.text
+        assert cell.widgets == 1
+        late.run("seen = []")
+        behind = late.run("%%follow curve:* --past\nseen.append(message)")
+        queue = late.run("q = %queue --past curve:loss")
+        total = int(speaker.run("stop.set(); thread.join(); print(sent)").text)
+        wait = late.run(
+            "import time\n"
+            "deadline = time.monotonic() + 20\n"
+            "def done(messages): return messages and messages[-1].args[0] == "
+            f"{total} - 1\n"
+            "while not all(map(done, (log.messages(), heard, seen, q.waiting()))):\n"
+            "    assert time.monotonic() < deadline\n"
+            "    time.sleep(0.01)\n"
+            "all_, some = (log.messages(), q.waiting(), seen), [one.args[0] for one in heard]\n"
+            f"print([[one.args[0] for one in found] == list(range({total})) for found in all_],\n"
+            "      some == list(range(some[0], some[-1] + 1)), some[0] > 2000,\n"
+            "      log.messages()[0].past, log.messages()[-1].past)"
+        )
+        assert (behind.error, queue.error, wait.error) == (None, None, None), wait.text
+        assert wait.text == "[True, True, True] True True True False"
+        kept = late.run("%keep").text
+        assert "curve:*" in kept
+        assert "by speaker" in kept
+    finally:
+        late.close()
+        speaker.run("%keep --drop curve:*")

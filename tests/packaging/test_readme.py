@@ -32,7 +32,7 @@ def test_each_magic_is_in_the_table():
 
 
 def test_the_program_runs(tmp_path):
-    (program,) = PROGRAMS
+    program, _ = PROGRAMS
     run = subprocess.run(
         [sys.executable, "-c", program],
         check=False,
@@ -47,7 +47,7 @@ def test_the_program_runs(tmp_path):
 
 
 def test_the_program_is_made_two_as_the_readme_says(tmp_path):
-    (program,) = PROGRAMS
+    program, _ = PROGRAMS
     listens, rest = program.split("\n\nwith Queue")
     (imports,) = re.findall(r"^from berrymq import .*$", program, re.MULTILINE)
     speaks = [imports, "link()", *[line.strip() for line in rest.splitlines() if "twitter(" in line]]
@@ -70,9 +70,27 @@ def test_the_program_is_made_two_as_the_readme_says(tmp_path):
     assert re.fullmatch(r"train:epoch \(3,\) {'loss': 0.12} \S+\n", heard)
 
 
+def test_the_program_with_a_past_runs(tmp_path):
+    _, program = PROGRAMS
+    before = 'import berrymq\nkeep("train:*")\nberrymq.twitter("train:epoch", 3)\n'
+    program = program.replace("link()\n", f"link()\n{before}")
+    run = subprocess.run(
+        [sys.executable, "-c", program + "\nprint(queue.get(timeout=10).past)"],
+        check=False,
+        env=private_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    end_hubs(tmp_path)
+    assert run.stderr == ""
+    assert run.stdout.count("<Message('train:epoch', 3)") == 2
+    assert run.stdout.splitlines()[-1] == "True"
+
+
 def test_each_command_is_one():
     commands = re.findall(r"^berrymq (\w+)", README, re.MULTILINE)
-    assert set(commands) == {"follow", "twitter", "get", "nodes", "hub"}
+    assert set(commands) == {"follow", "twitter", "get", "keep", "nodes", "hub"}
     for command in commands:
         subprocess.run([sys.executable, "-m", "berrymq", command, "--help"], check=True, capture_output=True)
 

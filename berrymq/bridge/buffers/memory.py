@@ -72,6 +72,15 @@ class Memory:
         """How much shared memory it keeps from being recycled, in bytes."""
         return 0 if self._source is None or isinstance(self._source, bytes) else self._source.claim.size
 
+    @property
+    def heap_bytes(self) -> int:
+        """The memory of this process that it takes, in bytes."""
+        return len(self._source) if isinstance(self._source, bytes) else 0
+
+    def another(self) -> Memory:
+        """Return an object that holds the same buffers, also once this one has given them up."""
+        return Memory(self._source, self.sizes, self.reason)
+
     def give_up(self, reason: str) -> None:
         """Let go of the buffers; those who have not opened them yet get nothing."""
         self._source, self.reason = None, reason

@@ -11,10 +11,12 @@ import os
 import sys
 import textwrap
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import berrymq
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.protocol.limits import KEEP_LAST
 from berrymq.errors import BerryMQError
 from berrymq.printable import printable
 
@@ -42,6 +44,7 @@ _EXAMPLES = {
     """,
     "follow": """
         berrymq follow 'test:*'
+        berrymq follow 'train:*' --past 100
         berrymq follow --json 'test:*' '*:error' | jq .kwargs
     """,
     "twitter": """
@@ -52,6 +55,11 @@ _EXAMPLES = {
     "get": """
         berrymq get 'task:*'
         berrymq get 'task:*' --timeout 5 --json
+    """,
+    "keep": """
+        berrymq keep 'train:*'           from now on, the last 1,000 messages of each identifier
+        berrymq keep                     list what is kept, how much of it, since when and by whom
+        berrymq keep 'train:*' --drop
     """,
     "nodes": """
         berrymq nodes
@@ -113,6 +121,10 @@ def _hub(options: argparse.Namespace) -> int:
         certificate=options.certificate,
         key=options.key,
     )
+    if options.keep_memory is not None:
+        settings = replace(settings, keep_bytes=options.keep_memory << 20)
+    if options.keep_messages is not None:
+        settings = replace(settings, keep_messages=options.keep_messages)
     return hub(settings, options.memory, detach_when_ready=options.detach_when_ready)
 
 
@@ -124,7 +136,8 @@ def _hub_arguments(options: argparse.Namespace) -> list[str]:
     arguments = [f"--host={options.host}", f"--port={options.port}", f"--idle={idle:g}"]
     arguments += [f"--allow-host={host}" for host in options.allow_host]
     arguments += [f"--allow-origin={origin}" for origin in options.allow_origin]
-    for option in ("certificate", "key", "access_token_file", "memory"):
+    valued = ("certificate", "key", "access_token_file", "memory", "keep_memory", "keep_messages")
+    for option in valued:
         if (value := getattr(options, option)) is not None:
             arguments.append(f"--{option.replace('_', '-')}={value}")
     return arguments + ["--allow-insecure"] * options.allow_insecure
@@ -133,7 +146,21 @@ def _hub_arguments(options: argparse.Namespace) -> list[str]:
 def _follow(options: argparse.Namespace) -> int:
     from .commands import follow
 
-    return follow(_destination(options), options.identifiers, json=options.json)
+    return follow(_destination(options), options.identifiers, past=options.past, json=options.json)
+
+
+def _keep(options: argparse.Namespace) -> int:
+    from .commands import keep
+
+    if options.drop and not options.identifiers:
+        options.parser.error("--drop needs an identifier")
+    return keep(
+        _destination(options),
+        options.identifiers,
+        last=options.last,
+        drop=options.drop,
+        json=options.json,
+    )
 
 
 def _get(options: argparse.Namespace) -> int:
@@ -253,6 +280,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MIB",
         help="limit for messages waiting for slow nodes, in total (default: 256)",
     )
+    hub.add_argument(
+        "--keep-memory",
+        type=values.mebibytes,
+        metavar="MIB",
+        help="limit for messages that are retained (see keep), in total (default: 64)",
+    )
+    hub.add_argument(
+        "--keep-messages",
+        type=values.count,
+        metavar="N",
+        help="limit for their number, in total (default: 100,000)",
+    )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)
     hub.add_argument("--certificate", type=values.path, metavar="FILE", help="use TLS with this certificate")
@@ -277,7 +316,36 @@ def _parser() -> argparse.ArgumentParser:
 
     follow = _command(commands, "follow", _follow, "print messages as they come, until Ctrl-C")
     _add_identifiers(follow)
+    follow.add_argument(
+        "--past",
+        nargs="?",
+        type=values.count,
+        const=True,
+        default=False,
+        metavar="N",
+        help="begin with the last N messages that the hub retains, or with all of them; see keep",
+    )
     _add_destination(follow, json=True)
+
+    keep = _command(
+        commands, "keep", _keep, "have the hub retain messages for later, or list what it retains"
+    )
+    keep.add_argument(
+        "identifiers",
+        nargs="*",
+        type=values.identifier,
+        metavar="IDENTIFIER",
+        help="which messages, like 'train:*' (default: list what is kept)",
+    )
+    keep.add_argument(
+        "--last",
+        type=values.count,
+        default=KEEP_LAST,
+        metavar="N",
+        help=f"how many messages of each identifier (default: {KEEP_LAST:,})",
+    )
+    keep.add_argument("--drop", action="store_true", help="keep them no more")
+    _add_destination(keep, json=True)
 
     twitter = _command(commands, "twitter", _twitter, "send a message")
     twitter.add_argument("identifier", type=values.identifier, metavar="IDENTIFIER", help="like test:run")

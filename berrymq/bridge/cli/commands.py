@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.api import Link, link
 from berrymq.bridge.discovery.finding import find
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.protocol.limits import KEEP_LAST
 from berrymq.bus import Bus
 from berrymq.targets import QueueTarget
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from berrymq.identifiers import Identifier
     from berrymq.messages import Message
 
-__all__ = ["Destination", "follow", "get", "nodes", "twitter"]
+__all__ = ["Destination", "follow", "get", "keep", "nodes", "twitter"]
 
 FLUSH_SECONDS = 10.0
 
@@ -64,16 +65,23 @@ class Destination:
         return link(url, access_token=access_token, name=self.name, room=self.room, bus=bus)
 
 
-def follow(destination: Destination, identifiers: Sequence[Identifier], *, json: bool = False) -> int:
+def follow(
+    destination: Destination,
+    identifiers: Sequence[Identifier],
+    *,
+    past: bool | int = False,
+    json: bool = False,
+) -> int:
     """Print messages as they arrive, until interrupted.
 
     Args:
         destination: the hub.
         identifiers: the messages to print.
+        past: print first so many of the newest messages that the hub retains; True for all.
         json: print JSON objects.
     """
     printer = Printer(json=json)
-    with _inbox(destination, identifiers) as inbox:
+    with _inbox(destination, identifiers, past) as inbox:
         while True:
             printer.message(_next(inbox))
             if inbox.empty():
@@ -114,6 +122,36 @@ def twitter(
     return 0
 
 
+def keep(
+    destination: Destination,
+    identifiers: Sequence[Identifier],
+    *,
+    last: int = KEEP_LAST,
+    drop: bool = False,
+    json: bool = False,
+) -> int:
+    """Have the hub retain messages, or end that; without identifiers, list what it retains.
+
+    Args:
+        destination: the hub.
+        identifiers: the messages to retain.
+        last: the number of messages of each identifier.
+        drop: end the retention instead.
+        json: print the list as JSON.
+    """
+    from berrymq.bridge.keeping import keep
+
+    bus = Bus("berrymq keep")
+    with destination.join(bus, start=False):
+        for identifier in identifiers:
+            keep(identifier, last=0 if drop else last, bus=bus)
+        if not identifiers:
+            printer = Printer(json=json)
+            printer.kept(keep(bus=bus))
+            printer.flush()
+    return 0
+
+
 def nodes(destination: Destination, *, json: bool = False) -> int:
     """Print the reachable nodes."""
     printer = Printer(json=json)
@@ -124,20 +162,17 @@ def nodes(destination: Destination, *, json: bool = False) -> int:
 
 
 @contextmanager
-def _inbox(destination: Destination, identifiers: Sequence[Identifier]) -> Iterator[queue.Queue[Message]]:
+def _inbox(
+    destination: Destination, identifiers: Sequence[Identifier], past: bool | int = False
+) -> Iterator[queue.Queue[Message]]:
     """Link, and collect matching messages in a queue, which answers no questions.
 
     It is bounded. If the reader of our output is slow, deliveries block, and the other side holds back.
     """
     inbox: queue.Queue[Message] = queue.Queue(INBOX_SIZE)
     is_open = True
-    latest: Message | None = None
 
     def take(message: Message) -> None:
-        nonlocal latest
-        if message is latest:
-            return  # it matches several of the identifiers
-        latest = message
         while is_open:
             try:
                 inbox.put(message, timeout=0.2)
@@ -146,10 +181,27 @@ def _inbox(destination: Destination, identifiers: Sequence[Identifier]) -> Itera
                 continue
 
     bus = Bus("berrymq follow")
-    for identifier in dict.fromkeys(identifiers):
-        bus._subscribe(identifier, QueueTarget(take, "berrymq follow", None))
+    wanted = list(dict.fromkeys(identifiers))
+
+    def subscribe() -> None:
+        for place, identifier in enumerate(wanted):
+
+            def is_first(message: Message, others: list[Identifier] = wanted[:place]) -> bool:
+                return not any(one.matches(message.identifier) for one in others)
+
+            bus._subscribe(
+                identifier,
+                QueueTarget(take, "berrymq follow", None),
+                guard=is_first if place else None,
+                past=past,
+            )
+
+    if not past:
+        subscribe()
     try:
         with destination.join(bus, start=True):
+            if past:  # which only a link can bring
+                subscribe()
             yield inbox
     finally:
         is_open = False

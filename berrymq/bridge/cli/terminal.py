@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
+    from berrymq.bridge.keeping import Kept
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.messages import Message
 
@@ -100,6 +101,7 @@ class Printer:
             self._paint("identifier", self._shown(message.id)),
             self._paint("source", self._shown(message.source or "?")),
             *([", ".join(arguments)] if arguments else []),
+            *([self._paint("faint", "(past)")] if message.past else []),
         ]
         self._line("  ".join(cells))
 
@@ -130,6 +132,14 @@ class Printer:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
             painted = ["faint"] * len(row) if number == 0 else colours
             self._line("  ".join(map(self._paint, painted, cells)).rstrip())
+
+    def kept(self, kept: Kept) -> None:
+        """Print what the hub retains."""
+        if self._json:
+            self._object(kept)
+            return
+        for line in str(kept).splitlines():
+            self._line(self._shown(line))
 
     def note(self, text: str) -> None:
         """Print a line for people; nothing with JSON."""
@@ -179,6 +189,8 @@ def fields_of(message: Message) -> dict[str, object]:
     """
     fields: dict[str, object] = {"id": message.id, "args": None, "kwargs": None}
     fields |= {"source": message.source, "sent_at": message.sent_at}
+    if message.past:
+        fields["past"] = True
     try:
         encoded = encode_message(message.sent_at, message.args, dict(message.kwargs))
     except PayloadError as error:

@@ -12,7 +12,7 @@ from berrymq.bridge.discovery.file_lock import is_locked
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.alive import lock_path
-from berrymq.bridge.node.mailbox import as_answer, read_message
+from berrymq.bridge.node.mailbox import read_message
 from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.batches import LargeBatchBytes, large_batch, parse_batch, parse_raws
@@ -413,12 +413,12 @@ class SharedMailbox:
                         continue  # it went to whoever waits already
                 number, data = self._jobs.pop()
                 head = parse_batch(data)
-                message = read_message(parse_raws(head.messages)[0])
+                message = read_message(head, parse_raws(head.messages)[0], data)
                 if message is None:
                     self._group.mark_taken(self._member, [(number, 1)])
                     continue
-                self.last = as_answer(head, message, data)
-                return self.last
+                self.last = message
+                return message
 
     def close(self) -> int:
         """Leave the group, which gets back the last job if it was not acknowledged."""

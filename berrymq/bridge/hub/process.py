@@ -24,6 +24,7 @@ from berrymq.bridge.server.server import Server
 from berrymq.bridge.transport.budget import MAX_HELD_BYTES, Budget
 from berrymq.bridge.transport.loop import IoLoop
 
+from .history import KEEP_BYTES, KEEP_MESSAGES
 from .roster import Roster
 from .router import Hub
 
@@ -58,6 +59,8 @@ class HubOptions:
         certificate: file with its TLS certificate.
         key: file with the certificate's key, if it is a separate one.
         memory: bytes that may be buffered for all nodes together.
+        keep_bytes: bytes of messages that may be retained in total.
+        keep_messages: the number of messages that may be retained in total.
     """
 
     host: str = "127.0.0.1"
@@ -70,6 +73,8 @@ class HubOptions:
     certificate: Path | None = None
     key: Path | None = None
     memory: int = MAX_HELD_BYTES
+    keep_bytes: int = KEEP_BYTES
+    keep_messages: int = KEEP_MESSAGES
 
     def __repr__(self) -> str:
         return f"<HubOptions {self.host}:{self.port}>"
@@ -94,7 +99,14 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
         loop = IoLoop()
         roster = Roster(directory)
         remove_stale(directory)
-        hub = Hub(loop, name="hub", budget=Budget(options.memory), expected=roster.read())
+        hub = Hub(
+            loop,
+            name="hub",
+            budget=Budget(options.memory),
+            expected=roster.read(),
+            keep_bytes=options.keep_bytes,
+            keep_messages=options.keep_messages,
+        )
         server = Server(
             hub,
             access_token=options.access_token,

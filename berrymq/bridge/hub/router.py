@@ -14,6 +14,7 @@ from berrymq.bridge.protocol.group_frames import PutParams
 
 from .gathering import Gathering
 from .groups import Groups
+from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
-    from berrymq.bridge.protocol.frames import AskParams
+    from berrymq.bridge.protocol.frames import AskParams, ReplayParams
     from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.identifiers import Identifier
@@ -55,13 +56,22 @@ class Hub(Router):
 
     Args:
         expected: the ids of the nodes that were linked to a former hub when it was killed.
+        keep_messages: the number of messages that may be retained in total.
+        keep_bytes: their bytes in total.
         args: as for `Router`.
         kwargs: the same.
     """
 
     is_hub = True
 
-    def __init__(self, *args: Any, expected: Iterable[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        expected: Iterable[str] = (),
+        keep_messages: int = KEEP_MESSAGES,
+        keep_bytes: int = KEEP_BYTES,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.groups = Groups(self)
         self.messages = 0
@@ -69,6 +79,9 @@ class Hub(Router):
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
         self.gathering = Gathering(self, expected)
+        self.histories = Histories(
+            self.budget, self.memories, most_messages=keep_messages, most_bytes=keep_bytes
+        )
 
     # -- gathering -------------------------------------------------------------------------------------------
 
@@ -157,6 +170,21 @@ class Hub(Router):
     def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> SharedMailbox:
         """Have a client without a link join a group. The lock is held."""
         return self.groups.shared_mailbox(room, identifier, name)
+
+    # -- history ---------------------------------------------------------------------------------------------
+
+    def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:
+        """Return the newest retained batches, each with its number of messages. The lock is held."""
+        history = self.histories.of(room)
+        found = history.past(identifier, last) if history is not None else []
+        return [(data, count) for _, count, data in found]
+
+    def handle_replay(self, peer: Peer, params: ReplayParams) -> None:
+        """Send a peer the retained messages, before everything that is passed on later. The lock is held."""
+        identifier = crossing_identifier(params.identifier)
+        history = self.histories.of(peer.room)
+        batches = history.past(identifier, params.last) if history is not None else []
+        peer.stream.send_later(Feed(params.query, batches, peer.account, self.limits.frame_bytes))
 
     # -- publishing ------------------------------------------------------------------------------------------
 

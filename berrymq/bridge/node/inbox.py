@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.protocol.batches import Batch, WireMessage
     from berrymq.gateway import Gateway
+    from berrymq.replay import Replay
 
     from .values import Values
 
@@ -73,12 +74,34 @@ class Inbox:
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return False
-        handed = self._gateway.deliver(identifier, contents, batch.source, batch.origin)
-        if handed:
-            self._undelivered.append((handed, size))
-            self._deliveries += handed
+        submitted = self._gateway.deliver(identifier, contents, batch.source, batch.origin, batch.first)
+        if submitted:
+            self._undelivered.append((submitted, size))
+            self._deliveries += submitted
             self._bytes += size
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
+
+    def replay(self, replay: Replay, batch: Batch, *, is_own: bool) -> None:
+        """Deliver a retained batch to the subscription of a replay.
+
+        Args:
+            replay: the replay.
+            batch: the batch.
+            is_own: whether this process has published it.
+        """
+        try:
+            identifier = crossing_identifier(batch.identifier)
+            contents = read_batch(batch)
+        except FrameError as error:
+            peers_log.warning(
+                "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
+            )
+            return
+        submitted = replay.deliver(identifier, contents, batch.source, batch.origin, batch.first, is_own)
+        if submitted:
+            self._undelivered.append((submitted, len(batch.messages)))
+            self._deliveries += submitted
+            self._bytes += len(batch.messages)
 
     def poll(self, batch: Batch | ReadBatch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here.

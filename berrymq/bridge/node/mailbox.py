@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.transport.budget import Budget
 
-__all__ = ["Mailbox", "as_answer", "read_message"]
+__all__ = ["Mailbox", "read_message", "read_messages"]
 
 MAX_MESSAGES = 10_000
 """The capacity; on overflow the oldest messages are dropped, and their number is reported to the client."""
@@ -107,13 +107,13 @@ class Mailbox:
                 continue
             assert self._current is not None
             head = self._current[1]
-            message = read_message(self._messages.popleft())
+            message = read_message(head, self._messages.popleft(), self._current[0].data)
             self._account.grow(-MESSAGE_BYTES)
             if message is None:
                 self.dropped += 1
                 continue
-            self.last = as_answer(head, message, self._current[0].data)
-            return self.last
+            self.last = message
+            return message
         return None
 
     def acknowledge(self) -> None:
@@ -125,10 +125,10 @@ class Mailbox:
         waiting = self._batches.popleft()
         self._count -= waiting.count
         head = parse_batch(waiting.data)
-        try:
-            self._messages.extend(_parse_messages(head.messages)[waiting.skip :])
-        except (msgspec.DecodeError, RecursionError):
+        messages = read_messages(head)
+        if not messages:
             self.dropped += waiting.count
+        self._messages.extend(messages[waiting.skip :])
         self._current = waiting, head
         self._account.grow(MESSAGE_BYTES * len(self._messages))
 
@@ -191,25 +191,29 @@ class Mailbox:
         return left
 
 
-def read_message(raw: Raw) -> _Queued | None:
-    """Decode a message; return None if it is malformed: a hub passes payloads on undecoded."""
+def read_messages(batch: Batch) -> list[Raw]:
+    """Split the messages of a batch; return none if they are malformed."""
+    try:
+        return _parse_messages(batch.messages)
+    except (msgspec.DecodeError, RecursionError):
+        return []
+
+
+def read_message(head: Batch, raw: Raw, data: bytes = b"") -> dict[str, Any] | None:
+    """Return a message as an object for clients; None if it is malformed, which a hub does not check.
+
+    Args:
+        head: its batch.
+        raw: the message.
+        data: the bytes of its batch, if its buffers are wanted as texts.
+    """
     try:
         message = _parse_message(raw)
     except (msgspec.DecodeError, RecursionError):
         return None
-    is_message = bytes(memoryview(message.args)[:1]) == b"[" and bytes(memoryview(message.kwargs)[:1]) == b"{"
-    return message if is_message else None
-
-
-def as_answer(head: Batch, message: _Queued, data: bytes) -> dict[str, Any]:
-    """Return a message as the answer to ``get``.
-
-    Args:
-        head: its batch.
-        message: the message.
-        data: the bytes of its batch.
-    """
-    answer: dict[str, Any] = {
+    if bytes(memoryview(message.args)[:1]) != b"[" or bytes(memoryview(message.kwargs)[:1]) != b"{":
+        return None
+    fields: dict[str, Any] = {
         "id": head.identifier,
         "args": message.args,
         "kwargs": message.kwargs,
@@ -217,5 +221,5 @@ def as_answer(head: Batch, message: _Queued, data: bytes) -> dict[str, Any]:
         "sent_at": message.sent_at,
     }
     if isinstance(data, LargeBatchBytes):
-        answer["buffers"] = data.memory.texts()
-    return answer
+        fields["buffers"] = data.memory.texts()
+    return fields

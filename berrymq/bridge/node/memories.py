@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import finalize, ref
 
 from berrymq.bridge.buffers import (
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.buffers import Lease
     from berrymq.bridge.payload import Binary
-    from berrymq.bridge.protocol.frames import BuffersOf, BuffersParams
+    from berrymq.bridge.protocol.batches import LargeBatchBytes
+    from berrymq.bridge.protocol.frames import Buffers
     from berrymq.bridge.protocol.group_frames import MemoryFrame
 
 __all__ = ["Memories"]
@@ -35,6 +36,9 @@ MAX_OPEN_BYTES = 1024 * 1024 * 1024
 """Of others' memory that a node has open at a time for messages that are on their way."""
 MAX_OPEN = 256
 """Pieces of it; each takes a file descriptor."""
+
+MAX_RETAINED_BYTES, MAX_RETAINED = MAX_OPEN_BYTES // 2, MAX_OPEN // 2
+"""The same for messages that a hub retains: less than a process may share, so that it can share more."""
 
 
 class Memories:
@@ -49,6 +53,7 @@ class Memories:
         self._probe: Lease | None = None
         self._shared = _Held()
         self._opened = _Held()
+        self._retained = _Held()
 
     @property
     def min_apart(self) -> int:
@@ -90,7 +95,7 @@ class Memories:
             return True
         return False
 
-    def receive(self, params: BuffersParams | BuffersOf | MemoryFrame) -> Memory:
+    def receive(self, params: Buffers | MemoryFrame) -> Memory:
         """Open the buffers that came with a message.
 
         Raises:
@@ -101,9 +106,17 @@ class Memories:
         except ValueError as error:
             raise FrameError(f"buffers: {error}") from None
         self._opened.add(memory)
-        while self._opened.is_too_much and self._opened.give_up_oldest():
-            pass
+        self._opened.limit(MAX_OPEN_BYTES, MAX_OPEN)
         return memory
+
+    def retain(self, batch: LargeBatchBytes) -> LargeBatchBytes:
+        """Return a message that holds its buffers until newer ones that are retained need the memory."""
+        retained = type(batch)(batch)
+        retained.memory = memory = cast("Memory", batch.memory).another()
+        retained.heap_bytes = batch.heap_bytes
+        self._retained.add(memory)
+        self._retained.limit(MAX_RETAINED_BYTES, MAX_RETAINED)
+        return retained
 
     def trim(self) -> None:
         """Return to the system what was not used for a while."""
@@ -116,7 +129,7 @@ class Memories:
 
 
 class _Held:
-    """The memory that is held for messages on their way, the oldest first; on any thread."""
+    """The memory that is held for messages, the oldest first; on any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # the garbage collector may end a memory on the thread that has it
@@ -124,12 +137,11 @@ class _Held:
         self._memories: OrderedDict[int, tuple[ref[Memory], int]] = OrderedDict()
         self._number = 0
 
-    @property
-    def is_too_much(self) -> bool:
-        """Whether it is more than a node may hold; a single one is never too much."""
-        if len(self._memories) < 2:
-            return False
-        return self._bytes > MAX_OPEN_BYTES or len(self._memories) > MAX_OPEN
+    def limit(self, most_bytes: int, most: int) -> None:
+        """Let go of the oldest while there are more bytes or pieces than that; a single one may stay."""
+        while len(self._memories) > 1 and (self._bytes > most_bytes or len(self._memories) > most):
+            if not self.give_up_oldest():
+                return
 
     def add(self, memory: Memory) -> None:
         """Count it until it ends."""

@@ -27,6 +27,7 @@ from berrymq.printable import printable
 
 from .answers import Answers, resolve
 from .duplicates import Duplicates, is_passed_on
+from .history import HubHistory
 from .inbox import Inbox
 from .link_timers import ACK_TURNS
 from .outbox import Outbox
@@ -112,6 +113,9 @@ class Node(Router):
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with their size in bytes."""
         self._asked: list[tuple[Question, Batch | ReadBatch]] = []
+        self._replayed: list[Callable[[], object]] = []
+        """Deliver the parts of replays that have arrived."""
+        self.history = HubHistory(self, self._inbox)
         self.askers: set[int] = set()
         """The threads that read a connection while they wait for an answer."""
         self.answered_at = 0.0
@@ -126,7 +130,9 @@ class Node(Router):
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
         self._update_bus_interests()
-        self._attachment = self._gateway.attach(self._crosses, self._send, ask=self._ask)
+        self._attachment = self._gateway.attach(
+            self._crosses, self._send, ask=self._ask, replay=self.history.replay
+        )
         self._waiter = LinkWaiter(self.only_channel, lambda: self.answered_at)
         self._gateway.wait_with(self._waiter)
 
@@ -175,10 +181,20 @@ class Node(Router):
             self._interests_pending = True
             self.loop.call(self._update_bus_interests)
 
+    def announce_now(self, peer: Peer, identifier: Identifier) -> None:
+        """Announce to a peer that an identifier is followed, before frames that are sent next.
+
+        On any thread, with the lock held.
+        """
+        self._update_bus_interests()
+        if peer.interest_announced:
+            self.update_interest(peer, {identifier})
+        self._empty_outbox()
+
     def _update_bus_interests(self) -> None:
         self._interests_pending = False
-        follows = set(self._gateway.interests())
         with self.lock:
+            follows = set(self._gateway.interests())
             former, everything = self._local.follows, len(follows) > MAX_FOLLOWS
             if everything:
                 follows = set()
@@ -193,12 +209,22 @@ class Node(Router):
         super().interest_received(peer)
         self._attachment.refresh()
 
-    def remove_peer(self, *args: Any, **kwargs: Any) -> int:
+    def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
+        """Attach a link to a connection; see `Router.attach`."""
+        super().attach(peer, channel, received)
+        if received is None:
+            with self.lock:
+                self.history.end_queries(peer)
+                self.history.link_restarted(peer)
+
+    def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
         """Close a link; see `Router.remove_peer`."""
-        if args and args[0] is self.shared.peer:
+        if peer is self.shared.peer:
             self.shared.leave()
-        lost = super().remove_peer(*args, **kwargs)
+        lost = super().remove_peer(peer, *args, **kwargs)
         self.shared.link_has_ended()
+        with self.lock:
+            self.history.end_queries(peer)
         self._attachment.refresh()
         return lost
 
@@ -240,10 +266,19 @@ class Node(Router):
             encoded = b""
         if not encoded:  # it has large buffers, or a value that can't cross
             encoded, memory = self.values.encode(message, sent_at, to, strict=self.strict)
-            if memory is not None:
-                self.publish_large(message._identifier.text, encoded, memory)
-                return
-        if not self.outbox.put(message._identifier.text, encoded):
+        else:
+            memory = None
+        watching = self.history.watching
+        for replay in watching:
+            replay.sent(message)
+        if memory is None:
+            is_first = self.outbox.put(message._identifier.text, encoded)
+        else:
+            self.publish_large(message._identifier.text, encoded, memory)
+            is_first = False
+        if self.history.watching is not watching:  # a replay has begun since
+            self.history.note_sent(message, watching)
+        if not is_first:
             return
         # `send_soon` without the call
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
@@ -344,7 +379,7 @@ class Node(Router):
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
-        if self._arrived or self._asked or self.shared.arrived:
+        if self._arrived or self._asked or self._replayed or self.shared.arrived:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
             else:
@@ -352,7 +387,7 @@ class Node(Router):
         if self.outbox.blocks:
             self.outbox.wake()
 
-    def _handle_messages(  # noqa: C901 - the hot path: a call less is felt
+    def _handle_messages(  # noqa: C901, PLR0912 - the hot path: a call less is felt
         self, peer: Peer, channel: Channel, frame: ReadMessagesParams, size: int
     ) -> bool:
         """Accept messages that are not passed on.
@@ -385,8 +420,9 @@ class Node(Router):
                     numbers = () if batch.origin == self.id else fresh(key, batch.first, batch.count)
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
-                        batch.messages = [batch.messages[number - batch.first] for number in numbers]
-                    if is_followed:
+                        if is_followed:
+                            self._arrived += [(part, 0) for part in batch.only(numbers)]
+                    elif is_followed:
                         self._arrived.append((batch, size * batch.count // count))
             if stream.wants_flush:
                 self.flush(peer)
@@ -430,25 +466,40 @@ class Node(Router):
             )
             return []
 
+    def handle_past(self, peer: Peer, params: frames.PastParams) -> None:
+        """Process retained messages of a hub. The lock is held."""
+        memory = self.memories.receive(params) if params.sizes else None
+        self.history.handle_past(peer, params, memory)
+
+    def deliver_replayed(self, deliver: Callable[[], object]) -> None:
+        """Call a function without the lock, after what arrived before it was delivered. The lock is held."""
+        self._replayed.append(deliver)
+        self.loop.call(self._deliver)
+
     def _note_duplicates(self, peer: Peer, count: int) -> None:
         peer.stream.stats.duplicates += count
         peer.stream.stats.received -= count
 
     def _deliver(self) -> None:
         """Deliver what has arrived to the bus; one thread at a time, to keep the order."""
-        while (self._arrived or self._asked or self.shared.arrived) and self._delivering.acquire(
-            blocking=False
-        ):
+        while (
+            self._arrived or self._asked or self._replayed or self.shared.arrived
+        ) and self._delivering.acquire(blocking=False):
             try:
                 if self.shared.arrived:
                     self.shared.deliver()
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
                     asked, self._asked = self._asked, []
+                    replayed, self._replayed = self._replayed, []
                 much = False
                 for batch, size in arrived:
                     much = self._inbox.deliver(batch, size)
                 if much and self._inbox.is_behind():
+                    self._hold_back()
+                for deliver in replayed:
+                    deliver()
+                if replayed and self._inbox.is_behind():
                     self._hold_back()
                 for question, asked_batch in asked:
                     self._inbox.poll(asked_batch, self.name, self._answering(question))
@@ -600,6 +651,7 @@ class Node(Router):
             if peer.channel is not None:
                 peer.channel.close_in_child()
         self._attachment = self._gateway.attach(self.is_followed, self._not_sent)
+        self.history.after_fork()
 
     def detach_from_bus(self) -> None:
         """Detach the parent's node: this forked child now has a link of its own."""
@@ -617,3 +669,5 @@ class Node(Router):
         """Detach from the bus and close all links."""
         self.detach()
         super().close()
+        self._deliver()  # the loop may end before it does
+        self.history.close()

@@ -109,7 +109,8 @@ class Peer:
         self._reported_cuts = self.stream.stats.cuts
         self._refused = 0
         """The number of the oldest frame in flight when it last refused one."""
-        self._account = account
+        self.account = account
+        """Counts the bytes that are held for it."""
         self._follows_bytes = 0
 
     def __repr__(self) -> str:
@@ -210,7 +211,7 @@ class Peer:
 
     def _count_follows(self, size: int) -> None:
         self._follows_bytes += size
-        self._account.grow(size)
+        self.account.grow(size)
 
     # -- its connection --------------------------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class Peer:
     @property
     def held_bytes(self) -> int:
         """The number of bytes that are held for it."""
-        return self._account.held
+        return self.account.held
 
     def shed(self, target: int) -> set[Identifier]:
         """Drop its oldest messages until no more bytes than *target* are held.
@@ -279,7 +280,7 @@ class Peer:
         if channel is not None:
             channel.close(code, reason)
         lost = self.stream.end()
-        self._account.close()
+        self.account.close()
         return lost
 
 

@@ -401,11 +401,22 @@ class Router:
                 self.questions.handle_answer(peer, params)
             elif isinstance(params, frames.ConcludeParams):
                 self.questions.handle_conclude(peer, params.question)
-            elif isinstance(params, GroupFrame):
-                self.handle_group(peer, params)
-            else:
+            elif isinstance(params, frames.DroppedParams):
                 self.handle_drops(peer, params.count)
+            else:
+                self._handle_memory_of_hub(peer, params)
         self.timers.schedule_ack(peer)
+
+    def _handle_memory_of_hub(
+        self, peer: Peer, params: GroupFrame | frames.ReplayParams | frames.PastParams
+    ) -> None:
+        """Process a frame about what a hub remembers: shared queues and history."""
+        if isinstance(params, GroupFrame):
+            self.handle_group(peer, params)
+        elif isinstance(params, frames.ReplayParams):
+            self.handle_replay(peer, params)
+        else:
+            self.handle_past(peer, params)
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Pass messages on to those who follow them. The lock is held.
@@ -461,6 +472,17 @@ class Router:
         peers_log.warning(
             "%d messages from %r were dropped there before they could be sent", count, peer.name
         )
+
+    def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:  # noqa: ARG002 - for those who override
+        """Return the newest retained batches, each with its number of messages; only a hub has some."""
+        return []
+
+    def handle_replay(self, peer: Peer, params: frames.ReplayParams) -> None:
+        """Send a peer the retained messages; only a hub has some. The lock is held."""
+        peer.stream.send(frames.PAST, b'"query":%d,"end":true' % params.query)
+
+    def handle_past(self, peer: Peer, params: frames.PastParams) -> None:
+        """Process retained messages of a hub: a hook, called with the lock held."""
 
     def interest_received(self, peer: Peer) -> None:
         """Note that a peer has announced its interest. The lock is held."""

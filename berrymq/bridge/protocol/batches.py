@@ -38,6 +38,7 @@ __all__ = [
     "parse_messages",
     "parse_raws",
     "split_batch",
+    "split_batches",
 ]
 
 
@@ -82,6 +83,10 @@ class Memory(Protocol):
     def held_bytes(self) -> int:
         """The bytes of shared memory."""
 
+    @property
+    def heap_bytes(self) -> int:
+        """The memory of this process that the buffers take, in bytes."""
+
     def parameter(self, *, shared: bool) -> bytes:
         """Return what a frame says of it, as JSON."""
 
@@ -104,15 +109,26 @@ class LargeBatchBytes(bytes):
 
     Attributes:
         memory: the buffers.
+        heap_bytes: the memory of this process that the buffers take, in bytes.
     """
 
     memory: Memory
+    heap_bytes: int
 
 
 class ReadBatch(BatchHead, array_like=True, gc=False):
     """A batch as it is delivered, with its messages decoded."""
 
     messages: list[WireMessage]
+
+    def only(self, numbers: Iterable[int]) -> list[ReadBatch]:
+        """Return the messages with the given sequence numbers, each as a batch."""
+        return [
+            ReadBatch(
+                self.identifier, self.origin, self.source, number, 1, [self.messages[number - self.first]]
+            )
+            for number in numbers
+        ]
 
 
 class _Item(Struct, array_like=True, gc=False):
@@ -148,8 +164,30 @@ def large_batch(data: bytes, memory: Memory) -> tuple[LargeBatch, LargeBatchByte
         raise FrameError("a message with buffers beside it is alone in its batch")
     whole = LargeBatchBytes(data)
     whole.memory = memory
+    whole.heap_bytes = memory.heap_bytes
     head = (batch.identifier, batch.origin, batch.source, batch.first, batch.count)
     return LargeBatch(*head, batch.messages, memory), whole
+
+
+def split_batches(raw: Raw, memory: Memory | None = None) -> list[Batch]:
+    """Read the heads of several batches.
+
+    Args:
+        raw: a JSON array of batches.
+        memory: the buffers of its only message, if that has some.
+
+    Raises:
+        FrameError: they are malformed, or several where there are buffers.
+    """
+    try:
+        found = _parse_raws(raw)
+    except MALFORMED as error:
+        raise FrameError(f"batches: {reason_of(error)}") from None
+    if memory is None:
+        return [parse_batch(one) for one in found]
+    if len(found) != 1:
+        raise FrameError("a message with buffers beside it is alone in its frame")
+    return [large_batch(bytes(found[0]), memory)[0]]
 
 
 def parse_messages(batch: Batch) -> list[WireMessage]:

@@ -10,6 +10,8 @@ method         params beside ``n`` and ``ack``
 ``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
 ``interest``   ``add``, ``remove``: identifiers; ``reset``: ``add`` is all; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
+``replay``     ``query``: the asker's number; ``identifier``; ``last`` or null: requests retained messages
+``past``       ``query``; retained ``batches``; ``end`` after the last one; ``memory`` etc. as in ``buffers``
 =============  ==================================================================
 
 The frames about shared queues are described in ``group_frames.py``. ``ack`` alone, without ``n``, is the
@@ -43,13 +45,15 @@ __all__ = [
     "MESSAGES_FRAME",
     "NUMBERED",
     "NUMBERED_FRAME",
+    "PAST",
     "PUT",
+    "REPLAY",
     "TYPE_MARK",
     "AckParams",
     "Answer",
     "AnswerParams",
     "AskParams",
-    "BuffersOf",
+    "Buffers",
     "BuffersParams",
     "DroppedParams",
     "Envelope",
@@ -80,6 +84,8 @@ CONCLUDE: Final = b"conclude"
 INTEREST: Final = b"interest"
 DROPPED: Final = b"dropped"
 PUT: Final = b"put"
+REPLAY: Final = b"replay"
+PAST: Final = b"past"
 ACK: Final = "ack"
 
 NUMBERED_FRAME: Final = b'{"jsonrpc":"2.0","method":"%b","params":{"n":%d,"ack":%d,%b}}'
@@ -122,18 +128,25 @@ class _ReadFrame(Struct, forbid_unknown_fields=True):
     params: ReadMessagesParams
 
 
-class BuffersParams(Struct):
+class Buffers(Struct, kw_only=True):
+    """The buffers of a message; by default none."""
+
+    memory: tuple[int, int, int, str, int] | str | None = None
+    """A claim on shared memory, or base64, or gone. Each buffer begins at a multiple of 64 bytes."""
+    sizes: list[Count] = []
+    """Of the buffers in bytes."""
+    reason: str = ""
+    """Why they are gone."""
+
+
+class BuffersParams(Buffers):
     """Params of ``buffers``."""
 
     n: Number
     ack: Count
     batch: Raw
     memory: tuple[int, int, int, str, int] | str | None
-    """The buffers: a claim on shared memory, or base64, or gone. Each begins at a multiple of 64 bytes."""
     sizes: list[Count]
-    """Of the buffers in bytes."""
-    reason: str = ""
-    """Why they are gone."""
 
 
 class ReadAskParams(Struct, forbid_unknown_fields=True):
@@ -166,21 +179,13 @@ class _ReadAnswerFrame(Struct, forbid_unknown_fields=True):
     params: ReadAnswerParams
 
 
-class BuffersOf(Struct):
-    """The buffers that belong to an answer; as in ``buffers``."""
-
-    sizes: list[Count]
-    memory: tuple[int, int, int, str, int] | str | None = None
-    reason: str = ""
-
-
 class Answer(Struct, array_like=True):
     """What one node answers."""
 
     source: Name
     values: Raw
     errors: Raw
-    buffers: BuffersOf | None = None
+    buffers: Buffers | None = None
 
 
 class LargeAnswer(bytes):
@@ -261,6 +266,28 @@ class DroppedParams(Struct):
     count: Count
 
 
+class ReplayParams(Struct):
+    """Params of ``replay``."""
+
+    n: Number
+    ack: Count
+    query: Number
+    identifier: IdentifierText
+    last: Count | None = None
+
+
+class PastParams(Buffers):
+    """Params of ``past``; with buffers, if the batch is a message with buffers beside it."""
+
+    n: Number
+    ack: Count
+    query: Number
+    batches: Raw = Raw(b"[]")
+    """See `split_batches`."""
+    end: bool = False
+    """Whether the answer ends with this frame."""
+
+
 class AckParams(Struct):
     """Params of ``ack``."""
 
@@ -278,6 +305,8 @@ Params = (
     | AnswerParams
     | InterestParams
     | DroppedParams
+    | ReplayParams
+    | PastParams
 )
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
@@ -296,6 +325,8 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "answer": msgspec.json.Decoder(AnswerParams),
     "interest": msgspec.json.Decoder(InterestParams),
     "dropped": msgspec.json.Decoder(DroppedParams),
+    "replay": msgspec.json.Decoder(ReplayParams),
+    "past": msgspec.json.Decoder(PastParams),
 }
 """The decoders of the params of all methods that carry a number."""
 

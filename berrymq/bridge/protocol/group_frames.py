@@ -25,7 +25,7 @@ from msgspec import Meta, Raw, Struct
 
 from .batches import LargeBatchBytes, parse_batch
 from .fields import Count, IdentifierText, Number
-from .frames import NUMBERED, PUT, BuffersOf
+from .frames import NUMBERED, PUT, Buffers
 from .json_checks import MALFORMED, FrameError, encode_json, reason_of
 from .stream import HoldingBody
 
@@ -167,7 +167,7 @@ class GroupParams(GroupFrame):
     question: Count = 0
     first: list[Raw] = []
     """The next jobs, as batches of one."""
-    buffers: list[BuffersOf | None] = []
+    buffers: list[Buffers | None] = []
     """Those of each of `first`, if any has some."""
 
 

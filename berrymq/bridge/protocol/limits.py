@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "KEEP_LAST",
     "MAX_CALLS_IN_FLIGHT",
     "MAX_DEPTH",
     "MAX_FOLLOWS",
@@ -28,6 +29,10 @@ MAX_FOLLOWS = 10_000
 
 MAX_CALLS_IN_FLIGHT = 64
 """The limit of unanswered JSON-RPC requests on one connection."""
+
+
+KEEP_LAST = 1_000
+"""The default number of messages that a hub retains of each identifier."""
 
 
 @dataclass(frozen=True, slots=True)

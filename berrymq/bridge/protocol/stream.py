@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .batches import LargeBatchBytes, Memory
 from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, ack_frame
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .frames import Frame
 
-__all__ = ["DROP_REPORT_SECONDS", "Account", "HoldingBody", "Stream", "Total"]
+__all__ = ["DROP_REPORT_SECONDS", "SHARED_BYTES", "Account", "Bodies", "HoldingBody", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
 """The least interval of reports of drops to the other side."""
@@ -86,6 +86,27 @@ class Item(NamedTuple):
     """The params before the body, for this stream only."""
 
 
+LATER: Final = b"later"
+"""The method of an element that stands for several frames, whose bodies are made when they can be sent."""
+
+
+class Bodies(Protocol):
+    """The bodies of several frames, each of which is made when it can be sent."""
+
+    method: bytes
+    """Of all of the frames."""
+
+    def next(self, *, shared: bool) -> bytes | None:
+        """Return the next body; None at the end.
+
+        Args:
+            shared: whether the other side can open this process's shared memory.
+        """
+
+    def close(self) -> None:
+        """Release what the remaining bodies would be made of."""
+
+
 class Sent(NamedTuple):
     """A frame in flight."""
 
@@ -99,7 +120,7 @@ class Sent(NamedTuple):
 
 
 class HoldingBody(bytes):
-    """The body of a frame that names buffers, which it holds for as long as it may be sent again.
+    """The body of a frame with buffers; holds their memory for as long as the frame may be retransmitted.
 
     Attributes:
         memories: the buffers.
@@ -148,6 +169,8 @@ class Stream:
         window."""
         self._account = account or Account(Total())
         self._buffer: deque[Item] = deque()
+        self._later: deque[Bodies] = deque()
+        """The frames that the `LATER` elements of the buffer stand for, in order."""
         self._undroppable = 0
         """The least number of elements at the head of the buffer that are no messages: with many unread
         answers, a drop must not walk past all of them each time."""
@@ -225,6 +248,34 @@ class Stream:
         self._buffered_bytes += size
         self._account.grow(size)
 
+    def send_later(self, bodies: Bodies) -> None:
+        """Add several frames to the buffer, whose bodies are made when they can be sent.
+
+        What is added next is sent after all of them; none of them is dropped.
+        """
+        self._later.append(bodies)
+        self.send(LATER, b"")
+
+    def _make_next(self) -> None:
+        """Add the next frame before the `LATER` element at the buffer's head; remove that after the last."""
+        bodies = self._later[0]
+        body = bodies.next(shared=self.shares_memory)
+        if body is None:
+            bodies.close()
+            self._later.popleft()
+            self._buffer.popleft()
+            self._undroppable = max(0, self._undroppable - 1)
+            self._buffered_bytes -= ITEM_BYTES
+            self._account.grow(-ITEM_BYTES)
+        else:
+            self.send(bodies.method, body, first=True)
+
+    def _drop_later(self) -> None:
+        """Discard the frames that were not made yet."""
+        for bodies in self._later:
+            bodies.close()
+        self._later.clear()
+
     def drop_oldest(self, spare: int = 0) -> int:
         """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
         buffer = self._buffer
@@ -271,7 +322,9 @@ class Stream:
             return 0
         return max(0, self.limits.buffer_messages - self._buffered)
 
-    def frames(self, now: float) -> list[Frame]:
+    def frames(  # noqa: C901, PLR0912 - a loop, with each of its steps inlined
+        self, now: float
+    ) -> list[Frame]:
         """Return what may be written now, in order: frames within the window, or an ack that is due."""
         if self.unreported_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.unreported_drops)
@@ -284,6 +337,9 @@ class Stream:
         buffer, limits, account = self._buffer, self.limits, self._account
         while buffer:
             method, body, count, shared, head = buffer[0]
+            if method is LATER:
+                self._make_next()
+                continue
             if self._in_flight_bytes and (  # a large one is sent when nothing else is in flight
                 self._in_flight_messages + count > limits.window_messages
                 or self._in_flight_bytes + len(body) + FRAME_BYTES > limits.window_bytes
@@ -459,6 +515,7 @@ class Stream:
         self._in_flight_messages = self._in_flight_bytes = 0
         waiting = [item for item in self._buffer if item.messages]
         self._account.grow(-self._buffered_bytes)
+        self._drop_later()
         for item in self._buffer:
             self._unshare(item)
         self._buffer.clear()
@@ -513,6 +570,7 @@ class Stream:
         """Drop everything that is held; return the number of messages that the other side did not get."""
         lost = self._in_flight_messages + self._buffered
         self._account.grow(-self.held_bytes)
+        self._drop_later()
         for item in self._buffer:
             self._unshare(item)
         for sent in self._in_flight:

@@ -16,8 +16,9 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import Call
 from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
+from .history_methods import methods
 from .hosts import check_host, check_origin
-from .methods import OPEN_METHODS, methods
+from .methods import OPEN_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

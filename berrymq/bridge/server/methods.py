@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .conversation import Conversation
 
-__all__ = ["OPEN_METHODS", "methods"]
+__all__ = ["OPEN_METHODS", "crossing", "methods"]
 
 methods: "Methods[Conversation]" = Methods()
 
@@ -140,14 +140,17 @@ def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
     ttl: Seconds = 1000.0,
     name: Name = "",
     room: Name | None = None,
+    past: Annotated[int, Meta(ge=0, le=1_000_000)] = 0,
     shared: bool = False,
 ) -> str:
     """Return a token to send with, and add a queue here that collects messages for its holder.
 
-    With ``shared``, at a hub, the holder takes turns with all other shared queues of the identifier.
+    It begins with the newest ``past`` messages that are retained. With ``shared``, at a hub, the holder takes
+    turns with all other shared queues of the identifier.
     """
+    known = crossing(identifier)
     return conversation.server.sessions.open(
-        name or "a client", room or None, ttl, _crossing(identifier), shared
+        name or "a client", room or None, ttl, known, past=past, shared=shared
     )
 
 
@@ -161,7 +164,7 @@ def send_message(
 ) -> str:
     """Publish a message here and at all nodes behind this one that follow it."""
     session = conversation.server.sessions.find(token)
-    known = _crossing(identifier)
+    known = crossing(identifier)
     conversation.server.publish(session, known.text, _message(args, kwargs))
     return "ok"
 
@@ -180,7 +183,7 @@ def ask(  # noqa: PLR0917 - the order is the wire's
     The answers that arrive after ``timeout`` seconds are left out.
     """
     session = conversation.server.sessions.find(token)
-    known = _crossing(identifier)
+    known = crossing(identifier)
     return conversation.wait_for(
         conversation.server.ask(session, known.text, _message(args, kwargs), timeout)
     )
@@ -224,7 +227,12 @@ def close_connection(
     return "ok"
 
 
-def _crossing(text: str) -> Identifier:
+def crossing(text: str) -> Identifier:
+    """Parse an identifier of a call.
+
+    Raises:
+        RpcError: BAD_IDENTIFIER.
+    """
     try:
         return crossing_identifier(text)
     except FrameError as error:

@@ -169,6 +169,8 @@ class Sessions:
         room: str | None,
         ttl: float,
         identifier: Identifier | None = None,
+        *,
+        past: int = 0,
         shared: bool = False,
     ) -> str:
         """Add a session and return its token; with an *identifier*, it has a queue.
@@ -178,6 +180,7 @@ class Sessions:
             room: its room.
             ttl: seconds without use after which the session expires.
             identifier: the messages that its queue collects.
+            past: the number of retained messages with which the queue begins.
             shared: whether it takes turns with the shared queues of the identifier.
 
         Raises:
@@ -195,6 +198,8 @@ class Sessions:
         elif identifier is not None:
             mailbox = Mailbox(identifier.text, router.budget)
             with router.lock:
+                for batch, count in router.past(the_room, identifier, past) if past else ():
+                    mailbox.accept(batch, count)
                 the_room.follow(mailbox, [identifier])
                 router.announcements.schedule(the_room, [identifier])
         token = secrets.token_urlsafe(16)

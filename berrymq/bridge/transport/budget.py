@@ -13,7 +13,7 @@ from berrymq.bridge.protocol.stream import Account as StreamAccount
 from berrymq.bridge.protocol.stream import Total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
 __all__ = ["MAX_HELD_BYTES", "Account", "Budget"]
 
@@ -55,6 +55,11 @@ class Account(StreamAccount):
         self._budget.share(data, -1)
         self.grow(-len(data))
 
+    def hold_all(self, batches: Collection[bytes], by: int) -> None:
+        """Count many bytes objects as `hold` does (1), or no longer (-1)."""
+        self.grow(by * sum(map(len, batches)))
+        self._budget.share_all(batches, by)
+
     def close(self) -> None:
         """Count nothing any more; shared objects are to be released before."""
         self._budget.accounts.pop(self, None)
@@ -89,14 +94,22 @@ class Budget(Total):
 
         Each holder's account grows by it; this subtracts what is counted twice.
         """
+        self.share_all((data,), by)
+
+    def share_all(self, batches: Iterable[bytes], by: int) -> None:
+        """Note that many bytes objects are held once more (1) or less (-1), as `share` does."""
         with self._sharing:
-            before = self._shared.get(id(data), 0)
-            if before + by:
-                self._shared[id(data)] = before + by
-                if before:
-                    self.held -= by * len(data)
-            else:
-                del self._shared[id(data)]
+            shared, twice = self._shared, 0
+            for data in batches:
+                key = id(data)
+                before = shared.get(key, 0)
+                if before + by:
+                    shared[key] = before + by
+                    if before:
+                        twice += len(data)
+                else:
+                    del shared[key]
+            self.held -= by * twice
 
     def relieve(self, now: float) -> bool:
         """Have the largest holders shed down to nine tenths of the limit; return False below the limit.

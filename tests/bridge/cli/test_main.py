@@ -576,3 +576,45 @@ def shell(command):
     return subprocess.Popen(
         ["sh", "-c", f"set -f; {sys.executable} -m berrymq {command}"], text=True, **pipes
     )
+
+
+class TestKeep:
+    def test_the_hub_keeps_lists_and_gives_it_again(self, here):
+        bus, joined = here
+        assert berrymq("keep").stdout == "nothing is kept\n"
+        assert berrymq("keep", "test:*", "--last", "5", "--name", "cli").stdout == ""
+        wait_until(lambda: joined.is_followed("test:run"), "the hub follows")
+        for number in range(7):
+            bus.twitter("test:run", number)
+        bus.twitter("other:run", 1)
+        assert joined.flush(10)
+        listed = berrymq("keep").stdout
+        assert listed.startswith("test:*  5 messages, ")
+        assert "  the last 5  since " in listed
+        assert listed.endswith(" by cli\n")
+        told = json.loads(berrymq("keep", "--json").stdout)
+        assert [(one["id"], one["count"]) for one in told["identifiers"]] == [("test:run", 5)]
+        with running("follow", "--json", "--past", "3", "test:run", "*:run") as process:
+            assert process.stdout is not None
+            lines = [json.loads(process.stdout.readline()) for _ in range(3)]
+            assert [(line["args"], line["past"]) for line in lines] == [([n], True) for n in (4, 5, 6)]
+            bus.twitter("test:run", 7)
+            line = json.loads(process.stdout.readline())
+            assert (line["args"], "past" in line) == ([7], False)
+            bus.twitter("other:run", 2)
+            assert json.loads(process.stdout.readline())["args"] == [2]
+        with running("follow", "test:run", "--past") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().endswith("  (past)\n")
+        assert berrymq("keep", "test:*", "--drop").returncode == 0
+        gone = berrymq("keep", "test:*", "--drop")
+        assert (gone.returncode, gone.stderr) == (1, "berrymq: test:* is not kept here\n")
+
+    @pytest.mark.parametrize("arguments", [["--drop"], ["a:b", "--last", "0"], ["_a:b"]])
+    def test_what_is_wrong_is_said(self, arguments):
+        assert berrymq("keep", *arguments).returncode == 2
+
+    def test_without_a_hub_there_is_nothing_to_tell(self):
+        told = berrymq("keep", "a:*")
+        assert told.returncode == 1
+        assert "no hub of yours runs" in told.stderr

@@ -42,6 +42,23 @@ def test_messages_appear_as_they_come(log):
     expect(tree.get_by_role("treeitem", name="All")).to_contain_text("51")
 
 
+def test_a_row_that_the_hub_had_retained_says_so(log):
+    log.notebook.execute(
+        "from types import SimpleNamespace\n"
+        "from berrymq import Identifier, default_bus\n"
+        "from berrymq.messages import PastMessage\n"
+        "content = SimpleNamespace(args=(1,), kwargs={}, sent_at=7.0, callback=None)\n"
+        "default_bus.publish(PastMessage.of(Identifier('train:epoch'), content, 'trainer', None))\n"
+        "twitter('train:epoch', 2)"
+    )
+    expect(log.status).to_have_text("2 messages")
+    past, live = log.rows.nth(0), log.rows.nth(1)
+    expect(past).to_contain_text("retained")
+    expect(live).not_to_contain_text("retained")
+    expect(past.locator("[title*='retained by the hub']")).to_have_count(1)
+    expect(log.view.locator(".bmq-past")).to_have_count(1)
+
+
 def test_more_identifiers_than_are_counted_one_by_one(log):
     log.notebook.execute(
         "for number in range(25_000): twitter('many:id', number) if number % 2 else twitter(f'n{number}:a')"
