@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
 from .claims import Claim, ClaimError, Held, open_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from berrymq.bridge.payload.binary import Binary
+    from collections.abc import Callable, Sequence
 
     from .pool import Lease, Pool
 
@@ -29,6 +27,18 @@ MAX_TRAVELLING_BYTES = 12 * 1024 * 1024
 
 Form = tuple[int, int, int, str, int] | str | None
 """What a frame says of it: a claim, the bytes in base64, or nothing where they are gone."""
+
+
+class Buffer(Protocol):
+    """The bytes of a value, which are written when it is known where to."""
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+
+    @property
+    def write(self) -> Callable[[memoryview], object]:
+        """A function that fills memory of that size."""
 
 
 class Missing(NamedTuple):
@@ -139,7 +149,7 @@ class Memory:
         return cls(source, sizes)
 
 
-def share(pool: Pool, binaries: Sequence[Binary]) -> Memory:
+def share(pool: Pool, binaries: Sequence[Buffer]) -> Memory:
     """Copy buffers into shared memory, all into one piece.
 
     Raises:
