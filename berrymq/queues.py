@@ -49,10 +49,14 @@ class Queue:
     processes on that hub: to one that waits in `get` first, otherwise it waits at the hub. The bus holds a
     queue weakly: one without references does not collect.
 
-    Over a link, a message is taken when `get` returns it: if the process dies after that, it is gone with it,
-    or given to another process if the hub had not been told of it yet. What was not taken is given to others
-    when the process ends, closes its queue, or is cut off for longer than the ``ttl`` of its link. What can't
-    cross the link is a `PayloadError` at its sender. Direct links share nothing: each side gets a copy.
+    Over a link to a hub, a message is taken when `get` returns it: if the process is killed then, the message
+    is lost, or given to another process if that was not reported to the hub yet. Messages that were not taken
+    are given to others when the process ends, closes its queue, or is disconnected for longer than the
+    ``ttl`` of its link. A value that can't cross arrives as an `Opaque`, in this process too.
+
+    Direct links (`init_connection`, `interconnect`) share nothing: a queue at each side gets a copy. While a
+    shared queue is linked to a hub, it gets messages of the hub and of its own process, and none that arrive
+    over direct links: their senders may be on the hub too, and would be served twice.
 
     Args:
         identifier: what is collected, or a joint condition.
@@ -331,9 +335,9 @@ class Queue:
         return QueueStats(size, self.maxsize, received, dropped, waiting, self.closed, deepest)
 
     def members(self) -> list[QueueMember]:
-        """Return who takes from a shared queue, this process included, as the hub has told last.
+        """Return the members of a shared queue, this process included, as the hub has reported them last.
 
-        It is empty for a queue that is not shared over a link.
+        The list is empty for a queue that is not shared over a link.
         """
         from .introspection import QueueMember
 

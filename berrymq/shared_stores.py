@@ -27,7 +27,7 @@ __all__ = ["Exchange", "Membership", "SharedItems", "SharedStore", "SharedStores
 
 
 class Membership(Protocol):
-    """What a link does for one shared store. Any thread may call it."""
+    """The part of a link for one shared store. Any thread may call it."""
 
     def put(self, message: Message) -> None:
         """Pass on to the group a message that was published here."""
@@ -131,7 +131,7 @@ class SharedStore(BoundedStore):
 
     @property
     def membership(self) -> Membership | None:
-        """What a link does for it; None while it collects here."""
+        """Its membership of a group; None while it collects here."""
         return self.shared_items.membership
 
     @membership.setter
@@ -151,7 +151,7 @@ class SharedStore(BoundedStore):
             return
         super().put(message)
         membership = self.membership
-        if membership is not None:  # meanwhile, and it may have looked for the backlog before
+        if membership is not None:  # joined in between, perhaps after `take_backlog`
             membership.take_backlog()
 
     def collect(self, message: Message) -> None:

@@ -137,7 +137,7 @@ class Store:
         return len(self.items), self.received, self.dropped, len(self.waiters), self.deepest
 
     def members(self) -> list[tuple[str, int, int, int]]:
-        """Return who takes messages, where processes share them: name, taken, held, consumers that wait."""
+        """Return the members, where processes share the messages: name, taken, held, waiting consumers."""
         return []
 
     def attach(self, front: object) -> bool:

@@ -22,7 +22,7 @@ IDLE: Final = 0.2
 
 
 class MemberState:
-    """One who takes from a shared queue, and how many a second."""
+    """A member of a shared queue, and its rate."""
 
     __slots__ = ("member", "rate")
 
@@ -40,7 +40,7 @@ class QueueState:
         self.coming = Rate()
         self.going = Rate()
         self.members: dict[str, MemberState] = {}
-        """Who takes from a shared queue, by name."""
+        """The members of a shared queue, by name."""
         self.course: deque[int] = deque(maxlen=POINTS - 1)
         """The highest depth of each step that is over."""
         self.current = self.stats.size
@@ -61,7 +61,7 @@ class QueueState:
         passed = now - self.looked_at
         self.looked_at = now
         moving = self.coming.update(came, passed) | self.going.update(taken_now, passed)
-        moving |= self.look_at_members(passed)
+        moving |= self.update_members(passed)
         self.current = max(self.current, stats.size)
         if stats.deepest > before.deepest:  # between two polls
             self.current = stats.deepest
@@ -73,13 +73,13 @@ class QueueState:
             moving = moving or self.uneven()
         self.unsent = self.unsent or moving or stats != before
 
-    def look_at_members(self, passed: float) -> bool:
-        """Take note of who takes how many; return whether something has changed."""
+    def update_members(self, passed: float) -> bool:
+        """Update the members and their rates; return whether something has changed."""
         before, self.members = self.members, {}
         changed = False
         for member in self.queue.members():
             known = before.get(member.name) or MemberState(member)
-            # Two of one name are shown as one; what one has taken before it is known is no rate.
+            # Members of one name are shown as one; jobs taken before the first poll make no rate.
             changed |= known.rate.update(max(0, member.taken - known.member.taken), passed)
             changed |= known.member != member
             known.member = member

@@ -37,7 +37,7 @@ SUMMARY: Final = 240
 class QueueView(View):
     """A live view of a `Queue`, from whose page messages can be looked at and taken.
 
-    Of a shared queue that is linked to a hub it shows the group: what waits there, and who takes how many.
+    Of a shared queue that is linked to a hub it shows the group: its depth, its members and their rates.
 
     ::
 

@@ -122,7 +122,7 @@ function createNumbers() {
   };
 }
 
-/** Who takes from a shared queue, in all processes. */
+/** The members of a shared queue, in all processes. */
 function createMembers() {
   const body = h("tbody", {});
   const element = h(

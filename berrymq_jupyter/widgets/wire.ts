@@ -138,7 +138,7 @@ export interface QueueState {
   members: QueueMember[];
 }
 
-/** Who takes from a shared queue: messages a second, taken, held and consumers that wait. */
+/** A member of a shared queue: messages a second, taken, held, and waiting consumers. */
 export type QueueMember = [name: string, rate: number, taken: number, held: number, waiting: number];
 
 export interface NetworkNode {

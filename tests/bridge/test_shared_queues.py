@@ -303,7 +303,7 @@ class TestCutsAndEnds:
         wait(lambda: group_of(hub).depth, "it waits")
         queue.close()
         wait(lambda: not hub.groups.status(), "its end")
-        assert "has ended with" in caplog.text
+        assert "has expired without members" in caplog.text
 
     def test_a_member_with_other_settings_is_refused(self, nodes, hub):
         one, other = [node_on(nodes, hub, name) for name in ("one", "other")]

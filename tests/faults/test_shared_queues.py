@@ -230,3 +230,31 @@ print(len(jobs._store.items))
         )
         assert done.stdout.splitlines() == ["(0,)", "5"], done.stderr
         assert [sender.watch.get(timeout=5).args[0] for _ in range(9)] == list(range(1, 10))
+
+    def test_arrays_outlive_their_sender_and_a_worker_that_had_them(self, sender):
+        sent = run_script(
+            """
+import numpy as np
+with berrymq.link(name="gone") as link:
+    for number in range(10):
+        berrymq.twitter("job:add", np.full((100, 200), number, np.float64))
+    link.flush(10)
+print("sent")
+"""
+        )
+        assert sent.stdout.splitlines() == ["sent"], sent.stderr
+        done = run_script(
+            """
+berrymq.link(name="worker")
+jobs = berrymq.Queue("job:*", shared=True)
+print(jobs.get(timeout=10).args[0].sum())
+jobs._store.membership._ask(now=5)
+print(len(jobs._store.items), flush=True)
+os._exit(0)
+"""
+        )
+        assert done.stdout.splitlines() == ["0.0", "5"], done.stderr
+        left = [sender.watch.get(timeout=5).args[0] for _ in range(9)]
+        assert [array.shape for array in left] == [(100, 200)] * 9
+        assert [float(array.min()) for array in left] == [float(array.max()) for array in left]
+        assert sorted(float(array.max()) for array in left) == list(map(float, range(1, 10)))

@@ -1,4 +1,4 @@
-"""The shared queues of a hub: which there are, and how nodes and clients without a link take part in them."""
+"""The shared queues of a hub: opening groups, and the frames of their members."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from berrymq.bridge.buffers import Memory
 from berrymq.bridge.discovery.file_lock import is_locked
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.errors import LinkError, RpcError
-from berrymq.bridge.node.alive import lock_path
-from berrymq.bridge.node.mailbox import read_message
+from berrymq.bridge.node.process_lock import lock_path
 from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.batches import LargeBatchBytes, large_batch, parse_batch, parse_raws
+from berrymq.bridge.protocol.batches import LargeBatchBytes, large_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import (
     GROUP,
@@ -31,11 +30,10 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
 from berrymq.bridge.protocol.stream import HoldingBody
 
-from .shared_queues import Group, Member
+from .group import Group, Member
+from .shared_mailbox import SharedMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.group_frames import GroupFrame
@@ -44,26 +42,25 @@ if TYPE_CHECKING:
 
     from .router import Hub
 
-__all__ = ["Groups", "Put", "SharedMailbox"]
+__all__ = ["Groups", "Put"]
 
 MAX_GROUPS = 1_000
-"""The most groups of one hub."""
+"""The limit of groups of one hub."""
 
 TTL_SECONDS = 1000.0
-"""How long a group without members goes on collecting."""
+"""The time for which a group without members goes on collecting."""
 
 RESEND_SECONDS = 15.0
-"""For so long the nodes of a former hub may send again what that has handed over already."""
+"""The time in which nodes of a former hub may resend jobs that it has handed over."""
 
 STATE_SECONDS, STATE_SECONDS_EACH = 0.25, 0.005
-"""The least time between two reports of how a group stands, and how much longer it is for each member."""
+"""The least interval of a group's state frames, and its increment for each member."""
 
-LOOK_SECONDS = (0.02, 0.2, 1.0)
-"""How long after a cut it is looked whether the process at the other side has ended, and then at intervals of
-the last."""
+PROCESS_CHECK_SECONDS = (0.02, 0.2, 1.0)
+"""The delays of the checks after a cut whether the member's process has ended; the last one repeats."""
 
 MAX_UNREAD_BYTES = 5 * 1024 * 1024
-"""While so much waits for a node it is told nothing of groups: more than it may have of jobs."""
+"""A node with so many unread bytes is sent no state of groups; they are more than it may hold of jobs."""
 
 MAX_SHOWN = 200
 
@@ -71,7 +68,7 @@ WAITS = "it waits at the hub, on another machine"
 
 
 class _Known:
-    """A group, with what the hub knows about it."""
+    """A group, with its peers and timers."""
 
     def __init__(self, hub: Hub, room: Room, identifier: Identifier, group: Group) -> None:
         self.room = room
@@ -83,7 +80,7 @@ class _Known:
         self._hub = hub
 
     def change(self) -> None:
-        """Have the members told how the group stands, not too often."""
+        """Schedule a state frame for the members."""
         if not self.reporting and self.peers:
             self.reporting = True
             seconds = STATE_SECONDS + STATE_SECONDS_EACH * len(self.peers)
@@ -99,7 +96,7 @@ class _Known:
                     self._hub.flush(peer)
 
     def state_body(self, **fields: Any) -> bytes:
-        """Return the params of a frame that says how the group stands."""
+        """Return the params of a frame with the state of the group."""
         return group_body(self.group.follows, state=self.group.state(), **fields)
 
     def answer_body(self, question: int, first: int, *, shared: bool) -> bytes:
@@ -139,7 +136,7 @@ class Groups:
     """The groups of a hub. Used with its lock held.
 
     Args:
-        hub: where they follow.
+        hub: the hub.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -147,13 +144,13 @@ class Groups:
         self._known: dict[tuple[str | None, str], _Known] = {}
 
     def open(self, room: Room, identifier: Identifier, maxsize: int | None, overflow: str) -> _Known:
-        """Return the group of an identifier in a room, which begins to collect if it is new.
+        """Return the group of an identifier in a room; a new one begins to collect.
 
         Args:
-            room: where it follows.
-            identifier: what it follows.
-            maxsize: its capacity, 0 for no bound; None for whatever it is.
-            overflow: what happens to jobs beyond that.
+            room: its room.
+            identifier: the messages that it collects.
+            maxsize: its capacity, 0 for no bound; None for any.
+            overflow: which jobs are dropped beyond that.
 
         Raises:
             ValueError: it has other settings, or there are too many groups.
@@ -183,8 +180,8 @@ class Groups:
             known.expiry = None
         return known
 
-    def _left(self, known: _Known) -> None:
-        """Have a group expire that has no members any more."""
+    def _member_left(self, known: _Known) -> None:
+        """Start the expiry timer of a group without members."""
         if not known.group.members and known.expiry is None:
             known.expiry = self._hub.loop.call_later(TTL_SECONDS, self._expire, known)
 
@@ -198,14 +195,14 @@ class Groups:
             left = known.group.close()
         if left:
             peers_log.warning(
-                "the shared queue of %r has ended with %d jobs in it: nobody came to take them",
+                "the shared queue of %r has expired without members: %d jobs in it are lost",
                 known.group.follows,
                 left,
             )
 
     @property
     def have_jobs(self) -> bool:
-        """Whether jobs wait for members that may come."""
+        """Whether there are jobs that were not taken."""
         return any(known.group.depth for known in self._known.values())
 
     # -- nodes -----------------------------------------------------------------------------------------------
@@ -214,7 +211,7 @@ class Groups:
         """Process a frame of a member.
 
         Raises:
-            FrameError: it is not what a member sends.
+            FrameError: it is none that a member sends.
         """
         if isinstance(params, JoinParams):
             self._join(peer, params)
@@ -222,13 +219,13 @@ class Groups:
         known = self._known.get((peer.room.name, params.group))
         member = None if known is None else known.peers.get(peer)
         if known is None or member is None:
-            return  # it was refused
+            return  # its ``join`` was refused
         group = known.group
         if isinstance(params, LeaveParams):
             group.mark_taken(member, params.taken)
             del known.peers[peer]
             group.leave(member)
-            self._left(known)
+            self._member_left(known)
         elif isinstance(params, WantParams):
             group.mark_taken(member, params.taken)
             group.give_back(member, params.returned)
@@ -238,11 +235,11 @@ class Groups:
             group.hand_over()
             if params.question:
                 if peer.stream.held_bytes > MAX_UNREAD_BYTES:
-                    return  # it does not read what it asks for
+                    return  # it does not read
                 shared = peer.stream.shares_memory
                 peer.stream.send(GROUP, known.answer_body(params.question, params.first, shared=shared))
         else:
-            raise FrameError("a hub is sent no jobs")
+            raise FrameError("only a hub sends jobs")
 
     def read_put(self, peer: Peer, params: PutParams) -> Put:
         """Read jobs that a member hands over.
@@ -286,7 +283,7 @@ class Groups:
         peer.stream.send(GROUP, known.state_body())
 
     def link_changed(self, peer: Peer) -> None:
-        """A link of a member was cut, or is up again."""
+        """Update whether a member gets jobs, after its link was cut or resumed."""
         for known in self._known.values():
             member = known.peers.get(peer)
             if member is not None:
@@ -294,21 +291,21 @@ class Groups:
                 if peer.connected:
                     known.group.hand_over()
 
-    def peer_is_gone(self, peer: Peer) -> None:
-        """A node has left, or did not come back in time: it gives back what it had."""
+    def remove_peer(self, peer: Peer) -> None:
+        """Remove a node from its groups, which get back the jobs that it has not taken."""
         for known in self._known.values():
             member = known.peers.pop(peer, None)
             if member is not None:
                 known.group.leave(member)
-                self._left(known)
+                self._member_left(known)
 
-    def look_for_end(self, peer: Peer, turn: int = 0) -> None:
-        """See from time to time whether the process of a member whose link is cut has ended."""
+    def check_process(self, peer: Peer, turn: int = 0) -> None:
+        """Check from time to time whether the process of a member whose link is cut has ended."""
         if any(peer in known.peers for known in self._known.values()):
-            seconds = LOOK_SECONDS[min(turn, len(LOOK_SECONDS) - 1)]
-            self._hub.loop.call_later(seconds, self._look, peer, turn + 1)
+            seconds = PROCESS_CHECK_SECONDS[min(turn, len(PROCESS_CHECK_SECONDS) - 1)]
+            self._hub.loop.call_later(seconds, self._check_process, peer, turn + 1)
 
-    def _look(self, peer: Peer, turn: int) -> None:
+    def _check_process(self, peer: Peer, turn: int) -> None:
         hub = self._hub
         if peer.connected or hub.peers.get(peer.id) is not peer:
             return
@@ -318,12 +315,12 @@ class Groups:
                 path.unlink(missing_ok=True)
                 hub.expire(peer)
                 return
-        self.look_for_end(peer, turn)
+        self.check_process(peer, turn)
 
     # -- clients without a link ------------------------------------------------------------------------------
 
     def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> SharedMailbox:
-        """Have a client without a link join a group, and return where it takes jobs from.
+        """Have a client without a link join a group, and return its mailbox.
 
         Raises:
             RpcError: there are too many groups.
@@ -333,97 +330,14 @@ class Groups:
         except ValueError as error:
             raise RpcError(INVALID_PARAMS, str(error)) from None
         return SharedMailbox(
-            known.group, name, self._hub.lock, self._hub.flush_all, lambda: self._left(known)
+            known.group, name, self._hub.lock, self._hub.flush_all, lambda: self._member_left(known)
         )
 
-    # -- looking in ------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, Any]]:
-        """Return how the groups stand, in names and numbers."""
+        """Return the names and counters of the groups, as JSON values."""
         return [
             {"room": known.room.name, **known.group.status()}
             for known in list(self._known.values())[:MAX_SHOWN]
         ]
-
-
-class SharedMailbox:
-    """A client without a link as a member of a group, with the interface of a `Mailbox`.
-
-    It has one job at a time, which counts as taken when it asks for the next one, or says that it has it.
-
-    Args:
-        group: what it takes jobs from.
-        name: what people call the client.
-        lock: the router's.
-        flush: writes what members with a link are to get.
-        on_leave: called when it has left the group.
-    """
-
-    def __init__(
-        self, group: Group, name: str, lock: Any, flush: Callable[[], object], on_leave: Callable[[], object]
-    ) -> None:
-        self.follows = group.follows
-        self.dropped = 0
-        self.last: dict[str, Any] | None = None
-        self._group = group
-        self._lock = lock
-        self._flush = flush
-        self._on_leave = on_leave
-        self._on_arrival: Callable[[], object] | None = None
-        self._jobs: list[tuple[int, bytes]] = []
-        self._member = Member(name, self._arrived)
-        group.join(self._member)
-
-    def __len__(self) -> int:
-        return self._group.depth
-
-    @property
-    def on_arrival(self) -> Callable[[], object] | None:
-        """Called when there is something to take, for one who waits."""
-        return self._on_arrival
-
-    @on_arrival.setter
-    def on_arrival(self, function: Callable[[], object] | None) -> None:
-        with self._lock:
-            self._on_arrival = function
-            self._member.waiting = 0 if function is None else 1
-            self._group.on_change()
-
-    def _arrived(self, jobs: list[tuple[int, bytes]]) -> None:
-        self._jobs.extend(jobs)
-        if self._on_arrival is not None:
-            self._on_arrival()
-
-    def acknowledge(self) -> None:
-        """Note that the client has the last job."""
-        with self._lock:
-            if self.last is not None:
-                self._group.mark_taken(self._member, [(number, 1) for number in self._member.held])
-                self.last = None
-
-    def take(self) -> dict[str, Any] | None:
-        """Return the next job, None if there is none; the one before counts as taken."""
-        with self._lock:
-            while True:
-                if not self._jobs:
-                    self.acknowledge()
-                    if not self._group.pull(self._member, 1):
-                        return None
-                    if not self._jobs:
-                        continue  # it went to whoever waits already
-                number, data = self._jobs.pop()
-                head = parse_batch(data)
-                message = read_message(head, parse_raws(head.messages)[0], data)
-                if message is None:
-                    self._group.mark_taken(self._member, [(number, 1)])
-                    continue
-                self.last = message
-                return message
-
-    def close(self) -> int:
-        """Leave the group, which gets back the last job if it was not acknowledged."""
-        with self._lock:
-            self._group.leave(self._member)
-            self._on_leave()
-            self._flush()
-        return 0

@@ -19,7 +19,7 @@ from berrymq.bridge.discovery.file_lock import open_regular
 from berrymq.bridge.discovery.runtime_directory import runtime_directory
 from berrymq.bridge.discovery.starting import hub_lock
 from berrymq.bridge.errors import LinkError
-from berrymq.bridge.node.alive import remove_stale
+from berrymq.bridge.node.process_lock import remove_stale
 from berrymq.bridge.server.server import Server
 from berrymq.bridge.transport.budget import MAX_HELD_BYTES, Budget
 from berrymq.bridge.transport.loop import IoLoop

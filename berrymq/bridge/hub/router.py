@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.transport.channel import Channel
     from berrymq.identifiers import Identifier
 
-    from .groups import SharedMailbox
+    from .shared_mailbox import SharedMailbox
 
 __all__ = ["Hub", "Traffic"]
 
@@ -153,18 +153,18 @@ class Hub(Router):
             self.groups.put(peer, put)
 
     def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
-        """Hand jobs to a member again."""
+        """Hand jobs to a member again; see `Router.link_is_up`."""
         self.groups.link_changed(peer)
 
     def link_is_cut(self, peer: Peer) -> None:
-        """Hand no jobs to a member whose link is cut, and see whether its process has ended."""
+        """Hand no jobs to a member whose link is cut, and check whether its process has ended."""
         self.groups.link_changed(peer)
-        self.groups.look_for_end(peer)
+        self.groups.check_process(peer)
 
     def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
-        """Close a link; what its node has not taken of shared queues goes back to them."""
+        """Close a link; shared queues get back the jobs that its node has not taken."""
         with self.lock:
-            self.groups.peer_is_gone(peer)
+            self.groups.remove_peer(peer)
         return super().remove_peer(peer, *args, **kwargs)
 
     def shared_mailbox(self, room: Room, identifier: Identifier, name: str) -> SharedMailbox:

@@ -379,7 +379,7 @@ class Node(Router):
                 super().receive(peer, channel, otherwise, event)
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
-        if self._arrived or self._asked or self._replayed or self.shared.arrived:
+        if self._arrived or self._asked or self._replayed or self.shared.inbox.arrived:
             if get_ident() in self.askers:  # it waits for an answer, and may hold locks of its own
                 self.loop.call(self._deliver)
             else:
@@ -483,11 +483,11 @@ class Node(Router):
     def _deliver(self) -> None:
         """Deliver what has arrived to the bus; one thread at a time, to keep the order."""
         while (
-            self._arrived or self._asked or self._replayed or self.shared.arrived
+            self._arrived or self._asked or self._replayed or self.shared.inbox.arrived
         ) and self._delivering.acquire(blocking=False):
             try:
-                if self.shared.arrived:
-                    self.shared.deliver()
+                if self.shared.inbox.arrived:
+                    self.shared.inbox.deliver()
                 with self.lock:
                     arrived, self._arrived = self._arrived, []
                     asked, self._asked = self._asked, []

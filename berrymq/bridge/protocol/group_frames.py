@@ -139,7 +139,7 @@ class JobsParams(MemoryFrame, kw_only=True):
 
 
 class GroupState(Struct, array_like=True):
-    """How a group stands."""
+    """The counters and members of a group."""
 
     waiting: int = 0
     """Jobs that no member has."""
@@ -189,7 +189,7 @@ def group_body(group: str, **fields: Any) -> bytes:
 
 
 def parse_state(raw: Raw) -> GroupState:
-    """Read how a group stands.
+    """Read the state of a group.
 
     Raises:
         FrameError: it is malformed.

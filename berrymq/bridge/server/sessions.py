@@ -15,7 +15,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN, Later
 
 if TYPE_CHECKING:
-    from berrymq.bridge.hub.groups import SharedMailbox
+    from berrymq.bridge.hub.shared_mailbox import SharedMailbox
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import Router
     from berrymq.bridge.transport.loop import Timer

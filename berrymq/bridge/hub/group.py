@@ -1,8 +1,8 @@
 """Shared queues at the hub: each job of a group goes to exactly one of its members.
 
-A job waits here until a member takes it. Members say how many consumers wait, and how many jobs more they
-need to stay busy (`Member.want`); so many are with them at most, and what they have not taken goes back to
-its place in the order of the group when they leave. There is no I/O here and no clock of its own.
+A job waits here until a member takes it. Members report how many of their consumers wait, and how many more
+jobs to prefetch; they hold no more than that. Jobs that a member holds and has not taken return to their
+place in the order of the group when it leaves. There is no I/O here and no clock.
 """
 
 from __future__ import annotations
@@ -12,132 +12,62 @@ from collections import deque
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
-from berrymq.bridge.protocol.batches import (
-    LargeBatchBytes,
-    batch_head,
-    encode_batch,
-    parse_batch,
-    parse_raws,
-    split_batch,
-)
+from berrymq.bridge.protocol.batches import parse_batch, split_batch
 from berrymq.bridge.protocol.group_frames import GroupState
 from berrymq.bridge.protocol.json_checks import FrameError
+
+from .job_runs import Run, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from msgspec import Raw
-
-    from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.transport.budget import Budget
 
 __all__ = ["Group", "Member"]
 
-RUN_BYTES, JOB_BYTES, HAD_BYTES = 300, 200, 150
-"""What a batch that waits takes beside its bytes, and a job that a member has or had, about."""
+JOB_BYTES, HAD_BYTES = 200, 150
+"""The approximate memory for a job that a member holds, and for one that a member of a former hub has."""
 
 MAX_HELD_BYTES = 4 * 1024 * 1024
-"""A member has jobs of so many bytes at most, unless a single one is larger."""
+"""The most bytes of jobs that a member holds, unless a single one is larger."""
 
 MAX_HAD = 100_000
-"""About how many jobs of a former hub are remembered that its members have."""
+"""The approximate number of jobs of a former hub that are remembered as held by members."""
 
 MAX_MEMBERS_SHOWN = 50
 
 
-class _Source:
-    """A batch of which jobs are left."""
-
-    __slots__ = ("_batch", "_count", "_head", "_raws", "data", "job_bytes", "left", "own_bytes")
-
-    def __init__(self, data: bytes, count: int, left: int) -> None:
-        self.data = data
-        self.job_bytes = len(data) // count
-        """About how many bytes one job of it takes."""
-        self.own_bytes = RUN_BYTES
-        """What it takes beside `data`, in this process's own memory."""
-        if isinstance(data, LargeBatchBytes):
-            self.job_bytes += sum(data.memory.sizes)
-            if not data.memory.held_bytes:
-                self.own_bytes += sum(data.memory.sizes)
-        self.left = left
-        """Jobs of it that were neither taken nor dropped."""
-        self._count = count
-        self._batch: Batch | None = None
-        self._raws: list[Raw] = []
-        self._head = b""
-
-    def slice(self, start: int, end: int) -> bytes:
-        """Return a part of it as a batch."""
-        if end - start == self._count:
-            return self.data
-        batch = self._batch
-        if batch is None:
-            batch = self._batch = parse_batch(self.data)
-            self._raws = parse_raws(batch.messages)
-            self._head = batch_head(batch.identifier, batch.origin, batch.source)
-        return encode_batch(self._head, batch.first + start, self._raws[start:end], end - start)
-
-
-class _Run:
-    """Consecutive jobs of one batch."""
-
-    __slots__ = ("end", "number", "source", "start")
-
-    def __init__(self, number: int, source: _Source, start: int, end: int) -> None:
-        self.number = number
-        """The number of the first in the group."""
-        self.source = source
-        self.start = start
-        self.end = end
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    def split(self, count: int) -> _Run:
-        """Take so many off the front, and return them."""
-        front = _Run(self.number, self.source, self.start, self.start + count)
-        self.number += count
-        self.start += count
-        return front
-
-    @property
-    def data(self) -> bytes:
-        """These jobs as a batch."""
-        return self.source.slice(self.start, self.end)
-
-
 class Member:
-    """Who takes jobs of a group.
+    """A member of a group: it takes jobs.
 
     Args:
-        name: what people call it.
-        send: called with jobs that are handed over: batches, each with the number of its first job.
+        name: its name, for people.
+        send: called with jobs for it: batches, each with the number of its first job.
     """
 
     def __init__(self, name: str, send: Callable[[list[tuple[int, bytes]]], object]) -> None:
         self.name = name
         self.send = send
         self.waiting = 0
-        """Its consumers that wait."""
+        """The number of its consumers that wait."""
         self.ahead = 0
-        """How many jobs more it may have."""
+        """The number of jobs to prefetch."""
         self.connected = True
-        """Whether it gets jobs at present: a link that is cut does not."""
+        """Whether it gets jobs: not while its link is cut."""
         self.taken = 0
-        self.held: dict[int, tuple[_Source, int, int]] = {}
-        """By the number of a job that it has: the batch, the place in it, and the bytes."""
+        self.held: dict[int, tuple[Source, int, int]] = {}
+        """The jobs that it holds, by number: the batch, the place in it, and the bytes."""
         self.held_bytes = 0
 
     @property
     def free(self) -> int:
-        """How many more jobs it may have."""
+        """The number of further jobs that it may hold."""
         if not self.connected or (self.held_bytes >= MAX_HELD_BYTES and self.held):
             return 0
         return max(0, self.waiting + self.ahead - len(self.held))
 
     def held_in(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the numbers of jobs that it has and that are in one of the ranges, in a bounded time."""
+        """Return the numbers of held jobs that are in one of the ranges; bounded by their number."""
         held = self.held
         ranges = sorted(ranges)
         if sum([count for _, count in ranges]) <= 2 * len(held):
@@ -151,13 +81,13 @@ class Member:
 
 
 class Group:
-    """The jobs of one identifier in one room, and who takes them. Used with the router's lock held.
+    """The jobs of one identifier in one room, and its members. Used with the router's lock held.
 
     Args:
         follows: the identifier, as text.
-        budget: counts what is held.
-        maxsize: how many jobs it holds at most; 0 for no bound.
-        overflow: what is dropped when there are more.
+        budget: counts the bytes that it holds.
+        maxsize: its capacity in jobs; 0 for no bound.
+        overflow: which jobs are dropped beyond that.
     """
 
     def __init__(
@@ -171,31 +101,31 @@ class Group:
         self.maxsize = maxsize
         self.overflow: Literal["drop_oldest", "drop_newest"] = overflow
         self.members: dict[Member, None] = {}
-        """The one that was given a job longest ago comes first."""
+        """The one whose last job was handed over longest ago is first."""
         self.received = 0
         self.dropped = 0
         self.taken = 0
         self.deepest = 0
         self.waiting = 0
-        """Jobs that no member has."""
+        """Jobs that no member holds."""
         self.held = 0
-        """Jobs that a member has, and has not taken yet."""
+        """Jobs that a member holds and has not taken."""
         self.on_change: Callable[[], object] = lambda: None
         """Called after anything has changed."""
         self._had: set[tuple[str, int]] | None = None
-        self._runs: deque[_Run] = deque()
+        self._runs: deque[Run] = deque()
         self._next = 1
         self._account = budget.open(self.shed)
 
     @property
     def depth(self) -> int:
-        """How many jobs were not taken."""
+        """The number of jobs that were not taken."""
         return self.waiting + self.held
 
-    # -- jobs come -------------------------------------------------------------------------------------------
+    # -- adding jobs -----------------------------------------------------------------------------------------
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Take in the jobs of a batch, and hand them over to members that want some."""
+        """Add the jobs of a batch, and hand them over to members that want some."""
         for data, number in self._new_parts(batch, count):
             self._append(data, number)
         self.hand_over()
@@ -205,15 +135,15 @@ class Group:
         if self.overflow == "drop_newest" and self.maxsize:
             kept = min(count, max(0, self.maxsize - self.depth))
             if not self._runs and not kept and self._wanted():
-                kept = 1  # a consumer waits: it does not find the group full
+                kept = 1  # a consumer waits for it, so it needs no capacity
         else:
             kept = count
         self.dropped += count - kept
         if not kept:
             self.on_change()
             return
-        source = _Source(data, count, kept)
-        self._runs.append(_Run(self._next, source, 0, kept))
+        source = Source(data, count, kept)
+        self._runs.append(Run(self._next, source, 0, kept))
         self._next += kept
         self.waiting += kept
         self._account.hold(data)
@@ -226,7 +156,7 @@ class Group:
         return any(member.free for member in self.members)
 
     def deduplicate(self, ranges: Iterable[tuple[str, int, int]]) -> None:
-        """Leave out jobs from now on that members of a former hub's group have already."""
+        """Skip jobs from now on that members of a former hub's group hold already."""
         had = self._had = self._had or set()
         before = len(had)
         for origin, first, count in ranges:
@@ -236,13 +166,13 @@ class Group:
         self._account.grow(HAD_BYTES * (len(had) - before))
 
     def stop_deduplicating(self) -> None:
-        """Take in every job from now on."""
+        """Add every job from now on."""
         if self._had is not None:
             self._account.grow(-HAD_BYTES * len(self._had))
             self._had = None
 
     def _new_parts(self, data: bytes, count: int) -> list[tuple[bytes, int]]:
-        """Return those parts of a batch that no member has."""
+        """Return those parts of a batch that no member holds."""
         had = self._had
         if not had:
             return [(data, count)]
@@ -253,7 +183,7 @@ class Group:
             return [(data, count)]
         return [(part, one.count) for one, part in split_batch(batch, new)]
 
-    # -- jobs go ---------------------------------------------------------------------------------------------
+    # -- handing jobs over -----------------------------------------------------------------------------------
 
     def hand_over(self) -> None:
         """Hand jobs to members that want some: first to those that wait, each in its turn."""
@@ -265,7 +195,7 @@ class Group:
         self.on_change()
 
     def _hand_over(self, only_waiting: bool) -> None:
-        sent: dict[Member, list[_Run]] = {}
+        sent: dict[Member, list[Run]] = {}
         while self._runs:
             wanting = [
                 (member, free) for member in self.members if (free := self._free(member, only_waiting))
@@ -284,8 +214,8 @@ class Group:
         free = member.free
         return min(free, max(0, member.waiting - len(member.held))) if only_waiting else free
 
-    def _give(self, member: Member, most: int) -> list[_Run]:
-        """Have a member hold up to so many jobs; return them."""
+    def _give(self, member: Member, most: int) -> list[Run]:
+        """Assign up to so many jobs to a member; return them."""
         given = []
         while most > 0 and self._runs and (member.held_bytes < MAX_HELD_BYTES or not member.held):
             run = self._runs[0]
@@ -303,24 +233,24 @@ class Group:
             self.waiting -= count
             self.held += count
             given.append(run)
-        if given:  # it comes last from now on
+        if given:  # it is last from now on
             del self.members[member]
             self.members[member] = None
         return given
 
-    def _send(self, member: Member, runs: list[_Run]) -> None:
+    def _send(self, member: Member, runs: list[Run]) -> None:
         jobs = []
         for run in runs:
             try:
                 jobs.append((run.number, run.data))
-            except FrameError:  # a hub passes on what it has not read
+            except FrameError:  # a hub does not decode messages when they arrive
                 self.dropped += len(run)
                 self._finish(member, [(run.number, len(run))])
         if jobs:
             member.send(jobs)
 
     def pull(self, member: Member, most: int) -> int:
-        """Hand up to so many jobs to a member beside those it wants all the time; return how many."""
+        """Hand up to so many jobs to a member beyond its credit; return how many."""
         before = len(member.held)
         self._send(member, self._give(member, most))
         self.on_change()
@@ -343,17 +273,17 @@ class Group:
         self.held -= finished
         return finished
 
-    def _release(self, source: _Source, count: int) -> None:
+    def _release(self, source: Source, count: int) -> None:
         source.left -= count
         if not source.left:
             self._account.release(source.data)
             self._account.grow(-source.own_bytes)
 
     def give_back(self, member: Member, ranges: Iterable[tuple[int, int]] | None = None) -> int:
-        """Put back what a member has and has not taken, all or those numbers, in its place in the order."""
+        """Return held jobs, all or those in the ranges, to their place in the order; return how many."""
         held = member.held
         numbers = list(held) if ranges is None else member.held_in(ranges)
-        returned: list[_Run] = []
+        returned: list[Run] = []
         for number in sorted(numbers):
             source, place, size = held.pop(number)
             member.held_bytes -= size
@@ -366,7 +296,7 @@ class Group:
             ):
                 last.end += 1
             else:
-                returned.append(_Run(number, source, place, place + 1))
+                returned.append(Run(number, source, place, place + 1))
         count = len(numbers)
         self._account.grow(-JOB_BYTES * count)
         self.held -= count
@@ -374,10 +304,10 @@ class Group:
         self._insert(returned)
         return count
 
-    def _insert(self, returned: list[_Run]) -> None:
+    def _insert(self, returned: list[Run]) -> None:
         """Put runs back before those with greater numbers."""
         runs = self._runs
-        before: list[_Run] = []
+        before: list[Run] = []
         while returned and runs and runs[0].number < returned[-1].number:
             run = runs.popleft()
             # A part of a batch may have been handed over after a later one was given back.
@@ -387,7 +317,7 @@ class Group:
     # -- bounds ----------------------------------------------------------------------------------------------
 
     def _drop(self, count: int) -> None:
-        """Drop so many jobs that no member has, the oldest first."""
+        """Drop so many jobs that no member holds, the oldest first."""
         while count > 0 and self._runs:
             run = self._runs[0]
             some = min(count, len(run))
@@ -401,7 +331,7 @@ class Group:
             count -= some
 
     def shed(self, target: int) -> None:
-        """Hold no more bytes than that, so far as no member has them: drop the oldest."""
+        """Drop the oldest jobs that no member holds, until no more bytes than *target* are held."""
         while self._account.held > target and self._runs:
             self._drop(len(self._runs[0]))
         if self._account.held > target:
@@ -424,7 +354,7 @@ class Group:
         return returned
 
     def close(self) -> int:
-        """Give up what waits; return how many jobs those were."""
+        """Drop all jobs; return their number."""
         left = self.depth
         for member in list(self.members):
             self.members.pop(member)
@@ -434,10 +364,10 @@ class Group:
         self._account.close()
         return left
 
-    # -- looking in ------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------
 
     def first(self, count: int, most_bytes: int = 256 * 1024) -> list[bytes]:
-        """Return up to so many of the jobs that are next, as batches of one."""
+        """Return up to so many of the next jobs, as batches of one."""
         found: list[bytes] = []
         for run in self._runs:
             for place in range(run.start, run.end):
@@ -451,7 +381,7 @@ class Group:
         return found
 
     def state(self) -> GroupState:
-        """Return how it stands."""
+        """Return its counters and members."""
         members = [
             (member.name, member.taken, len(member.held), member.waiting)
             for member in list(self.members)[:MAX_MEMBERS_SHOWN]

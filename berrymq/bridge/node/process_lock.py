@@ -1,7 +1,7 @@
-"""A locked file that shows to the hub of this machine that the process of a node lives.
+"""A locked file by which the hub of this machine sees whether the process of a node is running.
 
-A connection that is lost may be made again, so a hub keeps for a while what it has handed over. When the lock
-is free the process has ended, however it ended, and there is nothing to wait for.
+A node whose connection is lost may reconnect, so a hub leaves it the jobs that it holds until its link
+expires. When the lock is free the process has ended, and its jobs go to others at once.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from berrymq.bridge.errors import LinkError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["lock_path", "remove_stale", "show_alive", "stop_showing"]
+__all__ = ["lock_path", "lock_process_file", "remove_stale", "unlock_process_file"]
 
 _log = logging.getLogger("berrymq")
 
 
 def lock_path(directory: Path, id: str) -> Path:
-    """Return the file of the node with that id."""
+    """Return the path of the file of the node with that id."""
     return directory / f"node-{id}.lock"
 
 
 def remove_stale(directory: Path) -> None:
-    """Remove the files of processes that have ended while there was no hub to see it."""
+    """Remove the files of processes that ended while no hub was running."""
     for path in directory.glob("node-*.lock"):
         if not is_locked(path):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
-def show_alive(id: str) -> FileLock | None:
-    """Lock the file of a node for as long as this process lives; None where files can't be locked."""
+def lock_process_file(id: str) -> FileLock | None:
+    """Lock the file of a node until this process ends; return None where files can't be locked."""
     try:
         return acquire(lock_path(runtime_directory(), id))
     except (LinkError, OSError) as error:
-        _log.debug("can't show that this process lives: %s", error)
+        _log.debug("the hub can't see when this process ends: %s", error)
         return None
 
 
-def stop_showing(id: str, lock: FileLock | None) -> None:
-    """Remove the file of a node."""
+def unlock_process_file(id: str, lock: FileLock | None) -> None:
+    """Remove the file of a node, and unlock it."""
     if lock is not None:
         with suppress(LinkError, OSError):
             lock_path(runtime_directory(), id).unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""Jobs as a hub holds them: runs of consecutive messages of the batches in which they arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from berrymq.bridge.protocol.batches import LargeBatchBytes, batch_head, encode_batch, parse_batch, parse_raws
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from berrymq.bridge.protocol.batches import Batch
+
+__all__ = ["Run", "Source"]
+
+RUN_BYTES = 300
+"""The approximate memory for a batch beside its bytes."""
+
+
+class Source:
+    """A batch of which jobs are left."""
+
+    __slots__ = ("_batch", "_count", "_head", "_raws", "data", "job_bytes", "left", "own_bytes")
+
+    def __init__(self, data: bytes, count: int, left: int) -> None:
+        self.data = data
+        self.job_bytes = len(data) // count
+        """About how many bytes one job of it takes."""
+        self.own_bytes = RUN_BYTES
+        """What it takes beside `data`, in this process's own memory."""
+        if isinstance(data, LargeBatchBytes):
+            self.job_bytes += sum(data.memory.sizes)
+            if not data.memory.held_bytes:
+                self.own_bytes += sum(data.memory.sizes)
+        self.left = left
+        """Jobs of it that were neither taken nor dropped."""
+        self._count = count
+        self._batch: Batch | None = None
+        self._raws: list[Raw] = []
+        self._head = b""
+
+    def slice(self, start: int, end: int) -> bytes:
+        """Return a part of it as a batch."""
+        if end - start == self._count:
+            return self.data
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = parse_batch(self.data)
+            self._raws = parse_raws(batch.messages)
+            self._head = batch_head(batch.identifier, batch.origin, batch.source)
+        return encode_batch(self._head, batch.first + start, self._raws[start:end], end - start)
+
+
+class Run:
+    """Consecutive jobs of one batch."""
+
+    __slots__ = ("end", "number", "source", "start")
+
+    def __init__(self, number: int, source: Source, start: int, end: int) -> None:
+        self.number = number
+        """The number of the first in the group."""
+        self.source = source
+        self.start = start
+        self.end = end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def split(self, count: int) -> Run:
+        """Take so many off the front, and return them."""
+        front = Run(self.number, self.source, self.start, self.start + count)
+        self.number += count
+        self.start += count
+        return front
+
+    @property
+    def data(self) -> bytes:
+        """These jobs as a batch."""
+        return self.source.slice(self.start, self.end)

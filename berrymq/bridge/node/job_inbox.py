@@ -1,0 +1,159 @@
+"""Frames of a hub for the shared queues of this process: jobs that it hands over, and the state of groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from berrymq.bridge.peers_log import peers_log
+from berrymq.bridge.protocol.batches import large_batch, parse_batch
+from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.group_frames import GroupParams, JobsParams, parse_jobs
+from berrymq.bridge.protocol.json_checks import FrameError
+
+from .inbox import read_batch
+from .membership import JobMessage
+
+if TYPE_CHECKING:
+    from berrymq.bridge.protocol.batches import Batch
+    from berrymq.bridge.protocol.group_frames import GroupFrame
+    from berrymq.messages import Message
+
+    from .membership import Membership
+    from .shared_queues import SharedQueues
+
+__all__ = ["JobInbox"]
+
+
+class _Jobs(NamedTuple):
+    """A frame ``jobs``."""
+
+    batches: list[tuple[int, Batch]]
+    """Each with the number of its first job."""
+
+
+class _State(NamedTuple):
+    """A frame ``group``."""
+
+    params: GroupParams
+    first: list[Batch]
+    """The next jobs, as batches of one."""
+
+
+class JobInbox:
+    """Reads frames with the node's lock held, and delivers them to the memberships without it.
+
+    Args:
+        queues: the memberships.
+    """
+
+    def __init__(self, queues: SharedQueues) -> None:
+        self._queues = queues
+        self._node = queues.node
+        self._gateway = queues.node.bus.gateway
+        self.arrived: list[tuple[Membership, int, _Jobs | _State]] = []
+        """Undelivered frames, each with the membership and its `epoch`; changed with the node's lock held."""
+
+    def add(self, member: Membership | None, params: GroupFrame) -> None:
+        """Add a frame of the hub. The node's lock is held.
+
+        Args:
+            member: the membership that it is for; None if it has ended.
+            params: the frame.
+
+        Raises:
+            FrameError: it is malformed, or none that a hub sends.
+        """
+        frame: _Jobs | _State
+        if isinstance(params, JobsParams):
+            frame = self._read_jobs(params)
+        elif isinstance(params, GroupParams):
+            frame = self._read_state(params)
+        else:
+            raise FrameError("a node is no hub: it has no groups")
+        if member is not None:
+            if isinstance(frame, _Jobs):
+                for _, batch in frame.batches:
+                    member.remember(batch.origin, batch.first, batch.count)
+            self.arrived.append((member, member.epoch, frame))
+
+    def _read_jobs(self, params: JobsParams) -> _Jobs:
+        jobs = parse_jobs(params)
+        if params.sizes:
+            if len(jobs) != 1:
+                raise FrameError("a job with buffers beside it is alone in its frame")
+            ((number, raw),) = params.jobs
+            jobs = [(number, large_batch(bytes(raw), self._node.memories.receive(params))[0])]
+        return _Jobs(jobs)
+
+    def _read_state(self, params: GroupParams) -> _State:
+        first: list[Batch] = []
+        buffers = iter(params.buffers)
+        for raw in params.first:
+            if (own := next(buffers, None)) is None:
+                first.append(parse_batch(raw))
+            else:
+                first.append(large_batch(bytes(raw), self._node.memories.receive(own))[0])
+        return _State(params, first)
+
+    def deliver(self) -> None:
+        """Deliver the frames; one thread at a time, without the node's lock."""
+        with self._node.lock:
+            arrived, self.arrived = self.arrived, []
+        for member, epoch, frame in arrived:
+            if isinstance(frame, _State):
+                self._deliver_state(member, frame)
+            else:
+                self._deliver_jobs(member, epoch, frame)
+
+    def _deliver_jobs(self, member: Membership, epoch: int, jobs: _Jobs) -> None:
+        messages: list[JobMessage] = []
+        unreadable: list[int] = []
+        for number, batch in jobs.batches:
+            try:
+                found = self._read(batch)
+            except FrameError as error:
+                peers_log.warning(
+                    "%d jobs of %r can't be read and are left out: %s", batch.count, batch.source, error
+                )
+                unreadable += range(number, number + batch.count)
+                continue
+            for place, message in enumerate(found):
+                message._job = number + place
+                self._gateway.report_received(message)
+            messages += found
+        member.receive_jobs(messages, unreadable, epoch)
+        if unreadable:
+            self._queues.report(member)
+
+    def _deliver_state(self, member: Membership, state: _State) -> None:
+        first: list[tuple[tuple[str, int], Message]] = []
+        try:
+            for batch in state.first:
+                first += [((batch.origin, batch.first), message) for message in self._read(batch)]
+            member.receive_state(state.params, first)
+        except FrameError as error:
+            peers_log.warning("the state of the shared queue %r can't be read: %s", member.group, error)
+            return
+        if state.params.refused:
+            self._queues.refused(member)
+
+    def _read(self, batch: Batch) -> list[JobMessage]:
+        """Return the messages of a batch.
+
+        Raises:
+            FrameError: they are malformed.
+        """
+        identifier = crossing_identifier(batch.identifier)
+        is_own = batch.origin == self._node.id and batch.source == self._node.name
+        messages = []
+        for content in read_batch(batch):
+            message = JobMessage()
+            message._identifier = identifier
+            message._args = content.args
+            message._kwargs = content.kwargs
+            message._sent_at = content.sent_at
+            message._source = None if is_own else batch.source
+            message._origin = None if is_own else batch.origin
+            message._callback = content.callback
+            messages.append(message)
+        return messages
