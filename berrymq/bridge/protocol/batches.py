@@ -74,8 +74,12 @@ class WireMessage(Struct, array_like=True, gc=False):
 class Memory(Protocol):
     """The buffers that belong to a message; see ``bridge/buffers``."""
 
-    def parameter(self, *, shared: bool) -> bytes:
-        """Return what a frame says of it, as JSON."""
+    @property
+    def data(self) -> bytes:
+        """The buffers where they came in a frame and lie in this process; else nothing."""
+
+    def parameter(self, *, shared: bool, beside: int) -> bytes:
+        """Return what a frame says of it, as JSON, which the bytes beside it leave room for."""
 
     def views(self) -> Sequence[Any]:
         """Return the buffers."""
