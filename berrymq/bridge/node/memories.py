@@ -15,6 +15,7 @@ from berrymq.bridge.buffers import (
     Memory,
     Pool,
     PoolFullError,
+    few_descriptors,
     is_available,
     open_claim,
     share,
@@ -128,7 +129,7 @@ class _Held:
         """Whether it is more than a node may hold; a single one is never too much."""
         if len(self._memories) < 2:
             return False
-        return self._bytes > MAX_OPEN_BYTES or len(self._memories) > MAX_OPEN
+        return self._bytes > MAX_OPEN_BYTES or len(self._memories) > few_descriptors(MAX_OPEN)
 
     def add(self, memory: Memory) -> None:
         """Count it until it ends."""
