@@ -98,7 +98,9 @@ class _Reader:
             if codec.decode in _HASHED:
                 return self._hashed(codec.decode, content)
             return codec.decode(self.value(content))
-        except Exception as error:  # a registered decoder may raise anything; the text says which
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a registered decoder may raise anything, and so does code in Rust
             raise ValueError(f"a value of type {name!r} is malformed: {error}") from error
 
     def _buffer(self, where: Any) -> memoryview | Missing:
