@@ -47,18 +47,19 @@ SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
 """What can't shrink can't kill a reader with SIGBUS."""
 
 
-MAX_MAPPED = 128
-"""Mappings that one process has at a time."""
+MAX_MAPPED = 64
+"""Mappings that one process has at a time. They are far fewer than the segments of a sender, which is left with
+some to use again."""
 
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 
 
-def few_descriptors(most: int) -> int:
-    """Return a number of file descriptors, not more than a part of what this process may have."""
+def few_descriptors(most: int, part: int = 4) -> int:
+    """Return a number of file descriptors, at most one in `part` of those that this process may have."""
     if sys.platform == "win32":
         return most
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return most if limit < 0 else min(most, limit // 8)
+    return most if limit < 0 else min(most, limit // part)
 
 
 class ClaimError(Exception):
@@ -101,7 +102,7 @@ class Held:
         It is mapped, and copied where very many mappings exist already: each has a file descriptor, and keeps
         the sender from using its memory again.
         """
-        if len(_mapped) >= few_descriptors(MAX_MAPPED):
+        if len(_mapped) >= few_descriptors(MAX_MAPPED, part=16):
             return self._copy()
         mapped = mmap.mmap(self._descriptor, HEADER_BYTES + self.claim.size, access=mmap.ACCESS_COPY)
         _mapped.add(mapped)

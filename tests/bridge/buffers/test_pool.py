@@ -86,7 +86,7 @@ sys.stdin.read()
 
     def test_the_limit_on_descriptors_of_a_process_is_left_to_others(self, monkeypatch):
         monkeypatch.setattr(claims.resource, "getrlimit", lambda _: (64, 64))
-        assert few_descriptors(256) == 8
+        assert few_descriptors(256) == 16
         monkeypatch.setattr(claims.resource, "getrlimit", lambda _: (-1, -1))
         assert few_descriptors(256) == 256
 
