@@ -3,6 +3,7 @@
 import datetime as dt
 import sys
 from array import array
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from PIL import Image
 
 from berrymq.bridge.buffers import Missing
 from berrymq.bridge.payload import Form, Opaque, decode_payload, encode_message
+from berrymq.bridge.payload.images import Png
 
 
 def sent(value: Any, min_apart: int = 0) -> tuple[bytes, list[memoryview]]:
@@ -414,3 +416,122 @@ class TestImages:
         )
         with pytest.raises(ValueError):
             received(data, [])
+
+
+BASE = 2**61 - 1
+"""Python's hash of an integer is its remainder by this."""
+
+
+def of_type(name: str, value: Any) -> bytes:
+    """A payload with a value as a hostile sender writes it."""
+    return msgspec.json.encode([1.5, [{"$type": name, "value": value}], {}])
+
+
+def inline(data: bytes) -> dict[str, Any]:
+    return {"$type": "buffer", "value": b64encode(data).decode()}
+
+
+def plain_array(value: Any) -> Any:
+    return msgspec.json.decode(encode_message(1.5, [value], {}))[1][0]
+
+
+class TestWhatIsSmallAndTakesLong:
+    """Bombs: a few bytes that would take much time or memory to read."""
+
+    def test_a_buffer_is_the_data_of_one_value(self):
+        data = msgspec.json.encode(
+            [1.5, [{"$type": "bytes", "value": {"$type": "buffer", "value": 0}}] * 2, {}]
+        )
+        _, args, kwargs = msgspec.json.decode(data)
+        with pytest.raises(ValueError, match="two values"):
+            decode_payload(args, kwargs, [memoryview(bytearray(10))])
+
+    @pytest.mark.parametrize("dtype", ["|V0", "|S0", "<U0", {"fields": [], "size": 0}], ids=str)
+    def test_an_array_of_items_without_bytes(self, dtype):
+        parts = {"dtype": dtype, "shape": [2**40], "order": "C", "data": inline(b"")}
+        with pytest.raises(ValueError, match="too large"):
+            received(of_type("array", parts), [])
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("pandas.Timestamp", ["9" * 4_000_000, "ns", None]),
+            ("pandas.Period", ["", "1D" * 1_000_000, 1]),
+            (
+                "table.column",
+                {"type": f"period[{'1h' * 1_000_000}]", "values": plain_array(np.zeros(1, int))},
+            ),
+        ],
+        ids=["Timestamp", "Period", "PeriodDtype"],
+    )
+    def test_a_long_text_where_pandas_reads_one(self, name, value):
+        with pytest.raises(ValueError, match="no short text"):
+            received(of_type(name, value), [])
+
+    @pytest.mark.parametrize("zone", ["dateutil//etc/hostname", "../../etc/hostname", "/etc/hostname"])
+    def test_a_time_zone_that_names_a_file(self, zone):
+        for name, value in (
+            ("pandas.Timestamp", ["2020-01-01T00:00:00+00:00", "ns", zone]),
+            (
+                "table.column",
+                {"type": f"datetime64[ns, {zone}]", "values": plain_array(np.zeros(1, "M8[ns]"))},
+            ),
+        ):
+            with pytest.raises(ValueError, match="no time zone"):
+                received(of_type(name, value), [])
+
+    @pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "Etc/GMT+3", "America/Argentina/Buenos_Aires"])
+    def test_time_zones_cross(self, zone):
+        moments = pd.Series(pd.date_range("2020-01-01", periods=2, tz=zone))
+        pd.testing.assert_series_equal(crossed(moments), moments)
+        assert crossed(moments[0]) == moments[0]
+
+    def test_items_stay_as_they_are_where_their_type_has_a_size(self):
+        found = received(of_type("table.column", {"type": "U100000000", "items": ["a"] * 100}), [])
+        assert list(found) == ["a"] * 100
+
+    def test_labels_that_collide(self):
+        numbers = [(number * 7919 % 20_011) * BASE for number in range(1, 20_000)]
+        level = {"type": "object", "items": numbers}
+        for name, value in (
+            ("table.index", {"names": [None, None], "levels": [level, level]}),
+            (
+                "table.column",
+                {
+                    "type": "category",
+                    "codes": plain_array(np.zeros(1, "i1")),
+                    "categories": level,
+                    "ordered": False,
+                },
+            ),
+        ):
+            with pytest.raises(ValueError, match="collide"):
+                received(of_type(name, value), [])
+
+    def test_an_index_of_very_many_levels(self):
+        levels = [{"type": "object", "items": [1]}] * 20_000
+        with pytest.raises(ValueError, match="levels"):
+            received(of_type("table.index", {"names": [None] * 20_000, "levels": levels}), [])
+
+    def test_a_frequency_that_pandas_would_check_one_by_one(self):
+        days = pd.date_range("2000", periods=10_000, freq="D").to_numpy()
+        level = {"type": "datetime64[ns]", "values": plain_array(days)}
+        value = {"names": [None], "levels": [level], "frequency": "WOM-1MON"}
+        assert received(of_type("table.index", value), []).freq is None
+
+    @pytest.mark.parametrize("frequency", ["D", "B", "MS", "2h", "W-SUN"])
+    def test_frequencies_cross(self, frequency):
+        index = pd.date_range("2000", periods=300, freq=frequency)
+        assert crossed(index).freq == index.freq
+
+    def test_an_image_of_very_many_pixels_arrives_as_it_is(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        assert type(crossed(Image.new("L", (20, 20)))) is Png
+
+    def test_codes_do_not_change_after_they_were_checked(self):
+        data, buffers = sent(pd.Series(pd.Categorical(["a", "b"] * 100)), 1)
+        there = received(data, buffers)
+        for buffer in buffers:
+            if buffer.nbytes == 200:
+                buffer[:] = b"\x7f" * 200
+        assert there.tolist() == ["a", "b"] * 100

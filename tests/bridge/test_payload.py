@@ -31,7 +31,7 @@ from berrymq.bridge.payload import (
     encode_values,
     register_type,
 )
-from berrymq.bridge.payload.registry import by_name, by_type
+from berrymq.bridge.payload.registry import Codec, by_name, by_type
 from berrymq.bridge.protocol.batches import Batch, parse_batch, parse_messages
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
@@ -887,3 +887,53 @@ def test_the_time_of_day_and_dates_keep_their_types():
             UUID(int=5),
         ],
     )
+
+
+class Panic(BaseException):
+    """What pyo3 raises is no `Exception`."""
+
+
+class WithBadTextError(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+class WithBadItems(list):
+    def __iter__(self):
+        raise Panic
+
+
+class WithBadRepr:
+    def __repr__(self):
+        raise Panic
+
+
+class WithBadClass:
+    @property
+    def __class__(self):
+        raise Panic
+
+
+class TestCodeOfAValueThatFails:
+    @pytest.mark.parametrize("cls", [WithBadTextError, WithBadRepr, WithBadClass])
+    def test_it_crosses_as_opaque(self, cls):
+        replaced = []
+        data = encode_message(1.5, [cls()], {}, None, Form(replaced))
+        assert replaced[0][0] == cls.__name__
+        assert b'"Opaque"' in data
+
+    def test_a_container_does_too(self):
+        replaced = []
+        assert b'"Opaque"' in encode_message(1.5, [WithBadItems([1])], {}, None, Form(replaced))
+
+    def test_strictly_it_is_an_error(self):
+        with pytest.raises(PayloadError, match="encoding it failed with ValueError: no text"):
+            encode_message(1.5, [WithBadTextError()], {})
+
+    def test_a_decoder_that_panics_makes_the_payload_malformed(self, monkeypatch):
+        def decode(_):
+            raise Panic("at line 5")
+
+        monkeypatch.setitem(by_name, "Panics", Codec("Panics", str, decode))
+        with pytest.raises(ValueError, match="at line 5"):
+            decode_payload([{"$type": "Panics", "value": 1}], {})

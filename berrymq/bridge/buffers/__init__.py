@@ -4,7 +4,7 @@ A message carries a *claim*: which process has the memory open, and how to recog
 claim holds it for itself and passes on its own, so the memory outlives its sender.
 """
 
-from .claims import Claim, ClaimError, Held, open_claim
+from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
 from .memory import Memory, Missing, share
 from .pool import MIN_SHARED_BYTES, Lease, Pool, PoolFullError, is_available
 
@@ -18,6 +18,7 @@ __all__ = [
     "Missing",
     "Pool",
     "PoolFullError",
+    "few_descriptors",
     "is_available",
     "open_claim",
     "share",

@@ -13,15 +13,28 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakSet
 
 try:
     import fcntl
 except ImportError:  # Windows, where nothing of this is available
     fcntl = None  # type: ignore[assignment]
+if sys.platform != "win32":
+    import resource
 
-__all__ = ["HEADER_BYTES", "NAME", "Claim", "ClaimError", "Held", "header", "open_claim"]
+__all__ = [
+    "HEADER_BYTES",
+    "NAME",
+    "Claim",
+    "ClaimError",
+    "Held",
+    "few_descriptors",
+    "header",
+    "open_claim",
+]
 
 NAME = "berrymq"
 """Of each memfd."""
@@ -32,6 +45,21 @@ MAX_BYTES = 2**40
 
 SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
 """What can't shrink can't kill a reader with SIGBUS."""
+
+
+MAX_MAPPED = 64
+"""Mappings that one process has at a time: far fewer than the segments of a sender, which is left with some
+to use again."""
+
+_mapped: WeakSet[mmap.mmap] = WeakSet()
+
+
+def few_descriptors(most: int, part: int = 4) -> int:
+    """Return a number of file descriptors, at most one in `part` of those that this process may have."""
+    if sys.platform == "win32":
+        return most
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most if limit < 0 else min(most, limit // part)
 
 
 class ClaimError(Exception):
@@ -69,9 +97,26 @@ class Held:
         self.claim = claim
 
     def map(self) -> memoryview:
-        """Map the data: writable, and what is written is seen by this process alone."""
+        """Return the data: writable, and what is written is seen by this process alone.
+
+        It is mapped, and copied where very many mappings exist already: each has a file descriptor, and keeps
+        the sender from using its memory again.
+        """
+        if len(_mapped) >= few_descriptors(MAX_MAPPED, part=16):
+            return self._copy()
         mapped = mmap.mmap(self._descriptor, HEADER_BYTES + self.claim.size, access=mmap.ACCESS_COPY)
+        _mapped.add(mapped)
         return memoryview(mapped)[HEADER_BYTES:]
+
+    def _copy(self) -> memoryview:
+        data = memoryview(bytearray(self.claim.size))
+        done = 0
+        while done < len(data):
+            count = os.preadv(self._descriptor, [data[done:]], HEADER_BYTES + done)
+            if not count:
+                raise EOFError("shared memory ends before its data does")
+            done += count
+        return data
 
     def read(self, offset: int, size: int) -> bytes:
         """Return a part of the data."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
+
 from .claims import Claim, ClaimError, Held, open_claim
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ MAX_BUFFERS = 100_000
 
 MAX_TRAVELLING_BYTES = 12 * 1024 * 1024
 """What goes to another machine at most, as text within a frame."""
+MAX_FRAME_BYTES = MAX_TEXT_BYTES - 64 * 1024
+"""Of that text and what is beside it."""
 
 Form = tuple[int, int, int, str, int] | str | None
 """What a frame says of it: a claim, the bytes in base64, or nothing where they are gone."""
@@ -73,9 +77,14 @@ class Memory:
         return 0 if self._source is None or isinstance(self._source, bytes) else self._source.claim.size
 
     @property
+    def data(self) -> bytes:
+        """The buffers where they came in a frame and lie in this process; else nothing."""
+        return self._source if isinstance(self._source, bytes) else b""
+
+    @property
     def heap_bytes(self) -> int:
         """The memory of this process that it takes, in bytes."""
-        return len(self._source) if isinstance(self._source, bytes) else 0
+        return len(self.data)
 
     def another(self) -> Memory:
         """Return an object that holds the same buffers, also once this one has given them up."""
@@ -100,24 +109,28 @@ class Memory:
             whole[start : start + size] for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
         ]
 
-    def parameter(self, *, shared: bool) -> bytes:
+    def parameter(self, *, shared: bool, beside: int) -> bytes:
         """Return what a frame says of it, as JSON, and the sizes.
 
         Args:
             shared: whether the receiver can open this process's memory.
+            beside: the bytes of the frame without it.
         """
         source, reason = self._source, self.reason
+        sizes = msgspec.json.encode(self.sizes)
         form: Form = None
-        if isinstance(source, bytes):
-            form = b64encode(source).decode()
-        elif source is not None and shared:
+        if source is not None and shared and not isinstance(source, bytes):
             form = source.claim
-        elif source is not None and source.claim.size <= MAX_TRAVELLING_BYTES:
-            form = b64encode(source.read(0, source.claim.size)).decode()
         elif source is not None:
-            reason = f"it takes {source.claim.size:,} bytes, too much to go to another machine"
-        return b'"memory":%b,"sizes":%b,"reason":%b' % tuple(
-            map(msgspec.json.encode, (form, self.sizes, reason))
+            size = len(source) if isinstance(source, bytes) else source.claim.size
+            if size <= MAX_TRAVELLING_BYTES and size * 4 // 3 + len(sizes) + beside <= MAX_FRAME_BYTES:
+                form = b64encode(source if isinstance(source, bytes) else source.read(0, size)).decode()
+            else:
+                reason = f"it takes {size:,} bytes, too much to go to another machine"
+        return b'"memory":%b,"sizes":%b,"reason":%b' % (
+            msgspec.json.encode(form),
+            sizes,
+            msgspec.json.encode(reason),
         )
 
     def texts(self) -> list[str | None]:

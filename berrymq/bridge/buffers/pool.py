@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
-from .claims import HEADER_BYTES, NAME, SEALS, Claim, header
+from .claims import HEADER_BYTES, NAME, SEALS, Claim, few_descriptors, header
 
 try:
     import fcntl
@@ -33,7 +34,7 @@ MIN_SHARED_BYTES = 64 * 1024
 MAX_BYTES = 1024 * 1024 * 1024
 """Of one process, unless told otherwise."""
 MAX_SEGMENTS = 256
-"""Each takes a file descriptor."""
+"""Each takes two file descriptors."""
 IDLE_SECONDS = 10.0
 """Memory that was not used for so long is returned to the system."""
 
@@ -109,6 +110,21 @@ class Lease:
         self._release(self._segment)
 
 
+_pools: WeakSet[Pool] = WeakSet()
+
+
+def _begin_in_child() -> None:
+    """Leave the segments to the parent process: both would write to them, and no lock keeps them apart."""
+    for pool in list(_pools):
+        for segment in (*pool._idle, *pool._returned):
+            segment.close()
+        pool._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
+
+
 class Pool:
     """Shares values of this process; on any thread.
 
@@ -118,6 +134,11 @@ class Pool:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
+        self._closed = False
+        self._begin()
+        _pools.add(self)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_Segment] = []
         """What may be used again, if nobody reads it; the one used last at the end."""
@@ -125,7 +146,6 @@ class Pool:
         """Whose lease has ended. It takes no lock, so that the garbage collector may end one anywhere."""
         self._bytes = 0
         self._count = 0
-        self._closed = False
 
     def probe(self) -> Lease:
         """Share a byte, whose claim tells other processes whether they can open what this one shares."""
@@ -167,11 +187,11 @@ class Pool:
                 if segment.capacity == capacity and segment.lock():
                     self._idle.remove(segment)
                     return segment
-            if self._bytes + capacity > self.max_bytes or self._count >= MAX_SEGMENTS:
+            if self._bytes + capacity > self.max_bytes or self._count >= few_descriptors(MAX_SEGMENTS):
                 for segment in self._idle[:]:  # of another size, or still read: then its memory stays theirs
                     if segment.lock():
                         self._drop(segment)
-            if self._bytes + capacity > self.max_bytes or self._count >= MAX_SEGMENTS:
+            if self._bytes + capacity > self.max_bytes or self._count >= few_descriptors(MAX_SEGMENTS):
                 raise PoolFullError(
                     f"others still hold {self._bytes:,} bytes of what was sent before, and the limit is "
                     f"{self.max_bytes:,}"

@@ -115,7 +115,8 @@ class _Known:
         fields["buffers"] = [
             memory
             and msgspec.Raw(
-                b"{%b}" % (memory if shared else Memory(None, memory.sizes, WAITS)).parameter(shared=shared)
+                b"{%b}"
+                % (memory if shared else Memory(None, memory.sizes, WAITS)).parameter(shared=shared, beside=0)
             )
             for memory in memories
         ]

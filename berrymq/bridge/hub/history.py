@@ -469,7 +469,9 @@ class Feed:
         body = b'"query":%d,"batches":[%b],"end":%b' % (self._query, b",".join(taken), end)
         if taken and type(taken[0]) is LargeBatchBytes:
             memory = taken[0].memory
-            return HoldingBody.of(b"%b,%b" % (body, memory.parameter(shared=shared)), [memory])
+            return HoldingBody.of(
+                b"%b,%b" % (body, memory.parameter(shared=shared, beside=len(body))), [memory]
+            )
         return body
 
     def close(self) -> None:
@@ -492,7 +494,7 @@ def fields_of(memory: Memory, *, shared: bool) -> dict[str, Any]:
     """
     if not shared:
         return {"buffers": memory.texts()}
-    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(shared=True))
+    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(shared=True, beside=0))
     return found
 
 

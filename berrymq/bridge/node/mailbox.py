@@ -41,10 +41,12 @@ _parse_message = msgspec.json.Decoder(_Queued).decode
 class _Waiting:
     """A buffered batch."""
 
-    __slots__ = ("count", "data", "skip")
+    __slots__ = ("beside", "count", "data", "skip")
 
     def __init__(self, data: bytes, count: int) -> None:
         self.data = data
+        self.beside = data.memory.data if isinstance(data, LargeBatchBytes) else b""
+        """The buffers that came with it, as far as they lie in this process."""
         self.count = count
         """The number of its messages that are left."""
         self.skip = 0
@@ -76,6 +78,8 @@ class Mailbox:
         """The batch that is being taken. It is held until the next one is, for `last` is a part of it."""
         self._messages: deque[Raw] = deque()
         """The messages of it that are left."""
+        self._text_bytes = 0
+        """Of the buffers in `last`."""
         self._account = budget.open(self.shed)
 
     def __len__(self) -> int:
@@ -88,9 +92,12 @@ class Mailbox:
 
     def accept(self, batch: bytes, count: int) -> None:
         """Add a batch; on overflow drop the oldest messages and count them."""
-        self._batches.append(_Waiting(batch, count))
+        waiting = _Waiting(batch, count)
+        self._batches.append(waiting)
         self._count += count
         self._account.hold(batch)
+        if waiting.beside:
+            self._account.hold(waiting.beside)
         self._account.grow(BATCH_BYTES)
         while len(self) > MAX_MESSAGES:
             self._drop_oldest(len(self) - MAX_MESSAGES)
@@ -113,6 +120,8 @@ class Mailbox:
                 self.dropped += 1
                 continue
             self.last = message
+            self._text_bytes = sum([len(text or "") for text in message.get("buffers", ())])
+            self._account.grow(self._text_bytes)
             return message
         return None
 
@@ -140,11 +149,15 @@ class Mailbox:
         self._account.grow(-MESSAGE_BYTES * left)
         self._messages.clear()
         self._release(self._current[0])
+        self._account.grow(-self._text_bytes)
+        self._text_bytes = 0
         self._current = self.last = None
         return left
 
     def _release(self, waiting: _Waiting) -> None:
         self._account.release(waiting.data)
+        if waiting.beside:
+            self._account.release(waiting.beside)
         self._account.grow(-BATCH_BYTES)
 
     def _drop_oldest(self, most: int) -> None:

@@ -15,6 +15,7 @@ from berrymq.bridge.buffers import (
     Memory,
     Pool,
     PoolFullError,
+    few_descriptors,
     is_available,
     open_claim,
     share,
@@ -106,7 +107,7 @@ class Memories:
         except ValueError as error:
             raise FrameError(f"buffers: {error}") from None
         self._opened.add(memory)
-        self._opened.limit(MAX_OPEN_BYTES, MAX_OPEN)
+        self._opened.limit(MAX_OPEN_BYTES, few_descriptors(MAX_OPEN))
         return memory
 
     def retain(self, batch: LargeBatchBytes) -> LargeBatchBytes:
@@ -115,7 +116,7 @@ class Memories:
         retained.memory = memory = cast("Memory", batch.memory).another()
         retained.heap_bytes = batch.heap_bytes
         self._retained.add(memory)
-        self._retained.limit(MAX_RETAINED_BYTES, MAX_RETAINED)
+        self._retained.limit(MAX_RETAINED_BYTES, few_descriptors(MAX_RETAINED))
         return retained
 
     def trim(self) -> None:

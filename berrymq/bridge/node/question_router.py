@@ -93,11 +93,11 @@ class QuestionRouter:
     ) -> None:
         if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than fits into a frame
             answers = [failed_answer(peer.name, "was answered with more than one frame takes")]
-        shared = peer.stream.shares_memory
-        params = b'"question":%d,"answers":[%b]' % (
-            number,
-            b",".join([_on_wire(one, shared) for one in answers]),
-        )
+        on_wire, size = [], sum(map(len, answers))
+        for one in answers:
+            on_wire.append(_on_wire(one, peer.stream.shares_memory, size))
+            size += len(on_wire[-1]) - len(one)
+        params = b'"question":%d,"answers":[%b]' % (number, b",".join(on_wire))
         if unanswered:
             params += b',"unanswered":%b' % encode_json(unanswered)
         memories = [one.memory for one in answers if isinstance(one, LargeAnswer)]
@@ -226,17 +226,18 @@ class QuestionRouter:
         return subscriber.name if isinstance(subscriber, Peer) else self._router.name
 
 
-def _on_wire(answer: bytes, shared: bool) -> bytes:
+def _on_wire(answer: bytes, shared: bool, beside: int) -> bytes:
     """Return an answer as it stands in a frame.
 
     Args:
         answer: the answer.
         shared: whether the receiver can open this process's shared memory.
+        beside: the bytes of the frame without its buffers.
     """
     if type(answer) is bytes:
         return answer
     assert isinstance(answer, LargeAnswer)
-    return b"%b,{%b}]" % (answer[:-1], answer.memory.parameter(shared=shared))
+    return b"%b,{%b}]" % (answer[:-1], answer.memory.parameter(shared=shared, beside=beside))
 
 
 def _for_client(answer: bytes) -> bytes:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.protocol.frames import LargeAnswer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from contextlib import AbstractContextManager
@@ -160,8 +162,11 @@ class Questions:
     def _add(self, question: Question, answers: Iterable[Any]) -> None:
         for answer in answers:
             question.answers.append(answer)
-            question.answer_bytes += len(answer) + ANSWER_BYTES
-            self._askers[question.asker].account.grow(len(answer) + ANSWER_BYTES)
+            size = len(answer) + ANSWER_BYTES
+            if isinstance(answer, LargeAnswer):
+                size += len(answer.memory.data)
+            question.answer_bytes += size
+            self._askers[question.asker].account.grow(size)
 
     def shed(self, asker: _Asker, target: int) -> None:
         """Answer the questions of an asker with the largest answers by an error, until no more is held."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["array_codec", "codecs", "optional"]
 
 MAX_DIMENSIONS = 32
+MAX_EMPTY_ITEMS = 1_000_000
+"""Of an array whose items have no bytes, so that its size is not limited by what was sent."""
 MAX_FIELDS = 1_000
 """Of a structured type."""
 
@@ -155,6 +157,8 @@ def _decode(parts: Any) -> Any:
     dtype = _read_type(numpy, text)
     if prod(shape) * dtype.itemsize != data.nbytes:
         raise ValueError(f"{data.nbytes} bytes do not make up an array of {tuple(shape)}")
+    if not dtype.itemsize and prod(shape) > MAX_EMPTY_ITEMS:
+        raise ValueError(f"an array of {tuple(shape)} items without bytes is too large")
     if not data.nbytes:
         return numpy.zeros(shape, dtype, order)
     return numpy.frombuffer(data, dtype).reshape(shape, order=order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +11,13 @@ from berrymq.bridge.buffers import Missing
 from berrymq.bridge.protocol.frames import TYPE_MARK
 
 from .binary import BUFFER, from_base64
+from .hashes import COLLIDE, count_hashes
 from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["TYPE_MARK", "decode_payload", "decode_values"]
-
-MAX_SAME_HASH = 32
-"""Members of one set, or keys of one dictionary, that may have the same hash."""
-
 
 Buffers = Sequence[memoryview | Missing]
 
@@ -78,6 +74,9 @@ class _Reader:
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
+        self._used: set[int] = set()
+        """The places of the buffers that a value has. A second value of the same one would be a copy that the
+        sender did not send: many of them fill the memory."""
         self._collisions = 0
         """The number of sets and dictionaries so far in which some members have the same hash."""
 
@@ -99,13 +98,18 @@ class _Reader:
             if codec.decode in _HASHED:
                 return self._hashed(codec.decode, content)
             return codec.decode(self.value(content))
-        except Exception as error:  # a registered decoder may raise anything; the text says which
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a registered decoder may raise anything, and so does code in Rust
             raise ValueError(f"a value of type {name!r} is malformed: {error}") from error
 
     def _buffer(self, where: Any) -> memoryview | Missing:
         if type(where) is int:
             if not 0 <= where < len(self._buffers):
                 raise ValueError(f"a message with {len(self._buffers)} buffers has none with number {where}")
+            if where in self._used:
+                raise ValueError(f"two values are made of buffer {where}")
+            self._used.add(where)
             return self._buffers[where]
         try:
             return memoryview(bytearray(from_base64(where)))
@@ -128,11 +132,11 @@ class _Reader:
             if self._collisions > before:
                 collides_within.add(hash(member))
             members.append(member)
-        same = Counter(map(hash, members))
+        same = count_hashes(members)
         if len(same) < len(members):
             self._collisions += 1
-            if max(same.values()) > MAX_SAME_HASH or any(same[one] > 1 for one in collides_within):
-                raise ValueError("its members collide, and it would take too long to build")
+            if any(same[one] > 1 for one in collides_within):
+                raise ValueError(COLLIDE)
         if kind is dict:
             return {key: self.value(value) for key, (_, value) in zip(members, content, strict=True)}
         return kind(members)

@@ -13,7 +13,7 @@ from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 from .advice import ApartError, TooDeepError, UnsendableError, advice, place
 from .binary import BUFFER, INLINE, Binary, Form
-from .opaque import describe
+from .opaque import describe, error_text
 from .registry import TYPE_KEY, VALUE_KEY, Codec, Foreign, by_type, codec_of
 from .scientific import scientific_codec
 
@@ -208,17 +208,28 @@ def _to_json(value: Any, depth: int, form: Form) -> Any:
         if where is None:
             raise ApartError(f"{value.size:,} bytes are too much for a message")
         return {TYPE_KEY: BUFFER, VALUE_KEY: where}
-    codec = by_type.get(cls) or scientific_codec(value) or codec_of(cls)
+    codec, content = _content(value)
     if codec is not None:
-        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(_encoded(codec, value), depth + 1, form)}
-    return _to_json(_base_value(value), depth, form)
+        return {TYPE_KEY: codec.name, VALUE_KEY: _to_json(content, depth + 1, form)}
+    return _to_json(content, depth, form)
 
 
-def _encoded(codec: Codec, value: Any) -> Any:
+def _content(value: Any) -> tuple[Codec | None, Any]:
+    """Return what a value is encoded as, and how that is marked: not at all where it is plain.
+
+    Raises:
+        UnsendableError: it has no form, or code of its class failed. That may raise anything: a panic in a
+            library's Rust code is no `Exception`.
+    """
+    codec = None
     try:
-        return codec.encode(value)
-    except Exception as error:  # a registered encoder may raise anything; the text says what
-        raise UnsendableError(f"its encode function failed with {type(error).__name__}: {error}") from error
+        codec = by_type.get(type(value)) or scientific_codec(value) or codec_of(type(value))
+        return codec, _base_value(value) if codec is None else codec.encode(value)
+    except (UnsendableError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        what = "encoding it" if codec is None else "its encode function"
+        raise UnsendableError(f"{what} failed with {error_text(error)}") from error
 
 
 def _items_to_json(values: Any, depth: int, form: Form) -> list[Any]:

@@ -21,7 +21,7 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 class Png(bytes):
-    """An image as it arrives where PIL is not installed; a notebook shows it."""
+    """An image as it arrives where PIL is not installed, or refuses so many pixels; a notebook shows it."""
 
     def _repr_png_(self) -> bytes:
         return bytes(self)
@@ -70,7 +70,10 @@ def _decode(data: Any) -> Any:
         return Png(data)
     from PIL import Image
 
-    return Image.open(BytesIO(data), formats=["PNG"])
+    try:
+        return Image.open(BytesIO(data), formats=["PNG"])
+    except Image.DecompressionBombError:
+        return Png(data)  # its pixels take a lot of memory: whoever wants them can open it
 
 
 IMAGE = Codec("image", _encode_image, _decode)

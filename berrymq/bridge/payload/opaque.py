@@ -10,7 +10,7 @@ from berrymq.printable import LINES, printable
 if TYPE_CHECKING:
     from berrymq.bridge.buffers import Missing
 
-__all__ = ["Opaque", "describe", "missing"]
+__all__ = ["Opaque", "describe", "error_text", "missing"]
 
 LONGEST_TEXT = 400
 """Characters of a value's `repr` that cross."""
@@ -56,6 +56,14 @@ def missing(buffer: Missing, kind: str, what: str) -> Opaque:
     return Opaque(kind, f"<{what}, {buffer.reason}>")
 
 
+def error_text(error: BaseException) -> str:
+    """Return the class and the text of an error, whose `str` may fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - anything may be raised by a class of the user's
+        return type(error).__name__
+
+
 class _Repr(reprlib.Repr):
     """Shortens as `reprlib` does, and stops early in containers, however often they hold each other."""
 
@@ -73,10 +81,13 @@ class _Repr(reprlib.Repr):
 def describe(value: Any) -> Opaque:
     """Return what stands for `value`; its own `repr` is called, and may fail."""
     cls = type(value)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name, text = type.__dict__["__name__"].__get__(cls), ""
     try:
+        name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
         text = _Repr().repr(value)
-    except Exception as error:  # noqa: BLE001 - anything may be raised by a class of the user's
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - anything may be raised by a class of the user's
         text = f"its repr failed with {type(error).__name__}"
     return Opaque(_unicode(name[:LONGEST_NAME]), _unicode(text[:LONGEST_TEXT]))
 

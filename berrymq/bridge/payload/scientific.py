@@ -15,7 +15,7 @@ from .arrays import array_codec
 from .binary import from_base64
 from .images import image_codec
 from .registry import Codec
-from .tables import table_codec
+from .tables import short_text, table_codec, zone_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,8 +183,8 @@ def _of_pandas(decode: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
 
 def _timestamp(pandas: Any, parts: Any) -> Any:
     text, unit, zone = parts
-    moment = pandas.Timestamp(_need(text, str)).as_unit(_need(unit, str))
-    return moment if zone is None else moment.tz_convert(_need(zone, str))
+    moment = pandas.Timestamp(short_text(text)).as_unit(short_text(unit))
+    return moment if zone is None else moment.tz_convert(zone_name(zone))
 
 
 def _timedelta(pandas: Any, parts: Any) -> Any:
@@ -195,7 +195,7 @@ def _timedelta(pandas: Any, parts: Any) -> Any:
 
 def _period(pandas: Any, parts: Any) -> Any:
     _, frequency, ordinal = parts
-    return pandas.Period(ordinal=_need(ordinal, int), freq=_need(frequency, str))
+    return pandas.Period(ordinal=_need(ordinal, int), freq=short_text(frequency))
 
 
 def _interval(pandas: Any, parts: Any) -> Any:

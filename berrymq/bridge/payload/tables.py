@@ -14,7 +14,9 @@ one of pandas, else as a dictionary of its columns.
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from itertools import pairwise, repeat
 from typing import Any
 
@@ -22,12 +24,29 @@ from berrymq.bridge.buffers import Missing
 
 from .arrays import optional
 from .binary import Binary
+from .hashes import check_labels
 from .opaque import Opaque
 from .registry import Codec
 
-__all__ = ["codecs", "table_codec"]
+__all__ = ["codecs", "short_text", "table_codec", "zone_name"]
 
 MAX_COLUMNS = 100_000
+MAX_LEVELS = 100
+"""Of an index."""
+MAX_CHECKED = 100
+"""Labels of an index whose frequency pandas may check one by one, which is slow."""
+LONGEST_TEXT = 64
+"""Characters of a moment, a frequency or a time zone; pandas takes quadratic time for some."""
+
+ZONE = re.compile(r"(?!dateutil)[A-Za-z][\w+-]*(/[\w+-]+)*|UTC[+-]\d\d:\d\d", re.ASCII)
+"""Name of a time zone: pandas would open any file that follows ``dateutil/``."""
+TYPE = re.compile(
+    r"object|str(ing)?(\[(python|pyarrow)\])?|bool(ean)?|(U?Int|u?int|[Ff]loat)\d\d?(\[pyarrow\])?"
+    r"|(datetime|timedelta)64\[(s|ms|us|ns)\]|complex(64|128)"
+    r"|interval(\[[a-z]+\d*(\[(s|ms|us|ns)\])?, (right|left|both|neither)\])?"
+    r"|Sparse\[(u?int|float|bool)\d*(, [\w.]+)?\]|[\w ,:()<>\[\]]{1,60}\[pyarrow\]"
+)
+"""Types of pandas that items may be converted to; others, such as text of a fixed size, take any memory."""
 
 
 def table_codec(value: Any) -> Codec | None:
@@ -165,16 +184,19 @@ def _to_pandas(pandas: Any, column: Any) -> Any:
     if "text" in column:
         return _as_type(pandas, numpy.array(_texts(column), object), kind if kind in TEXT else "str")
     if "codes" in column:
-        codes, categories = _arrived(column["codes"], _array()), _to_pandas(pandas, column["categories"])
+        codes, categories = _arrived(column["codes"], _array()), _labels(pandas, column["categories"])
+        codes = codes.copy()  # pandas checks them once, and the sender might write to its memory later
         return pandas.Categorical.from_codes(codes, categories, ordered=column["ordered"] is True)
     values = _arrived(column["values"], _array())
     if values.ndim != 1:
         raise ValueError("the values of a column have one dimension")
     if kind.startswith("datetime64[") and ", " in kind:
-        zone = kind.partition(", ")[2].rstrip("]")
+        zone = zone_name(kind.partition(", ")[2].rstrip("]"))
         return pandas.DatetimeIndex(values, tz="UTC").tz_convert(zone).array
     if kind.startswith("period["):
-        return pandas.arrays.PeriodArray(values, dtype=pandas.PeriodDtype(kind[len("period[") : -1]))
+        return pandas.arrays.PeriodArray(
+            values, dtype=pandas.PeriodDtype(short_text(kind[len("period[") : -1]))
+        )
     if kind in MASKED or missing is not None:
         gone = numpy.zeros(len(values), bool) if missing is None else _array_of_bool(missing, len(values))
         name = "BooleanArray" if values.dtype == bool else "FloatingArray" if values.dtype.kind == "f" else ""
@@ -184,6 +206,28 @@ def _to_pandas(pandas: Any, column: Any) -> Any:
         times[gone] = "NaT"
         return times
     return values
+
+
+def short_text(text: Any) -> str:
+    """Return a text that pandas is to read.
+
+    Raises:
+        ValueError: it is none, or a long one.
+    """
+    if type(text) is not str or len(text) > LONGEST_TEXT:
+        raise ValueError("it is no short text")
+    return str(text)
+
+
+def zone_name(text: Any) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not ZONE.fullmatch(short_text(text)):
+        raise ValueError(f"{text!r} is no time zone")
+    return str(text)
 
 
 TEXT = ("str", "string")
@@ -197,6 +241,8 @@ MASKED = (
 
 def _as_type(pandas: Any, items: Any, kind: str) -> Any:
     """Return an array of a type that is named, if it can be one."""
+    if not TYPE.fullmatch(kind):
+        return items
     try:
         return pandas.array(items, dtype=kind)
     except (TypeError, ValueError, ImportError):
@@ -221,14 +267,37 @@ def _to_index(pandas: Any, form: Any) -> Any:
     if "range" in form:
         start, stop, step = form["range"]
         return pandas.RangeIndex(start, stop, step, name=names[0])
-    levels = [_to_pandas(pandas, level) for level in form["levels"]]
+    if len(form["levels"]) > MAX_LEVELS:
+        raise ValueError("an index has too many levels")
+    levels = [_labels(pandas, level) for level in form["levels"]]
     if len(levels) > 1:
         return pandas.MultiIndex.from_arrays(levels, names=names)
     index = pandas.Index(levels[0], name=names[0], copy=False)
     frequency = form.get("frequency")
-    if frequency is not None and index.dtype.kind in "mM" and isinstance(frequency, str):
+    if frequency is not None and index.dtype.kind in "mM" and _may_have(index, short_text(frequency)):
         index.freq = frequency
     return index
+
+
+def _may_have(index: Any, frequency: str) -> bool:
+    """Return whether pandas finds out quickly that an index of moments has this frequency, or has it not."""
+    if len(index) <= MAX_CHECKED:
+        return True
+    with warnings.catch_warnings(action="ignore"):
+        inferred = index.inferred_freq
+    return bool(getattr(inferred, "freqstr", inferred) == frequency)
+
+
+def _labels(pandas: Any, column: Any) -> Any:
+    """Decode a column whose values are looked up by their hashes.
+
+    Raises:
+        ValueError: too many have the same one.
+    """
+    values = _to_pandas(pandas, column)
+    if values.dtype == object:
+        check_labels(values)
+    return values
 
 
 def _names(columns: Any) -> Any:
@@ -265,6 +334,8 @@ def _decode_table(form: Any) -> Any:
             raise ValueError("the columns of a table differ in length")
         frame = pandas.DataFrame(dict(enumerate(arrays)), index=index, copy=False)
         if isinstance(columns, list):
+            if not all(type(name) is str for name in columns):
+                raise ValueError("the names of columns are text, or an index")
             frame.columns = pandas.Index(columns)
         else:
             frame.columns = _to_index(pandas, columns)

@@ -84,11 +84,15 @@ class Memory(Protocol):
         """The bytes of shared memory."""
 
     @property
+    def data(self) -> bytes:
+        """The buffers where they came in a frame and lie in this process; else nothing."""
+
+    @property
     def heap_bytes(self) -> int:
         """The memory of this process that the buffers take, in bytes."""
 
-    def parameter(self, *, shared: bool) -> bytes:
-        """Return what a frame says of it, as JSON."""
+    def parameter(self, *, shared: bool, beside: int) -> bytes:
+        """Return what a frame says of it, as JSON, which the bytes beside it leave room for."""
 
     def views(self) -> Sequence[Any]:
         """Return the buffers."""

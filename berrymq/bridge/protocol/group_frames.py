@@ -210,7 +210,7 @@ def put_body(group: str, batch: bytes, *, shared: bool) -> bytes:
     """
     params = b'"group":%b,"batch":%b' % (encode_json(group), batch)
     if isinstance(batch, LargeBatchBytes):
-        params = b"%b,%b" % (params, batch.memory.parameter(shared=shared))
+        params = b"%b,%b" % (params, batch.memory.parameter(shared=shared, beside=len(params)))
         return HoldingBody.of(params, [batch.memory])
     return params
 
@@ -234,7 +234,10 @@ def jobs_bodies(group: str, jobs: list[tuple[int, bytes]], *, shared: bool) -> l
         if without_buffers:
             bodies.append(template % b",".join(without_buffers))
             without_buffers = []
-        params = b"%b,%b" % (template % job, batch.memory.parameter(shared=shared))
+        params = b"%b,%b" % (
+            template % job,
+            batch.memory.parameter(shared=shared, beside=len(template) + 100),
+        )
         bodies.append(HoldingBody.of(params, [batch.memory]))
     if without_buffers:
         bodies.append(template % b",".join(without_buffers))

@@ -206,7 +206,10 @@ class Stream:
             method = BUFFERS
             if kind is LargeBatchBytes:
                 memory = batch.memory  # type: ignore[attr-defined]
-                params = b'"batch":%b,%b' % (batch, memory.parameter(shared=self.shares_memory))
+                params = b'"batch":%b,%b' % (
+                    batch,
+                    memory.parameter(shared=self.shares_memory, beside=len(batch)),
+                )
                 batch = HoldingBody.of(params, [memory])
         size = len(batch) + ITEM_BYTES
         shared = size > SHARED_BYTES

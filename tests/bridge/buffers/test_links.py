@@ -67,7 +67,7 @@ class TestOneMachine:
         put = peer.stream.send_batch
 
         def accept(batch, count):
-            sizes.append(len(batch) + len(batch.memory.parameter(shared=True)))
+            sizes.append(len(batch) + len(batch.memory.parameter(shared=True, beside=0)))
             put(batch, count)
 
         peer.accept = accept
@@ -149,6 +149,20 @@ class TestWithoutSharedMemory:
         (opaque,) = there.messages[0].args
         assert type(opaque) is Opaque
         assert "too much to go to another machine" in opaque.text
+
+    def test_what_leaves_no_room_for_buffers_in_a_frame_does_not_cut_the_link(self, nodes, pair):
+        one, two = pair
+        there = Recorder(two.bus)
+        two.bus.follow("calc:large", lambda _: np.zeros(1_400_000))
+        two.bus.follow("calc:large", lambda _: np.zeros(1_400_000))
+        nodes.settle()
+        one.bus.twitter("test:run", "x" * 15_000_000, np.zeros(1_400_000))
+        one.bus.twitter("test:run", 2)
+        there.wait_for(2)
+        assert type(there.messages[0].args[1]) is Opaque
+        answers = one.bus.ask("calc:large")
+        assert [type(answer) for answer in answers] == [Opaque, Opaque]
+        assert all(peer.stream.stats.cuts == 0 for node in (one, two) for peer in node.peers.values())
 
 
 class TestWhatGoesWrong:

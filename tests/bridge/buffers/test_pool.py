@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from berrymq.bridge.buffers import Claim, ClaimError, Pool, PoolFullError, is_available, open_claim
+from berrymq.bridge.buffers import (
+    Claim,
+    ClaimError,
+    Pool,
+    PoolFullError,
+    claims,
+    few_descriptors,
+    is_available,
+    open_claim,
+)
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this system has no sealed shared memory")
 
@@ -65,6 +74,39 @@ sys.stdin.read()
                 open_claim(Claim(int(pid), int(descriptor), int(inode), secret, int(size)))
         del held
         assert bytes(again.map()) == b"x" * 100_000
+
+    def test_a_reader_with_very_many_gets_copies_and_the_memory_is_used_again(self, pool, monkeypatch):
+        monkeypatch.setattr(claims, "MAX_MAPPED", len(claims._mapped) + 5)
+        before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        views = [open_claim(put(pool).claim).map() for _ in range(40)]
+        assert all(bytes(view) == DATA for view in views)
+        views[-1][0] = 77
+        assert sum(1 for _ in Path("/proc/self/fd").iterdir()) - before < 20
+        assert pool.held_bytes < 7 * len(DATA) * 1.2
+
+    def test_the_limit_on_descriptors_of_a_process_is_left_to_others(self, monkeypatch):
+        monkeypatch.setattr(claims.resource, "getrlimit", lambda _: (64, 64))
+        assert few_descriptors(256) == 16
+        monkeypatch.setattr(claims.resource, "getrlimit", lambda _: (-1, -1))
+        assert few_descriptors(256) == 256
+
+    def test_a_forked_child_does_not_write_to_memory_of_its_parent(self):
+        script = """
+import os
+from berrymq.bridge.buffers import Pool
+pool = Pool()
+put = lambda byte: pool.share(100_000, lambda memory: memory.__setitem__(slice(None), byte * 100_000))
+put(b"a")  # idle from now on
+told, tell = os.pipe()
+child = os.fork()
+if child == 0:
+    lease = put(b"d")
+    os.write(tell, str(lease.claim.inode).encode())
+    os._exit(0)
+assert int(os.read(told, 20)) != put(b"e").claim.inode
+os.waitpid(child, 0)
+"""
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 class TestRecycling:

@@ -1,10 +1,12 @@
 import json
 import logging
 import tracemalloc
+from base64 import b64encode
 
 import msgspec
 import pytest
 
+from berrymq.bridge.buffers import Memory
 from berrymq.bridge.node import mailbox as module
 from berrymq.bridge.node.mailbox import Mailbox
 from berrymq.bridge.protocol import batches
@@ -161,3 +163,19 @@ def test_one_who_waits_is_told(mailbox):
     mailbox.on_arrival = lambda: told.append(len(mailbox))
     put(mailbox, b"[1,[1],{}]", b"[1,[2],{}]")
     assert told == [2]
+
+
+def test_buffers_that_came_with_a_message_count_as_long_as_they_are_held(mailbox, budget):
+    memory = Memory(b"x" * 9_000, [9_000])
+    _, data = batches.large_batch(batch(b"[1,[],{}]"), memory)
+    other = Mailbox("a:*", budget)
+    for one in (mailbox, other):
+        one.accept(data, 1)
+        assert one.held_bytes > 9_000
+    assert budget.held < 12_000
+    assert taken(mailbox)["buffers"] == [b64encode(b"x" * 9_000).decode()]
+    assert mailbox.held_bytes > 9_000 + 12_000
+    assert mailbox.take() is None
+    other.shed(0)
+    mailbox.shed(0)
+    assert budget.held == 0
