@@ -31,7 +31,7 @@ link hold, so that a link may lag behind another by all of that."""
 
 
 class Duplicates:
-    """Finds the messages of a batch that have not arrived before.
+    """Finds the messages of a batch that have not arrived before. The lock of the node is held.
 
     Args:
         batches: the number of recent batches that are recognised by their bytes.
@@ -42,7 +42,9 @@ class Duplicates:
         """The sequence numbers by `key`. That is sufficient while there is one link only."""
         self._most = batches
         self._digests: set[int] = set()
+        """The hashes of recent batches."""
         self._in_order: deque[int] = deque()
+        """The same, oldest first."""
 
     @staticmethod
     def key(peer: Peer, origin: str) -> Hashable:
@@ -59,6 +61,9 @@ class Duplicates:
             peer: the sender.
             batch: its decoded head.
             data: its bytes, unchanged.
+
+        Returns:
+            Sequence numbers, ascending; an empty sequence for a batch that is known.
         """
         numbers: Sequence[int] = self.by_link.fresh(self.key(peer, batch.origin), batch.first, batch.count)
         if numbers:

@@ -35,8 +35,13 @@ MAX_UNANSWERED = 100
 class QuestionRouter:
     """Asks the followers of a question, and collects and returns their answers.
 
+    Used by nodes and hubs alike. The lock of the router is held, except where a method says "on any thread".
+
     Args:
         router: decides which of its subscribers are asked, see `Router.can_be_asked`.
+
+    Attributes:
+        pending: the open questions.
     """
 
     def __init__(self, router: Router) -> None:
@@ -80,7 +85,12 @@ class QuestionRouter:
         self.pending.answer(params.question, peer, answers, unanswered)
 
     def handle_conclude(self, peer: Peer, number: int) -> None:
-        """Answer with what has arrived and the names of nodes without an answer. The lock is held."""
+        """Answer with what has arrived and the names of nodes without an answer. The lock is held.
+
+        Args:
+            peer: the asker, which has reached its deadline.
+            number: its own number of the question.
+        """
         question = self.pending.find(peer, number)
         if question is None:
             return  # its answers are in flight
@@ -91,6 +101,16 @@ class QuestionRouter:
     def _send_answers(
         self, peer: Peer, number: int, answers: list[bytes], unanswered: Iterable[str] = ()
     ) -> None:
+        """Send the answers to a question to the peer that has asked it. The lock is held.
+
+        Answers that don't fit into one frame are replaced by an error.
+
+        Args:
+            peer: the asker.
+            number: its own number of the question.
+            answers: encoded.
+            unanswered: the names of nodes without an answer.
+        """
         if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than fits into a frame
             answers = [failed_answer(peer.name, "was answered with more than one frame takes")]
         shared = peer.stream.shares_memory
@@ -147,7 +167,13 @@ class QuestionRouter:
         return question
 
     def ask_peer(self, peer: Peer, question: Question, data: bytes) -> None:
-        """Put a question to a peer. The lock is held."""
+        """Put a question to a peer, or answer in its place if it is too far behind. The lock is held.
+
+        Args:
+            peer: is asked.
+            question: the open question.
+            data: the bytes of its batch.
+        """
         if peer.stream.capacity == 0:  # questions are never dropped, so they must not pile up
             answer = failed_answer(peer.name, "is too far behind to be asked")
             self.pending.answer(question.number, peer, [answer])
@@ -247,6 +273,11 @@ def _for_client(answer: bytes) -> bytes:
 
 
 def failed_answer(name: str, reason: str) -> bytes:
-    """Return the answer for a node that can't answer, as JSON."""
+    """Return the answer for a node that can't answer, as JSON; the asker gets a `LinkError`.
+
+    Args:
+        name: of the node.
+        reason: completes the sentence that begins with the name.
+    """
     error = {"$type": "RemoteError", "value": ["LinkError", f"{name} {reason}", []]}
     return encode_json((name, [], [error]))

@@ -57,16 +57,19 @@ class Question:
         self.asked_as = asked_as
         self.done = done
         self.waiting: dict[Hashable, None] = {}
+        """Those that have not answered yet, in the order in which they were asked."""
         self.answers: list[Any] = []
+        """Those that have come, encoded, in the order of their arrival."""
         self.takes_values = False
         """Its last answer may be a tuple of name, values and errors instead of their JSON."""
         self.unanswered: list[str] = []
         """The names of nodes without an answer when it was concluded."""
         self.answer_bytes = 0
+        """The memory that the answers take, approximately."""
 
 
 class _Asker:
-    """An asker: a peer, or this process with its clients."""
+    """An asker, a peer or this process with its clients: its open questions and their memory."""
 
     __slots__ = ("account", "questions")
 
@@ -76,7 +79,7 @@ class _Asker:
 
 
 class Questions:
-    """The open questions of one node. Not thread-safe.
+    """The open questions of one node. Not thread-safe: the lock of the router is held.
 
     Args:
         budget: counts the answers that are held until a question is complete.
@@ -87,8 +90,11 @@ class Questions:
     def __init__(self, budget: Budget, lock: AbstractContextManager[object], too_much: bytes) -> None:
         self._numbers = itertools.count(1)
         self._open: dict[int, Question] = {}
+        """By number."""
         self._of: dict[Hashable, set[int]] = {}
+        """The numbers of the questions that each subscriber has not answered yet."""
         self._asked_as: dict[tuple[Hashable, int], Question] = {}
+        """By the asker and its own number."""
         self._askers: dict[Hashable, _Asker] = {}
         self._budget = budget
         self._lock = lock
@@ -115,6 +121,9 @@ class Questions:
             asked: the subscribers that have to answer.
             done: called once with all answers.
             asked_as: the asker's own number.
+
+        Returns:
+            The question, with a number of this node.
         """
         question = Question(next(self._numbers), asker, asked_as, done)
         if asked_as is not None:
@@ -158,13 +167,21 @@ class Questions:
         return True
 
     def _add(self, question: Question, answers: Iterable[Any]) -> None:
+        """Store answers, and count their memory."""
         for answer in answers:
             question.answers.append(answer)
             question.answer_bytes += len(answer) + ANSWER_BYTES
             self._askers[question.asker].account.grow(len(answer) + ANSWER_BYTES)
 
     def shed(self, asker: _Asker, target: int) -> None:
-        """Answer the questions of an asker with the largest answers by an error, until no more is held."""
+        """Answer the questions of an asker with the largest answers by an error, until no more is held.
+
+        Called by the budget; takes the lock itself.
+
+        Args:
+            asker: whose account is too large.
+            target: the most bytes that it may hold.
+        """
         with self._lock:
             largest = sorted(asker.questions.values(), key=lambda one: one.answer_bytes, reverse=True)
             for question in largest:
@@ -216,6 +233,7 @@ class Questions:
         return True
 
     def _leave(self, question: Question, subscriber: Hashable) -> None:
+        """Record that a subscriber is not waited for any more."""
         question.waiting.pop(subscriber, None)
         numbers = self._of.get(subscriber)
         if numbers is not None:
