@@ -41,7 +41,7 @@ class LinkLocks:
         self.making = threading.RLock()
         """Held while a link of the bus is found or made."""
         self.closing = threading.RLock()
-        """Held while one is closed, or found among the open ones; where both are needed, taken after `making`."""
+        """Held while one is closed, or found among the open ones; taken after `making` where both are."""
 
 
 class Runtime:
