@@ -76,7 +76,7 @@ class AsyncDelivery:
         return isinstance(callback, Answer) and callback.cancelled()
 
     def close(self) -> None:
-        """Close a coroutine that was never started, lest Python warn that it was never awaited."""
+        """Close a coroutine that was never started, which Python would warn of otherwise."""
         if self.coroutine is not None:
             self.coroutine.close()
 
@@ -149,6 +149,10 @@ class LoopRunner:
         """Run a coroutine that the follower, a plain function, returned for `message`.
 
         It does not wait for other deliveries: the function has already been called.
+
+        Args:
+            message: what the follower was called with.
+            coroutine: what it returned.
 
         Raises:
             LoopError: there is no loop to run it on; the coroutine is closed.
@@ -418,7 +422,7 @@ def loop_of_thread(thread: threading.Thread | None, here: Loop | None) -> Loop |
     """Return the event loop that runs in `thread` at present, or None.
 
     Args:
-        thread: that in which a follower was registered; None when it is gone.
+        thread: that in which a follower was registered; None when it was collected.
         here: the loop that runs in the calling thread, if any.
     """
     if thread is threading.current_thread():

@@ -110,7 +110,7 @@ class Expectation(Handle):
         return self.wait_async().__await__()
 
     def cancel(self) -> None:
-        """Collect no message any more, and wake those who wait. A message that has come stays available."""
+        """Collect no message any more, and end every wait. A message that has come stays available."""
         self._queue.close()
 
     def _set_message(self, message: Message) -> None:

@@ -40,6 +40,11 @@ def annotate(error: BaseException, subscriber: Subscriber, message: Message) -> 
 
     The same note is added once, and no more than `MAX_NOTES` in all. An error that takes no note stays as it
     is.
+
+    Args:
+        error: what the follower raised.
+        subscriber: the follower, or a link.
+        message: what it was called with.
     """
     note = f"raised for the message {message.id!r} by {subscriber.describe()}"
     with suppress(Exception):  # of a frozen class, for example: the error itself must still be reported

@@ -112,7 +112,7 @@ def class_body() -> dict[str, Any] | None:
     """Return the namespace of the class whose body is being executed above the caller, or None.
 
     It looks two frames up, that is above the caller of the function that calls it, and at most `MAX_FRAMES`
-    further, since the decorator may be used inside a helper function. A module is told apart by its
+    further, since the decorator may be used inside a helper function. A module is distinguished by its
     namespace, which is also its globals.
     """
     frame: Any = sys._getframe(2)

@@ -75,6 +75,7 @@ class Mute(Nested):
         super().__init__()
 
     def _shift(self, by: int) -> None:
+        """Count the mute in the registry, or in the subscription of the follower."""
         if isinstance(self.target, Subscription):
             self.target._shift_mute(by)
         else:

@@ -59,7 +59,7 @@ class Process:
         """What to call in each step."""
         self._numbers = count()
         self._finalized = False
-        """Whether `multiprocessing` has been told to run the exit steps."""
+        """Whether the exit steps are registered with `multiprocessing`."""
 
     def on_fork(self, callback: Callback) -> None:
         """Call `callback` in forked children, in the order of registration.

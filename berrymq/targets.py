@@ -11,7 +11,7 @@ members:
 - ``is_async``: whether that returns a coroutine;
 - ``name`` and ``where``: for lists and errors; ``where`` is ``file:line``, or None for what is not written in
   Python;
-- ``function()``: what was registered, or None when it is gone;
+- ``function()``: what was registered, or None when it was collected;
 - ``on_death(callback)``: calls `callback` when an object that is held weakly is collected.
 
 The flags of code objects are written out here: `inspect`, which names them, is slow to import.
@@ -271,7 +271,12 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def unreferable(owner: type, method: str) -> str:
-    """Return the error text for a class whose instances can't be referenced weakly."""
+    """Return the error text for a class whose instances can't be referenced weakly.
+
+    Args:
+        owner: the class.
+        method: the name of the method that can't follow.
+    """
     return (
         f"{owner.__name__}.{method} cannot follow: bound methods are held weakly, and instances of "
         f"{owner.__name__} cannot be: add '__weakref__' to its __slots__, or follow with a function"

@@ -115,6 +115,10 @@ def with_message_in_notebook(shell: InteractiveShell, function: Callable[[Any], 
     """Return `function` so that `message` is among the notebook's names while it runs, one run at a time.
 
     A cell magic sees no other names. The notebook's own `message` is restored afterwards.
+
+    Args:
+        shell: has the names.
+        function: the compiled body.
     """
 
     @wraps(function)

@@ -62,6 +62,7 @@ def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 
 def _spelled(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address as Python writes it; one that maps an IPv4 address (RFC 4291, 2.5.5.2) as that."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 

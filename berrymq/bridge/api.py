@@ -386,7 +386,7 @@ def open_link(
     """Make a link of one kind (`Link` or a subclass), or return the existing one.
 
     One thread at a time makes a link of a bus; the others wait, and then find it. The node of the bus is held
-    in use meanwhile, so that no other thread closes it between its creation and its first link.
+    in use during that, so that no other thread closes it between its creation and its first link.
 
     Args:
         kind: the class; an existing link counts if it is an instance.

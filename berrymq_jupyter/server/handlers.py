@@ -80,6 +80,7 @@ class RpcHandler(APIHandler):
         await self.finish(answer or None)
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        """Post the body to the hub, once there is one; return the HTTP status and the answer."""
         return await post(await self.hub.address(), body)
 
 

@@ -106,6 +106,7 @@ class HeldHub:
             raise LinkError(f"the hub does not answer: {error}") from error
 
     async def _hold(self) -> None:
+        """Find or start the hub and use it, repeatedly with backoff; log each reason of a failure once."""
         backoff = FIRST_BACKOFF_SECONDS
         unanswered: list[Found] = []
         said: set[str] = set()

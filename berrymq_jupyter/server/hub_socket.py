@@ -39,6 +39,8 @@ CHUNK_BYTES = 64 * 1024
 
 
 class _Hello(msgspec.Struct):
+    """The answer to ``hello``, as described in ``berrymq/bridge/protocol/handshake.py``."""
+
     nonce: str
     proof: str
     port: int
@@ -268,5 +270,6 @@ async def _http(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader,
 
 
 async def _dial(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an endpoint, with TLS if it is secure."""
     tls = ssl.create_default_context() if endpoint.secure else None
     return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=tls, limit=CHUNK_BYTES)

@@ -206,6 +206,7 @@ class HubState:
         return await asyncio.shield(self._asking)
 
     async def _look(self) -> bytes:
+        """Request the status, and return and cache the state."""
         status = msgspec.json.decode(await self._ask(), type=Status)
         now = monotonic()
         self._answer = msgspec.json.encode(picture(status, self._rates, now))

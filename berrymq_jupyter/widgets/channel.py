@@ -50,7 +50,7 @@ class Channel:
         self.received_at: float | None = None
         """When a page last sent something; None if none ever did."""
         self.heard_times = 0
-        """How often a page has sent something; each update tells pages how much of theirs has arrived."""
+        """How often a page has sent something; each update has it, so pages know what has arrived."""
         self.sent_at = NEVER
         """When the last update was sent."""
 

@@ -95,7 +95,12 @@ class NetworkState:
         return self.picture != before
 
     def ask(self, link: Any, now: float) -> dict[str, Any]:
-        """Return the status of a link's other side; empty if it does not answer."""
+        """Return the status of a link's other side; empty if it does not answer.
+
+        Args:
+            link: a link.
+            now: in seconds; sets the time before which it is not called again.
+        """
         if now < self.silent_until or link.state != "linked":
             return {}
         try:
@@ -106,7 +111,12 @@ class NetworkState:
         return status
 
     def measure(self, totals: Mapping[Way, int], seconds: float) -> None:
-        """Record the number of messages in each direction."""
+        """Record the number of messages in each direction, and discard directions that have ended.
+
+        Args:
+            totals: the messages so far.
+            seconds: since the last poll; 0 for the first.
+        """
         for way, total in totals.items():
             self.flows.setdefault(way, Flow(total)).update(total, seconds)
         for gone in self.flows.keys() - totals.keys():

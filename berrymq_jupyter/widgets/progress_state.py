@@ -100,7 +100,7 @@ class Bars:
         self.numbers = 0
         """How many there were so far."""
         self.present: AbstractSet[str] = frozenset()
-        """The names of the nodes that were connected at the last look."""
+        """The names of the nodes that were connected when `look` was called last."""
 
     def look(self, present: AbstractSet[str]) -> bool:
         """Stop the bars of nodes that have disconnected.

@@ -154,7 +154,7 @@ class SendForm(View):
     # -- requests --------------------------------------------------------------------------------------------
 
     def check(self, draft: Draft) -> dict[str, Any]:
-        """Return what is wrong with the two fields, and who would receive the message.
+        """Return what is wrong with the two fields, and the followers that the message would reach.
 
         Nothing is evaluated.
 

@@ -137,7 +137,12 @@ class StaticOutput:
         self.changed_at = now
 
     def save(self, form: Form, now: float) -> None:
-        """Send the form, if it has changed, at a moment at which the front end accepts output."""
+        """Send the form, if it has changed, at a moment at which the front end accepts output.
+
+        Args:
+            form: the present form.
+            now: in seconds.
+        """
         if self.shown and form != self._saved:
             self._saved = form
             self.publish(form, now)

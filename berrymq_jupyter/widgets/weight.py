@@ -53,7 +53,12 @@ def sizes(values: Iterable[Any], depth: int) -> int:
 
 
 def size(value: Any, depth: int) -> int:
-    """Return the bytes of one value, as far as it reports them."""
+    """Return the bytes of one value, as far as it reports them.
+
+    Args:
+        value: any object.
+        depth: how many levels of containers are inspected; 0 for the value alone.
+    """
     kind = type(value)
     if kind in {str, bytes, bytearray}:
         return len(value)

@@ -74,6 +74,7 @@ def payload(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
+    """Return the value of a Python literal, or the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -106,6 +106,7 @@ class ConnectionFile:
         call_later(RENEWAL_SECONDS, self._renew_again, call_later)
 
     def _renew_again(self, call_later: Callable[..., object]) -> None:
+        """Renew the file and schedule the next time, until the file is removed."""
         if self._lock is None:
             return
         try:
@@ -246,12 +247,18 @@ def _remove_all() -> None:
 
 
 def _cant_write(path: Path, error: OSError) -> RuntimeDirectoryError:
+    """Return the error for a connection file that can't be written."""
     return RuntimeDirectoryError(
         f"can't write {path}, so others can't find this node: {error.strerror or error}"
     )
 
 
 def _paths(directory: Path) -> list[Path]:
+    """Return the files in a directory; none in a missing one.
+
+    Raises:
+        RuntimeDirectoryError: it can't be read.
+    """
     try:
         return list(directory.iterdir())
     except FileNotFoundError:

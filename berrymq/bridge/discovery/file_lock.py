@@ -189,6 +189,10 @@ def is_locked(path: Path) -> bool:
 
 
 def close_inherited() -> None:
-    """Close the files of the parent's locks in a forked child, which would outlive the parent otherwise."""
+    """Close the files of the parent's locks in a forked child, which would outlive the parent otherwise.
+
+    With ``flock`` a lock belongs to the open file, which both processes share, so closing it in the child
+    leaves it to the parent.
+    """
     for lock in list(_held):
         lock.release()

@@ -51,7 +51,11 @@ class Roster:
         return frozenset([line for line in lines if NODE_ID.fullmatch(line)])
 
     def add(self, ids: Iterable[str]) -> None:
-        """Add nodes at once: a node that is missing from the roster is not waited for."""
+        """Add nodes at once: a node that is missing from the roster is not waited for.
+
+        Args:
+            ids: of linked nodes; only those that the file lacks are appended.
+        """
         new = frozenset(ids) - self._noted
         if new:
             with self._warning():
@@ -75,12 +79,14 @@ class Roster:
 
     @staticmethod
     def _write(flags: int, path: Path, ids: Iterable[str]) -> None:
+        """Write ids to a file that is opened with these flags, beside those to create and write it."""
         with open(open_regular(path, os.O_WRONLY | os.O_CREAT | flags), "wb") as file:  # noqa: PTH123 - as above
             file.write("".join([f"{id}\n" for id in sorted(ids)]).encode())
 
     @staticmethod
     @contextmanager
     def _warning() -> Iterator[None]:
+        """Log an error of the file system in the block, and go on."""
         try:
             yield
         except OSError as error:

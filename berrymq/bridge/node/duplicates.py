@@ -51,6 +51,10 @@ class Duplicates:
         """Return the key for the sequence numbers of an origin that arrive from a peer.
 
         A hub verifies origins, and another hub may take its place, so the hub's id is not part of the key.
+
+        Args:
+            peer: the sender.
+            origin: the id of the node that published them.
         """
         return origin if peer.role == "hub" else (peer.id, origin)
 
@@ -82,5 +86,10 @@ class Duplicates:
 
 
 def is_passed_on(peer: Peer, origin: str) -> bool:
-    """Return whether the origin of a batch is only claimed: the peer is neither the origin nor a hub."""
+    """Return whether the origin of a batch is only claimed: the peer is neither the origin nor a hub.
+
+    Args:
+        peer: the sender.
+        origin: the origin that the batch names.
+    """
     return peer.id != origin and peer.role != "hub"

@@ -52,7 +52,12 @@ class Interests(Generic[S]):
         return len(self._exact)
 
     def add(self, subscriber: S, identifier: Identifier) -> None:
-        """Add a subscriber to an identifier that it does not follow yet."""
+        """Add a subscriber to an identifier that it does not follow yet.
+
+        Args:
+            subscriber: any hashable object.
+            identifier: may have wildcards.
+        """
         self._identifiers[_key(identifier)] = identifier
         for table, key in self._places(identifier):
             counts = table.setdefault(key, {})
@@ -75,7 +80,12 @@ class Interests(Generic[S]):
                     del self._identifiers[_key(identifier)]
 
     def set_everything(self, subscriber: S, wanted: bool) -> None:
-        """Add a subscriber to every identifier, or undo that."""
+        """Add a subscriber to every identifier, or undo that; either may be repeated.
+
+        Args:
+            subscriber: any hashable object.
+            wanted: whether it follows everything.
+        """
         if wanted:
             self._everything[subscriber] = None
         else:
@@ -138,4 +148,5 @@ class Interests(Generic[S]):
 
 
 def _key(identifier: Identifier) -> Key:
+    """Return the parts of an identifier as a key."""
     return identifier.namespace, identifier.name, identifier.action

@@ -116,6 +116,7 @@ class LinkTimers:
         self._loop.call_later(DROP_REPORT_SECONDS, self._send_drop_report, peer)
 
     def _send_drop_report(self, peer: Peer) -> None:
+        """Send the report of dropped messages, which goes with any flush, unless the peer is removed."""
         router = self._router
         with router.lock:
             peer.drop_report_due = False

@@ -55,6 +55,10 @@ class QuestionRouter:
     def handle_ask(self, peer: Peer, params: AskParams) -> None:
         """Put a question of a peer to its other followers. The lock is held.
 
+        Args:
+            peer: the asker, which is not asked itself.
+            params: its number of the question, and a batch of the message.
+
         Raises:
             FrameError: it is malformed, or the peer does not read its answers.
         """
@@ -65,7 +69,12 @@ class QuestionRouter:
         self.ask(peer, peer.room, batch, data, self.answer_to(peer, number), asked_as=number)
 
     def answer_to(self, peer: Peer, number: int) -> Callable[[list[Any]], None]:
-        """Return the callback that sends the answers to a question of a peer; call it on any thread."""
+        """Return the callback that sends the answers to a question of a peer; call it on any thread.
+
+        Args:
+            peer: the asker.
+            number: its own number of the question.
+        """
 
         def done(answers: list[Any]) -> None:
             with self._router.lock:
@@ -75,6 +84,10 @@ class QuestionRouter:
 
     def handle_answer(self, peer: Peer, params: AnswerParams) -> None:
         """Store the answers of a peer. The lock is held.
+
+        Args:
+            peer: was asked.
+            params: the number of the question, the answers, and the names of nodes without one.
 
         Raises:
             FrameError: they are malformed.
@@ -241,7 +254,12 @@ class QuestionRouter:
             self.pending.give_up(question)
 
     def fail(self, peer: Peer, reason: str) -> None:
-        """Answer all questions to a peer with an error. The lock is held."""
+        """Answer all questions to a peer with an error. The lock is held.
+
+        Args:
+            peer: was asked, and is not connected any more.
+            reason: completes the sentence that begins with its name.
+        """
         self.pending.fail(peer, failed_answer(peer.name, reason))
 
     def forget_asker(self, peer: Peer) -> None:
@@ -249,6 +267,7 @@ class QuestionRouter:
         self.pending.forget_asker(peer)
 
     def _name_of(self, subscriber: Hashable) -> str:
+        """Return the name of a peer; for the bus of this process, that of this node."""
         return subscriber.name if isinstance(subscriber, Peer) else self._router.name
 
 

@@ -101,7 +101,11 @@ class Questions:
         self._too_much = too_much
 
     def is_full_for(self, asker: Hashable) -> bool:
-        """Return whether an asker has reached its limit; that of this process, None, is the total."""
+        """Return whether an asker has reached its limit.
+
+        Args:
+            asker: a peer, limited to `MAX_OPEN_OF_ONE`; None for this process, which only the total limits.
+        """
         if len(self._open) >= MAX_OPEN:
             return True
         known = self._askers.get(asker) if asker is not None else None
@@ -143,7 +147,12 @@ class Questions:
         return self._open.get(number)
 
     def find(self, asker: Hashable, asked_as: int) -> Question | None:
-        """Return the open question of an asker by its own number; None if it was answered."""
+        """Return the open question of an asker by its own number; None if it was answered.
+
+        Args:
+            asker: the peer that asked.
+            asked_as: the number that it gave the question.
+        """
         return self._asked_as.get((asker, asked_as))
 
     def answer(
@@ -192,7 +201,12 @@ class Questions:
                 question.done([self._too_much])
 
     def fail(self, subscriber: Hashable, answer: bytes) -> int:
-        """Answer all questions to a subscriber in its place; return their number."""
+        """Answer all questions to a subscriber in its place; return their number.
+
+        Args:
+            subscriber: was asked.
+            answer: the encoded answer to each.
+        """
         numbers = self._of.get(subscriber, set())
         count = len(numbers)
         for number in list(numbers):

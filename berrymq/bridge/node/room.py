@@ -42,7 +42,7 @@ class Room:
 
     Attributes:
         name: see above.
-        interests: who follows what.
+        interests: the index of subscribers by identifier.
     """
 
     def __init__(self, name: str | None) -> None:
@@ -69,13 +69,22 @@ class Room:
         return found
 
     def follow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
-        """Add a subscriber to identifiers that it does not follow yet."""
+        """Add a subscriber to identifiers that it does not follow yet; cached routes are discarded.
+
+        Args:
+            subscriber: the peer, queue or bus.
+            identifiers: may have wildcards.
+        """
         for identifier in identifiers:
             self.interests.add(subscriber, identifier)
         self.routes.clear()
 
     def unfollow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
-        """Undo a `follow`."""
+        """Undo a `follow`.
+
+        Raises:
+            KeyError: the subscriber does not follow one of the identifiers.
+        """
         for identifier in identifiers:
             self.interests.remove(subscriber, identifier)
         self.routes.clear()

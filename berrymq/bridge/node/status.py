@@ -50,6 +50,10 @@ def reachable_nodes(peers: Iterable[Peer], room: str | None) -> list[NodeInfo]:
     """Return the connected peers in a room that have announced their interest.
 
     The router's lock is held.
+
+    Args:
+        peers: those of the router.
+        room: the name of the room; None is a room as well.
     """
     return [
         NodeInfo(

@@ -223,6 +223,11 @@ def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes
 
 
 def _check_count(batch: Batch, count: int) -> None:
+    """Check that a batch has as many messages as its head says.
+
+    Raises:
+        FrameError: it has not.
+    """
     if count != batch.count:
         raise FrameError(f"a batch of {count} messages says that it has {batch.count}")
 

@@ -93,4 +93,5 @@ def key_for(key: str, url: str) -> str:
 
 
 def _proof(secret: str, text: str) -> str:
+    """Return HMAC-SHA-256 of a text, in hexadecimal."""
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()

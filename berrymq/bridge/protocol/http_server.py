@@ -70,6 +70,11 @@ class HttpServer:
             return [Closed(None, "not HTTP")]
 
     def _next_request(self) -> list[Event]:
+        """Return the next request, or nothing while it is incomplete or the last one is not answered.
+
+        Raises:
+            h11.RemoteProtocolError: it is malformed or too large.
+        """
         http = self._http
         while True:
             event = http.next_event()
@@ -103,6 +108,7 @@ class HttpServer:
                 return [Closed()]
 
     def _whole_request(self) -> Request:
+        """Return the request that has been read, and forget it."""
         event, self._request = self._request, None
         assert event is not None
         body, self._body = bytes(self._body), bytearray()

@@ -95,12 +95,16 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class _Error(msgspec.Struct, omit_defaults=True):
+    """The error object of an answer (section 5.1)."""
+
     code: int
     message: str
     data: Any = None
 
 
 class _Reply(msgspec.Struct):
+    """An answer (section 5)."""
+
     jsonrpc: str = ""
     id: Id | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
@@ -154,6 +158,7 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
 
 
 def _is_batch(data: bytes | str) -> bool:
+    """Return whether JSON is an array."""
     return data.lstrip()[:1] in (b"[", "[")
 
 
@@ -191,12 +196,22 @@ def request(method: str, params: Any, id: int) -> bytes:
 
 
 def reply(id: Id | UnsetType, result: Any) -> bytes:
-    """Return the answer to a successful call."""
+    """Return the answer to a successful call.
+
+    Args:
+        id: that of the call.
+        result: a value that msgspec encodes; `Raw` is inserted as it is.
+    """
     return _encoder.encode({"jsonrpc": "2.0", "result": result, "id": None if id is UNSET else id})
 
 
 def failure(id: Id | UnsetType, error: RpcError) -> bytes:
-    """Return the answer to a failed call, or to an element that is no call (id null)."""
+    """Return the answer to a failed call, or to an element that is no call (id null).
+
+    Args:
+        id: that of the call; UNSET or None where there is none.
+        error: the error.
+    """
     body = _Error(error.code, error.message, error.data)
     return _encoder.encode({"jsonrpc": "2.0", "error": body, "id": None if id is UNSET else id})
 

@@ -132,6 +132,7 @@ def _split_origin(value: str) -> tuple[str, str, int] | None:
 
 
 def _joined(scheme: str, host: str, port: int) -> str:
+    """Return an origin in the spelling in which a policy stores it."""
     return f"{scheme}://{host}:{port}"
 
 

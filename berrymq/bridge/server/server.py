@@ -303,7 +303,7 @@ class Server:
         peers_log.warning("a request is refused: %s", reason)
 
     def stop(self) -> None:
-        """Close the port and every connection; clients are told that the node shuts down."""
+        """Close the port and every connection, with the code for a node that shuts down."""
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
             self.router.loop.unwatch(sock)

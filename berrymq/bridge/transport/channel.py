@@ -498,6 +498,7 @@ class Channel:
                 self._loop.call(self._read_in_turn)
 
     def _handle(self, events: Iterable[Event]) -> None:
+        """Pass events to `on_event`, the end of the connection only once."""
         for event in events:
             if isinstance(event, Closed):
                 self._report_closed(event)

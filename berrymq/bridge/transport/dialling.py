@@ -227,7 +227,14 @@ class Dialled:
         self.call("authenticate", {"proof": proof})
 
     def call(self, method: str, params: Mapping[str, Any]) -> Raw:
-        """Call a method and return its result.
+        """Call a method and return its result; notifications that arrive before it are ignored.
+
+        Args:
+            method: the name of the method.
+            params: its parameters by name.
+
+        Returns:
+            The result as JSON.
 
         Raises:
             RpcError: it answered with an error.
@@ -292,6 +299,7 @@ class Dialled:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def _flush(self) -> None:
+        """Write what the protocol has to send; blocks."""
         out = self._connection.take()
         if self._tls is not None:
             for data in out:

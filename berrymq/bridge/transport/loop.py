@@ -149,6 +149,7 @@ class IoLoop:
         return timer
 
     def _push_timer(self, due: float, timer: Timer) -> None:
+        """Add a timer, and remove cancelled ones when there are many; on the loop."""
         timers = self._timers
         heapq.heappush(timers, (due, next(self._numbers), timer))
         if len(timers) > self._prune_at:  # timers that were cancelled long before they are due would pile up
