@@ -4,8 +4,8 @@
 `atexit` runs last what was registered first: since this module is imported first, the exit handlers of a
 program still find their followers, and their links.
 
-Everything that holds a lock, a thread or a socket registers with `Process.on_fork` what a forked child has to
-replace. A plain lock that is needed for the whole process is a `ForkSafeLock`.
+Each bus, the watchdog and the bridge register with `Process.on_fork`, and replace in a forked child the
+locks, threads and sockets that are the parent's. A lock of a module is a `ForkSafeLock`.
 """
 
 from __future__ import annotations

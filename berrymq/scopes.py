@@ -50,8 +50,8 @@ def current_variable() -> ContextVar[Scope | None]:
 def owner() -> Scope | None:
     """Return the scope that owns what the caller registers, or None.
 
-    That is the scope of the module whose import the caller is part of, else the current scope. It walks the
-    stack up to the first frame of a module, which takes a few microseconds at most at registration.
+    That is the scope of the module whose import the caller is part of, else the current scope. The stack
+    shows it: the first frame of a module's own code decides.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
