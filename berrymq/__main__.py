@@ -1,4 +1,4 @@
-"""``python -m berrymq``: the command line."""
+"""``python -m berrymq``: the command line, the same as the installed script ``berrymq``."""
 
 import sys
 

@@ -8,6 +8,13 @@ Three classes, one for each party:
   the delivery thread, and a callback gets the answers when all have come.
 - `Answer`: the future of one follower's answer, set from the thread or event loop that the follower runs on.
 
+A question takes three steps: `Question.publish` collects answers and futures, `ask` or `aask` waits for the
+futures, and `Question.result` returns the answers or raises the failures. A `Question` belongs to the one
+thread or task that asks and has no lock; a `ReceivedQuestion` is completed from any thread and has one.
+
+At the deadline a follower is given up, but a link is first asked to conclude: it then returns the answers
+that have come from its side, and the names of the nodes that have not answered.
+
 Below them the wait-for graph, which detects a follower that asks itself: it would wait for its own return.
 """
 
@@ -44,7 +51,21 @@ MAX_NAMED = 10
 
 
 def ask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
-    """Ask on behalf of `Bus.ask`; `timeout` is in seconds."""
+    """Ask on behalf of `Bus.ask`: block this thread until all answers have come, or the deadline.
+
+    Args:
+        bus: where the question is asked.
+        message: the question.
+        timeout: seconds for all answers together; None for no limit.
+
+    Returns:
+        The answers, in the order of the followers; those of a link at the position of the link.
+
+    Raises:
+        AskTimeout: an answer is missing at the deadline.
+        RecursionError: of a follower; at once, without waiting for the others.
+        Exception: of followers, after all have answered.
+    """
     question = Question(bus, message, timeout)
     question.publish(blocking=True)
     for position, subscriber, future in question.pending:
@@ -60,7 +81,23 @@ def ask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
 
 
 async def aask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
-    """Ask on behalf of `Bus.aask`; `timeout` is in seconds."""
+    """Ask on behalf of `Bus.aask`: await all answers, or the deadline, without blocking the event loop.
+
+    Cancelling the task cancels the futures, and with them the tasks of ``async def`` followers.
+
+    Args:
+        bus: where the question is asked.
+        message: the question.
+        timeout: seconds for all answers together; None for no limit.
+
+    Returns:
+        The answers, in the order of the followers; those of a link at the position of the link.
+
+    Raises:
+        AskTimeout: an answer is missing at the deadline.
+        RecursionError: of a follower that runs in this thread; at once, without waiting for the others.
+        Exception: of followers, after all have answered.
+    """
     import asyncio
 
     question = Question(bus, message, timeout)
@@ -94,6 +131,8 @@ async def aask(bus: Bus, message: Message, timeout: float | None) -> list[Any]:
 class Question:
     """One message and its answers as they come; positions keep these in the order of the followers.
 
+    It is used by one thread or task, so it has no lock; only the futures are set from elsewhere.
+
     Args:
         bus: where it is asked.
         message: what is asked.
@@ -111,11 +150,25 @@ class Question:
         self._message = message
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
+        """On the clock of `time.monotonic`; None for no limit."""
         self._answers: dict[int, list[Any]] = {}
+        """The answers by position: one for a follower, any number for a link."""
         self._failures: list[Exception] | None = None
+        """The errors of followers and links, in the order of recording; None before the first."""
 
     def publish(self, *, blocking: bool) -> None:
-        """Ask every subscriber of the route; `blocking` says that the asker's thread will wait."""
+        """Ask every subscriber of the route, and record what is answered at once.
+
+        An error of one subscriber is recorded, and the others are asked.
+
+        Args:
+            blocking: whether the asker's thread will block until the answers have come. An ``async def``
+                follower on a loop of that very thread then refuses with `LoopError`, since it could never
+                answer.
+
+        Raises:
+            RecursionError: of a follower, at once: a loop of questions ends as any recursion does.
+        """
         for position, subscriber in enumerate(self._bus._route(self._message)):
             try:
                 answer = subscriber._ask(self._message, self.seconds_left(), blocking)
@@ -134,10 +187,13 @@ class Question:
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     def wait_for(self, future: Future[Any]) -> Any:
-        """Return an answer; of a link, after the deadline, those that have come.
+        """Return an answer when it comes; of a link, at the deadline, those that have come.
+
+        Args:
+            future: one of `pending`.
 
         Raises:
-            TimeoutError: none has come.
+            TimeoutError: none has come. A follower may also raise one of its own; then the future is done.
         """
         try:
             return future.result(self.seconds_left())
@@ -149,7 +205,14 @@ class Question:
         return future.result(CONCLUDE_SECONDS)
 
     def conclude(self, future: Future[Any]) -> bool:
-        """Record that an answer is overdue; return whether it is a link's, which can end with a part."""
+        """Record that an answer is overdue, and ask a link for the part that has come.
+
+        Args:
+            future: one of `pending`; that of a link has a method ``conclude``.
+
+        Returns:
+            Whether it is a link's, whose future is set soon, with the answers that have come.
+        """
         self._overdue.add(future)
         conclude = getattr(future, "conclude", None)
         if conclude is not None:
@@ -157,7 +220,13 @@ class Question:
         return conclude is not None
 
     def add_unanswered(self, position: int, subscriber: Subscriber, future: Future[Any]) -> None:
-        """Record who has not answered, if the answer was overdue, and give it up."""
+        """Record which follower or nodes have not answered, if the answer was overdue, and cancel the future.
+
+        Args:
+            position: that of the subscriber in the route.
+            subscriber: the follower or link.
+            future: its answer; that of a link may have ``unanswered()``, the names of the nodes.
+        """
         if future not in self._overdue:
             return
         unanswered = getattr(future, "unanswered", None)
@@ -168,12 +237,24 @@ class Question:
         future.cancel()
 
     def add_answer(self, position: int, subscriber: Subscriber, answer: Any) -> None:
-        """Record an answer; that of a link is a list of answers."""
+        """Record an answer, unless the follower was skipped (muted, or held back by its guard).
+
+        Args:
+            position: that of the subscriber in the route.
+            subscriber: the follower or link.
+            answer: one value of a follower, or the list of the answers of a link.
+        """
         if answer is not SKIPPED:
             self._answers[position] = [answer] if isinstance(subscriber, Subscription) else list(answer)
 
     def add_failure(self, position: int, subscriber: Subscriber, error: Exception) -> None:
-        """Record an error, as sending does; that of a link carries the answers of the other side."""
+        """Record an error, as sending does; that of a link carries the answers of the other side.
+
+        Args:
+            position: that of the subscriber in the route.
+            subscriber: the follower or link.
+            error: what it raised. `Bus._note_failure` annotates it.
+        """
         if not isinstance(subscriber, Subscription):
             self._answers[position] = list(error.__dict__.get("answers", ()))
         self._failures = self._bus._note_failure(self._failures, subscriber, self._message, error)
@@ -199,17 +280,23 @@ class Question:
 
 
 def is_pending(answer: Any, subscriber: Subscriber) -> bool:
-    """Return whether `answer` is the future of an answer, and not an answer that is itself a future."""
+    """Return whether `answer` is the future of an answer, and not an answer that is itself a future.
+
+    A follower may return a `Future` as its value, so only the exact type `Answer` counts for one; a link
+    always returns the future of its answers.
+    """
     return type(answer) is Answer or not isinstance(subscriber, Subscription)
 
 
 class ReceivedQuestion:
     """A question that came over a link, until every follower here has answered it.
 
+    Followers may answer on any thread and in any order; a counter under a lock finds the last one.
+
     Args:
         bus: where it is asked.
         message: what is asked.
-        done: called once, on any thread, with the answers and the errors.
+        done: called once, on any thread, with the answers and the errors, both in the order of the followers.
     """
 
     def __init__(
@@ -221,9 +308,15 @@ class ReceivedQuestion:
         self._lock = Lock()
         self._missing = 1  # `publish` itself counts as one, so that nothing is complete before it has ended
         self._outcomes: dict[int, tuple[Any, Exception | None]] = {}
+        """The result and error of each follower that has answered, by its position."""
 
     def publish(self) -> None:
-        """Ask every follower. Those that do not answer get the question as a plain message."""
+        """Ask every follower. Those that do not answer get the question as a plain message.
+
+        Called on the thread of the link. Direct subscriptions (views, recorders) are delivered here; the
+        others go to the deliverer of the bus with a callback each. With no follower to answer, `done` is
+        called here, with two empty lists.
+        """
         bus, message = self._bus, self._message
         registry, identifier = bus._registry, message._identifier
         direct, others = registry.received.get(identifier.text) or registry.find_received(identifier)
@@ -244,7 +337,14 @@ class ReceivedQuestion:
     def _add_outcome(
         self, position: int, subscriber: Subscriber, result: Any, error: Exception | None
     ) -> None:
-        """Record the result or error of one follower; its callback, called on any thread."""
+        """Record the result or error of one follower; its callback, called on any thread.
+
+        Args:
+            position: that of the follower in the route.
+            subscriber: the follower, named in the note of an error.
+            result: what it returned, or `SKIPPED`.
+            error: what it raised, or None.
+        """
         if error is not None:
             annotate(error, subscriber, self._message)
         self._outcomes[position] = result, error
@@ -262,10 +362,19 @@ class ReceivedQuestion:
 
 
 class Answer(Future[Any]):
-    """The future of one follower's answer. It is the callback of the message that the follower gets."""
+    """The future of one follower's answer. It is the callback of the message that the follower gets.
+
+    Being its own callback, it needs no other object for each question. It may be set from any thread and
+    cancelled by the asker at the same time.
+    """
 
     def __call__(self, result: Any, error: BaseException | None) -> None:
-        """Set the answer, or the error; without effect when the asker has cancelled it."""
+        """Set the answer, or the error; without effect when the asker has cancelled it.
+
+        Args:
+            result: what the follower returned.
+            error: what it raised, or None.
+        """
         with suppress(InvalidStateError):
             if error is None:
                 self.set_result(result)
@@ -286,10 +395,17 @@ _waits: dict[Subscription, list[Subscription]] = {}
 
 
 def begin_wait(target: Subscription) -> Edge | None:
-    """Add that the follower which runs here waits for `target`; return the edge for `end_wait`.
+    """Add that the follower which runs here waits for `target`, unless that closes a cycle.
 
-    Return None, and add nothing, when that closes a cycle: a follower gets one message at a time, so one that
-    asks itself, perhaps by way of others, would wait for its own return.
+    A follower gets one message at a time, so one that asks itself, perhaps by way of others, would wait for
+    its own return. The search visits each follower that `target` waits for, directly or not, under one lock.
+
+    Args:
+        target: the follower that is to answer.
+
+    Returns:
+        The edge for `end_wait`. None, with nothing added, for a cycle: the caller then runs `target` as a
+        recursion, in its own thread or beside what the follower does.
     """
     asker = RUNNING.get()
     edge = (asker, target)
@@ -306,7 +422,7 @@ def begin_wait(target: Subscription) -> Edge | None:
 
 
 def end_wait(edge: Edge) -> None:
-    """Remove an edge that `begin_wait` has added."""
+    """Remove an edge that `begin_wait` has added; called on any thread, when the answer has come."""
     asker, target = edge
     if asker is None:
         return

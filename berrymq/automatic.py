@@ -1,5 +1,9 @@
 """``auto_twitter`` and ``twitter_exception``: messages about the calls and exceptions of a function.
 
+A decorator consists of two parts: a `Reporter`, which says what to publish about a call, and one of the four
+``observed_...`` functions, which wraps a function of the same kind (plain, coroutine, generator, async
+generator) and keeps its signature. `ObservedCall` connects them for one call.
+
 An observer never harms what it observes. A message about a call changes neither its result nor its error nor
 whether it runs: errors of such a message are logged. Only a `RecursionError` propagates, so that a follower
 that calls what it observes ends as any recursion does.
@@ -29,10 +33,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CO_ASYNC_GENERATOR = 0x200
+"""The flag of a code object of an async generator function; `inspect`, which names it, is slow to import."""
 
 
 class Reporter:
-    """Publishes messages about the calls of one function.
+    """Publishes messages about the calls of one function; the base of the two kinds.
+
+    One object serves all calls of the function, on any threads; it holds no state of a call.
 
     Args:
         bus: where they are published.
@@ -42,19 +49,49 @@ class Reporter:
     def __init__(self, bus: Bus, identifier: str | Identifier) -> None:
         self._bus = bus
         self.identifier = Identifier.parse(identifier)
+        """Parsed once, at decoration, so that a wrong one raises there."""
 
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Report a call that begins."""
+        """Report a call that begins; nothing by default.
+
+        Args:
+            args: the positional arguments of the call.
+            kwargs: its keyword arguments.
+        """
 
     def leave(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: object) -> None:
-        """Report a call that returns."""
+        """Report a call that returns; nothing by default.
+
+        Args:
+            args: the positional arguments of the call.
+            kwargs: its keyword arguments.
+            result: what it returned; None for generators that end.
+        """
 
     def fail(self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> bool:
-        """Report a call that raises; return whether the error propagates to the caller."""
+        """Report a call that raises.
+
+        Args:
+            args: the positional arguments of the call.
+            kwargs: its keyword arguments.
+            error: what it raised, interrupts included.
+
+        Returns:
+            Whether the error propagates to the caller.
+        """
         raise NotImplementedError
 
     def send(self, identifier: Identifier, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Publish one message; an error of a follower or link is logged, and does not reach the caller."""
+        """Publish one message; an error of a follower or link is logged, and does not reach the caller.
+
+        Args:
+            identifier: that of the message.
+            args: its positional arguments.
+            kwargs: its keywords.
+
+        Raises:
+            RecursionError: a follower calls the observed function without end.
+        """
         try:
             self._bus.publish(Message.make(identifier, args, kwargs))
         except RecursionError:
@@ -64,7 +101,16 @@ class Reporter:
 
 
 class CallReporter(Reporter):
-    """Publishes ``NAME:entry`` and ``NAME:exit``."""
+    """Publishes ``NAME:entry`` and ``NAME:exit``, with the arguments of the call.
+
+    ``NAME:exit`` has the keyword ``result``, or ``error`` when the call raised.
+
+    Args:
+        bus: where they are published.
+        identifier: its name and namespace are used; an action ``entry`` or ``exit`` selects that one alone.
+        entry: whether to publish ``NAME:entry``.
+        leave: whether to publish ``NAME:exit``; equal to `entry`, the action of `identifier` decides.
+    """
 
     def __init__(self, bus: Bus, identifier: str | Identifier, entry: bool, leave: bool) -> None:
         super().__init__(bus, identifier)
@@ -73,7 +119,9 @@ class CallReporter(Reporter):
             entry = action != "exit"
             leave = action != "entry"
         self._entry = Identifier(name, "entry", namespace) if entry else None
+        """The identifier of a call that begins; None when it is not reported."""
         self._exit = Identifier(name, "exit", namespace) if leave else None
+        """The identifier of a call that ends; None when it is not reported."""
 
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Report a call that begins."""
@@ -86,21 +134,31 @@ class CallReporter(Reporter):
             self.send(self._exit, args, {**kwargs, free_key("result", kwargs): result})
 
     def fail(self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> bool:
-        """Report a call that raises."""
+        """Report a call that raises, and let the error propagate.
+
+        A `RecursionError` is not reported: that would call followers with no stack left.
+        """
         if self._exit is not None and not isinstance(error, RecursionError):
             self.send(self._exit, args, {**kwargs, free_key("error", kwargs): error})
         return True
 
 
 def free_key(key: str, kwargs: dict[str, Any]) -> str:
-    """Return `key`, with underscores if the call has a keyword of that name."""
+    """Return `key`, with underscores appended while the call has a keyword of that name."""
     while key in kwargs:
         key += "_"
     return key
 
 
 class ExceptionReporter(Reporter):
-    """Publishes exceptions."""
+    """Publishes exceptions: the text as the argument, ``type``, ``value`` and ``error`` as keywords.
+
+    Args:
+        bus: where they are published.
+        identifier: what they are called.
+        reraise: whether an exception propagates to the caller; else the call returns None.
+        with_traceback: whether the text is the whole traceback, and not its last lines alone.
+    """
 
     def __init__(self, bus: Bus, identifier: str | Identifier, reraise: bool, with_traceback: bool) -> None:
         super().__init__(bus, identifier)
@@ -108,7 +166,11 @@ class ExceptionReporter(Reporter):
         self._with_traceback = with_traceback
 
     def fail(self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> bool:  # noqa: ARG002
-        """Report an exception, but no interrupt; return whether it propagates to the caller."""
+        """Report an exception, but no interrupt; return whether it propagates to the caller.
+
+        `KeyboardInterrupt`, `SystemExit` and `asyncio.CancelledError` always propagate and are not reported;
+        a `RecursionError` is not reported, since no stack is left to do so.
+        """
         if not isinstance(error, Exception):
             return True
         if not isinstance(error, RecursionError):
@@ -136,19 +198,23 @@ def value_of(error: Exception) -> str:
 def auto_twitter(
     bus: Bus, identifier: str | Identifier, entry: bool, leave: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return the decorator of `Bus.auto_twitter`."""
+    """Return the decorator of `Bus.auto_twitter`; see `CallReporter` for the arguments."""
     return observing(CallReporter(bus, identifier, entry, leave))
 
 
 def twitter_exception(
     bus: Bus, identifier: str | Identifier, reraise: bool, with_traceback: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return the decorator of `Bus.twitter_exception`."""
+    """Return the decorator of `Bus.twitter_exception`; see `ExceptionReporter` for the arguments."""
     return observing(ExceptionReporter(bus, identifier, reraise, with_traceback))
 
 
 def observing(reporter: Reporter) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that reports the calls of a function, and preserves its kind and signature."""
+    """Return a decorator that reports the calls of a function, and preserves its kind and signature.
+
+    Raises:
+        RegistrationError: by the decorator, for an object that is not callable, such as a `classmethod`.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not callable(function):
@@ -175,6 +241,8 @@ def observing(reporter: Reporter) -> Callable[[Callable[P, R]], Callable[P, R]]:
 class ObservedCall:
     """One call of an observed function, reported as a ``with`` block around it.
 
+    The block swallows an exception when `Reporter.fail` says so; `result` is then still None.
+
     Args:
         reporter: takes the reports.
         args: the positional arguments of the call.
@@ -188,6 +256,7 @@ class ObservedCall:
         self._args = args
         self._kwargs = kwargs
         self.result: Any = None
+        """What the call returned, set inside the block; None until then."""
 
     def __enter__(self) -> Self:
         self._reporter.enter(self._args, self._kwargs)
@@ -203,7 +272,7 @@ class ObservedCall:
 
 
 def observed_function(function: Callable[..., Any], reporter: Reporter) -> Callable[..., Any]:
-    """Wrap a plain function."""
+    """Wrap a plain function: it is entered before the call, and left when it returns or raises."""
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -215,7 +284,7 @@ def observed_function(function: Callable[..., Any], reporter: Reporter) -> Calla
 
 
 def observed_coroutine(function: Callable[..., Any], reporter: Reporter) -> Callable[..., Any]:
-    """Wrap an ``async def`` function."""
+    """Wrap an ``async def`` function: it is entered when awaited, not when called, as its body is."""
 
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -227,7 +296,10 @@ def observed_coroutine(function: Callable[..., Any], reporter: Reporter) -> Call
 
 
 def observed_generator(function: Callable[..., Any], reporter: Reporter) -> Callable[..., Any]:
-    """Wrap a generator function: it is entered with the first item, and left when it is used up or closed."""
+    """Wrap a generator function: it is entered with the first item, and left when it is used up or closed.
+
+    ``yield from`` passes on ``send``, ``throw``, ``close`` and the return value.
+    """
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -239,7 +311,10 @@ def observed_generator(function: Callable[..., Any], reporter: Reporter) -> Call
 
 
 def observed_async_generator(function: Callable[..., Any], reporter: Reporter) -> Callable[..., Any]:
-    """Wrap an async generator function; see `observed_generator`."""
+    """Wrap an async generator function; see `observed_generator`.
+
+    ``asend``, ``athrow`` and ``aclose`` are passed on by hand, as PEP 380 defines it for ``yield from``.
+    """
 
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,13 @@
-"""Deliveries outside the sender's thread: what runs them for one bus, how many there are, and their end."""
+"""Deliveries outside the sender's thread: what runs them for one bus, how many there are, and their end.
+
+A message that comes over a link has no thread of a caller to run its followers in. It goes to the deliverer
+of the bus, the first there is of: the one chosen with `Background.choose` (a notebook's main thread), the
+worker pool of `Bus.set_multiplicity`, or one delivery thread. Deliveries to ``async def`` followers run on
+their event loops and are only counted here, by `Pending`.
+
+Each `Bus` has one `Background`. Its methods may be called on any thread; `drain` and `close` refuse or skip
+the threads that they would wait for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +34,10 @@ EXIT_SECONDS = 5.0
 
 
 class Pending:
-    """Counts the unfinished deliveries to ``async def`` followers."""
+    """Counts the unfinished deliveries to ``async def`` followers, of one bus over all event loops.
+
+    Senders add on any thread, and loops subtract; the counts change under one lock.
+    """
 
     def __init__(self) -> None:
         self.after_fork()
@@ -33,12 +45,13 @@ class Pending:
     def after_fork(self) -> None:
         """Count nothing, as in a forked child: the loops are the parent's."""
         self.backlog = 0
+        """The number of unfinished deliveries over all loops."""
         self._loops: dict[int, int] = {}
         """The backlog of each event loop, by its `id`."""
         self._none = threading.Condition(threading.RLock())  # a destructor may send in the middle of `change`
 
     def change(self, loop: object, by: int) -> None:
-        """Add `by`, which may be negative, to the backlog of `loop`."""
+        """Add `by`, which may be negative, to the backlog of `loop`, and wake `drain` when all are empty."""
         with self._none:
             self.backlog += by
             left = self._loops.get(id(loop), 0) + by
@@ -50,7 +63,17 @@ class Pending:
                 self._none.notify_all()
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the backlog is empty; return False when `timeout` seconds passed first."""
+        """Wait until the backlog is empty.
+
+        Args:
+            timeout: in seconds; None for no limit.
+
+        Returns:
+            False when the timeout passed first.
+
+        Raises:
+            RuntimeError: this thread runs an event loop that has to run for the backlog to become empty.
+        """
         # Only its own loop would be blocked: on another one, or in a plain thread, waiting is fine.
         if self.backlog and id(running_loop()) in self._loops:
             raise RuntimeError(
@@ -62,7 +85,11 @@ class Pending:
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, or None; `asyncio` is not loaded for that."""
+    """Return the event loop that runs in this thread, or None; `asyncio` is not loaded for that.
+
+    As long as `asyncio` is not loaded no loop of it can run. `get_running_loop` would raise for "none", which
+    costs more than a small delivery.
+    """
     loaded = sys.modules.get("asyncio")
     loop: asyncio.AbstractEventLoop | None = None if loaded is None else loaded._get_running_loop()
     return loop
@@ -83,24 +110,37 @@ class Background:
         self.current: Deliverer | None = None
         """The present `deliverer`; None until it is needed, and again after a change."""
         self._chosen: Deliverer | None = None
+        """What `choose` was given."""
         self.pending = Pending()
+        """Counts the deliveries on event loops."""
         self._failed = failed
         self._subscriptions = subscriptions
         self._name = name
         self._thread: DeliveryThread | None = None
+        """The delivery thread; None until the first delivery that needs it."""
         self._pool: WorkerPool | None = None
+        """The worker pool; None while the multiplicity is 0."""
         self._waiter: Waiter | None = None
+        """The link that the delivery thread waits on while it is idle."""
         self._lock = ForkSafeLock()
 
     @property
     def deliverer(self) -> Deliverer:
-        """What runs the deliveries of links: what was chosen, else the worker pool, else one thread."""
+        """What runs the deliveries of links: what was chosen, else the worker pool, else one thread.
+
+        The first use creates the thread object; `current` caches the result for the hot path of the bus.
+        """
         with self._lock:
             self.current = self._chosen or self._pool or self._thread or self._make_thread()
             return self.current
 
     def choose(self, deliverer: Deliverer | None) -> None:
-        """Have `deliverer` run the deliveries of links, as a notebook's main thread may; None ends that."""
+        """Have `deliverer` run the deliveries of links, as a notebook's main thread may.
+
+        Args:
+            deliverer: used from the next delivery on; what the former one has in its backlog stays there.
+                None returns to the worker pool or the delivery thread.
+        """
         with self._lock:
             self._chosen, self.current = deliverer, None
 
@@ -116,7 +156,11 @@ class Background:
             return self._thread
 
     def wait_with(self, waiter: Waiter | None) -> None:
-        """Have the delivery thread wait on a link while it is idle; on none for None."""
+        """Have the delivery thread wait on a link while it is idle.
+
+        Args:
+            waiter: the link; None for none. It also applies to a thread that is created later.
+        """
         with self._lock:
             self._waiter = waiter
             if self._thread is not None:
@@ -129,7 +173,10 @@ class Background:
         process.finish_in_children()
 
     def finish(self) -> None:
-        """Finish the backlog when the interpreter shuts down, in at most `EXIT_SECONDS`, or log the rest."""
+        """Finish the backlog when the interpreter shuts down, in at most `EXIT_SECONDS`, or log the rest.
+
+        An exit handler: event loops have ended already, so what they had left is not waited for.
+        """
         threads = [
             one for one in self._deliverers() if one is not self.pending
         ]  # event loops have ended already
@@ -154,7 +201,17 @@ class Background:
         return [one for one in (self._pool, self._thread, self._chosen, self.pending) if one is not None]
 
     def set_multiplicity(self, number: int) -> None:
-        """Start, resize or end the worker pool; see `Bus.set_multiplicity`."""
+        """Start, resize or end the worker pool; see `Bus.set_multiplicity`.
+
+        A pool that ends is drained before the subscriptions change over, so that no follower
+        gets a newer message while a worker still has an older one for it.
+
+        Args:
+            number: of worker threads; 0 to deliver in the sender's thread.
+
+        Raises:
+            ValueError: `number` is negative.
+        """
         if number < 0:
             raise ValueError(f"multiplicity is a number of threads, or 0 for none, not {number}")
         with self._lock:
@@ -188,7 +245,17 @@ class Background:
             subscription._use_pool(self._pool)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the backlog of every deliverer is empty; see `Bus.drain`."""
+        """Wait until the backlog of every deliverer is empty; see `Bus.drain`.
+
+        Args:
+            timeout: seconds for all together; None for no limit.
+
+        Returns:
+            False when the timeout passed first.
+
+        Raises:
+            RuntimeError: called on a thread, or on the loop, that has a backlog to finish.
+        """
         until = None if timeout is None else monotonic() + timeout
         while True:
             for one in self._deliverers():
@@ -200,14 +267,17 @@ class Background:
                 return True
 
     def close(self) -> None:
-        """Finish the backlog and end all threads."""
+        """Finish the backlog and end all threads; return when they have ended."""
         self.set_multiplicity(0)
         thread = self._thread
         if thread is not None:
             thread.close()
 
     def after_fork(self) -> None:
-        """Discard the parent's threads and their backlog in a forked child; the parent delivers it."""
+        """Discard the parent's threads and their backlog in a forked child; the parent delivers it.
+
+        A worker pool is created again with the same number of threads.
+        """
         self.pending.after_fork()
         self._thread = self.current = None
         former, self._pool = self._pool, None

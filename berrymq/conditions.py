@@ -1,4 +1,9 @@
-"""Joint conditions: ``cond("a:x") & cond("b:y")`` follows once both have come, then starts again."""
+"""Joint conditions: ``cond("a:x") & cond("b:y")`` follows once both have come, then starts again.
+
+`cond` and ``&`` build a `Condition`, which is immutable and only describes. A subscription to it gets a
+`Joint`, one of the layers between the bus and the follower, which holds the state: the messages collected so
+far. So one condition may be used for any number of followers.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["Condition", "cond", "conditions_of"]
 
 Guard = Callable[[Message], object]
+"""A function that takes a message and returns whether it counts."""
 
 
 class Condition:
-    """A joint condition: identifiers with optional guards, joined by ``&``."""
+    """A joint condition: identifiers with optional guards, joined by ``&``; immutable.
+
+    ``&`` takes an identifier or its text on either side, too::
+
+        follow(cond("a:x") & "b:y", handler)
+
+    Attributes:
+        terms: each identifier with its guard, or None, in the order in which they are joined.
+    """
 
     __slots__ = ("terms",)
 
@@ -45,10 +59,21 @@ def cond(
 ) -> Condition:
     """Return a condition to join with ``&``; `follow` and the decorators take it like an identifier.
 
+    ::
+
+        @following_function(cond("data:ready") & cond("model:ready", lambda message: message.version > 1))
+        def train(message):
+            data, model = message.messages
+
     Args:
         identifier: what has to come.
         guard: takes a message and decides whether it counts.
         guard_condition: the same, by its name of 2009.
+
+    Raises:
+        IdentifierError: `identifier` is none.
+        RegistrationError: the guard can't be called with a message, or is ``async``.
+        TypeError: both `guard` and `guard_condition` are given.
     """
     guard = choose_guard(guard, guard_condition)
     check_guard(guard)
@@ -61,7 +86,18 @@ def as_condition(value: str | Identifier | Condition) -> Condition:
 
 
 def conditions_of(value: str | Identifier | Condition) -> tuple[tuple[Identifier, ...], tuple[Layer, ...]]:
-    """Return the identifiers to follow, and the layers that hold the follower back until all have come."""
+    """Return the identifiers to follow, and the layers that hold the follower back until all have come.
+
+    Args:
+        value: an identifier, its text, or a joint condition.
+
+    Returns:
+        The identifiers, and one new `Joint` for a condition; for a plain identifier no layer, which keeps the
+        delivery as short as it is without conditions.
+
+    Raises:
+        IdentifierError: `value` is no identifier.
+    """
     if not isinstance(value, Condition):
         return (Identifier.parse(value),), ()
     return tuple(identifier for identifier, _ in value.terms), (Joint(value.terms),)
@@ -72,7 +108,13 @@ _joining = ForkSafeLock()
 
 
 class Joint:
-    """A layer that collects messages until every condition is met, and passes on all of them as one."""
+    """A layer that collects messages until every condition is met, and passes on all of them as one.
+
+    It belongs to one subscription, and is called on the threads of all its senders.
+
+    Args:
+        terms: those of the `Condition`.
+    """
 
     def __init__(self, terms: tuple[tuple[Identifier, Guard | None], ...]) -> None:
         self._terms = terms
@@ -87,7 +129,14 @@ class Joint:
         return joined
 
     def _collect(self, message: Message) -> Message | None:
-        """Store a message; return the joint message when it completes the conditions."""
+        """Store a message for each condition that it meets.
+
+        Guards run without the lock. Of several messages for one condition the latest counts.
+
+        Returns:
+            The joint message when all conditions are met, after which collecting starts again; else None.
+            With one condition it is the message itself.
+        """
         identifier = message.identifier
         met = [
             number

@@ -4,6 +4,14 @@ Deliveries to one follower wait in a backlog, one for each event loop that it ru
 task of its own, in the context of its publisher; the next one begins when that task is done, whether it
 returned, failed or was cancelled. So a cancelled delivery cancels none of those behind it, and each of them
 counts in the backlog of the bus until its task is done.
+
+`LoopRunner` is the function that a subscription calls for an ``async def`` follower; `LoopBacklog` holds what
+one loop has still to run, and `AsyncDelivery` is one item of it. This module is imported by the first such
+follower, since it imports asyncio.
+
+Threads: `LoopRunner.__call__`, `adopt` and `ask` run on the thread of the sender. Methods that say "on the
+loop" run on the thread of the event loop alone. The lock guards the backlogs, and is not held while foreign
+code runs.
 """
 
 from __future__ import annotations
@@ -52,11 +60,15 @@ class AsyncDelivery:
 
     def __init__(self, message: Message, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         self.message = message
+        """Its callback, if any, takes the result or the error."""
         self.context = copy_context()
+        """A copy of the publisher's context variables."""
         self.coroutine = coroutine
+        """Returned by a plain function for the message; None when the follower is yet to be called."""
         self.concurrent = False
         """Whether it runs without waiting for other deliveries to the follower."""
         self.task: asyncio.Task[None] | None = None
+        """None until it is created, on the loop."""
 
     def is_cancelled(self) -> bool:
         """Return whether the asker has cancelled the answer."""
@@ -64,13 +76,15 @@ class AsyncDelivery:
         return isinstance(callback, Answer) and callback.cancelled()
 
     def close(self) -> None:
-        """Close a coroutine that was never started."""
+        """Close a coroutine that was never started, which Python would warn of otherwise."""
         if self.coroutine is not None:
             self.coroutine.close()
 
 
 class LoopBacklog:
     """The deliveries to one follower on one event loop; it exists while there are some.
+
+    A delivery that may overlap with others has a backlog of its own.
 
     Args:
         runner: that of the follower.
@@ -83,8 +97,11 @@ class LoopBacklog:
         self.runner = runner
         self.loop = loop
         self.deliveries: deque[AsyncDelivery] = deque()
+        """Those that have no task yet, oldest first; guarded by the lock of `runner`."""
         self.ended = False
+        """Whether the loop has ended, and `LoopRunner.end` has reported the deliveries."""
         self.task: asyncio.Task[None] | None = None
+        """That of the delivery that runs, or None; used on the loop alone."""
 
 
 class LoopRunner:
@@ -109,20 +126,37 @@ class LoopRunner:
     ) -> None:
         loop = running_loop()
         self._home: ref[Loop] | None = None if loop is None else ref(loop)
+        """The loop of the registering thread when it was last looked up; None before one was found."""
         self._subscription = subscription
         self._failed = failed
         self._send_answer = answer
         self._pending = pending
         self._lock = threading.RLock()  # a destructor may send in the middle of a `put`
         self._backlogs: WeakKeyDictionary[Loop, LoopBacklog] = WeakKeyDictionary()
+        """The backlog of each loop that has deliveries, except concurrent ones."""
         self._tasks: set[asyncio.Task[None]] = set()
+        """Strong references to the running tasks."""
 
     def __call__(self, message: Message) -> None:
-        """Run the follower for `message`, on its loop; `LoopError` when there is none."""
+        """Schedule the follower for `message` on its loop, and return at once.
+
+        Raises:
+            LoopError: there is no loop to run it on.
+        """
         self._begin(AsyncDelivery(message))
 
     def adopt(self, message: Message, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine that the follower, a plain function, returned for `message`."""
+        """Run a coroutine that the follower, a plain function, returned for `message`.
+
+        It does not wait for other deliveries: the function has already been called.
+
+        Args:
+            message: what the follower was called with.
+            coroutine: what it returned.
+
+        Raises:
+            LoopError: there is no loop to run it on; the coroutine is closed.
+        """
         try:
             self._begin(AsyncDelivery(message, coroutine))
         except Exception:
@@ -169,7 +203,11 @@ class LoopRunner:
         return answer
 
     def _begin(self, delivery: AsyncDelivery) -> None:
-        """Add a delivery on the loop of the follower; an asker gets the `LoopError`, too."""
+        """Add a delivery on the loop of the follower; an asker gets the `LoopError`, too.
+
+        Raises:
+            LoopError: there is no loop to run it on.
+        """
         message = delivery.message
         try:
             self._put(self.loop(), delivery)
@@ -184,7 +222,18 @@ class LoopRunner:
         return None if self._home is None else self._home()
 
     def loop(self) -> Loop:
-        """Return the loop to run on; raise `LoopError` when there is none."""
+        """Return the loop to run on.
+
+        It is the first there is of:
+
+        1. the home loop, when it runs;
+        2. the loop that runs in the registering thread at present, which becomes the home loop;
+        3. the home loop, when it is not closed: it runs again with the next ``run_until_complete``;
+        4. the loop that runs in the calling thread.
+
+        Raises:
+            LoopError: there is none of these; the text has the reason and what to do.
+        """
         home, here = self.home, running_loop()
         if home is not None and (home is here or home.is_running()):
             return home
@@ -208,7 +257,11 @@ class LoopRunner:
         )
 
     def _put(self, loop: Loop, delivery: AsyncDelivery) -> None:
-        """Add a delivery to the backlog of `loop`, and schedule its task unless one before it will."""
+        """Add a delivery to the backlog of `loop`, and schedule its task unless one before it will.
+
+        On the thread of the loop the task is created at once; from another thread, with
+        `call_soon_threadsafe`.
+        """
         fresh = LoopBacklog(self, loop)
         concurrent = delivery.concurrent or delivery.coroutine is not None or self._subscription.concurrent
         with self._lock:
@@ -227,7 +280,7 @@ class LoopRunner:
             self.end(backlog)
 
     def _next(self, backlog: LoopBacklog) -> None:
-        """Start the task of the next message; on the loop."""
+        """Start the task of the next delivery, or remove an empty backlog; on the loop."""
         with self._lock:
             if not backlog.deliveries:
                 self._remove(backlog)  # it holds a strong reference to the loop
@@ -244,7 +297,15 @@ class LoopRunner:
             task.cancel()  # by another thread, before the task existed
 
     def _done(self, backlog: LoopBacklog, delivery: AsyncDelivery, task: asyncio.Task[None]) -> None:
-        """Report how a task ended, and start the next one; the callback of the task."""
+        """Report how a task ended, and start the next one; the callback of the task, on the loop.
+
+        `_run` reports each `Exception` itself; what is left is a cancellation, `SystemExit` and the like.
+
+        Args:
+            backlog: the one that the delivery was taken from.
+            delivery: what the task ran.
+            task: the task, which is done.
+        """
         message = delivery.message
         self._tasks.discard(task)
         if backlog.ended:
@@ -265,7 +326,10 @@ class LoopRunner:
         self._next(backlog)
 
     def end(self, backlog: LoopBacklog) -> None:
-        """Drop a backlog whose loop has ended: askers get an error, the log a warning."""
+        """Drop a backlog whose loop has ended: askers get an error, the log a warning.
+
+        Called on the loop while it closes, or on a sender's thread that finds it closed.
+        """
         with self._lock:
             lost = list(backlog.deliveries)
             backlog.deliveries.clear()
@@ -293,7 +357,11 @@ class LoopRunner:
             del self._backlogs[backlog.loop]
 
     async def _run(self, delivery: AsyncDelivery) -> None:
-        """Call the follower and await its result; the body of the task of a delivery."""
+        """Call the follower and await its result; the body of the task of a delivery.
+
+        It raises no `Exception`: the result or error goes to the callback of the message, or an error to
+        `failed`.
+        """
         message, callback = delivery.message, delivery.message.callback
         if not delivery.concurrent:
             RUNNING.set(self._subscription)
@@ -338,7 +406,11 @@ def watch_end(backlog: LoopBacklog) -> None:
 
 
 async def until_end(backlogs: WeakSet[LoopBacklog]) -> AsyncGenerator[None, None]:
-    """Wait to be closed, then end the backlogs; a generator that serves as the callback of `watch_end`."""
+    """Wait to be closed, then end the backlogs; a generator that serves as the callback of `watch_end`.
+
+    Args:
+        backlogs: filled by `watch_end` while the loop runs.
+    """
     try:
         yield
     finally:
@@ -347,7 +419,12 @@ async def until_end(backlogs: WeakSet[LoopBacklog]) -> AsyncGenerator[None, None
 
 
 def loop_of_thread(thread: threading.Thread | None, here: Loop | None) -> Loop | None:
-    """Return the event loop that runs in `thread` at present, or None."""
+    """Return the event loop that runs in `thread` at present, or None.
+
+    Args:
+        thread: that in which a follower was registered; None when it was collected.
+        here: the loop that runs in the calling thread, if any.
+    """
     if thread is threading.current_thread():
         return here
     if thread is None or not thread.is_alive():

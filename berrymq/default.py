@@ -1,4 +1,8 @@
-"""The default bus, and its methods as functions."""
+"""The default bus, and its methods as functions.
+
+`berrymq` exports these functions, so ``berrymq.twitter`` is ``default_bus.twitter``. They are documented at
+the methods of `Bus`. `process.default_bus` refers to the same bus for modules that must not import this one.
+"""
 
 from __future__ import annotations
 

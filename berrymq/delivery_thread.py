@@ -1,6 +1,14 @@
 """The delivery thread of a bus: it runs the deliveries of links, one at a time and in order.
 
+A link hands over the messages of a batch in one call, `DeliveryThread.submit_many`; the thread runs the
+followers, so that a slow one does not stall the link's event loop. While it is idle it may wait on the link's
+socket itself (`Waiter`): a message is then read and delivered by one thread.
+
 Here too is the interface of a deliverer, which a worker pool and the main thread of a notebook share.
+
+Invariants: `submit_many`, `drain` and `close` may be called on any thread. Only the present delivery thread,
+`_thread`, takes deliveries, so that part works without the lock. The lock is never held while a follower
+runs.
 """
 
 from __future__ import annotations
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Deliverer", "Deliveries", "Delivery", "DeliveryThread", "Failed", "Waiter"]
 
 Delivery = tuple[Subscription, "Message"]
+"""A subscription, and the message that it gets."""
 Failed = Callable[[Subscription, "Message", BaseException], object]
 """Reports the error of a delivery that has no caller."""
 
@@ -35,20 +44,39 @@ class Deliveries(Protocol):
 
 
 class Deliverer(Protocol):
-    """Runs deliveries outside the sender's thread; ``bus.gateway.deliverer`` takes any such object."""
+    """Runs deliveries outside the sender's thread; ``bus.gateway.deliverer`` takes any such object.
+
+    Implementations are `DeliveryThread`, `WorkerPool`, and the main thread of a notebook
+    (`berrymq_jupyter.main_thread`). All methods may be called on any thread.
+    """
 
     @property
     def backlog(self) -> int:
         """How many deliveries were submitted and are not finished yet."""
 
     def submit_many(self, deliveries: Deliveries) -> None:
-        """Add deliveries, to be run in order by ``subscription.run(message)``; return at once."""
+        """Add deliveries, to be run in order by ``subscription.run(message)``; return at once.
+
+        Args:
+            deliveries: iterated over once, perhaps later and on another thread.
+        """
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the backlog is empty; return False when `timeout` seconds passed first."""
+        """Wait until the backlog is empty.
+
+        Args:
+            timeout: in seconds; None for no limit.
+
+        Returns:
+            False when the timeout passed first.
+        """
 
     def close(self, wait: bool = True) -> None:
-        """Finish the backlog and stop; with `wait`, return when that is done."""
+        """Finish the backlog and stop.
+
+        Args:
+            wait: whether to return only when that is done.
+        """
 
 
 class Waiter(Protocol):
@@ -58,7 +86,15 @@ class Waiter(Protocol):
     """
 
     def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
-        """Wait for `has_work`, `wake` or `timeout` seconds; return False, at once, if it can't wait."""
+        """Wait for `has_work`, `wake` or the timeout; called on the delivery thread.
+
+        Args:
+            has_work: returns whether there is something to deliver; checked whenever the wait is interrupted.
+            timeout: in seconds.
+
+        Returns:
+            False, at once, if it can't wait: the link is closed, or another thread waits on it.
+        """
 
     def wake(self) -> None:
         """End the waiting; may be called on any thread."""
@@ -68,10 +104,11 @@ class DeliveryThread:
     """One daemon thread that runs deliveries in the order of their submission.
 
     It starts with the first delivery, and ends when there has been none for `idle_timeout`, or after `close`;
-    the next delivery starts another.
+    the next delivery starts another. A delivery that hangs is left to its thread, and a new thread runs the
+    rest; see `look`.
 
     Args:
-        failed: takes the error of a delivery.
+        failed: takes the error of a delivery; called on the delivery thread.
         name: of the thread.
     """
 
@@ -83,21 +120,28 @@ class DeliveryThread:
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
         self._work = threading.Condition(self._lock)
+        """Notified when the thread has something to do."""
         self._idle = threading.Condition(self._lock)
+        """Notified when the backlog may be empty."""
         self._batches: deque[Iterator[Delivery]] = deque()
+        """Submitted, and not begun."""
         self._batch: Iterator[Delivery] = iter(())
         """The batch whose deliveries are run; a thread that replaces a hung one continues it."""
         self._submitted = 0
+        """The number of deliveries submitted so far; changed with the lock held."""
         self._taken = 0
         """Of those submitted; changed by the delivery thread alone, so without the lock."""
         self._current: Delivery | None = None
         """The delivery that runs, which `backlog` counts; the last one, until the thread becomes idle."""
         self._thread: threading.Thread | None = None
+        """The present thread, or None. A thread that finds another one here has been replaced."""
         self._waiting = False
+        """Whether the thread waits on `_work` and has not been notified yet."""
         self._closed = False
         self.waiter: Waiter | None = None
         """What to wait on while there is nothing to deliver."""
         self._in_waiter = False
+        """Whether the thread waits on `waiter`, or is about to."""
         self._hung: dict[Subscription, deque[Message]] = {}
         """Messages for followers that hang; the hung thread delivers them when it returns."""
         self._looks: tuple[Delivery | None, int] = (None, 0)
@@ -119,7 +163,13 @@ class DeliveryThread:
         return self._submitted != self._taken or self._closed
 
     def submit_many(self, deliveries: Deliveries) -> None:
-        """Add deliveries with one lock and one wake-up; return at once."""
+        """Add deliveries with one lock and one wake-up; start the thread if there is none; return at once.
+
+        After `close` it starts a thread again, so that a late message is delivered.
+
+        Args:
+            deliveries: iterated over on the delivery thread.
+        """
         with self._lock:
             self._batches.append(iter(deliveries))
             self._submitted += len(deliveries)
@@ -180,7 +230,11 @@ class DeliveryThread:
             delivery = subscription = message = result = None  # type: ignore[assignment]  # an idle thread holds no references
 
     def _wait_for_work(self) -> bool:
-        """Wait for deliveries; return False when the thread has to end."""
+        """Wait for deliveries, on the link if there is one, else on the condition.
+
+        Returns:
+            False when the thread has to end: it was idle for `idle_timeout`, or closed.
+        """
         while True:
             with self._lock:
                 if self._submitted != self._taken:
@@ -220,7 +274,7 @@ class DeliveryThread:
         return True
 
     def set_waiter(self, waiter: Waiter | None) -> None:
-        """Wait on `waiter` from now on; on no link for None."""
+        """Wait on `waiter` from now on, on no link for None; end a wait on the former one."""
         with self._lock:
             if self._in_waiter:
                 self._wake_waiter()
@@ -261,7 +315,15 @@ class DeliveryThread:
                 self._failed(subscription, message, error)
 
     def look(self) -> bool:
-        """Replace the thread if its delivery hangs; return False if there is no thread to watch."""
+        """Replace the thread if its delivery hangs; called by the watchdog once a second.
+
+        A delivery hangs when `HUNG_SECONDS` looks in a row have found it. The new thread runs the rest,
+        except for messages to the follower that hangs: these wait in `_hung`, and the hung thread delivers
+        them, in order, when the follower returns. Those of a cancelled follower are discarded.
+
+        Returns:
+            Whether there is still something to watch.
+        """
         with self._lock:
             for one, waiting in self._hung.items():
                 if not one.active:
@@ -283,14 +345,29 @@ class DeliveryThread:
         return True
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the backlog is empty; return False when `timeout` seconds passed first."""
+        """Wait until the backlog is empty.
+
+        Args:
+            timeout: in seconds; None for no limit.
+
+        Returns:
+            False when the timeout passed first.
+
+        Raises:
+            RuntimeError: called on the delivery thread, which would wait for itself.
+        """
         if self.is_current:
             raise RuntimeError("drain() waits for the delivery thread: it cannot be called on it")
         with self._lock:
             return self._idle.wait_for(lambda: not self.backlog, timeout)
 
     def close(self, wait: bool = True) -> None:
-        """Finish the backlog and stop; with `wait`, return when that is done."""
+        """Finish the backlog and stop.
+
+        Args:
+            wait: whether to return only when the thread has ended; without effect on the delivery thread
+                itself.
+        """
         with self._lock:
             self._closed = True
             self._work.notify_all()

@@ -1,4 +1,8 @@
-"""Expecting: one message to wait for, which is collected from the creation of the expectation on."""
+"""Expecting: one message to wait for, which is collected from the creation of the expectation on.
+
+Since collecting begins before the wait, a message that comes between an action and the wait for its effect
+is not missed. An expectation is a queue for one message, and owns that queue.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,14 @@ __all__ = ["Expectation"]
 class Expectation(Handle):
     """A message to wait for; what `Bus.expect` returns.
 
+    It may be waited for on any thread, by `wait`, with ``await``, or at the end of a ``with`` block::
+
+        with expect("job:done", timeout=5) as done:
+            start_job()
+        print(done.message)
+
+    Leaving the block by an exception cancels the expectation without waiting.
+
     Args:
         bus: where it is expected.
         identifier: what is expected, or a joint condition.
@@ -43,7 +55,11 @@ class Expectation(Handle):
 
     @property
     def message(self) -> Message:
-        """The message that came; raises `LookupError` before."""
+        """The message that came.
+
+        Raises:
+            LookupError: none has come yet.
+        """
         if self.done:
             return self.wait(0)
         raise LookupError(f"no message of {self._queue.follows} has come yet")
@@ -54,7 +70,7 @@ class Expectation(Handle):
         return self._message is not None or not self._queue.empty()
 
     def wait(self, timeout: float | None = None) -> Message:
-        """Wait for the message and return it.
+        """Wait for the message and return it; return the same one when called again.
 
         Args:
             timeout: the most seconds to wait; as given to `Bus.expect`, unless given here.
@@ -94,7 +110,7 @@ class Expectation(Handle):
         return self.wait_async().__await__()
 
     def cancel(self) -> None:
-        """Collect no message any more."""
+        """Collect no message any more, and end every wait. A message that has come stays available."""
         self._queue.close()
 
     def _set_message(self, message: Message) -> None:

@@ -1,5 +1,9 @@
 """Errors of followers: the notes and groups with which they are raised, and how they are logged.
 
+A delivery with a caller raises to it (`raise_failures`); one without, such as that of a link or of a worker
+thread, is logged (`log_failure`). Everything is logged to the logger ``berrymq``; `logging` is imported by
+the first record, to keep ``import berrymq`` fast.
+
 An error may be of any class, and the same object may be raised any number of times: nothing here assumes that
 it can be printed or takes a note.
 """
@@ -32,7 +36,16 @@ MAX_NOTES = 16
 
 
 def annotate(error: BaseException, subscriber: Subscriber, message: Message) -> None:
-    """Add a note with the follower's name and location, and the identifier of the message."""
+    """Add a note with the follower's name and location, and the identifier of the message.
+
+    The same note is added once, and no more than `MAX_NOTES` in all. An error that takes no note stays as it
+    is.
+
+    Args:
+        error: what the follower raised.
+        subscriber: the follower, or a link.
+        message: what it was called with.
+    """
     note = f"raised for the message {message.id!r} by {subscriber.describe()}"
     with suppress(Exception):  # of a frozen class, for example: the error itself must still be reported
         known = getattr(error, "__notes__", ())
@@ -41,7 +54,13 @@ def annotate(error: BaseException, subscriber: Subscriber, message: Message) -> 
 
 
 def raise_failures(failures: list[Exception], message: Message, answers: list[Any] | None = None) -> NoReturn:
-    """Raise one failure as itself, several as an `ExceptionGroup`; with the `answers` of the others."""
+    """Raise one failure as itself, several as an `ExceptionGroup`.
+
+    Args:
+        failures: at least one; the list is emptied.
+        message: what the followers failed for.
+        answers: those of the other followers, set as the attribute ``answers`` of the error; None for none.
+    """
     try:
         error = failures[0]
         if len(failures) > 1:
@@ -65,21 +84,29 @@ def text_of(error: BaseException) -> str:
 
 
 def log_warning(text: str) -> None:
-    """Log a warning to the logger ``berrymq``."""
+    """Log a warning to the logger ``berrymq``; `text` is logged as it is, percent signs included."""
     import logging
 
     logging.getLogger("berrymq").warning("%s", text)
 
 
 def log_error(text: str, error: BaseException) -> None:
-    """Log an error of something other than a follower, with its traceback, to the logger ``berrymq``."""
+    """Log an error of something other than a follower, with its traceback, to the logger ``berrymq``.
+
+    Args:
+        text: what failed; the error's type and text are appended.
+        error: what was raised.
+    """
     import logging
 
     logging.getLogger("berrymq").error("%s: %s", text, text_of(error), exc_info=error)
 
 
 def log_failure(subscriber: Subscriber, message: Message, error: BaseException) -> None:
-    """Log the error of a follower, with its traceback, to the logger ``berrymq``."""
+    """Log the error of a follower, with its traceback, to the logger ``berrymq``.
+
+    The traceback is then removed from the error object, as the comment in the body explains.
+    """
     log_error(f"{subscriber.describe()} failed for the message {message.id!r}", error)
     # An object that is raised again and again gets a longer traceback each time, which holds all frames. The
     # log record has its own reference to the present one.

@@ -1,6 +1,11 @@
 """Identifiers: the address of a message and the filter of a follower.
 
-``name:action`` or ``name@namespace:action``. ``*`` stands for a whole name or a whole action, on either side.
+``name:action`` or ``name@namespace:action``. ``*`` stands for a whole name or a whole action, on either side:
+a message ``*:stop`` reaches every follower of any ``…:stop``. A namespace takes no wildcard.
+
+Every message has its identifier parsed, here or by a link, so plain text takes a fast path and all of it a
+bounded cache. Whatever that path does not accept is checked part by part, for an error text that says what
+to write instead.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from .errors import IdentifierError
 __all__ = ["MAX_PART", "WILDCARD", "Identifier"]
 
 WILDCARD: Final = "*"
+"""Stands for any name, or any action."""
 MAX_PART: Final = 255
 """The longest name, action or namespace, in characters."""
 MAX_SHOWN: Final = 60
@@ -20,14 +26,28 @@ MAX_SHOWN: Final = 60
 
 
 class Identifier:
-    """One identifier, immutable. Its `str` is the canonical text: ``"test:*"`` for ``"test"``.
+    """One identifier, immutable and hashable; compared by its canonical text.
 
-    ``Identifier("test@lab:run")`` parses text; ``Identifier("test", "run", "lab")`` joins the parts.
+    Its `str` is the canonical text: ``"test:*"`` for ``"test"``. ``Identifier("test@lab:run")`` parses text;
+    ``Identifier("test", "run", "lab")`` joins the parts. Parts hold any text but ``:``, ``@``, ``*``, control
+    characters and outer spaces, at most `MAX_PART` characters.
+
+    ::
+
+        >>> one = Identifier("train:epoch")
+        >>> one.name, one.action, one.matches("train:*")
+        ('train', 'epoch', True)
 
     Args:
         name: the name; alone, it may be the whole text.
         action: the action; the wildcard by default.
         namespace: the namespace; none by default.
+
+    Attributes:
+        name: the name, or ``"*"``.
+        action: the action, or ``"*"``.
+        namespace: the namespace; None when there is none.
+        text: the canonical text.
 
     Raises:
         IdentifierError: it is not valid; the error has the reason and what to write instead.
@@ -54,7 +74,11 @@ class Identifier:
 
     @classmethod
     def parse(cls, value: str | Identifier) -> Identifier:
-        """Return `value` as an identifier; raise `IdentifierError` when it is none."""
+        """Return `value` as an identifier: parsed when it is text, as it is when it is one already.
+
+        Raises:
+            IdentifierError: it is neither, or the text is not valid.
+        """
         if isinstance(value, str):
             return parse_text(str.__str__(value))
         if isinstance(value, Identifier):
@@ -64,7 +88,13 @@ class Identifier:
         )
 
     def matches(self, other: str | Identifier) -> bool:
-        """Return whether a message of one reaches a follower of the other; the relation is symmetric."""
+        """Return whether a message of one reaches a follower of the other; the relation is symmetric.
+
+        Namespaces have to be equal, so one with a namespace never matches one without.
+
+        Raises:
+            IdentifierError: `other` is no identifier.
+        """
         that = Identifier.parse(other)
         return (
             self.namespace == that.namespace
@@ -114,7 +144,11 @@ class Identifier:
 
 
 def parse_new(text: str) -> Identifier:
-    """Parse text that is in no cache; raise `IdentifierError` when it is no identifier."""
+    """Parse text that is in no cache.
+
+    Raises:
+        IdentifierError: it is no identifier.
+    """
     head, colon, action = text.partition(":")
     if (
         head
@@ -157,7 +191,7 @@ set_text = Identifier.__dict__["text"].__set__
 
 
 def write(identifier: Identifier, name: str, action: str, namespace: str | None, text: str) -> None:
-    """Set the slots of a new identifier, whose `__setattr__` raises."""
+    """Set the slots of a new identifier, whose `__setattr__` raises; by the descriptors of the slots."""
     set_name(identifier, name)
     set_action(identifier, action)
     set_namespace(identifier, namespace)
@@ -165,7 +199,17 @@ def write(identifier: Identifier, name: str, action: str, namespace: str | None,
 
 
 def check_parts(name: str, action: str, namespace: str | None, text: str) -> None:
-    """Raise `IdentifierError` unless all parts of `text` are valid."""
+    """Check all parts of an identifier.
+
+    Args:
+        name: the name.
+        action: the action.
+        namespace: the namespace, or None.
+        text: the whole, shown by an error.
+
+    Raises:
+        IdentifierError: a part is not valid.
+    """
     check_part(name, "name", text)
     check_part(action, "action", text)
     if namespace is not None:
@@ -244,7 +288,7 @@ def is_control(character: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Return `text` as a literal of at most `MAX_SHOWN` characters."""
+    """Return `text` as a literal; a long one is cut to `MAX_SHOWN` characters, with ``...`` at its end."""
     return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
 
 

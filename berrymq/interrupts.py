@@ -1,14 +1,21 @@
 """Ctrl-C while the command ``berrymq`` is being imported: it ends at once, without a traceback of imports.
 
-This package is imported before the command line can install a signal handler, so importing this module does.
-It changes nothing for other programs. `berrymq.bridge.cli` handles Ctrl-C from there on.
+This package is imported before the command line can install a signal handler, so importing this module does:
+it restores the default action of the system, by which the signal ends the process. It changes nothing for
+other programs, nor when a handler other than Python's is installed. `berrymq.bridge.cli` handles Ctrl-C from
+there on.
+
+Only built-in modules are imported here, for any import takes time in which the interrupt may come.
 """
 
 import sys
 
 
 def is_command() -> bool:
-    """Return whether this process is ``python -m berrymq`` or the installed script."""
+    """Return whether this process is ``python -m berrymq`` or the installed script.
+
+    A script counts by its content, since any other program may be called ``berrymq``, too.
+    """
     if sys.argv[:1] == ["-m"]:  # Python is looking for what that means
         words = sys.orig_argv
         return "-mberrymq" in words or ("-m" in words and words[words.index("-m") + 1] == "berrymq")

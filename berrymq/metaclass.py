@@ -1,7 +1,11 @@
 """``@following`` and the metaclass `Follower`: methods that follow.
 
-`following` marks the method, and adds a `Sentinel` to the namespace of the class body that it is used in. The
-metaclass removes the sentinel. When a class is created without the metaclass, Python calls the sentinel's
+Subscriptions come about in three steps. `following` marks the method, with its identifier, guard and options.
+The metaclass subscribes class and static methods when the class is created, and instance methods when an
+instance is (`Follower.__call__`). Those of an instance hold it weakly and end with it.
+
+`following` also adds a `Sentinel` to the namespace of the class body that it is used in. The metaclass
+removes the sentinel. When a class is created without the metaclass, Python calls the sentinel's
 ``__set_name__``, which raises: else the mark would have no effect, and no error would show it.
 """
 
@@ -31,9 +35,12 @@ __all__ = ["Follower", "following"]
 M = TypeVar("M")
 
 MARK = "__berrymq_following__"
+"""The attribute of a marked method: a tuple of (identifier, guard, concurrent), one for each decorator."""
 SENTINEL = "__berrymq_sentinel__"
+"""The name of the sentinel in a class body."""
 
 CO_OPTIMIZED = 0x01
+"""The flag of a code object that has fast locals: a function's, not a class body's or module's."""
 MAX_FRAMES = 8
 """The most frames between the decorator and the class body: there may be helper functions."""
 
@@ -49,12 +56,32 @@ def following(
 
     Instance methods follow for each instance, as long as it lives; class and static methods (with this
     decorator above or below theirs) follow for the class. A mixin with marked methods has the metaclass too.
+    An override follows only when it is marked itself. The decorator may be repeated, to follow several
+    identifiers.
+
+    ::
+
+        class Logger(metaclass=Follower):
+            @following("train:*", lambda message: message.args)
+            def log(self, message):
+                print(message.id, *message.args)
+
+        logger = Logger()       # follows from here on, as long as it is referenced
 
     Args:
         identifier: what is followed, such as ``"train:*"``, or a joint condition.
         guard: takes a message and decides whether the method is called with it.
         concurrent: allow overlapping calls on worker threads.
         guard_condition: the guard, by its name of 2009.
+
+    Returns:
+        The decorator, which returns the method itself.
+
+    Raises:
+        IdentifierError: `identifier` is none.
+        RegistrationError: the guard can't be one; or the decorator is used on a class, on a function outside
+            a class, or on an object that can't be marked.
+        TypeError: both `guard` and `guard_condition` are given.
     """
     guard = choose_guard(guard, guard_condition)
     check_guard(guard)  # both raise here, where the mistake was made
@@ -82,7 +109,12 @@ def following(
 
 
 def class_body() -> dict[str, Any] | None:
-    """Return the namespace of the class whose body is being executed above the caller, or None."""
+    """Return the namespace of the class whose body is being executed above the caller, or None.
+
+    It looks two frames up, that is above the caller of the function that calls it, and at most `MAX_FRAMES`
+    further, since the decorator may be used inside a helper function. A module is distinguished by its
+    namespace, which is also its globals.
+    """
     frame: Any = sys._getframe(2)
     for _ in range(MAX_FRAMES):
         if frame is None:
@@ -122,7 +154,11 @@ class Follower(ABCMeta):
             def receive_log(self, message): ...
 
     It is an `ABCMeta`, so such a class may have abstract bases. ``class Logger(metaclass=Follower,
-    bus=mine)`` follows on another bus.
+    bus=mine)`` follows on another bus; subclasses inherit it. Keywords of the constructor, and other keywords
+    of the class statement, are passed on.
+
+    An instance follows once its constructor has returned, so methods are never called on one that is half
+    built.
     """
 
     __berrymq_bus__: Bus | None
@@ -137,7 +173,19 @@ class Follower(ABCMeta):
         bus: Bus | None = None,
         **kw: Any,
     ) -> Follower:
-        """Create the class, and subscribe its class and static methods."""
+        """Create the class, and subscribe its class and static methods.
+
+        Args:
+            name: of the class.
+            bases: its bases.
+            namespace: that of its body.
+            bus: where it follows; None for that of its bases, or the default bus.
+            kw: further keywords of the class statement, for ``__init_subclass__``.
+
+        Raises:
+            RegistrationError: a marked method can't follow, for example because ``__slots__`` has no
+                ``__weakref__``.
+        """
         namespace.pop(SENTINEL, None)
         cls = super().__new__(mcls, name, bases, namespace, **kw)
         if bus is not None or not hasattr(cls, "__berrymq_bus__"):
@@ -157,7 +205,11 @@ class Follower(ABCMeta):
         super().__init__(name, bases, namespace, **kw)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Create an instance, and subscribe its marked methods."""
+        """Create an instance, and subscribe its marked methods, unless it follows already.
+
+        Raises:
+            RegistrationError: a method can't be called with one message.
+        """
         instance = super().__call__(*args, **kwargs)
         kind = type(instance)
         # A constructor may return any object: one of another class, or one that follows already.
@@ -172,7 +224,7 @@ class Follower(ABCMeta):
         return instance
 
     def bus_of(cls) -> Bus:
-        """Return the bus on which this class follows."""
+        """Return the bus on which this class follows; None in the class stands for the default bus."""
         bus = process.default_bus if cls.__berrymq_bus__ is None else cls.__berrymq_bus__
         assert bus is not None
         return bus
@@ -206,7 +258,12 @@ def marks_on(member: Any) -> tuple[Any, ...]:
 
 
 def target_of(instance: object, key: str) -> Any:
-    """Return the target of a marked attribute of an instance, which it holds weakly."""
+    """Return the target of a marked attribute of an instance, which it holds weakly.
+
+    Args:
+        instance: where it is looked up.
+        key: the name of the attribute.
+    """
     method = getattr(instance, key)
     if type(method) is MethodType and method.__self__ is instance:
         return make_target(method)
@@ -214,7 +271,16 @@ def target_of(instance: object, key: str) -> Any:
 
 
 def register(bus: Bus, target: Any, marks: Any) -> list[Subscription]:
-    """Subscribe `target` to each of its marks; the decorator nearest to the method comes first."""
+    """Subscribe `target` to each of its marks; the decorator nearest to the method comes first.
+
+    Args:
+        bus: where it follows.
+        target: what is called.
+        marks: the value of `MARK`.
+
+    Returns:
+        One subscription for each mark.
+    """
     return [
         bus._subscribe(identifier, target, guard=guard, concurrent=concurrent)
         for identifier, guard, concurrent in marks
@@ -231,6 +297,12 @@ def follow_for_class(cls: Follower, key: str, member: Any, marks: Any) -> None:
     """Subscribe a class or static method, and cancel what a former build of the same class subscribed.
 
     A decorator such as ``dataclass(slots=True)`` builds a class a second time from the same functions.
+
+    Args:
+        cls: the class.
+        key: the name of the method.
+        member: the `classmethod` or `staticmethod` object.
+        marks: the value of `MARK`.
     """
     target = make_target(getattr(cls, key))
     handles = register(cls.bus_of(), target, marks)
@@ -271,7 +343,12 @@ def follows_already(instance: object) -> bool:
 
 
 def record_following(instance: object, handles: list[Subscription]) -> None:
-    """Record that an instance follows, as long as it lives."""
+    """Record that an instance follows, as long as it lives.
+
+    Args:
+        instance: which has just been subscribed.
+        handles: its subscriptions.
+    """
     number = id(instance)
 
     def on_collected(reference: object) -> None:

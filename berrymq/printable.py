@@ -1,7 +1,8 @@
 """Untrusted text made safe to print: what could move a cursor, reorder a line or hide becomes an escape.
 
 Names, keywords and sources come from any sender. A terminal interprets control sequences in them, reorders
-text after a directional mark, and shows nothing at all of zero-width characters.
+text after a directional mark, and shows nothing at all of zero-width characters. Commands, logs and views
+pass such text through `printable` before they show it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ def printable(text: str, *, allow: str = "") -> str:
     r"""Return `text` with every invisible character as an escape: ``\x1b``, ``\u202e``, ``\n``.
 
     That is control characters (C0, C1), format characters (directional marks, zero-width ones), separators
-    other than the space, surrogates, private and unassigned characters. Backslashes stay as they are.
+    other than the space, surrogates, private and unassigned characters. Backslashes stay as they are, so the
+    result is not to be decoded again.
 
     Args:
         text: anything.
-        allow: characters to leave as they are, such as line ends.
+        allow: characters to leave as they are, such as `LINES`.
+
+    Returns:
+        The text itself when there is nothing to escape.
     """
     if text.isascii() and text.isprintable():
         return text

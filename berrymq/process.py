@@ -3,6 +3,9 @@
 `os.register_at_fork` and `atexit` are used here and nowhere else. Their callbacks can't be taken back, and
 `atexit` runs last what was registered first: since this module is imported first, the exit handlers of a
 program still find their followers, and their links.
+
+Each bus, the watchdog and the bridge register with `Process.on_fork`, and replace in a forked child the
+locks, threads and sockets that are the parent's. A lock of a module is a `ForkSafeLock`.
 """
 
 from __future__ import annotations
@@ -28,7 +31,13 @@ __all__ = ["ForkSafeLock", "Process", "Step", "process"]
 
 
 class Step:
-    """The exit steps, in their order: deliveries end first, for they may still send over links."""
+    """The exit steps, in their order: deliveries end first, for they may still send over links.
+
+    Attributes:
+        DELIVERIES: finish the deliveries of each bus.
+        LINKS: flush and close links.
+        ALL: the steps in the order in which they run.
+    """
 
     DELIVERIES: Final = 0
     LINKS: Final = 1
@@ -36,21 +45,30 @@ class Step:
 
 
 class Process:
-    """The state of this process. A forked child inherits it with its callbacks."""
+    """The state of this process. A forked child inherits it with its callbacks.
+
+    There is one instance, `process`.
+    """
 
     def __init__(self) -> None:
         self.default_bus: Bus | None = None
         """The bus that the functions of the module `berrymq` act on; None until it is made."""
         self._on_fork: dict[int, Callback | WeakCallback] = {}
+        """What to call in a forked child, in the order of registration, by number."""
         self._at_exit: dict[int, list[Callback | WeakCallback]] = {step: [] for step in Step.ALL}
+        """What to call in each step."""
         self._numbers = count()
         self._finalized = False
+        """Whether the exit steps are registered with `multiprocessing`."""
 
     def on_fork(self, callback: Callback) -> None:
         """Call `callback` in forked children, in the order of registration.
 
         A bound method is held weakly. A lock that another thread of the parent held at the fork is never
         released in the child: the callback replaces it.
+
+        Args:
+            callback: is called without arguments, in the only thread of the child; it must not raise.
         """
         number = next(self._numbers)
         self._on_fork[number] = weakly(callback, lambda _: self._on_fork.pop(number, None))
@@ -81,7 +99,10 @@ class Process:
         Finalize(None, self.exit, exitpriority=0)
 
     def exit(self) -> None:
-        """Run the exit steps in their order. An error of a callback is logged, and the others run."""
+        """Run the exit steps in their order. An error of a callback is logged, and the others run.
+
+        Called by `atexit`, or by `multiprocessing` in its children.
+        """
         for step in Step.ALL:
             for known in list(self._at_exit[step]):
                 callback = resolve(known)
@@ -129,7 +150,12 @@ class WeakCallback:
 def weakly(
     callback: Callback, on_collected: Callable[[Any], object] | None = None
 ) -> Callback | WeakCallback:
-    """Return a weak reference to a bound method, and any other callback as it is."""
+    """Return a weak reference to a bound method, and any other callback as it is.
+
+    Args:
+        callback: what is to be called later.
+        on_collected: is called when the object of a bound method is collected.
+    """
     return WeakCallback(callback, on_collected) if type(callback) is MethodType else callback
 
 
@@ -147,7 +173,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows, nor in the browser
 
 
 class ForkSafeLock:
-    """A re-entrant lock for ``with`` that is released in a forked child."""
+    """A re-entrant lock for ``with`` that is released in a forked child.
+
+    It is re-entrant because a destructor may run while it is held, and take it again. It is not to be created
+    for each message: each instance is registered with `Process.on_fork`.
+    """
 
     __slots__ = ("__weakref__", "_lock")
 

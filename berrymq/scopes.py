@@ -3,6 +3,9 @@
 A notebook gives each cell its own. A module has one while it is imported: when it is executed again, as by
 `importlib.reload`, what its former execution registered ends. The module's scope takes precedence: what a
 module registers while a cell imports it belongs to the module.
+
+Followers, queues and adapters ask `owner` for their scope when they are created, and add themselves. A scope
+holds them weakly: it ends what is alive, and keeps nothing alive.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Scope", "current", "make_current", "owner"]
 
 _creating = ForkSafeLock()
+"""Held while the variable is created, which must happen once."""
 _current: ContextVar[Scope | None] | None = None
 """The scope of this thread or task; None until the first is set, to load `contextvars` only then."""
 
@@ -46,7 +50,8 @@ def current_variable() -> ContextVar[Scope | None]:
 def owner() -> Scope | None:
     """Return the scope that owns what the caller registers, or None.
 
-    That is the scope of the module whose import the caller is part of, else the current scope.
+    That is the scope of the module whose import the caller is part of, else the current scope. The stack
+    shows it: the first frame of a module's own code decides.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -64,7 +69,11 @@ _modules: dict[str, tuple[Any, Scope]] = {}
 def of_module(namespace: dict[str, Any]) -> Scope | None:
     """Return the scope of the module execution that fills `namespace`; None for scripts and cells.
 
-    Each import makes a new spec, and so does each reload: the spec identifies the execution.
+    Each import makes a new spec, and so does each reload: the spec identifies the execution. A new execution
+    closes the scope of the former one.
+
+    Args:
+        namespace: the globals of the module.
     """
     spec, name = namespace.get("__spec__"), namespace.get("__name__")
     if spec is None or name == "__main__" or not isinstance(name, str):
@@ -96,11 +105,17 @@ class Scope:
         with scope.collecting():
             follow("test:*", print)
         scope.close()                   # the follower is cancelled
+
+    Its length is the number of members that are alive.
+
+    Args:
+        name: for its `repr`.
     """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self._members: list[ref[Any]] = []
+        """Weak references, in the order of registration; dead ones are discarded from time to time."""
         self._closed = False
 
     @contextmanager
@@ -113,7 +128,11 @@ class Scope:
             current_variable().reset(token)
 
     def add(self, member: Any) -> None:
-        """Add a member with a ``cancel()`` or ``close()``. In a closed scope it is ended at once."""
+        """Add a member. In a closed scope it is ended at once.
+
+        Args:
+            member: has a method ``cancel()`` or ``close()``, and can be referenced weakly.
+        """
         if self._closed:
             end(member)
             return
@@ -126,7 +145,7 @@ class Scope:
         return [member for member in [known() for known in self._members] if member is not None]
 
     def close(self) -> None:
-        """End all members, the latest first."""
+        """End all members, the latest first. The scope stays closed; calling it again does nothing."""
         self._closed = True
         members, self._members = self.members(), []
         for member in reversed(members):
@@ -140,7 +159,7 @@ class Scope:
 
 
 def end(member: Any) -> None:
-    """Cancel or close `member`."""
+    """Cancel `member`; close one that has no ``cancel()``."""
     cancel = getattr(member, "cancel", None)
     if cancel is None:
         cancel = member.close

@@ -3,6 +3,18 @@
 A function is held strongly. A bound method is held weakly: it follows as long as its object lives. What only
 looks like a method, such as the object of a decorator, is called as it is given. Attributes of foreign
 objects are read from their type, or inside a `try`: ``__getattr__`` and ``==`` of an object may do anything.
+
+`make_target` returns the target of any callable; a subscription holds exactly one. All targets have these
+members:
+
+- ``call``: takes the message; what the subscription calls, directly, for each message;
+- ``is_async``: whether that returns a coroutine;
+- ``name`` and ``where``: for lists and errors; ``where`` is ``file:line``, or None for what is not written in
+  Python;
+- ``function()``: what was registered, or None when it was collected;
+- ``on_death(callback)``: calls `callback` when an object that is held weakly is collected.
+
+The flags of code objects are written out here: `inspect`, which names them, is slow to import.
 """
 
 from __future__ import annotations
@@ -31,6 +43,7 @@ __all__ = [
 ]
 
 Call = Callable[[Message], Any]
+"""A callable that takes a message."""
 
 CO_VARARGS = 0x04
 CO_GENERATOR = 0x20
@@ -40,7 +53,14 @@ CO_ASYNC_GENERATOR = 0x200
 
 
 class FunctionTarget:
-    """A function, or any other callable, held strongly."""
+    """A function, or any other callable, held strongly.
+
+    Args:
+        function: is called with the message.
+
+    Raises:
+        RegistrationError: it can't be called with one message, or is a generator function.
+    """
 
     __slots__ = ("call", "is_async", "name", "where")
 
@@ -60,7 +80,14 @@ class FunctionTarget:
 
 
 class MethodTarget:
-    """A bound method, held weakly."""
+    """A bound method, held weakly: once its object was collected, a call does nothing.
+
+    Args:
+        method: a bound method.
+
+    Raises:
+        RegistrationError: it can't be called with one message, or its object can't be referenced weakly.
+    """
 
     __slots__ = ("_function", "_ref", "call", "is_async", "name", "where")
 
@@ -103,6 +130,14 @@ class AttributeTarget:
 
     For class attributes that are no functions, such as a `partialmethod`: each look-up returns a new
     callable, and a strong reference to one holds the object, too.
+
+    Args:
+        owner: the object.
+        key: the name of the attribute.
+
+    Raises:
+        RegistrationError: the attribute can't be called with one message, or `owner` can't be referenced
+            weakly.
     """
 
     __slots__ = ("_key", "_ref", "call", "is_async", "name", "where")
@@ -169,10 +204,15 @@ class QueueTarget:
 
 
 Target = FunctionTarget | MethodTarget | AttributeTarget | QueueTarget
+"""The kinds of target; see the description of this module for what they have in common."""
 
 
 def make_target(function: Any) -> Target:
-    """Return the target for `function`; raise `RegistrationError` when it can't be called with a message."""
+    """Return the target for `function`.
+
+    Raises:
+        RegistrationError: it can't be called with one message; the text says how to write it.
+    """
     if type(function) is MethodType:  # not `isinstance`: a proxy claims to be one, and does more
         return MethodTarget(function)
     if callable(function):
@@ -184,14 +224,23 @@ def make_target(function: Any) -> Target:
 
 
 def choose_guard(guard: Call | None, guard_condition: Call | None) -> Call | None:
-    """Return the guard that was passed by its present name or that of 2009; `TypeError` for both."""
+    """Return the guard that was passed by its present name or by that of 2009; None for none.
+
+    Raises:
+        TypeError: both were passed.
+    """
     if guard is not None and guard_condition is not None:
         raise TypeError("guard and guard_condition are one parameter: pass only one")
     return guard_condition if guard is None else guard
 
 
 def check_guard(guard: object) -> None:
-    """Raise `RegistrationError` for what is no plain function of a message."""
+    """Check that `guard` is None or a plain function of a message.
+
+    Raises:
+        RegistrationError: it can't be called with one message, is a generator function, or is ``async``: a
+            coroutine would count as yes for every message.
+    """
     if guard is None:
         return
     if not callable(guard):
@@ -207,7 +256,10 @@ def check_guard(guard: object) -> None:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Return whether two callables are the same follower: by identity, for ``==`` may be anything."""
+    """Return whether two callables are the same follower: by identity, for ``==`` may be anything.
+
+    Bound methods are the same when object and function are, since each access creates another one.
+    """
     if one is other:
         return True
     if type(one) is not type(other):
@@ -219,7 +271,12 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def unreferable(owner: type, method: str) -> str:
-    """Return the error text for a class whose instances can't be referenced weakly."""
+    """Return the error text for a class whose instances can't be referenced weakly.
+
+    Args:
+        owner: the class.
+        method: the name of the method that can't follow.
+    """
     return (
         f"{owner.__name__}.{method} cannot follow: bound methods are held weakly, and instances of "
         f"{owner.__name__} cannot be: add '__weakref__' to its __slots__, or follow with a function"
@@ -227,7 +284,10 @@ def unreferable(owner: type, method: str) -> str:
 
 
 def unwrap(function: Any) -> Any:
-    """Return the function inside partials, methods and ``functools.wraps``, for its name and location."""
+    """Return the function inside partials, methods and ``functools.wraps``, for its name and location.
+
+    It follows at most 32 levels, in case an object wraps itself.
+    """
     for _ in range(32):
         if isinstance(function, partial):
             function = function.func
@@ -275,7 +335,11 @@ def code_of(function: Any) -> CodeType | None:
 
 
 def strip(function: Any) -> Any:
-    """Return the callable inside partials and methods, whose call decides the kind of the result."""
+    """Return the callable inside partials and methods, whose call decides the kind of the result.
+
+    Unlike `unwrap` it does not look behind ``functools.wraps``: a plain wrapper of an ``async def`` function
+    may return something else than a coroutine.
+    """
     while True:
         if isinstance(function, partial):
             function = function.func
@@ -306,7 +370,15 @@ def is_generator(function: Any) -> bool:
 
 
 def check_signature(function: Any, purpose: str = "follow") -> None:
-    """Raise `RegistrationError` when `function` can't be called with one positional argument."""
+    """Check that `function` can be called with one positional argument.
+
+    Args:
+        function: any callable; one whose signature is unknown passes.
+        purpose: completes "cannot ..." in the error.
+
+    Raises:
+        RegistrationError: it can't, or it is a generator function, whose call would run nothing.
+    """
     if is_generator(function):
         raise RegistrationError(
             f"{name_of(function)} ({where_of(function)}) cannot {purpose}: it has a 'yield' in it, "
@@ -343,7 +415,10 @@ def check_signature(function: Any, purpose: str = "follow") -> None:
 
 
 def binds(function: Any) -> bool:
-    """Return whether any callable accepts one positional argument; one without a known signature does."""
+    """Return whether any callable accepts one positional argument; one without a known signature does.
+
+    The general way, by `inspect.signature`; `check_signature` handles plain functions without importing that.
+    """
     from inspect import signature
 
     try:

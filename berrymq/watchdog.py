@@ -1,8 +1,10 @@
 """The watchdog over deliveries in other threads: a follower that does not return is named in the log.
 
-It looks at every delivery thread and worker pool of this process once a second. When one
-delivery has run for `HUNG_SECONDS`, these have another thread deliver the rest. Only messages for that very
-follower wait until it returns, so that it gets them one at a time and in order.
+It looks at every delivery thread and worker pool of this process once a second. When one delivery has run for
+`HUNG_SECONDS`, these have another thread deliver the rest. Only messages for that very follower wait until it
+returns, so that it gets them one at a time and in order.
+
+Python can't end a thread, so one that hangs for ever stays; it is a daemon, and does not block the exit.
 """
 
 from __future__ import annotations
@@ -25,14 +27,21 @@ HUNG_SECONDS = 5
 
 
 class Watched(Protocol):
-    """Runs deliveries in threads of its own."""
+    """Runs deliveries in threads of its own: a `DeliveryThread` or a `WorkerPool`."""
 
     def look(self) -> bool:
-        """Replace threads that hang; return False when there is nothing left to watch."""
+        """Replace threads that hang; return False when there is nothing left to watch.
+
+        Called with the lock of the watchdog held, so `Watchdog.watch` must not be called with a lock that it
+        takes.
+        """
 
 
 class Watchdog:
-    """A daemon thread that calls ``look()`` of what it watches, for as long as there is any."""
+    """A daemon thread that calls ``look()`` of what it watches, for as long as there is any.
+
+    There is one instance, `watchdog`; its thread starts with the first `watch`.
+    """
 
     interval = 1.0
     """Seconds between two looks."""

@@ -1,4 +1,11 @@
-"""The worker pool of a bus, for `Bus.set_multiplicity`: several threads, in parallel over followers."""
+"""The worker pool of a bus, for `Bus.set_multiplicity`: several threads, in parallel over followers.
+
+With a pool, `Bus.twitter` submits one delivery for each follower and returns; links submit theirs with
+`WorkerPool.submit_many`; questions use `WorkerPool.ask`. All of them share the backlog of a follower, so it
+gets its messages one at a time and in order, whichever way they come.
+
+One lock guards all state; it is never held while a follower runs.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +41,26 @@ class WorkerPool:
         self._name = name
         self._lock = threading.RLock()  # a destructor may send in the middle of a `submit`
         self._work = threading.Condition(self._lock)
+        """Notified when there is a delivery to run, or a worker has to end."""
         self._idle = threading.Condition(self._lock)
+        """Notified when the backlog is empty, and when a worker has ended."""
         self._ready: deque[tuple[Subscription, Message | None]] = deque()
+        """What a worker may take: a follower with a backlog and None, or a concurrent one and its message."""
         self._waiting: dict[Subscription, deque[Message]] = {}
         """The backlog of each follower that runs or has one, except concurrent ones."""
         self._running: set[Subscription] = set()
+        """Followers that a worker or an asker has claimed."""
         self._backlog = 0
+        """The number of deliveries that are not finished."""
         self._size = 0
+        """The number of workers wanted."""
         self._threads: set[threading.Thread] = set()
+        """The workers that exist, hung ones included, abandoned ones not."""
         self._closed = False
         self._current: dict[threading.Thread, Delivery] = {}
+        """The delivery that each busy worker runs."""
         self._looks: dict[threading.Thread, tuple[Delivery, int]] = {}
+        """For each busy worker: the delivery that the watchdog saw, and how often after the first time."""
         self._hung: set[threading.Thread] = set()
         """Workers whose follower does not return; for each of them there is one more worker."""
         self._abandoned: set[threading.Thread] = set()
@@ -82,7 +98,14 @@ class WorkerPool:
         watchdog.watch(self)
 
     def submit(self, subscription: Subscription, message: Message) -> None:
-        """Add one delivery for a publisher in this process; return at once."""
+        """Add one delivery for a publisher in this process; return at once.
+
+        In a pool that was closed, the follower runs in this thread, and its errors are raised here.
+
+        Args:
+            subscription: the follower.
+            message: what it gets.
+        """
         with self._lock:
             if self._threads or not self._closed:
                 self._append(subscription, message)
@@ -107,7 +130,13 @@ class WorkerPool:
         self._work.notify()
 
     def submit_many(self, deliveries: Deliveries) -> None:
-        """Add deliveries of a link, which has no caller to raise errors to; return at once."""
+        """Add deliveries of a link, which has no caller to raise errors to; return at once.
+
+        In a pool that was closed, the followers run in this thread, and errors are reported.
+
+        Args:
+            deliveries: iterated over once, in this thread.
+        """
         with self._lock:
             if self._threads or not self._closed:
                 for subscription, message in deliveries:
@@ -124,6 +153,16 @@ class WorkerPool:
 
         It is called in this thread unless another one runs it, so that a worker that asks needs no second
         worker: with as many askers as workers, all would wait for ever.
+
+        Args:
+            subscription: the follower.
+            message: the question.
+
+        Returns:
+            The answer, when it ran here; an `Answer`, when another thread runs the follower at present.
+
+        Raises:
+            Exception: of the follower, when it ran here.
         """
         edge = begin_wait(subscription)
         if edge is None:  # it waits for this question itself: call it as a recursion
@@ -143,7 +182,11 @@ class WorkerPool:
         return answer
 
     def _claim(self, subscription: Subscription) -> bool:
-        """Claim a follower for this thread and deliver its backlog; return False when another runs it."""
+        """Claim a follower for this thread and deliver its backlog, in which the question would be the last.
+
+        Returns:
+            False, with nothing done, when another thread runs the follower.
+        """
         with self._lock:
             if subscription in self._running:
                 return False
@@ -230,7 +273,15 @@ class WorkerPool:
         return len(self._threads) > self._size + len(self._hung)
 
     def look(self) -> bool:
-        """Replace workers that hang, for the watchdog; return False when there are no workers."""
+        """Replace workers that hang, for the watchdog, which calls it once a second.
+
+        A worker hangs when `HUNG_SECONDS` looks after the first have found it with the same delivery: one
+        more worker is started, and its follower is named in the log. One whose follower was cancelled is
+        abandoned.
+
+        Returns:
+            False when there are no workers.
+        """
         found = []
         with self._lock:
             looks, self._looks = self._looks, {}
@@ -262,14 +313,28 @@ class WorkerPool:
         self._idle.notify_all()
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the backlog is empty; return False when `timeout` seconds passed first."""
+        """Wait until the backlog is empty.
+
+        Args:
+            timeout: in seconds; None for no limit.
+
+        Returns:
+            False when the timeout passed first.
+
+        Raises:
+            RuntimeError: called on a worker, which would wait for itself.
+        """
         if self.is_current:
             raise RuntimeError("drain() waits for the worker threads: it cannot be called on one of them")
         with self._lock:
             return self._idle.wait_for(lambda: not self._backlog, timeout)
 
     def close(self, wait: bool = True) -> None:
-        """Finish the backlog and stop; with `wait`, return when every worker has ended."""
+        """Finish the backlog and stop.
+
+        Args:
+            wait: whether to return only when every worker has ended; without effect on a worker itself.
+        """
         with self._lock:
             self._closed = True
             self._work.notify_all()

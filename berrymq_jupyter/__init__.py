@@ -38,24 +38,33 @@ __all__ = [
 ]
 
 VIEWS = frozenset({"MessageLog", "NetworkView", "ProgressView", "QueueView", "SendForm"})
+"""The views that are exported, and imported only when they are used."""
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Load into a shell: what `%load_ext berrymq_jupyter` calls."""
+    """Load into a shell: what `%load_ext berrymq_jupyter` calls.
+
+    Args:
+        shell: gets the magics, and the hooks around its cells.
+    """
     from .extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Unload from a shell: what `%unload_ext berrymq_jupyter` calls."""
+    """Unload from a shell: what `%unload_ext berrymq_jupyter` calls.
+
+    Args:
+        shell: loses the magics and hooks. What its cells have registered, and the link of `%link`, end.
+    """
     from .extension import unload
 
     unload(shell)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    """Return the extension, as a Jupyter server looks for it."""
+    """Return the extension, as a Jupyter server looks for it: its module, and its class."""
     from .server import BerryMQHub
 
     return [{"module": "berrymq_jupyter.server", "app": BerryMQHub}]

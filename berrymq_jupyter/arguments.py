@@ -24,17 +24,32 @@ if TYPE_CHECKING:
 # The arguments are compiled as those of a call to this name, which is never shown.
 CALLEE = "f"
 LONGEST_QUOTE = 60
+"""The most characters of a line that an error repeats."""
 
 
 class Arguments(NamedTuple):
-    """An evaluated argument list, ready for `function(*args, **kwargs)`."""
+    """An evaluated argument list, ready for `function(*args, **kwargs)`.
+
+    Attributes:
+        args: the positional arguments.
+        kwargs: the keywords.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
 def split_word(text: str) -> tuple[str, str]:
-    """Return the first word, without quotes, and the rest; it ends at a space unless it is quoted."""
+    """Return the first word, without quotes, and the rest; it ends at a space unless it is quoted.
+
+    ::
+
+        >>> split_word("'long name:run' 1, 2")
+        ('long name:run', '1, 2')
+
+    Raises:
+        UsageError: a quote is not closed, or not followed by a space.
+    """
     text = text.strip()
     if text[:1] in ("'", '"'):
         end = text.find(text[0], 1)
@@ -49,6 +64,7 @@ def split_word(text: str) -> tuple[str, str]:
 
 
 HELP = ("--help", "-h")
+"""Options that ask for help."""
 
 
 def without_comment(rest: str) -> str:
@@ -58,7 +74,18 @@ def without_comment(rest: str) -> str:
 
 
 def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
-    """Split the identifier off the front of `line`; `example` is shown for an empty line."""
+    """Split the identifier off the front of `line`.
+
+    Args:
+        line: the line of a magic, without the magic's name.
+        example: the beginning of a right line, shown by errors.
+
+    Returns:
+        The identifier, and the rest without a comment.
+
+    Raises:
+        UsageError: there is none, or it is invalid; the text says what to write.
+    """
     if not without_comment(line):
         raise UsageError(f"an identifier is missing, as in: {example}")
     if line.lstrip().startswith("-"):
@@ -78,7 +105,12 @@ def split_identifier(line: str, example: str) -> tuple[Identifier, str]:
 
 
 def describe_computed(word: str, example: str) -> str:
-    """Return what to write instead of an identifier that looks like Python."""
+    """Return what to write instead of an identifier that looks like Python.
+
+    Args:
+        word: the identifier as it was typed, with ``{`` or ``(`` in it.
+        example: a right line, whose first word is the magic.
+    """
     name, bracket, arguments = word.partition("(")
     if bracket and "{" not in name:
         closed = arguments.rstrip("),")
@@ -93,7 +125,11 @@ def describe_computed(word: str, example: str) -> str:
 
 
 def parse_identifier(text: str) -> Identifier:
-    """Parse an identifier; raise a `UsageError` of one line for an invalid one."""
+    """Parse an identifier.
+
+    Raises:
+        UsageError: it is invalid.
+    """
     try:
         return Identifier.parse(text)
     except ValueError as error:
@@ -101,7 +137,12 @@ def parse_identifier(text: str) -> Identifier:
 
 
 def namespace_of(shell: InteractiveShell, local: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the names that a line may use: the user's, and those of the function that calls the magic."""
+    """Return the names that a line may use: the user's, and those of the function that calls the magic.
+
+    Args:
+        shell: the shell.
+        local: the names where the magic is used; None where it does not ask for them.
+    """
     names: dict[str, Any] = shell.user_ns
     if not local or local is names:
         return names
@@ -111,10 +152,15 @@ def namespace_of(shell: InteractiveShell, local: dict[str, Any] | None) -> dict[
 def evaluate_arguments(text: str, namespace: dict[str, Any], *, hint: str = "text needs quotes") -> Arguments:
     """Evaluate a Python argument list (`1, x=2`, `*xs, **options`) in `namespace`.
 
+    Arguments are evaluated one by one, in the order of a call, so that an error names the one at fault.
+
     Args:
         text: the list.
         namespace: the names that it may use.
         hint: advice for a name that is not defined.
+
+    Raises:
+        UsageError: it is no argument list, or an argument raises.
     """
     if not text.strip():
         return Arguments((), {})
@@ -139,7 +185,15 @@ def evaluate_arguments(text: str, namespace: dict[str, Any], *, hint: str = "tex
 
 
 def evaluate_expression(text: str, namespace: dict[str, Any]) -> Any:
-    """Evaluate one Python expression, as the handler of `%follow`."""
+    """Evaluate one Python expression, as the handler of `%follow`.
+
+    Args:
+        text: the expression.
+        namespace: the names that it may use.
+
+    Raises:
+        UsageError: it is not exactly one expression, or it raises.
+    """
     args, kwargs = evaluate_arguments(text, namespace, hint="")
     if len(args) != 1 or kwargs:
         raise UsageError(f"one expression is expected, not {shorten(text)}")
@@ -147,7 +201,15 @@ def evaluate_expression(text: str, namespace: dict[str, Any]) -> Any:
 
 
 def parse_call(source: str, text: str) -> ast.Call:
-    """Parse `source`, a call around `text`; refuse text that closes the call before its end."""
+    """Parse `source`, a call around `text`; refuse text that closes the call before its end.
+
+    Args:
+        source: the call.
+        text: its arguments, shown by errors.
+
+    Raises:
+        UsageError: it is not Python, or not one call.
+    """
     try:
         node = ast.parse(source, mode="eval").body
     except SyntaxError as error:
@@ -160,7 +222,12 @@ def parse_call(source: str, text: str) -> ast.Call:
 
 
 def describe_syntax_error(error: SyntaxError, text: str) -> str:
-    """Return in one line where `text` stops being an argument list."""
+    """Return in one line where `text` stops being an argument list.
+
+    Args:
+        error: of the call around `text`; its column counts from there.
+        text: the arguments.
+    """
     reason = error.msg.replace(
         "invalid syntax. Perhaps you forgot a comma?", "invalid syntax, perhaps a comma is missing"
     )
@@ -174,7 +241,17 @@ def describe_syntax_error(error: SyntaxError, text: str) -> str:
 
 
 def evaluate(node: ast.expr, source: str, namespace: dict[str, Any], name_hint: str = "") -> Any:
-    """Evaluate one argument; an error is reported together with its text."""
+    """Evaluate one argument; an error is reported together with its text.
+
+    Args:
+        node: the argument.
+        source: the text that it was parsed from.
+        namespace: the names that it may use.
+        name_hint: advice for an argument that is just a name which is not defined.
+
+    Raises:
+        UsageError: it raises.
+    """
     code = compile(ast.Expression(node), "<argument>", "eval")
     try:
         return eval(code, namespace)  # noqa: S307 - running what the user typed is what a magic is for
@@ -189,7 +266,11 @@ def evaluate(node: ast.expr, source: str, namespace: dict[str, Any], name_hint: 
 
 
 def unpack(value: Any, segment: str | None) -> tuple[Any, ...]:
-    """Return the items of a starred argument."""
+    """Return the items of a starred argument.
+
+    Raises:
+        UsageError: it can't be iterated over.
+    """
     try:
         return tuple(value)
     except TypeError as error:
@@ -197,7 +278,11 @@ def unpack(value: Any, segment: str | None) -> tuple[Any, ...]:
 
 
 def unpack_keywords(value: Any) -> Mapping[str, Any]:
-    """Return the mapping of a double-starred argument, whose keys must be names."""
+    """Return the mapping of a double-starred argument, whose keys must be names.
+
+    Raises:
+        UsageError: it is no mapping, or a key is not a string.
+    """
     if not isinstance(value, Mapping):
         raise UsageError(f"after ** a mapping is expected, not {type(value).__name__}")
     for key in value:

@@ -3,6 +3,10 @@
 While a cell runs, its scope is the current one and owns the followers, queues and views that are made. When
 the cell runs again, the former ones end first: nothing doubles. Each follower registered in a cell
 runs as a part of it wherever its messages come from: what it prints, displays and registers belongs to it.
+
+`Cells` holds the hooks of one shell: IPython calls `Cells.before` and `Cells.after` around each cell, and the
+bus calls `Cells.adopt` for each new follower. `Cell` is one execution. Followers run on any thread, so the
+running cell is a context variable.
 """
 
 from __future__ import annotations
@@ -37,7 +41,19 @@ def running() -> Cell | None:
 
 
 class Cell:
-    """One execution of a cell."""
+    """One execution of a cell.
+
+    Args:
+        shell: executes it.
+        info: IPython's description of the execution.
+
+    Attributes:
+        number: its execution number, as in ``In [3]``.
+        text: its source.
+        identity: the same for each execution of one cell, see `identity_of`.
+        scope: owns what is registered in it.
+        output: where its output is shown.
+    """
 
     def __init__(self, shell: InteractiveShell, info: ExecutionInfo) -> None:
         # Not `execution_count`: in newer IPython that is one more while a cell runs.
@@ -52,7 +68,11 @@ class Cell:
         return Resumed(self)
 
     def wrap(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return `function` as a part of this cell."""
+        """Return `function` as a part of this cell.
+
+        Args:
+            function: a follower, called with a message on any thread.
+        """
 
         def in_cell(message: Any) -> Any:
             with self.resumed():
@@ -74,7 +94,13 @@ class Cell:
 
 
 class Resumed:
-    """The block of `Cell.resumed`, which each delivery passes."""
+    """The block of `Cell.resumed`, which each delivery passes.
+
+    A class instead of a generator, which would cost more for each message.
+
+    Args:
+        cell: becomes the running one.
+    """
 
     __slots__ = ("_cell", "_redirected", "_scope", "_token")
 
@@ -97,17 +123,30 @@ class Resumed:
 
 
 class Cells:
-    """The cells of one shell. Its methods are called by IPython before and after each, and by the bus."""
+    """The cells of one shell. Its methods are called by IPython before and after each, and by the bus.
+
+    Args:
+        shell: the shell.
+    """
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._lock = threading.Lock()  # subshells run cells at the same time
         self._latest: dict[str, Cell] = {}
+        """The latest execution of each cell, by its identity."""
         self._pages: set[str] = set()
+        """The pages that have run a cell."""
         self._origins: WeakKeyDictionary[Subscription, Cell] = WeakKeyDictionary()
+        """The cell that registered each follower."""
 
     def before(self, info: ExecutionInfo) -> None:
-        """Begin a cell: end what its former execution registered, unless this one has a syntax error."""
+        """Begin a cell: end what its former execution registered, unless this one has a syntax error.
+
+        With a syntax error nothing will run, so that the former followers go on.
+
+        Args:
+            info: IPython's description of the execution.
+        """
         if running() is not None:
             return  # code that runs code: a part of the outer cell
         identity = identity_of(info)
@@ -151,7 +190,11 @@ class Cells:
             self.before(info)
 
     def after(self, result: ExecutionResult | None) -> None:
-        """End a cell. One that awaited ran in a context of its own, which has ended with it."""
+        """End a cell. One that awaited ran in a context of its own, which has ended with it.
+
+        Args:
+            result: IPython's description of the result; None when it has none.
+        """
         cell = running()
         info = result.info if result is not None else None
         if cell is None or (info is not None and identity_of(info) != cell.identity):
@@ -162,7 +205,11 @@ class Cells:
         scopes.make_current(None)
 
     def adopt(self, subscription: Subscription) -> None:
-        """Make a follower that is being registered a part of the running cell; a hook of the bus."""
+        """Make a follower that is being registered a part of the running cell; a hook of the bus.
+
+        Args:
+            subscription: gets a wrapper, and as its location the cell.
+        """
         cell = running()
         if cell is None:
             return
@@ -178,7 +225,10 @@ class Cells:
             return self._origins.get(subscription)
 
     def close(self) -> int:
-        """End everything that cells registered; return how many objects that were."""
+        """End everything that cells registered; return how many objects that were.
+
+        Called when the extension is unloaded.
+        """
         with self._lock:
             cells = list(self._latest.values())
             self._latest.clear()
@@ -222,7 +272,13 @@ def executing(shell: InteractiveShell) -> ExecutionInfo | None:
 
 
 def where_written(shell: InteractiveShell, where: str | None, cell: Cell) -> str | None:
-    """Return where a function is written, as users know it: which cell, and for code of ours no line."""
+    """Return where a function is written, as users know it: which cell, and for code of ours no line.
+
+    Args:
+        shell: knows the names of cells.
+        where: ``file:line``, as `Subscription.where` has it, or None.
+        cell: the cell that registers the function.
+    """
     filename, _, line = (where or "").rpartition(":")
     if filename.startswith(OURS):
         return f"Cell In[{cell.number}]"

@@ -1,4 +1,8 @@
-"""Show errors: one line for a mistake in a magic, a traceback of the user's code for a follower's error."""
+"""Show errors: one line for a mistake in a magic, a traceback of the user's code for a follower's error.
+
+IPython prints a `UsageError` as one line. Other exceptions keep their class, so that a ``try`` around a magic
+catches them; what is shown of them is changed by removing frames of berryMQ, or by ``_render_traceback_``.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,16 @@ if TYPE_CHECKING:
     from .cells import Cells
 
 OURS = tuple(str(folder) + os.sep for folder in (Path(berrymq.__file__).parent, Path(__file__).parent))
+"""The directories of berryMQ's own code."""
 
 
 def as_one_line(error: BaseException, text: str) -> None:
-    """Show an exception as one line; it is still caught as the class that it has."""
+    """Show an exception as one line; it is still caught as the class that it has.
+
+    Args:
+        error: the exception.
+        text: shown behind its class.
+    """
     line = f"{type(error).__name__}: {text}"
     error.__dict__["_render_traceback_"] = lambda: [line]  # IPython asks for this
 
@@ -49,7 +59,8 @@ def is_ours(traceback: TracebackType | None) -> TypeGuard[TracebackType]:
 def show_users_code(error: BaseException) -> None:
     """Make the tracebacks of an exception, its parts and its causes begin in the user's code.
 
-    Exceptions that berryMQ itself has caught, such as a failed answer, are not among its causes.
+    Exceptions that berryMQ itself has caught, such as a failed answer, are not among its causes. Cycles of
+    causes are allowed.
     """
     seen: set[int] = set()
     found = [error]
@@ -82,6 +93,13 @@ def raise_to_user(error: Exception) -> NoReturn:
     """Raise what a send raised: a payload that can't cross as one line, others from the follower's code.
 
     The answers of the others to a question are added as a note.
+
+    Args:
+        error: what `twitter`, `talk` or `ask` raised.
+
+    Raises:
+        UsageError: the sender made a mistake.
+        Exception: of a follower, as itself.
     """
     __tracebackhide__ = True
     unsendable, others = split_unsendable(error)
@@ -114,7 +132,14 @@ def is_remote(error: BaseException) -> bool:
 
 
 def split_unsendable(error: Exception) -> tuple[list[Exception], Exception | None]:
-    """Split errors about payloads that can't cross a link from those that followers raised."""
+    """Split errors about payloads that can't cross a link from those that followers raised.
+
+    Args:
+        error: one error, or an `ExceptionGroup`.
+
+    Returns:
+        The `PayloadError`s, and what is left or None.
+    """
     bridge = sys.modules.get("berrymq.bridge")
     if bridge is None:  # nothing can be linked, so nothing can have been refused
         return [], error
@@ -137,7 +162,14 @@ def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 
 class ErrorReport:
-    """Shows the error of a follower that a link called below the cell that registered it."""
+    """Shows the error of a follower that a link called below the cell that registered it.
+
+    Called by the bus, as its ``on_background_error``, on the thread of the delivery.
+
+    Args:
+        shell: renders the traceback.
+        cells: knows the cell of each follower.
+    """
 
     def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
         self._shell = shell

@@ -46,6 +46,17 @@ def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any
     """Compile `body`, which ends the text `cell`, to a function of `message` in the user's namespace.
 
     Line numbers and file name are those of the cell: tracebacks show its lines, breakpoints set in it hold.
+
+    Args:
+        shell: transforms magics, and has the namespace.
+        body: the cell without its first line.
+        cell: all of it.
+
+    Returns:
+        A function, or a coroutine function if the body awaits.
+
+    Raises:
+        UsageError: a syntax error, or a ``yield``.
     """
     before = lines_before(body, cell)
     transformed: str = shell.transform_cell(body)  # type: ignore[no-untyped-call]
@@ -76,13 +87,20 @@ def compile_body(shell: InteractiveShell, body: str, cell: str) -> Callable[[Any
 
 
 def lines_before(body: str, cell: str) -> list[str]:
-    """Return the lines of `cell` before `body`."""
+    """Return the lines of `cell` before `body`; as many have to be there for the line numbers to be right."""
     start = cell.find(body.rstrip("\n"), cell.find("\n") + 1)
     return cell[:start].splitlines() if start > 0 else ["%%follow"]
 
 
 def remember_source(shell: InteractiveShell, source: str, before: list[str], cell: str) -> str:
-    """Give tracebacks and debugger the lines of the cell; return the file name under which they know it."""
+    """Give tracebacks and debugger the lines of the cell; return the file name under which they know it.
+
+    Args:
+        shell: caches the source.
+        source: transformed by IPython, and preceded by empty lines.
+        before: the lines in place of the empty ones; they are shown as comments.
+        cell: the text as it was typed.
+    """
     shown = source.splitlines()
     shown[: len(before)] = [f"# {line}" for line in before]
     return shell.compile.cache("\n".join(shown), shell.displayhook.prompt_count, raw_code=cell)
@@ -97,6 +115,10 @@ def with_message_in_notebook(shell: InteractiveShell, function: Callable[[Any], 
     """Return `function` so that `message` is among the notebook's names while it runs, one run at a time.
 
     A cell magic sees no other names. The notebook's own `message` is restored afterwards.
+
+    Args:
+        shell: has the names.
+        function: the compiled body.
     """
 
     @wraps(function)
@@ -122,7 +144,13 @@ def is_quiet(source: str) -> bool:
 
 
 def assigned_names(tree: ast.Module, source: str, filename: str) -> list[str]:
-    """Return the names that `source` binds at its top level, all but the parameter."""
+    """Return the names that `source` binds at its top level, all but the parameter.
+
+    Args:
+        tree: the parsed source.
+        source: the text, for `symtable`.
+        filename: for its errors.
+    """
     table = symtable.symtable(source, filename, "exec")
     names = {
         symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
@@ -133,7 +161,16 @@ def assigned_names(tree: ast.Module, source: str, filename: str) -> list[str]:
 
 
 def as_function(tree: ast.Module, names: list[str], *, quiet: bool) -> ast.Module:
-    """Turn a module into a function; unless `quiet`, it returns the value of the last statement."""
+    """Turn a module into a function; unless `quiet`, it returns the value of the last statement.
+
+    Args:
+        tree: the statements of the body.
+        names: are declared global.
+        quiet: whether the last value is not shown.
+
+    Returns:
+        A module that defines the function, ``async`` if a statement awaits.
+    """
     statements = [plain_assignment(statement) for statement in tree.body]
     match statements[-1:]:
         case [ast.Expr(value=value) as last] if not quiet:

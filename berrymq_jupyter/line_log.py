@@ -39,14 +39,25 @@ def print_message(message: Message) -> None:
 
 
 def print_without_page(shell: InteractiveShell, log: MessageLog) -> None:
-    """Continue a log as lines if no page opens it. To be called in the cell that shows it."""
+    """Continue a log as lines if no page opens it. To be called in the cell that shows it.
+
+    Args:
+        shell: that of the cell.
+        log: is shown.
+    """
     cell, kernel = running(), getattr(shell, "kernel", None)
     if cell is not None and kernel is not None and cell.output.may_lack_page:
         PageWatch(kernel.io_loop, log, cell)
 
 
 class PageWatch:
-    """Waits for the page, on the kernel's event loop, and starts printing lines if none opens the view."""
+    """Waits for the page, on the kernel's event loop, and starts printing lines if none opens the view.
+
+    Args:
+        loop: the kernel's; its thread runs all of this.
+        log: the view that a page would open.
+        cell: where the lines appear.
+    """
 
     def __init__(self, loop: Any, log: MessageLog, cell: Cell) -> None:
         self._loop = loop
@@ -60,6 +71,7 @@ class PageWatch:
         self._loop.call_later(PAGE_SECONDS / 2, self._check)
 
     def _check(self) -> None:
+        """Print lines if no page has opened the view while the kernel was idle for two waits in a row."""
         if self._log.closed or self._log.channel.received_at is not None:
             return
         was_idle, self._was_idle = self._was_idle, monotonic() - self._due < LATE_SECONDS
@@ -69,6 +81,7 @@ class PageWatch:
             self._wait()
 
     def _begin(self) -> None:
+        """Print the messages so far, then each that follows."""
         with self._cell.resumed():
             shown = {id(message): message for message in self._log.messages()}
             for message in shown.values():

@@ -1,4 +1,8 @@
-"""`%link`, `%unlink` and `%links`: magics that link this process with others."""
+"""`%link`, `%unlink` and `%links`: magics that link this process with others.
+
+The magics act on the links of the default bus, so they and `berrymq.link` see the same ones. The docstring of
+a magic is the help that `%link?` shows.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,17 @@ if TYPE_CHECKING:
 HOW_TO_CHANGE = "%link URL changes the hub, %link --room the room; %unlink ends the link"
 
 DeliveryThread = Literal["thread", "main"]
+"""The values of ``--deliver``."""
 
 
 @magics_class
 class LinkingMagics(Magics):
-    """The magics that link this process with others."""
+    """The magics that link this process with others.
+
+    Args:
+        shell: is extended by them.
+        deliver_on: chooses the thread that runs followers of remote messages.
+    """
 
     shell: InteractiveShell
 
@@ -40,6 +50,7 @@ class LinkingMagics(Magics):
         super().__init__(shell)
         self._deliver_on = deliver_on
         self._made: list[Link] = []
+        """The links that `%link` has made, closed ones among them."""
 
     @magic(
         "line",
@@ -101,7 +112,11 @@ class LinkingMagics(Magics):
         return link
 
     def _name(self, options: Namespace) -> str | None:
-        """Return the name to link under: in another room the former one; None for the default."""
+        """Return the name to link under: in another room the former one; None for the default.
+
+        Raises:
+            UsageError: the notebook is linked in this room under another name.
+        """
         from berrymq import default_bus, links
 
         for link in links():
@@ -179,7 +194,12 @@ class LinkingMagics(Magics):
 
 
 def keep_existing(existing: Link, link: Link) -> Link:
-    """Keep the existing link rather than a second one to another name of its address; print which."""
+    """Keep the existing link rather than a second one to another name of its address; print which.
+
+    Args:
+        existing: open before `%link` ran.
+        link: what `berrymq.link` has returned, perhaps the same.
+    """
     if link is existing:
         link._holders -= 1  # a magic has no `with` block that would end
     else:

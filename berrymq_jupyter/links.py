@@ -1,4 +1,8 @@
-"""The links of this process: the nodes behind them, and their description for people."""
+"""The links of this process: the nodes behind them, and their description for people.
+
+Completion, notes and views ask for the same list of nodes several times a second, so it is cached; nothing
+here loads the bridge where no link was made.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ def open_links(bus: Bus | None = None) -> list[Link]:
 
 
 def nodes_behind(link: Link) -> list[NodeInfo]:
-    """Return the nodes that a link reaches, perhaps from the cache."""
+    """Return the nodes that a link reaches, perhaps from the cache; else it waits for the hub's answer."""
     began = monotonic()
     until, known = _behind.get(link, (began, []))
     if began >= until:

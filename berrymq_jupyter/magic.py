@@ -25,14 +25,25 @@ Decorator = Callable[[Any], Any]
 
 
 def argument(*names: str, **options: Any) -> Decorator:
-    """Describe one option or word of a magic's line, as `ArgumentParser.add_argument` does."""
+    """Describe one option or word of a magic's line, as `ArgumentParser.add_argument` does.
+
+    Args:
+        names: the name of a word, or of an option with its dashes.
+        options: ``help``, ``metavar`` and so on.
+    """
     return magic_arguments.argument(*names, **options)  # type: ignore[no-untyped-call]
 
 
 def magic(
     kind: Literal["line", "line_cell"], *arguments: Decorator, local_names: bool = False
 ) -> Callable[[Function], Function]:
-    """Make a method a magic; with `local_names` it gets `local_ns`, the names where it is used."""
+    """Make a method a magic, whose help is made of its docstring and arguments.
+
+    Args:
+        kind: ``"line"``, or ``"line_cell"`` for ``%name`` and ``%%name``.
+        arguments: made by `argument`, in the order in which the help lists them.
+        local_names: pass ``local_ns``, the names where the magic is used.
+    """
     marker = {"line": ipython_magic.line_magic, "line_cell": ipython_magic.line_cell_magic}[kind]
     decorators = [marker, ipython_magic.no_var_expand]
     if local_names:
@@ -55,6 +66,10 @@ def help_text(docstring: str, parser: argparse.ArgumentParser) -> str:
     """Return the help of a magic: summary, usage, details, arguments and options, examples.
 
     IPython's own begins with the usage, in reStructuredText, which no pager renders.
+
+    Args:
+        docstring: a summary, details, and a last section "Examples:".
+        parser: of the magic's line; its description and usage are removed.
     """
     description, _, examples = docstring.partition("\n\nExamples:\n")
     summary, _, details = description.partition("\n\n")

@@ -2,6 +2,10 @@
 
 A message that comes over a link is delivered on a thread of the bus. Code that must run on the main thread,
 such as that of most plotting and GUI toolkits, needs `%link --deliver main`.
+
+`MainThreadDeliverer` is the `Deliverer` that the bus then uses. How it reaches the main thread depends on the
+front end: the event loop of a kernel, the prompt of a terminal, or no more than the end of each cell
+(`scheduler_of`).
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ TURN = 0.05
 class MainThreadDeliverer:
     """Runs deliveries on the main thread whenever that is free: between cells, and while a cell awaits.
 
-    `schedule` calls a function there soon, and is thread-safe. `failed` is called with errors.
+    Args:
+        failed: takes the error of a delivery.
+        schedule: calls a function on the main thread soon; may be called on any thread.
     """
 
     def __init__(self, failed: Failed, schedule: Schedule) -> None:
@@ -41,7 +47,9 @@ class MainThreadDeliverer:
         self._items: deque[tuple[Subscription, Message]] = deque()
         self._changed = threading.Condition(threading.RLock())  # a destructor may send in `submit_many`
         self._scheduled = False
+        """Whether a turn is scheduled, or has not emptied the backlog yet."""
         self._busy = False
+        """Whether a delivery runs."""
 
     @property
     def backlog(self) -> int:
@@ -49,7 +57,11 @@ class MainThreadDeliverer:
         return len(self._items) + self._busy
 
     def submit_many(self, deliveries: Deliveries) -> None:
-        """Queue several deliveries with one wake-up; it returns at once."""
+        """Add deliveries with one wake-up; return at once.
+
+        Args:
+            deliveries: read here, in this thread.
+        """
         with self._changed:
             self._items.extend(deliveries)
             if self._scheduled or not self._items:
@@ -67,7 +79,14 @@ class MainThreadDeliverer:
                     return
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the backlog is empty; return False if `timeout` seconds pass first."""
+        """Wait until the backlog is empty; on the main thread itself, run it.
+
+        Args:
+            timeout: in seconds; None for no limit. It does not end deliveries that run on the main thread.
+
+        Returns:
+            False if the timeout passes first.
+        """
         if threading.current_thread() is threading.main_thread():
             while self._run_one():  # no other thread would
                 pass
@@ -119,7 +138,11 @@ def interruptible() -> Iterator[None]:
 
 
 def scheduler_of(shell: InteractiveShell) -> Schedule:
-    """Return a function that schedules functions on the main thread of this shell."""
+    """Return a function that schedules functions on the main thread of this shell.
+
+    Args:
+        shell: of a kernel, of a terminal, or embedded in something else.
+    """
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:
         schedule: Schedule = kernel.io_loop.add_callback

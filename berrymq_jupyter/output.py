@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 Label = tuple[contextvars.ContextVar[Any], Any]
+"""A context variable of ipykernel, and its value."""
 
 # The names that ipykernel gives to its context variables.
 LABELS = frozenset({"parent_header", "shell_parent", "shell_parent_ident"})
@@ -39,7 +40,13 @@ DISPLAY_HEADER: contextvars.ContextVar[dict[str, Any] | None] = contextvars.Cont
 
 
 class Output:
-    """Where the output of the running cell is shown, recorded to send output there later."""
+    """Where the output of the running cell is shown, recorded to send output there later.
+
+    Made in the cell, on its thread; used on any thread later.
+
+    Args:
+        shell: its kernel sends the output.
+    """
 
     latest: ClassVar[Output | None] = None
     """The one of the cell that began last in this process."""
@@ -53,6 +60,7 @@ class Output:
         self.may_lack_page = is_cell_unnamed(shell) and not self.closes_with_cell
         """The cell may belong to a terminal instead of a page that shows views."""
         self.header = header_of(shell)
+        """The header of the request that ran the cell; None outside a kernel."""
         self.page = page_of(shell)
         """The page that ran the cell, which is another one after a reload; None for other front ends."""
         self.labels: list[Label] = [
@@ -60,8 +68,10 @@ class Output:
             for variable, value in contextvars.copy_context().items()
             if variable.name in LABELS
         ]
+        """What ipykernel's context variables have to be, for output to appear below the cell."""
         kept_in_context = any(variable.name == "shell_parent" for variable, _ in self.labels)
         self.relabels_display = self.header is not None and not kept_in_context
+        """Whether `display` needs a hook (ipykernel 6)."""
         if self.relabels_display:
             self.labels.append((DISPLAY_HEADER, self.header))
 
@@ -76,7 +86,11 @@ class Output:
         return Redirected(self.destination())
 
     def destination(self) -> Output:
-        """Return this output, or that of a later cell if the front end would drop output here."""
+        """Return this output, or that of a later cell if the front end would drop output here.
+
+        The module's description has the two cases: a program that runs notebooks, and a page that was
+        reloaded.
+        """
         if self.closes_with_cell:
             return Output.latest or self
         latest = Output.latest_in_page
@@ -87,7 +101,13 @@ class Output:
     def show_error(
         self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        """Show a traceback here, as if the cell had raised it, without making the running cell fail."""
+        """Show a traceback here, as if the cell had raised it, without making the running cell fail.
+
+        Args:
+            kind: the class of the error.
+            error: the error.
+            traceback: the frames to show.
+        """
         # Not shell.showtraceback: the error that it records would become the result of the running cell.
         lines = self.shell.InteractiveTB.structured_traceback(kind, error, traceback, tb_offset=0)
         hook: Any = self.shell.displayhook
@@ -103,7 +123,11 @@ class Output:
 
 
 class Redirected:
-    """The block of `Output.redirected`; a generator would cost more than all the rest."""
+    """The block of `Output.redirected`; a generator would cost more than all the rest.
+
+    Args:
+        output: where output goes inside the block.
+    """
 
     __slots__ = ("_output", "_publisher", "_tokens")
 

@@ -1,4 +1,8 @@
-"""`%twitter`, `%talk` and `%ask`: magics that send."""
+"""`%twitter`, `%talk` and `%ask`: magics that send.
+
+They call the functions of the same name of the default bus, so what they do is described there. The docstring
+of a magic is the help that `%twitter?` shows.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,11 @@ T = TypeVar("T")
 
 @magics_class
 class SendingMagics(Magics):
-    """The magics that send messages."""
+    """The magics that send messages.
+
+    Args:
+        shell: is extended by them.
+    """
 
     shell: InteractiveShell
 
@@ -120,13 +128,27 @@ class SendingMagics(Magics):
         return answers
 
     def _arguments(self, text: str, cell: str | None, local: dict[str, Any] | None) -> Arguments:
-        """Evaluate the argument list on a line; the text of a cell comes before it."""
+        """Evaluate the argument list on a line; the text of a cell comes before it.
+
+        Args:
+            text: the list.
+            cell: the text of the cell; None for a line magic.
+            local: the names where the magic is used.
+        """
         args, kwargs = evaluate_arguments(text, namespace_of(self.shell, local))
         return Arguments(args if cell is None else (cell.removesuffix("\n"), *args), kwargs)
 
 
 def sending(send: Callable[[], T]) -> T:
-    """Send; a mistake of the sender is shown as one line, an error of a follower with its traceback."""
+    """Send; a mistake of the sender is shown as one line, an error of a follower with its traceback.
+
+    Args:
+        send: sends, and returns the result.
+
+    Raises:
+        UsageError: the sender made a mistake.
+        Exception: of a follower; see `raise_to_user`.
+    """
     __tracebackhide__ = True
     try:
         return send()

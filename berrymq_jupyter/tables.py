@@ -14,9 +14,14 @@ LEFT = ' style="text-align:left"'
 
 
 class Table:
-    """Rows of text below a line of titles; `empty` is shown when there are none.
+    """Rows of text below a line of titles.
 
     Texts may be those of other nodes: characters that would move or hide something are escaped.
+
+    Args:
+        titles: of the columns.
+        rows: each with one text for each column.
+        empty: shown when there are no rows.
     """
 
     def __init__(self, titles: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:

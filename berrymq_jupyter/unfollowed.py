@@ -20,14 +20,24 @@ if TYPE_CHECKING:
 
 
 class UnfollowedNotes:
-    """Prints a note below each cell of a shell that sends a message without followers."""
+    """Prints a note below each cell of a shell that sends a message without followers.
+
+    Args:
+        shell: its cells.
+    """
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._checked: WeakKeyDictionary[Cell, set[str]] = WeakKeyDictionary()
+        """The identifiers that each cell has sent so far."""
 
     def check(self, identifier: Identifier, local: dict[str, Any] | None) -> None:
-        """Print a note if the identifier has no followers; `local` are the names where it was sent."""
+        """Print a note if the identifier has no followers.
+
+        Args:
+            identifier: was sent just now.
+            local: the names where it was sent; other names than the notebook's are those of a function.
+        """
         cell = running()
         if cell is None or local is not self._shell.user_ns:
             return

@@ -22,7 +22,11 @@ def is_notebook(shell: InteractiveShell) -> bool:
 
 
 def view_of(shown: Any) -> Any:
-    """Return the view of a queue; of a view, itself."""
+    """Return the view of a queue; of a view, itself.
+
+    Args:
+        shown: a queue, or one of the views in ``widgets``.
+    """
     from berrymq import Queue
 
     if not isinstance(shown, Queue):
@@ -33,10 +37,14 @@ def view_of(shown: Any) -> Any:
 
 
 class Shown:
-    """Displays queues and views, each once a cell."""
+    """Displays queues and views, each once a cell.
+
+    `show` is called by the magics, `show_value` by IPython for the value of a cell.
+    """
 
     def __init__(self) -> None:
         self._cells: WeakKeyDictionary[Any, Cell] = WeakKeyDictionary()
+        """The cell that has shown each object."""
         self.kinds: set[type] = set()
         """The classes of views whose display as a value is ours."""
 

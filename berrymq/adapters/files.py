@@ -1,4 +1,4 @@
-"""Changes of files, as messages; with ``watchfiles``."""
+"""Changes of files, as messages; with ``watchfiles``, and so with the system's notifications."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FileWatcher"]
 
 ACTIONS = {Change.added: "created", Change.modified: "modified", Change.deleted: "removed"}
+"""The action for each kind of change."""
 STOP_INTERVAL_MS = 50
 """The most milliseconds between two checks whether the watcher has to stop."""
 
@@ -29,8 +30,25 @@ STOP_INTERVAL_MS = 50
 class FileWatcher(Adapter):
     """Sends ``NAME:created``, ``NAME:modified`` and ``NAME:removed``, with the path of the file as text.
 
-    `paths` are files and directories; directories are watched with all that is in them. Changes that are made
-    after the constructor has returned are reported.
+    Changes that are made after the constructor has returned are reported. Several changes within a short time
+    come together, sorted by path; the followers run in the thread of the watcher.
+
+    ::
+
+        with FileWatcher("data", name="data"):      # data:created("/.../data/new.csv")
+            ...
+
+    Args:
+        paths: files and directories; directories are watched with all that is in them.
+        name: the name of the messages.
+        bus: where they are sent; None for the default bus.
+
+    Raises:
+        ValueError: no path was given.
+        FileNotFoundError: a path does not exist.
+
+    Attributes:
+        paths: the absolute paths that are watched.
     """
 
     def __init__(self, *paths: str | os.PathLike[str], name: str = "file", bus: Bus | None = None) -> None:
@@ -67,7 +85,7 @@ class FileWatcher(Adapter):
             self._watching.set()
 
     def stop(self) -> None:
-        """Stop watching, and wait for the thread to end."""
+        """Stop watching, and wait for the thread to end, unless it is the one that calls."""
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()

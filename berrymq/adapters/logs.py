@@ -1,4 +1,8 @@
-"""Log records as messages, and messages as log records."""
+"""Log records as messages, and messages as log records.
+
+The two may be used together: a record that `LogReceiver` has written is not sent again by `LogSender`, which
+knows it by its attribute ``berrymq_message``.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,14 @@ class LogSender(Adapter, logging.Handler):
     """A `logging.Handler` that sends each record as ``NAME:level``: ``log:info``, ``log:warning``, ...
 
     ``message.args[0]`` is the text; ``logger``, ``level`` (the number), ``where`` (``file:line``) and, for an
-    exception, ``traceback`` are keywords. It puts itself on `logger`, the root logger by default. What
-    followers log while they get a record is not sent again.
+    exception, ``traceback`` are keywords. It puts itself on `logger`. What followers log while they get a
+    record is not sent again. The followers run in the thread that logs.
+
+    Args:
+        logger: a logger or its name; None for the root logger.
+        name: the name of the messages.
+        level: the lowest level that is sent, as a number or name.
+        bus: where they are sent; None for the default bus.
     """
 
     def __init__(
@@ -45,7 +55,13 @@ class LogSender(Adapter, logging.Handler):
         self._logger.addHandler(self)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Send one record, without the lock that other handlers hold: followers run here."""
+        """Send one record, without the lock that other handlers hold: followers run here.
+
+        With the lock, a follower that waits for another thread that logs would never return.
+
+        Returns:
+            Whether the filters have let the record pass.
+        """
         found: Any = self.filter(record)  # since Python 3.12 it may be another record
         if isinstance(found, logging.LogRecord):
             record = found
@@ -54,7 +70,11 @@ class LogSender(Adapter, logging.Handler):
         return bool(found)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record."""
+        """Send one record.
+
+        Not sent are records of the logger ``berrymq``, those of a `LogReceiver`, and what followers of this
+        handler log in the same thread. An error is handled as `logging` does: printed, not raised.
+        """
         if record.name == OWN or hasattr(record, "berrymq_message") or getattr(self._sending, "now", False):
             return
         self._sending.now = True
@@ -83,7 +103,17 @@ class LogSender(Adapter, logging.Handler):
 
 
 class LogReceiver(Adapter):
-    """Logs each message that `identifier` matches, as ``test:run(1, x=2)``, and where it came from."""
+    """Logs each message that `identifier` matches, as ``test:run(1, x=2)``, and where it came from.
+
+    Args:
+        identifier: what is logged, or a joint condition.
+        logger: a logger or its name.
+        level: that of the records.
+        bus: where it follows; None for the default bus.
+
+    Attributes:
+        level: that of the records; may be changed.
+    """
 
     def __init__(
         self,

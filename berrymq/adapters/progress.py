@@ -1,4 +1,7 @@
-"""A progress bar that also sends its progress; with ``tqdm``."""
+"""A progress bar that also sends its progress; with ``tqdm``.
+
+``tqdm.auto`` selects the bar: a widget in notebooks, text elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,19 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
     ``message.args[0]`` is how many are done; ``total``, ``elapsed`` (seconds), ``rate`` (per second) and
     ``description`` are keywords. The last message has the outcome: ``done=True`` when all is done,
     ``stopped=True`` when it was left before that, and ``failed="ValueError"`` when it is known that an error
-    ended it, as it is in ``with Progress(...) as bar``. All else is as in `tqdm`.
+    ended it, as it is in ``with Progress(...) as bar``. All else is as in `tqdm`, which also decides how
+    often it draws.
+
+    ::
+
+        for item in Progress(items, name="load"):      # load:progress(1, total=100, ...)
+            ...
+
+    Args:
+        args: those of `tqdm`, such as the iterable.
+        name: the name of the messages.
+        bus: where they are sent; None for the default bus.
+        kwargs: those of `tqdm`; with ``disable=True`` nothing is sent.
     """
 
     def __init__(self, *args: Any, name: str = "progress", bus: Bus | None = None, **kwargs: Any) -> None:
@@ -42,22 +57,23 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
         Adapter.__init__(self, name, bus)
         tqdm.__init__(self, *args, **kwargs)
         self._silent = self._ended = self.disable
+        """Whether the bar is disabled."""
         if not self.disable:
             self._report()
 
     def update(self, n: float | None = 1) -> bool | None:
-        """Advance by `n`."""
+        """Advance by `n`; return whether the bar drew itself, and with that sent its progress."""
         drawn: bool | None = tqdm.update(self, n)
         if drawn:
             self._report()
         return drawn
 
     def stop(self) -> None:
-        """Close the bar."""
+        """Close the bar; scopes and ``with`` blocks of adapters call it by this name."""
         self.close()
 
     def close(self) -> None:
-        """Close the bar."""
+        """Close the bar and send the outcome. Calling it again does nothing."""
         tqdm.close(self)
         if not self._ended:
             self._ended = True
@@ -74,7 +90,11 @@ class Progress(Adapter, tqdm):  # type: ignore[misc]  # tqdm comes without types
             self._report(**outcome)
 
     def _outcome(self, error: BaseException | None) -> dict[str, Any]:
-        """Return the outcome as keywords."""
+        """Return the outcome as keywords: one of ``done``, ``failed`` and ``stopped``.
+
+        Args:
+            error: what ended the loop, if that is known.
+        """
         if self.total is not None and self.n >= self.total:
             return {"done": True}
         if error is not None and not isinstance(error, STOPPING):

@@ -17,7 +17,24 @@ __all__ = ["Timer"]
 class Timer(Adapter):
     """Sends ``NAME:tick`` every `interval` seconds, numbered from 1 on, from a thread of its own.
 
-    Ticks do not drift. Those that followers were too slow for are dropped, and their numbers are skipped.
+    Ticks do not drift: the n-th one is due n intervals after the start. Those that followers were too slow
+    for are dropped, and their numbers are skipped.
+
+    ::
+
+        with Timer(0.5, name="poll"):       # poll:tick(1), poll:tick(2), ...
+            ...
+
+    Args:
+        interval: in seconds, above 0.
+        name: the name of the messages.
+        bus: where they are sent; None for the default bus.
+
+    Raises:
+        ValueError: `interval` is not above 0.
+
+    Attributes:
+        interval: in seconds.
     """
 
     def __init__(self, interval: float, name: str = "timer", *, bus: Bus | None = None) -> None:
@@ -38,7 +55,7 @@ class Timer(Adapter):
             number = max(number, int((monotonic() - start) / self.interval)) + 1
 
     def stop(self) -> None:
-        """Stop, and wait for a tick that is being sent."""
+        """Stop, and wait for a tick that is being sent, unless a follower of the tick calls."""
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()

@@ -15,10 +15,23 @@ __all__ = ["TraitSender"]
 class TraitSender(Adapter):
     """Sends ``NAME:TRAIT`` when a trait of `subject` changes, and ``NAME:click`` when a button is clicked.
 
-    `subject` is a widget or any other `traitlets.HasTraits`. Without names of traits it is ``value``, if
-    there is one. ``message.args[0]`` is the new value, ``message.old`` the former::
+    ``message.args[0]`` is the new value, ``message.old`` the former. The followers run in the thread that
+    changes the trait, in a notebook the main thread::
 
-        TraitSender(slider, name="speed")       # speed:value
+        TraitSender(slider, name="speed")       # speed:value(7, old=6)
+
+    Args:
+        subject: a widget or any other `traitlets.HasTraits`.
+        traits: the names of traits; without any it is ``value``, if there is one.
+        name: the name of the messages.
+        bus: where they are sent; None for the default bus.
+
+    Raises:
+        ValueError: `subject` has no such trait, or neither a value nor clicks.
+
+    Attributes:
+        subject: what is observed.
+        traits: the names of the observed traits.
     """
 
     def __init__(self, subject: Any, *traits: str, name: str, bus: Bus | None = None) -> None:

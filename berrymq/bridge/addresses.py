@@ -1,4 +1,8 @@
-"""Host names and addresses in one spelling. Pure functions."""
+"""Host names and addresses in one spelling. Pure functions.
+
+Endpoints (``discovery/endpoint.py``) and the checks of Host and Origin (``server/hosts.py``) compare what is
+spelled here, so that one host has one text, and no spelling slips past a check. No name is resolved.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,17 @@ _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?
 
 
 def split_host(value: str) -> tuple[str, int | None] | None:
-    """Return host and port of ``host[:port]``; ``None`` if the host is neither a name nor an address.
+    """Return host and port of ``host[:port]``.
 
     The host is returned in one spelling: lower case, no final dot, an address as Python writes it. An IPv6
     address has brackets in ``value`` and none in the result; one that maps an IPv4 address becomes that.
+
+    Args:
+        value: as in a URL or a Host header.
+
+    Returns:
+        The host, and the port or None; None if the host is neither a name nor an address, or the port is
+        above 65535.
     """
     match = _HOST.fullmatch(value) if len(value) <= 300 else None
     if match is None:
@@ -51,6 +62,7 @@ def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 
 def _spelled(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address as Python writes it; one that maps an IPv4 address (RFC 4291, 2.5.5.2) as that."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 

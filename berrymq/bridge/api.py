@@ -1,6 +1,11 @@
 """The links of this process: `Link`, and the functions that make and list links.
 
-Everything here may be called on any thread.
+`link` finds or starts the hub (``discovery/``), has a `Connector` keep the connection (``node/``), and
+registers a `Link` in the `Runtime` of this process. ``berrymq.link`` and ``berrymq.links`` are these
+functions; the styles of 2009 build on `open_link`.
+
+Everything here may be called on any thread. Two locks of each bus order it: one is held while a link is
+made, one while it is closed (`LinkLocks`).
 """
 
 from __future__ import annotations
@@ -45,6 +50,7 @@ __all__ = ["DEFAULT_TTL", "Link", "close_links", "flush", "link", "links", "open
 L = TypeVar("L", bound="Link")
 
 State = Literal["connecting", "linked", "closed"]
+"""The values of `Link.state`."""
 
 DEFAULT_TTL = 1000.0
 """Seconds for which the other side keeps a link that is cut."""
@@ -54,11 +60,20 @@ CALL_TIMEOUT_SECONDS = 2.0
 
 
 class Link:
-    """A link of this process to another node, most often a hub.
+    """A link of this process to another node, most often a hub; made by `link`.
 
     It stays open until closed: after a cut it reconnects, and nothing is lost if that takes less than its
     ``ttl``. As a context manager it closes at the end of the block, unless `link` has returned it to other
-    callers too.
+    callers too::
+
+        with link() as hub:
+            twitter("train:epoch", 3)
+            hub.flush(5)
+
+    A forked child does not inherit links: they are closed there, and open in the parent.
+
+    Args:
+        connector: keeps the connection.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -75,8 +90,11 @@ class Link:
     def leads_to(self, address: Address) -> bool:
         """Return whether it leads to an address, or was requested by it, under any of its names.
 
+        Args:
+            address: a URL or ``(host, port)``.
+
         Raises:
-            LinkError: the text is no address.
+            LinkError: `address` is none.
         """
         endpoint = Endpoint.parse(address)
         found = self._connector.found
@@ -105,7 +123,7 @@ class Link:
 
     @property
     def found_by(self) -> str:
-        """How the other side was found, in words for people."""
+        """How the other side was found, such as "connection file"; "" while it is not known."""
         found = self._connector.found
         return found.found_by if found is not None else ""
 
@@ -142,11 +160,27 @@ class Link:
         return peer is not None and peer.role == "hub"
 
     def is_followed(self, identifier: str | Identifier) -> bool:
-        """Return whether an identifier is followed over any link of this process; known without a call."""
+        """Return whether an identifier is followed over any link of this process; known without a call.
+
+        Args:
+            identifier: of a message, or a pattern.
+
+        Raises:
+            IdentifierError: it is none.
+        """
         return self.node.is_followed(Identifier.parse(identifier))
 
     def followers_of(self, identifier: str | Identifier) -> list[NodeInfo]:
-        """Return the other nodes that follow an identifier, as far as `nodes` lists it."""
+        """Return the other nodes that follow an identifier, as far as `nodes` lists it.
+
+        Asks the other side, as `nodes` does, so it may take up to `CALL_TIMEOUT_SECONDS`.
+
+        Args:
+            identifier: of a message, or a pattern.
+
+        Raises:
+            IdentifierError: it is none.
+        """
         known = Identifier.parse(identifier)
         return [
             node
@@ -155,9 +189,10 @@ class Link:
         ]
 
     def nodes(self) -> list[NodeInfo]:
-        """Return the reachable nodes, this process first.
+        """Return the reachable nodes in this room, this process first.
 
-        While `silent_seconds` is not 0, the last known ones are returned.
+        While `silent_seconds` is not 0, the last known ones are returned. It waits for the other side for up
+        to `CALL_TIMEOUT_SECONDS`.
         """
         node = self.node
         follows = tuple(sorted([identifier.text for identifier in node.bus.gateway.interests()]))
@@ -179,10 +214,10 @@ class Link:
         return [here, *self._known_nodes]
 
     def status(self) -> dict[str, Any]:
-        """Return the other side's own report: its nodes and traffic counters.
+        """Return the other side's own report: its nodes and traffic counters, as described in WIRE.md.
 
         Raises:
-            LinkError: it did not answer.
+            LinkError: it did not answer within `CALL_TIMEOUT_SECONDS`.
         """
         try:
             raw = self._call("status")
@@ -191,14 +226,18 @@ class Link:
             raise LinkError(f"the other side did not report its status: {error}") from None
 
     def _call(self, method: str) -> msgspec.Raw:
-        """Call a method of the other side, and record whether it answered."""
+        """Call a method of the other side, and record whether it answered.
+
+        Raises:
+            OSError, LinkError, RpcError: see `NETWORK_ERRORS`.
+        """
         self._is_unanswered = True
         raw = self._connector.call(method, {}, CALL_TIMEOUT_SECONDS)
         self._is_unanswered = False
         return raw
 
     def stats(self) -> LinkStats:
-        """Return the counters of the link since it was made."""
+        """Return a copy of the counters since the link was made; ``dropped`` includes those of the outbox."""
         peer = self._connector.peer
         stats = peer.stream.snapshot() if peer is not None else replace(self._connector.stats)
         stats.dropped += self.node.outbox.dropped
@@ -207,11 +246,13 @@ class Link:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the other side has everything that was published.
 
+        "Has" means that its process has acknowledged it; a hub passes it on after that.
+
         Args:
             timeout: seconds; None waits without limit.
 
         Returns:
-            False at the timeout, else True.
+            False at the timeout, else True, also on a closed link.
         """
         if self.closed:
             return True
@@ -224,6 +265,11 @@ class Link:
 
     def close(self, flush: float = EXIT_FLUSH_SECONDS) -> int:
         """Close the link for all callers that have it, after up to *flush* seconds for the last messages.
+
+        Calling it again does nothing. The node of this process ends with its last link, unless it listens.
+
+        Args:
+            flush: seconds to wait until the other side has everything.
 
         Returns:
             The number of messages that the other side did not get.
@@ -277,6 +323,12 @@ def link(
 ) -> Link:
     """Join the hub, or link to any listening node. A second call for the same node returns the same link.
 
+    ::
+
+        link()                                          # this machine's hub
+        link("https://lab.example.org/berrymq/", access_token=token)
+        link(room="experiment 7")
+
     Args:
         url: address of the node, or of any Jupyter page (with its ``?token=``, or `access_token`); by default
             this machine's hub, which is started if there is none.
@@ -295,8 +347,12 @@ def link(
             links in a room; None keeps the current one, initially False.
         ssl_context: trusted certificates; by default the system's.
 
+    Returns:
+        The open link, whose ``with`` block, or `Link.close`, ends it.
+
     Raises:
         LinkError: no link could be made; one line says why, and what to do.
+        ValueError: `overflow` is not one of the two.
     """
     return open_link(
         Link,
@@ -327,7 +383,28 @@ def open_link(
     strict: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> L:
-    """Make a link of one kind (`Link` or a subclass), or return the existing one; see `link`."""
+    """Make a link of one kind (`Link` or a subclass), or return the existing one.
+
+    One thread at a time makes a link of a bus; the others wait, and then find it. The node of the bus is held
+    in use during that, so that no other thread closes it between its creation and its first link.
+
+    Args:
+        kind: the class; an existing link counts if it is an instance.
+        address: of the node; None for the hub.
+        bus: the bus to link.
+        access_token: see `link`, as for the rest.
+        name: the name of the node.
+        room: its room.
+        timeout: seconds.
+        ttl: seconds.
+        overflow: the policy.
+        strict: whether to raise for values that can't cross.
+        ssl_context: trusted certificates.
+
+    Raises:
+        LinkError: no link could be made in time, or one under another name exists.
+        ValueError: `overflow` is unknown.
+    """
     if overflow is not None and overflow not in get_args(Overflow):
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
     asked = None if address is None else Endpoint.parse(address)
@@ -408,13 +485,21 @@ def flush(timeout: float | None = None) -> bool:
         timeout: seconds for all of them; None waits without limit.
 
     Returns:
-        False at the timeout, else True.
+        False at the timeout, else True, also without links.
     """
     until = None if timeout is None else monotonic() + timeout
     return all(one.flush(None if until is None else max(0.0, until - monotonic())) for one in links())
 
 
 def _existing_link(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | None) -> L | None:
+    """Return the open link to a node, or None.
+
+    Args:
+        kind: its class.
+        asked: the node; None for the hub, however it was found.
+        bus: the linked bus.
+        room: the room; None accepts a link in any room, if there is none without one.
+    """
     found = [
         one
         for one in links()

@@ -7,6 +7,8 @@ The hierarchy::
     ├── PayloadError         (a TypeError) an argument that can't cross a link
     ├── RemoteError          a follower at another node raised it
     └── RpcError             the other side answered with a JSON-RPC 2.0 error
+
+All of them pickle. Text that came from another node is made printable when the error is shown.
 """
 
 from __future__ import annotations
@@ -18,17 +20,21 @@ __all__ = ["BridgeError", "LinkError", "PayloadError", "RemoteError", "RpcError"
 
 
 class BridgeError(BerryMQError):
-    """Base of the exceptions of this package."""
+    """Base of the exceptions of this package; catch it for whatever fails on the network."""
 
 
 class LinkError(BridgeError):
-    """A link could not be made, or is closed. The text says what to do."""
+    """A link could not be made, or is closed. The text is one line that says why, and what to do."""
 
 
 class PayloadError(BridgeError, TypeError):
-    """An argument of a message that can't cross a link.
+    """An argument of a message that can't cross a link; raised to the publisher with ``strict=True``.
 
     The message was delivered in this process; other nodes did not get it.
+
+    Args:
+        argument: see the attribute.
+        reason: see the attribute.
 
     Attributes:
         argument: the place of the value, as a Python expression: ``args[0]['key']`` or ``score``.
@@ -46,6 +52,11 @@ class PayloadError(BridgeError, TypeError):
 
 class RemoteError(BridgeError):
     """A follower at another node raised an exception when it was asked.
+
+    Args:
+        kind: see the attribute, as for the others.
+        text: its text.
+        source: the name of the node.
 
     Attributes:
         kind: the name of the exception's class there.

@@ -1,4 +1,8 @@
-"""The nodes of this process: one for each bus and room, made on demand and closed when unused."""
+"""The nodes of this process: one for each bus and room, made on demand and closed when unused.
+
+A node is in use while it has a link, listens, or is held by `node_in_use`. All functions may be called on any
+thread; the lock of the `Runtime` makes each of them one step.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +52,11 @@ def node_of(bus: Bus, name: str | None, room: str | None) -> Node:
 @contextmanager
 def node_in_use(bus: Bus, name: str | None, room: str | None) -> Iterator[Node]:
     """Provide the node of a bus, which stays open during the block even if its last link closes.
+
+    Args:
+        bus: the bus.
+        name: the name that others see; None for the default.
+        room: its room.
 
     Raises:
         LinkError: it has another name already.

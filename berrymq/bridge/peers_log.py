@@ -1,4 +1,7 @@
-"""The log of what peers cause: few lines of each kind in some time, so that no peer can fill a disk."""
+"""The log of what peers cause: few lines of each kind in some time, so that no peer can fill a disk.
+
+The logger is ``berrymq.peers``. Within `SECONDS` at most `MOST_LINES` lines of the same format are passed.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from time import monotonic
 __all__ = ["peers_log"]
 
 SECONDS = 10.0
+"""The interval, in seconds."""
 MOST_LINES = 3
 """The number of lines of each kind in the number of seconds; the next line counts those that were suppressed.
 """
 
 
 class RateLimit(logging.Filter):
-    """Passes few records of each kind: of those with the same format."""
+    """Passes few records of each kind: of those with the same format. May be used on any thread."""
 
     def __init__(self) -> None:
         super().__init__()

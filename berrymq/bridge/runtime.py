@@ -1,6 +1,9 @@
 """The state of the bridge in this process: the I/O thread, the nodes and the links.
 
-A forked child starts with a new one: it has none of its parent's threads, and must not touch its sockets.
+It is reached by `runtime`, and made when the bridge is imported; the I/O thread starts with the first link. A
+forked child starts with a new one: it has none of its parent's threads, and must not touch its sockets.
+
+Links are closed at exit in the step `Step.LINKS`, when deliveries, which may still send, have ended.
 """
 
 from __future__ import annotations
@@ -36,11 +39,16 @@ class LinkLocks:
 
     def __init__(self) -> None:
         self.making = threading.RLock()
+        """Held while a link of the bus is found or made."""
         self.closing = threading.RLock()
+        """Held while one is closed, or found among the open ones; taken after `making` where both are."""
 
 
 class Runtime:
-    """The bridge in one process."""
+    """The bridge in one process.
+
+    The lists are read and changed with `lock` held.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -59,6 +67,7 @@ class Runtime:
         """In a forked child, the nodes of its parent, which warn publishers that their links are not the
         child's."""
         self._loop: IoLoop | None = None
+        """The loop of the I/O thread; None while there is none."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -81,12 +90,12 @@ class Runtime:
             return self._loop
 
     def locks_of(self, bus: Bus) -> LinkLocks:
-        """Return the locks for making and closing the links of a bus."""
+        """Return the locks for making and closing the links of a bus; they live as long as the bus."""
         with self.lock:
             return self._link_locks.setdefault(bus, LinkLocks())
 
     def forget(self, connection: Any) -> None:
-        """Remove a closed connection from those of `send_message` and `get`."""
+        """Remove a closed connection from those of `send_message` and `get`, if it is among them."""
         with self.lock:
             self.connections[:] = [one for one in self.connections if one is not connection]
 
@@ -110,7 +119,10 @@ class Runtime:
             _log.warning("%d messages did not get through before this process ended", dropped)
 
     def close_in_child(self) -> None:
-        """Close the descriptors in a forked child, and have publishers warned that nothing crosses."""
+        """Close the descriptors in a forked child, and have publishers warned that nothing crosses.
+
+        The connections stay open in the parent; only the child's copies of the descriptors are closed.
+        """
         for node in self.nodes.values():
             node.after_fork()
         if self._loop is not None:
@@ -126,6 +138,7 @@ def runtime() -> Runtime:
 
 
 def _after_fork() -> None:
+    """Replace the runtime in a forked child, then close what it has inherited."""
     global _current
     former, _current = _current, Runtime()
     _current.inherited = former.nodes

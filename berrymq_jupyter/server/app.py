@@ -24,7 +24,12 @@ __all__ = ["BerryMQHub"]
 
 
 class BerryMQHub(ExtensionApp):
-    """Configured as ``c.BerryMQHub.…`` in ``jupyter_server_config.py``."""
+    """The extension; configured as ``c.BerryMQHub.…`` in ``jupyter_server_config.py``.
+
+    Attributes:
+        enabled: whether the hub is started and requests are relayed; a trait.
+        hub: the connection to the hub; None when disabled, and after the end.
+    """
 
     name = "berrymq"
     extension_url = "/berrymq/"
@@ -39,7 +44,11 @@ class BerryMQHub(ExtensionApp):
     _environment: Environment | None = None
 
     def initialize_settings(self) -> None:
-        """Set the environment in which kernels find the hub, and start the hub in the background."""
+        """Set the environment in which kernels find the hub, and start the hub in the background.
+
+        Called by Jupyter before the loop runs. Without a private directory, kernels start a hub when they
+        need it.
+        """
         if not self.enabled:
             return
         server: Any = self.serverapp
@@ -82,7 +91,11 @@ class BerryMQHub(ExtensionApp):
 
 
 class Environment:
-    """Sets environment variables for processes started from now on: kernels and terminals."""
+    """Sets environment variables for processes started from now on: kernels and terminals.
+
+    Args:
+        variables: names and values.
+    """
 
     def __init__(self, **variables: str) -> None:
         self._former = {name: os.environ.get(name) for name in variables}

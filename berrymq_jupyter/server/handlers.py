@@ -35,14 +35,23 @@ LAST_WORDS_SECONDS = 5.0
 
 
 class RpcHandler(APIHandler):
-    """``POST``: one JSON-RPC request or batch, and the hub's answer."""
+    """``POST``: one JSON-RPC request or batch, and the hub's answer.
+
+    Authenticated by Jupyter: a token, or a cookie together with the header against cross-site requests.
+    Answers 415 for another content type, 413 for a body that is too large, 503 when the hub does not answer.
+    """
 
     auth_resource = AUTH_RESOURCE
 
     def initialize(self, hub: HeldHub) -> None:
-        """Store the arguments of the route."""
+        """Store the arguments of the route.
+
+        Args:
+            hub: knows the hub's address.
+        """
         self.hub = hub
         self._asking: asyncio.Task[tuple[int, bytes]] | None = None
+        """The request to the hub; cancelled when the client disconnects."""
 
     def on_connection_close(self) -> None:
         """Cancel the request: its client has disconnected."""
@@ -71,6 +80,7 @@ class RpcHandler(APIHandler):
         await self.finish(answer or None)
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        """Post the body to the hub, once there is one; return the HTTP status and the answer."""
         return await post(await self.hub.address(), body)
 
 
@@ -111,7 +121,14 @@ class LinkHandler(JupyterHandler):
             socket.abort()
 
     def _wants_websocket(self) -> bool:
-        """Check that the request is for a WebSocket, and from a page of this server."""
+        """Check that the request is for a WebSocket, and from a page of this server.
+
+        Returns:
+            False for another version of WebSocket, which is answered here with 426 (RFC 6455, 4.4).
+
+        Raises:
+            HTTPError: 400 for another request, 403 for a page of another origin.
+        """
         headers = self.request.headers
         wanted = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
         if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in wanted:
@@ -145,7 +162,14 @@ class LinkHandler(JupyterHandler):
 
 
 async def relay(client: IOStream, hub: HubSocket) -> None:
-    """Relay bytes in both directions until one side ends; then close the other with the same last bytes."""
+    """Relay bytes in both directions until one side ends; then close the other with the same last bytes.
+
+    A side that does not read fills one buffer, and so stops the other: memory stays bounded.
+
+    Args:
+        client: the connection of the client, after the upgrade.
+        hub: an open WebSocket to the hub, used as bytes.
+    """
     outgoing = asyncio.create_task(_to_hub(client, hub))
     incoming = asyncio.create_task(_to_client(client, hub))
     try:
@@ -158,6 +182,7 @@ async def relay(client: IOStream, hub: HubSocket) -> None:
 
 
 async def _to_hub(client: IOStream, hub: HubSocket) -> None:
+    """Relay what the client sends until it ends; give the hub `LAST_WORDS_SECONDS` to read the rest."""
     with suppress(OSError):
         with suppress(StreamClosedError):
             while True:
@@ -169,6 +194,7 @@ async def _to_hub(client: IOStream, hub: HubSocket) -> None:
 
 
 async def _to_client(client: IOStream, hub: HubSocket) -> None:
+    """Relay what the hub sends until it ends."""
     with suppress(OSError):
         while data := await hub.reader.read(CHUNK_BYTES):
             await asyncio.shield(client.write(data))  # tornado logs an error for one that is cancelled

@@ -46,6 +46,8 @@ STATUS_SECONDS = 5.0
 class HeldHub:
     """The connection of the Jupyter server to the hub. Used on the server's loop.
 
+    A task finds or starts the hub, connects, and begins again with backoff when the connection has ended.
+
     Args:
         log: logs its events.
     """
@@ -53,9 +55,13 @@ class HeldHub:
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._found: Found | None = None
+        """The hub's address while it is connected."""
         self._socket: HubSocket | None = None
+        """The connection to it."""
         self._ready = asyncio.Event()
+        """Set while there is an address."""
         self._problem = "it is being started"
+        """Why there is none, as a clause for people."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -100,6 +106,7 @@ class HeldHub:
             raise LinkError(f"the hub does not answer: {error}") from error
 
     async def _hold(self) -> None:
+        """Find or start the hub and use it, repeatedly with backoff; log each reason of a failure once."""
         backoff = FIRST_BACKOFF_SECONDS
         unanswered: list[Found] = []
         said: set[str] = set()
@@ -164,7 +171,11 @@ def find_hub(unanswered: Collection[Found] = ()) -> Found:
 
 
 async def in_thread(function: Callable[[], Found]) -> Found:
-    """Run a blocking function in a thread, but no executor's, which would delay the interpreter's exit."""
+    """Run a blocking function in a thread, but no executor's, which would delay the interpreter's exit.
+
+    Args:
+        function: is called once; when the caller is cancelled, its result is discarded.
+    """
     done: concurrent.futures.Future[Found] = concurrent.futures.Future()
 
     def work() -> None:

@@ -39,6 +39,8 @@ CHUNK_BYTES = 64 * 1024
 
 
 class _Hello(msgspec.Struct):
+    """The answer to ``hello``, as described in ``berrymq/bridge/protocol/handshake.py``."""
+
     nonce: str
     proof: str
     port: int
@@ -48,6 +50,11 @@ class HubSocket:
     """A WebSocket to the hub; made by `connect`.
 
     It either calls methods while `run` reads the answers, or is used as bytes: see `reader` and `writer`.
+
+    Args:
+        reader: the bytes of the hub, after the handshake those of WebSocket frames.
+        writer: bytes to the hub.
+        connection: the client's side of the protocol.
     """
 
     def __init__(
@@ -57,8 +64,10 @@ class HubSocket:
         self.writer = writer
         self._connection = connection
         self._calls: dict[int, asyncio.Future[msgspec.Raw]] = {}
+        """The calls without an answer, by number."""
         self._numbers = itertools.count(1)
         self._events: deque[Event] = deque()
+        """Received and not used yet."""
 
     async def open(self, access_token: str, port: int | None) -> None:
         """Shake hands: upgrade, check the hub's proof, then send the same.
@@ -98,6 +107,13 @@ class HubSocket:
     async def call(self, method: str, timeout: float) -> msgspec.Raw:
         """Call a method, while `run` reads.
 
+        Args:
+            method: a method of the wire protocol without parameters.
+            timeout: in seconds.
+
+        Returns:
+            The result as JSON.
+
         Raises:
             OSError: the connection ended, or the call timed out (`TimeoutError`).
             RpcError: the hub answered with an error.
@@ -106,12 +122,14 @@ class HubSocket:
             return await self._send(method, {})
 
     async def _call_and_read(self, method: str, params: dict[str, Any]) -> msgspec.Raw:
+        """Call a method, and read until it is answered; before `run`."""
         waiting = self._send(method, params)
         await self._flush()
         await self._read_until(waiting.done)
         return waiting.result()
 
     def _send(self, method: str, params: dict[str, Any]) -> asyncio.Future[msgspec.Raw]:
+        """Send a call; return the future of its result."""
         number = next(self._numbers)
         waiting: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
         waiting.add_done_callback(lambda _: self._calls.pop(number, None))
@@ -121,6 +139,7 @@ class HubSocket:
         return waiting
 
     async def _read_until(self, is_done: Callable[[], bool]) -> None:
+        """Read answers, and pass each to its call, until `is_done` returns True."""
         while not is_done():
             event = await self._next_event()
             if not isinstance(event, Text):
@@ -138,6 +157,7 @@ class HubSocket:
                 waiting.set_result(result)
 
     async def _next_event(self) -> Event:
+        """Return the next event; raise `ConnectionResetError` at the end of the connection."""
         while not self._events:
             data = await self.reader.read(CHUNK_BYTES)
             self._events += self._connection.receive(data)
@@ -167,10 +187,13 @@ class HubSocket:
 async def connect(found: Found) -> HubSocket:
     """Open a WebSocket to the hub on which both sides have proved that they know the access token.
 
+    Args:
+        found: the hub's address and access token.
+
     Raises:
         LinkError: the listener is not that hub.
         RpcError: it refused the access token.
-        OSError: it can't be reached, or did not answer in time (`TimeoutError`).
+        OSError: it can't be reached, or did not answer in `CONNECT_SECONDS` (`TimeoutError`).
     """
     endpoint = found.endpoint
     scheme = "wss" if endpoint.secure else "ws"
@@ -187,9 +210,16 @@ async def connect(found: Found) -> HubSocket:
 
 
 async def post(found: Found, body: bytes) -> tuple[int, bytes]:
-    """Post one JSON-RPC request or batch to the hub; return the HTTP status and the answer.
+    """Post one JSON-RPC request or batch to the hub.
 
     It has its own connection: when this is cancelled that ends, and so does the call.
+
+    Args:
+        found: the hub's address and access token.
+        body: the JSON.
+
+    Returns:
+        The HTTP status and the answer, which is empty for notifications.
 
     Raises:
         OSError: the hub can't be reached, or the connection ended.
@@ -230,6 +260,7 @@ async def post(found: Found, body: bytes) -> tuple[int, bytes]:
 
 @asynccontextmanager
 async def _http(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Provide a connection for one HTTP request; it is cut at the end of the block."""
     async with asyncio.timeout(CONNECT_SECONDS):
         reader, writer = await _dial(endpoint)
     try:
@@ -239,5 +270,6 @@ async def _http(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader,
 
 
 async def _dial(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an endpoint, with TLS if it is secure."""
     tls = ssl.create_default_context() if endpoint.secure else None
     return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=tls, limit=CHUNK_BYTES)

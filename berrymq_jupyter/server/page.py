@@ -1,4 +1,8 @@
-"""The hub's page: ``GET <base_url>berrymq/``, its files, and its state."""
+"""The hub's page: ``GET <base_url>berrymq/``, its files, and its state.
+
+The page polls ``state``, which has names and numbers but no payload. Texts of other nodes are shown on it, so
+its policy forbids every script and style but its own.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ FILE_PATTERN: Final = r"static/hub\.(?:js|css)|server/web/berry\.svg"
 """The files of the page, below the package."""
 
 KINDS: Final = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+"""The content type of each kind of file."""
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -106,5 +111,12 @@ class StateHandler(APIHandler):
 
 
 def source(path: str) -> bytes:
-    """Return a file of the package; the routes admit no other paths."""
+    """Return a file of the package; the routes admit no other paths.
+
+    Args:
+        path: below the package, with slashes.
+
+    Raises:
+        FileNotFoundError: there is no such file: the pages were not built.
+    """
     return files(PACKAGE).joinpath(path).read_bytes()

@@ -1,4 +1,8 @@
-"""Rates of counters, computed from values at different times."""
+"""Rates of counters, computed from values at different times.
+
+Smoothing is exponential with the time constant `SMOOTHING_SECONDS`, weighted by the time between two updates,
+so it does not depend on how often pages ask.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,14 @@ K = TypeVar("K")
 
 
 class Rates(Generic[K]):
-    """The smoothed rate of each of many counters."""
+    """The smoothed rate of each of many counters.
+
+    Keys are any hashable values; a counter that is missing in an update is forgotten.
+    """
 
     def __init__(self) -> None:
         self._at: float | None = None
+        """The time of the last update; None before the first."""
         self._counts: dict[K, int] = {}
         self._rates: dict[K, float] = {}
 
@@ -53,6 +61,14 @@ class Rates(Generic[K]):
         return rates
 
     def _rate(self, key: K, count: int, passed: float, weight: float) -> float:
+        """Return the new rate of one counter.
+
+        Args:
+            key: that of the counter.
+            count: its present value.
+            passed: seconds since the last update.
+            weight: of the latest growth, from 0 to 1.
+        """
         former = self._counts.get(key, 0)
         growth = count - former if count >= former else count  # a smaller one was reset
         former_rate = self._rates.get(key, 0.0)

@@ -25,11 +25,22 @@ CUT_SECONDS = 15.0
 """Seconds for which a disconnected node is shown: one that is alive reconnects sooner."""
 
 MAX_IDENTIFIERS = 500
+"""Identifiers that the page lists; the rest is counted."""
 MAX_TEXT = 200
+"""Characters of a name or identifier that it shows."""
 
 
 class PeerStatus(msgspec.Struct):
-    """The hub's status of one node; see ``berrymq/bridge/node/status.py``."""
+    """The hub's status of one node; see ``berrymq/bridge/node/status.py``.
+
+    Attributes:
+        for_seconds: the seconds for which it has been connected, or disconnected.
+        follows_more: identifiers that it follows beside those listed.
+        sent: messages received from it.
+        received: messages sent to it.
+        waiting: messages for it that are buffered.
+        dropped: messages from it or for it that were dropped.
+    """
 
     id: str
     name: str
@@ -45,7 +56,13 @@ class PeerStatus(msgspec.Struct):
 
 
 class Client(msgspec.Struct):
-    """A client with a token, which has no link of its own."""
+    """A client with a token, which has no link of its own.
+
+    Attributes:
+        name: its readable name.
+        waiting: the messages in its queue.
+        dropped: those that its queue had no space for.
+    """
 
     name: str
     follows: str | None
@@ -55,7 +72,15 @@ class Client(msgspec.Struct):
 
 
 class PassedStatus(msgspec.Struct):
-    """The hub's counter of one identifier."""
+    """The hub's counter of one identifier.
+
+    Attributes:
+        id: the identifier.
+        room: the room of its messages.
+        count: the messages so far.
+        at: the time of the last one.
+        source: its source.
+    """
 
     id: str
     room: str | None
@@ -65,7 +90,14 @@ class PassedStatus(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The hub's status; times are in seconds since 1970."""
+    """The hub's status; times are in seconds since 1970.
+
+    Attributes:
+        now: by the hub's clock, when it reported.
+        started_at: when it started, and counting began.
+        messages: how many it has passed on.
+        nodes_more: nodes beside those listed; the same for the other lists.
+    """
 
     id: str
     name: str
@@ -138,10 +170,13 @@ class Picture(msgspec.Struct):
 
 
 Counters = Rates[tuple[str, str | None]]
+"""The counters of the hub: by identifier and room, by node and direction, and the total."""
 
 
 class HubState:
     """Requests the hub's status when a page asks, and costs nothing otherwise.
+
+    Used on the server's loop.
 
     Args:
         ask: returns the hub's status as JSON, or raises an error if it does not answer.
@@ -152,10 +187,18 @@ class HubState:
         self._rates: Counters = Rates()
         self._answer = b""
         self._answered_at = float("-inf")
+        """When the cached answer was made, by `time.monotonic`."""
         self._asking: asyncio.Task[bytes] | None = None
+        """The request that concurrent calls share."""
 
     async def answer(self) -> bytes:
-        """Return the present state as JSON; concurrent calls share one request to the hub."""
+        """Return the present state as JSON; concurrent calls share one request to the hub.
+
+        One that is cancelled does not cancel it for the others.
+
+        Raises:
+            LinkError: the hub does not answer.
+        """
         if monotonic() - self._answered_at < FRESH_SECONDS:
             return self._answer
         if self._asking is None or self._asking.done():
@@ -163,6 +206,7 @@ class HubState:
         return await asyncio.shield(self._asking)
 
     async def _look(self) -> bytes:
+        """Request the status, and return and cache the state."""
         status = msgspec.json.decode(await self._ask(), type=Status)
         now = monotonic()
         self._answer = msgspec.json.encode(picture(status, self._rates, now))
@@ -224,6 +268,7 @@ def picture(status: Status, rates: Counters, now: float) -> Picture:
 
 
 def _here(node: PeerStatus, now: float) -> Here:
+    """Return a node as the page shows it."""
     return Here(
         id=node.id,
         name=_short(node.name),

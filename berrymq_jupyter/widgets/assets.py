@@ -26,7 +26,11 @@ def style(view: str) -> str:
 
 
 def bundled(name: str) -> str:
-    """Read a file of the bundle."""
+    """Read a file of the bundle.
+
+    Raises:
+        FileNotFoundError: the bundle was not built; the text says how to.
+    """
     try:
         return files("berrymq_jupyter").joinpath("static", name).read_text("utf-8")
     except FileNotFoundError:

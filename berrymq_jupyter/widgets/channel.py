@@ -31,19 +31,35 @@ seconds."""
 
 
 class Channel:
-    """Numbers and paces updates, and decides when a snapshot is due."""
+    """Numbers and paces updates, and decides when a snapshot is due.
+
+    It has no thread and no clock: its view calls it, on the pump or for a page's message, under the guard of
+    the view.
+
+    Args:
+        send: sends JSON text to the pages.
+    """
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self.send = send
         """Sends JSON text to the pages."""
         self.number = 0
+        """That of the last update."""
         self.snapshot_due = True
+        """Whether the next update has to be a snapshot."""
         self.received_at: float | None = None
+        """When a page last sent something; None if none ever did."""
         self.heard_times = 0
+        """How often a page has sent something; each update has it, so pages know what has arrived."""
         self.sent_at = NEVER
+        """When the last update was sent."""
 
     def hello(self, now: float) -> None:
-        """Handle a page that has opened, or missed an update: send a snapshot without delay."""
+        """Handle a page that has opened, or missed an update: send a snapshot without delay.
+
+        Args:
+            now: in seconds, of any monotonic clock; the same for all methods.
+        """
         self.heard(now)
         self.snapshot_due = True
         self.sent_at = NEVER
@@ -63,7 +79,16 @@ class Channel:
         return max(0.0, self.sent_at + (SLOW_PERIOD if silent else PERIOD) - now)
 
     def update(self, kind: str, body: dict[str, Any], now: float) -> int:
-        """Send a numbered update; return its size."""
+        """Send a numbered update; return its size.
+
+        Args:
+            kind: the kind of update, for the page.
+            body: its content; ``full`` says whether it is a snapshot.
+            now: in seconds.
+
+        Returns:
+            The length of the JSON text, in characters.
+        """
         self.number += 1
         self.sent_at = now
         if self.received_at is not None and body.get("full", True):  # not if another hello arrived in between

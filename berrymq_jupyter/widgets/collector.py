@@ -21,10 +21,12 @@ def collector(
 ) -> tuple[Callable[[Message], None], Callable[[], int]]:
     """Return the follower that collects messages, and a function that returns how many it has received.
 
-    Lists of followers show it under `name`.
-
     The follower runs in the sender's thread, so it is as short as can be: an append, a count
     (`itertools.count` is atomic, `+= 1` is not), and a check whether the pump sleeps.
+
+    Args:
+        kept: gets the messages; its ``maxlen`` bounds them.
+        name: under which lists of followers show it.
     """
     ticket = count().__next__
     append = kept.append

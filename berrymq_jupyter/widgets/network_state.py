@@ -1,4 +1,8 @@
-"""The network as this process sees it: nodes, what they follow, links, and their traffic."""
+"""The network as this process sees it: nodes, what they follow, links, and their traffic.
+
+`NetworkState.look` polls: the links of this process for their own counters, and the other side of each for
+its status, which has the traffic of the other nodes. What a page gets is a dictionary of JSON values.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["NetworkState"]
 
 MOST_NODES: Final = 200
+"""Nodes that are shown; the rest is counted."""
 MOST_FOLLOWS: Final = 50
+"""Identifiers that are listed of each."""
 LONGEST: Final = 80
+"""Characters of a name or identifier."""
 
 SILENCE: Final = 10.0
 """Seconds for which a hub that did not answer is not called again."""
@@ -30,31 +37,56 @@ Way = tuple[str, str]
 
 
 class Flow:
-    """The traffic over a link in one direction."""
+    """The traffic over a link in one direction.
+
+    Args:
+        total: the number of messages so far; what came before does not count for the rate.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.rate = Rate()
 
     def update(self, total: int, seconds: float) -> None:
-        """Record the number of messages so far."""
+        """Record the number of messages so far.
+
+        Args:
+            total: the number.
+            seconds: since the last update.
+        """
         self.rate.update(max(0, total - self.total), seconds)
         self.total = total
 
 
 class NetworkState:
-    """Polls the links of a bus, and the hub for the traffic elsewhere."""
+    """Polls the links of a bus, and the hub for the traffic elsewhere. Not thread-safe.
+
+    Args:
+        bus: its links are shown.
+
+    Attributes:
+        bus: see above.
+    """
 
     def __init__(self, bus: berrymq.Bus) -> None:
         self.bus = bus
         self.flows: dict[Way, Flow] = {}
+        """The traffic in each direction."""
         self.picture: dict[str, Any] = {"links": [], "nodes": [], "edges": [], "more": 0}
+        """The network as it is sent to a page."""
         self.looked_at: float | None = None
+        """The time of the last poll, in seconds; None before the first."""
         self.silent_until = float("-inf")
         """A hub that did not answer is not called before this time, so that the other views are updated."""
 
     def look(self, now: float) -> bool:
-        """Poll; return whether anything has changed."""
+        """Poll; return whether anything has changed.
+
+        It may wait for a hub's answer. One that did not answer is left alone for `SILENCE` seconds.
+
+        Args:
+            now: seconds of a monotonic clock.
+        """
         seconds = 0.0 if self.looked_at is None else now - self.looked_at
         self.looked_at = now
         views = [Seen(link, self.ask(link, now)) for link in open_links(self.bus)]
@@ -63,7 +95,12 @@ class NetworkState:
         return self.picture != before
 
     def ask(self, link: Any, now: float) -> dict[str, Any]:
-        """Return the status of a link's other side; empty if it does not answer."""
+        """Return the status of a link's other side; empty if it does not answer.
+
+        Args:
+            link: a link.
+            now: in seconds; sets the time before which it is not called again.
+        """
         if now < self.silent_until or link.state != "linked":
             return {}
         try:
@@ -74,7 +111,12 @@ class NetworkState:
         return status
 
     def measure(self, totals: Mapping[Way, int], seconds: float) -> None:
-        """Record the number of messages in each direction."""
+        """Record the number of messages in each direction, and discard directions that have ended.
+
+        Args:
+            totals: the messages so far.
+            seconds: since the last poll; 0 for the first.
+        """
         for way, total in totals.items():
             self.flows.setdefault(way, Flow(total)).update(total, seconds)
         for gone in self.flows.keys() - totals.keys():
@@ -115,10 +157,13 @@ class Seen:
         self.link = link
         # Where it does not answer, its nodes are not requested each time either.
         self.nodes = link.nodes() if status or link.state != "linked" else nodes_behind(link)
+        """The nodes that the link reaches, this process first."""
         self.here = next(info.id for info in self.nodes if info.here)
+        """The id of this process."""
         self.there: str = status.get("id", "")
         """The id of the other side."""
         self._others = [one for one in status.get("nodes", ()) if one["id"] != self.here]
+        """The status of the other neighbours of the other side."""
 
     def edges(self) -> list[tuple[str, bool]]:
         """Return the neighbours of the other side, and whether each is disconnected at present."""

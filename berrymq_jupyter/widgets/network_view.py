@@ -24,6 +24,9 @@ class NetworkView(View):
     """A live view of the network that this process is linked to: nodes, links, who follows what, and traffic.
 
     It counts the traffic of this process's own links itself; that of the others is the hub's report.
+
+    Args:
+        bus: whose links are shown; by default the default bus.
     """
 
     title = "NetworkView"
@@ -35,6 +38,7 @@ class NetworkView(View):
         self.bus = berrymq.default_bus if bus is None else bus
         self.state = NetworkState(self.bus)
         self.settled = False
+        """Whether the page has the present state."""
         self.start()
 
     def pending(self) -> bool:
@@ -42,7 +46,11 @@ class NetworkView(View):
         return not self.settled
 
     def absorb(self, now: float) -> float | None:
-        """Poll the network."""
+        """Poll the network, unless that was done less than `PERIOD` ago.
+
+        Returns:
+            The seconds until the next poll.
+        """
         if self.state.looked_at is None or now - self.state.looked_at >= PERIOD * 0.9:
             nodes = self.state.picture["nodes"]
             if self.state.look(now):
@@ -52,7 +60,14 @@ class NetworkView(View):
         return PERIOD
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return the network."""
+        """Return the network, as an update is sent.
+
+        Args:
+            everything: whether a snapshot is due.
+
+        Returns:
+            The body of the update; None if nothing has changed.
+        """
         if self.settled and not everything:
             return None
         self.settled = True

@@ -1,4 +1,8 @@
-"""The picture of a chart in the static form of a log: SVG in an image, where no text is markup."""
+"""The picture of a chart in the static form of a log: SVG in an image, where no text is markup.
+
+A saved notebook is opened without this package, and front ends sanitise its HTML; an image with a ``data:``
+address needs no file beside it, and no script in it would run.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ __all__ = ["picture"]
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 70, 710, 12, 190
 COLORS: Final = ("#1299fb", "#995600", "#5ba31d", "#ff29c0", "#1c877e", "#7f16a9", "#808080", "#bb8800")
+"""The colours of lines, in their order; then they repeat."""
 GREY: Final = "#808080"
 """The colour of texts and axes: legible on light and dark pages."""
 LISTED: Final = 6
@@ -27,7 +32,13 @@ LISTED: Final = 6
 
 
 def picture(chart: Chart) -> str:
-    """Return an ``img`` element with the lines of a chart; "" if it has no points."""
+    """Return an ``img`` element with the lines of a chart; "" if it has no points.
+
+    Lines share both axes; each is thinned out to what its width can show.
+
+    Args:
+        chart: the lines.
+    """
     lines = [line for line in chart.lines.values() if any(map(isfinite, line.values))]
     if not lines:
         return ""
@@ -55,7 +66,7 @@ def picture(chart: Chart) -> str:
 
 
 def places(line: Line) -> Sequence[float]:
-    """Return the coordinates of a line's points."""
+    """Return the coordinates of a line's points: values of the x field, else times in milliseconds."""
     return line.x or line.times
 
 
@@ -66,7 +77,15 @@ def name(line: Line) -> str:
 
 
 def axis(low: float, high: float, left: float, right: float, *, by_time: bool) -> str:
-    """Return the axes with the values at their ends."""
+    """Return the axes with the values at their ends, as SVG.
+
+    Args:
+        low: the least value.
+        high: the greatest one.
+        left: the coordinate at the left end.
+        right: that at the right end.
+        by_time: whether coordinates are times, in milliseconds since 1970.
+    """
     texts = [
         (LEFT - 6, TOP + 4, "end", f"{high:.4g}"),
         (LEFT - 6, BOTTOM + 4, "end", f"{low:.4g}"),
@@ -80,7 +99,10 @@ def axis(low: float, high: float, left: float, right: float, *, by_time: bool) -
 
 
 def scaled(value: float, low: float, high: float, start: float, end: float) -> float:
-    """Map `value` linearly from the range `low` to `high` to that from `start` to `end`."""
+    """Map `value` linearly from the range `low` to `high` to that from `start` to `end`.
+
+    An empty range is mapped to the middle of the other one.
+    """
     return start + (value - low) / (high - low) * (end - start) if high > low else (start + end) / 2
 
 

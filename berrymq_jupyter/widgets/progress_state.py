@@ -1,4 +1,9 @@
-"""The state of the progress bars that messages describe."""
+"""The state of the progress bars that messages describe.
+
+The messages are those of `berrymq.adapters.progress.Progress`, or of any program that sends the same keywords
+(``n`` or the first argument, ``total``, ``elapsed``, ``rate``, ``description``, ``done``, ``stopped``,
+``failed``). All values are checked, since any node may have sent them.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,16 @@ ENDS: Final = ("done", "stopped", "failed")
 """How a bar can end; the keyword of its last message that says so."""
 
 Key = tuple[str | None, str, str]
+"""Source, identifier and description: what distinguishes one bar from another."""
 
 
 class Bar:
-    """One progress bar: its node, and its progress."""
+    """One progress bar: its node, and its progress.
+
+    Args:
+        number: see the attribute.
+        message: its first message.
+    """
 
     __slots__ = (
         "description",
@@ -43,22 +54,29 @@ class Bar:
         self.number = number
         """Stays the same while the bar exists: pages know it by that."""
         self.id = message.id
+        """The identifier of its messages."""
         self.source = message.source
+        """The name of its node; None for this process."""
         self.take(message)
 
     def take(self, message: Message) -> None:
-        """Update its progress."""
+        """Update its progress from a message."""
         kwargs = message.kwargs
         self.n = number_of(message.args[0] if message.args else kwargs.get("n")) or 0.0
+        """How many are done."""
         self.total = number_of(kwargs.get("total"))
+        """How many there are; None if unknown."""
         self.elapsed = number_of(kwargs.get("elapsed"))
+        """Seconds since it began; None if unknown."""
         self.rate = number_of(kwargs.get("rate"))
+        """How many are done per second; None if unknown."""
         self.description = text_of(kwargs.get("description"))
         self.end = end_of(kwargs)
         """How it ended, one of `ENDS`; "" while it runs."""
         self.reason = text_of(kwargs.get("failed"))
         """The reason of a failure, if it is known."""
         self.received_at = message.sent_at
+        """The time of the last message, in seconds since 1970."""
 
     @property
     def remaining(self) -> float | None:
@@ -74,15 +92,25 @@ class Bar:
 
 
 class Bars:
-    """All bars, by node and name."""
+    """All bars, by node and name. Not thread-safe."""
 
     def __init__(self) -> None:
         self.table: dict[Key, Bar] = {}
+        """The bars, the newest last."""
         self.numbers = 0
+        """How many there were so far."""
         self.present: AbstractSet[str] = frozenset()
+        """The names of the nodes that were connected when `look` was called last."""
 
     def look(self, present: AbstractSet[str]) -> bool:
-        """Stop the bars of nodes that have disconnected; return whether there were any."""
+        """Stop the bars of nodes that have disconnected.
+
+        Args:
+            present: the names of the nodes that are connected.
+
+        Returns:
+            Whether there were any.
+        """
         gone, self.present = self.present - present, present
         stopped = [bar for bar in self.table.values() if not bar.end and bar.source in gone]
         for bar in stopped:
@@ -110,7 +138,7 @@ class Bars:
             del self.table[min(self.table, key=self.worth)]
 
     def worth(self, key: Key) -> tuple[bool, float]:
-        """Return the sort key by which bars are kept."""
+        """Return the sort key by which bars are kept: those that run, then those with the latest message."""
         bar = self.table[key]
         return not bar.end, bar.received_at
 

@@ -36,9 +36,15 @@ class Pumped(Protocol):
         """Return whether messages are to be absorbed. Called often: it must be cheap."""
 
     def tick(self, now: float) -> tuple[int, float | None]:
-        """Absorb and send. Return the bytes sent, and the seconds until the next call, if any.
+        """Absorb and send.
 
         It must not wait for another call, which may be stuck.
+
+        Args:
+            now: seconds of `time.monotonic`.
+
+        Returns:
+            The bytes sent, and the seconds until the next call, if any.
         """
 
     def save(self, now: float) -> None:
@@ -46,17 +52,24 @@ class Pumped(Protocol):
 
 
 class Pump:
-    """Calls `tick` of each of its views, in a thread that runs only while there are any."""
+    """Calls `tick` of each of its views, in a thread that runs only while there are any.
+
+    There is one instance, `pump`. All methods may be called on any thread, but `run` and what it calls. The
+    lock guards `views` and `thread`; it is not held during a round.
+    """
 
     def __init__(self) -> None:
         self.asleep = False
         """True while the thread waits for an event. Followers read it before they call `wake`."""
         self.views: tuple[Pumped, ...] = ()
+        """The open views; replaced, never changed, so that a round has its own."""
         self.thread: Thread | None = None
+        """The present thread; one that finds another here ends."""
         self.round_began: float | None = None
         """The start of the present round."""
         self.lock = Lock()
         self.awake = Event()
+        """Set by `wake`."""
         process.on_fork(self.after_fork)
 
     def add(self, view: Pumped) -> None:
@@ -89,7 +102,7 @@ class Pump:
         self.wake()
 
     def wake(self) -> None:
-        """Start the next round as soon as the period allows."""
+        """Start the next round as soon as the period allows, on another thread if this one is stuck."""
         self.asleep = False
         self.awake.set()
         if self.is_stuck():
@@ -133,7 +146,15 @@ class Pump:
                 log.exception("a view could not be saved: %r", view)
 
     def round(self, views: tuple[Pumped, ...], now: float) -> tuple[int, float | None]:
-        """Tick each view once. Return the bytes sent and the shortest delay that one asked for."""
+        """Tick each view once; an error of one is logged.
+
+        Args:
+            views: those of this round.
+            now: its start.
+
+        Returns:
+            The bytes sent, and the shortest delay that a view asked for.
+        """
         total, shortest = 0, None
         for view in views:
             try:
@@ -152,7 +173,12 @@ class Pump:
             Event().wait(seconds)
 
     def sleep(self, views: tuple[Pumped, ...], seconds: float | None) -> None:
-        """Wait until woken, at most `seconds`."""
+        """Wait until woken.
+
+        Args:
+            views: those of the last round; if they have changed, it does not wait.
+            seconds: the longest wait; None for no limit.
+        """
         self.asleep = True
         # A message that arrived before `asleep` was set did not wake this thread: check once more before
         # sleeping.

@@ -21,13 +21,17 @@ MOST_NAMED: Final = 5
 
 
 class Reach:
-    """Finds the followers of a bus, and the nodes that its links reach."""
+    """Finds the followers of a bus, and the nodes that its links reach.
+
+    Args:
+        bus: where a message would be sent.
+    """
 
     def __init__(self, bus: berrymq.Bus) -> None:
         self.bus = bus
 
     def identifiers(self) -> list[str]:
-        """Return the identifiers that are followed."""
+        """Return the identifiers that are followed, sorted, at most `MOST_KNOWN`; for completion."""
         found = {
             str(known) for subscription in self.bus.subscriptions() for known in subscription.identifiers
         }
@@ -54,7 +58,12 @@ class Reach:
 
 
 def follows(patterns: tuple[str, ...], identifier: Identifier) -> bool:
-    """Return whether one of the patterns matches."""
+    """Return whether one of the patterns matches; those that are no identifiers here don't.
+
+    Args:
+        patterns: what a node says that it follows.
+        identifier: of a message.
+    """
     for pattern in patterns:
         try:
             if Identifier.parse(pattern).matches(identifier):

@@ -1,4 +1,8 @@
-"""Search in the payload of a message for a text, at any depth and position."""
+"""Search in the payload of a message for a text, at any depth and position.
+
+The values are the user's, of any class and size, and may change during the search; so the search is bounded
+in values and characters, and an error in foreign code ends it without a result.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +27,14 @@ MOST_CHARACTERS: Final = 20_000_000
 
 
 def contains(message: Message, needle: str) -> bool | None:
-    """Return whether the payload of `message` contains `needle`, which is casefolded, in any case.
+    """Return whether the payload of a message contains a text.
 
-    None means that it is not in the part that was searched, and that the payload is larger than that.
+    Args:
+        message: the message.
+        needle: the text, casefolded; case does not matter.
+
+    Returns:
+        None if it is not in the part that was searched, and the payload is larger than that.
     """
     line = arguments(message.args, message.kwargs, SHOWN)
     if needle in line.casefold():
@@ -39,7 +48,15 @@ def contains(message: Message, needle: str) -> bool | None:
 
 
 def inside(waiting: list[Any], needle: str) -> bool | None:
-    """Return whether one of the values, or what they hold, contains `needle`."""
+    """Return whether one of the values, or what they hold, contains `needle`.
+
+    Args:
+        waiting: the values to search; it grows and shrinks.
+        needle: the text, casefolded.
+
+    Returns:
+        None if it was not found within the limits.
+    """
     values, characters = MOST_VALUES, MOST_CHARACTERS
     cut_short = False
     seen: set[int] = set()

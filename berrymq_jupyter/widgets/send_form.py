@@ -38,7 +38,12 @@ SAVED: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The fields of a form."""
+    """The fields of a form.
+
+    Attributes:
+        identifier: as it is typed, perhaps invalid.
+        payload: as it is typed.
+    """
 
     identifier: str
     payload: str
@@ -54,7 +59,13 @@ class SendForm(View):
         SendForm("train:stop", "'enough', after=3")
 
     Python is evaluated among the names of the notebook, as in ``%twitter``. Of JSON, an object gives
-    keywords, an array positional arguments, anything else is the one argument.
+    keywords, an array positional arguments, anything else is the one argument. The fields are checked while
+    they are typed, without evaluating them.
+
+    Args:
+        identifier: fills in the field.
+        payload: fills in the other one, as a Python argument list.
+        bus: where messages are sent; by default the default bus.
     """
 
     title = "SendForm"
@@ -67,10 +78,14 @@ class SendForm(View):
         super().__init__()
         self.bus = berrymq.default_bus if bus is None else bus
         self.draft = Draft(str(identifier), payload)
+        """The present content of the fields."""
         self.sent: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        """The messages sent last, as pages get them."""
         self.count = 0
+        """How many were sent."""
         self.reach = Reach(self.bus)
         self.unsent = True
+        """Whether there is an update for the page."""
         self.start()
 
     # -- for the base ----------------------------------------------------------------------------------------
@@ -96,7 +111,14 @@ class SendForm(View):
         }
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
-        """Serve a request of the page."""
+        """Serve a request of the page: ``check`` at once, ``send`` as work for another thread.
+
+        Args:
+            request: its JSON.
+
+        Raises:
+            RequestError: it is neither.
+        """
         draft = Draft(
             str(request.get("id", "")),
             str(request.get("payload", "")),
@@ -132,7 +154,16 @@ class SendForm(View):
     # -- requests --------------------------------------------------------------------------------------------
 
     def check(self, draft: Draft) -> dict[str, Any]:
-        """Return what is wrong with the two fields, and who would receive the message."""
+        """Return what is wrong with the two fields, and the followers that the message would reach.
+
+        Nothing is evaluated.
+
+        Args:
+            draft: the fields.
+
+        Returns:
+            The reply for the page.
+        """
         identifier = draft.identifier
         problem_id, parsed = attempt(lambda: Identifier.parse(identifier.strip()))
         read = read_json if draft.notation == "json" else check_python
@@ -147,7 +178,16 @@ class SendForm(View):
         }
 
     def send_message(self, draft: Draft, checked: Reply) -> Reply:
-        """Send the message of the two fields. The payload and the followers may take long."""
+        """Send the message of the two fields. The payload and the followers may take long.
+
+        Args:
+            draft: the fields.
+            checked: what `check` has returned for them.
+
+        Returns:
+            The reply for the page: that of `check` with the error of evaluation, or ``sent`` with that of
+            followers.
+        """
         identifier = draft.identifier
         if not checked["ready"]:
             return {
@@ -169,7 +209,13 @@ class SendForm(View):
         return {**checked, "t": "sent", "id": str(parsed), "error": error}
 
     def remember(self, identifier: str, draft: Draft, error: str) -> None:
-        """Store what was sent."""
+        """Store what was sent. The guard of the view is held.
+
+        Args:
+            identifier: in canonical form.
+            draft: the fields.
+            error: of a follower, or "".
+        """
         entry = {
             "time": round(time() * 1000),
             "id": identifier,
@@ -188,7 +234,12 @@ class SendForm(View):
 
 
 def attempt(work: Callable[[], Any], also: type[BaseException] = ValueError) -> tuple[str, Any]:
-    """Return what went wrong, or "", and the result, or None. Errors of our own are shown without a class."""
+    """Return what went wrong, or "", and the result, or None. Errors of our own are shown without a class.
+
+    Args:
+        work: is called once.
+        also: further exceptions that are caught, and shown with their class.
+    """
     try:
         return "", work()
     except (UsageError, IdentifierError, ValueError) as problem:
@@ -207,19 +258,31 @@ def limited(text: str) -> str:
 
 
 def check_python(text: str) -> None:
-    """Check an argument list; nothing is evaluated."""
+    """Check an argument list; nothing is evaluated.
+
+    Raises:
+        UsageError: it is none.
+    """
     if text.strip():
         parse_call(f"{CALLEE}({text}\n)", text)
 
 
 def evaluate_python(text: str) -> Arguments:
-    """Evaluate an argument list among the names of the notebook."""
+    """Evaluate an argument list among the names of the notebook.
+
+    Raises:
+        UsageError: it is none, or an argument raises.
+    """
     shell = get_ipython()
     return evaluate_arguments(text, {} if shell is None else shell.user_ns)
 
 
 def read_json(text: str) -> Arguments:
-    """Read JSON as a payload."""
+    """Read JSON as a payload: an object as keywords, an array as arguments, anything else as one argument.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
     if not text.strip():
         return Arguments((), {})
     try:

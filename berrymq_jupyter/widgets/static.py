@@ -22,6 +22,7 @@ PATIENCE: Final = 20.0
 """Seconds after which it is updated though changes go on."""
 
 Cells = tuple[str, ...]
+"""The texts of one row."""
 
 STYLE: Final = (
     "<style>.bmq-static{overflow:hidden;animation:bmq-appear .4s step-end}"
@@ -45,7 +46,17 @@ LONG, SHORT = 400, 80
 
 @dataclass(slots=True)
 class Form:
-    """A title, a line of facts, a picture, and a table."""
+    """A title, a line of facts, a picture, and a table.
+
+    Texts are cut and made printable here; `html` escapes them.
+
+    Attributes:
+        title: the kind of view.
+        subject: what it shows, such as an identifier.
+        facts: numbers, in words.
+        columns: the titles of the table.
+        rows: each with a text for each column.
+    """
 
     title: str
     subject: str
@@ -97,15 +108,24 @@ class Form:
 
 
 class StaticOutput:
-    """The outputs that show the static form of one view, and the times of their updates."""
+    """The outputs that show the static form of one view, and the times of their updates.
+
+    Times are seconds of one monotonic clock, which the caller passes.
+
+    Args:
+        css_class: names the outputs of this view, and finds them on the page.
+    """
 
     def __init__(self, css_class: str) -> None:
         self.css_class = css_class
         self.shown = 0
         """The number of times that the view was displayed; each has an output of its own."""
         self.changed_at: float | None = None
+        """When the form changed last; None if the outputs are up to date."""
         self.published_at = 0.0
+        """When it was sent last."""
         self._saved: Form | None = None
+        """The form that `save` sent last."""
 
     def show(self, form: Form, now: float) -> None:
         """Add an output with the form."""
@@ -117,7 +137,12 @@ class StaticOutput:
         self.changed_at = now
 
     def save(self, form: Form, now: float) -> None:
-        """Send the form, if it has changed, at a moment at which the front end accepts output."""
+        """Send the form, if it has changed, at a moment at which the front end accepts output.
+
+        Args:
+            form: the present form.
+            now: in seconds.
+        """
         if self.shown and form != self._saved:
             self._saved = form
             self.publish(form, now)
@@ -129,7 +154,13 @@ class StaticOutput:
         return max(0.0, min(self.changed_at + QUIET, self.published_at + PATIENCE) - now)
 
     def publish(self, form: Form, now: float, *, update: bool = True) -> None:
-        """Send the form to its outputs."""
+        """Send the form to its outputs.
+
+        Args:
+            form: the form.
+            now: in seconds.
+            update: replace the content of all outputs; else add the latest one.
+        """
         self.changed_at = None
         self.published_at = now
         data: dict[str, Any] = {"text/html": form.html(self.css_class), "text/plain": form.text()}
@@ -144,7 +175,14 @@ def publish(
     display_id: str | None = None,
     update: bool = False,
 ) -> None:
-    """Publish a MIME bundle to the front end, as a new output or in place of an earlier one."""
+    """Publish a MIME bundle to the front end, as a new output or in place of an earlier one.
+
+    Args:
+        data: by MIME type.
+        metadata: by MIME type.
+        display_id: names the output, for later updates.
+        update: replace the output of that name.
+    """
     from IPython.display import publish_display_data
 
     send: Any = publish_display_data  # it has no types
@@ -153,5 +191,9 @@ def publish(
 
 
 def clock(moment: float) -> str:
-    """Return a time of day with milliseconds."""
+    """Return a time of day with milliseconds, in local time.
+
+    Args:
+        moment: seconds since 1970.
+    """
     return strftime("%H:%M:%S", localtime(moment)) + f".{int(moment % 1 * 1000):03d}"

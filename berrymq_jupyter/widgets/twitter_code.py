@@ -1,4 +1,8 @@
-"""A message as the line that sends it again."""
+"""A message as the line that sends it again.
+
+Only values of built-in classes, exactly, are written as literals: the ``repr`` of any other object is foreign
+code, whose text could do anything when it is pasted and run.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["twitter_code"]
 
 LONGEST: Final = 20_000
+"""The most characters of the arguments, approximately."""
 
 
 class TooLongError(Exception):
@@ -25,10 +30,20 @@ class Writer:
 
     def __init__(self) -> None:
         self.room = LONGEST
+        """How many characters are left."""
         self.unwritten = 0
+        """How many values have no literal."""
 
     def value(self, value: Any, depth: int = 20) -> str:
-        """Return `value` as a literal."""
+        """Return `value` as a literal.
+
+        Args:
+            value: anything.
+            depth: how many levels of containers may follow.
+
+        Raises:
+            TooLongError: the limit is exceeded.
+        """
         kind = type(value)
         if kind in (str, bytes):
             self.take(len(value))
@@ -79,7 +94,10 @@ class Writer:
 
 
 def twitter_code(message: Message) -> tuple[str, str]:
-    """Return the line that sends `message` again, and a remark on what is missing in it, or ""."""
+    """Return the line that sends `message` again, and a remark on what is missing in it, or "".
+
+    The line is a magic, or a call of ``twitter`` where the identifier would not fit into a magic's line.
+    """
     writer = Writer()
     try:
         arguments = writer.arguments(message.args, message.kwargs)

@@ -21,12 +21,16 @@ __all__ = ["HEAVY", "weight"]
 HEAVY: Final = 50_000
 """The size in bytes from which on a payload counts at all."""
 LIGHT: Final = frozenset({int, float, bool, complex, type(None)})
+"""Classes whose values count as 0."""
 INSIDE: Final = 20
 """Items of a container that are inspected."""
 
 
 def weight(message: Message) -> int:
-    """Return the bytes that the payload of `message` holds, 0 if it is light."""
+    """Return the bytes that the payload of `message` holds, 0 if it is light.
+
+    Logs call it for each message, to bound the memory of those that they keep.
+    """
     total = sizes(message.args, 1)
     kwargs = message.kwargs
     if kwargs:
@@ -35,7 +39,12 @@ def weight(message: Message) -> int:
 
 
 def sizes(values: Iterable[Any], depth: int) -> int:
-    """Return the bytes of some values together."""
+    """Return the bytes of some values together.
+
+    Args:
+        values: the values.
+        depth: how many levels of containers are inspected.
+    """
     total = 0
     for value in values:
         if type(value) not in LIGHT:
@@ -44,7 +53,12 @@ def sizes(values: Iterable[Any], depth: int) -> int:
 
 
 def size(value: Any, depth: int) -> int:
-    """Return the bytes of one value, as far as it reports them."""
+    """Return the bytes of one value, as far as it reports them.
+
+    Args:
+        value: any object.
+        depth: how many levels of containers are inspected; 0 for the value alone.
+    """
     kind = type(value)
     if kind in {str, bytes, bytearray}:
         return len(value)

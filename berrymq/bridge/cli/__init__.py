@@ -13,7 +13,15 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code. Without `argv`, this process is the command."""
+    """Run the command line; return the exit code.
+
+    Args:
+        argv: the arguments without the program's name; None for those of this process, which then is the
+            command, and ends after this call.
+
+    Returns:
+        0 for success, 1 for an error, 130 for Ctrl-C. Other signals and wrong arguments raise `SystemExit`.
+    """
     try:
         with command_signals(is_program=argv is None):
             from .command_line import run

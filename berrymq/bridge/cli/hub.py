@@ -1,4 +1,8 @@
-"""The command ``berrymq hub``, in the terminal or in the background."""
+"""The command ``berrymq hub``, in the terminal or in the background.
+
+What runs is ``berrymq.bridge.hub.process.serve_hub``; this module prints, and reports readiness to the
+process that has started a hub in the background (``discovery/starting.py``).
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,9 @@ def hub(options: HubOptions, memory: int | None, *, detach_when_ready: bool) -> 
         memory: MiB that it may hold for slow nodes; by default that of `HubOptions`.
         detach_when_ready: another process waits for it to be ready.
 
+    Returns:
+        The exit code: 130 after Ctrl-C, else 0.
+
     Raises:
         LinkError: it can't listen, or a hub of this user runs already.
     """
@@ -53,7 +60,14 @@ def hub(options: HubOptions, memory: int | None, *, detach_when_ready: bool) -> 
 
 
 def launch(arguments: Sequence[str]) -> int:
-    """Start a hub in the background, unless one runs."""
+    """Start a hub in the background, unless one runs, and print its URL; return the exit code.
+
+    Args:
+        arguments: those of ``berrymq hub``, without ``--detached``.
+
+    Raises:
+        LinkError: it did not start.
+    """
     launched = launch_hub(arguments)
     printer = Printer()
     printer.note(f"{'started' if launched.is_new else 'already running'} {launched.info.url}")

@@ -1,4 +1,7 @@
-"""Ctrl-C and other signals that end a command: it closes its link, and shows no traceback."""
+"""Ctrl-C and other signals that end a command: it closes its link, and shows no traceback.
+
+It takes over from ``berrymq.interrupts``, which covers the time until this module is imported.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Parsing of the command line's arguments. Invalid ones raise `argparse.ArgumentTypeError`."""
+"""Parsing of the command line's arguments, as types of `argparse`.
+
+Each function takes the text of one argument. Invalid ones raise `argparse.ArgumentTypeError`, whose text
+argparse shows behind the name of the argument.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,17 @@ __all__ = ["count", "identifier", "mebibytes", "origin", "path", "payload", "por
 _KEYWORD = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 
 MAX_MEBIBYTES = 1 << 20
+"""The most memory that can be given: 1 TiB."""
 
 
 def text(word: str) -> str:
-    """Return an argument as it was typed: in UTF-8, even if Python's locale is C."""
+    """Return an argument as it was typed: in UTF-8, even if Python's locale is C.
+
+    In that locale Python decodes other bytes to surrogates (PEP 383), which are decoded again here.
+
+    Raises:
+        ArgumentTypeError: it is not UTF-8.
+    """
     if word.isascii():
         return word
     try:
@@ -37,6 +48,14 @@ def text(word: str) -> str:
 
 def payload(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     """Return positional and keyword arguments: Python literals where they are such, else text.
+
+    ::
+
+        >>> payload(["1", "x=[2, 3]", "name=abc"])
+        ([1], {'x': [2, 3], 'name': 'abc'})
+
+    Args:
+        words: each a value, or ``key=value``.
 
     Raises:
         ArgumentTypeError: a keyword is repeated.
@@ -55,6 +74,7 @@ def payload(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
+    """Return the value of a Python literal, or the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -62,7 +82,11 @@ def _value(text: str) -> Any:
 
 
 def identifier(text: str) -> Identifier:
-    """Parse the identifier of a message, or a pattern; one that may leave the process."""
+    """Parse the identifier of a message, or a pattern; one that may leave the process.
+
+    Raises:
+        ArgumentTypeError: it is none, or its name begins with ``_``.
+    """
     try:
         found = Identifier.parse(text)
     except ValueError as error:
@@ -73,7 +97,7 @@ def identifier(text: str) -> Identifier:
 
 
 def seconds(text: str) -> float:
-    """Parse a duration in seconds."""
+    """Parse a duration in seconds: a number from 0 to below 1e9, which also excludes NaN and infinity."""
     try:
         value = float(text)
     except ValueError:
@@ -105,7 +129,7 @@ def mebibytes(text: str) -> int:
 
 
 def origin(text: str) -> str:
-    """Parse the origin of web pages, as browsers write it."""
+    """Parse the origin of web pages, as browsers write it: ``https://host[:port]``."""
     from berrymq.bridge.server.hosts import HostPolicy
 
     try:

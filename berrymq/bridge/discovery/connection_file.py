@@ -48,7 +48,19 @@ _log = logging.getLogger("berrymq")
 class ConnectionFile:
     """The connection file of a node of this process, until `remove`, the end of a ``with`` block, or exit.
 
-    May be used on any thread.
+    May be used on any thread. A forked child inherits the object without its lock, and changes nothing on
+    disk.
+
+    Args:
+        path: the file.
+        info: its content.
+
+    Raises:
+        OSError: it can't be written, or the file system supports no locks.
+
+    Attributes:
+        path: the file.
+        info: its content.
     """
 
     def __init__(self, path: Path, info: ConnectionInfo) -> None:
@@ -56,10 +68,13 @@ class ConnectionFile:
         self.info = info
         self._mutex = threading.Lock()
         self._lock: FileLock | None = write_info(path, info)
+        """Held while the node lives; None after `remove`, and in a forked child."""
         _published.add(self)
 
     def renew(self) -> None:
         """Update the file's time, so that it is not tidied away; write it again if it was.
+
+        Does nothing after `remove`, in a forked child, and where another hub has written the file by now.
 
         Raises:
             RuntimeDirectoryError: the file can't be written, so others can't find this node.
@@ -91,6 +106,7 @@ class ConnectionFile:
         call_later(RENEWAL_SECONDS, self._renew_again, call_later)
 
     def _renew_again(self, call_later: Callable[..., object]) -> None:
+        """Renew the file and schedule the next time, until the file is removed."""
         if self._lock is None:
             return
         try:
@@ -101,7 +117,10 @@ class ConnectionFile:
         self.keep_renewed(call_later)
 
     def remove(self) -> None:
-        """Remove the file. In a forked child nothing happens: the file is its parent's."""
+        """Remove the file and release its lock. In a forked child nothing happens: the file is its parent's.
+
+        A file that another node has written in its place stays.
+        """
         _published.discard(self)
         if os.getpid() != self.info.pid:
             return
@@ -133,6 +152,7 @@ class ConnectionFile:
 
 
 _published: set[ConnectionFile] = set()
+"""The connection files of this process, to be removed at its exit."""
 
 
 def publish(
@@ -146,6 +166,9 @@ def publish(
         name: its readable name.
         kind: ``"hub"`` only while holding `berrymq.bridge.discovery.starting.hub_lock`.
         directory: the directory; by default the runtime directory.
+
+    Returns:
+        The file, which is removed at exit if not before.
 
     Raises:
         RuntimeDirectoryError: there is no private directory. The text says what to do.
@@ -177,6 +200,9 @@ def publish(
 def read_live(directory: Path | None = None) -> list[ConnectionInfo]:
     """Read the connection files of all live nodes of this user, the newest first.
 
+    Args:
+        directory: by default the runtime directory; a missing one is like an empty one.
+
     Raises:
         RuntimeDirectoryError: the directory can't be read, or others could have put files into it.
     """
@@ -193,6 +219,9 @@ def read_live(directory: Path | None = None) -> list[ConnectionInfo]:
 
 def read_hub(directory: Path | None = None) -> ConnectionInfo | None:
     """Read the connection file of the hub; None if no hub lives.
+
+    Args:
+        directory: by default the runtime directory.
 
     Raises:
         RuntimeDirectoryError: others could have put files into the directory.
@@ -218,12 +247,18 @@ def _remove_all() -> None:
 
 
 def _cant_write(path: Path, error: OSError) -> RuntimeDirectoryError:
+    """Return the error for a connection file that can't be written."""
     return RuntimeDirectoryError(
         f"can't write {path}, so others can't find this node: {error.strerror or error}"
     )
 
 
 def _paths(directory: Path) -> list[Path]:
+    """Return the files in a directory; none in a missing one.
+
+    Raises:
+        RuntimeDirectoryError: it can't be read.
+    """
     try:
         return list(directory.iterdir())
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""The content of a connection file, and its I/O: private, atomic, locked while its node runs."""
+"""The content of a connection file, and its I/O: private, atomic, locked while its node runs.
+
+A reader trusts a file only if it belongs to this user, is closed to others, and is locked by its writer.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionInfo", "Kind", "read_info", "write_info"]
 
 Kind = Literal["hub", "node"]
+"""The kinds of node: the hub of a user, or any other node that listens."""
 
 _MAX_BYTES = 64 * 1024
 _CAN_RENAME_OPEN_FILES = os.name != "nt"
@@ -108,6 +112,9 @@ def read_info(path: Path) -> ConnectionInfo | None:
 
     None for anything else: its process has ended (its lock is free), it is too large or malformed, or it is
     not a file that this user alone can read and write.
+
+    The check of the lock takes a shared lock for the time of the read, so it may make the first attempt of a
+    writer to lock the same file fail.
     """
     try:
         with open(open_regular(path), "rb") as file:  # noqa: PTH123 - pathlib takes no descriptor
@@ -121,6 +128,7 @@ def read_info(path: Path) -> ConnectionInfo | None:
 
 
 def _is_private(found: os.stat_result) -> bool:
+    """Return whether this user alone can read and write a file, and it is not too large."""
     if found.st_size > _MAX_BYTES:
         return False
     return os.name == "nt" or (found.st_uid == os.geteuid() and not found.st_mode & 0o077)

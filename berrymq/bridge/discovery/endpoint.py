@@ -1,4 +1,7 @@
-"""Endpoints: where a node listens, in normal form; parsed and compared here alone. Pure functions."""
+"""Endpoints: where a node listens, in normal form; parsed and compared here alone. Pure functions.
+
+No error text repeats a user name, a password or a query, since people paste URLs with tokens in them.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,13 @@ class Endpoint:
         ``rpc`` or ``JSON``, with which the URL of a node's method ends. A host that means all addresses when
         listening is read as loopback.
 
+        ::
+
+            >>> Endpoint.parse("ws://LocalHost:8137/lab/ws").url
+            'http://localhost:8137/lab/'
+            >>> Endpoint.parse(("0.0.0.0", 8137)).url
+            'http://127.0.0.1:8137/'
+
         Raises:
             LinkError: it is neither, or holds a user name or a password. The text repeats none of them.
         """
@@ -70,6 +80,7 @@ class Endpoint:
 
     @classmethod
     def _from_pair(cls, host: object, port: object) -> Self:
+        """Read a host, with or without brackets, and a port."""
         if not isinstance(port, int) or isinstance(port, bool):
             raise LinkError("the port of an address is a number from 1 to 65535")
         if not isinstance(host, str):
@@ -87,6 +98,7 @@ class Endpoint:
 
     @classmethod
     def _from_url(cls, text: str) -> Self:
+        """Read a URL; without a port it is that of its scheme."""
         match = _URL.match(text)
         if "@" in (match[2] if match else _authority(text)):
             raise LinkError(_NO_CREDENTIALS)
@@ -111,7 +123,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """The URL, with http or https."""
+        """The URL, with http or https; it ends with ``/``."""
         return f"{'https' if self.secure else 'http'}://{self.host_header}{self.path}"
 
     @property
@@ -150,6 +162,7 @@ class Endpoint:
 
     @property
     def _key(self) -> tuple[bool, str, int, str]:
+        """What is compared: all names of loopback are one."""
         return self.secure, "localhost" if self.is_loopback else self.host, self.port, self.path
 
     def __eq__(self, other: object) -> bool:
@@ -169,6 +182,9 @@ def token_in(address: Address | Endpoint) -> str | None:
     """Return the ``?token=`` of a URL, as Jupyter prints it when it starts; None without one.
 
     It is Jupyter's own token, and never the access token of a node.
+
+    Args:
+        address: of any kind; only a URL has a token.
     """
     if not isinstance(address, str) or len(address) > _MAX_CHARACTERS:
         return None
@@ -194,11 +210,13 @@ _NO_CREDENTIALS = "an address takes no user name and password; give the access t
 
 
 def _authority(text: str) -> str:
+    """Return the part of a URL, or of a text without a scheme, that names host and port."""
     match = _AUTHORITY.match(text)
     return match[1] if match else ""
 
 
 def _without_scheme(text: str) -> str:
+    """Return the error text for a URL without a scheme, with the right one where it is certain."""
     # Only a certain host with a port is repeated: not an access token that was passed as the URL.
     parsed = split_host(_authority(text)) if "://" not in text else None
     if parsed is None or parsed[1] is None:
@@ -220,6 +238,11 @@ def _split_authority(text: str) -> tuple[str, int | None] | None:
 
 
 def _checked_host(host: str) -> str:
+    """Return a host, with a wildcard address replaced by loopback.
+
+    Raises:
+        LinkError: it ends with a number, but is no address in four parts.
+    """
     if _NUMBER.fullmatch(host.rpartition(".")[2]) and parse_address(host) is None:
         # The system would read 127.1 or 0x7f000001 as an address, which no comparison here recognises.
         raise LinkError("a host that ends with a number is an IPv4 address: four numbers, such as 127.0.0.1")
@@ -227,6 +250,11 @@ def _checked_host(host: str) -> str:
 
 
 def _checked_port(port: int) -> int:
+    """Return a port.
+
+    Raises:
+        LinkError: it is not from 1 to 65535.
+    """
     if not 0 < port <= 65535:
         raise LinkError(
             "a node listens at a port from 1 to 65535; 0 only lets the system choose one for who listens"

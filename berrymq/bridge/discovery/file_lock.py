@@ -35,9 +35,14 @@ _FLAGS: int = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file as `os.open` does; a new one is private to this user.
 
+    The check follows the opening, on the descriptor, so that the file can't be exchanged in between.
+
     Args:
         path: the file.
         flags: as for `os.open`; the mode of a new file is 0600.
+
+    Returns:
+        The descriptor, which the caller closes.
 
     Raises:
         OSError: it can't be opened, or is no regular file but a symbolic link, a directory, a pipe.
@@ -95,6 +100,8 @@ else:
 class FileLock:
     """An exclusive lock, held by keeping its file open until `release` or the end of the process.
 
+    A context manager, which releases it at the end of the block.
+
     Args:
         descriptor: the file, open and about to be locked, or locked already.
     """
@@ -128,14 +135,20 @@ class FileLock:
 
 
 _held: set[FileLock] = set()
+"""The locks of this process, which a forked child closes."""
 
 
 def acquire(path: Path, timeout: float = 0.0) -> FileLock:
     """Lock the file at ``path``, which is created if it is missing, and never removed.
 
+    Were it removed, two processes could hold locks on two files of that name.
+
     Args:
         path: the file; anything else of that name is refused.
         timeout: seconds to wait for another holder.
+
+    Returns:
+        The lock, held.
 
     Raises:
         TimeoutError: another process held the lock for all of that time.
@@ -161,6 +174,7 @@ def is_locked(path: Path) -> bool:
     """Return whether any process, this one included, holds the lock of the file at ``path``.
 
     The check takes a shared lock for some microseconds, so the first attempt of `acquire` may fail then.
+    False for a missing file, too.
     """
     try:
         descriptor = open_regular(path)
@@ -175,6 +189,10 @@ def is_locked(path: Path) -> bool:
 
 
 def close_inherited() -> None:
-    """Close the files of the parent's locks in a forked child, which would outlive the parent otherwise."""
+    """Close the files of the parent's locks in a forked child, which would outlive the parent otherwise.
+
+    With ``flock`` a lock belongs to the open file, which both processes share, so closing it in the child
+    leaves it to the parent.
+    """
     for lock in list(_held):
         lock.release()

@@ -74,6 +74,9 @@ def find(
             node there, or from the ``?token=`` of a Jupyter page.
         environ: the environment.
 
+    Yields:
+        Each candidate once; the caller stops at the first that answers.
+
     Raises:
         LinkError: ``url``, or the one in the environment, is no address.
         RuntimeDirectoryError: others could have written the connection files.
@@ -89,6 +92,12 @@ def find(
 
 
 def _hubs(environ: Mapping[str, str]) -> Iterator[Found]:
+    """Yield where the hub may be, the likeliest first, perhaps the same one several times.
+
+    Raises:
+        LinkError: the URL in the environment is none.
+        RuntimeDirectoryError: others could have written the connection files.
+    """
     if url := environ.get(URL_VARIABLE):
         token = environ.get(TOKEN_VARIABLE)
         try:
@@ -110,7 +119,14 @@ def _hubs(environ: Mapping[str, str]) -> Iterator[Found]:
 def _at(
     address: Address | Endpoint, token: str | None, found_by: str, environ: Mapping[str, str]
 ) -> Iterator[Found]:
-    """Yield the node at an address, or the hub behind a Jupyter page with this address."""
+    """Yield the node at an address, or the hub behind a Jupyter page with this address.
+
+    Args:
+        address: as it was given.
+        token: the access token, if it was given.
+        found_by: where the address comes from, in words for people.
+        environ: the environment.
+    """
     endpoint = Endpoint.parse(address)
     if not token and (info := _published_at(endpoint, environ)) is not None:
         # The address that the node itself published: another program may listen at another name of loopback.

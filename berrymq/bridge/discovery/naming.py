@@ -1,4 +1,4 @@
-"""The default name of this process's node."""
+"""The default name of this process's node, by which people recognise it as the source of messages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = ["default_node_name"]
 
 _MAX_CHARACTERS = 100
 _LAUNCHERS = ("ipykernel_launcher", "colab_kernel_launcher")
+"""The scripts that start a kernel; their names say nothing to people."""
 
 
 def default_node_name(
@@ -35,6 +36,9 @@ def default_node_name(
         argv: by default ``sys.argv``.
         modules: by default ``sys.modules``. A script started by a notebook has its environment too, but is no
             kernel.
+
+    Returns:
+        One printable line such as ``analysis.ipynb`` or ``train-4711``.
     """
     is_kernel = "ipykernel" in (sys.modules if modules is None else modules)
     session = notebook or (environ.get("JPY_SESSION_NAME") if is_kernel else None)

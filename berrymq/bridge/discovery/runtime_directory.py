@@ -1,4 +1,8 @@
-"""The directory of the connection files of one user's nodes: private to that user, or refused."""
+"""The directory of the connection files of one user's nodes: private to that user, or refused.
+
+By default it is ``berrymq`` in the user's runtime directory (``XDG_RUNTIME_DIR`` on Linux). The files hold
+access tokens, so a directory in which other users could read, exchange or add files is refused, with advice.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RuntimeDirectoryError", "private_directory", "runtime_directory"]
 
 VARIABLE = "BERRYMQ_RUNTIME_DIR"
+"""The environment variable that names another directory, for example to keep groups of nodes apart."""
 
 _MAX_LINKS = 40
 """The limit of symbolic links in one path, as in Linux."""
@@ -38,6 +43,9 @@ def runtime_directory(environ: Mapping[str, str] = os.environ, *, create: bool =
     Args:
         environ: the environment, with ``BERRYMQ_RUNTIME_DIR`` and the variables of the platform.
         create: create it if it is missing.
+
+    Returns:
+        The absolute path.
 
     Raises:
         RuntimeDirectoryError: there is no private one. The text says what to do.
@@ -89,6 +97,16 @@ def _problem(path: Path, *, create: bool) -> str | None:
 
     The path is walked from its root, as the system does it, and each step is checked before the next: a user
     who may write into one of the directories, or has made one of the links, could exchange everything below.
+
+    Args:
+        path: absolute.
+        create: create missing directories.
+
+    Returns:
+        None when it is private, or missing where only this user could create it.
+
+    Raises:
+        OSError: a step can't be read or created, or is no directory.
     """
     if os.name == "nt":  # pragma: no cover
         # The profile's access control lists keep it private there; mode bits say nothing.
@@ -142,6 +160,7 @@ def _lstat(step: Path, *, create: bool) -> os.stat_result:
 
 
 def _leaf_problem(step: Path, found: os.stat_result) -> str | None:
+    """Return why other users could read or write the directory itself."""
     if found.st_uid != os.geteuid():
         return f"{step} belongs to another user (uid {found.st_uid})"
     if found.st_mode & 0o077:
@@ -162,6 +181,7 @@ def _parent_problem(step: Path, found: os.stat_result, path: Path) -> str | None
 
 
 def _owner_problem(step: Path, found: os.stat_result, path: Path) -> str | None:
+    """Return why a step of the path can't be trusted: its owner is neither this user nor root."""
     if found.st_uid in (0, os.geteuid()):
         return None
     kind = "a symbolic link above" if stat.S_ISLNK(found.st_mode) else "above"

@@ -3,6 +3,9 @@
 The hub process itself holds the lock ``hub.lock`` in the runtime directory as long as it runs (`hub_lock`).
 While it is locked no other hub is started, and a starter waits for the hub's connection file. It does not
 matter whether the hub answers, so no second one is started beside one that is stopped or overloaded.
+
+Of several processes that start a hub at the same time, one hub gets the lock; the others end, and their
+starters find the connection file of the first.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ READY = "ready"
 
 _LOCK_FILE = "hub.lock"
 _MAX_NUMBER = 20
+"""The most characters that are read of the lock file."""
 _LOCK_SECONDS = 0.1
 """The time for a hub to take the lock: `is_locked` in other processes holds it for microseconds."""
 
@@ -47,9 +51,12 @@ _GRACE_SECONDS = 1.0
 """The time to find out whether a hub that did not answer was just shutting down."""
 
 _FOREIGN = ("BERRYMQ_HUB_", "JPY_", "JUPYTERHUB_")
+"""Beginnings of environment variables that belong to the notebook that starts the hub, not to the hub."""
 _ROOT = Path(__file__).resolve().parents[3]
+"""The directory that holds the package `berrymq`."""
 _FLAGS: int = sum(getattr(subprocess, flag, 0) for flag in ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW"))
 _PYTHON = re.compile(r"\.?(?:python|pypy|graalpy)w?[\d.]*[td]?(?:[-_]\w+)*(?:\.exe)?", re.IGNORECASE)
+"""Names of the executable of a Python interpreter."""
 
 _RUNS_ALREADY = "a hub of yours runs already"
 _BY_HAND = "start one by hand with: berrymq hub"
@@ -87,6 +94,9 @@ def hub_lock(directory: Path | None = None) -> FileLock:
     Args:
         directory: by default the runtime directory.
 
+    Returns:
+        The lock, held; its file has the number of this process, for the errors of others.
+
     Raises:
         LinkError: another process is the hub or about to be, or the file system supports no locks.
     """
@@ -120,6 +130,9 @@ def start_hub(
         idle: seconds without a node after which the hub ends.
         timeout: seconds within which it has to listen.
         unanswered: the nodes that the caller has just dialled in vain.
+
+    Returns:
+        Where it listens, and its access token.
 
     Raises:
         LinkError: no hub listens after ``timeout`` seconds; it could not start; or the one that runs is among
@@ -179,6 +192,10 @@ def _leads_to(found: Found, info: ConnectionInfo) -> bool:
 
 def _spawn(arguments: Sequence[str], timeout: float) -> str | None:
     """Start a hub process and wait until it listens; return None, or why it ended instead.
+
+    Args:
+        arguments: of ``berrymq hub``.
+        timeout: seconds; 0 fails at once.
 
     Raises:
         LinkError: no process can be started, or it was too slow and has been killed.

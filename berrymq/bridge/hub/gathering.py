@@ -29,13 +29,18 @@ __all__ = ["Gathering"]
 QUIET_SECONDS, QUIET_SECONDS_FOR_EXPECTED = 0.6, 2.0
 """The time from the last node that reconnects to the end; the longer one while expected nodes are missing."""
 MAX_GATHERING_SECONDS = 5.0
+"""The longest gathering; also the age beyond which a hub begins none."""
 
 MAX_GATHERED_BYTES = 64 * 1024 * 1024
 """A gathering ends when it holds more than that."""
 
 
 class Gathering:
-    """Holds what a hub receives while the nodes of its predecessor reconnect. The hub's lock is held.
+    """Holds what a hub receives while the nodes of its predecessor reconnect.
+
+    It begins with the first node that resumes, and ends when the expected nodes have announced their
+    interest, `QUIET_SECONDS` after the last one, after `MAX_GATHERING_SECONDS`, or when memory is short.
+    There is one for each hub, and it takes place once. The hub's lock is held.
 
     Args:
         hub: routes what was held, at the end.
@@ -47,9 +52,13 @@ class Gathering:
         self._loop = hub.loop
         self._expected = set(expected)
         self._held: list[tuple[Peer, Held]] = []
+        """What was received, with its sender, in order."""
         self._account = hub.budget.open(lambda _: self._end())
+        """Counts the bytes held; the budget ends the gathering when memory is short."""
         self._timer: Timer | None = None
+        """Ends the gathering; None before and after it."""
         self._deadline = 0.0
+        """The latest end, by the clock of the loop."""
         self._is_over = False
 
     @property
@@ -72,7 +81,11 @@ class Gathering:
         self._timer = self._loop.call_later(max(0.0, min(quiet, self._deadline - now)), self._end)
 
     def interest_received(self, peer: Peer) -> None:
-        """End the gathering if this was the last node expected."""
+        """End the gathering if this was the last node expected.
+
+        Args:
+            peer: has announced what it follows.
+        """
         was_expected = peer.id in self._expected
         self._expected.discard(peer.id)
         if was_expected and self.active and not self._expected:
@@ -94,6 +107,7 @@ class Gathering:
             self._end()
 
     def _end(self) -> None:
+        """Route all that was held, in order; callable on any thread."""
         hub = self._hub
         with hub.lock:
             self._is_over = True

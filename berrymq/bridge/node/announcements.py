@@ -1,4 +1,9 @@
-"""Announcements of interest: when peers learn what the other members of their room follow."""
+"""Announcements of interest: when peers learn what the other members of their room follow.
+
+Changes are collected and announced together, since a notebook cell that registers a hundred followers would
+otherwise send a hundred frames to each peer. A node that changes its interest without end costs its peers a
+bounded share of time.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +32,16 @@ class Announcements:
     """Collects changes of interest and announces them to the peers of a router, on its loop.
 
     Args:
-        router: its peers, each of which `Router.update_interest` updates.
+        router: its peers, each of which `Router.update_interest` updates. Its lock guards all of this.
     """
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._loop = router.loop
         self._changed: dict[Room, set[Identifier]] = {}
+        """The identifiers whose followers have changed, by room."""
         self._window_start = float("-inf")
+        """When the present window of `UNDELAYED_CHANGES` began, by the clock of the loop."""
         self._announced = 0
         """Changes that were announced since the window's start."""
 

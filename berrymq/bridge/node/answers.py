@@ -1,4 +1,8 @@
-"""The future that an asker waits for: the answers of other nodes."""
+"""The future that an asker waits for: the answers of other nodes.
+
+`Bus.ask` gets an `Answers` from the attachment of the links, and waits for it with the futures of followers
+here. With one connection the waiting thread reads it itself (`Channel.pump`), so an answer wakes no thread.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,9 @@ class Answers(Future[list[Any]]):
     Args:
         node: this process.
         channel: the connection over which they arrive; None for several.
+
+    Attributes:
+        question: the open question, set right after the future is made.
     """
 
     question: Question
@@ -39,11 +46,20 @@ class Answers(Future[list[Any]]):
         self._node = node
         self._channel = channel
         self._askers = node.askers
+        """The threads that wait for answers at present, by their numbers."""
         self._values: list[Any] | None = None
         """The answers, for the waiting thread, which reads them without the lock of a future."""
 
     def result(self, timeout: float | None = None) -> list[Any]:
-        """Return the answers, or raise the error of a follower."""
+        """Return the answers, those of all nodes in one list.
+
+        Args:
+            timeout: in seconds; None for no limit.
+
+        Raises:
+            TimeoutError: there is no result in time.
+            Exception: of a follower elsewhere, or an `ExceptionGroup` of several.
+        """
         deadline = None if timeout is None else monotonic() + timeout
         if self._channel is not None:
             me = get_ident()
@@ -72,7 +88,7 @@ class Answers(Future[list[Any]]):
         return self._values is not None or self.done()
 
     def conclude(self) -> None:
-        """End the question soon, with the answers that have arrived."""
+        """End the question soon, with the answers that have arrived: at the deadline of the asker."""
         self._node.questions.conclude(self.question)
 
     def unanswered(self) -> list[str]:
@@ -81,7 +97,14 @@ class Answers(Future[list[Any]]):
 
 
 def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
-    """Complete the future with the answers, each decoded or as JSON, or with the errors of followers."""
+    """Complete the future with the answers, or with the errors of followers.
+
+    An answer that can't be read counts as an error. The error has the answers of the others as ``answers``.
+
+    Args:
+        future: the one to complete; nothing happens if it was cancelled.
+        answers: each as JSON, or decoded as a tuple of source, values and errors.
+    """
     values: list[Any] = []
     errors: list[Exception] = []
     for answer in answers:
@@ -110,7 +133,16 @@ def resolve(future: Future[list[Any]], answers: list[Any]) -> None:
 
 
 def as_error(value: Any, source: str) -> Exception:
-    """Return the exception of a follower elsewhere, as an exception of this process."""
+    """Return the exception of a follower elsewhere, as an exception of this process.
+
+    Args:
+        value: the decoded value.
+        source: the name of its node.
+
+    Returns:
+        A `RemoteError`, an exception of a type that is registered here, or a `LinkError` of a node that could
+        not be asked.
+    """
     if isinstance(value, RemoteError):
         if value.kind == "LinkError":
             return LinkError(printable(value.text))

@@ -31,7 +31,7 @@ link hold, so that a link may lag behind another by all of that."""
 
 
 class Duplicates:
-    """Finds the messages of a batch that have not arrived before.
+    """Finds the messages of a batch that have not arrived before. The lock of the node is held.
 
     Args:
         batches: the number of recent batches that are recognised by their bytes.
@@ -42,13 +42,19 @@ class Duplicates:
         """The sequence numbers by `key`. That is sufficient while there is one link only."""
         self._most = batches
         self._digests: set[int] = set()
+        """The hashes of recent batches."""
         self._in_order: deque[int] = deque()
+        """The same, oldest first."""
 
     @staticmethod
     def key(peer: Peer, origin: str) -> Hashable:
         """Return the key for the sequence numbers of an origin that arrive from a peer.
 
         A hub verifies origins, and another hub may take its place, so the hub's id is not part of the key.
+
+        Args:
+            peer: the sender.
+            origin: the id of the node that published them.
         """
         return origin if peer.role == "hub" else (peer.id, origin)
 
@@ -59,6 +65,9 @@ class Duplicates:
             peer: the sender.
             batch: its decoded head.
             data: its bytes, unchanged.
+
+        Returns:
+            Sequence numbers, ascending; an empty sequence for a batch that is known.
         """
         numbers: Sequence[int] = self.by_link.fresh(self.key(peer, batch.origin), batch.first, batch.count)
         if numbers:
@@ -77,5 +86,10 @@ class Duplicates:
 
 
 def is_passed_on(peer: Peer, origin: str) -> bool:
-    """Return whether the origin of a batch is only claimed: the peer is neither the origin nor a hub."""
+    """Return whether the origin of a batch is only claimed: the peer is neither the origin nor a hub.
+
+    Args:
+        peer: the sender.
+        origin: the origin that the batch names.
+    """
     return peer.id != origin and peer.role != "hub"

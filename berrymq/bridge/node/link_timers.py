@@ -23,6 +23,8 @@ KEEPALIVES_UNTIL_ABORT = 3
 class LinkTimers:
     """Runs the timers of all links of a router, on its loop.
 
+    One timer serves all links, so a node of many links sets no more timers than one of few.
+
     Args:
         router: its links.
     """
@@ -37,6 +39,7 @@ class LinkTimers:
         self.ack_turns = 0
         """The number of times that the acknowledgement timer runs again without new frames."""
         self.ack_timer_runs = False
+        """Whether a run of the acknowledgement timer is scheduled."""
         self._loop.call(self._keep_alive)
 
     def stop(self) -> None:
@@ -65,6 +68,7 @@ class LinkTimers:
         self._loop.call_later(self._limits.ack_delay, self._send_acks)
 
     def _send_acks(self) -> None:
+        """Send the acknowledgements that are due, and run again while frames arrive."""
         # While frames come the timer restarts itself: to start it from another thread would wake the loop
         # each time, in the middle of an answer.
         router = self._router
@@ -83,6 +87,10 @@ class LinkTimers:
     # -- keepalive -------------------------------------------------------------------------------------------
 
     def _keep_alive(self) -> None:
+        """Ping silent connections, abort those silent for too long, and log drops; twice an interval.
+
+        A connection is silent when no byte arrived for half an interval. A pong is enough to end that.
+        """
         if self._stopped:
             return
         interval = self._limits.keepalive
@@ -108,6 +116,7 @@ class LinkTimers:
         self._loop.call_later(DROP_REPORT_SECONDS, self._send_drop_report, peer)
 
     def _send_drop_report(self, peer: Peer) -> None:
+        """Send the report of dropped messages, which goes with any flush, unless the peer is removed."""
         router = self._router
         with router.lock:
             peer.drop_report_due = False

@@ -35,8 +35,13 @@ MAX_UNANSWERED = 100
 class QuestionRouter:
     """Asks the followers of a question, and collects and returns their answers.
 
+    Used by nodes and hubs alike. The lock of the router is held, except where a method says "on any thread".
+
     Args:
         router: decides which of its subscribers are asked, see `Router.can_be_asked`.
+
+    Attributes:
+        pending: the open questions.
     """
 
     def __init__(self, router: Router) -> None:
@@ -50,6 +55,10 @@ class QuestionRouter:
     def handle_ask(self, peer: Peer, params: AskParams) -> None:
         """Put a question of a peer to its other followers. The lock is held.
 
+        Args:
+            peer: the asker, which is not asked itself.
+            params: its number of the question, and a batch of the message.
+
         Raises:
             FrameError: it is malformed, or the peer does not read its answers.
         """
@@ -60,7 +69,12 @@ class QuestionRouter:
         self.ask(peer, peer.room, batch, data, self.answer_to(peer, number), asked_as=number)
 
     def answer_to(self, peer: Peer, number: int) -> Callable[[list[Any]], None]:
-        """Return the callback that sends the answers to a question of a peer; call it on any thread."""
+        """Return the callback that sends the answers to a question of a peer; call it on any thread.
+
+        Args:
+            peer: the asker.
+            number: its own number of the question.
+        """
 
         def done(answers: list[Any]) -> None:
             with self._router.lock:
@@ -71,6 +85,10 @@ class QuestionRouter:
     def handle_answer(self, peer: Peer, params: AnswerParams) -> None:
         """Store the answers of a peer. The lock is held.
 
+        Args:
+            peer: was asked.
+            params: the number of the question, the answers, and the names of nodes without one.
+
         Raises:
             FrameError: they are malformed.
         """
@@ -80,7 +98,12 @@ class QuestionRouter:
         self.pending.answer(params.question, peer, answers, unanswered)
 
     def handle_conclude(self, peer: Peer, number: int) -> None:
-        """Answer with what has arrived and the names of nodes without an answer. The lock is held."""
+        """Answer with what has arrived and the names of nodes without an answer. The lock is held.
+
+        Args:
+            peer: the asker, which has reached its deadline.
+            number: its own number of the question.
+        """
         question = self.pending.find(peer, number)
         if question is None:
             return  # its answers are in flight
@@ -91,6 +114,16 @@ class QuestionRouter:
     def _send_answers(
         self, peer: Peer, number: int, answers: list[bytes], unanswered: Iterable[str] = ()
     ) -> None:
+        """Send the answers to a question to the peer that has asked it. The lock is held.
+
+        Answers that don't fit into one frame are replaced by an error.
+
+        Args:
+            peer: the asker.
+            number: its own number of the question.
+            answers: encoded.
+            unanswered: the names of nodes without an answer.
+        """
         if sum(map(len, answers)) > MAX_BATCH_BYTES:  # more than fits into a frame
             answers = [failed_answer(peer.name, "was answered with more than one frame takes")]
         on_wire, size = [], sum(map(len, answers))
@@ -147,7 +180,13 @@ class QuestionRouter:
         return question
 
     def ask_peer(self, peer: Peer, question: Question, data: bytes) -> None:
-        """Put a question to a peer. The lock is held."""
+        """Put a question to a peer, or answer in its place if it is too far behind. The lock is held.
+
+        Args:
+            peer: is asked.
+            question: the open question.
+            data: the bytes of its batch.
+        """
         if peer.stream.capacity == 0:  # questions are never dropped, so they must not pile up
             answer = failed_answer(peer.name, "is too far behind to be asked")
             self.pending.answer(question.number, peer, [answer])
@@ -215,7 +254,12 @@ class QuestionRouter:
             self.pending.give_up(question)
 
     def fail(self, peer: Peer, reason: str) -> None:
-        """Answer all questions to a peer with an error. The lock is held."""
+        """Answer all questions to a peer with an error. The lock is held.
+
+        Args:
+            peer: was asked, and is not connected any more.
+            reason: completes the sentence that begins with its name.
+        """
         self.pending.fail(peer, failed_answer(peer.name, reason))
 
     def forget_asker(self, peer: Peer) -> None:
@@ -223,6 +267,7 @@ class QuestionRouter:
         self.pending.forget_asker(peer)
 
     def _name_of(self, subscriber: Hashable) -> str:
+        """Return the name of a peer; for the bus of this process, that of this node."""
         return subscriber.name if isinstance(subscriber, Peer) else self._router.name
 
 
@@ -248,6 +293,11 @@ def _for_client(answer: bytes) -> bytes:
 
 
 def failed_answer(name: str, reason: str) -> bytes:
-    """Return the answer for a node that can't answer, as JSON."""
+    """Return the answer for a node that can't answer, as JSON; the asker gets a `LinkError`.
+
+    Args:
+        name: of the node.
+        reason: completes the sentence that begins with the name.
+    """
     error = {"$type": "RemoteError", "value": ["LinkError", f"{name} {reason}", []]}
     return encode_json((name, [], [error]))

@@ -59,16 +59,19 @@ class Question:
         self.asked_as = asked_as
         self.done = done
         self.waiting: dict[Hashable, None] = {}
+        """Those that have not answered yet, in the order in which they were asked."""
         self.answers: list[Any] = []
+        """Those that have come, encoded, in the order of their arrival."""
         self.takes_values = False
         """Its last answer may be a tuple of name, values and errors instead of their JSON."""
         self.unanswered: list[str] = []
         """The names of nodes without an answer when it was concluded."""
         self.answer_bytes = 0
+        """The memory that the answers take, approximately."""
 
 
 class _Asker:
-    """An asker: a peer, or this process with its clients."""
+    """An asker, a peer or this process with its clients: its open questions and their memory."""
 
     __slots__ = ("account", "questions")
 
@@ -78,7 +81,7 @@ class _Asker:
 
 
 class Questions:
-    """The open questions of one node. Not thread-safe.
+    """The open questions of one node. Not thread-safe: the lock of the router is held.
 
     Args:
         budget: counts the answers that are held until a question is complete.
@@ -89,15 +92,22 @@ class Questions:
     def __init__(self, budget: Budget, lock: AbstractContextManager[object], too_much: bytes) -> None:
         self._numbers = itertools.count(1)
         self._open: dict[int, Question] = {}
+        """By number."""
         self._of: dict[Hashable, set[int]] = {}
+        """The numbers of the questions that each subscriber has not answered yet."""
         self._asked_as: dict[tuple[Hashable, int], Question] = {}
+        """By the asker and its own number."""
         self._askers: dict[Hashable, _Asker] = {}
         self._budget = budget
         self._lock = lock
         self._too_much = too_much
 
     def is_full_for(self, asker: Hashable) -> bool:
-        """Return whether an asker has reached its limit; that of this process, None, is the total."""
+        """Return whether an asker has reached its limit.
+
+        Args:
+            asker: a peer, limited to `MAX_OPEN_OF_ONE`; None for this process, which only the total limits.
+        """
         if len(self._open) >= MAX_OPEN:
             return True
         known = self._askers.get(asker) if asker is not None else None
@@ -117,6 +127,9 @@ class Questions:
             asked: the subscribers that have to answer.
             done: called once with all answers.
             asked_as: the asker's own number.
+
+        Returns:
+            The question, with a number of this node.
         """
         question = Question(next(self._numbers), asker, asked_as, done)
         if asked_as is not None:
@@ -136,7 +149,12 @@ class Questions:
         return self._open.get(number)
 
     def find(self, asker: Hashable, asked_as: int) -> Question | None:
-        """Return the open question of an asker by its own number; None if it was answered."""
+        """Return the open question of an asker by its own number; None if it was answered.
+
+        Args:
+            asker: the peer that asked.
+            asked_as: the number that it gave the question.
+        """
         return self._asked_as.get((asker, asked_as))
 
     def answer(
@@ -160,6 +178,7 @@ class Questions:
         return True
 
     def _add(self, question: Question, answers: Iterable[Any]) -> None:
+        """Store answers, and count their memory."""
         for answer in answers:
             question.answers.append(answer)
             size = len(answer) + ANSWER_BYTES
@@ -169,7 +188,14 @@ class Questions:
             self._askers[question.asker].account.grow(size)
 
     def shed(self, asker: _Asker, target: int) -> None:
-        """Answer the questions of an asker with the largest answers by an error, until no more is held."""
+        """Answer the questions of an asker with the largest answers by an error, until no more is held.
+
+        Called by the budget; takes the lock itself.
+
+        Args:
+            asker: whose account is too large.
+            target: the most bytes that it may hold.
+        """
         with self._lock:
             largest = sorted(asker.questions.values(), key=lambda one: one.answer_bytes, reverse=True)
             for question in largest:
@@ -180,7 +206,12 @@ class Questions:
                 question.done([self._too_much])
 
     def fail(self, subscriber: Hashable, answer: bytes) -> int:
-        """Answer all questions to a subscriber in its place; return their number."""
+        """Answer all questions to a subscriber in its place; return their number.
+
+        Args:
+            subscriber: was asked.
+            answer: the encoded answer to each.
+        """
         numbers = self._of.get(subscriber, set())
         count = len(numbers)
         for number in list(numbers):
@@ -221,6 +252,7 @@ class Questions:
         return True
 
     def _leave(self, question: Question, subscriber: Hashable) -> None:
+        """Record that a subscriber is not waited for any more."""
         question.waiting.pop(subscriber, None)
         numbers = self._of.get(subscriber)
         if numbers is not None:

@@ -1,4 +1,7 @@
-"""A room: the subscribers that reach each other, and the routes between them."""
+"""A room: the subscribers that reach each other, and the routes between them.
+
+A router has one for each name; messages never cross from one to another. The lock of the router is held.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,12 @@ class Subscriber(Protocol):
     """Accepts batches of messages: a peer, a client's queue, the bus of this process."""
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Accept a batch of *count* messages."""
+        """Accept a batch of messages, to be sent or delivered later.
+
+        Args:
+            batch: its bytes.
+            count: the number of messages in it.
+        """
 
 
 class Room:
@@ -31,6 +39,10 @@ class Room:
 
     Args:
         name: None is a room as well.
+
+    Attributes:
+        name: see above.
+        interests: the index of subscribers by identifier.
     """
 
     def __init__(self, name: str | None) -> None:
@@ -41,6 +53,9 @@ class Room:
 
     def route(self, text: str) -> tuple[Subscriber, ...]:
         """Return the subscribers that follow an identifier.
+
+        Args:
+            text: the identifier of a message, as it came.
 
         Raises:
             FrameError: it is invalid, or a local one, which never leaves its process.
@@ -54,13 +69,22 @@ class Room:
         return found
 
     def follow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
-        """Add a subscriber to identifiers that it does not follow yet."""
+        """Add a subscriber to identifiers that it does not follow yet; cached routes are discarded.
+
+        Args:
+            subscriber: the peer, queue or bus.
+            identifiers: may have wildcards.
+        """
         for identifier in identifiers:
             self.interests.add(subscriber, identifier)
         self.routes.clear()
 
     def unfollow(self, subscriber: Subscriber, identifiers: Iterable[Identifier]) -> None:
-        """Undo a `follow`."""
+        """Undo a `follow`.
+
+        Raises:
+            KeyError: the subscriber does not follow one of the identifiers.
+        """
         for identifier in identifiers:
             self.interests.remove(subscriber, identifier)
         self.routes.clear()

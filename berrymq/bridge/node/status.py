@@ -1,4 +1,7 @@
-"""Snapshots of a node's peers, for people and programs: `NodeInfo` and the status reports."""
+"""Snapshots of a node's peers, for people and programs: `NodeInfo` and the status reports.
+
+All of it is copied, so it may be used without a lock; lists are shortened, to fit into a frame.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,21 @@ MAX_LISTED_FOLLOWS = 1_000
 """Identifiers listed of each node by `reachable_nodes`: the list has to fit into a frame."""
 
 MAX_STATUS_PEERS = 200
+"""Peers that a status report lists; the rest is counted."""
 MAX_STATUS_FOLLOWS = 20
+"""Identifiers that it lists for each of them; the rest is counted."""
 
 
 class NodeInfo(Struct, frozen=True):
-    """A node on the network, as `Link.nodes` lists it."""
+    """A node on the network, as `Link.nodes` lists it.
+
+    Attributes:
+        name: its readable name; several nodes may have the same.
+        id: its unique id.
+        room: its room, or None.
+        follows: the identifiers that it follows, sorted, perhaps not all.
+        hub: whether it is a hub.
+    """
 
     name: str
     id: str
@@ -37,6 +50,10 @@ def reachable_nodes(peers: Iterable[Peer], room: str | None) -> list[NodeInfo]:
     """Return the connected peers in a room that have announced their interest.
 
     The router's lock is held.
+
+    Args:
+        peers: those of the router.
+        room: the name of the room; None is a room as well.
     """
     return [
         NodeInfo(
@@ -52,7 +69,10 @@ def reachable_nodes(peers: Iterable[Peer], room: str | None) -> list[NodeInfo]:
 
 
 def router_status(router: Router) -> dict[str, Any]:
-    """Return the names, ids and counters of a node and its peers, as JSON values."""
+    """Return the names, ids and counters of a node and its peers, as JSON values; connected peers first.
+
+    Its form is part of the wire protocol (WIRE.md, method ``status``).
+    """
     now = router.loop.time()
     with router.lock:
         peers = sorted(router.peers.values(), key=lambda peer: (not peer.connected, peer.name))
@@ -68,7 +88,14 @@ def router_status(router: Router) -> dict[str, Any]:
 
 
 def peer_status(peer: Peer, now: float) -> dict[str, Any]:
-    """Return the names and counters of a peer, as JSON values; its lists are shortened."""
+    """Return the names and counters of a peer, as JSON values; its lists are shortened.
+
+    ``sent`` and ``received`` are from the peer's point of view: ``sent`` counts what this node has received.
+
+    Args:
+        peer: the peer.
+        now: by the clock of the loop.
+    """
     stats = peer.stream.snapshot()
     follows = sorted([identifier.text for identifier in peer.follows])
     return {

@@ -1,4 +1,7 @@
-"""Checks of what peers send, by what they may: a member speaks in its own name alone, a hub for all."""
+"""Checks of what peers send, by what they may: a member speaks in its own name alone, a hub for all.
+
+A hub has checked what it passes on, so its batches are not checked again.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ __all__ = ["LinkWaiter"]
 
 
 class LinkWaiter:
-    """Waits on the one connection of a node, for its bus's delivery thread.
+    """Waits on the one connection of a node, for its bus's delivery thread; a `Waiter` of the core.
+
+    `wait` runs on the delivery thread, `wake` on any, by a byte in a socket pair.
 
     Args:
         channel: returns the connection; None if there is not exactly one.
@@ -38,7 +40,9 @@ class LinkWaiter:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._woken = False
+        """Whether a byte was sent that is not read yet."""
         self._pid = os.getpid()
+        """The process that has made it; a forked child does not wait on its parent's connection."""
 
     def wait(self, has_work: Callable[[], bool], timeout: float) -> bool:
         """Wait for work, for `wake`, or for the timeout; return False at once if that is not possible.

@@ -3,6 +3,10 @@
 A batch on the wire is ``[identifier, origin, source, first, count, [message, ...]]``. A hub routes it by its
 first element and passes its bytes on. A message in it is ``[sent_at, [args], {kwargs}]``, followed by the
 callback's identifier if the results of its followers are to be published.
+
+So there are three depths of reading: `parse_batch` decodes the head, `check_batch` also verifies the number
+and depth of the messages, `parse_messages` decodes them. Structs are not tracked by the garbage collector
+(``gc=False``), since they hold no cycles.
 """
 
 from __future__ import annotations
@@ -43,7 +47,12 @@ __all__ = [
 
 
 class BatchHead(Struct, array_like=True, gc=False):
-    """The head of a batch: what its messages have in common."""
+    """The head of a batch: what its messages have in common.
+
+    Attributes:
+        identifier: that of each message, as text.
+        count: the number of messages.
+    """
 
     identifier: IdentifierText
     origin: NodeId
@@ -63,7 +72,12 @@ class Batch(BatchHead, array_like=True, gc=False):
 
 
 class WireMessage(Struct, array_like=True, gc=False):
-    """One message in a batch."""
+    """One message in a batch.
+
+    Attributes:
+        args: its positional arguments, decoded from JSON.
+        kwargs: its keywords.
+    """
 
     sent_at: Moment
     """Seconds since 1970, by the sender's clock."""
@@ -74,7 +88,7 @@ class WireMessage(Struct, array_like=True, gc=False):
 
 
 class Memory(Protocol):
-    """The buffers that belong to a message; see ``bridge/buffers``."""
+    """The buffers that belong to a message, such as the data of an array; see ``bridge/buffers``."""
 
     sizes: Sequence[int]
     """Of each buffer in bytes."""
@@ -92,7 +106,13 @@ class Memory(Protocol):
         """The memory of this process that the buffers take, in bytes."""
 
     def parameter(self, *, shared: bool, beside: int) -> bytes:
-        """Return what a frame says of it, as JSON, which the bytes beside it leave room for."""
+        """Return what a frame says of it, as JSON.
+
+        Args:
+            shared: whether the receiver can open this process's shared memory; else the buffers are in
+                base64, if they fit.
+            beside: the bytes of the frame without it.
+        """
 
     def views(self) -> Sequence[Any]:
         """Return the buffers."""
@@ -121,7 +141,11 @@ class LargeBatchBytes(bytes):
 
 
 class ReadBatch(BatchHead, array_like=True, gc=False):
-    """A batch as it is delivered, with its messages decoded."""
+    """A batch as it is delivered, with its messages decoded.
+
+    Attributes:
+        messages: in the order of their numbers.
+    """
 
     messages: list[WireMessage]
 
@@ -146,7 +170,10 @@ _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 
 
 def parse_batch(raw: Raw | bytes) -> Batch:
-    """Read the head of a batch.
+    """Read the head of a batch; its messages stay undecoded.
+
+    Args:
+        raw: the JSON of a batch. Elements of later versions behind the known ones are ignored.
 
     Raises:
         FrameError: it is malformed.
@@ -159,6 +186,13 @@ def parse_batch(raw: Raw | bytes) -> Batch:
 
 def large_batch(data: bytes, memory: Memory) -> tuple[LargeBatch, LargeBatchBytes]:
     """Join a batch of one message and its buffers.
+
+    Args:
+        data: the batch.
+        memory: the buffers.
+
+    Returns:
+        The head, and the bytes with the buffers.
 
     Raises:
         FrameError: it is no batch, or of several messages.
@@ -223,9 +257,14 @@ def parse_raws(array: Raw) -> list[Raw]:
 def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
     """Return the messages with the given sequence numbers, as batches without gaps and their bytes.
 
+    Used for a batch of which a part arrived before.
+
     Args:
         batch: the batch.
         numbers: sequence numbers in it, ascending.
+
+    Returns:
+        One batch for each run of consecutive numbers; each with its bytes.
 
     Raises:
         FrameError: the messages are malformed, or not as many as the batch says.
@@ -247,6 +286,11 @@ def split_batch(batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes
 
 
 def _check_count(batch: Batch, count: int) -> None:
+    """Check that a batch has as many messages as its head says.
+
+    Raises:
+        FrameError: it has not.
+    """
     if count != batch.count:
         raise FrameError(f"a batch of {count} messages says that it has {batch.count}")
 
@@ -279,7 +323,16 @@ def check_batch(batch: Batch, raw: bytes | memoryview = b"") -> None:
 
 
 def batch_head(identifier: str, origin: str, source: str) -> bytes:
-    """Return the bytes with which all batches of one node and one identifier begin."""
+    """Return the bytes with which all batches of one node and one identifier begin.
+
+    Args:
+        identifier: that of the messages.
+        origin: the id of the node.
+        source: its name.
+
+    Returns:
+        The array's first three elements without the closing bracket, for `encode_batch`; worth caching.
+    """
     return encode_json((identifier, origin, source))[:-1]
 
 

@@ -1,9 +1,13 @@
 """One connection, without I/O: bytes in, events and bytes out; HTTP first and, after an upgrade, a WebSocket.
 
 The same class serves both sides; ``transport/`` or a test moves the bytes. HTTP is parsed by h11 and
-WebSocket by `websockets`, with one exception: a frame that is one whole text, as nearly all are, is read and
-written here, in a fifth of the time. All other frames are passed to `websockets` one by one and whole, so its
-parser never holds part of one.
+WebSocket (RFC 6455) by `websockets`, with one exception: a frame that is one whole text, as nearly all are,
+is read and written here, in a fifth of the time. All other frames are passed to `websockets` one by one and
+whole, so its parser never holds part of one.
+
+A server's connection goes through: HTTP requests (`Connection.respond`), the upgrade (`Connection.upgrade`),
+small messages until the peer is authenticated (`Connection.trust`), messages of full size. A client's begins
+with the upgrade. What the peer does wrong is an event `Closed` or `Refused`, not an exception.
 """
 
 from __future__ import annotations
@@ -48,13 +52,16 @@ if TYPE_CHECKING:
 __all__ = ["SUBPROTOCOL", "Connection", "client_connection", "server_connection"]
 
 SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
+"""The WebSocket subprotocol that both sides name."""
 MAX_UNAUTHENTICATED_BYTES = 4096
 """The largest WebSocket message of an unauthenticated peer."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
 WHOLE_TEXT: Final = 0x81
+"""The first byte of a frame that is a whole text: FIN and opcode 1."""
 OPCODES: Final = frozenset(Opcode)
 MASKED: Final = 0x80
+"""The bit of the second byte that is set in frames of a client, whose payload is masked (RFC 6455, 5.3)."""
 _short_head = Struct("!BB").pack
 _medium_head = Struct("!BBH").pack
 _long_head = Struct("!BBQ").pack
@@ -95,7 +102,17 @@ def client_connection(url: str, headers: Mapping[str, str] | None = None) -> Con
 
 
 class Connection:
-    """One side of a connection; made by `server_connection` or `client_connection`."""
+    """One side of a connection; made by `server_connection` or `client_connection`.
+
+    Not thread-safe: its channel holds a lock.
+
+    Args:
+        side: ``"client"`` or ``"server"``; a client masks what it sends.
+        screen: at a server, checks the head of each HTTP request; see `HttpServer`.
+
+    Attributes:
+        side: see above.
+    """
 
     def __init__(
         self,
@@ -106,6 +123,7 @@ class Connection:
         self.closed = False
         """Nothing more is received, and nothing can be sent."""
         self._protocol: Protocol | None = None
+        """The state machine of `websockets`; None before the upgrade."""
         self.outgoing: list[bytes] = []
         """The bytes to be written; see `take`."""
         self._http = HttpServer(self.outgoing, screen) if side == "server" else None
@@ -117,7 +135,9 @@ class Connection:
         self._missing = 0
         """The least number of bytes of that frame that are still missing."""
         self._most_bytes = MAX_TEXT_BYTES if side == "client" else MAX_UNAUTHENTICATED_BYTES
+        """The largest frame that is accepted at present."""
         self._in_fragments = False
+        """Whether a fragmented message is being received."""
         self._fragments = bytearray()
         """The parts of a fragmented message so far; joined at once, since small objects take much more
         memory."""
@@ -127,7 +147,11 @@ class Connection:
         """The size of what was received and is not complete."""
 
     def use(self, protocol: Protocol) -> None:
-        """Switch to WebSocket."""
+        """Switch to WebSocket.
+
+        Args:
+            protocol: has sent or received the upgrade; what it has to send is appended to `outgoing`.
+        """
         self._protocol = protocol
         self._http = None
         self._collect(protocol)
@@ -140,7 +164,15 @@ class Connection:
     # -- bytes -----------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:
-        """Process received bytes, ``b""`` at the end of the stream; return the events."""
+        """Process received bytes, and return the events.
+
+        Args:
+            data: any number of bytes, frames need not be whole; ``b""`` at the end of the stream.
+
+        Returns:
+            The events in order; none when the connection is closed. A violation of the protocol is a
+            `Closed`.
+        """
         if self.closed:
             return []
         if self._protocol is None or self._protocol.state is not State.OPEN or not data:
@@ -211,7 +243,7 @@ class Connection:
         return events
 
     def take(self) -> list[bytes]:
-        """Return what is to be written, and clear it."""
+        """Return what is to be written, in pieces, and clear it."""
         out = self.outgoing[:]
         self.outgoing.clear()  # in place: `_http` has the same list
         return out
@@ -233,7 +265,14 @@ class Connection:
         return events
 
     def upgrade(self, request: Request) -> list[Event]:
-        """Upgrade the connection to a WebSocket, or refuse it; return events of the bytes behind it."""
+        """Upgrade the connection to a WebSocket, or refuse it.
+
+        Args:
+            request: the request to upgrade, which `receive` has returned.
+
+        Returns:
+            `Opened` and the events of the bytes behind the request; after a refusal what `respond` returns.
+        """
         assert self._http is not None
         protocol = ServerProtocol(
             state=State.OPEN,
@@ -254,7 +293,7 @@ class Connection:
         return [Opened(), *(self.receive(rest) if rest else [])]
 
     def trust(self) -> None:
-        """Accept messages of full size from now on."""
+        """Accept messages of full size from now on: the peer is authenticated."""
         self.is_trusted = True
         self._most_bytes = MAX_TEXT_BYTES
         if self._protocol is not None:
@@ -263,7 +302,12 @@ class Connection:
     # -- WebSocket -------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes, events: list[Event]) -> None:
-        """Pass one frame, or the response to the upgrade, to `websockets`."""
+        """Pass one frame, or the response to the upgrade, to `websockets`.
+
+        Args:
+            data: whole, so that its parser never has to wait.
+            events: are appended to.
+        """
         if data:
             assert self._protocol is not None
             with suppress(EOFError, AssertionError):  # bytes behind the close frame
@@ -271,6 +315,12 @@ class Connection:
                 self._handle_events(events)
 
     def _handle_events(self, events: list[Event], *, ended: bool = False) -> None:
+        """Convert the events of `websockets`, and report the end of the connection once.
+
+        Args:
+            events: are appended to.
+            ended: whether the stream of bytes has ended.
+        """
         protocol = self._protocol
         assert protocol is not None
         for event in protocol.events_received():
@@ -293,6 +343,7 @@ class Connection:
         self.closed = True
 
     def _opened(self, response: UpgradeResponse) -> Event:
+        """Return the event for the response to the upgrade; a refusal has the node's error message."""
         error = self._protocol.handshake_exc if self._protocol is not None else None
         if error is None:
             return Opened()
@@ -304,6 +355,7 @@ class Connection:
         return Refused(response.status_code, reason, answer.message if isinstance(answer, RpcError) else "")
 
     def _handle_frame(self, frame: Frame, events: list[Event]) -> None:
+        """Handle a data frame that is not a whole text; control frames are handled by `websockets`."""
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._in_fragments = not frame.fin
             if frame.fin:
@@ -318,7 +370,7 @@ class Connection:
                 events.append(Text(whole))
 
     def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
-        """Send one text message.
+        """Send one text message; nothing is sent before the upgrade, and after `close`.
 
         Args:
             data: the message in UTF-8, or its parts; those of a large one are not copied, where possible.
@@ -354,11 +406,11 @@ class Connection:
             self._collect(protocol)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Send a close frame.
+        """Send a close frame; only what is in `outgoing` is still to be written after that.
 
         Args:
             code: the reason as a code.
-            reason: the reason as text, cut to 120 bytes of UTF-8.
+            reason: the reason as text, cut to 120 bytes of UTF-8; the frame has room for 123 (RFC 6455, 5.5).
         """
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
@@ -380,4 +432,5 @@ class Connection:
             self._protocol.reader.discard()
 
     def _collect(self, protocol: Protocol) -> None:
+        """Append what `websockets` has to send, without the empty piece that stands for the end."""
         self.outgoing += [data for data in protocol.data_to_send() if data]

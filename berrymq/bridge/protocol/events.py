@@ -1,4 +1,8 @@
-"""The events of a connection, and the codes with which it is closed."""
+"""The events of a connection, and the codes with which it is closed.
+
+`Connection.receive` returns them in the order of the bytes. A connection reports at most one `Opened`, and
+its end by one `Closed` or, at a client whose upgrade failed, `Refused`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,14 @@ class CloseCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole HTTP request; at a server."""
+    """A whole HTTP request; at a server.
+
+    Attributes:
+        method: such as ``POST``.
+        target: path and query, as they came.
+        headers: names in lower case, and values.
+        body: all of it, at most `MAX_TEXT_BYTES`.
+    """
 
     method: str
     target: str
@@ -58,7 +69,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The server refused to upgrade the connection; at a client."""
+    """The server refused to upgrade the connection; at a client.
+
+    Attributes:
+        status: of the HTTP response.
+        reason: the phrase beside the status.
+    """
 
     status: int
     reason: str
@@ -68,14 +84,23 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A whole WebSocket message of text."""
+    """A whole WebSocket message of text.
+
+    Attributes:
+        data: as UTF-8, not checked. A binary message is reported like one of text.
+    """
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The end of the connection. A cut has no code."""
+    """The end of the connection. A cut has no code.
+
+    Attributes:
+        code: that of the close frame (RFC 6455, 7.4); None without one.
+        reason: its text, or ours.
+    """
 
     code: int | None = None
     reason: str = ""

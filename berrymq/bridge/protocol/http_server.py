@@ -1,4 +1,8 @@
-"""The server's half of HTTP: requests, their responses, and the limits of both. h11 parses and writes."""
+"""The server's half of HTTP: requests, their responses, and the limits of both. h11 parses and writes.
+
+Requests are handled one at a time: the next one is read when the response to the last has been written, so a
+client that sends many at once (pipelining) costs no memory beyond the bytes themselves.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_HEADER_BYTES", "HttpServer"]
 
 MAX_HEADER_BYTES = 16 * 1024
+"""The largest head of a request."""
 
 
 class HttpServer:
@@ -37,8 +42,11 @@ class HttpServer:
         self._screen = screen
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._request: h11.Request | None = None
+        """The head of the request that is being read."""
         self._is_head = False
+        """Whether it is a HEAD request, whose response has no body."""
         self._body = bytearray()
+        """What has arrived of its body."""
 
     @property
     def trailing_data(self) -> bytes:
@@ -46,7 +54,14 @@ class HttpServer:
         return self._http.trailing_data[0]
 
     def receive(self, data: bytes) -> list[Event]:
-        """Read bytes; return a request that is complete, or the end."""
+        """Read bytes; return a request that is complete, or the end.
+
+        Args:
+            data: received bytes, ``b""`` at the end of the stream.
+
+        Returns:
+            One `Request`, one `Closed`, or nothing yet. A malformed request is answered with an error status.
+        """
         try:
             self._http.receive_data(data)
             return self._next_request()
@@ -55,6 +70,11 @@ class HttpServer:
             return [Closed(None, "not HTTP")]
 
     def _next_request(self) -> list[Event]:
+        """Return the next request, or nothing while it is incomplete or the last one is not answered.
+
+        Raises:
+            h11.RemoteProtocolError: it is malformed or too large.
+        """
         http = self._http
         while True:
             event = http.next_event()
@@ -88,6 +108,7 @@ class HttpServer:
                 return [Closed()]
 
     def _whole_request(self) -> Request:
+        """Return the request that has been read, and forget it."""
         event, self._request = self._request, None
         assert event is not None
         body, self._body = bytes(self._body), bytearray()
@@ -95,6 +116,7 @@ class HttpServer:
         return Request(event.method.decode("ascii"), event.target.decode("ascii"), headers, body)
 
     def _fail_http(self, error: h11.RemoteProtocolError) -> None:
+        """Answer a malformed request, if an answer can still be sent, and end the connection."""
         http = self._http
         if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = b"this is not a request that can be read\n"
@@ -107,7 +129,13 @@ class HttpServer:
         self.closed = True
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> list[Event]:
-        """Respond to the last request; return the next one, if it was received already."""
+        """Respond to the last request; return the next one, if it was received already.
+
+        Args:
+            status: of HTTP.
+            headers: further headers; ``Content-Length`` is added, except for 204 and 304.
+            body: the content; a response to HEAD has its length only.
+        """
         http = self._http
         if self.closed:
             return []
@@ -138,6 +166,8 @@ class HttpServer:
 
 def check_head(request: h11.Request) -> None:
     """Check the size of a request's head, and the length of the body that it announces.
+
+    Two lengths could be read in two ways by a proxy and by this server (request smuggling; RFC 9112, 6.3).
 
     Raises:
         h11.RemoteProtocolError: one of them is too large, or two lengths are announced.

@@ -1,4 +1,8 @@
-"""JSON that is passed on undecoded: checks of its encoding and its nesting depth."""
+"""JSON that is passed on undecoded: checks of its encoding and its nesting depth.
+
+A hub does not decode payloads, yet must not pass on what would harm a receiver: invalid UTF-8, or nesting
+that exhausts a decoder's stack. The checks work on the bytes, with functions that run in C.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ class FrameError(ValueError):
 
 
 encode_json = msgspec.json.Encoder().encode
+"""Return a value as JSON, in UTF-8."""
 
 
 def check_utf8(data: bytes | str) -> None:
@@ -48,8 +53,11 @@ def reason_of(error: Exception) -> str:
 
 
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+"""A string of JSON."""
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+"""All bytes but brackets, quotes and backslashes."""
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+"""Maps braces to brackets."""
 _UP_AND_DOWN = bytes.maketrans(b"[]", b"\1\xff")
 """1 for a bracket that opens a level and, as a signed byte, -1 for one that closes it."""
 

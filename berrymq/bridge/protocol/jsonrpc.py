@@ -1,7 +1,8 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification), both directions, without I/O.
 
 A server passes received text to `parse`, and the calls to `Methods.call`; a client writes with `request` and
-reads with `parse_reply`.
+reads with `parse_reply`. Every error that a client causes is an `RpcError` with one of the codes here; those
+from -32700 to -32600 are defined in section 5.1 of the specification, the others by this protocol.
 """
 
 from __future__ import annotations
@@ -47,12 +48,18 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 NOT_ALLOWED = -32001
+"""The caller may not do that, for example before it is authenticated."""
 UNKNOWN_TOKEN = -32002
 EMPTY = -32003
+"""There is no message to get."""
 OVERFLOW = -32004
+"""A limit of the server is reached."""
 TOO_LARGE = -32005
+"""A request or message exceeds the size limit."""
 BAD_IDENTIFIER = -32006
+"""The identifier is invalid."""
 ALREADY_LINKED = -32007
+"""The connection or node is linked already."""
 
 MAX_BATCH = 100
 """The limit of calls in one batch."""
@@ -61,6 +68,7 @@ LARGE_BATCH_BYTES = 256 * 1024
 """A larger batch is not split before its calls were counted."""
 
 MAX_ID_LENGTH = 255
+"""The most characters of the id of a call."""
 
 Id = str | int | float | None
 
@@ -68,7 +76,11 @@ Id = str | int | float | None
 class Call(msgspec.Struct, frozen=True):
     """One well-formed request or notification.
 
-    ``id`` is UNSET for a notification, which is never answered.
+    Attributes:
+        method: the name of the method.
+        params: an array or object, undecoded; UNSET when it is left out.
+        id: UNSET for a notification, which is never answered.
+        jsonrpc: the version, which is ``"2.0"``.
     """
 
     method: str
@@ -83,12 +95,16 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class _Error(msgspec.Struct, omit_defaults=True):
+    """The error object of an answer (section 5.1)."""
+
     code: int
     message: str
     data: Any = None
 
 
 class _Reply(msgspec.Struct):
+    """An answer (section 5)."""
+
     jsonrpc: str = ""
     id: Id | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
@@ -114,6 +130,12 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
 
     An element that is no call is returned as the RpcError to answer it with.
 
+    Args:
+        data: a call, or an array of calls.
+
+    Returns:
+        At least one call or error, and whether the answer has to be an array.
+
     Raises:
         RpcError: all of it is malformed, or is a batch of no or too many calls.
     """
@@ -136,10 +158,12 @@ def parse(data: bytes | str) -> tuple[list[Call | RpcError], bool]:
 
 
 def _is_batch(data: bytes | str) -> bool:
+    """Return whether JSON is an array."""
     return data.lstrip()[:1] in (b"[", "[")
 
 
 def _parse_call(data: bytes | str) -> Call | RpcError:
+    """Return one call, or the error to answer it with."""
     try:
         call = _call_decoder.decode(data)
     except msgspec.ValidationError as error:
@@ -161,23 +185,43 @@ def _not_json(error: Exception) -> RpcError:
 
 
 def request(method: str, params: Any, id: int) -> bytes:
-    """Return a call that is to be answered."""
+    """Return a call that is to be answered.
+
+    Args:
+        method: the name of the method.
+        params: a list or dictionary of values that msgspec encodes.
+        id: identifies the answer.
+    """
     return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params, "id": id})
 
 
 def reply(id: Id | UnsetType, result: Any) -> bytes:
-    """Return the answer to a successful call."""
+    """Return the answer to a successful call.
+
+    Args:
+        id: that of the call.
+        result: a value that msgspec encodes; `Raw` is inserted as it is.
+    """
     return _encoder.encode({"jsonrpc": "2.0", "result": result, "id": None if id is UNSET else id})
 
 
 def failure(id: Id | UnsetType, error: RpcError) -> bytes:
-    """Return the answer to a failed call, or to an element that is no call (id null)."""
+    """Return the answer to a failed call, or to an element that is no call (id null).
+
+    Args:
+        id: that of the call; UNSET or None where there is none.
+        error: the error.
+    """
     body = _Error(error.code, error.message, error.data)
     return _encoder.encode({"jsonrpc": "2.0", "error": body, "id": None if id is UNSET else id})
 
 
 def batch(replies: list[bytes]) -> bytes:
-    """Join answers to a batch."""
+    """Join answers to a batch.
+
+    Args:
+        replies: at least one: a batch of notifications alone is not answered at all.
+    """
     return b"[" + b",".join(replies) + b"]"
 
 
@@ -204,7 +248,11 @@ Handler = Callable[..., Any]
 
 
 class _Method:
-    """A handler with the names and types of its parameters."""
+    """A handler with the names and types of its parameters.
+
+    Args:
+        handler: its first parameter is the context; the annotations of the others are the types.
+    """
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
@@ -225,6 +273,11 @@ class _Method:
         ]
 
     def arguments(self, params: Raw | UnsetType) -> dict[str, Any]:
+        """Return the decoded arguments of a call by name.
+
+        Raises:
+            RpcError: one is missing, unknown, or of another type (INVALID_PARAMS).
+        """
         values = self._by_name(params)
         missing = self.required - values.keys()
         if missing:
@@ -238,6 +291,7 @@ class _Method:
         return arguments
 
     def _by_name(self, params: Raw | UnsetType) -> Mapping[str, Raw]:
+        """Return the undecoded parameters by name, those of an array by their position."""
         if params is UNSET:
             return {}
         decoder = self._positional if bytes(params).lstrip()[:1] == b"[" else self._named
@@ -256,13 +310,25 @@ class Methods(Generic[C]):
     A handler is ``def method(context, first: int, second: str = "")``; it returns the result, or a `Later`.
     Parameters are checked against the annotations. An annotation `msgspec.Raw` leaves the JSON of that
     parameter undecoded.
+
+    ::
+
+        methods: Methods[Session] = Methods()
+
+        @methods.add
+        def double(session, number: int):
+            return 2 * number
     """
 
     def __init__(self) -> None:
         self._methods: dict[str, _Method] = {}
 
     def add(self, handler: Handler) -> Handler:
-        """Add a function under its name; usable as a decorator."""
+        """Add a function under its name; usable as a decorator.
+
+        The annotations have to be types at run time, not strings: a module of handlers has no
+        ``from __future__ import annotations``.
+        """
         self._methods[handler.__name__] = _Method(handler)
         return handler
 
@@ -307,7 +373,12 @@ class Methods(Generic[C]):
 
 
 class Later:
-    """A result that follows later; a handler returns it, and resolves it once on the same thread."""
+    """A result that follows later; a handler returns it, and resolves it once on the same thread.
+
+    Args:
+        cancel: called when the result is not wanted any more, for example because the client has
+            disconnected.
+    """
 
     def __init__(self, cancel: Callable[[], object] | None = None) -> None:
         self.cancel = cancel or (lambda: None)

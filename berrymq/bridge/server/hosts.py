@@ -28,6 +28,8 @@ _ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.IGNORECASE)
 class HostPolicy:
     """The hosts and origins that a listener allows. Loopback names and addresses are always among the hosts.
 
+    Immutable; made by `of`.
+
     Attributes:
         hosts: further allowed hosts, spelled like the results of :func:`split_host`.
         origins: allowed origins beside the listener's own, with scheme and port.
@@ -66,7 +68,15 @@ class HostPolicy:
 
 
 def check_host(headers: Sequence[str], policy: HostPolicy) -> str | None:
-    """Return why a request with these Host headers (all that it has) is refused."""
+    """Check the Host header of a request (RFC 9110, 7.2).
+
+    Args:
+        headers: the values of all Host headers that it has.
+        policy: the policy of the listener.
+
+    Returns:
+        Why the request is refused; None if it is allowed.
+    """
     if len(headers) != 1:
         return "there is more than one Host header" if headers else "there is no Host header"
     parts = split_host(headers[0])
@@ -81,10 +91,18 @@ def check_host(headers: Sequence[str], policy: HostPolicy) -> str | None:
 
 
 def check_origin(headers: Sequence[str], hosts: Sequence[str], policy: HostPolicy) -> str | None:
-    """Return why a request with these Origin and Host headers is refused.
+    """Check the Origin header of a request (RFC 6454).
 
     Programs send no Origin; browsers do wherever it matters. Allowed are pages of the listener itself and of
     the policy's origins. The scheme is not compared, since a proxy may have ended the TLS.
+
+    Args:
+        headers: the values of all Origin headers.
+        hosts: those of all Host headers.
+        policy: the policy of the listener.
+
+    Returns:
+        Why the request is refused; None if it is allowed.
     """
     if not headers:
         return None
@@ -104,6 +122,7 @@ def check_origin(headers: Sequence[str], hosts: Sequence[str], policy: HostPolic
 
 
 def _split_origin(value: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an origin; None if it is malformed, or ``null``."""
     match = _ORIGIN.fullmatch(value)
     parts = split_host(match[2]) if match else None
     if match is None or parts is None:
@@ -113,10 +132,12 @@ def _split_origin(value: str) -> tuple[str, str, int] | None:
 
 
 def _joined(scheme: str, host: str, port: int) -> str:
+    """Return an origin in the spelling in which a policy stores it."""
     return f"{scheme}://{host}:{port}"
 
 
 def _known_origin(value: str) -> str:
+    """Return an origin in one spelling, with its port; `ValueError` if it is none."""
     origin = _split_origin(value)
     if origin is None:
         raise ValueError(f"{value!r} is not an origin; write it like 'https://lab.example.org:8443', no path")
@@ -124,5 +145,6 @@ def _known_origin(value: str) -> str:
 
 
 def _quoted(text: str) -> str:
+    """Return a text as a printable literal of at most 80 characters."""
     shown = ascii(text)
     return shown if len(shown) <= 80 else f"{shown[:76]}...{shown[0]}"

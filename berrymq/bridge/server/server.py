@@ -1,4 +1,11 @@
-"""The server: HTTP and WebSocket on one port, for clients that know the access token."""
+"""The server: HTTP and WebSocket on one port, for clients that know the access token.
+
+It spends nothing on a connection before its first byte, little before it is authenticated, and closes the
+most dispensable one at each limit, so that no unauthenticated program keeps others out for long. Timers end
+what is silent for too long.
+
+`Server.start` may be called on any thread; all else runs on the loop.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +50,7 @@ MAX_UNAUTHENTICATED = 64
 """The limit of unauthenticated connections; beyond that the oldest is aborted. As many again may be silent,
 which do not displace those that have sent something."""
 AUTHENTICATION_SECONDS = 5.0
+"""The time for a client to authenticate."""
 IDLE_SECONDS = 60.0
 """The time for which an HTTP connection may be silent, or leave its response unread."""
 MOST_ACCEPTED = 16
@@ -80,10 +88,15 @@ class Server:
         origins: Iterable[str] = (),
     ) -> None:
         self.router = router
+        """The node."""
         self.access_token = access_token or new_access_token()
+        """The secret that clients need."""
         self.address: tuple[str, int] = ("", 0)
+        """Host and port of the first socket; the port is 0 before `start`."""
         self.policy = HostPolicy()
+        """The hosts and origins that are allowed."""
         self.sessions = Sessions(router)
+        """The clients without a link."""
         self.on_websocket_end: Callable[[], object] = lambda: None
         """Called on the loop when the WebSocket of an authenticated client has ended."""
         self._ssl_context = ssl_context
@@ -96,8 +109,11 @@ class Server:
         """Connections that have sent nothing yet, and when they were accepted: nothing else is held for them.
         """
         self._unauthenticated: OrderedDict[Conversation, None] = OrderedDict()
+        """Connections that have sent something, the oldest first."""
         self._conversations: dict[Conversation, None] = {}
+        """Authenticated connections."""
         self._crowded_at = float("-inf")
+        """When no more files could be opened, the last time."""
 
     @property
     def port(self) -> int:
@@ -123,7 +139,11 @@ class Server:
     # -- listening -------------------------------------------------------------------------------------------
 
     def start(self, host: str = "localhost", port: int = 0) -> None:
-        """Listen; with port 0 the system chooses one.
+        """Listen, and accept connections from now on.
+
+        Args:
+            host: a name or address to bind to; ``localhost`` is 127.0.0.1 alone.
+            port: with 0 the system chooses one, see `port`.
 
         Raises:
             LinkError: it would be reachable from other machines without TLS, or the address can't be had.
@@ -146,10 +166,12 @@ class Server:
         self.router.loop.call(self._sweep)
 
     def _watch(self) -> None:
+        """Accept connections, from the start on or after a pause."""
         for sock in self._sockets:
             self.router.loop.watch(sock, lambda _, sock=sock: self._accept(sock))  # type: ignore[misc]
 
     def _accept(self, listening: socket.socket) -> None:
+        """Accept up to `MOST_ACCEPTED` connections, for which nothing but the socket is held yet."""
         for turn in range(MOST_ACCEPTED):
             try:
                 sock, _ = listening.accept()
@@ -168,6 +190,7 @@ class Server:
             self.router.loop.watch(sock, lambda _, sock=sock: self._handle_first(sock))  # type: ignore[misc]
 
     def _drop_silent(self, sock: socket.socket) -> None:
+        """Close a connection that has sent nothing."""
         del self._silent[sock]
         self.router.loop.unwatch(sock)
         sock.close()
@@ -211,6 +234,7 @@ class Server:
         self.router.loop.call_later(ACCEPT_BACKOFF_SECONDS, self._watch)
 
     def _begin(self, sock: socket.socket) -> None:
+        """Begin the conversation on a connection whose first bytes have arrived."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(self)
         connection = server_connection(conversation.screen)
@@ -225,7 +249,7 @@ class Server:
         conversation.channel.start()
 
     def admit_client(self, conversation: Conversation) -> bool:
-        """Admit an authenticated connection; return False if there are too many."""
+        """Admit an authenticated connection; return False if there are too many, which is logged."""
         if len(self._conversations) >= MAX_CONNECTIONS:
             self.note_refusal(self.overflow_text)
             return False
@@ -279,7 +303,7 @@ class Server:
         peers_log.warning("a request is refused: %s", reason)
 
     def stop(self) -> None:
-        """Close the port and every connection."""
+        """Close the port and every connection, with the code for a node that shuts down."""
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
             self.router.loop.unwatch(sock)
@@ -363,6 +387,11 @@ class Server:
     def _new_peer(  # noqa: PLR0917 - as above
         self, id: str, name: str, key: str, room: str | None, ttl: float, resume: object
     ) -> Peer:
+        """Make the peer of a new link. The router's lock is held.
+
+        Raises:
+            RpcError: the node would link to itself, or there are too many links.
+        """
         router = self.router
         if id == router.id:
             raise RpcError(jsonrpc.INVALID_PARAMS, "a node can't be linked to itself")
@@ -451,6 +480,13 @@ class Server:
 
 def listen_on(host: str, port: int) -> list[socket.socket]:
     """Listen at every address of a host; with port 0 the system chooses one, the same for all.
+
+    Args:
+        host: a name or address; "" for all addresses of this machine.
+        port: the port.
+
+    Returns:
+        Non-blocking sockets, one for each address.
 
     Raises:
         OSError: one of them is unavailable. None is left open then.

@@ -1,4 +1,10 @@
-"""A non-blocking socket and the protocol that it carries."""
+"""A non-blocking socket and the protocol that it carries.
+
+Locks: `Channel._lock` guards the protocol object and the unwritten bytes, and is held while bytes are
+written. `Channel._reading` is held by the one thread that reads at a time: the loop's, or one in
+`Channel.pump`. It is taken before the other one. Events of a read are handled while it is held, so in order,
+and without the first lock.
+"""
 
 from __future__ import annotations
 
@@ -79,29 +85,37 @@ class Channel:
         budget: Budget | None = None,
     ) -> None:
         self.connection = connection
+        """The protocol; used with the lock held."""
         self.on_event = on_event
         self.opened_at = self.received_at = self.written_at = loop.time()
         """When it was opened, when bytes last arrived, and when the socket last accepted some."""
         self.closed = False
+        """Whether nothing is read or written any more."""
         self._loop = loop
         self._sock = sock
         self._descriptor = sock.fileno()
         self._tls = tls
         self._lock = threading.RLock()
         self._unwritten: deque[bytes | memoryview] = deque()
+        """Bytes that the socket has not accepted yet."""
         self._unwritten_bytes = 0
         self._queued_bytes = 0
         """The same, including written bytes of the first piece, which is held until all of it is written."""
         self._ending = False
+        """Whether the connection ends as soon as the unwritten bytes are written."""
         self._reading = threading.Lock()
         """Held by the thread that reads: the loop's, or one in `pump`."""
         self._read_bytes = READ_BYTES
+        """The size of the next read."""
         self._unread: memoryview | None = None
         """What was read and is processed in the next turn."""
         self._closed_reported = False
+        """Whether `on_event` has been called with the end."""
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
+        """What of the budget is held here."""
         self._kept_bytes = 0
+        """The size of calls that are not answered yet; see `keep`."""
 
     @property
     def held_bytes(self) -> int:
@@ -110,18 +124,26 @@ class Channel:
         return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + unread
 
     def keep(self, size: int) -> None:
-        """Count bytes of unanswered calls; fewer, if negative."""
+        """Count bytes of unanswered calls as held; on any thread.
+
+        Args:
+            size: the number of bytes to add, negative once they are released.
+        """
         with self._lock:
             self._kept_bytes += size
             self._count()
 
     def shed(self, target: int) -> None:
-        """End the connection if more bytes than *target* are held."""
+        """End the connection if more bytes than *target* are held; called by the budget when memory is short.
+
+        Some bytes are always allowed, those of one large read.
+        """
         if self.held_bytes > max(target, MOST_READ_BYTES):
             peers_log.warning("a connection is cut: %d bytes are held for it", self.held_bytes)
             self.abort()
 
     def _count(self) -> None:
+        """Report a change of the held bytes to the budget; the lock is held."""
         account = self._account
         if account is not None:
             held = 0 if self.closed else self.held_bytes
@@ -137,7 +159,13 @@ class Channel:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def send_texts(self, texts: Iterable[Frame]) -> None:
-        """Send WebSocket messages; on any thread."""
+        """Send WebSocket messages; on any thread.
+
+        They are written to the socket at once if it is idle. Errors end the connection, and are not raised.
+
+        Args:
+            texts: the messages in UTF-8, whole or in parts.
+        """
         with self._lock:
             for text in texts:
                 self.connection.send_text(text)
@@ -176,7 +204,12 @@ class Channel:
             self._flush()
 
     def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
-        """Call a function with the protocol and write the result; events are handled in the next turn."""
+        """Call a function with the protocol and write the result; on any thread.
+
+        Args:
+            action: called with the lock held; the events that it returns are handled in the next turn of the
+                loop.
+        """
         with self._lock:
             events = action(self.connection)
             if self.connection.closed and not self._ending:  # that was the last response
@@ -189,7 +222,12 @@ class Channel:
             self._loop.call(self._handle, events)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Send a close frame, write the buffer, and end; on any thread."""
+        """Send a close frame, write the buffer, and end within `LINGER_SECONDS`; on any thread.
+
+        Args:
+            code: the reason as a code.
+            reason: the reason as text.
+        """
         with self._lock:
             if self.closed:
                 return
@@ -250,6 +288,7 @@ class Channel:
             self.abort()
 
     def _write(self) -> None:
+        """Write the buffer until it is empty or the socket is busy; the lock is held."""
         unwritten = self._unwritten
         try:
             while unwritten:
@@ -280,18 +319,25 @@ class Channel:
             self._account.share(whole, -1)
 
     def _send_many(self) -> int:
+        """Write several pieces with one system call; return the number of bytes written."""
         most = [self._unwritten[index] for index in range(min(len(self._unwritten), 64))]
         if hasattr(self._sock, "sendmsg"):
             return self._sock.sendmsg(most)
         return self._sock.send(most[0])  # Windows
 
     def _watch_writing(self) -> None:
+        """Have the loop report when the socket accepts bytes again; on the loop."""
         if not self.closed:
             self._loop.watch(self._sock, self._on_ready, writing=bool(self._unwritten))
 
     # -- reading, on the loop --------------------------------------------------------------------------------
 
     def _on_ready(self, mask: int) -> None:
+        """Write and read what is possible; the callback of the loop.
+
+        Args:
+            mask: `selectors.EVENT_READ`, `EVENT_WRITE`, or both.
+        """
         if mask & selectors.EVENT_WRITE:
             with self._lock:
                 self._write()
@@ -301,6 +347,7 @@ class Channel:
             self._read_in_turn()
 
     def _read_in_turn(self) -> None:
+        """Read, unless another thread does."""
         if not self.closed and self._reading.acquire(blocking=False):
             try:
                 self._read()
@@ -451,6 +498,7 @@ class Channel:
                 self._loop.call(self._read_in_turn)
 
     def _handle(self, events: Iterable[Event]) -> None:
+        """Pass events to `on_event`, the end of the connection only once."""
         for event in events:
             if isinstance(event, Closed):
                 self._report_closed(event)
@@ -463,6 +511,7 @@ class Channel:
             self.on_event(event)
 
     def _finish(self, event: Closed) -> None:
+        """Close the socket and report the end; on the loop."""
         if self._account is not None:
             self._account.close()
         self._loop.unwatch(self._sock)

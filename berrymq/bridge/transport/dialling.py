@@ -1,4 +1,9 @@
-"""Dialling: a connection to a server, made and used by a blocking thread, until a loop takes it over."""
+"""Dialling: a connection to a server, made and used by a blocking thread, until a loop takes it over.
+
+`dial` connects and authenticates. A link then calls `link` over the same connection and hands it over to the
+loop (`Dialled.hand_over`); other clients go on calling methods. `explain` turns what went wrong into a
+sentence with advice.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +53,16 @@ _log = logging.getLogger("berrymq")
 
 
 class _RefusedError(LinkError):
-    """The server did not open a WebSocket."""
+    """The server did not open a WebSocket.
+
+    Args:
+        refused: its response.
+
+    Attributes:
+        status: of HTTP.
+        reason: the phrase beside it.
+        error_text: the node's own message, or "".
+    """
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.status, refused.reason, refused.error_text)
@@ -58,6 +72,8 @@ class _RefusedError(LinkError):
 
 
 class _Hello(msgspec.Struct):
+    """The answer to ``hello``, as described in ``protocol/handshake.py``."""
+
     nonce: str
     proof: str
     port: int
@@ -74,6 +90,9 @@ def dial(
         found: the endpoint, with the access token.
         ssl_context: trusted certificates; by default the system's.
         timeout: seconds for all of it.
+
+    Returns:
+        The connection, authenticated, whose node has been greeted.
 
     Raises:
         OSError: it can't be reached, or did not answer in time (`TimeoutError`).
@@ -112,6 +131,11 @@ def dial(
 
 
 def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
+    """Connect a socket; on loopback, try again where the connection was not accepted.
+
+    Raises:
+        OSError: nothing listens there, or the deadline has passed (`TimeoutError`).
+    """
     address = endpoint.host, endpoint.port
     while True:
         left = max(0.001, deadline - monotonic())
@@ -125,12 +149,20 @@ def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
 
 
 class Dialled:
-    """A connection on which this thread blocks."""
+    """A connection on which this thread blocks. Not thread-safe but for `abort`.
+
+    Args:
+        sock: connected.
+        connection: the client's side of the protocol.
+        tls: encrypts; None for plain text.
+        deadline: see the attribute.
+    """
 
     def __init__(self, sock: socket.socket, connection: Any, tls: Tls | None, deadline: float | None) -> None:
         self.deadline = deadline
         """When the current step times out, by `time.monotonic`; None for never."""
         self.closed = False
+        """Whether it has ended or was handed over."""
         self.node_id = ""
         """The id of the node on the other side."""
         self.is_hub = False
@@ -139,11 +171,18 @@ class Dialled:
         self._connection = connection
         self._tls = tls
         self._events: deque[Event] = deque()
+        """Received and not used yet."""
         self._last_id = 0
         self._is_given = False
+        """Whether a channel owns the socket."""
 
     def open(self) -> None:
-        """Wait for the WebSocket."""
+        """Wait for the WebSocket.
+
+        Raises:
+            LinkError: the server refused the upgrade, or speaks something else.
+            OSError: the connection ended, or the deadline has passed.
+        """
         self._flush()
         event = self._next_event()
         if isinstance(event, Refused):
@@ -152,7 +191,12 @@ class Dialled:
             raise LinkError("something listens there, but it does not speak WebSocket")
 
     def greet(self) -> tuple[str, _Hello]:
-        """Send a nonce; return it and the answer."""
+        """Send a nonce; return it and the answer, and store the node's id.
+
+        Raises:
+            LinkError: it is no node.
+            OSError, RpcError: as in `call`.
+        """
         nonce = handshake.new_nonce()
         try:
             hello = msgspec.json.decode(self.call("hello", {"nonce": nonce}), type=_Hello)
@@ -183,7 +227,14 @@ class Dialled:
         self.call("authenticate", {"proof": proof})
 
     def call(self, method: str, params: Mapping[str, Any]) -> Raw:
-        """Call a method and return its result.
+        """Call a method and return its result; notifications that arrive before it are ignored.
+
+        Args:
+            method: the name of the method.
+            params: its parameters by name.
+
+        Returns:
+            The result as JSON.
 
         Raises:
             RpcError: it answered with an error.
@@ -215,6 +266,9 @@ class Dialled:
         Args:
             loop: reads the connection from now on.
             on_event: called with each event.
+
+        Returns:
+            The channel, which owns the socket now.
         """
         self._sock.setblocking(False)
         self.closed = self._is_given = True
@@ -226,7 +280,7 @@ class Dialled:
         return channel
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection with a close frame, within 0.2 s; do nothing after `hand_over`."""
         if not self.closed:
             self.closed = True
             try:
@@ -245,6 +299,7 @@ class Dialled:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def _flush(self) -> None:
+        """Write what the protocol has to send; blocks."""
         out = self._connection.take()
         if self._tls is not None:
             for data in out:
@@ -255,6 +310,12 @@ class Dialled:
                 self._sock.sendall(data)
 
     def _next_event(self) -> Event:
+        """Return the next event, and read until there is one.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+            ConnectionResetError: the connection ended.
+        """
         while True:
             left = None if self.deadline is None else self.deadline - monotonic()
             if left is not None and left <= 0:  # also if bytes arrive without end, but no answer
@@ -300,7 +361,15 @@ def more_specific(former: str | None, found: Found, error: BaseException) -> str
 
 
 def explain(found: Found, error: BaseException) -> str:
-    """Return a sentence for people about an error of `dial`, with advice; all of it is printable."""
+    """Return a sentence for people about an error of `dial`, with advice; all of it is printable.
+
+    Args:
+        found: what was dialled.
+        error: one of `NETWORK_ERRORS`.
+
+    Returns:
+        One line of at most `MAX_TEXT` characters.
+    """
     text = _explain(found, error)
     return "".join([character if character.isprintable() else "\ufffd" for character in text])[:MAX_TEXT]
 

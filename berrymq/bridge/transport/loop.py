@@ -3,6 +3,9 @@
 asyncio would do, and was measured: a question and its answer over loopback took three to five times as long,
 for every message crossed its scheduler twice. Followers run elsewhere, except direct ones; queue guards and
 registered decoders run here too.
+
+Each turn handles the sockets that are ready, then the timers that are due, then the calls that were added
+before. A callback that raises is logged and ends nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +42,12 @@ MOST_WAIT = 3600.0
 
 
 class Timer:
-    """A scheduled call."""
+    """A scheduled call; what `IoLoop.call_later` returns.
+
+    Args:
+        function: called on the loop; None after `cancel`.
+        args: its arguments.
+    """
 
     __slots__ = ("args", "function")
 
@@ -62,14 +70,19 @@ class IoLoop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        """The calls for the next turn; appending is atomic."""
         self._timers: list[tuple[float, int, Timer]] = []
+        """A heap of due time, number (for the order of equal times) and timer; changed on the loop alone."""
         self._numbers = itertools.count()
         self._prune_at = MIN_PRUNED
+        """The number of timers at which cancelled ones are removed."""
         self._stopped = self._ended = False
         self._thread: int | None = None
+        """The number of the thread that runs the loop; None while none does."""
         self.spin_until = 0.0
         """Until then the loop polls instead of blocking."""
         self._woken = False
+        """Whether a byte was sent to wake the loop since it last took calls."""
         self._changing = threading.Lock()
         """Held while watched sockets are changed; not while it waits for them."""
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -96,7 +109,12 @@ class IoLoop:
     # -- calls and timers ------------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the next turn; on any thread."""
+        """Call a function in the next turn; on any thread.
+
+        Args:
+            function: called on the loop, in the order of the calls.
+            args: its arguments.
+        """
         self._calls.append((function, args))
         # The flag is cleared before the calls are taken, so a call that finds it set is not missed.
         if not self._woken and not self.is_current:
@@ -105,7 +123,11 @@ class IoLoop:
                 self._wake_writer.send(b"\0")
 
     def call_from_signal(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function in the next turn, from a signal handler."""
+        """Call a function in the next turn, from a signal handler.
+
+        It always wakes the loop: the handler may have interrupted `call` between setting the flag and sending
+        the byte.
+        """
         self._calls.append((function, args))
         with suppress(OSError):
             self._wake_writer.send(b"\0")
@@ -127,6 +149,7 @@ class IoLoop:
         return timer
 
     def _push_timer(self, due: float, timer: Timer) -> None:
+        """Add a timer, and remove cancelled ones when there are many; on the loop."""
         timers = self._timers
         heapq.heappush(timers, (due, next(self._numbers), timer))
         if len(timers) > self._prune_at:  # timers that were cancelled long before they are due would pile up
@@ -179,7 +202,7 @@ class IoLoop:
     # -- running ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run until `stop`."""
+        """Run until `stop` on the calling thread; then run the remaining calls and close all sockets."""
         self._thread = threading.get_ident()
         try:
             while not self._stopped:
@@ -202,6 +225,7 @@ class IoLoop:
         self._stopped = True
 
     def _turn(self) -> None:
+        """Wait for the first event, and handle all that are there."""
         if monotonic() < self.spin_until:
             ready = self._selector.select(0)
             while not ready and not self._calls and monotonic() < self.spin_until:
@@ -223,6 +247,7 @@ class IoLoop:
             self.run_guarded(*self._calls.popleft())
 
     def _wait(self) -> float:
+        """Return the seconds to wait for a socket: until the first timer is due, 0 if there are calls."""
         if self._calls:
             return 0.0
         timers = self._timers
@@ -243,6 +268,7 @@ class IoLoop:
             peers_log.exception("an error on the I/O loop")
 
     def _drain_wakes(self, _: int) -> None:
+        """Read the bytes that have woken the loop."""
         with suppress(BlockingIOError):
             while self._wake_reader.recv(4096):
                 pass

@@ -7,6 +7,7 @@ import ssl
 __all__ = ["Tls"]
 
 CHUNK = 256 * 1024
+"""The size of a read of decrypted bytes."""
 
 
 class Tls:
@@ -23,10 +24,18 @@ class Tls:
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
         self._waiting: list[bytes] = []
+        """What was to be sent before the handshake was done."""
         self.established = False
+        """Whether the handshake is done."""
 
     def receive(self, data: bytes) -> bytes:
-        """Decrypt received bytes, ``b""`` at their end; return the plain text, ``b""`` if there is none yet.
+        """Decrypt received bytes; the handshake takes place here, too.
+
+        Args:
+            data: from the socket, ``b""`` at the end of the stream.
+
+        Returns:
+            The plain text, ``b""`` if there is none yet. There may be bytes to be written then: see `take`.
 
         Raises:
             ssl.SSLError: the other side does not speak TLS, or its certificate is not trusted.
@@ -59,10 +68,11 @@ class Tls:
         self._ssl.write(data)
 
     def take(self) -> bytes:
-        """Return what is to be written, and clear it."""
+        """Return the encrypted bytes that are to be written, and clear them."""
         return self._outgoing.read()
 
     def _handshake(self) -> bool:
+        """Continue the handshake; return whether it is done, after which what was waiting is encrypted."""
         try:
             self._ssl.do_handshake()
         except ssl.SSLWantReadError:
