@@ -86,11 +86,12 @@ class _Shares:
             [[at, value]], Form(None, binaries, MIN_SHARED_BYTES if is_available() else 0)
         )
         with self.lock:
-            self.remove(name)
             memory = self._copy(name, binaries) if binaries else None
             size = len(encoded) + (sum(memory.sizes) if memory is not None else 0)
             info = ShareInfo(name, type(value).__name__, _shape(value), size, None, at)
-            self.by_name[name] = _Share(info, self._follow(Prepared(encoded, memory), info))
+            share = _Share(info, self._follow(Prepared(encoded, memory), info))
+            self.remove(name)  # only now, so that there is always one to take
+            self.by_name[name] = share
         self.bus.twitter(f"{name}@berrymq:shared", info.type, list(info.shape), info.bytes)
         return info
 
@@ -99,6 +100,8 @@ class _Shares:
             try:
                 return share_memory(self.pool, binaries)
             except PoolFullError as error:
+                if self.remove(name):
+                    continue
                 oldest = next(iter(self.by_name), None)
                 if oldest is None:
                     size = sum(binary.size for binary in binaries)

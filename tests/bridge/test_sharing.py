@@ -181,3 +181,18 @@ def test_what_is_shared_is_listed(nodes, pair):
             ("a", "str", ()),
             ("b", "ndarray", (2, 3)),
         ]
+
+
+def test_while_another_value_is_shared_the_former_is_taken(monkeypatch):
+    bus, found, real = Bus(), [], sharing.share_memory
+    share("numbers", np.zeros(100_000), bus=bus)
+
+    def slowly(pool, binaries):
+        found.append(take("numbers", bus=bus)[0])
+        return real(pool, binaries)
+
+    monkeypatch.setattr(sharing, "share_memory", slowly)
+    share("numbers", np.ones(100_000), bus=bus)
+    assert found == [0]
+    assert take("numbers", bus=bus)[0] == 1
+    assert [info.name for info in shares(bus=bus)] == ["numbers"]

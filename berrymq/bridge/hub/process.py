@@ -28,6 +28,9 @@ from .history import KEEP_BYTES, KEEP_MESSAGES
 from .roster import Roster
 from .router import Hub
 
+if sys.platform != "win32":
+    import resource
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 
+DESCRIPTORS = 8_192
+"""Files and connections that a hub may have open, where the system lets it."""
 LOG_BYTES = 256 * 1024
 
 ROSTER_SECONDS = 0.1
@@ -95,6 +100,7 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
     """
     tls = _tls(options)
     directory = runtime_directory()
+    _allow_descriptors()
     with hub_lock(directory):
         loop = IoLoop()
         roster = Roster(directory)
@@ -198,6 +204,16 @@ class HubLifetime:
         self._hub.close()
         self._server.stop()
         self._loop.call_later(0.05, self._loop.stop)  # time for the last bytes to be written
+
+
+def _allow_descriptors() -> None:
+    """Let this process have as many file descriptors as it may: connections and others' arrays take many."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = DESCRIPTORS if hard < 0 else min(hard, DESCRIPTORS)
+        if 0 <= soft < wanted:
+            with contextlib.suppress(OSError, ValueError):  # macOS allows fewer than it says
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _LogFile(RotatingFileHandler):

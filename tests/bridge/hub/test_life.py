@@ -35,3 +35,19 @@ def test_a_websocket_of_a_stranger_keeps_nothing():
         wait_until(
             lambda: has_ended(process), "end of the hub", timeout=4
         )  # sooner than strangers are cut off
+
+
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_NOFILE"), reason="no such limit here")
+@pytest.mark.usefixtures("runtime")
+def test_it_may_have_more_files_open_than_the_process_that_starts_it():
+    this = psutil.Process()
+    soft, hard = this.rlimit(psutil.RLIMIT_NOFILE)
+    this.rlimit(psutil.RLIMIT_NOFILE, (256, hard))
+    try:
+        found = start_hub(idle=0.5)
+    finally:
+        this.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+    process = psutil.Process(found.info.pid)
+    allowed = process.rlimit(psutil.RLIMIT_NOFILE)[0]
+    assert allowed == (min(hard, 8192) if hard >= 0 else 8192)
+    wait_until(lambda: has_ended(process), "end of the hub")
