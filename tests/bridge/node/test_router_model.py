@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from berrymq import Identifier, Message
+from berrymq.bridge.hub.gathering import QUIET_SECONDS
 from berrymq.bridge.node.peer import follow_bytes
 from tests.support.network import Network
 
@@ -156,6 +157,8 @@ class HubTraffic(Traffic):
     def begin_with_a_hub(self, rooms, follows):
         self.begin(rooms, follows)
         self.hub = self.network.hub()
+        self.killed_for = float("-inf")
+        """The seconds since a hub was killed, until all nodes have reconnected."""
         for node in self.network.nodes:
             self.network.link(node, self.hub)
         self.network.settle()
@@ -165,6 +168,16 @@ class HubTraffic(Traffic):
 
     def reaches(self, one, other):
         return one.home.name == other.home.name
+
+    @rule(seconds=st.sampled_from([0.005, 0.02, 0.3]))
+    def wait(self, seconds):
+        self.killed_for += seconds
+        if self.killed_for > QUIET_SECONDS - 0.1:  # what is for a node that is missing after it is lost
+            for connector in self.network.connectors:
+                self.network.resume(connector, self.hub)
+            self.network.settle(0.005)
+            self.killed_for = float("-inf")
+        super().wait(seconds)
 
     @rule()
     def kill_the_hub(self):
@@ -178,6 +191,7 @@ class HubTraffic(Traffic):
         self.lost |= set(range(len(self.published))) - kept
         self.network.kill(self.hub)
         self.hub = self.network.hub()
+        self.killed_for = 0.0
 
 
 class DirectTraffic(Traffic):
