@@ -6,6 +6,7 @@ from array import array
 from base64 import b64encode
 from typing import Any
 
+import dateutil.tz
 import msgspec
 import numpy as np
 import pandas as pd
@@ -484,6 +485,12 @@ class TestWhatIsSmallAndTakesLong:
     def test_time_zones_cross(self, zone):
         moments = pd.Series(pd.date_range("2020-01-01", periods=2, tz=zone))
         pd.testing.assert_series_equal(crossed(moments), moments)
+        assert crossed(moments[0]) == moments[0]
+
+    def test_moments_of_a_time_zone_without_a_name_cross(self):
+        zone = dateutil.tz.gettz("Europe/Berlin")
+        moments = pd.Series(pd.date_range("2020-01-01", periods=2, tz=zone))
+        assert (crossed(moments) == moments).all()
         assert crossed(moments[0]) == moments[0]
 
     def test_items_stay_as_they_are_where_their_type_has_a_size(self):

@@ -48,8 +48,7 @@ SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
 
 
 MAX_MAPPED = 64
-"""Mappings that one process has at a time: far fewer than a sender has segments, which is left with some to
-use again."""
+"""Mappings that one process has at a time: far fewer than a sender has segments, so some are left to it."""
 
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 

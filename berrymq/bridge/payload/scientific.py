@@ -15,7 +15,7 @@ from .arrays import array_codec
 from .binary import from_base64
 from .images import image_codec
 from .registry import Codec
-from .tables import short_text, table_codec, zone_name
+from .tables import ZONE, short_text, table_codec, zone_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +206,7 @@ def _interval(pandas: Any, parts: Any) -> Any:
 def _zone(moment: Any) -> str | None:
     """Return the name of a moment's time zone, where it has one that names more than an offset."""
     name = str(moment.tz)
-    return name if moment.tz is not None and name and name[0].isalpha() else None
+    return name if moment.tz is not None and ZONE.fullmatch(name) else None
 
 
 _PANDAS = {

@@ -28,7 +28,7 @@ from .hashes import check_labels
 from .opaque import Opaque
 from .registry import Codec
 
-__all__ = ["codecs", "short_text", "table_codec", "zone_name"]
+__all__ = ["ZONE", "codecs", "short_text", "table_codec", "zone_name"]
 
 MAX_COLUMNS = 100_000
 MAX_LEVELS = 100
@@ -158,6 +158,8 @@ def _pandas_column(values: Any) -> dict[str, Any]:
             "ordered": bool(dtype.ordered),
         }
     if isinstance(dtype, pandas.DatetimeTZDtype):
+        if not ZONE.fullmatch(str(dtype.tz)):  # such as one that a file defines: the moments stay the same
+            column["type"] = f"datetime64[{dtype.unit}, UTC]"
         return {**column, "values": values.tz_convert("UTC").tz_localize(None).to_numpy()}
     if isinstance(dtype, pandas.PeriodDtype):
         return {**column, "values": values.asi8}
