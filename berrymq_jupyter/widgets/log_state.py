@@ -51,6 +51,8 @@ class LogState:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
+        self.counts.touch(self.rows.reserve.evicted)
+        self.rows.reserve.evicted.clear()
         self.window.advance(SEARCH_SECONDS)
 
     @property

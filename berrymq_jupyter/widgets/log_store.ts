@@ -4,6 +4,7 @@
 import { connect } from "./channel.ts";
 import { nameOf } from "./format.ts";
 import { createPalette } from "./palette.ts";
+import type { Count } from "./tree_lines.ts";
 import type { DetailEvents } from "./detail.ts";
 import { type CommonEvents, createListeners } from "./view.ts";
 import type { ChartBody, LogState, Model, Problem, Remark, Request, Row } from "./wire.ts";
@@ -28,12 +29,12 @@ type Tail = Row extends [number, ...infer Rest] ? Rest : never;
 export type LogStore = ReturnType<typeof createStore>;
 
 /**
- * @returns the store: `state`, `counts` (identifier -> [count, rate]), `row(place)`, `want(from, to)`,
+ * @returns the store: `state`, `counts` by identifier, `row(place)`, `want(from, to)`,
  *   `request(body)` and `on(name, listener)` for "update" and for whatever else the kernel answers.
  */
 export function createStore(model: Model) {
   const rows = new Map<number, Row>();
-  const counts = new Map<string, [count: number, rate: number]>();
+  const counts = new Map<string, Count>();
   const { on, tell } = createListeners<Events>();
   const store = {
     state: null as LogState | null,
@@ -60,10 +61,10 @@ export function createStore(model: Model) {
       store.countsVersion += 1;
       asked = null;
     }
-    for (const [id, count, rate] of body.counts) {
+    for (const [id, count, rate, retained] of body.counts) {
       if (!counts.has(id)) store.countsVersion += 1;
       store.markOf(nameOf(id)); // in the order in which they appeared
-      counts.set(id, [count, rate]);
+      counts.set(id, [count, rate, retained]);
     }
     if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;

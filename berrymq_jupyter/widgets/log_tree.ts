@@ -1,6 +1,6 @@
 // The identifiers of a MessageLog, names with their actions below, with counts and rates. Choosing one filters.
 
-import { h, setAttributes, setText } from "./dom.ts";
+import { fill, h, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
 import { brief, counted, nameOf, rate, safe, whole } from "./format.ts";
 import type { LogStore } from "./log_store.ts";
@@ -16,7 +16,7 @@ const [ALL, OTHERS] = ["", "*"];
 
 interface LineElement extends HTMLElement {
   line: TreeLine | null;
-  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement };
+  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement; kept: HTMLElement };
 }
 
 /** @param onChoose told the pattern to filter by, "" for none */
@@ -75,9 +75,9 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   }
 
   function countOf(line: TreeLine): Count {
-    if (line.pattern === OTHERS) return [others(), 0];
-    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0];
-    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0];
+    if (line.pattern === OTHERS) return [others(), 0, others()]; // how many of these are kept is not counted
+    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0, 0];
+    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0, store.state?.kept ?? 0];
   }
 
   function create(): LineElement {
@@ -87,6 +87,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       label: h("span", { class: "bmq-tree-label" }),
       speed: h("span", { class: "bmq-rate" }),
       count: h("span", { class: "bmq-count" }),
+      kept: h("span", { class: "bmq-retained" }),
     };
     const made: LineElement = Object.assign(h("div", { class: "bmq-tree-line", role: "treeitem" }, ...Object.values(parts)), { line: null, parts });
     parts.toggle.addEventListener("click", (event) => {
@@ -100,7 +101,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
 
   function show(made: LineElement, index: number) {
     const line = lines[index];
-    const { toggle, dot, label, speed, count } = made.parts;
+    const { toggle, dot, label, speed, count, kept } = made.parts;
     made.line = line;
     setAttributes(made, {
       id: idOf(line),
@@ -119,10 +120,16 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
     dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS;
     if (!dot.hidden) dot.setAttribute("style", markStyle(store.markOf(nameOf(line.pattern))));
     setText(label, safe(line.label));
-    const [total, perSecond] = countOf(line);
+    const [total, perSecond, retained] = countOf(line);
     setText(speed, rate(perSecond));
     setText(count, brief(total));
-    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rate(perSecond)].filter(Boolean).join(", ") });
+    kept.hidden = retained >= total;
+    // None is what must not be overlooked; else the word stands where there is room.
+    kept.classList.toggle("bmq-none", retained === 0);
+    fill(kept, `(${brief(retained)}`, h("span", {}, " retained"), ")");
+    const rest = kept.hidden ? "" : `${whole(retained)} of them retained`;
+    kept.title = rest;
+    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rest, rate(perSecond)].filter(Boolean).join(", ") });
   }
 
   function choose(line: TreeLine) {

@@ -50,10 +50,11 @@ class MessageLog(View):
         log.to_dataframe()
 
     It keeps the newest `maxlen` messages themselves, as long as their payloads hold no more than about
-    `max_bytes`, and beside them, but for large payloads, the newest 1,000 of each identifier, or as many as
-    `keep` says for a pattern: ``{"error:*": None}`` keeps all of them. With many identifiers each has fewer,
-    so that these are no more than `maxlen` in all. A payload that is changed after sending is shown changed.
-    At the sender it costs an append; everything else is done beside it.
+    `max_bytes`, and beside them the newest 1,000 of each identifier, or as many as `keep` says for a pattern:
+    ``{"error:*": None}`` keeps all of them, whatever they hold. With many identifiers each has fewer, so that
+    these are no more than `maxlen` in all; of large payloads, which may take half of `max_bytes`, each
+    identifier has the same share. A payload that is changed after sending is shown changed. At the sender it
+    costs an append; everything else is done beside it.
     """
 
     title = "MessageLog"
@@ -221,7 +222,9 @@ class MessageLog(View):
         if self.settled and not everything:
             return None
         state = self.state
-        counts = state.counts.take(COUNTS, everything)
+        counts = [
+            [*entry, state.rows.retained(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)
+        ]
         self.settled = not state.counts.more
         known = 0 if everything or self.shown_epoch != state.window.epoch else self.shown_end
         self.shown_epoch, self.shown_end = state.window.epoch, state.end

@@ -2,8 +2,8 @@
 
 import { nameOf } from "./format.ts";
 
-/** What the kernel says of an identifier: messages, messages a second. */
-export type Count = [count: number, rate: number];
+/** What the kernel says of an identifier: messages, messages a second, and how many of them are still kept. */
+export type Count = [count: number, rate: number, retained: number];
 
 export type Sort = "name" | "rate" | "count";
 
@@ -32,13 +32,14 @@ const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 /** The counts of names: those of their identifiers together. */
 export function nameCounts(counts: ReadonlyMap<string, Count>): Map<string, Count> {
   const names = new Map<string, Count>();
-  for (const [id, [count, rate]] of counts) {
+  for (const [id, [count, rate, retained]] of counts) {
     const name = nameOf(id);
     const sum = names.get(name);
     if (sum) {
       sum[0] += count;
       sum[1] += rate;
-    } else names.set(name, [count, rate]);
+      sum[2] += retained;
+    } else names.set(name, [count, rate, retained]);
   }
   return names;
 }

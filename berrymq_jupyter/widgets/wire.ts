@@ -52,7 +52,8 @@ export interface LogState {
   heldBack: number | null;
   filter: [id: string, text: string];
   rate: number;
-  counts: [id: string, count: number, rate: number][];
+  /** Of identifiers: how many came, how many a second, how many are kept. */
+  counts: [id: string, count: number, rate: number, retained: number][];
   others: number;
   rows: Row[];
 }

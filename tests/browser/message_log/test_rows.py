@@ -1,6 +1,7 @@
 """What a `MessageLog` shows in a real JupyterLab page, whatever comes and whatever ends."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -131,6 +132,24 @@ def test_an_error_stays_in_reach_of_a_flood(log):
     log.view.get_by_role("treeitem", name="error").first.click()
     expect(log.status).to_contain_text("1 of 100,001 messages")
     expect(log.rows).to_have_count(1)
+
+
+def test_the_tree_says_how_many_messages_of_an_identifier_are_kept(log):
+    log.notebook.edit(
+        0, SHOW.replace("MessageLog()", "MessageLog(maxlen=1000, keep={'noise:*': 0, 'error:*': None})")
+    )
+    log.notebook.run(0)
+    log.notebook.execute("twitter('noise:run'); twitter('noise:run'); twitter('error:here', 'it went wrong')")
+    log.notebook.execute("for number in range(3000): twitter('flood:run', number)")
+    tree = log.view.get_by_role("tree", name="Identifiers")
+    expect(tree.get_by_role("treeitem", name="noise")).to_contain_text("2(0 retained)")
+    expect(tree.get_by_role("treeitem", name="flood")).to_contain_text("3,000(1,000 retained)")
+    expect(tree.get_by_role("treeitem", name="flood").first).to_have_accessible_name(
+        re.compile("flood, 3,000 messages, 1,000 of them retained")
+    )
+    expect(tree.get_by_role("treeitem", name="error").first).to_contain_text("1")
+    expect(tree.get_by_role("treeitem", name="error").first).not_to_contain_text("retained")
+    log.notebook.screenshot("log-retained")
 
 
 def test_hostile_payloads_are_text(log):
