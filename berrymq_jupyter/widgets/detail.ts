@@ -3,6 +3,7 @@
 import { button, copyText, fill, h } from "./dom.ts";
 import { duration, fieldName, fullTime, safe } from "./format.ts";
 import { createJsonTree } from "./json_tree.ts";
+import { fromTerm, valueTerm } from "./query.ts";
 import type { Change, DetailBody, NodeBody, Request, TextBody } from "./wire.ts";
 
 export interface DetailEvents {
@@ -22,10 +23,12 @@ export interface DetailOptions {
   onClose(): void;
   /** Asks for a chart of an identifier's number. */
   onChart?(id: string, field: string[]): void;
+  /** Told a term to filter by. */
+  onFilter?(term: string): void;
   canResend?: boolean;
 }
 
-export function createDetail(store: DetailStore, { say, onClose, onChart, canResend }: DetailOptions) {
+export function createDetail(store: DetailStore, { say, onClose, onChart, onFilter, canResend }: DetailOptions) {
   const heading = h("h3", { class: "bmq-heading" });
   const facts = h("div", { class: "bmq-facts" });
   const changes = h("div", { class: "bmq-changes" });
@@ -34,6 +37,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
   const json = createJsonTree({
     onExpand: (path: number[], from: number) => store.request({ t: "expand", number: shown?.number, path, from }),
     onText: (path: number[]) => store.request({ t: "text", number: shown?.number, path }),
+    onFilter: onFilter && ((labels: string[], value: string) => onFilter(valueTerm(labels, value))),
     onChart: onChart && ((labels: string[]) => shown && onChart(shown.id, labels)),
   });
   const element = h(
@@ -66,11 +70,18 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
     shown = body;
     element.hidden = false;
     fill(heading, safe(body.id));
-    fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${safe(body.source)}`);
+    fill(facts, fullTime(body.time), " · ", ...origin(body.source));
     json.show(body.tree);
     fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);
     fill(remark, body.remark);
+  }
+
+  function origin(source: string | null) {
+    const name = source === null ? "sent in this kernel" : safe(source);
+    const from = source === null ? "" : "from ";
+    if (!onFilter) return [from, name];
+    return [from, h("button", { type: "button", class: "bmq-link", title: "Filter by this source", onclick: () => onFilter(fromTerm(source)) }, name)];
   }
 
   const here =

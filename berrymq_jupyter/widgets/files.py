@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["WRITERS"]
+__all__ = ["write"]
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take text for a formula."""
@@ -82,6 +82,14 @@ WRITERS: Final[dict[str, Callable[[list[Message], Path], None]]] = {
     ".parquet": write_parquet,
 }
 """By the ending of the file's name."""
+
+
+def write(messages: list[Message], path: Path) -> None:
+    """Write messages to a file of the format that its ending names; raise `ValueError` if there is none."""
+    writer = WRITERS.get(path.suffix)
+    if writer is None:
+        raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {path.suffix!r}")
+    writer(messages, path)
 
 
 def moment(message: Message) -> str | None:

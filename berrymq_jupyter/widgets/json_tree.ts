@@ -9,6 +9,8 @@ export interface JsonTreeOptions {
   onExpand(path: number[], from: number): void;
   /** Asks for more of a long text. */
   onText(path: number[]): void;
+  /** Asks to filter by a value at these labels. */
+  onFilter?(labels: string[], value: string): void;
   /** Asks for a chart of the number with these labels. */
   onChart?(labels: string[]): void;
 }
@@ -19,7 +21,7 @@ export interface TreeItem extends HTMLElement {
   choose?(): void;
 }
 
-export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
+export function createJsonTree({ onExpand, onText, onFilter, onChart }: JsonTreeOptions) {
   const element = h("div", { class: "bmq-json", role: "tree", "aria-label": "Payload", onkeydown: moveInTree });
   const items = new Map<string, { group: HTMLElement; labels: string[] }>();
 
@@ -54,6 +56,7 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, counted(node.n, "item")),
       node.long !== undefined && !node.lines && longText(node.long, path, value),
       node.k === "number" && onChart && chartOf(labels, onChart),
+      onFilter && filterOf(node, labels, onFilter),
     );
     const open = path.length < 2 && Boolean(node.c) && node.n <= 20;
     const self: TreeItem = h("div", { role: "treeitem", tabindex: -1, class: "bmq-json-item", "aria-label": `${name}: ${node.s}` }, line, group);
@@ -97,6 +100,12 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
     return button("chart", `Chart of ${name}`, () => ask(labels), { class: "bmq-button bmq-icon-only bmq-small" });
   }
 
+  function filterOf(node: TreeNode, labels: string[], ask: (labels: string[], value: string) => void) {
+    const value = plainValue(node);
+    if (value === null) return null;
+    return button("filter", `Filter by ${labels.map(fieldName).join(" / ")}`, () => ask(labels, value), { class: "bmq-button bmq-icon-only bmq-small bmq-on-hover" });
+  }
+
   function longText(length: number, path: number[], value: HTMLElement) {
     return h(
       "button",
@@ -132,6 +141,13 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       value.classList.add("bmq-long");
     },
   };
+}
+
+/** The value of a leaf as a query has it; null where there is no such way. */
+function plainValue({ k, s, long, lines }: TreeNode): string | null {
+  if (k === "number" || k === "word") return /[…<(]/.test(s) ? null : s;
+  // In Python's notation: without escapes it is what stands between its quotation marks.
+  return k === "text" && long === undefined && !lines && !/[\\…]/.test(s) ? s.slice(1, -1) : null;
 }
 
 /** The keys of a tree, as the ARIA practices have them. */

@@ -1,8 +1,9 @@
 // The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
 
-import { h, icon, setAttributes, setText } from "./dom.ts";
+import { fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
-import { clock, counted, fullTime, nameOf, safe } from "./format.ts";
+import { type TimeMode, counted, day, fullTime, nameOf, safe, sameDay, timeText } from "./format.ts";
+import { type Marks, type Term, fromTerm, marked, marksOf, parseQuery } from "./query.ts";
 import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
 import type { LogState, Row } from "./wire.ts";
@@ -11,8 +12,14 @@ const CHARACTER = 7.3;
 const PREFETCHED = 120;
 const SHORTEST = 4;
 const TALLEST = 14;
+const AGO_MS = 1000;
+const TIMES: [mode: TimeMode, title: string, text: string][] = [
+  ["clock", "Time", "time of day"],
+  ["ago", "Age", "how long ago"],
+  ["difference", "Difference", "difference to the row before"],
+];
 const TITLES = [
-  ["time", "Time"],
+  ["time", ""],
   ["id", "Identifier"],
   ["from", "From"],
   ["payload", "Payload"],
@@ -20,6 +27,8 @@ const TITLES = [
 
 interface RowElement extends HTMLElement {
   parts: HTMLElement[];
+  source: HTMLElement;
+  dayLine: HTMLElement;
   place: number;
 }
 
@@ -27,14 +36,21 @@ export interface GridOptions {
   /** Told the number of a message to show. */
   onOpen(number: number): void;
   onEscape(): void;
+  /** Told a term to filter by. */
+  onFilter(term: string): void;
 }
 
-export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
+export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: GridOptions) {
   const prefix = uniquePrefix();
+  const times = h(
+    "select",
+    { class: "bmq-times", "aria-label": "Times as", onchange: chooseTimes, onkeydown: (event) => event.stopPropagation() },
+    ...TIMES.map(([value, title, text]) => h("option", { value, title: text }, title)),
+  );
   const head = h(
     "div",
     { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 },
-    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title)),
+    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title || times)),
   );
   const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);
   const scroller = h(
@@ -55,7 +71,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
       const places = [placeOf(first), placeOf(last - 1)];
       // Who scrolls soon sees what is beside it; who follows does not.
       const beside = following ? 0 : PREFETCHED;
-      store.want(Math.min(...places) - beside, Math.max(...places) + 1 + beside);
+      // The row before it says how long after it a row came, and whether that was on another day.
+      store.want(Math.min(...places) - beside - 1, Math.max(...places) + 1 + beside);
     },
     onScroll: () => {
       following = atNewest();
@@ -67,6 +84,16 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     },
   });
 
+  let mode: TimeMode = "clock";
+  let aging: ReturnType<typeof setInterval> | undefined;
+  let query = "";
+  let marks: Marks = marksOf([]);
+  // The browser writes the height that its user drags it to into the style.
+  const dragged = new MutationObserver(() => {
+    const pixels = parseFloat(element.style.height);
+    if (pixels > 0) store.memory.set({ height: pixels });
+  });
+  dragged.observe(element, { attributes: true, attributeFilter: ["style"] });
   let newestFirst = false;
   let following = true;
   let range: [number, number] = [0, 0];
@@ -84,8 +111,18 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
   function createRow(): RowElement {
     const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
     cells[0].append(h("span"), h("span", { class: "bmq-ms" }));
-    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, place: -1 });
+    const source = h("span", { class: "bmq-source" });
+    cells[2].append(source);
+    const dayLine = h("span", { class: "bmq-day", hidden: true });
+    cells[0].append(dayLine);
+    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, source, dayLine, place: -1 });
     row.addEventListener("click", () => select(row.place, true));
+    source.addEventListener("click", (event) => {
+      const shown = store.row(row.place);
+      if (!shown) return;
+      event.stopPropagation();
+      onFilter(fromTerm(shown[SOURCE]));
+    });
     return row;
   }
 
@@ -102,16 +139,23 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const [time, id, from, payload] = element.parts;
     if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
-    const moment = row ? clock(row[TIME]) : "…";
-    setText(time.children[0], moment.slice(0, 8));
-    setText(time.children[1], moment.slice(8));
-    setText(id, row ? safe(row[ID]) : "");
-    setText(from, row ? safe(row[SOURCE] ?? "here") : "");
-    setText(payload, row ? row[PAYLOAD] : "");
+    const before = place > range[0] ? store.row(place - 1)?.[TIME] : null;
+    const moment = row ? timeText(mode, row[TIME], Date.now(), before) : "…";
+    const cut = mode === "clock" ? 8 : moment.length; // where it is narrow, the milliseconds are left out
+    setText(time.children[0], moment.slice(0, cut));
+    setText(time.children[1], moment.slice(cut));
+    const older = newestFirst ? (place + 1 < range[1] ? store.row(place + 1)?.[TIME] : null) : before;
+    const isNewDay = row !== undefined && older != null && !sameDay(older, row[TIME]);
+    element.classList.toggle("bmq-new-day", isNewDay);
+    element.dayLine.hidden = !isNewDay;
+    setText(element.dayLine, isNewDay ? day(row[TIME]) : "");
+    setMarked(id, row ? safe(row[ID]) : "", marks.id);
+    setMarked(element.source, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
+    setMarked(payload, row ? row[PAYLOAD] : "", marks.payload);
     if (!row) return;
     time.title = fullTime(row[TIME]);
     id.title = safe(row[ID]);
-    from.title = safe(row[SOURCE] ?? "sent in this kernel");
+    from.title = `${safe(row[SOURCE] ?? "sent in this kernel")}: click to filter by it`;
     from.classList.toggle("bmq-faint", row[SOURCE] === null);
     const mark = store.markOf(nameOf(row[ID]));
     element.style.setProperty("--bmq-mark", mark.color);
@@ -134,6 +178,10 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const fresh = state.epoch !== epoch;
     epoch = state.epoch;
     range = state.range;
+    if (state.query !== query) {
+      query = state.query;
+      marks = marksOf(termsOf(query));
+    }
     if (fresh) {
       following = true;
       selected = null;
@@ -161,10 +209,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
   function showEmpty(state: LogState) {
     empty.hidden = count() > 0;
     if (count() > 0) return;
-    const filtered = state.filter[0] || state.filter[1];
     const text = state.unsearched
       ? "Searching…"
-      : filtered
+      : state.query
         ? nothing(state)
         : state.cleared
           ? "Cleared. What comes now appears here."
@@ -174,10 +221,11 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
 
   /** Why no row is shown; of an identifier whose messages are gone, that they are. */
   function nothing(state: LogState) {
-    const [pattern, text] = state.filter;
-    let came = store.counts.get(pattern)?.[0] ?? 0;
-    for (const [id, [count]] of store.counts) if (`${nameOf(id)}:*` === pattern) came += count;
-    if (came > 0 && !text) return `None of its ${counted(came, "message")} is kept any more.`;
+    const terms = termsOf(state.query);
+    const [pattern, ...more] = terms.length === 1 && terms[0].kind === "id" && !terms[0].not ? terms[0].any : [];
+    let came = 0;
+    for (const [id, [count]] of store.counts) if (id === pattern || `${nameOf(id)}:*` === pattern) came += count;
+    if (came > 0 && !more.length) return `None of its ${counted(came, "message")} is kept any more.`;
     return `None of ${counted(state.kept, "message")} passes the filter.`;
   }
 
@@ -187,6 +235,19 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     newer.hidden = following || more <= 0;
     if (newer.hidden) return;
     newer.replaceChildren(icon(newestFirst ? "up" : "down"), ` ${counted(more, "new message")}`);
+  }
+
+  function chooseTimes() {
+    setTimes(times.value as TimeMode);
+    store.memory.set({ time: times.value });
+  }
+
+  function setTimes(to: TimeMode) {
+    mode = to;
+    times.value = to;
+    clearInterval(aging);
+    if (mode === "ago") aging = setInterval(list.redraw, AGO_MS);
+    list.redraw();
   }
 
   function toNewest() {
@@ -238,6 +299,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     update,
     focus: () => scroller.focus({ preventScroll: true }),
     isNewestFirst: () => newestFirst,
+    setHeight(pixels: number) {
+      element.style.height = `${pixels}px`;
+    },
     turn() {
       newestFirst = !newestFirst;
       following = true;
@@ -245,13 +309,38 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
       toNewest();
       showNewer();
     },
+    setTimes,
     deselect() {
       selected = null;
       scroller.removeAttribute("aria-activedescendant");
       list.redraw();
     },
-    close: () => list.close(),
+    close() {
+      clearInterval(aging);
+      dragged.disconnect();
+      list.close();
+    },
   };
+}
+
+/** The terms of a query; none if it was made by another version of this page. */
+function termsOf(query: string): Term[] {
+  try {
+    return parseQuery(query);
+  } catch {
+    return [];
+  }
+}
+
+/** Set the text of an element, with marks where something was found. */
+function setMarked(element: HTMLElement, text: string, found: RegExp | null) {
+  if (!found) {
+    if (element.childElementCount) element.textContent = text;
+    else setText(element, text);
+    return;
+  }
+  const parts = marked(text, found);
+  fill(element, ...parts.map(([part, hit]) => (hit ? h("mark", { class: "bmq-hit" }, part) : part)));
 }
 
 function example(pattern: string) {

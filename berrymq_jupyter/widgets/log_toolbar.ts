@@ -3,8 +3,8 @@
 import { button, flip, h, setText } from "./dom.ts";
 import { rate } from "./format.ts";
 import { createExport } from "./log_export.ts";
-import { createFilter } from "./log_filter.ts";
 import type { LogStore } from "./log_store.ts";
+import { createQueryLine } from "./query_line.ts";
 import type { LogState } from "./wire.ts";
 
 export interface ToolbarOptions {
@@ -17,7 +17,7 @@ export interface ToolbarOptions {
 export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOptions) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
-  const filter = createFilter((id: string, text: string) => store.request({ t: "filter", id, text }));
+  const filter = createQueryLine({ onQuery: (query) => store.request({ t: "filter", query }), known: store.known });
   const exporting = createExport(store);
   const pause = flip(button("pause", "Pause", flipPause));
   const order = flip(button("up", "Newest first", () => order.press(onTurn())));
@@ -49,11 +49,13 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
         exporting.element,
       ),
     ),
+    /** Say on its button in which order the rows are. */
+    turned: (newestFirst: boolean) => order.press(newestFirst),
     /** Say on its button whether the tree is in sight. */
     showTree: (visible: boolean) => treeButton.setAttribute("aria-expanded", String(visible)),
     /** Say what is wrong with one of the fields here; returns whether there is such a field. */
     complain(field: string, words: string) {
-      if (field !== "id") return exporting.complain(field, words);
+      if (field !== "query") return exporting.complain(field, words);
       filter.complain(words);
       return true;
     },
@@ -62,7 +64,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
       follows.title = state.follows;
       setText(speed, rate(state.rate));
       pause.press(state.heldBack !== null);
-      filter.update(...state.filter);
+      filter.update(state.query);
     },
     close() {
       filter.close();

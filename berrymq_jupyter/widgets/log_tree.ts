@@ -19,10 +19,18 @@ interface LineElement extends HTMLElement {
   parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement; kept: HTMLElement };
 }
 
-/** @param onChoose told the pattern to filter by, "" for none */
-export function createIdentifierTree(store: LogStore, onChoose: (pattern: string) => void) {
+export interface TreeOptions {
+  /** The patterns that the log is filtered by. */
+  chosen(): string[];
+  /** Told the patterns to filter by, none for all. */
+  onChoose(patterns: string[]): void;
+  /** Told the pattern of what is to be hidden, or shown again. */
+  onHide(pattern: string): void;
+}
+
+export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   const prefix = uniquePrefix();
-  const scroller = h("div", { class: "bmq-tree", role: "tree", tabindex: 0, "aria-label": "Identifiers", onkeydown: keys });
+  const scroller = h("div", { class: "bmq-tree", role: "tree", tabindex: 0, "aria-label": "Identifiers", "aria-multiselectable": "true", title: "Click filters, Ctrl-click adds, h hides", onkeydown: keys });
   const find = h("input", { type: "search", class: "bmq-field", placeholder: "find", "aria-label": "Find names", spellcheck: "false", oninput: rebuild, onkeydown: leave });
   const sort = h(
     "select",
@@ -36,7 +44,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   let lines: TreeLine[] = [];
   let names = new Map<string, Count>();
   let current = ALL;
-  let chosen = ALL;
+  let chosen = new Set<string>();
   let version = "";
   let sortedAt = 0;
 
@@ -61,7 +69,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   }
 
   function update() {
-    chosen = store.state?.filter[0] ?? "";
+    chosen = new Set(options.chosen());
     const now = performance.now();
     const wanted = `${store.countsVersion} ${others() > 0}`;
     names = nameCounts(store.counts);
@@ -95,7 +103,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       event.stopPropagation();
       flipLine(made.line);
     });
-    made.addEventListener("click", () => made.line && choose(made.line));
+    made.addEventListener("click", (event) => made.line && choose(made.line, event.ctrlKey || event.metaKey));
     return made;
   }
 
@@ -110,7 +118,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       "aria-posinset": line.position,
       "aria-setsize": line.siblings,
       "aria-expanded": line.expanded,
-      "aria-selected": String(line.pattern === chosen),
+      "aria-selected": String(line.pattern === ALL ? chosen.size === 0 : chosen.has(line.pattern)),
       "aria-disabled": line.pattern === OTHERS ? "true" : null,
       "data-pattern": line.pattern,
     });
@@ -126,16 +134,25 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
     kept.hidden = retained >= total;
     // None is what must not be overlooked; else the word stands where there is room.
     kept.classList.toggle("bmq-none", retained === 0);
-    fill(kept, `(${brief(retained)}`, h("span", {}, " retained"), ")");
+    if (kept.hidden) fill(kept);
+    else fill(kept, `(${brief(retained)}`, h("span", {}, " retained"), ")");
     const rest = kept.hidden ? "" : `${whole(retained)} of them retained`;
     kept.title = rest;
     setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rest, rate(perSecond)].filter(Boolean).join(", ") });
   }
 
-  function choose(line: TreeLine) {
+  /** Filter by a line; with `more`, beside those that are chosen already; once more: not any more. */
+  function choose(line: TreeLine, more = false) {
     current = line.pattern;
-    if (line.pattern !== OTHERS) onChoose(line.pattern === chosen ? ALL : line.pattern);
+    if (line.pattern !== OTHERS) {
+      const others = more ? [...chosen].filter((pattern) => pattern !== line.pattern) : [];
+      options.onChoose(line.pattern === ALL ? [] : chosen.has(line.pattern) ? others : [...others, line.pattern]);
+    }
     update();
+  }
+
+  function hide(line: TreeLine) {
+    if (line.pattern !== OTHERS && line.pattern !== ALL) options.onHide(line.pattern);
   }
 
   function flipLine(line: TreeLine | null, to?: boolean) {
@@ -153,7 +170,9 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   }
 
   function keys(event: KeyboardEvent) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.altKey) return;
+    const more = event.ctrlKey || event.metaKey;
+    if (more && event.key !== "Enter" && event.key !== " ") return;
     const at = indexOf(current);
     const line = lines[at];
     if (!line) return;
@@ -167,8 +186,10 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       End: () => go(lines.length - 1),
       ArrowRight: () => (line.expanded === false ? flipLine(line, true) : line.expanded && go(at + 1)),
       ArrowLeft: () => (line.expanded ? flipLine(line, false) : line.level === 2 && go(parent())),
-      Enter: () => choose(line),
-      " ": () => choose(line),
+      Enter: () => choose(line, more),
+      " ": () => choose(line, more),
+      h: () => hide(line),
+      Delete: () => hide(line),
     }[event.key];
     if (!act) return;
     act();

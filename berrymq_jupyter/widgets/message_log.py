@@ -12,7 +12,7 @@ from berrymq import Identifier, Message
 from . import assets
 from .base import Reply, RequestError, View, Work
 from .log_requests import ANSWERS
-from .log_state import LogState, row
+from .log_state import LogState
 from .picture import picture
 from .pump import pump
 from .render import arguments
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageLog"]
 
-TAIL: Final = 60
-"""The newest rows, which every update brings along."""
 COUNTS: Final = 300
 """Identifiers whose counts one update brings along."""
 CHART_PERIOD: Final = 0.25
@@ -46,7 +44,7 @@ class MessageLog(View):
 
         log = MessageLog("train:*")
         log                                 # the value of a cell: shows it
-        log.filter("*:epoch", text="loss")  # what its page can do, this can do too
+        log.filter("train:epoch loss<0.3")  # what its page can do, this can do too
         log.to_dataframe()
 
     It keeps the newest `maxlen` messages themselves, as long as their payloads hold no more than about
@@ -78,7 +76,8 @@ class MessageLog(View):
         self.state = LogState(maxlen, max_bytes, keep)
         self.settled = False
         """False while there is something to send to the page."""
-        self.shown_epoch = self.shown_end = 0
+        self.look: dict[str, Any] | None = None
+        """How the page looks that was changed last: another one that opens looks the same."""
         self.charted_at = 0.0
         self.charted = False
         """True when the page was sent a chart last."""
@@ -91,11 +90,9 @@ class MessageLog(View):
 
     def messages(self) -> list[Message]:
         """Return the messages that are kept and pass the filter, oldest first, those held back included."""
-        state = self.state
         with self.guard:
-            state.absorb(monotonic())
-            test = state.window.test
-            return [message for _, message in state.rows.snapshot().all() if test is None or test(message)]
+            self.state.absorb(monotonic())
+            return self.state.own.messages()
 
     def to_dataframe(self) -> Any:
         """Return `messages` as a pandas DataFrame: a row each, a column for each argument.
@@ -111,37 +108,51 @@ class MessageLog(View):
 
         In a CSV file, text that a spreadsheet would take for a formula gets an apostrophe before it.
         """
-        from .files import WRITERS
+        from .files import write
 
-        target = Path(path)
-        writer = WRITERS.get(target.suffix)
-        if writer is None:
-            raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {target.suffix!r}")
-        writer(self.messages(), target)
+        write(self.messages(), Path(path))
 
-    def filter(self, identifier: str | Identifier = "*:*", text: str = "") -> None:
-        """Show only messages whose identifier matches and whose payload contains `text`."""
+    def filter(self, query: str | Identifier = "") -> None:
+        """Show only messages that pass a query, in all pages; "" shows all.
+
+        ::
+
+            log.filter('train:epoch|run:* from:worker* loss<0.3 -daq:* /regex/ "some text"')
+
+        All terms of the query must hold; one that begins with ``-`` must not.
+
+        - ``train:epoch`` or ``train:*``: the identifier; ``id:train`` if there is no colon in it.
+        - ``from:worker*``: the source; ``from:here`` for what this process sent.
+        - ``loss<0.3``, ``opts.lr>=1e-3``, ``0=5``, ``name!=x``: a field of the payload.
+        - ``/regex/``: a regular expression for the payload, in any case.
+        - anything else: text in identifier, source or payload, in any case. Quotation marks join words.
+
+        ``|`` stands between alternatives. What a page filters by itself, it filters for itself alone.
+
+        Raises:
+            QueryError: it is no query.
+        """
         with self.guard:
-            self.state.select(str(identifier), text)
+            self.state.select(str(query))
             self.touch()
 
     def pause(self) -> None:
-        """Show nothing newer for now, in rows and chart; resuming shows it, for all is still collected."""
+        """Show nothing newer for now, in all pages; resuming shows it, for all is still collected."""
         with self.guard:
             self.state.absorb(monotonic())
-            self.state.pause()
+            self.state.pause(True)
             self.touch()
 
     def resume(self) -> None:
-        """Show everything again, also what came during the pause."""
+        """Show everything again, in all pages, also what came during the pause."""
         with self.guard:
-            self.state.resume()
+            self.state.pause(False)
             self.touch()
 
     @property
     def paused(self) -> bool:
         """True after `pause`."""
-        return self.state.paused_at is not None
+        return self.state.own.paused_at is not None
 
     def chart(self, identifier: str | Identifier, *fields: Field, x: Field | None = None) -> None:
         """Draw numbers of the messages of `identifier` below the rows, beside those that are drawn already.
@@ -206,9 +217,10 @@ class MessageLog(View):
         state.absorb(now)
         if moved:
             self.static.changed(now)
-        if moved or state.counts.moving or state.window.unsearched:
+        unsearched = state.unsearched
+        if moved or state.counts.moving or unsearched:
             self.settled = False
-        if state.window.unsearched:
+        if unsearched:
             return 0.0
         if self.following and not self.subscription.active:
             self.following = self.settled = False
@@ -226,30 +238,23 @@ class MessageLog(View):
             [*entry, state.rows.retained(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)
         ]
         self.settled = not state.counts.more
-        known = 0 if everything or self.shown_epoch != state.window.epoch else self.shown_end
-        self.shown_epoch, self.shown_end = state.window.epoch, state.end
-        tail = state.window.page(max(state.end - TAIL, known), state.end)
         return {
             "full": everything,
             "follows": str(self.identifier),
-            "epoch": state.window.epoch,
-            "range": [state.window.begin, state.end],
             "total": state.total,
             "kept": len(state.rows),
-            "older": [state.window.older, state.rows.reserve.removed],
             "maxlen": state.rows.maxlen,
             "maxBytes": state.rows.max_bytes,
             "cleared": state.cleared > 0,
             "missed": state.rows.missed,
-            "unsearched": state.window.unsearched,
-            "partly": state.partly,
             "ended": not self.following,
-            "heldBack": state.held_back if self.paused else None,
-            "filter": [str(state.identifier or ""), state.text],
             "rate": round(state.counts.rate.value, 2),
             "counts": counts,
             "others": state.counts.others,
-            "rows": [row(*found) for found in tail],
+            "generation": state.generation,
+            "look": self.look if everything else None,
+            **state.own.update(everything),
+            "pages": {page: selection.update(everything) for page, selection in list(state.pages.items())},
         }
 
     def send_update(self, now: float) -> int:
@@ -272,6 +277,20 @@ class MessageLog(View):
         chart.unsent = False
         return chart.data()
 
+    def _greeted(self, request: dict[str, Any], now: float) -> bool:
+        """Take note of pages, and of what they show."""
+        page, kind = request.get("page"), request.get("t")
+        if isinstance(page, str):
+            if kind == "bye":
+                self.state.pages.pop(page, None)
+            elif kind == "hello":
+                self.state.restore(
+                    page, request.get("generation"), request.get("query"), request.get("pausedAt"), now
+                )
+            elif page in self.state.pages:
+                self.state.pages[page].heard_at = now
+        return super()._greeted(request, now)
+
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Do what the page asks."""
         answer = ANSWERS.get(str(request.get("t")))
@@ -285,6 +304,7 @@ class MessageLog(View):
         """Return what is there now, for the saved notebook."""
         state = self.state
         state.absorb(monotonic())
+        shown = state.own
         rows: list[tuple[str, ...]] = [
             (
                 clock(message.sent_at),
@@ -292,7 +312,7 @@ class MessageLog(View):
                 message.source or "",
                 arguments(message.args, message.kwargs),
             )
-            for _, _, message in reversed(state.window.page(state.end - SAVED, state.end))
+            for _, _, message in reversed(shown.window.page(shown.end - SAVED, shown.end))
         ]
         facts = counted(state.total)
         if len(rows) < state.total:

@@ -8,11 +8,13 @@ import "./message_log.css";
 import { createChart } from "./chart.ts";
 import { createDetail } from "./detail.ts";
 import { button, framed, h, keepKeys, setText } from "./dom.ts";
-import { brief, counted, whole } from "./format.ts";
+import { type TimeMode, brief, counted, whole } from "./format.ts";
 import { createGrid } from "./log_grid.ts";
 import { type LogStore, createStore } from "./log_store.ts";
 import { createToolbar } from "./log_toolbar.ts";
 import { createIdentifierTree } from "./log_tree.ts";
+import type { Look } from "./page_memory.ts";
+import { idTerm } from "./query.ts";
 import { createRemarks, defineView } from "./view.ts";
 import type { LogState } from "./wire.ts";
 
@@ -30,10 +32,14 @@ function createView(store: LogStore) {
   }, { class: "bmq-button bmq-primary" });
   const ended = h("div", { class: "bmq-banner bmq-gone", role: "status", hidden: true }, "Not followed any more: nothing new appears here.");
   const banner = h("div", { class: "bmq-banner bmq-paused", hidden: true }, held, resume);
-  const tree = createIdentifierTree(store, (pattern: string) => bar.filter.choose(pattern));
-  const grid = createGrid(store, { onOpen: (number: number) => detail.open(number), onEscape: closeDetail });
-  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, canResend: true });
-  const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: (number: number) => detail.open(number) });
+  const tree = createIdentifierTree(store, {
+    chosen: () => bar.filter.chosen(),
+    onChoose: (patterns: string[]) => bar.filter.choose(patterns),
+    onHide: (pattern: string) => bar.filter.flip(`-${idTerm(pattern)}`),
+  });
+  const grid = createGrid(store, { onOpen: openDetail, onEscape: closeDetail, onFilter: (term: string) => bar.filter.flip(term) });
+  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), canResend: true });
+  const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: openDetail });
   const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
   const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
   const element = h(
@@ -69,7 +75,17 @@ function createView(store: LogStore) {
 
   function turn() {
     grid.turn();
+    store.memory.set({ newestFirst: grid.isNewestFirst() });
     return grid.isNewestFirst();
+  }
+
+  /** Look as it did before a reload, or as in another browser. */
+  function lookLike(look: Look) {
+    if (look.newestFirst !== undefined && look.newestFirst !== grid.isNewestFirst()) bar.turned(turn());
+    if (look.tree !== undefined) showTree(look.tree);
+    if (look.time) grid.setTimes(look.time as TimeMode);
+    if (look.height) grid.setHeight(look.height);
+    if (look.detail != null && detail.element.hidden) detail.open(look.detail);
   }
 
   const treeIsInSight = () => tree.element.offsetParent !== null;
@@ -77,13 +93,24 @@ function createView(store: LogStore) {
   treeResized.observe(tree.element);
 
   function flipTree() {
-    const visible = treeIsInSight();
-    element.classList.toggle("bmq-no-tree", visible);
-    element.classList.toggle("bmq-with-tree", !visible);
+    const visible = !treeIsInSight();
+    showTree(visible);
+    store.memory.set({ tree: visible });
+  }
+
+  function showTree(visible: boolean) {
+    element.classList.toggle("bmq-no-tree", !visible);
+    element.classList.toggle("bmq-with-tree", visible);
+  }
+
+  function openDetail(number: number) {
+    detail.open(number);
+    store.memory.set({ detail: number });
   }
 
   function closeDetail() {
     detail.hide();
+    store.memory.set({ detail: null });
     element.classList.remove("bmq-has-detail");
     grid.deselect();
     grid.focus();
@@ -104,7 +131,7 @@ function createView(store: LogStore) {
 
   function shortcuts(event: KeyboardEvent) {
     if (event.ctrlKey || event.metaKey || event.altKey || (event.target as Element).closest("input, textarea")) return;
-    const act = { "/": () => bar.filter.text.focus(), p: bar.flipPause }[event.key];
+    const act = { "/": () => bar.filter.focus(), p: bar.flipPause }[event.key];
     if (!act) return;
     act();
     event.preventDefault();
@@ -118,7 +145,9 @@ function createView(store: LogStore) {
     store.on("problem", (body) => bar.complain(body.field ?? "", body.text) || say(body.text)),
     store.on("done", (body) => say(body.text)),
     store.on("exported", (body) => say(body.text)),
+    store.on("look", lookLike),
   ];
+  lookLike(store.memory.look);
   redraw();
   return {
     element,
@@ -141,9 +170,8 @@ function createView(store: LogStore) {
 function standing(state: LogState, isLate: boolean) {
   const shown = state.range[1] - state.range[0];
   const dropped = state.total - state.kept;
-  const filtered = state.filter[0] || state.filter[1];
   return [
-    filtered ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
+    state.query ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
     state.unsearched > 0 && `searching ${brief(state.unsearched)} more`,
     dropped > 0 && `${whole(dropped)} older dropped (${limit(state)})`,
     state.partly > 0 && `${counted(state.partly, "payload")} too large to be searched whole`,

@@ -140,7 +140,7 @@ class Rows:
         return batch
 
     def weigh(self, start: int, batch: list[Message]) -> tuple[dict[int, int], bool]:
-        """Return the bytes of heavy payloads by number, and whether only a sample was weighed, of very many."""
+        """Return the bytes of heavy payloads by number, and whether only a sample of them was weighed."""
         stride = 1 + len(batch) // WEIGHED
         weights = {}
         for index in range(0, len(batch), stride):

@@ -1,6 +1,8 @@
 // What the kernel and a page say to each other: the types of the messages. The Python side makes them in *_view.py,
 // message_log.py, detail.py, tree.py and network_state.py.
 
+import type { Look } from "./page_memory.ts";
+
 /** anywidget's model, as far as it is used. */
 export interface Model {
   get(name: string): unknown;
@@ -31,31 +33,43 @@ export type Row = [place: number, number: number, time: number, id: string, sour
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
 export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];
 
-export interface LogState {
-  full: boolean;
-  follows: string;
+/** What one page shows of a log. */
+export interface Shown {
   epoch: number;
   range: [begin: number, end: number];
-  total: number;
-  kept: number;
   /** How many of the rows are older ones, of whose time others are gone; and how many times some of these went. */
   older: [count: number, removed: number];
+  unsearched: number;
+  /** Payloads too large to be searched as a whole. */
+  partly: number;
+  query: string;
+  /** The number of the first message that is held back. */
+  pausedAt: number | null;
+  heldBack: number | null;
+  rows: Row[];
+}
+
+export interface LogState extends Shown {
+  full: boolean;
+  follows: string;
+  total: number;
+  kept: number;
   maxlen: number;
   maxBytes: number;
   cleared: boolean;
   missed: number;
-  unsearched: number;
-  /** Payloads too large to be searched as a whole. */
-  partly: number;
   /** It is not followed any more. */
   ended: boolean;
-  heldBack: number | null;
-  filter: [id: string, text: string];
   rate: number;
   /** Of identifiers: how many came, how many a second, how many are kept. */
   counts: [id: string, count: number, rate: number, retained: number][];
   others: number;
-  rows: Row[];
+  /** How many times the kernel has changed what all pages show. */
+  generation: number;
+  /** What pages show that filter or pause for themselves, by their names; the others show what stands above. */
+  pages: Record<string, Shown>;
+  /** How the page looks that was changed last; with a snapshot. */
+  look: Look | null;
 }
 
 /** A value in a payload: kind, one line of text, number of children; children that came along, from a position on. */

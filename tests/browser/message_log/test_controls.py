@@ -27,39 +27,122 @@ def test_code_is_copied_and_a_message_sent_again(trained, notebooks):
 def test_rows_are_filtered(trained):
     trained.view.get_by_role("treeitem", name="note").first.click()
     expect(trained.status).to_have_text("10 of 50 messages")
-    expect(trained.view.get_by_role("searchbox", name="Identifier")).to_have_value("note:*")
-    trained.view.get_by_role("searchbox", name="Payload text").fill("note 3")
+    expect(trained.terms).to_have_text(["note:*"])
+    trained.filter.fill('"note 3"')
     expect(trained.status).to_have_text("2 of 50 messages")
     expect(trained.rows).to_have_count(2)
-    trained.view.get_by_role("searchbox", name="Payload text").fill("nothing like it")
+    expect(trained.rows.first.locator(".bmq-payload mark")).to_have_text("note 3")
+    trained.filter.fill('"nothing like it" ')
     expect(trained.view).to_contain_text("None of 50 messages passes the filter.")
+    expect(trained.terms).to_have_text(["note:*", '"nothing like it"'])
+    trained.view.get_by_role("button", name='Remove "nothing like it"').click()
+    expect(trained.status).to_have_text("10 of 50 messages")
     trained.view.get_by_role("treeitem", name="All").first.click()
-    trained.view.get_by_role("searchbox", name="Payload text").fill("")
+    expect(trained.status).to_have_text("50 messages")
+    expect(trained.terms).to_have_count(0)
+
+
+def test_a_query_has_terms_of_each_kind(trained):
+    trained.filter.fill("train:* loss<0.1 -opts.lr=3 from:her* /b'/ ")
+    expect(trained.terms).to_have_text(["train:*", "loss<0.1", "-opts.lr=3", "from:her*", "/b'/"])
+    expect(trained.status).to_have_text("30 of 50 messages")
+    row = trained.rows.last
+    expect(row.locator("mark")).to_have_text(["here", "loss=0.025", "b'"])
+    trained.notebook.screenshot("log-query")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.button("Clear filter").click()
+    expect(trained.status).to_have_text("50 messages")
+    expect(trained.filter).to_be_focused()
+
+
+def test_the_query_line_is_worked_by_keys(trained):
+    trained.filter.focus()
+    trained.notebook.page.keyboard.type("tr")
+    offers = trained.view.get_by_role("listbox", name="Completions").get_by_role("option")
+    expect(offers).to_have_text(["train:*", "train:epoch"])
+    trained.press("ArrowDown", "ArrowDown")
+    expect(offers.nth(1)).to_have_attribute("aria-selected", "true")
+    expect(trained.filter).to_have_attribute("aria-activedescendant", offers.nth(1).get_attribute("id"))
+    trained.notebook.screenshot("log-completion")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.press("Enter")
+    expect(trained.terms).to_have_text(["train:epoch"])
+    expect(offers).to_have_count(0)
+    expect(trained.status).to_have_text("40 of 50 messages")
+    trained.notebook.page.keyboard.type("los")
+    expect(offers).to_have_text(["loss="])
+    trained.press("ArrowDown", "Tab")
+    expect(trained.filter).to_have_value("loss=")
+    trained.notebook.page.keyboard.type("1")
+    trained.press("Enter")
+    expect(trained.terms).to_have_text(["train:epoch", "loss=1"])
+    expect(trained.status).to_have_text("1 of 50 messages")
+    trained.press("ArrowLeft", "ArrowLeft", "Delete")
+    expect(trained.terms).to_have_text(["loss=1"])
+    expect(trained.terms.first).to_be_focused()
+    trained.press("ArrowRight")
+    trained.press("Backspace")  # back to text
+    expect(trained.filter).to_have_value("loss=1")
+    expect(trained.terms).to_have_count(0)
+    trained.press("Escape")
     expect(trained.status).to_have_text("50 messages")
 
 
-def test_a_mistake_stands_beside_its_field(trained):
-    field = trained.view.get_by_role("searchbox", name="Identifier")
+def test_what_is_seen_becomes_a_term(trained):
+    trained.rows.last.locator(".bmq-source").click()
+    expect(trained.terms).to_have_text(["from:here"])
+    expect(trained.detail).to_be_hidden()
+    trained.row("39, loss").click()
+    trained.detail.get_by_role("button", name="Filter by loss").click()
+    expect(trained.terms).to_have_text(["from:here", "loss=0.025"])
+    expect(trained.status).to_have_text("1 of 50 messages")
+    trained.detail.get_by_role("button", name="sent in this kernel").click()
+    expect(trained.terms).to_have_text(["loss=0.025"])
+
+
+def test_several_identifiers_are_chosen_and_hidden(trained):
+    trained.notebook.execute("twitter('test:run')")
+    item = trained.view.get_by_role("tree", name="Identifiers").get_by_role("treeitem")
+    item.filter(has_text="note").click()
+    item.filter(has_text="test").click(modifiers=["Control"])
+    expect(trained.status).to_have_text("11 of 51 messages")
+    expect(trained.terms).to_have_text(["note:*|test:*"])
+    expect(item.filter(has_text="note")).to_have_attribute("aria-selected", "true")
+    expect(item.filter(has_text="test")).to_have_attribute("aria-selected", "true")
+    trained.press("Control+Enter")
+    expect(trained.terms).to_have_text(["note:*"])
+    trained.press("Home", "Enter", "ArrowDown", "h")
+    expect(trained.terms).to_have_text(["-note:*"])
+    expect(trained.status).to_have_text("41 of 51 messages")
+    trained.press("h")
+    expect(trained.status).to_have_text("51 messages")
+
+
+def test_a_mistake_stands_below_the_query(trained):
     wrong = re.compile("more than one ':'")
-    field.fill("a:b:c")
-    expect(field).to_have_accessible_description(wrong)
-    expect(field).to_have_attribute("aria-invalid", "true")
+    trained.filter.fill("a:b:c")
+    expect(trained.filter).to_have_accessible_description(wrong)
+    expect(trained.filter).to_have_attribute("aria-invalid", "true")
     expect(trained.said).to_have_text("")
-    trained.view.get_by_role("searchbox", name="Payload text").focus()
+    trained.grid.focus()
     trained.notebook.execute("twitter('test:run')")  # an update does not take away what was typed
     expect(trained.status).to_have_text("51 messages")
-    expect(field).to_have_value("a:b:c")
+    expect(trained.filter).to_have_value("a:b:c")
     trained.notebook.screenshot("log-mistake")
     assert violations(trained.notebook.page, ".bmq-log") == []
-    field.fill("note")
+    trained.filter.fill("loss<")
+    expect(trained.filter).to_have_accessible_description("a value is missing after loss<")
+    trained.filter.fill("/(/")
+    expect(trained.filter).to_have_accessible_description(re.compile("is no regular expression: missing"))
+    trained.filter.fill("note:*")
     expect(trained.status).to_have_text("10 of 51 messages")
-    expect(field).not_to_have_attribute("aria-invalid", "true")
-    expect(field).to_have_accessible_description("Filter by identifier: a name, an action, or both")
-    field.fill("a:b:c")
-    expect(field).to_have_accessible_description(wrong)
+    expect(trained.filter).not_to_have_attribute("aria-invalid", "true")
+    expect(trained.filter).to_have_accessible_description(re.compile("Terms that must all hold"))
+    trained.filter.fill("a:b:c")
+    expect(trained.filter).to_have_accessible_description(wrong)
     trained.view.get_by_role("treeitem", name="train").first.click()
-    expect(field).to_have_value("train:*")
-    expect(field).not_to_have_attribute("aria-invalid", "true")
+    expect(trained.terms).to_have_text(["train:*"])
+    expect(trained.filter).not_to_have_attribute("aria-invalid", "true")
 
 
 def test_a_pause_says_what_it_holds_back(trained):
@@ -181,7 +264,7 @@ def test_a_pause_holds_the_chart_too(trained):
 
 
 def test_what_is_shown_becomes_a_variable(trained):
-    trained.view.get_by_role("searchbox", name="Identifier").fill("note:*")
+    trained.filter.fill("note:*")
     expect(trained.status).to_have_text("10 of 50 messages")
     trained.button("Export").click()
     form = trained.view.locator("form")
@@ -231,7 +314,7 @@ def test_the_keyboard_does_everything(trained):
     trained.press("p")
     expect(trained.view).to_contain_text("Paused.")
     trained.press("p", "/")
-    expect(trained.view.get_by_role("searchbox", name="Payload text")).to_be_focused()
+    expect(trained.filter).to_be_focused()
     trained.view.get_by_role("tree", name="Identifiers").focus()
     trained.press("Home", "ArrowDown", "Enter")
     expect(trained.status).to_have_text("10 of 50 messages")

@@ -114,7 +114,7 @@ def test_a_hundred_thousand_rows_scroll(log):
     log.grid.evaluate("(grid) => grid.scrollTo(0, 24 * 50_000)")
     expect(log.row("50000")).to_be_visible()
     expect(log.row("50000")).to_have_attribute("aria-rowindex", "50002")
-    log.view.get_by_role("searchbox", name="Payload text").fill("9999")
+    log.filter.fill("9999")
     expect(log.status).to_have_text("19 of 100,000 messages")
 
 
@@ -215,11 +215,11 @@ def test_a_page_that_missed_an_update_asks_for_everything(trained):
 def test_it_lives_while_its_notebook_is_busy(trained):
     busy = trained.notebook.append(
         "import time\nfor number in range(1000):\n    twitter('busy:step', number)\n    time.sleep(0.02)\n"
-        "    if log.state.text == 'note 3': break\nprint(number < 999)"
+        "    if log.state.pages: break\nprint(number < 999)"
     )
     trained.notebook.start(busy)
     expect(trained.row("busy:step").first).to_be_visible()
-    trained.view.get_by_role("searchbox", name="Payload text").fill("note 3")
+    trained.filter.fill('"note 3"')
     assert trained.notebook.finish(busy) == "True"
     expect(trained.rows).to_have_count(2)
 
@@ -234,6 +234,42 @@ def test_a_page_that_is_loaded_again_goes_on(trained):
     expect(log.row("after the reload")).to_be_visible()
 
 
+def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, notebooks):
+    trained.row("39, loss").click()
+    trained.button("Newest first").click()
+    trained.filter.fill("train:* ")
+    expect(trained.status).to_have_text("40 of 50 messages")
+    trained.button("Pause").click()
+    trained.notebook.save()
+    other = Log(notebooks.open("log.ipynb"))
+    expect(other.status).to_have_text("40 of 50 messages")  # as the one before, for a start
+    expect(other.button("Newest first")).to_have_attribute("aria-pressed", "true")
+    expect(other.detail).to_contain_text("train:epoch")
+    other.button("Clear filter").click()
+    expect(other.status).to_have_text("50 messages")
+    trained.notebook.execute("twitter('train:epoch', 40); twitter('note:add', 'new')")
+    expect(other.status).to_have_text("52 messages")
+    expect(trained.view).to_contain_text("Paused. 2 new messages held back")
+    expect(trained.status).to_have_text("40 of 52 messages")
+    trained.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height = '222px'")
+    trained.notebook.save()
+    trained.notebook.page.reload()
+    trained.notebook.wait_for_kernel()
+    log = Log(trained.notebook)
+    expect(log.status).to_have_text("40 of 52 messages")
+    expect(log.view).to_contain_text("Paused. 2 new messages held back")
+    expect(log.terms).to_have_text(["train:*"])
+    expect(log.button("Newest first")).to_have_attribute("aria-pressed", "true")
+    expect(log.detail).to_contain_text("train:epoch")
+    assert log.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height") == "222px"
+    log.button("Resume").click()
+    expect(log.status).to_have_text("41 of 52 messages")
+    expect(other.status).to_have_text("52 messages")
+    log.notebook.execute("log.filter('note:*')")  # a cell's filter is for all pages
+    expect(log.status).to_have_text("11 of 52 messages")
+    expect(other.status).to_have_text("11 of 52 messages")
+
+
 def test_a_kernel_that_ended_is_told(trained):
     trained.notebook.restart()
     expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
@@ -242,7 +278,7 @@ def test_a_kernel_that_ended_is_told(trained):
     pause.evaluate("(button) => button.focus()")
     expect(pause).not_to_be_focused()
     assert pause.evaluate("(button) => button.inert")
-    expect(trained.view.get_by_role("searchbox", name="Payload text")).not_to_be_editable()
+    expect(trained.filter).not_to_be_editable()
     trained.grid.focus()
     trained.press("Home", "Enter", "p")  # the console has no error, as `notebooks` sees to
     trained.view.get_by_role("tree", name="Identifiers").focus()

@@ -1,0 +1,124 @@
+"""What one page shows of a log: the rows that pass its query, up to its pause."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from .query import Query
+from .render import arguments
+from .window import Window
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+    from .rows import Rows
+
+__all__ = ["Selection", "row"]
+
+SUMMARY: Final = 240
+"""Characters of a row's payload that a page gets."""
+TAIL: Final = 60
+"""The newest rows, which every update brings along."""
+ROUNDED_DEPTH: Final = 4
+ROUNDED_ITEMS: Final = 60
+
+
+class Selection:
+    """A query and a pause, with the rows that they leave."""
+
+    def __init__(self, rows: Rows, query: str = "", paused_at: int | None = None) -> None:
+        self.rows = rows
+        self.window = Window(rows)
+        self.query = Query("")
+        self.paused_at = paused_at
+        """The number of the first row that a pause holds back."""
+        self.sent_epoch = self.sent_end = -1
+        """Up to where pages have got the rows."""
+        self.heard_at = 0.0
+        """When its page spoke last."""
+        if query:
+            self.select(query)
+
+    def select(self, query: str) -> None:
+        """Show only rows that pass `query`; raise `QueryError` if that is none."""
+        self.query = Query(query)
+        self.window.select(self.query if self.query else None)
+
+    def begin_again(self) -> None:
+        """Look at all rows once more, for some were removed that are not the oldest."""
+        self.select(self.query.text)
+        if self.paused_at is not None:
+            self.paused_at = self.rows.end
+
+    @property
+    def end(self) -> int:
+        """The place after the newest row that is shown."""
+        return self.window.end if self.paused_at is None else self.window.place_of(self.paused_at)
+
+    def pause(self) -> None:
+        """Show nothing newer. Messages are still kept, the newest ones."""
+        if self.paused_at is None:
+            self.paused_at = self.rows.end
+
+    def resume(self) -> None:
+        """Show everything that is kept again, also what came during the pause."""
+        self.paused_at = None
+
+    def messages(self) -> list[Message]:
+        """Return the messages that are kept and pass the query, oldest first, those held back included."""
+        test = self.query
+        return [message for _, message in self.rows.snapshot().all() if test(message)]
+
+    def page(self, start: int, end: int) -> list[list[Any]]:
+        """Return the rows at some places as a page gets them."""
+        return [row(*found) for found in self.window.page(start, min(end, self.end))]
+
+    def update(self, everything: bool) -> dict[str, Any]:
+        """Return the newest rows, and where everything stands."""
+        window, end = self.window, self.end
+        known = 0 if everything or self.sent_epoch != window.epoch else self.sent_end
+        self.sent_epoch, self.sent_end = window.epoch, end
+        return {
+            "epoch": window.epoch,
+            "range": [window.begin, end],
+            "older": [window.older, self.rows.reserve.removed],
+            "unsearched": window.unsearched,
+            "partly": self.query.partly,
+            "query": self.query.text,
+            "pausedAt": self.paused_at,
+            "heldBack": None if self.paused_at is None else self.rows.end - self.paused_at,
+            "rows": self.page(max(end - TAIL, known), end),
+        }
+
+
+def row(place: int, number: int, message: Message) -> list[Any]:
+    """Return a row as a page gets it."""
+    kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+    return [
+        place,
+        number,
+        round(message.sent_at * 1000, 1),
+        message.id,
+        message.source,
+        arguments(rounded(message.args), kwargs, SUMMARY),
+    ]
+
+
+def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
+    """Return `value` with its floats shortened, as rows show them; what holds very many stays as it is."""
+    kind = type(value)
+    if issubclass(kind, float):
+        return Short(value)
+    if kind is dict and depth and len(value) <= ROUNDED_ITEMS:
+        return {key: rounded(item, depth - 1) for key, item in value.items()}
+    if kind in (list, tuple) and depth and len(value) <= ROUNDED_ITEMS:
+        return kind([rounded(item, depth - 1) for item in value])
+    return value
+
+
+class Short(float):
+    """A float whose text has four significant digits, or fewer if it is that short anyway."""
+
+    def __repr__(self) -> str:
+        text, short = float.__repr__(self), f"{float(self):.4g}"
+        return text if len(text) <= len(short) + len(".0") and float(short) == self else short
