@@ -1,12 +1,12 @@
 // The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
 
-import { fill, h, icon, setAttributes, setText } from "./dom.ts";
+import { type Child, fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
 import { type TimeMode, counted, day, fullTime, nameOf, safe, sameDay, timeText } from "./format.ts";
 import { type Marks, type Term, fromTerm, marked, marksOf, parseQuery } from "./query.ts";
-import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
+import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
-import type { LogState, Row } from "./wire.ts";
+import type { LogState, Row, Step } from "./wire.ts";
 
 const CHARACTER = 7.3;
 const PREFETCHED = 120;
@@ -151,7 +151,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     setText(element.dayLine, isNewDay ? day(row[TIME]) : "");
     setMarked(id, row ? safe(row[ID]) : "", marks.id);
     setMarked(element.source, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
-    setMarked(payload, row ? row[PAYLOAD] : "", marks.payload);
+    setMarked(payload, row ? row[PAYLOAD] : "", marks.payload, row?.[STEPS]);
     if (!row) return;
     time.title = fullTime(row[TIME]);
     id.title = safe(row[ID]);
@@ -332,15 +332,30 @@ function termsOf(query: string): Term[] {
   }
 }
 
-/** Set the text of an element, with marks where something was found. */
-function setMarked(element: HTMLElement, text: string, found: RegExp | null) {
-  if (!found) {
+/** Set the text of an element, with marks where something was found, and what its numbers have changed by. */
+function setMarked(element: HTMLElement, text: string, found: RegExp | null, steps: Step[] = []) {
+  if (!found && !steps.length) {
     if (element.childElementCount) element.textContent = text;
     else setText(element, text);
     return;
   }
-  const parts = marked(text, found);
-  fill(element, ...parts.map(([part, hit]) => (hit ? h("mark", { class: "bmq-hit" }, part) : part)));
+  const children: Child[] = [];
+  let at = 0;
+  let next = 0;
+  for (const [part, hit] of marked(text, found)) {
+    let rest = part;
+    while (next < steps.length && steps[next][0] <= at + rest.length) {
+      const [end, step] = steps[next++];
+      const head = rest.slice(0, end - at);
+      const title = step.startsWith("▲") ? `${step.slice(1)} more than in the message before` : `${step.slice(1)} less than in the message before`;
+      children.push(hit && head ? h("mark", { class: "bmq-hit" }, head) : head, h("span", { class: "bmq-step", title }, ` ${step}`));
+      rest = rest.slice(end - at);
+      at = end;
+    }
+    if (rest) children.push(hit ? h("mark", { class: "bmq-hit" }, rest) : rest);
+    at += rest.length;
+  }
+  fill(element, ...children);
 }
 
 function example(pattern: string) {

@@ -16,8 +16,8 @@ const ASKED_AT_ONCE = 300;
 const LATE_MS = 1000;
 const MOST_NOTED = 200;
 
-/** A row as it comes: place, number, time in ms, identifier, source or null, payload. */
-export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5;
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers. */
+export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6;
 
 interface Events extends CommonEvents<LogState>, DetailEvents {
   chart: ChartBody;

@@ -15,6 +15,7 @@ import { createToolbar } from "./log_toolbar.ts";
 import { createIdentifierTree } from "./log_tree.ts";
 import type { Look } from "./page_memory.ts";
 import { idTerm } from "./query.ts";
+import { createSplitter } from "./splitter.ts";
 import { createRemarks, defineView } from "./view.ts";
 import type { LogState } from "./wire.ts";
 
@@ -41,7 +42,20 @@ function createView(store: LogStore) {
   const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), canResend: true });
   const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: openDetail });
   const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
-  const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
+  const treeSplitter = createSplitter({
+    label: "Width of the identifiers",
+    pane: tree.element,
+    property: "--bmq-tree-width",
+    onChange: (treeWidth) => store.memory.set({ treeWidth }),
+  });
+  const detailSplitter = createSplitter({
+    label: "Width of the message",
+    pane: detail.element,
+    property: "--bmq-detail-width",
+    isRight: true,
+    onChange: (detailWidth) => store.memory.set({ detailWidth }),
+  });
+  const panes = h("div", { class: "bmq-panes" }, tree.element, treeSplitter.element, grid.element, detailSplitter.element, detail.element);
   const element = h(
     "div",
     { class: "bmq bmq-log", onkeydown: shortcuts },
@@ -83,6 +97,8 @@ function createView(store: LogStore) {
   function lookLike(look: Look) {
     if (look.newestFirst !== undefined && look.newestFirst !== grid.isNewestFirst()) bar.turned(turn());
     if (look.tree !== undefined) showTree(look.tree);
+    treeSplitter.set(look.treeWidth ?? 0);
+    detailSplitter.set(look.detailWidth ?? 0);
     if (look.time) grid.setTimes(look.time as TimeMode);
     if (look.height) grid.setHeight(look.height);
     if (look.detail != null && detail.element.hidden) detail.open(look.detail);

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from .query import Query
-from .render import arguments
+from .render import argument_parts, cut, payload_items
 from .window import Window
 
 if TYPE_CHECKING:
     from berrymq import Message
 
-    from .rows import Rows
+    from .rows import Rows, Snapshot
 
 __all__ = ["Selection", "row"]
 
@@ -19,6 +20,8 @@ SUMMARY: Final = 240
 """Characters of a row's payload that a page gets."""
 TAIL: Final = 60
 """The newest rows, which every update brings along."""
+LOOK_BACK: Final = 3000
+"""Messages among which those before the rows of a page are looked for."""
 ROUNDED_DEPTH: Final = 4
 ROUNDED_ITEMS: Final = 60
 
@@ -71,7 +74,9 @@ class Selection:
 
     def page(self, start: int, end: int) -> list[list[Any]]:
         """Return the rows at some places as a page gets them."""
-        return [row(*found) for found in self.window.page(start, min(end, self.end))]
+        found = self.window.page(start, min(end, self.end))
+        before = predecessors(found, self.rows.snapshot())
+        return [row(*entry, before.get(entry[1])) for entry in found]
 
     def update(self, everything: bool) -> dict[str, Any]:
         """Return the newest rows, and where everything stands."""
@@ -91,17 +96,83 @@ class Selection:
         }
 
 
-def row(place: int, number: int, message: Message) -> list[Any]:
-    """Return a row as a page gets it."""
+def row(place: int, number: int, message: Message, before: Message | None = None) -> list[Any]:
+    """Return a row as a page gets it; `before` is the previous message of its identifier and source."""
     kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+    parts = argument_parts(rounded(message.args), kwargs, SUMMARY)
     return [
         place,
         number,
         round(message.sent_at * 1000, 1),
         message.id,
         message.source,
-        arguments(rounded(message.args), kwargs, SUMMARY),
+        cut(", ".join(parts), SUMMARY),
+        [] if before is None else steps(message, before, parts),
     ]
+
+
+def predecessors(found: list[tuple[int, int, Message]], kept: Snapshot) -> dict[int, Message]:
+    """Return the previous message of the same identifier and source, for as many rows as are found soon.
+
+    Args:
+        found: place, number and message of each row, in order.
+        kept: where to look.
+    """
+    before: dict[int, Message] = {}
+    if not found:
+        return before
+    rows = {number for _, number, _ in found}
+    waiting: dict[tuple[str, str | None], int] = {}
+    last, first = found[-1][1], found[0][1]
+    for number in range(last, max(kept.first, last - LOOK_BACK) - 1, -1):
+        message = kept.get(number)
+        if message is None:
+            continue
+        key = (message.id, message.source)
+        if key in waiting:
+            before[waiting.pop(key)] = message
+        if number in rows:
+            waiting[key] = number
+        elif number < first and not waiting:
+            break
+    return before
+
+
+def steps(message: Message, before: Message, parts: list[str]) -> list[list[Any]]:
+    """Return where in a row's payload a number ends that has changed since the message before, and by what.
+
+    The places count UTF-16 units, as pages do. Counters, which go on by one, are left out.
+    """
+    values = [*before.args[: len(message.args)], *(before.kwargs.get(key) for key in message.kwargs)]
+    found = []
+    end = 0
+    same_shape = len(before.args) == len(message.args)
+    for part, old, (label, new) in zip(
+        parts, values, payload_items(message.args, message.kwargs), strict=False
+    ):
+        end += len(part.encode("utf-16-le", "replace")) // 2
+        if end > SUMMARY:
+            break
+        text = step(old, new) if same_shape or label else ""
+        if text:
+            found.append([end, text])
+        end += len(", ")
+    return found
+
+
+def step(old: object, new: object) -> str:
+    """Return by what a number has changed, "" if it has not or is none."""
+    if type(old) not in (int, float) or type(new) not in (int, float):
+        return ""
+    try:
+        difference = new - old  # type: ignore[operator]  # both are numbers
+        size = float(abs(difference))
+    except OverflowError:
+        return ""
+    if not size or not isfinite(size) or (difference == 1 and type(new) is int):
+        return ""
+    text = f"{size:.0f}" if type(difference) is int and size < 1_000_000 else f"{size:.3g}"
+    return ("▲" if difference > 0 else "▼") + text
 
 
 def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:

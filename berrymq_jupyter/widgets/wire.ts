@@ -27,8 +27,11 @@ export interface Remark {
   text: string;
 }
 
-/** A row of a log: place, number, time in ms, identifier, source or null, payload. */
-export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string];
+/** Where in a payload a number ends that has changed since the message before, and by what: "▼0.025". */
+export type Step = [end: number, text: string];
+
+/** A row of a log: place, number, time in ms, identifier, source or null, payload, and what changed there. */
+export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[]];
 
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
 export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];

@@ -118,6 +118,62 @@ def test_several_identifiers_are_chosen_and_hidden(trained):
     expect(trained.status).to_have_text("51 messages")
 
 
+def test_times_are_shown_in_three_ways(trained):
+    before = "twitter('past:run', 'yesterday')"
+    trained.notebook.execute(before)
+    times = trained.view.get_by_role("combobox", name="Times as")
+    expect(trained.rows.last.locator(".bmq-time")).to_have_text(re.compile(r"\d\d:\d\d:\d\d\.\d{3}"))
+    times.select_option("Age")
+    expect(trained.rows.last.locator(".bmq-time")).to_have_text(re.compile(r"now|\d+\.\d+ s ago"))
+    times.select_option("Difference")
+    expect(trained.rows.last.locator(".bmq-time")).to_have_text(re.compile(r"\+[\d.]+ m?s"))
+    trained.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
+    expect(trained.rows.first.locator(".bmq-time")).to_have_text("first")
+    trained.notebook.screenshot("log-difference")
+
+
+def test_the_first_row_of_a_day_names_it(log):
+    log.notebook.execute(
+        "from berrymq import Message\n"
+        "for day in (1, 2, 2):\n"
+        "    log.state.rows.collect(Message.make('day:run', (day,), {}, sent_at=86400.0 * (20000 + day)))"
+    )
+    expect(log.status).to_have_text("3 messages")
+    expect(log.rows.locator(".bmq-day:visible")).to_have_count(1)
+    expect(log.row("2").first.locator(".bmq-day")).to_have_text(re.compile("2024"))
+
+
+def test_a_row_shows_by_what_a_number_has_changed(trained):
+    expect(trained.row("39, loss").locator(".bmq-step")).to_have_text("▼0.000641")
+    expect(trained.row("39, loss")).to_contain_text("39, loss=0.025 ▼0.000641, opts=")
+    trained.filter.fill("loss<0.1 ")
+    expect(trained.row("39, loss").locator("mark")).to_have_text("loss=0.025")
+
+
+def test_panes_are_made_wider(trained):
+    tree = trained.view.locator(".bmq-treebox")
+    splitter = trained.view.get_by_role("separator", name="Width of the identifiers")
+    usual = tree.bounding_box()["width"]
+    splitter.focus()
+    trained.press("ArrowRight", "ArrowRight")
+    expect(splitter).to_have_attribute("aria-valuenow", str(round(usual + 32)))
+    assert tree.bounding_box()["width"] == pytest.approx(usual + 32, abs=1)
+    trained.row("39, loss").click()
+    other = trained.view.get_by_role("separator", name="Width of the message")
+    box, width = other.bounding_box(), trained.detail.bounding_box()["width"]
+    mouse = trained.notebook.page.mouse
+    mouse.move(box["x"] + 4, box["y"] + 50)
+    mouse.down()
+    mouse.move(box["x"] + 64, box["y"] + 60, steps=3)
+    mouse.up()
+    assert trained.detail.bounding_box()["width"] == pytest.approx(width - 60, abs=2)
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    other.dblclick()
+    assert trained.detail.bounding_box()["width"] == pytest.approx(width, abs=2)
+    splitter.press("Home")
+    assert tree.bounding_box()["width"] == pytest.approx(usual, abs=1)
+
+
 def test_a_mistake_stands_below_the_query(trained):
     wrong = re.compile("more than one ':'")
     trained.filter.fill("a:b:c")
