@@ -4,12 +4,13 @@ import { button, copyText, fill, h } from "./dom.ts";
 import { duration, fieldName, fullTime, safe } from "./format.ts";
 import { createJsonTree } from "./json_tree.ts";
 import { fromTerm, valueTerm } from "./query.ts";
-import type { Change, DetailBody, NodeBody, Request, TextBody } from "./wire.ts";
+import type { Change, DetailBody, FormBody, NodeBody, Request, TextBody } from "./wire.ts";
 
 export interface DetailEvents {
   detail: DetailBody;
   node: NodeBody;
   text: TextBody;
+  form: FormBody;
 }
 
 interface DetailStore {
@@ -36,6 +37,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
   const remark = h("div", { class: "bmq-faint" });
   const json = createJsonTree({
     onExpand: (path: number[], from: number) => store.request({ t: "expand", number: shown?.number, path, from }),
+    onForm: (path: number[]) => store.request({ t: "form", number: shown?.number, path }),
     onText: (path: number[]) => store.request({ t: "text", number: shown?.number, path }),
     onFilter: onFilter && ((labels: string[], value: string) => onFilter(valueTerm(labels, value))),
     onChart: onChart && ((labels: string[]) => shown && onChart(shown.id, labels)),
@@ -93,6 +95,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     store.on("detail", show),
     store.on("node", here(json.grow)),
     store.on("text", here(json.fillText)),
+    store.on("form", here(json.showForm)),
   ];
 
   return {
@@ -115,7 +118,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
 
 /** What changed since the message before, as a small table. */
 function difference({ before, time, changes = [] }: DetailBody) {
-  if (!before) return [h("div", { class: "bmq-faint" }, "The first of this identifier from there.")];
+  if (!before) return [h("div", { class: "bmq-faint" }, "The first of this identifier and source.")];
   const since = `${duration(time - before.time)} after the one before`;
   if (!changes.length) return [h("div", { class: "bmq-faint" }, `Same payload, ${since}.`)];
   return [

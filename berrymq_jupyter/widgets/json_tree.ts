@@ -2,11 +2,14 @@
 
 import { button, fill, h, setAttributes } from "./dom.ts";
 import { counted, fieldName, whole } from "./format.ts";
-import type { NodeBody, TextBody, TreeNode } from "./wire.ts";
+import { type FormKind, FORM_NAMES, showForm } from "./kinds.ts";
+import type { FormBody, NodeBody, TextBody, TreeNode } from "./wire.ts";
 
 export interface JsonTreeOptions {
   /** Asks for the children of a path from a position on. */
   onExpand(path: number[], from: number): void;
+  /** Asks for the form of a value beside the tree. */
+  onForm(path: number[]): void;
   /** Asks for more of a long text. */
   onText(path: number[]): void;
   /** Asks to filter by a value at these labels. */
@@ -21,9 +24,9 @@ export interface TreeItem extends HTMLElement {
   choose?(): void;
 }
 
-export function createJsonTree({ onExpand, onText, onFilter, onChart }: JsonTreeOptions) {
+export function createJsonTree({ onExpand, onForm, onText, onFilter, onChart }: JsonTreeOptions) {
   const element = h("div", { class: "bmq-json", role: "tree", "aria-label": "Payload", onkeydown: moveInTree });
-  const items = new Map<string, { group: HTMLElement; labels: string[] }>();
+  const items = new Map<string, { group: HTMLElement; labels: string[]; line?: HTMLElement; form?: HTMLElement | null }>();
 
   function show(root: TreeNode) {
     items.clear();
@@ -55,6 +58,7 @@ export function createJsonTree({ onExpand, onText, onFilter, onChart }: JsonTree
       value,
       node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, counted(node.n, "item")),
       node.long !== undefined && !node.lines && longText(node.long, path, value),
+      node.as && formOf(node.as, path, name),
       node.k === "number" && onChart && chartOf(labels, onChart),
       onFilter && filterOf(node, labels, onFilter),
     );
@@ -65,7 +69,9 @@ export function createJsonTree({ onExpand, onText, onFilter, onChart }: JsonTree
       line.addEventListener("click", () => flip());
       self.flip = flip;
     }
-    items.set(path.join(), { group, labels });
+    items.set(path.join(), { group, labels, line });
+    // What an argument is, it is shown as.
+    if (node.as && path.length === 1) onForm(path);
     if (node.lines) {
       value.dataset.wanted = path.join();
       onText(path);
@@ -98,6 +104,36 @@ export function createJsonTree({ onExpand, onText, onFilter, onChart }: JsonTree
   function chartOf(labels: string[], ask: (labels: string[]) => void) {
     const name = labels.map(fieldName).join(" / ");
     return button("chart", `Chart of ${name}`, () => ask(labels), { class: "bmq-button bmq-icon-only bmq-small" });
+  }
+
+  function formOf(kind: FormKind, path: number[], name: string) {
+    const flip = () => {
+      const entry = items.get(path.join());
+      if (!entry?.form) onForm(path);
+      else {
+        entry.form.remove();
+        entry.form = null;
+        press(false, path);
+      }
+    };
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "bmq-link bmq-form-button",
+        "aria-pressed": "false",
+        "aria-label": `${FORM_NAMES[kind]} of ${name}`,
+        onclick: (event) => {
+          event.stopPropagation();
+          flip();
+        },
+      },
+      FORM_NAMES[kind].toLowerCase(),
+    );
+  }
+
+  function press(on: boolean, path: number[]) {
+    items.get(path.join())?.line?.querySelector(".bmq-form-button")?.setAttribute("aria-pressed", String(on));
   }
 
   function filterOf(node: TreeNode, labels: string[], ask: (labels: string[], value: string) => void) {
@@ -133,12 +169,24 @@ export function createJsonTree({ onExpand, onText, onFilter, onChart }: JsonTree
       if (group.lastElementChild?.tagName === "BUTTON") group.lastElementChild.remove();
       group.append(...children(node, path, labels));
     },
+    /** Show the form of a value that was asked for. */
+    showForm({ path, form }: FormBody) {
+      const entry = items.get(path.join());
+      if (!entry?.line || !form.as) return;
+      const made = showForm(form, `${FORM_NAMES[form.as]} of ${entry.labels.map(fieldName).join(" / ")}`);
+      if (!made) return;
+      entry.form?.remove();
+      entry.form = made;
+      entry.line.after(made);
+      press(true, path);
+    },
     /** Take in a longer text that was asked for. */
     fillText({ path, text }: TextBody) {
       const value = element.querySelector(`[data-wanted="${path.join()}"]`);
       if (!value) return;
       value.textContent = text;
       value.classList.add("bmq-long");
+      if (value.scrollHeight > value.clientHeight) value.setAttribute("tabindex", "0");
     },
   };
 }

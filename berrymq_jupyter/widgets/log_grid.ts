@@ -3,7 +3,7 @@
 import { type Child, fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
 import { type TimeMode, counted, day, fullTime, nameOf, safe, sameDay, timeText } from "./format.ts";
-import { type Marks, type Term, fromTerm, marked, marksOf, parseQuery } from "./query.ts";
+import { type Marks, type Term, fromTerm, idTerm, marked, marksOf, parseQuery } from "./query.ts";
 import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
 import type { LogState, Row, Step } from "./wire.ts";
@@ -27,7 +27,6 @@ const TITLES = [
 
 interface RowElement extends HTMLElement {
   parts: HTMLElement[];
-  source: HTMLElement;
   dayLine: HTMLElement;
   place: number;
 }
@@ -68,6 +67,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     create: createRow,
     show: showRow,
     onRange: (first: number, last: number) => {
+      const at = selected === null ? -1 : indexOf(selected);
+      setAttributes(scroller, { "aria-activedescendant": at >= first && at < last ? `${prefix}-${selected}` : null });
       const places = [placeOf(first), placeOf(last - 1)];
       // Who scrolls soon sees what is beside it; who follows does not.
       const beside = following ? 0 : PREFETCHED;
@@ -111,17 +112,13 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
   function createRow(): RowElement {
     const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
     cells[0].append(h("span"), h("span", { class: "bmq-ms" }));
-    const source = h("span", { class: "bmq-source" });
-    cells[2].append(source);
     const dayLine = h("span", { class: "bmq-day", hidden: true });
     cells[0].append(dayLine);
-    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, source, dayLine, place: -1 });
-    row.addEventListener("click", () => select(row.place, true));
-    source.addEventListener("click", (event) => {
-      const shown = store.row(row.place);
-      if (!shown) return;
-      event.stopPropagation();
-      onFilter(fromTerm(shown[SOURCE]));
+    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, dayLine, place: -1 });
+    row.addEventListener("click", (event) => {
+      const part = event.altKey ? cells.findIndex((cell) => cell.contains(event.target as Node)) : -1;
+      if (part === 1 || part === 2) filterBy(row.place, part === 1 ? ID : SOURCE);
+      else select(row.place, true);
     });
     return row;
   }
@@ -150,12 +147,12 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     element.dayLine.hidden = !isNewDay;
     setText(element.dayLine, isNewDay ? day(row[TIME]) : "");
     setMarked(id, row ? safe(row[ID]) : "", marks.id);
-    setMarked(element.source, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
+    setMarked(from, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
     setMarked(payload, row ? row[PAYLOAD] : "", marks.payload, row?.[STEPS]);
     if (!row) return;
     time.title = fullTime(row[TIME]);
-    id.title = safe(row[ID]);
-    from.title = `${safe(row[SOURCE] ?? "sent in this kernel")}: click to filter by it`;
+    id.title = `${safe(row[ID])}\nAlt-click, or i: filter by it`;
+    from.title = `${safe(row[SOURCE] ?? "sent in this kernel")}\nAlt-click, or f: filter by it`;
     from.classList.toggle("bmq-faint", row[SOURCE] === null);
     const mark = store.markOf(nameOf(row[ID]));
     element.style.setProperty("--bmq-mark", mark.color);
@@ -265,11 +262,15 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
 
   function select(place: number, open: boolean) {
     selected = place;
-    scroller.setAttribute("aria-activedescendant", `${prefix}-${place}`);
     list.reveal(indexOf(place));
     following = atNewest() && place === range[1] - 1;
     const row = store.row(place);
     if (open && row) onOpen(row[NUMBER]);
+  }
+
+  function filterBy(place: number, part: typeof ID | typeof SOURCE) {
+    const row = store.row(place);
+    if (row) onFilter(part === ID ? idTerm(row[ID]) : fromTerm(row[SOURCE]));
   }
 
   function onkeydown(event: KeyboardEvent) {
@@ -287,6 +288,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     }[event.key];
     if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
     else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
+    else if (event.key === "f" && selected !== null) filterBy(selected, SOURCE);
+    else if (event.key === "i" && selected !== null) filterBy(selected, ID);
     else if (event.key === "Escape") onEscape();
     else return;
     event.preventDefault();

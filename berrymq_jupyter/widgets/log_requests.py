@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from .base import RequestError, Work
-from .detail import details, more_nodes, more_text, payload_of
+from .detail import details, more_nodes, more_text, payload_of, value_form
 from .export import export
 from .query import QueryError
 from .render import error_text
@@ -66,6 +66,11 @@ def expand(log: MessageLog, request: Request) -> Request:
 def text(log: MessageLog, request: Request) -> Request:
     """Return more of a long string inside a message."""
     return more_text(wanted(log, request), request)
+
+
+def form(log: MessageLog, request: Request) -> Request:
+    """Return the form of a value beside the tree."""
+    return value_form(wanted(log, request), request)
 
 
 def set_filter(log: MessageLog, request: Request) -> Request:
@@ -173,6 +178,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "detail": detail,
     "expand": expand,
     "text": text,
+    "form": form,
     "filter": set_filter,
     "pause": pause,
     "remember": remember,

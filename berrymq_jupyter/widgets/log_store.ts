@@ -88,8 +88,9 @@ export function createStore(model: Model) {
       memory.set({ query: undefined, pausedAt: undefined, generation: undefined });
     } else if (own) {
       // The kernel has forgotten it, as after a long silence. While it is busy, its snapshots are better than nothing.
-      if (!restoring) channel.hello();
+      const isNew = !restoring;
       restoring = true;
+      if (isNew) channel.hello();
       if (!body.full) return;
     }
     const isFirst = store.state === null;
@@ -116,10 +117,10 @@ export function createStore(model: Model) {
       store.countsVersion += 1;
       asked = null;
     }
-    for (const [id, count, rate, retained] of body.counts) {
+    for (const [id, ...count] of body.counts) {
       if (!counts.has(id)) store.countsVersion += 1;
       store.markOf(nameOf(id)); // in the order in which they appeared
-      counts.set(id, [count, rate, retained]);
+      counts.set(id, count);
     }
     if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;
@@ -218,6 +219,7 @@ export function createStore(model: Model) {
     detail: pass("detail"),
     node: pass("node"),
     text: pass("text"),
+    form: pass("form"),
     chart: showChart,
     problem: refused,
     done: pass("done"),
@@ -225,6 +227,6 @@ export function createStore(model: Model) {
     exported: pass("exported"),
     gone: pass("gone"),
   };
-  const channel = connect(model, handlers, page, () => ownSelection() ?? {});
+  const channel = connect(model, handlers, page, () => (restoring && ownSelection()) || {});
   return store;
 }

@@ -16,7 +16,7 @@ const [ALL, OTHERS] = ["", "*"];
 
 interface LineElement extends HTMLElement {
   line: TreeLine | null;
-  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement; kept: HTMLElement };
+  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement; kept: HTMLElement; last: HTMLElement };
 }
 
 export interface TreeOptions {
@@ -34,8 +34,8 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   const find = h("input", { type: "search", class: "bmq-field", placeholder: "find", "aria-label": "Find names", spellcheck: "false", oninput: rebuild, onkeydown: leave });
   const sort = h(
     "select",
-    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers", onchange: rebuild },
-    ...["name", "rate", "count"].map((value) => h("option", { value }, `by ${value}`)),
+    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers", onchange: chooseSort },
+    ...["name", "rate", "count", "latest"].map((value) => h("option", { value }, `by ${value}`)),
   );
   const none = h("div", { class: "bmq-faint bmq-note", hidden: true }, "No identifier has that in it.");
   const element = h("div", { class: "bmq-treebox" }, h("div", { class: "bmq-tree-head" }, find, sort), scroller, none);
@@ -63,6 +63,11 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     if (indexOf(current) < 0) current = lines[0]?.pattern ?? ALL;
   }
 
+  function chooseSort() {
+    store.memory.set({ sort: sort.value });
+    rebuild();
+  }
+
   function rebuild() {
     version = "";
     update();
@@ -83,9 +88,9 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   }
 
   function countOf(line: TreeLine): Count {
-    if (line.pattern === OTHERS) return [others(), 0, others()]; // how many of these are kept is not counted
-    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0, 0];
-    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0, store.state?.kept ?? 0];
+    if (line.pattern === OTHERS) return [others(), 0, others(), -1, ""]; // how many of these are kept is not counted
+    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0, 0, -1, ""];
+    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0, store.state?.kept ?? 0, -1, ""];
   }
 
   function create(): LineElement {
@@ -93,6 +98,7 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
       toggle: h("span", { class: "bmq-toggle", "aria-hidden": "true" }),
       dot: h("span", { class: "bmq-dot", "aria-hidden": "true" }),
       label: h("span", { class: "bmq-tree-label" }),
+      last: h("span", { class: "bmq-last" }),
       speed: h("span", { class: "bmq-rate" }),
       count: h("span", { class: "bmq-count" }),
       kept: h("span", { class: "bmq-retained" }),
@@ -109,7 +115,7 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
 
   function show(made: LineElement, index: number) {
     const line = lines[index];
-    const { toggle, dot, label, speed, count, kept } = made.parts;
+    const { toggle, dot, label, last, speed, count, kept } = made.parts;
     made.line = line;
     setAttributes(made, {
       id: idOf(line),
@@ -128,7 +134,10 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS;
     if (!dot.hidden) dot.setAttribute("style", markStyle(store.markOf(nameOf(line.pattern))));
     setText(label, safe(line.label));
-    const [total, perSecond, retained] = countOf(line);
+    const [total, perSecond, retained, _, payload] = countOf(line);
+    const isLeaf = line.level === 2 || line.expanded === false;
+    setText(last, isLeaf ? payload : "");
+    if (last.textContent) made.title = `${safe(line.pattern)}\nlatest: ${payload}`;
     setText(speed, rate(perSecond));
     setText(count, brief(total));
     kept.hidden = retained >= total;
@@ -209,5 +218,10 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     event.stopPropagation();
   }
 
-  return { element, update, close: () => list.close() };
+  function setSort(to: string) {
+    sort.value = to;
+    rebuild();
+  }
+
+  return { element, update, setSort, close: () => list.close() };
 }

@@ -16,6 +16,7 @@ from .log_state import LogState
 from .picture import picture
 from .pump import pump
 from .render import arguments
+from .selection import rounded
 from .series import Track
 from .static import Form, clock
 
@@ -27,6 +28,8 @@ __all__ = ["MessageLog"]
 
 COUNTS: Final = 300
 """Identifiers whose counts one update brings along."""
+LEAF: Final = 60
+"""Characters of an identifier's last payload that a page gets."""
 CHART_PERIOD: Final = 0.25
 LOOK_PERIOD: Final = 2.0
 """Seconds between two looks whether the log is still followed, while a page shows it."""
@@ -234,9 +237,7 @@ class MessageLog(View):
         if self.settled and not everything:
             return None
         state = self.state
-        counts = [
-            [*entry, state.rows.retained(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)
-        ]
+        counts = [[*entry, *self.leaf(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)]
         self.settled = not state.counts.more
         return {
             "full": everything,
@@ -256,6 +257,16 @@ class MessageLog(View):
             **state.own.update(everything),
             "pages": {page: selection.update(everything) for page, selection in list(state.pages.items())},
         }
+
+    def leaf(self, name: str) -> tuple[int, int, str]:
+        """Return how many messages of an identifier are kept, and number and payload of the latest."""
+        rows = self.state.rows
+        latest = rows.latest(name)
+        if latest is None:
+            return rows.retained(name), -1, ""
+        number, message = latest
+        kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+        return rows.retained(name), number, arguments(rounded(message.args), kwargs, LEAF)
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one, and what is new in the chart."""
@@ -283,7 +294,7 @@ class MessageLog(View):
         if isinstance(page, str):
             if kind == "bye":
                 self.state.pages.pop(page, None)
-            elif kind == "hello":
+            elif kind == "hello" and "query" in request:
                 self.state.restore(
                     page, request.get("generation"), request.get("query"), request.get("pausedAt"), now
                 )

@@ -99,6 +99,7 @@ function createView(store: LogStore) {
     if (look.tree !== undefined) showTree(look.tree);
     treeSplitter.set(look.treeWidth ?? 0);
     detailSplitter.set(look.detailWidth ?? 0);
+    if (look.sort) tree.setSort(look.sort);
     if (look.time) grid.setTimes(look.time as TimeMode);
     if (look.height) grid.setHeight(look.height);
     if (look.detail != null && detail.element.hidden) detail.open(look.detail);

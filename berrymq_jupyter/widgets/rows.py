@@ -155,6 +155,11 @@ class Rows:
         """Return how many messages of one identifier are kept."""
         return self.by_name[name] + self.reserve.older_count(name, self.first)
 
+    def latest(self, name: str) -> tuple[int, Message] | None:
+        """Return number and message of the latest message of one identifier, None if that is not known."""
+        mine = self.reserve.newest.get(name)
+        return mine[-1] if mine else None
+
     def drop_names(self, count: int) -> None:
         """Forget the identifiers of the oldest messages."""
         gone = Counter(self.names.popleft() for _ in range(min(count, len(self.names))))

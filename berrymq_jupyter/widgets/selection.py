@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .rows import Rows, Snapshot
 
-__all__ = ["Selection", "row"]
+__all__ = ["Selection", "rounded"]
 
 SUMMARY: Final = 240
 """Characters of a row's payload that a page gets."""
@@ -153,7 +153,9 @@ def steps(message: Message, before: Message, parts: list[str]) -> list[list[Any]
         end += len(part.encode("utf-16-le", "replace")) // 2
         if end > SUMMARY:
             break
-        text = step(old, new) if same_shape or label else ""
+        # A position that goes up is mostly a number of steps.
+        is_counter = not label and type(new) is int
+        text = "" if is_counter or not (same_shape or label) else step(old, new)
         if text:
             found.append([end, text])
         end += len(", ")

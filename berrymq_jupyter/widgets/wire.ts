@@ -1,6 +1,8 @@
 // What the kernel and a page say to each other: the types of the messages. The Python side makes them in *_view.py,
 // message_log.py, detail.py, tree.py and network_state.py.
 
+import type { Count } from "./tree_lines.ts";
+import type { FormKind, ValueForm } from "./kinds.ts";
 import type { Look } from "./page_memory.ts";
 
 /** anywidget's model, as far as it is used. */
@@ -64,8 +66,8 @@ export interface LogState extends Shown {
   /** It is not followed any more. */
   ended: boolean;
   rate: number;
-  /** Of identifiers: how many came, how many a second, how many are kept. */
-  counts: [id: string, count: number, rate: number, retained: number][];
+  /** Of identifiers: how many came, how many a second, how many are kept, the latest one's number and payload. */
+  counts: [id: string, ...count: Count][];
   others: number;
   /** How many times the kernel has changed what all pages show. */
   generation: number;
@@ -80,6 +82,8 @@ export interface TreeNode {
   k: "word" | "number" | "text" | "bytes" | "list" | "map" | "object";
   s: string;
   n: number;
+  /** It has a form beside the tree. */
+  as?: FormKind;
   long?: number;
   /** It has several lines. */
   lines?: boolean;
@@ -111,6 +115,12 @@ export interface TextBody {
   number: number;
   path: number[];
   text: string;
+}
+
+export interface FormBody {
+  number: number;
+  path: number[];
+  form: ValueForm;
 }
 
 export interface ChartBody {

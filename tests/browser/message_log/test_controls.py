@@ -89,15 +89,20 @@ def test_the_query_line_is_worked_by_keys(trained):
 
 
 def test_what_is_seen_becomes_a_term(trained):
-    trained.rows.last.locator(".bmq-source").click()
+    trained.rows.last.locator(".bmq-from").click(modifiers=["Alt"])
     expect(trained.terms).to_have_text(["from:here"])
     expect(trained.detail).to_be_hidden()
     trained.row("39, loss").click()
     trained.detail.get_by_role("button", name="Filter by loss").click()
     expect(trained.terms).to_have_text(["from:here", "loss=0.025"])
     expect(trained.status).to_have_text("1 of 50 messages")
-    trained.detail.get_by_role("button", name="sent in this kernel").click()
+    trained.grid.focus()
+    trained.press("End", "f")
     expect(trained.terms).to_have_text(["loss=0.025"])
+    trained.detail.get_by_role("button", name="sent in this kernel").click()
+    expect(trained.terms).to_have_text(["loss=0.025", "from:here"])
+    trained.rows.last.locator(".bmq-id").click(modifiers=["Alt"])
+    expect(trained.terms).to_have_text(["loss=0.025", "from:here", "train:epoch"])
 
 
 def test_several_identifiers_are_chosen_and_hidden(trained):

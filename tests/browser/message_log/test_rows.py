@@ -6,6 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import violations
 from tests.browser.message_log.page import SHOW, TRAIN, Log
 
 pytestmark = pytest.mark.timeout(120)
@@ -91,6 +92,30 @@ def test_a_message_is_shown_in_full(trained):
     expect(trained.detail).to_be_hidden()
 
 
+def test_a_table_is_a_table_and_bytes_are_bytes(log):
+    log.notebook.execute(
+        "rows = [{'name': f'run {n}', 'loss': (n * 7 % 10) / 10} for n in range(10)] + [{'name': '<b>'}]\n"
+        "twitter('result:table', rows, raw=bytes(range(40)), inner={'more': [{'a': 1}]})"
+    )
+    log.row("result:table").click()
+    table = log.detail.get_by_role("table").first
+    expect(table.get_by_role("columnheader")).to_have_text(["name", "loss"])
+    expect(table.get_by_role("row")).to_have_count(12)
+    table.get_by_role("button", name="loss").click()
+    expect(table.get_by_role("columnheader", name="loss")).to_have_attribute("aria-sort", "ascending")
+    expect(table.get_by_role("row").nth(1)).to_have_text("run 00.0")
+    expect(table.get_by_role("row").last).to_have_text("<b>")
+    table.get_by_role("button", name="loss").click()
+    expect(table.get_by_role("row").nth(1)).to_have_text("run 70.9")
+    expect(log.detail.get_by_role("region", name="Bytes of raw")).to_contain_text("0010  10 11 12 13")
+    log.detail.get_by_role("button", name="Table of more").click()
+    expect(log.detail.get_by_role("table")).to_have_count(2)
+    assert violations(log.notebook.page, ".bmq-log") == []
+    log.notebook.screenshot("log-kinds")
+    log.detail.get_by_role("button", name="Table of more").click()
+    expect(log.detail.get_by_role("table")).to_have_count(1)
+
+
 def test_it_stays_where_its_user_reads(trained):
     trained.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
     expect(trained.rows.first).to_contain_text("0, loss=1.0")
@@ -150,6 +175,36 @@ def test_the_tree_says_how_many_messages_of_an_identifier_are_kept(log):
     expect(tree.get_by_role("treeitem", name="error").first).to_contain_text("1")
     expect(tree.get_by_role("treeitem", name="error").first).not_to_contain_text("retained")
     log.notebook.screenshot("log-retained")
+
+
+def test_the_tree_shows_last_values_and_what_came_last(trained):
+    tree = trained.view.get_by_role("tree", name="Identifiers")
+    expect(tree.get_by_role("treeitem", name="add")).to_contain_text("'note 36'")
+    trained.view.get_by_role("combobox", name="Sort identifiers").select_option("by latest")
+    expect(tree.get_by_role("treeitem")).to_contain_text(
+        ["All", "train", "39, loss=0.025", "note", "note 36"]
+    )
+    trained.notebook.execute("twitter('note:add', 'the last')")
+    expect(tree.get_by_role("treeitem")).to_contain_text(["All", "note", "the last", "train"])
+
+
+def test_a_log_that_is_not_followed_any_more_says_so(trained):
+    banner = trained.view.get_by_text("Not followed any more: nothing new appears here.")
+    expect(banner).to_be_hidden()
+    trained.notebook.execute("log.bus.unfollow(log.subscription)")
+    expect(banner).to_be_visible()
+    expect(trained.rows.last).to_contain_text("39, loss")
+
+
+def test_what_has_the_focus_has_a_ring(trained):
+    ring = "(part) => getComputedStyle(part, '::after').outlineStyle"
+    box, tree = trained.view.locator(".bmq-gridbox"), trained.view.locator(".bmq-treebox")
+    assert box.evaluate(ring) == tree.evaluate(ring) == "none"
+    trained.grid.focus()
+    trained.press("End")
+    assert (box.evaluate(ring), tree.evaluate(ring)) == ("solid", "none")
+    trained.view.get_by_role("tree", name="Identifiers").focus()
+    assert (box.evaluate(ring), tree.evaluate(ring)) == ("none", "solid")
 
 
 def test_hostile_payloads_are_text(log):
@@ -274,6 +329,8 @@ def test_a_kernel_that_ended_is_told(trained):
     trained.notebook.restart()
     expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
     expect(trained.row("39, loss")).to_be_visible()
+    for rate in trained.view.locator(".bmq-rate, .bmq-total").all():
+        expect(rate).to_be_hidden()  # what it was is not what it is
     pause = trained.view.locator(".bmq-button", has_text="Pause")
     pause.evaluate("(button) => button.focus()")
     expect(pause).not_to_be_focused()

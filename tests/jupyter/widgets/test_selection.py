@@ -21,16 +21,17 @@ def steps(selection):
     ("before", "after", "expected"),
     [
         (((0,), {"loss": 0.383}), ((1,), {"loss": 0.358}), [[13, "▼0.025"]]),
-        (((0,), {}), ((5,), {}), [[1, "▲5"]]),
-        (((5,), {}), ((4,), {}), [[1, "▼1"]]),
+        (((), {"n": 0}), ((), {"n": 5}), [[3, "▲5"]]),
+        (((5.0,), {}), ((4.0,), {}), [[3, "▼1"]]),
         (((0.5,), {}), ((0.5,), {}), []),
         (((0.5,), {}), ((float("nan"),), {}), []),
         (((True,), {}), ((7,), {}), []),
         ((("a", 1), {}), ((1,), {}), []),
-        ((("\U0001f347", 1), {}), (("\U0001f347", 3), {}), [[7, "▲2"]]),
+        (((1,), {}), ((9,), {}), []),
+        ((("\U0001f347", 1.0), {}), (("\U0001f347", 3.0), {}), [[9, "▲2"]]),
         (((10**400,), {}), ((1.5,), {}), []),
         (((10**400,), {}), ((10**401,), {}), []),
-        (((1,), {}), ((5_000_000,), {}), [[7, "▲5e+06"]]),
+        (((), {"n": 1}), ((), {"n": 5_000_000}), [[9, "▲5e+06"]]),
     ],
 )
 def test_a_row_says_by_what_its_numbers_have_changed(before, after, expected):
@@ -43,6 +44,6 @@ def test_a_row_says_by_what_its_numbers_have_changed(before, after, expected):
 def test_the_message_before_may_be_one_that_is_not_shown():
     rows = Rows(100, 10**9)
     selection = Selection(rows, "0>5")
-    put(rows, *(("a:run", (number * 3 % 10,), {}) for number in range(4)))  # 0 3 6 9
+    put(rows, *(("a:run", (number * 3.0,), {}) for number in range(4)))  # 0 3 6 9
     selection.window.advance(10)
-    assert steps(selection) == [[[1, "▲3"]], [[1, "▲3"]]]
+    assert steps(selection) == [[[3, "▲3"]], [[3, "▲3"]]]
