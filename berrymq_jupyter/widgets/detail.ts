@@ -1,6 +1,6 @@
 // One message in full: what it carries, what changed since the one before, and what can be done with it.
 
-import { button, copyText, fill, h } from "./dom.ts";
+import { button, copyText, fill, flip, h } from "./dom.ts";
 import { duration, fieldName, fullTime, safe } from "./format.ts";
 import { createJsonTree } from "./json_tree.ts";
 import { fromTerm, valueTerm } from "./query.ts";
@@ -27,9 +27,11 @@ export interface DetailOptions {
   /** Told a term to filter by. */
   onFilter?(term: string): void;
   canResend?: boolean;
+  /** Pins the message of this number, or lets go of it. */
+  onPin?(number: number): void;
 }
 
-export function createDetail(store: DetailStore, { say, onClose, onChart, onFilter, canResend }: DetailOptions) {
+export function createDetail(store: DetailStore, { say, onClose, onChart, onFilter, onPin, canResend }: DetailOptions) {
   const heading = h("h3", { class: "bmq-heading" });
   const facts = h("div", { class: "bmq-facts" });
   const changes = h("div", { class: "bmq-changes" });
@@ -42,6 +44,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     onFilter: onFilter && ((labels: string[], value: string) => onFilter(valueTerm(labels, value))),
     onChart: onChart && ((labels: string[]) => shown && onChart(shown.id, labels)),
   });
+  const pin = onPin ? flip(button("pin", "Pin", () => shown && onPin(shown.number), { title: "Keep it in sight, whatever else goes (s)", "aria-label": "Pin" })) : null;
   const element = h(
     "section",
     { class: "bmq-detail", "aria-label": "Message", hidden: true, onkeydown: (event) => event.key === "Escape" && onClose() },
@@ -52,6 +55,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
       h(
         "div",
         { class: "bmq-actions" },
+        pin,
         canResend && button("send", "Resend", () => store.request({ t: "resend", number: shown?.number })),
         button("copy", "Copy code", copyCode),
         button("close", "Close", onClose, { class: "bmq-button bmq-icon-only" }),
@@ -108,6 +112,8 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     expect() {
       wanted = null;
     },
+    /** Say on the button whether the message is pinned. */
+    pinned: (numbers: { has(number: number): boolean }) => pin?.press(shown !== null && numbers.has(shown.number)),
     hide() {
       wanted = undefined;
       element.hidden = true;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["write"]
+__all__ = ["write", "write_csv"]
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take text for a formula."""
@@ -41,14 +41,14 @@ def write_jsonl(messages: list[Message], file: TextIO) -> None:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def write_csv(messages: list[Message], file: TextIO) -> None:
+def write_csv(messages: list[Message], file: TextIO, dialect: str = "excel") -> None:
     """Write a row for each message, with a column for each argument.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
     rows = [record(message) | {"sent_at": moment(message)} for message in messages]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["sent_at", "id", "source"]
-    writer = csv.writer(file)
+    writer = csv.writer(file, dialect)
     writer.writerow([cell(column) for column in columns])
     writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
 

@@ -136,6 +136,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     const [time, id, from, payload] = element.parts;
     if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
+    element.classList.toggle("bmq-pinned", row !== undefined && store.pins.has(row[NUMBER]));
     const before = place > range[0] ? store.row(place - 1)?.[TIME] : null;
     const moment = row ? timeText(mode, row[TIME], Date.now(), before) : "…";
     const cut = mode === "clock" ? 8 : moment.length; // where it is narrow, the milliseconds are left out
@@ -268,6 +269,11 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     if (open && row) onOpen(row[NUMBER]);
   }
 
+  function flipPin(place: number) {
+    const row = store.row(place);
+    if (row) store.request({ t: "pin", number: row[NUMBER], on: !store.pins.has(row[NUMBER]) });
+  }
+
   function filterBy(place: number, part: typeof ID | typeof SOURCE) {
     const row = store.row(place);
     if (row) onFilter(part === ID ? idTerm(row[ID]) : fromTerm(row[SOURCE]));
@@ -289,6 +295,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
     else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
     else if (event.key === "f" && selected !== null) filterBy(selected, SOURCE);
+    else if (event.key === "s" && selected !== null) flipPin(selected);
     else if (event.key === "i" && selected !== null) filterBy(selected, ID);
     else if (event.key === "Escape") onEscape();
     else return;

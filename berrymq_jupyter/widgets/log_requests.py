@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .base import RequestError, Work
 from .detail import details, more_nodes, more_text, payload_of, value_form
 from .export import export
+from .files import write_csv
 from .query import QueryError
 from .render import error_text
 from .series import Track
@@ -28,6 +30,8 @@ Answer = Callable[["MessageLog", Request], Request | Work | None]
 
 ROWS: Final = 300
 """Rows that one answer brings at most."""
+COPIED: Final = 5000
+"""Messages that go to a page's clipboard at most."""
 LOOK: Final = 10_000
 """Characters of what is remembered of the look of a page."""
 LOOK_BACK: Final = 20_000
@@ -95,6 +99,27 @@ def pause(log: MessageLog, request: Request) -> None:
     log.touch()
 
 
+def pin(log: MessageLog, request: Request) -> None:
+    """Pin a message, or unpin it."""
+    if not log.state.pin(int(request["number"]), bool(request.get("on"))):
+        raise RequestError("it could not be pinned: it is no longer kept, or too many are pinned")
+    log.touch()
+
+
+def tsv(log: MessageLog, request: Request) -> Request:
+    """Return the newest messages that the page filters as tab-separated values."""
+    log.state.absorb(monotonic())
+    messages = log.state.shown_by(request.get("page")).messages()
+    text = StringIO()
+    write_csv(messages[-COPIED:], text, "excel-tab")
+    some = "the newest " if len(messages) > COPIED else ""
+    return {
+        "t": "tsv",
+        "text": text.getvalue(),
+        "said": f"Copied {some}{min(len(messages), COPIED):,} messages.",
+    }
+
+
 def remember(log: MessageLog, request: Request) -> None:
     """Remember how a page looks."""
     look = request.get("look")
@@ -156,7 +181,7 @@ def put_into_variable(log: MessageLog, request: Request) -> Request:
 
 def wanted(log: MessageLog, request: Request) -> Message:
     """Return the message that the page means."""
-    message = log.state.rows.snapshot().get(int(request["number"]))
+    message = log.state.get(int(request["number"]))
     if message is None:
         raise RequestError("that message is no longer kept")
     return message
@@ -181,6 +206,8 @@ ANSWERS: Final[dict[str, Answer]] = {
     "form": form,
     "filter": set_filter,
     "pause": pause,
+    "pin": pin,
+    "tsv": tsv,
     "remember": remember,
     "clear": clear,
     "chart": chart,

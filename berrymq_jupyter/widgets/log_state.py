@@ -13,10 +13,13 @@ from .series import Chart, Track
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from berrymq import Message
+
 __all__ = ["LogState"]
 
 SEARCH_SECONDS: Final = 0.03
 """How long a round may look through rows for queries."""
+MOST_PINS: Final = 100
 MOST_PAGES: Final = 8
 """Pages that have a selection of their own at a time; one more takes the place of the most silent."""
 SILENT: Final = 600.0
@@ -37,6 +40,8 @@ class LogState:
         """What others show, by their names."""
         self.generation = 0
         """Counts the changes of `own`: each makes all pages show that."""
+        self.pins: dict[int, Message] = {}
+        """Messages by number that are kept whatever else goes."""
         self.absorbed_at = 0.0
         self.chart: Chart | None = None
 
@@ -123,6 +128,20 @@ class LogState:
             del self.pages[page]
             return
         selection.paused_at = min(paused_at, self.rows.end) if isinstance(paused_at, int) else None
+
+    def get(self, number: int) -> Message | None:
+        """Return the message of that number, or None if it is not kept."""
+        return self.pins.get(number) or self.rows.snapshot().get(number)
+
+    def pin(self, number: int, on: bool) -> bool:
+        """Pin a message, or let go of it. Return whether there is such a message, and room for it."""
+        if not on:
+            return self.pins.pop(number, None) is not None
+        message = self.get(number)
+        if message is None or len(self.pins) >= MOST_PINS:
+            return False
+        self.pins[number] = message
+        return True
 
     def draw(self, tracks: list[Track], x: tuple[str, ...] | None) -> None:
         """Follow numbers for a chart, from the oldest message that is kept on; [] for none."""

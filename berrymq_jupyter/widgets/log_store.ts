@@ -8,7 +8,7 @@ import { createPalette } from "./palette.ts";
 import type { Count } from "./tree_lines.ts";
 import type { DetailEvents } from "./detail.ts";
 import { type CommonEvents, createListeners } from "./view.ts";
-import type { ChartBody, LogState, Model, Problem, Remark, Request, Row, Shown } from "./wire.ts";
+import type { ChartBody, CopiedBody, LogState, Model, Problem, Remark, Request, Row, Shown } from "./wire.ts";
 
 const MOST_ROWS = 6000;
 const KEPT_AROUND = 1500;
@@ -24,6 +24,8 @@ interface Events extends CommonEvents<LogState>, DetailEvents {
   done: Remark;
   filtered: undefined;
   exported: Remark;
+  tsv: CopiedBody;
+  pins: undefined;
   /** What another page looked like, for one that is new. */
   look: Look;
 }
@@ -50,6 +52,8 @@ export function createStore(model: Model) {
     countsVersion: 0,
     /** The mark of an identifier's name. */
     markOf: createPalette(),
+    /** The pinned messages by number. */
+    pins: new Map<number, Row>(),
     /** What this page remembers over a reload. */
     memory,
     /** What completes the words of a query. */
@@ -124,6 +128,10 @@ export function createStore(model: Model) {
     }
     if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;
+    if (body.pins) {
+      store.pins = new Map(body.pins.map((row) => [row[NUMBER], row]));
+      tell("pins", undefined);
+    }
     keep(body.rows);
     tell("update", body);
     if (chart && before !== body.pausedAt) showChart(chart);
@@ -225,6 +233,7 @@ export function createStore(model: Model) {
     done: pass("done"),
     filtered: pass("filtered"),
     exported: pass("exported"),
+    tsv: pass("tsv"),
     gone: pass("gone"),
   };
   const channel = connect(model, handlers, page, () => (restoring && ownSelection()) || {});

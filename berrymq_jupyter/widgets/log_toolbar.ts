@@ -35,6 +35,8 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
   return {
     filter,
     flipPause,
+    /** What was to be exported has been. */
+    exported: exporting.exported,
     element: h(
       "div",
       { class: "bmq-bar", role: "toolbar", "aria-label": "Message log" },

@@ -16,7 +16,7 @@ from .log_state import LogState
 from .picture import picture
 from .pump import pump
 from .render import arguments
-from .selection import rounded
+from .selection import rounded, row
 from .series import Track
 from .static import Form, clock
 
@@ -81,6 +81,7 @@ class MessageLog(View):
         """False while there is something to send to the page."""
         self.look: dict[str, Any] | None = None
         """How the page looks that was changed last: another one that opens looks the same."""
+        self.sent_pins: list[int] = []
         self.charted_at = 0.0
         self.charted = False
         """True when the page was sent a chart last."""
@@ -239,6 +240,10 @@ class MessageLog(View):
         state = self.state
         counts = [[*entry, *self.leaf(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)]
         self.settled = not state.counts.more
+        pins = None
+        if everything or self.sent_pins != list(state.pins):
+            self.sent_pins = list(state.pins)
+            pins = [row(-1, number, message) for number, message in sorted(state.pins.items())]
         return {
             "full": everything,
             "follows": str(self.identifier),
@@ -254,6 +259,7 @@ class MessageLog(View):
             "others": state.counts.others,
             "generation": state.generation,
             "look": self.look if everything else None,
+            "pins": pins,
             **state.own.update(everything),
             "pages": {page: selection.update(everything) for page, selection in list(state.pages.items())},
         }

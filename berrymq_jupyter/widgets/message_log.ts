@@ -7,8 +7,9 @@ import "./chart.css";
 import "./message_log.css";
 import { createChart } from "./chart.ts";
 import { createDetail } from "./detail.ts";
-import { button, framed, h, keepKeys, setText } from "./dom.ts";
+import { button, copyText, framed, h, keepKeys, setText } from "./dom.ts";
 import { type TimeMode, brief, counted, whole } from "./format.ts";
+import { createPins } from "./log_pins.ts";
 import { createGrid } from "./log_grid.ts";
 import { type LogStore, createStore } from "./log_store.ts";
 import { createToolbar } from "./log_toolbar.ts";
@@ -17,7 +18,7 @@ import type { Look } from "./page_memory.ts";
 import { idTerm } from "./query.ts";
 import { createSplitter } from "./splitter.ts";
 import { createRemarks, defineView } from "./view.ts";
-import type { LogState } from "./wire.ts";
+import type { CopiedBody, LogState } from "./wire.ts";
 
 const QUIET_MS = 2000;
 
@@ -39,7 +40,8 @@ function createView(store: LogStore) {
     onHide: (pattern: string) => bar.filter.flip(`-${idTerm(pattern)}`),
   });
   const grid = createGrid(store, { onOpen: openDetail, onEscape: closeDetail, onFilter: (term: string) => bar.filter.flip(term) });
-  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), canResend: true });
+  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), onPin: flipPin, canResend: true });
+  const pins = createPins(store, openDetail);
   const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: openDetail });
   const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
   const treeSplitter = createSplitter({
@@ -62,6 +64,7 @@ function createView(store: LogStore) {
     bar.element,
     ended,
     banner,
+    pins.element,
     panes,
     chart.element,
     h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
@@ -125,6 +128,15 @@ function createView(store: LogStore) {
     store.memory.set({ detail: number });
   }
 
+  function flipPin(number: number) {
+    store.request({ t: "pin", number, on: !store.pins.has(number) });
+  }
+
+  async function copy({ text, said }: CopiedBody) {
+    bar.exported();
+    say((await copyText(text)) ? said : "This page may not use the clipboard.");
+  }
+
   function closeDetail() {
     detail.hide();
     store.memory.set({ detail: null });
@@ -157,7 +169,15 @@ function createView(store: LogStore) {
   const off = [
     keepKeys(element),
     store.on("update", redraw),
-    store.on("detail", () => element.classList.toggle("bmq-has-detail", !detail.element.hidden)),
+    store.on("detail", () => {
+      element.classList.toggle("bmq-has-detail", !detail.element.hidden);
+      detail.pinned(store.pins);
+    }),
+    store.on("pins", () => {
+      detail.pinned(store.pins);
+      redraw();
+    }),
+    store.on("tsv", copy),
     store.on("chart", chart.show),
     store.on("problem", (body) => bar.complain(body.field ?? "", body.text) || say(body.text)),
     store.on("done", (body) => say(body.text)),
@@ -177,6 +197,7 @@ function createView(store: LogStore) {
       grid.close();
       tree.close();
       detail.close();
+      pins.close();
       chart.close();
       off.forEach((stop) => stop());
     },

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .rows import Rows, Snapshot
 
-__all__ = ["Selection", "rounded"]
+__all__ = ["Selection", "rounded", "row"]
 
 SUMMARY: Final = 240
 """Characters of a row's payload that a page gets."""

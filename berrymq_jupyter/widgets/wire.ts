@@ -75,6 +75,14 @@ export interface LogState extends Shown {
   pages: Record<string, Shown>;
   /** How the page looks that was changed last; with a snapshot. */
   look: Look | null;
+  /** The pinned messages; null if they are those that were sent last. */
+  pins: Row[] | null;
+}
+
+export interface CopiedBody {
+  text: string;
+  /** What to say when it is on the clipboard. */
+  said: string;
 }
 
 /** A value in a payload: kind, one line of text, number of children; children that came along, from a position on. */

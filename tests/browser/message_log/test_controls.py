@@ -179,6 +179,42 @@ def test_panes_are_made_wider(trained):
     assert tree.bounding_box()["width"] == pytest.approx(usual, abs=1)
 
 
+def test_a_pinned_message_stays_whatever_goes(trained):
+    trained.row("note 36").click()
+    pin = trained.detail.get_by_role("button", name="Pin", exact=True)
+    pin.click()
+    expect(pin).to_have_attribute("aria-pressed", "true")
+    pins = trained.view.get_by_role("region", name="Pinned messages").get_by_role("listitem")
+    expect(pins).to_have_text([re.compile("note:add'note 36'")])
+    trained.grid.focus()
+    trained.press("Home", "s")
+    expect(pins).to_have_text([re.compile("train:epoch0, loss=1.0"), re.compile("note:add'note 36'")])
+    expect(trained.rows.first).to_have_class(re.compile("bmq-pinned"))
+    trained.notebook.screenshot("log-pins")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.button("Clear").first.click()
+    expect(trained.status).to_have_text("0 messages")
+    expect(pins).to_have_count(2)
+    pins.last.get_by_role("button").first.click()
+    expect(trained.detail.locator("code")).to_have_text("%twitter note:add 'note 36'")
+    pins.last.get_by_role("button", name="Unpin note:add").click()
+    expect(pins).to_have_count(1)
+    expect(pin).to_have_attribute("aria-pressed", "false")
+
+
+def test_rows_are_copied_for_a_spreadsheet(trained, notebooks):
+    notebooks.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    trained.filter.fill("note:* ")
+    expect(trained.status).to_have_text("10 of 50 messages")
+    trained.button("Export").click()
+    trained.button("Copy as TSV").click()
+    expect(trained.said).to_have_text("Copied 10 messages.")
+    text = trained.notebook.page.evaluate("navigator.clipboard.readText()")
+    assert text.splitlines()[0] == "sent_at\tid\tsource\targ0"
+    assert text.splitlines()[10].endswith("\tnote:add\t\tnote 36")
+    expect(trained.view.locator("form")).to_be_hidden()
+
+
 def test_a_mistake_stands_below_the_query(trained):
     wrong = re.compile("more than one ':'")
     trained.filter.fill("a:b:c")

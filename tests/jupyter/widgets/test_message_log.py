@@ -273,6 +273,19 @@ def test_pages_with_their_own_filters_are_few(page, log):
     assert list(log.state.pages) == [f"page {number}" for number in range(12, 20)]
 
 
+def test_a_pinned_message_outlives_others(page, bus, log):
+    bus.twitter("test:run", 1)
+    page.update(lambda body: body["total"] == 1)
+    page.say(t="pin", number=0, on=True)
+    assert page.update(lambda body: body["pins"])["pins"][0][1:4:2] == [0, "test:run"]
+    page.say(t="clear")
+    page.update(lambda body: body["full"] and body["kept"] == 0 and len(body["pins"]) == 1)
+    assert page.ask("detail", t="detail", number=0)["id"] == "test:run"
+    page.say(t="pin", number=0, on=False)
+    page.update(lambda body: body["pins"] == [] and body["total"] == 0)
+    assert "no longer kept" in page.ask("problem", t="pin", number=0, on=True)["text"]
+
+
 def test_another_page_looks_like_the_last_one(page):
     page.say(t="remember", page="one", look={"newestFirst": True})
     page.say(t="remember", page="one", look={"newestFirst": "x" * 20_000})
