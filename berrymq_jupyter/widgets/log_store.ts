@@ -75,6 +75,9 @@ export function createStore(model: Model) {
   /** Whether the kernel was told what this page shows, and has not shown it yet. */
   let restoring = ownSelection() !== null;
 
+  /** Whether it has got a snapshot. */
+  let opened = false;
+
   /** What this page shows for itself. */
   function ownSelection() {
     const { query, generation, pausedAt } = memory.look;
@@ -97,9 +100,9 @@ export function createStore(model: Model) {
       if (isNew) channel.hello();
       if (!body.full) return;
     }
-    const isFirst = store.state === null;
     update({ ...body, ...shown });
-    if (isFirst && body.look && memory.isNew) adopt(body.look);
+    if (!opened && body.full && body.look && memory.isNew) adopt(body.look);
+    opened ||= body.full;
   }
 
   /** Look like the page that was changed last, in another browser. */

@@ -28,7 +28,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
   }
 
   const off = [
-    store.on("filtered", filter.filtered),
+    store.on("filtered", () => filter.filtered(store.state)),
     store.on("exported", exporting.exported),
   ];
 
@@ -66,7 +66,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
       follows.title = state.follows;
       setText(speed, rate(state.rate));
       pause.press(state.heldBack !== null);
-      filter.update(state.query);
+      filter.update(state.query, state);
     },
     close() {
       filter.close();

@@ -47,6 +47,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   let active = -1;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let asked = 0; // questions to the kernel that it has not answered
+  let stale: object | null = null;
   let unanswered = false; // from the first key on: what the kernel has is not what stands here
 
   const query = () => [...terms, input.value.trim()].filter(Boolean).join(" ");
@@ -226,8 +227,9 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     flip(term: string) {
       set(terms.includes(term) ? terms.filter((other) => other !== term) : [...terms, term]);
     },
-    /** The kernel filters as it was asked to. */
-    filtered() {
+    /** The kernel filters as it was asked to; what it sent before, `state`, may not say so yet. */
+    filtered(state: object | null) {
+      stale = state;
       asked = Math.max(0, asked - 1);
       if (asked || timer !== undefined) return;
       unanswered = false;
@@ -239,8 +241,8 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
       complaint.say(words);
     },
     /** Show what the kernel filters by, unless its user is about to change that. */
-    update(now: string) {
-      if (unanswered || now === query()) return;
+    update(now: string, state: object) {
+      if (unanswered || state === stale || now === query()) return;
       try {
         terms = splitQuery(now);
       } catch {
