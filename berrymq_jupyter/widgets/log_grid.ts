@@ -4,7 +4,7 @@ import { type Child, fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
 import { type TimeMode, counted, day, fullTime, nameOf, safe, sameDay, timeText } from "./format.ts";
 import { type Marks, type Term, fromTerm, idTerm, marked, marksOf, parseQuery } from "./query.ts";
-import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
+import { type LogStore, ALERT, ID, NUMBER, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
 import type { LogState, Row, Step } from "./wire.ts";
 
@@ -136,6 +136,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     const [time, id, from, payload] = element.parts;
     if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
+    element.classList.toggle("bmq-alert", row?.[ALERT] === 1);
     element.classList.toggle("bmq-pinned", row !== undefined && store.pins.has(row[NUMBER]));
     const before = place > range[0] ? store.row(place - 1)?.[TIME] : null;
     const moment = row ? timeText(mode, row[TIME], Date.now(), before) : "…";

@@ -46,7 +46,7 @@ def rows(log: MessageLog, request: Request) -> Request:
         "t": "rows",
         "epoch": shown.window.epoch,
         "from": start,
-        "rows": shown.page(start, min(end, start + ROWS)),
+        "rows": shown.page(start, min(end, start + ROWS), log.state.alert.query if log.state.alert else None),
     }
 
 
@@ -118,6 +118,15 @@ def tsv(log: MessageLog, request: Request) -> Request:
         "text": text.getvalue(),
         "said": f"Copied {some}{min(len(messages), COPIED):,} messages.",
     }
+
+
+def alert(log: MessageLog, request: Request) -> Request:
+    """Raise an alert for messages that pass a query."""
+    try:
+        log.alert(str(request.get("query") or ""))
+    except QueryError as error:
+        raise RequestError(str(error), field="alert") from None
+    return {"t": "alerted"}
 
 
 def remember(log: MessageLog, request: Request) -> None:
@@ -208,6 +217,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "pause": pause,
     "pin": pin,
     "tsv": tsv,
+    "alert": alert,
     "remember": remember,
     "clear": clear,
     "chart": chart,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .counts import Counts
 from .query import QueryError
+from .render import arguments
 from .rows import Rows
 from .selection import Selection
 from .series import Chart, Track
@@ -42,6 +43,8 @@ class LogState:
         """Counts the changes of `own`: each makes all pages show that."""
         self.pins: dict[int, Message] = {}
         """Messages by number that are kept whatever else goes."""
+        self.alert: Selection | None = None
+        """The messages that raise an alert."""
         self.absorbed_at = 0.0
         self.chart: Chart | None = None
 
@@ -65,7 +68,7 @@ class LogState:
     @property
     def selections(self) -> list[Selection]:
         """All selections."""
-        return [self.own, *self.pages.values()]
+        return [self.own, *self.pages.values(), *([self.alert] if self.alert else [])]
 
     @property
     def unsearched(self) -> int:
@@ -128,6 +131,25 @@ class LogState:
             del self.pages[page]
             return
         selection.paused_at = min(paused_at, self.rows.end) if isinstance(paused_at, int) else None
+
+    def alert_when(self, query: str) -> None:
+        """Raise an alert for further messages that pass `query`, for none with "".
+
+        Raises:
+            QueryError: it is no query.
+        """
+        self.alert = Selection(self.rows, query) if query.strip() else None
+
+    def alerts(self) -> dict[str, Any] | None:
+        """Return the query of the alert, how many messages came since it was set, and the latest of them."""
+        alert = self.alert
+        if alert is None:
+            return None
+        window = alert.window
+        latest = window.page(window.end - 1, window.end)
+        message = latest[0][2] if latest and window.end > 0 else None
+        text = f"{message.id} {arguments(message.args, message.kwargs)}" if message is not None else ""
+        return {"query": alert.query.text, "count": max(0, window.end), "latest": text}
 
     def get(self, number: int) -> Message | None:
         """Return the message of that number, or None if it is not kept."""

@@ -16,8 +16,8 @@ const ASKED_AT_ONCE = 300;
 const LATE_MS = 1000;
 const MOST_NOTED = 200;
 
-/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers. */
-export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6;
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers, whether it is an alert. */
+export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6, ALERT = 7;
 
 interface Events extends CommonEvents<LogState>, DetailEvents {
   chart: ChartBody;
@@ -25,6 +25,7 @@ interface Events extends CommonEvents<LogState>, DetailEvents {
   filtered: undefined;
   exported: Remark;
   tsv: CopiedBody;
+  alerted: undefined;
   pins: undefined;
   /** What another page looked like, for one that is new. */
   look: Look;
@@ -120,6 +121,7 @@ export function createStore(model: Model) {
     }
     const before = store.state?.pausedAt;
     if (body.full) {
+      if (store.state?.alert?.query !== body.alert?.query) rows.clear(); // they come again, marked as they are now
       counts.clear();
       store.countsVersion += 1;
       asked = null;
@@ -237,6 +239,7 @@ export function createStore(model: Model) {
     filtered: pass("filtered"),
     exported: pass("exported"),
     tsv: pass("tsv"),
+    alerted: pass("alerted"),
     gone: pass("gone"),
   };
   const channel = connect(model, handlers, page, () => (restoring && ownSelection()) || {});

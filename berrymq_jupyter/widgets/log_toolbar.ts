@@ -2,6 +2,7 @@
 
 import { button, flip, h, setText } from "./dom.ts";
 import { rate } from "./format.ts";
+import { createAlert } from "./log_alert.ts";
 import { createExport } from "./log_export.ts";
 import type { LogStore } from "./log_store.ts";
 import { createQueryLine } from "./query_line.ts";
@@ -19,6 +20,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
   const filter = createQueryLine({ onQuery: (query) => store.request({ t: "filter", query }), known: store.known });
   const exporting = createExport(store);
+  const alert = createAlert(store);
   const pause = flip(button("pause", "Pause", flipPause));
   const order = flip(button("up", "Newest first", () => order.press(onTurn())));
   const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });
@@ -30,6 +32,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
   const off = [
     store.on("filtered", () => filter.filtered(store.state)),
     store.on("exported", exporting.exported),
+    store.on("alerted", alert.done),
   ];
 
   return {
@@ -48,6 +51,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
         pause,
         order,
         button("clear", "Clear", () => store.request({ t: "clear" })),
+        alert.element,
         exporting.element,
       ),
     ),
@@ -57,6 +61,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
     showTree: (visible: boolean) => treeButton.setAttribute("aria-expanded", String(visible)),
     /** Say what is wrong with one of the fields here; returns whether there is such a field. */
     complain(field: string, words: string) {
+      if (field === "alert") return alert.complain(field, words);
       if (field !== "query") return exporting.complain(field, words);
       filter.complain(words);
       return true;
@@ -67,6 +72,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
       setText(speed, rate(state.rate));
       pause.press(state.heldBack !== null);
       filter.update(state.query, state);
+      alert.update(state);
     },
     close() {
       filter.close();

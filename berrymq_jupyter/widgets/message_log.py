@@ -158,6 +158,20 @@ class MessageLog(View):
         """True after `pause`."""
         return self.state.own.paused_at is not None
 
+    def alert(self, query: str = "") -> None:
+        """Mark and count the messages that pass a query (see `filter`), from now on; "" ends that.
+
+        A page may show a notification for them, or make a sound, if its user has chosen so there.
+
+        Raises:
+            QueryError: it is no query.
+        """
+        with self.guard:
+            self.state.absorb(monotonic())
+            self.state.alert_when(query)
+            self.channel.snapshot_due = True
+            self.touch()
+
     def chart(self, identifier: str | Identifier, *fields: Field, x: Field | None = None) -> None:
         """Draw numbers of the messages of `identifier` below the rows, beside those that are drawn already.
 
@@ -240,6 +254,7 @@ class MessageLog(View):
         state = self.state
         counts = [[*entry, *self.leaf(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)]
         self.settled = not state.counts.more
+        alarming = None if state.alert is None else state.alert.query
         pins = None
         if everything or self.sent_pins != list(state.pins):
             self.sent_pins = list(state.pins)
@@ -260,8 +275,11 @@ class MessageLog(View):
             "generation": state.generation,
             "look": self.look if everything else None,
             "pins": pins,
-            **state.own.update(everything),
-            "pages": {page: selection.update(everything) for page, selection in list(state.pages.items())},
+            "alert": state.alerts(),
+            **state.own.update(everything, alarming),
+            "pages": {
+                page: selection.update(everything, alarming) for page, selection in list(state.pages.items())
+            },
         }
 
     def leaf(self, name: str) -> tuple[int, int, str]:

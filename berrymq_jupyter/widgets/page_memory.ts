@@ -20,6 +20,10 @@ export interface Look {
   sort?: string;
   /** How times are shown. */
   time?: string;
+  /** The query of the alert, and how many messages its user has been told of. */
+  alertsSeen?: [query: string, count: number];
+  notify?: boolean;
+  sound?: boolean;
   /** The number of the message that is shown in full. */
   detail?: number | null;
 }

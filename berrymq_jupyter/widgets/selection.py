@@ -72,13 +72,16 @@ class Selection:
         test = self.query
         return [message for _, message in self.rows.snapshot().all() if test(message)]
 
-    def page(self, start: int, end: int) -> list[list[Any]]:
-        """Return the rows at some places as a page gets them."""
+    def page(self, start: int, end: int, alarming: Query | None = None) -> list[list[Any]]:
+        """Return the rows at some places as a page gets them, marked if they pass the query `alarming`."""
         found = self.window.page(start, min(end, self.end))
         before = predecessors(found, self.rows.snapshot())
-        return [row(*entry, before.get(entry[1])) for entry in found]
+        return [
+            [*row(*entry, before.get(entry[1])), int(alarming is not None and alarming(entry[2]))]
+            for entry in found
+        ]
 
-    def update(self, everything: bool) -> dict[str, Any]:
+    def update(self, everything: bool, alarming: Query | None = None) -> dict[str, Any]:
         """Return the newest rows, and where everything stands."""
         window, end = self.window, self.end
         known = 0 if everything or self.sent_epoch != window.epoch else self.sent_end
@@ -92,7 +95,7 @@ class Selection:
             "query": self.query.text,
             "pausedAt": self.paused_at,
             "heldBack": None if self.paused_at is None else self.rows.end - self.paused_at,
-            "rows": self.page(max(end - TAIL, known), end),
+            "rows": self.page(max(end - TAIL, known), end, alarming),
         }
 
 

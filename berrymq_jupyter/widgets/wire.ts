@@ -32,8 +32,8 @@ export interface Remark {
 /** Where in a payload a number ends that has changed since the message before, and by what: "▼0.025". */
 export type Step = [end: number, text: string];
 
-/** A row of a log: place, number, time in ms, identifier, source or null, payload, and what changed there. */
-export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[]];
+/** A row of a log: place, number, time in ms, identifier, source or null, payload, what changed there, and whether it is an alert. */
+export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[], alert: number];
 
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
 export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];
@@ -77,6 +77,8 @@ export interface LogState extends Shown {
   look: Look | null;
   /** The pinned messages; null if they are those that were sent last. */
   pins: Row[] | null;
+  /** What raises an alert, how many messages did so since that was set, and the latest of them. */
+  alert: { query: string; count: number; latest: string } | null;
 }
 
 export interface CopiedBody {

@@ -216,6 +216,35 @@ def test_rows_are_copied_for_a_spreadsheet(trained, notebooks):
     expect(trained.view.locator("form")).to_be_hidden()
 
 
+def test_an_alert_marks_and_counts_what_it_is_for(trained):
+    trained.button("Alert").click()
+    field = trained.view.get_by_role("textbox", name="Alert when")
+    field.fill("loss>")
+    trained.button("Set alert").click()
+    expect(field).to_have_accessible_description("a value is missing after loss>")
+    field.fill("loss>1")
+    expect(trained.view.get_by_role("checkbox", name="Notification")).not_to_be_checked()
+    expect(trained.view.get_by_role("checkbox", name="Sound")).not_to_be_checked()
+    trained.view.get_by_role("checkbox", name="Sound").check()
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-alert-form")
+    field.press("Enter")
+    expect(field).to_be_hidden()
+    alert = trained.view.locator(".bmq-button:has(.bmq-badge)")
+    expect(alert).to_have_accessible_name("Alert")
+    trained.notebook.execute("twitter('train:epoch', 40, loss=7); twitter('train:epoch', 41, loss=0.5)")
+    expect(alert).to_have_accessible_name("Alert: 1 new message")
+    expect(trained.row("40, loss=7")).to_have_class(re.compile("bmq-alert"))
+    expect(trained.row("41, loss=0.5")).not_to_have_class(re.compile("bmq-alert"))
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-alert")
+    alert.click()
+    expect(alert).to_have_accessible_name("Alert")
+    field.fill("")
+    field.press("Enter")
+    expect(trained.row("40, loss=7")).not_to_have_class(re.compile("bmq-alert"))
+
+
 def test_a_mistake_stands_below_the_query(trained):
     wrong = re.compile("more than one ':'")
     trained.filter.fill("a:b:c")

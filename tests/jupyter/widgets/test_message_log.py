@@ -187,7 +187,7 @@ def test_a_page_gets_everything_and_then_what_is_new(page, log, bus):
     body = page.update(lambda body: body["total"] == 1)
     assert body["n"] == first["n"] + 1
     assert not body["full"]
-    ((place, number, _, identifier, source, payload, _),) = body["rows"]
+    ((place, number, _, identifier, source, payload, *_),) = body["rows"]
     assert (place, number, identifier, source, payload) == (0, 0, "test:run", None, "1, x='a'")
     assert body["counts"][0][:2] == ["test:run", 1]
     bus.twitter("test:run", 2)
@@ -284,6 +284,21 @@ def test_a_pinned_message_outlives_others(page, bus, log):
     page.say(t="pin", number=0, on=False)
     page.update(lambda body: body["pins"] == [] and body["total"] == 0)
     assert "no longer kept" in page.ask("problem", t="pin", number=0, on=True)["text"]
+
+
+def test_an_alert_counts_what_comes_after_it_was_set(page, bus, log):
+    bus.twitter("test:run", loss=5)
+    page.update(lambda body: body["total"] == 1)
+    page.ask("alerted", t="alert", query="loss>1")
+    body = page.update(lambda body: body["alert"])
+    assert (body["alert"], body["rows"][0][7]) == ({"query": "loss>1", "count": 0, "latest": ""}, 1)
+    bus.twitter("test:run", loss=7)
+    bus.twitter("test:run", loss=0)
+    body = page.update(lambda body: body["alert"] and body["alert"]["count"] == 1)
+    assert body["alert"]["latest"] == "test:run loss=7"
+    assert page.ask("problem", t="alert", query="loss>")["field"] == "alert"
+    log.alert()
+    page.update(lambda body: body["total"] == 3 and body["alert"] is None)
 
 
 def test_another_page_looks_like_the_last_one(page):
@@ -693,7 +708,8 @@ def test_an_error_survives_a_flood(bus, monkeypatch):
     for _ in range(30):
         for channel in range(12):
             bus.twitter(f"channel:{channel}", 1)
-        log.state.absorb(0.0)
+        with log.guard:
+            log.absorb(0.0)
     body = page.update(lambda body: body["total"] == 361)
     assert body["older"][0] > 0
     first, last = body["range"]
