@@ -213,7 +213,7 @@ def test_rows_are_copied_for_a_spreadsheet(trained, notebooks):
     text = trained.notebook.page.evaluate("navigator.clipboard.readText()")
     assert text.splitlines()[0] == "sent_at\tid\tsource\targ0"
     assert text.splitlines()[10].endswith("\tnote:add\t\tnote 36")
-    expect(trained.view.locator("form")).to_be_hidden()
+    expect(trained.export).to_be_hidden()
 
 
 def test_an_alert_marks_and_counts_what_it_is_for(trained):
@@ -394,7 +394,7 @@ def test_what_is_shown_becomes_a_variable(trained):
     trained.filter.fill("note:*")
     expect(trained.status).to_have_text("10 of 50 messages")
     trained.button("Export").click()
-    form = trained.view.locator("form")
+    form = trained.export
     form.get_by_role("textbox", name="Name").fill("notes")
     form.get_by_role("button", name="Export").click()
     expect(trained.said).to_have_text("10 messages are in notes")
