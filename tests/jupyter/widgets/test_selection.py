@@ -1,8 +1,12 @@
 """What a page gets of a log's rows."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from berrymq import Message
+from berrymq import Identifier, Message
+from berrymq.messages import PastMessage
+from berrymq_jupyter.widgets.query import Query
 from berrymq_jupyter.widgets.rows import Rows
 from berrymq_jupyter.widgets.selection import Selection
 
@@ -47,3 +51,13 @@ def test_the_message_before_may_be_one_that_is_not_shown():
     put(rows, *(("a:run", (number * 3.0,), {}) for number in range(4)))  # 0 3 6 9
     selection.window.advance(10)
     assert steps(selection) == [[[3, "▲3"]], [[3, "▲3"]]]
+
+
+def test_a_row_shows_whether_it_is_an_alert_and_whether_the_hub_had_retained_it():
+    rows = Rows(100, 10**9)
+    selection = Selection(rows)
+    content = SimpleNamespace(args=(1,), kwargs={}, sent_at=7.0, callback=None)
+    rows.collect(PastMessage.of(Identifier("a:run"), content, "trainer", None))
+    put(rows, ("a:run", (2,), {}))
+    page = selection.page(selection.window.begin, selection.end, Query("0>1"))
+    assert [row[7:] for row in page] == [[0, 1], [1, 0]]
