@@ -164,7 +164,7 @@ class View(AnyWidget):
         try:
             if self.closed:
                 return
-            if self._greeted(request.get("t"), now):
+            if self._greeted(request, now):
                 reply: Reply | Work | None = None
             elif free:
                 reply = self._attempt(lambda: self.answer(request))
@@ -175,7 +175,9 @@ class View(AnyWidget):
                 self.guard.release()
         answer = self._attempt(reply) if callable(reply) else reply
         if answer is not None and not self.closed:
-            self.channel.post(answer)
+            # All pages hear it; with its name, that of the one that asked, the others leave it.
+            named = {"page": request["page"]} if "page" in request else {}
+            self.channel.post({**answer, **named})
         pump.wake()
 
     def _attempt(self, work: Callable[[], Any]) -> Any:
@@ -188,8 +190,9 @@ class View(AnyWidget):
             log.exception("%s could not do what its page asked", self.title)
             return {"t": "problem", "text": error_text(error, 500)}
 
-    def _greeted(self, kind: object, now: float) -> bool:
+    def _greeted(self, request: dict[str, Any], now: float) -> bool:
         """Record that a page opens, stays or closes; return whether the message was only about that."""
+        kind = request.get("t")
         if kind == "bye":
             self.displayed = False
             self.channel.goodbye()

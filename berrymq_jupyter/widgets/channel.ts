@@ -7,6 +7,8 @@ export type Handlers = Record<string, ((body: any) => void) | undefined>;
 
 export interface Channel {
   post(body: Request): void;
+  /** Ask for a snapshot. */
+  hello(): void;
   close(): void;
 }
 
@@ -21,8 +23,10 @@ const HERE_EVERY = 5000;
 /**
  * Listen to the kernel's messages of one model, for all its views in this page.
  * @param handlers by the kind (`t`) of message, and `gone` for when the kernel turns out to have ended
+ * @param page the name of this page if the kernel is to know it: answers to others are not heard then
+ * @param greeting what a hello says beside that
  */
-export function connect(model: Model, handlers: Handlers): Channel {
+export function connect(model: Model, handlers: Handlers, page?: string, greeting: () => object = () => ({})): Channel {
   let number = 0;
   let waiting = true;
   let spokeAt = performance.now();
@@ -32,18 +36,19 @@ export function connect(model: Model, handlers: Handlers): Channel {
   const post = (body: Request) => {
     spokeAt = performance.now();
     try {
-      model.send(body);
+      model.send(page === undefined ? body : { ...body, page });
     } catch {
       handlers.gone?.(undefined);
     }
   };
   const hello = () => {
     waiting = true;
-    post({ t: "hello" });
+    post({ t: "hello", ...greeting() });
   };
   const onMessage = (content: { json?: unknown } | undefined) => {
     if (typeof content?.json !== "string") return;
     const body = JSON.parse(content.json);
+    if (body.page !== undefined && body.page !== page) return;
     if (body.t === "update") follow(body);
     if (body.t === "anyone") post({ t: "here" });
     handlers[body.t]?.(body);
@@ -66,6 +71,7 @@ export function connect(model: Model, handlers: Handlers): Channel {
   hello();
   return {
     post,
+    hello,
     close() {
       model.off("msg:custom", onMessage);
       post({ t: "bye" });

@@ -86,6 +86,13 @@ class Counts:
                 count.counted |= came > 0
                 self.moving |= count.rate.value > 0
 
+    def touch(self, identifiers: Iterable[str]) -> None:
+        """Have these taken next time, for something else than their counts has changed."""
+        for identifier in identifiers:
+            count = self.table.get(identifier)
+            if count is not None:
+                count.changed = True
+
     def clear(self) -> None:
         """Remove all counts."""
         self.table.clear()

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import tree
 from .base import RequestError
-from .render import HOSTILE
+from .kinds import form_of
+from .render import HOSTILE, error_text
 from .twitter_code import twitter_code
 
 if TYPE_CHECKING:
     from berrymq import Message
 
-__all__ = ["details", "more_nodes", "more_text", "payload_of"]
+__all__ = ["details", "more_nodes", "more_text", "payload_of", "value_form"]
 
 Request = dict[str, Any]
 
@@ -45,6 +46,16 @@ def more_text(message: Message, request: Request) -> Request:
     path = list(map(int, request["path"]))
     text = tree.long_text(inside(message, path))
     return {"t": "text", "number": request["number"], "path": path, "text": text}
+
+
+def value_form(message: Message, request: Request) -> Request:
+    """Return the form that a value inside a message has beside the tree."""
+    path = list(map(int, request["path"]))
+    try:
+        form = form_of(inside(message, path))
+    except HOSTILE as error:
+        raise RequestError(error_text(error)) from None
+    return {"t": "form", "number": request["number"], "path": path, "form": form}
 
 
 def payload_of(message: Message) -> tree.Payload:

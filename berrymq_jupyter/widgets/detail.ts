@@ -1,14 +1,16 @@
 // One message in full: what it carries, what changed since the one before, and what can be done with it.
 
-import { button, copyText, fill, h } from "./dom.ts";
+import { button, copyText, fill, flip, h } from "./dom.ts";
 import { duration, fieldName, fullTime, safe } from "./format.ts";
 import { createJsonTree } from "./json_tree.ts";
-import type { Change, DetailBody, NodeBody, Request, TextBody } from "./wire.ts";
+import { fromTerm, valueTerm } from "./query.ts";
+import type { Change, DetailBody, FormBody, NodeBody, Request, TextBody } from "./wire.ts";
 
 export interface DetailEvents {
   detail: DetailBody;
   node: NodeBody;
   text: TextBody;
+  form: FormBody;
 }
 
 interface DetailStore {
@@ -22,10 +24,14 @@ export interface DetailOptions {
   onClose(): void;
   /** Asks for a chart of an identifier's number. */
   onChart?(id: string, field: string[]): void;
+  /** Told a term to filter by. */
+  onFilter?(term: string): void;
   canResend?: boolean;
+  /** Pins the message of this number, or lets go of it. */
+  onPin?(number: number): void;
 }
 
-export function createDetail(store: DetailStore, { say, onClose, onChart, canResend }: DetailOptions) {
+export function createDetail(store: DetailStore, { say, onClose, onChart, onFilter, onPin, canResend }: DetailOptions) {
   const heading = h("h3", { class: "bmq-heading" });
   const facts = h("div", { class: "bmq-facts" });
   const changes = h("div", { class: "bmq-changes" });
@@ -33,9 +39,12 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
   const remark = h("div", { class: "bmq-faint" });
   const json = createJsonTree({
     onExpand: (path: number[], from: number) => store.request({ t: "expand", number: shown?.number, path, from }),
+    onForm: (path: number[]) => store.request({ t: "form", number: shown?.number, path }),
     onText: (path: number[]) => store.request({ t: "text", number: shown?.number, path }),
+    onFilter: onFilter && ((labels: string[], value: string) => onFilter(valueTerm(labels, value))),
     onChart: onChart && ((labels: string[]) => shown && onChart(shown.id, labels)),
   });
+  const pin = onPin ? flip(button("pin", "Pin", () => shown && onPin(shown.number), { title: "Keep it in sight, whatever else goes (s)", "aria-label": "Pin" })) : null;
   const element = h(
     "section",
     { class: "bmq-detail", "aria-label": "Message", hidden: true, onkeydown: (event) => event.key === "Escape" && onClose() },
@@ -46,6 +55,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
       h(
         "div",
         { class: "bmq-actions" },
+        pin,
         canResend && button("send", "Resend", () => store.request({ t: "resend", number: shown?.number })),
         button("copy", "Copy code", copyCode),
         button("close", "Close", onClose, { class: "bmq-button bmq-icon-only" }),
@@ -66,11 +76,18 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
     shown = body;
     element.hidden = false;
     fill(heading, safe(body.id));
-    fill(facts, fullTime(body.time), " · ", body.source === null ? "sent in this kernel" : `from ${safe(body.source)}`);
+    fill(facts, fullTime(body.time), " · ", ...origin(body.source));
     json.show(body.tree);
     fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);
     fill(remark, body.remark);
+  }
+
+  function origin(source: string | null) {
+    const name = source === null ? "sent in this kernel" : safe(source);
+    const from = source === null ? "" : "from ";
+    if (!onFilter) return [from, name];
+    return [from, h("button", { type: "button", class: "bmq-link", title: "Filter by this source", onclick: () => onFilter(fromTerm(source)) }, name)];
   }
 
   const here =
@@ -82,6 +99,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
     store.on("detail", show),
     store.on("node", here(json.grow)),
     store.on("text", here(json.fillText)),
+    store.on("form", here(json.showForm)),
   ];
 
   return {
@@ -94,6 +112,8 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
     expect() {
       wanted = null;
     },
+    /** Say on the button whether the message is pinned. */
+    pinned: (numbers: { has(number: number): boolean }) => pin?.press(shown !== null && numbers.has(shown.number)),
     hide() {
       wanted = undefined;
       element.hidden = true;
@@ -104,7 +124,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, canRes
 
 /** What changed since the message before, as a small table. */
 function difference({ before, time, changes = [] }: DetailBody) {
-  if (!before) return [h("div", { class: "bmq-faint" }, "The first of this identifier from there.")];
+  if (!before) return [h("div", { class: "bmq-faint" }, "The first of this identifier and source.")];
   const since = `${duration(time - before.time)} after the one before`;
   if (!changes.length) return [h("div", { class: "bmq-faint" }, `Same payload, ${since}.`)];
   return [

@@ -14,8 +14,6 @@ from .render import HOSTILE, cut, error_text, shown, summary
 if TYPE_CHECKING:
     from berrymq import Message
 
-    from .message_log import MessageLog
-
 __all__ = ["dataframe", "export"]
 
 FIXED = ("sent_at", "id", "source")
@@ -68,10 +66,10 @@ def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def export(log: MessageLog, name: str, kind: str) -> str:
-    """Store the messages of `log` in the variable or the file `name`; return the text to show."""
+def export(messages: list[Message], name: str, kind: str) -> str:
+    """Store messages in the variable or the file `name`; return the text to show."""
     if kind.startswith("."):
-        return export_file(log, name, kind)
+        return export_file(messages, name, kind)
     if not name.isidentifier() or iskeyword(name):
         raise RequestError(
             f"{shown(cut(name, 60))} cannot be the name of a variable" if name else "write a name",
@@ -84,7 +82,6 @@ def export(log: MessageLog, name: str, kind: str) -> str:
         raise RequestError(
             "there is no notebook here whose variables could be set; use log.messages()", field="name"
         )
-    messages = log.messages()
     value: Any = messages
     if kind == "DataFrame":
         try:
@@ -96,16 +93,17 @@ def export(log: MessageLog, name: str, kind: str) -> str:
     return f"{len(messages):,} messages are in {name}{', whose old value is replaced' if replaced else ''}"
 
 
-def export_file(log: MessageLog, name: str, ending: str) -> str:
-    """Write the messages of `log` to a new file in the working directory; return the text to show."""
+def export_file(messages: list[Message], name: str, ending: str) -> str:
+    """Write messages to a new file in the working directory; return the text to show."""
+    from .files import write
+
     if not name or Path(name).name != name or name.startswith("."):
         raise RequestError("write a name without a folder", field="name")
     path = Path(name if name.endswith(ending) else name + ending)
     if path.exists():
         raise RequestError(f"there is a file {shown(cut(path.name, 60))} already", field="name")
-    count = len(log.messages())
     try:
-        log.to_file(path)
+        write(messages, path)
     except (OSError, RuntimeError, ValueError) as problem:
         raise RequestError(error_text(problem), field="as") from None
-    return f"{count:,} messages are in {shown(str(path.absolute()))}"
+    return f"{len(messages):,} messages are in {shown(str(path.absolute()))}"

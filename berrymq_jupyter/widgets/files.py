@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["WRITERS"]
+__all__ = ["write", "write_csv"]
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """The first characters that make a spreadsheet take text for a formula."""
@@ -41,14 +41,14 @@ def write_jsonl(messages: list[Message], file: TextIO) -> None:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def write_csv(messages: list[Message], file: TextIO) -> None:
+def write_csv(messages: list[Message], file: TextIO, dialect: str = "excel") -> None:
     """Write a row for each message, with a column for each argument.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
     rows = [record(message) | {"sent_at": moment(message)} for message in messages]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["sent_at", "id", "source"]
-    writer = csv.writer(file)
+    writer = csv.writer(file, dialect)
     writer.writerow([cell(column) for column in columns])
     writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
 
@@ -82,6 +82,14 @@ WRITERS: Final[dict[str, Callable[[list[Message], Path], None]]] = {
     ".parquet": write_parquet,
 }
 """By the ending of the file's name."""
+
+
+def write(messages: list[Message], path: Path) -> None:
+    """Write messages to a file of the format that its ending names; raise `ValueError` if there is none."""
+    writer = WRITERS.get(path.suffix)
+    if writer is None:
+        raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {path.suffix!r}")
+    writer(messages, path)
 
 
 def moment(message: Message) -> str | None:

@@ -58,6 +58,31 @@ export function duration(ms: number) {
   return `${brief(Math.round(value / 3_600_000))} h`;
 }
 
+/** How times are shown: time of day, how long ago, or how long after the row before. */
+export type TimeMode = "clock" | "ago" | "difference";
+
+/**
+ * The time of a row.
+ * @param now ms since 1970
+ * @param before the time of the row before; null if there is none, undefined if it is not known yet
+ */
+export function timeText(mode: TimeMode, ms: number, now: number, before: number | null | undefined): string {
+  if (mode === "clock") return clock(ms);
+  if (mode === "ago") return ms > now ? `in ${duration(ms - now)}` : now - ms < 1000 ? "now" : `${duration(Math.floor((now - ms) / 1000) * 1000)} ago`;
+  if (before === undefined) return "…";
+  return before === null ? "first" : `${ms < before ? "−" : "+"}${duration(ms - before)}`;
+}
+
+/** The day of `ms` since 1970, as a separator between days has it. */
+export function day(ms: number) {
+  return new Date(ms).toLocaleDateString(undefined, { weekday: "short", year: "numeric", month: "short", day: "numeric" });
+}
+
+/** Whether two moments are of one day here. */
+export function sameDay(one: number, other: number) {
+  return new Date(one).toDateString() === new Date(other).toDateString();
+}
+
 /** A number of a chart's axis. */
 export function measure(value: number) {
   const size = Math.abs(value);

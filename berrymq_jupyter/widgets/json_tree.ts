@@ -2,13 +2,18 @@
 
 import { button, fill, h, setAttributes } from "./dom.ts";
 import { counted, fieldName, whole } from "./format.ts";
-import type { NodeBody, TextBody, TreeNode } from "./wire.ts";
+import { type FormKind, FORM_NAMES, showForm } from "./kinds.ts";
+import type { FormBody, NodeBody, TextBody, TreeNode } from "./wire.ts";
 
 export interface JsonTreeOptions {
   /** Asks for the children of a path from a position on. */
   onExpand(path: number[], from: number): void;
+  /** Asks for the form of a value beside the tree. */
+  onForm(path: number[]): void;
   /** Asks for more of a long text. */
   onText(path: number[]): void;
+  /** Asks to filter by a value at these labels. */
+  onFilter?(labels: string[], value: string): void;
   /** Asks for a chart of the number with these labels. */
   onChart?(labels: string[]): void;
 }
@@ -19,9 +24,9 @@ export interface TreeItem extends HTMLElement {
   choose?(): void;
 }
 
-export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
+export function createJsonTree({ onExpand, onForm, onText, onFilter, onChart }: JsonTreeOptions) {
   const element = h("div", { class: "bmq-json", role: "tree", "aria-label": "Payload", onkeydown: moveInTree });
-  const items = new Map<string, { group: HTMLElement; labels: string[] }>();
+  const items = new Map<string, { group: HTMLElement; labels: string[]; line?: HTMLElement; form?: HTMLElement | null }>();
 
   function show(root: TreeNode) {
     items.clear();
@@ -53,7 +58,9 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       value,
       node.n > 0 && h("span", { class: "bmq-faint bmq-size" }, counted(node.n, "item")),
       node.long !== undefined && !node.lines && longText(node.long, path, value),
+      node.as && formOf(node.as, path, name),
       node.k === "number" && onChart && chartOf(labels, onChart),
+      onFilter && filterOf(node, labels, onFilter),
     );
     const open = path.length < 2 && Boolean(node.c) && node.n <= 20;
     const self: TreeItem = h("div", { role: "treeitem", tabindex: -1, class: "bmq-json-item", "aria-label": `${name}: ${node.s}` }, line, group);
@@ -62,7 +69,9 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       line.addEventListener("click", () => flip());
       self.flip = flip;
     }
-    items.set(path.join(), { group, labels });
+    items.set(path.join(), { group, labels, line });
+    // What an argument is, it is shown as.
+    if (node.as && path.length === 1) onForm(path);
     if (node.lines) {
       value.dataset.wanted = path.join();
       onText(path);
@@ -97,6 +106,42 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
     return button("chart", `Chart of ${name}`, () => ask(labels), { class: "bmq-button bmq-icon-only bmq-small" });
   }
 
+  function formOf(kind: FormKind, path: number[], name: string) {
+    const flip = () => {
+      const entry = items.get(path.join());
+      if (!entry?.form) onForm(path);
+      else {
+        entry.form.remove();
+        entry.form = null;
+        press(false, path);
+      }
+    };
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "bmq-link bmq-form-button",
+        "aria-pressed": "false",
+        "aria-label": `${FORM_NAMES[kind]} of ${name}`,
+        onclick: (event) => {
+          event.stopPropagation();
+          flip();
+        },
+      },
+      FORM_NAMES[kind].toLowerCase(),
+    );
+  }
+
+  function press(on: boolean, path: number[]) {
+    items.get(path.join())?.line?.querySelector(".bmq-form-button")?.setAttribute("aria-pressed", String(on));
+  }
+
+  function filterOf(node: TreeNode, labels: string[], ask: (labels: string[], value: string) => void) {
+    const value = plainValue(node);
+    if (value === null) return null;
+    return button("filter", `Filter by ${labels.map(fieldName).join(" / ")}`, () => ask(labels, value), { class: "bmq-button bmq-icon-only bmq-small bmq-on-hover" });
+  }
+
   function longText(length: number, path: number[], value: HTMLElement) {
     return h(
       "button",
@@ -124,14 +169,33 @@ export function createJsonTree({ onExpand, onText, onChart }: JsonTreeOptions) {
       if (group.lastElementChild?.tagName === "BUTTON") group.lastElementChild.remove();
       group.append(...children(node, path, labels));
     },
+    /** Show the form of a value that was asked for. */
+    showForm({ path, form }: FormBody) {
+      const entry = items.get(path.join());
+      if (!entry?.line || !form.as) return;
+      const made = showForm(form, `${FORM_NAMES[form.as]} of ${entry.labels.map(fieldName).join(" / ")}`);
+      if (!made) return;
+      entry.form?.remove();
+      entry.form = made;
+      entry.line.after(made);
+      press(true, path);
+    },
     /** Take in a longer text that was asked for. */
     fillText({ path, text }: TextBody) {
       const value = element.querySelector(`[data-wanted="${path.join()}"]`);
       if (!value) return;
       value.textContent = text;
       value.classList.add("bmq-long");
+      if (value.scrollHeight > value.clientHeight) value.setAttribute("tabindex", "0");
     },
   };
+}
+
+/** The value of a leaf as a query has it; null where there is no such way. */
+function plainValue({ k, s, long, lines }: TreeNode): string | null {
+  if (k === "number" || k === "word") return /[…<(]/.test(s) ? null : s;
+  // In Python's notation: without escapes it is what stands between its quotation marks.
+  return k === "text" && long === undefined && !lines && !/[\\…]/.test(s) ? s.slice(1, -1) : null;
 }
 
 /** The keys of a tree, as the ARIA practices have them. */

@@ -27,6 +27,7 @@ export function createExport(store: LogStore) {
     { class: "bmq-popup", hidden: true, onsubmit: submit },
     h("div", { class: "bmq-popup-title" }, "Put the messages that pass the filter into a variable or a file"),
     h("div", { class: "bmq-popup-row" }, name, "as", kind, h("button", { class: "bmq-button bmq-primary" }, "Export")),
+    h("div", { class: "bmq-popup-row bmq-popup-more" }, button("copy", "Copy as TSV", () => store.request({ t: "tsv" }), { class: "bmq-button bmq-primary", title: "Copy the messages as tab-separated values, for a spreadsheet" })),
     ...Object.values(complaints).map((complaint) => complaint.element),
   );
   const open = button("save", "Export", () => show(form.hidden === true), { class: "bmq-button", "aria-expanded": "false" });

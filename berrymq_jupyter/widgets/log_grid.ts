@@ -1,18 +1,25 @@
 // The rows of a MessageLog: a grid that follows the newest row until its user scrolls away.
 
-import { h, icon, setAttributes, setText } from "./dom.ts";
+import { type Child, fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
-import { clock, counted, fullTime, nameOf, safe } from "./format.ts";
-import { type LogStore, ID, NUMBER, PAST, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
+import { type TimeMode, counted, day, fullTime, nameOf, safe, sameDay, timeText } from "./format.ts";
+import { type Marks, type Term, fromTerm, idTerm, marked, marksOf, parseQuery } from "./query.ts";
+import { type LogStore, ALERT, ID, NUMBER, PAST, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
-import type { LogState, Row } from "./wire.ts";
+import type { LogState, Row, Step } from "./wire.ts";
 
 const CHARACTER = 7.3;
 const PREFETCHED = 120;
 const SHORTEST = 4;
 const TALLEST = 14;
+const AGO_MS = 1000;
+const TIMES: [mode: TimeMode, title: string, text: string][] = [
+  ["clock", "Time", "time of day"],
+  ["ago", "Age", "how long ago"],
+  ["difference", "Difference", "difference to the row before"],
+];
 const TITLES = [
-  ["time", "Time"],
+  ["time", ""],
   ["id", "Identifier"],
   ["from", "From"],
   ["payload", "Payload"],
@@ -20,6 +27,7 @@ const TITLES = [
 
 interface RowElement extends HTMLElement {
   parts: HTMLElement[];
+  dayLine: HTMLElement;
   place: number;
 }
 
@@ -27,14 +35,21 @@ export interface GridOptions {
   /** Called with the number of a message to show. */
   onOpen(number: number): void;
   onEscape(): void;
+  /** Told a term to filter by. */
+  onFilter(term: string): void;
 }
 
-export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
+export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: GridOptions) {
   const prefix = uniquePrefix();
+  const times = h(
+    "select",
+    { class: "bmq-times", "aria-label": "Times as", onchange: chooseTimes, onkeydown: (event) => event.stopPropagation() },
+    ...TIMES.map(([value, title, text]) => h("option", { value, title: text }, title)),
+  );
   const head = h(
     "div",
     { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 },
-    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title)),
+    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title || times)),
   );
   const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);
   const scroller = h(
@@ -52,10 +67,13 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     create: createRow,
     show: showRow,
     onRange: (first: number, last: number) => {
+      const at = selected === null ? -1 : indexOf(selected);
+      setAttributes(scroller, { "aria-activedescendant": at >= first && at < last ? `${prefix}-${selected}` : null });
       const places = [placeOf(first), placeOf(last - 1)];
       // Who scrolls soon sees what is beside it; who follows does not.
       const beside = following ? 0 : PREFETCHED;
-      store.want(Math.min(...places) - beside, Math.max(...places) + 1 + beside);
+      // The row before it says how long after it a row came, and whether that was on another day.
+      store.want(Math.min(...places) - beside - 1, Math.max(...places) + 1 + beside);
     },
     onScroll: () => {
       following = atNewest();
@@ -67,6 +85,16 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     },
   });
 
+  let mode: TimeMode = "clock";
+  let aging: ReturnType<typeof setInterval> | undefined;
+  let query = "";
+  let marks: Marks = marksOf([]);
+  // The browser writes the height that its user drags it to into the style.
+  const dragged = new MutationObserver(() => {
+    const pixels = parseFloat(element.style.height);
+    if (pixels > 0) store.memory.set({ height: pixels });
+  });
+  dragged.observe(element, { attributes: true, attributeFilter: ["style"] });
   let newestFirst = false;
   let following = true;
   let range: [number, number] = [0, 0];
@@ -84,8 +112,14 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
   function createRow(): RowElement {
     const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
     cells[0].append(h("span"), h("span", { class: "bmq-ms" }), h("span", { class: "bmq-only-read" }));
-    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, place: -1 });
-    row.addEventListener("click", () => select(row.place, true));
+    const dayLine = h("span", { class: "bmq-day", hidden: true });
+    cells[0].append(dayLine);
+    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, dayLine, place: -1 });
+    row.addEventListener("click", (event) => {
+      const part = event.altKey ? cells.findIndex((cell) => cell.contains(event.target as Node)) : -1;
+      if (part === 1 || part === 2) filterBy(row.place, part === 1 ? ID : SOURCE);
+      else select(row.place, true);
+    });
     return row;
   }
 
@@ -102,19 +136,28 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const [time, id, from, payload] = element.parts;
     if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
-    const past = row?.[PAST] === true;
+    element.classList.toggle("bmq-alert", row?.[ALERT] === 1);
+    element.classList.toggle("bmq-pinned", row !== undefined && store.pins.has(row[NUMBER]));
+    const past = row?.[PAST] === 1;
     element.classList.toggle("bmq-past", past);
+    const before = place > range[0] ? store.row(place - 1)?.[TIME] : null;
+    const moment = row ? timeText(mode, row[TIME], Date.now(), before) : "…";
+    const cut = mode === "clock" ? 8 : moment.length; // where it is narrow, the milliseconds are left out
+    setText(time.children[0], moment.slice(0, cut));
+    setText(time.children[1], moment.slice(cut));
     setText(time.children[2], past ? " retained" : "");
-    const moment = row ? clock(row[TIME]) : "…";
-    setText(time.children[0], moment.slice(0, 8));
-    setText(time.children[1], moment.slice(8));
-    setText(id, row ? safe(row[ID]) : "");
-    setText(from, row ? safe(row[SOURCE] ?? "here") : "");
-    setText(payload, row ? row[PAYLOAD] : "");
+    const older = newestFirst ? (place + 1 < range[1] ? store.row(place + 1)?.[TIME] : null) : before;
+    const isNewDay = row !== undefined && older != null && !sameDay(older, row[TIME]);
+    element.classList.toggle("bmq-new-day", isNewDay);
+    element.dayLine.hidden = !isNewDay;
+    setText(element.dayLine, isNewDay ? day(row[TIME]) : "");
+    setMarked(id, row ? safe(row[ID]) : "", marks.id);
+    setMarked(from, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
+    setMarked(payload, row ? row[PAYLOAD] : "", marks.payload, row?.[STEPS]);
     if (!row) return;
     time.title = past ? `${fullTime(row[TIME])}, retained by the hub` : fullTime(row[TIME]);
-    id.title = safe(row[ID]);
-    from.title = safe(row[SOURCE] ?? "sent in this kernel");
+    id.title = `${safe(row[ID])}\nAlt-click, or i: filter by it`;
+    from.title = `${safe(row[SOURCE] ?? "sent in this kernel")}\nAlt-click, or f: filter by it`;
     from.classList.toggle("bmq-faint", row[SOURCE] === null);
     const mark = store.markOf(nameOf(row[ID]));
     element.style.setProperty("--bmq-mark", mark.color);
@@ -137,6 +180,10 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     const fresh = state.epoch !== epoch;
     epoch = state.epoch;
     range = state.range;
+    if (state.query !== query) {
+      query = state.query;
+      marks = marksOf(termsOf(query));
+    }
     if (fresh) {
       following = true;
       selected = null;
@@ -164,10 +211,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
   function showEmpty(state: LogState) {
     empty.hidden = count() > 0;
     if (count() > 0) return;
-    const filtered = state.filter[0] || state.filter[1];
     const text = state.unsearched
       ? "Searching…"
-      : filtered
+      : state.query
         ? nothing(state)
         : state.cleared
           ? "Cleared. New messages appear here."
@@ -177,10 +223,11 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
 
   /** Why no row is shown; of an identifier whose messages are gone, that they are. */
   function nothing(state: LogState) {
-    const [pattern, text] = state.filter;
-    let came = store.counts.get(pattern)?.[0] ?? 0;
-    for (const [id, [count]] of store.counts) if (`${nameOf(id)}:*` === pattern) came += count;
-    if (came > 0 && !text) return `None of its ${counted(came, "message")} is kept any more.`;
+    const terms = termsOf(state.query);
+    const [pattern, ...more] = terms.length === 1 && terms[0].kind === "id" && !terms[0].not ? terms[0].any : [];
+    let came = 0;
+    for (const [id, [count]] of store.counts) if (id === pattern || `${nameOf(id)}:*` === pattern) came += count;
+    if (came > 0 && !more.length) return `None of its ${counted(came, "message")} is kept any more.`;
     return `None of ${counted(state.kept, "message")} passes the filter.`;
   }
 
@@ -190,6 +237,19 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     newer.hidden = following || more <= 0;
     if (newer.hidden) return;
     newer.replaceChildren(icon(newestFirst ? "up" : "down"), ` ${counted(more, "new message")}`);
+  }
+
+  function chooseTimes() {
+    setTimes(times.value as TimeMode);
+    store.memory.set({ time: times.value });
+  }
+
+  function setTimes(to: TimeMode) {
+    mode = to;
+    times.value = to;
+    clearInterval(aging);
+    if (mode === "ago") aging = setInterval(list.redraw, AGO_MS);
+    list.redraw();
   }
 
   function toNewest() {
@@ -207,11 +267,20 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
 
   function select(place: number, open: boolean) {
     selected = place;
-    scroller.setAttribute("aria-activedescendant", `${prefix}-${place}`);
     list.reveal(indexOf(place));
     following = atNewest() && place === range[1] - 1;
     const row = store.row(place);
     if (open && row) onOpen(row[NUMBER]);
+  }
+
+  function flipPin(place: number) {
+    const row = store.row(place);
+    if (row) store.request({ t: "pin", number: row[NUMBER], on: !store.pins.has(row[NUMBER]) });
+  }
+
+  function filterBy(place: number, part: typeof ID | typeof SOURCE) {
+    const row = store.row(place);
+    if (row) onFilter(part === ID ? idTerm(row[ID]) : fromTerm(row[SOURCE]));
   }
 
   function onkeydown(event: KeyboardEvent) {
@@ -229,6 +298,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     }[event.key];
     if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
     else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
+    else if (event.key === "f" && selected !== null) filterBy(selected, SOURCE);
+    else if (event.key === "s" && selected !== null) flipPin(selected);
+    else if (event.key === "i" && selected !== null) filterBy(selected, ID);
     else if (event.key === "Escape") onEscape();
     else return;
     event.preventDefault();
@@ -241,6 +313,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
     update,
     focus: () => scroller.focus({ preventScroll: true }),
     isNewestFirst: () => newestFirst,
+    setHeight(pixels: number) {
+      element.style.height = `${pixels}px`;
+    },
     turn() {
       newestFirst = !newestFirst;
       following = true;
@@ -248,13 +323,53 @@ export function createGrid(store: LogStore, { onOpen, onEscape }: GridOptions) {
       toNewest();
       showNewer();
     },
+    setTimes,
     deselect() {
       selected = null;
       scroller.removeAttribute("aria-activedescendant");
       list.redraw();
     },
-    close: () => list.close(),
+    close() {
+      clearInterval(aging);
+      dragged.disconnect();
+      list.close();
+    },
   };
+}
+
+/** The terms of a query; none if it was made by another version of this page. */
+function termsOf(query: string): Term[] {
+  try {
+    return parseQuery(query);
+  } catch {
+    return [];
+  }
+}
+
+/** Set the text of an element, with marks where something was found, and what its numbers have changed by. */
+function setMarked(element: HTMLElement, text: string, found: RegExp | null, steps: Step[] = []) {
+  if (!found && !steps.length) {
+    if (element.childElementCount) element.textContent = text;
+    else setText(element, text);
+    return;
+  }
+  const children: Child[] = [];
+  let at = 0;
+  let next = 0;
+  for (const [part, hit] of marked(text, found)) {
+    let rest = part;
+    while (next < steps.length && steps[next][0] <= at + rest.length) {
+      const [end, step] = steps[next++];
+      const head = rest.slice(0, end - at);
+      const title = step.startsWith("▲") ? `${step.slice(1)} more than in the message before` : `${step.slice(1)} less than in the message before`;
+      children.push(hit && head ? h("mark", { class: "bmq-hit" }, head) : head, h("span", { class: "bmq-step", title }, ` ${step}`));
+      rest = rest.slice(end - at);
+      at = end;
+    }
+    if (rest) children.push(hit ? h("mark", { class: "bmq-hit" }, rest) : rest);
+    at += rest.length;
+  }
+  fill(element, ...children);
 }
 
 function example(pattern: string) {

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from io import StringIO
 from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from berrymq.errors import IdentifierError
-
 from .base import RequestError, Work
-from .detail import details, more_nodes, more_text, payload_of
+from .detail import details, more_nodes, more_text, payload_of, value_form
 from .export import export
-from .log_state import row
+from .files import write_csv
+from .query import QueryError
 from .render import error_text
 from .series import Track
 from .tree import difference
@@ -28,6 +30,10 @@ Answer = Callable[["MessageLog", Request], Request | Work | None]
 
 ROWS: Final = 300
 """The limit of rows in one answer."""
+COPIED: Final = 5000
+"""The limit of messages copied to a page's clipboard."""
+LOOK: Final = 10_000
+"""The limit of characters that are stored of the look of a page."""
 LOOK_BACK: Final = 20_000
 """The limit of rows searched for the previous message of an identifier."""
 
@@ -35,13 +41,12 @@ LOOK_BACK: Final = 20_000
 def rows(log: MessageLog, request: Request) -> Request:
     """Return the rows at some places."""
     start, end = int(request["from"]), int(request["to"])
-    window = log.state.window
-    end = min(end, start + ROWS, log.state.end)
+    shown = log.state.shown_by(request.get("page"))
     return {
         "t": "rows",
-        "epoch": window.epoch,
+        "epoch": shown.window.epoch,
         "from": start,
-        "rows": [row(*found) for found in window.page(start, end)],
+        "rows": shown.page(start, min(end, start + ROWS), log.state.alert.query if log.state.alert else None),
     }
 
 
@@ -67,21 +72,68 @@ def text(log: MessageLog, request: Request) -> Request:
     return more_text(wanted(log, request), request)
 
 
+def form(log: MessageLog, request: Request) -> Request:
+    """Return the form of a value beside the tree."""
+    return value_form(wanted(log, request), request)
+
+
 def set_filter(log: MessageLog, request: Request) -> Request:
-    """Filter the rows."""
+    """Filter the rows that the page shows."""
+    selection = log.state.page(str(request.get("page")), monotonic())
     try:
-        log.filter(str(request.get("id") or "*:*"), str(request.get("text") or ""))
-    except IdentifierError as error:
-        raise RequestError(str(error), field="id") from None
+        selection.select(str(request.get("query") or ""))
+    except QueryError as error:
+        raise RequestError(str(error), field="query") from None
+    log.touch()
     return {"t": "filtered"}
 
 
 def pause(log: MessageLog, request: Request) -> None:
-    """Pause or resume."""
+    """Pause or resume the page."""
+    log.state.absorb(monotonic())
+    selection = log.state.page(str(request.get("page")), monotonic())
     if request.get("on"):
-        log.pause()
+        selection.pause()
     else:
-        log.resume()
+        selection.resume()
+    log.touch()
+
+
+def pin(log: MessageLog, request: Request) -> None:
+    """Pin a message, or unpin it."""
+    if not log.state.pin(int(request["number"]), bool(request.get("on"))):
+        raise RequestError("it could not be pinned: it is no longer kept, or too many are pinned")
+    log.touch()
+
+
+def tsv(log: MessageLog, request: Request) -> Request:
+    """Return the newest messages that the page filters as tab-separated values."""
+    log.state.absorb(monotonic())
+    messages = log.state.shown_by(request.get("page")).messages()
+    text = StringIO()
+    write_csv(messages[-COPIED:], text, "excel-tab")
+    some = "the newest " if len(messages) > COPIED else ""
+    return {
+        "t": "tsv",
+        "text": text.getvalue(),
+        "said": f"Copied {some}{min(len(messages), COPIED):,} messages.",
+    }
+
+
+def alert(log: MessageLog, request: Request) -> Request:
+    """Raise an alert for messages that pass a query."""
+    try:
+        log.alert(str(request.get("query") or ""))
+    except QueryError as error:
+        raise RequestError(str(error), field="alert") from None
+    return {"t": "alerted"}
+
+
+def remember(log: MessageLog, request: Request) -> None:
+    """Remember how a page looks."""
+    look = request.get("look")
+    if isinstance(look, dict) and len(json.dumps(look)) <= LOOK:
+        log.look = look
 
 
 def clear(log: MessageLog, _: Request) -> None:
@@ -89,24 +141,25 @@ def clear(log: MessageLog, _: Request) -> None:
     log.clear()
 
 
-def chart(log: MessageLog, request: Request) -> Request:
+def chart(log: MessageLog, request: Request) -> None:
     """Draw a chart of some fields, or remove it."""
     tracks = [Track(str(name), labels(field)) for name, field in request.get("tracks") or ()]
     x = request.get("x")
     log.state.draw(tracks, labels(x) if x else None)
-    return log.chart_data()
+    log.channel.post(log.chart_data())  # to all pages: they show the same chart
 
 
-def look(log: MessageLog, request: Request) -> Request:
+def look(log: MessageLog, request: Request) -> None:
     """Select a part of the chart."""
     chart = log.state.chart
     if chart is None:
-        return log.chart_data()
+        log.channel.post(log.chart_data())
+        return
     window, last = request.get("window"), request.get("last")
     chart.by_time = bool(request.get("byTime"))
     chart.window = (float(window[0]), float(window[1])) if window else None
     chart.last = float(last) if last else None
-    return log.chart_data()
+    log.channel.post(log.chart_data())
 
 
 def labels(field: Request) -> tuple[str, ...]:
@@ -129,13 +182,15 @@ def resend(log: MessageLog, request: Request) -> Work:
 
 
 def put_into_variable(log: MessageLog, request: Request) -> Request:
-    """Put the messages that pass the filter into a variable of the user."""
-    return {"t": "exported", "text": export(log, str(request.get("name")), str(request.get("as")))}
+    """Put the messages that the page filters into a variable of the user."""
+    log.state.absorb(monotonic())
+    messages = log.state.shown_by(request.get("page")).messages()
+    return {"t": "exported", "text": export(messages, str(request.get("name")), str(request.get("as")))}
 
 
 def wanted(log: MessageLog, request: Request) -> Message:
     """Return the message that a request names."""
-    message = log.state.rows.snapshot().get(int(request["number"]))
+    message = log.state.get(int(request["number"]))
     if message is None:
         raise RequestError("that message is no longer kept")
     return message
@@ -157,8 +212,13 @@ ANSWERS: Final[dict[str, Answer]] = {
     "detail": detail,
     "expand": expand,
     "text": text,
+    "form": form,
     "filter": set_filter,
     "pause": pause,
+    "pin": pin,
+    "tsv": tsv,
+    "alert": alert,
+    "remember": remember,
     "clear": clear,
     "chart": chart,
     "look": look,

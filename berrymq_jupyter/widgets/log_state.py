@@ -1,29 +1,30 @@
-"""The state of a `MessageLog`, without its display: rows, counts, filter and pause."""
+"""The state of a `MessageLog`, without its display: rows, counts, a chart, and the selection of each page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from berrymq import Identifier, Message
-
 from .counts import Counts
+from .query import QueryError
 from .render import arguments
 from .rows import Rows
-from .search import contains
+from .selection import Selection
 from .series import Chart, Track
-from .window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from berrymq import Message
 
 __all__ = ["LogState"]
 
-SUMMARY: Final = 240
-"""Characters of a row's payload that are sent to a page."""
-ROUNDED_DEPTH: Final = 4
-ROUNDED_ITEMS: Final = 60
 SEARCH_SECONDS: Final = 0.03
-"""Seconds for which one round may search rows for the filter."""
+"""Seconds for which one round may search rows for queries."""
+MOST_PINS: Final = 100
+MOST_PAGES: Final = 8
+"""The limit of pages with a selection of their own; one more replaces the one silent for longest."""
+SILENT: Final = 600.0
+"""Seconds after which a silent page loses its selection. If it is still open, it requests it again."""
 
 
 class LogState:
@@ -31,27 +32,48 @@ class LogState:
 
     def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
         self.rows = Rows(maxlen, max_bytes, keep)
-        self.window = Window(self.rows)
         self.counts = Counts()
         self.cleared = 0
         """Messages removed by `clear`."""
-        self.identifier: Identifier | None = None
-        self.text = ""
-        self.partly = 0
-        """Payloads that are too large to be searched completely."""
-        self.paused_at: int | None = None
-        """The number of the first row that is held back by a pause."""
+        self.own = Selection(self.rows)
+        """The selection of pages without one of their own."""
+        self.pages: dict[str, Selection] = {}
+        """The selections of other pages, by page name."""
+        self.generation = 0
+        """Counts the changes of `own`: each makes all pages show that."""
+        self.pins: dict[int, Message] = {}
+        """Pinned messages by number, kept whatever else is evicted."""
+        self.alert: Selection | None = None
+        """The messages that raise an alert."""
         self.absorbed_at = 0.0
         self.chart: Chart | None = None
 
     def absorb(self, now: float) -> None:
         """Process what was collected."""
         batch = self.rows.absorb()
-        if self.chart is not None and self.paused_at is None:
+        if self.chart is not None:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
-        self.window.advance(SEARCH_SECONDS)
+        self.counts.touch(self.rows.reserve.evicted)
+        self.rows.reserve.evicted.clear()
+        for page, selection in list(self.pages.items()):
+            if now - selection.heard_at > SILENT:
+                del self.pages[page]
+        windows = [selection.window for selection in self.selections if selection.window.test is not None]
+        searching = sum(window.unsearched > 0 for window in windows)
+        for window in windows:
+            window.advance(SEARCH_SECONDS / max(1, searching))
+
+    @property
+    def selections(self) -> list[Selection]:
+        """All selections."""
+        return [self.own, *self.pages.values(), *([self.alert] if self.alert else [])]
+
+    @property
+    def unsearched(self) -> int:
+        """How many rows have to be looked at still."""
+        return sum(selection.window.unsearched for selection in self.selections)
 
     @property
     def total(self) -> int:
@@ -63,36 +85,88 @@ class LogState:
         """The number of those that are not kept any more."""
         return self.total - len(self.rows)
 
-    def select(self, identifier: str, text: str) -> None:
-        """Show only rows whose identifier matches and whose payload contains `text`, ignoring case."""
-        pattern = Identifier.parse(identifier) if identifier and identifier not in ("*", "*:*") else None
-        self.identifier, self.text = pattern, text
-        self.partly = 0
-        self.window.select(self.row_test(pattern, text) if pattern or text else None)
+    def select(self, query: str) -> None:
+        """Have all pages show the rows that pass `query`; raise `QueryError` if that is none."""
+        self.own.select(query)
+        self.reset_pages()
 
-    @property
-    def end(self) -> int:
-        """The index behind the newest row that pages show."""
-        return self.window.end if self.paused_at is None else self.window.place_of(self.paused_at)
+    def pause(self, on: bool) -> None:
+        """Pause or resume all pages."""
+        if on:
+            self.own.pause()
+        else:
+            self.own.resume()
+        self.reset_pages()
 
-    @property
-    def held_back(self) -> int:
-        """The number of messages since the pause."""
-        return 0 if self.paused_at is None else self.rows.end - self.paused_at
+    def reset_pages(self) -> None:
+        """Have all pages show what `own` says."""
+        self.pages.clear()
+        self.generation += 1
 
-    def pause(self) -> None:
-        """Show nothing newer. Messages are still kept, the newest ones, up to `maxlen`."""
-        if self.paused_at is None:
-            self.paused_at = self.rows.end
+    def shown_by(self, page: object) -> Selection:
+        """Return what a page shows."""
+        return self.pages.get(str(page), self.own)
 
-    def resume(self) -> None:
-        """Show all kept messages again, those of the pause included."""
-        if self.chart is not None and self.paused_at is not None:
-            self.chart.feed(self.rows.snapshot().between(self.paused_at, self.rows.end))
-        self.paused_at = None
+    def page(self, page: str, now: float) -> Selection:
+        """Return the selection of a page's own, made if there is none."""
+        selection = self.pages.get(page)
+        if selection is None:
+            if len(self.pages) >= MOST_PAGES:
+                del self.pages[min(self.pages, key=lambda name: self.pages[name].heard_at)]
+            selection = Selection(self.rows, self.own.query.text, self.own.paused_at)
+            self.pages[page] = selection
+        selection.heard_at = now
+        return selection
+
+    def restore(self, page: str, generation: object, query: object, paused_at: object, now: float) -> None:
+        """Give a page that opened, or came back, the selection that it had."""
+        if generation != self.generation or not isinstance(query, str):
+            self.pages.pop(page, None)
+            return
+        selection = self.page(page, now)
+        try:
+            if selection.query.text != query:
+                selection.select(query)
+        except QueryError:  # made by a page of another version
+            del self.pages[page]
+            return
+        selection.paused_at = min(paused_at, self.rows.end) if isinstance(paused_at, int) else None
+
+    def alert_when(self, query: str) -> None:
+        """Raise an alert for further messages that pass `query`, for none with "".
+
+        Raises:
+            QueryError: it is no query.
+        """
+        self.alert = Selection(self.rows, query) if query.strip() else None
+
+    def alerts(self) -> dict[str, Any] | None:
+        """Return the query of the alert, how many messages came since it was set, and the latest of them."""
+        alert = self.alert
+        if alert is None:
+            return None
+        window = alert.window
+        latest = window.page(window.end - 1, window.end)
+        message = latest[0][2] if latest and window.end > 0 else None
+        text = f"{message.id} {arguments(message.args, message.kwargs)}" if message is not None else ""
+        return {"query": alert.query.text, "count": max(0, window.end), "latest": text}
+
+    def get(self, number: int) -> Message | None:
+        """Return the message of that number, or None if it is not kept."""
+        return self.pins.get(number) or self.rows.snapshot().get(number)
+
+    def pin(self, number: int, on: bool) -> bool:
+        """Pin a message, or let go of it. Return whether there is such a message, and room for it."""
+        if not on:
+            return self.pins.pop(number, None) is not None
+        message = self.get(number)
+        if message is None or len(self.pins) >= MOST_PINS:
+            return False
+        self.pins[number] = message
+        return True
 
     def draw(self, tracks: list[Track], x: tuple[str, ...] | None) -> None:
-        """Track numbers for a chart, from the oldest kept message up to a pause; [] for none."""
+        """Follow numbers for a chart, from the oldest message that is kept on; [] for none."""
         before = self.chart
         if not tracks:
             self.chart = None
@@ -104,32 +178,7 @@ class LogState:
                 before.window,
                 before.last,
             )
-        end = self.rows.end if self.paused_at is None else self.paused_at
-        self.chart.feed(self.rows.snapshot().between(0, end))
-
-    def row_test(self, pattern: Identifier | None, text: str) -> Callable[[Message], bool]:
-        """Return the test of a filter. Whether an identifier matches is computed once for each."""
-        known: dict[str, bool] = {}
-        needle = text.casefold()
-
-        def test(message: Message) -> bool:
-            if pattern is not None:
-                name = message.id
-                matches = known.get(name)
-                if matches is None:
-                    if len(known) > 10_000:
-                        known.clear()
-                    matches = known[name] = pattern.matches(message.identifier)
-                if not matches:
-                    return False
-            if not needle:
-                return True
-            found = contains(message, needle)
-            if found is None:
-                self.partly += 1
-            return bool(found)
-
-        return test
+        self.chart.feed(self.rows.snapshot().all())
 
     def clear(self) -> None:
         """Remove all rows and counts."""
@@ -138,41 +187,5 @@ class LogState:
         self.counts.clear()
         if self.chart is not None:
             self.draw(self.chart.tracks, self.chart.x)
-        self.window.select(self.window.test)
-        if self.paused_at is not None:
-            self.paused_at = self.rows.end
-
-
-def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
-    """Return `value` with its floats shortened, as rows show them; very large values are unchanged."""
-    kind = type(value)
-    if issubclass(kind, float):
-        return Short(value)
-    if kind is dict and depth and len(value) <= ROUNDED_ITEMS:
-        return {key: rounded(item, depth - 1) for key, item in value.items()}
-    if kind in (list, tuple) and depth and len(value) <= ROUNDED_ITEMS:
-        return kind([rounded(item, depth - 1) for item in value])
-    return value
-
-
-class Short(float):
-    """A float whose text has four significant digits, or fewer if it is that short anyway."""
-
-    def __repr__(self) -> str:
-        text, short = float.__repr__(self), f"{float(self):.4g}"
-        return text if len(text) <= len(short) + len(".0") and float(short) == self else short
-
-
-def row(place: int, number: int, message: Message) -> list[Any]:
-    """Return a row as it is sent to a page."""
-    return [
-        place,
-        number,
-        round(message.sent_at * 1000, 1),
-        message.id,
-        message.source,
-        arguments(
-            rounded(message.args), {key: rounded(item) for key, item in message.kwargs.items()}, SUMMARY
-        ),
-        *([True] if message.past else []),
-    ]
+        for selection in self.selections:
+            selection.begin_again()

@@ -3,24 +3,32 @@
 
 import { connect } from "./channel.ts";
 import { nameOf } from "./format.ts";
+import { type Look, createMemory, pageName } from "./page_memory.ts";
 import { createPalette } from "./palette.ts";
+import type { Count } from "./tree_lines.ts";
 import type { DetailEvents } from "./detail.ts";
 import { type CommonEvents, createListeners } from "./view.ts";
-import type { ChartBody, LogState, Model, Problem, Remark, Request, Row } from "./wire.ts";
+import type { ChartBody, CopiedBody, LogState, Model, Problem, Remark, Request, Row, Shown } from "./wire.ts";
 
 const MOST_ROWS = 6000;
 const KEPT_AROUND = 1500;
 const ASKED_AT_ONCE = 300;
 const LATE_MS = 1000;
+const MOST_NOTED = 200;
 
-/** A row as it comes: place, number, time in ms, identifier, source or null, payload. */
-export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, PAST = 6;
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers, whether it is an alert, whether a hub had retained it. */
+export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6, ALERT = 7, PAST = 8;
 
 interface Events extends CommonEvents<LogState>, DetailEvents {
   chart: ChartBody;
   done: Remark;
   filtered: undefined;
   exported: Remark;
+  tsv: CopiedBody;
+  alerted: undefined;
+  pins: undefined;
+  /** What another page looked like, for one that is new. */
+  look: Look;
 }
 
 type Tail = Row extends [number, ...infer Rest] ? Rest : never;
@@ -28,13 +36,16 @@ type Tail = Row extends [number, ...infer Rest] ? Rest : never;
 export type LogStore = ReturnType<typeof createStore>;
 
 /**
- * @returns the store: `state`, `counts` (identifier -> [count, rate]), `row(place)`, `want(from, to)`,
+ * @returns the store: `state`, `counts` by identifier, `row(place)`, `want(from, to)`,
  *   `request(body)` and `on(name, listener)` for "update" and for whatever else the kernel answers.
  */
 export function createStore(model: Model) {
   const rows = new Map<number, Row>();
-  const counts = new Map<string, [count: number, rate: number]>();
+  const counts = new Map<string, Count>();
   const { on, emit } = createListeners<Events>();
+  const page = pageName();
+  const memory = createMemory(String(model.get("static_class")), (look) => channel.post({ t: "remember", look }));
+  const noted = { sources: new Set<string>(), fields: new Set<string>() };
   const store = {
     state: null as LogState | null,
     counts,
@@ -42,33 +53,110 @@ export function createStore(model: Model) {
     countsVersion: 0,
     /** The mark of an identifier's name. */
     markOf: createPalette(),
+    /** The pinned messages by number. */
+    pins: new Map<number, Row>(),
+    /** What this page remembers over a reload. */
+    memory,
+    /** What completes the words of a query. */
+    known: () => ({ identifiers: counts.keys(), ...noted }),
     row: (place: number) => rows.get(place),
     want,
     request: (body: Request) => channel.post(body),
     /** Whether rows that were asked for have been waited for remarkably long. */
     isLate: () => asked !== null && performance.now() - askedAt > LATE_MS,
     on,
-    close: () => channel.close(),
+    close() {
+      memory.close();
+      channel.close();
+    },
   };
   let asked: [number, number] | null = null;
   let askedAt = 0;
+  let chart: ChartBody | null = null;
+  /** Whether the kernel was told what this page shows, and has not shown it yet. */
+  let restoring = ownSelection() !== null;
+
+  /** Whether it has got a snapshot. */
+  let opened = false;
+
+  /** What this page shows for itself. */
+  function ownSelection() {
+    const { query, generation, pausedAt } = memory.look;
+    return query === undefined || generation === undefined ? null : { query, generation, pausedAt: pausedAt ?? null };
+  }
+
+  function received(body: LogState) {
+    const shown: Shown | undefined = body.pages[page];
+    const own = ownSelection();
+    if (shown) {
+      restoring = false;
+      memory.set({ query: shown.query, pausedAt: shown.pausedAt, generation: body.generation });
+    } else if (own && own.generation !== body.generation) {
+      restoring = false;
+      memory.set({ query: undefined, pausedAt: undefined, generation: undefined });
+    } else if (own) {
+      // The kernel has forgotten it, as after a long silence. While it is busy, its snapshots are better than nothing.
+      const isNew = !restoring;
+      restoring = true;
+      if (isNew) channel.hello();
+      if (!body.full) return;
+    }
+    update({ ...body, ...shown });
+    if (!opened && body.full && body.look && memory.isNew) adopt(body.look);
+    opened ||= body.full;
+  }
+
+  /** Look like the page that was changed last, in another browser. */
+  function adopt(look: Look) {
+    const { query, pausedAt: _, generation: __, ...rest } = look;
+    memory.set(rest);
+    if (query) channel.post({ t: "filter", query });
+    emit("look", rest);
+  }
 
   function update(body: LogState) {
-    if (store.state?.epoch !== body.epoch) rows.clear();
+    if (store.state?.epoch !== body.epoch) {
+      rows.clear();
+      asked = null;
+    }
+    const before = store.state?.pausedAt;
     if (body.full) {
+      if (store.state?.alert?.query !== body.alert?.query) rows.clear(); // they come again, marked as they are now
       counts.clear();
       store.countsVersion += 1;
       asked = null;
     }
-    for (const [id, count, rate] of body.counts) {
+    for (const [id, ...count] of body.counts) {
       if (!counts.has(id)) store.countsVersion += 1;
       store.markOf(nameOf(id)); // in the order in which they appeared
-      counts.set(id, [count, rate]);
+      counts.set(id, count);
     }
     if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;
+    if (body.pins) {
+      store.pins = new Map(body.pins.map((row) => [row[NUMBER], row]));
+      emit("pins", undefined);
+    }
     keep(body.rows);
     emit("update", body);
+    if (chart && before !== body.pausedAt) showChart(chart);
+  }
+
+  /** A pause holds the chart, too: the kernel goes on with it for other pages. */
+  function showChart(body: ChartBody) {
+    chart = body;
+    const end = store.state?.pausedAt ?? null;
+    if (end === null) {
+      emit("chart", body);
+      return;
+    }
+    const lines = body.lines.map((line) => {
+      const until = line.numbers.findIndex((number) => number >= end);
+      if (until < 0) return line;
+      const cut = <T>(column: T[]) => column.slice(0, until);
+      return { ...line, count: until, numbers: cut(line.numbers), times: cut(line.times), values: cut(line.values), x: line.x && cut(line.x) };
+    });
+    emit("chart", { ...body, lines });
   }
 
   /** Older rows move up when rows beside them go; those that became older ones have places that are not known. */
@@ -87,8 +175,8 @@ export function createStore(model: Model) {
   }
 
   function answered(body: { epoch: number; rows: Row[] }) {
-    asked = null;
     if (!store.state || body.epoch !== store.state.epoch) return;
+    asked = null;
     keep(body.rows);
     emit("update", store.state);
   }
@@ -100,13 +188,22 @@ export function createStore(model: Model) {
   }
 
   function keep(some: Row[]) {
-    for (const row of some) rows.set(row[PLACE], row);
+    for (const row of some) {
+      rows.set(row[PLACE], row);
+      note(row);
+    }
     if (rows.size <= MOST_ROWS) return;
     const newest = store.state?.range[1] ?? 0;
     const middle = some.length ? some[0][PLACE] : 0;
     for (const place of rows.keys()) {
       if (Math.abs(place - middle) > KEPT_AROUND && place < newest - KEPT_AROUND) rows.delete(place);
     }
+  }
+
+  function note(row: Row) {
+    if (noted.sources.size < MOST_NOTED) noted.sources.add(row[SOURCE] ?? "here");
+    if (noted.fields.size >= MOST_NOTED) return;
+    for (const [, field] of row[PAYLOAD].matchAll(/(?:^|, )([^\W\d]\w*)=/gu)) noted.fields.add(field);
   }
 
   /** See to it that the rows at these places come. One question at a time: a kernel that is busy answers later. */
@@ -129,18 +226,22 @@ export function createStore(model: Model) {
     <K extends keyof Events>(name: K) =>
     (body: Events[K]) =>
       emit(name, body);
-  const channel = connect(model, {
-    update,
+  const handlers = {
+    update: received,
     rows: answered,
     detail: pass("detail"),
     node: pass("node"),
     text: pass("text"),
-    chart: pass("chart"),
+    form: pass("form"),
+    chart: showChart,
     problem: refused,
     done: pass("done"),
     filtered: pass("filtered"),
     exported: pass("exported"),
+    tsv: pass("tsv"),
+    alerted: pass("alerted"),
     gone: pass("gone"),
-  });
+  };
+  const channel = connect(model, handlers, page, () => (restoring && ownSelection()) || {});
   return store;
 }

@@ -2,9 +2,10 @@
 
 import { button, flip, h, setText } from "./dom.ts";
 import { rate } from "./format.ts";
+import { createAlert } from "./log_alert.ts";
 import { createExport } from "./log_export.ts";
-import { createFilter } from "./log_filter.ts";
 import type { LogStore } from "./log_store.ts";
+import { createQueryLine } from "./query_line.ts";
 import type { LogState } from "./wire.ts";
 
 export interface ToolbarOptions {
@@ -17,8 +18,9 @@ export interface ToolbarOptions {
 export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOptions) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
-  const filter = createFilter((id: string, text: string) => store.request({ t: "filter", id, text }));
+  const filter = createQueryLine({ onQuery: (query) => store.request({ t: "filter", query }), known: store.known });
   const exporting = createExport(store);
+  const alert = createAlert(store);
   const pause = flip(button("pause", "Pause", flipPause));
   const order = flip(button("up", "Newest first", () => order.press(onTurn())));
   const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });
@@ -28,13 +30,16 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
   }
 
   const off = [
-    store.on("filtered", filter.filtered),
+    store.on("filtered", () => filter.filtered(store.state)),
     store.on("exported", exporting.exported),
+    store.on("alerted", alert.done),
   ];
 
   return {
     filter,
     flipPause,
+    /** What was to be exported has been. */
+    exported: exporting.exported,
     element: h(
       "div",
       { class: "bmq-bar", role: "toolbar", "aria-label": "Message log" },
@@ -46,14 +51,18 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
         pause,
         order,
         button("clear", "Clear", () => store.request({ t: "clear" })),
+        alert.element,
         exporting.element,
       ),
     ),
+    /** Show on its button in which order the rows are. */
+    turned: (newestFirst: boolean) => order.press(newestFirst),
     /** Show on its button whether the tree is visible. */
     showTree: (visible: boolean) => treeButton.setAttribute("aria-expanded", String(visible)),
     /** Show what is wrong with one of the fields here; return whether there is such a field. */
     complain(field: string, words: string) {
-      if (field !== "id") return exporting.complain(field, words);
+      if (field === "alert") return alert.complain(field, words);
+      if (field !== "query") return exporting.complain(field, words);
       filter.complain(words);
       return true;
     },
@@ -62,7 +71,8 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
       follows.title = state.follows;
       setText(speed, rate(state.rate));
       pause.press(state.heldBack !== null);
-      filter.update(...state.filter);
+      filter.update(state.query, state);
+      alert.update(state);
     },
     close() {
       filter.close();

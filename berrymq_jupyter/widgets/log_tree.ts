@@ -1,6 +1,6 @@
 // The identifiers of a MessageLog, names with their actions below, with counts and rates. Choosing one filters.
 
-import { h, setAttributes, setText } from "./dom.ts";
+import { fill, h, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
 import { brief, counted, nameOf, rate, safe, whole } from "./format.ts";
 import type { LogStore } from "./log_store.ts";
@@ -16,18 +16,26 @@ const [ALL, OTHERS] = ["", "*"];
 
 interface LineElement extends HTMLElement {
   line: TreeLine | null;
-  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement };
+  parts: { toggle: HTMLElement; dot: HTMLElement; label: HTMLElement; speed: HTMLElement; count: HTMLElement; kept: HTMLElement; last: HTMLElement };
 }
 
-/** @param onChoose called with the pattern to filter by, "" for none */
-export function createIdentifierTree(store: LogStore, onChoose: (pattern: string) => void) {
+export interface TreeOptions {
+  /** The patterns that the log is filtered by. */
+  chosen(): string[];
+  /** Called with the patterns to filter by, none for all. */
+  onChoose(patterns: string[]): void;
+  /** Called with the pattern to hide, or to show again. */
+  onHide(pattern: string): void;
+}
+
+export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   const prefix = uniquePrefix();
-  const scroller = h("div", { class: "bmq-tree", role: "tree", tabindex: 0, "aria-label": "Identifiers", onkeydown: keys });
+  const scroller = h("div", { class: "bmq-tree", role: "tree", tabindex: 0, "aria-label": "Identifiers", "aria-multiselectable": "true", title: "Click filters, Ctrl-click adds, h hides", onkeydown: keys });
   const find = h("input", { type: "search", class: "bmq-field", placeholder: "find", "aria-label": "Find names", spellcheck: "false", oninput: rebuild, onkeydown: leave });
   const sort = h(
     "select",
-    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers", onchange: rebuild },
-    ...["name", "rate", "count"].map((value) => h("option", { value }, `by ${value}`)),
+    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers", onchange: chooseSort },
+    ...["name", "rate", "count", "latest"].map((value) => h("option", { value }, `by ${value}`)),
   );
   const none = h("div", { class: "bmq-faint bmq-note", hidden: true }, "No identifier has that in it.");
   const element = h("div", { class: "bmq-treebox" }, h("div", { class: "bmq-tree-head" }, find, sort), scroller, none);
@@ -36,7 +44,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   let lines: TreeLine[] = [];
   let names = new Map<string, Count>();
   let current = ALL;
-  let chosen = ALL;
+  let chosen = new Set<string>();
   let version = "";
   let sortedAt = 0;
 
@@ -55,13 +63,18 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
     if (indexOf(current) < 0) current = lines[0]?.pattern ?? ALL;
   }
 
+  function chooseSort() {
+    store.memory.set({ sort: sort.value });
+    rebuild();
+  }
+
   function rebuild() {
     version = "";
     update();
   }
 
   function update() {
-    chosen = store.state?.filter[0] ?? "";
+    chosen = new Set(options.chosen());
     const now = performance.now();
     const wanted = `${store.countsVersion} ${others() > 0}`;
     names = nameCounts(store.counts);
@@ -75,9 +88,9 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   }
 
   function countOf(line: TreeLine): Count {
-    if (line.pattern === OTHERS) return [others(), 0];
-    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0];
-    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0];
+    if (line.pattern === OTHERS) return [others(), 0, others(), -1, ""]; // how many of these are kept is not counted
+    if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0, 0, -1, ""];
+    return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0, store.state?.kept ?? 0, -1, ""];
   }
 
   function create(): LineElement {
@@ -85,8 +98,10 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       toggle: h("span", { class: "bmq-toggle", "aria-hidden": "true" }),
       dot: h("span", { class: "bmq-dot", "aria-hidden": "true" }),
       label: h("span", { class: "bmq-tree-label" }),
+      last: h("span", { class: "bmq-last" }),
       speed: h("span", { class: "bmq-rate" }),
       count: h("span", { class: "bmq-count" }),
+      kept: h("span", { class: "bmq-retained" }),
     };
     const made: LineElement = Object.assign(h("div", { class: "bmq-tree-line", role: "treeitem" }, ...Object.values(parts)), { line: null, parts });
     parts.toggle.addEventListener("click", (event) => {
@@ -94,13 +109,13 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       event.stopPropagation();
       flipLine(made.line);
     });
-    made.addEventListener("click", () => made.line && choose(made.line));
+    made.addEventListener("click", (event) => made.line && choose(made.line, event.ctrlKey || event.metaKey));
     return made;
   }
 
   function show(made: LineElement, index: number) {
     const line = lines[index];
-    const { toggle, dot, label, speed, count } = made.parts;
+    const { toggle, dot, label, last, speed, count, kept } = made.parts;
     made.line = line;
     setAttributes(made, {
       id: idOf(line),
@@ -109,7 +124,7 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       "aria-posinset": line.position,
       "aria-setsize": line.siblings,
       "aria-expanded": line.expanded,
-      "aria-selected": String(line.pattern === chosen),
+      "aria-selected": String(line.pattern === ALL ? chosen.size === 0 : chosen.has(line.pattern)),
       "aria-disabled": line.pattern === OTHERS ? "true" : null,
       "data-pattern": line.pattern,
     });
@@ -119,16 +134,34 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
     dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS;
     if (!dot.hidden) dot.setAttribute("style", markStyle(store.markOf(nameOf(line.pattern))));
     setText(label, safe(line.label));
-    const [total, perSecond] = countOf(line);
+    const [total, perSecond, retained, _, payload] = countOf(line);
+    const isLeaf = line.level === 2 || line.expanded === false;
+    setText(last, isLeaf ? payload : "");
+    if (last.textContent) made.title = `${safe(line.pattern)}\nlatest: ${payload}`;
     setText(speed, rate(perSecond));
     setText(count, brief(total));
-    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rate(perSecond)].filter(Boolean).join(", ") });
+    kept.hidden = retained >= total;
+    // None is what must not be overlooked; else the word stands where there is room.
+    kept.classList.toggle("bmq-none", retained === 0);
+    if (kept.hidden) fill(kept);
+    else fill(kept, `(${brief(retained)}`, h("span", {}, " retained"), ")");
+    const rest = kept.hidden ? "" : `${whole(retained)} of them retained`;
+    kept.title = rest;
+    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rest, rate(perSecond)].filter(Boolean).join(", ") });
   }
 
-  function choose(line: TreeLine) {
+  /** Filter by a line; with `more`, beside those that are chosen already; once more: not any more. */
+  function choose(line: TreeLine, more = false) {
     current = line.pattern;
-    if (line.pattern !== OTHERS) onChoose(line.pattern === chosen ? ALL : line.pattern);
+    if (line.pattern !== OTHERS) {
+      const others = more ? [...chosen].filter((pattern) => pattern !== line.pattern) : [];
+      options.onChoose(line.pattern === ALL ? [] : chosen.has(line.pattern) ? others : [...others, line.pattern]);
+    }
     update();
+  }
+
+  function hide(line: TreeLine) {
+    if (line.pattern !== OTHERS && line.pattern !== ALL) options.onHide(line.pattern);
   }
 
   function flipLine(line: TreeLine | null, to?: boolean) {
@@ -146,7 +179,9 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
   }
 
   function keys(event: KeyboardEvent) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.altKey) return;
+    const more = event.ctrlKey || event.metaKey;
+    if (more && event.key !== "Enter" && event.key !== " ") return;
     const at = indexOf(current);
     const line = lines[at];
     if (!line) return;
@@ -160,8 +195,10 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
       End: () => go(lines.length - 1),
       ArrowRight: () => (line.expanded === false ? flipLine(line, true) : line.expanded && go(at + 1)),
       ArrowLeft: () => (line.expanded ? flipLine(line, false) : line.level === 2 && go(parent())),
-      Enter: () => choose(line),
-      " ": () => choose(line),
+      Enter: () => choose(line, more),
+      " ": () => choose(line, more),
+      h: () => hide(line),
+      Delete: () => hide(line),
     }[event.key];
     if (!act) return;
     act();
@@ -181,5 +218,10 @@ export function createIdentifierTree(store: LogStore, onChoose: (pattern: string
     event.stopPropagation();
   }
 
-  return { element, update, close: () => list.close() };
+  function setSort(to: string) {
+    sort.value = to;
+    rebuild();
+  }
+
+  return { element, update, setSort, close: () => list.close() };
 }

@@ -12,10 +12,11 @@ from berrymq import Identifier, Message
 from . import assets
 from .base import Reply, RequestError, View, Work
 from .log_requests import ANSWERS
-from .log_state import LogState, row
+from .log_state import LogState
 from .picture import picture
 from .pump import pump
 from .render import arguments
+from .selection import rounded, row
 from .series import Track
 from .static import Form, clock
 
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageLog"]
 
-TAIL: Final = 60
-"""The number of newest rows that are part of every update."""
 COUNTS: Final = 300
 """The limit of identifiers with counts in one update."""
+LEAF: Final = 60
+"""Characters of an identifier's last payload that are sent to a page."""
 CHART_PERIOD: Final = 0.25
 LOOK_PERIOD: Final = 2.0
 """The interval of checks whether the log still follows, while a page shows it."""
@@ -46,14 +47,15 @@ class MessageLog(View):
 
         log = MessageLog("train:*")
         log                                 # the value of a cell: shows it
-        log.filter("*:epoch", text="loss")  # what its page can do, this can do too
+        log.filter("train:epoch loss<0.3")  # what its page can do, this can do too
         log.to_dataframe()
 
     It keeps the newest `maxlen` messages themselves, as long as their payloads hold no more than about
-    `max_bytes`, and beside them, but for large payloads, the newest 1,000 of each identifier, or as many as
-    `keep` says for a pattern: ``{"error:*": None}`` keeps all of them. With many identifiers each has fewer,
-    so that these are no more than `maxlen` in all. A payload that is changed after sending is shown changed.
-    The sender's thread only appends; all other work is done on the pump's thread.
+    `max_bytes`, and beside them the newest 1,000 of each identifier, or as many as `keep` says for a pattern:
+    ``{"error:*": None}`` keeps all of them, whatever they hold. With many identifiers each has fewer, so that
+    these are no more than `maxlen` in all; of large payloads, which may take half of `max_bytes`, each
+    identifier has the same share. A payload that is changed after sending is shown changed. The sender's
+    thread only appends; all other work is done on the pump's thread.
 
     It begins with what the hub retains (`berrymq.keep`), or with the last `past` messages of that; with none
     for ``past=False``.
@@ -81,7 +83,9 @@ class MessageLog(View):
         self.state = LogState(maxlen, max_bytes, keep)
         self.settled = False
         """False while an update is to be sent to the page."""
-        self.shown_epoch = self.shown_end = 0
+        self.look: dict[str, Any] | None = None
+        """The look of the page that was changed last: another one that opens looks the same."""
+        self.sent_pins: list[int] = []
         self.charted_at = 0.0
         self.charted = False
         """True if the last update to the page had a chart."""
@@ -96,11 +100,9 @@ class MessageLog(View):
 
     def messages(self) -> list[Message]:
         """Return the kept messages that pass the filter, oldest first, those of a pause included."""
-        state = self.state
         with self.guard:
-            state.absorb(monotonic())
-            test = state.window.test
-            return [message for _, message in state.rows.snapshot().all() if test is None or test(message)]
+            self.state.absorb(monotonic())
+            return self.state.own.messages()
 
     def to_dataframe(self) -> Any:
         """Return `messages` as a pandas DataFrame: a row each, a column for each argument.
@@ -116,37 +118,65 @@ class MessageLog(View):
 
         In a CSV file, text that a spreadsheet would take for a formula gets an apostrophe before it.
         """
-        from .files import WRITERS
+        from .files import write
 
-        target = Path(path)
-        writer = WRITERS.get(target.suffix)
-        if writer is None:
-            raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {target.suffix!r}")
-        writer(self.messages(), target)
+        write(self.messages(), Path(path))
 
-    def filter(self, identifier: str | Identifier = "*:*", text: str = "") -> None:
-        """Show only messages whose identifier matches and whose payload contains `text`."""
+    def filter(self, query: str | Identifier = "") -> None:
+        """Show only messages that pass a query, in all pages; "" shows all.
+
+        ::
+
+            log.filter('train:epoch|run:* from:worker* loss<0.3 -daq:* /regex/ "some text"')
+
+        All terms of the query must hold; one that begins with ``-`` must not.
+
+        - ``train:epoch`` or ``train:*``: the identifier; ``id:train`` if there is no colon in it.
+        - ``from:worker*``: the source; ``from:here`` for what this process sent.
+        - ``loss<0.3``, ``opts.lr>=1e-3``, ``0=5``, ``name!=x``: a field of the payload.
+        - ``/regex/``: a regular expression for the payload, in any case.
+        - anything else: text in identifier, source or payload, in any case. Quotation marks join words.
+
+        ``|`` stands between alternatives. What a page filters by itself, it filters for itself alone.
+
+        Raises:
+            QueryError: it is no query.
+        """
         with self.guard:
-            self.state.select(str(identifier), text)
+            self.state.select(str(query))
             self.touch()
 
     def pause(self) -> None:
-        """Show nothing newer for now, in rows and chart; messages are still collected, for `resume`."""
+        """Show nothing newer for now, in all pages; messages are still collected, for `resume`."""
         with self.guard:
             self.state.absorb(monotonic())
-            self.state.pause()
+            self.state.pause(True)
             self.touch()
 
     def resume(self) -> None:
-        """Show everything again, the messages of the pause included."""
+        """Show everything again, in all pages, the messages of the pause included."""
         with self.guard:
-            self.state.resume()
+            self.state.pause(False)
             self.touch()
 
     @property
     def paused(self) -> bool:
         """True after `pause`."""
-        return self.state.paused_at is not None
+        return self.state.own.paused_at is not None
+
+    def alert(self, query: str = "") -> None:
+        """Mark and count the messages that pass a query (see `filter`), from now on; "" ends that.
+
+        A page may show a notification for them, or make a sound, if its user has chosen so there.
+
+        Raises:
+            QueryError: it is no query.
+        """
+        with self.guard:
+            self.state.absorb(monotonic())
+            self.state.alert_when(query)
+            self.channel.snapshot_due = True
+            self.touch()
 
     def chart(self, identifier: str | Identifier, *fields: Field, x: Field | None = None) -> None:
         """Draw numbers of the messages of `identifier` below the rows, beside those that are drawn already.
@@ -211,9 +241,10 @@ class MessageLog(View):
         state.absorb(now)
         if moved:
             self.static.changed(now)
-        if moved or state.counts.moving or state.window.unsearched:
+        unsearched = state.unsearched
+        if moved or state.counts.moving or unsearched:
             self.settled = False
-        if state.window.unsearched:
+        if unsearched:
             return 0.0
         if self.following and not self.subscription.active:
             self.following = self.settled = False
@@ -227,33 +258,45 @@ class MessageLog(View):
         if self.settled and not everything:
             return None
         state = self.state
-        counts = state.counts.take(COUNTS, everything)
+        counts = [[*entry, *self.leaf(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)]
         self.settled = not state.counts.more
-        known = 0 if everything or self.shown_epoch != state.window.epoch else self.shown_end
-        self.shown_epoch, self.shown_end = state.window.epoch, state.end
-        tail = state.window.page(max(state.end - TAIL, known), state.end)
+        alarming = None if state.alert is None else state.alert.query
+        pins = None
+        if everything or self.sent_pins != list(state.pins):
+            self.sent_pins = list(state.pins)
+            pins = [row(-1, number, message) for number, message in sorted(state.pins.items())]
         return {
             "full": everything,
             "follows": str(self.identifier),
-            "epoch": state.window.epoch,
-            "range": [state.window.begin, state.end],
             "total": state.total,
             "kept": len(state.rows),
-            "older": [state.window.older, state.rows.reserve.removed],
             "maxlen": state.rows.maxlen,
             "maxBytes": state.rows.max_bytes,
             "cleared": state.cleared > 0,
             "missed": state.rows.missed,
-            "unsearched": state.window.unsearched,
-            "partly": state.partly,
             "ended": not self.following,
-            "heldBack": state.held_back if self.paused else None,
-            "filter": [str(state.identifier or ""), state.text],
             "rate": round(state.counts.rate.value, 2),
             "counts": counts,
             "others": state.counts.others,
-            "rows": [row(*found) for found in tail],
+            "generation": state.generation,
+            "look": self.look if everything else None,
+            "pins": pins,
+            "alert": state.alerts(),
+            **state.own.update(everything, alarming),
+            "pages": {
+                page: selection.update(everything, alarming) for page, selection in list(state.pages.items())
+            },
         }
+
+    def leaf(self, name: str) -> tuple[int, int, str]:
+        """Return how many messages of an identifier are kept, and number and payload of the latest."""
+        rows = self.state.rows
+        latest = rows.latest(name)
+        if latest is None:
+            return rows.retained(name), -1, ""
+        number, message = latest
+        kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+        return rows.retained(name), number, arguments(rounded(message.args), kwargs, LEAF)
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one, and the news of the chart."""
@@ -275,6 +318,20 @@ class MessageLog(View):
         chart.unsent = False
         return chart.data()
 
+    def _greeted(self, request: dict[str, Any], now: float) -> bool:
+        """Take note of pages, and of what they show."""
+        page, kind = request.get("page"), request.get("t")
+        if isinstance(page, str):
+            if kind == "bye":
+                self.state.pages.pop(page, None)
+            elif kind == "hello" and "query" in request:
+                self.state.restore(
+                    page, request.get("generation"), request.get("query"), request.get("pausedAt"), now
+                )
+            elif page in self.state.pages:
+                self.state.pages[page].heard_at = now
+        return super()._greeted(request, now)
+
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Serve a request of the page."""
         answer = ANSWERS.get(str(request.get("t")))
@@ -288,6 +345,7 @@ class MessageLog(View):
         """Return the static form, for the saved notebook."""
         state = self.state
         state.absorb(monotonic())
+        shown = state.own
         rows: list[tuple[str, ...]] = [
             (
                 f"{clock(message.sent_at)}{' past' if message.past else ''}",
@@ -295,7 +353,7 @@ class MessageLog(View):
                 message.source or "",
                 arguments(message.args, message.kwargs),
             )
-            for _, _, message in reversed(state.window.page(state.end - SAVED, state.end))
+            for _, _, message in reversed(shown.window.page(shown.end - SAVED, shown.end))
         ]
         facts = counted(state.total)
         if len(rows) < state.total:

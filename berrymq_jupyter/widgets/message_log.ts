@@ -7,14 +7,18 @@ import "./chart.css";
 import "./message_log.css";
 import { createChart } from "./chart.ts";
 import { createDetail } from "./detail.ts";
-import { button, framed, h, keepKeys, setText } from "./dom.ts";
-import { brief, counted, whole } from "./format.ts";
+import { button, copyText, framed, h, keepKeys, setText } from "./dom.ts";
+import { type TimeMode, brief, counted, whole } from "./format.ts";
+import { createPins } from "./log_pins.ts";
 import { createGrid } from "./log_grid.ts";
 import { type LogStore, createStore } from "./log_store.ts";
 import { createToolbar } from "./log_toolbar.ts";
 import { createIdentifierTree } from "./log_tree.ts";
+import type { Look } from "./page_memory.ts";
+import { idTerm } from "./query.ts";
+import { createSplitter } from "./splitter.ts";
 import { createRemarks, defineView } from "./view.ts";
-import type { LogState } from "./wire.ts";
+import type { CopiedBody, LogState } from "./wire.ts";
 
 const QUIET_MS = 2000;
 
@@ -30,18 +34,37 @@ function createView(store: LogStore) {
   }, { class: "bmq-button bmq-primary" });
   const ended = h("div", { class: "bmq-banner bmq-gone", role: "status", hidden: true }, "Not followed any more: nothing new appears here.");
   const banner = h("div", { class: "bmq-banner bmq-paused", hidden: true }, held, resume);
-  const tree = createIdentifierTree(store, (pattern: string) => bar.filter.choose(pattern));
-  const grid = createGrid(store, { onOpen: (number: number) => detail.open(number), onEscape: closeDetail });
-  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, canResend: true });
-  const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: (number: number) => detail.open(number) });
+  const tree = createIdentifierTree(store, {
+    chosen: () => bar.filter.chosen(),
+    onChoose: (patterns: string[]) => bar.filter.choose(patterns),
+    onHide: (pattern: string) => bar.filter.flip(`-${idTerm(pattern)}`),
+  });
+  const grid = createGrid(store, { onOpen: openDetail, onEscape: closeDetail, onFilter: (term: string) => bar.filter.flip(term) });
+  const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), onPin: flipPin, canResend: true });
+  const pins = createPins(store, openDetail);
+  const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: openDetail });
   const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
-  const panes = h("div", { class: "bmq-panes" }, tree.element, grid.element, detail.element);
+  const treeSplitter = createSplitter({
+    label: "Width of the identifiers",
+    pane: tree.element,
+    property: "--bmq-tree-width",
+    onChange: (treeWidth) => store.memory.set({ treeWidth }),
+  });
+  const detailSplitter = createSplitter({
+    label: "Width of the message",
+    pane: detail.element,
+    property: "--bmq-detail-width",
+    isRight: true,
+    onChange: (detailWidth) => store.memory.set({ detailWidth }),
+  });
+  const panes = h("div", { class: "bmq-panes" }, tree.element, treeSplitter.element, grid.element, detailSplitter.element, detail.element);
   const element = h(
     "div",
     { class: "bmq bmq-log", onkeydown: shortcuts },
     bar.element,
     ended,
     banner,
+    pins.element,
     panes,
     chart.element,
     h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
@@ -69,7 +92,20 @@ function createView(store: LogStore) {
 
   function turn() {
     grid.turn();
+    store.memory.set({ newestFirst: grid.isNewestFirst() });
     return grid.isNewestFirst();
+  }
+
+  /** Look as it did before a reload, or as in another browser. */
+  function lookLike(look: Look) {
+    if (look.newestFirst !== undefined && look.newestFirst !== grid.isNewestFirst()) bar.turned(turn());
+    if (look.tree !== undefined) showTree(look.tree);
+    treeSplitter.set(look.treeWidth ?? 0);
+    detailSplitter.set(look.detailWidth ?? 0);
+    if (look.sort) tree.setSort(look.sort);
+    if (look.time) grid.setTimes(look.time as TimeMode);
+    if (look.height) grid.setHeight(look.height);
+    if (look.detail != null && detail.element.hidden) detail.open(look.detail);
   }
 
   const treeIsInSight = () => tree.element.offsetParent !== null;
@@ -77,13 +113,33 @@ function createView(store: LogStore) {
   treeResized.observe(tree.element);
 
   function flipTree() {
-    const visible = treeIsInSight();
-    element.classList.toggle("bmq-no-tree", visible);
-    element.classList.toggle("bmq-with-tree", !visible);
+    const visible = !treeIsInSight();
+    showTree(visible);
+    store.memory.set({ tree: visible });
+  }
+
+  function showTree(visible: boolean) {
+    element.classList.toggle("bmq-no-tree", !visible);
+    element.classList.toggle("bmq-with-tree", visible);
+  }
+
+  function openDetail(number: number) {
+    detail.open(number);
+    store.memory.set({ detail: number });
+  }
+
+  function flipPin(number: number) {
+    store.request({ t: "pin", number, on: !store.pins.has(number) });
+  }
+
+  async function copy({ text, said }: CopiedBody) {
+    bar.exported();
+    say((await copyText(text)) ? said : "This page may not use the clipboard.");
   }
 
   function closeDetail() {
     detail.hide();
+    store.memory.set({ detail: null });
     element.classList.remove("bmq-has-detail");
     grid.deselect();
     grid.focus();
@@ -104,7 +160,7 @@ function createView(store: LogStore) {
 
   function shortcuts(event: KeyboardEvent) {
     if (event.ctrlKey || event.metaKey || event.altKey || (event.target as Element).closest("input, textarea")) return;
-    const act = { "/": () => bar.filter.text.focus(), p: bar.flipPause }[event.key];
+    const act = { "/": () => bar.filter.focus(), p: bar.flipPause }[event.key];
     if (!act) return;
     act();
     event.preventDefault();
@@ -113,12 +169,22 @@ function createView(store: LogStore) {
   const off = [
     keepKeys(element),
     store.on("update", redraw),
-    store.on("detail", () => element.classList.toggle("bmq-has-detail", !detail.element.hidden)),
+    store.on("detail", () => {
+      element.classList.toggle("bmq-has-detail", !detail.element.hidden);
+      detail.pinned(store.pins);
+    }),
+    store.on("pins", () => {
+      detail.pinned(store.pins);
+      redraw();
+    }),
+    store.on("tsv", copy),
     store.on("chart", chart.show),
     store.on("problem", (body) => bar.complain(body.field ?? "", body.text) || say(body.text)),
     store.on("done", (body) => say(body.text)),
     store.on("exported", (body) => say(body.text)),
+    store.on("look", lookLike),
   ];
+  lookLike(store.memory.look);
   redraw();
   return {
     element,
@@ -131,6 +197,7 @@ function createView(store: LogStore) {
       grid.close();
       tree.close();
       detail.close();
+      pins.close();
       chart.close();
       off.forEach((stop) => stop());
     },
@@ -141,9 +208,8 @@ function createView(store: LogStore) {
 function standing(state: LogState, isLate: boolean) {
   const shown = state.range[1] - state.range[0];
   const dropped = state.total - state.kept;
-  const filtered = state.filter[0] || state.filter[1];
   return [
-    filtered ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
+    state.query ? `${whole(shown)} of ${counted(state.kept, "message")}` : counted(shown, "message"),
     state.unsearched > 0 && `searching ${brief(state.unsearched)} more`,
     dropped > 0 && `${whole(dropped)} older dropped (${limit(state)})`,
     state.partly > 0 && `${counted(state.partly, "payload")} too large to be searched whole`,

@@ -11,7 +11,7 @@ from berrymq.errors import QueueClosed
 
 from . import assets
 from .base import RequestError, View
-from .detail import details, more_nodes, more_text
+from .detail import details, more_nodes, more_text, value_form
 from .queue_state import POINTS, STEP, QueueState, taken
 from .render import arguments
 from .static import Form, clock
@@ -120,6 +120,8 @@ class QueueView(View):
                 return more_nodes(self.wanted(request), request)
             case "text":
                 return more_text(self.wanted(request), request)
+            case "form":
+                return value_form(self.wanted(request), request)
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def take(self) -> dict[str, Any]:

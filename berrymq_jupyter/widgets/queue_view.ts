@@ -220,4 +220,4 @@ const OVERFLOWS = {
   block: "senders wait",
 };
 
-export default defineView((model) => createPlainStore<QueueState, Events>(model, ["detail", "node", "text", "problem", "done"]), createView);
+export default defineView((model) => createPlainStore<QueueState, Events>(model, ["detail", "node", "text", "form", "problem", "done"]), createView);

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-__all__ = ["HOSTILE", "arguments", "cut", "error_text", "shown", "summary", "type_name"]
+__all__ = [
+    "HOSTILE",
+    "argument_parts",
+    "arguments",
+    "cut",
+    "error_text",
+    "payload_items",
+    "shown",
+    "summary",
+    "type_name",
+]
 
 BREADTH: Final = 60
 DEPTH: Final = 6
@@ -60,6 +70,11 @@ def summary(value: object, limit: int = 200) -> str:
 
 def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200) -> str:
     """Return a payload as the argument list that would send it, in at most `limit` characters."""
+    return cut(", ".join(argument_parts(args, kwargs, limit)), limit)
+
+
+def argument_parts(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200) -> list[str]:
+    """Return the parts of an argument list, one for each argument, in about `limit` characters together."""
     parts: list[str] = []
     room = limit
     for label, value in payload_items(args, kwargs):
@@ -69,7 +84,7 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200
         text = f"{shown(label)}={summary(value, room)}" if label else summary(value, room)
         parts.append(text)
         room -= len(text) + 2
-    return cut(", ".join(parts), limit)
+    return parts
 
 
 def error_text(error: BaseException, limit: int = 300) -> str:

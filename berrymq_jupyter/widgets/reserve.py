@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from itertools import takewhile
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from berrymq import Identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from berrymq import Message
 
@@ -42,22 +44,45 @@ class Reserve:
 
     Args:
         most: how many there may be in all; with many identifiers, each keeps fewer.
-        keep: other numbers by pattern, outside of that; None for all.
+        most_bytes: what large payloads may hold in all; each identifier that has some gets the same share.
+        keep: other numbers by pattern, outside of both limits; None for all.
     """
 
-    def __init__(self, most: int, keep: Mapping[str, int | None] | None = None) -> None:
+    def __init__(
+        self, most: int, most_bytes: int = 2**62, keep: Mapping[str, int | None] | None = None
+    ) -> None:
         self.most = most
+        self.most_bytes = most_bytes
         self.fair = min(FAIR, most)
         self.keep = [(Identifier.parse(pattern), number) for pattern, number in (keep or {}).items()]
         self.newest: dict[str, deque[tuple[int, Message]]] = {}
         self.fixed: set[str] = set()
         """Identifiers whose number is set by `keep`."""
+        self.heavy: dict[str, deque[tuple[int, int]]] = {}
+        """Numbers and bytes of the large payloads of each identifier that is not fixed."""
+        self.held: Counter[str] = Counter()
+        """The sum of these bytes for each identifier."""
         self.removed = 0
         """How many times messages were removed that may have been among the older ones."""
+        self.evicted: set[str] = set()
+        """Identifiers that lost messages since this was last emptied."""
         self.cache: tuple[tuple[int, int], Older] = ((0, 0), Older())
 
-    def add(self, start: int, batch: list[Message], heavy: set[str]) -> None:
-        """Add messages with numbers from `start` on, but those of identifiers that are `heavy`."""
+    def add(
+        self,
+        start: int,
+        batch: list[Message],
+        weights: Mapping[int, int],
+        skipped: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Add messages with numbers from `start` on.
+
+        Args:
+            start: the number of the first.
+            batch: the messages.
+            weights: the bytes of large payloads by number.
+            skipped: identifiers of which only the messages in `weights` were weighed: others are not kept.
+        """
         newest = self.newest
         first = self.cache[0][0]
         for number, message in enumerate(batch, start):
@@ -65,11 +90,19 @@ class Reserve:
             mine = newest.get(name)
             if mine is None:
                 mine = self.begin(name, message.identifier)
-            if mine is None or name in heavy:
+            if mine is None or (name in skipped and number not in weights):
                 continue
             if mine and len(mine) == mine.maxlen and mine[0][0] < first:
                 self.removed += 1
+                self.evicted.add(name)
             mine.append((number, message))
+        for number, held in weights.items():
+            name = batch[number - start].id
+            if name in newest and name not in self.fixed:
+                self.heavy.setdefault(name, deque()).append((number, held))
+                self.held[name] += held
+        if self.heavy:
+            self.share()
 
     def begin(self, name: str, identifier: Identifier) -> deque[tuple[int, Message]] | None:
         """Return the buffer of a new identifier; None if there are too many."""
@@ -80,12 +113,55 @@ class Reserve:
                 self.fixed.add(name)
                 return self.newest.setdefault(name, deque(maxlen=number))
         others = len(self.newest) - len(self.fixed) + 1
+        if others > MOST_IDENTIFIERS:
+            return None
         if others * self.fair > self.most:
             self.fair = max(1, self.most // (2 * others))
             for other in self.newest.keys() - self.fixed:
                 self.newest[other] = deque(self.newest[other], maxlen=self.fair)
+                self.evicted.add(other)
             self.removed += 1
         return self.newest.setdefault(name, deque(maxlen=self.fair))
+
+    def share(self) -> None:
+        """Drop the oldest large payloads of each identifier that has more than its share, but the newest.
+
+        Where these alone are too much, those go that were sent first.
+        """
+        fair = self.most_bytes // max(1, len(self.heavy))
+        for name, weights in self.heavy.items():
+            mine = self.newest[name]
+            while weights and (not mine or weights[0][0] < mine[0][0]):  # pushed out by newer messages
+                self.held[name] -= weights.popleft()[1]
+            while len(weights) > 1 and self.held[name] > fair:
+                self.drop_oldest(name)
+        total = self.held.total()
+        if total > self.most_bytes:
+            for name in sorted(self.heavy, key=lambda name: self.heavy[name][0] if self.heavy[name] else ()):
+                if self.heavy[name] and total > self.most_bytes:
+                    total -= self.heavy[name][0][1]
+                    self.drop_oldest(name)
+        for name in [name for name, weights in self.heavy.items() if not weights]:
+            del self.heavy[name], self.held[name]
+
+    def drop_oldest(self, name: str) -> None:
+        """Drop the oldest large payload of an identifier, and the messages before it."""
+        number, held = self.heavy[name].popleft()
+        self.held[name] -= held
+        mine = self.newest[name]
+        while mine and mine[0][0] <= number:
+            mine.popleft()
+        self.removed += 1
+        self.evicted.add(name)
+
+    def weights(self) -> dict[int, int]:
+        """Return the bytes of the large payloads by number."""
+        return {number: held for weights in self.heavy.values() for number, held in weights}
+
+    def older_count(self, name: str, first: int) -> int:
+        """Return how many messages of one identifier before `first` are kept."""
+        mine = self.newest.get(name)
+        return bisect_left(mine, first, key=itemgetter(0)) if mine and mine[0][0] < first else 0
 
     def older(self, first: int) -> Older:
         """Return those with numbers before `first`."""
@@ -103,5 +179,7 @@ class Reserve:
         """Remove all."""
         self.newest.clear()
         self.fixed.clear()
+        self.heavy.clear()
+        self.held.clear()
         self.fair = min(FAIR, self.most)
         self.removed += 1

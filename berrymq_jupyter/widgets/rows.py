@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -88,7 +88,11 @@ class Rows:
         """Numbers and bytes of the payloads that count."""
         self.bytes = 0
         """The bytes that they hold together."""
-        self.reserve = Reserve(maxlen, keep)
+        self.reserve = Reserve(maxlen, max_bytes // 2, keep)
+        self.names: deque[str] = deque()
+        """The identifiers of the messages from `first` on."""
+        self.by_name: Counter[str] = Counter()
+        """How many of these each identifier has."""
 
     def __len__(self) -> int:
         return self.end - self.first + len(self.older)
@@ -121,22 +125,48 @@ class Rows:
         self.end += fresh
         self.seen = collected
         self.last = batch[-1]
-        self.weigh(batch)
         start = self.end - len(batch)
-        heavy = {batch[number - start].id for number, _ in self.heavy if number >= start}
+        names = [message.id for message in batch]
+        if len(self.names) + len(batch) > self.end - self.first:  # some were missed: all before are gone
+            self.drop_names(len(self.names))
+        self.names += names
+        self.by_name.update(names)
+        weights, sampled = self.weigh(start, batch)
+        self.reserve.add(
+            start, batch, weights, {names[number - start] for number in weights} if sampled else set()
+        )
         self.trim()
-        self.reserve.add(start, batch, heavy)
         return batch
 
-    def weigh(self, batch: list[Message]) -> None:
-        """Record heavy payloads among the newest messages; of very many messages, of a sample."""
+    def weigh(self, start: int, batch: list[Message]) -> tuple[dict[int, int], bool]:
+        """Return the bytes of heavy payloads by number, and whether only a sample of them was weighed."""
         stride = 1 + len(batch) // WEIGHED
-        start = self.end - len(batch)
+        weights = {}
         for index in range(0, len(batch), stride):
             heavy = weight(batch[index])
             if heavy:
+                weights[start + index] = heavy
                 self.heavy.append((start + index, heavy * stride))
                 self.bytes += heavy * stride
+        return weights, stride > 1
+
+    def retained(self, name: str) -> int:
+        """Return how many messages of one identifier are kept."""
+        return self.by_name[name] + self.reserve.older_count(name, self.first)
+
+    def latest(self, name: str) -> tuple[int, Message] | None:
+        """Return number and message of the latest message of one identifier, None if that is not known."""
+        mine = self.reserve.newest.get(name)
+        return mine[-1] if mine else None
+
+    def drop_names(self, count: int) -> None:
+        """Forget the identifiers of the oldest messages."""
+        gone = Counter(self.names.popleft() for _ in range(min(count, len(self.names))))
+        for name, number in gone.items():
+            self.by_name[name] -= number
+            if not self.by_name[name]:
+                del self.by_name[name]
+        self.reserve.evicted.update(gone)
 
     def copy_counted(self) -> tuple[int, list[Message]]:
         """Return how many messages were received, and those of them that are kept, the newest first."""
@@ -179,11 +209,15 @@ class Rows:
         """Remove messages beyond `maxlen` and `max_bytes`, but not the newest one."""
         oldest = self.oldest()
         first = max(self.first, oldest, self.end - self.maxlen)
-        while self.heavy and (self.heavy[0][0] < first or self.bytes > self.max_bytes):
+        reserved = self.reserve.weights()
+        older = sum(held for number, held in reserved.items() if number < self.first)
+        while self.heavy and (self.heavy[0][0] < first or self.bytes + older > self.max_bytes):
             number, held = self.heavy.popleft()
             self.bytes -= held
+            older += reserved.get(number, 0)
             first = max(first, min(number + 1, self.end - 1))
         self.first = first
+        self.drop_names(len(self.names) - (self.end - first))
         self.let_go(first - oldest)
 
     def oldest(self) -> int:
@@ -217,6 +251,7 @@ class Rows:
         """Remove what was absorbed; numbering continues."""
         self.first = self.end
         self.reserve.clear()
+        self.drop_names(len(self.names))
         self.heavy.clear()
         self.bytes = 0
         while self.kept and self.kept[0] is not self.last:

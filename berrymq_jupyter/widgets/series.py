@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import reduce
 from math import isfinite, isnan, nan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["Chart", "Track"]
+__all__ = ["Chart", "Track", "value_at"]
 
 MOST_POINTS: Final = 1_000_000
 """Points kept for each line."""
@@ -204,12 +205,8 @@ def extremes(values: Sequence[float], part: Sequence[int]) -> list[int]:
 
 def number_at(message: Message, field: Label) -> float | None:
     """Return the number at the labels `field` in the payload; None if there is none."""
-    found: Any = payload_of(message)
-    first, *rest = field
-    found = next((value for label, value in found.items if label == first), None)
     try:
-        for label in rest:
-            found = step(found, label)
+        found = value_at(message, field)
         if isinstance(found, bool):
             return None
         if not isinstance(found, (int, float)):
@@ -217,6 +214,15 @@ def number_at(message: Message, field: Label) -> float | None:
         return float(found) if found is not None else None
     except HOSTILE:
         return None
+
+
+def value_at(message: Message, field: Sequence[str]) -> Any:
+    """Return what lies at the labels `field` in the payload; raise `LookupError`, or what it raises."""
+    first, *rest = field
+    for label, value in payload_of(message).items:
+        if label == first:
+            return reduce(step, rest, value)
+    raise LookupError(first)
 
 
 def step(value: Mapping[Any, Any] | Sequence[Any] | Any, label: str) -> Any:

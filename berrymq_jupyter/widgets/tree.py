@@ -1,9 +1,9 @@
 """A value as a tree that the page expands step by step, and the difference of two payloads.
 
 A node is a small dictionary: ``k`` its kind (for the colour), ``s`` its one-line text, ``n`` how many
-children it has, ``c`` the children sent along as ``[label, node]``. The page requests further children by
-path: their positions from the root. So a dictionary of a hundred thousand keys costs no more than the part
-that is viewed.
+children it has, ``as`` the form that it has beside the tree if there is one (see `kinds`), ``c`` the
+children sent along as ``[label, node]``. The page requests further children by path: their positions from
+the root. So a dictionary of a hundred thousand keys costs no more than the part that is viewed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
+from .kinds import kind_of_form
 from .render import HOSTILE, cut, shown, summary, type_name
 
 __all__ = ["Payload", "difference", "kind_of", "long_text", "node", "resolve"]
@@ -70,6 +71,9 @@ def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
         "s": "" if root else summary(value, LINE),
         "n": count,
     }
+    form = "" if root else kind_of_form(value)
+    if form:
+        made["as"] = form
     if made["k"] == "text":
         if len(value) > LINE - 2:
             made["long"] = len(value)

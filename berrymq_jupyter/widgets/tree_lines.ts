@@ -2,10 +2,13 @@
 
 import { nameOf } from "./format.ts";
 
-/** The kernel's counts of an identifier: messages, messages a second. */
-export type Count = [count: number, rate: number];
+/**
+ * The kernel's counts of an identifier: messages, messages a second, how many of them are still kept; and number and
+ * payload of the latest.
+ */
+export type Count = [count: number, rate: number, retained: number, latest: number, payload: string];
 
-export type Sort = "name" | "rate" | "count";
+export type Sort = "name" | "rate" | "count" | "latest";
 
 export interface TreeLine {
   /** The pattern that chooses what the line stands for. */
@@ -32,13 +35,15 @@ const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 /** The counts of names: those of their identifiers together. */
 export function nameCounts(counts: ReadonlyMap<string, Count>): Map<string, Count> {
   const names = new Map<string, Count>();
-  for (const [id, [count, rate]] of counts) {
+  for (const [id, [count, rate, retained, latest, payload]] of counts) {
     const name = nameOf(id);
     const sum = names.get(name);
     if (sum) {
       sum[0] += count;
       sum[1] += rate;
-    } else names.set(name, [count, rate]);
+      sum[2] += retained;
+      if (latest > sum[3]) [sum[3], sum[4]] = [latest, payload];
+    } else names.set(name, [count, rate, retained, latest, payload]);
   }
   return names;
 }
@@ -73,7 +78,9 @@ export function treeLines(counts: ReadonlyMap<string, Count>, { find, sort, isOp
 }
 
 function sorted(keys: string[], counts: ReadonlyMap<string, Count>, sort: Sort): string[] {
-  const which = sort === "count" ? 0 : 1;
-  const amount = (key: string) => (sort === "name" ? 0 : (counts.get(key)?.[which] ?? 0));
+  const amount = (key: string): number => {
+    const count = counts.get(key);
+    return count && sort !== "name" ? { count: count[0], rate: count[1], latest: count[3] }[sort] : 0;
+  };
   return keys.sort((one, other) => amount(other) - amount(one) || inOrder(one, other));
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from itertools import islice
+from itertools import count, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Window"]
 
+EPOCHS: Final = count(1)
 CHUNK: Final = 200
 """Rows that are searched between two checks of the clock."""
 
@@ -37,8 +38,8 @@ class Window:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.test: Test | None = None
-        self.epoch = 0
-        """Counts the tests; places of different epochs are unrelated."""
+        self.epoch = next(EPOCHS)
+        """Identifies the test; places of different epochs are unrelated."""
         self.matches: deque[int] = deque()
         self.start = 0
         self.low = self.high = 0
@@ -77,7 +78,7 @@ class Window:
     def select(self, test: Test | None) -> None:
         """Show the rows that pass `test`; all with None."""
         self.test = test
-        self.epoch += 1
+        self.epoch = next(EPOCHS)
         self.matches.clear()
         self.start = 0
         self.low = self.high = self.rows.end

@@ -1,6 +1,10 @@
 // The types of the messages between the kernel and a page. The Python side makes them in *_view.py,
 // message_log.py, detail.py, tree.py and network_state.py.
 
+import type { Count } from "./tree_lines.ts";
+import type { FormKind, ValueForm } from "./kinds.ts";
+import type { Look } from "./page_memory.ts";
+
 /** anywidget's model, as far as it is used. */
 export interface Model {
   get(name: string): unknown;
@@ -25,36 +29,62 @@ export interface Remark {
   text: string;
 }
 
-/** A row of a log: place, number, time in ms, identifier, source or null, payload, and whether a hub had retained it. */
-export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, past?: true];
+/** Where in a payload a number ends that has changed since the message before, and by what: "▼0.025". */
+export type Step = [end: number, text: string];
+
+/** A row of a log: place, number, time in ms, identifier, source or null, payload, what changed there, whether it is an alert, and whether a hub had retained it. */
+export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[], alert: number, past: number];
 
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
 export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];
 
-export interface LogState {
-  full: boolean;
-  follows: string;
+/** What one page shows of a log. */
+export interface Shown {
   epoch: number;
   range: [begin: number, end: number];
-  total: number;
-  kept: number;
   /** How many of the rows are older ones, of whose time others are gone; and how many times some of these went. */
   older: [count: number, removed: number];
+  unsearched: number;
+  /** Payloads too large to be searched as a whole. */
+  partly: number;
+  query: string;
+  /** The number of the first message that is held back. */
+  pausedAt: number | null;
+  heldBack: number | null;
+  rows: Row[];
+}
+
+export interface LogState extends Shown {
+  full: boolean;
+  follows: string;
+  total: number;
+  kept: number;
   maxlen: number;
   maxBytes: number;
   cleared: boolean;
   missed: number;
-  unsearched: number;
-  /** Payloads too large to be searched as a whole. */
-  partly: number;
   /** It is not followed any more. */
   ended: boolean;
-  heldBack: number | null;
-  filter: [id: string, text: string];
   rate: number;
-  counts: [id: string, count: number, rate: number][];
+  /** Of identifiers: how many came, how many a second, how many are kept, the latest one's number and payload. */
+  counts: [id: string, ...count: Count][];
   others: number;
-  rows: Row[];
+  /** How many times the kernel has changed what all pages show. */
+  generation: number;
+  /** What pages show that filter or pause for themselves, by their names; the others show what stands above. */
+  pages: Record<string, Shown>;
+  /** How the page looks that was changed last; with a snapshot. */
+  look: Look | null;
+  /** The pinned messages; null if they are those that were sent last. */
+  pins: Row[] | null;
+  /** What raises an alert, how many messages did so since that was set, and the latest of them. */
+  alert: { query: string; count: number; latest: string } | null;
+}
+
+export interface CopiedBody {
+  text: string;
+  /** What to say when it is on the clipboard. */
+  said: string;
 }
 
 /** A value in a payload: kind, one line of text, number of children; children that came along, from a position on. */
@@ -62,6 +92,8 @@ export interface TreeNode {
   k: "word" | "number" | "text" | "bytes" | "list" | "map" | "object";
   s: string;
   n: number;
+  /** It has a form beside the tree. */
+  as?: FormKind;
   long?: number;
   /** It has several lines. */
   lines?: boolean;
@@ -93,6 +125,12 @@ export interface TextBody {
   number: number;
   path: number[];
   text: string;
+}
+
+export interface FormBody {
+  number: number;
+  path: number[];
+  form: ValueForm;
 }
 
 export interface ChartBody {

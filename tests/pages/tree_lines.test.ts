@@ -5,11 +5,11 @@ import { test } from "node:test";
 import { type Count, nameCounts, treeLines } from "../../berrymq_jupyter/widgets/tree_lines.ts";
 
 const counts = new Map<string, Count>([
-  ["b:two", [5, 0]],
-  ["a:run", [1, 9]],
-  ["b:one", [7, 1]],
-  ["a:run10", [2, 0]],
-  ["a:run2", [3, 0]],
+  ["b:two", [5, 0, 5, 5, "v5"]],
+  ["a:run", [1, 9, 1, 1, "v1"]],
+  ["b:one", [7, 1, 7, 7, "v7"]],
+  ["a:run10", [2, 0, 2, 2, "v2"]],
+  ["a:run2", [3, 0, 3, 3, "v3"]],
 ]);
 const options = { find: "", sort: "name" as const, isOpen: () => true };
 const patterns = (given: Partial<Parameters<typeof treeLines>[1]>) => treeLines(counts, { ...options, ...given }).map((line) => line.pattern);
@@ -21,8 +21,9 @@ test("names in order with their actions, numbers by value", () => {
 
 test("sorted by numbers, names by those of their actions together", () => {
   assert.deepEqual(patterns({ sort: "count" }), ["b:*", "b:one", "b:two", "a:*", "a:run2", "a:run10", "a:run"]);
+  assert.deepEqual(patterns({ sort: "latest", isOpen: () => false }), ["b:*", "a:*"]);
   assert.deepEqual(patterns({ sort: "rate", isOpen: () => false }), ["a:*", "b:*"]);
-  assert.deepEqual(nameCounts(counts).get("b"), [12, 1]);
+  assert.deepEqual(nameCounts(counts).get("b"), [12, 1, 12, 7, "v7"]);
 });
 
 test("what is found is unfolded", () => {
@@ -36,6 +37,6 @@ test("each line knows its place among its siblings", () => {
 });
 
 test("ten thousand identifiers take no time worth noticing", () => {
-  const many = new Map(Array.from({ length: 10_000 }, (_, index): [string, Count] => [`n${index % 100}:a${index}`, [index, 0]]));
+  const many = new Map(Array.from({ length: 10_000 }, (_, index): [string, Count] => [`n${index % 100}:a${index}`, [index, 0, index, index, ""]]));
   assert.equal(treeLines(many, options).length, 10_100);
 });

@@ -27,39 +27,249 @@ def test_code_is_copied_and_a_message_sent_again(trained, notebooks):
 def test_rows_are_filtered(trained):
     trained.view.get_by_role("treeitem", name="note").first.click()
     expect(trained.status).to_have_text("10 of 50 messages")
-    expect(trained.view.get_by_role("searchbox", name="Identifier")).to_have_value("note:*")
-    trained.view.get_by_role("searchbox", name="Payload text").fill("note 3")
+    expect(trained.terms).to_have_text(["note:*"])
+    trained.filter.fill('"note 3"')
     expect(trained.status).to_have_text("2 of 50 messages")
     expect(trained.rows).to_have_count(2)
-    trained.view.get_by_role("searchbox", name="Payload text").fill("nothing like it")
+    expect(trained.rows.first.locator(".bmq-payload mark")).to_have_text("note 3")
+    trained.filter.fill('"nothing like it" ')
     expect(trained.view).to_contain_text("None of 50 messages passes the filter.")
+    expect(trained.terms).to_have_text(["note:*", '"nothing like it"'])
+    trained.view.get_by_role("button", name='Remove "nothing like it"').click()
+    expect(trained.status).to_have_text("10 of 50 messages")
     trained.view.get_by_role("treeitem", name="All").first.click()
-    trained.view.get_by_role("searchbox", name="Payload text").fill("")
+    expect(trained.status).to_have_text("50 messages")
+    expect(trained.terms).to_have_count(0)
+
+
+def test_a_query_has_terms_of_each_kind(trained):
+    trained.filter.fill("train:* loss<0.1 -opts.lr=3 from:her* /b'/ ")
+    expect(trained.terms).to_have_text(["train:*", "loss<0.1", "-opts.lr=3", "from:her*", "/b'/"])
+    expect(trained.status).to_have_text("30 of 50 messages")
+    row = trained.rows.last
+    expect(row.locator("mark")).to_have_text(["here", "loss=0.025", "b'"])
+    trained.notebook.screenshot("log-query")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.button("Clear filter").click()
+    expect(trained.status).to_have_text("50 messages")
+    expect(trained.filter).to_be_focused()
+
+
+def test_the_query_line_is_worked_by_keys(trained):
+    trained.filter.focus()
+    trained.notebook.page.keyboard.type("tr")
+    offers = trained.view.get_by_role("listbox", name="Completions").get_by_role("option")
+    expect(offers).to_have_text(["train:*", "train:epoch"])
+    trained.press("ArrowDown", "ArrowDown")
+    expect(offers.nth(1)).to_have_attribute("aria-selected", "true")
+    expect(trained.filter).to_have_attribute("aria-activedescendant", offers.nth(1).get_attribute("id"))
+    trained.notebook.screenshot("log-completion")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.press("Enter")
+    expect(trained.terms).to_have_text(["train:epoch"])
+    expect(offers).to_have_count(0)
+    expect(trained.status).to_have_text("40 of 50 messages")
+    trained.notebook.page.keyboard.type("los")
+    expect(offers).to_have_text(["loss="])
+    trained.press("ArrowDown", "Tab")
+    expect(trained.filter).to_have_value("loss=")
+    trained.notebook.page.keyboard.type("1")
+    trained.press("Enter")
+    expect(trained.terms).to_have_text(["train:epoch", "loss=1"])
+    expect(trained.status).to_have_text("1 of 50 messages")
+    trained.press("ArrowLeft", "ArrowLeft", "Delete")
+    expect(trained.terms).to_have_text(["loss=1"])
+    expect(trained.terms.first).to_be_focused()
+    trained.press("ArrowRight")
+    trained.press("Backspace")  # back to text
+    expect(trained.filter).to_have_value("loss=1")
+    expect(trained.terms).to_have_count(0)
+    trained.press("Escape")
     expect(trained.status).to_have_text("50 messages")
 
 
-def test_a_mistake_stands_beside_its_field(trained):
-    field = trained.view.get_by_role("searchbox", name="Identifier")
+def test_what_is_seen_becomes_a_term(trained):
+    trained.rows.last.locator(".bmq-from").click(modifiers=["Alt"])
+    expect(trained.terms).to_have_text(["from:here"])
+    expect(trained.detail).to_be_hidden()
+    trained.row("39, loss").click()
+    trained.detail.get_by_role("button", name="Filter by loss").click()
+    expect(trained.terms).to_have_text(["from:here", "loss=0.025"])
+    expect(trained.status).to_have_text("1 of 50 messages")
+    trained.grid.focus()
+    trained.press("End", "f")
+    expect(trained.terms).to_have_text(["loss=0.025"])
+    trained.detail.get_by_role("button", name="sent in this kernel").click()
+    expect(trained.terms).to_have_text(["loss=0.025", "from:here"])
+    trained.rows.last.locator(".bmq-id").click(modifiers=["Alt"])
+    expect(trained.terms).to_have_text(["loss=0.025", "from:here", "train:epoch"])
+
+
+def test_several_identifiers_are_chosen_and_hidden(trained):
+    trained.notebook.execute("twitter('test:run')")
+    tree = trained.view.get_by_role("tree", name="Identifiers")
+    note, test = (tree.locator(f'[data-pattern="{name}:*"]') for name in ("note", "test"))
+    note.click()
+    test.click(modifiers=["Control"])
+    expect(trained.status).to_have_text("11 of 51 messages")
+    expect(trained.terms).to_have_text(["note:*|test:*"])
+    expect(note).to_have_attribute("aria-selected", "true")
+    expect(test).to_have_attribute("aria-selected", "true")
+    trained.press("Control+Enter")
+    expect(trained.terms).to_have_text(["note:*"])
+    trained.press("Home", "Enter", "ArrowDown", "h")
+    expect(trained.terms).to_have_text(["-note:*"])
+    expect(trained.status).to_have_text("41 of 51 messages")
+    trained.press("h")
+    expect(trained.status).to_have_text("51 messages")
+
+
+def test_times_are_shown_in_three_ways(trained):
+    before = "twitter('past:run', 'yesterday')"
+    trained.notebook.execute(before)
+    times = trained.view.get_by_role("combobox", name="Times as")
+    expect(trained.rows.last.locator(".bmq-time")).to_have_text(re.compile(r"\d\d:\d\d:\d\d\.\d{3}"))
+    times.select_option("Age")
+    expect(trained.rows.last.locator(".bmq-time")).to_have_text(re.compile(r"now|\d+\.\d+ s ago"))
+    times.select_option("Difference")
+    expect(trained.rows.last.locator(".bmq-time")).to_have_text(re.compile(r"\+[\d.]+ m?s"))
+    trained.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
+    expect(trained.rows.first.locator(".bmq-time")).to_have_text("first")
+    trained.notebook.screenshot("log-difference")
+
+
+def test_the_first_row_of_a_day_names_it(log):
+    log.notebook.execute(
+        "from berrymq import Message\n"
+        "for day in (1, 2, 2):\n"
+        "    log.state.rows.collect(Message.make('day:run', (day,), {}, sent_at=86400.0 * (20000 + day)))"
+    )
+    expect(log.status).to_have_text("3 messages")
+    expect(log.rows.locator(".bmq-day:visible")).to_have_count(1)
+    expect(log.row("2").first.locator(".bmq-day")).to_have_text(re.compile("2024"))
+
+
+def test_a_row_shows_by_what_a_number_has_changed(trained):
+    expect(trained.row("39, loss").locator(".bmq-step")).to_have_text("▼0.000641")
+    expect(trained.row("39, loss")).to_contain_text("39, loss=0.025 ▼0.000641, opts=")
+    trained.filter.fill("loss<0.1 ")
+    expect(trained.row("39, loss").locator("mark")).to_have_text("loss=0.025")
+
+
+def test_panes_are_made_wider(trained):
+    tree = trained.view.locator(".bmq-treebox")
+    splitter = trained.view.get_by_role("separator", name="Width of the identifiers")
+    usual = tree.bounding_box()["width"]
+    splitter.focus()
+    trained.press("ArrowRight", "ArrowRight")
+    expect(splitter).to_have_attribute("aria-valuenow", str(round(usual + 32)))
+    assert tree.bounding_box()["width"] == pytest.approx(usual + 32, abs=1)
+    trained.row("39, loss").click()
+    other = trained.view.get_by_role("separator", name="Width of the message")
+    box, width = other.bounding_box(), trained.detail.bounding_box()["width"]
+    mouse = trained.notebook.page.mouse
+    mouse.move(box["x"] + 4, box["y"] + 50)
+    mouse.down()
+    mouse.move(box["x"] + 64, box["y"] + 60, steps=3)
+    mouse.up()
+    assert trained.detail.bounding_box()["width"] == pytest.approx(width - 60, abs=2)
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    other.dblclick()
+    assert trained.detail.bounding_box()["width"] == pytest.approx(width, abs=2)
+    splitter.press("Home")
+    assert tree.bounding_box()["width"] == pytest.approx(usual, abs=1)
+
+
+def test_a_pinned_message_stays_whatever_goes(trained):
+    trained.row("note 36").click()
+    pin = trained.detail.get_by_role("button", name="Pin", exact=True)
+    pin.click()
+    expect(pin).to_have_attribute("aria-pressed", "true")
+    pins = trained.view.get_by_role("region", name="Pinned messages").get_by_role("listitem")
+    expect(pins).to_have_text([re.compile("note:add'note 36'")])
+    trained.grid.focus()
+    trained.press("Home", "s")
+    expect(pins).to_have_text([re.compile("train:epoch0, loss=1.0"), re.compile("note:add'note 36'")])
+    expect(trained.rows.first).to_have_class(re.compile("bmq-pinned"))
+    trained.notebook.screenshot("log-pins")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.button("Clear").first.click()
+    expect(trained.status).to_have_text("0 messages")
+    expect(pins).to_have_count(2)
+    pins.last.get_by_role("button").first.click()
+    expect(trained.detail.locator("code")).to_have_text("%twitter note:add 'note 36'")
+    pins.last.get_by_role("button", name="Unpin note:add").click()
+    expect(pins).to_have_count(1)
+    expect(pin).to_have_attribute("aria-pressed", "false")
+
+
+def test_rows_are_copied_for_a_spreadsheet(trained, notebooks):
+    notebooks.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    trained.filter.fill("note:* ")
+    expect(trained.status).to_have_text("10 of 50 messages")
+    trained.button("Export").click()
+    trained.button("Copy as TSV").click()
+    expect(trained.said).to_have_text("Copied 10 messages.")
+    text = trained.notebook.page.evaluate("navigator.clipboard.readText()")
+    assert text.splitlines()[0] == "sent_at\tid\tsource\targ0"
+    assert text.splitlines()[10].endswith("\tnote:add\t\tnote 36")
+    expect(trained.export).to_be_hidden()
+
+
+def test_an_alert_marks_and_counts_what_it_is_for(trained):
+    trained.button("Alert").click()
+    field = trained.view.get_by_role("textbox", name="Alert when")
+    field.fill("loss>")
+    trained.button("Set alert").click()
+    expect(field).to_have_accessible_description("a value is missing after loss>")
+    field.fill("loss>1")
+    expect(trained.view.get_by_role("checkbox", name="Notification")).not_to_be_checked()
+    expect(trained.view.get_by_role("checkbox", name="Sound")).not_to_be_checked()
+    trained.view.get_by_role("checkbox", name="Sound").check()
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-alert-form")
+    field.press("Enter")
+    expect(field).to_be_hidden()
+    alert = trained.view.locator(".bmq-button:has(.bmq-badge)")
+    expect(alert).to_have_accessible_name("Alert")
+    trained.notebook.execute("twitter('train:epoch', 40, loss=7); twitter('train:epoch', 41, loss=0.5)")
+    expect(alert).to_have_accessible_name("Alert: 1 new message")
+    expect(trained.row("40, loss=7")).to_have_class(re.compile("bmq-alert"))
+    expect(trained.row("41, loss=0.5")).not_to_have_class(re.compile("bmq-alert"))
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-alert")
+    alert.click()
+    expect(alert).to_have_accessible_name("Alert")
+    field.fill("")
+    field.press("Enter")
+    expect(trained.row("40, loss=7")).not_to_have_class(re.compile("bmq-alert"))
+
+
+def test_a_mistake_stands_below_the_query(trained):
     wrong = re.compile("more than one ':'")
-    field.fill("a:b:c")
-    expect(field).to_have_accessible_description(wrong)
-    expect(field).to_have_attribute("aria-invalid", "true")
+    trained.filter.fill("a:b:c")
+    expect(trained.filter).to_have_accessible_description(wrong)
+    expect(trained.filter).to_have_attribute("aria-invalid", "true")
     expect(trained.said).to_have_text("")
-    trained.view.get_by_role("searchbox", name="Payload text").focus()
+    trained.grid.focus()
     trained.notebook.execute("twitter('test:run')")  # an update does not take away what was typed
     expect(trained.status).to_have_text("51 messages")
-    expect(field).to_have_value("a:b:c")
+    expect(trained.filter).to_have_value("a:b:c")
     trained.notebook.screenshot("log-mistake")
     assert violations(trained.notebook.page, ".bmq-log") == []
-    field.fill("note")
+    trained.filter.fill("loss<")
+    expect(trained.filter).to_have_accessible_description("a value is missing after loss<")
+    trained.filter.fill("/(/")
+    expect(trained.filter).to_have_accessible_description(re.compile("is no regular expression: missing"))
+    trained.filter.fill("note:*")
     expect(trained.status).to_have_text("10 of 51 messages")
-    expect(field).not_to_have_attribute("aria-invalid", "true")
-    expect(field).to_have_accessible_description("Filter by identifier: a name, an action, or both")
-    field.fill("a:b:c")
-    expect(field).to_have_accessible_description(wrong)
+    expect(trained.filter).not_to_have_attribute("aria-invalid", "true")
+    expect(trained.filter).to_have_accessible_description(re.compile("Terms that must all hold"))
+    trained.filter.fill("a:b:c")
+    expect(trained.filter).to_have_accessible_description(wrong)
     trained.view.get_by_role("treeitem", name="train").first.click()
-    expect(field).to_have_value("train:*")
-    expect(field).not_to_have_attribute("aria-invalid", "true")
+    expect(trained.terms).to_have_text(["train:*"])
+    expect(trained.filter).not_to_have_attribute("aria-invalid", "true")
 
 
 def test_a_pause_says_what_it_holds_back(trained):
@@ -181,10 +391,10 @@ def test_a_pause_holds_the_chart_too(trained):
 
 
 def test_what_is_shown_becomes_a_variable(trained):
-    trained.view.get_by_role("searchbox", name="Identifier").fill("note:*")
+    trained.filter.fill("note:*")
     expect(trained.status).to_have_text("10 of 50 messages")
     trained.button("Export").click()
-    form = trained.view.locator("form")
+    form = trained.export
     form.get_by_role("textbox", name="Name").fill("notes")
     form.get_by_role("button", name="Export").click()
     expect(trained.said).to_have_text("10 messages are in notes")
@@ -231,7 +441,7 @@ def test_the_keyboard_does_everything(trained):
     trained.press("p")
     expect(trained.view).to_contain_text("Paused.")
     trained.press("p", "/")
-    expect(trained.view.get_by_role("searchbox", name="Payload text")).to_be_focused()
+    expect(trained.filter).to_be_focused()
     trained.view.get_by_role("tree", name="Identifiers").focus()
     trained.press("Home", "ArrowDown", "Enter")
     expect(trained.status).to_have_text("10 of 50 messages")

@@ -41,6 +41,8 @@ INK = """
         });
     }
 """
+# Two frames later, that in which this began has been painted.
+PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 LEAST = 100
 """Pixels of a band with text that are not background."""
 
@@ -94,7 +96,7 @@ def start(notebook, rate: int) -> Log:
     notebook.execute(FEED)
     notebook.execute(f"threading.Thread(target=feed, args=({rate},), daemon=True).start()")
     expect(log.rows.nth(13)).to_be_visible(timeout=20_000)
-    notebook.page.wait_for_timeout(500)  # a screencast begins with what was painted last, which may be older
+    notebook.page.evaluate(PAINTED)  # a screencast begins with what was painted last, which may be older
     return log
 
 

@@ -18,7 +18,7 @@ def test_it_can_be_read_by_everybody(trained):
         trained.button("Export").click()
         assert violations(trained.notebook.page, ".bmq-log") == []
         trained.press("Escape")
-        expect(trained.view.locator("form")).to_be_hidden()
+        expect(trained.export).to_be_hidden()
 
 
 @pytest.mark.parametrize("width", [400, 800])

@@ -1,10 +1,12 @@
 """What a `MessageLog` shows in a real JupyterLab page, whatever comes and whatever ends."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import violations
 from tests.browser.message_log.page import SHOW, TRAIN, Log
 
 pytestmark = pytest.mark.timeout(120)
@@ -107,6 +109,30 @@ def test_a_message_is_shown_in_full(trained):
     expect(trained.detail).to_be_hidden()
 
 
+def test_a_table_is_a_table_and_bytes_are_bytes(log):
+    log.notebook.execute(
+        "rows = [{'name': f'run {n}', 'loss': (n * 7 % 10) / 10} for n in range(10)] + [{'name': '<b>'}]\n"
+        "twitter('result:table', rows, raw=bytes(range(40)), inner={'more': [{'a': 1}]})"
+    )
+    log.row("result:table").click()
+    table = log.detail.get_by_role("table").first
+    expect(table.get_by_role("columnheader")).to_have_text(["name", "loss"])
+    expect(table.get_by_role("row")).to_have_count(12)
+    table.get_by_role("button", name="loss").click()
+    expect(table.get_by_role("columnheader", name="loss")).to_have_attribute("aria-sort", "ascending")
+    expect(table.get_by_role("row").nth(1)).to_have_text("run 00.0")
+    expect(table.get_by_role("row").last).to_have_text("<b>")
+    table.get_by_role("button", name="loss").click()
+    expect(table.get_by_role("row").nth(1)).to_have_text("run 70.9")
+    expect(log.detail.get_by_role("region", name="Bytes of raw")).to_contain_text("0010  10 11 12 13")
+    log.detail.get_by_role("button", name="Table of more").click()
+    expect(log.detail.get_by_role("table")).to_have_count(2)
+    assert violations(log.notebook.page, ".bmq-log") == []
+    log.notebook.screenshot("log-kinds")
+    log.detail.get_by_role("button", name="Table of more").click()
+    expect(log.detail.get_by_role("table")).to_have_count(1)
+
+
 def test_it_stays_where_its_user_reads(trained):
     trained.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
     expect(trained.rows.first).to_contain_text("0, loss=1.0")
@@ -130,7 +156,7 @@ def test_a_hundred_thousand_rows_scroll(log):
     log.grid.evaluate("(grid) => grid.scrollTo(0, 24 * 50_000)")
     expect(log.row("50000")).to_be_visible()
     expect(log.row("50000")).to_have_attribute("aria-rowindex", "50002")
-    log.view.get_by_role("searchbox", name="Payload text").fill("9999")
+    log.filter.fill("9999")
     expect(log.status).to_have_text("19 of 100,000 messages")
 
 
@@ -148,6 +174,54 @@ def test_an_error_stays_in_reach_of_a_flood(log):
     log.view.get_by_role("treeitem", name="error").first.click()
     expect(log.status).to_contain_text("1 of 100,001 messages")
     expect(log.rows).to_have_count(1)
+
+
+def test_the_tree_says_how_many_messages_of_an_identifier_are_kept(log):
+    log.notebook.edit(
+        0, SHOW.replace("MessageLog()", "MessageLog(maxlen=1000, keep={'noise:*': 0, 'error:*': None})")
+    )
+    log.notebook.run(0)
+    log.notebook.execute("twitter('noise:run'); twitter('noise:run'); twitter('error:here', 'it went wrong')")
+    log.notebook.execute("for number in range(3000): twitter('flood:run', number)")
+    tree = log.view.get_by_role("tree", name="Identifiers")
+    expect(tree.get_by_role("treeitem", name="noise")).to_contain_text("2(0 retained)")
+    expect(tree.get_by_role("treeitem", name="flood")).to_contain_text("3,000(1,000 retained)")
+    expect(tree.get_by_role("treeitem", name="flood").first).to_have_accessible_name(
+        re.compile("flood, 3,000 messages, 1,000 of them retained")
+    )
+    expect(tree.get_by_role("treeitem", name="error").first).to_contain_text("1")
+    expect(tree.get_by_role("treeitem", name="error").first).not_to_contain_text("retained")
+    log.notebook.screenshot("log-retained")
+
+
+def test_the_tree_shows_last_values_and_what_came_last(trained):
+    tree = trained.view.get_by_role("tree", name="Identifiers")
+    expect(tree.get_by_role("treeitem", name="add")).to_contain_text("'note 36'")
+    trained.view.get_by_role("combobox", name="Sort identifiers").select_option("by latest")
+    expect(tree.get_by_role("treeitem")).to_contain_text(
+        ["All", "train", "39, loss=0.025", "note", "note 36"]
+    )
+    trained.notebook.execute("twitter('note:add', 'the last')")
+    expect(tree.get_by_role("treeitem")).to_contain_text(["All", "note", "the last", "train"])
+
+
+def test_a_log_that_is_not_followed_any_more_says_so(trained):
+    banner = trained.view.get_by_text("Not followed any more: nothing new appears here.")
+    expect(banner).to_be_hidden()
+    trained.notebook.execute("log.bus.unfollow(log.subscription)")
+    expect(banner).to_be_visible()
+    expect(trained.rows.last).to_contain_text("39, loss")
+
+
+def test_what_has_the_focus_has_a_ring(trained):
+    ring = "(part) => getComputedStyle(part, '::after').outlineStyle"
+    box, tree = trained.view.locator(".bmq-gridbox"), trained.view.locator(".bmq-treebox")
+    assert box.evaluate(ring) == tree.evaluate(ring) == "none"
+    trained.grid.focus()
+    trained.press("End")
+    assert (box.evaluate(ring), tree.evaluate(ring)) == ("solid", "none")
+    trained.view.get_by_role("tree", name="Identifiers").focus()
+    assert (box.evaluate(ring), tree.evaluate(ring)) == ("none", "solid")
 
 
 def test_hostile_payloads_are_text(log):
@@ -213,11 +287,11 @@ def test_a_page_that_missed_an_update_asks_for_everything(trained):
 def test_it_lives_while_its_notebook_is_busy(trained):
     busy = trained.notebook.append(
         "import time\nfor number in range(1000):\n    twitter('busy:step', number)\n    time.sleep(0.02)\n"
-        "    if log.state.text == 'note 3': break\nprint(number < 999)"
+        "    if log.state.pages: break\nprint(number < 999)"
     )
     trained.notebook.start(busy)
     expect(trained.row("busy:step").first).to_be_visible()
-    trained.view.get_by_role("searchbox", name="Payload text").fill("note 3")
+    trained.filter.fill('"note 3"')
     assert trained.notebook.finish(busy) == "True"
     expect(trained.rows).to_have_count(2)
 
@@ -232,15 +306,53 @@ def test_a_page_that_is_loaded_again_goes_on(trained):
     expect(log.row("after the reload")).to_be_visible()
 
 
+def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, notebooks):
+    trained.row("39, loss").click()
+    trained.button("Newest first").click()
+    trained.filter.fill("train:* ")
+    expect(trained.status).to_have_text("40 of 50 messages")
+    trained.button("Pause").click()
+    trained.notebook.save()
+    other = Log(notebooks.open("log.ipynb"))
+    expect(other.status).to_have_text("40 of 50 messages")  # as the one before, for a start
+    expect(other.button("Newest first")).to_have_attribute("aria-pressed", "true")
+    expect(other.detail).to_contain_text("train:epoch")
+    other.button("Clear filter").click()
+    expect(other.status).to_have_text("50 messages")
+    trained.notebook.execute("twitter('train:epoch', 40); twitter('note:add', 'new')")
+    expect(other.status).to_have_text("52 messages")
+    expect(trained.view).to_contain_text("Paused. 2 new messages held back")
+    expect(trained.status).to_have_text("40 of 52 messages")
+    trained.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height = '222px'")
+    trained.notebook.save()
+    trained.notebook.page.reload()
+    trained.notebook.wait_for_kernel()
+    log = Log(trained.notebook)
+    expect(log.status).to_have_text("40 of 52 messages")
+    expect(log.view).to_contain_text("Paused. 2 new messages held back")
+    expect(log.terms).to_have_text(["train:*"])
+    expect(log.button("Newest first")).to_have_attribute("aria-pressed", "true")
+    expect(log.detail).to_contain_text("train:epoch")
+    assert log.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height") == "222px"
+    log.button("Resume").click()
+    expect(log.status).to_have_text("41 of 52 messages")
+    expect(other.status).to_have_text("52 messages")
+    log.notebook.execute("log.filter('note:*')")  # a cell's filter is for all pages
+    expect(log.status).to_have_text("11 of 52 messages")
+    expect(other.status).to_have_text("11 of 52 messages")
+
+
 def test_a_kernel_that_ended_is_told(trained):
     trained.notebook.restart()
     expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
     expect(trained.row("39, loss")).to_be_visible()
+    for rate in trained.view.locator(".bmq-rate, .bmq-total").all():
+        expect(rate).to_be_hidden()  # what it was is not what it is
     pause = trained.view.locator(".bmq-button", has_text="Pause")
     pause.evaluate("(button) => button.focus()")
     expect(pause).not_to_be_focused()
     assert pause.evaluate("(button) => button.inert")
-    expect(trained.view.get_by_role("searchbox", name="Payload text")).not_to_be_editable()
+    expect(trained.filter).not_to_be_editable()
     trained.grid.focus()
     trained.press("Home", "Enter", "p")  # the console has no error, as `notebooks` sees to
     trained.view.get_by_role("tree", name="Identifiers").focus()

@@ -68,6 +68,42 @@ def test_large_payloads_are_not_kept_beyond_the_limit():
     assert len(rows) <= 10
 
 
+def test_large_payloads_of_a_flood_do_not_push_out_those_of_others():
+    rows = Rows(1000, 1_000_000)
+    put(rows, "result:map", b"x" * 200_000)
+    put(rows, "result:small", 1)
+    rows.absorb()
+    for _ in range(50):
+        put(rows, "camera:frame", b"x" * 100_000)
+        rows.absorb()
+    kept = [message for _, message in rows.snapshot().all()]
+    assert [message.id for message in kept[:2]] == ["result:map", "result:small"]
+    assert sum(len(message.args[0]) for message in kept if message.id != "result:small") <= 1_000_000
+    assert len(kept) > 5
+
+
+def test_each_of_many_large_payloads_is_not_too_many_of_them():
+    rows = Rows(1000, 1_000_000)
+    for number in range(50):
+        put(rows, f"n{number}:frame", b"x" * 100_000)
+        put(rows, f"n{number}:frame", number)
+        rows.absorb()
+    kept = [message.args[0] for _, message in rows.snapshot().all()]
+    assert sum(isinstance(value, bytes) for value in kept) <= 10
+    assert [value for value in kept if isinstance(value, int)] == list(range(50))
+
+
+def test_a_pattern_keeps_all_though_they_are_large():
+    rows = Rows(10, 1_000_000, {"error:*": None})
+    for _ in range(20):
+        put(rows, "error:here", b"x" * 100_000)
+        put(rows, "camera:frame", b"x" * 100_000)
+        rows.absorb()
+    kept = [message.id for _, message in rows.snapshot().all()]
+    assert kept.count("error:here") == 20
+    assert 0 < kept.count("camera:frame") <= 10
+
+
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), max_size=30)
 
 
@@ -94,3 +130,6 @@ def test_rows_and_matches_are_what_they_should_be(select_at, steps):
         if window.test is not None:
             expected = [one for one in expected if one[0] != "b:run"]
         assert shown(window) == expected
+        if window.test is None:
+            of_each = {name: sum(one[0] == f"{name}:run" for one in expected) for name in "abc"}
+            assert {name: rows.retained(f"{name}:run") for name in "abc"} == of_each

@@ -61,9 +61,9 @@ def test_what_comes_while_others_are_absorbed_costs_no_row(monkeypatch, maxlen):
     put(rows, *range(10))
     weigh = rows.weigh
 
-    def weigh_while_more_come(batch):
+    def weigh_while_more_come(start, batch):
         put(rows, *range(rows.end, rows.end + 5))
-        weigh(batch)
+        return weigh(start, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(rows, "weigh", weigh_while_more_come)

@@ -1,0 +1,93 @@
+"""Forms of a value beside the tree: a list of dictionaries as a table, bytes as hexadecimal digits.
+
+A further kind has a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. A test is
+made for each value that a page gets, so it looks at little. A writer returns what the page's function takes.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from .render import HOSTILE, cut, shown, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["form_of", "kind_of_form"]
+
+Form = dict[str, Any]
+
+TESTED: Final = 20
+"""Items of a list that must be dictionaries."""
+ROWS: Final = 500
+COLUMNS: Final = 40
+CELL: Final = 100
+"""Characters of a table's cell."""
+BYTES: Final = 4096
+WIDTH: Final = 16
+"""Bytes in a line."""
+
+
+def kind_of_form(value: object) -> str:
+    """Return the kind of form that `value` has beside the tree, "" for none."""
+    try:
+        return next((kind for kind, (test, _) in KINDS.items() if test(value)), "")
+    except HOSTILE:
+        return ""
+
+
+def form_of(value: Any) -> Form:
+    """Return the form of `value`; raises what looking at it raises."""
+    kind = kind_of_form(value)
+    return {"as": kind, **KINDS[kind][1](value)} if kind else {"as": ""}
+
+
+def is_table(value: Any) -> bool:
+    """Return whether `value` is a list of dictionaries with texts for keys."""
+    if type(value) not in (list, tuple) or not value:
+        return False
+    return all(
+        type(item) is dict and item and all(type(key) is str for key in item) for item in value[:TESTED]
+    )
+
+
+def table(value: list[Any]) -> Form:
+    """Return the columns and rows of a table; what a row lacks is None."""
+    items = [item for item in islice(value, ROWS) if isinstance(item, dict)]
+    names = list(dict.fromkeys(key for item in items for key in item if isinstance(key, str)))
+    columns = names[:COLUMNS]
+    return {
+        "columns": [shown(cut(name, CELL)) for name in columns],
+        "rows": [[cell(item[name]) if name in item else None for name in columns] for item in items],
+        "moreRows": len(value) - len(items),
+        "moreColumns": len(names) - len(columns),
+    }
+
+
+def cell(value: object) -> str:
+    """Return a value as a cell shows it: text as text, anything else in Python's notation."""
+    return shown(cut(value, CELL)) if type(value) is str else summary(value, CELL)
+
+
+def is_bytes(value: object) -> bool:
+    """Return whether `value` holds bytes."""
+    return isinstance(value, (bytes, bytearray, memoryview)) and memoryview(value).nbytes > 0
+
+
+def hexadecimal(value: bytes | bytearray | memoryview) -> Form:
+    """Return bytes as lines: the position, the digits, and those that are ASCII as text."""
+    view = memoryview(value)
+    data = bytes(view.cast("B")[:BYTES]) if view.contiguous else view.tobytes()[:BYTES]
+    lines = []
+    for at in range(0, len(data), WIDTH):
+        part = data[at : at + WIDTH]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"{at:04x}  {part.hex(' '):<{3 * WIDTH - 1}}  {text}")
+    return {"lines": lines, "more": view.nbytes - len(data)}
+
+
+KINDS: Final[dict[str, tuple[Callable[[Any], bool], Callable[[Any], Form]]]] = {
+    "table": (is_table, table),
+    "hex": (is_bytes, hexadecimal),
+}

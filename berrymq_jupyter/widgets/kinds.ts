@@ -1,0 +1,94 @@
+// Forms of a value beside its tree. kinds.py makes what they show; a further kind has a function in `FORMS`.
+
+import { fill, h, setAttributes } from "./dom.ts";
+import { counted, whole } from "./format.ts";
+
+export interface TableForm {
+  as: "table";
+  columns: string[];
+  /** What a row lacks is null. */
+  rows: (string | null)[][];
+  moreRows: number;
+  moreColumns: number;
+}
+
+export interface HexForm {
+  as: "hex";
+  lines: string[];
+  /** Bytes that are not shown. */
+  more: number;
+}
+
+export type ValueForm = TableForm | HexForm | { as: "" };
+export type FormKind = Exclude<ValueForm["as"], "">;
+
+const FORMS: { [K in FormKind]: (form: Extract<ValueForm, { as: K }>, label: string) => HTMLElement } = { table, hex };
+
+/** What the button is called that shows a form. */
+export const FORM_NAMES: Record<FormKind, string> = { table: "Table", hex: "Bytes" };
+
+/** @param label names the form for screen readers */
+export function showForm(form: ValueForm, label: string): HTMLElement | null {
+  return form.as ? (FORMS[form.as] as (form: ValueForm, label: string) => HTMLElement)(form, label) : null;
+}
+
+function hex({ lines, more }: HexForm, label: string) {
+  return h(
+    "div",
+    { class: "bmq-form", onkeydown: stay },
+    h("pre", { class: "bmq-hex", tabindex: 0, role: "region", "aria-label": label }, lines.join("\n")),
+    more > 0 && h("div", { class: "bmq-faint" }, `${counted(more, "more byte")} not shown`),
+  );
+}
+
+function table({ columns, rows, moreRows, moreColumns }: TableForm, label: string) {
+  const body = h("tbody", {});
+  const heads = columns.map((name, index) =>
+    h("th", { scope: "col", "aria-sort": "none" }, h("button", { type: "button", onclick: () => sort(index) }, name)),
+  );
+  let by = -1;
+  let order = 1;
+
+  function sort(index: number) {
+    order = by === index ? -order : 1;
+    by = index;
+    heads.forEach((head, at) => setAttributes(head, { "aria-sort": at !== by ? "none" : order > 0 ? "ascending" : "descending" }));
+    draw(sortedBy(rows, by, order));
+  }
+
+  function draw(sorted: (string | null)[][]) {
+    fill(body, ...sorted.map((row) => h("tr", {}, ...row.map((cell) => h("td", { class: numberOf(cell) === null ? "" : "bmq-right", title: cell }, cell)))));
+  }
+
+  draw(rows);
+  const left = [moreRows > 0 && `${counted(moreRows, "more row")} not shown: sorted are the first ${whole(rows.length)}`, moreColumns > 0 && `${counted(moreColumns, "more column")} not shown`];
+  return h(
+    "div",
+    { class: "bmq-form", onkeydown: stay },
+    h("div", { class: "bmq-table-box", tabindex: 0, role: "region", "aria-label": label }, h("table", { class: "bmq-value-table" }, h("thead", {}, h("tr", {}, ...heads)), body)),
+    left.some(Boolean) && h("div", { class: "bmq-faint" }, left.filter(Boolean).join(" · ")),
+  );
+}
+
+/** The keys of a form are not those of the tree that it stands in. */
+function stay(event: KeyboardEvent) {
+  if (event.key !== "Escape") event.stopPropagation();
+}
+
+const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
+
+/** Rows by a column: numbers by value, before texts; what is missing comes last. */
+export function sortedBy(rows: (string | null)[][], column: number, order: number): (string | null)[][] {
+  return rows.toSorted((one, other) => {
+    const [a, b] = [one[column], other[column]];
+    if (a === null || b === null) return Number(a === null) - Number(b === null);
+    const [first, second] = [numberOf(a), numberOf(b)];
+    if (first === null && second === null) return order * inOrder(a, b);
+    if (first === null || second === null) return order * (Number(first === null) - Number(second === null));
+    return order * (first - second);
+  });
+}
+
+function numberOf(text: string | null): number | null {
+  return text !== null && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : null;
+}

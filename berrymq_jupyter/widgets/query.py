@@ -1,0 +1,362 @@
+"""The query line of a log: ``train:epoch|run:*  from:worker*  loss<0.3  -daq:*  /regex/  "some text"``.
+
+All terms of a query must hold. `query.ts` reads the same language in the page; ``tests/pages/queries.json``
+says what both must make of a query.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from berrymq import Identifier
+from berrymq.errors import IdentifierError
+
+from .render import HOSTILE, arguments, cut, shown, summary
+from .search import contains
+from .series import value_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from berrymq import Message
+
+__all__ = ["Query", "QueryError", "Term", "parse"]
+
+Kind = Literal["id", "from", "compare", "regex", "text"]
+
+NUMBER: Final = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf)", re.IGNORECASE)
+COMPARISON: Final = re.compile(r"([^<>=!|:]+)(<=|>=|!=|<|>|=)(.*)", re.DOTALL)
+QUOTED: Final = "q"
+"""Stands in the shape of a term for each character that was in quotation marks."""
+SEARCHED: Final = 20_000
+"""Characters of a payload's one-line form to which a regular expression is applied."""
+CACHED: Final = 10_000
+ORDER: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class QueryError(ValueError):
+    """A query that cannot be read; `span` says where the mistake is."""
+
+    def __init__(self, text: str, span: tuple[int, int]) -> None:
+        super().__init__(shown(cut(text, 300)))
+        self.span = span
+
+
+class Term(NamedTuple):
+    """One term of a query."""
+
+    kind: Kind
+    negated: bool
+    any: list[str]
+    """Alternatives: patterns, sources, values or texts; of a regular expression its source."""
+    span: tuple[int, int]
+    path: tuple[str, ...] = ()
+    op: str = ""
+
+
+class Raw(NamedTuple):
+    """A term without its quotation marks: its text, and its shape, in which quoted text means nothing."""
+
+    text: str
+    shape: str
+    quoted: bool
+    end: int
+
+
+def parse(query: str) -> list[Term]:
+    """Return the terms of a query; raise `QueryError`."""
+    terms: list[Term] = []
+    at = 0
+    while at < len(query):
+        if query[at].isspace():
+            at += 1
+            continue
+        term = read_term(query, at)
+        terms.append(term)
+        at = term.span[1]
+    return terms
+
+
+def read_term(query: str, start: int) -> Term:
+    """Read the term that begins at `start`."""
+    negated = query[start] == "-" and query[start + 1 : start + 2].strip() != ""
+    begin = start + negated
+    if query[begin] == "/":
+        source, end = read_regex(query, begin)
+        return Term("regex", negated, [source], (start, end))
+    raw = read_raw(query, begin)
+    span = (start, raw.end)
+    kinds: tuple[tuple[Kind, str, str], ...] = (
+        ("id", "id:", "an identifier"),
+        ("from", "from:", "a source"),
+    )
+    for kind, prefix, what in kinds:
+        if raw.shape.startswith(prefix):
+            if raw.shape == prefix:
+                raise QueryError(f"{what} is missing after {prefix}", span)
+            return Term(kind, negated, alternatives(raw, len(prefix), span), span)
+    compared = COMPARISON.fullmatch(raw.shape)
+    if compared is not None:
+        return comparison(raw, compared, negated, span)
+    is_identifier = ":" in raw.shape or raw.text == "*"
+    return Term("id" if is_identifier else "text", negated, alternatives(raw, 0, span), span)
+
+
+def read_regex(query: str, begin: int) -> tuple[str, int]:
+    """Return the regular expression that begins at `begin`, and where it ends."""
+    at = begin + 1
+    while at < len(query):
+        if query[at] == "\\":
+            at += 1
+        elif query[at] == "/" and not query[at + 1 : at + 2].strip():
+            if at == begin + 1:
+                raise QueryError("there is nothing between the slashes", (begin, at + 1))
+            return query[begin + 1 : at].replace("\\/", "/"), at + 1
+        at += 1
+    raise QueryError(
+        f"a regular expression ends with /: {query[begin:]}; text that begins with / goes in quotation marks",
+        (begin, len(query)),
+    )
+
+
+def read_raw(query: str, begin: int) -> Raw:
+    """Read up to the next white space that is not in quotation marks."""
+    text: list[str] = []
+    shape: list[str] = []
+    inside = quoted = False
+    at = opened = begin
+    while at < len(query):
+        character = query[at]
+        if character == '"':
+            inside = not inside
+            opened, quoted = at, True
+            at += 1
+            continue
+        if not inside and character.isspace():
+            break
+        if inside and character == "\\" and at + 1 < len(query):
+            at += 1
+            character = query[at]
+        text.append(character)
+        shape.append(QUOTED if inside else character)
+        at += 1
+    if inside:
+        raise QueryError(f"a quotation mark is not closed: {query[opened:]}", (opened, len(query)))
+    return Raw("".join(text), "".join(shape), quoted, at)
+
+
+def alternatives(raw: Raw, start: int, span: tuple[int, int]) -> list[str]:
+    """Return what stands between bars that are not quoted."""
+    parts = pieces(raw, start, len(raw.text), "|")
+    if len(parts) > 1 and "" in parts:
+        raise QueryError(f"something is missing beside | in {raw.text}", span)
+    return parts
+
+
+def pieces(raw: Raw, start: int, end: int, separator: str) -> list[str]:
+    """Return the parts of a term from `start` on, before `end`, between separators that are not quoted."""
+    parts: list[str] = []
+    for at in range(start, end + 1):
+        if at == end or raw.shape[at] == separator:
+            parts.append(raw.text[start:at])
+            start = at + 1
+    return parts
+
+
+def comparison(raw: Raw, compared: re.Match[str], negated: bool, span: tuple[int, int]) -> Term:
+    """Read a comparison of a field with values."""
+    length, op = len(compared[1]), compared[2]
+    path = pieces(raw, 0, length, ".")
+    field = raw.text[:length]
+    if "" in path:
+        raise QueryError(f"a name is missing in {field}", span)
+    start = length + len(op)
+    if start == len(raw.text) and not raw.quoted:
+        raise QueryError(f"a value is missing after {field}{op}", span)
+    values = alternatives(raw, start, span)
+    if op in ORDER:
+        if len(values) > 1:
+            raise QueryError(f"after {op} stands one number", span)
+        if not NUMBER.fullmatch(values[0]):
+            raise QueryError(f"after {op} stands a number, not {values[0]}", span)
+    return Term("compare", negated, values, span, tuple(path), op)
+
+
+class Query:
+    """A query that messages pass or not: call it with one.
+
+    Raises:
+        QueryError: `text` is no query.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.terms = parse(text)
+        self.partly = 0
+        """Payloads that were too large to be searched as a whole."""
+        self.tests = [
+            (test_of(term), term.negated) for term in sorted(self.terms, key=lambda term: COST[term.kind])
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self.tests)
+
+    def __call__(self, message: Message) -> bool:
+        """Return whether all terms hold."""
+        for test, negated in self.tests:
+            found = test(message)
+            if found is None:
+                self.partly += 1
+            if bool(found) is negated:
+                return False
+        return True
+
+
+def test_of(term: Term) -> Callable[[Message], bool | None]:
+    """Return the test of one term, negated or not: None from it says that not all was looked at."""
+    return TESTS[term.kind](term)
+
+
+def id_test(term: Term) -> Callable[[Message], bool]:
+    """Return whether the identifier matches one of the patterns, worked out once for each identifier."""
+    try:
+        patterns = [Identifier.parse(pattern) for pattern in term.any]
+    except IdentifierError as error:
+        raise QueryError(str(error), term.span) from None
+    if "*" in term.any:
+        return lambda _: True
+    known: dict[str, bool] = {}
+
+    def test(message: Message) -> bool:
+        name = message.id
+        matches = known.get(name)
+        if matches is None:
+            if len(known) > CACHED:
+                known.clear()
+            identifier = message.identifier
+            matches = known[name] = any(pattern.matches(identifier) for pattern in patterns)
+        return matches
+
+    return test
+
+
+def from_test(term: Term) -> Callable[[Message], bool]:
+    """Return whether the source is one of these, in which ``*`` stands for any text."""
+    matcher = re.compile("|".join(glob(pattern) for pattern in term.any), re.IGNORECASE | re.DOTALL)
+    return lambda message: matcher.fullmatch(message.source or "here") is not None
+
+
+def glob(pattern: str) -> str:
+    """Return the regular expression of a text in which ``*`` stands for any text."""
+    return ".*".join(map(re.escape, pattern.split("*")))
+
+
+def compare_test(term: Term) -> Callable[[Message], bool]:
+    """Return whether there is such a field, and its value compares so."""
+    path, op, values = term.path, term.op, term.any
+    if op in ORDER:
+        order, limit = ORDER[op], float(values[0])
+
+        def ordered(message: Message) -> bool:
+            try:
+                value = plain(value_at(message, path))
+                return isinstance(value, (int, float)) and not isinstance(value, bool) and order(value, limit)
+            except HOSTILE:
+                return False
+
+        return ordered
+    equals = [equal_to(value) for value in values]
+    wanted = op == "="
+
+    def equal(message: Message) -> bool:
+        try:
+            value = plain(value_at(message, path))
+            return any(same(value) for same in equals) is wanted
+        except HOSTILE:
+            return False
+
+    return equal
+
+
+def plain(value: Any) -> Any:
+    """Return the number in an array of one; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def equal_to(text: str) -> Callable[[Any], bool]:
+    """Return a test whether a value is what `text` says."""
+    number = float(text) if NUMBER.fullmatch(text) else None
+    folded = text.casefold()
+
+    def same(value: Any) -> bool:
+        if isinstance(value, str):
+            return value.casefold() == folded
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value == number if number is not None else str(value).casefold() == folded
+        return summary(value).casefold() == folded
+
+    return same
+
+
+def regex_test(term: Term) -> Callable[[Message], bool | None]:
+    """Return whether a regular expression is found in the payload as rows show it, or in one of its texts."""
+    try:
+        expression = re.compile(term.any[0], re.IGNORECASE)
+    except re.error as error:
+        raise QueryError(f"/{term.any[0]}/ is no regular expression: {error}", term.span) from None
+
+    def test(message: Message) -> bool | None:
+        texts = [value for value in [*message.args, *message.kwargs.values()] if type(value) is str]
+        if any(expression.search(text[:SEARCHED]) for text in texts):
+            return True
+        line = arguments(message.args, message.kwargs, SEARCHED)
+        if expression.search(line):
+            return True
+        return None if "…" in line or any(len(text) > SEARCHED for text in texts) else False
+
+    return test
+
+
+def text_test(term: Term) -> Callable[[Message], bool | None]:
+    """Return whether identifier, source or payload contain one of the texts, in any case."""
+    needles = [text.casefold() for text in term.any]
+
+    heads: dict[tuple[str, str | None], bool] = {}
+
+    def test(message: Message) -> bool | None:
+        key = (message.id, message.source)
+        in_head = heads.get(key)
+        if in_head is None:
+            if len(heads) > CACHED:
+                heads.clear()
+            head = f"{message.id}\n{message.source or 'here'}".casefold()
+            in_head = heads[key] = any(needle in head for needle in needles)
+        if in_head:
+            return True
+        found: bool | None = False
+        for needle in needles:
+            inside = contains(message, needle)
+            if inside:
+                return True
+            found = None if inside is None else found
+        return found
+
+    return test
+
+
+COST: Final[dict[str, int]] = {"id": 0, "from": 1, "compare": 2, "text": 3, "regex": 4}
+"""The cheapest tests are made first."""
+TESTS: Final[dict[str, Callable[[Term], Callable[[Message], bool | None]]]] = {
+    "id": id_test,
+    "from": from_test,
+    "compare": compare_test,
+    "regex": regex_test,
+    "text": text_test,
+}

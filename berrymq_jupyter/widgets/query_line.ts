@@ -1,0 +1,256 @@
+// The line in which a log is filtered: what is typed becomes chips, one for each term of the query.
+
+import { button, fill, h, icon, setAttributes } from "./dom.ts";
+import { createComplaint, uniquePrefix } from "./field.ts";
+import { safe } from "./format.ts";
+import { type Known, QueryError, completions, idTerm, parseQuery, splitQuery } from "./query.ts";
+
+const TYPING_MS = 250;
+const HINT = "filter: train:*  loss<0.3  -daq:*  text";
+const HELP =
+  'Terms that must all hold: train:* or train:epoch|run:*, from:worker*, loss<0.3, opts.lr=0.1, /regex/, "some text"; - before one leaves out what has it';
+
+export interface QueryLineOptions {
+  /** Told the query to filter by. */
+  onQuery(query: string): void;
+  /** What words are completed with. */
+  known(): Known;
+}
+
+export type QueryLine = ReturnType<typeof createQueryLine>;
+
+export function createQueryLine({ onQuery, known }: QueryLineOptions) {
+  const prefix = uniquePrefix();
+  const chips = h("span", { class: "bmq-chips", role: "list", "aria-label": "Terms of the filter", hidden: true });
+  const input = h("input", {
+    type: "text",
+    class: "bmq-query-input",
+    role: "combobox",
+    "aria-label": "Filter",
+    "aria-autocomplete": "list",
+    "aria-expanded": "false",
+    "aria-controls": `${prefix}-offers`,
+    title: HELP,
+    placeholder: HINT,
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: typed,
+    onkeydown: keys,
+    onblur: () => offer([]),
+  });
+  const forget = button("close", "Clear filter", () => set([], true), { class: "bmq-button bmq-icon-only bmq-small", hidden: true });
+  const offers = h("div", { class: "bmq-offers", role: "listbox", id: `${prefix}-offers`, "aria-label": "Completions", hidden: true });
+  const complaint = createComplaint(input, `${prefix}-query`);
+  const line = h("div", { class: "bmq-query", onclick: (event) => event.target === event.currentTarget && input.focus() }, chips, input, forget);
+  let terms: string[] = [];
+  let offered: string[] = [];
+  let active = -1;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let asked = 0; // questions to the kernel that it has not answered
+  let stale: object | null = null;
+  let unanswered = false; // from the first key on: what the kernel has is not what stands here
+
+  const query = () => [...terms, input.value.trim()].filter(Boolean).join(" ");
+
+  function typed() {
+    unanswered = true;
+    clearTimeout(timer);
+    timer = setTimeout(apply, TYPING_MS);
+    // Whatever ends with a blank is complete, unless that stands in quotation marks.
+    if (/\s$/.test(input.value)) commit();
+    offer(completions(lastWord(), known()));
+    draw();
+  }
+
+  const lastWord = () => /\S*$/.exec(input.value)?.[0] ?? "";
+
+  /** Make chips of what is typed, if it can be read. */
+  function commit() {
+    try {
+      terms = [...terms, ...splitQuery(input.value)];
+      input.value = "";
+    } catch (error) {
+      if (!(error instanceof QueryError)) throw error;
+    }
+    draw();
+  }
+
+  function apply() {
+    clearTimeout(timer);
+    timer = undefined;
+    unanswered = true;
+    try {
+      parseQuery(query());
+    } catch (error) {
+      complaint.say(error instanceof QueryError ? safe(error.message) : String(error));
+      return;
+    }
+    complaint.say("");
+    asked += 1;
+    onQuery(query());
+  }
+
+  function set(to: string[], focus = false) {
+    terms = to;
+    input.value = "";
+    offer([]);
+    draw();
+    apply();
+    if (focus) input.focus();
+  }
+
+  function draw() {
+    const had = chips.childElementCount;
+    fill(chips, ...terms.map(chip));
+    chips.hidden = terms.length === 0;
+    input.placeholder = terms.length ? "" : HINT;
+    forget.hidden = terms.length === 0 && !input.value;
+    if (terms.length > had) line.scrollTop = line.scrollHeight;
+  }
+
+  function chip(term: string, index: number) {
+    return h(
+      "span",
+      { class: term.startsWith("-") ? "bmq-chip bmq-not" : "bmq-chip", role: "listitem" },
+      h("button", { type: "button", class: "bmq-chip-text", title: `${safe(term)}: change it`, onclick: () => edit(index), onkeydown: (event) => chipKeys(event, index) }, safe(term)),
+      h("button", { type: "button", class: "bmq-chip-close", tabindex: -1, "aria-label": `Remove ${safe(term)}`, onclick: () => remove(index) }, icon("close")),
+    );
+  }
+
+  function edit(index: number) {
+    const before = input.value.trim();
+    input.value = terms[index];
+    terms = [...terms.slice(0, index), ...terms.slice(index + 1), ...(before ? [before] : [])];
+    draw();
+    input.focus();
+  }
+
+  function remove(index: number) {
+    set(terms.filter((_, other) => other !== index));
+    const left = chips.querySelectorAll<HTMLElement>(".bmq-chip-text");
+    (left[Math.min(index, left.length - 1)] ?? input).focus();
+  }
+
+  function chipKeys(event: KeyboardEvent, index: number) {
+    event.stopPropagation();
+    const all = [...chips.querySelectorAll<HTMLElement>(".bmq-chip-text")];
+    const act = {
+      Delete: () => remove(index),
+      Backspace: () => remove(index),
+      ArrowLeft: () => all[index - 1]?.focus(),
+      ArrowRight: () => (all[index + 1] ?? input).focus(),
+    }[event.key];
+    if (!act) return;
+    act();
+    event.preventDefault();
+  }
+
+  function offer(words: string[]) {
+    offered = words;
+    active = -1;
+    offers.hidden = words.length === 0;
+    const options = words.map((word, index) => {
+      const onmousedown = (event: MouseEvent) => {
+        event.preventDefault(); // the line keeps the focus
+        accept(index);
+      };
+      return h("div", { class: "bmq-offer", role: "option", id: `${prefix}-offer-${index}`, "aria-selected": "false", onmousedown }, safe(word));
+    });
+    fill(offers, ...options);
+    setAttributes(input, { "aria-expanded": String(words.length > 0), "aria-activedescendant": null });
+  }
+
+  function activate(index: number) {
+    active = (index + offered.length + 1) % (offered.length + 1); // one more: none of them
+    if (active === offered.length) active = -1;
+    [...offers.children].forEach((option, at) => option.setAttribute("aria-selected", String(at === active)));
+    setAttributes(input, { "aria-activedescendant": active < 0 ? null : `${prefix}-offer-${active}` });
+    offers.children[active]?.scrollIntoView({ block: "nearest" });
+  }
+
+  function accept(index: number) {
+    const word = offered[index];
+    input.value = input.value.slice(0, input.value.length - lastWord().length) + word;
+    offer([]);
+    if (!word.endsWith("=")) commit(); // a field wants its value
+    else draw();
+    if (!word.endsWith("=")) apply();
+  }
+
+  function keys(event: KeyboardEvent) {
+    event.stopPropagation();
+    const atStart = input.selectionStart === 0 && input.selectionEnd === 0;
+    const isOpen = offered.length > 0;
+    if (event.key === "Enter") {
+      if (active >= 0) accept(active);
+      else {
+        commit();
+        offer([]);
+        apply();
+      }
+    } else if (event.key === "Tab" && active >= 0) accept(active);
+    else if (event.key === "ArrowDown" && isOpen) activate(active + 1);
+    else if (event.key === "ArrowUp" && isOpen) activate(active < 0 ? offered.length - 1 : active - 1);
+    else if (event.key === "Escape" && isOpen) offer([]);
+    else if (event.key === "Escape" && input.value) {
+      input.value = "";
+      typed();
+    } else if (event.key === "Backspace" && atStart && terms.length) edit(terms.length - 1);
+    else if (event.key === "ArrowLeft" && atStart && terms.length) chips.querySelector<HTMLElement>(".bmq-chip:last-child .bmq-chip-text")?.focus();
+    else return;
+    event.preventDefault();
+  }
+
+  /** The terms that choose identifiers and those that do not. */
+  function parts() {
+    const ids: string[] = [];
+    const others: string[] = [];
+    for (const term of terms) {
+      const [read] = parseQuery(term);
+      if (read.kind === "id" && !read.not) ids.push(...read.any);
+      else others.push(term);
+    }
+    return { ids, others };
+  }
+
+  return {
+    element: h("div", { class: "bmq-filters" }, line, offers, complaint.element),
+    focus: () => input.focus(),
+    /** The patterns of identifiers that are chosen. */
+    chosen: () => parts().ids,
+    /** Choose identifiers by these patterns, all of them with none. */
+    choose(patterns: string[]) {
+      const { others } = parts();
+      set(patterns.length ? [patterns.map(idTerm).map((term, index) => (index ? term.replace(/^id:/, "") : term)).join("|"), ...others] : others);
+    },
+    /** Filter by a further term, or not any more if it is there already. */
+    flip(term: string) {
+      set(terms.includes(term) ? terms.filter((other) => other !== term) : [...terms, term]);
+    },
+    /** The kernel filters as it was asked to; what it sent before, `state`, may not say so yet. */
+    filtered(state: object | null) {
+      stale = state;
+      asked = Math.max(0, asked - 1);
+      if (asked || timer !== undefined) return;
+      unanswered = false;
+      complaint.say("");
+    },
+    /** The kernel cannot filter by what stands here: it stays, with what is wrong beside it. */
+    complain(words: string) {
+      asked = Math.max(0, asked - 1);
+      complaint.say(words);
+    },
+    /** Show what the kernel filters by, unless its user is about to change that. */
+    update(now: string, state: object) {
+      if (unanswered || state === stale || now === query()) return;
+      try {
+        terms = splitQuery(now);
+      } catch {
+        return; // of a kernel of another version
+      }
+      input.value = "";
+      draw();
+    },
+    close: () => clearTimeout(timer),
+  };
+}

@@ -1,0 +1,204 @@
+"""What one page shows of a log: the rows that pass its query, up to its pause."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+
+from .query import Query
+from .render import argument_parts, cut, payload_items
+from .window import Window
+
+if TYPE_CHECKING:
+    from berrymq import Message
+
+    from .rows import Rows, Snapshot
+
+__all__ = ["Selection", "rounded", "row"]
+
+SUMMARY: Final = 240
+"""Characters of a row's payload that a page gets."""
+TAIL: Final = 60
+"""The newest rows, which every update brings along."""
+LOOK_BACK: Final = 3000
+"""Messages among which those before the rows of a page are looked for."""
+ROUNDED_DEPTH: Final = 4
+ROUNDED_ITEMS: Final = 60
+
+
+class Selection:
+    """A query and a pause, with the rows that they leave."""
+
+    def __init__(self, rows: Rows, query: str = "", paused_at: int | None = None) -> None:
+        self.rows = rows
+        self.window = Window(rows)
+        self.query = Query("")
+        self.paused_at = paused_at
+        """The number of the first row that a pause holds back."""
+        self.sent_epoch = self.sent_end = -1
+        """Up to where pages have got the rows."""
+        self.heard_at = 0.0
+        """When its page spoke last."""
+        if query:
+            self.select(query)
+
+    def select(self, query: str) -> None:
+        """Show only rows that pass `query`; raise `QueryError` if that is none."""
+        self.query = Query(query)
+        self.window.select(self.query if self.query else None)
+
+    def begin_again(self) -> None:
+        """Look at all rows once more, for some were removed that are not the oldest."""
+        self.select(self.query.text)
+        if self.paused_at is not None:
+            self.paused_at = self.rows.end
+
+    @property
+    def end(self) -> int:
+        """The place after the newest row that is shown."""
+        return self.window.end if self.paused_at is None else self.window.place_of(self.paused_at)
+
+    def pause(self) -> None:
+        """Show nothing newer. Messages are still kept, the newest ones."""
+        if self.paused_at is None:
+            self.paused_at = self.rows.end
+
+    def resume(self) -> None:
+        """Show everything that is kept again, also what came during the pause."""
+        self.paused_at = None
+
+    def messages(self) -> list[Message]:
+        """Return the messages that are kept and pass the query, oldest first, those held back included."""
+        test = self.query
+        return [message for _, message in self.rows.snapshot().all() if test(message)]
+
+    def page(self, start: int, end: int, alarming: Query | None = None) -> list[list[Any]]:
+        """Return the rows at some places as a page gets them, marked if they pass the query `alarming`."""
+        found = self.window.page(start, min(end, self.end))
+        before = predecessors(found, self.rows.snapshot())
+        return [
+            row(*entry, before.get(entry[1]), alert=alarming is not None and alarming(entry[2]))
+            for entry in found
+        ]
+
+    def update(self, everything: bool, alarming: Query | None = None) -> dict[str, Any]:
+        """Return the newest rows, and where everything stands."""
+        window, end = self.window, self.end
+        known = 0 if everything or self.sent_epoch != window.epoch else self.sent_end
+        self.sent_epoch, self.sent_end = window.epoch, end
+        return {
+            "epoch": window.epoch,
+            "range": [window.begin, end],
+            "older": [window.older, self.rows.reserve.removed],
+            "unsearched": window.unsearched,
+            "partly": self.query.partly,
+            "query": self.query.text,
+            "pausedAt": self.paused_at,
+            "heldBack": None if self.paused_at is None else self.rows.end - self.paused_at,
+            "rows": self.page(max(end - TAIL, known), end, alarming),
+        }
+
+
+def row(
+    place: int, number: int, message: Message, before: Message | None = None, *, alert: bool = False
+) -> list[Any]:
+    """Return a row as it is sent to a page; `before` is the previous message of its identifier and source."""
+    kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+    parts = argument_parts(rounded(message.args), kwargs, SUMMARY)
+    return [
+        place,
+        number,
+        round(message.sent_at * 1000, 1),
+        message.id,
+        message.source,
+        cut(", ".join(parts), SUMMARY),
+        [] if before is None else steps(message, before, parts),
+        int(alert),
+        int(message.past),
+    ]
+
+
+def predecessors(found: list[tuple[int, int, Message]], kept: Snapshot) -> dict[int, Message]:
+    """Return the previous message of the same identifier and source, for as many rows as are found soon.
+
+    Args:
+        found: place, number and message of each row, in order.
+        kept: where to look.
+    """
+    before: dict[int, Message] = {}
+    if not found:
+        return before
+    rows = {number for _, number, _ in found}
+    waiting: dict[tuple[str, str | None], int] = {}
+    last, first = found[-1][1], found[0][1]
+    for number in range(last, max(kept.first, last - LOOK_BACK) - 1, -1):
+        message = kept.get(number)
+        if message is None:
+            continue
+        key = (message.id, message.source)
+        if key in waiting:
+            before[waiting.pop(key)] = message
+        if number in rows:
+            waiting[key] = number
+        elif number < first and not waiting:
+            break
+    return before
+
+
+def steps(message: Message, before: Message, parts: list[str]) -> list[list[Any]]:
+    """Return where in a row's payload a number ends that has changed since the message before, and by what.
+
+    The places count UTF-16 units, as pages do. Counters, which go on by one, are left out.
+    """
+    values = [*before.args[: len(message.args)], *(before.kwargs.get(key) for key in message.kwargs)]
+    found = []
+    end = 0
+    same_shape = len(before.args) == len(message.args)
+    for part, old, (label, new) in zip(
+        parts, values, payload_items(message.args, message.kwargs), strict=False
+    ):
+        end += len(part.encode("utf-16-le", "replace")) // 2
+        if end > SUMMARY:
+            break
+        # A position that goes up is mostly a number of steps.
+        is_counter = not label and type(new) is int
+        text = "" if is_counter or not (same_shape or label) else step(old, new)
+        if text:
+            found.append([end, text])
+        end += len(", ")
+    return found
+
+
+def step(old: object, new: object) -> str:
+    """Return by what a number has changed, "" if it has not or is none."""
+    if type(old) not in (int, float) or type(new) not in (int, float):
+        return ""
+    try:
+        difference = new - old  # type: ignore[operator]  # both are numbers
+        size = float(abs(difference))
+    except OverflowError:
+        return ""
+    if not size or not isfinite(size) or (difference == 1 and type(new) is int):
+        return ""
+    text = f"{size:.0f}" if type(difference) is int and size < 1_000_000 else f"{size:.3g}"
+    return ("▲" if difference > 0 else "▼") + text
+
+
+def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
+    """Return `value` with its floats shortened, as rows show them; what holds very many stays as it is."""
+    kind = type(value)
+    if issubclass(kind, float):
+        return Short(value)
+    if kind is dict and depth and len(value) <= ROUNDED_ITEMS:
+        return {key: rounded(item, depth - 1) for key, item in value.items()}
+    if kind in (list, tuple) and depth and len(value) <= ROUNDED_ITEMS:
+        return kind([rounded(item, depth - 1) for item in value])
+    return value
+
+
+class Short(float):
+    """A float whose text has four significant digits, or fewer if it is that short anyway."""
+
+    def __repr__(self) -> str:
+        text, short = float.__repr__(self), f"{float(self):.4g}"
+        return text if len(text) <= len(short) + len(".0") and float(short) == self else short
