@@ -136,8 +136,12 @@ def test_where_nothing_else_may_stand_the_options_are_offered(complete, alive):
     assert complete("%queue x:* ") == [
         f"%queue x:* {option}" for option in ("--maxsize", "--overflow", "--past", "--shared")
     ]
-    assert complete("%link ") == [f"%link {option}" for option in ("--deliver", "--name", "--room")]
-    assert complete("%link --room a ") == [f"%link --room a {option}" for option in ("--deliver", "--name")]
+    assert complete("%link ") == [
+        f"%link {option}" for option in ("--deliver", "--name", "--room", "--strict")
+    ]
+    assert complete("%link --room a ") == [
+        f"%link --room a {option}" for option in ("--deliver", "--name", "--strict")
+    ]
 
 
 def test_an_option_that_is_given_is_not_offered_again(complete, alive):
@@ -154,7 +158,7 @@ def test_in_a_list_of_arguments_there_are_no_options(complete, alive):
 
 def test_options(complete, alive):
     assert complete("%queue --m") == ["%queue --maxsize"]
-    assert complete("%link --") == ["%link --deliver", "%link --name", "%link --room"]
+    assert complete("%link --") == ["%link --deliver", "%link --name", "%link --room", "%link --strict"]
     assert complete("%link --deliver m") == ["%link --deliver main"]
     assert complete("%queue --overflow drop") == [
         "%queue --overflow drop_newest",
