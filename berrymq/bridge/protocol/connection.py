@@ -185,19 +185,19 @@ class Connection:
             return events
         if self._unread:
             data, self._unread, self._missing = bytes(self._unread + data), bytearray(), 0
-        masked = MASKED if self.side == "server" else 0
+        masked, mask_bytes = (MASKED, 4) if self.side == "server" else (0, 0)
         at, end = 0, len(data)
         while at < end and not self.closed:
             second = data[at + 1] if at + 1 < end else masked
             size = second & 0x7F
-            start = at + 6 if masked else at + 2
+            start = at + 2 + mask_bytes
             if size == 126:
                 size, start = int.from_bytes(data[at + 2 : at + 4]), start + 2
             elif size == 127:
                 size, start = int.from_bytes(data[at + 2 : at + 10]), start + 8
             after = start + size
             if (at + 1 < end and (data[at] & 0x0F not in OPCODES or second & MASKED != masked)) or (
-                size > self._most_bytes and start <= end
+                size > self._most_bytes and start - mask_bytes <= end  # the mask need not be there yet
             ):
                 self._feed(data[at:], events)  # which refuses it by its head
                 break

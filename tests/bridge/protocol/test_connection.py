@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -582,6 +582,7 @@ class TestPieces:
         st.lists(st.integers(1, 300), max_size=6),
     )
     @settings(max_examples=400)
+    @example(b"\x00\xff\x88\x85\xbc\xf7\xfd\x12\xbf\x1e\x9fk\xd9", [])
     def test_frames_are_read_as_the_library_reads_them(self, data, sizes):
         library = ServerProtocol(state=State.OPEN, max_size=MAX_TEXT_BYTES)
         library.receive_data(data)
