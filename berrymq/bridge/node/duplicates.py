@@ -69,7 +69,9 @@ class Duplicates:
         Returns:
             Sequence numbers, ascending; an empty sequence for a batch that is known.
         """
-        numbers: Sequence[int] = self.by_link.fresh(self.key(peer, batch.origin), batch.first, batch.count)
+        numbers = self.by_link.fresh(
+            self.key(peer, batch.origin), batch.first, batch.count, in_order=peer.role == "hub"
+        )
         if numbers:
             digest = hash(data)  # keyed in each process, so a collision can't be chosen
             if digest in self._digests:

@@ -417,7 +417,11 @@ class Node(Router):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
                     if origin is None:
                         key = batch.origin
-                    numbers = () if batch.origin == self.id else fresh(key, batch.first, batch.count)
+                    numbers = (
+                        ()
+                        if batch.origin == self.id
+                        else fresh(key, batch.first, batch.count, origin is None)
+                    )
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
                         if is_followed:
@@ -451,7 +455,7 @@ class Node(Router):
         if self._had_several_links or is_passed_on(peer, batch.origin):
             return self._duplicates.fresh(peer, batch, bytes(data))
         key = self._duplicates.key(peer, batch.origin)
-        return self._duplicates.by_link.fresh(key, batch.first, batch.count)
+        return self._duplicates.by_link.fresh(key, batch.first, batch.count, in_order=peer.role == "hub")
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
         """Return the messages of a batch that are no duplicates, as batches."""

@@ -122,3 +122,13 @@ def test_one_that_runs_far_ahead_does_not_silence_what_comes_after_it():
     seen = Deduplicator(ranges=10)
     assert list(seen.fresh("a", 2**53, 1)) == [2**53]
     assert [n for n in range(1, 400) if list(seen.fresh("a", n, 1))] == list(range(1, 400))
+
+
+def test_in_order_numbers_below_the_highest_count_as_received():
+    """What an origin sends again to the successor of a hub, and was published before it was followed here."""
+    seen = Deduplicator()
+    assert list(seen.fresh("a", 100, 3, in_order=True)) == [100, 101, 102]
+    assert list(seen.fresh("a", 50, 10, in_order=True)) == []
+    assert list(seen.fresh("a", 101, 4, in_order=True)) == [103, 104]
+    assert list(seen.fresh("a", 110, 1, in_order=True)) == [110]
+    assert list(seen.fresh("a", 105, 3, in_order=True)) == []
