@@ -24,10 +24,10 @@ export interface DetailOptions {
   onClose(): void;
   /** Asks for a chart of an identifier's number. */
   onChart?(id: string, field: string[]): void;
-  /** Told a term to filter by. */
+  /** Called with a term to filter by. */
   onFilter?(term: string): void;
   canResend?: boolean;
-  /** Pins the message of this number, or lets go of it. */
+  /** Pins the message of this number, or unpins it. */
   onPin?(number: number): void;
 }
 
@@ -112,7 +112,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     expect() {
       wanted = null;
     },
-    /** Say on the button whether the message is pinned. */
+    /** Show on the button whether the message is pinned. */
     pinned: (numbers: { has(number: number): boolean }) => pin?.press(shown !== null && numbers.has(shown.number)),
     hide() {
       wanted = undefined;

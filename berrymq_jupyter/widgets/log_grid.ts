@@ -35,7 +35,7 @@ export interface GridOptions {
   /** Called with the number of a message to show. */
   onOpen(number: number): void;
   onEscape(): void;
-  /** Told a term to filter by. */
+  /** Called with a term to filter by. */
   onFilter(term: string): void;
 }
 

@@ -1,11 +1,11 @@
-// The pinned messages of a MessageLog, above its rows: the kernel keeps them whatever goes, and whatever is filtered.
+// The pinned messages of a MessageLog, above its rows: the kernel keeps them whatever is evicted, cleared or filtered.
 
 import { button, fill, h } from "./dom.ts";
 import { fullTime, safe } from "./format.ts";
 import { type LogStore, ID, NUMBER, PAYLOAD, SOURCE, TIME } from "./log_store.ts";
 import type { Row } from "./wire.ts";
 
-/** @param onOpen told the number of the message to show */
+/** @param onOpen called with the number of the message to show */
 export function createPins(store: LogStore, onOpen: (number: number) => void) {
   const list = h("ul", { class: "bmq-pin-list" });
   const element = h("section", { class: "bmq-pins", "aria-label": "Pinned messages", hidden: true }, list);

@@ -72,7 +72,7 @@ class LogState:
 
     @property
     def unsearched(self) -> int:
-        """How many rows have to be looked at still."""
+        """The number of rows still to be searched."""
         return sum(selection.window.unsearched for selection in self.selections)
 
     @property
@@ -99,7 +99,7 @@ class LogState:
         self.reset_pages()
 
     def reset_pages(self) -> None:
-        """Have all pages show what `own` says."""
+        """Have all pages show `own`."""
         self.pages.clear()
         self.generation += 1
 
@@ -156,7 +156,7 @@ class LogState:
         return self.pins.get(number) or self.rows.snapshot().get(number)
 
     def pin(self, number: int, on: bool) -> bool:
-        """Pin a message, or let go of it. Return whether there is such a message, and room for it."""
+        """Pin a message, or unpin it. Return whether there is such a message, and room for it."""
         if not on:
             return self.pins.pop(number, None) is not None
         message = self.get(number)
@@ -166,7 +166,7 @@ class LogState:
         return True
 
     def draw(self, tracks: list[Track], x: tuple[str, ...] | None) -> None:
-        """Follow numbers for a chart, from the oldest message that is kept on; [] for none."""
+        """Track numbers for a chart, from the oldest kept message on; [] for none."""
         before = self.chart
         if not tracks:
             self.chart = None

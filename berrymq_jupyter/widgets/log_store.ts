@@ -49,7 +49,7 @@ export function createStore(model: Model) {
   const store = {
     state: null as LogState | null,
     counts,
-    /** How many counts changed their being there: the tree is built anew when this changes. */
+    /** Counts the changes of the set of identifiers: the tree is rebuilt when this changes. */
     countsVersion: 0,
     /** The mark of an identifier's name. */
     markOf: createPalette(),
@@ -73,7 +73,7 @@ export function createStore(model: Model) {
   let asked: [number, number] | null = null;
   let askedAt = 0;
   let chart: ChartBody | null = null;
-  /** Whether the kernel was told what this page shows, and has not shown it yet. */
+  /** Whether the kernel was sent the selection of this page, and has not applied it yet. */
   let restoring = ownSelection() !== null;
 
   /** Whether it has got a snapshot. */

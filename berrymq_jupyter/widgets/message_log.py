@@ -319,7 +319,7 @@ class MessageLog(View):
         return chart.data()
 
     def _greeted(self, request: dict[str, Any], now: float) -> bool:
-        """Take note of pages, and of what they show."""
+        """Record pages, and restore what they showed."""
         page, kind = request.get("page"), request.get("t")
         if isinstance(page, str):
             if kind == "bye":

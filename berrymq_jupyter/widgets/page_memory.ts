@@ -20,7 +20,7 @@ export interface Look {
   sort?: string;
   /** How times are shown. */
   time?: string;
-  /** The query of the alert, and how many messages its user has been told of. */
+  /** The query of the alert, and how many messages its user has been notified of. */
   alertsSeen?: [query: string, count: number];
   notify?: boolean;
   sound?: boolean;
@@ -39,7 +39,7 @@ export type Memory = ReturnType<typeof createMemory>;
 
 /**
  * @param name of the view
- * @param onChange told some time after something has changed
+ * @param onChange called some time after something has changed
  */
 export function createMemory(name: string, onChange: (look: Look) => void) {
   const key = `bmq-look-${name}`;

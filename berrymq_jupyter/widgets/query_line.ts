@@ -11,7 +11,7 @@ const HELP =
   'Terms that must all hold: train:* or train:epoch|run:*, from:worker*, loss<0.3, opts.lr=0.1, /regex/, "some text"; - before one leaves out what has it';
 
 export interface QueryLineOptions {
-  /** Told the query to filter by. */
+  /** Called with the query to filter by. */
   onQuery(query: string): void;
   /** What words are completed with. */
   known(): Known;

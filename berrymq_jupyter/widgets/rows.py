@@ -160,7 +160,7 @@ class Rows:
         return mine[-1] if mine else None
 
     def drop_names(self, count: int) -> None:
-        """Forget the identifiers of the oldest messages."""
+        """Remove the identifiers of the oldest messages."""
         gone = Counter(self.names.popleft() for _ in range(min(count, len(self.names))))
         for name, number in gone.items():
             self.by_name[name] -= number

@@ -1,4 +1,4 @@
-"""What one page shows of a log: the rows that pass its query, up to its pause."""
+"""The rows of a log that one page shows: those that pass its query, up to its pause."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "rounded", "row"]
 
 SUMMARY: Final = 240
-"""Characters of a row's payload that a page gets."""
+"""Characters of a row's payload that are sent to a page."""
 TAIL: Final = 60
-"""The newest rows, which every update brings along."""
+"""The number of newest rows that are part of every update."""
 LOOK_BACK: Final = 3000
-"""Messages among which those before the rows of a page are looked for."""
+"""The limit of messages searched for the previous ones of a page's rows."""
 ROUNDED_DEPTH: Final = 4
 ROUNDED_ITEMS: Final = 60
 
 
 class Selection:
-    """A query and a pause, with the rows that they leave."""
+    """A query and a pause, with the rows that pass them."""
 
     def __init__(self, rows: Rows, query: str = "", paused_at: int | None = None) -> None:
         self.rows = rows
@@ -36,9 +36,9 @@ class Selection:
         self.paused_at = paused_at
         """The number of the first row that a pause holds back."""
         self.sent_epoch = self.sent_end = -1
-        """Up to where pages have got the rows."""
+        """The epoch and the end of the rows that were sent."""
         self.heard_at = 0.0
-        """When its page spoke last."""
+        """When its page sent something last."""
         if query:
             self.select(query)
 
@@ -48,7 +48,7 @@ class Selection:
         self.window.select(self.query if self.query else None)
 
     def begin_again(self) -> None:
-        """Look at all rows once more, for some were removed that are not the oldest."""
+        """Search all rows again, for some were removed that are not the oldest."""
         self.select(self.query.text)
         if self.paused_at is not None:
             self.paused_at = self.rows.end
@@ -64,16 +64,16 @@ class Selection:
             self.paused_at = self.rows.end
 
     def resume(self) -> None:
-        """Show everything that is kept again, also what came during the pause."""
+        """Show all kept messages again, those of the pause included."""
         self.paused_at = None
 
     def messages(self) -> list[Message]:
-        """Return the messages that are kept and pass the query, oldest first, those held back included."""
+        """Return the kept messages that pass the query, oldest first, those of a pause included."""
         test = self.query
         return [message for _, message in self.rows.snapshot().all() if test(message)]
 
     def page(self, start: int, end: int, alarming: Query | None = None) -> list[list[Any]]:
-        """Return the rows at some places as a page gets them, marked if they pass the query `alarming`."""
+        """Return the rows at some places as they are sent to a page, marked if they pass `alarming`."""
         found = self.window.page(start, min(end, self.end))
         before = predecessors(found, self.rows.snapshot())
         return [
@@ -82,7 +82,7 @@ class Selection:
         ]
 
     def update(self, everything: bool, alarming: Query | None = None) -> dict[str, Any]:
-        """Return the newest rows, and where everything stands."""
+        """Return the newest rows, and the state."""
         window, end = self.window, self.end
         known = 0 if everything or self.sent_epoch != window.epoch else self.sent_end
         self.sent_epoch, self.sent_end = window.epoch, end
@@ -119,7 +119,7 @@ def row(
 
 
 def predecessors(found: list[tuple[int, int, Message]], kept: Snapshot) -> dict[int, Message]:
-    """Return the previous message of the same identifier and source, for as many rows as are found soon.
+    """Return the previous message of the same identifier and source, where it is found soon.
 
     Args:
         found: place, number and message of each row, in order.
@@ -185,7 +185,7 @@ def step(old: object, new: object) -> str:
 
 
 def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
-    """Return `value` with its floats shortened, as rows show them; what holds very many stays as it is."""
+    """Return `value` with its floats shortened, as rows show them; very large values are unchanged."""
     kind = type(value)
     if issubclass(kind, float):
         return Short(value)

@@ -15,7 +15,7 @@ export interface SplitterOptions {
   property: string;
   /** Whether the pane is right of the bar. */
   isRight?: boolean;
-  /** Told the width in pixels that its user has chosen; 0 for the usual one. */
+  /** Called with the width in pixels that its user has chosen; 0 for the default. */
   onChange(width: number): void;
 }
 
