@@ -213,7 +213,9 @@ class TestClientsWithoutALink:
     def test_what_is_not_acknowledged_goes_back(self, nodes, hub):
         one = node_on(nodes, hub, "one")
         queue = Queue("job:*", shared=True, bus=one.bus)
-        token = nodes.call(lambda: sessions(nodes, hub).open("client", None, 1000.0, parse("job:*"), True))
+        token = nodes.call(
+            lambda: sessions(nodes, hub).open("client", None, 1000.0, parse("job:*"), shared=True)
+        )
         session = sessions(nodes, hub).find(token)
         for number in range(3):
             one.bus.twitter("job:add", number)

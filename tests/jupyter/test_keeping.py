@@ -13,7 +13,7 @@ from berrymq import Bus, default_bus
 from berrymq.bridge import link
 from berrymq.bridge.discovery.starting import start_hub
 from berrymq_jupyter import MessageLog, ProgressView
-from berrymq_jupyter.widgets.log_state import row
+from berrymq_jupyter.widgets.selection import row
 from tests.support.waiting import wait_until
 
 ROOMS = count()
@@ -136,8 +136,8 @@ def test_a_view_shows_the_past_and_marks_it(late, other):
     wait_until(lambda: len(log.messages()) == 11, "the live message")
     messages = log.messages()
     assert numbers(messages) == list(range(11))
-    assert row(0, 0, messages[0])[6:] == [True]
-    assert row(0, 0, messages[-1])[6:] == []
+    assert row(0, 0, messages[0])[8] == 1
+    assert row(0, 0, messages[-1])[8] == 0
     assert [cells[0].endswith(" past") for cells in log.form().rows] == [False] + [True] * 10
     log.close()
 

@@ -32,7 +32,7 @@ def test_each_magic_is_in_the_table():
 
 
 def test_the_program_runs(tmp_path):
-    program, _ = PROGRAMS
+    program, _, _ = PROGRAMS
     run = subprocess.run(
         [sys.executable, "-c", program],
         check=False,
@@ -47,7 +47,7 @@ def test_the_program_runs(tmp_path):
 
 
 def test_the_program_is_made_two_as_the_readme_says(tmp_path):
-    program, _ = PROGRAMS
+    program, _, _ = PROGRAMS
     listens, rest = program.split("\n\nwith Queue")
     (imports,) = re.findall(r"^from berrymq import .*$", program, re.MULTILINE)
     speaks = [imports, "link()", *[line.strip() for line in rest.splitlines() if "twitter(" in line]]
@@ -71,7 +71,7 @@ def test_the_program_is_made_two_as_the_readme_says(tmp_path):
 
 
 def test_the_program_with_a_past_runs(tmp_path):
-    _, program = PROGRAMS
+    _, _, program = PROGRAMS
     before = 'import berrymq\nkeep("train:*")\nberrymq.twitter("train:epoch", 3)\n'
     program = program.replace("link()\n", f"link()\n{before}")
     run = subprocess.run(
