@@ -119,7 +119,6 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
 
   function edit(index: number) {
     const before = input.value.trim();
-    unanswered = true; // its user goes on to type: nothing from the kernel may take it away
     input.value = terms[index];
     terms = [...terms.slice(0, index), ...terms.slice(index + 1), ...(before ? [before] : [])];
     draw();
@@ -171,7 +170,6 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
 
   function accept(index: number) {
     const word = offered[index];
-    unanswered = true; // a field wants its value: nothing from the kernel may take it away
     input.value = input.value.slice(0, input.value.length - lastWord().length) + word;
     offer([]);
     if (!word.endsWith("=")) commit(); // a field wants its value
