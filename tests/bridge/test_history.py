@@ -85,14 +85,17 @@ def flood(*names, last=3000):
 
 
 def check(found, totals, *, at_least=0, past=True):
-    """Check that each number came once and in order, up to the last one, and those that are past first."""
+    """Check that each number came once and in order, up to the last one, and those that are past first.
+
+    How many are past is not certain: one that arrives live while the past is on its way counts as live.
+    """
     for name, total in totals.items():
         mine = [message for message in found if message.action == name]
         numbers = [message.args[0] for message in mine]
         assert numbers == list(range(numbers[0], total)), name
         flags = [message.past for message in mine]
         assert flags == sorted(flags, reverse=True)
-        assert sum(flags) >= at_least
+        assert len(mine) >= at_least
         if not past:
             assert not any(flags)
 
@@ -148,7 +151,8 @@ class TestSeam:
             wait(lambda: queue.qsize() and queue.waiting()[-1].args[0] == totals["a"] - 1, "the last number")
         found = queue.drain()
         check(found, totals)
-        assert sum(one.past for one in found) == 700
+        assert len(found) >= 700
+        assert sum(one.past for one in found) <= 700
 
     def test_several_senders_and_views(self):
         with flood("a", "b") as source:
@@ -213,9 +217,7 @@ class TestSeam:
             wait(lambda found=found: found and found[-1].args == (total - 1,), "the last number")
             numbers = [message.args[0] for message in found]
             assert numbers == list(range(numbers[0], total))
-        assert [sum(one.past for one in found) >= min(last, 1_000) for found in founds] == [True] * len(
-            founds
-        )
+        assert [len(found) >= min(last, 1_000) for found in founds] == [True] * len(founds)
         if last > total:
             assert [found[0].args[0] for found in founds] == [0] * len(founds)
 

@@ -15,8 +15,6 @@ from .methods import crossing, methods
 __all__ = ["methods"]
 
 if TYPE_CHECKING:
-    from berrymq.bridge.hub.history import Histories
-
     from .conversation import Conversation
 
 MAX_LAST = 1_000_000
@@ -61,7 +59,8 @@ def kept(conversation: "Conversation", room: Name | None = None) -> dict[str, An
     history = _histories(conversation).of(_room(conversation, room))
     if history is None:
         return {"keeps": [], "identifiers": [], "identifiers_more": 0, "dropped": 0}
-    return history.status()
+    status: dict[str, Any] = history.status()
+    return status
 
 
 @methods.add
@@ -93,9 +92,9 @@ def history(
     return {"messages": messages, "more": more}
 
 
-def _histories(conversation: "Conversation") -> "Histories":
-    router = conversation.server.router
-    histories: Histories | None = getattr(router, "histories", None)
+def _histories(conversation: "Conversation") -> Any:
+    """Return the `Histories` of the hub; the server knows a hub only as a router that has some."""
+    histories = getattr(conversation.server.router, "histories", None)
     if histories is None:
         raise RpcError(INVALID_REQUEST, "this node is no hub, and retains nothing")
     return histories

@@ -15,7 +15,6 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN, Later
 
 if TYPE_CHECKING:
-    from berrymq.bridge.hub.shared_mailbox import SharedMailbox
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import Router
     from berrymq.bridge.transport.loop import Timer
@@ -41,7 +40,7 @@ class Session:
     """
 
     def __init__(
-        self, router: Router, name: str, room: Room, ttl: float, mailbox: Mailbox | SharedMailbox | None
+        self, router: Router, name: str, room: Room, ttl: float, mailbox: Mailbox | Any | None
     ) -> None:
         self.name = name
         self.room = room
@@ -191,7 +190,7 @@ class Sessions:
             self._close_idle()
         router = self._router
         the_room = router.room(room)
-        mailbox: Mailbox | SharedMailbox | None = None
+        mailbox: Mailbox | Any | None = None
         if identifier is not None and shared:
             with router.lock:
                 mailbox = router.shared_mailbox(the_room, identifier, name)
