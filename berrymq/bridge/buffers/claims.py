@@ -3,9 +3,9 @@
 A claim comes over the network and is not trusted. It could make this process open anything that another one
 of its user has open, so only a sealed memfd is opened that has our name and begins with the claim's secret.
 
-A file lock tells who still reads. Each receiver opens the memory anew and holds a shared `flock`, which the
-kernel drops with the last descriptor or mapping, however the process ends. The owner writes to the memory
-again only when it gets an exclusive one.
+A file lock marks memory that is still read. Each receiver opens the memory itself and holds a shared `flock`,
+which the kernel releases with the last descriptor or mapping, however the process ends. The owner writes to
+the memory again only when it gets an exclusive one.
 """
 
 from __future__ import annotations

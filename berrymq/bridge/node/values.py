@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from berrymq.bridge.buffers import PoolFullError
@@ -28,6 +29,9 @@ __all__ = ["Prepared", "Values"]
 
 MAX_WARNED = 1_000
 """Pairs of an identifier and a type that are remembered, so as to warn of each once."""
+
+FULL_WARNING_SECONDS = 5.0
+"""The least interval of warnings that shared memory is full."""
 
 _log = logging.getLogger("berrymq")
 
@@ -54,6 +58,7 @@ class Values:
     def __init__(self, memories: Memories) -> None:
         self._memories = memories
         self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._warned_full_at = float("-inf")
 
     def encode(
         self, message: Message, sent_at: float, callback: str | None, *, strict: bool
@@ -83,7 +88,7 @@ class Values:
                 memory = self._memories.share(binaries)
             except PoolFullError as error:
                 encoded = encode_message(sent_at, args, kwargs, callback, Form(replaced, None))
-                _log.warning("%s: %s", printable(message._identifier.text), error)
+                self._warn_full(message._identifier, error)
         self._warn(message._identifier, replaced)
         return encoded, memory
 
@@ -110,9 +115,16 @@ class Values:
                 memory = self._memories.share(binaries)
             except PoolFullError as error:
                 encoded = encode_values(answers, Form(replaced))
-                _log.warning("%s: %s", printable(identifier.text), error)
+                self._warn_full(identifier, error)
         self._warn(identifier, replaced)
         return encoded, memory
+
+    def _warn_full(self, identifier: Identifier, error: PoolFullError) -> None:
+        """Log that buffers did not fit into shared memory, which may hold for each message of a stream."""
+        now = monotonic()
+        if now - self._warned_full_at > FULL_WARNING_SECONDS:
+            self._warned_full_at = now
+            _log.warning("%s: %s", printable(identifier.text), error)
 
     def _warn(self, identifier: Identifier, replaced: Replaced | None) -> None:
         for kind, reason in replaced or ():
