@@ -200,16 +200,13 @@ with multiprocessing.get_context('fork').Pool(3) as pool:
         text = """
 pid = os.fork()
 if not pid:
-    print('child', flush=True)
     time.sleep(30)
     os._exit(0)
 print(pid, flush=True)
 time.sleep(30)
 """
         with script(self.WARNINGS + LINK + text, **environment) as process:
-            child = next(
-                int(word) for word in (process.stdout.readline(), process.stdout.readline()) if word[0] != "c"
-            )
+            child = int(process.stdout.readline())
             (peer,) = [peer for peer in other.peers.values() if peer.name == "script"]
             assert peer.connected
             process.kill()
