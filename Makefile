@@ -25,7 +25,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format bench fuzz chromium clean
+.PHONY: help lab test check format bench fuzz chromium languages clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -37,7 +37,7 @@ lab: $(VENV)/lab-is-installed ## open the tour in JupyterLab (ARGS="--no-browser
 	$(BIN)/jupyter lab --notebook-dir lab --LabApp.default_url=/lab/tree/$(TOUR) $(AS_ROOT) $(ARGS)
 
 test: export BERRYMQ_TEST_KERNELS := $(CURDIR)/$(OLDEST)/bin/python
-test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium ## run all tests, including those in a real browser (ARGS="-k tour" is passed on)
+test: $(VENV)/test-is-installed $(VENV)/oldest-is-installed chromium languages ## run all tests, including those in a real browser (ARGS="-k tour" is passed on)
 	$(BIN)/python hatch_build.py test
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
@@ -103,15 +103,26 @@ $(VENV)/dev-is-installed: $(PACKAGING) | $(BIN)/python
 	@$(BIN)/python hatch_build.py || $(PIP) $(NODE)
 	@touch $@
 
-# The browser of the tests: the system's, by apt where that is possible, else Playwright's own.
+# What the tests need beside Python, by apt where that is possible: a browser (else Playwright's own), and the languages
+# of the clients.
 
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 SUDO := $(if $(AS_ROOT),,sudo -n)
+INSTALL = { command -v apt-get >/dev/null && $(SUDO) true 2>/dev/null \
+    && $(SUDO) env $(APT) update -qq && $(SUDO) env $(APT) install -y -qq --no-install-recommends $(1) >/dev/null; }
+R := r-base-core r-cran-curl r-cran-jsonlite r-cran-testthat r-cran-irkernel
 
 chromium: $(VENV)/test-is-installed
 	@chromium --version >/dev/null 2>&1 || { \
 	    echo "installing Chromium for the browser tests"; \
-	    command -v apt-get >/dev/null && $(SUDO) true 2>/dev/null \
-	        && $(SUDO) env $(APT) update -qq \
-	        && $(SUDO) env $(APT) install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null \
-	        && chromium --version; } || $(BIN)/playwright install chromium
+	    $(call INSTALL,chromium fonts-dejavu-core) && chromium --version; } || $(BIN)/playwright install chromium
+
+languages: chromium # one after the other: apt locks its database
+	@ruby -rminitest -e '' 2>/dev/null || { \
+	    echo "installing Ruby for the tests of its client"; \
+	    $(call INSTALL,ruby ruby-minitest); } || { \
+	    echo "Install Ruby 3.1 or newer with minitest, which 'make test' needs."; exit 1; }
+	@Rscript -e 'invisible(lapply(c("curl", "jsonlite", "testthat", "IRkernel"), loadNamespace))' >/dev/null 2>&1 || { \
+	    echo "installing R for the tests of its client"; \
+	    $(call INSTALL,$(R)); } || { \
+	    echo "Install R with the packages curl, jsonlite, testthat and IRkernel, which 'make test' needs."; exit 1; }
