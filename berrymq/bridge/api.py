@@ -28,7 +28,6 @@ from .discovery.finding import find
 from .errors import LinkError
 from .local_nodes import forget_unlinked, node_in_use
 from .nats.address import NatsAddress, is_nats
-from .nats.connector import NatsConnector
 from .node.connector import Connector
 from .node.outbox import Overflow
 from .node.status import NodeInfo
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
     from .discovery.endpoint import Address
     from .discovery.finding import Found
+    from .nats.connector import NatsConnector
     from .node.node import Node
     from .protocol.limits import LinkStats
 
@@ -205,7 +205,7 @@ class Link:
         here = NodeInfo(node.name, node.id, self.room, follows, hub=False, here=True)
         peer = self._connector.peer
         if (
-            peer.expires if peer is not None else isinstance(self._connector, NatsConnector)
+            peer.expires if peer is not None else self._connector.connected
         ):  # the other side has made the link, and accepts no calls over it; or there are several, on NATS
             self._known_nodes = [one for one in node.nodes(self.room) if not one.here]
         elif self.state == "linked":
@@ -435,6 +435,8 @@ def open_link(
 
                 connector: Connector | NatsConnector
                 if isinstance(asked, NatsAddress):
+                    from .nats.connector import NatsConnector
+
                     connector = NatsConnector(node, asked, ttl=ttl, ssl_context=ssl_context)
                 else:
                     connector = Connector(node, endpoints, ttl=ttl, ssl_context=ssl_context)
@@ -476,8 +478,7 @@ def _register(made: L) -> L:
         if (
             type(one) is type(made)
             and one.node is made.node
-            and isinstance(connector, Connector)
-            and isinstance(one._connector, Connector)
+            and connector.peer is not None  # on NATS there is none, and no other name for the same place
             and one._connector.peer is connector.peer
         ):
             one.asked = one.asked or made.asked

@@ -100,8 +100,11 @@ class NatsClient:
         self._client = nats.aio.client.Client()
 
         def report(task: asyncio.Task[None]) -> None:
-            if not task.cancelled():
-                done(task.exception())  # type: ignore[arg-type]
+            error = None if task.cancelled() else task.exception()
+            if error is None:
+                done(None)
+            else:
+                self._io.call(self._end, lambda: done(error))  # type: ignore[arg-type]
 
         self._loop.create_task(self._start(self._client, subjects)).add_done_callback(report)
 
@@ -231,6 +234,7 @@ class NatsClient:
                 os.close(sock.fileno())
 
     def _end(self, done: Callable[[], object]) -> None:
-        if self._loop is not None:
-            self._loop.end()
+        loop, self._loop, self._client = self._loop, None, None
+        if loop is not None:
+            loop.end()
         done()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +28,8 @@ FIRST_SECONDS = 0.15
 SETTLE_SECONDS = 3.0
 """How long it waits at most until those have linked."""
 POLL_SECONDS = 0.005
+LEAVE_SECONDS = 3.0
+"""The longest time for the last words to NATS."""
 
 
 class NatsConnector:
@@ -127,4 +130,10 @@ class NatsConnector:
             self.flush(monotonic() + flush)
         self.closed = True
         self.node.empty_outbox()
-        return self._mesh.close()
+        left: Future[int] = Future()
+        self.node.loop.call(self._mesh.leave, left.set_result)
+        deadline = monotonic() + LEAVE_SECONDS
+        while not self.node.loop.stopped and monotonic() < deadline:
+            with suppress(TimeoutError):
+                return left.result(0.2)
+        return 0

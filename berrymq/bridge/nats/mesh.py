@@ -9,7 +9,6 @@ message of NATS or the whole server, cuts the connection, and it is opened again
 from __future__ import annotations
 
 import secrets
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -92,6 +91,7 @@ class Mesh:
         router: this node, or a hub.
         address: the NATS system.
         room: the room.
+        name: shown to others; by default that of the router.
         ttl: seconds for which a node that was cut off is remembered.
         ssl_context: trusted certificates; by default the system's.
     """
@@ -102,6 +102,7 @@ class Mesh:
         address: NatsAddress,
         room: str | None,
         *,
+        name: str = "",
         ttl: float,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -112,6 +113,7 @@ class Mesh:
         self.on_change: Callable[[], object] = lambda: None
         """Called when a node was linked, or its connection was cut."""
         self._id = router.id
+        self._name = name or router.name
         self._room = room
         self._token = room_token(room)
         self._ttl = ttl
@@ -120,10 +122,11 @@ class Mesh:
         self._is_scheduled = False
         self._closed = False
         self._greeted_at = 0.0
+        self._ticks = False
         self._client = NatsClient(
             router.loop,
             address,
-            name=router.name,
+            name=self._name,
             ssl_context=ssl_context,
             on_up=self._up,
             on_cut=self._all_cut,
@@ -151,14 +154,16 @@ class Mesh:
     # -- the connection to NATS ------------------------------------------------------------------------------
 
     def start(self, done: Callable[[Exception | None], object]) -> None:
-        """Connect; on any thread.
+        """Connect; on any thread. It may be called again after it has failed.
 
         Args:
             done: called on the I/O thread with None, or with why it failed.
         """
         subjects = [subject_of(self._token), subject_of(self._token, self._id)]
         self.loop.call(self._client.start, subjects, done)
-        self.loop.call_later(TICK_SECONDS, self._tick)
+        if not self._ticks:
+            self._ticks = True
+            self.loop.call_later(TICK_SECONDS, self._tick)
 
     def _up(self) -> None:
         self._greet(answer=True)
@@ -166,7 +171,7 @@ class Mesh:
             self._open(remote)
 
     def _greet(self, remote: Remote | None = None, *, answer: bool) -> None:
-        notice = Notice("hello", self._id, self.router.name, answer=answer)
+        notice = Notice("hello", self._id, self._name, answer=answer)
         if remote is None:
             self._greeted_at = self.loop.time()
             self._client.publish(subject_of(self._token), encode_notice(notice))
@@ -213,7 +218,7 @@ class Mesh:
             Notice(
                 "open",
                 self._id,
-                self.router.name,
+                self._name,
                 remote.epoch,
                 remote.stream if resumes else "",
                 peer.stream.received if peer is not None and resumes else None,
@@ -237,7 +242,7 @@ class Mesh:
             answer = Notice(
                 "opened",
                 self._id,
-                router.name,
+                self._name,
                 notice.epoch,
                 remote.stream if resumes else notice.epoch,
                 peer.stream.received if resumes else None,
@@ -267,7 +272,8 @@ class Mesh:
         """Return the peer of a node, a new one if the former one has expired. The router's lock is held."""
         peer, router = remote.peer, self.router
         if peer is None or router.peers.get(peer.id) is not peer:
-            peer = router.add_peer(remote.id, remote.name, self._room, "mesh", key=remote.id, ttl=self._ttl)
+            id = remote.id if self._room is None or not router.is_hub else f"{remote.id}.{self._token}"
+            peer = router.add_peer(id, remote.name, self._room, "mesh", key=remote.id, ttl=self._ttl)
             peer.use_stats(self.stats)
             peer.expires = True
             remote.peer, remote.stream = peer, ""
@@ -482,35 +488,26 @@ class Mesh:
 
     # -- the end ---------------------------------------------------------------------------------------------
 
-    def close(self, timeout: float = 3.0) -> int:
-        """Leave the room; on any thread but that of the loop.
+    def leave(self, done: Callable[[int], object]) -> None:
+        """Leave the room.
 
-        Returns:
-            The number of messages that others did not get.
+        Args:
+            done: called at the end, with the number of messages that others did not get.
         """
+        if self._closed:
+            done(0)
+            return
+        self._publish()
+        self._closed = True
+        self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
         lost = 0
-        ended = threading.Event()
-
-        def leave() -> None:
-            nonlocal lost
-            if self._closed:
-                ended.set()
-                return
-            self._publish()
-            self._closed = True
-            self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
-            for remote in list(self._remotes.values()):
-                if remote.channel is not None:
-                    remote.channel.closed = True
-                peer = remote.peer
-                if peer is not None and self.router.peers.get(peer.id) is peer:
-                    lost += self.router.remove_peer(peer, "closed")
-            self._client.close(ended.set)
-
-        self.loop.call(leave)
-        while not ended.wait(0.1) and not self.loop.stopped and timeout > 0:
-            timeout -= 0.1
-        return lost
+        for remote in list(self._remotes.values()):
+            if remote.channel is not None:
+                remote.channel.closed = True
+            peer = remote.peer
+            if peer is not None and self.router.peers.get(peer.id) is peer:
+                lost += self.router.remove_peer(peer, "closed")
+        self._client.close(lambda: done(lost))
 
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child, which has none of its parent's connections."""

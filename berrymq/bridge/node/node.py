@@ -160,8 +160,7 @@ class Node(Router):
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Return the identifiers that others follow to whom messages of a peer may be passed."""
-        holders = peer.room.interests.holders
-        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
+        return self.wanted_by_passing(peer, identifiers)
 
     def refresh_roles(self) -> None:
         """Update whether messages are passed on, after a link was added or removed. The lock is held."""

@@ -94,7 +94,7 @@ class QuestionRouter:
         """
         found = split_answers(params.answers, one=peer.role == "member")
         answers = [read_answer(peer, bytes(raw), self._router.memories) for raw in found]
-        unanswered = parse_names(params.unanswered) if peer.role == "hub" else ()
+        unanswered = parse_names(params.unanswered) if peer.role in ("hub", "mesh") else ()
         self.pending.answer(params.question, peer, answers, unanswered)
 
     def handle_conclude(self, peer: Peer, number: int) -> None:
@@ -236,7 +236,7 @@ class QuestionRouter:
         router = self._router
         with router.lock:
             for one in list(question.waiting):
-                if isinstance(one, Peer) and one.role == "hub":
+                if isinstance(one, Peer) and one.role in ("hub", "mesh"):
                     one.stream.send(CONCLUDE, b'"question":%d' % question.number)
                     router.flush_later(one)
                 else:
