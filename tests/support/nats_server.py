@@ -1,12 +1,15 @@
 """Real ``nats-server`` processes on loopback, which can be killed and started again at the same port."""
 
+import asyncio
 import shutil
 import socket
 import subprocess
 import sysconfig
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+
+import nats
 
 from tests.support.waiting import wait_until
 
@@ -51,6 +54,26 @@ class NatsServer:
         except OSError:
             return False
         return True
+
+    def leads_to(self, other):
+        """Whether messages of another server arrive here; both pass on what is followed."""
+
+        async def probe():
+            here, there = [await nats.connect(one.url) for one in (self, other)]
+            try:
+                subscription = await here.subscribe("probe")
+                await here.flush()
+                for _ in range(20):
+                    await there.publish("probe", b"")
+                    with suppress(nats.errors.TimeoutError):
+                        await subscription.next_msg(0.1)
+                        return True
+                return False
+            finally:
+                await here.close()
+                await there.close()
+
+        return asyncio.run(probe())
 
     def kill(self):
         """End it at once."""

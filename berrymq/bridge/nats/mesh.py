@@ -410,6 +410,8 @@ class Mesh:
             elif notice.kind == "cut":
                 self._detach(channel, Closed(notice.code, notice.reason))
                 self.loop.call_later(REOPEN_SECONDS, self._open_again, remote)
+        elif notice.kind == "ping":  # of a connection that has ended here
+            self._tell(remote, Notice("cut", self._id, epoch=notice.epoch, code=CloseCode.GOING_AWAY))
 
     def expect(self, channel: MeshChannel, number: int) -> None:
         """Cut a connection if something that was published in it is still missing after a while."""
