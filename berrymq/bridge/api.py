@@ -23,11 +23,10 @@ import berrymq
 from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
-from .discovery.endpoint import Endpoint
 from .discovery.finding import find
 from .errors import LinkError
 from .local_nodes import forget_unlinked, node_in_use
-from .nats.address import NatsAddress, is_nats
+from .nats.address import NatsAddress, parse_link_address
 from .node.connector import Connector
 from .node.outbox import Overflow
 from .node.status import NodeInfo
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from berrymq.bus import Bus
 
-    from .discovery.endpoint import Address
+    from .discovery.endpoint import Address, Endpoint
     from .discovery.finding import Found
     from .nats.connector import NatsConnector
     from .node.node import Node
@@ -98,7 +97,7 @@ class Link:
         Raises:
             LinkError: `address` is none.
         """
-        return _parse(address) in {self.asked, self._endpoint}
+        return parse_link_address(address) in {self.asked, self._endpoint}
 
     @property
     def _endpoint(self) -> Endpoint | NatsAddress | None:
@@ -336,8 +335,9 @@ def link(
         link(room="experiment 7")
 
     Args:
-        url: address of the node, ``nats://…`` for the nodes on a NATS server, or any Jupyter page (with its ``?token=``, or `access_token`); by default
-            this machine's hub, which is started if there is none.
+        url: address of the node, or of any Jupyter page (with its ``?token=``, or `access_token`); or
+            ``nats://…``, for the nodes on a NATS server (see the README); by default this machine's hub,
+            which is started if there is none.
         access_token: lets this process in; found automatically for this user's nodes on this machine.
         name: source shown on its messages; by default the notebook's or script's name.
         room: only nodes in the same room reach each other. None keeps the existing link's room, ``""`` means
@@ -413,7 +413,7 @@ def open_link(
     """
     if overflow is not None and overflow not in get_args(Overflow):
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
-    asked = None if address is None else _parse(address)
+    asked = None if address is None else parse_link_address(address)
     deadline = monotonic() + timeout
     locks = runtime().locks_of(bus)
     with _locked(locks.making, deadline):
@@ -508,7 +508,9 @@ def flush(timeout: float | None = None) -> bool:
     return all(one.flush(None if until is None else max(0.0, until - monotonic())) for one in links())
 
 
-def _existing_link(kind: type[L], asked: Endpoint | NatsAddress | None, bus: Bus, room: str | None) -> L | None:
+def _existing_link(
+    kind: type[L], asked: Endpoint | NatsAddress | None, bus: Bus, room: str | None
+) -> L | None:
     """Return the open link to a node, or None.
 
     Args:
@@ -528,15 +530,6 @@ def _existing_link(kind: type[L], asked: Endpoint | NatsAddress | None, bus: Bus
         if one.room == (room or None):
             return one
     return found[0] if found and room is None else None  # a call without a room does not leave one
-
-
-def _parse(address: Address | Endpoint) -> Endpoint | NatsAddress:
-    """Read an address: a URL of a node or of NATS, or ``(host, port)``.
-
-    Raises:
-        LinkError: it is none.
-    """
-    return NatsAddress.parse(address) if isinstance(address, str) and is_nats(address) else Endpoint.parse(address)
 
 
 def _endpoints(address: Address | None, access_token: str | None, timeout: float | None) -> Iterator[Found]:

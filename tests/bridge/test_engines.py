@@ -48,13 +48,11 @@ class Engine:
         self._settled = 0
 
     def join(self, name, room=None):
-        """Return a bus of its own and its link; successive ones are on different hubs, if there are several."""
+        """Return a bus of its own and its link; on another hub each time, if there are several."""
         bus = Bus(name)
         self._buses.append(bus)
         url, access_token = self._urls[len(self._buses) % len(self._urls)]
-        return bus, berrymq.link(
-            url, access_token=access_token, name=name, room=room, bus=bus, timeout=20
-        )
+        return bus, berrymq.link(url, access_token=access_token, name=name, room=room, bus=bus, timeout=20)
 
     def settle(self, *buses):
         """Wait until what these buses follow is known to all of them."""
@@ -116,7 +114,10 @@ def test_many_senders_and_receivers_each_in_order(engine):
 @pytest.mark.parametrize("identifier", ODD)
 def test_identifiers_arrive_as_they_are(engine, identifier):
     (one, _), (two, _) = engine.join("one"), engine.join("two")
-    exact, all_of_it = Recording(two, identifier), Recording(two, "*@na.me sp>ace:*" if "@" in identifier else "*:*")
+    exact, all_of_it = (
+        Recording(two, identifier),
+        Recording(two, "*@na.me sp>ace:*" if "@" in identifier else "*:*"),
+    )
     engine.settle(one, two)
     one.twitter(identifier, 1)
     exact.wait_for(1)

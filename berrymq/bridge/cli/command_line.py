@@ -302,7 +302,8 @@ def _parser() -> argparse.ArgumentParser:
     hub.add_argument(
         "--upstream",
         metavar="URL",
-        help=f"link this machine's nodes to those of other machines over NATS: nats://HOST (default: {UPSTREAM_VARIABLE})",
+        help="link this machine's nodes to those of other machines, over this NATS server "
+        f"(default: {UPSTREAM_VARIABLE})",
     )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)

@@ -117,7 +117,10 @@ class Hub(Router):
         return super().nodes(room)
 
     def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Return whether messages of a source may be passed to a target: not from one node on NATS to another."""
+        """Return whether messages of a source may be passed to a target; see `Router.passes`.
+
+        On NATS each reaches all others itself.
+        """
         if source is None or source.role != "mesh":
             return source is not target
         return not (isinstance(target, Peer) and target.role == "mesh")

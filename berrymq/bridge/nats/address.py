@@ -11,9 +11,10 @@ from typing import Self
 from urllib.parse import parse_qs, unquote
 
 from berrymq.bridge.addresses import split_host
+from berrymq.bridge.discovery.endpoint import Address, Endpoint
 from berrymq.bridge.errors import LinkError
 
-__all__ = ["DEFAULT_PORT", "NatsAddress", "is_nats"]
+__all__ = ["DEFAULT_PORT", "NatsAddress", "is_nats", "parse_link_address"]
 
 DEFAULT_PORT = 4222
 
@@ -86,6 +87,17 @@ class NatsAddress:
 
     def __str__(self) -> str:
         return self.url
+
+
+def parse_link_address(address: Address | Endpoint) -> Endpoint | NatsAddress:
+    """Read the address of a link: a URL of a node or of NATS, or ``(host, port)``.
+
+    Raises:
+        LinkError: it is none.
+    """
+    if isinstance(address, str) and is_nats(address):
+        return NatsAddress.parse(address)
+    return Endpoint.parse(address)
 
 
 def _parse_host(text: str) -> tuple[str, int]:

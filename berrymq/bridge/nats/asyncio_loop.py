@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack, cast
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from contextvars import Context
 
     from berrymq.bridge.transport.loop import IoLoop
 
 __all__ = ["EmbeddedLoop", "can_be_embedded"]
+
+Ts = TypeVarTuple("Ts")
 
 ITERATIONS = 8
 """The number of iterations in one turn of the I/O loop, if callbacks go on adding callbacks."""
@@ -46,7 +49,9 @@ class EmbeddedLoop(asyncio.SelectorEventLoop):
         super().__init__(self._pollable)
         io.watch(cast("socket.socket", self._pollable), lambda _: self._step())
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """Schedule a callback, and an iteration."""
         handle = super().call_soon(callback, *args, context=context)
         self._added = True
@@ -55,7 +60,11 @@ class EmbeddedLoop(asyncio.SelectorEventLoop):
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Schedule a callback at a time, and an iteration then."""
         handle = super().call_at(when, callback, *args, context=context)

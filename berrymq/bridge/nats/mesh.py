@@ -22,7 +22,6 @@ from berrymq.bridge.protocol.limits import LinkStats
 from .channel import MeshChannel
 from .client import NatsClient
 from .wire import (
-    Broadcast,
     Notice,
     Part,
     decode,
@@ -57,6 +56,8 @@ GONE_SECONDS = 3600.0
 """A node that has not been heard of for so long is forgotten."""
 
 MAX_REMOTES = 1_000
+MAX_MEMBERS = 100
+"""The number of nodes of a hub that others know by name."""
 HEAD_BYTES = 256
 """The most bytes that the first line of a part takes."""
 RECEIVER_BYTES = 64
@@ -80,6 +81,8 @@ class Remote:
         """The epoch at which the present stream began; "" before the first."""
         self.channel: MeshChannel | None = None
         self.peer: Peer | None = None
+        self.members: tuple[str, ...] = ()
+        """Of a hub: the names of its nodes in the room."""
         self.greeted = False
         """It knows of this node."""
 
@@ -122,6 +125,7 @@ class Mesh:
         self._is_scheduled = False
         self._closed = False
         self._greeted_at = 0.0
+        self._greeted_with: tuple[str, ...] = ()
         self._ticks = False
         self._client = NatsClient(
             router.loop,
@@ -171,12 +175,24 @@ class Mesh:
             self._open(remote)
 
     def _greet(self, remote: Remote | None = None, *, answer: bool) -> None:
-        notice = Notice("hello", self._id, self._name, answer=answer)
+        notice = Notice("hello", self._id, self._name, answer=answer, members=self._members())
         if remote is None:
             self._greeted_at = self.loop.time()
+            self._greeted_with = notice.members
             self._client.publish(subject_of(self._token), encode_notice(notice))
         else:
             self._tell(remote, notice)
+
+    def _members(self) -> tuple[str, ...]:
+        """Return the names of the nodes that a hub has in the room."""
+        peers = list(self.router.peers.values())
+        names = [one.name for one in peers if one.role == "member" and one.room.name == self._room]
+        return tuple(sorted(names)[:MAX_MEMBERS])
+
+    def members_changed(self) -> None:
+        """Let others know which nodes a hub has in the room, if that has changed."""
+        if self.connected and self._members() != self._greeted_with:
+            self._greet(answer=False)
 
     def _tell(self, remote: Remote, notice: Notice) -> None:
         self._client.publish(subject_of(self._token, remote.id), encode_notice(notice))
@@ -276,6 +292,7 @@ class Mesh:
             peer = router.add_peer(id, remote.name, self._room, "mesh", key=remote.id, ttl=self._ttl)
             peer.use_stats(self.stats)
             peer.expires = True
+            peer.members = remote.members
             remote.peer, remote.stream = peer, ""
         return peer
 
@@ -325,7 +342,7 @@ class Mesh:
         self._detach(channel, Closed())
 
     def closed_here(self, channel: MeshChannel, code: CloseCode, reason: str) -> None:
-        """Let the other side know that a connection has ended, and open the next one if there is to be one."""
+        """Let the other side know that a connection has ended, and open the next one."""
         remote = channel.remote
         self._tell(
             remote,
@@ -385,33 +402,45 @@ class Mesh:
                 return
             remote = self._remotes[notice.id] = Remote(notice.id, notice.name)
         remote.heard_at = self.loop.time()
-        if notice.name and notice.name != remote.name:
-            remote.name = notice.name
-        channel = remote.channel
+        remote.name = notice.name or remote.name
         if notice.kind == "hello":
-            if notice.answer or not remote.greeted:
-                remote.greeted = True
-                if self._id < remote.id:
-                    self._open(remote)
-                elif channel is None or notice.answer:
-                    self._greet(remote, answer=False)
+            self._hello(remote, notice)
         elif notice.kind == "open":
             self._accept(remote, notice)
         elif notice.kind == "opened":
             self._opened(remote, notice)
         elif notice.kind == "bye":
             self._forget(remote)
-        elif channel is not None and notice.epoch == channel.epoch:
-            channel.received_at = self.loop.time()
-            if notice.kind == "ping":
-                if notice.number > channel.arrived:
-                    self.expect(channel, notice.number)
-                self._tell(remote, Notice("pong", self._id, epoch=channel.epoch))
-            elif notice.kind == "cut":
-                self._detach(channel, Closed(notice.code, notice.reason))
-                self.loop.call_later(REOPEN_SECONDS, self._open_again, remote)
-        elif notice.kind == "ping":  # of a connection that has ended here
-            self._tell(remote, Notice("cut", self._id, epoch=notice.epoch, code=CloseCode.GOING_AWAY))
+        else:
+            self._handle_connection(remote, notice)
+
+    def _hello(self, remote: Remote, notice: Notice) -> None:
+        """Open the connection to a node, or let it know of this one, so that it does."""
+        remote.members = notice.members[:MAX_MEMBERS]
+        if remote.peer is not None:
+            remote.peer.members = remote.members
+        if notice.answer or not remote.greeted:
+            remote.greeted = True
+            if self._id < remote.id:
+                self._open(remote)
+            elif remote.channel is None or notice.answer:
+                self._greet(remote, answer=False)
+
+    def _handle_connection(self, remote: Remote, notice: Notice) -> None:
+        """Handle a notice about one connection."""
+        channel = remote.channel
+        if channel is None or notice.epoch != channel.epoch:
+            if notice.kind == "ping":  # of one that has ended here
+                self._tell(remote, Notice("cut", self._id, epoch=notice.epoch, code=CloseCode.GOING_AWAY))
+            return
+        channel.received_at = self.loop.time()
+        if notice.kind == "ping":
+            if notice.number > channel.arrived:
+                self.expect(channel, notice.number)
+            self._tell(remote, Notice("pong", self._id, epoch=channel.epoch))
+        elif notice.kind == "cut":
+            self._detach(channel, Closed(notice.code, notice.reason))
+            self.loop.call_later(REOPEN_SECONDS, self._open_again, remote)
 
     def expect(self, channel: MeshChannel, number: int) -> None:
         """Cut a connection if something that was published in it is still missing after a while."""
@@ -425,9 +454,7 @@ class Mesh:
 
     def ping(self, channel: MeshChannel) -> None:
         """Have the other side of a connection answer, and check that it has everything."""
-        self._tell(
-            channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published)
-        )
+        self._tell(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
 
     def post(self, channel: MeshChannel, frame: bytes) -> None:
         """Publish a frame in the next turn of the loop; on any thread, with the router's lock held."""
@@ -448,9 +475,9 @@ class Mesh:
             channel, frames = next(iter(queues.items()))
             frame = frames[0]
             together = [channel]
-            head, rest = b"", b""
+            rest = b""
             if len(queues) > 1 and frame.startswith(_START):
-                head, _, rest = frame.partition(_REST)
+                rest = frame.partition(_REST)[2]
                 together = [one for one, others in queues.items() if others[0].endswith(rest)]
                 together = [one for one in together if queues[one][0].partition(_REST)[2] == rest]
             room = self._client.max_payload - HEAD_BYTES - RECEIVER_BYTES * len(together)

@@ -54,6 +54,8 @@ class Upstream:
             name = f"hub at {socket.gethostname()}"
             mesh = self._meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
             self._start(room, mesh)
+        for mesh in self._meshes.values():
+            mesh.members_changed()
         for room in self._meshes.keys() - rooms:
             self._meshes.pop(room).leave(lambda _: None)
 

@@ -42,6 +42,9 @@ ALL = "all"
 MAX_TOKEN = 128
 """The longest encoded room in a subject, in characters; longer ones are hashed."""
 
+MAX_TEXT = 255
+"""The longest name, reason or epoch in a notice, in characters."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9-]")
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MAX_LINE = 64 * 1024
@@ -63,6 +66,7 @@ class Notice(msgspec.Struct, omit_defaults=True):
         code: of a ``cut``: a close code of WebSocket.
         reason: of a ``cut``, for people.
         answer: of a ``hello``: whether the receiver is to answer.
+        members: of the ``hello`` of a hub: the names of the nodes that it has in the room.
         memory: a claim on shared memory of the sender, by which the receiver finds out whether it can open
             that.
         shares: whether the sender can open the receiver's.
@@ -79,6 +83,7 @@ class Notice(msgspec.Struct, omit_defaults=True):
     code: int = 1000
     reason: str = ""
     answer: bool = False
+    members: tuple[str, ...] = ()
     memory: tuple[int, int, int, str, int] | None = None
     shares: bool = False
 
@@ -151,7 +156,8 @@ def decode(data: bytes) -> Notice | Part | Broadcast:
     try:
         if data[:1] == b"{":
             notice = _decoder.decode(data)
-            if not _ID.fullmatch(notice.id) or len(notice.name) > 255 or len(notice.reason) > 1000:
+            texts = [notice.name, notice.reason, notice.epoch, notice.stream, *notice.members]
+            if not _ID.fullmatch(notice.id) or max(map(len, texts)) > MAX_TEXT:
                 raise FrameError("a notice without a proper id and name")
             return notice
         line, feed, rest = data.partition(b"\n")

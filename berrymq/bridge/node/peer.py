@@ -92,6 +92,8 @@ class Peer:
         self.follows_too_much = False
         """It announced more identifiers than are stored, so it follows everything until it announces all
         again."""
+        self.members: tuple[str, ...] = ()
+        """Of the hub of another machine: the names of its nodes in the room."""
         self.announced: set[Identifier] = set()
         """The identifiers that were announced to it as followed here."""
         self.announced_everything = False

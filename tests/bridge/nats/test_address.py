@@ -52,5 +52,5 @@ def test_others_are_refused_in_one_line_that_repeats_no_secret(text):
 
 
 def test_only_urls_of_nats_are_such():
-    assert is_nats("nats://lab") and is_nats(" TLS://lab")
+    assert all(is_nats(one) for one in ("nats://lab", " TLS://lab"))
     assert not any(is_nats(one) for one in ("http://nats", ("nats", 4222), None, "nats:lab"))
