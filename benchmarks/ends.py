@@ -175,6 +175,10 @@ def followers(url: str, access_token: str, number: str) -> None:
         sys.stdin.read()
 
 
+def _ignore(message: berrymq.Message) -> None:
+    """Do nothing."""
+
+
 def identifiers(url: str, access_token: str) -> None:
     """Print how long it takes until the last of many identifiers is known to be followed by another node."""
     one, other = berrymq.Bus(), berrymq.Bus()
@@ -184,7 +188,7 @@ def identifiers(url: str, access_token: str) -> None:
     ):
         began = time.monotonic()
         for number in range(IDENTIFIERS):
-            other.follow(f"test{number}:run", print)
+            other.follow(f"test{number}:run", _ignore)
         while not link.is_followed(f"test{IDENTIFIERS - 1}:run"):
             time.sleep(0.001)
         say(seconds=time.monotonic() - began, subscriptions=2)

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.events import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import MESSAGES_FRAME
@@ -62,6 +63,10 @@ HEAD_BYTES = 256
 """The most bytes that the first line of a part takes."""
 RECEIVER_BYTES = 64
 """The same for each receiver of a broadcast."""
+
+QUESTION_MARKS = (b'"method":"ask"', b'"method":"answer"')
+"""Where a question or an answer passes, the next one is often near."""
+MARK_BYTES = 256
 
 _HEAD, _, _ = MESSAGES_FRAME.partition(b"%b")
 _START = _HEAD[: _HEAD.index(b"%d")]
@@ -382,7 +387,9 @@ class Mesh:
         channel = remote.channel if remote is not None else None
         if remote is None or channel is None:
             return
-        remote.heard_at = self.loop.time()
+        remote.heard_at = now = self.loop.time()
+        if any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
+            self.loop.spin_until = now + SPIN_SECONDS
         try:
             if isinstance(message, Part):
                 if message.epoch == channel.epoch:
