@@ -19,6 +19,8 @@ from benchmarks.workload import Counter, say, time_each
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+IDENTIFIERS = 10_000
+
 TIMEOUT = 30.0
 """The timeout of all steps, in seconds."""
 TICK = 0.005
@@ -162,6 +164,37 @@ def crowd(url: str, access_token: str, number: str) -> None:
         sys.stdin.read()
 
 
+def followers(url: str, access_token: str, number: str) -> None:
+    """Link many nodes, each of which follows what is sent."""
+    with ExitStack() as stack:
+        for one in range(int(number)):
+            bus = berrymq.Bus()
+            bus.follow("test:run", lambda _: None, direct=True)
+            stack.enter_context(berrymq.link(url, access_token=access_token, bus=bus, name=f"other {one}"))
+        say()
+        sys.stdin.read()
+
+
+def _ignore(message: berrymq.Message) -> None:
+    """Do nothing."""
+
+
+def identifiers(url: str, access_token: str) -> None:
+    """Print how long it takes until the last of many identifiers is known to be followed by another node."""
+    one, other = berrymq.Bus(), berrymq.Bus()
+    with (
+        berrymq.link(url, access_token=access_token, bus=one, name="one") as link,
+        berrymq.link(url, access_token=access_token, bus=other, name="other"),
+    ):
+        began = time.monotonic()
+        for number in range(IDENTIFIERS):
+            other.follow(f"test{number}:run", _ignore)
+        while not link.is_followed(f"test{IDENTIFIERS - 1}:run"):
+            time.sleep(0.001)
+        say(seconds=time.monotonic() - began, subscriptions=2)
+        sys.stdin.read()
+
+
 def array_receiver(url: str, access_token: str) -> None:
     """Receive arrays, and say when each had arrived and had been read."""
     bus = berrymq.Bus()
@@ -203,7 +236,10 @@ def first() -> None:
 
 KINDS: dict[str, Callable[..., None]] = {
     function.__name__: function
-    for function in (listener, receiver, sender, crowd, array_receiver, array_sender, first)
+    for function in (
+        *(listener, receiver, sender, crowd, followers, identifiers),
+        *(array_receiver, array_sender, first),
+    )
 }
 
 if __name__ == "__main__":

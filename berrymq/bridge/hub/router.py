@@ -6,6 +6,7 @@ from collections import OrderedDict
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.node.peer import Peer
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
@@ -19,8 +20,7 @@ from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from berrymq.bridge.node.peer import Peer
-    from berrymq.bridge.node.room import Room
+    from berrymq.bridge.node.room import Room, Subscriber
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AskParams, ReplayParams
@@ -115,6 +115,21 @@ class Hub(Router):
             return super().nodes(room)[:1]
         self.announcements.send()
         return super().nodes(room)
+
+    def passes(self, source: Peer | None, target: Subscriber) -> bool:
+        """Return whether messages of a source may be passed to a target; see `Router.passes`.
+
+        On NATS each reaches all others itself.
+        """
+        if source is None or source.role != "mesh":
+            return source is not target
+        return not (isinstance(target, Peer) and target.role == "mesh")
+
+    def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Return the identifiers that others follow to whom messages of a peer may be passed."""
+        if peer.role == "mesh":
+            return self.wanted_by_passing(peer, identifiers)
+        return super().wanted_from(peer, identifiers)
 
     # -- routing ---------------------------------------------------------------------------------------------
 

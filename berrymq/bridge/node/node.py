@@ -160,14 +160,14 @@ class Node(Router):
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Return the identifiers that others follow to whom messages of a peer may be passed."""
-        holders = peer.room.interests.holders
-        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
+        return self.wanted_by_passing(peer, identifiers)
 
     def refresh_roles(self) -> None:
         """Update whether messages are passed on, after a link was added or removed. The lock is held."""
         direct = sum([peer.role == "direct" for peer in self.peers.values()])
         self._passes_on = direct > 1
-        self._had_several_links |= direct > 0 and len(self.peers) > 1
+        mesh = sum([peer.role == "mesh" for peer in self.peers.values()])
+        self._had_several_links |= len(self.peers) > 1 and (direct > 0 or 0 < mesh < len(self.peers))
         for peer in self.peers.values():
             if peer.role == "direct" and peer.interest_announced:
                 self.update_interest(peer)

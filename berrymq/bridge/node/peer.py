@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_LISTED", "Peer", "Role", "follow_bytes", "interest_body"]
 
-Role = Literal["member", "hub", "direct"]
-"""The kind of the other side: a node on this hub, the hub of this node, or a directly linked equal."""
+Role = Literal["member", "hub", "direct", "mesh"]
+"""The kind of the other side: a node on this hub, the hub of this node, a directly linked equal, or another
+node on NATS, where each reaches all others."""
 
 MAX_LISTED = 2_000
 """Where more identifiers than this are followed in a room, everything is requested from peers instead: a list
@@ -91,6 +92,8 @@ class Peer:
         self.follows_too_much = False
         """It announced more identifiers than are stored, so it follows everything until it announces all
         again."""
+        self.members: tuple[str, ...] = ()
+        """Of the hub of another machine: the names of its nodes in the room."""
         self.announced: set[Identifier] = set()
         """The identifiers that were announced to it as followed here."""
         self.announced_everything = False

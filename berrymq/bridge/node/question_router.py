@@ -31,6 +31,9 @@ __all__ = ["QuestionRouter"]
 MAX_UNANSWERED = 100
 """Names of nodes without an answer that are sent with the answers to a question."""
 
+FURTHER_SECONDS = 0.2
+"""The time for the hubs of other machines to say which of their nodes have not answered."""
+
 
 class QuestionRouter:
     """Asks the followers of a question, and collects and returns their answers.
@@ -94,7 +97,7 @@ class QuestionRouter:
         """
         found = split_answers(params.answers, one=peer.role == "member")
         answers = [read_answer(peer, bytes(raw), self._router.memories) for raw in found]
-        unanswered = parse_names(params.unanswered) if peer.role == "hub" else ()
+        unanswered = parse_names(params.unanswered) if peer.role in ("hub", "mesh") else ()
         self.pending.answer(params.question, peer, answers, unanswered)
 
     def handle_conclude(self, peer: Peer, number: int) -> None:
@@ -107,9 +110,29 @@ class QuestionRouter:
         question = self.pending.find(peer, number)
         if question is None:
             return  # its answers are in flight
-        unanswered = [self._name_of(one) for one in question.waiting]
-        self.pending.give_up(question)
-        self._send_answers(peer, number, question.answers, unanswered[:MAX_UNANSWERED])
+        further = [one for one in question.waiting if isinstance(one, Peer) and one.role == "mesh"]
+        if not further:
+            self._conclude_for(peer, number)
+            return
+        # They are hubs, and know which of their nodes have not answered.
+        question.done = lambda answers: self._send_answers(
+            peer, number, answers, question.unanswered[:MAX_UNANSWERED]
+        )
+        for one in further:
+            one.stream.send(CONCLUDE, b'"question":%d' % question.number)
+            self._router.flush_later(one)
+        self._router.loop.call_later(FURTHER_SECONDS, self._conclude_for, peer, number)
+
+    def _conclude_for(self, peer: Peer, number: int) -> None:
+        """End a question of a peer, if it is open still, with what has arrived."""
+        with self._router.lock:
+            question = self.pending.find(peer, number)
+            if question is None:
+                return
+            unanswered = [*question.unanswered, *map(self._name_of, question.waiting)]
+            self.pending.give_up(question)
+            self._send_answers(peer, number, question.answers, unanswered[:MAX_UNANSWERED])
+            self._router.flush_all()
 
     def _send_answers(
         self, peer: Peer, number: int, answers: list[bytes], unanswered: Iterable[str] = ()
@@ -236,7 +259,7 @@ class QuestionRouter:
         router = self._router
         with router.lock:
             for one in list(question.waiting):
-                if isinstance(one, Peer) and one.role == "hub":
+                if isinstance(one, Peer) and one.role in ("hub", "mesh"):
                     one.stream.send(CONCLUDE, b'"question":%d' % question.number)
                     router.flush_later(one)
                 else:

@@ -293,6 +293,11 @@ class Router:
             if (holders := holders_of(one)) and (len(holders) > 1 or peer not in holders)
         }
 
+    def wanted_by_passing(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Return the same as `wanted_from` where messages do not pass between all subscribers."""
+        holders = peer.room.interests.holders
+        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
+
     # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:

@@ -55,17 +55,17 @@ def reachable_nodes(peers: Iterable[Peer], room: str | None) -> list[NodeInfo]:
         peers: those of the router.
         room: the name of the room; None is a room as well.
     """
-    return [
-        NodeInfo(
-            peer.name,
-            peer.id,
-            room,
-            tuple(sorted([identifier.text for identifier in peer.follows])[:MAX_LISTED_FOLLOWS]),
-            peer.role == "hub",
-        )
-        for peer in peers
-        if peer.connected and peer.interest_known and peer.room.name == room
-    ]
+    found = []
+    for peer in peers:
+        if peer.connected and peer.interest_known and peer.room.name == room:
+            follows = sorted([identifier.text for identifier in peer.follows])[:MAX_LISTED_FOLLOWS]
+            is_hub = peer.role == "hub" or (peer.role == "mesh" and bool(peer.members))
+            found.append(NodeInfo(peer.name, peer.id, room, tuple(follows), is_hub))
+            found += [
+                NodeInfo(f"{name} ({peer.name})", f"{peer.id}/{number}", room, (), hub=False)
+                for number, name in enumerate(peer.members)
+            ]
+    return found
 
 
 def router_status(router: Router) -> dict[str, Any]:
