@@ -11,7 +11,7 @@ from berrymq import AskTimeout, Bus
 from berrymq.bridge import RemoteError
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
 
@@ -82,7 +82,7 @@ def engine(request, server):
         for link in berrymq.links():
             link.close(flush=0)
         for upstream in upstreams:
-            nodes.call(upstream.close)
+            leave(nodes, upstream)
 
 
 def test_messages_of_all_identifiers_arrive_once_and_in_order(engine):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sysconfig
 import tempfile
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import nats
 
 from tests.support.waiting import wait_until
 
-__all__ = ["NatsServer", "unused_port"]
+__all__ = ["NatsServer", "leave", "unused_port"]
 
 
 def unused_port():
@@ -88,3 +89,10 @@ class NatsServer:
     def __exit__(self, *_):
         self.kill()
         self._stack.close()
+
+
+def leave(nodes, upstream):
+    """Have a hub leave NATS, and wait until it has."""
+    left = threading.Event()
+    nodes.call(upstream.close, left.set)
+    assert left.wait(10)

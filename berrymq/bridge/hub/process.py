@@ -45,6 +45,8 @@ __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 DESCRIPTORS = 8_192
 """Files and connections that a hub may have open, where the system lets it."""
 LOG_BYTES = 256 * 1024
+UPSTREAM_SECONDS = 2.5
+"""The longest time for the last words to NATS when a hub shuts down."""
 
 ROSTER_SECONDS = 0.1
 """The delay before the roster is rewritten after nodes have disconnected, in seconds."""
@@ -220,8 +222,13 @@ class HubLifetime:
         self._write_scheduled = True  # schedule no more rewrites
         self._roster.remove()
         self._file.remove()  # first, so that no process finds a hub that shuts down
-        if self._upstream is not None:
-            self._upstream.close()
+        if self._upstream is None:
+            self._stop()
+        else:
+            self._upstream.close(self._stop)
+            self._loop.call_later(UPSTREAM_SECONDS, self._stop)
+
+    def _stop(self) -> None:
         self._hub.close()
         self._server.stop()
         self._loop.call_later(0.05, self._loop.stop)  # time for the last bytes to be written

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from .mesh import Mesh, check_platform
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from berrymq.bridge.hub.router import Hub
 
     from .address import NatsAddress
@@ -41,7 +43,8 @@ class Upstream:
         check_platform()
         self._hub = hub
         self._address = address
-        self._meshes: dict[str | None, Mesh] = {}
+        self.meshes: dict[str | None, Mesh] = {}
+        """By room."""
         self._warned = False
         self._closed = False
 
@@ -50,32 +53,46 @@ class Upstream:
         if self._closed:
             return
         rooms = {peer.room.name for peer in self._hub.peers.values() if peer.role == "member"}
-        for room in rooms - self._meshes.keys():
+        for room in rooms - self.meshes.keys():
             name = f"hub at {socket.gethostname()}"
-            mesh = self._meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
+            mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
             self._start(room, mesh)
-        for mesh in self._meshes.values():
+        for mesh in self.meshes.values():
             mesh.members_changed()
-        for room in self._meshes.keys() - rooms:
-            self._meshes.pop(room).leave(lambda _: None)
+        for room in self.meshes.keys() - rooms:
+            self.meshes.pop(room).leave(lambda _: None)
 
     def _start(self, room: str | None, mesh: Mesh) -> None:
         def started(error: Exception | None) -> None:
             if error is None:
                 self._warned = False
                 _log.info("linked to NATS at %s", self._address)
-            elif not self._closed and self._meshes.get(room) is mesh:
+            elif not self._closed and self.meshes.get(room) is mesh:
                 if not self._warned:
                     self._warned = True
                     _log.warning("%s; trying again every %g s", error, RETRY_SECONDS)
                 self._hub.loop.call_later(RETRY_SECONDS, self._start, room, mesh)
 
-        if not self._closed and self._meshes.get(room) is mesh:
+        if not self._closed and self.meshes.get(room) is mesh:
             mesh.start(started)
 
-    def close(self) -> None:
-        """Leave all rooms."""
+    def close(self, done: Callable[[], object]) -> None:
+        """Leave all rooms.
+
+        Args:
+            done: called once the last words have been published.
+        """
         self._closed = True
-        for mesh in self._meshes.values():
-            mesh.leave(lambda _: None)
-        self._meshes.clear()
+        meshes, self.meshes = list(self.meshes.values()), {}
+        left = len(meshes)
+
+        def has_left(_: int) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done()
+
+        for mesh in meshes:
+            mesh.leave(has_left)
+        if not meshes:
+            done()
