@@ -28,9 +28,9 @@ from berrymq.bridge.protocol.group_frames import (
 )
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
-from berrymq.bridge.protocol.stream import HoldingBody
+from berrymq.bridge.protocol.reliable_stream import HoldingBody
 
-from .group import Group, Member
+from .job_assignment import Group, Member
 from .shared_mailbox import SharedMailbox
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from berrymq.bridge.protocol.batches import LargeBatchBytes, parse_batch, split_
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import PAST
 from berrymq.bridge.protocol.json_checks import FrameError
-from berrymq.bridge.protocol.stream import SHARED_BYTES, HoldingBody
+from berrymq.bridge.protocol.reliable_stream import SHARED_BYTES, HoldingBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import INTEREST
 from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.reliable_stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

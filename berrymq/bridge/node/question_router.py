@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.protocol import batches
 from berrymq.bridge.protocol.frames import ANSWER, ASK, CONCLUDE, LargeAnswer, parse_names, split_answers
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
-from berrymq.bridge.protocol.stream import HoldingBody
+from berrymq.bridge.protocol.reliable_stream import HoldingBody
 
 from .peer import Peer
 from .questions import Questions

@@ -27,7 +27,7 @@ from .batches import LargeBatchBytes, parse_batch
 from .fields import Count, IdentifierText, Number
 from .frames import NUMBERED, PUT, Buffers
 from .json_checks import MALFORMED, FrameError, encode_json, reason_of
-from .stream import HoldingBody
+from .reliable_stream import HoldingBody
 
 if TYPE_CHECKING:
     from .batches import Batch

@@ -17,7 +17,7 @@ from berrymq.bridge.protocol.jsonrpc import Call
 from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
 from .history_methods import methods
-from .hosts import check_host, check_origin
+from .host_and_origin import check_host, check_origin
 from .methods import OPEN_METHODS
 
 if TYPE_CHECKING:

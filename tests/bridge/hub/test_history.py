@@ -10,7 +10,7 @@ from berrymq.bridge.hub.history import BATCH_BYTES, Feed, Histories, cut
 from berrymq.bridge.node.memories import Memories
 from berrymq.bridge.node.room import Room
 from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.reliable_stream import Stream
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from berrymq.bridge.hub.group import Group, Member
+from berrymq.bridge.hub.job_assignment import Group, Member
 from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch, parse_messages
 from berrymq.bridge.protocol.group_frames import as_ranges
 from berrymq.bridge.transport.budget import Budget
