@@ -300,6 +300,7 @@ class TestCutsAndEnds:
         monkeypatch.setattr("berrymq.bridge.hub.groups.TTL_SECONDS", 0.05)
         one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
         queue = Queue("job:*", shared=True, bus=one.bus)
+        nodes.settle()
         other.bus.twitter("job:add", 1)
         one.bus.twitter("job:add", 1)
         wait(lambda: group_of(hub).depth == 2, "they wait")

@@ -222,6 +222,10 @@ class Groups:
         self._hub.announcements.schedule(known.room, [known.identifier])
         return known.group.close()
 
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._known)
+
     @property
     def have_jobs(self) -> bool:
         """Whether there are jobs that were not taken."""
@@ -246,6 +250,7 @@ class Groups:
         if isinstance(params, LeaveParams):
             group.mark_taken(member, params.taken)
             del known.peers[peer]
+            peer.shared_queues.discard(known.identifier)
             group.leave(member)
             self._member_left(known)
         elif isinstance(params, WantParams):
@@ -301,6 +306,7 @@ class Groups:
                 self._hub.flush_later(peer)
 
             known.peers[peer] = member = Member(peer.name, send)
+            peer.shared_queues.add(identifier)
             known.group.join(member)
         peer.stream.send(GROUP, known.state_body())
 
@@ -368,7 +374,7 @@ class Groups:
     # -- status ----------------------------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, Any]]:
-        """Return the names and counters of the groups, as JSON values."""
+        """Return the names and counters of some groups, as JSON values."""
         return [
             {"room": known.room.name, **known.group.status()}
             for known in list(self._known.values())[:MAX_SHOWN]

@@ -169,6 +169,14 @@ class Histories:
             del self._by_room[room]
         return True
 
+    def status(self) -> list[dict[str, Any]]:
+        """Return what is kept in each room and how much is retained of it, as JSON values."""
+        return [
+            {"room": room.name, **history.keep_status(keep)}
+            for room, history in self._by_room.items()
+            for keep in history.keeps.values()
+        ]
+
     def limit(self) -> None:
         """Drop the oldest messages of the largest identifiers if a limit is exceeded."""
         if self.account.held > self.most_bytes:
@@ -414,13 +422,24 @@ class History:
                 size += len(raw) + OBJECT_BYTES
         return messages, False
 
+    def keep_status(self, keep: Keep) -> dict[str, Any]:
+        """Return an identifier to be kept with the amounts of what is retained of it, as JSON values."""
+        found = self._index.find(keep.identifier)
+        return {
+            "identifier": keep.identifier.text,
+            "last": keep.last,
+            "by": keep.by,
+            "since": keep.since,
+            "identifiers": len(found),
+            "count": sum(map(len, found)),
+            "bytes": sum([one.bytes for one in found]),
+            "dropped": sum([one.dropped for one in found]),
+        }
+
     def status(self) -> dict[str, Any]:
         """Return the identifiers and numbers of what is retained, and who requested it, as JSON values."""
         return {
-            "keeps": [
-                {"identifier": text, "last": one.last, "by": one.by, "since": one.since}
-                for text, one in self.keeps.items()
-            ],
+            "keeps": [self.keep_status(one) for one in self.keeps.values()],
             "identifiers": [
                 {
                     "id": text,

@@ -15,6 +15,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
 from .gathering import Gathering
+from .groups import MAX_SHOWN as MAX_STATUS_ENTRIES
 from .groups import Groups
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 
@@ -225,6 +226,9 @@ class Hub(Router):
             **super().status(),
             "messages": self.messages,
             "groups": self.groups.status(),
+            "groups_more": max(0, len(self.groups) - MAX_STATUS_ENTRIES),
+            "kept": (kept := self.histories.status())[:MAX_STATUS_ENTRIES],
+            "kept_more": max(0, len(kept) - MAX_STATUS_ENTRIES),
             "identifiers": [
                 {"id": identifier, "room": room, "count": one.count, "at": one.at, "source": one.source}
                 for (room, identifier), one in latest[:MAX_STATUS_IDENTIFIERS]

@@ -9,6 +9,7 @@ __all__ = [
     "MAX_CALLS_IN_FLIGHT",
     "MAX_DEPTH",
     "MAX_FOLLOWS",
+    "MAX_KEEP_LAST",
     "MAX_PAYLOAD_BYTES",
     "MAX_REPLAYS",
     "MAX_TEXT_BYTES",
@@ -33,6 +34,9 @@ MAX_CALLS_IN_FLIGHT = 64
 
 KEEP_LAST = 1_000
 """The default number of messages that a hub retains of each identifier."""
+
+MAX_KEEP_LAST = 1_000_000
+"""The largest such number. Fewer are retained where the hub's limits are reached before."""
 
 MAX_REPLAYS = 32
 """The limit of unanswered queries for retained messages on one link. Each answer may be large, and has to be

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import berrymq.bridge
+from berrymq.bridge.protocol.limits import MAX_REPLAYS
 from berrymq.bridge.server import history_methods
 from tests.support.nodes import Nodes
 from tests.support.websockets import websocket
@@ -170,7 +171,7 @@ def test_more_queries_at_a_time_than_a_link_may_have_end_the_connection(socket):
     """Each answer is held until it is read, so queries without end would fill the memory of the hub."""
     publish_retained(socket)
     socket.answer("interconnect", {"name": "other", "key": "a key of the tests, which nobody else knows"})
-    for number in range(1, 2_000):
+    for number in range(1, MAX_REPLAYS + 2):
         socket.notify("replay", n=number, ack=0, query=number, identifier="a:b")
     while socket.receive() is not None:
         pass
