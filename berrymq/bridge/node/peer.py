@@ -86,6 +86,8 @@ class Peer:
         self.expiry: Timer | None = None
         self.grace: Timer | None = None
         self.follows: set[Identifier] = set()
+        self.shared_queues: set[Identifier] = set()
+        """Of a hub: the shared queues that the node is a member of."""
         self.pinned: set[Identifier] = set()
         """Identifiers of groups that this node has joined there: they are followed, whatever it announces."""
         self.everything = False

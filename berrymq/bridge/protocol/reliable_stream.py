@@ -259,6 +259,11 @@ class Stream:
         self._later.append(bodies)
         self.send(LATER, b"")
 
+    @property
+    def unmade(self) -> int:
+        """The number of elements of the buffer whose frames are not all made."""
+        return len(self._later)
+
     def _make_next(self) -> None:
         """Add the next frame before the `LATER` element at the buffer's head; remove that after the last."""
         bodies = self._later[0]
