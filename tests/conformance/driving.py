@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
@@ -163,10 +164,8 @@ class Driver:
     def end(self, timeout: float = 5.0) -> int:
         """End stdin, wait for the end of the process, and return its exit code."""
         assert self._process.stdin is not None
-        try:
+        with suppress(OSError):  # it has ended
             self._process.stdin.close()
-        except OSError:
-            pass  # it has ended
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:

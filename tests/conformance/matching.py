@@ -10,7 +10,7 @@ ANYTHING = "${*}"
 VARIABLE = re.compile(r"\$\{([a-z_A-Z0-9]+)\}")
 
 
-class Difference(AssertionError):
+class MismatchError(AssertionError):
     """A value is not like its pattern; the text says where, in one line."""
 
 
@@ -38,7 +38,7 @@ def match(pattern: Any, value: Any, known: dict[str, Any] | None = None, *, exac
         exact: objects have no further members, and numbers are of one kind.
 
     Raises:
-        Difference: it does not fit.
+        MismatchError: it does not fit.
     """
     known = {} if known is None else known
     found = dict(known)
@@ -50,7 +50,7 @@ def fits(pattern: Any, value: Any, known: dict[str, Any] | None = None, *, exact
     """Return whether a value is like its pattern."""
     try:
         match(pattern, value, known, exact=exact)
-    except Difference:
+    except MismatchError:
         return False
     return True
 
@@ -91,7 +91,7 @@ def _match(pattern: Any, value: Any, known: dict[str, Any], where: str, exact: b
     _require(same_kind and pattern == value, pattern, value, where)
 
 
-def _match_special(
+def _match_special(  # noqa: PLR0917 - as for `_match`
     special: str, operand: Any, value: Any, known: dict[str, Any], where: str, exact: bool
 ) -> None:
     if special == "$any_order":
@@ -105,7 +105,7 @@ def _match_special(
                     left.remove(one)
                     break
             else:
-                raise Difference(f"at {where or 'the top'}: {_shown(item)} is not among {_shown(value)}")
+                raise MismatchError(f"at {where or 'the top'}: {_shown(item)} is not among {_shown(value)}")
     elif special == "$has":  # a list that contains all of these, in any order
         _require(isinstance(value, list), operand, value, where)
         for item in operand:
@@ -126,12 +126,12 @@ def _match_special(
     elif special == "$not":
         _require(not fits(operand, value, known, exact=exact), f"not {_shown(operand)}", value, where)
     else:
-        raise Difference(f"the pattern {special!r} is unknown")
+        raise MismatchError(f"the pattern {special!r} is unknown")
 
 
 def _require(condition: object, pattern: Any, value: Any, where: str) -> None:
     if not condition:
-        raise Difference(f"at {where or 'the top'}: expected {_shown(pattern)}, not {_shown(value)}")
+        raise MismatchError(f"at {where or 'the top'}: expected {_shown(pattern)}, not {_shown(value)}")
 
 
 def _shown(value: Any) -> str:

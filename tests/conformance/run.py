@@ -1,6 +1,6 @@
-"""Run the sessions of `clients/` with a driver: ``python -m tests.conformance.run --driver COMMAND [name …]``.
+"""Run the sessions of `clients/` with a driver.
 
-For example::
+::
 
     python -m tests.conformance.run --driver "ruby tests/conformance/drivers/ruby.rb" follow resume
 
@@ -17,14 +17,15 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if __package__ in {None, ""}:
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from berrymq.bridge.discovery import connection_file
 from tests.conformance.driving import Driver
-from tests.conformance.sessions import DIRECTORY, Failure, LiveSession, Session, Vector, client_vectors
+from tests.conformance.scripted import ScriptedSession
+from tests.conformance.sessions import DIRECTORY, SessionError, LiveSession, Session, Vector, client_vectors
 from tests.support.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Stage:
         self._driver: Driver | None = None
         self._ends = ExitStack()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         nodes = self._ends.enter_context(Nodes())
         hub = nodes.hub()
         nodes.servers[hub].access_token = TOKEN
@@ -96,7 +97,7 @@ class Stage:
         """Play one session.
 
         Raises:
-            Failure: the client does not pass.
+            SessionError: the client does not pass.
         """
         driver = self.driver
         driver.messages.clear()
@@ -104,7 +105,8 @@ class Stage:
         session = self._session(vector, driver)
         try:
             session.play(vector.steps)
-            driver.do("close")  # at the hub's end first, it would look like a cut
+            driver.do("close")
+            session.finish()
         except BaseException:
             self._end_driver()
             raise
@@ -114,7 +116,7 @@ class Stage:
     def _session(self, vector: Vector, driver: Driver) -> Session:
         if vector.hub == "live":
             return LiveSession(driver, self.url, TOKEN)
-        raise Failure(f"there is no hub {vector.hub!r}")
+        return ScriptedSession(driver)
 
 
 @contextmanager

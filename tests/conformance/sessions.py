@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tests.conformance.matching import Difference, fill, match
+from tests.conformance.matching import MismatchError, fill, match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def client_vectors(directory: Path = DIRECTORY / "clients") -> Iterator[Vector]:
             yield Vector(f"{path.stem}: {one['name']}", level, content["hub"], one["steps"])
 
 
-class Failure(AssertionError):
+class SessionError(AssertionError):
     """A session failed at a step."""
 
 
@@ -78,20 +78,25 @@ class Session:
         """Do all steps.
 
         Raises:
-            Failure: one failed; the text says which and why.
+            SessionError: one failed; the text says which and why.
         """
         for number, step in enumerate(steps, 1):
             verb = next(iter(step))
             function: Callable[..., None] | None = getattr(self, f"step_{verb}", None)
             if function is None:
-                raise Failure(f"step {number}: there is no step {verb!r}")
+                raise SessionError(f"step {number}: there is no step {verb!r}")
             try:
                 options = {key: value for key, value in step.items() if key not in {verb, "why"}}
                 function(step[verb], **options)
             except (AssertionError, TimeoutError, OSError) as error:
                 why = f" ({step['why']})" if "why" in step else ""
                 shown = json.dumps(step, ensure_ascii=False)
-                raise Failure(f"step {number} of {len(steps)}, {shown[:300]}{why}:\n    {error}") from error
+                raise SessionError(
+                    f"step {number} of {len(steps)}, {shown[:300]}{why}:\n    {error}"
+                ) from error
+
+    def finish(self) -> None:
+        """Check what is left to be checked, after the client has closed its link."""
 
     def close(self) -> None:
         """End what the session has made, but for the driver."""
@@ -99,6 +104,7 @@ class Session:
     def step_do(
         self,
         command: dict[str, Any],
+        *,
         ok: Any = "${*}",
         error: Any = None,
         later: str | None = None,
@@ -114,7 +120,7 @@ class Session:
                 return
             try:
                 self._check(number, ok, error, timeout)
-            except Difference:
+            except MismatchError:
                 if not repeat or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -129,11 +135,11 @@ class Session:
         answer = self.driver.answer(number, timeout)
         if error is not None:
             if "error" not in answer:
-                raise Difference(f"expected an error like {error}, but it succeeded with {answer['ok']!r}")
+                raise MismatchError(f"expected an error like {error}, but it succeeded with {answer['ok']!r}")
             match({"message": {"$text": "."}, **error}, answer["error"], self.known)
         else:
             if "error" in answer:
-                raise Difference(f"the client failed: {answer['error']}")
+                raise MismatchError(f"the client failed: {answer['error']}")
             match(ok, answer["ok"], self.known)
 
     def step_event(self, pattern: Any, timeout: float = LIMIT) -> None:
@@ -146,7 +152,7 @@ class Session:
         match(patterns, [self.driver.message(timeout) for _ in range(count)], self.known)
 
     def step_numbers(self, expected: list[int]) -> None:
-        """Wait for messages whose first arguments are the numbers from the first on, up to before the second."""
+        """Wait for messages that have the numbers from the first up to before the second."""
         first, end = expected
         for number in range(first, end):
             match({"args": {"$has": [number]}}, self.driver.message(), self.known)
@@ -165,7 +171,7 @@ class Session:
         """Check that no message arrives for a while."""
         time.sleep(seconds)
         if self.driver.messages:
-            raise Difference(f"expected no message, not {self.driver.messages[0]}")
+            raise MismatchError(f"expected no message, not {self.driver.messages[0]}")
 
     def step_wait(self, seconds: float) -> None:
         """Let some time pass."""
@@ -202,6 +208,7 @@ class LiveSession(Session):
         self,
         method: str,
         params: Any = None,
+        *,
         result: Any = "${*}",
         error: Any = None,
         repeat: bool = False,
@@ -214,7 +221,7 @@ class LiveSession(Session):
             answer = self.call(method, fill(params, self.known))
             try:
                 match(pattern, answer, self.known)
-            except Difference:
+            except MismatchError:
                 if not repeat or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)

@@ -29,7 +29,7 @@ def put(event):
         sys.stdout.flush()
 
 
-# -- values ----------------------------------------------------------------------------------------------------
+# -- values ---------------------------------------------------------------------------------------------
 # In commands and events they are as on the wire. A client in another language may have these two functions.
 
 
@@ -50,7 +50,7 @@ READERS = {
     "complex": lambda value: complex(*map(read, value)),
     "Decimal": Decimal,
     "UUID": UUID,
-    "bytes": lambda value: read(value),
+    "bytes": lambda value: base64.b64decode(value["value"]),
     "buffer": base64.b64decode,
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
@@ -133,7 +133,7 @@ def fail(message):
 ANSWERS = {"sum": lambda message: sum(message.args), "echo": lambda message: list(message.args), "fail": fail}
 
 
-# -- commands --------------------------------------------------------------------------------------------------
+# -- commands -------------------------------------------------------------------------------------------
 
 
 class Driver:
