@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ANYTHING = "${*}"
 VARIABLE = re.compile(r"\$\{([a-z_A-Z0-9]+)\}")
@@ -95,38 +99,57 @@ def _match_special(  # noqa: PLR0917 - as for `_match`
     special: str, operand: Any, value: Any, known: dict[str, Any], where: str, exact: bool
 ) -> None:
     if special == "$any_order":
-        _require(isinstance(value, list) and len(value) == len(operand), operand, value, where)
-        left = list(value)
-        for item in operand:
-            for one in left:
-                trial = dict(known)
-                if fits(item, one, trial, exact=exact):
-                    known.update(trial)
-                    left.remove(one)
-                    break
-            else:
-                raise MismatchError(f"at {where or 'the top'}: {_shown(item)} is not among {_shown(value)}")
-    elif special == "$has":  # a list that contains all of these, in any order
+        _match_any_order(operand, value, known, where, exact)
+    elif special == "$has":
         _require(isinstance(value, list), operand, value, where)
         for item in operand:
             _require(any(fits(item, one, known) for one in value), f"one like {_shown(item)}", value, where)
-    elif special == "$text":
-        _require(isinstance(value, str) and re.search(operand, value), f"text like {operand}", value, where)
-    elif special == "$number":
-        low, high = operand
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        _require(
-            is_number and (low is None or value >= low) and (high is None or value <= high),
-            f"a number from {low} to {high}",
-            value,
-            where,
-        )
     elif special == "$one_of":
         _require(any(fits(item, value, known, exact=exact) for item in operand), operand, value, where)
     elif special == "$not":
         _require(not fits(operand, value, known, exact=exact), f"not {_shown(operand)}", value, where)
+    elif special in SCALARS:
+        _require(SCALARS[special](operand, value), f"a value like {_shown({special: operand})}", value, where)
     else:
         raise MismatchError(f"the pattern {special!r} is unknown")
+
+
+def _match_any_order(operand: Any, value: Any, known: dict[str, Any], where: str, exact: bool) -> None:
+    _require(isinstance(value, list) and len(value) == len(operand), operand, value, where)
+    left = list(value)
+    for item in operand:
+        for one in left:
+            trial = dict(known)
+            if fits(item, one, trial, exact=exact):
+                known.update(trial)
+                left.remove(one)
+                break
+        else:
+            raise MismatchError(f"at {where or 'the top'}: {_shown(item)} is not among {_shown(value)}")
+
+
+def _is_text_like(expression: str, value: Any) -> bool:
+    return isinstance(value, str) and re.search(expression, value) is not None
+
+
+def _is_number_between(bounds: list[float | None], value: Any) -> bool:
+    low, high = bounds
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (low is None or value >= low) and (high is None or value <= high)
+
+
+def _is_same_time(text: str, value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value) == datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return False
+
+
+SCALARS: dict[str, Callable[[Any, Any], bool]] = {
+    "$text": _is_text_like,
+    "$number": _is_number_between,
+    "$time": _is_same_time,
+}
 
 
 def _require(condition: object, pattern: Any, value: Any, where: str) -> None:

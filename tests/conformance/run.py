@@ -25,7 +25,7 @@ if __package__ in {None, ""}:
 from berrymq.bridge.discovery import connection_file
 from tests.conformance.driving import Driver
 from tests.conformance.scripted import ScriptedSession
-from tests.conformance.sessions import DIRECTORY, SessionError, LiveSession, Session, Vector, client_vectors
+from tests.conformance.sessions import DIRECTORY, LiveSession, Session, Vector, client_vectors
 from tests.support.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -65,13 +65,12 @@ class Stage:
         self._ends = ExitStack()
 
     def __enter__(self) -> Self:
-        nodes = self._ends.enter_context(Nodes())
-        hub = nodes.hub()
+        self.nodes = nodes = self._ends.enter_context(Nodes())
+        self.hub = hub = nodes.hub()
         nodes.servers[hub].access_token = TOKEN
-        self.url = nodes.servers[hub].url
         self._ends.enter_context(
             connection_file.publish(
-                url=self.url, access_token=TOKEN, name="hub", kind="hub", directory=self.runtime
+                url=nodes.servers[hub].url, access_token=TOKEN, name="hub", kind="hub", directory=self.runtime
             )
         )
         return self
@@ -115,7 +114,7 @@ class Stage:
 
     def _session(self, vector: Vector, driver: Driver) -> Session:
         if vector.hub == "live":
-            return LiveSession(driver, self.url, TOKEN)
+            return LiveSession(driver, self.nodes, self.hub)
         return ScriptedSession(driver)
 
 

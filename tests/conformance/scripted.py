@@ -497,7 +497,7 @@ class ScriptedSession(Session):
                         f"the client says that it received frame {resume['received']}; it acknowledged "
                         f"{hub.acknowledged}, and {hub.last} was sent"
                     )
-                hub._acknowledge(resume["received"], "resume")  # noqa: SLF001
+                hub._acknowledge(resume["received"], "resume")
             else:
                 published, sequence = hub.published, hub.sequence
                 hub.forget_link()
@@ -523,6 +523,13 @@ class ScriptedSession(Session):
         if self.hub.last == 0 or follows:
             self.step_frame("interest", {"add": follows, "reset": True})
 
+    def step_join(self, follows: list[str], **parameters: Any) -> None:
+        """Have the client link, and announce what is followed here."""
+        command = {"do": "link", "url": "${url}", "token": "${token}", "name": "client", **parameters}
+        self.step_do(command, later="link")
+        self.step_link(follows)
+        self.step_answer("link", {"id": "${client}"})
+
     def step_resume(self, options: dict[str, Any], timeout: float = LIMIT, pattern: Any = None) -> None:
         """Accept the client again, which has to resume, and retransmit."""
         self.step_accept({}, timeout=timeout)
@@ -541,7 +548,7 @@ class ScriptedSession(Session):
         self.hub.connection.close(code, reason)
 
     def step_closed(self, codes: Any, timeout: float = LIMIT) -> None:
-        """Wait until the client has closed the connection; with one of these codes, or any way for ``"${*}"``."""
+        """Wait until the client has closed the connection, with one of these codes; ``"${*}"`` for any."""
         hub, connection = self.hub, self.hub.connection
         assert connection is not None
         hub.wait(lambda: connection.ended, "the client closes the connection", timeout)
@@ -594,6 +601,16 @@ class ScriptedSession(Session):
             self.hub.follows.update(params.get("add", []))
             self.hub.follows.difference_update(params.get("remove", []))
         self.hub.send_frame(method, params, n, **(write or {}))
+
+    def step_frame_text(self, method: str, members: str) -> None:
+        """Send a numbered frame whose further members are this text, as it is."""
+        hub = self.hub
+        with hub.changed:
+            hub.last += 1
+            hub.sent.append((hub.last, method, json.loads(f"{{{members}}}")))
+            params = f'{{"n":{hub.last},"ack":{hub.acks_held},{members}}}'
+            assert hub.connection is not None
+            hub.connection.send(f'{{"jsonrpc":"2.0","method":"{method}","params":{params}}}')
 
     def step_deliver(
         self,

@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import berrymq
 from tests.conformance.matching import MismatchError, fill, match
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from berrymq.bridge.hub.router import Hub
+    from berrymq.bridge.node.node import Node
     from tests.conformance.driving import Driver
+    from tests.support.nodes import Nodes
 
 DIRECTORY = Path(__file__).parent
 LIMIT = 20.0
@@ -183,19 +188,39 @@ class LiveSession(Session):
 
     Args:
         driver: of the client.
-        url: of the hub.
-        token: its access token.
+        nodes: have the hub.
+        hub: the hub.
     """
 
-    def __init__(self, driver: Driver, url: str, token: str) -> None:
+    def __init__(self, driver: Driver, nodes: Nodes, hub: Hub) -> None:
+        server = nodes.servers[hub]
+        url, token = server.url, server.access_token
         super().__init__(driver, {"url": url, "token": token})
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=LIMIT)
+        self._hub = hub
+        self._nodes = nodes
+        self._peer: Node | None = None
+        self._got: list[dict[str, Any]] = []
+        self._shared: list[str] = []
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def close(self) -> None:
+        for name in self._shared:
+            berrymq.unshare(name, bus=self.peer.bus)
+        if self._peer is not None:
+            self._peer_link.close(flush=0)
+            self._peer.bus.close()
         self._connection.close()
+
+    @property
+    def peer(self) -> Node:
+        """A node of this library's at the hub, as another party."""
+        if self._peer is None:
+            self._peer = self._nodes.add("peer", listening=False)
+            self._peer_link = self._nodes.link(self._peer, self._hub)
+        return self._peer
 
     def call(self, method: str, params: Any = None) -> dict[str, Any]:
         """Call a method of the hub over HTTP; return the whole answer."""
@@ -257,3 +282,60 @@ class LiveSession(Session):
     def step_gone(self, name: str, timeout: float = LIMIT) -> None:
         """Wait until a node has left the hub."""
         self.step_call("nodes", result={"$not": {"$has": [{"name": name}]}}, repeat=True, timeout=timeout)
+
+    # -- another node ----------------------------------------------------------------------------------------
+
+    def step_peer_answers(self, identifier: str) -> None:
+        """Have another node answer with the sum of the arguments."""
+        self.peer.bus.follow(identifier, lambda message: sum(message.args))
+        self.step_followed(identifier, by="peer")
+
+    def step_peer_fails(self, identifier: str) -> None:
+        """Have a follower of another node fail."""
+
+        def fail(message: Any) -> None:
+            raise ValueError(f"it can't work on {list(message.args)}")
+
+        self.peer.bus.follow(identifier, fail)
+        self.step_followed(identifier, by="peer")
+
+    def step_peer_follows(self, identifier: str) -> None:
+        """Have another node follow."""
+
+        def collect(message: Any) -> None:
+            self._got.append(
+                {"identifier": message.id, "args": list(message.args), "kwargs": dict(message.kwargs)}
+                | {"source": message.source}
+            )
+
+        self.peer.bus.follow(identifier, collect, direct=True)
+        self.step_followed(identifier, by="peer")
+
+    def step_peer_got(self, pattern: Any, timeout: float = LIMIT) -> None:
+        """Wait for the next message at the other node."""
+        wait_until(lambda: self._got, "a message at the other node", timeout=timeout, interval=0.005)
+        match(pattern, self._got.pop(0), self.known)
+
+    def step_peer_asks(self, identifier: str, args: Any = (), answers: Any = "${*}") -> None:
+        """Ask from another node."""
+        wait_until(lambda: self.peer.is_followed(berrymq.Identifier(identifier)), f"{identifier} is followed")
+        match(answers, self.peer.bus.ask(identifier, *args, timeout=LIMIT), self.known)
+
+    def step_peer_talks(self, identifier: str, callback: str, args: Any = ()) -> None:
+        """Talk from another node."""
+        wait_until(lambda: self.peer.is_followed(berrymq.Identifier(identifier)), f"{identifier} is followed")
+        self.peer.bus.talk(identifier, callback, *args)
+
+    def step_peer_shares(self, name: str, array: Any = None, dtype: str = "<f8", table: Any = None) -> None:
+        """Share an array or a table from another node."""
+        if array is not None:
+            import numpy as np
+
+            value: Any = np.array(array, dtype=dtype)
+        else:
+            import pandas as pd
+
+            value = pd.DataFrame(table)
+        berrymq.share(name, value, bus=self.peer.bus)
+        self._shared.append(name)
+        self.step_followed(f"{name}@berrymq:take", by="peer")

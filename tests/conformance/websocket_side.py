@@ -1,4 +1,4 @@
-"""The server's side of a WebSocket, written by hand (RFC 6455), so that sessions can do with frames what they like.
+"""The server's side of a WebSocket, written by hand (RFC 6455): sessions do with frames what they like.
 
 It uses nothing of the library that is tested. What the client does wrong is collected in `faults`.
 """
@@ -183,49 +183,49 @@ class ServerSide:
             data += piece
         return bytes(data)
 
+    def _read_frame(self) -> tuple[int, bool, bytes]:
+        """Read one frame; return its opcode, whether it is the last of its message, and its payload."""
+        first, second = self._exactly(2)
+        size = second & 0x7F
+        if first & 0x70:
+            raise ValueError("the client set a reserved bit of a frame; no extension was agreed on")
+        if not second & 0x80:
+            raise ValueError("the client sent a frame that is not masked")
+        if size >= 126:
+            wide, least = (2, 126) if size == 126 else (8, 65536)
+            size = int.from_bytes(self._exactly(wide))
+            if size < least:
+                raise ValueError("the client wrote the length of a frame in more bytes than it takes")
+        mask, masked = self._exactly(4), self._exactly(size)
+        keys = (mask * (size // 4 + 1))[:size]
+        return (
+            first & 0x0F,
+            bool(first & 0x80),
+            (int.from_bytes(masked) ^ int.from_bytes(keys)).to_bytes(size),
+        )
+
     def _read_frames(self) -> None:
-        message, opcode_of_message = bytearray(), None
+        """Read messages until the connection ends."""
+        message: bytearray | None = None
         while True:
-            first, second = self._exactly(2)
-            opcode, is_final, size = first & 0x0F, bool(first & 0x80), second & 0x7F
-            if first & 0x70:
-                raise ValueError("the client set a reserved bit of a frame; no extension was agreed on")
-            if not second & 0x80:
-                raise ValueError("the client sent a frame that is not masked")
-            if size == 126:
-                (size,) = struct.unpack("!H", self._exactly(2))
-                if size < 126:
-                    raise ValueError("the client wrote the length of a frame in more bytes than it takes")
-            elif size == 127:
-                (size,) = struct.unpack("!Q", self._exactly(8))
-                if size < 65536:
-                    raise ValueError("the client wrote the length of a frame in more bytes than it takes")
-            mask = self._exactly(4)
-            masked = self._exactly(size)
-            length = len(masked)
-            keys = int.from_bytes((mask * (length // 4 + 1))[:length]) if length else 0
-            payload = (int.from_bytes(masked) ^ keys).to_bytes(length) if length else b""
-            if opcode >= 8:
-                if size > 125 or not is_final:
+            opcode, is_final, payload = self._read_frame()
+            if opcode >= CLOSE:
+                if len(payload) > 125 or not is_final:
                     raise ValueError("the client sent a control frame that is too long, or in fragments")
                 if self._control(opcode, payload):
                     return
                 continue
-            if opcode == CONTINUATION:
-                if opcode_of_message is None:
-                    raise ValueError("the client continued a message that it had not begun")
-            elif opcode in {TEXT, BINARY}:
-                if opcode_of_message is not None:
-                    raise ValueError("the client began a message inside of another")
-                opcode_of_message, message = opcode, bytearray()
-            else:
-                raise ValueError(f"the client sent the opcode {opcode}")
+            if (opcode == CONTINUATION) == (message is None):
+                raise ValueError("the client began a message inside of another, or continued none")
+            if opcode not in {CONTINUATION, TEXT}:
+                raise ValueError(
+                    f"the client sent a message of opcode {opcode}; these sessions have text only"
+                )
+            message = bytearray() if message is None else message
             message += payload
             if is_final:
-                if opcode_of_message != TEXT:
-                    raise ValueError("the client sent a binary message, and these sessions have none")
-                opcode_of_message = None
                 self._text(bytes(message))
+                message = None
 
     def _text(self, data: bytes) -> None:
         if self.records:

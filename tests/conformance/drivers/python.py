@@ -277,7 +277,7 @@ def kind_of(error):
     if "read it" in text or "write it" in text or "chmod" in text or "private" in text:
         return "permissions"
     if isinstance(error, berrymq.LinkError):
-        if "access token" in text:
+        if "access token" in text or " refused: " in text:
             return "refused"
         if "closed" in text or "no link" in text:
             return "closed"
