@@ -47,6 +47,9 @@ class Upstream:
         """By room."""
         self._warned = False
         self._closed = False
+        self._leaving = 0
+        """The number of rooms whose last words are not published yet."""
+        self._on_closed: Callable[[], object] = lambda: None
 
     def update(self) -> None:
         """Join the rooms that nodes have come to, and leave those that all have left."""
@@ -60,7 +63,16 @@ class Upstream:
         for mesh in self.meshes.values():
             mesh.members_changed()
         for room in self.meshes.keys() - rooms:
-            self.meshes.pop(room).leave(lambda _: None)
+            self._leave(self.meshes.pop(room))
+
+    def _leave(self, mesh: Mesh) -> None:
+        self._leaving += 1
+        mesh.leave(self._has_left)
+
+    def _has_left(self, _: int) -> None:
+        self._leaving -= 1
+        if self._closed and not self._leaving:
+            self._on_closed()
 
     def _start(self, room: str | None, mesh: Mesh) -> None:
         def started(error: Exception | None) -> None:
@@ -83,16 +95,8 @@ class Upstream:
             done: called once the last words have been published.
         """
         self._closed = True
-        meshes, self.meshes = list(self.meshes.values()), {}
-        left = len(meshes)
-
-        def has_left(_: int) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                done()
-
-        for mesh in meshes:
-            mesh.leave(has_left)
-        if not meshes:
-            done()
+        self._on_closed = done
+        self._leaving += 1
+        while self.meshes:
+            self._leave(self.meshes.popitem()[1])
+        self._has_left(0)
