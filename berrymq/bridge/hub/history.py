@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.memories import Memories
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.batches import Memory
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.budget import Account, Budget
     from berrymq.identifiers import Identifier
 
@@ -370,7 +371,7 @@ class History:
         return newest
 
     def objects(
-        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, shared: bool
+        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, to: Offers | None
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the messages of `past` as objects, and whether there are more.
 
@@ -379,7 +380,7 @@ class History:
             last: see `past`.
             after: see `past`.
             most_bytes: the approximate limit of their size; there is one message at least.
-            shared: whether the caller can open this process's shared memory.
+            to: how the caller reads buffers; None for a client without a link.
         """
         messages: list[dict[str, Any]] = []
         size = 0
@@ -392,7 +393,7 @@ class History:
                 if fields is None:
                     continue
                 if isinstance(data, LargeBatchBytes):
-                    fields |= fields_of(data.memory, shared=shared)
+                    fields |= fields_of(data.memory, to)
                     of_buffers = sum([len(text or "") for text in fields.get("buffers", ())])
                     if messages and size + of_buffers > most_bytes:
                         return messages, True
@@ -444,11 +445,11 @@ class Feed:
         self._has_ended = False
         account.hold_all(self._batches, 1)
 
-    def next(self, *, shared: bool) -> bytes | None:
+    def next(self, *, to: Offers) -> bytes | None:
         """Return the body of the next frame; None after the last one.
 
         Args:
-            shared: whether the other side can open this process's shared memory.
+            to: how the other side reads buffers.
         """
         if self._has_ended:
             return None
@@ -469,9 +470,7 @@ class Feed:
         body = b'"query":%d,"batches":[%b],"end":%b' % (self._query, b",".join(taken), end)
         if taken and type(taken[0]) is LargeBatchBytes:
             memory = taken[0].memory
-            return HoldingBody.of(
-                b"%b,%b" % (body, memory.parameter(shared=shared, beside=len(body))), [memory]
-            )
+            return HoldingBody.of(b"%b,%b" % (body, memory.parameter(to=to, beside=len(body))), [memory])
         return body
 
     def close(self) -> None:
@@ -485,16 +484,17 @@ def size_of(batch: bytes) -> int:
     return len(batch) + BATCH_BYTES + (batch.heap_bytes if type(batch) is LargeBatchBytes else 0)
 
 
-def fields_of(memory: Memory, *, shared: bool) -> dict[str, Any]:
+def fields_of(memory: Memory, to: Offers | None) -> dict[str, Any]:
     """Return the buffers of a message as fields of its object.
 
     Args:
         memory: the buffers.
-        shared: whether the reader can open this process's shared memory.
+        to: how the reader reads buffers; None for a client without a link.
     """
-    if not shared:
+    if to is None or not (to.shares_memory or to.pulls):
         return {"buffers": memory.texts()}
-    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(shared=True, beside=0))
+    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(to=to, beside=0))
+    to.hold([memory])
     return found
 
 

@@ -130,7 +130,9 @@ class HubHistory:
 
     def _give_up(self, number: int) -> None:
         with self._node.lock:
-            if number in self._begun:
+            if number in self._begun or any(
+                peer.pulls.holds(("query", number)) for peer in self._node.peers.values()
+            ):
                 return
             query = self._queries.pop(number, None)
         if query is not None:
