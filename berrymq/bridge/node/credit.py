@@ -10,7 +10,7 @@ __all__ = ["Credit"]
 
 QUEUE_SECONDS = 0.025
 """The time for which pieces may delay other messages."""
-FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 64 * 1024, 8 * 1024, 16 * 1024 * 1024
+FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 16 * 1024, 8 * 1024, 16 * 1024 * 1024
 """What is asked for at first, at least and at most."""
 PIECES = 8
 """The credit is divided into so many pieces, as far as they are neither too small nor too large."""
@@ -20,8 +20,8 @@ LEAST_PIECE_BYTES, MOST_PIECE_BYTES = 4 * 1024, 1024 * 1024
 class Credit:
     """The credit of one link.
 
-    It doubles with each round trip until pieces begin to queue. From then on it is what arrives within the
-    shortest round trip and `QUEUE_SECONDS`.
+    It doubles with each round trip until pieces wait for each other. From then on it is what arrives within
+    the shortest round trip and `QUEUE_SECONDS`.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,13 @@ class Credit:
 
     def start(self) -> None:
         """Begin on an idle link."""
-        self._shortest = self._shortest_of_round = float("inf")
+        self._shortest = float("inf")
         self._begun: float | None = None
         """When the first piece of this round was asked for."""
         self._arrived = 0
         """How much has arrived in this round."""
+        self._pieces, self._seconds = 0, 0.0
+        """The number of pieces that were asked for in this round, and the time that they took together."""
 
     @property
     def piece(self) -> int:
@@ -57,13 +59,14 @@ class Credit:
         self._shortest = min(self._shortest, took)
         if asked_at < self._begun:
             return  # of the former round
-        self._shortest_of_round = min(self._shortest_of_round, took)
+        self._pieces += 1
+        self._seconds += took
         if self._arrived < self.size:
             return
-        if self._shortest_of_round - self._shortest < QUEUE_SECONDS / 2:
+        if self._seconds / self._pieces - self._shortest < QUEUE_SECONDS / 3:
             size = 2 * self.size
         else:
             rate = self._arrived / max(now - self._begun, 1e-6)
             size = int(rate * (self._shortest + QUEUE_SECONDS))
         self.size = min(max(size, LEAST_BYTES), MOST_BYTES)
-        self._begun, self._arrived, self._shortest_of_round = now, 0, float("inf")
+        self._begun, self._arrived, self._pieces, self._seconds = now, 0, 0, 0.0

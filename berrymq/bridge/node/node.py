@@ -127,6 +127,7 @@ class Node(Router):
         self._duplicates = Duplicates()
         self._flushed_at = 0.0
         self._checking_backlog = False
+        self._checking_pulls = False
         self._interests_pending = False
         self._dropped_before = 0
         self._warned_at = float("-inf")
@@ -485,6 +486,23 @@ class Node(Router):
         if self._passes_on or any(one is not self._local for one in route):
             return self.memories.open
         return Own
+
+    def is_full(self) -> bool:
+        """Return whether no more buffers should be pulled: followers have not finished with the former."""
+        is_full = self._inbox.is_full()
+        if is_full and not self._checking_pulls:
+            self._checking_pulls = True
+            self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_pulls)
+        return is_full
+
+    def _check_pulls(self) -> None:
+        """Go on pulling as soon as followers have finished."""
+        self._checking_pulls = False
+        with self.lock:
+            for peer in self.peers.values():
+                if peer.pulls:
+                    self._unflushed[peer] = None
+            self.flush_all()
 
     def pulled(self) -> None:
         """Deliver what was held back for buffers, without the lock."""

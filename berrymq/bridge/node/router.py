@@ -148,6 +148,7 @@ class Router:
             ttl=ttl,
             now=self.loop.time(),
         )
+        peer.pulls.is_paused = self.is_full
         self.peers[id] = peer
         self.refresh_roles()
         return peer
@@ -503,6 +504,10 @@ class Router:
     def memory_for(self, peer: Peer, key: Hashable) -> Callable[[int], Filling | Own]:  # noqa: ARG002 - for those who override
         """Return what opens memory for the buffers of a frame: such that others can get them from here."""
         return self.memories.open
+
+    def is_full(self) -> bool:
+        """Return whether no more buffers should be pulled at present."""
+        return False
 
     def pulled(self) -> None:
         """Do nothing: a hook, called after a frame was processed whose buffers were pulled."""
