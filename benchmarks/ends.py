@@ -6,6 +6,7 @@ functions as followers in the other.
 
 from __future__ import annotations
 
+import resource
 import secrets
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import berrymq
 from benchmarks.workload import Counter, say, time_each
+from berrymq.bridge.node.memories import Memories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +228,62 @@ def array_sender(url: str, access_token: str, size: str) -> None:
             say(began=began)
 
 
+def apart_receiver(*listening: str) -> None:
+    """Receive arrays over a direct link, in pieces, and say when each had arrived.
+
+    Args:
+        listening: URL and access token of the other side; by default this side listens.
+    """
+    _share_no_memory()
+    bus = berrymq.default_bus
+
+    def run(message: berrymq.Message) -> None:
+        arrived = time.monotonic()
+        total = float(message.args[0].sum())
+        say(arrived=arrived, read=time.monotonic(), total=total, peak=_peak())
+
+    bus.follow("test:array", run)
+    bus.follow("test:ask", lambda message: message.args[0])
+    say(**_link_directly("receiver", listening))
+    sys.stdin.read()
+
+
+def apart_sender(size: str, *listening: str) -> None:
+    """Send an array over a direct link, in pieces, each time it is told to; see `apart_receiver`."""
+    import numpy as np
+
+    _share_no_memory()
+    array = np.ones(int(size) // 8)
+    bus = berrymq.default_bus
+    say(**_link_directly("sender", listening))
+    for _ in sys.stdin:
+        _wait_for_receiver(bus)
+        began = time.monotonic()
+        bus.twitter("test:array", array)
+        say(began=began, peak=_peak())
+
+
+def _link_directly(name: str, listening: tuple[str, ...]) -> dict[str, str]:
+    """Link to the other side, or listen; return URL and access token."""
+    if listening:
+        url, token = listening
+        berrymq.interconnect(url, access_token=token)
+    else:
+        token = secrets.token_urlsafe()
+        url = berrymq.init_connection(access_token=token, name=name).url
+    return {"url": url, "token": token}
+
+
+def _share_no_memory() -> None:
+    """Have links do as between two machines."""
+    Memories.can_open = staticmethod(lambda _: False)  # type: ignore[method-assign]
+
+
+def _peak() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def first() -> None:
     """Link where there is no hub yet, and print how long that took."""
     began = time.monotonic()
@@ -237,8 +295,8 @@ def first() -> None:
 KINDS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
-        *(listener, receiver, sender, crowd, followers, identifiers),
-        *(array_receiver, array_sender, first),
+        *(listener, receiver, sender, crowd, followers, identifiers, first),
+        *(array_receiver, array_sender, apart_receiver, apart_sender),
     )
 }
 

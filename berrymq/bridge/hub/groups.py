@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.group_frames import GroupFrame
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.loop import Timer
     from berrymq.identifiers import Identifier
 
@@ -105,13 +106,13 @@ class _Known:
         """Return the params of a frame with the state of the group."""
         return group_body(self.group.follows, state=self.group.state(), **fields)
 
-    def answer_body(self, question: int, first: int, *, shared: bool) -> bytes:
+    def answer_body(self, question: int, first: int, *, to: Offers) -> bytes:
         """Return the params of the frame that answers a member.
 
         Args:
             question: its number.
             first: how many of the next jobs it is to show.
-            shared: whether the member can open this process's shared memory.
+            to: how the member reads buffers.
         """
         jobs = self.group.first(first)
         memories = [job.memory if isinstance(job, LargeBatchBytes) else None for job in jobs]
@@ -122,7 +123,9 @@ class _Known:
             memory
             and msgspec.Raw(
                 b"{%b}"
-                % (memory if shared else Memory(None, memory.sizes, WAITS)).parameter(shared=shared, beside=0)
+                % (memory if to.shares_memory else Memory(None, memory.sizes, WAITS)).parameter(
+                    to=to, beside=0
+                )
             )
             for memory in memories
         ]
@@ -263,8 +266,8 @@ class Groups:
             if params.question:
                 if peer.stream.held_bytes > MAX_UNREAD_BYTES:
                     return  # it does not read
-                shared = peer.stream.shares_memory
-                peer.stream.send(GROUP, known.answer_body(params.question, params.first, shared=shared))
+                body = known.answer_body(params.question, params.first, to=peer.stream.offers)
+                peer.stream.send(GROUP, body)
         else:
             raise FrameError("only a hub sends jobs")
 
@@ -300,8 +303,7 @@ class Groups:
         if peer not in known.peers:
 
             def send(jobs: list[tuple[int, bytes]]) -> None:
-                shared = peer.stream.shares_memory
-                for body in jobs_bodies(known.group.follows, jobs, shared=shared):
+                for body in jobs_bodies(known.group.follows, jobs, to=peer.stream.offers):
                     peer.stream.send(JOBS, body)
                 self._hub.flush_later(peer)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.node.memories import Memories
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.batches import Memory
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.budget import Account, Budget
     from berrymq.identifiers import Identifier
 
@@ -391,7 +392,7 @@ class History:
         return newest
 
     def objects(
-        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, shared: bool
+        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, to: Offers | None
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the messages of `past` as objects, and whether there are more.
 
@@ -400,7 +401,7 @@ class History:
             last: see `past`.
             after: see `past`.
             most_bytes: the approximate limit of their size; there is one message at least.
-            shared: whether the caller can open this process's shared memory.
+            to: how the caller reads buffers; None for a client without a link.
         """
         messages: list[dict[str, Any]] = []
         size = 0
@@ -413,7 +414,7 @@ class History:
                 if fields is None:
                     continue
                 if isinstance(data, LargeBatchBytes):
-                    fields |= fields_of(data.memory, shared=shared)
+                    fields |= fields_of(data.memory, to)
                     of_buffers = sum([len(text or "") for text in fields.get("buffers", ())])
                     if messages and size + of_buffers > most_bytes:
                         return messages, True
@@ -480,11 +481,11 @@ class Feed:
         self._account.hold_all(batches, by)
         self._account.grow(by * PLACE_BYTES * len(batches))
 
-    def next(self, *, shared: bool) -> bytes | None:
+    def next(self, *, to: Offers) -> bytes | None:
         """Return the body of the next frame; None after the last one.
 
         Args:
-            shared: whether the other side can open this process's shared memory.
+            to: how the other side reads buffers.
         """
         if self._has_ended:
             return None
@@ -505,9 +506,7 @@ class Feed:
         body = b'"query":%d,"batches":[%b],"end":%b' % (self._query, b",".join(taken), end)
         if taken and type(taken[0]) is LargeBatchBytes:
             memory = taken[0].memory
-            return HoldingBody.of(
-                b"%b,%b" % (body, memory.parameter(shared=shared, beside=len(body))), [memory]
-            )
+            return HoldingBody.of(b"%b,%b" % (body, memory.parameter(to=to, beside=len(body))), [memory])
         return body
 
     def close(self) -> None:
@@ -521,16 +520,17 @@ def size_of(batch: bytes) -> int:
     return len(batch) + BATCH_BYTES + (batch.heap_bytes if type(batch) is LargeBatchBytes else 0)
 
 
-def fields_of(memory: Memory, *, shared: bool) -> dict[str, Any]:
+def fields_of(memory: Memory, to: Offers | None) -> dict[str, Any]:
     """Return the buffers of a message as fields of its object.
 
     Args:
         memory: the buffers.
-        shared: whether the reader can open this process's shared memory.
+        to: how the reader reads buffers; None for a client without a link.
     """
-    if not shared:
+    if to is None or not (to.shares_memory or to.pulls):
         return {"buffers": memory.texts()}
-    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(shared=True, beside=0))
+    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(to=to, beside=0))
+    to.hold([memory])
     return found
 
 

@@ -148,7 +148,8 @@ class HubHistory:
 
     def _give_up(self, number: int) -> None:
         with self._node.lock:
-            if number in self._begun or number not in self._queries:
+            is_answered = number in self._begun or number not in self._queries
+            if is_answered or any(peer.pulls.holds(("query", number)) for peer in self._node.peers.values()):
                 return
             ended = [self._queries.pop(one) for one in (number, *self._unsent)]
             self._unsent.clear()

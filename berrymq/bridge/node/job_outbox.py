@@ -175,7 +175,7 @@ class JobOutbox:
             data = encode_batch(head, first, messages, len(messages))
             if memory is not None:
                 _, data = large_batch(data, memory)
-            body = put_body(member.group, data, shared=stream.shares_memory)
+            body = put_body(member.group, data, to=stream.offers)
             stream.send(PUT, body, messages=len(messages))
 
     def take_unsent(self, member: Membership | None = None) -> list[tuple[Membership, Message]]:

@@ -13,6 +13,8 @@ from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.bridge.protocol.reliable_stream import Stream
 
+from .pulls import Pulls
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -78,6 +80,8 @@ class Peer:
         self.key = key
         self.ttl = ttl
         self.stream = Stream(limits, account=account)
+        self.pulls = Pulls(self.stream, account)
+        """The buffers that are pulled from it."""
         self.accept = self.stream.send_batch
         """Adds a batch of messages, and their number, to its stream."""
         self.channel: Channel | None = None

@@ -86,7 +86,7 @@ def history(
         last,
         after,
         MAX_ANSWER_BYTES,
-        shared=conversation.peer is not None and conversation.peer.stream.shares_memory,
+        to=None if conversation.peer is None else conversation.peer.stream.offers,
     )
     return {"messages": messages, "more": more}
 
