@@ -175,7 +175,7 @@ class Router:
             else:
                 peer.stream.resume(received)
             peer.pulls.cut()
-            channel.connection.takes_pieces = True
+            channel.take_pieces()
             channel.on_event = partial(self.receive, peer, channel, channel.on_event)
             peer.channel = channel
             peer.since = self.loop.time()

@@ -203,6 +203,10 @@ class Channel:
             self.connection.send_text(text)
             self._flush()
 
+    def take_pieces(self) -> None:
+        """Report binary messages as `Piece` events from now on; on the thread that reads."""
+        self.connection.takes_pieces = True
+
     def send_piece(self, head: bytes, data: bytes) -> None:
         """Send one binary WebSocket message, in two parts; on any thread."""
         with self._lock:
