@@ -23,6 +23,9 @@ TOUR := 01-two-notebooks.ipynb
 # Jupyter refuses to run as root unless told; in a container that is who one is.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Tests and benchmarks start hundreds of interpreters, which must not compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .PHONY: help lab test check format bench fuzz chromium languages clean

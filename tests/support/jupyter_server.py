@@ -21,7 +21,7 @@ from typing import Any, Self
 from tests.support.hubs import end_hubs
 from tests.support.waiting import wait_until
 
-FOREIGN = ("JUPYTER", "JPY_", "BERRYMQ", "IPYTHON", "XDG_")
+FOREIGN = ("JUPYTER", "JPY_", "BERRYMQ", "IPYTHON", "XDG_", "PYTHONDONTWRITEBYTECODE")
 LAB_SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
