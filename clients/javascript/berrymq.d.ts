@@ -155,5 +155,10 @@ export interface Link extends EventTarget, AsyncDisposable {
   addEventListener<K extends keyof LinkEvents>(type: K, listener: (event: LinkEvents[K]) => void, options?: AddEventListenerOptions): void;
 }
 
+/** Returns a value as JSON, as it crosses the wire: with a `$type` where JSON lacks one. */
+export function stringify(value: Value): string;
+/** Returns the value of such a text. */
+export function parse(text: string): any;
+
 /** Joins the bus. Resolves once linked; rejects with NO_HUB, REFUSED or PERMISSIONS. */
 export function link(options?: LinkOptions): Promise<Link>;

@@ -20,7 +20,9 @@ const RECENT_JOBS = 2_000; // are reported to the successor of a killed hub
 
 /** Returns a module of Node; bundlers for browsers see no import of it. */
 const builtin = (name) => globalThis.process?.getBuiltinModule?.(name);
+const isNode = Boolean(builtin("node:http")) && !globalThis.Deno && !globalThis.Bun;
 const utf8 = new TextEncoder();
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Whatever goes wrong. `code` is NO_HUB, REFUSED, PERMISSIONS, IDENTIFIER, PAYLOAD, TIMEOUT, ANSWER, CLOSED … */
 export class BerryMQError extends Error {
@@ -154,6 +156,13 @@ function fromBase64(text) {
   return new Uint8Array(Buffer.from(text, "base64"));
 }
 
+/** The types of Python that values had which JavaScript does not tell apart, such as tuples: sent back they are the same. */
+const origins = new WeakMap();
+function remember(value, type, text) {
+  origins.set(value, { type, text, time: Number(text && value) });
+  return value;
+}
+
 const tag = (type, json) => `{"$type":${quote(type)},"value":${json}}`;
 const bufferOf = (view) => tag("buffer", `"${toBase64(new Uint8Array(view.buffer, view.byteOffset, view.byteLength))}"`);
 
@@ -173,14 +182,18 @@ function encode(value, depth = 0) {
     return tag("float", JSON.stringify(Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf"));
   }
   if (typeof value !== "object") return tag("Opaque", list([typeof value, String(value).slice(0, 200)]));
-  if (Array.isArray(value)) return list(value);
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? "null" : tag("datetime", JSON.stringify(value.toISOString()));
-  if (value instanceof Set) return tag("set", list(value));
+  const origin = origins.get(value);
+  if (Array.isArray(value)) return origin ? tag(origin.type, list(value)) : list(value);
+  if (value instanceof Date) {
+    if (origin && origin.time === value.getTime()) return tag(origin.type, origin.text);
+    return Number.isNaN(value.getTime()) ? "null" : tag("datetime", `"${value.toISOString()}"`);
+  }
+  if (value instanceof Set) return tag(origin?.type ?? "set", list(value));
   if (value instanceof Map) return tag("dict", list(value));
   if (value instanceof Error) return tag("RemoteError", list([value.name, value.message, value.notes ?? []]));
   if (value instanceof Tagged) return tag(value.$type, encode(value.value, depth + 1));
   if (value instanceof ArrayBuffer) return tag("bytes", bufferOf(new Uint8Array(value)));
-  if (value instanceof Uint8Array || value instanceof DataView) return tag("bytes", bufferOf(value));
+  if (value instanceof Uint8Array || value instanceof DataView) return tag(origin?.type ?? "bytes", bufferOf(value));
   if (ArrayBuffer.isView(value)) return encode(new NDArray(value), depth);
   if (value instanceof NDArray && ArrayBuffer.isView(value.data)) {
     const { dtype, shape, order, data } = value;
@@ -304,10 +317,12 @@ function toTable({ library, columns, index, data }) {
   return new Table(Object.fromEntries(named), library, toIndex(index));
 }
 
-function toDate(text) {
-  const date = new Date(text);
-  expected(typeof text === "string" && !Number.isNaN(date.getTime()), "no time");
-  return date;
+/** Decodes a time; one without a zone is local. It has milliseconds, but unchanged it is sent back as it came. */
+function toDate(value, _, type) {
+  const text = type === "datetime" ? value : value[0];
+  const date = new Date(text.replace(/(\.\d{3})\d+/, "$1"));
+  expected(!Number.isNaN(date.getTime()), "no time");
+  return remember(date, type, encode(value));
 }
 
 const DECODERS = {
@@ -315,13 +330,13 @@ const DECODERS = {
   other: (value, _, type) => new Tagged(type, value),
   int: (text) => BigInt(text),
   float: (text) => Number({ inf: "Infinity", "-inf": "-Infinity" }[text] ?? text),
-  tuple: (items) => items,
+  tuple: (items, _, type) => remember(items, type),
   set: (items) => new Set(items),
-  frozenset: (items) => new Set(items),
+  frozenset: (items, _, type) => remember(new Set(items), type),
   dict: (pairs) => (pairs.some(([key]) => key === "$type") ? Object.fromEntries(pairs) : new Map(pairs)),
   datetime: toDate,
   bytes: toBytes,
-  bytearray: toBytes,
+  bytearray: (bytes, _, type) => remember(toBytes(bytes), type),
   buffer(value, buffers) {
     if (typeof value === "string") return fromBase64(value);
     return buffers?.[value] ?? new Tagged("Opaque", ["buffer", buffers?.reason ?? "its buffer is missing"]);
@@ -329,7 +344,7 @@ const DECODERS = {
   array: toArray,
   table: toTable,
   "table.series": ({ data, ...rest }) => ({ ...rest, data: toColumn(data) }),
-  "pandas.Timestamp": ([text]) => toDate(text.replace(/(\.\d{3})\d+/, "$1")),
+  "pandas.Timestamp": toDate,
   "pandas.NaT": () => null,
   "pandas.NA": () => null,
   RemoteError([kind, text, notes]) {
@@ -338,6 +353,12 @@ const DECODERS = {
 };
 for (const type of "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 str".split(" "))
   DECODERS[`numpy.${type}`] = toNumber;
+
+/** Returns a value as JSON, as it crosses the wire: with a `$type` where JSON lacks one. */
+export const stringify = (value) => encode(value);
+
+/** Returns the value of such a text. */
+export const parse = (text) => decode(parseJSON(text));
 
 // -- finding and connecting -----------------------------------------------------------------------------------------
 
@@ -373,14 +394,19 @@ function readConnectionFile() {
   }
 }
 
-/** A WebSocket of Node's own modules, for Node 20, which has none. As much of the standard one as is used here. */
+/**
+ * A WebSocket on Node's own modules: Node 20 has none, and that of Node 22 can't close with 1002.
+ * As much of the standard one as is used here.
+ */
 class NodeSocket {
   #socket;
   #request;
   #chunks = [];
   #size = 0;
   #needed = 2;
-  #parts = []; // of a fragmented message
+  #parts = []; // of a message
+  #length = 0;
+  #isText = true;
   #ended = false;
 
   constructor(address, protocol) {
@@ -392,7 +418,7 @@ class NodeSocket {
     Object.assign(headers, { "Sec-WebSocket-Key": key, "Sec-WebSocket-Protocol": protocol });
     this.#request = builtin(url.protocol === "https:" ? "node:https" : "node:http").request(url, { headers, agent: false });
     this.#request.on("error", () => this.#end(1006, ""));
-    this.#request.on("response", (response) => this.#end(1006, `the answer was HTTP ${response.statusCode}`));
+    this.#request.on("response", ({ statusCode }) => this.#end(statusCode === 401 || statusCode === 403 ? 1008 : 1006, `HTTP ${statusCode}`));
     this.#request.on("upgrade", (response, socket, head) => {
       this.#socket = socket.setNoDelay(true);
       socket.on("error", () => this.#end(1006, ""));
@@ -409,10 +435,11 @@ class NodeSocket {
     this.#write(typeof data === "string" ? 1 : 2, Buffer.from(data));
   }
 
-  close(code = 1000) {
+  close(code) {
     if (!this.#socket) return this.#end(1006, "");
     this.#write(8, Buffer.from([code >> 8, code & 255]));
-    setTimeout(() => this.#end(1006, ""), 1_000).unref();
+    if (code === 1000) setTimeout(() => this.#end(1006, ""), 1_000).unref();
+    else this.#end(code, "");
   }
 
   #write(opcode, payload) {
@@ -443,7 +470,8 @@ class NodeSocket {
         if (data.length >= start) length = length === 126 ? data.readUInt16BE(2) : Number(data.readBigUInt64BE(2));
       }
       this.#needed = data.length < start ? start : start + length;
-      if (data[0] & 0x70 || data[1] & 128 || this.#needed > MAX_FRAME) return this.#end(1006, "a malformed frame");
+      if (this.#needed > MAX_FRAME) return this.close(1009);
+      if (data[0] & 0x70 || data[1] & 128 || (data[0] & 8 && (length > 125 || !(data[0] & 128)))) return this.close(1002);
       if (data.length < this.#needed) continue;
       const rest = data.subarray(this.#needed);
       this.#chunks = [rest];
@@ -462,14 +490,19 @@ class NodeSocket {
       return this.#end(code, payload.subarray(2).toString());
     }
     const isFirst = opcode === 1 || opcode === 2;
-    if (isFirst === this.#parts.length > 0 || (!isFirst && opcode !== 0)) return this.#end(1006, "a malformed frame");
-    this.#parts.push(isFirst ? { opcode, payload } : { payload });
-    if (this.#parts.reduce((sum, part) => sum + part.payload.length, 0) > MAX_FRAME) return this.#end(1006, "too large");
+    if (isFirst === this.#parts.length > 0 || (!isFirst && opcode !== 0)) return this.close(1002);
+    if (isFirst) this.#isText = opcode === 1;
+    this.#parts.push(payload);
+    this.#length += payload.length;
+    if (this.#length > MAX_FRAME) return this.close(1009);
     if (!last) return;
-    const [parts, text] = [this.#parts, this.#parts[0].opcode === 1];
-    this.#parts = [];
-    const all = parts.length === 1 ? payload : Buffer.concat(parts.map((part) => part.payload));
-    this.onmessage?.({ data: text ? all.toString() : new Uint8Array(all).buffer });
+    const all = Buffer.concat(this.#parts);
+    [this.#parts, this.#length] = [[], 0];
+    try {
+      this.onmessage?.({ data: this.#isText ? strictUtf8.decode(all) : all });
+    } catch {
+      this.close(1007);
+    }
   }
 
   #end(code, reason) {
@@ -523,14 +556,14 @@ class Connection {
       await Promise.race([connection.#connect(address.href, WebSocket), late]);
       return { connection, ...(await Promise.race([connection.#authenticate(address, token), late])) };
     } catch (error) {
-      connection.close();
+      connection.close(1001);
       throw error;
     } finally {
       clearTimeout(timer);
     }
   }
 
-  #connect(address, WebSocket = globalThis.WebSocket ?? (builtin("node:http") && NodeSocket)) {
+  #connect(address, WebSocket = isNode ? NodeSocket : globalThis.WebSocket) {
     return new Promise((resolve, reject) => {
       if (!WebSocket) return reject(new BerryMQError("UNSUPPORTED", "there is no WebSocket here: pass a class as `WebSocket`"));
       this.#socket = new WebSocket(address, "berrymq.v1");
@@ -540,8 +573,8 @@ class Connection {
       this.#socket.onmessage = ({ data }) => this.#receive(data);
       this.#socket.onclose = ({ code, reason }) => {
         const refused = code === 1008;
-        const text = refused ? `${address} refused the access token` : `no connection to ${address}; is a hub there? ${reason}`;
-        const error = new BerryMQError(refused ? "REFUSED" : "NO_HUB", text.trim());
+        const text = refused ? "refused the access token, or this page or program" : "has ended the connection; does a hub run there?";
+        const error = new BerryMQError(refused ? "REFUSED" : "NO_HUB", `${address} ${text} ${reason}`.trim());
         reject(error);
         for (const { reject } of this.#calls.values()) reject(error);
         this.#calls.clear();
@@ -585,7 +618,7 @@ class Connection {
 
   close(code) {
     if (!this.#socket) return;
-    this.#socket.close(code);
+    this.#socket.close(code === 1000 || this.#socket instanceof NodeSocket ? code : code + 3_000); // as browsers allow
     if (code !== 1000) this.#socket.onclose({ code: 1006, reason: "" }); // a dead one may take minutes
     this.#socket.onclose = this.#socket.onmessage = () => {};
   }
@@ -601,8 +634,8 @@ class Connection {
       const code = CODES_OF_ERRORS[message.error.code] ?? "PROTOCOL";
       call?.reject(new BerryMQError(code, String(message.error.message)));
     } catch (error) {
-      console.error("berryMQ: a frame can't be read:", error);
-      this.close();
+      console.error("berryMQ: the node does not keep to the protocol:", error);
+      this.close(1002);
     }
   }
 }
@@ -751,6 +784,7 @@ class Link extends EventTarget {
   #state = "connecting";
   #connection = null;
   #peer = null; // {id, hub}
+  #attempts = 0; // to connect, since the last frame arrived
   #first = Promise.withResolvers ? Promise.withResolvers() : deferred(); // the first interest of the other side
   #timers = [];
   // Sending. A control frame is sent after the messages that were published before it: `after` is their number.
@@ -790,7 +824,8 @@ class Link extends EventTarget {
 
   constructor(options) {
     super();
-    this.#options = { ttl: 1_000_000, maxMessages: 100_000, maxBytes: 64 << 20, ...options };
+    const { ttl = 1_000_000, maxMessages = 100_000, maxBytes = 64 << 20 } = options;
+    this.#options = { ...options, ttl, maxMessages, maxBytes };
     this.#source = options.name ?? globalThis.document?.title ?? builtin("node:path")?.basename(process.argv[1] ?? "node");
     this.#source ||= "javascript";
   }
@@ -825,13 +860,18 @@ class Link extends EventTarget {
     const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000) };
     if (!hub) Object.assign(params, { id: this.id, key: await sha256(`berrymq direct ${address}`, this.#key) });
     if (this.#peer) params.resume = { id: this.#peer.id, received: this.#received };
-    if (this.#state === "closed") return connection.close();
+    if (this.#state === "closed") return connection.close(1000);
     connection.onframe = (method, frame) => this.#receive(method, frame);
     connection.onclose = () => this.#connection === connection && this.#cut();
+    const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
     try {
-      await connection.call("interconnect", params, (result) => this.#linked(connection, result));
+      await interconnect().catch((error) => {
+        if (!params.resume || error.code !== "PROTOCOL") throw error;
+        delete params.resume; // it was refused
+        return interconnect();
+      });
     } catch (error) {
-      connection.close();
+      connection.close(1001);
       throw error;
     }
   }
@@ -886,13 +926,12 @@ class Link extends EventTarget {
     this.#connection = null;
     if (this.#state === "closed") return;
     this.#setState("reconnecting");
-    for (let attempt = 0; this.#state === "reconnecting"; attempt++) {
+    while (this.#state === "reconnecting") {
+      const backoff = Math.min(MAX_BACKOFF, 50 * 2 ** Math.min(this.#attempts, 10)) * (0.5 + Math.random() / 2);
+      if (this.#attempts++) await new Promise((resolve) => setTimeout(resolve, backoff));
       try {
         return await this.#connect();
-      } catch {
-        const backoff = Math.min(MAX_BACKOFF, 100 * 2 ** Math.min(attempt, 10));
-        await new Promise((resolve) => setTimeout(resolve, backoff * (0.5 + Math.random() / 2)));
-      }
+      } catch {}
     }
   }
 
@@ -900,7 +939,7 @@ class Link extends EventTarget {
   #checkSilence() {
     const connection = this.#connection;
     if (!connection || Date.now() - connection.heard < SILENCE) return;
-    const timer = setTimeout(() => connection.close(), NO_ANSWER);
+    const timer = setTimeout(() => connection.close(1001), NO_ANSWER);
     const stop = () => clearTimeout(timer);
     connection.call("ping", {}).then(stop, stop);
   }
@@ -1002,7 +1041,7 @@ class Link extends EventTarget {
 
   #publish(identifier, args, kwargs, callback) {
     this.#checkOpen();
-    const [id, answerTo] = [identifierOf(identifier), callback === undefined ? undefined : identifierOf(callback)];
+    const [id, answerTo] = [identifierOf(identifier), callback == null ? undefined : identifierOf(callback)];
     const message = new Message(id, args, kwargs, this.#source, Date.now() / 1_000);
     if (this.#isWanted(id)) {
       const entry = this.#compose(id, args, kwargs, answerTo);
@@ -1077,15 +1116,12 @@ class Link extends EventTarget {
   #receive(method, params) {
     if (method === "ack") return this.#settle(params.ack);
     const { n } = params;
-    if (n <= this.#received) return;
+    if (n === undefined || n <= this.#received) return;
     if (n !== this.#received + 1) throw new BerryMQError("PROTOCOL", `frame ${n} after ${this.#received}`);
-    this.#received = n;
     this.#settle(params.ack);
-    try {
-      this.#handlers[method]?.(params);
-    } catch (error) {
-      this.#report(error, method);
-    }
+    this.#handlers[method]?.(params);
+    this.#received = n;
+    this.#attempts = 0;
     if (this.#received - this.#acknowledged >= 32) this.#acknowledge();
     else this.#ackTimer ??= setTimeout(() => this.#acknowledge(), 5);
   }
@@ -1159,7 +1195,7 @@ class Link extends EventTarget {
       if (this.#isDuplicate(origin, sequence)) continue;
       if (this.#replays.size) message[KEY] = `${origin} ${sequence}`;
       this.#stats.received++;
-      this.#dispatch(message, callback === undefined ? undefined : identifierOf(callback));
+      this.#dispatch(message, callback == null ? undefined : identifierOf(callback));
     }
   }
 
