@@ -1,4 +1,4 @@
-"""A web page of another origin on the bus: it shows a live value of a notebook, and its button stops the cell."""
+"""A web page of another origin on the bus: it shows a value of a notebook, and its button stops the cell."""
 
 import re
 import threading
