@@ -145,7 +145,7 @@ class Driver:
         )
         return {name: value for name, value in found.items() if name != "n"}
 
-    def do(self, name: str, timeout: float = LIMIT, **parameters: Any) -> Any:
+    def do(self, name: str, /, timeout: float = LIMIT, **parameters: Any) -> Any:
         """Send a command, and return what it gives.
 
         Raises:

@@ -66,18 +66,15 @@ class SessionError(AssertionError):
     """A session failed at a step."""
 
 
-class Session:
-    """Plays steps.
+class Steps:
+    """Plays steps, each by the method ``step_`` and its first word.
 
     Args:
-        driver: of the client.
         known: what the steps may use as ``${name}``.
     """
 
-    def __init__(self, driver: Driver, known: dict[str, Any]) -> None:
-        self.driver = driver
+    def __init__(self, known: dict[str, Any]) -> None:
         self.known: dict[str, Any] = dict(known)
-        self._later: dict[str, int] = {}
 
     def play(self, steps: list[dict[str, Any]]) -> None:
         """Do all steps.
@@ -100,11 +97,29 @@ class Session:
                     f"step {number} of {len(steps)}, {shown[:300]}{why}:\n    {error}"
                 ) from error
 
+    def close(self) -> None:
+        """End what the session has made."""
+
+    def step_wait(self, seconds: float) -> None:
+        """Let some time pass."""
+        time.sleep(seconds)
+
+
+class Session(Steps):
+    """Plays steps to a client.
+
+    Args:
+        driver: of the client.
+        known: what the steps may use as ``${name}``.
+    """
+
+    def __init__(self, driver: Driver, known: dict[str, Any]) -> None:
+        super().__init__(known)
+        self.driver = driver
+        self._later: dict[str, int] = {}
+
     def finish(self) -> None:
         """Check what is left to be checked, after the client has closed its link."""
-
-    def close(self) -> None:
-        """End what the session has made, but for the driver."""
 
     def step_do(
         self,
@@ -177,10 +192,6 @@ class Session:
         time.sleep(seconds)
         if self.driver.messages:
             raise MismatchError(f"expected no message, not {self.driver.messages[0]}")
-
-    def step_wait(self, seconds: float) -> None:
-        """Let some time pass."""
-        time.sleep(seconds)
 
 
 class LiveSession(Session):
