@@ -136,6 +136,8 @@ export interface Link extends EventTarget, AsyncDisposable {
   readonly id: string;
   readonly name: string;
   readonly state: "linked" | "reconnecting" | "closed";
+  /** While reconnecting: the error of the last attempt. */
+  readonly reason: BerryMQError | null;
   twitter(identifier: string, args?: Value[], kwargs?: Keywords): void;
   talk(identifier: string, callback: string, args?: Value[], kwargs?: Keywords): void;
   ask(identifier: string, args?: Value[], kwargs?: Keywords, options?: Wait): Promise<any[]>;

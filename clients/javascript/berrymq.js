@@ -207,12 +207,26 @@ function encode(value, depth = 0) {
   return `{${entries.map(([key, item]) => `${quote(key)}:${encode(item, depth + 1)}`).join()}}`;
 }
 
+function encodePayload(value) {
+  const text = encode(value);
+  if (text.length * 3 > MAX_PAYLOAD && utf8.encode(text).length > MAX_PAYLOAD) throw new BerryMQError("PAYLOAD", "a payload has at most 16 MiB");
+  return text;
+}
+
 /** Parses JSON; integers that a number would round become BigInts. */
 function parseJSON(text) {
   if (!/[[:,\s]-?\d{16,}\s*[,\]}]/.test(text)) return JSON.parse(text);
-  const token = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-  const isBig = (one) => /^-?\d{16,}$/.test(one) && !Number.isSafeInteger(Number(one));
-  return JSON.parse(text.replace(token, (one) => (isBig(one) ? tag("int", `"${one}"`) : one)));
+  const number = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+  const mark = (one) => (/^-?\d{16,}$/.test(one) && !Number.isSafeInteger(Number(one)) ? tag("int", `"${one}"`) : one);
+  const parts = [];
+  for (let at = 0, end; at < text.length; at = end) {
+    let quote = text.indexOf('"', at);
+    if (quote < 0) quote = text.length;
+    parts.push(text.slice(at, quote).replace(number, mark));
+    for (end = quote + 1; end < text.length && text[end] !== '"'; end++) if (text[end] === "\\") end++;
+    parts.push(text.slice(quote, ++end));
+  }
+  return JSON.parse(parts.join(""));
 }
 
 /** Decodes a payload in place; `buffers` are those beside the message. */
@@ -784,8 +798,10 @@ class Link extends EventTarget {
   #state = "connecting";
   #connection = null;
   #peer = null; // {id, hub}
+  /** While reconnecting: the error of the last attempt. */
+  reason = null;
   #attempts = 0; // to connect, since the last frame arrived
-  #first = Promise.withResolvers ? Promise.withResolvers() : deferred(); // the first interest of the other side
+  #interested = () => {}; // called by the first interest of the other side
   #timers = [];
   // Sending. A control frame is sent after the messages that were published before it: `after` is their number.
   #sequence = 0;
@@ -839,15 +855,17 @@ class Link extends EventTarget {
     signal?.addEventListener("abort", aborted, { once: true });
     try {
       this.id = (await sha256(`berrymq node ${this.#key}`)).slice(0, 16);
+      const interested = new Promise((resolve) => {
+        this.#interested = resolve;
+        setTimeout(resolve, 500);
+      });
       await this.#connect();
+      await interested; // so that what is published next is sent
     } catch (error) {
       signal?.removeEventListener("abort", aborted);
       this.#setState("closed");
       throw signal?.aborted ? signal.reason : error;
     }
-    const timer = setTimeout(this.#first.resolve, 500);
-    await this.#first.promise;
-    clearTimeout(timer);
     signal?.throwIfAborted();
     this.#timers.push(setInterval(() => this.#checkSilence(), SILENCE));
     return this;
@@ -888,6 +906,7 @@ class Link extends EventTarget {
       this.#peer = { id, hub };
       this.#restart(isSuccessor);
     }
+    this.reason = null;
     this.#setState("linked");
     this.#pump();
   }
@@ -896,7 +915,7 @@ class Link extends EventTarget {
   #restart(isSuccessor) {
     const [messages, questions] = [[], []];
     for (const frame of this.#frames) {
-      messages.push(...(frame.messages ?? []));
+      for (const message of frame.messages ?? []) messages.push(message);
       if (!frame.messages) this.#settled++;
       if (frame.question) questions.push({ ...frame, after: this.#taken - this.#inFlight + messages.length });
     }
@@ -931,7 +950,9 @@ class Link extends EventTarget {
       if (this.#attempts++) await new Promise((resolve) => setTimeout(resolve, backoff));
       try {
         return await this.#connect();
-      } catch {}
+      } catch (error) {
+        this.reason = error;
+      }
     }
   }
 
@@ -1033,10 +1054,8 @@ class Link extends EventTarget {
   #compose(identifier, args, kwargs, callback) {
     if (!Array.isArray(args)) throw new TypeError("args is an array, as in twitter('test:run', [1], { x: 2 })");
     const more = callback ? `,${JSON.stringify(callback.text)}` : "";
-    const text = `[${Date.now() / 1_000},${encode(args)},${encode({ ...kwargs })}${more}]`;
-    const size = text.length * 3 < MAX_PAYLOAD ? text.length : utf8.encode(text).length;
-    if (size > MAX_PAYLOAD) throw new BerryMQError("PAYLOAD", `${identifier.text}: a payload has at most 16 MiB, not ${size} bytes`);
-    return { identifier: identifier.text, text, size, sequence: ++this.#sequence };
+    const text = `[${Date.now() / 1_000},${encodePayload([args, { ...kwargs }]).slice(1, -1)}${more}]`;
+    return { identifier: identifier.text, text, size: text.length, sequence: ++this.#sequence };
   }
 
   #publish(identifier, args, kwargs, callback) {
@@ -1136,10 +1155,11 @@ class Link extends EventTarget {
   #handlers = {
     messages: ({ batches }) => batches.forEach((batch) => this.#accept(batch)),
     buffers: ({ batch, ...large }) => this.#accept(batch, buffersOf(large)),
-    ask: async ({ question, batch, ...large }) => {
-      const answers = [];
-      for (const [message] of this.#read(batch, buffersOf(large))) answers.push(await this.#answers(message));
-      if (this.#state !== "closed") this.#control("answer", `"question":${JSON.stringify(question)},"answers":[${answers.flat().join()}]`);
+    ask: ({ question, batch, ...large }) => {
+      const answers = [...this.#read(batch, buffersOf(large))].map(([message]) => this.#answers(message));
+      Promise.all(answers).then((all) => {
+        if (this.#state !== "closed") this.#control("answer", `"question":${question},"answers":[${all.flat().join()}]`);
+      });
     },
     answer: ({ question, answers, unanswered = [] }) => this.#questions.get(question)?.done(answers, unanswered),
     interest: ({ add = [], remove = [], reset, everything }) => {
@@ -1148,7 +1168,7 @@ class Link extends EventTarget {
       for (const text of remove) this.#interest.delete(text);
       for (const text of add) this.#interest.set(text, identifierOf(text));
       this.#wanted.clear();
-      this.#first.resolve();
+      this.#interested();
     },
     dropped: ({ count }) => {
       this.#stats.lost += count;
@@ -1254,8 +1274,8 @@ class Link extends EventTarget {
     const [values, errors] = [[], []];
     for (const { value, reason } of await this.#results(message)) {
       try {
-        if (!value) errors.push(encode(reason instanceof Error ? reason : new Error(String(reason))));
-        else if (value[0]) values.push(encode(value[1]));
+        if (!value) errors.push(encodePayload(reason instanceof Error ? reason : new Error(String(reason))));
+        else if (value[0]) values.push(encodePayload(value[1]));
       } catch (error) {
         errors.push(encode(error));
       }
@@ -1557,7 +1577,7 @@ class Link extends EventTarget {
   /** Ends the link in good order; resolves to whether everything had arrived. */
   async close({ timeout = 2_000, reason } = {}) {
     if (this.#state === "closed") return true;
-    const flushed = timeout > 0 && this.#connection ? await this.flush({ timeout }) : this.#settled >= this.#enqueued;
+    const flushed = timeout > 0 ? await this.flush({ timeout }) : this.#settled >= this.#enqueued;
     this.#timers.forEach(clearInterval);
     clearTimeout(this.#ackTimer);
     this.#acknowledge();
@@ -1567,21 +1587,13 @@ class Link extends EventTarget {
     connection?.close(1000);
     for (const { fail } of this.#questions.values()) fail(reason ?? new BerryMQError("CLOSED", "the link was closed"));
     for (const one of [...this.#order, ...this.#groups.values()]) one.cancel();
-    this.#first.resolve();
+    this.#interested();
     return flushed;
   }
 
   [Symbol.asyncDispose ?? Symbol("asyncDispose")]() {
     return this.close();
   }
-}
-
-function deferred() {
-  let resolve;
-  const promise = new Promise((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
 }
 
 /** Returns sorted numbers as ranges `[first, count]`. */

@@ -1,38 +1,27 @@
 """The JavaScript client: its own tests and the README's lines, on each supported version of Node."""
 
 import os
-import platform
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.javascript import node
+
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "javascript"
-ARCHITECTURE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), "?")
 LIMIT = 120
-
-
-def node(version: int) -> str:
-    """The command of a version of Node: that of npm's package, else the system's."""
-    packaged = ROOT / "node_modules" / f"node{version}-{ARCHITECTURE}" / "bin" / "node"
-    command = str(packaged) if packaged.exists() else shutil.which("node")
-    found = (
-        command and subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
-    )
-    if command and found and found.startswith(f"v{version}."):
-        return command
-    text = f"there is no Node {version}: `python hatch_build.py test` installs it on Linux"
-    if os.environ.get("CI"):
-        pytest.fail(text)
-    pytest.skip(text)
 
 
 @pytest.fixture(scope="module", params=[20, 22])
 def command(request: pytest.FixtureRequest) -> str:
-    return node(request.param)
+    """The command of Node, which `make test` installs on Linux."""
+    found = node(request.param)
+    if found is None:
+        text = f"there is no Node {request.param}: `python hatch_build.py test` installs it on Linux"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+    return found
 
 
 def test_its_own_tests(command: str, environment: dict[str, str]) -> None:

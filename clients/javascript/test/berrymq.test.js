@@ -6,7 +6,7 @@ import { createServer, connect as dial } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
-import { BerryMQError, link, NDArray, Table, Tagged } from "berrymq";
+import { BerryMQError, link, NDArray, parse, stringify, Table, Tagged } from "berrymq";
 
 const LIMIT = { timeout: 20_000 };
 const directory = process.env.BERRYMQ_RUNTIME_DIR;
@@ -245,7 +245,7 @@ describe("a link", LIMIT, () => {
     cycle.push(cycle);
     throws(() => bus.twitter("deep:x", [cycle]), "PAYLOAD");
     assert.throws(() => bus.twitter("deep:x", 5), TypeError);
-    throws(() => bus.twitter("deep:x", ["x".repeat(17 << 20)]), "PAYLOAD");
+    throws(() => bus.twitter("deep:x", ["x".repeat(16 << 20)]), "PAYLOAD");
     bus.twitter("deep:x", [Symbol("own"), undefined, "half \ud83d", new Date(NaN)]);
     assert.deepEqual((await queue.get()).args, [new Tagged("Opaque", ["symbol", "Symbol(own)"]), null, "half \ufffd", null]);
     queue.close();
@@ -313,6 +313,11 @@ describe("with Python", LIMIT, () => {
     });
     const arrow = table.toArrow(await import("apache-arrow"));
     assert.deepEqual([arrow.numRows, arrow.get(2).text], [3, "ü"]);
+  });
+
+  it("finds large integers beside much text", () => {
+    const [text, backslashes] = ["x".repeat(5 << 20), '\\"1234567890123456789,'.repeat(1 << 18)];
+    assert.deepEqual(parse(stringify([text, 12345678901234567890n, backslashes])), [text, 12345678901234567890n, backslashes]);
   });
 
   it("shows what followers there raise", async () => {
