@@ -794,7 +794,6 @@ class Link extends EventTarget {
   #options;
   #source;
   #key = nonce();
-  #keys = new Map(); // by URL, what a node that is no hub gets
   #state = "connecting";
   #connection = null;
   #peer = null; // {id, hub}
