@@ -10,6 +10,10 @@ const MAX_IN_FLIGHT = 65_536; // messages
 const MAX_BYTES_IN_FLIGHT = 8 << 20;
 const MAX_FRAME = 25 << 20; // of what a node sends
 const MAX_PAYLOAD = 16 << 20;
+const MAX_BUFFERS = 1 << 30; // of one message
+const MIN_PIECE = 64 << 10; // of buffers that are pulled
+const MAX_PIECE = 1 << 20;
+const FAST = 25; // ms in which a piece should arrive
 const MAX_DEPTH = 128;
 const HANDSHAKE = 5_000;
 const SILENCE = 5_000; // then ping
@@ -376,16 +380,18 @@ export const parse = (text) => decode(parseJSON(text));
 
 // -- finding and connecting -----------------------------------------------------------------------------------------
 
-/** Reads the hub's connection file in the user's runtime directory (Node alone). */
-function readConnectionFile() {
+/** Finds the hub: by the environment, else by its connection file in the user's runtime directory (Node alone). */
+function findHub() {
   const [fs, os, path] = ["node:fs", "node:os", "node:path"].map(builtin);
   if (!fs) throw new BerryMQError("NO_HUB", "pass the hub's url and token to link(): only Node 20.16 or newer can look for a hub");
   const { env, platform } = process;
+  if (env.BERRYMQ_HUB_URL) return { url: env.BERRYMQ_HUB_URL, token: env.BERRYMQ_HUB_TOKEN };
   const uid = process.getuid?.();
   let directory = env.BERRYMQ_RUNTIME_DIR;
   if (!directory && platform === "win32") directory = path.join(env.LOCALAPPDATA ?? os.homedir(), "Temp", "berrymq");
   if (!directory && platform === "darwin") directory = path.join(os.homedir(), "Library/Caches/TemporaryItems/berrymq");
-  directory ||= path.join(env.XDG_RUNTIME_DIR || (fs.existsSync(`/run/user/${uid}`) ? `/run/user/${uid}` : `/tmp/runtime-${uid}`), "berrymq");
+  const ofUser = fs.existsSync(`/run/user/${uid}`) ? `/run/user/${uid}` : path.join(os.tmpdir(), `runtime-${uid}`);
+  directory ||= path.join(env.XDG_RUNTIME_DIR || ofUser, "berrymq");
   const file = path.join(directory, "hub.json");
   try {
     const handle = fs.openSync(file, fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0));
@@ -551,6 +557,7 @@ class Connection {
   #last = 0;
   onframe = () => {};
   onclose = () => {};
+  onbinary = () => {};
   heard = Date.now();
 
   /** Connects, proves the token both ways, and resolves to `{connection, url, hub, id}`. */
@@ -592,7 +599,7 @@ class Connection {
         reject(error);
         for (const { reject } of this.#calls.values()) reject(error);
         this.#calls.clear();
-        this.onclose();
+        this.onclose(code);
       };
     });
   }
@@ -608,7 +615,7 @@ class Connection {
         throw new BerryMQError("REFUSED", `${address.host} does not know this access token; nothing was sent to it`);
       await this.call("authenticate", { proof: await sha256(`berrymq client ${text}`, token) });
     }
-    return { url: address.href, hub: hello.hub === true };
+    return { url: address.href.replace(/^ws/, "http").replace(/ws$/, ""), hub: hello.hub === true };
   }
 
   /** Calls a method; `now` gets the result at once, before the next frame. */
@@ -640,6 +647,7 @@ class Connection {
   #receive(data) {
     this.heard = Date.now();
     try {
+      if (typeof data !== "string") return this.onbinary(new Uint8Array(data));
       const message = parseJSON(data);
       if (message.method) return this.onframe(message.method, message.params ?? {});
       const call = this.#calls.get(message.id);
@@ -822,6 +830,10 @@ class Link extends EventTarget {
   #acknowledged = 0;
   #ackTimer;
   #highest = new Map(); // by origin
+  #held = new Map(); // by key, the promise after which the next one may be delivered
+  #pulls = true; // the other side knows pulls
+  #pulling = Promise.resolve();
+  #download = null;
   // What is followed
   #subscriptions = new Map(); // by identifier, for `interest`
   #order = new Set();
@@ -872,24 +884,27 @@ class Link extends EventTarget {
 
   async #connect() {
     const { url, token, room, ttl, WebSocket } = this.#options;
-    const place = url === undefined ? readConnectionFile() : { url, token };
+    const place = url === undefined ? findHub() : { url, token };
     const { connection, hub, url: address } = await Connection.open(place, WebSocket);
-    const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000) };
+    const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000), pull: this.#pulls || undefined };
     if (!hub) Object.assign(params, { id: this.id, key: await sha256(`berrymq direct ${address}`, this.#key) });
     if (this.#peer) params.resume = { id: this.#peer.id, received: this.#received };
     if (this.#state === "closed") return connection.close(1000);
     connection.onframe = (method, frame) => this.#receive(method, frame);
-    connection.onclose = () => this.#connection === connection && this.#cut();
-    const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
-    try {
-      await interconnect().catch((error) => {
-        if (!params.resume || error.code !== "PROTOCOL") throw error;
-        delete params.resume; // it was refused
-        return interconnect();
-      });
-    } catch (error) {
-      connection.close(1001);
-      throw error;
+    connection.onclose = (code) => this.#connection === connection && this.#cut(code);
+    connection.onbinary = (piece) => this.#arrived(piece);
+    for (;;) {
+      try {
+        return await connection.call("interconnect", params, (result) => this.#linked(connection, result));
+      } catch (error) {
+        const optional = ["resume", "pull"].find((one) => params[one]);
+        if (error.code !== "PROTOCOL" || !optional) {
+          connection.close(1001);
+          throw error;
+        }
+        delete params[optional]; // which it has refused
+        this.#pulls &&= optional !== "pull";
+      }
     }
   }
 
@@ -900,7 +915,9 @@ class Link extends EventTarget {
     if (resumed) {
       this.#settle(received);
       for (const frame of this.#frames) this.#write(frame);
+      for (const piece of this.#download?.asked ?? []) this.#notifyPull(this.#download.memory, piece);
     } else {
+      this.#download?.resolve(undefined);
       const isSuccessor = this.#peer !== null;
       this.#peer = { id, hub };
       this.#restart(isSuccessor);
@@ -940,8 +957,11 @@ class Link extends EventTarget {
     if (this.#unreported) this.#control("dropped", { count: this.#unreported });
   }
 
-  async #cut() {
+  async #cut(code) {
     this.#connection = null;
+    const [oldest] = this.#frames;
+    if (oldest && (code === 1002 || code === 1009) && oldest.refused) this.#abandon(oldest);
+    if (oldest) oldest.refused = code === 1002 || code === 1009;
     if (this.#state === "closed") return;
     this.#setState("reconnecting");
     while (this.#state === "reconnecting") {
@@ -953,6 +973,20 @@ class Link extends EventTarget {
         this.reason = error;
       }
     }
+  }
+
+  /** Drops a frame that the other side has refused twice, or it would be refused for ever. */
+  #abandon(frame) {
+    const count = frame.messages?.length ?? 0;
+    this.#stats.dropped += count;
+    if (frame.question) this.#questions.get(frame.question)?.fail(new BerryMQError("PAYLOAD", "the hub has refused this question"));
+    if (count) {
+      this.#inFlight -= count;
+      this.#bytesInFlight -= frame.size;
+      this.#settled += count - 1;
+    }
+    Object.assign(frame, { method: "dropped", body: `"count":${count}`, question: undefined, messages: undefined });
+    console.error(`berryMQ: ${this.#peer.id} refuses a frame; ${count} messages are dropped`);
   }
 
   /** Pings after some silence. Timers of hidden pages are late, so only a ping without an answer proves a cut. */
@@ -1039,6 +1073,7 @@ class Link extends EventTarget {
 
   /** Drops the frames that have arrived. */
   #settle(ack) {
+    if (ack > this.#sent) throw new BerryMQError("PROTOCOL", `frame ${ack} was acknowledged, and ${this.#sent} was the last`);
     while (this.#frames.length && this.#frames.peek().n <= ack) {
       const { messages, size } = this.#frames.shift();
       this.#settled += messages?.length ?? 1;
@@ -1133,6 +1168,7 @@ class Link extends EventTarget {
 
   #receive(method, params) {
     if (method === "ack") return this.#settle(params.ack);
+    if (method === "gone" && this.#download?.memory === params.memory) return this.#download.resolve(undefined);
     const { n } = params;
     if (n === undefined || n <= this.#received) return;
     if (n !== this.#received + 1) throw new BerryMQError("PROTOCOL", `frame ${n} after ${this.#received}`);
@@ -1152,15 +1188,19 @@ class Link extends EventTarget {
   }
 
   #handlers = {
-    messages: ({ batches }) => batches.forEach((batch) => this.#accept(batch)),
-    buffers: ({ batch, ...large }) => this.#accept(batch, buffersOf(large)),
-    ask: ({ question, batch, ...large }) => {
-      const answers = [...this.#read(batch, buffersOf(large))].map(([message]) => this.#answers(message));
-      Promise.all(answers).then((all) => {
-        if (this.#state !== "closed") this.#control("answer", `"question":${question},"answers":[${all.flat().join()}]`);
-      });
+    messages: ({ batches }) => batches.forEach((batch) => this.#inOrder(batch[1], {}, () => this.#accept(batch))),
+    buffers: ({ batch, ...large }) => this.#inOrder(batch[1], large, (buffers) => this.#accept(batch, buffers)),
+    ask: ({ question, batch, ...large }) =>
+      this.#inOrder(batch[1], large, (buffers) => {
+        const answers = [...this.#read(batch, buffers)].map(([message]) => this.#answers(message));
+        Promise.all(answers).then((all) => {
+          if (this.#state !== "closed") this.#control("answer", `"question":${question},"answers":[${all.flat().join()}]`);
+        });
+      }),
+    answer: ({ question, answers, unanswered = [] }) => {
+      const all = answers.map((answer) => this.#buffers(answer[3] ?? {}));
+      Promise.all(all).then((buffers) => this.#questions.get(question)?.done(answers, unanswered, buffers));
     },
-    answer: ({ question, answers, unanswered = [] }) => this.#questions.get(question)?.done(answers, unanswered),
     interest: ({ add = [], remove = [], reset, everything }) => {
       if (reset) this.#interest.clear();
       this.#everything = everything ?? false;
@@ -1172,26 +1212,28 @@ class Link extends EventTarget {
     dropped: ({ count }) => {
       this.#stats.lost += count;
     },
-    past: ({ query, batches = [], end, ...large }) => {
-      const replay = this.#replays.get(query);
-      if (!replay) return;
-      for (const batch of batches) replay.parts.push(...this.#read(batch, buffersOf(large), true));
-      if (end) this.#endReplay(query, replay);
-    },
-    jobs: ({ group, jobs, ...large }) => {
-      const queue = this.#groups.get(group);
-      for (const [number, batch] of jobs) {
-        let job = number;
-        for (const [message, origin, sequence] of this.#read(batch, buffersOf(large))) {
-          if (!queue?.offer(message)) queue?.returned.push(job++);
-          else {
-            queue.taken.push(job++);
-            queue.recent.push([Date.now(), origin, sequence]);
+    past: ({ query, batches = [], end, ...large }) =>
+      this.#inOrder(`past ${query}`, large, (buffers) => {
+        const replay = this.#replays.get(query);
+        if (!replay) return;
+        for (const batch of batches) for (const part of this.#read(batch, buffers, true)) replay.parts.push(part);
+        if (end) this.#endReplay(query, replay);
+      }),
+    jobs: ({ group, jobs, ...large }) =>
+      this.#inOrder(`group ${group}`, large, (buffers) => {
+        const queue = this.#groups.get(group);
+        for (const [number, batch] of jobs) {
+          let job = number;
+          for (const [message, origin, sequence] of this.#read(batch, buffers)) {
+            if (!queue?.offer(message)) queue?.returned.push(job++);
+            else {
+              queue.taken.push(job++);
+              queue.recent.push([Date.now(), origin, sequence]);
+            }
           }
         }
-      }
-      queue?.report();
-    },
+        queue?.report();
+      }),
     group: ({ group, state, refused, question }) => {
       const queue = this.#groups.get(group);
       if (refused) queue?.close(new BerryMQError("REFUSED", String(refused)));
@@ -1199,6 +1241,80 @@ class Link extends EventTarget {
       if (question) queue?.questions.get(question)?.();
     },
   };
+
+  // -- buffers
+
+  /** Calls `deliver` with the buffers: at once, or when they are pulled, after what had the same key before. */
+  #inOrder(key, large, deliver) {
+    const [before, buffers] = [this.#held.get(key), this.#buffers(large)];
+    if (!before && !(buffers instanceof Promise)) return deliver(buffers);
+    const turn = Promise.all([buffers, before])
+      .then(([all]) => deliver(all))
+      .catch((error) => this.#report(error, key))
+      .finally(() => this.#held.get(key) === turn && this.#held.delete(key));
+    this.#held.set(key, turn);
+  }
+
+  /** Returns the buffers of a frame: in a row, each at a multiple of 64 bytes; a promise where they are pulled. */
+  #buffers({ memory, sizes, reason }) {
+    if (!sizes) return undefined;
+    const offsets = [];
+    let total = 0;
+    for (const size of sizes) {
+      offsets.push(Math.ceil(total / 64) * 64);
+      total = offsets.at(-1) + size;
+    }
+    const split = (all) => all && sizes.map((size, i) => all.subarray(offsets[i], offsets[i] + size));
+    if (typeof memory === "string") return split(fromBase64(memory));
+    const gone = { reason: reason ?? "its buffers are gone" };
+    if (typeof memory !== "number" || !(total <= MAX_BUFFERS)) return gone;
+    this.#pulling = this.#pulling.then(() => this.#pull(memory, total));
+    return this.#pulling.then((all) => split(all) ?? gone);
+  }
+
+  /** Resolves to the bytes of a memory of the other side, or to undefined when they are gone. */
+  async #pull(memory, total) {
+    const all = new Uint8Array(total);
+    const asked = []; // [offset, size, at], of the pieces that are on their way
+    const download = { memory, all, asked, next: 0, piece: MIN_PIECE };
+    const bytes = await new Promise((resolve) => {
+      Object.assign(download, { resolve });
+      this.#download = download;
+      this.#askPieces();
+    });
+    this.#download = null;
+    if (this.#state !== "closed") this.#control("release", { memory: [memory] });
+    return bytes;
+  }
+
+  #askPieces() {
+    const { memory, all, asked, piece } = this.#download;
+    while (asked.length < 2 && this.#download.next < all.length) {
+      const size = Math.min(piece, all.length - this.#download.next);
+      asked.push([this.#download.next, size, Date.now()]);
+      this.#download.next += size;
+      this.#notifyPull(memory, asked.at(-1));
+    }
+    if (!asked.length) this.#download.resolve(all);
+  }
+
+  #notifyPull(memory, [offset, size]) {
+    this.#connection?.send(`{"jsonrpc":"2.0","method":"pull","params":{"memory":${memory},"offset":${offset},"size":${size}}}`);
+  }
+
+  /** Takes a piece: number and offset, each as 8 bytes, then the bytes. Pieces grow while they are fast. */
+  #arrived(message) {
+    const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+    const [memory, offset, data] = [Number(view.getBigUint64(0)), Number(view.getBigUint64(8)), message.subarray(16)];
+    const download = this.#download;
+    const [first] = download?.asked ?? [];
+    if (download?.memory !== memory || first?.[0] !== offset || first[1] !== data.length) return; // not wanted any more
+    download.all.set(data, offset);
+    download.asked.shift();
+    const isFast = Date.now() - first[2] < FAST;
+    download.piece = Math.max(MIN_PIECE, Math.min(MAX_PIECE, isFast ? download.piece * 2 : download.piece / 2));
+    this.#askPieces();
+  }
 
   /** Yields the messages of a batch with origin and sequence number. */
   *#read([text, origin, source, first, , messages], buffers, past = false) {
@@ -1248,15 +1364,18 @@ class Link extends EventTarget {
 
   /** Calls the followers; sends what they return to `answerTo`. */
   #dispatch(message, answerTo) {
-    const forward = answerTo && ((value) => this.#state === "closed" || this.#publish(answerTo.text, [value]));
     for (const one of this.#route(message)) {
       if (!one.isActive) continue;
+      const done = (result, ...error) => {
+        if (error.length) this.#report(error[0], message.identifier);
+        if (answerTo && one.answers && this.#state !== "closed") this.#publish(answerTo.text, [result], error.length ? { error: error[0] } : {});
+      };
       try {
         const result = one.deliver(message);
-        if (typeof result?.then === "function") result.then(one.answers ? forward : undefined).then(undefined, (error) => this.#report(error, message.identifier));
-        else if (one.answers) forward?.(result);
+        if (typeof result?.then === "function") result.then(done).then(undefined, (error) => done(null, error));
+        else done(result);
       } catch (error) {
-        this.#report(error, message.identifier);
+        done(null, error);
       }
     }
   }
@@ -1475,9 +1594,9 @@ class Link extends EventTarget {
       };
       const fail = (error) => end() && reject(error);
       const aborted = () => fail(signal.reason);
-      const done = (answers, unanswered) => {
+      const done = (answers, unanswered, buffers) => {
         if (!end()) return;
-        const values = answers.flatMap((answer) => decode(answer[1], buffersOf(answer[3] ?? {})));
+        const values = answers.flatMap((answer, i) => decode(answer[1], buffers[i]));
         resolve([values, answers.flatMap((answer) => decode(answer[2])), unanswered]);
       };
       const late = () => fail(new BerryMQError("TIMEOUT", `no answer to ${id.text} in ${timeout} ms`));
@@ -1604,19 +1723,6 @@ function ranges(numbers) {
     else found.push([number, 1]);
   }
   return found;
-}
-
-/** Returns the buffers of a frame: in a row, each at a multiple of 64 bytes. */
-function buffersOf({ memory, sizes, reason }) {
-  if (!sizes) return undefined;
-  if (typeof memory !== "string") return { reason: reason ?? "its buffers are gone" };
-  const all = fromBase64(memory);
-  let at = 0;
-  return sizes.map((size) => {
-    const one = all.subarray(at, at + size);
-    at += Math.ceil(size / 64) * 64;
-    return one;
-  });
 }
 
 /**
