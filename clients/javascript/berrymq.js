@@ -803,6 +803,8 @@ class Link extends EventTarget {
   #source;
   #key = nonce();
   #state = "connecting";
+  #changed = () => {};
+  #change = Promise.resolve(); // when the state changes
   #connection = null;
   #peer = null; // {id, hub}
   /** While reconnecting: the error of the last attempt. */
@@ -834,6 +836,7 @@ class Link extends EventTarget {
   #pulls = true; // the other side knows pulls
   #pulling = Promise.resolve();
   #download = null;
+  #session = 0; // a number of what is pulled is valid in one session
   // What is followed
   #subscriptions = new Map(); // by identifier, for `interest`
   #order = new Set();
@@ -917,6 +920,7 @@ class Link extends EventTarget {
       for (const frame of this.#frames) this.#write(frame);
       for (const piece of this.#download?.asked ?? []) this.#notifyPull(this.#download.memory, piece);
     } else {
+      this.#session++;
       this.#download?.resolve(undefined);
       const isSuccessor = this.#peer !== null;
       this.#peer = { id, hub };
@@ -1001,6 +1005,10 @@ class Link extends EventTarget {
   #setState(state) {
     if (this.#state === state || this.#state === "closed") return;
     this.#state = state;
+    this.#changed();
+    this.#change = new Promise((resolve) => {
+      this.#changed = resolve;
+    });
     this.dispatchEvent(new Event("state"));
   }
 
@@ -1136,27 +1144,31 @@ class Link extends EventTarget {
 
   /** Calls a method of the hub; again after a cut. */
   async #call(method, params, { timeout = 25_000, signal } = {}) {
-    const late = AbortSignal.timeout(timeout);
-    const end = signal ? AbortSignal.any([late, signal]) : late;
-    for (;;) {
-      this.#checkOpen();
-      const event = new AbortController();
-      const change = new Promise((resolve) => {
-        this.addEventListener("state", resolve, { signal: event.signal });
-        end.addEventListener("abort", resolve, { signal: event.signal });
-      });
-      try {
+    let stop;
+    const end = new Promise((_, reject) => {
+      const late = () => reject(new BerryMQError("TIMEOUT", `the hub has not answered ${method} in ${timeout} ms`));
+      const timer = setTimeout(late, timeout);
+      const aborted = () => reject(signal.reason);
+      signal?.addEventListener("abort", aborted);
+      stop = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", aborted);
+      };
+    });
+    try {
+      for (;;) {
         signal?.throwIfAborted();
-        if (late.aborted) throw new BerryMQError("TIMEOUT", `the hub has not answered ${method} in ${timeout} ms`);
-        const result = this.#connection?.call(method, params).then((value) => ({ value }));
-        const answer = await Promise.race([result ?? change, change]);
-        if (answer && "value" in answer) return answer.value;
-      } catch (error) {
-        if (error.code !== "NO_HUB") throw error; // a cut
-        await change;
-      } finally {
-        event.abort();
+        this.#checkOpen();
+        const change = this.#change;
+        const result = this.#connection?.call(method, params).then(
+          (value) => ({ value }),
+          (error) => (error.code === "NO_HUB" ? change : Promise.reject(error)), // a cut
+        );
+        const answer = await Promise.race([result ?? change, change, end]);
+        if (answer) return answer.value;
       }
+    } finally {
+      stop();
     }
   }
 
@@ -1268,7 +1280,8 @@ class Link extends EventTarget {
     if (typeof memory === "string") return split(fromBase64(memory));
     const gone = { reason: reason ?? "its buffers are gone" };
     if (typeof memory !== "number" || !(total <= MAX_BUFFERS)) return gone;
-    this.#pulling = this.#pulling.then(() => this.#pull(memory, total));
+    const session = this.#session;
+    this.#pulling = this.#pulling.then(() => (session === this.#session ? this.#pull(memory, total) : undefined));
     return this.#pulling.then((all) => split(all) ?? gone);
   }
 
@@ -1320,7 +1333,13 @@ class Link extends EventTarget {
   *#read([text, origin, source, first, , messages], buffers, past = false) {
     const identifier = identifierOf(text);
     for (const [index, [sentAt, args, kwargs, callback]] of messages.entries()) {
-      const message = new Message(identifier, decode(args, buffers), decode(kwargs, buffers), source, sentAt, past);
+      let message;
+      try {
+        message = new Message(identifier, decode(args, buffers), decode(kwargs, buffers), source, sentAt, past);
+      } catch (error) {
+        this.#report(error, text); // the payload is its sender's alone
+        continue;
+      }
       yield [message, origin, first + index, callback];
     }
   }
@@ -1703,6 +1722,8 @@ class Link extends EventTarget {
     this.#connection = null;
     this.#setState("closed");
     connection?.close(1000);
+    this.#session++;
+    this.#download?.resolve(undefined);
     for (const { fail } of this.#questions.values()) fail(reason ?? new BerryMQError("CLOSED", "the link was closed"));
     for (const one of [...this.#order, ...this.#groups.values()]) one.cancel();
     this.#interested();

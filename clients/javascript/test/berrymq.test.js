@@ -157,7 +157,15 @@ describe("a link", LIMIT, () => {
     await settle(bus, other);
     bus.talk("calc:plus", "calc:sum", [1, 2]);
     assert.deepEqual(new Set([(await sums.get()).args[0], (await sums.get()).args[0]]), new Set([3, -1]));
-    for (const follower of [one, own, sums]) follower.cancel();
+    const failed = other.follow("calc:never", () => {
+      throw new RangeError("never");
+    });
+    other.addEventListener("error", (event) => event.preventDefault(), { once: true });
+    await settle(bus, other);
+    bus.talk("calc:never", "calc:sum");
+    const { args, kwargs } = await sums.get();
+    assert.deepEqual([args, kwargs.error.message], [[null], "never"]);
+    for (const follower of [one, own, sums, failed]) follower.cancel();
   });
 
   it("has queues: get, timeout, signal, iteration, bounds, close", async () => {
@@ -372,6 +380,21 @@ describe("connecting", LIMIT, () => {
     await rejects(linkIn(elsewhere()), "NO_HUB");
     await rejects(link({ url: "http://127.0.0.1:9", token: "x" }), "NO_HUB");
     await rejects(link({ url: "no address", token: "x" }), "NO_HUB");
+  });
+
+  it("finds a hub that the environment names", async () => {
+    Object.assign(process.env, { BERRYMQ_HUB_URL: hub().url, BERRYMQ_HUB_TOKEN: hub().access_token });
+    const bus = await linkIn(elsewhere());
+    delete process.env.BERRYMQ_HUB_URL;
+    assert.equal(bus.state, "linked");
+    await bus.close();
+  });
+
+  it("takes the WebSocket class that it is given", async (test) => {
+    if (!globalThis.WebSocket) return test.diagnostic("this Node has none");
+    const bus = await link({ WebSocket: globalThis.WebSocket });
+    assert.deepEqual(await bus.ask("peer:echo", [1]), [[[1], {}]]);
+    assert.ok(await bus.close());
   });
 
   it("refuses a connection file that others can read or replace", async () => {
