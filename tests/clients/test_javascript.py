@@ -26,7 +26,7 @@ def command(request: pytest.FixtureRequest) -> str:
 
 def test_its_own_tests(command: str, environment: dict[str, str]) -> None:
     run = subprocess.run(
-        [command, "--test", "--test-reporter=tap", "test/berrymq.test.js"],
+        [command, "--test", "--test-reporter=tap", *sorted(CLIENT.glob("test/*.test.js"))],
         cwd=CLIENT,
         env=environment,
         capture_output=True,
