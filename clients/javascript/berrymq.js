@@ -11,8 +11,9 @@ const MAX_BYTES_IN_FLIGHT = 8 << 20;
 const MAX_FRAME = 25 << 20; // of what a node sends
 const MAX_PAYLOAD = 16 << 20;
 const MAX_BUFFERS = 1 << 30; // of one message
-const MIN_PIECE = 64 << 10; // of buffers that are pulled
+const MIN_PIECE = 16 << 10; // of buffers that are pulled
 const MAX_PIECE = 1 << 20;
+const MAX_HELD = 10_000; // messages behind buffers that are pulled; then the other side has to wait
 const FAST = 25; // ms in which a piece should arrive
 const MAX_DEPTH = 128;
 const HANDSHAKE = 5_000;
@@ -832,7 +833,9 @@ class Link extends EventTarget {
   #acknowledged = 0;
   #ackTimer;
   #highest = new Map(); // by origin
+  #ackable = 0; // the last frame that may be acknowledged: while very much is held, the other side has to wait
   #held = new Map(); // by key, the promise after which the next one may be delivered
+  #holding = 0;
   #pulls = true; // the other side knows pulls
   #pulling = Promise.resolve();
   #download = null;
@@ -946,7 +949,7 @@ class Link extends EventTarget {
     for (const { size } of messages) this.#bytes += size;
     this.#frames = new Deque();
     this.#controls = new Deque();
-    this.#sent = this.#received = this.#acknowledged = this.#inFlight = this.#bytesInFlight = 0;
+    this.#sent = this.#received = this.#ackable = this.#acknowledged = this.#inFlight = this.#bytesInFlight = 0;
     for (const queue of this.#groups.values()) this.#join(queue);
     this.#control("interest", { add: [...this.#subscriptions.keys()], remove: [], reset: true }, { after: 0 });
     for (const query of this.#replays.keys()) this.#query(query);
@@ -1017,8 +1020,8 @@ class Link extends EventTarget {
   #write({ n, method, body }) {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
-    this.#acknowledged = this.#received;
-    this.#connection.send(`{"jsonrpc":"2.0","method":"${method}","params":{"n":${n},"ack":${this.#received},${body}}}`);
+    this.#acknowledged = this.#ackable;
+    this.#connection.send(`{"jsonrpc":"2.0","method":"${method}","params":{"n":${n},"ack":${this.#ackable},${body}}}`);
   }
 
   #send(frame) {
@@ -1188,15 +1191,20 @@ class Link extends EventTarget {
     this.#handlers[method]?.(params);
     this.#received = n;
     this.#attempts = 0;
-    if (this.#received - this.#acknowledged >= 32) this.#acknowledge();
+    if (this.#holding <= MAX_HELD) this.#allowAck();
+  }
+
+  #allowAck() {
+    this.#ackable = this.#received;
+    if (this.#ackable - this.#acknowledged >= 32) this.#acknowledge();
     else this.#ackTimer ??= setTimeout(() => this.#acknowledge(), 5);
   }
 
   #acknowledge() {
     this.#ackTimer = undefined;
-    if (this.#acknowledged === this.#received || !this.#connection) return;
-    this.#acknowledged = this.#received;
-    this.#connection.send(`{"jsonrpc":"2.0","method":"ack","params":{"ack":${this.#received}}}`);
+    if (this.#acknowledged === this.#ackable || !this.#connection) return;
+    this.#acknowledged = this.#ackable;
+    this.#connection.send(`{"jsonrpc":"2.0","method":"ack","params":{"ack":${this.#ackable}}}`);
   }
 
   #handlers = {
@@ -1263,8 +1271,12 @@ class Link extends EventTarget {
     const turn = Promise.all([buffers, before])
       .then(([all]) => deliver(all))
       .catch((error) => this.#report(error, key))
-      .finally(() => this.#held.get(key) === turn && this.#held.delete(key));
+      .finally(() => {
+        if (this.#held.get(key) === turn) this.#held.delete(key);
+        if (--this.#holding === MAX_HELD) this.#allowAck();
+      });
     this.#held.set(key, turn);
+    this.#holding++;
   }
 
   /** Returns the buffers of a frame: in a row, each at a multiple of 64 bytes; a promise where they are pulled. */
@@ -1651,8 +1663,8 @@ class Link extends EventTarget {
     const messages = [];
     for (;;) {
       const page = await this.#call("history", params, options);
-      for (const { id, args, kwargs, source, sent_at, buffers } of page.messages) {
-        const beside = buffers?.map((one) => (one === null ? undefined : fromBase64(one)));
+      for (const { id, args, kwargs, source, sent_at, buffers, ...large } of page.messages) {
+        const beside = (await this.#buffers(large)) ?? buffers?.map((one) => (typeof one === "string" ? fromBase64(one) : undefined));
         messages.push(new Message(identifierOf(id), decode(args, beside), decode(kwargs, beside), source, sent_at, true));
       }
       if (!page.more || !page.messages.length) return messages;
