@@ -29,7 +29,7 @@ from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.methods import methods
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
-from tests.support.conformance import cases
+from tests.conformance.node_sessions import node_vectors
 from tests.support.network import TOKEN, Member, Network, VirtualDialled, WireEnd
 
 if TYPE_CHECKING:
@@ -465,8 +465,9 @@ ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnectio
 def seeds() -> list[bytes]:
     """What to begin with: the wire vectors, and a frame and a value of each kind."""
     said = [
-        "\n".join(str(step["send"])[: MAX_INPUT // 2] for step in case.steps).encode()
-        for case in cases("jsonrpc")
+        "\n".join(str(step["call"])[: MAX_INPUT // 2] for step in vector.steps).encode()
+        for vector in node_vectors()
+        if vector.name.startswith("jsonrpc: ") and vector.hub == "websocket"
     ]
     head = batches.batch_head("a:b", "${o}", "other")
     body = encode_message(1.5, [1, {"a": (2.5, {3})}], {"x": None}, "c:d")

@@ -14,10 +14,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol import handshake, jsonrpc
+from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.events import CloseCode, Closed, Text
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
@@ -415,6 +416,14 @@ class Connector:
             del self._calls[number]
 
     def _handle_answer(self, data: bytes) -> None:
+        """Pass an answer to its caller; ignore the notifications of a later version.
+
+        Raises:
+            FrameError: it is neither.
+        """
+        envelope = frames.parse(data)
+        if envelope.method is not UNSET and envelope.id is UNSET:
+            return
         try:
             id, result = jsonrpc.parse_reply(data)
         except ValueError as error:
