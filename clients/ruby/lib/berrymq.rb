@@ -22,6 +22,14 @@ require_relative "berrymq/bus"
 require_relative "berrymq/follower"
 require_relative "berrymq/queue"
 require_relative "berrymq/job_group"
+require_relative "berrymq/ndarray"
+require_relative "berrymq/values"
+require_relative "berrymq/websocket"
+require_relative "berrymq/discovery"
+require_relative "berrymq/handshake"
+require_relative "berrymq/question"
+require_relative "berrymq/outbox"
+require_relative "berrymq/link"
 
 module BerryMQ
   class << self

@@ -107,7 +107,7 @@ module BerryMQ
     # @raise [NoHubError, RefusedError, PermissionsError, LinkError]
     def link(url = nil, token: nil, name: File.basename($PROGRAM_NAME), room: nil, ttl: 1000, timeout: 10)
       @linking.synchronize do
-        return @link if @link && !@link.closed?
+        return @link if @link&.own_process? && !@link.closed?
 
         link = Link.new(self, url, token:, name:, room:, ttl:)
         link.open(timeout) { @link = link }
