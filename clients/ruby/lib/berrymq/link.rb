@@ -19,6 +19,7 @@ module BerryMQ
     MAX_NESTING = 200
     MAX_FRAME = 1024 * 1024
     WRITE_AHEAD = 256 * 1024
+    FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group].freeze
 
     # @return [Symbol] `:connecting`, `:linked`, `:reconnecting` or `:closed`
     attr_reader :state
@@ -614,8 +615,11 @@ module BerryMQ
       return answered(message) unless message.key?("method")
 
       params = message["params"]
-      raise ProtocolError, "a frame without parameters" unless params.is_a?(Hash)
+      unless params.is_a?(Hash)
+        return unless FRAMES.include?(message["method"]) # of a later version
 
+        raise ProtocolError, "a frame without parameters"
+      end
       acknowledged(params["ack"])
       number = params["n"]
       return if number.nil? # an ack, or what a later version may add
