@@ -47,16 +47,16 @@ module BerryMQ
     # @return [Boolean] whether something was followed
     def unfollow(what)
       identifier = Identifier.parse(what) if what.is_a?(String) || what.is_a?(Identifier)
-      changed = @lock.synchronize do
-        kept = @subscriptions.reject do |one|
-          one.equal?(what) || one.target.equal?(what) || one.target == what ||
-            (one.target.is_a?(Method) && one.target.receiver.equal?(what)) ||
-            (identifier && one.kind == :follower && one.identifier == identifier)
-        end
-        kept.size != @subscriptions.size && replace(kept)
+      ended = @lock.synchronize do
+        ended, kept = @subscriptions.partition { |one| one.equal?(what) || one.for?(what, identifier) }
+        replace(kept) unless ended.empty?
+        ended
       end
-      @link&.interest_changed if changed
-      changed ? true : false
+      return false if ended.empty?
+
+      ended.each(&:end)
+      @link&.interest_changed
+      true
     end
 
     # Send a message to all that follow it, here and, with a link, in other programs.
@@ -247,7 +247,6 @@ module BerryMQ
     def replace(subscriptions)
       @subscriptions = subscriptions.freeze
       @routes = {}
-      true
     end
   end
 

@@ -19,6 +19,7 @@ module BerryMQ
       @guard = guard && checked(guard, "a guard")
       @kind = kind
       @hold = nil
+      @ended = false
       @lock = Mutex.new
     end
 
@@ -29,9 +30,20 @@ module BerryMQ
     end
 
     # @api private
+    # @return [Boolean] whether a callable, the receiver of a method or an identifier means this one
+    def for?(what, identifier)
+      return kind == :follower && self.identifier == identifier if identifier
+
+      target == what || (target.is_a?(Method) && target.receiver.equal?(what))
+    end
+
+    # @api private
+    def end = @ended = true
+
+    # @api private
     # @return [Boolean] whether a message is for it
     def accepts?(message)
-      @guard.nil? || @guard.call(message)
+      !@ended && (@guard.nil? || @guard.call(message))
     end
 
     # Deliver a message, unless a replay is awaited, which it is held back for.

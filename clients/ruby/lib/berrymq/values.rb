@@ -150,16 +150,16 @@ module BerryMQ
 
         result = typed(type, value)
         result.equal?(hash) || result == :unknown ? Tagged.new(type, value) : result
-      rescue ArgumentError, TypeError, NoMethodError, RangeError, FloatDomainError, EncodingError, KeyError
+      rescue ArgumentError, TypeError, NoMethodError, RangeError, FloatDomainError, EncodingError, IndexError
         Tagged.new(type, value)
       end
 
       def typed(type, value)
         case type
-        when "tuple" then Tuple.new(decode(value))
+        when "tuple" then Tuple.new(Array.try_convert(decode(value)) || raise(TypeError))
         when "set" then Set.new(decode(value))
         when "frozenset" then Set.new(decode(value)).freeze
-        when "dict" then value.to_h { |key, item| [decode(key), decode(item)] }
+        when "dict" then value.to_h { |pair| decode(Array.try_convert(pair) || raise(TypeError)) }
         when "float" then { "nan" => Float::NAN, "inf" => Float::INFINITY, "-inf" => -Float::INFINITY }.fetch(value)
         when "complex", "numpy.complex64", "numpy.complex128" then Complex(*value.map { |part| Float(decode(part)) })
         when "Decimal" then decimal(value)

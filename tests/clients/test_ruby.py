@@ -1,0 +1,169 @@
+"""The Ruby client: its own tests, at a hub; the example of its README, and its gem."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from berrymq import Identifier, IdentifierError
+from tests.conformance.run import Stage, private_runtime
+from tests.support.waiting import wait_until
+
+CLIENT = Path(__file__).parents[2] / "clients" / "ruby"
+
+TEXTS = [
+    *(
+        "a:b",
+        "a:*",
+        "*:b",
+        "*:*",
+        "a",
+        "*",
+        "a@n:b",
+        "a@n:*",
+        "*@n:b",
+        "*@n:*",
+        "a@m:b",
+        "a@n",
+        "_a:b",
+        "_a@n:b",
+    ),
+    *("A:b", "a:B", "ä:b", "a\u0308:b", "名前:走る", "a b:c d", "a.b:c", "a-b:c/d", "😀:b", "_:b", "a@_n:b"),
+    *(
+        "",
+        ":",
+        "a:",
+        ":b",
+        "@n:b",
+        "a@:b",
+        "a@",
+        "a:b:c",
+        "a:b@n",
+        "a@n@m:b",
+        "a@*:b",
+        "a*:b",
+        "a:b*",
+        "**:b",
+    ),
+    *(
+        " a:b",
+        "a :b",
+        "a: b",
+        "a:b ",
+        "a@ n:b",
+        "\u00a0a:b",
+        "a:b\u3000",
+        "a\u2003:b",
+        "\ufeffa:b",
+        "a\u200b:b",
+    ),
+    *(
+        "a\tb:c",
+        "a:b\n",
+        "\x00:b",
+        "a\x7f:b",
+        "a\u0085:b",
+        "a\u009f:b",
+        "a\u00a0b:c",
+        "a\u2028b:c",
+        "a\u00adb:c",
+    ),
+    *(
+        "n" * 255 + ":b",
+        "n" * 256 + ":b",
+        "a:" + "😀" * 255,
+        "a:" + "😀" * 256,
+        "a@" + "n" * 256 + ":b",
+        "a,b:c",
+    ),
+]
+"""Identifiers and what is none; each is compared with Python's."""
+
+
+def canonical(text):
+    try:
+        return str(Identifier.parse(text))
+    except IdentifierError:
+        return None
+
+
+def table():
+    """Return what Python makes of the texts: their form, and which of them match."""
+    texts = {text: canonical(text) for text in TEXTS}
+    valid = [text for text in TEXTS if texts[text] is not None]
+    pairs = [(one, two, Identifier.parse(one).matches(two)) for one, two in combinations(valid, 2)]
+    local = [(text, Identifier.parse(text).is_local) for text in valid]
+    return {"texts": texts, "pairs": pairs, "local": local}
+
+
+@pytest.fixture(scope="module")
+def ruby():
+    """The interpreter; without one the tests fail."""
+    found = shutil.which("ruby")
+    assert found, "Ruby 3.1 or newer is needed for the tests of its client: apt install ruby ruby-minitest"
+    return found
+
+
+@pytest.fixture(scope="module")
+def stage():
+    """A private hub, found by its connection file."""
+    with private_runtime() as runtime, Stage([], runtime) as made:
+        yield made
+
+
+def run(command, stage, **environment):
+    variables = {**os.environ, "BERRYMQ_RUNTIME_DIR": str(stage.runtime), "LANG": "C.UTF-8", **environment}
+    return subprocess.run(
+        command, check=False, cwd=CLIENT, env=variables, capture_output=True, encoding="utf-8", timeout=100
+    )
+
+
+@pytest.mark.timeout(120)
+def test_its_own_tests(ruby, stage, tmp_path):
+    identifiers = tmp_path / "identifiers.json"
+    identifiers.write_text(json.dumps(table()), encoding="utf-8")
+    every = 'Dir["test/*_test.rb"].sort.each { |file| require_relative file }'
+    done = run([ruby, "-w", "-e", every], stage, BERRYMQ_TEST_IDENTIFIERS=str(identifiers))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b0 failures, 0 errors, 0 skips", done.stdout), done.stdout
+    assert "warning:" not in done.stderr, done.stderr
+
+
+def test_the_readme_runs_as_printed(ruby, stage, tmp_path):
+    example = re.search(r"```ruby\n(.*?)```", (CLIENT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[
+        1
+    ]
+    file = tmp_path / "example.rb"
+    file.write_text(example, encoding="utf-8")
+    done = run([ruby, "-w", "-Ilib", str(file)], stage)
+    assert (done.stdout, done.stderr, done.returncode) == ("do_something: started\nloss 0.12\n", "", 0)
+
+
+def test_the_gem_has_all_of_its_files(ruby, stage, tmp_path):
+    code = "spec = Gem::Specification.load('berrymq.gemspec'); puts spec.files, spec.dependencies"
+    listed = run([ruby, "-rrubygems", "-e", code], stage).stdout.split()
+    assert sorted(listed) == sorted(
+        ["README.md", *(str(path.relative_to(CLIENT)) for path in (CLIENT / "lib").rglob("*.rb"))]
+    )
+
+
+def test_a_process_that_ends_flushes_first(ruby, stage):
+    node = stage.nodes.add("other", listening=False)
+    received = []
+    node.bus.follow("bye:run", received.append)
+    stage.nodes.link(node, stage.hub)
+    code = """
+      require "berrymq"
+      BerryMQ.link
+      sleep 0.01 until BerryMQ.default_bus.current_link.publish(BerryMQ::Message.new("bye:run", ["known"]))
+      2000.times { |number| BerryMQ.twitter("bye:run", number) }
+    """
+    done = run([ruby, "-w", "-Ilib", "-e", code], stage)
+    assert (done.stderr, done.returncode) == ("", 0)
+    wait_until(lambda: len(received) == 2001, "the last message")
+    assert [message.args[0] for message in received] == ["known", *range(2000)]
