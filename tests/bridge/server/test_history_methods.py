@@ -1,9 +1,5 @@
 """What a hub retains, for programs that speak JSON-RPC alone; and each example of the wire's description."""
 
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -163,28 +159,3 @@ def test_a_malformed_replay_ends_the_connection(socket, params):
     while socket.receive() is not None:
         pass
     assert socket.close_code == 1002
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_examples_of_the_wire_run(hub):
-    blocks = re.findall(r"```sh\n(.*?)```", WIRE, re.DOTALL)
-    setup, *examples = blocks
-    setup = re.sub(r"URL=\S+ TOKEN=\S+.*", f"URL={hub.url.rstrip('/')} TOKEN={hub.access_token}", setup)
-    lines = [line for block in examples for line in block.splitlines()]
-    script = [setup]
-    for line in lines:
-        name = "T" if "connect_oneway" in line else "Q" if '"connect_via_queue","params":["' in line else ""
-        run = f'O=$({line}); echo "$O"'
-        script.append(f'{run}; {name}=$(echo "$O" | cut -d\'"\' -f8)' if name else run)
-    # What is taken from the queue has to be sent first.
-    place = next(at for at, line in enumerate(script) if '"method":"get"' in line)
-    send = lines[[("send_message" in line) for line in lines].index(True)].replace("test:run", "task:run")
-    script.insert(place, f"{send}; {send}")
-    run = subprocess.run(
-        ["bash", "-c", "\n".join(script)], capture_output=True, text=True, timeout=60, check=False
-    )
-    answers = [json.loads(line) for line in run.stdout.splitlines()]
-    assert len(answers) == len(lines) + 2, run.stdout + run.stderr
-    assert [one for one in answers if "error" in one] == []
-    (found,) = [one["result"] for one in answers if one["id"] == 11]
-    assert [one["args"] for one in found["messages"]] == [[3]]
