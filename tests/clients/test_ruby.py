@@ -8,9 +8,11 @@ import subprocess
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from berrymq import Identifier, IdentifierError
+from berrymq import Identifier, IdentifierError, share
 from tests.conformance.run import Stage, private_runtime
 from tests.support.waiting import wait_until
 
@@ -150,6 +152,62 @@ def test_the_gem_has_all_of_its_files(ruby, stage, tmp_path):
     assert sorted(listed) == sorted(
         ["README.md", *(str(path.relative_to(CLIENT)) for path in (CLIENT / "lib").rglob("*.rb"))]
     )
+
+
+SHARED = {
+    "int": (np.arange(6, dtype="<i4").reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
+    "fortran": (np.asfortranarray(np.arange(6.0).reshape(2, 3)), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]),
+    "big": (np.arange(100_000, dtype=">i8"), list(range(100_000))),
+    "bool": (np.array([True, False]), [True, False]),
+    "masked": (np.ma.array([1, 2], mask=[False, True]), [1, None]),
+    "table": (
+        pd.DataFrame(
+            {
+                "number": [1.5, 2.5],
+                "text": pd.array(["ü", None], dtype="string"),
+                "kind": pd.Categorical(["x", "y"]),
+                "maybe": pd.array([1, None], dtype="Int64"),
+                "any": [None, [1]],
+            },
+            index=["first", "second"],
+        ),
+        {
+            "number": [1.5, 2.5],
+            "text": ["ü", None],
+            "kind": ["x", "y"],
+            "maybe": [1, None],
+            "any": [None, [1]],
+        },
+    ),
+    "bytes": (b"\x00" * 100_000, [0] * 100_000),
+}
+
+
+def test_what_python_shares_is_taken(ruby, stage):
+    node = stage.nodes.add("sharing", listening=False)
+    stage.nodes.link(node, stage.hub)
+    for name, (value, _) in SHARED.items():
+        share(name, value, bus=node.bus)
+    code = """
+      require "berrymq"
+      BerryMQ.link
+      ARGV.each do |name|
+        value = BerryMQ.take(name)
+        value = value.is_a?(String) ? value.bytes : value.is_a?(BerryMQ::NDArray) ? value.to_a : value
+        puts JSON.generate(value)
+      end
+      begin
+        BerryMQ.take("nothing")
+      rescue KeyError => e
+        puts e.message
+      end
+    """
+    done = run([ruby, "-w", "-Ilib", "-e", code, *SHARED], stage)
+    assert (done.stderr, done.returncode) == ("", 0)
+    *lines, last = done.stdout.splitlines()
+    for (name, (_, expected)), line in zip(SHARED.items(), lines, strict=True):
+        assert json.loads(line) == expected, name
+    assert last == 'nothing is shared as "nothing"'
 
 
 def test_a_process_that_ends_flushes_first(ruby, stage):

@@ -8,13 +8,14 @@ class DiscoveryTest < BerryTest
   def setup
     super
     @directory = Dir.mktmpdir
-    @former = ENV.fetch("BERRYMQ_RUNTIME_DIR", nil)
+    @former = ENV.to_h
     ENV["BERRYMQ_RUNTIME_DIR"] = @directory
+    ENV["PATH"] = "" # so that no hub is started
   end
 
   def teardown
     super
-    ENV["BERRYMQ_RUNTIME_DIR"] = @former
+    ENV.replace(@former)
     File.chmod(0o700, @directory)
     FileUtils.remove_entry(@directory)
   end
@@ -44,6 +45,20 @@ class DiscoveryTest < BerryTest
   def test_a_file_that_is_not_locked_is_ignored
     write
     assert_match(/berrymq hub/, assert_raises(BerryMQ::NoHubError) { bus.link }.message)
+  end
+
+  def test_a_hub_that_the_environment_names
+    ENV.update("BERRYMQ_HUB_URL" => "http://127.0.0.1:9/", "BERRYMQ_HUB_TOKEN" => "secret\n")
+    found = BerryMQ::Discovery.find(nil, nil)
+    assert_equal ["http://127.0.0.1:9/", "secret"], [found.url, found.token]
+  end
+
+  def test_a_hub_is_started_where_that_is_installed
+    File.write("#{@directory}/berrymq", "#!/bin/sh\necho \"$@\" > #{@directory}/called\n")
+    File.chmod(0o700, "#{@directory}/berrymq")
+    ENV["PATH"] = @directory
+    assert_raises(BerryMQ::NoHubError) { bus.link }
+    assert_equal "hub --detached\n", File.read("#{@directory}/called")
   end
 
   def test_no_file

@@ -8,7 +8,7 @@ module BerryMQ
   # Finds the hub of this user by its connection file, which is trusted only where no other user could have written it.
   # @api private
   module Discovery
-    Found = Struct.new(:uri, :token, :trusted) do
+    Found = Struct.new(:uri, :token) do
       # @return [Boolean] whether it is behind a Jupyter server, which requires its own token first
       def jupyter? = uri.path.end_with?("/berrymq/")
       def secure? = uri.scheme == "https"
@@ -21,15 +21,41 @@ module BerryMQ
     end
 
     MAX_BYTES = 64 * 1024
+    START_SECONDS = 20
     VARIABLE = "BERRYMQ_RUNTIME_DIR"
     SCHEMES = { "http" => "http", "ws" => "http", "https" => "https", "wss" => "https" }.freeze
 
     module_function
 
-    # @return [Found]
+    # @return [Found] the node at a URL, else the one that the environment names, else the hub of this user, which is
+    #   started if there is none and `berrymq` is installed
     # @raise [LinkError]
     def find(url, token)
-      url ? Found.new(parse(url), token.to_s.strip, false) : hub
+      url, token = ENV.fetch("BERRYMQ_HUB_URL"), ENV.fetch("BERRYMQ_HUB_TOKEN", nil) if url.nil? && hub_in_environment?
+      return Found.new(parse(url), token.to_s.strip) if url
+
+      begin
+        hub
+      rescue NoHubError
+        raise unless start
+
+        hub
+      end
+    end
+
+    def hub_in_environment? = !ENV.fetch("BERRYMQ_HUB_URL", "").empty?
+
+    # Start the hub by the command line, if that is installed.
+    # @return [Boolean] whether it runs now
+    def start
+      program = ENV.fetch("PATH", "").split(File::PATH_SEPARATOR).map { |path| File.join(path, "berrymq") }
+                   .find { |path| File.file?(path) && File.executable?(path) }
+      return false unless program
+
+      pid = Process.spawn(program, "hub", "--detached", in: File::NULL, out: File::NULL, err: File::NULL)
+      Process.detach(pid).join(START_SECONDS)&.value&.success? || false
+    rescue SystemCallError
+      false
     end
 
     # Read a URL; its query and a last `ws` or `rpc` are cut off. No error repeats it, for people paste secrets.
@@ -76,7 +102,7 @@ module BerryMQ
         url, token = info.values_at("url", "access_token") if info.is_a?(Hash)
         raise LinkError, "#{path} is no connection file" unless url.is_a?(String) && token.is_a?(String)
 
-        Found.new(parse(url), token, true)
+        Found.new(parse(url), token)
       end
     rescue Errno::ENOENT
       raise_no_hub

@@ -156,10 +156,10 @@ module BerryMQ
 
       def typed(type, value)
         case type
-        when "tuple" then Tuple.new(Array.try_convert(decode(value)) || raise(TypeError))
-        when "set" then Set.new(decode(value))
-        when "frozenset" then Set.new(decode(value)).freeze
-        when "dict" then value.to_h { |pair| decode(Array.try_convert(pair) || raise(TypeError)) }
+        when "tuple" then Tuple.new(list(value))
+        when "set" then Set.new(list(value))
+        when "frozenset" then Set.new(list(value)).freeze
+        when "dict" then value.to_h { |pair| list(pair) }
         when "float" then { "nan" => Float::NAN, "inf" => Float::INFINITY, "-inf" => -Float::INFINITY }.fetch(value)
         when "complex", "numpy.complex64", "numpy.complex128" then Complex(*value.map { |part| Float(decode(part)) })
         when "Decimal" then decimal(value)
@@ -177,9 +177,13 @@ module BerryMQ
         when "array.masked" then Tables.masked(decode(value[0]), decode(value[1]))
         when "table" then Tables.columns(value, self)
         when "table.series" then Tables.column(value["data"], self)
-        when "array.objects" then decode(value["items"])
+        when "array.objects" then list(value["items"])
         else NUMBERS[type] ? decode(value) : :unknown
         end
+      end
+
+      def list(value)
+        value.is_a?(Array) ? decode(value) : raise(TypeError, "that is no list")
       end
 
       def decimal(text)
