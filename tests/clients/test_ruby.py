@@ -14,6 +14,7 @@ import pytest
 
 from berrymq import Identifier, IdentifierError, share
 from tests.conformance.run import Stage, private_runtime
+from tests.support.certificates import make_certificate, server_context
 from tests.support.waiting import wait_until
 
 CLIENT = Path(__file__).parents[2] / "clients" / "ruby"
@@ -152,6 +153,43 @@ def test_the_gem_has_all_of_its_files(ruby, stage, tmp_path):
     assert sorted(listed) == sorted(
         ["README.md", *(str(path.relative_to(CLIENT)) for path in (CLIENT / "lib").rglob("*.rb"))]
     )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_link_to_a_node_that_is_no_hub(ruby, stage, tmp_path, scheme):
+    node = stage.nodes.add(f"direct by {scheme}", listening=False)
+    options = {}
+    if scheme == "https":
+        certificate, key = make_certificate(tmp_path)
+        options = {"ssl_context": server_context(certificate, key), "hosts": ["localhost"]}
+    server = stage.nodes.listen(node, access_token="the-secret", **options)
+    received = []
+    node.bus.follow("up:*", received.append)
+    code = """
+      require "berrymq"
+      link = BerryMQ.link(ARGV[0], token: "the-secret", name: "ruby")
+      BerryMQ.follow("down:add") { |message| message.args.sum }
+      1000.times { |number| BerryMQ.twitter("up:run", number, "x" * 1000) }
+      $stdout.sync = true
+      puts BerryMQ.flush(timeout: 10)
+      $stdin.gets
+    """
+    url = f"{scheme}://localhost:{server.address[1]}/"
+    command = [ruby, "-w", "-Ilib", "-e", code, url]
+    variables = {**os.environ, "SSL_CERT_FILE": str(tmp_path / "certificate.pem")}
+    with subprocess.Popen(
+        command, cwd=CLIENT, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "true\n"
+        wait_until(lambda: len(received) == 1000, "all messages")
+        assert [message.args[0] for message in received] == list(range(1000))
+        assert {message.source for message in received} == {"ruby"}
+        wait_until(lambda: node.bus.ask("down:add", 1, 2, 3) == [6], "an answer")
+        process.communicate("\n", timeout=20)
+        assert process.returncode == 0
+    if scheme == "https":
+        done = run([ruby, "-w", "-Ilib", "-e", code, url], stage)
+        assert re.search(r"certificate verify failed.*NoHubError", done.stderr, re.DOTALL), done.stderr
 
 
 SHARED = {

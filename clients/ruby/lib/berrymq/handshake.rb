@@ -30,7 +30,7 @@ module BerryMQ
       @found = found
       @deadline = deadline
       @last = 0
-      unless found.token.match?(/\A[\x21-\x7e]*\z/)
+      unless found.token.match?(/\A[\x20-\x7e]*\z/)
         raise RefusedError, "the access token has invalid characters; was it copied completely?"
       end
 
