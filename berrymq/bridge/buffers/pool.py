@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MIN_SHARED_BYTES", "Lease", "Pool", "PoolFullError", "is_available"]
+__all__ = ["MIN_SHARED_BYTES", "Filling", "Lease", "Pool", "PoolFullError", "is_available"]
 
 MIN_SHARED_BYTES = 64 * 1024
 """Smaller values travel in the message."""
@@ -84,6 +85,40 @@ class _Segment:
         """Return the memory to the system, once its last reader has let go of it."""
         self.memory.close()
         os.close(self.descriptor)
+
+
+class Filling:
+    """A segment that is being written, from which no other process reads yet.
+
+    Attributes:
+        view: the memory for the value.
+    """
+
+    __slots__ = ("_release", "_segment", "_size", "view")
+
+    def __init__(self, segment: _Segment, size: int, release: Callable[[_Segment], object]) -> None:
+        self._segment: _Segment | None = segment
+        self._size = size
+        self._release = release
+        self.view = memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size]
+
+    def finish(self) -> Lease:
+        """Share what was written."""
+        segment, self._segment = self._segment, None
+        assert segment is not None
+        self.view.release()
+        secret = secrets.token_hex(16)
+        segment.memory[: len(header(secret))] = header(secret)
+        fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
+        claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, self._size)
+        return Lease(segment, claim, self._release)
+
+    def __del__(self) -> None:
+        if self._segment is not None:
+            with suppress(BufferError):  # an error on the way has parts of it
+                self.view.release()
+            fcntl.flock(self._segment.descriptor, fcntl.LOCK_UN)
+            self._release(self._segment)
 
 
 class Lease:
@@ -166,18 +201,20 @@ class Pool:
         Raises:
             PoolFullError: there is no room until receivers have let go of more.
         """
-        segment = self._take(_capacity(size))
-        try:
-            secret = secrets.token_hex(16)
-            segment.memory[: len(header(secret))] = header(secret)
-            write(memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size])
-        except BaseException:
-            self._returned.append(segment)
-            raise
-        finally:
-            fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
-        claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, size)
-        return Lease(segment, claim, self._returned.append)
+        filling = self.open(size)
+        write(filling.view)
+        return filling.finish()
+
+    def open(self, size: int) -> Filling:
+        """Return memory that is shared once it is filled.
+
+        Args:
+            size: in bytes.
+
+        Raises:
+            PoolFullError: there is no room until receivers have let go of more.
+        """
+        return Filling(self._take(_capacity(size)), size, self._returned.append)
 
     def _take(self, capacity: int) -> _Segment:
         """Return a segment, locked against readers."""

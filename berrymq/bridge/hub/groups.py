@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -28,15 +29,16 @@ from berrymq.bridge.protocol.group_frames import (
 )
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
-from berrymq.bridge.protocol.stream import HoldingBody
+from berrymq.bridge.protocol.reliable_stream import HoldingBody
 
-from .group import Group, Member
+from .job_assignment import Group, Member
 from .shared_mailbox import SharedMailbox
 
 if TYPE_CHECKING:
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.group_frames import GroupFrame
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.loop import Timer
     from berrymq.identifiers import Identifier
 
@@ -45,13 +47,17 @@ if TYPE_CHECKING:
 __all__ = ["Groups", "Put"]
 
 MAX_GROUPS = 1_000
-"""The limit of groups of one hub."""
+"""The limit of groups of one hub; beyond it, one without members and jobs gives way to a new one."""
+MAX_GROUPS_OF_NODE = 500
+"""The limit of groups that one node is a member of."""
 
 TTL_SECONDS = 1000.0
 """The time for which a group without members goes on collecting."""
 
 RESEND_SECONDS = 15.0
 """The time in which nodes of a former hub may resend jobs that it has handed over."""
+REJOIN_SECONDS = 60.0
+"""The time after the start of a hub in which members may name jobs that a former one has handed over."""
 
 STATE_SECONDS, STATE_SECONDS_EACH = 0.25, 0.005
 """The least interval of a group's state frames, and its increment for each member."""
@@ -76,6 +82,7 @@ class _Known:
         self.group = group
         self.peers: dict[Peer, Member] = {}
         self.expiry: Timer | None = None
+        self.end_of_resending: Timer | None = None
         self.reporting = False
         self._hub = hub
 
@@ -99,13 +106,13 @@ class _Known:
         """Return the params of a frame with the state of the group."""
         return group_body(self.group.follows, state=self.group.state(), **fields)
 
-    def answer_body(self, question: int, first: int, *, shared: bool) -> bytes:
+    def answer_body(self, question: int, first: int, *, to: Offers) -> bytes:
         """Return the params of the frame that answers a member.
 
         Args:
             question: its number.
             first: how many of the next jobs it is to show.
-            shared: whether the member can open this process's shared memory.
+            to: how the member reads buffers.
         """
         jobs = self.group.first(first)
         memories = [job.memory if isinstance(job, LargeBatchBytes) else None for job in jobs]
@@ -116,7 +123,9 @@ class _Known:
             memory
             and msgspec.Raw(
                 b"{%b}"
-                % (memory if shared else Memory(None, memory.sizes, WAITS)).parameter(shared=shared, beside=0)
+                % (memory if to.shares_memory else Memory(None, memory.sizes, WAITS)).parameter(
+                    to=to, beside=0
+                )
             )
             for memory in memories
         ]
@@ -127,7 +136,7 @@ class _Known:
 class Put(NamedTuple):
     """Jobs that a member hands over for one group."""
 
-    group: str
+    group: Group
     jobs: bytes
     """A batch."""
     number_of_jobs: int
@@ -169,8 +178,8 @@ class Groups:
                     )
                 group.maxsize, group.overflow = maxsize, overflow  # type: ignore[assignment]
         else:
-            if len(self._known) >= MAX_GROUPS:
-                raise ValueError(f"the hub has {MAX_GROUPS} shared queues already")
+            if len(self._known) >= MAX_GROUPS and not self._make_way():
+                raise ValueError(f"the hub has {MAX_GROUPS:,} shared queues already")
             group = Group(identifier.text, self._hub.budget, maxsize or 0, overflow)  # type: ignore[arg-type]
             known = self._known[key] = _Known(self._hub, room, identifier, group)
             group.on_change = known.change
@@ -181,6 +190,14 @@ class Groups:
             known.expiry = None
         return known
 
+    def _make_way(self) -> bool:
+        """Close a group without members and jobs; return False if there is none."""
+        for known in self._known.values():
+            if not known.group.members and not known.group.depth:
+                self._close(known)
+                return True
+        return False
+
     def _member_left(self, known: _Known) -> None:
         """Start the expiry timer of a group without members."""
         if not known.group.members and known.expiry is None:
@@ -190,16 +207,27 @@ class Groups:
         with self._hub.lock:
             if known.group.members:
                 return
-            del self._known[known.room.name, known.identifier.text]
-            known.room.unfollow(known.group, [known.identifier])
-            self._hub.announcements.schedule(known.room, [known.identifier])
-            left = known.group.close()
+            left = self._close(known)
         if left:
             peers_log.warning(
                 "the shared queue of %r has expired without members: %d jobs in it are lost",
                 known.group.follows,
                 left,
             )
+
+    def _close(self, known: _Known) -> int:
+        """Remove a group; return the number of its jobs, which are lost."""
+        for timer in (known.expiry, known.end_of_resending):
+            if timer is not None:
+                timer.cancel()
+        del self._known[known.room.name, known.identifier.text]
+        known.room.unfollow(known.group, [known.identifier])
+        self._hub.announcements.schedule(known.room, [known.identifier])
+        return known.group.close()
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._known)
 
     @property
     def have_jobs(self) -> bool:
@@ -225,6 +253,7 @@ class Groups:
         if isinstance(params, LeaveParams):
             group.mark_taken(member, params.taken)
             del known.peers[peer]
+            peer.shared_queues.discard(known.identifier)
             group.leave(member)
             self._member_left(known)
         elif isinstance(params, WantParams):
@@ -237,13 +266,13 @@ class Groups:
             if params.question:
                 if peer.stream.held_bytes > MAX_UNREAD_BYTES:
                     return  # it does not read
-                shared = peer.stream.shares_memory
-                peer.stream.send(GROUP, known.answer_body(params.question, params.first, shared=shared))
+                body = known.answer_body(params.question, params.first, to=peer.stream.offers)
+                peer.stream.send(GROUP, body)
         else:
             raise FrameError("only a hub sends jobs")
 
-    def read_put(self, peer: Peer, params: PutParams) -> Put:
-        """Read jobs that a member hands over.
+    def read_put(self, peer: Peer, params: PutParams) -> Put | None:
+        """Read jobs that a member hands over; None if its ``join`` was refused.
 
         Raises:
             FrameError: they are malformed, or no jobs of the group.
@@ -253,35 +282,45 @@ class Groups:
             raise FrameError(f"{batch.identifier!r} is no job of {params.group!r}")
         if params.sizes:
             _, data = large_batch(data, self._hub.memories.receive(params))
-        return Put(params.group, data, batch.count)
-
-    def put(self, peer: Peer, put: Put) -> None:
-        """Add jobs of a member to its group."""
-        known = self._known.get((peer.room.name, put.group))
-        if known is not None and peer in known.peers:
-            known.group.accept(put.jobs, put.number_of_jobs)
+        known = self._known.get((peer.room.name, params.group))
+        if known is None or peer not in known.peers:
+            return None
+        return Put(known.group, data, batch.count)
 
     def _join(self, peer: Peer, params: JoinParams) -> None:
         identifier = crossing_identifier(params.group)
         try:
+            self._check_number(peer, identifier)
             known = self.open(peer.room, identifier, params.maxsize, params.overflow)
         except ValueError as error:
             peer.stream.send(GROUP, group_body(params.group, refused=str(error)))
             return
-        if params.had:
+        if params.had and time() < self._hub.started_at + REJOIN_SECONDS:
             known.group.deduplicate(params.had)
-            self._hub.loop.call_later(RESEND_SECONDS, known.group.stop_deduplicating)
+            if known.end_of_resending is not None:
+                known.end_of_resending.cancel()
+            known.end_of_resending = self._hub.loop.call_later(RESEND_SECONDS, known.group.stop_deduplicating)
         if peer not in known.peers:
 
             def send(jobs: list[tuple[int, bytes]]) -> None:
-                shared = peer.stream.shares_memory
-                for body in jobs_bodies(known.group.follows, jobs, shared=shared):
+                for body in jobs_bodies(known.group.follows, jobs, to=peer.stream.offers):
                     peer.stream.send(JOBS, body)
                 self._hub.flush_later(peer)
 
             known.peers[peer] = member = Member(peer.name, send)
+            peer.shared_queues.add(identifier)
             known.group.join(member)
         peer.stream.send(GROUP, known.state_body())
+
+    def _check_number(self, peer: Peer, identifier: Identifier) -> None:
+        """Check that a node may join one more group.
+
+        Raises:
+            ValueError: it is a member of as many as it may be.
+        """
+        joined = [text for (_, text), known in self._known.items() if peer in known.peers]
+        if len(joined) >= MAX_GROUPS_OF_NODE and identifier.text not in joined:
+            raise ValueError(f"a process has at most {MAX_GROUPS_OF_NODE} shared queues at a hub")
 
     def link_changed(self, peer: Peer) -> None:
         """Update whether a member gets jobs, after its link was cut or resumed."""
@@ -337,7 +376,7 @@ class Groups:
     # -- status ----------------------------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, Any]]:
-        """Return the names and counters of the groups, as JSON values."""
+        """Return the names and counters of some groups, as JSON values."""
         return [
             {"room": known.room.name, **known.group.status()}
             for known in list(self._known.values())[:MAX_SHOWN]

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from berrymq.bridge.node.interests import Interests
 from berrymq.bridge.node.mailbox import read_message, read_messages
 from berrymq.bridge.protocol.batches import LargeBatchBytes, parse_batch, split_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import PAST
 from berrymq.bridge.protocol.json_checks import FrameError
-from berrymq.bridge.protocol.stream import SHARED_BYTES, HoldingBody
+from berrymq.bridge.protocol.reliable_stream import SHARED_BYTES, HoldingBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from berrymq.bridge.node.memories import Memories
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.batches import Memory
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.budget import Account, Budget
     from berrymq.identifiers import Identifier
 
@@ -39,14 +41,16 @@ KEEP_BYTES = 64 * 1024 * 1024
 
 BATCH_BYTES = 300
 """The approximate memory for a batch beside its bytes."""
-SERIES_BYTES = 1_500
+PLACE_BYTES = 10
+"""The approximate memory for the place of a batch in an answer."""
+SERIES_BYTES = 2_500
 """The approximate memory for an identifier with retained messages."""
 
 OBJECT_BYTES = 200
 """The approximate size of a message as an object beside its payload."""
 
 MAX_KEEPS = 1_000
-"""The limit of identifiers that `keep` was called for in one room."""
+"""The limit of identifiers that `keep` was called for, in all rooms together."""
 MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 MAX_HEADS = 4_096
@@ -145,9 +149,14 @@ class Histories:
             by: the name of the requester.
 
         Raises:
-            OverflowError: there are too many such identifiers in that room.
+            OverflowError: there are too many such identifiers.
         """
         history = self._by_room.get(room)
+        is_new = history is None or identifier.text not in history.keeps
+        if is_new and sum([len(one.keeps) for one in self._by_room.values()]) >= MAX_KEEPS:
+            raise OverflowError(
+                f"a hub keeps at most {MAX_KEEPS:,} identifiers; one with a wildcard counts as one"
+            )
         if history is None:
             history = self._by_room[room] = History(self, room)
         history.keep(identifier, last, by)
@@ -160,6 +169,14 @@ class Histories:
         if not history.keeps:
             del self._by_room[room]
         return True
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return what is kept in each room and how much is retained of it, as JSON values."""
+        return [
+            {"room": room.name, **history.keep_status(keep)}
+            for room, history in self._by_room.items()
+            for keep in history.keeps.values()
+        ]
 
     def limit(self) -> None:
         """Drop the oldest messages of the largest identifiers if a limit is exceeded."""
@@ -209,6 +226,10 @@ class History:
         self._account = histories.account
         self._by_head: dict[bytes, Series] = {}
         """The same by the beginnings of batches, so that most are not parsed."""
+        self._index: Interests[Series] = Interests()
+        """The same by what they match."""
+        self._keep_index: Interests[str] = Interests()
+        """The keys of `keeps` by what they match."""
 
     # -- identifiers -----------------------------------------------------------------------------------------
 
@@ -216,25 +237,25 @@ class History:
         """Retain messages; see `Histories.keep`."""
         former = self.keeps.get(identifier.text)
         if former is None:
-            if len(self.keeps) >= MAX_KEEPS:
-                raise OverflowError(f"a room keeps at most {MAX_KEEPS:,} identifiers")
             self.keeps[identifier.text] = Keep(identifier, last, by, time())
+            self._keep_index.add(identifier.text, identifier)
             self.room.follow(self, [identifier])
         elif last > former.last:
             self.keeps[identifier.text] = former._replace(last=last)
-        self._apply_keeps()
+        self._apply_keeps(identifier)
 
     def drop(self, identifier: Identifier) -> bool:
         """End a `keep`; return False without one."""
         if self.keeps.pop(identifier.text, None) is None:
             return False
+        self._keep_index.remove(identifier.text, identifier)
         self.room.unfollow(self, [identifier])
-        self._apply_keeps()
+        self._apply_keeps(identifier)
         return True
 
-    def _apply_keeps(self) -> None:
-        """Apply changed numbers of messages to each identifier."""
-        for one in list(self.series.values()):
+    def _apply_keeps(self, changed: Identifier) -> None:
+        """Apply a changed number of messages to each identifier that matches."""
+        for one in self._index.find(changed):
             last, before = self._last_of(one.identifier), len(one)
             if one.count > before and last > one.last:
                 self.drop_oldest(one)  # what exceeds the last messages must not reappear
@@ -245,7 +266,7 @@ class History:
                 self._forget(one)
 
     def _last_of(self, identifier: Identifier) -> int:
-        return max([one.last for one in self.keeps.values() if one.identifier.matches(identifier)], default=0)
+        return max([self.keeps[text].last for text in self._keep_index.find(identifier)], default=0)
 
     # -- receiving -------------------------------------------------------------------------------------------
 
@@ -296,6 +317,7 @@ class History:
         one = self.series.get(identifier.text)
         if one is None:
             one = self.series[identifier.text] = Series(identifier, self._last_of(identifier))
+            self._index.add(one, identifier)
             self._account.grow(SERIES_BYTES)
         head = batch[: max(0, batch.find(b'",'))]
         if head and b"\\" not in head:  # otherwise the quote may be an escaped one
@@ -338,6 +360,7 @@ class History:
         while one.batches:
             self._release(one, one.batches.popleft())
         if self.series.pop(one.identifier.text, None) is not None:
+            self._index.remove(one, one.identifier)
             self._account.grow(-SERIES_BYTES)
             self._by_head.clear()
 
@@ -353,9 +376,8 @@ class History:
         """
         most = self._all.most_messages if last is None else last
         found: list[Retained] = []
-        for one in self.series.values():
-            if one.identifier.matches(identifier):
-                found += one.batches if one.count <= min(most, one.last) else one.newest(most)
+        for one in self._index.find(identifier):
+            found += one.batches if one.count <= min(most, one.last) else one.newest(most)
         if last is None and not after:
             return sorted(found)
         found.sort(reverse=True)
@@ -370,7 +392,7 @@ class History:
         return newest
 
     def objects(
-        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, shared: bool
+        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, to: Offers | None
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the messages of `past` as objects, and whether there are more.
 
@@ -379,7 +401,7 @@ class History:
             last: see `past`.
             after: see `past`.
             most_bytes: the approximate limit of their size; there is one message at least.
-            shared: whether the caller can open this process's shared memory.
+            to: how the caller reads buffers; None for a client without a link.
         """
         messages: list[dict[str, Any]] = []
         size = 0
@@ -392,7 +414,7 @@ class History:
                 if fields is None:
                     continue
                 if isinstance(data, LargeBatchBytes):
-                    fields |= fields_of(data.memory, shared=shared)
+                    fields |= fields_of(data.memory, to)
                     of_buffers = sum([len(text or "") for text in fields.get("buffers", ())])
                     if messages and size + of_buffers > most_bytes:
                         return messages, True
@@ -401,13 +423,24 @@ class History:
                 size += len(raw) + OBJECT_BYTES
         return messages, False
 
+    def keep_status(self, keep: Keep) -> dict[str, Any]:
+        """Return an identifier to be kept with the amounts of what is retained of it, as JSON values."""
+        found = self._index.find(keep.identifier)
+        return {
+            "identifier": keep.identifier.text,
+            "last": keep.last,
+            "by": keep.by,
+            "since": keep.since,
+            "identifiers": len(found),
+            "count": sum(map(len, found)),
+            "bytes": sum([one.bytes for one in found]),
+            "dropped": sum([one.dropped for one in found]),
+        }
+
     def status(self) -> dict[str, Any]:
         """Return the identifiers and numbers of what is retained, and who requested it, as JSON values."""
         return {
-            "keeps": [
-                {"identifier": text, "last": one.last, "by": one.by, "since": one.since}
-                for text, one in self.keeps.items()
-            ],
+            "keeps": [self.keep_status(one) for one in self.keeps.values()],
             "identifiers": [
                 {
                     "id": text,
@@ -442,13 +475,17 @@ class Feed:
         self._account = account
         self._frame_bytes = frame_bytes
         self._has_ended = False
-        account.hold_all(self._batches, 1)
+        self._count(self._batches, 1)
 
-    def next(self, *, shared: bool) -> bytes | None:
+    def _count(self, batches: Collection[bytes], by: int) -> None:
+        self._account.hold_all(batches, by)
+        self._account.grow(by * PLACE_BYTES * len(batches))
+
+    def next(self, *, to: Offers) -> bytes | None:
         """Return the body of the next frame; None after the last one.
 
         Args:
-            shared: whether the other side can open this process's shared memory.
+            to: how the other side reads buffers.
         """
         if self._has_ended:
             return None
@@ -463,20 +500,18 @@ class Feed:
             size += len(data)
             if type(data) is LargeBatchBytes:  # alone in its frame
                 break
-        self._account.hold_all(taken, -1)
+        self._count(taken, -1)
         self._has_ended = not batches
         end = b"true" if self._has_ended else b"false"
         body = b'"query":%d,"batches":[%b],"end":%b' % (self._query, b",".join(taken), end)
         if taken and type(taken[0]) is LargeBatchBytes:
             memory = taken[0].memory
-            return HoldingBody.of(
-                b"%b,%b" % (body, memory.parameter(shared=shared, beside=len(body))), [memory]
-            )
+            return HoldingBody.of(b"%b,%b" % (body, memory.parameter(to=to, beside=len(body))), [memory])
         return body
 
     def close(self) -> None:
         """Release what was not sent."""
-        self._account.hold_all(self._batches, -1)
+        self._count(self._batches, -1)
         self._batches.clear()
 
 
@@ -485,16 +520,17 @@ def size_of(batch: bytes) -> int:
     return len(batch) + BATCH_BYTES + (batch.heap_bytes if type(batch) is LargeBatchBytes else 0)
 
 
-def fields_of(memory: Memory, *, shared: bool) -> dict[str, Any]:
+def fields_of(memory: Memory, to: Offers | None) -> dict[str, Any]:
     """Return the buffers of a message as fields of its object.
 
     Args:
         memory: the buffers.
-        shared: whether the reader can open this process's shared memory.
+        to: how the reader reads buffers; None for a client without a link.
     """
-    if not shared:
+    if to is None or not (to.shares_memory or to.pulls):
         return {"buffers": memory.texts()}
-    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(shared=True, beside=0))
+    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(to=to, beside=0))
+    to.hold([memory])
     return found
 
 

@@ -15,6 +15,8 @@ __all__ = ["Run", "Source"]
 
 RUN_BYTES = 300
 """The approximate memory for a batch beside its bytes."""
+RAW_BYTES = 70
+"""The approximate memory for the place of a message in a batch that is handed over in parts."""
 
 
 class Source:
@@ -28,10 +30,9 @@ class Source:
         """About how many bytes one job of it takes."""
         self.own_bytes = RUN_BYTES
         """What it takes beside `data`, in this process's own memory."""
-        if isinstance(data, LargeBatchBytes):
-            self.job_bytes += sum(data.memory.sizes)
-            if not data.memory.held_bytes:
-                self.own_bytes += sum(data.memory.sizes)
+        if isinstance(data, LargeBatchBytes):  # its sizes are the sender's word, and count for nothing
+            self.job_bytes += data.heap_bytes + data.memory.held_bytes
+            self.own_bytes += data.heap_bytes
         self.left = left
         """Jobs of it that were neither taken nor dropped."""
         self._count = count
@@ -40,13 +41,18 @@ class Source:
         self._head = b""
 
     def slice(self, start: int, end: int) -> bytes:
-        """Return a part of it as a batch."""
+        """Return a part of it as a batch. The first part that is not all of it adds to `own_bytes`.
+
+        Raises:
+            FrameError: the batch can't be read.
+        """
         if end - start == self._count:
             return self.data
         batch = self._batch
         if batch is None:
             batch = self._batch = parse_batch(self.data)
             self._raws = parse_raws(batch.messages)
+            self.own_bytes += RAW_BYTES * len(self._raws)
             self._head = batch_head(batch.identifier, batch.origin, batch.source)
         return encode_batch(self._head, batch.first + start, self._raws[start:end], end - start)
 
@@ -72,8 +78,3 @@ class Run:
         self.number += count
         self.start += count
         return front
-
-    @property
-    def data(self) -> bytes:
-        """These jobs as a batch."""
-        return self.source.slice(self.start, self.end)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from berrymq.bridge.discovery.connection_file import ConnectionFile
+    from berrymq.bridge.nats.address import NatsAddress
+    from berrymq.bridge.nats.upstream import Upstream
+    from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.transport.loop import Timer
 
 __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
@@ -42,6 +45,8 @@ __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 DESCRIPTORS = 8_192
 """Files and connections that a hub may have open, where the system lets it."""
 LOG_BYTES = 256 * 1024
+UPSTREAM_SECONDS = 2.5
+"""The longest time for the last words to NATS when a hub shuts down."""
 
 ROSTER_SECONDS = 0.1
 """The delay before the roster is rewritten after nodes have disconnected, in seconds."""
@@ -66,6 +71,7 @@ class HubOptions:
         memory: bytes that may be buffered for all nodes together.
         keep_bytes: bytes of messages that may be retained in total.
         keep_messages: the number of messages that may be retained in total.
+        upstream: the NATS system that links it to the hubs of other machines.
     """
 
     host: str = "127.0.0.1"
@@ -80,6 +86,7 @@ class HubOptions:
     memory: int = MAX_HELD_BYTES
     keep_bytes: int = KEEP_BYTES
     keep_messages: int = KEEP_MESSAGES
+    upstream: NatsAddress | None = None
 
     def __repr__(self) -> str:
         return f"<HubOptions {self.host}:{self.port}>"
@@ -125,7 +132,12 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
         with connection_file.publish(
             url=server.url, access_token=server.access_token, name=hub.name, kind="hub"
         ) as file:
-            life = HubLifetime(loop, hub, server, file, roster, options.idle)
+            upstream = None
+            if options.upstream is not None:
+                from berrymq.bridge.nats.upstream import Upstream  # it loads asyncio
+
+                upstream = Upstream(hub, options.upstream)
+            life = HubLifetime(loop, hub, server, file, roster, options.idle, upstream)
             with _signals(life):
                 if on_ready is not None:
                     on_ready(file)
@@ -144,6 +156,7 @@ class HubLifetime:
         file: ConnectionFile,
         roster: Roster,
         idle: float | None,
+        upstream: Upstream | None,
     ) -> None:
         self.signal: int | None = None
         self._loop = loop
@@ -151,6 +164,7 @@ class HubLifetime:
         self._server = server
         self._file = file
         self._roster = roster
+        self._upstream = upstream
         self._write_scheduled = False
         self._idle = idle
         self._timer: Timer | None = None
@@ -159,12 +173,19 @@ class HubLifetime:
         loop.call(self._check)
         file.keep_renewed(loop.call_later)
 
+    @property
+    def _members(self) -> dict[str, Peer]:
+        """The nodes that are linked to this hub, by id; not the hubs of other machines."""
+        return {id: peer for id, peer in self._hub.peers.items() if peer.role != "mesh"}
+
     def _check(self) -> None:
-        self._roster.add(self._hub.peers)
+        self._roster.add(self._members)
+        if self._upstream is not None:
+            self._upstream.update()
         if not self._write_scheduled:
             self._write_scheduled = True
             self._loop.call_later(ROSTER_SECONDS, self._write_roster)
-        if any(peer.connected for peer in self._hub.peers.values()):
+        if any(peer.connected for peer in self._members.values()):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -176,7 +197,7 @@ class HubLifetime:
         if self._hub.gathering.active:  # the roster still lists nodes that are expected to reconnect
             self._check()
         else:
-            self._roster.replace(self._hub.peers)
+            self._roster.replace(self._members)
 
     def _restart(self) -> None:
         """Restart the idle timeout, after a client has disconnected."""
@@ -201,6 +222,13 @@ class HubLifetime:
         self._write_scheduled = True  # schedule no more rewrites
         self._roster.remove()
         self._file.remove()  # first, so that no process finds a hub that shuts down
+        if self._upstream is None:
+            self._stop()
+        else:
+            self._upstream.close(self._stop)
+            self._loop.call_later(UPSTREAM_SECONDS, self._stop)
+
+    def _stop(self) -> None:
         self._hub.close()
         self._server.stop()
         self._loop.call_later(0.05, self._loop.stop)  # time for the last bytes to be written

@@ -6,21 +6,24 @@ from collections import OrderedDict
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.node.peer import Peer
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import PutParams
+from berrymq.bridge.protocol.json_checks import FrameError
+from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
 from .gathering import Gathering
+from .groups import MAX_SHOWN as MAX_STATUS_ENTRIES
 from .groups import Groups
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from berrymq.bridge.node.peer import Peer
-    from berrymq.bridge.node.room import Room
+    from berrymq.bridge.node.room import Room, Subscriber
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AskParams, ReplayParams
@@ -116,6 +119,21 @@ class Hub(Router):
         self.announcements.send()
         return super().nodes(room)
 
+    def passes(self, source: Peer | None, target: Subscriber) -> bool:
+        """Return whether messages of a source may be passed to a target; see `Router.passes`.
+
+        On NATS each reaches all others itself.
+        """
+        if source is None or source.role != "mesh":
+            return source is not target
+        return not (isinstance(target, Peer) and target.role == "mesh")
+
+    def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Return the identifiers that others follow to whom messages of a peer may be passed."""
+        if peer.role == "mesh":
+            return self.wanted_by_passing(peer, identifiers)
+        return super().wanted_from(peer, identifiers)
+
     # -- routing ---------------------------------------------------------------------------------------------
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
@@ -147,10 +165,12 @@ class Hub(Router):
             self.groups.handle(peer, params)
             return
         put = self.groups.read_put(peer, params)
+        if put is None:
+            return
         if self.gathering.active:  # until all members have reported which jobs they have
             self.gathering.hold(peer, put, len(put.jobs))
         else:
-            self.groups.put(peer, put)
+            put.group.accept(put.jobs, put.number_of_jobs)
 
     def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
         """Hand jobs to a member again; see `Router.link_is_up`."""
@@ -180,8 +200,14 @@ class Hub(Router):
         return [(data, count) for _, count, data in found]
 
     def handle_replay(self, peer: Peer, params: ReplayParams) -> None:
-        """Send a peer the retained messages, before everything that is passed on later. The lock is held."""
+        """Send a peer the retained messages, before everything that is passed on later. The lock is held.
+
+        Raises:
+            FrameError: there are too many unanswered queries.
+        """
         identifier = crossing_identifier(params.identifier)
+        if peer.stream.unmade >= MAX_REPLAYS:
+            raise FrameError(f"more than {MAX_REPLAYS} unanswered queries for retained messages")
         history = self.histories.of(peer.room)
         batches = history.past(identifier, params.last) if history is not None else []
         peer.stream.send_later(Feed(params.query, batches, peer.account, self.limits.frame_bytes))
@@ -215,6 +241,9 @@ class Hub(Router):
             **super().status(),
             "messages": self.messages,
             "groups": self.groups.status(),
+            "groups_more": max(0, len(self.groups) - MAX_STATUS_ENTRIES),
+            "kept": (kept := self.histories.status())[:MAX_STATUS_ENTRIES],
+            "kept_more": max(0, len(kept) - MAX_STATUS_ENTRIES),
             "identifiers": [
                 {"id": identifier, "room": room, "count": one.count, "at": one.at, "source": one.source}
                 for (room, identifier), one in latest[:MAX_STATUS_IDENTIFIERS]

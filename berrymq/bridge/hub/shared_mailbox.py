@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.node.mailbox import read_message
 from berrymq.bridge.protocol.batches import parse_batch, parse_raws
 
-from .group import Member
+from .job_assignment import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .group import Group
+    from .job_assignment import Group
 
 __all__ = ["SharedMailbox"]
 

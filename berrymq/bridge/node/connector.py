@@ -68,6 +68,7 @@ class _Answer(msgspec.Struct):
     received: int
     lost: int = 0
     memory: bool = False
+    pull: bool = False
 
 
 class Connector:
@@ -240,6 +241,7 @@ class Connector:
         """
         node, peer = self.node, self.peer
         params: dict[str, Any] = {"name": node.name, "key": key, "room": node.home.name, "ttl": self._ttl}
+        params["pull"] = True
         probe = node.memories.probe()
         if probe is not None:
             params["memory"] = probe
@@ -293,7 +295,7 @@ class Connector:
                     node.remove_peer(other, "the node has a new link")
                 channel = dialled.hand_over(node.loop, lambda event: self._on_event(channel, event))
                 peer = self._peer_for(answer, key)
-                peer.stream.shares_memory = answer.memory
+                peer.stream.offers.shares_memory, peer.stream.offers.pulls = answer.memory, answer.pull
                 if answer.lost:
                     peer.stream.stats.lost += answer.lost
                     peers_log.warning(

@@ -35,6 +35,9 @@ MAX_BACKLOG = 10_000
 """The backlog of deliveries to followers here from which acknowledgements are withheld."""
 MAX_BACKLOG_BYTES = 32 * 1024 * 1024
 
+MAX_PULLED_BYTES = 64 * 1024 * 1024
+"""The buffers of messages that followers have not finished from which no more are pulled."""
+
 
 class Inbox:
     """Delivers messages of links to a bus.
@@ -49,20 +52,35 @@ class Inbox:
     def __init__(self, gateway: Gateway, values: Values) -> None:
         self._gateway = gateway
         self._values = values
-        self._undelivered: deque[tuple[int, int]] = deque()
-        """The deliveries and bytes of each batch that followers have not finished."""
+        self._undelivered: deque[tuple[int, int, int]] = deque()
+        """The deliveries, bytes and pulled bytes of each batch that followers have not finished."""
         self._deliveries = 0
         self._bytes = 0
+        self._pulled_bytes = 0
 
     def is_behind(self) -> bool:
         """Return whether the backlog is so large that peers should be held back."""
+        backlog = self._update()
+        return backlog > MAX_BACKLOG or (self._bytes > MAX_BACKLOG_BYTES and backlog > 0)
+
+    def is_full(self) -> bool:
+        """Return whether followers have so many large buffers before them that no more should be pulled."""
+        return (
+            self._pulled_bytes > MAX_PULLED_BYTES
+            and self._update() > 0
+            and self._pulled_bytes > MAX_PULLED_BYTES
+        )
+
+    def _update(self) -> int:
+        """Forget the batches that followers have finished, and return the backlog."""
         backlog = self._gateway.backlog
         undelivered = self._undelivered
         while undelivered and self._deliveries - undelivered[0][0] >= backlog:
-            count, size = undelivered.popleft()
+            count, size, pulled = undelivered.popleft()
             self._deliveries -= count
             self._bytes -= size
-        return backlog > MAX_BACKLOG or (self._bytes > MAX_BACKLOG_BYTES and backlog > 0)
+            self._pulled_bytes -= pulled
+        return backlog
 
     def deliver(self, batch: Batch | ReadBatch, size: int) -> bool:
         """Deliver a batch of *size* bytes to the bus; return whether `is_behind` should be checked."""
@@ -76,9 +94,7 @@ class Inbox:
             return False
         submitted = self._gateway.deliver(identifier, contents, batch.source, batch.origin, batch.first)
         if submitted:
-            self._undelivered.append((submitted, size))
-            self._deliveries += submitted
-            self._bytes += size
+            self._add(submitted, size, batch)
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
 
     def replay(self, replay: Replay, batch: Batch, *, is_own: bool) -> None:
@@ -99,9 +115,15 @@ class Inbox:
             return
         submitted = replay.deliver(identifier, contents, batch.source, batch.origin, batch.first, is_own)
         if submitted:
-            self._undelivered.append((submitted, len(batch.messages)))
-            self._deliveries += submitted
-            self._bytes += len(batch.messages)
+            self._add(submitted, len(batch.messages), batch)
+
+    def _add(self, submitted: int, size: int, batch: Batch | ReadBatch) -> None:
+        """Count a batch until followers have finished it."""
+        pulled = sum(batch.memory.sizes) if isinstance(batch, LargeBatch) and batch.memory.is_own else 0
+        self._undelivered.append((submitted, size, pulled))
+        self._deliveries += submitted
+        self._bytes += size
+        self._pulled_bytes += pulled
 
     def poll(self, batch: Batch | ReadBatch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here.

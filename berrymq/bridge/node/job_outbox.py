@@ -153,9 +153,9 @@ class JobOutbox:
             if stream.capacity < stream.limits.buffer_messages // 2:
                 node.loop.call_later(TICK_SECONDS, self._flush)
                 break
-            common, encoded, memory, _ = jobs.popleft()
+            common, encoded, memory, message = jobs.popleft()
             member, identifier, source = common
-            messages, size = [encoded], len(encoded)
+            sent, messages, size = [message], [encoded], len(encoded)
             if memory is None:
                 while (
                     jobs
@@ -163,21 +163,32 @@ class JobOutbox:
                     and jobs[0].memory is None
                     and size < node.limits.frame_bytes
                 ):
-                    size += len(jobs[0].encoded)
-                    messages.append(jobs.popleft().encoded)
+                    job = jobs.popleft()
+                    size += len(job.encoded)
+                    sent.append(job.message)
+                    messages.append(job.encoded)
+            if not member.joined.is_set():
+                member.unanswered += sent
             first = node._sequence + 1
             node._sequence += len(messages)
             head = batch_head(identifier, node.id, source)
             data = encode_batch(head, first, messages, len(messages))
             if memory is not None:
                 _, data = large_batch(data, memory)
-            body = put_body(member.group, data, shared=stream.shares_memory)
+            body = put_body(member.group, data, to=stream.offers)
             stream.send(PUT, body, messages=len(messages))
 
-    def take_unsent(self) -> list[tuple[Membership, Message]]:
-        """Remove and return the messages that were not sent, each with its membership."""
-        jobs, self._jobs = self._jobs, deque()
-        return [(job.common[0], job.message) for job in jobs]
+    def take_unsent(self, member: Membership | None = None) -> list[tuple[Membership, Message]]:
+        """Remove and return the messages that were not sent, each with its membership.
+
+        Args:
+            member: those of one membership alone.
+        """
+        with self._gate:
+            jobs, self._jobs = self._jobs, deque()
+            if member is not None:
+                self._jobs.extend([job for job in jobs if job.common[0] is not member])
+        return [(job.common[0], job.message) for job in jobs if member in (None, job.common[0])]
 
     def _encode(self, message: Message, *, strict: bool) -> tuple[bytes, Memory | None]:
         """Encode a message; see `Values.encode`."""

@@ -75,6 +75,8 @@ class Membership:
         self.joined = threading.Event()
         """Set when the hub has answered the ``join``."""
         self.refused = ""
+        self.unanswered: list[Message] = []
+        """Messages that were sent to the group before the ``join`` was answered: a refusal returns them."""
         self.epoch = 0
         """The number of times that the group was joined again; read and changed with the node's lock held."""
         self._keeps_former = False
@@ -377,6 +379,7 @@ class Membership:
             self.refused = params.refused
         else:
             self.state = parse_state(params.state)
+            self.unanswered = []
         self.joined.set()
         question = self._questions.get(params.question)
         if question is not None:
@@ -416,6 +419,7 @@ class Membership:
             self.state = GroupState()
             self._reported = (0, 0)
             self._pace.stall()
+            self.unanswered = []
             self.joined.clear()
         return jobs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import finalize, ref
 
 from berrymq.bridge.buffers import (
@@ -13,6 +13,7 @@ from berrymq.bridge.buffers import (
     Claim,
     ClaimError,
     Memory,
+    Own,
     Pool,
     PoolFullError,
     few_descriptors,
@@ -25,7 +26,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from berrymq.bridge.buffers import Lease
+    from berrymq.bridge.buffers import Filling, Lease
     from berrymq.bridge.payload import Binary
     from berrymq.bridge.protocol.batches import LargeBatchBytes
     from berrymq.bridge.protocol.frames import Buffers
@@ -102,13 +103,38 @@ class Memories:
         Raises:
             FrameError: what is said of them does not fit together.
         """
+        given: Any = params.memory
+        if isinstance(given, Memory):  # it was pulled
+            return given
         try:
-            memory = Memory.received(params.memory, params.sizes, params.reason)
+            memory = Memory.received(given, params.sizes, params.reason)
         except ValueError as error:
             raise FrameError(f"buffers: {error}") from None
         self._opened.add(memory)
         self._opened.limit(MAX_OPEN_BYTES, few_descriptors(MAX_OPEN))
         return memory
+
+    def open(self, size: int) -> Filling | Own:
+        """Return memory for buffers that are pulled and that others get from here.
+
+        Raises:
+            PoolFullError: receivers still hold too much.
+            OSError: the system has no more.
+        """
+        if not is_available():
+            return Own(size)
+        while True:
+            try:
+                return self.pool.open(size)
+            except PoolFullError:
+                if not self._shared.give_up_oldest():
+                    raise
+
+    def hold(self, memory: Memory) -> None:
+        """Count buffers that were pulled, and give up the oldest that are held if they are too many."""
+        self._shared.add(memory)
+        if not is_available():
+            self._shared.limit(MAX_OPEN_BYTES, MAX_OPEN)
 
     def retain(self, batch: LargeBatchBytes) -> LargeBatchBytes:
         """Return a message that holds its buffers until newer ones that are retained need the memory."""

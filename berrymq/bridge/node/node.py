@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from berrymq.bridge.buffers import Own
 from berrymq.bridge.errors import PayloadError
 from berrymq.bridge.payload import ApartError, Form, encode_message
 from berrymq.bridge.peers_log import peers_log
@@ -32,6 +33,7 @@ from .inbox import Inbox
 from .link_timers import ACK_TURNS
 from .outbox import Outbox
 from .peer import Peer
+from .pulls import MessageKey
 from .router import Router
 from .shared_queues import SharedQueues
 from .values import Values
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from concurrent.futures import Future
 
-    from berrymq.bridge.buffers import Memory
+    from berrymq.bridge.buffers import Filling, Memory
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import ReadMessagesParams
@@ -125,6 +127,7 @@ class Node(Router):
         self._duplicates = Duplicates()
         self._flushed_at = 0.0
         self._checking_backlog = False
+        self._checking_pulls = False
         self._interests_pending = False
         self._dropped_before = 0
         self._warned_at = float("-inf")
@@ -160,14 +163,14 @@ class Node(Router):
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Return the identifiers that others follow to whom messages of a peer may be passed."""
-        holders = peer.room.interests.holders
-        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
+        return self.wanted_by_passing(peer, identifiers)
 
     def refresh_roles(self) -> None:
         """Update whether messages are passed on, after a link was added or removed. The lock is held."""
         direct = sum([peer.role == "direct" for peer in self.peers.values()])
         self._passes_on = direct > 1
-        self._had_several_links |= direct > 0 and len(self.peers) > 1
+        mesh = sum([peer.role == "mesh" for peer in self.peers.values()])
+        self._had_several_links |= len(self.peers) > 1 and (direct > 0 or 0 < mesh < len(self.peers))
         for peer in self.peers.values():
             if peer.role == "direct" and peer.interest_announced:
                 self.update_interest(peer)
@@ -413,6 +416,8 @@ class Node(Router):
                 for one in route:
                     if one is not local and type(one) is not Peer:
                         return False
+            if peer.pulls:  # some of them may have to come after others
+                return False
             if stream.receive(frame.n, frame.ack, count, self.loop.time()):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
                     if origin is None:
@@ -475,6 +480,34 @@ class Node(Router):
         memory = self.memories.receive(params) if params.sizes else None
         self.history.handle_past(peer, params, memory)
 
+    def memory_for(self, peer: Peer, key: Hashable) -> Callable[[int], Filling | Own]:
+        """Return what opens memory for buffers: this process's own where nothing else gets them from here."""
+        route = peer.room.route(key.identifier) if isinstance(key, MessageKey) else ()
+        if self._passes_on or any(one is not self._local for one in route):
+            return self.memories.open
+        return Own
+
+    def is_full(self) -> bool:
+        """Return whether no more buffers should be pulled: followers have not finished with the former."""
+        is_full = self._inbox.is_full()
+        if is_full and not self._checking_pulls:
+            self._checking_pulls = True
+            self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_pulls)
+        return is_full
+
+    def _check_pulls(self) -> None:
+        """Go on pulling as soon as followers have finished."""
+        self._checking_pulls = False
+        with self.lock:
+            for peer in self.peers.values():
+                if peer.pulls:
+                    self._unflushed[peer] = None
+            self.flush_all()
+
+    def pulled(self) -> None:
+        """Deliver what was held back for buffers, without the lock."""
+        self.loop.call(self._deliver)
+
     def deliver_replayed(self, deliver: Callable[[], object]) -> None:
         """Call a function without the lock, after what arrived before it was delivered. The lock is held."""
         self._replayed.append(deliver)
@@ -533,9 +566,12 @@ class Node(Router):
         """Put a question of the bus to its followers elsewhere; on any thread."""
         future = Answers(self, self.only_channel())
         try:
-            encoded = encode_message(message._sent_at, message._args, message._kwargs)
-        except PayloadError:
-            encoded = self.values.encode_question(message, strict=self.strict)
+            encoded, memory = (
+                encode_message(message._sent_at, message._args, message._kwargs, None, self._form),
+                None,
+            )
+        except (PayloadError, ApartError):
+            encoded, memory = self.values.encode(message, message._sent_at, None, strict=self.strict)
         with self.lock:
             if self.outbox:
                 self._empty_outbox()  # what was published before is sent before
@@ -543,6 +579,8 @@ class Node(Router):
             text = message._identifier.text
             batch = batches.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
             data = batches.encode_batch(self._head(text, self.id, self.name), self._sequence, [encoded], 1)
+            if memory is not None:
+                batch, data = large_batch(data, memory)
             future.question = self.questions.ask(
                 None, self.home, batch, data, lambda answers: resolve(future, answers)
             )

@@ -21,18 +21,20 @@ from berrymq.bridge.errors import RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake
 from berrymq.bridge.protocol.batches import batch_head, large_batch
-from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
+from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Piece, Text
 from berrymq.bridge.protocol.fields import MAX_COUNT
-from berrymq.bridge.protocol.group_frames import GroupFrame
+from berrymq.bridge.protocol.group_frames import GroupFrame, MemoryFrame
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
 from berrymq.bridge.protocol.limits import Limits
+from berrymq.bridge.protocol.offers import PIECE_HEAD, GoneParams, PullParams, ReleaseParams, gone_frame
 from berrymq.bridge.transport.budget import Budget
 
 from .announcements import Announcements
 from .link_timers import LinkTimers
 from .memories import Memories
 from .peer import MAX_LISTED, Peer
+from .pulls import MessageKey
 from .question_router import QuestionRouter
 from .questions import GRACE_SECONDS
 from .room import MAX_ROUTES, Room
@@ -40,10 +42,11 @@ from .status import NodeInfo, reachable_nodes, router_status
 from .validation import read_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
+    from berrymq.bridge.buffers import Filling, Memory, Own
     from berrymq.bridge.protocol.batches import Batch
-    from berrymq.bridge.protocol.frames import AckParams, Params
+    from berrymq.bridge.protocol.frames import AckParams, Buffers, Params
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.identifiers import Identifier
@@ -145,6 +148,7 @@ class Router:
             ttl=ttl,
             now=self.loop.time(),
         )
+        peer.pulls.is_paused = self.is_full
         self.peers[id] = peer
         self.refresh_roles()
         return peer
@@ -163,11 +167,15 @@ class Router:
         with self.lock:
             peer.cancel_timers()
             if received is None:
+                peer.pulls.fail("the link to its sender was started again before all of it had arrived")
                 peer.stream.restart()
+                peer.stream.offers.clear()
                 peer.forget_announced()
                 self.questions.fail(peer, "was started again before it answered")
             else:
                 peer.stream.resume(received)
+            peer.pulls.cut()
+            channel.connection.takes_pieces = True
             channel.on_event = partial(self.receive, peer, channel, channel.on_event)
             peer.channel = channel
             peer.since = self.loop.time()
@@ -190,6 +198,7 @@ class Router:
             if peer.channel is not channel:
                 return
             peer.channel = None
+            peer.pulls.cut()
             if event.code in (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_LARGE):
                 dropped = peer.note_refusal()
                 if dropped:
@@ -247,6 +256,7 @@ class Router:
             if self.peers.get(peer.id) is peer:
                 del self.peers[peer.id]
             changed = peer.leave_room()
+            peer.pulls.fail("its sender left before all of it had arrived")
             lost = peer.end(reason, code)
             self._unflushed.pop(peer, None)
             self.timers.forget(peer)
@@ -293,6 +303,11 @@ class Router:
             if (holders := holders_of(one)) and (len(holders) > 1 or peer not in holders)
         }
 
+    def wanted_by_passing(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Return the same as `wanted_from` where messages do not pass between all subscribers."""
+        holders = peer.room.interests.holders
+        return {one for one in identifiers if any(self.passes(peer, holder) for holder in holders(one))}
+
     # -- receiving -------------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
@@ -304,6 +319,9 @@ class Router:
             otherwise: handles what is no frame: calls, their results, the end, malformed text.
             event: the event.
         """
+        if type(event) is Piece:
+            self._take_piece(peer, channel, otherwise, event)
+            return
         if type(event) is not Text:
             otherwise(event)
             return
@@ -313,11 +331,11 @@ class Router:
             otherwise(event)
             return
         method = envelope.method
-        if (method not in frames.NUMBERED and method != frames.ACK) or envelope.id is not UNSET:
+        if (method not in frames.NUMBERED and method not in frames.CONTROL) or envelope.id is not UNSET:
             otherwise(event)
             return
         try:
-            self.handle_frame(peer, channel, method, frames.parse_params(method, envelope.params))
+            self.handle_frame(peer, channel, frames.parse_params(method, envelope.params))
         except FrameError as error:
             self.close_for_error(peer, channel, otherwise, error)
 
@@ -334,13 +352,14 @@ class Router:
         channel.close(CloseCode.PROTOCOL_ERROR, str(error))
         otherwise(Closed())
 
-    def handle_frame(self, peer: Peer, channel: Channel, method: str, params: Params | AckParams) -> None:
+    def handle_frame(
+        self, peer: Peer, channel: Channel, params: Params | AckParams | PullParams | GoneParams
+    ) -> None:
         """Process one frame, on the thread that reads the connection.
 
         Args:
             peer: the sender.
             channel: the connection that it arrived on.
-            method: its method.
             params: its decoded params.
 
         Raises:
@@ -349,10 +368,15 @@ class Router:
         with self.lock:
             if peer.channel is not channel:
                 return  # a former connection
-            if method == "ack":
+            if isinstance(params, frames.AckParams):
                 peer.stream.acknowledged(params.ack)
+            elif isinstance(params, PullParams):
+                self._send_piece(peer, channel, params)
+                return
+            elif isinstance(params, GoneParams):
+                peer.pulls.gone(params.memory, params.reason)
             else:
-                self._handle_numbered(peer, params)  # type: ignore[arg-type]
+                self._handle_numbered(peer, params)
             self.flush(peer)
             self.budget.relieve(self.loop.time())
 
@@ -386,17 +410,23 @@ class Router:
             batches = [read_batch(peer, raw) for raw in params.batches]
             count = sum([batch.count for batch, _ in batches])
             if stream.receive(params.n, params.ack, count, now):
-                self.handle_batches(peer, batches)
+                self.handle_batches(peer, self._not_held(peer, batches) if peer.pulls else batches)
         elif isinstance(params, frames.BuffersParams):
-            _, data = read_batch(peer, params.batch)
+            batch, data = read_batch(peer, params.batch)
             if stream.receive(params.n, params.ack, 1, now):
-                self.handle_batches(peer, [large_batch(data, self.memories.receive(params))])
+                self._with_buffers(
+                    *(peer, params, MessageKey(batch.identifier, batch.origin), len(data)),
+                    lambda: self.handle_batches(peer, [large_batch(data, self.memories.receive(params))]),
+                )
         elif stream.receive(params.n, params.ack, 0, now):
-            if isinstance(params, frames.InterestParams):
+            if isinstance(params, ReleaseParams):
+                stream.offers.release(params.memory)
+            elif isinstance(params, frames.InterestParams):
                 self.announcements.schedule(peer.room, peer.update_follows(params))
                 self.interest_received(peer)
             elif isinstance(params, frames.AskParams):
-                self.handle_question(peer, params)
+                size = len(params.batch)
+                self._with_buffers(peer, params, None, size, lambda: self.handle_question(peer, params))
             elif isinstance(params, frames.AnswerParams):
                 self.questions.handle_answer(peer, params)
             elif isinstance(params, frames.ConcludeParams):
@@ -411,12 +441,122 @@ class Router:
         self, peer: Peer, params: GroupFrame | frames.ReplayParams | frames.PastParams
     ) -> None:
         """Process a frame about what a hub remembers: shared queues and history."""
-        if isinstance(params, GroupFrame):
+        if isinstance(params, MemoryFrame):
+            self._with_buffers(
+                peer, params, ("group", params.group), params.size, lambda: self.handle_group(peer, params)
+            )
+        elif isinstance(params, GroupFrame):
             self.handle_group(peer, params)
         elif isinstance(params, frames.ReplayParams):
             self.handle_replay(peer, params)
         else:
-            self.handle_past(peer, params)
+            size = len(params.batches)
+            self._with_buffers(
+                peer, params, ("query", params.query), size, lambda: self.handle_past(peer, params)
+            )
+
+    # -- buffers that are pulled -----------------------------------------------------------------------------
+
+    def _with_buffers(
+        self,
+        peer: Peer,
+        params: Buffers | MemoryFrame,
+        key: Hashable,
+        size: int,
+        process: Callable[[], object],
+    ) -> None:
+        """Process a frame as soon as its buffers are there, and what precedes it is processed.
+
+        Args:
+            peer: the sender.
+            params: the frame's.
+            key: of frames that stay in order; None for no order.
+            size: of the frame in bytes.
+            process: processes the frame.
+        """
+        if type(params.memory) is int:
+            self.pull(peer, params, key, size, process)
+        elif key is not None and peer.pulls.holds(key):
+            peer.pulls.hold(key, process, size)
+        else:
+            process()
+
+    def pull(
+        self,
+        peer: Peer,
+        params: Buffers | MemoryFrame,
+        key: Hashable,
+        size: int,
+        process: Callable[[], object],
+    ) -> None:
+        """Pull the buffers of a frame; see `_with_buffers`. The lock is held.
+
+        Then the `Memory` takes the place of their number in the params.
+        """
+
+        def done(memory: Memory) -> None:
+            params.memory = memory  # type: ignore[assignment]
+            if not memory.is_own or self.is_hub:
+                self.memories.hold(memory)
+            process()
+            self.pulled()
+
+        number = params.memory
+        assert isinstance(number, int)
+        peer.pulls.add(number, params.sizes, self.memory_for(peer, key), done, key=key, size=size)
+        self._unflushed[peer] = None
+
+    def memory_for(self, peer: Peer, key: Hashable) -> Callable[[int], Filling | Own]:  # noqa: ARG002 - for those who override
+        """Return what opens memory for the buffers of a frame: such that others can get them from here."""
+        return self.memories.open
+
+    def is_full(self) -> bool:
+        """Return whether no more buffers should be pulled at present."""
+        return False
+
+    def pulled(self) -> None:
+        """Do nothing: a hook, called after a frame was processed whose buffers were pulled."""
+
+    def _not_held(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> list[tuple[Batch, bytes]]:
+        """Hold back the messages that have to come after others whose buffers are pulled; return the rest."""
+        passed = []
+        for one in batches:
+            key = MessageKey(one[0].identifier, one[0].origin)
+            if peer.pulls.holds(key):
+                peer.pulls.hold(key, partial(self.handle_batches, peer, [one]), len(one[1]))
+            else:
+                passed.append(one)
+        return passed
+
+    def _take_piece(self, peer: Peer, channel: Channel, otherwise: OnEvent, piece: Piece) -> None:
+        """Process a part of buffers that were pulled."""
+        with self.lock:
+            if peer.channel is not channel:
+                return  # a former connection
+            try:
+                is_whole = peer.pulls.take(piece, self.loop.time())
+            except FrameError as error:
+                self.close_for_error(peer, channel, otherwise, error)
+                return
+            if is_whole:
+                self.flush(peer)
+                self.budget.relieve(self.loop.time())
+
+    def _send_piece(self, peer: Peer, channel: Channel, params: PullParams) -> None:
+        """Answer a pull.
+
+        Raises:
+            FrameError: there are no such bytes.
+        """
+        memory = peer.stream.offers.find(params.memory)
+        data = memory.read(params.offset, params.size) if memory is not None else None
+        if data is None:
+            reason = memory.reason if memory is not None else "it is not offered any more"
+            channel.send_text(gone_frame(params.memory, reason))
+        elif len(data) < params.size:
+            raise FrameError("a pull beyond the end of the buffers")
+        else:
+            channel.send_piece(PIECE_HEAD.pack(params.memory, params.offset), data)
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Pass messages on to those who follow them. The lock is held.
@@ -552,8 +692,12 @@ class Router:
         unflushed = self._unflushed
         while unflushed:
             peer, _ = unflushed.popitem()
-            if peer.channel is not None and (texts := peer.stream.frames(self.loop.time())):
-                peer.channel.send_texts(texts)
+            if peer.channel is not None:
+                pulls = peer.pulls.frames(self.loop.time()) if peer.pulls else None
+                if texts := peer.stream.frames(self.loop.time()):
+                    peer.channel.send_texts(texts)
+                if pulls:
+                    peer.channel.send_texts(pulls)
             if peer.stream.unreported_drops and not peer.drop_report_due:
                 self.timers.schedule_drop_report(peer)
 

@@ -351,10 +351,15 @@ class SharedQueues:
     def refused(self, member: Membership) -> None:
         """End a membership that the hub has refused. No lock is held."""
         with self.node.lock:
-            if self._members.get(member.group) is member:
-                del self._members[member.group]
-                self._unfollow(member)
-                if self.peer is not None:
-                    self._pin()
+            if self._members.get(member.group) is not member:
+                return
+            del self._members[member.group]
+            unsent = [message for _, message in self.outbox.take_unsent(member)]
+        member.collect([*member.unanswered, *unsent])
+        member.unanswered = []
+        with self.node.lock:
+            self._unfollow(member)
+            if self.peer is not None:
+                self._pin()
         if not member.is_new:
             _log.warning("%s: this one stays in its process", member.refused)

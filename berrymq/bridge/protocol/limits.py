@@ -9,7 +9,9 @@ __all__ = [
     "MAX_CALLS_IN_FLIGHT",
     "MAX_DEPTH",
     "MAX_FOLLOWS",
+    "MAX_KEEP_LAST",
     "MAX_PAYLOAD_BYTES",
+    "MAX_REPLAYS",
     "MAX_TEXT_BYTES",
     "Limits",
     "LinkStats",
@@ -30,9 +32,15 @@ MAX_FOLLOWS = 10_000
 MAX_CALLS_IN_FLIGHT = 64
 """The limit of unanswered JSON-RPC requests on one connection."""
 
-
 KEEP_LAST = 1_000
 """The default number of messages that a hub retains of each identifier."""
+
+MAX_KEEP_LAST = 1_000_000
+"""The largest such number. Fewer are retained where the hub's limits are reached before."""
+
+MAX_REPLAYS = 32
+"""The limit of unanswered queries for retained messages on one link. Each answer may be large, and has to be
+read before more is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from berrymq.bridge.errors import RpcError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.events import CloseCode, Closed, Request, Text
-from berrymq.bridge.protocol.frames import ACK, NUMBERED
+from berrymq.bridge.protocol.frames import CONTROL, NUMBERED
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import Call
 from berrymq.bridge.protocol.limits import MAX_CALLS_IN_FLIGHT
 
 from .history_methods import methods
-from .hosts import check_host, check_origin
+from .host_and_origin import check_host, check_origin
 from .methods import OPEN_METHODS
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Conversation:
             return
         method = envelope.method
         is_call = envelope.id is not UNSET and method == "ask"  # a frame of that name is a notification
-        if method is UNSET or (method not in NUMBERED and method != ACK) or is_call:
+        if method is UNSET or (method not in NUMBERED and method not in CONTROL) or is_call:
             self._run(data, self._write)
         elif envelope.id is not UNSET:
             self._write(
@@ -325,6 +325,7 @@ class Conversation:
         ttl: float,
         resume: tuple[str, int] | None,
         memory: tuple[int, int, int, str, int] | None,
+        pull: bool,
     ) -> dict[str, Any]:
         """Turn this connection into a link.
 
@@ -336,13 +337,16 @@ class Conversation:
             ttl: seconds for which the link may be disconnected before it expires.
             resume: the link to be resumed: our id, and the number of the last frame received.
             memory: a claim on shared memory of the node, to be tried.
+            pull: whether the node pulls buffers.
         """
         if not self.is_websocket:
             raise RpcError(jsonrpc.INVALID_REQUEST, "interconnect needs a WebSocket: connect to /ws")
         if self.peer is not None:
             raise RpcError(jsonrpc.INVALID_REQUEST, "this connection is a link already")
         peer, answer, received = self.server.link(name, key, id, room, ttl, resume)
-        peer.stream.shares_memory = answer["memory"] = self.server.router.memories.can_open(memory)
+        offers = peer.stream.offers
+        offers.shares_memory = answer["memory"] = self.server.router.memories.can_open(memory)
+        offers.pulls, answer["pull"] = pull, True
         self.peer = peer
         self._after_reply.append(lambda: self._attach(peer, received))
         return answer

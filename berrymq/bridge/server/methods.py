@@ -107,12 +107,13 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
     resume: Resume | None = None,
     id: NodeId | None = None,
     memory: tuple[int, int, int, str, int] | None = None,
+    pull: bool = False,
 ) -> dict[str, Any]:
     """Make this connection a link: from now on it carries frames both ways.
 
     ``key`` is a secret of the node's own, from which its id is made; with ``id`` it is one for this link
     alone. ``resume`` resumes a link that was cut. ``memory`` is a claim on shared memory of the node; the
-    answer says whether it could be opened here.
+    answer says whether it could be opened here. ``pull`` says that the node pulls buffers.
     """
     return conversation.interconnect(
         name,
@@ -122,6 +123,7 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
         ttl,
         None if resume is None else (resume.id, resume.received),
         memory,
+        pull,
     )
 
 

@@ -30,7 +30,7 @@ from berrymq.bridge.transport.channel import Channel
 from berrymq.bridge.transport.tls import Tls
 
 from .conversation import Conversation
-from .hosts import HostPolicy
+from .host_and_origin import HostPolicy
 from .sessions import Sessions
 
 if TYPE_CHECKING:

@@ -203,6 +203,12 @@ class Channel:
             self.connection.send_text(text)
             self._flush()
 
+    def send_piece(self, head: bytes, data: bytes) -> None:
+        """Send one binary WebSocket message, in two parts; on any thread."""
+        with self._lock:
+            self.connection.send_piece(head, data)
+            self._flush()
+
     def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
         """Call a function with the protocol and write the result; on any thread.
 

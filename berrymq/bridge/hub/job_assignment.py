@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 from berrymq.bridge.protocol.batches import parse_batch, split_batch
-from berrymq.bridge.protocol.group_frames import GroupState
+from berrymq.bridge.protocol.group_frames import GroupState, as_ranges
 from berrymq.bridge.protocol.json_checks import FrameError
 
 from .job_runs import Run, Source
@@ -28,11 +28,16 @@ __all__ = ["Group", "Member"]
 JOB_BYTES, HAD_BYTES = 200, 150
 """The approximate memory for a job that a member holds, and for one that a member of a former hub has."""
 
+GROUP_BYTES = 2_000
+"""The approximate memory for a group without jobs."""
+
+MAX_HELD = 10_000
+"""The most jobs that a member holds, whatever credit it gives."""
 MAX_HELD_BYTES = 4 * 1024 * 1024
 """The most bytes of jobs that a member holds, unless a single one is larger."""
 
 MAX_HAD = 100_000
-"""The approximate number of jobs of a former hub that are remembered as held by members."""
+"""The most jobs of a former hub that are remembered as held by members, however often one is named."""
 
 MAX_MEMBERS_SHOWN = 50
 
@@ -64,7 +69,7 @@ class Member:
         """The number of further jobs that it may hold."""
         if not self.connected or (self.held_bytes >= MAX_HELD_BYTES and self.held):
             return 0
-        return max(0, self.waiting + self.ahead - len(self.held))
+        return max(0, min(self.waiting + self.ahead, MAX_HELD) - len(self.held))
 
     def held_in(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
         """Return the numbers of held jobs that are in one of the ranges; bounded by their number."""
@@ -113,9 +118,12 @@ class Group:
         self.on_change: Callable[[], object] = lambda: None
         """Called after anything has changed."""
         self._had: set[tuple[str, int]] | None = None
+        self._had_named = 0
+        """The number of jobs that members have named as theirs, repetitions included."""
         self._runs: deque[Run] = deque()
         self._next = 1
         self._account = budget.open(self.shed)
+        self._account.grow(GROUP_BYTES)
 
     @property
     def depth(self) -> int:
@@ -160,9 +168,9 @@ class Group:
         had = self._had = self._had or set()
         before = len(had)
         for origin, first, count in ranges:
-            if len(had) > MAX_HAD:
-                break
-            had.update([(origin, number) for number in range(first, first + min(count, MAX_HAD))])
+            some = min(count, MAX_HAD - self._had_named)
+            self._had_named += some
+            had.update([(origin, number) for number in range(first, first + some)])
         self._account.grow(HAD_BYTES * (len(had) - before))
 
     def stop_deduplicating(self) -> None:
@@ -170,6 +178,7 @@ class Group:
         if self._had is not None:
             self._account.grow(-HAD_BYTES * len(self._had))
             self._had = None
+            self._had_named = 0
 
     def _new_parts(self, data: bytes, count: int) -> list[tuple[bytes, int]]:
         """Return those parts of a batch that no member holds."""
@@ -217,6 +226,7 @@ class Group:
     def _give(self, member: Member, most: int) -> list[Run]:
         """Assign up to so many jobs to a member; return them."""
         given = []
+        most = min(most, MAX_HELD - len(member.held))
         while most > 0 and self._runs and (member.held_bytes < MAX_HELD_BYTES or not member.held):
             run = self._runs[0]
             count = min(most, len(run))
@@ -242,12 +252,23 @@ class Group:
         jobs = []
         for run in runs:
             try:
-                jobs.append((run.number, run.data))
+                jobs.append((run.number, self._slice(run.source, run.start, run.end)))
             except FrameError:  # a hub does not decode messages when they arrive
                 self.dropped += len(run)
                 self._finish(member, [(run.number, len(run))])
         if jobs:
             member.send(jobs)
+
+    def _slice(self, source: Source, start: int, end: int) -> bytes:
+        """Return a part of a batch as a batch, and count the memory that reading it takes.
+
+        Raises:
+            FrameError: it can't be read.
+        """
+        before = source.own_bytes
+        data = source.slice(start, end)
+        self._account.grow(source.own_bytes - before)
+        return data
 
     def pull(self, member: Member, most: int) -> int:
         """Hand up to so many jobs to a member beyond its credit; return how many."""
@@ -331,11 +352,19 @@ class Group:
             count -= some
 
     def shed(self, target: int) -> None:
-        """Drop the oldest jobs that no member holds, until no more bytes than *target* are held."""
+        """Drop jobs until no more bytes than *target* are held: those that no member holds, the oldest first.
+
+        Then those that members hold, of the largest holder first: it has them already, and only their return
+        is no longer possible.
+        """
         while self._account.held > target and self._runs:
             self._drop(len(self._runs[0]))
         if self._account.held > target:
             self.stop_deduplicating()
+        for member in sorted(self.members, key=lambda one: one.held_bytes, reverse=True):
+            if self._account.held <= target:
+                break
+            self.dropped += self._finish(member, as_ranges(sorted(member.held)))
         self.on_change()
 
     # -- members ---------------------------------------------------------------------------------------------
@@ -374,7 +403,7 @@ class Group:
                 if len(found) >= count or most_bytes < 0:
                     return found
                 try:
-                    found.append(run.source.slice(place, place + 1))
+                    found.append(self._slice(run.source, place, place + 1))
                 except FrameError:
                     break
                 most_bytes -= len(found[-1])

@@ -21,6 +21,7 @@ from .batches import LargeBatchBytes, Memory
 from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, ack_frame
 from .json_checks import FrameError
 from .limits import Limits, LinkStats
+from .offers import Offers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,11 +97,11 @@ class Bodies(Protocol):
     method: bytes
     """Of all of the frames."""
 
-    def next(self, *, shared: bool) -> bytes | None:
+    def next(self, *, to: Offers) -> bytes | None:
         """Return the next body; None at the end.
 
         Args:
-            shared: whether the other side can open this process's shared memory.
+            to: how the other side reads buffers.
         """
 
     def close(self) -> None:
@@ -160,8 +161,8 @@ class Stream:
         self.stats = stats if stats is not None else LinkStats()
         self.received = 0
         """The number of the last frame received."""
-        self.shares_memory = False
-        """Whether the other side can open this process's shared memory."""
+        self.offers = Offers()
+        """How the other side reads buffers, and those that it may pull."""
         self.behind = False
         """Set while messages are received faster than they are processed: acknowledgements are withheld."""
         self.wants_flush = False
@@ -208,7 +209,7 @@ class Stream:
                 memory = batch.memory  # type: ignore[attr-defined]
                 params = b'"batch":%b,%b' % (
                     batch,
-                    memory.parameter(shared=self.shares_memory, beside=len(batch)),
+                    memory.parameter(to=self.offers, beside=len(batch)),
                 )
                 batch = HoldingBody.of(params, [memory])
         size = len(batch) + ITEM_BYTES
@@ -259,10 +260,15 @@ class Stream:
         self._later.append(bodies)
         self.send(LATER, b"")
 
+    @property
+    def unmade(self) -> int:
+        """The number of elements of the buffer whose frames are not all made."""
+        return len(self._later)
+
     def _make_next(self) -> None:
         """Add the next frame before the `LATER` element at the buffer's head; remove that after the last."""
         bodies = self._later[0]
-        body = bodies.next(shared=self.shares_memory)
+        body = bodies.next(to=self.offers)
         if body is None:
             bodies.close()
             self._later.popleft()
@@ -315,8 +321,8 @@ class Stream:
 
     @property
     def idle(self) -> bool:
-        """Whether the other side has acknowledged everything that was sent."""
-        return not (self._buffer or self._in_flight or self._resend)
+        """Whether the other side has acknowledged everything that was sent, and has pulled all buffers."""
+        return not (self._buffer or self._in_flight or self._resend or self.offers)
 
     @property
     def capacity(self) -> int:
@@ -427,6 +433,8 @@ class Stream:
             self._in_flight_bytes -= size
             self._account.grow(-size)
             self._unshare(sent)
+            if type(sent.body) is HoldingBody:
+                self.offers.hold(sent.body.memories)
         self._acknowledged = max(self._acknowledged, ack)
 
     # -- receiving -------------------------------------------------------------------------------------------
