@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import pandas as pd
 import pytest
 
 from berrymq import Identifier, IdentifierError, share
+from berrymq.bridge.hub.router import Hub
 from tests.conformance.run import Stage, private_runtime
 from tests.support.certificates import make_certificate, server_context
+from tests.support.faults import FaultProxy
+from tests.support.nodes import Nodes
 from tests.support.waiting import wait_until
 
 CLIENT = Path(__file__).parents[2] / "clients" / "ruby"
@@ -196,6 +200,7 @@ SHARED = {
     "int": (np.arange(6, dtype="<i4").reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
     "fortran": (np.asfortranarray(np.arange(6.0).reshape(2, 3)), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]),
     "big": (np.arange(100_000, dtype=">i8"), list(range(100_000))),
+    "huge": (np.arange(1_600_000, dtype="<i8"), list(range(1_600_000))),
     "bool": (np.array([True, False]), [True, False]),
     "masked": (np.ma.array([1, 2], mask=[False, True]), [1, None]),
     "table": (
@@ -246,6 +251,41 @@ def test_what_python_shares_is_taken(ruby, stage):
     for (name, (_, expected)), line in zip(SHARED.items(), lines, strict=True):
         assert json.loads(line) == expected, name
     assert last == 'nothing is shared as "nothing"'
+
+
+def test_large_arrays_keep_their_place_over_cuts(ruby):
+    code = """
+      require "berrymq"
+      $stdout.sync = true
+      link = BerryMQ.link(ARGV[0], token: "the-secret", name: "ruby")
+      BerryMQ.follow("down:*") { |message| puts "#{message[0]} #{message[1].sum if message[1]}" }
+      $stdin.gets
+    """
+    with ExitStack() as ends:
+        nodes = ends.enter_context(Nodes(0))
+        proxy = ends.enter_context(FaultProxy(("127.0.0.2", 0)))
+        hub = Hub(nodes.loop, name="hub")
+        nodes.hubs.append(hub)
+        server = nodes.listen(hub, "127.0.0.2", proxy.address[1], access_token="the-secret")
+        proxy.target = server.address
+        other = nodes.add("other", listening=False)
+        nodes.link(other, hub)
+        command = [ruby, "-w", "-Ilib", "-e", code, proxy.url]
+        process = ends.enter_context(
+            subprocess.Popen(
+                command, cwd=CLIENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+            )
+        )
+        peer = nodes.peer(other, hub)
+        wait_until(lambda: Identifier("down:*") in peer.follows, "the interest of the client")
+        for number in range(0, 6, 2):
+            other.bus.twitter("down:run", number, np.full(2_000_000, number, dtype="<i4"))
+            other.bus.twitter("down:run", number + 1)
+            wait_until(proxy.cut, "a connection to cut")
+        lines = [process.stdout.readline().strip() for _ in range(6)]
+        assert lines == ["0 0", "1", "2 4000000", "3", "4 8000000", "5"]
+        process.communicate("\n", timeout=20)
+        assert process.returncode == 0
 
 
 def test_a_process_that_ends_flushes_first(ruby, stage):

@@ -41,7 +41,7 @@ COMMANDS = {
 }
 """The drivers of this project, by language."""
 
-LEVELS = {"python": 3, "node": 3, "ruby": 2, "r": 1}
+LEVELS = {"python": 3, "node": 3, "ruby": 3, "r": 1}
 """The level that each has."""
 
 

@@ -29,6 +29,7 @@ require_relative "berrymq/discovery"
 require_relative "berrymq/handshake"
 require_relative "berrymq/question"
 require_relative "berrymq/outbox"
+require_relative "berrymq/pulls"
 require_relative "berrymq/link"
 
 module BerryMQ

@@ -171,12 +171,14 @@ module BerryMQ
           next unless subscription.accepts?(message)
 
           result = subscription.deliver(message)
+        rescue StandardError => e
+          errors << e
+          call_back(message, errors, nil, error: e) if subscription.kind == :follower
+        else
           next unless subscription.kind == :follower
 
           results << result
-          twitter(message.callback, result) if message.callback
-        rescue StandardError => e
-          errors << e
+          call_back(message, errors, result)
         end
       end
       [results, errors]
@@ -234,6 +236,13 @@ module BerryMQ
       error = errors.first
       error.answers = answers if error.is_a?(RemoteError) && !error.frozen?
       raise error
+    end
+
+    # Send what a follower returned to the callback of its message.
+    def call_back(message, errors, result, **failure)
+      twitter(message.callback, result, **failure) if message.callback
+    rescue StandardError => e
+      errors << e
     end
 
     def route(identifier)

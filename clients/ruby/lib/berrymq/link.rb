@@ -15,11 +15,13 @@ module BerryMQ
     MAX_BACKOFF = 5.0
     MAX_WAITING = 10_000
     MAX_ORIGINS = 10_000
+    MAX_SEEN = 65_536
     MAX_FOLLOWED = 10_000
     MAX_NESTING = 200
     MAX_FRAME = 1024 * 1024
+    PULL_SECONDS = 300
     WRITE_AHEAD = 256 * 1024
-    FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group].freeze
+    FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group gone].freeze
 
     # @return [Symbol] `:connecting`, `:linked`, `:reconnecting` or `:closed`
     attr_reader :state
@@ -60,6 +62,9 @@ module BerryMQ
       @replays = {}
       @listeners = []
       @highest = {}
+      @seen = {}
+      @pulls = Pulls.new
+      @held = {}
       @peer = Interest.new
       @sequence = @last_call = @received = @acknowledged = @waiting = 0
       @delivered = @lost = @reconnects = 0
@@ -449,7 +454,7 @@ module BerryMQ
     end
 
     def interconnect(handshake, found)
-      params = { name: @name, key: @key, ttl: @ttl, room: @room }.compact
+      params = { name: @name, key: @key, ttl: @ttl, room: @room, pull: true }.compact
       params.update(id: @id, key: direct_key(found)) unless handshake.hub
       resume = @node && { id: @node, received: @received }
       result = begin
@@ -479,6 +484,7 @@ module BerryMQ
 
         @acknowledged = @received
         frames.each { |text| socket.send_text(text) }
+        @lock.synchronize { @pulls.resume }
         @bus.groups.each(&:resume)
       else
         started(former, result["id"])
@@ -488,6 +494,7 @@ module BerryMQ
 
     # Begin at a node that knows nothing of this link.
     def started(former, node)
+      @lock.synchronize { @pulls.restart }.each(&:call)
       @lock.synchronize do
         @node = node
         @received = @acknowledged = 0
@@ -523,7 +530,7 @@ module BerryMQ
     end
 
     def pump(socket)
-      receive = ->(kind, text) { handle(socket, kind, text) }
+      receive = method(:handle)
       socket.take_received(&receive)
       pinged = false
       loop do
@@ -567,6 +574,9 @@ module BerryMQ
       @lock.synchronize do
         announce if @interest_due
         ack = acknowledgeable
+        released = @pulls.released
+        @outbox.push_control(Outbox::Item.new("release", nil, nil, %("memory":#{released}), false)) if released.any?
+        @pulls.take.each { |text| socket.send_text(text) }
         while socket.pending < WRITE_AHEAD && (text = @outbox.take(ack))
           @acknowledged = ack unless text.start_with?(%({"jsonrpc":"2.0","id"))
           socket.send_text(text)
@@ -577,7 +587,7 @@ module BerryMQ
         end
       end
       socket.write
-      wake if socket.pending.zero? && @lock.synchronize { @outbox.ready? }
+      wake if socket.pending.zero? && @lock.synchronize { @outbox.ready? || @pulls.any? }
     end
 
     # Followers that are slow have the other side wait, and not this one collect without end.
@@ -607,8 +617,8 @@ module BerryMQ
 
     # -- what arrives --------------------------------------------------------------------------------------------------
 
-    def handle(_socket, kind, text)
-      return unless kind == WebSocket::TEXT
+    def handle(kind, text)
+      return @lock.synchronize { @pulls.receive(text) }&.call if kind == WebSocket::BINARY
 
       message = JSON.parse(text, max_nesting: MAX_NESTING)
       raise ProtocolError, "that is no JSON-RPC" unless message.is_a?(Hash)
@@ -622,7 +632,10 @@ module BerryMQ
       end
       acknowledged(params["ack"])
       number = params["n"]
-      return if number.nil? # an ack, or what a later version may add
+      if number.nil? # an ack, or what a later version may add
+        @lock.synchronize { @pulls.gone(params["memory"]) }&.call if message["method"] == "gone"
+        return
+      end
       raise ProtocolError, "the number of a frame is a number" unless number.is_a?(Integer)
       return if number <= @received
       raise ProtocolError, "frame #{number} came after frame #{@received}" if number > @received + 1
@@ -640,8 +653,8 @@ module BerryMQ
 
     def apply(method, params)
       case method
-      when "messages" then accept(params.fetch("batches").flat_map { |batch| read_batch(batch) })
-      when "buffers" then accept(read_batch(params.fetch("batch"), buffers_in(params)))
+      when "messages" then params.fetch("batches").each { |batch| take_batch(batch) }
+      when "buffers" then take_batch(params.fetch("batch"), params)
       when "interest" then @lock.synchronize { @peer.update(checked_interest(params)) }
       when "ask" then asked(params)
       when "answer" then take_answer(params)
@@ -663,17 +676,21 @@ module BerryMQ
 
     # @return [Array<Message>]
     def read_batch(batch, buffers = [], past: false)
-      raise ProtocolError, "that is no batch" unless batch.is_a?(Array) && batch.size >= 6
-
-      text, origin, source, first, count, messages = batch
+      text, origin, source, first, _, messages = check_batch(batch)
       identifier = Identifier.parse(text)
-      unless origin.is_a?(String) && source.is_a?(String) && first.is_a?(Integer) && messages.is_a?(Array) &&
-             count == messages.size
-        raise ProtocolError, "that is no batch"
-      end
       messages.each_with_index.map do |message, index|
         read_message(message, identifier, buffers, source:, past:, origin:, number: first + index)
       end
+    end
+
+    def check_batch(batch)
+      raise ProtocolError, "that is no batch" unless batch.is_a?(Array)
+
+      text, origin, source, first, count, messages = batch
+      return batch if text.is_a?(String) && origin.is_a?(String) && source.is_a?(String) && first.is_a?(Integer) &&
+                      messages.is_a?(Array) && count == messages.size
+
+      raise ProtocolError, "that is no batch"
     end
 
     def read_message(message, identifier, buffers, **options)
@@ -687,38 +704,87 @@ module BerryMQ
                   sent_at:, callback: callback && Identifier.parse(callback), **options)
     end
 
-    # @return [Array<String, nil>]
+    # Run a block with the buffers that lie beside a frame, when they are here; what has the same key comes after it.
+    # @yield [Array<String, nil>]
+    def in_order(key, params, &work)
+      Pulls.check(params["sizes"]) if params["sizes"]
+      return @held[key] << [params, work] if @held.key?(key)
+
+      release_held(key, [[params, work]])
+    end
+
+    def release_held(key, waiting)
+      while (params, work = waiting.shift)
+        if Pulls.number?(params["memory"])
+          @held[key] = waiting
+          return pull(params) do |buffers|
+            work.call(buffers)
+            release_held(key, @held.delete(key))
+          end
+        end
+        work.call(buffers_in(params))
+      end
+    end
+
+    def pull(params, &done)
+      sizes = Pulls.check(params["sizes"])
+      return done.call(sizes.map { "" }) if sizes.sum.zero?
+
+      @lock.synchronize { @pulls.push(params["memory"], sizes, &done) }
+      wake
+    end
+
+    # @return [Array<String, nil>] the buffers that are in a frame itself
     def buffers_in(params)
-      sizes = params["sizes"] || []
+      sizes = params["sizes"] or return []
       return Array.new(sizes.size) unless params["memory"].is_a?(String)
 
       memory = params["memory"].unpack1("m0")
-      at = 0
-      sizes.map do |size|
-        raise ProtocolError, "the sizes of buffers are wrong" unless size.is_a?(Integer) && size.between?(0, memory.bytesize - at)
+      raise ProtocolError, "the sizes of buffers are wrong" if Pulls.extent(Pulls.check(sizes)) > memory.bytesize
 
-        memory.byteslice(at, size).tap { at += size + (-size % 64) }
+      Pulls.split(memory, sizes)
+    end
+
+    def take_batch(batch, params = {})
+      identifier, origin, = check_batch(batch)
+      fresh = fresh_in(batch)
+      return if fresh.empty?
+
+      in_order([origin, identifier], params) do |buffers|
+        messages = read_batch(batch, buffers)
+        accept(fresh.size == messages.size ? messages : fresh.map { |index| messages[index] })
       end
+    end
+
+    # @return [Array<Integer>] which messages of a batch have not been received before, by their places
+    def fresh_in(batch)
+      _, origin, _, first, count = batch
+      return [] if origin == @id
+
+      unless @hub
+        return (0...count).select do |index|
+          key = [origin, first + index]
+          next if @seen.key?(key)
+
+          @seen.shift if @seen.size >= MAX_SEEN
+          @seen[key] = true
+        end
+      end
+      # Over a hub the numbers of an origin ascend; what is below was received before.
+      highest = @highest.delete(origin) || 0
+      @highest[origin] = [highest, first + count - 1].max
+      @highest.shift if @highest.size > MAX_ORIGINS
+      ([highest - first + 1, 0].max...count).to_a
     end
 
     # Take live messages: queues get them at once, followers on their thread.
     def accept(messages)
-      messages = messages.reject { |message| known?(message) || !message.identifier.crosses? }
+      messages = messages.select { |message| message.identifier.crosses? }
       return if messages.empty?
 
       @delivered += messages.size
       messages.each { |message| log_errors(@bus.dispatch(message, :queue)[1], message) }
       enqueue(messages.size) { messages.each { |message| deliver_one(message) } }
-    end
-
-    # Over a hub the numbers of an origin ascend; what is below was received before.
-    def known?(message)
-      return true if message.origin == @id
-
-      highest = @highest.delete(message.origin) || 0
-      @highest[message.origin] = [highest, message.number].max
-      @highest.shift if @highest.size > MAX_ORIGINS
-      message.number <= highest
     end
 
     def deliver_one(message)
@@ -727,10 +793,13 @@ module BerryMQ
 
     def asked(params)
       question = Integer(params.fetch("question"))
-      message = read_batch(params.fetch("batch"), buffers_in(params)).first
-      enqueue do
-        values, errors = @bus.dispatch(message, :follower)
-        reply(question, message, values, errors)
+      batch = check_batch(params.fetch("batch"))
+      in_order([batch[1], batch[0]], params) do |buffers|
+        message = read_batch(batch, buffers).first
+        enqueue do
+          values, errors = @bus.dispatch(message, :follower)
+          reply(question, message, values, errors)
+        end
       end
     end
 
@@ -750,15 +819,18 @@ module BerryMQ
     end
 
     def take_answer(params)
-      question = @lock.synchronize { @questions[params.fetch("question")] }
+      number = params.fetch("question")
+      question = @lock.synchronize { @questions[number] }
       values = []
       errors = []
       params.fetch("answers").each do |_source, some, failed, beside|
-        decoder = Values::Decoder.new(beside.is_a?(Hash) ? buffers_in(beside) : [])
-        values.concat(decoder.decode(some))
-        errors.concat(failed.map { |error| as_error(decoder.decode(error)) })
+        in_order([:question, number], beside.is_a?(Hash) ? beside : {}) do |buffers|
+          decoder = Values::Decoder.new(buffers)
+          values.concat(decoder.decode(some))
+          errors.concat(failed.map { |error| as_error(decoder.decode(error)) })
+        end
       end
-      question&.finish(values, errors, Array(params["unanswered"]))
+      in_order([:question, number], {}) { question&.finish(values, errors, Array(params["unanswered"])) }
     end
 
     def as_error(value)
@@ -768,10 +840,14 @@ module BerryMQ
     def take_past(params)
       number = params.fetch("query")
       replay = @replays[number] or return
-      buffers = buffers_in(params)
-      (params["batches"] || []).each { |batch| replay.messages.concat(read_batch(batch, buffers, past: true)) }
-      return unless params["end"] == true
+      batches = (params["batches"] || []).each { |batch| check_batch(batch) }
+      in_order([:query, number], params) do |buffers|
+        batches.each { |batch| replay.messages.concat(read_batch(batch, buffers, past: true)) }
+        finish_past(number, replay) if params["end"] == true
+      end
+    end
 
+    def finish_past(number, replay)
       @lock.synchronize { @replays.delete(number) }
       finish = lambda do
         replay.subscription.replayed(replay.messages) { |message| deliver_past(replay.subscription, message) }
@@ -785,18 +861,29 @@ module BerryMQ
       log_errors([e], message)
     end
 
+    # @param message [Hash] as `history` has it
     def retained(message)
-      buffers = Array(message["buffers"]).map { |one| one.is_a?(String) ? one.unpack1("m0") : nil }
-      read_message([message["sent_at"], message["args"], message["kwargs"]], Identifier.parse(message["id"]), buffers,
-                   source: message["source"], past: true, origin: nil, number: message["n"])
+      read_message([message["sent_at"], message["args"], message["kwargs"]], Identifier.parse(message["id"]),
+                   buffers_of(message), source: message["source"], past: true, origin: nil, number: message["n"])
+    end
+
+    def buffers_of(message)
+      return buffers_in(message) if message["sizes"] && !Pulls.number?(message["memory"])
+      return Array(message["buffers"]).map { |one| one.is_a?(String) ? one.unpack1("m0") : nil } unless message["sizes"]
+
+      pulled = Question.new(nil, self)
+      pull(message) { |buffers| pulled.finish(*buffers) }
+      pulled.result(PULL_SECONDS) || Array.new(message["sizes"].size)
     end
 
     def take_jobs(params)
-      buffers = buffers_in(params)
-      jobs = params.fetch("jobs").flat_map do |first, batch|
-        read_batch(batch, buffers).each_with_index.map { |message, index| [Integer(first) + index, message] }
+      jobs = params.fetch("jobs").each { |number, batch| Integer(number) && check_batch(batch) }
+      in_order([:group, params["group"]], params) do |buffers|
+        found = jobs.flat_map do |first, batch|
+          read_batch(batch, buffers).each_with_index.map { |message, index| [first + index, message] }
+        end
+        group_of(params)&.receive(found)
       end
-      group_of(params)&.receive(jobs)
     end
 
     def group_of(params)

@@ -52,7 +52,7 @@ module BerryMQ
       @dtype = dtype
       @shape = shape.dup.freeze
       @order = order
-      @bytes = bytes.b.freeze
+      @bytes = bytes.encoding == Encoding::BINARY && bytes.frozen? ? bytes : bytes.b.freeze
       return if item_size * size == @bytes.bytesize
 
       raise ArgumentError, "#{shape.inspect} of #{dtype} takes #{item_size * size} bytes, not #{@bytes.bytesize}"
