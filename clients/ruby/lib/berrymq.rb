@@ -36,6 +36,7 @@ module BerryMQ
   class << self
     extend Forwardable
 
-    def_delegators :default_bus, :follow, :unfollow, :twitter, :talk, :ask, :link, :flush, :keep, :past, :latest, :take
+    def_delegators :default_bus, :follow, :unfollow, :twitter, :talk, :ask, :link, :flush, :keep, :past, :latest,
+                   :share, :unshare, :take
   end
 end

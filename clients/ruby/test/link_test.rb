@@ -150,6 +150,22 @@ class LinkTest < BerryTest
     assert_equal (0...20_000).map(&:to_f), message[1].to_a
   end
 
+  def test_shared_values
+    one, two = linked("one"), linked("two")
+    one.share("ruby array", BerryMQ::NDArray.from([[1, 2], [3, 4]]))
+    until_known(two, "ruby array@berrymq:take")
+    assert_equal [[1.0, 2.0], [3.0, 4.0]], two.take("ruby array").to_a
+    one.share("ruby array", BerryMQ::NDArray.from((0...100_000).to_a))
+    assert_equal 99_999, two.take("ruby array").max
+    assert_equal "ruby array", two.ask("*@berrymq:describe").first[0]
+    assert_equal 99_999, one.take("ruby array").max
+    one.share("ruby array", "\0".b * (13 * 1024 * 1024))
+    assert_raises(BerryMQ::RemoteError) { two.take("ruby array") }
+    one.unshare("ruby array")
+    assert_raises(KeyError) { one.unshare("ruby array") }
+    assert_raises(BerryMQ::IdentifierError) { one.share("a:b", 1) }
+  end
+
   def test_a_forked_child_has_no_link
     one = linked("one")
     record(linked("two"), "a:*")

@@ -19,6 +19,7 @@ module BerryMQ
       @subscriptions = [].freeze
       @routes = {}
       @groups = {}
+      @shares = {}
       @link = nil
     end
 
@@ -139,12 +140,39 @@ module BerryMQ
       past(identifier, last: 1).last
     end
 
-    # Take what another program shares by a name: an array as {NDArray}, a table as a Hash of its columns.
+    # Share a value by a name, for {#take} and Python's `take` everywhere, until {#unshare} or the end of this process.
+    #
+    # @param name [String]
+    # @param value an {NDArray}, a Hash of columns, anything that crosses; of at most 12 MiB
+    # @raise [IdentifierError]
+    def share(name, value)
+      take = Identifier.new(name.to_s, "take", "berrymq")
+      shape = value.is_a?(NDArray) ? value.shape : []
+      bytes = value.is_a?(NDArray) ? value.bytes.bytesize : 0
+      about = [value.class.name.to_s.delete_prefix("BerryMQ::"), shape, bytes]
+      shared_at = Time.now.to_f
+      followers = [follow(take) { [shared_at, value] },
+                   follow("#{name}@berrymq:describe") { [name, *about, @link&.name, shared_at] }]
+      @lock.synchronize { @shares[name], followers = followers, @shares[name] }
+      followers&.each(&:cancel)
+      twitter("#{name}@berrymq:shared", *about)
+    end
+
+    # Share a value no more.
+    # @raise [KeyError] nothing of that name is shared here
+    def unshare(name)
+      followers = @lock.synchronize { @shares.delete(name) }
+      raise KeyError.new("nothing is shared here as #{name.inspect}", receiver: self, key: name) unless followers
+
+      followers.each(&:cancel)
+      nil
+    end
+
+    # Take what a program shares by a name: an array as {NDArray}, a table as a Hash of its columns.
     #
     # @raise [KeyError] nothing of that name is shared
     def take(name, timeout: 25)
-      require_link("take")
-      shared = ask("#{name}@berrymq:take", timeout:).grep(Array).max_by { |at, _| at.to_f }
+      shared = ask(Identifier.new(name.to_s, "take", "berrymq"), timeout:).grep(Array).max_by { |at, _| at.to_f }
       raise KeyError.new("nothing is shared as #{name.inspect}", receiver: self, key: name) unless shared
 
       shared[1]

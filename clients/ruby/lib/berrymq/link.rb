@@ -19,6 +19,7 @@ module BerryMQ
     MAX_FOLLOWED = 10_000
     MAX_NESTING = 200
     MAX_FRAME = 1024 * 1024
+    MAX_BUFFERS = 12 * 1024 * 1024 # that are sent in base64
     PULL_SECONDS = 300
     WRITE_AHEAD = 256 * 1024
     FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group gone].freeze
@@ -340,8 +341,12 @@ module BerryMQ
     def beside(buffers)
       return "" if buffers.empty?
 
-      memory = buffers.map { |buffer| buffer.b + ("\0" * (-buffer.bytesize % 64)) }.join
-      %(,"memory":"#{[memory].pack('m0')}","sizes":#{JSON.generate(buffers.map(&:bytesize))},"reason":"")
+      %(,"memory":"#{in_a_row(buffers)}","sizes":#{JSON.generate(buffers.map(&:bytesize))},"reason":"")
+    end
+
+    # @return [String] base64
+    def in_a_row(buffers)
+      [buffers.map { |buffer| buffer.b + ("\0" * Pulls.padding(buffer.bytesize)) }.join].pack("m0")
     end
 
     def replay_item(number)
@@ -807,10 +812,10 @@ module BerryMQ
       follows = !values.empty? || !errors.empty?
       encoder = Values::Encoder.new
       answer = [@name, encoder.encode(values), encoder.encode(errors)]
-      if encoder.buffers.any?
-        memory = encoder.buffers.map { |buffer| buffer.b + ("\0" * (-buffer.bytesize % 64)) }.join
-        answer << { memory: [memory].pack("m0"), sizes: encoder.buffers.map(&:bytesize), reason: "" }
-      end
+      size = encoder.buffers.sum(&:bytesize)
+      raise PayloadError, "the answer to #{message.id} has #{size} bytes; #{MAX_BUFFERS} can cross" if size > MAX_BUFFERS
+
+      answer << { memory: in_a_row(encoder.buffers), sizes: encoder.buffers.map(&:bytesize), reason: "" } if size.positive?
       control("answer", { question:, answers: follows ? [answer] : [] })
     rescue PayloadError => e
       control("answer", { question:, answers: [[@name, [], [Values::Encoder.new.encode(e)]]] })
