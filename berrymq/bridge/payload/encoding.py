@@ -244,7 +244,7 @@ def _items_to_json(values: Any, depth: int, form: Form) -> list[Any]:
 
 def _dict_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> dict[str, Any]:
     if TYPE_KEY in mapping or not all(type(key) is str for key in mapping):
-        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2, form)}
+        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 3, form)}
     plain = {}
     for key, value in mapping.items():
         try:
