@@ -1,4 +1,14 @@
-"""The shared queues of a hub: opening groups, and the frames of their members."""
+"""The shared queues of a hub: opening groups, and the frames of their members.
+
+``job_assignment.py`` decides, without I/O, which member gets a job; this file gives it members and jobs. A
+group follows its identifier in its room like any subscriber, so messages reach it by the ordinary routes. A
+node is a member as long as it is a peer, through all cuts of its link. While it is cut the hub gives it
+nothing and checks, if it is on the same machine, whether its process has ended; then its jobs return at once,
+else with its ttl.
+
+A group without members goes on collecting for `TTL_SECONDS`, so that a worker may be restarted, and jobs be
+published before the first worker runs.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["Groups", "Put"]
 
 MAX_GROUPS = 1_000
-"""The limit of groups of one hub."""
+"""The limit of groups of one hub. Identifiers are chosen by clients, and each group has a place in the
+routes."""
 
 TTL_SECONDS = 1000.0
 """The time for which a group without members goes on collecting."""
@@ -54,15 +65,18 @@ RESEND_SECONDS = 15.0
 """The time in which nodes of a former hub may resend jobs that it has handed over."""
 
 STATE_SECONDS, STATE_SECONDS_EACH = 0.25, 0.005
-"""The least interval of a group's state frames, and its increment for each member."""
+"""The least interval of a group's state frames, and its increment for each member. So the frames of a group
+with many members do not grow with the square of their number."""
 
 PROCESS_CHECK_SECONDS = (0.02, 0.2, 1.0)
-"""The delays of the checks after a cut whether the member's process has ended; the last one repeats."""
+"""The delays of the checks after a cut whether the member's process has ended; the last one repeats. The
+first one soon, since a worker that is killed should cost its consumers little time."""
 
 MAX_UNREAD_BYTES = 5 * 1024 * 1024
 """A node with so many unread bytes is sent no state of groups; they are more than it may hold of jobs."""
 
 MAX_SHOWN = 200
+"""The limit of groups in a status."""
 
 WAITS = "it waits at the hub, on another machine"
 
@@ -75,18 +89,25 @@ class _Known:
         self.identifier = identifier
         self.group = group
         self.peers: dict[Peer, Member] = {}
+        """The nodes that are members; clients without a link are in `Group.members` alone."""
         self.expiry: Timer | None = None
+        """Runs while there are no members."""
         self.reporting = False
+        """A state frame is scheduled."""
         self._hub = hub
 
     def change(self) -> None:
-        """Schedule a state frame for the members."""
+        """Schedule a state frame for the members.
+
+        Called by the group after each change; at most one frame in `STATE_SECONDS` follows.
+        """
         if not self.reporting and self.peers:
             self.reporting = True
             seconds = STATE_SECONDS + STATE_SECONDS_EACH * len(self.peers)
             self._hub.loop.call_later(seconds, self._report)
 
     def _report(self) -> None:
+        """Send the state to the members; those that read too slowly get the next one."""
         with self._hub.lock:
             self.reporting = False
             body = self.state_body()
@@ -147,6 +168,8 @@ class Groups:
     def open(self, room: Room, identifier: Identifier, maxsize: int | None, overflow: str) -> _Known:
         """Return the group of an identifier in a room; a new one begins to collect.
 
+        The settings of the first member hold. When all have left, the next one may bring others.
+
         Args:
             room: its room.
             identifier: the messages that it collects.
@@ -187,6 +210,7 @@ class Groups:
             known.expiry = self._hub.loop.call_later(TTL_SECONDS, self._expire, known)
 
     def _expire(self, known: _Known) -> None:
+        """Close a group without members; its jobs are lost, and logged."""
         with self._hub.lock:
             if known.group.members:
                 return
@@ -203,7 +227,10 @@ class Groups:
 
     @property
     def have_jobs(self) -> bool:
-        """Whether there are jobs that were not taken."""
+        """Whether there are jobs that were not taken.
+
+        A hub with untaken jobs does not shut down when idle.
+        """
         return any(known.group.depth for known in self._known.values())
 
     # -- nodes -----------------------------------------------------------------------------------------------
@@ -213,6 +240,11 @@ class Groups:
 
         Raises:
             FrameError: it is none that a member sends.
+
+        Args:
+            peer: the member.
+            params: one of ``join``, ``want`` and ``leave``. A ``want`` first reports what was taken and
+                returned, and then renews the credit, so a job is never counted twice.
         """
         if isinstance(params, JoinParams):
             self._join(peer, params)
@@ -245,6 +277,9 @@ class Groups:
     def read_put(self, peer: Peer, params: PutParams) -> Put:
         """Read jobs that a member hands over.
 
+        It is read when it arrives and put later: a hub that replaces a killed one holds jobs until all
+        members have reported which ones they have.
+
         Raises:
             FrameError: they are malformed, or no jobs of the group.
         """
@@ -256,12 +291,19 @@ class Groups:
         return Put(params.group, data, batch.count)
 
     def put(self, peer: Peer, put: Put) -> None:
-        """Add jobs of a member to its group."""
+        """Add jobs of a member to its group.
+
+        Ignored if the sender is no member of the group, or not any more.
+        """
         known = self._known.get((peer.room.name, put.group))
         if known is not None and peer in known.peers:
             known.group.accept(put.jobs, put.number_of_jobs)
 
     def _join(self, peer: Peer, params: JoinParams) -> None:
+        """Add a node to a group, or answer with the reason of a refusal.
+
+        A node that joins again over a resumed link keeps the jobs that it holds.
+        """
         identifier = crossing_identifier(params.group)
         try:
             known = self.open(peer.room, identifier, params.maxsize, params.overflow)
@@ -293,7 +335,10 @@ class Groups:
                     known.group.hand_over()
 
     def remove_peer(self, peer: Peer) -> None:
-        """Remove a node from its groups, which get back the jobs that it has not taken."""
+        """Remove a node from its groups, which get back the jobs that it has not taken.
+
+        Called when the peer has left, has expired, or was replaced.
+        """
         for known in self._known.values():
             member = known.peers.pop(peer, None)
             if member is not None:
@@ -301,12 +346,23 @@ class Groups:
                 self._member_left(known)
 
     def check_process(self, peer: Peer, turn: int = 0) -> None:
-        """Check from time to time whether the process of a member whose link is cut has ended."""
+        """Check from time to time whether the process of a member whose link is cut has ended.
+
+        It ends when the node reconnects, or is removed otherwise.
+
+        Args:
+            peer: the node.
+            turn: how many checks were made since the cut.
+        """
         if any(peer in known.peers for known in self._known.values()):
             seconds = PROCESS_CHECK_SECONDS[min(turn, len(PROCESS_CHECK_SECONDS) - 1)]
             self._hub.loop.call_later(seconds, self._check_process, peer, turn + 1)
 
     def _check_process(self, peer: Peer, turn: int) -> None:
+        """Expire a node whose lock file exists and is not locked: its process has ended, however it did.
+
+        A file that is missing proves nothing: the node may be on another machine, or of another language.
+        """
         hub = self._hub
         if peer.connected or hub.peers.get(peer.id) is not peer:
             return

@@ -46,7 +46,7 @@ class Outbox:
 
     The race that the flag decides: a publisher appends and then reads the flag; the emptying thread clears
     the flag and then looks for items. In whichever order these four steps interleave, at least one of the two
-    sees the other's write, so no message is left behind without anybody to take it. Both may see it; then the
+    sees the other's write, so no message is left behind. Both may see it; then the
     outbox is emptied twice, which is harmless.
 
     Args:
