@@ -1,7 +1,7 @@
 """Alternative renderings of a value: a list of dictionaries as a table, bytes as hexadecimal digits.
 
-A new kind needs a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. The test runs
-for each value that is sent to a page, so it must be cheap. The writer returns the argument of the page's
+A new kind needs a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. The test
+runs for each value that is sent to a page, so it must be cheap. The writer returns the argument of the page's
 function, as JSON.
 """
 
