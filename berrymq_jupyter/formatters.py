@@ -25,6 +25,9 @@ MOST_FOLLOWS = 8
 # Arguments of a message that its table shows, and the characters of all of them in plain text.
 MOST_ARGUMENTS = 100
 LONGEST_PAYLOAD = 1000
+# Pictures below its table, and their greatest height in pixels.
+MOST_PICTURES = 5
+PICTURE_HEIGHT = 96
 
 
 def message_line(message: Message) -> str:
@@ -48,19 +51,25 @@ def print_value(message: Message, printer: Any, cycle: bool) -> None:  # noqa: A
 
 def message_html(message: Message) -> str:
     """Return a message as HTML."""
+    from .widgets.kinds import picture_of
     from .widgets.render import shown, summary
 
     named = chain(((f"[{index}]", value) for index, value in enumerate(message.args)), message.kwargs.items())
-    rows = [(shown(name), summary(value)) for name, value in islice(named, MOST_ARGUMENTS)]
+    items = [(shown(name), value) for name, value in islice(named, MOST_ARGUMENTS)]
+    rows = [(name, summary(value)) for name, value in items]
+    drawn = ((name, picture) for name, value in items if (picture := picture_of(value)) is not None)
+    pictures = "".join(
+        f"<div><small>{escape(name)}</small> {picture.html(PICTURE_HEIGHT)}</div>"
+        for name, picture in islice(drawn, MOST_PICTURES)
+    )
     more = len(message.args) + len(message.kwargs) - len(rows)
     if more:
         rows.append(("…", f"{more:,} more"))
     sent = strftime("%H:%M:%S", localtime(message.sent_at))
     source = f" from {escape(printable(message.source))}" if message.source else ""
     table = Table(("argument", "value"), rows).html() if rows else ""
-    return (
-        f"<div><code><b>{escape(printable(message.id))}</b></code> <small>{sent}{source}</small>{table}</div>"
-    )
+    head = f"<code><b>{escape(printable(message.id))}</b></code> <small>{sent}{source}</small>"
+    return f"<div>{head}{table}{pictures}</div>"
 
 
 def link_html(link: Link) -> str:

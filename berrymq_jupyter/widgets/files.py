@@ -9,7 +9,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from .export import dataframe, record
-from .render import HOSTILE, is_array, summary
+from .libraries import HOSTILE, is_array
+from .render import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
