@@ -31,6 +31,7 @@ from berrymq.bridge.protocol.offers import PIECE_HEAD, GoneParams, PullParams, R
 from berrymq.bridge.transport.budget import Budget
 
 from .announcements import Announcements
+from .downloads import Downloads
 from .link_timers import LinkTimers
 from .memories import Memories
 from .peer import MAX_LISTED, Peer
@@ -109,6 +110,7 @@ class Router:
         self.own_bus: Subscriber | None = None
         """A subscriber that `publish` skips: this process's own bus."""
         self.memories = Memories()
+        self.downloads = Downloads(loop, self.budget)
         self._head = lru_cache(maxsize=MAX_ROUTES)(batch_head)
         self._sequence = 0
         self._unflushed: dict[Peer, None] = {}
