@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.harness import keep, missed, show
 
-SUITES = ["core", "links", "arrays", "views"]
+SUITES = ["core", "links", "over_nats", "arrays", "views"]
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ functions as followers in the other.
 
 from __future__ import annotations
 
+import resource
 import secrets
 import sys
 import threading
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import berrymq
 from benchmarks.workload import Counter, say, time_each
+from berrymq.bridge.node.memories import Memories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+IDENTIFIERS = 10_000
 
 TIMEOUT = 30.0
 """The timeout of all steps, in seconds."""
@@ -162,6 +166,37 @@ def crowd(url: str, access_token: str, number: str) -> None:
         sys.stdin.read()
 
 
+def followers(url: str, access_token: str, number: str) -> None:
+    """Link many nodes, each of which follows what is sent."""
+    with ExitStack() as stack:
+        for one in range(int(number)):
+            bus = berrymq.Bus()
+            bus.follow("test:run", lambda _: None, direct=True)
+            stack.enter_context(berrymq.link(url, access_token=access_token, bus=bus, name=f"other {one}"))
+        say()
+        sys.stdin.read()
+
+
+def _ignore(message: berrymq.Message) -> None:
+    """Do nothing."""
+
+
+def identifiers(url: str, access_token: str) -> None:
+    """Print how long it takes until the last of many identifiers is known to be followed by another node."""
+    one, other = berrymq.Bus(), berrymq.Bus()
+    with (
+        berrymq.link(url, access_token=access_token, bus=one, name="one") as link,
+        berrymq.link(url, access_token=access_token, bus=other, name="other"),
+    ):
+        began = time.monotonic()
+        for number in range(IDENTIFIERS):
+            other.follow(f"test{number}:run", _ignore)
+        while not link.is_followed(f"test{IDENTIFIERS - 1}:run"):
+            time.sleep(0.001)
+        say(seconds=time.monotonic() - began, subscriptions=2)
+        sys.stdin.read()
+
+
 def array_receiver(url: str, access_token: str) -> None:
     """Receive arrays, and say when each had arrived and had been read."""
     bus = berrymq.Bus()
@@ -193,6 +228,62 @@ def array_sender(url: str, access_token: str, size: str) -> None:
             say(began=began)
 
 
+def apart_receiver(*listening: str) -> None:
+    """Receive arrays over a direct link, in pieces, and say when each had arrived.
+
+    Args:
+        listening: URL and access token of the other side; by default this side listens.
+    """
+    _share_no_memory()
+    bus = berrymq.default_bus
+
+    def run(message: berrymq.Message) -> None:
+        arrived = time.monotonic()
+        total = float(message.args[0].sum())
+        say(arrived=arrived, read=time.monotonic(), total=total, peak=_peak())
+
+    bus.follow("test:array", run)
+    bus.follow("test:ask", lambda message: message.args[0])
+    say(**_link_directly("receiver", listening))
+    sys.stdin.read()
+
+
+def apart_sender(size: str, *listening: str) -> None:
+    """Send an array over a direct link, in pieces, each time it is told to; see `apart_receiver`."""
+    import numpy as np
+
+    _share_no_memory()
+    array = np.ones(int(size) // 8)
+    bus = berrymq.default_bus
+    say(**_link_directly("sender", listening))
+    for _ in sys.stdin:
+        _wait_for_receiver(bus)
+        began = time.monotonic()
+        bus.twitter("test:array", array)
+        say(began=began, peak=_peak())
+
+
+def _link_directly(name: str, listening: tuple[str, ...]) -> dict[str, str]:
+    """Link to the other side, or listen; return URL and access token."""
+    if listening:
+        url, token = listening
+        berrymq.interconnect(url, access_token=token)
+    else:
+        token = secrets.token_urlsafe()
+        url = berrymq.init_connection(access_token=token, name=name).url
+    return {"url": url, "token": token}
+
+
+def _share_no_memory() -> None:
+    """Have links do as between two machines."""
+    Memories.can_open = staticmethod(lambda _: False)  # type: ignore[method-assign]
+
+
+def _peak() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def first() -> None:
     """Link where there is no hub yet, and print how long that took."""
     began = time.monotonic()
@@ -203,7 +294,10 @@ def first() -> None:
 
 KINDS: dict[str, Callable[..., None]] = {
     function.__name__: function
-    for function in (listener, receiver, sender, crowd, array_receiver, array_sender, first)
+    for function in (
+        *(listener, receiver, sender, crowd, followers, identifiers, first),
+        *(array_receiver, array_sender, apart_receiver, apart_sender),
+    )
 }
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ DESCRIPTIONS = {
     "connection file": "the hub of this machine, by its connection file",
     "started a hub": "the hub of this machine, which was started for this link",
     "JupyterHub": "this user's server of JupyterHub",
+    "NATS": "the nodes on this NATS server",
 }
 """Descriptions of `Link.found_by`."""
 

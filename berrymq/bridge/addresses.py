@@ -1,7 +1,8 @@
 """Host names and addresses in one spelling. Pure functions.
 
-Endpoints (``discovery/endpoint.py``) and the checks of Host and Origin (``server/hosts.py``) compare what is
-spelled here, so that one host has one text, and no spelling slips past a check. No name is resolved.
+Endpoints (``discovery/endpoint.py``) and the checks of Host and Origin (``server/host_and_origin.py``)
+compare what is spelled here, so that one host has one text, and no spelling slips past a check. No name is
+resolved.
 """
 
 from __future__ import annotations

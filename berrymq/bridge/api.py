@@ -23,10 +23,10 @@ import berrymq
 from berrymq.identifiers import Identifier
 from berrymq.printable import printable
 
-from .discovery.endpoint import Endpoint
 from .discovery.finding import find
 from .errors import LinkError
 from .local_nodes import forget_unlinked, node_in_use
+from .nats.address import NatsAddress, parse_link_address
 from .node.connector import Connector
 from .node.outbox import Overflow
 from .node.status import NodeInfo
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
     from berrymq.bus import Bus
 
-    from .discovery.endpoint import Address
+    from .discovery.endpoint import Address, Endpoint
     from .discovery.finding import Found
+    from .nats.connector import NatsConnector
     from .node.node import Node
     from .protocol.limits import LinkStats
 
@@ -76,7 +77,7 @@ class Link:
         connector: keeps the connection.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector | NatsConnector) -> None:
         self._connector = connector
         self._pid = os.getpid()
         self._known_nodes: list[NodeInfo] = []
@@ -84,7 +85,7 @@ class Link:
         """The other side did not answer the last call in time."""
         self._holders = 1
         """The number of times that `link` has returned it."""
-        self.asked: Endpoint | None = None
+        self.asked: Endpoint | NatsAddress | None = None
         """The address that was requested; None for the hub that was found."""
 
     def leads_to(self, address: Address) -> bool:
@@ -96,9 +97,13 @@ class Link:
         Raises:
             LinkError: `address` is none.
         """
-        endpoint = Endpoint.parse(address)
+        return parse_link_address(address) in {self.asked, self._endpoint}
+
+    @property
+    def _endpoint(self) -> Endpoint | NatsAddress | None:
+        """The address that it leads to; None while that is not known."""
         found = self._connector.found
-        return endpoint == self.asked or (found is not None and endpoint == found.endpoint)
+        return found.endpoint if found is not None else None
 
     @property
     def node(self) -> Node:
@@ -199,8 +204,8 @@ class Link:
         here = NodeInfo(node.name, node.id, self.room, follows, hub=False, here=True)
         peer = self._connector.peer
         if (
-            peer is not None and peer.expires
-        ):  # the other side has made the link, and accepts no calls over it
+            peer.expires if peer is not None else self._connector.connected
+        ):  # the other side has made the link, and accepts no calls over it; or there are several, on NATS
             self._known_nodes = [one for one in node.nodes(self.room) if not one.here]
         elif self.state == "linked":
             try:
@@ -330,8 +335,9 @@ def link(
         link(room="experiment 7")
 
     Args:
-        url: address of the node, or of any Jupyter page (with its ``?token=``, or `access_token`); by default
-            this machine's hub, which is started if there is none.
+        url: address of the node, or of any Jupyter page (with its ``?token=``, or `access_token`); or
+            ``nats://…``, for the nodes on a NATS server (see the README); by default this machine's hub,
+            which is started if there is none.
         access_token: lets this process in; found automatically for this user's nodes on this machine.
         name: source shown on its messages; by default the notebook's or script's name.
         room: only nodes in the same room reach each other. None keeps the existing link's room, ``""`` means
@@ -407,7 +413,7 @@ def open_link(
     """
     if overflow is not None and overflow not in get_args(Overflow):
         raise ValueError(f"overflow is one of {', '.join(map(repr, get_args(Overflow)))}, not {overflow!r}")
-    asked = None if address is None else Endpoint.parse(address)
+    asked = None if address is None else parse_link_address(address)
     deadline = monotonic() + timeout
     locks = runtime().locks_of(bus)
     with _locked(locks.making, deadline):
@@ -427,7 +433,13 @@ def open_link(
                     left = None if connector.found is not None else max(0.0, deadline - monotonic())
                     return _endpoints(address, access_token, left)
 
-                connector = Connector(node, endpoints, ttl=ttl, ssl_context=ssl_context)
+                connector: Connector | NatsConnector
+                if isinstance(asked, NatsAddress):
+                    from .nats.connector import NatsConnector
+
+                    connector = NatsConnector(node, asked, ttl=ttl, ssl_context=ssl_context)
+                else:
+                    connector = Connector(node, endpoints, ttl=ttl, ssl_context=ssl_context)
                 try:
                     connector.open(max(0.0, deadline - monotonic()))
                 except BaseException:
@@ -463,7 +475,12 @@ def _register(made: L) -> L:
     state = runtime()
     connector = made._connector
     for one in links():
-        if type(one) is type(made) and one.node is made.node and one._connector.peer is connector.peer:
+        if (
+            type(one) is type(made)
+            and one.node is made.node
+            and connector.peer is not None  # on NATS there is none, and no other name for the same place
+            and one._connector.peer is connector.peer
+        ):
             one.asked = one.asked or made.asked
             one._holders += 1
             one._connector.take_over(connector)
@@ -491,7 +508,9 @@ def flush(timeout: float | None = None) -> bool:
     return all(one.flush(None if until is None else max(0.0, until - monotonic())) for one in links())
 
 
-def _existing_link(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | None) -> L | None:
+def _existing_link(
+    kind: type[L], asked: Endpoint | NatsAddress | None, bus: Bus, room: str | None
+) -> L | None:
     """Return the open link to a node, or None.
 
     Args:
@@ -505,7 +524,7 @@ def _existing_link(kind: type[L], asked: Endpoint | None, bus: Bus, room: str | 
         for one in links()
         if isinstance(one, kind)
         and one.node.bus is bus
-        and (one.leads_to_hub or one.asked is None if asked is None else one.leads_to(asked.url))
+        and (one.leads_to_hub or one.asked is None if asked is None else asked in {one.asked, one._endpoint})
     ]
     for one in found:
         if one.room == (room or None):

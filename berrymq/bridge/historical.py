@@ -22,6 +22,7 @@ from .discovery.finding import find
 from .discovery.naming import default_node_name
 from .errors import BridgeError, LinkError
 from .local_nodes import forget_unlinked, node_in_use
+from .nats.address import parse_link_address
 from .remote_queue import RemoteQueue
 from .runtime import EXIT_FLUSH_SECONDS, runtime
 from .server.server import Server
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from berrymq.messages import Message
 
     from .discovery.endpoint import Address
+    from .nats.address import NatsAddress
     from .node.node import Node
 
 STOP_SECONDS = 5.0
@@ -293,7 +295,7 @@ def get_nowait() -> Message:
 
 def close_connection(addr: Address | None = None) -> None:
     """Close the links and listeners at *addr*; without one, all of this process."""
-    endpoint = None if addr is None else Endpoint.parse(addr)
+    endpoint = None if addr is None else parse_link_address(addr)
     state = runtime()
     with state.lock:
         queues = [one for one in state.connections if isinstance(one, RemoteQueue)]
@@ -334,9 +336,9 @@ def _stop(listening: Listening, done: threading.Event) -> None:
         done.set()
 
 
-def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint]:
+def _endpoints_of(connection: Link | RemoteQueue) -> set[Endpoint | NatsAddress]:
     """Return where a connection leads, and the address that was requested for it."""
-    found = [Endpoint.parse(connection.url)] if connection.url else []
+    found = [parse_link_address(connection.url)] if connection.url else []
     return {*found, *([connection.asked] if connection.asked else [])}
 
 

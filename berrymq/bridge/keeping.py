@@ -18,7 +18,7 @@ from .errors import LinkError, RpcError
 from .payload import decode_payload
 from .protocol.batches import WireMessage
 from .protocol.frames import Buffers
-from .protocol.limits import KEEP_LAST
+from .protocol.limits import KEEP_LAST, MAX_KEEP_LAST
 from .remote_queue import buffers_of
 from .transport.dialling import NETWORK_ERRORS
 
@@ -42,6 +42,13 @@ class Keep(msgspec.Struct, frozen=True):
     """The name of the first requester."""
     since: float
     """The time of the first request, in seconds since 1970."""
+    identifiers: int = 0
+    """The number of identifiers with retained messages that it matches."""
+    count: int = 0
+    """The number of their messages."""
+    bytes: int = 0
+    dropped: int = 0
+    """The number of messages that were dropped at the hub's limits."""
 
 
 class KeptIdentifier(msgspec.Struct, frozen=True):
@@ -73,19 +80,14 @@ class Kept(msgspec.Struct, frozen=True):
         """Return a row of text for each `Keep`: identifier, amounts, time and requester."""
         rows: list[tuple[str, ...]] = []
         for one in self.keeps:
-            matching = [
-                each for each in self.identifiers if Identifier.parse(each.id).matches(one.identifier)
-            ]
-            count, size = sum([each.count for each in matching]), sum([each.bytes for each in matching])
-            dropped = sum([each.dropped for each in matching])
-            of_each = f" of each of {len(matching):,}" if len(matching) > 1 else ""
+            of_each = f" of each of {one.identifiers:,}" if one.identifiers > 1 else ""
             rows.append(
                 (
                     one.identifier,
-                    f"{count:,} message{'' if count == 1 else 's'}, {human(size)}",
+                    f"{one.count:,} message{'' if one.count == 1 else 's'}, {human(one.bytes)}",
                     f"the last {one.last:,}{of_each}",
                     f"since {moment(one.since)} by {printable(one.by)}",
-                    f"{dropped:,} dropped" if dropped else "",
+                    f"{one.dropped:,} dropped" if one.dropped else "",
                 )
             )
         return rows
@@ -119,8 +121,10 @@ def keep(
     if identifier is None:
         return msgspec.json.decode(_call(link, "kept", {}), type=Kept)
     text = Identifier.parse(identifier).text
-    if last < 0:
-        raise ValueError(f"last is a number of messages, or 0 to keep no more, not {last}")
+    if not 0 <= last <= MAX_KEEP_LAST:
+        raise ValueError(
+            f"last is a number of messages, at most {MAX_KEEP_LAST:,}, or 0 to keep no more, not {last:,}"
+        )
     _call(link, "keep", {"identifier": text, "last": last})
     peer = link._connector.peer
     link.node.history.note_keep(text, last, peer.id if peer is not None else "")
@@ -172,7 +176,10 @@ def _link_to_hub(bus: Bus | None) -> Link:
     for one in links():
         if one.node.bus is bus and one.leads_to_hub and not one.closed:
             return one
-    raise LinkError("messages are retained by the hub, and there is no link to one: call link() first")
+    raise LinkError(
+        "messages are retained by the hub, and there is no link to one: "
+        "call link() first, in a notebook %link"
+    )
 
 
 def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:

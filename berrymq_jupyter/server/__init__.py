@@ -1,7 +1,8 @@
 """The Jupyter-server extension: starts the hub and relays to it. Enabled by installing the package.
 
-``app`` is the extension; ``holding`` finds, starts and holds the hub, over the connection of ``hub_socket``;
-``handlers`` relay calls and WebSockets to it; ``page``, ``state`` and ``rates`` serve the page that shows it.
+``app`` is the extension; ``hub_supervisor`` finds and starts the hub and keeps it running, over the
+connection of ``hub_socket``; ``handlers`` relay calls and WebSockets to it; ``page``, ``state`` and ``rates``
+serve the page that shows it.
 All of it runs on the event loop of the server.
 """
 

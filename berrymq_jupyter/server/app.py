@@ -16,7 +16,7 @@ from traitlets import Bool
 from berrymq.bridge.discovery.runtime_directory import VARIABLE, RuntimeDirectoryError, runtime_directory
 
 from .handlers import LinkHandler, RpcHandler
-from .holding import HeldHub
+from .hub_supervisor import HeldHub
 from .page import FILE_PATTERN, FileHandler, HubHandler, StateHandler
 from .state import HubState
 

@@ -22,8 +22,8 @@ from .hub_socket import CHUNK_BYTES, connect, post
 if TYPE_CHECKING:
     from tornado.iostream import IOStream
 
-    from .holding import HeldHub
     from .hub_socket import HubSocket
+    from .hub_supervisor import HeldHub
 
 __all__ = ["AUTH_RESOURCE", "LinkHandler", "RpcHandler"]
 

@@ -259,6 +259,22 @@ class TestSeam:
         wait(lambda: found and found[-1] == 5_999, "the last number")
         assert found == list(range(6_000))
 
+    def test_many_followers_at_once_all_get_the_past(self, hub):
+        """More than a hub answers at a time on one link, and their answers are larger than its window."""
+        sender, link = join("sender")
+        berrymq.keep("a:*", bus=sender)
+        for number in range(12):
+            sender.twitter("a:b", number, "x" * 100_000)
+        assert link.flush(10)
+        bus, _ = join()
+        found = [[] for _ in range(100)]
+        for one in found:
+            bus.follow("a:*", one.append, past=True)
+        wait(lambda: all(len(one) == 12 for one in found), "the past of all")
+        sender.twitter("a:b", 12, "live")
+        wait(lambda: all(len(one) == 13 for one in found), "what is live")
+        assert all([message.args[0] for message in one] == list(range(13)) for one in found)
+
     def test_the_hub_is_killed_in_the_middle(self):
         with flood("a", last=50_000) as source:
             bus, _ = join()

@@ -43,7 +43,7 @@ COMMANDS = {
 }
 """The drivers of this project, by language."""
 
-LEVELS = {"python": 3, "node20": 3, "node22": 3, "ruby": 2, "r": 1}
+LEVELS = {"python": 3, "node20": 3, "node22": 3, "ruby": 3, "r": 1}
 """The level that each has."""
 
 

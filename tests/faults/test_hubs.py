@@ -19,7 +19,7 @@ from berrymq.bridge.discovery.connection_file import read_hub
 from berrymq.bridge.discovery.starting import start_hub
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.protocol.frames import MESSAGES
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.reliable_stream import Stream
 from tests.support.nodes import wait
 from tests.support.recorder import Recorder
 from tests.support.scripts import run_script, script

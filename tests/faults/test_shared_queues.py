@@ -5,18 +5,22 @@ import random
 import threading
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
+from jupyter_client import KernelManager
 
 import berrymq
 from berrymq import Bus, Empty, Queue
 from berrymq.bridge.discovery.connection_file import read_hub
 from tests.faults.test_hubs import kill_hub, runtime_directory  # noqa: F401 - a fixture
 from tests.support.nodes import wait
-from tests.support.scripts import run_script, script
+from tests.support.scripts import PREFACE, run_script, script
 
 KILLS = int(os.environ.get("BERRYMQ_TEST_KILLED_WORKERS", "12"))
-"""How many workers are killed; 100 for a full run."""
+"""How many workers are killed, in the middle of a hundred times as many jobs; 100 for a full run."""
+KERNEL_KILLS = int(os.environ.get("BERRYMQ_TEST_KILLED_KERNELS", "2"))
+"""The same for workers that are kernels."""
 
 pytestmark = pytest.mark.usefixtures("runtime_directory")
 
@@ -32,6 +36,33 @@ for job in jobs:
 """
 
 
+class KernelProcess:
+    """A kernel that runs a program as a cell, with the part of `Popen` that is needed here."""
+
+    def __init__(self, stack, text, *arguments):
+        self._manager = KernelManager(kernel_name="python3", transport="ipc")
+        self._manager.start_kernel(env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        stack.callback(self._manager.cleanup_resources)
+        stack.callback(self.kill)
+        self._client = self._manager.client()
+        self._client.start_channels(hb=False)
+        stack.callback(self._client.stop_channels)
+        self._client.wait_for_ready(timeout=60)
+        self._client.execute(f"{PREFACE}sys.argv[1:] = {arguments!r}\n{text}")
+
+    def kill(self):
+        process = self._manager.provisioner.process
+        process.kill()
+        process.wait()
+
+    def wait_until_ready(self):
+        while True:
+            message = self._client.get_iopub_msg(timeout=60)
+            assert message["msg_type"] != "error", message["content"]
+            if message["content"].get("text") == "ready\n":
+                return
+
+
 class Workers:
     """Processes that take jobs, and write down which."""
 
@@ -45,6 +76,12 @@ class Workers:
         file = self.directory / f"taken-{self.count}"
         process = self.stack.enter_context(script(WORKER, str(file), str(seconds)))
         process.file = file
+        return process
+
+    def start_kernel(self, seconds=0.001):
+        self.count += 1
+        process = KernelProcess(self.stack, WORKER, str(self.directory / f"taken-{self.count}"), str(seconds))
+        process.file = self.directory / f"taken-{self.count}"
         return process
 
     @staticmethod
@@ -102,37 +139,61 @@ class TestFair:
 
 
 class TestKilled:
-    def test_what_a_killed_worker_had_not_taken_is_given_to_others(self, workers, sender):
-        """A job is gone only with a worker that had taken it: at most one for each that was killed.
-
-        It is taken twice only if the news of the first had not reached the hub.
-        """
-        chance, count = random.Random(7), 40 * KILLS
-        alive, killed = [workers.start(0.004) for _ in range(3)], []
+    @pytest.mark.timeout(max(120, 6 * KILLS))
+    def test_what_a_killed_worker_had_not_taken_is_given_to_others(self, workers, sender, record_property):
+        alive = [workers.start(0.004) for _ in range(3)]
         ready(*alive)
-        for number in range(count):
-            sender.twitter("job:add", number)
-        for turn in range(KILLS):
-            time.sleep(chance.random() * 0.05)
-            victim = alive.pop(chance.randrange(len(alive)))
-            victim.kill()
-            killed.append(victim)
-            alive.append(workers.start(0.004))
-            if turn % 3 == 0:
-                ready(alive[-1])
-        wait(sender.watch.empty, "all are taken", 120)
-        by_killed = [job for process in killed for job in workers.taken_by(process)]
-        wait(
-            lambda: (
-                len({*by_killed, *(job for process in alive for job in workers.taken_by(process))})
-                >= count - KILLS
-            ),
-            "all are noted",
-        )
-        by_alive = [job for process in alive for job in workers.taken_by(process)]
-        assert len(by_alive) == len(set(by_alive))
-        assert len({*by_killed, *by_alive}) >= count - KILLS
-        assert len(by_killed) + len(by_alive) - len({*by_killed, *by_alive}) <= 10 * KILLS
+        numbers = kill_in_the_middle(KILLS, alive, workers.start, 0.004, sender)
+        record_property("jobs", numbers)
+
+    @pytest.mark.timeout(max(120, 20 * KERNEL_KILLS))
+    def test_and_so_it_is_with_kernels(self, workers, sender, record_property):
+        alive = [workers.start_kernel(0.02) for _ in range(2)]
+        for kernel in alive:
+            kernel.wait_until_ready()
+        numbers = kill_in_the_middle(KERNEL_KILLS, alive, workers.start_kernel, 0.02, sender)
+        record_property("jobs", numbers)
+
+
+def kill_in_the_middle(kills, alive, start, seconds, sender):
+    """Kill workers while they take jobs, and start others; return what became of the jobs.
+
+    A job is lost only with a worker that had taken it: at most one for each that was killed. It is taken
+    twice only if the report of the first had not reached the hub.
+    """
+    chance, count, killed = random.Random(7), 100 * kills, []
+    for number in range(count):
+        sender.twitter("job:add", number)
+    for turn in range(kills):
+        alive.append(start(seconds))
+        # A kill falls into the middle of the work wherever it has got to, however fast the machine is.
+        left = count - (turn + 1) * count // (kills + 1)
+        wait(lambda left=left: sender.watch.qsize() <= left, "some more are taken", 60)
+        time.sleep(chance.random() * 0.02)
+        victim = alive.pop(chance.randrange(len(alive)))
+        victim.kill()
+        killed.append(victim)
+    wait(sender.watch.empty, "all are taken", 120)
+
+    def taken_by(processes):
+        return [job for process in processes for job in Workers.taken_by(process)]
+
+    wait(lambda: len({*taken_by(killed), *taken_by(alive)}) >= count - kills, "all are noted")
+    by_killed, by_alive = taken_by(killed), taken_by(alive)
+    together = {*by_killed, *by_alive}
+    numbers = {
+        "jobs": count,
+        "killed workers": kills,
+        "taken by workers that lived": len(by_alive),
+        "taken by killed workers": len(by_killed),
+        "lost": count - len(together),
+        "taken twice": len(by_killed) + len(by_alive) - len(together),
+    }
+    assert len(by_alive) == len(set(by_alive)), numbers
+    assert numbers["lost"] <= kills, numbers
+    assert numbers["taken twice"] <= 10 * kills, numbers
+    print(numbers)
+    return numbers
 
 
 class TestHubKilled:

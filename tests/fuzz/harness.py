@@ -24,7 +24,7 @@ from berrymq.bridge.protocol.events import Closed, Text
 from berrymq.bridge.protocol.frames import NUMBERED
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
-from berrymq.bridge.protocol.stream import Account, Stream, Total
+from berrymq.bridge.protocol.reliable_stream import Account, Stream, Total
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.methods import methods
 from berrymq.bridge.transport.budget import Budget

@@ -114,6 +114,10 @@ def test_a_function_gets_the_past(late, other, line, expected):
     if line.endswith("--past"):
         line = "%follow --past train:epoch heard.append"
     late.run("heard = []\n" + line)
+    (theirs,) = [link for link in berrymq.links() if link.node.bus is other]
+    wait_until(
+        lambda: any("train:epoch" in node.follows for node in theirs.nodes()), "the hub knows the follower"
+    )
     other.twitter("train:epoch", 10)
     heard = late["heard"]
     wait_until(lambda: heard and heard[-1].args == (10,), "the live message")

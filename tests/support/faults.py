@@ -42,6 +42,8 @@ class FaultProxy:
         self.address = ("", 0)
         self.delay = 0.0
         """Seconds that each piece takes."""
+        self.rate = 0.0
+        """Bytes a second of each direction of a connection; 0 for no limit."""
         self.refuses = False
         """New connections are closed at once."""
         self.connections = 0
@@ -169,6 +171,8 @@ class FaultProxy:
                     break
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                if self.rate:
+                    await asyncio.sleep(len(data) / self.rate)
                 if self._flowing.is_set():
                     writer.write(data)
                     await writer.drain()

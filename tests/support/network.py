@@ -25,7 +25,7 @@ from berrymq.bridge.protocol import json_checks, jsonrpc
 from berrymq.bridge.protocol.events import CloseCode, Closed, Text
 from berrymq.bridge.protocol.handshake import node_id_of
 from berrymq.bridge.server.conversation import Conversation
-from berrymq.bridge.server.hosts import HostPolicy
+from berrymq.bridge.server.host_and_origin import HostPolicy
 from berrymq.bridge.server.server import Server
 
 if TYPE_CHECKING:

@@ -5,19 +5,24 @@ claim holds it for itself and passes on its own, so the memory outlives its send
 """
 
 from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
-from .memory import Memory, Missing, share
-from .pool import MIN_SHARED_BYTES, Lease, Pool, PoolFullError, is_available
+from .memory import MAX_BUFFERS, Memory, Missing, end_of, share
+from .own import Own
+from .pool import MIN_SHARED_BYTES, Filling, Lease, Pool, PoolFullError, is_available
 
 __all__ = [
+    "MAX_BUFFERS",
     "MIN_SHARED_BYTES",
     "Claim",
     "ClaimError",
+    "Filling",
     "Held",
     "Lease",
     "Memory",
     "Missing",
+    "Own",
     "Pool",
     "PoolFullError",
+    "end_of",
     "few_descriptors",
     "is_available",
     "open_claim",

@@ -11,9 +11,12 @@ import msgspec
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 
 from .claims import Claim, ClaimError, Held, open_claim
+from .own import Own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from berrymq.bridge.protocol.offers import Offers
 
     from .pool import Lease, Pool
 
@@ -29,8 +32,9 @@ MAX_TRAVELLING_BYTES = 12 * 1024 * 1024
 MAX_FRAME_BYTES = MAX_TEXT_BYTES - 64 * 1024
 """Of that text and what is beside it."""
 
-Form = tuple[int, int, int, str, int] | str | None
-"""What a frame says of it: a claim, the bytes in base64, or nothing where they are gone."""
+Form = tuple[int, int, int, str, int] | str | int | None
+"""What a frame says of it: a claim, the bytes in base64, the number by which they are pulled, or nothing
+where they are gone."""
 
 
 class Buffer(Protocol):
@@ -66,15 +70,25 @@ class Memory:
 
     __slots__ = ("__weakref__", "_source", "reason", "sizes")
 
-    def __init__(self, source: Held | Lease | bytes | None, sizes: Sequence[int], reason: str = "") -> None:
+    def __init__(
+        self, source: Held | Lease | Own | bytes | None, sizes: Sequence[int], reason: str = ""
+    ) -> None:
         self._source = source
         self.sizes = sizes
         self.reason = reason
 
     @property
     def held_bytes(self) -> int:
-        """How much shared memory it keeps from being recycled, in bytes."""
-        return 0 if self._source is None or isinstance(self._source, bytes) else self._source.claim.size
+        """How much memory it keeps from being used again, beside the heap, in bytes."""
+        source = self._source
+        if source is None or isinstance(source, bytes):
+            return 0
+        return source.size if isinstance(source, Own) else source.claim.size
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the buffers came over a network into memory of this process alone."""
+        return isinstance(self._source, Own)
 
     @property
     def data(self) -> bytes:
@@ -101,6 +115,8 @@ class Memory:
             return [Missing(self.reason)] * len(self.sizes)
         if isinstance(source, bytes):
             whole = memoryview(bytearray(source))
+        elif isinstance(source, Own):
+            whole = source.view
         elif isinstance(source, Held):
             whole = source.map()
         else:
@@ -109,22 +125,24 @@ class Memory:
             whole[start : start + size] for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
         ]
 
-    def parameter(self, *, shared: bool, beside: int) -> bytes:
+    def parameter(self, *, to: Offers, beside: int) -> bytes:
         """Return what a frame says of it, as JSON, and the sizes.
 
         Args:
-            shared: whether the receiver can open this process's memory.
+            to: how the receiver reads buffers.
             beside: the bytes of the frame without it.
         """
         source, reason = self._source, self.reason
         sizes = msgspec.json.encode(self.sizes)
         form: Form = None
-        if source is not None and shared and not isinstance(source, bytes):
+        if source is not None and to.shares_memory and not isinstance(source, (bytes, Own)):
             form = source.claim
+        elif source is not None and to.pulls:
+            form = to.add(self)
         elif source is not None:
-            size = len(source) if isinstance(source, bytes) else source.claim.size
+            size = len(source) if isinstance(source, bytes) else self.held_bytes
             if size <= MAX_TRAVELLING_BYTES and size * 4 // 3 + len(sizes) + beside <= MAX_FRAME_BYTES:
-                form = b64encode(source if isinstance(source, bytes) else source.read(0, size)).decode()
+                form = b64encode(self.read(0, size) or b"").decode()
             else:
                 reason = f"it takes {size:,} bytes, too much to go to another machine"
         return b'"memory":%b,"sizes":%b,"reason":%b' % (
@@ -133,12 +151,19 @@ class Memory:
             msgspec.json.encode(reason),
         )
 
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Return a piece of the buffers as they lie in a row; None if they are gone."""
+        source = self._source
+        if source is None:
+            return None
+        return source[offset : offset + size] if isinstance(source, bytes) else source.read(offset, size)
+
     def texts(self) -> list[str | None]:
         """Return the buffers in base64; nothing for each where they are gone, or too large for that."""
-        source = self._source
-        if source is None or end_of(self.sizes) > MAX_TRAVELLING_BYTES:
+        size = end_of(self.sizes)
+        data = self.read(0, size) if size <= MAX_TRAVELLING_BYTES else None
+        if data is None:
             return [None] * len(self.sizes)
-        data = source if isinstance(source, bytes) else source.read(0, source.claim.size)
         return [
             b64encode(data[start : start + size]).decode()
             for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
@@ -153,6 +178,8 @@ class Memory:
         """
         if len(sizes) > MAX_BUFFERS:
             raise ValueError(f"{len(sizes)} buffers with one message")
+        if isinstance(form, int):
+            raise ValueError("buffers that are to be pulled, where none can be")  # noqa: TRY004 - as of a peer
         if form is None:
             return cls(None, sizes, reason[:200] or "it is gone")
         source: Held | bytes

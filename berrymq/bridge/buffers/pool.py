@@ -2,6 +2,12 @@
 
 Memory is recycled, for the first write to new pages takes ten times as long as the next. A segment goes
 back to the pool when its last `Lease` is gone, and is used again once no receiver holds it.
+
+How reuse is made safe: a reader opens a segment by its claim (``claims.py``) and holds a shared lock on it
+for as long as it has it mapped; the writer takes an exclusive lock before it writes to it again, and tries
+another segment if it can't have it. The locks belong to open files, so they end with a process, however it
+ends. A reader that opens it after it was reused is found out by the secret in its header, which is new each
+time.
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ import os
 import secrets
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -26,17 +33,20 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MIN_SHARED_BYTES", "Lease", "Pool", "PoolFullError", "is_available"]
+__all__ = ["MIN_SHARED_BYTES", "Filling", "Lease", "Pool", "PoolFullError", "is_available"]
 
 MIN_SHARED_BYTES = 64 * 1024
-"""Smaller values travel in the message."""
+"""Smaller values travel in the message. Below it, copying is cheaper than opening a file of another
+process."""
 
 MAX_BYTES = 1024 * 1024 * 1024
-"""Of one process, unless told otherwise."""
+"""Of one process, unless told otherwise. Reached only if receivers hold what they got; then arrays cross as
+copies."""
 MAX_SEGMENTS = 256
 """Each takes two file descriptors."""
 IDLE_SECONDS = 10.0
-"""Memory that was not used for so long is returned to the system."""
+"""Memory that was not used for so long is returned to the system. Longer than the pauses of a loop that sends
+arrays."""
 
 F_SEAL_SEAL, F_SEAL_FUTURE_WRITE = 0x0001, 0x0010
 
@@ -51,7 +61,10 @@ class PoolFullError(Exception):
 
 
 class _Segment:
-    """One piece of shared memory; written by this process alone."""
+    """One piece of shared memory; written by this process alone.
+
+    Made in a size class (`_capacity`), so that another value of about the same size fits.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -67,6 +80,7 @@ class _Segment:
         self.idle_since = 0.0
 
     def _seal(self) -> None:
+        """Fix its size and, since Linux 5.1, keep processes that open it from writing to it."""
         try:  # from now on nobody else can map it for writing; since Linux 5.1
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
         except OSError:
@@ -86,8 +100,45 @@ class _Segment:
         os.close(self.descriptor)
 
 
+class Filling:
+    """A segment that is being written, from which no other process reads yet.
+
+    Attributes:
+        view: the memory for the value.
+    """
+
+    __slots__ = ("_release", "_segment", "_size", "view")
+
+    def __init__(self, segment: _Segment, size: int, release: Callable[[_Segment], object]) -> None:
+        self._segment: _Segment | None = segment
+        self._size = size
+        self._release = release
+        self.view = memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size]
+
+    def finish(self) -> Lease:
+        """Share what was written."""
+        segment, self._segment = self._segment, None
+        assert segment is not None
+        self.view.release()
+        secret = secrets.token_hex(16)
+        segment.memory[: len(header(secret))] = header(secret)
+        fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
+        claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, self._size)
+        return Lease(segment, claim, self._release)
+
+    def __del__(self) -> None:
+        if self._segment is not None:
+            with suppress(BufferError):  # an error on the way has parts of it
+                self.view.release()
+            fcntl.flock(self._segment.descriptor, fcntl.LOCK_UN)
+            self._release(self._segment)
+
+
 class Lease:
     """A segment in use: it is not recycled while this object exists.
+
+    Ends by garbage collection; `_release` takes no lock, for that may happen on any thread and while any lock
+    is held.
 
     Attributes:
         claim: for others to open it.
@@ -101,7 +152,14 @@ class Lease:
         self.claim = claim
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return a part of the data."""
+        """Return a part of the data.
+
+        For receivers that can't open shared memory.
+
+        Args:
+            offset: of the first byte.
+            size: the most bytes.
+        """
         return self._segment.memory[
             HEADER_BYTES + offset : HEADER_BYTES + min(offset + size, self.claim.size)
         ]
@@ -145,7 +203,9 @@ class Pool:
         self._returned: list[_Segment] = []
         """Whose lease has ended. It takes no lock, so that the garbage collector may end one anywhere."""
         self._bytes = 0
+        """Of all segments, idle ones included."""
         self._count = 0
+        """Of all segments."""
 
     def probe(self) -> Lease:
         """Share a byte, whose claim tells other processes whether they can open what this one shares."""
@@ -159,6 +219,8 @@ class Pool:
     def share(self, size: int, write: Callable[[memoryview], object]) -> Lease:
         """Put a value into shared memory.
 
+        The claim is valid for as long as the lease is held.
+
         Args:
             size: of the value in bytes.
             write: fills the memory that it is given.
@@ -166,21 +228,30 @@ class Pool:
         Raises:
             PoolFullError: there is no room until receivers have let go of more.
         """
-        segment = self._take(_capacity(size))
-        try:
-            secret = secrets.token_hex(16)
-            segment.memory[: len(header(secret))] = header(secret)
-            write(memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size])
-        except BaseException:
-            self._returned.append(segment)
-            raise
-        finally:
-            fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
-        claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, size)
-        return Lease(segment, claim, self._returned.append)
+        filling = self.open(size)
+        write(filling.view)
+        return filling.finish()
+
+    def open(self, size: int) -> Filling:
+        """Return memory that is shared once it is filled.
+
+        Args:
+            size: in bytes.
+
+        Raises:
+            PoolFullError: there is no room until receivers have let go of more.
+        """
+        return Filling(self._take(_capacity(size)), size, self._returned.append)
 
     def _take(self, capacity: int) -> _Segment:
-        """Return a segment, locked against readers."""
+        """Return a segment, locked against readers.
+
+        Args:
+            capacity: the exact size.
+
+        Raises:
+            PoolFullError: there is no segment to be had, and no memory or descriptor for another one.
+        """
         with self._lock:
             self._collect()
             for segment in reversed(self._idle):
@@ -203,6 +274,7 @@ class Pool:
             return segment
 
     def _collect(self) -> None:
+        """Make returned segments available. The lock is held."""
         now = monotonic()
         while self._returned:
             segment = self._returned.pop()
@@ -214,6 +286,7 @@ class Pool:
         self._discard(segment)
 
     def _discard(self, segment: _Segment) -> None:
+        """Return a segment to the system; readers keep what they have mapped."""
         segment.close()
         self._bytes -= segment.capacity
         self._count -= 1

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+UPSTREAM_VARIABLE = "BERRYMQ_UPSTREAM"
+
 _EXAMPLES = {
     "": """
         berrymq follow 'train:*'                 print messages as they come
@@ -98,6 +100,7 @@ def _complain(text: str) -> None:
 
 def _hub(options: argparse.Namespace) -> int:
     from berrymq.bridge.addresses import is_loopback
+    from berrymq.bridge.nats.address import NatsAddress
 
     from .hub import HubOptions, hub, launch
 
@@ -108,7 +111,10 @@ def _hub(options: argparse.Namespace) -> int:
         )
     if options.key and not options.certificate:
         options.parser.error("--key is the key of a certificate: give --certificate FILE, too")
+    upstream = options.upstream or os.environ.get(UPSTREAM_VARIABLE)
     if options.detached:
+        if upstream:  # it may have a password, which must not be seen among the arguments of a process
+            os.environ[UPSTREAM_VARIABLE] = upstream
         return launch(_hub_arguments(options))
     settings = HubOptions(
         host=options.host,
@@ -120,6 +126,7 @@ def _hub(options: argparse.Namespace) -> int:
         origins=tuple(options.allow_origin),
         certificate=options.certificate,
         key=options.key,
+        upstream=NatsAddress.parse(upstream) if upstream else None,
     )
     if options.keep_memory is not None:
         settings = replace(settings, keep_bytes=options.keep_memory << 20)
@@ -291,6 +298,12 @@ def _parser() -> argparse.ArgumentParser:
         type=values.count,
         metavar="N",
         help="limit for their number, in total (default: 100,000)",
+    )
+    hub.add_argument(
+        "--upstream",
+        metavar="URL",
+        help="link this machine's nodes to those of other machines, over this NATS server "
+        f"(default: {UPSTREAM_VARIABLE})",
     )
     hub.add_argument("--detached", action="store_true", help="run in the background, unless one runs already")
     hub.add_argument("--detach-when-ready", action="store_true", help=argparse.SUPPRESS)

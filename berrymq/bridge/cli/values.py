@@ -130,7 +130,7 @@ def mebibytes(text: str) -> int:
 
 def origin(text: str) -> str:
     """Parse the origin of web pages, as browsers write it: ``https://host[:port]``."""
-    from berrymq.bridge.server.hosts import HostPolicy
+    from berrymq.bridge.server.host_and_origin import HostPolicy
 
     try:
         HostPolicy.of(origins=[text])

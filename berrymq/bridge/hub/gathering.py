@@ -120,13 +120,13 @@ class Gathering:
                     hub.update_interest(peer)
             held, self._held = self._held, []
             for peer, frame in held:
-                if hub.peers.get(peer.id) is not peer:
-                    continue
+                if hub.peers.get(peer.id, peer) is not peer:
+                    continue  # it has started again, and sends it again
                 if isinstance(frame, list):
                     hub.handle_batches(peer, frame)
                 elif isinstance(frame, Put):
-                    hub.groups.put(peer, frame)
-                else:
+                    frame.group.accept(frame.jobs, frame.number_of_jobs)
+                elif peer.id in hub.peers:
                     hub.handle_question(peer, frame)
                 hub.flush_all()  # else all that was held would have to fit behind the windows
             for peer in hub.peers.values():

@@ -1,8 +1,19 @@
-"""The shared queues of a hub: opening groups, and the frames of their members."""
+"""The shared queues of a hub: opening groups, and the frames of their members.
+
+``job_assignment.py`` decides, without I/O, which member gets a job; this file gives it members and jobs. A
+group follows its identifier in its room like any subscriber, so messages reach it by the ordinary routes. A
+node is a member as long as it is a peer, through all cuts of its link. While it is cut the hub gives it
+nothing and checks, if it is on the same machine, whether its process has ended; then its jobs return at once,
+else with its ttl.
+
+A group without members goes on collecting for `TTL_SECONDS`, so that a worker may be restarted, and jobs be
+published before the first worker runs.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -28,15 +39,16 @@ from berrymq.bridge.protocol.group_frames import (
 )
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
-from berrymq.bridge.protocol.stream import HoldingBody
+from berrymq.bridge.protocol.reliable_stream import HoldingBody
 
-from .group import Group, Member
+from .job_assignment import Group, Member
 from .shared_mailbox import SharedMailbox
 
 if TYPE_CHECKING:
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.group_frames import GroupFrame
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.loop import Timer
     from berrymq.identifiers import Identifier
 
@@ -45,24 +57,31 @@ if TYPE_CHECKING:
 __all__ = ["Groups", "Put"]
 
 MAX_GROUPS = 1_000
-"""The limit of groups of one hub."""
+"""The limit of groups of one hub; beyond it, one without members and jobs gives way to a new one."""
+MAX_GROUPS_OF_NODE = 500
+"""The limit of groups that one node is a member of."""
 
 TTL_SECONDS = 1000.0
 """The time for which a group without members goes on collecting."""
 
 RESEND_SECONDS = 15.0
 """The time in which nodes of a former hub may resend jobs that it has handed over."""
+REJOIN_SECONDS = 60.0
+"""The time after the start of a hub in which members may name jobs that a former one has handed over."""
 
 STATE_SECONDS, STATE_SECONDS_EACH = 0.25, 0.005
-"""The least interval of a group's state frames, and its increment for each member."""
+"""The least interval of a group's state frames, and its increment for each member. So the frames of a group
+with many members do not grow with the square of their number."""
 
 PROCESS_CHECK_SECONDS = (0.02, 0.2, 1.0)
-"""The delays of the checks after a cut whether the member's process has ended; the last one repeats."""
+"""The delays of the checks after a cut whether the member's process has ended; the last one repeats. The
+first one soon, since a worker that is killed should cost its consumers little time."""
 
 MAX_UNREAD_BYTES = 5 * 1024 * 1024
 """A node with so many unread bytes is sent no state of groups; they are more than it may hold of jobs."""
 
 MAX_SHOWN = 200
+"""The limit of groups in a status."""
 
 WAITS = "it waits at the hub, on another machine"
 
@@ -75,18 +94,25 @@ class _Known:
         self.identifier = identifier
         self.group = group
         self.peers: dict[Peer, Member] = {}
+        """The nodes that are members; clients without a link are in `Group.members` alone."""
         self.expiry: Timer | None = None
+        self.end_of_resending: Timer | None = None
         self.reporting = False
+        """A state frame is scheduled."""
         self._hub = hub
 
     def change(self) -> None:
-        """Schedule a state frame for the members."""
+        """Schedule a state frame for the members.
+
+        Called by the group after each change; at most one frame in `STATE_SECONDS` follows.
+        """
         if not self.reporting and self.peers:
             self.reporting = True
             seconds = STATE_SECONDS + STATE_SECONDS_EACH * len(self.peers)
             self._hub.loop.call_later(seconds, self._report)
 
     def _report(self) -> None:
+        """Send the state to the members; those that read too slowly get the next one."""
         with self._hub.lock:
             self.reporting = False
             body = self.state_body()
@@ -99,13 +125,13 @@ class _Known:
         """Return the params of a frame with the state of the group."""
         return group_body(self.group.follows, state=self.group.state(), **fields)
 
-    def answer_body(self, question: int, first: int, *, shared: bool) -> bytes:
+    def answer_body(self, question: int, first: int, *, to: Offers) -> bytes:
         """Return the params of the frame that answers a member.
 
         Args:
             question: its number.
             first: how many of the next jobs it is to show.
-            shared: whether the member can open this process's shared memory.
+            to: how the member reads buffers.
         """
         jobs = self.group.first(first)
         memories = [job.memory if isinstance(job, LargeBatchBytes) else None for job in jobs]
@@ -116,7 +142,9 @@ class _Known:
             memory
             and msgspec.Raw(
                 b"{%b}"
-                % (memory if shared else Memory(None, memory.sizes, WAITS)).parameter(shared=shared, beside=0)
+                % (memory if to.shares_memory else Memory(None, memory.sizes, WAITS)).parameter(
+                    to=to, beside=0
+                )
             )
             for memory in memories
         ]
@@ -127,7 +155,7 @@ class _Known:
 class Put(NamedTuple):
     """Jobs that a member hands over for one group."""
 
-    group: str
+    group: Group
     jobs: bytes
     """A batch."""
     number_of_jobs: int
@@ -146,6 +174,8 @@ class Groups:
 
     def open(self, room: Room, identifier: Identifier, maxsize: int | None, overflow: str) -> _Known:
         """Return the group of an identifier in a room; a new one begins to collect.
+
+        The settings of the first member hold. When all have left, the next one may bring others.
 
         Args:
             room: its room.
@@ -169,8 +199,8 @@ class Groups:
                     )
                 group.maxsize, group.overflow = maxsize, overflow  # type: ignore[assignment]
         else:
-            if len(self._known) >= MAX_GROUPS:
-                raise ValueError(f"the hub has {MAX_GROUPS} shared queues already")
+            if len(self._known) >= MAX_GROUPS and not self._make_way():
+                raise ValueError(f"the hub has {MAX_GROUPS:,} shared queues already")
             group = Group(identifier.text, self._hub.budget, maxsize or 0, overflow)  # type: ignore[arg-type]
             known = self._known[key] = _Known(self._hub, room, identifier, group)
             group.on_change = known.change
@@ -181,19 +211,25 @@ class Groups:
             known.expiry = None
         return known
 
+    def _make_way(self) -> bool:
+        """Close a group without members and jobs; return False if there is none."""
+        for known in self._known.values():
+            if not known.group.members and not known.group.depth:
+                self._close(known)
+                return True
+        return False
+
     def _member_left(self, known: _Known) -> None:
         """Start the expiry timer of a group without members."""
         if not known.group.members and known.expiry is None:
             known.expiry = self._hub.loop.call_later(TTL_SECONDS, self._expire, known)
 
     def _expire(self, known: _Known) -> None:
+        """Close a group without members; its jobs are lost, and logged."""
         with self._hub.lock:
             if known.group.members:
                 return
-            del self._known[known.room.name, known.identifier.text]
-            known.room.unfollow(known.group, [known.identifier])
-            self._hub.announcements.schedule(known.room, [known.identifier])
-            left = known.group.close()
+            left = self._close(known)
         if left:
             peers_log.warning(
                 "the shared queue of %r has expired without members: %d jobs in it are lost",
@@ -201,9 +237,26 @@ class Groups:
                 left,
             )
 
+    def _close(self, known: _Known) -> int:
+        """Remove a group; return the number of its jobs, which are lost."""
+        for timer in (known.expiry, known.end_of_resending):
+            if timer is not None:
+                timer.cancel()
+        del self._known[known.room.name, known.identifier.text]
+        known.room.unfollow(known.group, [known.identifier])
+        self._hub.announcements.schedule(known.room, [known.identifier])
+        return known.group.close()
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._known)
+
     @property
     def have_jobs(self) -> bool:
-        """Whether there are jobs that were not taken."""
+        """Whether there are jobs that were not taken.
+
+        A hub with untaken jobs does not shut down when idle.
+        """
         return any(known.group.depth for known in self._known.values())
 
     # -- nodes -----------------------------------------------------------------------------------------------
@@ -213,6 +266,11 @@ class Groups:
 
         Raises:
             FrameError: it is none that a member sends.
+
+        Args:
+            peer: the member.
+            params: one of ``join``, ``want`` and ``leave``. A ``want`` first reports what was taken and
+                returned, and then renews the credit, so a job is never counted twice.
         """
         if isinstance(params, JoinParams):
             self._join(peer, params)
@@ -225,6 +283,7 @@ class Groups:
         if isinstance(params, LeaveParams):
             group.mark_taken(member, params.taken)
             del known.peers[peer]
+            peer.shared_queues.discard(known.identifier)
             group.leave(member)
             self._member_left(known)
         elif isinstance(params, WantParams):
@@ -237,13 +296,16 @@ class Groups:
             if params.question:
                 if peer.stream.held_bytes > MAX_UNREAD_BYTES:
                     return  # it does not read
-                shared = peer.stream.shares_memory
-                peer.stream.send(GROUP, known.answer_body(params.question, params.first, shared=shared))
+                body = known.answer_body(params.question, params.first, to=peer.stream.offers)
+                peer.stream.send(GROUP, body)
         else:
             raise FrameError("only a hub sends jobs")
 
-    def read_put(self, peer: Peer, params: PutParams) -> Put:
-        """Read jobs that a member hands over.
+    def read_put(self, peer: Peer, params: PutParams) -> Put | None:
+        """Read jobs that a member hands over; None if its ``join`` was refused.
+
+        It is read when it arrives and put later: a hub that replaces a killed one holds jobs until all
+        members have reported which ones they have.
 
         Raises:
             FrameError: they are malformed, or no jobs of the group.
@@ -253,35 +315,49 @@ class Groups:
             raise FrameError(f"{batch.identifier!r} is no job of {params.group!r}")
         if params.sizes:
             _, data = large_batch(data, self._hub.memories.receive(params))
-        return Put(params.group, data, batch.count)
-
-    def put(self, peer: Peer, put: Put) -> None:
-        """Add jobs of a member to its group."""
-        known = self._known.get((peer.room.name, put.group))
-        if known is not None and peer in known.peers:
-            known.group.accept(put.jobs, put.number_of_jobs)
+        known = self._known.get((peer.room.name, params.group))
+        if known is None or peer not in known.peers:
+            return None
+        return Put(known.group, data, batch.count)
 
     def _join(self, peer: Peer, params: JoinParams) -> None:
+        """Add a node to a group, or answer with the reason of a refusal.
+
+        A node that joins again over a resumed link keeps the jobs that it holds.
+        """
         identifier = crossing_identifier(params.group)
         try:
+            self._check_number(peer, identifier)
             known = self.open(peer.room, identifier, params.maxsize, params.overflow)
         except ValueError as error:
             peer.stream.send(GROUP, group_body(params.group, refused=str(error)))
             return
-        if params.had:
+        if params.had and time() < self._hub.started_at + REJOIN_SECONDS:
             known.group.deduplicate(params.had)
-            self._hub.loop.call_later(RESEND_SECONDS, known.group.stop_deduplicating)
+            if known.end_of_resending is not None:
+                known.end_of_resending.cancel()
+            known.end_of_resending = self._hub.loop.call_later(RESEND_SECONDS, known.group.stop_deduplicating)
         if peer not in known.peers:
 
             def send(jobs: list[tuple[int, bytes]]) -> None:
-                shared = peer.stream.shares_memory
-                for body in jobs_bodies(known.group.follows, jobs, shared=shared):
+                for body in jobs_bodies(known.group.follows, jobs, to=peer.stream.offers):
                     peer.stream.send(JOBS, body)
                 self._hub.flush_later(peer)
 
             known.peers[peer] = member = Member(peer.name, send)
+            peer.shared_queues.add(identifier)
             known.group.join(member)
         peer.stream.send(GROUP, known.state_body())
+
+    def _check_number(self, peer: Peer, identifier: Identifier) -> None:
+        """Check that a node may join one more group.
+
+        Raises:
+            ValueError: it is a member of as many as it may be.
+        """
+        joined = [text for (_, text), known in self._known.items() if peer in known.peers]
+        if len(joined) >= MAX_GROUPS_OF_NODE and identifier.text not in joined:
+            raise ValueError(f"a process has at most {MAX_GROUPS_OF_NODE} shared queues at a hub")
 
     def link_changed(self, peer: Peer) -> None:
         """Update whether a member gets jobs, after its link was cut or resumed."""
@@ -293,7 +369,10 @@ class Groups:
                     known.group.hand_over()
 
     def remove_peer(self, peer: Peer) -> None:
-        """Remove a node from its groups, which get back the jobs that it has not taken."""
+        """Remove a node from its groups, which get back the jobs that it has not taken.
+
+        Called when the peer has left, has expired, or was replaced.
+        """
         for known in self._known.values():
             member = known.peers.pop(peer, None)
             if member is not None:
@@ -301,12 +380,23 @@ class Groups:
                 self._member_left(known)
 
     def check_process(self, peer: Peer, turn: int = 0) -> None:
-        """Check from time to time whether the process of a member whose link is cut has ended."""
+        """Check from time to time whether the process of a member whose link is cut has ended.
+
+        It ends when the node reconnects, or is removed otherwise.
+
+        Args:
+            peer: the node.
+            turn: how many checks were made since the cut.
+        """
         if any(peer in known.peers for known in self._known.values()):
             seconds = PROCESS_CHECK_SECONDS[min(turn, len(PROCESS_CHECK_SECONDS) - 1)]
             self._hub.loop.call_later(seconds, self._check_process, peer, turn + 1)
 
     def _check_process(self, peer: Peer, turn: int) -> None:
+        """Expire a node whose lock file exists and is not locked: its process has ended, however it did.
+
+        A file that is missing proves nothing: the node may be on another machine, or of another language.
+        """
         hub = self._hub
         if peer.connected or hub.peers.get(peer.id) is not peer:
             return
@@ -337,7 +427,7 @@ class Groups:
     # -- status ----------------------------------------------------------------------------------------------
 
     def status(self) -> list[dict[str, Any]]:
-        """Return the names and counters of the groups, as JSON values."""
+        """Return the names and counters of some groups, as JSON values."""
         return [
             {"room": known.room.name, **known.group.status()}
             for known in list(self._known.values())[:MAX_SHOWN]

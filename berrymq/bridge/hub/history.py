@@ -2,6 +2,19 @@
 
 A history is a subscriber of its room, as a client's queue is, so a hub that retains nothing has no work with
 it. It holds batches as they arrived and drops whole ones; the exact number is cut when they are read.
+
+Retaining is on the way of every message that is kept, so it is done with as little as possible: a batch is
+appended to the series of its identifier, which is found by the beginning of its bytes, without decoding
+anything. The work of cutting, decoding and sorting is done by whoever reads.
+
+Numbers: each message that any history of the hub receives gets the next number, ascending over all
+identifiers and rooms. So the batches of several identifiers merge by it into the order of arrival, and
+``after=`` of ``history`` continues where a reader has stopped. It is not the sequence number of the origin,
+which is in the batch and which receivers deduplicate by.
+
+Limits: each identifier has its own (`Series.last`), and the hub has two for all rooms. At those the largest
+identifier gives way, and not the oldest messages of all: one that floods must not displace the few messages
+of others.
 """
 
 from __future__ import annotations
@@ -15,42 +28,48 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from berrymq.bridge.node.interests import Interests
 from berrymq.bridge.node.mailbox import read_message, read_messages
 from berrymq.bridge.protocol.batches import LargeBatchBytes, parse_batch, split_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import PAST
 from berrymq.bridge.protocol.json_checks import FrameError
-from berrymq.bridge.protocol.stream import SHARED_BYTES, HoldingBody
+from berrymq.bridge.protocol.reliable_stream import SHARED_BYTES, HoldingBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from berrymq.bridge.node.memories import Memories
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.batches import Memory
+    from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.budget import Account, Budget
     from berrymq.identifiers import Identifier
 
 __all__ = ["KEEP_BYTES", "KEEP_MESSAGES", "Feed", "Histories", "History"]
 
 KEEP_MESSAGES = 100_000
-"""The number of messages that a hub retains in total."""
+"""The number of messages that a hub retains in total. """
 KEEP_BYTES = 64 * 1024 * 1024
+"""The bytes of batches and their overhead, in total; shared memory of arrays has a limit of its own."""
 
 BATCH_BYTES = 300
 """The approximate memory for a batch beside its bytes."""
-SERIES_BYTES = 1_500
+PLACE_BYTES = 10
+"""The approximate memory for the place of a batch in an answer."""
+SERIES_BYTES = 2_500
 """The approximate memory for an identifier with retained messages."""
 
 OBJECT_BYTES = 200
 """The approximate size of a message as an object beside its payload."""
 
 MAX_KEEPS = 1_000
-"""The limit of identifiers that `keep` was called for in one room."""
+"""The limit of identifiers that `keep` was called for, in all rooms together."""
 MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 MAX_HEADS = 4_096
-"""The limit of remembered beginnings of batches, beyond one for each identifier."""
+"""The limit of remembered beginnings of batches, beyond one for each identifier. The beginning of a batch has
+the origin and source too, so there is one for each publisher of an identifier."""
 
 SLACK = 16
 """At a limit, this fraction of it is dropped as well, so that the largest identifiers are searched seldom."""
@@ -61,9 +80,11 @@ class Keep(NamedTuple):
 
     identifier: Identifier
     last: int
+    """Of each identifier that matches."""
     by: str
     """The name of the node or client that requested it."""
     since: float
+    """Seconds since 1970."""
 
 
 Retained = tuple[int, int, bytes]
@@ -72,14 +93,20 @@ Retained = tuple[int, int, bytes]
 
 
 class Series:
-    """The retained batches of one identifier."""
+    """The retained batches of one identifier.
+
+    An exact number is not held: the oldest batch stays until all of its messages are surplus, so that nothing
+    is split on the way in.
+    """
 
     __slots__ = ("batches", "bytes", "count", "dropped", "identifier", "last")
 
     def __init__(self, identifier: Identifier, last: int) -> None:
         self.identifier = identifier
         self.last = last
+        """The number of messages to retain: the largest of the keeps that match."""
         self.batches: deque[Retained] = deque()
+        """Oldest first."""
         self.count = 0
         """The number of messages in these batches: `last`, and up to one batch more."""
         self.bytes = SERIES_BYTES
@@ -92,7 +119,10 @@ class Series:
         return min(self.count, self.last)
 
     def newest(self, most: int) -> list[Retained]:
-        """Return the batches of the newest messages, the last one first; the oldest one is cut to fit."""
+        """Return the batches of the newest messages, the last one first; the oldest one is cut to fit.
+
+        Messages beyond `last` that are still in the oldest batch are never returned.
+        """
         left = min(most, len(self))
         found = []
         for batch in reversed(self.batches):
@@ -105,6 +135,8 @@ class Series:
 
 class Histories:
     """The histories of all rooms of a hub, within common limits. Used with the router's lock held.
+
+    Rooms without a keep have no history, and their messages do not pass here.
 
     Args:
         budget: of the hub; counts what is held.
@@ -129,6 +161,7 @@ class Histories:
         self.arrived = 0
         """The number of messages that any history has received."""
         self.account = budget.open(self.shed)
+        """Of the hub's budget, which has `shed` called when the hub's memory as a whole is short."""
         self._by_room: dict[Room, History] = {}
 
     def of(self, room: Room) -> History | None:
@@ -145,15 +178,23 @@ class Histories:
             by: the name of the requester.
 
         Raises:
-            OverflowError: there are too many such identifiers in that room.
+            OverflowError: there are too many such identifiers.
         """
         history = self._by_room.get(room)
+        is_new = history is None or identifier.text not in history.keeps
+        if is_new and sum([len(one.keeps) for one in self._by_room.values()]) >= MAX_KEEPS:
+            raise OverflowError(
+                f"a hub keeps at most {MAX_KEEPS:,} identifiers; one with a wildcard counts as one"
+            )
         if history is None:
             history = self._by_room[room] = History(self, room)
         history.keep(identifier, last, by)
 
     def drop(self, room: Room, identifier: Identifier) -> bool:
-        """End a `keep`, and release the messages that no other one retains; return False without one."""
+        """End a `keep`, and release the messages that no other one retains; return False without one.
+
+        An identifier that another keep matches too stays, with the number of that one.
+        """
         history = self._by_room.get(room)
         if history is None or not history.drop(identifier):
             return False
@@ -161,8 +202,20 @@ class Histories:
             del self._by_room[room]
         return True
 
+    def status(self) -> list[dict[str, Any]]:
+        """Return what is kept in each room and how much is retained of it, as JSON values."""
+        return [
+            {"room": room.name, **history.keep_status(keep)}
+            for room, history in self._by_room.items()
+            for keep in history.keeps.values()
+        ]
+
     def limit(self) -> None:
-        """Drop the oldest messages of the largest identifiers if a limit is exceeded."""
+        """Drop the oldest messages of the largest identifiers if a limit is exceeded.
+
+        A sixteenth more than needed is dropped, or each further message would search for the largest
+        identifier again.
+        """
         if self.account.held > self.most_bytes:
             self.shed(self.most_bytes * (SLACK - 1) // SLACK)
         if self.count > self.most_messages:
@@ -174,7 +227,12 @@ class Histories:
         self._drop(attrgetter("bytes"), lambda: self.account.held <= target)
 
     def _drop(self, size: Callable[[Series], int], is_enough: Callable[[], bool]) -> None:
-        """Drop the oldest messages of the largest identifier, by *size*, until it is enough."""
+        """Drop the oldest messages of the largest identifier, by *size*, until it is enough.
+
+        Args:
+            size: the measure by which an identifier is the largest.
+            is_enough: checked after each dropped batch.
+        """
         largest: list[tuple[int, int, Series, History]] = [
             (-size(one), one.batches[0][0], one, history)
             for history in self._by_room.values()
@@ -201,6 +259,7 @@ class History:
     def __init__(self, histories: Histories, room: Room) -> None:
         self.room = room
         self.keeps: dict[str, Keep] = {}
+        """By identifier as text."""
         self.series: dict[str, Series] = {}
         """By identifier; none is empty. A published wildcard is retained under its own text."""
         self.dropped = 0
@@ -209,6 +268,10 @@ class History:
         self._account = histories.account
         self._by_head: dict[bytes, Series] = {}
         """The same by the beginnings of batches, so that most are not parsed."""
+        self._index: Interests[Series] = Interests()
+        """The same by what they match."""
+        self._keep_index: Interests[str] = Interests()
+        """The keys of `keeps` by what they match."""
 
     # -- identifiers -----------------------------------------------------------------------------------------
 
@@ -216,25 +279,25 @@ class History:
         """Retain messages; see `Histories.keep`."""
         former = self.keeps.get(identifier.text)
         if former is None:
-            if len(self.keeps) >= MAX_KEEPS:
-                raise OverflowError(f"a room keeps at most {MAX_KEEPS:,} identifiers")
             self.keeps[identifier.text] = Keep(identifier, last, by, time())
+            self._keep_index.add(identifier.text, identifier)
             self.room.follow(self, [identifier])
         elif last > former.last:
             self.keeps[identifier.text] = former._replace(last=last)
-        self._apply_keeps()
+        self._apply_keeps(identifier)
 
     def drop(self, identifier: Identifier) -> bool:
         """End a `keep`; return False without one."""
         if self.keeps.pop(identifier.text, None) is None:
             return False
+        self._keep_index.remove(identifier.text, identifier)
         self.room.unfollow(self, [identifier])
-        self._apply_keeps()
+        self._apply_keeps(identifier)
         return True
 
-    def _apply_keeps(self) -> None:
-        """Apply changed numbers of messages to each identifier."""
-        for one in list(self.series.values()):
+    def _apply_keeps(self, changed: Identifier) -> None:
+        """Apply a changed number of messages to each identifier that matches."""
+        for one in self._index.find(changed):
             last, before = self._last_of(one.identifier), len(one)
             if one.count > before and last > one.last:
                 self.drop_oldest(one)  # what exceeds the last messages must not reappear
@@ -245,12 +308,21 @@ class History:
                 self._forget(one)
 
     def _last_of(self, identifier: Identifier) -> int:
-        return max([one.last for one in self.keeps.values() if one.identifier.matches(identifier)], default=0)
+        return max([self.keeps[text].last for text in self._keep_index.find(identifier)], default=0)
 
     # -- receiving -------------------------------------------------------------------------------------------
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Retain a batch, and release those that are older than the last messages; see `Subscriber`."""
+        """Retain a batch, and release those that are older than the last messages; see `Subscriber`.
+
+        `Histories.count` and the account are updated here and not in `_count`: this is the only call for each
+        batch. The loop ends since the batch just added has at least one message and `last` is positive.
+
+        Args:
+            batch: its bytes, which all subscribers share; those of large messages hold their buffers in
+                shared memory.
+            count: the number of its messages.
+        """
         if type(batch) is LargeBatchBytes:
             batch = self._all.memories.retain(batch)
         one = self._by_head.get(batch[: batch.find(b'",')]) or self._find(batch)
@@ -296,6 +368,7 @@ class History:
         one = self.series.get(identifier.text)
         if one is None:
             one = self.series[identifier.text] = Series(identifier, self._last_of(identifier))
+            self._index.add(one, identifier)
             self._account.grow(SERIES_BYTES)
         head = batch[: max(0, batch.find(b'",'))]
         if head and b"\\" not in head:  # otherwise the quote may be an escaped one
@@ -318,7 +391,11 @@ class History:
             self._account.share(data, -1)
 
     def drop_oldest(self, one: Series) -> None:
-        """Release what exceeds the last messages of an identifier; otherwise drop its oldest ones."""
+        """Release what exceeds the last messages of an identifier; otherwise drop its oldest ones.
+
+        In this order: what no reader can see any more is released; else the whole oldest batch is dropped;
+        else, if it is the only one, half of its messages.
+        """
         batch, before = one.batches.popleft(), len(one)
         surplus = one.count - before
         left = batch[1] - surplus if surplus else 0 if one.batches else batch[1] // 2
@@ -338,6 +415,7 @@ class History:
         while one.batches:
             self._release(one, one.batches.popleft())
         if self.series.pop(one.identifier.text, None) is not None:
+            self._index.remove(one, one.identifier)
             self._account.grow(-SERIES_BYTES)
             self._by_head.clear()
 
@@ -346,16 +424,20 @@ class History:
     def past(self, identifier: Identifier, last: int | None = None, after: int = 0) -> list[Retained]:
         """Return the retained messages that an identifier matches, in the order of arrival.
 
+        Messages of a published wildcard are among them if it matches *identifier*.
+
         Args:
             identifier: the messages; wildcards match on either side, as for a live message.
             last: the limit of messages, of all identifiers together; None for all.
             after: return only messages with a higher number.
+
+        Returns:
+            Batches in the order of arrival; those at the edges are cut to the exact numbers.
         """
         most = self._all.most_messages if last is None else last
         found: list[Retained] = []
-        for one in self.series.values():
-            if one.identifier.matches(identifier):
-                found += one.batches if one.count <= min(most, one.last) else one.newest(most)
+        for one in self._index.find(identifier):
+            found += one.batches if one.count <= min(most, one.last) else one.newest(most)
         if last is None and not after:
             return sorted(found)
         found.sort(reverse=True)
@@ -370,16 +452,19 @@ class History:
         return newest
 
     def objects(
-        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, shared: bool
+        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, to: Offers | None
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the messages of `past` as objects, and whether there are more.
+
+        For the wire's ``history``: each has the fields of a message, its number ``n`` and, for
+        large ones, its buffers. Malformed messages are left out.
 
         Args:
             identifier: see `past`.
             last: see `past`.
             after: see `past`.
             most_bytes: the approximate limit of their size; there is one message at least.
-            shared: whether the caller can open this process's shared memory.
+            to: how the caller reads buffers; None for a client without a link.
         """
         messages: list[dict[str, Any]] = []
         size = 0
@@ -392,7 +477,7 @@ class History:
                 if fields is None:
                     continue
                 if isinstance(data, LargeBatchBytes):
-                    fields |= fields_of(data.memory, shared=shared)
+                    fields |= fields_of(data.memory, to)
                     of_buffers = sum([len(text or "") for text in fields.get("buffers", ())])
                     if messages and size + of_buffers > most_bytes:
                         return messages, True
@@ -401,13 +486,28 @@ class History:
                 size += len(raw) + OBJECT_BYTES
         return messages, False
 
-    def status(self) -> dict[str, Any]:
-        """Return the identifiers and numbers of what is retained, and who requested it, as JSON values."""
+    def keep_status(self, keep: Keep) -> dict[str, Any]:
+        """Return an identifier to be kept with the amounts of what is retained of it, as JSON values."""
+        found = self._index.find(keep.identifier)
         return {
-            "keeps": [
-                {"identifier": text, "last": one.last, "by": one.by, "since": one.since}
-                for text, one in self.keeps.items()
-            ],
+            "identifier": keep.identifier.text,
+            "last": keep.last,
+            "by": keep.by,
+            "since": keep.since,
+            "identifiers": len(found),
+            "count": sum(map(len, found)),
+            "bytes": sum([one.bytes for one in found]),
+            "dropped": sum([one.dropped for one in found]),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return the identifiers and numbers of what is retained, and who requested it, as JSON values.
+
+        The times are those of the first and last message, which are decoded for that; at most `MAX_SHOWN`
+        identifiers are looked at.
+        """
+        return {
+            "keeps": [self.keep_status(one) for one in self.keeps.values()],
             "identifiers": [
                 {
                     "id": text,
@@ -427,6 +527,8 @@ class History:
 class Feed:
     """The bodies of the ``past`` frames that answer a query; see `Stream.send_later`.
 
+    A batch stays alive through it, whatever the history drops in the meantime, so an answer never has gaps.
+
     Args:
         query: its number.
         batches: in order.
@@ -442,13 +544,19 @@ class Feed:
         self._account = account
         self._frame_bytes = frame_bytes
         self._has_ended = False
-        account.hold_all(self._batches, 1)
+        self._count(self._batches, 1)
 
-    def next(self, *, shared: bool) -> bytes | None:
+    def _count(self, batches: Collection[bytes], by: int) -> None:
+        self._account.hold_all(batches, by)
+        self._account.grow(by * PLACE_BYTES * len(batches))
+
+    def next(self, *, to: Offers) -> bytes | None:
         """Return the body of the next frame; None after the last one.
 
+        A batch with buffers has a frame of its own, since the params of a frame name one set of buffers.
+
         Args:
-            shared: whether the other side can open this process's shared memory.
+            to: how the other side reads buffers.
         """
         if self._has_ended:
             return None
@@ -463,20 +571,18 @@ class Feed:
             size += len(data)
             if type(data) is LargeBatchBytes:  # alone in its frame
                 break
-        self._account.hold_all(taken, -1)
+        self._count(taken, -1)
         self._has_ended = not batches
         end = b"true" if self._has_ended else b"false"
         body = b'"query":%d,"batches":[%b],"end":%b' % (self._query, b",".join(taken), end)
         if taken and type(taken[0]) is LargeBatchBytes:
             memory = taken[0].memory
-            return HoldingBody.of(
-                b"%b,%b" % (body, memory.parameter(shared=shared, beside=len(body))), [memory]
-            )
+            return HoldingBody.of(b"%b,%b" % (body, memory.parameter(to=to, beside=len(body))), [memory])
         return body
 
     def close(self) -> None:
         """Release what was not sent."""
-        self._account.hold_all(self._batches, -1)
+        self._count(self._batches, -1)
         self._batches.clear()
 
 
@@ -485,21 +591,25 @@ def size_of(batch: bytes) -> int:
     return len(batch) + BATCH_BYTES + (batch.heap_bytes if type(batch) is LargeBatchBytes else 0)
 
 
-def fields_of(memory: Memory, *, shared: bool) -> dict[str, Any]:
+def fields_of(memory: Memory, to: Offers | None) -> dict[str, Any]:
     """Return the buffers of a message as fields of its object.
 
     Args:
         memory: the buffers.
-        shared: whether the reader can open this process's shared memory.
+        to: how the reader reads buffers; None for a client without a link.
     """
-    if not shared:
+    if to is None or not (to.shares_memory or to.pulls):
         return {"buffers": memory.texts()}
-    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(shared=True, beside=0))
+    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(to=to, beside=0))
+    to.hold([memory])
     return found
 
 
 def cut(batch: Retained, count: int) -> list[Retained]:
-    """Return the last *count* messages of a batch as one; nothing for 0, or if it is malformed."""
+    """Return the last *count* messages of a batch as one; nothing for 0, or if it is malformed.
+
+    The batch is decoded and encoded again.
+    """
     number, whole, data = batch
     with suppress(FrameError):
         head = parse_batch(data)

@@ -1,4 +1,13 @@
-"""The process of a hub: listen, publish the address, route, and shut down on a signal or when idle."""
+"""The process of a hub: listen, publish the address, route, and shut down on a signal or when idle.
+
+Only one hub runs for each user, machine and runtime directory: it holds ``hub_lock`` from before it listens
+until after it has stopped. Whoever starts one at the same time waits for the lock, or finds the connection
+file of the first.
+
+The order of the end matters, for others look for a hub at any moment: first the connection file is removed,
+so that no process finds this one; then links are closed; the lock is released last, when the process leaves
+`serve_hub`.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +44,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from berrymq.bridge.discovery.connection_file import ConnectionFile
+    from berrymq.bridge.nats.address import NatsAddress
+    from berrymq.bridge.nats.upstream import Upstream
+    from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.transport.loop import Timer
 
 __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 
 DESCRIPTORS = 8_192
-"""Files and connections that a hub may have open, where the system lets it."""
+"""Files and connections that a hub may have open, where the system lets it. A thousand connections, and the
+arrays of others that it holds for their followers."""
 LOG_BYTES = 256 * 1024
+UPSTREAM_SECONDS = 2.5
+"""The longest time for the last words to NATS when a hub shuts down."""
 
 ROSTER_SECONDS = 0.1
-"""The delay before the roster is rewritten after nodes have disconnected, in seconds."""
+"""The delay before the roster is rewritten after nodes have disconnected, in seconds. New nodes are added at
+once, for one that is missing in it would not be waited for by a successor; one too many makes a successor
+wait for it."""
 
 _log = logging.getLogger("berrymq")
 
@@ -66,6 +83,7 @@ class HubOptions:
         memory: bytes that may be buffered for all nodes together.
         keep_bytes: bytes of messages that may be retained in total.
         keep_messages: the number of messages that may be retained in total.
+        upstream: the NATS system that links it to the hubs of other machines.
     """
 
     host: str = "127.0.0.1"
@@ -80,6 +98,7 @@ class HubOptions:
     memory: int = MAX_HELD_BYTES
     keep_bytes: int = KEEP_BYTES
     keep_messages: int = KEEP_MESSAGES
+    upstream: NatsAddress | None = None
 
     def __repr__(self) -> str:
         return f"<HubOptions {self.host}:{self.port}>"
@@ -87,6 +106,8 @@ class HubOptions:
 
 def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | None = None) -> int | None:
     """Run the hub of this user on this machine, until a signal or the idle timeout ends it.
+
+    Signals are handled while it runs, so it is called on the main thread.
 
     Args:
         options: how it listens.
@@ -125,7 +146,12 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
         with connection_file.publish(
             url=server.url, access_token=server.access_token, name=hub.name, kind="hub"
         ) as file:
-            life = HubLifetime(loop, hub, server, file, roster, options.idle)
+            upstream = None
+            if options.upstream is not None:
+                from berrymq.bridge.nats.upstream import Upstream  # it loads asyncio
+
+                upstream = Upstream(hub, options.upstream)
+            life = HubLifetime(loop, hub, server, file, roster, options.idle, upstream)
             with _signals(life):
                 if on_ready is not None:
                     on_ready(file)
@@ -134,7 +160,10 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
 
 
 class HubLifetime:
-    """Shuts the hub down at a signal, or after some seconds without a node."""
+    """Shuts the hub down at a signal, or after some seconds without a node.
+
+    Used on the loop alone.
+    """
 
     def __init__(  # noqa: PLR0917 - the parts of the process
         self,
@@ -144,27 +173,38 @@ class HubLifetime:
         file: ConnectionFile,
         roster: Roster,
         idle: float | None,
+        upstream: Upstream | None,
     ) -> None:
         self.signal: int | None = None
+        """The one that has ended it; None otherwise."""
         self._loop = loop
         self._hub = hub
         self._server = server
         self._file = file
         self._roster = roster
+        self._upstream = upstream
         self._write_scheduled = False
         self._idle = idle
         self._timer: Timer | None = None
+        """Runs while no node is connected."""
         hub.on_peers_changed = self._check
         server.on_websocket_end = self._restart
         loop.call(self._check)
         file.keep_renewed(loop.call_later)
 
+    @property
+    def _members(self) -> dict[str, Peer]:
+        """The nodes that are linked to this hub, by id; not the hubs of other machines."""
+        return {id: peer for id, peer in self._hub.peers.items() if peer.role != "mesh"}
+
     def _check(self) -> None:
-        self._roster.add(self._hub.peers)
+        self._roster.add(self._members)
+        if self._upstream is not None:
+            self._upstream.update()
         if not self._write_scheduled:
             self._write_scheduled = True
             self._loop.call_later(ROSTER_SECONDS, self._write_roster)
-        if any(peer.connected for peer in self._hub.peers.values()):
+        if any(peer.connected for peer in self._members.values()):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -176,7 +216,7 @@ class HubLifetime:
         if self._hub.gathering.active:  # the roster still lists nodes that are expected to reconnect
             self._check()
         else:
-            self._roster.replace(self._hub.peers)
+            self._roster.replace(self._members)
 
     def _restart(self) -> None:
         """Restart the idle timeout, after a client has disconnected."""
@@ -186,6 +226,7 @@ class HubLifetime:
         self._check()
 
     def _idle_timeout(self) -> None:
+        """Shut down, unless something else than a link needs the hub."""
         self._timer = None
         # Clients without a link count as long as their token is valid. So do open WebSockets, such as those
         # that the Jupyter server holds open for its kernels, and jobs in shared queues.
@@ -195,12 +236,23 @@ class HubLifetime:
             self.end(None)
 
     def end(self, signal: int | None) -> None:
-        """Disconnect all nodes and stop the loop."""
+        """Disconnect all nodes and stop the loop.
+
+        Args:
+            signal: its number; None after the idle timeout.
+        """
         self.signal = signal
         self._hub.on_peers_changed = self._server.on_websocket_end = lambda: None
         self._write_scheduled = True  # schedule no more rewrites
         self._roster.remove()
         self._file.remove()  # first, so that no process finds a hub that shuts down
+        if self._upstream is None:
+            self._stop()
+        else:
+            self._upstream.close(self._stop)
+            self._loop.call_later(UPSTREAM_SECONDS, self._stop)
+
+    def _stop(self) -> None:
         self._hub.close()
         self._server.stop()
         self._loop.call_later(0.05, self._loop.stop)  # time for the last bytes to be written
@@ -217,7 +269,10 @@ def _allow_descriptors() -> None:
 
 
 class _LogFile(RotatingFileHandler):
-    """A rotating log file that is opened without following symbolic links."""
+    """A rotating log file that is opened without following symbolic links.
+
+    Another user could otherwise make a link in a shared directory, and have this process write elsewhere.
+    """
 
     def _open(self) -> TextIOWrapper:
         descriptor = open_regular(Path(self.baseFilename), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -240,7 +295,10 @@ def log_to_file() -> None:
 
 
 def detach() -> None:
-    """Detach from the terminal or the pipes of the process that started this one."""
+    """Detach from the terminal or the pipes of the process that started this one.
+
+    Called when it listens, so that the starter gets every error before that.
+    """
     with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - a device, not a path
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # their other end may be closed
@@ -250,7 +308,10 @@ def detach() -> None:
 
 @contextlib.contextmanager
 def _signals(life: HubLifetime) -> Iterator[None]:
-    """Shut the hub down on signals that end a process."""
+    """Shut the hub down on signals that end a process.
+
+    Handlers run between two instructions of the loop, so they only schedule the end.
+    """
 
     def on_signal(number: int, _: object) -> None:
         life._loop.call_from_signal(life.end, number)
@@ -268,6 +329,11 @@ def _signals(life: HubLifetime) -> Iterator[None]:
 
 
 def _tls(options: HubOptions) -> ssl.SSLContext | None:
+    """Return the TLS context of a certificate; None without one.
+
+    Raises:
+        LinkError: the files can't be used.
+    """
     if options.certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,13 @@
-"""The hub's routing: members of a room reach each other, and what passes is counted."""
+"""The hub's routing: members of a room reach each other, and what passes is counted.
+
+A hub adds to a router what its members can't do for themselves: it hands out jobs (``groups.py``), retains
+messages (``history.py``), takes over from a killed hub (``gathering.py``), and counts what passes for those
+who look at its page. It has no bus, and decodes no payload.
+
+While a hub gathers the members of its predecessor, messages, questions and jobs are held instead of passed
+on: whoever follows them may not have linked yet. Acknowledgements are withheld for that time, so a hub that
+is killed meanwhile loses nothing either.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +15,24 @@ from collections import OrderedDict
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.node.peer import Peer
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import PutParams
+from berrymq.bridge.protocol.json_checks import FrameError
+from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
 from .gathering import Gathering
+from .groups import MAX_SHOWN as MAX_STATUS_ENTRIES
 from .groups import Groups
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from berrymq.bridge.node.peer import Peer
-    from berrymq.bridge.node.room import Room
+    from berrymq.bridge.node.room import Room, Subscriber
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AskParams, ReplayParams
@@ -33,9 +45,11 @@ if TYPE_CHECKING:
 __all__ = ["Hub", "Traffic"]
 
 MAX_COUNTED = 2_000
-"""Identifiers whose messages are counted; those that passed least recently are forgotten."""
+"""Identifiers whose messages are counted; those that passed least recently are forgotten. The page shows
+them; the number of all messages is exact."""
 
 MAX_STATUS_IDENTIFIERS = 500
+"""The most recent ones; their number is given for the others."""
 
 
 class Traffic:
@@ -45,6 +59,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.count = 0
+        """Since the hub began, or the identifier was forgotten."""
         self.at = 0.0
         """When the last one passed, in seconds since 1970."""
         self.source = ""
@@ -95,7 +110,10 @@ class Hub(Router):
         self.gathering.interest_received(peer)
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
-        """Attach a link to a connection; see `Router.attach`."""
+        """Attach a link to a connection; see `Router.attach`.
+
+        During a gathering what it sends is received, but not acknowledged.
+        """
         super().attach(peer, channel, received)
         if self.gathering.active:
             peer.stream.behind = True
@@ -116,10 +134,29 @@ class Hub(Router):
         self.announcements.send()
         return super().nodes(room)
 
+    def passes(self, source: Peer | None, target: Subscriber) -> bool:
+        """Return whether messages of a source may be passed to a target; see `Router.passes`.
+
+        On NATS each reaches all others itself.
+        """
+        if source is None or source.role != "mesh":
+            return source is not target
+        return not (isinstance(target, Peer) and target.role == "mesh")
+
+    def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
+        """Return the identifiers that others follow to whom messages of a peer may be passed."""
+        if peer.role == "mesh":
+            return self.wanted_by_passing(peer, identifiers)
+        return super().wanted_from(peer, identifiers)
+
     # -- routing ---------------------------------------------------------------------------------------------
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Pass messages on, and count them. The lock is held."""
+        """Pass messages on, and count them. The lock is held.
+
+        Raises:
+            FrameError: an identifier is invalid, or a local one.
+        """
         if self.gathering.active:
             for batch, _ in batches:
                 crossing_identifier(batch.identifier)  # an invalid one is refused to its sender, now
@@ -130,7 +167,11 @@ class Hub(Router):
             self.count(peer.room, batch.identifier, batch.source, batch.count)
 
     def handle_question(self, peer: Peer, params: AskParams) -> None:
-        """Put a question to all who follow it but the asker. The lock is held."""
+        """Put a question to all who follow it but the asker. The lock is held.
+
+        The loop polls for `SPIN_SECONDS` after it: the answer mostly comes at once, and waking up takes
+        longer.
+        """
         if self.gathering.active:
             batch, data = read_batch(peer, params.batch)
             crossing_identifier(batch.identifier)
@@ -147,10 +188,12 @@ class Hub(Router):
             self.groups.handle(peer, params)
             return
         put = self.groups.read_put(peer, params)
+        if put is None:
+            return
         if self.gathering.active:  # until all members have reported which jobs they have
             self.gathering.hold(peer, put, len(put.jobs))
         else:
-            self.groups.put(peer, put)
+            put.group.accept(put.jobs, put.number_of_jobs)
 
     def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
         """Hand jobs to a member again; see `Router.link_is_up`."""
@@ -174,14 +217,26 @@ class Hub(Router):
     # -- history ---------------------------------------------------------------------------------------------
 
     def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:
-        """Return the newest retained batches, each with its number of messages. The lock is held."""
+        """Return the newest retained batches, each with its number of messages. The lock is held.
+
+        Args:
+            room: the room.
+            identifier: with wildcards on either side.
+            last: the limit of messages.
+        """
         history = self.histories.of(room)
         found = history.past(identifier, last) if history is not None else []
         return [(data, count) for _, count, data in found]
 
     def handle_replay(self, peer: Peer, params: ReplayParams) -> None:
-        """Send a peer the retained messages, before everything that is passed on later. The lock is held."""
+        """Send a peer the retained messages, before everything that is passed on later. The lock is held.
+
+        Raises:
+            FrameError: there are too many unanswered queries.
+        """
         identifier = crossing_identifier(params.identifier)
+        if peer.stream.unmade >= MAX_REPLAYS:
+            raise FrameError(f"more than {MAX_REPLAYS} unanswered queries for retained messages")
         history = self.histories.of(peer.room)
         batches = history.past(identifier, params.last) if history is not None else []
         peer.stream.send_later(Feed(params.query, batches, peer.account, self.limits.frame_bytes))
@@ -194,7 +249,14 @@ class Hub(Router):
         self.count(room, identifier, source, len(messages))
 
     def count(self, room: Room, identifier: str, source: str, count: int) -> None:
-        """Count messages that passed."""
+        """Count messages that passed.
+
+        Args:
+            room: where they passed.
+            identifier: as it was published.
+            source: the name of the node.
+            count: their number.
+        """
         self.messages += count
         key = (room.name, identifier)
         traffic = self.traffic.get(key)
@@ -215,6 +277,9 @@ class Hub(Router):
             **super().status(),
             "messages": self.messages,
             "groups": self.groups.status(),
+            "groups_more": max(0, len(self.groups) - MAX_STATUS_ENTRIES),
+            "kept": (kept := self.histories.status())[:MAX_STATUS_ENTRIES],
+            "kept_more": max(0, len(kept) - MAX_STATUS_ENTRIES),
             "identifiers": [
                 {"id": identifier, "room": room, "count": one.count, "at": one.at, "source": one.source}
                 for (room, identifier), one in latest[:MAX_STATUS_IDENTIFIERS]

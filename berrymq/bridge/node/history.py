@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.batches import split_batches
 from berrymq.bridge.protocol.frames import REPLAY
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
+from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -62,6 +64,10 @@ class HubHistory:
         self._inbox = inbox
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
+        """Those that have not ended, by number; a hub is sent no more than `MAX_REPLAYS` at a time."""
+        self._asked: dict[int, Peer] = {}
+        """Those that were sent and not answered to the end, also if they have timed out since."""
+        self._unsent: deque[int] = deque()
         self.watching: tuple[Replay, ...] = ()
         """Replays whose `Replay.sent` is called with each message of this process before it is sent."""
         self._begun: set[int] = set()
@@ -84,13 +90,22 @@ class HubHistory:
             self._queries[number] = Query(replay, peer)
             self.watching = (*self.watching, replay)
             node.announce_now(peer, replay.identifier)
+            self._unsent.append(number)
+            self._send_next(peer)
+            node.flush(peer)
+        return True
+
+    def _send_next(self, peer: Peer) -> None:
+        """Send queries, as many as a hub accepts. The lock is held."""
+        while self._unsent and len(self._asked) < MAX_REPLAYS:
+            number = self._unsent.popleft()
+            replay = self._queries[number].replay
             body = b'"query":%d,"identifier":%b' % (number, encode_json(replay.identifier.text))
             if replay.last is not None:
                 body += b',"last":%d' % replay.last
+            self._asked[number] = peer
             peer.stream.send(REPLAY, body)
-            node.flush(peer)
-        node.loop.call_later(ANSWER_SECONDS, self._give_up, number)
-        return True
+            self._node.loop.call_later(ANSWER_SECONDS, self._give_up, number)
 
     def _hub(self) -> Peer | None:
         return next((peer for peer in self._node.peers.values() if peer.role == "hub"), None)
@@ -104,6 +119,9 @@ class HubHistory:
             memory: the buffers of its only message, if that has some.
         """
         number, is_end = params.query, params.end
+        if is_end and self._asked.get(number) is peer:
+            del self._asked[number]
+            self._send_next(peer)
         query = self._queries.get(number)
         if query is None or query.peer is not peer:
             return  # it has timed out
@@ -130,10 +148,12 @@ class HubHistory:
 
     def _give_up(self, number: int) -> None:
         with self._node.lock:
-            if number in self._begun:
+            is_answered = number in self._begun or number not in self._queries
+            if is_answered or any(peer.pulls.holds(("query", number)) for peer in self._node.peers.values()):
                 return
-            query = self._queries.pop(number, None)
-        if query is not None:
+            ended = [self._queries.pop(one) for one in (number, *self._unsent)]
+            self._unsent.clear()
+        for query in ended:
             _log.warning(
                 "the hub has not answered: %s begins without what is retained", query.replay.identifier.text
             )
@@ -157,7 +177,9 @@ class HubHistory:
 
     def end_queries(self, peer: Peer) -> None:
         """End the queries that a peer will not answer. The lock is held."""
+        self._asked = {number: asked for number, asked in self._asked.items() if asked is not peer}
         ended = [number for number, query in self._queries.items() if query.peer is peer]
+        self._unsent = deque([number for number in self._unsent if number not in ended])
         for number in ended:
             self._begun.discard(number)
             self._node.deliver_replayed(partial(self._end, self._queries.pop(number).replay))
@@ -170,6 +192,7 @@ class HubHistory:
     def after_fork(self) -> None:
         """End all replays in a forked child: the link is the parent's, so no answer arrives."""
         queries, self._queries, self.watching = self._queries, {}, ()
+        self._asked, self._unsent = {}, deque()
         for query in queries.values():
             query.replay.after_fork()
 

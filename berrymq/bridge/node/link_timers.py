@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.peers_log import peers_log
-from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS
+from berrymq.bridge.protocol.reliable_stream import DROP_REPORT_SECONDS
 
 if TYPE_CHECKING:
     from .peer import Peer

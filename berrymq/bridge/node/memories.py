@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import finalize, ref
 
 from berrymq.bridge.buffers import (
@@ -13,6 +13,7 @@ from berrymq.bridge.buffers import (
     Claim,
     ClaimError,
     Memory,
+    Own,
     Pool,
     PoolFullError,
     few_descriptors,
@@ -25,7 +26,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from berrymq.bridge.buffers import Lease
+    from berrymq.bridge.buffers import Filling, Lease
     from berrymq.bridge.payload import Binary
     from berrymq.bridge.protocol.batches import LargeBatchBytes
     from berrymq.bridge.protocol.frames import Buffers
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Memories"]
 
 MAX_OPEN_BYTES = 1024 * 1024 * 1024
-"""Of others' memory that a node has open at a time for messages that are on their way."""
+"""Of others' memory that a node has open at a time for messages that are on their way. As much as one process
+may share."""
 MAX_OPEN = 256
 """Pieces of it; each takes a file descriptor."""
 
@@ -53,8 +55,11 @@ class Memories:
         self.pool = Pool()
         self._probe: Lease | None = None
         self._shared = _Held()
+        """What this process has shared and no receiver has acknowledged yet."""
         self._opened = _Held()
+        """What is open here for messages that were not delivered or passed on yet."""
         self._retained = _Held()
+        """What a hub's history holds."""
 
     @property
     def min_apart(self) -> int:
@@ -63,6 +68,9 @@ class Memories:
 
     def share(self, binaries: Sequence[Binary]) -> Memory:
         """Copy the buffers of a message into shared memory.
+
+        If there is no more, the oldest that is still held for a receiver is given up; the receiver then finds
+        it missing.
 
         Raises:
             PoolFullError: receivers still hold too much, or the system has no more.
@@ -80,7 +88,10 @@ class Memories:
                 return memory
 
     def probe(self) -> Claim | None:
-        """Return a claim by which others find out whether they can open what is shared here."""
+        """Return a claim by which others find out whether they can open what is shared here.
+
+        It is sent with ``interconnect``.
+        """
         if self._probe is None and is_available():
             with suppress(OSError, PoolFullError):
                 self._probe = self.pool.probe()
@@ -88,7 +99,11 @@ class Memories:
 
     @staticmethod
     def can_open(probe: tuple[int, int, int, str, int] | None) -> bool:
-        """Return whether what another process shares can be opened here, by its probe."""
+        """Return whether what another process shares can be opened here, by its probe.
+
+        Args:
+            probe: the parts of a `Claim`; None if the other side shares nothing.
+        """
         if probe is None or not is_available():
             return False
         with suppress(ClaimError):
@@ -99,16 +114,43 @@ class Memories:
     def receive(self, params: Buffers | MemoryFrame) -> Memory:
         """Open the buffers that came with a message.
 
+        Memory that can't be opened is no error: its receiver finds it missing, with the reason.
+
         Raises:
             FrameError: what is said of them does not fit together.
         """
+        given: Any = params.memory
+        if isinstance(given, Memory):  # it was pulled
+            return given
         try:
-            memory = Memory.received(params.memory, params.sizes, params.reason)
+            memory = Memory.received(given, params.sizes, params.reason)
         except ValueError as error:
             raise FrameError(f"buffers: {error}") from None
         self._opened.add(memory)
         self._opened.limit(MAX_OPEN_BYTES, few_descriptors(MAX_OPEN))
         return memory
+
+    def open(self, size: int) -> Filling | Own:
+        """Return memory for buffers that are pulled and that others get from here.
+
+        Raises:
+            PoolFullError: receivers still hold too much.
+            OSError: the system has no more.
+        """
+        if not is_available():
+            return Own(size)
+        while True:
+            try:
+                return self.pool.open(size)
+            except PoolFullError:
+                if not self._shared.give_up_oldest():
+                    raise
+
+    def hold(self, memory: Memory) -> None:
+        """Count buffers that were pulled, and give up the oldest that are held if they are too many."""
+        self._shared.add(memory)
+        if not is_available():
+            self._shared.limit(MAX_OPEN_BYTES, MAX_OPEN)
 
     def retain(self, batch: LargeBatchBytes) -> LargeBatchBytes:
         """Return a message that holds its buffers until newer ones that are retained need the memory."""
@@ -130,7 +172,10 @@ class Memories:
 
 
 class _Held:
-    """The memory that is held for messages, the oldest first; on any thread."""
+    """The memory that is held for messages, the oldest first; on any thread.
+
+    By weak references: it counts what exists, and ends nothing but on purpose.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # the garbage collector may end a memory on the thread that has it
@@ -161,7 +206,10 @@ class _Held:
             self._bytes -= size
 
     def give_up_oldest(self) -> bool:
-        """Let go of the one held for longest; False if there is none."""
+        """Let go of the one held for longest; False if there is none.
+
+        Those who have not read it yet find it missing, with the reason.
+        """
         with self._lock:
             if not self._memories:
                 return False

@@ -11,7 +11,9 @@ from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import INTEREST
 from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.reliable_stream import Stream
+
+from .pulls import Pulls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_LISTED", "Peer", "Role", "follow_bytes", "interest_body"]
 
-Role = Literal["member", "hub", "direct"]
-"""The kind of the other side: a node on this hub, the hub of this node, or a directly linked equal."""
+Role = Literal["member", "hub", "direct", "mesh"]
+"""The kind of the other side: a node on this hub, the hub of this node, a directly linked equal, or another
+node on NATS, where each reaches all others."""
 
 MAX_LISTED = 2_000
 """Where more identifiers than this are followed in a room, everything is requested from peers instead: a list
@@ -77,6 +80,8 @@ class Peer:
         self.key = key
         self.ttl = ttl
         self.stream = Stream(limits, account=account)
+        self.pulls = Pulls(self.stream, account)
+        """The buffers that are pulled from it."""
         self.accept = self.stream.send_batch
         """Adds a batch of messages, and their number, to its stream."""
         self.channel: Channel | None = None
@@ -85,12 +90,16 @@ class Peer:
         self.expiry: Timer | None = None
         self.grace: Timer | None = None
         self.follows: set[Identifier] = set()
+        self.shared_queues: set[Identifier] = set()
+        """Of a hub: the shared queues that the node is a member of."""
         self.pinned: set[Identifier] = set()
         """Identifiers of groups that this node has joined there: they are followed, whatever it announces."""
         self.everything = False
         self.follows_too_much = False
         """It announced more identifiers than are stored, so it follows everything until it announces all
         again."""
+        self.members: tuple[str, ...] = ()
+        """Of the hub of another machine: the names of its nodes in the room."""
         self.announced: set[Identifier] = set()
         """The identifiers that were announced to it as followed here."""
         self.announced_everything = False

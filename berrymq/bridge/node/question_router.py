@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.protocol import batches
 from berrymq.bridge.protocol.frames import ANSWER, ASK, CONCLUDE, LargeAnswer, parse_names, split_answers
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
-from berrymq.bridge.protocol.stream import HoldingBody
+from berrymq.bridge.protocol.reliable_stream import HoldingBody
 
 from .peer import Peer
 from .questions import Questions
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from berrymq.bridge.protocol.batches import Batch
-    from berrymq.bridge.protocol.frames import AnswerParams, AskParams
+    from berrymq.bridge.protocol.frames import AnswerParams, AskParams, Buffers
+    from berrymq.bridge.protocol.offers import Offers
 
     from .questions import Question
     from .room import Room
@@ -30,6 +32,9 @@ __all__ = ["QuestionRouter"]
 
 MAX_UNANSWERED = 100
 """Names of nodes without an answer that are sent with the answers to a question."""
+
+FURTHER_SECONDS = 0.2
+"""The time for the hubs of other machines to say which of their nodes have not answered."""
 
 
 class QuestionRouter:
@@ -63,6 +68,8 @@ class QuestionRouter:
             FrameError: it is malformed, or the peer does not read its answers.
         """
         batch, data = read_batch(peer, params.batch)
+        if params.sizes:
+            batch, data = batches.large_batch(data, self._router.memories.receive(params))
         number = params.question
         if peer.stream.held_bytes > 2 * peer.stream.limits.buffer_bytes:
             raise FrameError("a node that takes no answers asks nothing more")
@@ -93,9 +100,36 @@ class QuestionRouter:
             FrameError: they are malformed.
         """
         found = split_answers(params.answers, one=peer.role == "member")
-        answers = [read_answer(peer, bytes(raw), self._router.memories) for raw in found]
-        unanswered = parse_names(params.unanswered) if peer.role == "hub" else ()
-        self.pending.answer(params.question, peer, answers, unanswered)
+        unanswered = parse_names(params.unanswered) if peer.role in ("hub", "mesh") else ()
+        answers: list[bytes] = []
+        pulled = 0
+
+        def read() -> None:
+            nonlocal pulled
+            pulled -= 1
+            if pulled < 0:
+                self.pending.answer(params.question, peer, answers, unanswered)
+
+        for raw in found:
+            answer, buffers = read_answer(peer, bytes(raw))
+            if buffers is None:
+                answers.append(answer)
+                continue
+            answers.append(large := LargeAnswer(answer))
+            if type(buffers.memory) is int:
+                pulled += 1
+                self._router.pull(
+                    peer, buffers, None, len(answer), partial(self._add_buffers, large, buffers, read)
+                )
+            else:
+                self._add_buffers(large, buffers)
+        read()
+
+    def _add_buffers(
+        self, answer: LargeAnswer, buffers: Buffers, done: Callable[[], object] = lambda: None
+    ) -> None:
+        answer.memory = self._router.memories.receive(buffers)
+        done()
 
     def handle_conclude(self, peer: Peer, number: int) -> None:
         """Answer with what has arrived and the names of nodes without an answer. The lock is held.
@@ -107,9 +141,29 @@ class QuestionRouter:
         question = self.pending.find(peer, number)
         if question is None:
             return  # its answers are in flight
-        unanswered = [self._name_of(one) for one in question.waiting]
-        self.pending.give_up(question)
-        self._send_answers(peer, number, question.answers, unanswered[:MAX_UNANSWERED])
+        further = [one for one in question.waiting if isinstance(one, Peer) and one.role == "mesh"]
+        if not further:
+            self._conclude_for(peer, number)
+            return
+        # They are hubs, and know which of their nodes have not answered.
+        question.done = lambda answers: self._send_answers(
+            peer, number, answers, question.unanswered[:MAX_UNANSWERED]
+        )
+        for one in further:
+            one.stream.send(CONCLUDE, b'"question":%d' % question.number)
+            self._router.flush_later(one)
+        self._router.loop.call_later(FURTHER_SECONDS, self._conclude_for, peer, number)
+
+    def _conclude_for(self, peer: Peer, number: int) -> None:
+        """End a question of a peer, if it is open still, with what has arrived."""
+        with self._router.lock:
+            question = self.pending.find(peer, number)
+            if question is None:
+                return
+            unanswered = [*question.unanswered, *map(self._name_of, question.waiting)]
+            self.pending.give_up(question)
+            self._send_answers(peer, number, question.answers, unanswered[:MAX_UNANSWERED])
+            self._router.flush_all()
 
     def _send_answers(
         self, peer: Peer, number: int, answers: list[bytes], unanswered: Iterable[str] = ()
@@ -128,7 +182,7 @@ class QuestionRouter:
             answers = [failed_answer(peer.name, "was answered with more than one frame takes")]
         on_wire, size = [], sum(map(len, answers))
         for one in answers:
-            on_wire.append(_on_wire(one, peer.stream.shares_memory, size))
+            on_wire.append(_on_wire(one, peer.stream.offers, size))
             size += len(on_wire[-1]) - len(one)
         params = b'"question":%d,"answers":[%b]' % (number, b",".join(on_wire))
         if unanswered:
@@ -191,7 +245,13 @@ class QuestionRouter:
             answer = failed_answer(peer.name, "is too far behind to be asked")
             self.pending.answer(question.number, peer, [answer])
             return
-        peer.stream.send(ASK, data, head=b'"question":%d,"batch":' % question.number)
+        head = b'"question":%d,"batch":' % question.number
+        if isinstance(data, batches.LargeBatchBytes):
+            memory = data.memory.parameter(to=peer.stream.offers, beside=len(data) + len(head))
+            body = HoldingBody.of(b"%b%b,%b" % (head, data, memory), [data.memory])
+            peer.stream.send(ASK, body)
+        else:
+            peer.stream.send(ASK, data, head=head)
         self._router.flush_later(peer)
 
     def ask_for_client(  # noqa: PLR0917 - the parts of a message
@@ -236,7 +296,7 @@ class QuestionRouter:
         router = self._router
         with router.lock:
             for one in list(question.waiting):
-                if isinstance(one, Peer) and one.role == "hub":
+                if isinstance(one, Peer) and one.role in ("hub", "mesh"):
                     one.stream.send(CONCLUDE, b'"question":%d' % question.number)
                     router.flush_later(one)
                 else:
@@ -271,18 +331,18 @@ class QuestionRouter:
         return subscriber.name if isinstance(subscriber, Peer) else self._router.name
 
 
-def _on_wire(answer: bytes, shared: bool, beside: int) -> bytes:
+def _on_wire(answer: bytes, to: Offers, beside: int) -> bytes:
     """Return an answer as it stands in a frame.
 
     Args:
         answer: the answer.
-        shared: whether the receiver can open this process's shared memory.
+        to: how the receiver reads buffers.
         beside: the bytes of the frame without its buffers.
     """
     if type(answer) is bytes:
         return answer
     assert isinstance(answer, LargeAnswer)
-    return b"%b,{%b}]" % (answer[:-1], answer.memory.parameter(shared=shared, beside=beside))
+    return b"%b,{%b}]" % (answer[:-1], answer.memory.parameter(to=to, beside=beside))
 
 
 def _for_client(answer: bytes) -> bytes:

@@ -33,7 +33,7 @@ class NodeInfo(Struct, frozen=True):
         name: its readable name; several nodes may have the same.
         id: its unique id.
         room: its room, or None.
-        follows: the identifiers that it follows, sorted, perhaps not all.
+        follows: the identifiers that it follows, with those of its shared queues, sorted, perhaps not all.
         hub: whether it is a hub.
     """
 
@@ -55,17 +55,22 @@ def reachable_nodes(peers: Iterable[Peer], room: str | None) -> list[NodeInfo]:
         peers: those of the router.
         room: the name of the room; None is a room as well.
     """
-    return [
-        NodeInfo(
-            peer.name,
-            peer.id,
-            room,
-            tuple(sorted([identifier.text for identifier in peer.follows])[:MAX_LISTED_FOLLOWS]),
-            peer.role == "hub",
-        )
-        for peer in peers
-        if peer.connected and peer.interest_known and peer.room.name == room
-    ]
+    found = []
+    for peer in peers:
+        if peer.connected and peer.interest_known and peer.room.name == room:
+            follows = followed_by(peer)[:MAX_LISTED_FOLLOWS]
+            is_hub = peer.role == "hub" or (peer.role == "mesh" and bool(peer.members))
+            found.append(NodeInfo(peer.name, peer.id, room, tuple(follows), is_hub))
+            found += [
+                NodeInfo(f"{name} ({peer.name})", f"{peer.id}/{number}", room, (), hub=False)
+                for number, name in enumerate(peer.members)
+            ]
+    return found
+
+
+def followed_by(peer: Peer) -> list[str]:
+    """Return what a peer follows, in its shared queues too, sorted."""
+    return sorted([identifier.text for identifier in peer.follows | peer.shared_queues])
 
 
 def router_status(router: Router) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def peer_status(peer: Peer, now: float) -> dict[str, Any]:
         now: by the clock of the loop.
     """
     stats = peer.stream.snapshot()
-    follows = sorted([identifier.text for identifier in peer.follows])
+    follows = followed_by(peer)
     return {
         "id": peer.id,
         "name": peer.name,

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.protocol.batches import check_batch, parse_batch
-from berrymq.bridge.protocol.frames import LargeAnswer, parse_answer
+from berrymq.bridge.protocol.frames import parse_answer
 from berrymq.bridge.protocol.json_checks import FrameError, check_depth, encode_json
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 if TYPE_CHECKING:
     from berrymq.bridge.protocol.batches import Batch
+    from berrymq.bridge.protocol.frames import Buffers
 
-    from .memories import Memories
     from .peer import Peer
 
 __all__ = ["MAX_BATCH_BYTES", "read_answer", "read_batch"]
@@ -49,13 +49,12 @@ def read_batch(peer: Peer, raw: bytes | memoryview) -> tuple[Batch, bytes]:
     return batch, bytes(raw)
 
 
-def read_answer(peer: Peer, answer: bytes, memories: Memories) -> bytes:
-    """Check an answer and return it, with its buffers if it has some.
+def read_answer(peer: Peer, answer: bytes) -> tuple[bytes, Buffers | None]:
+    """Check an answer and return it, and what it says of its buffers if it has some.
 
     Args:
         peer: the sender.
         answer: the answer.
-        memories: opens the buffers.
 
     Raises:
         FrameError: it is too large, nests too deep, or is not in the sender's own name.
@@ -68,11 +67,9 @@ def read_answer(peer: Peer, answer: bytes, memories: Memories) -> bytes:
     except FrameError:
         if peer.role == "member":
             raise FrameError("a node answers in its own name alone") from None
-        return answer  # the asker gets an error in its place
+        return answer, None  # the asker gets an error in its place
     if peer.role == "member" and parsed.source != peer.name:
         raise FrameError("a node answers in its own name alone")
     if parsed.buffers is None:
-        return answer
-    large = LargeAnswer(b"[%b,%b,%b]" % (encode_json(parsed.source), parsed.values, parsed.errors))
-    large.memory = memories.receive(parsed.buffers)
-    return large
+        return answer, None
+    return b"[%b,%b,%b]" % (encode_json(parsed.source), parsed.values, parsed.errors), parsed.buffers

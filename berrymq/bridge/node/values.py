@@ -92,17 +92,6 @@ class Values:
         self._warn(message._identifier, replaced)
         return encoded, memory
 
-    def encode_question(self, message: Message, *, strict: bool) -> bytes:
-        """Encode a question, with its buffers in it.
-
-        Raises:
-            PayloadError: a value can't cross.
-        """
-        replaced: Replaced | None = None if strict else []
-        encoded = encode_message(message._sent_at, message._args, message._kwargs, None, Form(replaced))
-        self._warn(message._identifier, replaced)
-        return encoded
-
     def encode_answers(self, identifier: Identifier, answers: Sequence[Any]) -> tuple[bytes, Memory | None]:
         """Encode followers' answers as a JSON array; return it, and its buffers if they are large."""
         if len(answers) == 1 and isinstance(answers[0], Prepared):

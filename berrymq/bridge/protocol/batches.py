@@ -26,6 +26,8 @@ from .limits import MAX_DEPTH
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from .offers import Offers
+
 __all__ = [
     "Batch",
     "BatchHead",
@@ -92,6 +94,8 @@ class Memory(Protocol):
 
     sizes: Sequence[int]
     """Of each buffer in bytes."""
+    reason: str
+    """Why they are gone."""
 
     @property
     def held_bytes(self) -> int:
@@ -105,12 +109,11 @@ class Memory(Protocol):
     def heap_bytes(self) -> int:
         """The memory of this process that the buffers take, in bytes."""
 
-    def parameter(self, *, shared: bool, beside: int) -> bytes:
+    def parameter(self, *, to: Offers, beside: int) -> bytes:
         """Return what a frame says of it, as JSON.
 
         Args:
-            shared: whether the receiver can open this process's shared memory; else the buffers are in
-                base64, if they fit.
+            to: how the receiver reads them; if it does not pull, they are in base64 where they fit.
             beside: the bytes of the frame without it.
         """
 
@@ -119,6 +122,9 @@ class Memory(Protocol):
 
     def texts(self) -> list[str | None]:
         """Return the buffers in base64, as far as they are there."""
+
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Return a piece of the buffers as they lie in a row; None if they are gone."""
 
 
 class LargeBatch(Batch, array_like=True, gc=False):

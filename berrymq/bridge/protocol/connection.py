@@ -33,9 +33,10 @@ from websockets.uri import parse_uri
 from berrymq.bridge.errors import RpcError
 
 from . import jsonrpc
-from .events import CloseCode, Closed, Opened, Refused, Text
+from .events import CloseCode, Closed, Opened, Piece, Refused, Text
 from .http_server import MAX_HEADER_BYTES, HttpServer
 from .limits import MAX_TEXT_BYTES
+from .offers import MAX_PIECE_BYTES, PIECE_HEAD
 
 try:
     from websockets.speedups import apply_mask
@@ -54,17 +55,37 @@ __all__ = ["SUBPROTOCOL", "Connection", "client_connection", "server_connection"
 SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
 """The WebSocket subprotocol that both sides name."""
 MAX_UNAUTHENTICATED_BYTES = 4096
-"""The largest WebSocket message of an unauthenticated peer."""
+"""The largest WebSocket message of an unauthenticated peer. Enough for ``hello`` and ``authenticate``;
+thousands of strangers can't make the server hold more than that each."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
 WHOLE_TEXT: Final = 0x81
 """The first byte of a frame that is a whole text: FIN and opcode 1."""
+WHOLE_BINARY: Final = 0x82
+"""The first byte of a frame that is a whole binary message."""
 OPCODES: Final = frozenset(Opcode)
+"""Those of RFC 6455; a frame with another one is refused by its head."""
 MASKED: Final = 0x80
 """The bit of the second byte that is set in frames of a client, whose payload is masked (RFC 6455, 5.3)."""
 _short_head = Struct("!BB").pack
 _medium_head = Struct("!BBH").pack
 _long_head = Struct("!BBQ").pack
+
+
+class _Incoming:
+    """A binary message of which a part has arrived."""
+
+    __slots__ = ("done", "mask", "number", "offset", "size")
+
+    def __init__(self, number: int, offset: int, size: int, mask: bytes) -> None:
+        self.number = number
+        self.offset = offset
+        self.size = size
+        self.mask = mask
+        """Twice the mask; empty without one."""
+        self.done = 0
+        """The size of the data that has arrived."""
+
 
 _quiet = logging.getLogger("berrymq.websocket")
 _quiet.addHandler(logging.NullHandler())
@@ -106,6 +127,9 @@ class Connection:
 
     Not thread-safe: its channel holds a lock.
 
+    Bounds: a frame above `_most_bytes` is refused when its head has arrived, before any of its payload is
+    stored; the fragments of a message together are bounded by `websockets`; HTTP by ``http_server.py``.
+
     Args:
         side: ``"client"`` or ``"server"``; a client masks what it sends.
         screen: at a server, checks the head of each HTTP request; see `HttpServer`.
@@ -121,7 +145,8 @@ class Connection:
     ) -> None:
         self.side = side
         self.closed = False
-        """Nothing more is received, and nothing can be sent."""
+        """Nothing more is received, and nothing can be sent. Set once; `receive` returns nothing
+        afterwards."""
         self._protocol: Protocol | None = None
         """The state machine of `websockets`; None before the upgrade."""
         self.outgoing: list[bytes] = []
@@ -138,13 +163,20 @@ class Connection:
         """The largest frame that is accepted at present."""
         self._in_fragments = False
         """Whether a fragmented message is being received."""
+        self._is_piece = False
+        """Whether that is a binary message, and those are pieces."""
         self._fragments = bytearray()
         """The parts of a fragmented message so far; joined at once, since small objects take much more
         memory."""
+        self.takes_pieces = False
+        """Binary messages are pieces of buffers, which are reported as they arrive."""
+        self._incoming: _Incoming | None = None
+        """The binary message that is being received."""
         self.is_trusted = side == "client"
         """The other side is authenticated."""
         self.partial_bytes = 0
-        """The size of what was received and is not complete."""
+        """The size of what was received and is not complete. Counted by the channel for the budget: a peer
+        that sends the beginnings of large messages uses memory too."""
 
     def use(self, protocol: Protocol) -> None:
         """Switch to WebSocket.
@@ -166,6 +198,10 @@ class Connection:
     def receive(self, data: bytes) -> list[Event]:
         """Process received bytes, and return the events.
 
+        The loop handles whole text frames itself and splits off any others. A partial frame is kept in
+        `_unread` and, since `_missing` says how much is needed at least, a large message that arrives in a
+        thousand pieces is looked at once and not a thousand times.
+
         Args:
             data: any number of bytes, frames need not be whole; ``b""`` at the end of the stream.
 
@@ -175,7 +211,7 @@ class Connection:
         """
         if self.closed:
             return []
-        if self._protocol is None or self._protocol.state is not State.OPEN or not data:
+        if self._protocol is None or self._protocol.state is not State.OPEN or not data or self._incoming:
             return self._receive_other(data)
         events: list[Event] = []
         if len(data) < self._missing:
@@ -201,7 +237,9 @@ class Connection:
             ):
                 self._feed(data[at:], events)  # which refuses it by its head
                 break
-            if after > end:
+            if at < end and data[at] == WHOLE_BINARY and self.takes_pieces and not self._in_fragments:
+                after = self._begin_piece(data, at, start, size, events)
+            elif after > end:
                 self._unread = bytearray(data[at:])
                 self._missing = after - end if start <= end else 1
             elif data[at] == WHOLE_TEXT and not self._in_fragments:
@@ -213,9 +251,74 @@ class Connection:
         self.partial_bytes = len(self._unread) + len(self._fragments)
         return events
 
+    def _begin_piece(self, data: bytes, at: int, start: int, size: int, events: list[Event]) -> int:
+        """Read the head of a binary message, and report the beginning of its data.
+
+        Args:
+            data: what was received.
+            at: where its frame begins.
+            start: where its payload begins.
+            size: the size of its payload.
+            events: are appended to.
+
+        Returns:
+            Where what follows begins.
+        """
+        end, after = len(data), start + PIECE_HEAD.size
+        if after > end:
+            self._unread = bytearray(data[at:])
+            self._missing = after - end if start <= end else 1
+            return end
+        size -= PIECE_HEAD.size
+        if not 0 < size <= MAX_PIECE_BYTES:
+            events.append(self._wrong_size(size))
+            return end
+        head, mask = data[start:after], b""
+        if self.side == "server":
+            mask = 2 * data[start - 4 : start]
+            head = apply_mask(head, mask[:4])
+        number, offset = PIECE_HEAD.unpack(head)
+        self._incoming = _Incoming(number, offset, size, mask)
+        return after + self._take_piece(self._incoming, memoryview(data)[after:], events)
+
+    @property
+    def piece_bytes(self) -> int:
+        """The number of bytes that are missing of the binary message that is being received."""
+        return 0 if self._incoming is None else self._incoming.size - self._incoming.done
+
+    def _take_piece(self, incoming: _Incoming, data: memoryview, events: list[Event]) -> int:
+        """Report the next part of a binary message.
+
+        Args:
+            incoming: the message.
+            data: what has arrived.
+            events: are appended to.
+
+        Returns:
+            The number of bytes that were part of it.
+        """
+        start = incoming.done
+        part = data[: incoming.size - start]
+        size = len(part)
+        if not size:
+            return 0
+        if incoming.mask:
+            # The head takes a multiple of the mask's length.
+            part = memoryview(apply_mask(part, incoming.mask[start % 4 : start % 4 + 4]))
+        incoming.done = start + size
+        if incoming.done == incoming.size:
+            self._incoming = None
+        events.append(Piece(incoming.number, incoming.offset, incoming.size, start, part))
+        return size
+
     def _receive_other(self, data: bytes) -> list[Event]:
-        """Process HTTP, the response to an upgrade, or the end of the stream."""
+        """Process HTTP, the response to an upgrade, the rest of a piece, or the end of the stream."""
         protocol = self._protocol
+        if self._incoming is not None and data:
+            events: list[Event] = []
+            view = memoryview(data)
+            following = view[self._take_piece(self._incoming, view, events) :]
+            return events + self.receive(bytes(following)) if following else events
         self.partial_bytes += len(data)
         if protocol is None:
             assert self._http is not None
@@ -243,7 +346,11 @@ class Connection:
         return events
 
     def take(self) -> list[bytes]:
-        """Return what is to be written, in pieces, and clear it."""
+        """Return what is to be written, in pieces, and clear it.
+
+        The caller writes them in order. A large body is the very object that `send_text` was given, so it can
+        be counted once for all its receivers.
+        """
         out = self.outgoing[:]
         self.outgoing.clear()  # in place: `_http` has the same list
         return out
@@ -293,7 +400,10 @@ class Connection:
         return [Opened(), *(self.receive(rest) if rest else [])]
 
     def trust(self) -> None:
-        """Accept messages of full size from now on: the peer is authenticated."""
+        """Accept messages of full size from now on: the peer is authenticated.
+
+        Called when the access token was shown or proved.
+        """
         self.is_trusted = True
         self._most_bytes = MAX_TEXT_BYTES
         if self._protocol is not None:
@@ -303,6 +413,8 @@ class Connection:
 
     def _feed(self, data: bytes, events: list[Event]) -> None:
         """Pass one frame, or the response to the upgrade, to `websockets`.
+
+        After a close frame its parser refuses further bytes by exceptions, which are no news.
 
         Args:
             data: whole, so that its parser never has to wait.
@@ -358,8 +470,9 @@ class Connection:
         """Handle a data frame that is not a whole text; control frames are handled by `websockets`."""
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._in_fragments = not frame.fin
+            self._is_piece = self.takes_pieces and frame.opcode is Opcode.BINARY
             if frame.fin:
-                events.append(Text(bytes(frame.data)))
+                events.append(self._message(bytes(frame.data)))
             else:
                 self._fragments = bytearray(frame.data)
         elif frame.opcode is Opcode.CONT:
@@ -367,10 +480,28 @@ class Connection:
             if frame.fin:
                 self._in_fragments = False
                 whole, self._fragments = bytes(self._fragments), bytearray()
-                events.append(Text(whole))
+                events.append(self._message(whole))
+
+    def _message(self, whole: bytes) -> Event:
+        """Return the event for a message that came in several frames."""
+        if not self._is_piece:
+            return Text(whole)
+        size = len(whole) - PIECE_HEAD.size
+        if not 0 < size <= MAX_PIECE_BYTES:
+            return self._wrong_size(size)
+        number, offset = PIECE_HEAD.unpack_from(whole)
+        return Piece(number, offset, size, 0, memoryview(whole)[PIECE_HEAD.size :])
+
+    def _wrong_size(self, size: int) -> Closed:
+        """Close the connection after a binary message of a wrong size, and return the event."""
+        reason = f"a binary message with {size} bytes of data"
+        self.close(CloseCode.PROTOCOL_ERROR, reason)
+        return Closed(CloseCode.PROTOCOL_ERROR, reason)
 
     def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
         """Send one text message; nothing is sent before the upgrade, and after `close`.
+
+        A server's parts are passed on as they are, a client masks and so has to copy them.
 
         Args:
             data: the message in UTF-8, or its parts; those of a large one are not copied, where possible.
@@ -398,8 +529,35 @@ class Connection:
         else:
             self.outgoing.append(head + data)
 
+    def send_piece(self, head: bytes, data: bytes) -> None:
+        """Send a binary message.
+
+        Args:
+            head: its first bytes, see `PIECE_HEAD`.
+            data: what follows; it is not copied, where possible.
+        """
+        protocol = self._protocol
+        if protocol is None or protocol.state is not State.OPEN:
+            return
+        size = len(head) + len(data)
+        masked = MASKED if self.side == "client" else 0
+        if size < 126:
+            frame = _short_head(WHOLE_BINARY, masked | size)
+        elif size < 65_536:
+            frame = _medium_head(WHOLE_BINARY, masked | 126, size)
+        else:
+            frame = _long_head(WHOLE_BINARY, masked | 127, size)
+        if masked:
+            mask = os.urandom(4)
+            self.outgoing += (frame + mask + apply_mask(head, mask), apply_mask(data, mask))
+        else:
+            self.outgoing += (frame + head, data)
+
     def ping(self) -> None:
-        """Send a ping. The pong counts as received bytes; it is no event."""
+        """Send a ping. The pong counts as received bytes; it is no event.
+
+        A WebSocket in any other state than open sends none.
+        """
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             protocol.send_ping(b"")
@@ -420,10 +578,15 @@ class Connection:
         self.closed = True
 
     def abandon(self) -> None:
-        """Discard everything that is held, for the object may live on until the garbage collector runs."""
+        """Discard everything that is held, for the object may live on until the garbage collector runs.
+
+        Called when the connection is aborted. The garbage collector may be late, and thousands of aborted
+        connections must not hold megabytes each.
+        """
         self.closed = True
         self._fragments = bytearray()
         self._unread = bytearray()
+        self._incoming = None
         self.outgoing.clear()
         if self._http is not None:
             self._http.discard()

@@ -14,6 +14,7 @@ __all__ = [
     "Closed",
     "Event",
     "Opened",
+    "Piece",
     "Refusal",
     "Refused",
     "Request",
@@ -87,10 +88,30 @@ class Text:
     """A whole WebSocket message of text.
 
     Attributes:
-        data: as UTF-8, not checked. A binary message is reported like one of text.
+        data: as UTF-8, not checked. A binary message is reported like one of text, unless
+            `Connection.takes_pieces` is set.
     """
 
     data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a binary WebSocket message, which is reported as it arrives.
+
+    Attributes:
+        number: the number of the buffers.
+        offset: of the whole message's data in the buffers.
+        size: the size of the whole message's data.
+        start: the place of this part in the message's data.
+        data: this part; it lies in memory that is used again after the event.
+    """
+
+    number: int
+    offset: int
+    size: int
+    start: int
+    data: memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +127,7 @@ class Closed:
     reason: str = ""
 
 
-Event = Request | Opened | Refused | Text | Closed
+Event = Request | Opened | Refused | Text | Piece | Closed
 
 Refusal = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers and body of the response to a refused request."""

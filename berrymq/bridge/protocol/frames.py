@@ -10,12 +10,14 @@ method         params beside ``n`` and ``ack``
 ``answer``     ``question``; ``answers``: ``[[source, [values], [errors]], ...]``; ``unanswered``: names
 ``interest``   ``add``, ``remove``: identifiers; ``reset``: ``add`` is all; ``everything``
 ``dropped``    ``count`` of messages for the other side that were dropped here
+``release``    ``memory``: the numbers of buffers that were pulled, or are not wanted
 ``replay``     ``query``: the asker's number; ``identifier``; ``last`` or null: requests retained messages
 ``past``       ``query``; retained ``batches``; ``end`` after the last one; ``memory`` etc. as in ``buffers``
 =============  ==================================================================
 
 The frames about shared queues are described in ``group_frames.py``. ``ack`` alone, without ``n``, is the
-notification ``ack``. The batches are described in ``batches.py``.
+notification ``ack``; ``pull`` and ``gone``, which have no numbers either, are described in ``offers.py``. The
+batches are described in ``batches.py``.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from .batches import Memory, ReadBatch
 from .fields import Count, IdentifierText, Name, Number, decode_callback
 from .json_checks import MALFORMED, FrameError, check_utf8, reason_of
 from .limits import MAX_DEPTH
+from .offers import GONE, PULL, GoneParams, PullParams, ReleaseParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +42,7 @@ __all__ = [
     "ASK",
     "BUFFERS",
     "CONCLUDE",
+    "CONTROL",
     "DROPPED",
     "INTEREST",
     "MESSAGES",
@@ -128,11 +132,16 @@ class _ReadFrame(Struct, forbid_unknown_fields=True):
     params: ReadMessagesParams
 
 
+Form = tuple[int, int, int, str, int] | str | int | None
+"""What a frame says of buffers. Once they are there, a `Memory` takes its place."""
+
+
 class Buffers(Struct, kw_only=True):
     """The buffers of a message; by default none."""
 
-    memory: tuple[int, int, int, str, int] | str | None = None
-    """A claim on shared memory, or base64, or gone. Each buffer begins at a multiple of 64 bytes."""
+    memory: Form = None
+    """A claim on shared memory, base64, the number by which they are pulled, or gone. Each buffer begins at a
+    multiple of 64 bytes."""
     sizes: list[Count] = []
     """Of the buffers in bytes."""
     reason: str = ""
@@ -145,7 +154,7 @@ class BuffersParams(Buffers):
     n: Number
     ack: Count
     batch: Raw
-    memory: tuple[int, int, int, str, int] | str | None
+    memory: Form
     sizes: list[Count]
 
 
@@ -198,8 +207,8 @@ class LargeAnswer(bytes):
     memory: Memory
 
 
-class AskParams(Struct):
-    """Params of ``ask``."""
+class AskParams(Buffers):
+    """Params of ``ask``; with buffers, if the question has buffers beside it."""
 
     n: Number
     ack: Count
@@ -307,6 +316,7 @@ Params = (
     | DroppedParams
     | ReplayParams
     | PastParams
+    | ReleaseParams
 )
 _parse_envelope = msgspec.json.Decoder(Envelope).decode
 _parse_one_raw = msgspec.json.Decoder(tuple[Raw]).decode
@@ -316,7 +326,12 @@ _parse_read_answer = msgspec.json.Decoder(_ReadAnswerFrame).decode
 _parse_raws = msgspec.json.Decoder(list[Raw]).decode
 _parse_answer = msgspec.json.Decoder(Answer).decode
 _parse_names = msgspec.json.Decoder(list[Name]).decode
-_parse_ack = msgspec.json.Decoder(AckParams).decode
+CONTROL: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    ACK: msgspec.json.Decoder(AckParams),
+    PULL: msgspec.json.Decoder(PullParams),
+    GONE: msgspec.json.Decoder(GoneParams),
+}
+"""The decoders of the params of the methods of a link that carry no number."""
 NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "messages": msgspec.json.Decoder(MessagesParams),
     "buffers": msgspec.json.Decoder(BuffersParams),
@@ -327,6 +342,7 @@ NUMBERED: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "dropped": msgspec.json.Decoder(DroppedParams),
     "replay": msgspec.json.Decoder(ReplayParams),
     "past": msgspec.json.Decoder(PastParams),
+    "release": msgspec.json.Decoder(ReleaseParams),
 }
 """The decoders of the params of all methods that carry a number."""
 
@@ -360,19 +376,22 @@ def parse(data: bytes) -> Envelope:
         raise FrameError(reason_of(error)) from None
 
 
-def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams:
+def parse_params(method: str, params: Raw | UnsetType) -> Params | AckParams | PullParams | GoneParams:
     """Read the params of a frame.
 
     Args:
-        method: the frame's method, one of `NUMBERED` or `ACK`.
+        method: the frame's method, one of `NUMBERED` or `CONTROL`.
         params: its undecoded params.
 
     Raises:
         FrameError: they do not fit the method.
     """
     try:
-        if method == ACK:
-            return _parse_ack(b"" if params is UNSET else params)
+        if method in CONTROL:
+            control: AckParams | PullParams | GoneParams = CONTROL[method].decode(
+                b"" if params is UNSET else params
+            )
+            return control
         if params is not UNSET and len(params) > LARGE_FRAME_BYTES and method in _LARGE:
             return _as_usual(_LARGE[method].decode(params))
         frame: Params = NUMBERED[method].decode(b"" if params is UNSET else params)

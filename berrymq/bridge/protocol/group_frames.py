@@ -25,12 +25,13 @@ from msgspec import Meta, Raw, Struct
 
 from .batches import LargeBatchBytes, parse_batch
 from .fields import Count, IdentifierText, Number
-from .frames import NUMBERED, PUT, Buffers
+from .frames import NUMBERED, PUT, Buffers, Form
 from .json_checks import MALFORMED, FrameError, encode_json, reason_of
-from .stream import HoldingBody
+from .reliable_stream import HoldingBody
 
 if TYPE_CHECKING:
     from .batches import Batch
+    from .offers import Offers
 
 __all__ = [
     "GROUP",
@@ -113,10 +114,15 @@ class WantParams(GroupFrame):
 class MemoryFrame(GroupFrame):
     """The params of frames that may bring the buffers of a message: as in ``buffers``."""
 
-    memory: tuple[int, int, int, str, int] | str | None = None
+    memory: Form = None
     sizes: list[Count] = []
     """Of the buffers in bytes; none if there are no buffers."""
     reason: str = ""
+
+    @property
+    def size(self) -> int:
+        """The bytes of its jobs."""
+        return 0
 
 
 class PutParams(MemoryFrame, kw_only=True):
@@ -124,6 +130,11 @@ class PutParams(MemoryFrame, kw_only=True):
 
     batch: Raw
     """Jobs; a single one if there are buffers."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of its jobs."""
+        return len(self.batch)
 
 
 class LeaveParams(GroupFrame):
@@ -136,6 +147,11 @@ class JobsParams(MemoryFrame, kw_only=True):
     """Params of ``jobs``; with buffers, of a single job."""
 
     jobs: Annotated[list[tuple[Number, Raw]], Meta(max_length=100_000)]
+
+    @property
+    def size(self) -> int:
+        """The bytes of its jobs."""
+        return sum([len(raw) for _, raw in self.jobs])
 
 
 class GroupState(Struct, array_like=True):
@@ -200,28 +216,28 @@ def parse_state(raw: Raw) -> GroupState:
         raise FrameError(f"the state of a group: {reason_of(error)}") from None
 
 
-def put_body(group: str, batch: bytes, *, shared: bool) -> bytes:
+def put_body(group: str, batch: bytes, *, to: Offers) -> bytes:
     """Return the params of a ``put``.
 
     Args:
         group: the group's identifier.
         batch: its jobs.
-        shared: whether the other side can open this process's shared memory.
+        to: how the other side reads buffers.
     """
     params = b'"group":%b,"batch":%b' % (encode_json(group), batch)
     if isinstance(batch, LargeBatchBytes):
-        params = b"%b,%b" % (params, batch.memory.parameter(shared=shared, beside=len(params)))
+        params = b"%b,%b" % (params, batch.memory.parameter(to=to, beside=len(params)))
         return HoldingBody.of(params, [batch.memory])
     return params
 
 
-def jobs_bodies(group: str, jobs: list[tuple[int, bytes]], *, shared: bool) -> list[bytes]:
+def jobs_bodies(group: str, jobs: list[tuple[int, bytes]], *, to: Offers) -> list[bytes]:
     """Return the params of ``jobs`` frames: a job with buffers has one of its own.
 
     Args:
         group: the group's identifier.
         jobs: batches, each with the number of its first job.
-        shared: whether the other side can open this process's shared memory.
+        to: how the other side reads buffers.
     """
     bodies: list[bytes] = []
     template = b'"group":%b,"jobs":[%%b]' % encode_json(group).replace(b"%", b"%%")
@@ -236,7 +252,7 @@ def jobs_bodies(group: str, jobs: list[tuple[int, bytes]], *, shared: bool) -> l
             without_buffers = []
         params = b"%b,%b" % (
             template % job,
-            batch.memory.parameter(shared=shared, beside=len(template) + 100),
+            batch.memory.parameter(to=to, beside=len(template) + 100),
         )
         bodies.append(HoldingBody.of(params, [batch.memory]))
     if without_buffers:

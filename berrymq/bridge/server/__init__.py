@@ -2,5 +2,5 @@
 
 ``server`` accepts connections and authenticates nothing itself; a ``conversation`` is one connection, with
 its handshake, calls and link; ``methods`` is the table of the wire's methods; ``sessions`` hold the queues of
-clients without a link; ``hosts`` checks the headers by which a browser's page is recognised.
+clients without a link; ``host_and_origin`` checks the headers by which a browser's page is recognised.
 """

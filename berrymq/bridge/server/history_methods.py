@@ -8,7 +8,7 @@ from berrymq.bridge.errors import RpcError
 from berrymq.bridge.node.room import Room
 from berrymq.bridge.protocol.fields import IdentifierText, Name
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, OVERFLOW
-from berrymq.bridge.protocol.limits import KEEP_LAST
+from berrymq.bridge.protocol.limits import KEEP_LAST, MAX_KEEP_LAST
 
 from .methods import crossing, methods
 
@@ -17,10 +17,9 @@ __all__ = ["methods"]
 if TYPE_CHECKING:
     from .conversation import Conversation
 
-MAX_LAST = 1_000_000
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
-Last = Annotated[int, Meta(ge=0, le=MAX_LAST)]
+Last = Annotated[int, Meta(ge=0, le=MAX_KEEP_LAST)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -87,7 +86,7 @@ def history(
         last,
         after,
         MAX_ANSWER_BYTES,
-        shared=conversation.peer is not None and conversation.peer.stream.shares_memory,
+        to=None if conversation.peer is None else conversation.peer.stream.offers,
     )
     return {"messages": messages, "more": more}
 

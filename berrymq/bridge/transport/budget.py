@@ -9,8 +9,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from berrymq.bridge.protocol.stream import Account as StreamAccount
-from berrymq.bridge.protocol.stream import Total
+from berrymq.bridge.protocol.reliable_stream import Account as StreamAccount
+from berrymq.bridge.protocol.reliable_stream import Total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

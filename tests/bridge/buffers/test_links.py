@@ -9,6 +9,7 @@ import pytest
 from berrymq.bridge.buffers import memory as memory_module
 from berrymq.bridge.payload import Opaque
 from berrymq.bridge.protocol import frames
+from berrymq.bridge.protocol.offers import Offers
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
@@ -67,7 +68,7 @@ class TestOneMachine:
         put = peer.stream.send_batch
 
         def accept(batch, count):
-            sizes.append(len(batch) + len(batch.memory.parameter(shared=True, beside=0)))
+            sizes.append(len(batch) + len(batch.memory.parameter(to=peer.stream.offers, beside=0)))
             put(batch, count)
 
         peer.accept = accept
@@ -121,11 +122,14 @@ def node_idle(node):
     return all(peer.stream.idle for peer in node.peers.values())
 
 
-class TestWithoutSharedMemory:
+class TestWithoutSharedMemoryAndPulling:
     @pytest.fixture(autouse=True)
     def apart(self, monkeypatch):
-        """Each process is on a machine of its own, as far as it can tell."""
+        """Each process is on a machine of its own, as far as it can tell, and does not pull."""
         monkeypatch.setattr("berrymq.bridge.node.memories.Memories.can_open", lambda self, probe: False)
+        monkeypatch.setattr(
+            Offers, "pulls", property(lambda self: False, lambda self, value: None), raising=False
+        )
 
     def test_arrays_arrive_in_the_frames(self, nodes, pair):
         one, two = pair
@@ -225,7 +229,8 @@ class TestWhatGoesWrong:
             b'"memory":[1,2,3,"x"],"sizes":[1]',
             b'"memory":[1,2,3,"x",5],"sizes":[6]',
             b'"memory":null,"sizes":[-1]',
-            b'"memory":5,"sizes":[]',
+            b'"memory":5.5,"sizes":[]',
+            b'"memory":true,"sizes":[]',
             b'"sizes":[]',
         ],
     )

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from berrymq.bridge.hub.history import BATCH_BYTES, Feed, Histories, cut
+from berrymq.bridge.hub.history import BATCH_BYTES, SERIES_BYTES, Feed, Histories, cut
 from berrymq.bridge.node.memories import Memories
 from berrymq.bridge.node.room import Room
 from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.reliable_stream import Stream
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
 
@@ -232,7 +232,7 @@ def test_a_past_that_is_sent_holds_its_batches_until_they_are(take):
     stream.send_later(Feed(1, batches, account, 10_000))
     stream.send_batch(batch("a:x", [1001]), 1)
     it.histories.drop(it.room, Identifier.parse("*:*"))
-    assert it.budget.held >= before - 100 * BATCH_BYTES - 2000
+    assert it.budget.held >= before - 100 * BATCH_BYTES - SERIES_BYTES
     if take:
         frames = stream.frames(0.0)
         assert len(frames) == 101

@@ -13,7 +13,7 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.connector import Connector
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
-from berrymq.bridge.protocol.stream import Stream
+from berrymq.bridge.protocol.reliable_stream import Stream
 from berrymq.bridge.server import server as server_module
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes, wait

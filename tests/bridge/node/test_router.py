@@ -604,7 +604,7 @@ class TestWhoIsThere:
         network.settle()
         seen = Member(network, hub, "seen").peer
         interest = frames.InterestParams(1, 0, add=["a:b"], reset=True)
-        hub.handle_frame(seen, seen.channel, "interest", interest)  # and the loop has not come to tell others
+        hub.handle_frame(seen, seen.channel, interest)  # and the loop has not come to tell others
         assert "seen" in [info.name for info in hub.nodes(None)]
         assert seeing.peer.announced == {Identifier.parse("a:b")}
 

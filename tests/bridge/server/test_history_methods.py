@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import berrymq.bridge
+from berrymq.bridge.protocol.limits import MAX_REPLAYS
 from berrymq.bridge.server import history_methods
 from tests.support.nodes import Nodes
 from tests.support.websockets import websocket
@@ -109,7 +110,8 @@ def test_too_many_keeps_are_refused(socket, monkeypatch):
     monkeypatch.setattr("berrymq.bridge.hub.history.MAX_KEEPS", 2)
     for name in "ab":
         assert socket.answer("keep", [f"{name}:*"])["result"] == "ok"
-    assert socket.answer("keep", ["c:*"])["error"]["code"] == -32004
+    for room in (None, "a new one"):
+        assert socket.answer("keep", {"identifier": "c:*", "room": room})["error"]["code"] == -32004
     assert socket.answer("keep", ["a:*"])["result"] == "ok"
 
 
@@ -159,3 +161,20 @@ def test_a_malformed_replay_ends_the_connection(socket, params):
     while socket.receive() is not None:
         pass
     assert socket.close_code == 1002
+
+
+def test_more_queries_at_a_time_than_a_link_may_have_end_the_connection(socket):
+    """Each answer is held until it is read, so queries without end would fill the memory of the hub."""
+    publish_retained(socket)
+    socket.answer("interconnect", {"name": "other", "key": "a key of the tests, which nobody else knows"})
+    for number in range(1, MAX_REPLAYS + 2):
+        socket.notify("replay", n=number, ack=0, query=number, identifier="a:b")
+    while socket.receive() is not None:
+        pass
+    assert socket.close_code == 1002
+
+
+def publish_retained(socket):
+    """Have the hub retain more than the window of a link."""
+    socket.answer("keep", ["a:*"])
+    publish(socket, ["x" * 1024 * 1024] * 12)

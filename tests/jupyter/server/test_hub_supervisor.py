@@ -20,9 +20,9 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.protocol import handshake
 from berrymq.bridge.protocol.connection import server_connection
 from berrymq.bridge.protocol.events import Opened, Request, Text
-from berrymq_jupyter.server import holding, hub_socket
-from berrymq_jupyter.server.holding import HeldHub, find_hub
+from berrymq_jupyter.server import hub_socket, hub_supervisor
 from berrymq_jupyter.server.hub_socket import connect, post
+from berrymq_jupyter.server.hub_supervisor import HeldHub, find_hub
 from tests.support.hubs import end_hubs, has_ended
 from tests.support.waiting import wait_until
 
@@ -99,9 +99,9 @@ async def test_a_hub_that_does_not_answer_is_no_reason_for_another(monkeypatch, 
     async with held() as hub:
         pid = (await hub.address()).info.pid
         for module, name in (
-            (holding, "STATUS_SECONDS"),
-            (holding, "START_SECONDS"),
-            (holding, "LONGEST_BACKOFF_SECONDS"),
+            (hub_supervisor, "STATUS_SECONDS"),
+            (hub_supervisor, "START_SECONDS"),
+            (hub_supervisor, "LONGEST_BACKOFF_SECONDS"),
             (hub_socket, "CONNECT_SECONDS"),
         ):
             monkeypatch.setattr(module, name, 0.3)

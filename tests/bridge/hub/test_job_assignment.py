@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from berrymq.bridge.hub.group import Group, Member
+from berrymq.bridge.hub.job_assignment import MAX_HELD, Group, Member
 from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch, parse_messages
 from berrymq.bridge.protocol.group_frames import as_ranges
 from berrymq.bridge.transport.budget import Budget
@@ -147,6 +147,12 @@ class GroupModel(RuleBasedStateMachine):
         lost = len(self.waiting) - self.group.waiting
         del self.waiting[:lost]
         self.dropped += lost
+        for member, held in self.members.values():
+            left = {value for value in held if self.number_of[value] in member.held}
+            assert left in (set(), held)
+            assert left == held or not self.waiting
+            self.dropped += len(held) - len(left)
+            held.intersection_update(left)
 
     def _step(self, step):
         self.handed = []
@@ -264,6 +270,57 @@ class TestFairness:
         group.mark_taken(taker, [(1, 4)])
         group.hand_over()
         assert len(taker.values) >= 8
+
+
+class TestHostileMembers:
+    def test_a_credit_without_end_gets_a_bounded_number_of_jobs(self, group):
+        taker = Taker(group, waiting=2**53, ahead=2**53)
+        for first in range(1, 3 * MAX_HELD, 1_000):
+            group.accept(batch_of(first, 1_000), 1_000)
+        assert len(taker.held) == MAX_HELD
+        assert group.pull(taker, 2**53) == 0
+        group.mark_taken(taker, [(1, 2**53)])
+        assert group.pull(taker, 2**53) == MAX_HELD
+
+    def test_jobs_that_a_member_never_takes_do_not_use_up_the_memory_of_others(self):
+        budget = Budget(1024 * 1024)
+        groups = [Group(f"job:{number}", budget) for number in range(8)]
+        hoarders = [Taker(group, waiting=9) for group in groups]
+        for group in groups:
+            group.accept(batch_of(1, 9, 50_000), 9)
+        assert budget.relieve(0.0)
+        assert budget.held <= budget.limit
+        assert sum(group.dropped for group in groups) + sum(len(one.held) for one in hoarders) == 72
+        group, hoarder = groups[0], hoarders[0]
+        group.leave(hoarder)
+        assert group.depth == 9 - group.dropped
+
+    def test_what_was_read_of_a_batch_counts(self):
+        budget = Budget()
+        group = Group("job:*", budget)
+        group.accept(batch_of(1, 10_000), 10_000)
+        before = budget.held
+        taker = Taker(group, waiting=1)
+        assert budget.held - before > 10_000 * 50
+        group.mark_taken(taker, [(1, 1)])
+        group.close()
+        assert budget.held == 0
+
+    def test_jobs_of_others_are_neither_taken_nor_given_back(self, group):
+        one, other = (Taker(group, name, waiting=2) for name in ("one", "other"))
+        group.accept(batch_of(1, 4), 4)
+        group.mark_taken(one, [(1, 2**53)] * 4_096)
+        assert (group.taken, group.held, len(other.held)) == (2, 2, 2)
+        assert group.give_back(one, [(1, 2**53), (3, 1)]) == 0
+        group.mark_taken(one, [(1, 2), (1, 2)])
+        assert (group.taken, one.taken, group.depth) == (2, 2, 2)
+
+    def test_a_member_names_a_bounded_number_of_jobs_as_its_own(self, group):
+        """However often it names the same ones: this would take the hub minutes."""
+        for _ in range(10):
+            group.deduplicate([("a" * 16, 1, 2**53)] * 4_096)
+        group.accept(batch_of(1, 5), 5)
+        assert group.depth == 5
 
 
 def test_jobs_that_members_of_a_former_hub_have_are_left_out(group):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berrymq.bridge.server.hosts import HostPolicy, check_host, check_origin
+from berrymq.bridge.server.host_and_origin import HostPolicy, check_host, check_origin
 
 LOCAL = HostPolicy.of("127.0.0.1")
 PORTS = st.integers(1, 65535)

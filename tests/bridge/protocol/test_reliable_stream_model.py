@@ -15,7 +15,7 @@ from berrymq.bridge.protocol import batches, frames
 from berrymq.bridge.protocol.batches import parse_batch, parse_messages
 from berrymq.bridge.protocol.frames import INTEREST, parse, parse_params
 from berrymq.bridge.protocol.limits import Limits
-from berrymq.bridge.protocol.stream import Stream, Total
+from berrymq.bridge.protocol.reliable_stream import Stream, Total
 
 LIMITS = Limits(
     window_messages=8,
@@ -32,7 +32,7 @@ HEAD = batches.batch_head("test:run", "o", "s")
 def some_batches_are_large():
     """As large as some of those that are passed on as they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("berrymq.bridge.protocol.stream.SHARED_BYTES", 300)
+        patch.setattr("berrymq.bridge.protocol.reliable_stream.SHARED_BYTES", 300)
         yield
 
 

@@ -7,7 +7,7 @@ from berrymq.bridge.protocol.batches import parse_batch
 from berrymq.bridge.protocol.frames import ANSWER, ASK, INTEREST, parse, parse_params
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits, LinkStats
-from berrymq.bridge.protocol.stream import DROP_REPORT_SECONDS, Account, Stream, Total
+from berrymq.bridge.protocol.reliable_stream import DROP_REPORT_SECONDS, Account, Stream, Total
 
 NOW = 1000.0
 SMALL = Limits(

@@ -1,0 +1,14 @@
+"""NATS as the transport of links: a node or a hub reaches those on other machines over a NATS server.
+
+- ``address.py``: what a ``nats://`` URL says; secrets stay in it.
+- ``asyncio_loop.py``: the event loop of nats-py, run by the I/O thread.
+- ``client.py``: one connection to NATS.
+- ``wire.py``: what is published, as bytes.
+- ``channel.py``: the connection of two nodes over NATS.
+- ``mesh.py``: the nodes in a room find each other and keep a stream each.
+- ``connector.py``: the link of a process; ``upstream.py``: the links of a hub.
+
+NATS alone delivers at most once. So every pair of nodes in a room keeps the same reliable stream as the two
+ends of a WebSocket (``protocol/``): numbered, acknowledged, and resumed after a cut of any kind. A message
+for several nodes is published once.
+"""

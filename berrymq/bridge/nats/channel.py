@@ -1,0 +1,139 @@
+"""The connection of two nodes over NATS, with the face of a `transport.Channel`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from berrymq.bridge.protocol.events import CloseCode, Piece, Text
+from berrymq.bridge.protocol.json_checks import FrameError
+from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
+from berrymq.bridge.protocol.offers import PIECE_HEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from berrymq.bridge.protocol.events import Event
+    from berrymq.bridge.protocol.frames import Frame
+
+    from .mesh import Mesh, Remote
+
+__all__ = ["MeshChannel"]
+
+MAX_HELD = 10_000
+"""What arrived before something that is missing, at most; more is taken for a loss."""
+
+
+class MeshChannel:
+    """One epoch of the stream to another node. `send_texts` and `close` may be called on any thread.
+
+    Args:
+        mesh: publishes for it.
+        remote: the other node.
+        epoch: names the connection, at both ends.
+    """
+
+    def __init__(self, mesh: Mesh, remote: Remote, epoch: str) -> None:
+        self.remote = remote
+        self.epoch = epoch
+        self.closed = False
+        self.published = 0
+        """How much was published for the other side."""
+        self.arrived = 0
+        """How much of what it published has been handled."""
+        self.received_at = self.written_at = mesh.loop.time()
+        self.on_event: Callable[[Event], object] = lambda _: None
+        self._mesh = mesh
+        self._held: dict[int, tuple[bytes, bool, bool]] = {}
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def send_texts(self, texts: Iterable[Frame]) -> None:
+        """Send frames; on any thread."""
+        for text in texts:
+            self._mesh.post(self, text if isinstance(text, bytes) else b"".join(text))
+
+    def send_text(self, text: bytes) -> None:
+        """Send one frame; on any thread."""
+        self._mesh.post(self, text)
+
+    def take_pieces(self) -> None:
+        """Report binary messages as `Piece` events, which is done here in any case."""
+
+    def send_piece(self, head: bytes, data: bytes) -> None:
+        """Send one binary message, in two parts; on any thread."""
+        self._mesh.post(self, head + data, is_binary=True)
+
+    def ping(self) -> None:
+        """Have the other side answer."""
+        self._mesh.ping(self)
+
+    def act(self, action: Callable[[Any], object]) -> None:
+        """Call a function with what takes the place of a connection's protocol here."""
+        action(self)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+        """End the connection, and let the other side know; on any thread."""
+        if not self.closed:
+            self.closed = True
+            self._mesh.loop.call(self._mesh.closed_here, self, code, reason)
+
+    def abort(self) -> None:
+        """End the connection as one that was cut; on any thread."""
+        self._mesh.loop.call(self._mesh.cut, self)
+
+    def pump(self, *_: Any, **__: Any) -> bool:
+        """Return False: no thread can read this connection but that of the I/O loop."""
+        return False
+
+    def close_in_child(self) -> None:
+        """Close the descriptor in a forked child."""
+        self.closed = True
+        self._mesh.close_in_child()
+
+    # -- reading, on the loop --------------------------------------------------------------------------------
+
+    def arrive(self, number: int, data: bytes, *, is_last: bool = True, is_binary: bool = False) -> None:
+        """Handle a part of a frame, when all before it have been.
+
+        Args:
+            number: its place.
+            data: the part.
+            is_last: it completes the frame.
+            is_binary: it is one of a binary message.
+
+        Raises:
+            FrameError: too much before it is missing, or the frame is too large.
+        """
+        self.received_at = self._mesh.loop.time()
+        if number <= self.arrived:
+            return
+        if number > self.arrived + 1:
+            self._held[number] = data, is_last, is_binary
+            if len(self._held) > MAX_HELD:
+                raise FrameError("something is missing that was published before")
+            self._mesh.expect(self, number - 1)
+            return
+        self._handle(data, is_last, is_binary)
+        while not self.closed and (held := self._held.pop(self.arrived + 1, None)) is not None:
+            self._handle(*held)
+
+    def _handle(self, data: bytes, is_last: bool, is_binary: bool) -> None:
+        self.arrived += 1
+        if not is_last or self._parts:
+            self._parts.append(data)
+            self._parts_bytes += len(data)
+            if self._parts_bytes > MAX_TEXT_BYTES:
+                raise FrameError(f"a frame of more than {MAX_TEXT_BYTES:,} bytes")
+            if not is_last:
+                return
+            data, self._parts, self._parts_bytes = b"".join(self._parts), [], 0
+        if not is_binary:
+            self.on_event(Text(data))
+            return
+        if len(data) < PIECE_HEAD.size:
+            raise FrameError("a binary message without its first bytes")
+        number, offset = PIECE_HEAD.unpack_from(data)
+        view = memoryview(data)[PIECE_HEAD.size :]
+        self.on_event(Piece(number, offset, len(view), 0, view))

@@ -1,0 +1,139 @@
+"""The link of this process to a NATS system, with the face of a `node.Connector`."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, NoReturn
+
+from berrymq.bridge.discovery.finding import Found
+from berrymq.bridge.errors import LinkError
+
+from .mesh import Mesh, check_platform
+
+if TYPE_CHECKING:
+    import ssl
+
+    from berrymq.bridge.node.node import Node
+    from berrymq.bridge.protocol.limits import LinkStats
+
+    from .address import NatsAddress
+
+__all__ = ["NatsConnector"]
+
+FIRST_SECONDS = 0.15
+"""How long a new node waits for others to answer its first words."""
+SETTLE_SECONDS = 3.0
+"""How long it waits at most until those have linked."""
+POLL_SECONDS = 0.005
+LEAVE_SECONDS = 3.0
+"""The longest time for the last words to NATS."""
+
+
+class NatsConnector:
+    """One link to NATS that this process keeps up, until it is closed.
+
+    Args:
+        node: this process.
+        address: the NATS system.
+        ttl: seconds for which a node that was cut off is remembered.
+        ssl_context: trusted certificates; by default the system's.
+    """
+
+    peer = None
+    """There is no one peer on NATS."""
+
+    def __init__(
+        self, node: Node, address: NatsAddress, *, ttl: float, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        check_platform()
+        self.node = node
+        self.found: Found | None = None
+        self.closed = False
+        self._address = address
+        self._mesh = Mesh(node, address, node.home.name, ttl=ttl, ssl_context=ssl_context)
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is connected."""
+        return self._mesh.connected
+
+    @property
+    def stats(self) -> LinkStats:
+        """The counters of all nodes together."""
+        stats = self._mesh.stats
+        snapshots = [peer.stream.snapshot() for peer in self._mesh.peers]
+        stats.in_flight = sum([one.in_flight for one in snapshots])
+        stats.buffered = sum([one.buffered for one in snapshots])
+        stats.buffered_bytes = sum([one.buffered_bytes for one in snapshots])
+        return stats
+
+    def open(self, timeout: float) -> None:
+        """Connect, and return when the nodes that are there have announced what they follow.
+
+        Raises:
+            LinkError: it failed. The text says why.
+        """
+        deadline = monotonic() + timeout
+        done: Future[None] = Future()
+
+        def report(error: Exception | None) -> None:
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self._mesh.start(report)
+        try:
+            done.result(max(0.1, timeout))
+        except TimeoutError:
+            raise LinkError(f"no NATS server answers at {self._address}") from None
+        self.found = Found(self._address, None, "NATS")  # type: ignore[arg-type]  # it has a url as well
+        timer = threading.Event()
+        timer.wait(min(FIRST_SECONDS, max(0.0, deadline - monotonic())))
+        deadline = min(deadline, monotonic() + SETTLE_SECONDS)
+        while not self._mesh.is_settled and monotonic() < deadline:
+            timer.wait(POLL_SECONDS)
+
+    def call(self, *_: object) -> NoReturn:
+        """Refuse: no other side takes calls over NATS.
+
+        Raises:
+            LinkError: always.
+        """
+        raise LinkError("there is no hub at the other side of NATS that could be asked")
+
+    def flush(self, deadline: float | None) -> bool:
+        """Wait until the other nodes have everything that was published; return False at the timeout."""
+        if not self.node.outbox.wait_until_empty(deadline):
+            return False
+        timer = threading.Event()
+        while not all(peer.stream.idle or not peer.connected for peer in self._mesh.peers) or (
+            not self.connected and any(not peer.stream.idle for peer in self._mesh.peers)
+        ):
+            if self.closed or (deadline is not None and monotonic() >= deadline):
+                return False
+            timer.wait(0.001)
+        return True
+
+    def close(self, flush: float) -> int:
+        """End the link, after up to *flush* seconds for the last messages.
+
+        Returns:
+            The number of messages that others did not get.
+        """
+        if self.closed:
+            return 0
+        if flush > 0 and self.connected:
+            self.flush(monotonic() + flush)
+        self.closed = True
+        self.node.empty_outbox()
+        left: Future[int] = Future()
+        self.node.loop.call(self._mesh.leave, left.set_result)
+        deadline = monotonic() + LEAVE_SECONDS
+        while not self.node.loop.stopped and monotonic() < deadline:
+            with suppress(TimeoutError):
+                return left.result(0.2)
+        return 0

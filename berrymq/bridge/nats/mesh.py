@@ -1,0 +1,573 @@
+"""The nodes of a room on NATS: they find each other, and each pair keeps one stream up.
+
+A node says ``hello`` to all when it comes and every few seconds. Of two nodes the one with the smaller id
+opens the connection between them (``open``), the other one accepts (``opened``); both say how much of the
+former stream they have, so it resumes, or starts again where one of them has none. Whatever goes missing, a
+message of NATS or the whole server, cuts the connection, and it is opened again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from typing import TYPE_CHECKING
+
+from berrymq.bridge.errors import LinkError
+from berrymq.bridge.node.questions import SPIN_SECONDS
+from berrymq.bridge.peers_log import peers_log
+from berrymq.bridge.protocol.events import CloseCode, Closed, Text
+from berrymq.bridge.protocol.frames import MESSAGES_FRAME
+from berrymq.bridge.protocol.json_checks import FrameError
+from berrymq.bridge.protocol.limits import LinkStats
+
+from .channel import MeshChannel
+from .client import NatsClient
+from .wire import (
+    Notice,
+    Part,
+    decode,
+    encode_broadcast,
+    encode_notice,
+    encode_part,
+    room_token,
+    subject_of,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.events import Event
+
+    from .address import NatsAddress
+
+__all__ = ["Mesh", "Remote"]
+
+TICK_SECONDS = 1.0
+"""The interval of checks: connections that are to be opened again, and what was published last."""
+HELLO_SECONDS = 10.0
+"""The interval in which a node says that it is there."""
+MISSING_SECONDS = 0.5
+"""How long something may be missing that was published before what has arrived: it is in another queue."""
+REOPEN_SECONDS = 0.05
+"""The wait before a connection is opened again that was cut by one of its ends."""
+GONE_SECONDS = 3600.0
+"""A node that has not been heard of for so long is forgotten."""
+
+MAX_REMOTES = 1_000
+MAX_MEMBERS = 100
+"""The number of nodes of a hub that others know by name."""
+HEAD_BYTES = 256
+"""The most bytes that the first line of a part takes."""
+RECEIVER_BYTES = 64
+"""The same for each receiver of a broadcast."""
+
+QUESTION_MARKS = (b'"method":"ask"', b'"method":"answer"')
+"""Where a question or an answer passes, the next one is often near."""
+MARK_BYTES = 256
+
+_HEAD, _, _ = MESSAGES_FRAME.partition(b"%b")
+_START = _HEAD[: _HEAD.index(b"%d")]
+_REST = b',"batches":['
+
+
+class Remote:
+    """Another node in the room."""
+
+    def __init__(self, id: str, name: str) -> None:
+        self.id = id
+        self.name = name
+        self.heard_at = 0.0
+        self.epoch = ""
+        """That of the connection which this side opens."""
+        self.stream = ""
+        """The epoch at which the present stream began; "" before the first."""
+        self.channel: MeshChannel | None = None
+        self.peer: Peer | None = None
+        self.members: tuple[str, ...] = ()
+        """Of a hub: the names of its nodes in the room."""
+        self.greeted = False
+        """It knows of this node."""
+
+
+class Mesh:
+    """This node among those of one room on NATS. Used on the I/O thread, where not said otherwise.
+
+    Args:
+        router: this node, or a hub.
+        address: the NATS system.
+        room: the room.
+        name: shown to others; by default that of the router.
+        ttl: seconds for which a node that was cut off is remembered.
+        ssl_context: trusted certificates; by default the system's.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        address: NatsAddress,
+        room: str | None,
+        *,
+        name: str = "",
+        ttl: float,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.router = router
+        self.loop = router.loop
+        self.stats = LinkStats()
+        """Counters of all its streams together."""
+        self.on_change: Callable[[], object] = lambda: None
+        """Called when a node was linked, or its connection was cut."""
+        self._id = router.id
+        self._name = name or router.name
+        self._room = room
+        self._token = room_token(room)
+        self._ttl = ttl
+        self._remotes: dict[str, Remote] = {}
+        self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
+        self._is_scheduled = False
+        self._closed = False
+        self._greeted_at = 0.0
+        self._greeted_with: tuple[str, ...] = ()
+        self._ticks = False
+        self._client = NatsClient(
+            router.loop,
+            address,
+            name=self._name,
+            ssl_context=ssl_context,
+            on_up=self._up,
+            on_cut=self._all_cut,
+            on_message=self._receive,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is connected."""
+        return self._client.connected
+
+    @property
+    def peers(self) -> list[Peer]:
+        """The other nodes that have been linked, those that are cut off included; on any thread."""
+        return [one.peer for one in list(self._remotes.values()) if one.peer is not None]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all nodes that are known are linked, and have announced what they follow; on any thread."""
+        return all(
+            one.peer is not None and one.peer.connected and one.peer.interest_known
+            for one in list(self._remotes.values())
+        )
+
+    # -- the connection to NATS ------------------------------------------------------------------------------
+
+    def start(self, done: Callable[[Exception | None], object]) -> None:
+        """Connect; on any thread. It may be called again after it has failed.
+
+        Args:
+            done: called on the I/O thread with None, or with why it failed.
+        """
+        subjects = [subject_of(self._token), subject_of(self._token, self._id)]
+        self.loop.call(self._client.start, subjects, done)
+        if not self._ticks:
+            self._ticks = True
+            self.loop.call_later(TICK_SECONDS, self._tick)
+
+    def _up(self) -> None:
+        self._greet(answer=True)
+        for remote in self._remotes.values():
+            self._open(remote)
+
+    def _greet(self, remote: Remote | None = None, *, answer: bool) -> None:
+        notice = Notice("hello", self._id, self._name, answer=answer, members=self._members())
+        if remote is None:
+            self._greeted_at = self.loop.time()
+            self._greeted_with = notice.members
+            self._client.publish(subject_of(self._token), encode_notice(notice))
+        else:
+            self._tell(remote, notice)
+
+    def _members(self) -> tuple[str, ...]:
+        """Return the names of the nodes that a hub has in the room."""
+        peers = list(self.router.peers.values())
+        names = [one.name for one in peers if one.role == "member" and one.room.name == self._room]
+        return tuple(sorted(names)[:MAX_MEMBERS])
+
+    def members_changed(self) -> None:
+        """Let others know which nodes a hub has in the room, if that has changed."""
+        if self.connected and self._members() != self._greeted_with:
+            self._greet(answer=False)
+
+    def _tell(self, remote: Remote, notice: Notice) -> None:
+        self._client.publish(subject_of(self._token, remote.id), encode_notice(notice))
+
+    def _all_cut(self) -> None:
+        for remote in self._remotes.values():
+            if remote.channel is not None:
+                self._detach(remote.channel, Closed())
+
+    def _tick(self) -> None:
+        if self._closed:
+            return
+        now = self.loop.time()
+        if self.connected:
+            if now - self._greeted_at > HELLO_SECONDS:
+                self._greet(answer=False)
+            for remote in list(self._remotes.values()):
+                channel = remote.channel
+                if channel is None:
+                    self._open(remote)
+                elif channel.written_at > now - 2 * TICK_SECONDS:
+                    self.ping(channel)
+        for remote in list(self._remotes.values()):
+            if remote.channel is None and now - remote.heard_at > GONE_SECONDS:
+                self._forget(remote)
+        self.loop.call_later(TICK_SECONDS, self._tick)
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    def _open(self, remote: Remote) -> None:
+        """Open the connection, if that is for this side to do."""
+        if self._closed or remote.channel is not None or self._id > remote.id:
+            return
+        remote.epoch = secrets.token_hex(8)
+        peer = remote.peer
+        resumes = peer is not None and self.router.peers.get(peer.id) is peer
+        self._tell(
+            remote,
+            Notice(
+                "open",
+                self._id,
+                self._name,
+                remote.epoch,
+                remote.stream if resumes else "",
+                peer.stream.received if peer is not None and resumes else None,
+                self.router.pop_missed(remote.id),
+                memory=self.router.memories.probe(),
+            ),
+        )
+
+    def _accept(self, remote: Remote, notice: Notice) -> None:
+        """Answer an ``open`` of the other side, and attach."""
+        if self._id < remote.id or not notice.epoch:
+            return
+        router = self.router
+        with router.lock:
+            peer = self._peer_of(remote)
+            resumes = (
+                notice.received is not None
+                and notice.stream == remote.stream != ""
+                and peer.stream.can_resume(notice.received)
+            )
+            answer = Notice(
+                "opened",
+                self._id,
+                self._name,
+                notice.epoch,
+                remote.stream if resumes else notice.epoch,
+                peer.stream.received if resumes else None,
+                router.pop_missed(remote.id),
+                memory=router.memories.probe(),
+                shares=router.memories.can_open(notice.memory),
+            )
+        peer.stream.offers.shares_memory, peer.stream.offers.pulls = answer.shares, True
+        self._tell(remote, answer)
+        self._attach(remote, notice, notice.received if resumes else None, answer.stream)
+
+    def _opened(self, remote: Remote, notice: Notice) -> None:
+        """Attach, for the other side has accepted the connection."""
+        if not notice.epoch or notice.epoch != remote.epoch:
+            return
+        remote.epoch = ""
+        with self.router.lock:
+            peer = self._peer_of(remote)
+            resumes = notice.received is not None and notice.stream == remote.stream
+            if resumes and not peer.stream.can_resume(notice.received or 0):
+                remote.stream = ""  # then the next one starts again
+                return
+        peer.stream.offers.shares_memory, peer.stream.offers.pulls = notice.shares, True
+        self._attach(remote, notice, notice.received if resumes else None, notice.stream)
+
+    def _peer_of(self, remote: Remote) -> Peer:
+        """Return the peer of a node, a new one if the former one has expired. The router's lock is held."""
+        peer, router = remote.peer, self.router
+        if peer is None or router.peers.get(peer.id) is not peer:
+            id = remote.id if self._room is None or not router.is_hub else f"{remote.id}.{self._token}"
+            peer = router.add_peer(id, remote.name, self._room, "mesh", key=remote.id, ttl=self._ttl)
+            peer.use_stats(self.stats)
+            peer.expires = True
+            peer.members = remote.members
+            remote.peer, remote.stream = peer, ""
+        return peer
+
+    def _attach(self, remote: Remote, notice: Notice, received: int | None, stream: str) -> None:
+        peer = remote.peer
+        assert peer is not None
+        former = remote.channel
+        if former is not None:
+            former.closed = True
+            self.router.connection_lost(peer, former, Closed())  # type: ignore[arg-type]
+        if notice.lost:
+            peer.stream.stats.lost += notice.lost
+            peers_log.warning("%d messages were dropped at %r while it was cut off", notice.lost, remote.name)
+        channel = remote.channel = MeshChannel(self, remote, notice.epoch)
+        channel.on_event = lambda event: self._on_event(channel, event)
+        remote.stream = stream
+        try:
+            self.router.attach(peer, channel, received)  # type: ignore[arg-type]
+        except FrameError as error:
+            remote.stream = ""
+            channel.close(CloseCode.PROTOCOL_ERROR, str(error))
+        self.on_change()
+
+    # -- the end of a connection -----------------------------------------------------------------------------
+
+    def _on_event(self, channel: MeshChannel, event: Event) -> None:
+        """Handle what is no frame: nothing else is sent here."""
+        if isinstance(event, Closed):
+            self._detach(channel, event)
+        elif isinstance(event, Text):
+            channel.close(CloseCode.PROTOCOL_ERROR, "that is no frame of a link")
+            self._detach(channel, Closed())
+
+    def _detach(self, channel: MeshChannel, event: Closed) -> None:
+        remote = channel.remote
+        channel.closed = True
+        if remote.channel is not channel:
+            return
+        remote.channel = None
+        if remote.peer is not None:
+            self.router.connection_lost(remote.peer, channel, event)  # type: ignore[arg-type]
+        self.on_change()
+
+    def cut(self, channel: MeshChannel) -> None:
+        """End a connection in which something is missing, and open it again."""
+        self.closed_here(channel, CloseCode.GOING_AWAY, "something is missing")
+        self._detach(channel, Closed())
+
+    def closed_here(self, channel: MeshChannel, code: CloseCode, reason: str) -> None:
+        """Let the other side know that a connection has ended, and open the next one."""
+        remote = channel.remote
+        self._tell(
+            remote,
+            Notice("cut", self._id, epoch=channel.epoch, code=int(code), reason=reason[:200]),
+        )
+        if remote.channel is channel:
+            remote.channel = None
+        self.loop.call_later(REOPEN_SECONDS, self._open_again, remote)
+
+    def _open_again(self, remote: Remote) -> None:
+        if self._remotes.get(remote.id) is remote:
+            self._open(remote)
+
+    def _forget(self, remote: Remote) -> None:
+        self._remotes.pop(remote.id, None)
+        peer = remote.peer
+        if peer is not None and self.router.peers.get(peer.id) is peer:
+            self.router.remove_peer(peer, "it has left")
+        self.on_change()
+
+    # -- receiving -------------------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        """Handle what was published, for this node or for all."""
+        if self._closed:
+            return
+        try:
+            message = decode(data)
+        except FrameError as error:
+            peers_log.warning("a message on NATS is ignored: %s", str(error)[:200])
+            return
+        if isinstance(message, Notice):
+            if message.id != self._id:
+                self._handle_notice(message)
+            return
+        remote = self._remotes.get(message.sender)
+        channel = remote.channel if remote is not None else None
+        if remote is None or channel is None:
+            return
+        remote.heard_at = now = self.loop.time()
+        if any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
+            self.loop.spin_until = now + SPIN_SECONDS
+        try:
+            if isinstance(message, Part):
+                if message.epoch == channel.epoch:
+                    channel.arrive(
+                        message.number, message.data, is_last=message.is_last, is_binary=message.is_binary
+                    )
+            elif (mine := message.receivers.get(channel.epoch)) is not None:
+                number, n, ack = mine
+                frame = _HEAD[: -len(_REST)] % (n, ack) + _REST + message.rest
+                channel.arrive(number, frame)
+        except FrameError as error:
+            peers_log.warning("the connection to %r is cut: %r", remote.name, str(error)[:200])
+            channel.abort()
+
+    def _handle_notice(self, notice: Notice) -> None:
+        remote = self._remotes.get(notice.id)
+        if remote is None:
+            if notice.kind not in ("hello", "open") or len(self._remotes) >= MAX_REMOTES:
+                return
+            remote = self._remotes[notice.id] = Remote(notice.id, notice.name)
+        remote.heard_at = self.loop.time()
+        remote.name = notice.name or remote.name
+        if notice.kind == "hello":
+            self._hello(remote, notice)
+        elif notice.kind == "open":
+            self._accept(remote, notice)
+        elif notice.kind == "opened":
+            self._opened(remote, notice)
+        elif notice.kind == "bye":
+            self._forget(remote)
+        else:
+            self._handle_connection(remote, notice)
+
+    def _hello(self, remote: Remote, notice: Notice) -> None:
+        """Open the connection to a node, or let it know of this one, so that it does."""
+        remote.members = notice.members[:MAX_MEMBERS]
+        if remote.peer is not None:
+            remote.peer.members = remote.members
+        if notice.answer or not remote.greeted:
+            remote.greeted = True
+            if self._id < remote.id:
+                self._open(remote)
+            elif remote.channel is None or notice.answer:
+                self._greet(remote, answer=False)
+
+    def _handle_connection(self, remote: Remote, notice: Notice) -> None:
+        """Handle a notice about one connection."""
+        channel = remote.channel
+        if channel is None or notice.epoch != channel.epoch:
+            if notice.kind == "ping":  # of one that has ended here
+                self._tell(remote, Notice("cut", self._id, epoch=notice.epoch, code=CloseCode.GOING_AWAY))
+            return
+        channel.received_at = self.loop.time()
+        if notice.kind == "ping":
+            if notice.number > channel.arrived:
+                self.expect(channel, notice.number)
+            self._tell(remote, Notice("pong", self._id, epoch=channel.epoch))
+        elif notice.kind == "cut":
+            self._detach(channel, Closed(notice.code, notice.reason))
+            self.loop.call_later(REOPEN_SECONDS, self._open_again, remote)
+
+    def expect(self, channel: MeshChannel, number: int) -> None:
+        """Cut a connection if something that was published in it is still missing after a while."""
+        self.loop.call_later(MISSING_SECONDS, self._check, channel, number)
+
+    def _check(self, channel: MeshChannel, number: int) -> None:
+        if not channel.closed and channel.arrived < number:
+            self.cut(channel)
+
+    # -- publishing ------------------------------------------------------------------------------------------
+
+    def ping(self, channel: MeshChannel) -> None:
+        """Have the other side of a connection answer, and check that it has everything."""
+        self._tell(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
+
+    def post(self, channel: MeshChannel, frame: bytes, *, is_binary: bool = False) -> None:
+        """Publish a frame, or a binary message, in the next turn of the loop.
+
+        On any thread, with the router's lock held.
+        """
+        self._posted.append((channel, frame, is_binary))
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.loop.call(self._publish)
+
+    def _publish(self) -> None:
+        """Publish what was posted: the same batches for several nodes once, the rest one by one."""
+        self._is_scheduled = False
+        queues: dict[MeshChannel, deque[tuple[bytes, bool]]] = {}
+        while self._posted:
+            channel, frame, is_binary = self._posted.popleft()
+            if not channel.closed:
+                queues.setdefault(channel, deque()).append((frame, is_binary))
+        while queues:
+            channel, frames = next(iter(queues.items()))
+            frame, is_binary = frames[0]
+            together = [channel]
+            rest = b""
+            if len(queues) > 1 and frame.startswith(_START):
+                rest = frame.partition(_REST)[2]
+                together = [one for one, others in queues.items() if _rest_of(*others[0]) == rest]
+            room = self._client.max_payload - HEAD_BYTES - RECEIVER_BYTES * len(together)
+            if 2 * len(together) > max(2, self._linked()) and len(rest) <= room:
+                self._broadcast(together, [queues[one].popleft()[0] for one in together], rest)
+            else:
+                together = [channel]
+                frames.popleft()
+                self._send(channel, frame, is_binary)
+            for one in together:
+                if not queues[one]:
+                    del queues[one]
+
+    def _linked(self) -> int:
+        return sum([one.channel is not None for one in self._remotes.values()])
+
+    def _broadcast(self, channels: list[MeshChannel], frames: list[bytes], rest: bytes) -> None:
+        receivers = []
+        now = self.loop.time()
+        for channel, frame in zip(channels, frames, strict=True):
+            channel.published += 1
+            channel.written_at = now
+            n, _, ack = frame[len(_START) : len(frame) - len(rest) - len(_REST)].partition(b',"ack":')
+            receivers.append((channel.epoch, channel.published, int(n), int(ack)))
+        self._client.publish(subject_of(self._token), encode_broadcast(self._id, receivers, rest))
+
+    def _send(self, channel: MeshChannel, frame: bytes, is_binary: bool) -> None:
+        size = self._client.max_payload - HEAD_BYTES
+        subject = subject_of(self._token, channel.remote.id)
+        channel.written_at = self.loop.time()
+        for start in range(0, len(frame), size):
+            channel.published += 1
+            is_last = start + size >= len(frame)
+            part = frame[start : start + size]
+            encoded = encode_part(
+                self._id, channel.epoch, channel.published, part, is_last=is_last, is_binary=is_binary
+            )
+            self._client.publish(subject, encoded)
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def leave(self, done: Callable[[int], object]) -> None:
+        """Leave the room.
+
+        Args:
+            done: called at the end, with the number of messages that others did not get.
+        """
+        if self._closed:
+            done(0)
+            return
+        self._publish()
+        self._closed = True
+        self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
+        lost = 0
+        for remote in list(self._remotes.values()):
+            if remote.channel is not None:
+                remote.channel.closed = True
+            peer = remote.peer
+            if peer is not None and self.router.peers.get(peer.id) is peer:
+                lost += self.router.remove_peer(peer, "closed")
+        self._client.close(lambda: done(lost))
+
+    def close_in_child(self) -> None:
+        """Close the descriptor in a forked child, which has none of its parent's connections."""
+        self._client.close_in_child()
+
+
+def _rest_of(frame: bytes, is_binary: bool) -> bytes | None:
+    """Return a ``messages`` frame without its numbers; None for another one."""
+    return frame.partition(_REST)[2] if not is_binary and frame.startswith(_START) else None
+
+
+def check_platform() -> None:
+    """Check that NATS can be used here.
+
+    Raises:
+        LinkError: it can't.
+    """
+    from .asyncio_loop import can_be_embedded
+
+    if not can_be_embedded():
+        raise LinkError("links over NATS need a system with epoll or kqueue, which Windows has not")

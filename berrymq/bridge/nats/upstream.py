@@ -1,0 +1,102 @@
+"""A hub on NATS: the nodes of one machine reach those of others through their hubs.
+
+The hub joins each room on NATS that it has nodes in. What it receives there goes to its own nodes alone, so a
+message passes each hub once and there is no loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from .mesh import Mesh, check_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from berrymq.bridge.hub.router import Hub
+
+    from .address import NatsAddress
+
+__all__ = ["Upstream"]
+
+RETRY_SECONDS = 5.0
+"""The wait after NATS could not be reached for the first time; after that the client reconnects by itself."""
+TTL_SECONDS = 1000.0
+
+_log = logging.getLogger("berrymq")
+
+
+class Upstream:
+    """The links of a hub to a NATS system, one for each room. Used on the I/O thread.
+
+    Args:
+        hub: whose nodes are to reach those of other hubs.
+        address: the NATS system.
+
+    Raises:
+        LinkError: this system can't.
+    """
+
+    def __init__(self, hub: Hub, address: NatsAddress) -> None:
+        check_platform()
+        self._hub = hub
+        self._address = address
+        self.meshes: dict[str | None, Mesh] = {}
+        """By room."""
+        self._warned = False
+        self._closed = False
+        self._leaving = 0
+        """The number of rooms whose last words are not published yet."""
+        self._on_closed: Callable[[], object] = lambda: None
+
+    def update(self) -> None:
+        """Join the rooms that nodes have come to, and leave those that all have left."""
+        if self._closed:
+            return
+        rooms = {peer.room.name for peer in self._hub.peers.values() if peer.role == "member"}
+        for room in rooms - self.meshes.keys():
+            name = f"hub at {socket.gethostname()}"
+            mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
+            self._start(room, mesh)
+        for mesh in self.meshes.values():
+            mesh.members_changed()
+        for room in self.meshes.keys() - rooms:
+            self._leave(self.meshes.pop(room))
+
+    def _leave(self, mesh: Mesh) -> None:
+        self._leaving += 1
+        mesh.leave(self._has_left)
+
+    def _has_left(self, _: int) -> None:
+        self._leaving -= 1
+        if self._closed and not self._leaving:
+            self._on_closed()
+
+    def _start(self, room: str | None, mesh: Mesh) -> None:
+        def started(error: Exception | None) -> None:
+            if error is None:
+                self._warned = False
+                _log.info("linked to NATS at %s", self._address)
+            elif not self._closed and self.meshes.get(room) is mesh:
+                if not self._warned:
+                    self._warned = True
+                    _log.warning("%s; trying again every %g s", error, RETRY_SECONDS)
+                self._hub.loop.call_later(RETRY_SECONDS, self._start, room, mesh)
+
+        if not self._closed and self.meshes.get(room) is mesh:
+            mesh.start(started)
+
+    def close(self, done: Callable[[], object]) -> None:
+        """Leave all rooms.
+
+        Args:
+            done: called once the last words have been published.
+        """
+        self._closed = True
+        self._on_closed = done
+        self._leaving += 1
+        while self.meshes:
+            self._leave(self.meshes.popitem()[1])
+        self._has_left(0)

@@ -1,0 +1,56 @@
+"""Addresses of NATS: what is read, what is refused, and that no secret is shown."""
+
+import pytest
+
+from berrymq.bridge import LinkError
+from berrymq.bridge.nats.address import NatsAddress, is_nats
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nats://lab", "nats://lab:4222"),
+        ("NATS://Lab.Example.org:4223/", "nats://lab.example.org:4223"),
+        ("tls://a,b:5,[::1]:6", "tls://a:4222,b:5,[::1]:6"),
+        ("nats://user:geheim@lab", "nats://lab:4222"),
+        ("nats://geheim@lab", "nats://lab:4222"),
+        ("nats://lab?creds=/home/geheim.creds", "nats://lab:4222"),
+    ],
+)
+def test_servers_are_read_and_shown_without_credentials(text, shown):
+    address = NatsAddress.parse(text)
+    assert address.url == str(address) == shown
+    assert "geheim" not in repr(address)
+    assert not any("geheim" in server for server in address.servers)
+
+
+def test_user_name_and_password_are_unquoted():
+    address = NatsAddress.parse("nats://a%40b:p%3A%2F%40@lab")
+    assert (address.user, address.password) == ("a@b", "p:/@")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nats://",
+        "nats://:4222",
+        "nats://lab:0",
+        "nats://lab:70000",
+        "nats://lab/geheim",
+        "nats://geheim:geheim@",
+        "nats://lab?geheim=1",
+        "nats://la b",
+        "nats://lab\n",
+        "http://lab",
+    ],
+)
+def test_others_are_refused_in_one_line_that_repeats_no_secret(text):
+    with pytest.raises(LinkError) as caught:
+        NatsAddress.parse(text)
+    assert "geheim" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_urls_of_nats_are_such():
+    assert all(is_nats(one) for one in ("nats://lab", " TLS://lab"))
+    assert not any(is_nats(one) for one in ("http://nats", ("nats", 4222), None, "nats:lab"))

@@ -1,0 +1,248 @@
+"""What users rely on over any link: the same tests over the hub, over NATS, and over hubs on NATS."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+import berrymq
+from berrymq import AskTimeout, Bus
+from berrymq.bridge import RemoteError
+from berrymq.bridge.nats.address import NatsAddress
+from berrymq.bridge.nats.upstream import Upstream
+from berrymq.bridge.node.memories import Memories
+from tests.support.nats_server import NatsServer, leave
+from tests.support.nodes import Nodes, wait
+from tests.support.recorder import Recorder
+
+ODD = [
+    "日本語" * 80 + ":" + "語" * 255,
+    "with.dots:and.more",
+    "with space:and  two",
+    ">:$SYS",
+    "100%:%2A",
+    "name@na.me sp>ace:action",
+]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with NatsServer() as server:
+        yield server
+
+
+class Recording(Recorder):
+    """Records what is not of `Engine.settle`."""
+
+    def _take(self, message):
+        if not message.name.startswith("settled"):
+            super()._take(message)
+
+
+class Engine:
+    """Links buses over one kind of network."""
+
+    def __init__(self, urls):
+        self._urls = urls
+        self._buses = []
+        self._settled = 0
+
+    def join(self, name, room=None):
+        """Return a bus of its own and its link; on another hub each time, if there are several."""
+        bus = Bus(name)
+        self._buses.append(bus)
+        url, access_token = self._urls[len(self._buses) % len(self._urls)]
+        return bus, berrymq.link(url, access_token=access_token, name=name, room=room, bus=bus, timeout=20)
+
+    def settle(self, *buses):
+        """Wait until what these buses follow is known to all of them."""
+        self._settled += 1
+        identifier = f"settled{self._settled}:ask"
+        for bus in buses:
+            bus.follow(identifier, lambda _: True)
+        for bus in buses:
+            wait(lambda bus=bus: len(bus.ask(identifier, timeout=5)) >= len(buses), "all answer", 20)
+
+
+@pytest.fixture(params=["a hub", "NATS", "hubs on NATS"])
+def engine(request, server):
+    with Nodes() as nodes:
+        upstreams = []
+        if request.param == "NATS":
+            yield Engine([(server.url, None)])
+        else:
+            hubs = [nodes.hub() for _ in range(1 if request.param == "a hub" else 2)]
+            if request.param == "hubs on NATS":
+                for hub in hubs:
+                    upstream = Upstream(hub, NatsAddress.parse(server.url))
+                    hub.on_peers_changed = upstream.update
+                    upstreams.append(upstream)
+            servers = [nodes.servers[hub] for hub in hubs]
+            yield Engine([(one.url, one.access_token) for one in servers])
+        for link in berrymq.links():
+            link.close(flush=0)
+        for upstream in upstreams:
+            leave(nodes, upstream)
+
+
+def test_messages_of_all_identifiers_arrive_once_and_in_order(engine):
+    (one, link), (two, _), (three, _) = (engine.join(name) for name in ("one", "two", "three"))
+    recorders = [Recording(bus, "*:*") for bus in (two, three)]
+    engine.settle(one, two, three)
+    for number in range(3000):
+        one.twitter(f"test{number % 7}:run{number % 3}", number)
+    for recorder in recorders:
+        assert recorder.wait_for(3000) == list(range(3000))
+    assert link.flush(5)
+    assert link.stats().dropped == 0
+
+
+def test_many_senders_and_receivers_each_in_order(engine):
+    joined = [engine.join(f"node{number}") for number in range(4)]
+    recorders = [Recording(bus) for bus, _ in joined]
+    engine.settle(*[bus for bus, _ in joined])
+    for number in range(500):
+        for bus, _ in joined:
+            bus.twitter("test:run", number)
+    for recorder in recorders:
+        recorder.wait_for(2000)
+        sources = {message.source for message in recorder.messages}
+        assert len(sources) == 4
+        assert all(recorder.of(source) == list(range(500)) for source in sources)
+
+
+@pytest.mark.parametrize("identifier", ODD)
+def test_identifiers_arrive_as_they_are(engine, identifier):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    exact, all_of_it = (
+        Recording(two, identifier),
+        Recording(two, "*@na.me sp>ace:*" if "@" in identifier else "*:*"),
+    )
+    engine.settle(one, two)
+    one.twitter(identifier, 1)
+    exact.wait_for(1)
+    all_of_it.wait_for(1)
+    assert exact.messages[0].id == all_of_it.messages[0].id == str(berrymq.Identifier.parse(identifier))
+
+
+def test_wildcards_on_either_side_and_namespaces(engine):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    names = ["motor:stop", "motor:*", "*:stop", "*:*", "motor:go", "motor@lab:stop"]
+    recorders = {name: Recording(two, name) for name in names}
+    engine.settle(one, two)
+    one.twitter("*:stop", "all")
+    one.twitter("motor@lab:stop", "lab")
+    one.twitter("motor:stop", "motor")
+    recorders["motor:stop"].wait_for(2)
+    got = {name: recorder.values for name, recorder in recorders.items()}
+    assert got == {
+        "motor:stop": ["all", "motor"],
+        "motor:*": ["all", "motor"],
+        "*:stop": ["all", "motor"],
+        "*:*": ["all", "motor"],
+        "motor:go": [],
+        "motor@lab:stop": ["lab"],
+    }
+
+
+def test_local_names_stay_and_rooms_are_apart(engine):
+    (one, _), (two, _), (other, _) = engine.join("one"), engine.join("two"), engine.join("x", room="lab")
+    here, there = Recording(two, "*:*"), Recording(other, "*:*")
+    engine.settle(one, two)
+    one.twitter("_test:run", "local")
+    other.twitter("test:run", "other room")
+    one.twitter("test:run", "crosses")
+    assert here.wait_for(1) == ["crosses"]
+    assert there.values == ["other room"]
+
+
+def test_what_is_not_followed_does_not_cross(engine):
+    (one, link), (two, _) = engine.join("one"), engine.join("two")
+    subscription = two.follow("test:*", lambda _: None)
+    engine.settle(one, two)
+    subscription.cancel()
+    wait(lambda: not link.is_followed("test:run"), "it is not followed any more")
+    before = link.stats().sent
+    one.twitter("test:run", 1)
+    assert link.flush(5)
+    assert link.stats().sent == before
+
+
+def test_all_answers_come_back_and_errors_are_raised(engine):
+    (one, _), (two, _), (three, _) = (engine.join(name) for name in ("one", "two", "three"))
+    for bus in (two, three):
+        bus.follow("calc:add", lambda message: sum(message.args))
+
+    def fail(message):
+        raise ValueError("it fails there")
+
+    two.follow("calc:fail", fail)
+    engine.settle(one, two, three)
+    assert one.ask("calc:add", 1, 2, timeout=10) == [3, 3]
+    assert asyncio.run(one.aask("calc:add", 3, 4, timeout=10)) == [7, 7]
+    assert one.ask("calc:nothing", timeout=10) == []
+    with pytest.raises(RemoteError, match="it fails there"):
+        one.ask("calc:fail", timeout=10)
+
+
+def test_a_follower_that_does_not_answer_in_time_is_named(engine):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    over = threading.Event()
+    two.follow("calc:slow", lambda _: over.wait(30))
+    engine.settle(one, two)
+    with pytest.raises(AskTimeout, match="two"):
+        one.ask("calc:slow", timeout=0.3)
+    over.set()
+
+
+def test_talk_brings_what_is_returned_to_its_callback(engine):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    recorder = Recording(one, "calc:done")
+    two.follow("calc:add", lambda message: sum(message.args))
+    engine.settle(one, two)
+    one.talk("calc:add", "calc:done", 2, 3)
+    assert recorder.wait_for(1) == [5]
+
+
+def test_large_messages_and_arrays_arrive_whole(engine):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    recorder = Recording(two)
+    engine.settle(one, two)
+    text, array = "x" * 5_000_000, np.arange(1_000_000).reshape(1000, 1000)
+    one.twitter("test:run", text)
+    one.twitter("test:run", array)
+    one.twitter("test:run", "last")
+    received = recorder.wait_for(3)
+    assert received[0] == text
+    assert received[1].dtype == array.dtype
+    assert np.array_equal(received[1], array)
+    assert received[2] == "last"
+
+
+def test_arrays_are_pulled_where_memory_is_not_shared(engine, monkeypatch):
+    """As between machines, and with more than one frame, or one message of NATS, takes."""
+    monkeypatch.setattr(Memories, "can_open", staticmethod(lambda _: False))
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    recorder = Recording(two)
+    engine.settle(one, two)
+    array = np.arange(4_000_000)
+    one.twitter("test:run", array)
+    one.twitter("test:run", "last")
+    received = recorder.wait_for(2)
+    assert np.array_equal(received[0], array)
+    assert received[1] == "last"
+
+
+def test_a_node_that_comes_later_is_found_and_one_that_leaves_is_not_there_any_more(engine):
+    one, link = engine.join("one")
+    two, second = engine.join("two")
+    recorder = Recording(two)
+    engine.settle(one, two)
+    one.twitter("test:run", 1)
+    recorder.wait_for(1)
+    assert second.close() == 0
+    wait(lambda: not link.is_followed("test:run"), "it has left")
+    one.twitter("test:run", 2)
+    assert link.flush(5)
+    assert recorder.values == [1]

@@ -1,0 +1,180 @@
+"""Links over NATS while servers are killed, messages go missing, and receivers stop."""
+
+import os
+import random
+import signal
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+import berrymq
+from berrymq import Bus
+from berrymq.bridge.nats.client import NatsClient
+from tests.support.nats_server import NatsServer, unused_port
+from tests.support.nodes import wait
+from tests.support.recorder import Recorder
+from tests.support.scripts import script
+
+KILLS = int(os.environ.get("BERRYMQ_TEST_CUTS", "6"))
+
+pytestmark = pytest.mark.timeout(60 + 3 * KILLS)
+
+
+class Group:
+    """Some buses on one NATS system, each of which publishes on a thread of its own until told to stop."""
+
+    def __init__(self, *urls):
+        self.buses = [Bus(f"node{number}") for number in range(len(urls))]
+        self.links = [
+            berrymq.link(url, bus=bus, name=bus.name, timeout=20)
+            for url, bus in zip(urls, self.buses, strict=True)
+        ]
+        self.recorders = [Recorder(bus) for bus in self.buses]
+        self.sent = [0 for _ in urls]
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._publish, args=(number,)) for number in range(len(urls))
+        ]
+        for number, link in enumerate(self.links):
+            wait(lambda n=number, one=link: len(one.followers_of("test:run")) >= len(urls) - 1, "all follow")
+
+    def _publish(self, number):
+        while not self._over.wait(0.002):
+            for _ in range(10):
+                self.buses[number].twitter("test:run", self.sent[number])
+                self.sent[number] += 1
+
+    def start(self):
+        for thread in self._threads:
+            thread.start()
+
+    def check(self):
+        """Stop, and check that each got what each other one has sent, once and in order."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        total = sum(self.sent)
+        for link in self.links:
+            assert link.flush(30)
+        for number, recorder in enumerate(self.recorders):
+            recorder.wait_for(total)
+            for other, bus in enumerate(self.buses):
+                expected = list(range(self.sent[other]))
+                assert recorder.of(None if other == number else bus.name) == expected
+        assert all(link.stats().dropped == link.stats().lost == 0 for link in self.links)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    for link in berrymq.links():
+        link.close(flush=0)
+
+
+def wait_until_linked(group):
+    for link in group.links:
+        wait(lambda one=link: len(one.nodes()) == len(group.links), "all are linked", 30)
+
+
+def test_a_server_that_is_killed_under_load_loses_doubles_and_reorders_nothing():
+    chance = random.Random(1)
+    with NatsServer() as server:
+        group = Group(*[server.url] * 3)
+        group.start()
+        for _ in range(KILLS):
+            threading.Event().wait(chance.uniform(0.05, 0.4))
+            server.kill()
+            threading.Event().wait(chance.uniform(0, 0.3))
+            server.start()
+        wait_until_linked(group)
+        group.check()
+        assert all(link.stats().cuts for link in group.links)
+
+
+def test_a_cluster_goes_on_without_one_of_its_servers():
+    ports = [unused_port() for _ in range(3)]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                NatsServer(
+                    *("--cluster_name", "test", "--cluster", f"nats://127.0.0.1:{port}", "--routes", routes)
+                )
+            )
+            for port in ports
+        ]
+        urls = [server.url for server in servers]
+        group = Group(*[f"{url},{urls[0].partition('//')[2]}" for url in urls])
+        group.start()
+        threading.Event().wait(0.3)
+        servers[2].kill()
+        wait(lambda: group.links[2].stats().cuts, "the cut is seen")
+        wait_until_linked(group)
+        group.check()
+
+
+def test_a_leaf_node_passes_everything(tmp_path):
+    port = unused_port()
+    center, leaf = tmp_path / "center.conf", tmp_path / "leaf.conf"
+    center.write_text(f'leafnodes {{ host: "127.0.0.1", port: {port} }}\n')
+    leaf.write_text(f'leafnodes {{ remotes: [{{ url: "nats-leaf://127.0.0.1:{port}" }}] }}\n')
+    with NatsServer("--config", str(center)) as first, NatsServer("--config", str(leaf)) as second:
+        wait(lambda: second.leads_to(first), "the leaf is linked")
+        group = Group(first.url, second.url)
+        group.start()
+        threading.Event().wait(0.3)
+        group.check()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_nats_does_not_deliver_is_sent_again(monkeypatch, seed):
+    """Core NATS promises nothing: each message may go missing, those that open connections too."""
+    chance = random.Random(seed)
+    publish = NatsClient.publish
+
+    def lossy(self, subject, payload):
+        if chance.random() > 0.05:
+            publish(self, subject, payload)
+
+    with NatsServer() as server:
+        group = Group(*[server.url] * 3)
+        group.start()
+        monkeypatch.setattr(NatsClient, "publish", lossy)
+        threading.Event().wait(2.0)
+        monkeypatch.undo()
+        wait_until_linked(group)
+        group.check()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system has no such signal")
+def test_a_process_that_stops_holds_up_nobody_and_gets_the_newest_when_it_goes_on():
+    text = """
+berrymq.link(os.environ['URL'], name='script')
+last = threading.Event()
+received = []
+def take(message):
+    received.append(message.args[0])
+    if message.args[0] == 'last':
+        last.set()
+berrymq.follow('test:*', take)
+print('ready', flush=True)
+assert last.wait(40)
+print(received == sorted(received[:-1]) + ['last'], len(received) - 1, flush=True)
+"""
+    with NatsServer() as server, script(text, URL=server.url) as process:
+        assert process.stdout.readline() == "ready\n"
+        bus = Bus("sender")
+        link = berrymq.link(server.url, bus=bus, name="sender")
+        wait(lambda: link.is_followed("test:run"), "the script follows")
+        process.send_signal(signal.SIGSTOP)
+        for number in range(300_000):
+            bus.twitter("test:run", number)
+        stats = link.stats()
+        assert stats.in_flight + stats.buffered + stats.dropped >= 200_000
+        process.send_signal(signal.SIGCONT)
+        bus.twitter("test:run", "last")
+        assert link.flush(40)
+        answer = process.stdout.readline().split()
+        assert answer[0] == "True", answer
+        assert int(answer[1]) + link.stats().dropped == 300_000
