@@ -17,6 +17,7 @@ const MAX_HELD = 10_000; // messages behind buffers that are pulled; then the ot
 const FAST = 25; // ms in which a piece should arrive
 const MAX_DEPTH = 128;
 const HANDSHAKE = 5_000;
+const INTEREST = 2_000; // a node announces its own right away, or it has just replaced a killed hub
 const SILENCE = 5_000; // then ping
 const NO_ANSWER = 10_000; // to a ping: the connection is cut
 const MAX_BACKOFF = 5_000;
@@ -1123,10 +1124,11 @@ class Link extends EventTarget {
       this.id = (await sha256(`berrymq node ${this.#key}`)).slice(0, 16);
       const interested = new Promise((resolve) => {
         this.#interested = resolve;
-        setTimeout(resolve, 500);
       });
       await this.#connect();
+      const timer = setTimeout(this.#interested, INTEREST);
       await interested; // so that what is published next is sent
+      clearTimeout(timer);
     } catch (error) {
       signal?.removeEventListener("abort", aborted);
       this.#setState("closed");
