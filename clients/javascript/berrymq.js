@@ -1149,16 +1149,19 @@ class Link extends EventTarget {
     connection.onframe = (method, frame) => this.#receive(method, frame);
     connection.onclose = (code) => this.#connection === connection && this.#cut(code);
     connection.onbinary = (piece) => this.#pulls.arrived(piece);
-    for (;;) {
-      try {
-        return await connection.call("interconnect", params, (result) => this.#linked(connection, result));
-      } catch (error) {
-        if (error.code !== "PROTOCOL" || !params.resume) {
-          connection.close(1001);
-          throw error;
-        }
+    const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
+    const late = setTimeout(() => connection.close(1001), HANDSHAKE);
+    try {
+      await interconnect().catch((error) => {
+        if (error.code !== "PROTOCOL" || !params.resume) throw error;
         delete params.resume; // it was refused
-      }
+        return interconnect();
+      });
+    } catch (error) {
+      connection.close(1001);
+      throw error;
+    } finally {
+      clearTimeout(late);
     }
   }
 
