@@ -3,6 +3,11 @@
 Messages carry any object: a string of five megabytes, a dictionary of a hundred thousand keys, an
 object whose ``repr`` raises. Everything here looks at the first part of a value only, never raises, and gives
 text that is safe to show: characters that would move or hide other text are written as escapes.
+
+How the cost is bounded: `describe` gets the number of characters that are still wanted (``room``) and the
+number of levels that may be opened (``depth``), and passes on less of both. No container is copied or counted
+through; of strings and bytes a slice is taken before anything is written. A class's own ``repr`` is the one
+call that can take any time: it is measured, and if it was slow is not called again.
 """
 
 from __future__ import annotations
@@ -12,9 +17,13 @@ from collections import deque
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from itertools import islice
+from math import prod
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+
+from .arrays import is_numeric_array, range_text
+from .libraries import HOSTILE, is_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,8 +42,12 @@ __all__ = [
 ]
 
 BREADTH: Final = 60
+"""The limit of items of one container that are written."""
 DEPTH: Final = 6
+"""The limit of levels; deeper containers are written as their size."""
 BIG_INTEGER: Final = 4000
+"""Bits beyond which an integer is written by its size: the time for its digits grows with the square of their
+number."""
 SLOW: Final = 0.02
 """Seconds after which the ``repr`` of a class counts as slow."""
 
@@ -48,19 +61,20 @@ JOINER: Final = re.compile(r"\\(\\|u200[cd])")
 """A backslash or a joiner, as ``repr`` writes them."""
 SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-ARRAY_LIBRARIES: Final = frozenset(
-    {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}
-)
-
-HOSTILE: Final = (Exception, SystemExit, GeneratorExit)
-"""What a value may raise when it is inspected. An interrupt is its user's."""
+RANGED: Final = 4096
+"""The limit of items of an array whose range is part of its line."""
 
 slow_types: set[type] = set()
 """Classes whose ``repr`` was slow once: they are shown by name from then on."""
 
 
 def summary(value: object, limit: int = 200) -> str:
-    """Return `value` as one line of at most `limit` characters, in Python's notation if it has one."""
+    """Return `value` as one line of at most `limit` characters, in Python's notation if it has one.
+
+    Args:
+        value: anything.
+        limit: in characters.
+    """
     try:
         text = describe(value, limit, DEPTH)
     except HOSTILE:
@@ -74,7 +88,11 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200
 
 
 def argument_parts(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200) -> list[str]:
-    """Return the parts of an argument list, one for each argument, in about `limit` characters together."""
+    """Return the parts of an argument list, one for each argument, in about `limit` characters together.
+
+    Returns:
+        One text for each argument, ``name=`` before keywords; "…" last, where some are left out.
+    """
     parts: list[str] = []
     room = limit
     for label, value in payload_items(args, kwargs):
@@ -97,7 +115,10 @@ def error_text(error: BaseException, limit: int = 300) -> str:
 
 
 def payload_items(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Yield (keyword or "", value) for each argument."""
+    """Yield (keyword or "", value) for each argument.
+
+    Positional ones first, in order.
+    """
     for value in args:
         yield "", value
     yield from list(kwargs.items())
@@ -128,7 +149,16 @@ def type_name(value: object) -> str:
 
 
 def describe(value: Any, room: int, depth: int) -> str:
-    """Write `value` in roughly `room` characters; may raise what the value raises."""
+    """Write `value` in roughly `room` characters; may raise what the value raises.
+
+    Subclasses of containers are written as those; an Enum, a dataclass or an array by its parts; anything
+    else by its ``repr``.
+
+    Args:
+        value: anything.
+        room: the number of characters that are wanted; the result may be somewhat longer.
+        depth: how many levels may be opened.
+    """
     kind = type(value)
     simple = SIMPLE.get(kind)
     if simple is not None:
@@ -176,7 +206,12 @@ def plain(value: object, _room: int) -> str:
 
 
 def sequence(opening: str, closing: str) -> Callable[[Any, int, int], str]:
-    """Return a writer for a kind of sequence."""
+    """Return a writer for a kind of sequence.
+
+    Args:
+        opening: the bracket before the items.
+        closing: the one after them.
+    """
 
     def write(value: Any, room: int, depth: int) -> str:
         size = len(value)
@@ -252,13 +287,11 @@ def describe_safely(value: object, room: int, depth: int) -> str:
         return f"<{type_name(value)} that cannot be shown>"
 
 
-def is_array(value: object) -> bool:
-    """Return whether `value` is of a library of arrays or tables, whose attributes are safe to read."""
-    return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
-
-
 def foreign(value: Any, room: int) -> str:
-    """Describe arrays and tables by their own attributes, without importing their libraries."""
+    """Describe arrays and tables by their own attributes, without importing their libraries.
+
+    Items on a device are not fetched: only few values of one dimension are written.
+    """
     if not is_array(value):
         return ""
     name, shape = type_name(value), getattr(value, "shape", None)
@@ -273,11 +306,16 @@ def foreign(value: Any, room: int) -> str:
         return f"<{name} {size}: {names}{left_out(len(columns) - 8)}>"
     few = len(shape) == 1 and shape[0] <= 8 and hasattr(value, "tolist")
     values = f": {describe(value.tolist(), room, 2)}" if few else ""
+    if not few and prod(shape) <= RANGED and is_numeric_array(value):
+        values = f": {text}" if (text := range_text(value)) else ""
     return f"<{name} {getattr(value, 'dtype', '')} {size}{values}>"
 
 
 def guarded_repr(value: object, room: int) -> str:
-    """Call ``repr``, unless that was slow for this class before."""
+    """Call ``repr``, unless that was slow for this class before.
+
+    `slow_types` is limited, so classes that are made by the thousand do not fill it.
+    """
     kind = type(value)
     if kind in slow_types:
         return f"<{type_name(value)}>"

@@ -17,6 +17,7 @@ const MAX_HELD = 10_000; // messages behind buffers that are pulled; then the ot
 const FAST = 25; // ms in which a piece should arrive
 const MAX_DEPTH = 128;
 const HANDSHAKE = 5_000;
+const INTEREST = 2_000; // a node announces its own right away, or it has just replaced a killed hub
 const SILENCE = 5_000; // then ping
 const NO_ANSWER = 10_000; // to a ping: the connection is cut
 const MAX_BACKOFF = 5_000;
@@ -796,6 +797,263 @@ class Queue extends Follower {
   }
 }
 
+// -- the parts of a link --------------------------------------------------------------------------------------------
+
+/**
+ * What is sent in numbered frames, in its order: buffered, sent as the window allows, and kept until acknowledged.
+ * A frame that holds no messages is sent after the messages that were published before it: `after` is their number.
+ */
+class Outbox {
+  #maxMessages;
+  #maxBytes;
+  #write;
+  #batch;
+  #messages = new Deque();
+  #bytes = 0; // of #messages
+  #taken = 0; // messages that have left #messages
+  #controls = new Deque();
+  #frames = new Deque(); // in flight
+  #inFlight = 0; // messages
+  #bytesInFlight = 0;
+  #last = 0; // frame
+  #open = new Set(); // frames without messages that have not arrived
+  #flushes = new Set();
+
+  /** `write` writes a frame if there is a connection; `batch` returns messages of one identifier as JSON. */
+  constructor(maxMessages, maxBytes, write, batch) {
+    this.#maxMessages = maxMessages;
+    this.#maxBytes = maxBytes;
+    this.#write = write;
+    this.#batch = batch;
+  }
+
+  get isEmpty() {
+    return !this.#open.size && !this.unacknowledged;
+  }
+  get unacknowledged() {
+    return this.#messages.length + this.#inFlight;
+  }
+
+  /** Enqueues a message; returns the number of the oldest ones that were dropped for it. */
+  publish(message) {
+    this.#messages.push(message);
+    this.#bytes += message.size;
+    let dropped = 0;
+    for (; this.#messages.length > this.#maxMessages || this.#bytes > this.#maxBytes; dropped++) {
+      this.#bytes -= this.#messages.shift().size;
+      this.#taken++;
+    }
+    return dropped;
+  }
+
+  /** Enqueues another frame; `body` is JSON without the braces. */
+  control(method, body, { question, after = this.#taken + this.#messages.length } = {}) {
+    const frame = { method, body, question, after };
+    this.#open.add(frame);
+    this.#controls.push(frame);
+  }
+
+  /** Sends a frame before all that waits. */
+  send(method, body) {
+    const frame = { method, body };
+    this.#open.add(frame);
+    this.#send(frame);
+  }
+
+  #send(frame) {
+    frame.n = ++this.#last;
+    this.#frames.push(frame);
+    this.#write(frame);
+  }
+
+  /** Sends what waits, as far as the window allows. */
+  pump() {
+    for (;;) {
+      const control = this.#controls.peek();
+      if (control && control.after <= this.#taken) this.#send(this.#controls.shift());
+      else if (this.#messages.length && this.#inFlight < MAX_IN_FLIGHT && this.#bytesInFlight < MAX_BYTES_IN_FLIGHT)
+        this.#sendMessages(Math.min(control?.after ?? Infinity, this.#taken + MAX_IN_FLIGHT - this.#inFlight));
+      else return;
+    }
+  }
+
+  #sendMessages(until) {
+    const [messages, batches] = [[], []];
+    let size = 0;
+    while (this.#messages.length && this.#taken < until) {
+      const message = this.#messages.peek();
+      if (messages.length && size + message.size > FRAME) break;
+      const last = messages.at(-1);
+      if (last?.identifier !== message.identifier || last.sequence + 1 !== message.sequence) batches.push([]);
+      batches.at(-1).push(message);
+      messages.push(this.#messages.shift());
+      this.#taken++;
+      size += message.size;
+    }
+    this.#bytes -= size;
+    this.#inFlight += messages.length;
+    this.#bytesInFlight += size;
+    this.#send({ method: "messages", body: `"batches":[${batches.map(this.#batch).join()}]`, messages, size });
+  }
+
+  /** Forgets the frames that have arrived. */
+  settle(ack) {
+    if (ack > this.#last) throw new BerryMQError("PROTOCOL", `frame ${ack} was acknowledged, and ${this.#last} was the last`);
+    while (this.#frames.length && this.#frames.peek().n <= ack) this.#forget(this.#frames.shift());
+    for (const flush of this.#flushes) flush();
+  }
+
+  #forget(frame) {
+    this.#open.delete(frame);
+    this.#inFlight -= frame.messages?.length ?? 0;
+    this.#bytesInFlight -= frame.size ?? 0;
+  }
+
+  retransmit() {
+    for (const frame of this.#frames) this.#write(frame);
+  }
+
+  /** Notes whether the other side refused the oldest frame; at the second time drops it, and returns what it was. */
+  refuse(isRefused) {
+    const frame = this.#frames.peek();
+    if (!frame) return null;
+    const isSecond = isRefused && frame.refused;
+    frame.refused = isRefused;
+    if (!isSecond) return null;
+    const [count, { question }] = [frame.messages?.length ?? 0, frame];
+    this.#forget(frame);
+    this.#open.add(frame);
+    Object.assign(frame, { method: "dropped", body: `"count":${count}`, question: undefined, messages: undefined, size: 0 });
+    return { count, question };
+  }
+
+  /**
+   * Begins at frame 1: messages and questions that were not acknowledged wait again, other frames are forgotten.
+   * Returns the numbers of these questions, and a function that enqueues them.
+   */
+  restart() {
+    const [messages, questions] = [[], []];
+    const first = this.#taken - this.#inFlight;
+    for (const frame of this.#frames) {
+      for (const message of frame.messages ?? []) messages.push(message);
+      if (frame.question) questions.push(Object.assign(frame, { after: first + messages.length }));
+    }
+    for (const control of this.#controls) if (control.question) questions.push(control);
+    for (const { size } of messages) this.#bytes += size;
+    this.#messages = new Deque([...messages, ...this.#messages]);
+    this.#frames = new Deque();
+    this.#controls = new Deque();
+    this.#open = new Set(questions);
+    this.#taken = first;
+    this.#last = this.#inFlight = this.#bytesInFlight = 0;
+    const resend = () => {
+      for (const frame of questions) this.#controls.push(frame);
+    };
+    return { questions: new Set(questions.map(({ question }) => question)), resend };
+  }
+
+  /** Resolves to true once all that was enqueued before has arrived, to false after some ms. */
+  flush(timeout, isPending) {
+    const [goal, frames] = [this.#taken + this.#messages.length, [...this.#open]];
+    return new Promise((resolve) => {
+      const end = (result) => {
+        clearTimeout(timer);
+        this.#flushes.delete(check);
+        resolve(result);
+      };
+      const hasArrived = () => this.#taken - this.#inFlight >= goal && !frames.some((frame) => this.#open.has(frame)) && !isPending();
+      const check = () => hasArrived() && end(true);
+      const timer = setTimeout(() => end(false), timeout);
+      this.#flushes.add(check);
+      check();
+    });
+  }
+}
+
+/** Fetches large buffers of the other side in pieces, those of one frame after the other. */
+class Pulls {
+  #notify;
+  #release;
+  #turn = Promise.resolve();
+  #current = null;
+  #session = 0; // the numbers of buffers are valid in one session
+
+  constructor(notify, release) {
+    this.#notify = notify;
+    this.#release = release;
+  }
+
+  /** Returns the buffers of a frame: in a row, each at a multiple of 64 bytes; a promise where they are pulled. */
+  buffers({ memory, sizes, reason }) {
+    if (!sizes) return undefined;
+    const offsets = [];
+    let total = 0;
+    for (const size of sizes) {
+      offsets.push(Math.ceil(total / 64) * 64);
+      total = offsets.at(-1) + size;
+    }
+    const split = (all) => all && sizes.map((size, i) => all.subarray(offsets[i], offsets[i] + size));
+    if (typeof memory === "string") return split(fromBase64(memory));
+    const gone = { reason: reason ?? "its buffers are gone" };
+    if (typeof memory !== "number" || !(total <= MAX_BUFFERS)) return gone;
+    const session = this.#session;
+    this.#turn = this.#turn.then(() => (session === this.#session ? this.#pull(memory, total) : undefined));
+    return this.#turn.then((all) => split(all) ?? gone);
+  }
+
+  /** Resolves to all bytes, or to undefined when they are gone. */
+  async #pull(memory, total) {
+    const session = this.#session;
+    const all = await new Promise((resolve) => {
+      // `asked`: offset, size and time of the pieces on their way
+      this.#current = { memory, all: new Uint8Array(total), asked: [], next: 0, piece: MIN_PIECE, resolve };
+      this.#ask();
+    });
+    this.#current = null;
+    if (session === this.#session) this.#release(memory);
+    return all;
+  }
+
+  #ask() {
+    const current = this.#current;
+    while (current.asked.length < 2 && current.next < current.all.length) {
+      const size = Math.min(current.piece, current.all.length - current.next);
+      current.asked.push({ offset: current.next, size, at: Date.now() });
+      this.#notify("pull", { memory: current.memory, offset: current.next, size });
+      current.next += size;
+    }
+    if (!current.asked.length) current.resolve(current.all);
+  }
+
+  /** Takes a piece: number and offset, each as 8 bytes, then the bytes. Pieces grow while they are fast. */
+  arrived(message) {
+    const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+    const [memory, offset, data] = [Number(view.getBigUint64(0)), Number(view.getBigUint64(8)), message.subarray(16)];
+    const current = this.#current;
+    const first = current?.asked[0];
+    if (current?.memory !== memory || first?.offset !== offset || first.size !== data.length) return; // of a former one
+    current.all.set(data, offset);
+    current.asked.shift();
+    const grown = current.piece * (Date.now() - first.at < FAST ? 2 : 0.5);
+    current.piece = Math.max(MIN_PIECE, Math.min(MAX_PIECE, grown));
+    this.#ask();
+  }
+
+  gone(memory) {
+    if (this.#current?.memory === memory) this.#current.resolve(undefined);
+  }
+
+  /** Asks again for the pieces that were on their way. */
+  resume() {
+    for (const { offset, size } of this.#current?.asked ?? []) this.#notify("pull", { memory: this.#current.memory, offset, size });
+  }
+
+  restart() {
+    this.#session++;
+    this.#current?.resolve(undefined);
+  }
+}
+
 // -- the link -------------------------------------------------------------------------------------------------------
 
 /** A live link to a hub, or to another node. Events: "state", "drop" and "error", that of a follower. */
@@ -804,8 +1062,8 @@ class Link extends EventTarget {
   #source;
   #key = nonce();
   #state = "connecting";
-  #changed = () => {};
-  #change = Promise.resolve(); // when the state changes
+  #endOfState = () => {};
+  #nextState = Promise.resolve(); // when the state changes
   #connection = null;
   #peer = null; // {id, hub}
   /** While reconnecting: the error of the last attempt. */
@@ -813,21 +1071,12 @@ class Link extends EventTarget {
   #attempts = 0; // to connect, since the last frame arrived
   #interested = () => {}; // called by the first interest of the other side
   #timers = [];
-  // Sending. A control frame is sent after the messages that were published before it: `after` is their number.
+  #outbox;
   #sequence = 0;
-  #messages = new Deque();
-  #controls = new Deque();
-  #taken = 0; // messages that have left #messages
-  #frames = new Deque(); // in flight
-  #bytes = 0; // that wait
-  #inFlight = 0;
-  #bytesInFlight = 0;
-  #sent = 0; // the last frame
-  #enqueued = 0;
-  #settled = 0;
-  #flushes = new Set();
+  #changes = new Map(); // of what is followed: by identifier, whether it is added; not announced yet
   #isPumping = false;
-  #unreported = 0; // dropped
+  #unreported = 0; // dropped, which the other side does not know
+  #justDropped = 0;
   // Receiving
   #received = 0; // the last frame
   #acknowledged = 0;
@@ -836,10 +1085,8 @@ class Link extends EventTarget {
   #ackable = 0; // the last frame that may be acknowledged: while very much is held, the other side has to wait
   #held = new Map(); // by key, the promise after which the next one may be delivered
   #holding = 0;
-  #pulls = true; // the other side knows pulls
-  #pulling = Promise.resolve();
-  #download = null;
-  #session = 0; // a number of what is pulled is valid in one session
+  #canPull = true; // the other side knows it
+  #pulls;
   // What is followed
   #subscriptions = new Map(); // by identifier, for `interest`
   #order = new Set();
@@ -858,7 +1105,10 @@ class Link extends EventTarget {
   constructor(options) {
     super();
     const { ttl = 1_000_000, maxMessages = 100_000, maxBytes = 64 << 20 } = options;
-    this.#options = { ...options, ttl, maxMessages, maxBytes };
+    this.#options = { ...options, ttl };
+    const write = (frame) => this.#write(frame);
+    this.#outbox = new Outbox(maxMessages, maxBytes, write, (messages) => this.#batch(messages));
+    this.#pulls = new Pulls((method, params) => this.#notify(method, params), (memory) => this.#control("release", { memory: [memory] }));
     this.#source = options.name ?? globalThis.document?.title ?? builtin("node:path")?.basename(process.argv[1] ?? "node");
     this.#source ||= "javascript";
   }
@@ -874,10 +1124,11 @@ class Link extends EventTarget {
       this.id = (await sha256(`berrymq node ${this.#key}`)).slice(0, 16);
       const interested = new Promise((resolve) => {
         this.#interested = resolve;
-        setTimeout(resolve, 500);
       });
       await this.#connect();
+      const timer = setTimeout(this.#interested, INTEREST);
       await interested; // so that what is published next is sent
+      clearTimeout(timer);
     } catch (error) {
       signal?.removeEventListener("abort", aborted);
       this.#setState("closed");
@@ -892,13 +1143,13 @@ class Link extends EventTarget {
     const { url, token, room, ttl, WebSocket } = this.#options;
     const place = url === undefined ? findHub() : { url, token };
     const { connection, hub, url: address } = await Connection.open(place, WebSocket);
-    const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000), pull: this.#pulls || undefined };
+    const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000), pull: this.#canPull || undefined };
     if (!hub) Object.assign(params, { id: this.id, key: await sha256(`berrymq direct ${address}`, this.#key) });
     if (this.#peer) params.resume = { id: this.#peer.id, received: this.#received };
     if (this.#state === "closed") return connection.close(1000);
     connection.onframe = (method, frame) => this.#receive(method, frame);
     connection.onclose = (code) => this.#connection === connection && this.#cut(code);
-    connection.onbinary = (piece) => this.#arrived(piece);
+    connection.onbinary = (piece) => this.#pulls.arrived(piece);
     for (;;) {
       try {
         return await connection.call("interconnect", params, (result) => this.#linked(connection, result));
@@ -909,7 +1160,7 @@ class Link extends EventTarget {
           throw error;
         }
         delete params[optional]; // which it has refused
-        this.#pulls &&= optional !== "pull";
+        this.#canPull &&= optional !== "pull";
       }
     }
   }
@@ -920,11 +1171,11 @@ class Link extends EventTarget {
     this.#stats.lost += lost ?? 0;
     if (resumed) {
       this.#settle(received);
-      for (const frame of this.#frames) this.#write(frame);
-      for (const piece of this.#download?.asked ?? []) this.#notifyPull(this.#download.memory, piece);
+      this.#outbox.retransmit();
+      this.#pulls.resume();
+      for (const queue of this.#groups.values()) queue.report();
     } else {
-      this.#session++;
-      this.#download?.resolve(undefined);
+      this.#pulls.restart();
       const isSuccessor = this.#peer !== null;
       this.#peer = { id, hub };
       this.#restart(isSuccessor);
@@ -936,39 +1187,26 @@ class Link extends EventTarget {
 
   /** Begins at frame 1: announces everything, then sends what was not acknowledged. */
   #restart(isSuccessor) {
-    const [messages, questions] = [[], []];
-    for (const frame of this.#frames) {
-      for (const message of frame.messages ?? []) messages.push(message);
-      if (!frame.messages) this.#settled++;
-      if (frame.question) questions.push({ ...frame, after: this.#taken - this.#inFlight + messages.length });
-    }
-    const waiting = [...this.#controls].filter((control) => control.question);
-    this.#settled += this.#controls.length - waiting.length;
-    this.#taken -= messages.length;
-    this.#messages = new Deque([...messages, ...this.#messages]);
-    for (const { size } of messages) this.#bytes += size;
-    this.#frames = new Deque();
-    this.#controls = new Deque();
-    this.#sent = this.#received = this.#ackable = this.#acknowledged = this.#inFlight = this.#bytesInFlight = 0;
+    const { questions, resend } = this.#outbox.restart();
+    this.#received = this.#ackable = this.#acknowledged = 0;
+    this.#changes.clear();
     for (const queue of this.#groups.values()) this.#join(queue);
     this.#control("interest", { add: [...this.#subscriptions.keys()], remove: [], reset: true }, { after: 0 });
     for (const query of this.#replays.keys()) this.#query(query);
-    for (const control of [...questions, ...waiting]) {
-      this.#controls.push(control);
-      this.#enqueued += Number(questions.includes(control));
-    }
-    const open = new Set([...questions, ...waiting].map((control) => control.question));
+    resend();
     for (const [question, { fail }] of this.#questions)
-      if (!open.has(question)) fail(new BerryMQError("TIMEOUT", "the hub ended before it had passed on the answers"));
+      if (!questions.has(question)) fail(new BerryMQError("TIMEOUT", "the hub ended before it had passed on the answers"));
     if (isSuccessor) for (const [identifier, last] of this.#keeps) this.#call("keep", { identifier, last, name: this.#source }).catch(() => {});
-    if (this.#unreported) this.#control("dropped", { count: this.#unreported });
   }
 
   async #cut(code) {
     this.#connection = null;
-    const [oldest] = this.#frames;
-    if (oldest && (code === 1002 || code === 1009) && oldest.refused) this.#abandon(oldest);
-    if (oldest) oldest.refused = code === 1002 || code === 1009;
+    const refused = this.#outbox.refuse(code === 1002 || code === 1009);
+    if (refused) {
+      if (refused.count) this.#stats.dropped += refused.count;
+      this.#questions.get(refused.question)?.fail(new BerryMQError("PAYLOAD", "the hub has refused this question"));
+      console.error(`berryMQ: the hub has refused a frame twice; it is dropped, with ${refused.count} messages`);
+    }
     if (this.#state === "closed") return;
     this.#setState("reconnecting");
     while (this.#state === "reconnecting") {
@@ -980,20 +1218,6 @@ class Link extends EventTarget {
         this.reason = error;
       }
     }
-  }
-
-  /** Drops a frame that the other side has refused twice, or it would be refused for ever. */
-  #abandon(frame) {
-    const count = frame.messages?.length ?? 0;
-    this.#stats.dropped += count;
-    if (frame.question) this.#questions.get(frame.question)?.fail(new BerryMQError("PAYLOAD", "the hub has refused this question"));
-    if (count) {
-      this.#inFlight -= count;
-      this.#bytesInFlight -= frame.size;
-      this.#settled += count - 1;
-    }
-    Object.assign(frame, { method: "dropped", body: `"count":${count}`, question: undefined, messages: undefined });
-    console.error(`berryMQ: ${this.#peer.id} refuses a frame; ${count} messages are dropped`);
   }
 
   /** Pings after some silence. Timers of hidden pages are late, so only a ping without an answer proves a cut. */
@@ -1008,9 +1232,9 @@ class Link extends EventTarget {
   #setState(state) {
     if (this.#state === state || this.#state === "closed") return;
     this.#state = state;
-    this.#changed();
-    this.#change = new Promise((resolve) => {
-      this.#changed = resolve;
+    this.#endOfState();
+    this.#nextState = new Promise((resolve) => {
+      this.#endOfState = resolve;
     });
     this.dispatchEvent(new Event("state"));
   }
@@ -1018,22 +1242,16 @@ class Link extends EventTarget {
   // -- frames out
 
   #write({ n, method, body }) {
+    if (!this.#connection) return;
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
     this.#acknowledged = this.#ackable;
     this.#connection.send(`{"jsonrpc":"2.0","method":"${method}","params":{"n":${n},"ack":${this.#ackable},${body}}}`);
   }
 
-  #send(frame) {
-    frame.n = ++this.#sent;
-    this.#frames.push(frame);
-    if (this.#connection) this.#write(frame);
-  }
-
   /** Enqueues a frame that holds no messages; `body` is an object, or its JSON text without the braces. */
-  #control(method, body, { question, after = this.#taken + this.#messages.length } = {}) {
-    this.#enqueued++;
-    this.#controls.push({ method, body: typeof body === "string" ? body : JSON.stringify(body).slice(1, -1), question, after });
+  #control(method, body, options) {
+    this.#outbox.control(method, typeof body === "string" ? body : JSON.stringify(body).slice(1, -1), options);
     this.#schedule();
   }
 
@@ -1043,57 +1261,28 @@ class Link extends EventTarget {
     queueMicrotask(() => this.#pump());
   }
 
-  /** Sends what waits, as far as the window allows. */
   #pump() {
     this.#isPumping = false;
-    while (this.#connection) {
-      const control = this.#controls.peek();
-      if (control && control.after <= this.#taken) {
-        this.#send(this.#controls.shift());
-      } else if (this.#messages.length && this.#inFlight < MAX_IN_FLIGHT && this.#bytesInFlight < MAX_BYTES_IN_FLIGHT) {
-        this.#sendMessages(Math.min(control?.after ?? Infinity, this.#taken + MAX_IN_FLIGHT - this.#inFlight));
-      } else return;
+    if (!this.#connection) return;
+    if (this.#changes.size) {
+      const changed = (added) => [...this.#changes].filter(([, isAdded]) => isAdded === added).map(([text]) => text);
+      this.#outbox.send("interest", JSON.stringify({ add: changed(true), remove: changed(false) }).slice(1, -1));
+      this.#changes.clear();
     }
+    if (this.#unreported) this.#outbox.send("dropped", `"count":${this.#unreported}`);
+    this.#unreported = 0;
+    this.#outbox.pump();
   }
 
-  #sendMessages(until) {
-    const messages = [];
-    const batches = [];
-    let size = 0;
-    while (this.#messages.length && this.#taken < until) {
-      const message = this.#messages.peek();
-      if (messages.length && size + message.size > FRAME) break;
-      const last = messages.at(-1);
-      if (last?.identifier !== message.identifier || last.sequence + 1 !== message.sequence) batches.push([]);
-      batches.at(-1).push(message);
-      messages.push(this.#messages.shift());
-      this.#taken++;
-      size += message.size;
-    }
-    this.#bytes -= size;
-    this.#inFlight += messages.length;
-    this.#bytesInFlight += size;
-    this.#send({ method: "messages", body: `"batches":[${batches.map((one) => this.#batch(one)).join()}]`, messages, size });
+  #settle(ack) {
+    this.#outbox.settle(ack);
+    this.#schedule();
   }
 
   #batch(messages) {
     const [{ identifier, sequence }] = messages;
     const head = [identifier, this.id, this.#source, sequence, messages.length].map((item) => JSON.stringify(item));
     return `[${head.join()},[${messages.map((message) => message.text).join()}]]`;
-  }
-
-  /** Drops the frames that have arrived. */
-  #settle(ack) {
-    if (ack > this.#sent) throw new BerryMQError("PROTOCOL", `frame ${ack} was acknowledged, and ${this.#sent} was the last`);
-    while (this.#frames.length && this.#frames.peek().n <= ack) {
-      const { messages, size } = this.#frames.shift();
-      this.#settled += messages?.length ?? 1;
-      if (!messages) continue;
-      this.#inFlight -= messages.length;
-      this.#bytesInFlight -= size;
-    }
-    for (const flush of this.#flushes) flush();
-    this.#schedule();
   }
 
   #compose(identifier, args, kwargs, callback) {
@@ -1110,26 +1299,22 @@ class Link extends EventTarget {
     if (this.#isWanted(id)) {
       const entry = this.#compose(id, args, kwargs, answerTo);
       if (this.#replays.size) message[KEY] = `${this.id} ${entry.sequence}`;
-      this.#enqueued++;
       this.#stats.published++;
-      this.#messages.push(entry);
-      this.#bytes += entry.size;
-      while (this.#messages.length > this.#options.maxMessages || this.#bytes > this.#options.maxBytes) this.#drop();
+      const dropped = this.#outbox.publish(entry);
+      if (dropped) this.#drop(dropped);
       this.#schedule();
     }
     this.#dispatch(message, answerTo);
   }
 
-  #drop() {
-    this.#bytes -= this.#messages.shift().size;
-    this.#taken++;
-    this.#settled++;
-    this.#stats.dropped++;
-    if (this.#unreported++) return;
+  #drop(count) {
+    this.#stats.dropped += count;
+    this.#unreported += count;
+    this.#justDropped += count;
+    if (this.#justDropped > count) return; // one event for those of one turn
     queueMicrotask(() => {
-      this.dispatchEvent(Object.assign(new Event("drop"), { count: this.#unreported }));
-      this.#control("dropped", { count: this.#unreported });
-      this.#unreported = 0;
+      this.dispatchEvent(Object.assign(new Event("drop"), { count: this.#justDropped }));
+      this.#justDropped = 0;
     });
   }
 
@@ -1162,7 +1347,7 @@ class Link extends EventTarget {
       for (;;) {
         signal?.throwIfAborted();
         this.#checkOpen();
-        const change = this.#change;
+        const change = this.#nextState;
         const result = this.#connection?.call(method, params).then(
           (value) => ({ value }),
           (error) => (error.code === "NO_HUB" ? change : Promise.reject(error)), // a cut
@@ -1183,7 +1368,7 @@ class Link extends EventTarget {
 
   #receive(method, params) {
     if (method === "ack") return this.#settle(params.ack);
-    if (method === "gone" && this.#download?.memory === params.memory) return this.#download.resolve(undefined);
+    if (method === "gone") return this.#pulls.gone(params.memory);
     const { n } = params;
     if (n === undefined || n <= this.#received) return;
     if (n !== this.#received + 1) throw new BerryMQError("PROTOCOL", `frame ${n} after ${this.#received}`);
@@ -1204,7 +1389,11 @@ class Link extends EventTarget {
     this.#ackTimer = undefined;
     if (this.#acknowledged === this.#ackable || !this.#connection) return;
     this.#acknowledged = this.#ackable;
-    this.#connection.send(`{"jsonrpc":"2.0","method":"ack","params":{"ack":${this.#ackable}}}`);
+    this.#notify("ack", { ack: this.#ackable });
+  }
+
+  #notify(method, params) {
+    this.#connection?.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
   }
 
   #handlers = {
@@ -1218,7 +1407,7 @@ class Link extends EventTarget {
         });
       }),
     answer: ({ question, answers, unanswered = [] }) => {
-      const all = answers.map((answer) => this.#buffers(answer[3] ?? {}));
+      const all = answers.map((answer) => this.#pulls.buffers(answer[3] ?? {}));
       Promise.all(all).then((buffers) => this.#questions.get(question)?.done(answers, unanswered, buffers));
     },
     interest: ({ add = [], remove = [], reset, everything }) => {
@@ -1266,7 +1455,7 @@ class Link extends EventTarget {
 
   /** Calls `deliver` with the buffers: at once, or when they are pulled, after what had the same key before. */
   #inOrder(key, large, deliver) {
-    const [before, buffers] = [this.#held.get(key), this.#buffers(large)];
+    const [before, buffers] = [this.#held.get(key), this.#pulls.buffers(large)];
     if (!before && !(buffers instanceof Promise)) return deliver(buffers);
     const turn = Promise.all([buffers, before])
       .then(([all]) => deliver(all))
@@ -1277,68 +1466,6 @@ class Link extends EventTarget {
       });
     this.#held.set(key, turn);
     this.#holding++;
-  }
-
-  /** Returns the buffers of a frame: in a row, each at a multiple of 64 bytes; a promise where they are pulled. */
-  #buffers({ memory, sizes, reason }) {
-    if (!sizes) return undefined;
-    const offsets = [];
-    let total = 0;
-    for (const size of sizes) {
-      offsets.push(Math.ceil(total / 64) * 64);
-      total = offsets.at(-1) + size;
-    }
-    const split = (all) => all && sizes.map((size, i) => all.subarray(offsets[i], offsets[i] + size));
-    if (typeof memory === "string") return split(fromBase64(memory));
-    const gone = { reason: reason ?? "its buffers are gone" };
-    if (typeof memory !== "number" || !(total <= MAX_BUFFERS)) return gone;
-    const session = this.#session;
-    this.#pulling = this.#pulling.then(() => (session === this.#session ? this.#pull(memory, total) : undefined));
-    return this.#pulling.then((all) => split(all) ?? gone);
-  }
-
-  /** Resolves to the bytes of a memory of the other side, or to undefined when they are gone. */
-  async #pull(memory, total) {
-    const all = new Uint8Array(total);
-    const asked = []; // [offset, size, at], of the pieces that are on their way
-    const download = { memory, all, asked, next: 0, piece: MIN_PIECE };
-    const bytes = await new Promise((resolve) => {
-      Object.assign(download, { resolve });
-      this.#download = download;
-      this.#askPieces();
-    });
-    this.#download = null;
-    if (this.#state !== "closed") this.#control("release", { memory: [memory] });
-    return bytes;
-  }
-
-  #askPieces() {
-    const { memory, all, asked, piece } = this.#download;
-    while (asked.length < 2 && this.#download.next < all.length) {
-      const size = Math.min(piece, all.length - this.#download.next);
-      asked.push([this.#download.next, size, Date.now()]);
-      this.#download.next += size;
-      this.#notifyPull(memory, asked.at(-1));
-    }
-    if (!asked.length) this.#download.resolve(all);
-  }
-
-  #notifyPull(memory, [offset, size]) {
-    this.#connection?.send(`{"jsonrpc":"2.0","method":"pull","params":{"memory":${memory},"offset":${offset},"size":${size}}}`);
-  }
-
-  /** Takes a piece: number and offset, each as 8 bytes, then the bytes. Pieces grow while they are fast. */
-  #arrived(message) {
-    const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
-    const [memory, offset, data] = [Number(view.getBigUint64(0)), Number(view.getBigUint64(8)), message.subarray(16)];
-    const download = this.#download;
-    const [first] = download?.asked ?? [];
-    if (download?.memory !== memory || first?.[0] !== offset || first[1] !== data.length) return; // not wanted any more
-    download.all.set(data, offset);
-    download.asked.shift();
-    const isFast = Date.now() - first[2] < FAST;
-    download.piece = Math.max(MIN_PIECE, Math.min(MAX_PIECE, isFast ? download.piece * 2 : download.piece / 2));
-    this.#askPieces();
   }
 
   /** Yields the messages of a batch with origin and sequence number. */
@@ -1446,7 +1573,7 @@ class Link extends EventTarget {
     this.#routes.clear();
     const count = this.#subscriptions.get(identifier) ?? 0;
     if (!identifierOf(identifier).local) this.#subscriptions.set(identifier, count + 1);
-    if (!count && this.#subscriptions.has(identifier)) this.#control("interest", { add: [identifier], remove: [] });
+    if (!count && this.#subscriptions.has(identifier)) this.#change(identifier, true);
     if (past) {
       follower.held = [];
       this.#replays.set(++this.#numbers, { follower, last: past === true ? null : past, parts: [] });
@@ -1461,7 +1588,12 @@ class Link extends EventTarget {
     const { identifier } = follower;
     const count = this.#subscriptions.get(identifier) ?? 0;
     if (count > 1) this.#subscriptions.set(identifier, count - 1);
-    else if (this.#subscriptions.delete(identifier) && this.#state !== "closed") this.#control("interest", { add: [], remove: [identifier] });
+    else if (this.#subscriptions.delete(identifier)) this.#change(identifier, false);
+  }
+
+  #change(identifier, isAdded) {
+    if (!this.#changes.delete(identifier)) this.#changes.set(identifier, isAdded);
+    this.#schedule();
   }
 
   #query(query) {
@@ -1524,7 +1656,7 @@ class Link extends EventTarget {
   }
 
   #want(queue, more) {
-    if (!queue.isActive || this.#state === "closed") return;
+    if (!queue.isActive || !this.#connection) return;
     const [taken, returned] = [ranges(queue.taken.splice(0)), ranges(queue.returned.splice(0))];
     const waiting = queue.waiting - queue.questions.size;
     this.#control("want", { group: queue.identifier, waiting: Math.max(0, waiting), ahead: 0, taken, returned, ...more });
@@ -1553,7 +1685,7 @@ class Link extends EventTarget {
 
   /** Returns counters of messages. */
   stats() {
-    return { ...this.#stats, unacknowledged: this.#messages.length + this.#inFlight };
+    return { ...this.#stats, unacknowledged: this.#outbox.unacknowledged };
   }
 
   /** Sends a message to all followers, here and elsewhere. Never waits. */
@@ -1664,7 +1796,7 @@ class Link extends EventTarget {
     for (;;) {
       const page = await this.#call("history", params, options);
       for (const { id, args, kwargs, source, sent_at, buffers, ...large } of page.messages) {
-        const beside = (await this.#buffers(large)) ?? buffers?.map((one) => (typeof one === "string" ? fromBase64(one) : undefined));
+        const beside = (await this.#pulls.buffers(large)) ?? buffers?.map((one) => (typeof one === "string" ? fromBase64(one) : undefined));
         messages.push(new Message(identifierOf(id), decode(args, beside), decode(kwargs, beside), source, sent_at, true));
       }
       if (!page.more || !page.messages.length) return messages;
@@ -1709,24 +1841,15 @@ class Link extends EventTarget {
 
   /** Resolves to true once the other side has everything that was sent before; to false after `timeout` ms. */
   flush({ timeout = 10_000 } = {}) {
-    const goal = this.#enqueued;
-    return new Promise((resolve) => {
-      const end = (result) => {
-        clearTimeout(timer);
-        this.#flushes.delete(check);
-        resolve(result);
-      };
-      const check = () => this.#settled >= goal && end(true);
-      const timer = setTimeout(() => end(false), timeout);
-      this.#flushes.add(check);
-      check();
-    });
+    this.#pump();
+    const isPending = () => this.#changes.size > 0;
+    return this.#outbox.flush(timeout, isPending);
   }
 
   /** Ends the link in good order; resolves to whether everything had arrived. */
   async close({ timeout = 2_000, reason } = {}) {
     if (this.#state === "closed") return true;
-    const flushed = timeout > 0 ? await this.flush({ timeout }) : this.#settled >= this.#enqueued;
+    const flushed = timeout > 0 ? await this.flush({ timeout }) : this.#outbox.isEmpty;
     this.#timers.forEach(clearInterval);
     clearTimeout(this.#ackTimer);
     this.#acknowledge();
@@ -1734,8 +1857,7 @@ class Link extends EventTarget {
     this.#connection = null;
     this.#setState("closed");
     connection?.close(1000);
-    this.#session++;
-    this.#download?.resolve(undefined);
+    this.#pulls.restart();
     for (const { fail } of this.#questions.values()) fail(reason ?? new BerryMQError("CLOSED", "the link was closed"));
     for (const one of [...this.#order, ...this.#groups.values()]) one.cancel();
     this.#interested();

@@ -1,4 +1,9 @@
-"""Clients without a link as members of shared queues."""
+"""Clients without a link as members of shared queues.
+
+Such a client has no stream that would carry jobs to it, and may be gone without notice. So it gets a job only
+when it calls ``get``, and one at a time. A job is acknowledged by the next call; if none comes within the ttl
+of its session, the mailbox is closed and the job returns to the group.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from .job_assignment import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from berrymq.bridge.node.downloads import Downloads
 
     from .job_assignment import Group
 
@@ -28,20 +35,30 @@ class SharedMailbox:
         lock: the router's.
         flush: writes the outgoing frames of members that have a link.
         on_leave: called when it has left the group.
+        downloads: hold large buffers, which the client downloads.
     """
 
-    def __init__(
-        self, group: Group, name: str, lock: Any, flush: Callable[[], object], on_leave: Callable[[], object]
+    def __init__(  # noqa: PLR0917 - what a group needs to know of it
+        self,
+        group: Group,
+        name: str,
+        lock: Any,
+        flush: Callable[[], object],
+        on_leave: Callable[[], object],
+        downloads: Downloads,
     ) -> None:
+        self._downloads = downloads
         self.follows = group.follows
         self.dropped = 0
         self.last: dict[str, Any] | None = None
+        """For a client that has not received the answer."""
         self._group = group
         self._lock = lock
         self._flush = flush
         self._on_leave = on_leave
         self._on_arrival: Callable[[], object] | None = None
         self._jobs: list[tuple[int, bytes]] = []
+        """Jobs that the group has handed over and `take` has not returned: one, while a ``get`` waits."""
         self._member = Member(name, self._arrived)
         group.join(self._member)
 
@@ -61,6 +78,7 @@ class SharedMailbox:
             self._group.on_change()
 
     def _arrived(self, jobs: list[tuple[int, bytes]]) -> None:
+        """Called by the group, with the router's lock held."""
         self._jobs.extend(jobs)
         if self._on_arrival is not None:
             self._on_arrival()
@@ -84,7 +102,7 @@ class SharedMailbox:
                         continue  # it went to the waiting call
                 number, data = self._jobs.pop()
                 head = parse_batch(data)
-                message = read_message(head, parse_raws(head.messages)[0], data)
+                message = read_message(head, parse_raws(head.messages)[0], data, self._downloads)
                 if message is None:
                     self._group.mark_taken(self._member, [(number, 1)])
                     continue
@@ -92,7 +110,11 @@ class SharedMailbox:
                 return self.last
 
     def close(self) -> int:
-        """Leave the group; the last job returns to it if it was not acknowledged."""
+        """Leave the group; the last job returns to it if it was not acknowledged.
+
+        Returns:
+            0: no job is lost with it.
+        """
         with self._lock:
             self._group.leave(self._member)
             self._on_leave()

@@ -92,6 +92,18 @@ describe("frames", LIMIT, () => {
     assert.equal(bus.stats().dropped, 1);
   });
 
+  it("reports a message that can't be read, and delivers the next one", async () => {
+    await join();
+    const queue = bus.queue("down:*");
+    const reported = new Promise((resolve) => {
+      bus.addEventListener("error", (event) => resolve([event.preventDefault(), event.error.code, event.identifier]));
+    });
+    const deep = JSON.parse("[".repeat(700) + "]".repeat(700));
+    hub.frame("messages", { batches: [["down:x", OTHER, "other", 1, 2, [[1, deep, {}], [1, ["next"], {}]]]] });
+    assert.deepEqual((await reported).slice(1), ["PAYLOAD", "down:x"]);
+    assert.deepEqual((await queue.get()).args, ["next"]);
+  });
+
   it("pulls large buffers in growing pieces, and delivers in the order of their origin", async () => {
     await join();
     const queue = bus.queue("down:*");
