@@ -15,6 +15,7 @@ end
 
 require_relative "berrymq/version"
 require_relative "berrymq/errors"
+require_relative "berrymq/log"
 require_relative "berrymq/identifier"
 require_relative "berrymq/message"
 require_relative "berrymq/subscription"
@@ -30,6 +31,10 @@ require_relative "berrymq/handshake"
 require_relative "berrymq/question"
 require_relative "berrymq/outbox"
 require_relative "berrymq/pulls"
+require_relative "berrymq/batches"
+require_relative "berrymq/arrivals"
+require_relative "berrymq/interest"
+require_relative "berrymq/delivery"
 require_relative "berrymq/link"
 
 module BerryMQ

@@ -114,14 +114,46 @@ class LinkTest < BerryTest
     one = linked("one")
     link = one.current_link
     assert_same link, one.link
+    assert_same link, one.link(BerryMQ::Discovery.hub.url)
+    assert_raises(BerryMQ::LinkError) { one.link("http://localhost:1/", token: "x") }
     link.on_state { |state| states << state }
     assert_equal :linked, states.pop
-    waiting = Thread.new { one.ask("*:*", timeout: 10) }
     assert link.close
     assert_equal :closed, states.pop
     assert_predicate link, :closed?
-    assert_equal [], waiting.value
     one.twitter("a:b")
+    one.link(name: "again")
+  end
+
+  def test_the_end_of_a_link_ends_questions
+    one, two = linked("one"), linked("two")
+    release = Thread::Queue.new
+    asked = Thread::Queue.new
+    two.follow("slow:*") { asked << 1 and release.pop }
+    until_known(one, "slow:run")
+    waiting = Thread.new do
+      one.ask("slow:run")
+    rescue BerryMQ::ClosedError => e
+      e
+    end
+    asked.pop
+    one.current_link.close
+    assert_instance_of BerryMQ::ClosedError, waiting.value
+  ensure
+    release << 1
+  end
+
+  def test_what_has_arrived_is_delivered_before_the_end
+    one, two = linked("one"), linked("two")
+    seen = []
+    first = Thread::Queue.new
+    two.follow("late:*") { |message| sleep 0.001 and first << (seen << message[0]) }
+    until_known(one, "late:run")
+    100.times { |number| one.twitter("late:run", number) }
+    one.flush(timeout: 5)
+    first.pop
+    two.current_link.close
+    assert_equal (0...100).to_a, seen
   end
 
   def test_errors_of_a_link

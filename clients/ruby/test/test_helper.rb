@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
+require "logger"
 require "minitest/autorun"
+require "stringio"
 require "timeout"
 
 require_relative "../lib/berrymq"

@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-require "logger"
 require "monitor"
 
 module BerryMQ
@@ -108,8 +107,11 @@ module BerryMQ
     # @raise [NoHubError, RefusedError, PermissionsError, LinkError]
     def link(url = nil, token: nil, name: File.basename($PROGRAM_NAME), room: nil, ttl: 1000, timeout: 10)
       @linking.synchronize do
-        return @link if @link&.own_process? && !@link.closed?
+        if @link&.own_process? && !@link.closed?
+          return @link if url.nil? || @link.to?(url)
 
+          raise LinkError, "this bus is linked already; close that link first, or make a BerryMQ::Bus of its own"
+        end
         link = Link.new(self, url, token:, name:, room:, ttl:)
         link.open(timeout) { @link = link }
       end
@@ -288,13 +290,6 @@ module BerryMQ
   end
 
   class << self
-    # @return [Logger] takes the errors of followers that have no caller, and warnings of links; on stderr
-    attr_writer :logger
-
-    def logger
-      @logger ||= Logger.new($stderr, progname: "berrymq", level: Logger::WARN)
-    end
-
     # @return [Bus]
     attr_reader :default_bus
   end

@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 require "json"
-require "tmpdir"
 require "uri"
 
 module BerryMQ
@@ -12,7 +11,7 @@ module BerryMQ
       # @return [Boolean] whether it is behind a Jupyter server, which requires its own token first
       def jupyter? = uri.path.end_with?("/berrymq/")
       def secure? = uri.scheme == "https"
-      def loopback? = %w[localhost 127.0.0.1 ::1].include?(uri.hostname)
+      def loopback? = uri.hostname.match?(/\A(?:localhost|127\.\d+\.\d+\.\d+|::1)\z/)
 
       # @return [String] without secrets
       def url = uri.to_s
@@ -94,7 +93,7 @@ module BerryMQ
     # @raise [PermissionsError] others could have written its file
     def hub
       path = File.join(check_directory(directory), "hub.json")
-      flags = File::RDONLY | File::NOFOLLOW | File::NONBLOCK
+      flags = File::RDONLY | File::NONBLOCK | (defined?(File::NOFOLLOW) ? File::NOFOLLOW : 0)
       File.open(path, flags) do |file|
         check_file(path, file.stat)
         raise_no_hub unless locked?(file)

@@ -58,7 +58,8 @@ module BerryMQ
       def report(identifier, args, kwargs)
         BerryMQ.default_bus.publish(Message.new(identifier, args.dup, kwargs)) if identifier
       rescue StandardError => e
-        BerryMQ.logger.error("a follower of #{identifier}, which only observes, failed: #{e.full_message(highlight: false)}")
+        text = e.full_message(highlight: false)
+        BerryMQ.logger.error("a follower of #{identifier}, which only observes, failed: #{text}")
       end
 
       def free(key, kwargs)

@@ -12,6 +12,8 @@ module BerryMQ
     FRAME_BYTES = 256 * 1024
     FRAME_MESSAGES = 1_000
 
+    MESSAGES = [:message, "buffers"].freeze
+
     # Something that waits: a message of a batch (`method` is `:message`), a whole frame, or a call (`:call`). Of a
     # `lasting` one the other side has to know even if the link can't be resumed.
     Item = Struct.new(:method, :identifier, :number, :json, :lasting)
@@ -39,7 +41,7 @@ module BerryMQ
     def push(item)
       @items.push(item)
       @bytes += item.json.bytesize
-      drop while @items.size > 1 && (@items.size > MAX_MESSAGES || @bytes > MAX_BYTES)
+      nil while @items.size > 1 && (@items.size > MAX_MESSAGES || @bytes > MAX_BYTES) && drop
     end
 
     # Add a frame that is sent before what waits for the window.
@@ -106,7 +108,7 @@ module BerryMQ
     def ready? = @control.any? || (@items.any? && window?)
 
     # @return [Integer] messages that the other side may not have
-    def unsent = @items.count { |item| item.method == :message } + @in_flight.sum { |frame| messages_in(frame) }
+    def unsent = @items.count { |item| MESSAGES.include?(item.method) } + @in_flight.sum { |frame| messages_in(frame) }
 
     private
 
@@ -150,17 +152,18 @@ module BerryMQ
       @flight_messages -= messages_in(frame)
     end
 
-    def messages_in(frame) = frame.method == "messages" ? frame.items.size : 0
+    def messages_in(frame) = %w[messages buffers].include?(frame.method) ? frame.items.size : 0
 
     def shift
       @items.shift.tap { |item| @bytes -= item.json.bytesize }
     end
 
+    # @return [Boolean] whether there was a message to be dropped
     def drop
-      index = @items.index { |item| item.method == :message } or return
-      item = @items.delete_at(index)
-      @bytes -= item.json.bytesize
+      index = @items.index { |item| MESSAGES.include?(item.method) } or return false
+      @bytes -= @items.delete_at(index).json.bytesize
       @dropped += 1
+      true
     end
   end
 end

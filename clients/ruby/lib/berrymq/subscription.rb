@@ -100,9 +100,9 @@ module BerryMQ
                   when Method then one?(callable)
                   else one?(callable.method(:call))
                   end
-      raise RegistrationError, "#{what} is called with one message, which #{callable.inspect} does not take" unless takes_one
+      return callable if takes_one
 
-      callable
+      raise RegistrationError, "#{what} is called with one message, which #{callable.inspect} does not take"
     end
 
     def one?(method)

@@ -195,7 +195,8 @@ module BerryMQ
       @out << "GET #{uri.request_uri} HTTP/1.1\r\n" << lines.map { |name, value| "#{name}: #{value}\r\n" }.join << "\r\n"
       head = read_head(deadline)
       status, *fields = head.split("\r\n")
-      code = status.to_s[%r{\AHTTP/1\.[01] (\d{3})}, 1] or raise LinkError, "something listens there that is no HTTP server"
+      code = status.to_s[%r{\AHTTP/1\.[01] (\d{3})}, 1]
+      raise LinkError, "something listens there that is no HTTP server" unless code
       raise Refused, code.to_i unless code == "101"
 
       fields = fields.to_h { |line| line.split(":", 2).then { |name, value| [name.downcase, value.to_s.strip] } }
