@@ -500,6 +500,7 @@ class Channel:
                     self._count()
                 self._loop.call(self._read_in_turn)
                 return
+            size = max(size, min(self.connection.piece_bytes, len(data)))
             yield data[:size]
             data = data[size:]
             former, now = now, time()
