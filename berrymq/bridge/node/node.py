@@ -25,7 +25,7 @@ Invariants:
   and one that waits for an answer (`Channel.pump`).
 - A message is published under the next sequence number of this node, and the numbers are given with the lock
   held, in the order in which batches are added to the streams. So each peer sees ascending numbers.
-- Whoever appends to the outbox first sees to it that it is emptied. `_empty_outbox` runs with the lock held,
+- The first thread that appends to the empty outbox has it emptied. `_empty_outbox` runs with the lock held,
   so what is sent by other ways, such as questions and large messages, empties it before.
 """
 
@@ -329,10 +329,10 @@ class Node(Router):
     def _send(self, message: Message) -> None:
         """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block".
 
-        This is the hot path of publishing. It ends in one of three ways: the message is in the outbox and
-        somebody else empties it; this thread empties it, if nothing was sent for `IDLE_SECONDS`, so that a
-        single message leaves without a switch of threads; or the loop is asked to. If the lock is taken, its
-        holder may be busy with a large batch, and the publisher does not wait for it.
+        This is the hot path of publishing. It ends in one of three ways: the message is in the outbox, which
+        another thread is about to empty; this thread empties it, if nothing was sent for `IDLE_SECONDS`, so
+        that a single message leaves without a switch of threads; or the loop is asked to. If the lock is
+        taken, its holder may be busy with a large batch, and the publisher does not wait for it.
 
         A message is encoded before it is added, so later changes of its arguments do not reach the receivers.
 

@@ -542,8 +542,7 @@ class Channel:
         Waking a thread through a lock takes more time than all the rest. So the socket is removed from the
         loop during that time, which costs a system call and wakes no thread.
 
-        Events are handled on this thread, so the caller must hold no lock that another thread needs
-        meanwhile.
+        Events are handled on this thread, so the caller must hold no lock that other threads need.
 
         Args:
             is_done: checked after each read.
