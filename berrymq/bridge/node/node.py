@@ -91,6 +91,10 @@ and joins the messages. Much less than a person notices, and more than the inter
 ROUNDS = 2
 """The number of times that a publishing thread empties the outbox, if other threads go on publishing."""
 
+MANY_BYTES = 256 * 1024
+"""The size of a message from which its buffers are put beside it, however small each is."""
+BUFFER_MARK = b'{"$type":"buffer"'
+
 BACKLOG_POLL_SECONDS = 0.02
 """The interval of checks whether followers have caught up, while they are behind. The acknowledgements of
 that time are withheld, which at full speed is a fraction of a window."""
@@ -348,7 +352,8 @@ class Node(Router):
             encoded = encode_message(sent_at, message._args, message._kwargs, to, self._form)
         except (PayloadError, ApartError):
             encoded = b""
-        if not encoded:  # it has large buffers, or a value that can't cross
+        if not encoded or (len(encoded) > MANY_BYTES and BUFFER_MARK in encoded and self.memories.min_apart):
+            # it has large buffers, or many, or a value that can't cross
             encoded, memory = self.values.encode(message, sent_at, to, strict=self.strict)
         else:
             memory = None
