@@ -79,6 +79,9 @@ class Deque {
 const PART = /^(?! )[^:@*\p{Cc}\p{Cs}]{1,255}(?<! )$/u;
 const parsed = new Map();
 
+/** What stays in order: the messages of one origin and identifier. */
+const keyOf = ([identifier, origin]) => `${origin} ${identifier}`;
+
 function identifierOf(text) {
   const known = parsed.get(text);
   if (known) return known;
@@ -1081,7 +1084,7 @@ class Link extends EventTarget {
   #received = 0; // the last frame
   #acknowledged = 0;
   #ackTimer;
-  #highest = new Map(); // by origin
+  #highest = new Map(); // by origin, over a hub by origin and identifier
   #ackable = 0; // the last frame that may be acknowledged: while very much is held, the other side has to wait
   #held = new Map(); // by key, the promise after which the next one may be delivered
   #holding = 0;
@@ -1397,10 +1400,10 @@ class Link extends EventTarget {
   }
 
   #handlers = {
-    messages: ({ batches }) => batches.forEach((batch) => this.#inOrder(batch[1], {}, () => this.#accept(batch))),
-    buffers: ({ batch, ...large }) => this.#inOrder(batch[1], large, (buffers) => this.#accept(batch, buffers)),
+    messages: ({ batches }) => batches.forEach((batch) => this.#inOrder(keyOf(batch), {}, () => this.#accept(batch))),
+    buffers: ({ batch, ...large }) => this.#inOrder(keyOf(batch), large, (buffers) => this.#accept(batch, buffers)),
     ask: ({ question, batch, ...large }) =>
-      this.#inOrder(batch[1], large, (buffers) => {
+      this.#inOrder(`ask ${keyOf(batch)}`, large, (buffers) => {
         const answers = [...this.#read(batch, buffers)].map(([message]) => this.#answers(message));
         Promise.all(answers).then((all) => {
           if (this.#state !== "closed") this.#control("answer", `"question":${question},"answers":[${all.flat().join()}]`);
@@ -1485,20 +1488,21 @@ class Link extends EventTarget {
 
   #accept(batch, buffers) {
     for (const [message, origin, sequence, callback] of this.#read(batch, buffers)) {
-      if (this.#isDuplicate(origin, sequence)) continue;
+      if (this.#isDuplicate(origin, keyOf(batch), sequence)) continue;
       if (this.#replays.size) message[KEY] = `${origin} ${sequence}`;
       this.#stats.received++;
       this.#dispatch(message, callback == null ? undefined : identifierOf(callback));
     }
   }
 
-  /** Numbers of an origin ascend over a hub; a node that passes on may mix those of several ways. */
-  #isDuplicate(origin, sequence) {
-    const known = this.#highest.get(origin);
+  /** Numbers of an origin and identifier ascend over a hub; a node that passes on may mix those of several ways. */
+  #isDuplicate(origin, order, sequence) {
+    const key = this.#peer.hub ? order : origin;
+    const known = this.#highest.get(key);
     if (this.#peer.hub) {
       if (sequence <= known) return true;
-      if (this.#highest.size > 10_000) this.#highest.delete(this.#highest.keys().next().value);
-      this.#highest.set(origin, sequence);
+      if (this.#highest.size > 50_000) this.#highest.delete(this.#highest.keys().next().value);
+      this.#highest.set(key, sequence);
       return false;
     }
     const numbers = known ?? new Set();

@@ -229,16 +229,13 @@ class Deduplicator:
         self._origins = origins
         self._by_origin: OrderedDict[Hashable, _Ranges] = OrderedDict()
 
-    def fresh(self, origin: Hashable, first: int, count: int, in_order: bool = False) -> Sequence[int]:
+    def fresh(self, origin: Hashable, first: int, count: int) -> Sequence[int]:
         """Return the numbers of a batch that were not received before, and record them.
 
         Args:
             origin: the id of the node that published it, perhaps with that of the link.
             first: the sequence number of its first message.
             count: the number of its messages.
-            in_order: numbers below the highest one count as received. Over a hub the numbers of an origin
-                ascend. Lower ones are messages that the origin sends again to the successor of a killed hub:
-                if they were not received, they were published before they were followed here.
 
         Returns:
             The new numbers, ascending: a `range` in the usual case, empty for a duplicate.
@@ -252,13 +249,6 @@ class Deduplicator:
             self._by_origin.move_to_end(origin)
         lasts = known.lasts
         if lasts and first == lasts[-1] + 1:  # the usual case: it follows on what came last
-            lasts[-1] += count
-            return range(first, first + count)
-        if in_order and lasts and first <= lasts[-1]:
-            count -= lasts[-1] + 1 - first
-            first = lasts[-1] + 1
-            if count <= 0:
-                return ()
             lasts[-1] += count
             return range(first, first + count)
         return known.add(first, count)

@@ -519,8 +519,9 @@ class Node(Router):
                 return True  # a former connection
             room, local, stream = peer.room, self._local, peer.stream
             origin = None if peer.role == "hub" else peer.id
-            fresh = self._duplicates.by_link.fresh
-            key: Hashable = (peer.id, peer.id)  # as `Duplicates.key` makes it
+            duplicates = self._duplicates
+            fresh = duplicates.over_hub.fresh if origin is None else duplicates.by_link.fresh
+            key: Hashable = (peer.id, peer.id)  # as in `Duplicates.fresh`
             count, followed = 0, []
             for batch in frame.batches:
                 count += batch.count
@@ -536,11 +537,9 @@ class Node(Router):
             if stream.receive(frame.n, frame.ack, count, self.loop.time()):
                 for batch, is_followed in zip(frame.batches, followed, strict=True):
                     if origin is None:
-                        key = batch.origin
-                    numbers = (
-                        ()
-                        if batch.origin == self.id
-                        else fresh(key, batch.first, batch.count, origin is None)
+                        key = (batch.origin, batch.identifier)
+                    numbers: Sequence[int] = (
+                        () if batch.origin == self.id else fresh(key, batch.first, batch.count)
                     )
                     if len(numbers) != batch.count:
                         self._note_duplicates(peer, batch.count - len(numbers))
@@ -562,8 +561,17 @@ class Node(Router):
 
         The slow way: for several links, for clients that follow, and for messages that others have passed on.
         """
+        self._handle_batches(peer, batches)
+
+    def handle_late(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+        """Process messages that were held back until buffers had been pulled; see `Router.handle_late`."""
+        self._handle_batches(peer, batches, is_late=True)
+
+    def _handle_batches(
+        self, peer: Peer, batches: list[tuple[Batch, bytes]], *, is_late: bool = False
+    ) -> None:
         for batch, data in batches:
-            numbers = self._fresh(peer, batch, data)
+            numbers = self._fresh(peer, batch, data, is_late=is_late)
             whole = len(numbers) == batch.count
             for part in ((batch, data),) if whole else self._split(peer, batch, numbers):
                 for subscriber in peer.room.route(batch.identifier):
@@ -572,17 +580,19 @@ class Node(Router):
                     elif self.passes(peer, subscriber):
                         self.pass_to(subscriber, part[1], part[0].count)
 
-    def _fresh(self, peer: Peer, batch: Batch, data: bytes | msgspec.Raw) -> Sequence[int]:
+    def _fresh(
+        self, peer: Peer, batch: Batch, data: bytes | msgspec.Raw, *, is_late: bool = False
+    ) -> Sequence[int]:
         """Return the numbers of a batch that have not arrived before.
 
         There are none for a batch of this node, which has gone round a ring.
         """
         if batch.origin == self.id:
             return ()
+        numbers = self._duplicates.fresh(peer, batch, is_late=is_late)
         if self._had_several_links or is_passed_on(peer, batch.origin):
-            return self._duplicates.fresh(peer, batch, bytes(data))
-        key = self._duplicates.key(peer, batch.origin)
-        return self._duplicates.by_link.fresh(key, batch.first, batch.count, in_order=peer.role == "hub")
+            return self._duplicates.not_otherwise(peer, batch, bytes(data), numbers)
+        return numbers
 
     def _split(self, peer: Peer, batch: Batch, numbers: Sequence[int]) -> list[tuple[Batch, bytes]]:
         """Return the messages of a batch that are no duplicates, as batches."""
@@ -766,7 +776,12 @@ class Node(Router):
     def handle_question(self, peer: Peer, params: frames.AskParams) -> None:
         """Put a question of a peer to its followers; a duplicate from another path gets no answers."""
         batch = batches.parse_batch(params.batch)
-        if not self._fresh(peer, batch, params.batch):
+        numbers: Sequence[int] = ()
+        if batch.origin != self.id:
+            numbers = self._duplicates.fresh_question(peer, batch)
+            if self._had_several_links or is_passed_on(peer, batch.origin):
+                numbers = self._duplicates.not_otherwise(peer, batch, bytes(params.batch), numbers)
+        if not numbers:
             peer.stream.send(frames.ANSWER, b'"question":%d,"answers":[]' % params.question)
         else:
             super().handle_question(peer, params)
@@ -802,8 +817,7 @@ class Node(Router):
                 ):
                     return False
                 if stream.receive(frame.n, frame.ack, 0, self.loop.time()):
-                    key = self._duplicates.key(peer, batch.origin)
-                    if self._duplicates.by_link.fresh(key, batch.first, 1):
+                    if self._duplicates.fresh_question(peer, batch):
                         done = self.questions.answer_to(peer, number)
                         self._asked.append(
                             (self.questions.pending.open(peer, [self._local], done, number), batch)

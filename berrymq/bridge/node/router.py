@@ -486,9 +486,12 @@ class Router:
         elif isinstance(params, frames.BuffersParams):
             batch, data = read_batch(peer, params.batch)
             if stream.receive(params.n, params.ack, 1, now):
+                key = MessageKey(batch.identifier, batch.origin)
+                is_late = type(params.memory) is int or peer.pulls.holds(key)
+                handle = self.handle_late if is_late else self.handle_batches
                 self._with_buffers(
-                    *(peer, params, MessageKey(batch.identifier, batch.origin), len(data)),
-                    lambda: self.handle_batches(peer, [large_batch(data, self.memories.receive(params))]),
+                    *(peer, params, key, len(data)),
+                    lambda: handle(peer, [large_batch(data, self.memories.receive(params))]),
                 )
         elif stream.receive(params.n, params.ack, 0, now):
             if isinstance(params, ReleaseParams):
@@ -595,7 +598,7 @@ class Router:
         for one in batches:
             key = MessageKey(one[0].identifier, one[0].origin)
             if peer.pulls.holds(key):
-                peer.pulls.hold(key, partial(self.handle_batches, peer, [one]), len(one[1]))
+                peer.pulls.hold(key, partial(self.handle_late, peer, [one]), len(one[1]))
             else:
                 passed.append(one)
         return passed
@@ -629,6 +632,15 @@ class Router:
             raise FrameError("a pull beyond the end of the buffers")
         else:
             channel.send_piece(PIECE_HEAD.pack(params.memory, params.offset), data)
+
+    def handle_late(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
+        """Process messages that were held back until buffers had been pulled. The lock is held.
+
+        Args:
+            peer: the sender.
+            batches: each with its bytes.
+        """
+        self.handle_batches(peer, batches)
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Pass messages on to those who follow them. The lock is held.

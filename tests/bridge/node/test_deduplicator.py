@@ -3,6 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from berrymq.bridge.node.duplicates import Ascending
 from berrymq.bridge.node.inbox import Deduplicator
 
 BATCHES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 60), st.integers(1, 8)), max_size=80)
@@ -124,11 +125,19 @@ def test_one_that_runs_far_ahead_does_not_silence_what_comes_after_it():
     assert [n for n in range(1, 400) if list(seen.fresh("a", n, 1))] == list(range(1, 400))
 
 
-def test_in_order_numbers_below_the_highest_count_as_received():
+def test_over_a_hub_numbers_below_the_last_of_an_identifier_count_as_received():
     """What an origin sends again to the successor of a hub, and was published before it was followed here."""
-    seen = Deduplicator()
-    assert list(seen.fresh("a", 100, 3, in_order=True)) == [100, 101, 102]
-    assert list(seen.fresh("a", 50, 10, in_order=True)) == []
-    assert list(seen.fresh("a", 101, 4, in_order=True)) == [103, 104]
-    assert list(seen.fresh("a", 110, 1, in_order=True)) == [110]
-    assert list(seen.fresh("a", 105, 3, in_order=True)) == []
+    seen = Ascending()
+    assert list(seen.fresh(("a", "x:y"), 100, 3)) == [100, 101, 102]
+    assert list(seen.fresh(("a", "x:y"), 50, 10)) == []
+    assert list(seen.fresh(("a", "x:y"), 101, 4)) == [103, 104]
+    assert list(seen.fresh(("a", "x:z"), 102, 1)) == [102], "another identifier is passed by it"
+    assert list(seen.fresh(("b", "x:y"), 1, 1)) == [1], "another origin"
+
+
+def test_of_so_many_identifiers_the_last_number_is_remembered():
+    seen = Ascending(most=2)
+    for identifier in "xyz":
+        seen.fresh(("a", identifier), 5, 1)
+    assert [list(seen.fresh(("a", identifier), 5, 1)) for identifier in "yz"] == [[], []]
+    assert list(seen.fresh(("a", "x"), 5, 1)) == [5]

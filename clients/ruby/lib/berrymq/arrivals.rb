@@ -5,7 +5,7 @@ module BerryMQ
   # that are still being pulled. Used on the thread of the connection; only {#pull} on others, too.
   # @api private
   class Arrivals
-    MAX_ORIGINS = 10_000
+    MAX_HIGHEST = 50_000
     MAX_SEEN = 65_536
 
     # @param own [String] the id of this node
@@ -23,10 +23,10 @@ module BerryMQ
     # @param hub [Boolean] whether it comes from a hub
     # @return [Array<Integer>] the places of the messages that were not received before
     def fresh_in(batch, hub:)
-      _, origin, _, first, count = batch
+      identifier, origin, _, first, count = batch
       return [] if origin == @own
 
-      hub ? above_highest(origin, first, count) : unseen(origin, first, count)
+      hub ? above_highest([origin, identifier], first, count) : unseen(origin, first, count)
     end
 
     # Run a block with the buffers that lie beside a frame, when they are here; what has the same key comes after it.
@@ -76,11 +76,11 @@ module BerryMQ
 
     private
 
-    # Over a hub the numbers of an origin ascend; what is below was received before.
-    def above_highest(origin, first, count)
-      highest = @highest.delete(origin) || 0
-      @highest[origin] = [highest, first + count - 1].max
-      @highest.shift if @highest.size > MAX_ORIGINS
+    # Over a hub the numbers of one origin and identifier ascend; what is below was received before.
+    def above_highest(key, first, count)
+      highest = @highest.delete(key) || 0
+      @highest[key] = [highest, first + count - 1].max
+      @highest.shift if @highest.size > MAX_HIGHEST
       ([highest - first + 1, 0].max...count).to_a
     end
 
