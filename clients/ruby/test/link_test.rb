@@ -156,6 +156,17 @@ class LinkTest < BerryTest
     assert_equal (0...100).to_a, seen
   end
 
+  def test_a_closed_link_leaves_nothing_open
+    linked("warm").current_link.close
+    before = [Dir.children("/proc/self/fd").size, Thread.list.size]
+    5.times { linked("short").current_link.close }
+    assert_equal before, [Dir.children("/proc/self/fd").size, Thread.list.size]
+    found = BerryMQ::Discovery.hub
+    5.times { assert_raises(BerryMQ::RefusedError) { bus.link(found.url, token: "wrong") } }
+    GC.start
+    assert_operator Dir.children("/proc/self/fd").size, :<=, before.first
+  end
+
   def test_errors_of_a_link
     found = BerryMQ::Discovery.hub
     error = assert_raises(BerryMQ::RefusedError) { bus.link(found.url, token: "wrong") }

@@ -384,6 +384,7 @@ module BerryMQ
       end
       waiting.each { |question| question.abandon(ClosedError.new("the link was closed")) }
       replays.each { |replay| @delivery.push { deliver_replay(replay) } }
+      [@read_end, @write_end].each(&:close)
     end
 
     def report_drops(count, reason)
