@@ -89,6 +89,9 @@ module BerryMQ
       Link.live << self
       wait_for([deadline, Clock.now + 2].min) { @peer.known? || @closing }
       self
+    rescue LinkError
+      [@read_end, @write_end].each(&:close)
+      raise
     end
 
     # Wait until the other side has all that was sent.
