@@ -80,7 +80,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/lab-is-installed: $(PACKAGING) | $(BIN)/python
-	$(PIP) --editable '.[jupyter]' jupyterlab
+	$(PIP) --editable '.[jupyter,nats]' jupyterlab
 	@touch $@
 
 $(VENV)/test-is-installed: $(PACKAGING) | $(BIN)/python

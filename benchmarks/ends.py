@@ -6,6 +6,8 @@ functions as followers in the other.
 
 from __future__ import annotations
 
+import gc
+import queue
 import resource
 import secrets
 import sys
@@ -13,6 +15,8 @@ import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 import berrymq
 from benchmarks.workload import Counter, say, time_each
@@ -234,13 +238,16 @@ def apart_receiver(*listening: str) -> None:
     Args:
         listening: URL and access token of the other side; by default this side listens.
     """
+    import numpy as np
+
     _share_no_memory()
     bus = berrymq.default_bus
+    before = _peak()
 
     def run(message: berrymq.Message) -> None:
         arrived = time.monotonic()
-        total = float(message.args[0].sum())
-        say(arrived=arrived, read=time.monotonic(), total=total, peak=_peak())
+        total = float(np.sum(message.args[0]))
+        say(arrived=arrived, read=time.monotonic(), total=total, peak=_peak() - before)
 
     bus.follow("test:array", run)
     bus.follow("test:ask", lambda message: message.args[0])
@@ -253,14 +260,16 @@ def apart_sender(size: str, *listening: str) -> None:
     import numpy as np
 
     _share_no_memory()
+    before = _peak()
     array = np.ones(int(size) // 8)
     bus = berrymq.default_bus
     say(**_link_directly("sender", listening))
-    for _ in sys.stdin:
-        _wait_for_receiver(bus)
+    for number, _ in enumerate(sys.stdin):
+        if number == 0:
+            _wait_for_receiver(bus)
         began = time.monotonic()
         bus.twitter("test:array", array)
-        say(began=began, peak=_peak())
+        say(began=began, peak=_peak() - before)
 
 
 def _link_directly(name: str, listening: tuple[str, ...]) -> dict[str, str]:
@@ -272,6 +281,42 @@ def _link_directly(name: str, listening: tuple[str, ...]) -> dict[str, str]:
         token = secrets.token_urlsafe()
         url = berrymq.init_connection(access_token=token, name=name).url
     return {"url": url, "token": token}
+
+
+def table_sharer(url: str, access_token: str, size: str) -> None:
+    """Share a table of so many bytes, each time it is told to."""
+    import numpy as np
+    import pandas as pd
+
+    table = pd.DataFrame({f"c{number}": np.ones(int(size) // 80) for number in range(10)})
+    bus = berrymq.Bus()
+    with berrymq.link(url, access_token=access_token, bus=bus, name="sharer"):
+        say()
+        for _ in sys.stdin:
+            berrymq.share("table", table, bus=bus)
+            say(at=time.monotonic())
+
+
+def table_taker(url: str, access_token: str) -> None:
+    """Take what is shared as soon as that is announced, or when told to; say how long it took."""
+    bus = berrymq.Bus()
+    announced = queue.SimpleQueue[float]()
+    bus.follow("table@berrymq:shared", lambda _: announced.put(time.monotonic()))
+    with berrymq.link(url, access_token=access_token, bus=bus, name="taker"):
+        say()
+        table = None
+        for line in sys.stdin:
+            table = None
+            gc.collect()
+            if line == "release\n":
+                say()
+                continue
+            began = announced.get(timeout=TIMEOUT) if line == "announced\n" else time.monotonic()
+            before = psutil.Process().memory_full_info().uss
+            table = berrymq.take("table", bus=bus)
+            taken = time.monotonic()
+            after = psutil.Process().memory_full_info().uss
+            say(seconds=taken - began, added=after - before, rows=len(table), total=float(table["c3"].sum()))
 
 
 def _share_no_memory() -> None:
@@ -296,7 +341,7 @@ KINDS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
         *(listener, receiver, sender, crowd, followers, identifiers, first),
-        *(array_receiver, array_sender, apart_receiver, apart_sender),
+        *(array_receiver, array_sender, apart_receiver, apart_sender, table_sharer, table_taker),
     )
 }
 

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from berrymq import default_bus
+from berrymq.subscribers import SKIPPED
 
 from .cells import running
 from .formatters import message_line
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from berrymq import Message
+    from berrymq.subscribers import Skipped
 
     from .cells import Cell
     from .widgets import MessageLog
@@ -33,9 +35,17 @@ LATE_SECONDS = 0.3
 """A check that is later than this means that the kernel was busy."""
 
 
-def print_message(message: Message) -> None:
-    """Print a message as one line."""
+def print_message(message: Message) -> Skipped:
+    """Print a message as one line.
+
+    A log only watches, so it is no answer to a question: an asker would get None from each terminal that
+    follows, beside the answers.
+
+    Returns:
+        `SKIPPED`, the result of a follower that does not answer.
+    """
     sys.stdout.write(message_line(message) + "\n")
+    return SKIPPED
 
 
 def print_without_page(shell: InteractiveShell, log: MessageLog) -> None:
@@ -87,8 +97,7 @@ class PageWatch:
             for message in shown.values():
                 print_message(message)
 
-            def continue_log(message: Message) -> None:
-                if id(message) not in shown:
-                    print_message(message)
+            def continue_log(message: Message) -> Skipped:
+                return SKIPPED if id(message) in shown else print_message(message)
 
             default_bus.follow(self._log.identifier, continue_log)

@@ -1,4 +1,10 @@
-"""The hub's history: `keep`, `latest`, and the list of what is retained."""
+"""The hub's history: `keep`, `latest`, and the list of what is retained.
+
+The history is the hub's: it belongs to no process, and what one has it retain every later subscription of the
+room gets. So these functions are calls over a link, and need one. When the hub is killed its history is lost;
+the nodes that had it retain identifiers request that of its successor
+(`berrymq.bridge.node.history.HubHistory`).
+"""
 
 from __future__ import annotations
 
@@ -59,10 +65,13 @@ class KeptIdentifier(msgspec.Struct, frozen=True):
 
     id: str
     count: int
+    """The number of retained messages."""
     bytes: int
+    """Their approximate memory at the hub, overhead included."""
     first_at: float | None
     """When the oldest of the messages was sent, in seconds since 1970."""
     last_at: float | None
+    """When the newest of the messages was sent, in seconds since 1970."""
     dropped: int
     """The number of messages that were dropped at the hub's limits."""
 
@@ -75,6 +84,7 @@ class Kept(msgspec.Struct, frozen=True):
     identifiers_more: int
     """The number of identifiers that are not listed."""
     dropped: int
+    """The number of messages that were dropped at the hub's limits, of all identifiers."""
 
     def __str__(self) -> str:
         return "\n".join(aligned(self.rows())) or "nothing is kept"
@@ -137,6 +147,9 @@ def keep(
 def latest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message | None:
     """Return the newest retained message that `identifier` matches; None without one.
 
+    Its `Message.past` is true. Of an array that the hub could retain no longer an `Opaque` comes in its
+    place.
+
     Args:
         identifier: the message; see `keep`.
         bus: the bus whose link is used; by default, the default bus.
@@ -180,6 +193,11 @@ class _History(msgspec.Struct):
 
 
 def _link_to_hub(bus: Bus | None) -> Link:
+    """Return the first open link of a bus that leads to a hub.
+
+    Raises:
+        LinkError: there is none.
+    """
     bus = bus or berrymq.default_bus
     for one in links():
         if one.node.bus is bus and one.leads_to_hub and not one.closed:
@@ -191,6 +209,7 @@ def _link_to_hub(bus: Bus | None) -> Link:
 
 
 def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:
+    """Call a method of the hub; every failure is a `LinkError` with one sentence."""
     try:
         return link._connector.call(method, params, CALL_SECONDS)
     except RpcError as error:
@@ -200,7 +219,11 @@ def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return the lines of a table."""
+    """Return the lines of a table.
+
+    Args:
+        rows: of text; all have the same length.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()

@@ -1,4 +1,5 @@
 """Renderings of a value: tables as their first rows, arrays and images as small pictures, bytes as digits.
+
 A new kind needs a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. The test
 runs for each value that is sent to a page, so it must be cheap. The writer returns the argument of the page's
 function, as JSON.

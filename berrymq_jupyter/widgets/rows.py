@@ -262,8 +262,8 @@ class Rows:
     def let_go(self, number: int) -> None:
         """Remove the oldest messages, fewer if arriving ones displace some at the same time.
 
-        It stops at the message that is to stay, so however many a sender displaces meanwhile, none is removed
-        that should not be.
+        It stops at the message that is to stay, so however many are displaced by senders during the call,
+        none is removed that should stay.
         """
         if number <= 0:
             return

@@ -1085,7 +1085,6 @@ class Link extends EventTarget {
   #ackable = 0; // the last frame that may be acknowledged: while very much is held, the other side has to wait
   #held = new Map(); // by key, the promise after which the next one may be delivered
   #holding = 0;
-  #canPull = true; // the other side knows it
   #pulls;
   // What is followed
   #subscriptions = new Map(); // by identifier, for `interest`
@@ -1143,25 +1142,26 @@ class Link extends EventTarget {
     const { url, token, room, ttl, WebSocket } = this.#options;
     const place = url === undefined ? findHub() : { url, token };
     const { connection, hub, url: address } = await Connection.open(place, WebSocket);
-    const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000), pull: this.#canPull || undefined };
+    const params = { name: this.#source, key: this.#key, room, ttl: Math.ceil(ttl / 1_000), pull: true };
     if (!hub) Object.assign(params, { id: this.id, key: await sha256(`berrymq direct ${address}`, this.#key) });
     if (this.#peer) params.resume = { id: this.#peer.id, received: this.#received };
     if (this.#state === "closed") return connection.close(1000);
     connection.onframe = (method, frame) => this.#receive(method, frame);
     connection.onclose = (code) => this.#connection === connection && this.#cut(code);
     connection.onbinary = (piece) => this.#pulls.arrived(piece);
-    for (;;) {
-      try {
-        return await connection.call("interconnect", params, (result) => this.#linked(connection, result));
-      } catch (error) {
-        const optional = ["resume", "pull"].find((one) => params[one]);
-        if (error.code !== "PROTOCOL" || !optional) {
-          connection.close(1001);
-          throw error;
-        }
-        delete params[optional]; // which it has refused
-        this.#canPull &&= optional !== "pull";
-      }
+    const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
+    const late = setTimeout(() => connection.close(1001), HANDSHAKE);
+    try {
+      await interconnect().catch((error) => {
+        if (error.code !== "PROTOCOL" || !params.resume) throw error;
+        delete params.resume; // it was refused
+        return interconnect();
+      });
+    } catch (error) {
+      connection.close(1001);
+      throw error;
+    } finally {
+      clearTimeout(late);
     }
   }
 

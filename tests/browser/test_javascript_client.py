@@ -1,5 +1,6 @@
 """A web page of another origin on the bus: it shows a value of a notebook, and its button stops the cell."""
 
+import base64
 import re
 import threading
 from collections.abc import Iterator
@@ -84,3 +85,22 @@ def test_a_page_of_an_origin_that_was_not_allowed_is_refused(context, site, tmp_
         join(page, hub["url"], hub["access_token"])
         expect(page.get_by_role("status")).to_contain_text("NO_HUB")
         page.close()
+
+
+JOIN = """
+    async ([source, address]) => {
+        const { link } = await import(`data:text/javascript;base64,${source}`);
+        const bus = await link({ url: address, name: "page of Jupyter" });
+        const answers = await bus.ask("calc:add", [1, 2]);
+        return [bus.state, answers, await bus.close()];
+    }
+"""
+
+
+def test_a_page_of_a_jupyter_server_joins_by_its_login(notebooks):
+    answering = "from berrymq import follow, link\nlinked = link()\nfollow('calc:add', lambda m: sum(m.args))"
+    notebook = notebooks.create("answering", [answering])
+    notebook.run(0)
+    source = base64.b64encode((CLIENT / "berrymq.js").read_bytes()).decode()
+    joined = notebook.page.evaluate(JOIN, [source, f"{notebooks.lab.url}berrymq/"])
+    assert joined == ["linked", [3], True]

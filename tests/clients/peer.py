@@ -27,6 +27,10 @@ class Peer(metaclass=berrymq.Follower):
         except RemoteError as error:
             return [str(error)]
 
+    @berrymq.following("peer:address")
+    def address(self, _):
+        return [node.url, node.access_token]
+
     @berrymq.following("peer:arrays")
     def arrays(self, _):
         return [
@@ -42,6 +46,7 @@ class Peer(metaclass=berrymq.Follower):
 
 if __name__ == "__main__":
     berrymq.link(name="peer")
+    node = berrymq.init_connection()
     peer = Peer()
     table = pd.DataFrame({"n": [1, 2, 3], "text": pd.array(["x", None, "ü"], "string")})
     table["at"] = pd.to_datetime(["2026-01-01", None, "2026-01-03"])

@@ -34,6 +34,8 @@ LIMIT = 10.0
 OTHER = "0123456789abcdef"
 """The id of a node that is made up."""
 UNNUMBERED = {"ack"}
+MAX_PIECE, MAX_PULLED, MAX_PULLS = 1 << 20, 16 << 20, 64
+"""The most bytes of one pull, and of all that were not answered; and their number."""
 
 
 def proof(token: str, side: str, client_nonce: str, server_nonce: str, port: int) -> str:
@@ -77,7 +79,7 @@ class ScriptedHub:
         """Calls that a step has to answer: those before the link."""
         self.replies: dict[str, dict[str, Any]] = {}
         """What is answered to calls over the link."""
-        self.holds_acks = False
+        self.holds_acks = self.holds_pulls = False
         self.port = 0
         self._listening: socket.socket | None = None
         self._accepted: deque[socket.socket] = deque()
@@ -174,6 +176,10 @@ class ScriptedHub:
         """Forget the link: both sides count from 1 again."""
         self.is_linked = False
         self.received = self.last = self.acknowledged = 0
+        self.memories: dict[int, bytes] = {}
+        """The buffers that the client may pull, by number."""
+        self.pulls: list[dict[str, Any]] = []
+        """Those that were not answered."""
         self.sent: deque[tuple[int, str, dict[str, Any]]] = deque()
         """Frames that the client has not acknowledged."""
         self.forgotten: dict[int, Any] = {}
@@ -246,6 +252,9 @@ class ScriptedHub:
         if not self.is_linked:
             self.fault(f"the client sent {text[:200]!r} before the link was made")
             return
+        if method == "pull":
+            self._pull(params)
+            return
         if not isinstance(params, dict) or not isinstance(params.get("ack"), int):
             self.fault(f"the frame {text[:200]!r} has no ack")
             return
@@ -271,7 +280,34 @@ class ScriptedHub:
             for batch in params["batches"]:
                 self._take_batch(batch)
         else:
+            if method == "buffers":
+                self._take_batch(params["batch"])
             self.frames.append({"method": method, "params": params})
+
+    def _pull(self, params: dict[str, Any]) -> None:
+        """Answer with a piece of a buffer, unless pulls are held."""
+        number, offset, size = params["memory"], params["offset"], params["size"]
+        if size > MAX_PIECE:
+            self.fault(f"a piece has at most {MAX_PIECE} bytes, not {size}")
+        if number not in self.memories:
+            self.fault(f"the client pulls buffers that it was not sent: {params}")
+            return
+        if offset + size > len(self.memories[number]):
+            self.fault(f"the buffers have {len(self.memories[number])} bytes: {params}")
+        self.pulls.append(params)
+        if sum([pull["size"] for pull in self.pulls]) > MAX_PULLED or len(self.pulls) > MAX_PULLS:
+            self.fault(f"the client has {len(self.pulls)} unanswered pulls")
+        if not self.holds_pulls:
+            self.answer_pulls()
+
+    def answer_pulls(self) -> None:
+        """Send the pieces that were asked for."""
+        assert self.connection is not None
+        for pull in self.pulls:
+            number, offset, size = pull["memory"], pull["offset"], pull["size"]
+            piece = self.memories[number][offset : offset + size]
+            self.connection.write(self.connection.frame(2, number.to_bytes(8) + offset.to_bytes(8) + piece))
+        self.pulls.clear()
 
     def _acknowledge(self, ack: int, text: str) -> None:
         if ack > self.last:
@@ -504,6 +540,7 @@ class ScriptedSession(Session):
                 if answer.pop("same", False):  # the messages so far are still known
                     hub.published, hub.sequence = published, sequence
             hub.is_linked = True
+            hub.pulls.clear()  # after a cut nothing of this is in flight
             result = {"id": hub.id, "name": "hub", "hub": True, "received": hub.received, "lost": 0}
             self._answer_call(call, {"result": {**result, "later": [1], **answer}})
             hub.acks_held = hub.received
@@ -727,6 +764,30 @@ class ScriptedSession(Session):
                 lambda: hub.published and hub.published.popleft(), f"message {number}", timeout
             )
             match(number, message["args"][0])
+
+    def step_buffers(self, sizes: list[int], number: int) -> None:
+        """Make buffers to be pulled by a number, which are named ``${data0}`` and so on in base64."""
+        memory = bytearray()
+        for index, size in enumerate(sizes):
+            memory += bytes(-len(memory) % 64)
+            data = bytes([(at * (index + 3) + at // 251) % 256 for at in range(size)])
+            self.known[f"data{index}"] = base64.b64encode(data).decode()
+            memory += data
+        self.known["memory"] = base64.b64encode(memory).decode()
+        with self.hub.changed:
+            self.hub.memories[number] = bytes(memory)
+
+    def step_hold_pulls(self, on: bool) -> None:
+        """Answer no pulls from now on; or all that were held, and at once again."""
+        with self.hub.changed:
+            self.hub.holds_pulls = on
+            if not on:
+                self.hub.answer_pulls()
+
+    def step_pulled(self, memory: int) -> None:
+        """Wait until a pull of these buffers is held."""
+        hub = self.hub
+        hub.wait(lambda: any(pull["memory"] == memory for pull in hub.pulls), f"a pull of {memory}")
 
     def step_expect(self, method: str, params: Any = "${*}", timeout: float = LIMIT) -> None:
         """Wait for the next frame or call of one method, other than messages and interest."""

@@ -1,5 +1,7 @@
 """A cell owns what was registered in it: running it again replaces, and nothing doubles."""
 
+import sys
+
 import pytest
 
 from berrymq import default_bus, twitter
@@ -135,3 +137,35 @@ def test_autoreload_does_no_harm(cells):
     cells.run("follow('a:b', heard.append);", "one")
     twitter("a:b")
     assert len(cells["heard"]) == 1
+
+
+LIBRARY = """
+import berrymq
+
+heard = []
+berrymq.follow("imported:*", heard.append)
+jobs = berrymq.Queue("imported:*")
+
+class Logger(metaclass=berrymq.Follower):
+    @berrymq.following("imported:*")
+    def note(self, message):
+        heard.append(message)
+
+logger = Logger()
+"""
+
+
+def test_a_cell_does_not_own_what_a_module_registers_when_it_is_imported(cells, tmp_path, monkeypatch):
+    (tmp_path / "library_of_cells.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        for _ in range(3):
+            assert cells.run("import library_of_cells", "one") == ""
+        twitter("imported:a")
+        library = sys.modules["library_of_cells"]
+        assert len(library.heard) == 2
+        assert library.jobs.qsize() == 1
+    finally:
+        for subscription in default_bus.subscriptions():
+            subscription.cancel()
+        sys.modules.pop("library_of_cells", None)

@@ -16,6 +16,13 @@ class TestFollow:
         printed = shell.run("%twitter test:run 1, name='x'")
         assert printed[8:] == " test:run 1, name='x'"
 
+    def test_in_a_terminal_a_log_answers_no_question(self, shell):
+        shell.run("%%follow calc:add\nsum(message.args)")
+        shell.run("%follow calc:*")
+        printed = shell.run("answers = %ask calc:add 1, 2")
+        assert "calc:add 1, 2" in printed
+        assert shell["answers"] == [3]
+
     def test_a_function(self, shell):
         shell.run("heard = []\n%follow test:* heard.append")
         twitter("test:run", 1)

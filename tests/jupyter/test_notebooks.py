@@ -19,6 +19,9 @@ SHOWN = {
     ("03-other-languages", "r"): ["Nairobi"],
     ("03-other-languages", "task-r"): ["('report:mean', 3)"],
     ("03-other-languages", "take"): ["array([ 6., 22., 38.])"],
+    ("04-over-nats", "ask"): ["[6]"],
+    ("04-over-nats", "links"): ["the other machine"],
+    ("04-over-nats", "kill"): ["no gap"],
 }
 """What cells show, by notebook and cell, where a run without an error does not say enough."""
 

@@ -2,6 +2,9 @@
 
 Exit codes: 0 for success, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C, 128 plus its number for
 another signal. No access token is an argument, since other users of the machine can read those.
+
+This file parses and reports; what the commands do is in ``commands.py`` and ``hub.py``, which are imported
+only for the command that was given, so that ``--help`` and errors come at once.
 """
 
 from __future__ import annotations
@@ -71,7 +74,17 @@ _EXAMPLES = {
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line; return the exit code.
+
+    Every error of ours is one line on standard error; a traceback is a mistake of the program itself. A
+    reader that closes the pipe, as ``head`` does, is no error.
+
+    Args:
+        argv: the words of the command line; by default those of the process.
+
+    Returns:
+        0 for success, else 1; a wrong command line exits with 2.
+    """
     open_streams()
     options = _options(argv)
     command: Callable[[argparse.Namespace], int] = options.run
@@ -91,6 +104,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> None:
+    """Print an error, if standard error is still open; text of other nodes in it can't move the cursor."""
     with suppress(OSError):
         sys.stderr.write(f"berrymq: {printable(text)}\n")
 
@@ -99,6 +113,7 @@ def _complain(text: str) -> None:
 
 
 def _hub(options: argparse.Namespace) -> int:
+    """Run a hub, or start one in the background."""
     from berrymq.bridge.addresses import is_loopback
     from berrymq.bridge.nats.address import NatsAddress
 
@@ -199,6 +214,11 @@ def _nodes(options: argparse.Namespace) -> int:
 
 
 def _destination(options: argparse.Namespace) -> Destination:
+    """Return the hub that the options name, with its access token.
+
+    A token in the environment belongs to the hub that the environment names; only if it names none, the
+    token goes to the hub of ``--url``.
+    """
     from .commands import Destination
 
     token = _read_token(options.access_token_file)
@@ -208,6 +228,11 @@ def _destination(options: argparse.Namespace) -> Destination:
 
 
 def _read_token(path: Path | None) -> str | None:
+    """Return the access token in a file; None without a file.
+
+    Raises:
+        LinkError: it can't be read, or holds no access token.
+    """
     if path is None:
         return None
     from berrymq.bridge.access_token import check_access_token
@@ -225,6 +250,7 @@ def _read_token(path: Path | None) -> str | None:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the words of the command line; exit with 2 if they are wrong."""
     parser = _parser()
     try:
         words = [values.text(word) for word in (sys.argv[1:] if argv is None else argv)]
@@ -239,7 +265,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _append(options: argparse.Namespace, words: list[str]) -> bool:
-    """Append words to the values of the command; return False if it has no such values."""
+    """Append words to the values of the command; return False if it has no such values.
+
+    The parser exits with an error if one is no identifier.
+    """
     if "payload" in options:
         options.payload += words
     elif "identifiers" in options:
@@ -408,6 +437,14 @@ def _style(name: str) -> dict[str, Any]:
 def _command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: argparse's sub-parsers.
+        name: of the command.
+        run: called with the options; returns the exit code.
+        text: what it does, in one line.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", **_style(name)
     )
@@ -426,6 +463,7 @@ def _add_identifiers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_destination(parser: argparse.ArgumentParser, *, json: bool) -> None:
+    """Add the options of commands that link to a hub."""
     if json:
         parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument(

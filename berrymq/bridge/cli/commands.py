@@ -1,4 +1,8 @@
-"""The commands that link to a hub, without the parsing of their arguments."""
+"""The commands that link to a hub, without the parsing of their arguments.
+
+Each links a bus of its own, so the process follows nothing beside what it was asked for. Errors are raised
+and become one line (``command_line.py``); an interrupt ends any wait.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Destination", "follow", "get", "keep", "nodes", "twitter"]
 
 FLUSH_SECONDS = 10.0
+"""The time for the hub to acknowledge a message."""
 
 INBOX_SIZE = 1000
 """Messages that may be buffered for printing before deliveries block."""
@@ -45,6 +50,8 @@ class Destination:
 
     def join(self, bus: Bus, *, start: bool) -> Link:
         """Link `bus` to the hub; without a URL it is found, or started if `start` is set.
+
+        Raised errors name the first endpoint that was tried.
 
         Raises:
             LinkError: there is no hub.
@@ -79,6 +86,10 @@ def follow(
         identifiers: the messages to print.
         past: print first so many of the newest messages that the hub retains; True for all.
         json: print JSON objects.
+
+    Raises:
+        LinkError: there is no hub, and none can be started.
+        OutputError: standard output can't be written.
     """
     printer = Printer(json=json)
     with _inbox(destination, identifiers, past) as inbox:
@@ -96,7 +107,14 @@ def get(
     timeout: float | None = None,
     json: bool = False,
 ) -> int:
-    """Print the next messages; raise an error if one does not arrive within `timeout` seconds."""
+    """Print the next messages; raise an error if one does not arrive within `timeout` seconds.
+
+    It takes no message from others, for each follower gets a copy.
+
+    Raises:
+        LinkError: none came in time, or there is no hub.
+        OutputError: standard output can't be written.
+    """
     printer = Printer(json=json)
     with _inbox(destination, identifiers) as inbox:
         for _ in range(count):
@@ -111,7 +129,14 @@ def get(
 def twitter(
     destination: Destination, identifier: Identifier, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> int:
-    """Send one message; raise an error if the hub does not acknowledge it."""
+    """Send one message; raise an error if the hub does not acknowledge it.
+
+    That there are no followers at present is said on standard error, and is no error.
+
+    Raises:
+        LinkError: there is no hub, or it has not acknowledged the message in `FLUSH_SECONDS`.
+        PayloadError: a value can't cross.
+    """
     bus = Bus("berrymq twitter")
     with destination.join(bus, start=False) as joined:
         if not joined.is_followed(identifier):
@@ -153,7 +178,10 @@ def keep(
 
 
 def nodes(destination: Destination, *, json: bool = False) -> int:
-    """Print the reachable nodes."""
+    """Print the reachable nodes.
+
+    Without this process itself.
+    """
     printer = Printer(json=json)
     with destination.join(Bus("berrymq nodes"), start=False) as joined:
         printer.nodes([node for node in joined.nodes() if not node.here])
@@ -168,6 +196,9 @@ def _inbox(
     """Link, and collect matching messages in a queue, which answers no questions.
 
     It is bounded. If the reader of our output is slow, deliveries block, and the other side holds back.
+
+    A message that several of the identifiers match is put once: each follower but the first has a guard that
+    leaves out what an earlier one has.
     """
     inbox: queue.Queue[Message] = queue.Queue(INBOX_SIZE)
     is_open = True
@@ -208,6 +239,11 @@ def _inbox(
 
 
 def _next(inbox: queue.Queue[Message], timeout: float | None = None) -> Message:
+    """Return the next message; without a timeout wait for as long as it takes.
+
+    Raises:
+        Empty: none came in time.
+    """
     while timeout is None:
         try:
             return inbox.get(timeout=_WAIT)

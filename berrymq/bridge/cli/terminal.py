@@ -38,6 +38,8 @@ _NOT_ASCII = re.compile(r"[^ -~]")
 class OutputError(Exception):
     """Output can't be written.
 
+    It is no `OSError`, so that it can't be taken for an error of the network.
+
     Attributes:
         is_closed: its reader has closed the pipe.
     """
@@ -51,7 +53,10 @@ class OutputError(Exception):
 
 
 def open_streams() -> None:
-    """Make standard output and error accept everything: closed streams and any character."""
+    """Make standard output and error accept everything: closed streams and any character.
+
+    A process that was started with a closed standard output has None there.
+    """
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     if sys.stderr is None:
@@ -88,7 +93,10 @@ class Printer:
         self._colour = wants_colour(self._stream) if colour is None else colour
 
     def message(self, message: Message) -> None:
-        """Print the time, identifier and source of a message, and its arguments as Python expressions."""
+        """Print the time, identifier and source of a message, and its arguments as Python expressions.
+
+        With JSON, one object; see `fields_of`.
+        """
         if self._json:
             self._object(fields_of(message))
             return
@@ -170,6 +178,7 @@ class Printer:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and self._colour else text
 
     def _short(self, text: str) -> str:
+        """At most `_LONGEST` characters, and how many there are in all."""
         cut = self._shown(text[:_LONGEST])
         return cut if len(text) <= _LONGEST else f"{cut}{self._shown('…')} ({len(text)} characters)"
 

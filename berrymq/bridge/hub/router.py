@@ -6,7 +6,7 @@ who look at its page. It has no bus, and decodes no payload.
 
 While a hub gathers the members of its predecessor, messages, questions and jobs are held instead of passed
 on: whoever follows them may not have linked yet. Acknowledgements are withheld for that time, so a hub that
-is killed meanwhile loses nothing either.
+is killed during it loses nothing either.
 """
 
 from __future__ import annotations

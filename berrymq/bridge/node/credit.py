@@ -10,23 +10,31 @@ __all__ = ["Credit"]
 
 QUEUE_SECONDS = 0.025
 """The time for which pieces may delay other messages."""
-FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 16 * 1024, 8 * 1024, 16 * 1024 * 1024
+FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 16 * 1024, 8 * 1024, 8 * 1024 * 1024
 """What is asked for at first, at least and at most."""
 PIECES = 8
 """The credit is divided into so many pieces, as far as they are neither too small nor too large."""
 LEAST_PIECE_BYTES, MOST_PIECE_BYTES = 4 * 1024, 1024 * 1024
 
+WINDOW_SECONDS = 1.0
+"""The highest rate of this time, or up to twice this time, counts."""
+
 
 class Credit:
     """The credit of one link.
 
-    It doubles with each round trip until pieces wait for each other. From then on it is what arrives within
-    the shortest round trip and `QUEUE_SECONDS`.
+    All that was in flight when a piece was asked for has arrived with it, in the time that this took. So each
+    piece proves a rate that the link is capable of. Slower ones prove nothing, for a busy process delays them
+    as well; hence the highest rate of the last seconds counts. The credit is what arrives at that rate within
+    the shortest round trip and `QUEUE_SECONDS`. At first it doubles, until pieces wait for each other.
     """
 
     def __init__(self) -> None:
         self.size = FIRST_BYTES
         """How many bytes may be in flight."""
+        self._rate = self._former_rate = 0.0
+        """The highest rate of this window, and of the one before, in bytes a second."""
+        self._window_since = 0.0
         self.start()
 
     def start(self) -> None:
@@ -44,29 +52,31 @@ class Credit:
         """The size of the next piece."""
         return min(max(self.size // PIECES, LEAST_PIECE_BYTES), MOST_PIECE_BYTES)
 
-    def arrived(self, size: int, asked_at: float, now: float) -> None:
+    def arrived(self, size: int, in_flight: int, asked_at: float, now: float) -> None:
         """Note that a piece has arrived.
 
         Args:
             size: of the piece in bytes.
+            in_flight: how much was in flight when it was asked for, itself included.
             asked_at: when it was asked for.
             now: the time.
         """
         if self._begun is None:
             self._begun = asked_at
-        self._arrived += size
-        took = now - asked_at
+        took = max(now - asked_at, 1e-5)
         self._shortest = min(self._shortest, took)
+        if now - self._window_since > WINDOW_SECONDS:
+            self._window_since, self._former_rate, self._rate = now, self._rate, 0.0
+        self._rate = max(self._rate, in_flight / took)
+        self._arrived += size
         if asked_at < self._begun:
             return  # of the former round
         self._pieces += 1
         self._seconds += took
         if self._arrived < self.size:
             return
+        credit = int(max(self._rate, self._former_rate) * (self._shortest + QUEUE_SECONDS))
         if self._seconds / self._pieces - self._shortest < QUEUE_SECONDS / 3:
-            size = 2 * self.size
-        else:
-            rate = self._arrived / max(now - self._begun, 1e-6)
-            size = int(rate * (self._shortest + QUEUE_SECONDS))
-        self.size = min(max(size, LEAST_BYTES), MOST_BYTES)
+            credit = max(credit, 2 * self.size)
+        self.size = min(max(credit, LEAST_BYTES), MOST_BYTES)
         self._begun, self._arrived, self._pieces, self._seconds = now, 0, 0, 0.0

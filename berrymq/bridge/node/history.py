@@ -3,6 +3,12 @@
 A query is sent after the interest that it needs and after what was published here before. The hub adds the
 answer to its stream in one step: messages before it in the stream are in the answer, as far as they are
 retained, and messages after it are not.
+
+The race of a replay: messages are published while the past is on its way. The hub sends what it retains and,
+behind it, what it passes on, so live messages of others follow without a gap. Messages of this very process
+do not come back from a hub; those that were sent before the query are among the retained ones, those after it
+are not. Therefore what this process sends is passed to each replay as well (`watching`), which drops what it
+would deliver twice.
 """
 
 from __future__ import annotations
@@ -80,7 +86,11 @@ class HubHistory:
     # -- replays ---------------------------------------------------------------------------------------------
 
     def replay(self, replay: Replay) -> bool:
-        """Request a replay from the hub; return False without a hub. On any thread."""
+        """Request a replay from the hub; return False without a hub. On any thread.
+
+        The interest is announced before the query, in the same stream: the hub passes on live messages from
+        then on, and nothing is missing in between.
+        """
         node = self._node
         with node.lock:
             peer = self._hub()
@@ -112,6 +122,8 @@ class HubHistory:
 
     def handle_past(self, peer: Peer, params: PastParams, memory: Memory | None) -> None:
         """Process a frame of an answer. The lock is held.
+
+        The content is delivered later, without the lock, in order with live messages.
 
         Args:
             peer: its sender.
@@ -147,6 +159,7 @@ class HubHistory:
             self._inbox.replay(replay, batch, is_own=batch.origin == self._node.id)
 
     def _give_up(self, number: int) -> None:
+        """The subscription goes on with live messages."""
         with self._node.lock:
             is_answered = number in self._begun or number not in self._queries
             if is_answered or any(peer.pulls.holds(("query", number)) for peer in self._node.peers.values()):

@@ -82,7 +82,7 @@ class JobOutbox:
         """Send a message that matches groups to the hub; on any thread.
 
         The gate is held from the check to the addition. If `close` ran in between, the message would be in
-        the outbox of a link whose groups were left, and nobody would collect it.
+        the outbox of a link whose groups were left, and no queue would collect it.
         """
         node = self._node
         encoded, memory = self._encode(message, strict=node.strict)

@@ -46,8 +46,8 @@ REPORT_PARTS = 10
 is killed, the hub gives those that were not reported to another member."""
 
 FETCH_SECONDS = 1.0
-"""The timeout of a question to the hub, such as that of `Queue.get_nowait`. After it the consumer is told
-what is here; it is not an error."""
+"""The timeout of a question to the hub, such as that of `Queue.get_nowait`. After it the consumer gets what
+is here; it is not an error."""
 
 RECENT_SECONDS = 2.0
 """Received jobs are remembered for so long: when the hub is killed, their senders may send them again. A

@@ -25,7 +25,7 @@ Invariants:
   and one that waits for an answer (`Channel.pump`).
 - A message is published under the next sequence number of this node, and the numbers are given with the lock
   held, in the order in which batches are added to the streams. So each peer sees ascending numbers.
-- Whoever appends to the outbox first sees to it that it is emptied. `_empty_outbox` runs with the lock held,
+- The first thread that appends to the empty outbox has it emptied. `_empty_outbox` runs with the lock held,
   so what is sent by other ways, such as questions and large messages, empties it before.
 """
 
@@ -90,6 +90,10 @@ and joins the messages. Much less than a person notices, and more than the inter
 
 ROUNDS = 2
 """The number of times that a publishing thread empties the outbox, if other threads go on publishing."""
+
+MANY_BYTES = 256 * 1024
+"""The size of a message from which its buffers are put beside it, however small each is."""
+BUFFER_MARK = b'{"$type":"buffer"'
 
 BACKLOG_POLL_SECONDS = 0.02
 """The interval of checks whether followers have caught up, while they are behind. The acknowledgements of
@@ -329,10 +333,10 @@ class Node(Router):
     def _send(self, message: Message) -> None:
         """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block".
 
-        This is the hot path of publishing. It ends in one of three ways: the message is in the outbox and
-        somebody else empties it; this thread empties it, if nothing was sent for `IDLE_SECONDS`, so that a
-        single message leaves without a switch of threads; or the loop is asked to. If the lock is taken, its
-        holder may be busy with a large batch, and the publisher does not wait for it.
+        This is the hot path of publishing. It ends in one of three ways: the message is in the outbox, which
+        another thread is about to empty; this thread empties it, if nothing was sent for `IDLE_SECONDS`, so
+        that a single message leaves without a switch of threads; or the loop is asked to. If the lock is
+        taken, its holder may be busy with a large batch, and the publisher does not wait for it.
 
         A message is encoded before it is added, so later changes of its arguments do not reach the receivers.
 
@@ -348,7 +352,8 @@ class Node(Router):
             encoded = encode_message(sent_at, message._args, message._kwargs, to, self._form)
         except (PayloadError, ApartError):
             encoded = b""
-        if not encoded:  # it has large buffers, or a value that can't cross
+        if not encoded or (len(encoded) > MANY_BYTES and BUFFER_MARK in encoded and self.memories.min_apart):
+            # it has large buffers, or many, or a value that can't cross
             encoded, memory = self.values.encode(message, sent_at, to, strict=self.strict)
         else:
             memory = None

@@ -149,9 +149,9 @@ class Outbox:
     def take(self, most_bytes: int) -> list[tuple[str, list[bytes]]]:
         """Take all messages, grouped by runs of one identifier.
 
-        The router's lock is held, so one thread at a time takes. Messages that are appended meanwhile stay
-        for the next call: the length is read once, or a thread that publishes fast would keep this one for
-        ever.
+        The router's lock is held, so one thread at a time takes. Messages that are appended during the call
+        stay for the next one: the length is read once, or a thread that publishes fast would keep this one
+        for ever.
 
         Args:
             most_bytes: the approximate size of a group at most.

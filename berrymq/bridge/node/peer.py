@@ -86,9 +86,11 @@ class Peer:
         """Adds a batch of messages, and their number, to its stream."""
         self.channel: Channel | None = None
         self.since = now
-        """When it was linked, or its connection was lost last."""
+        """When it was linked, or its connection was lost last. By the loop's clock, in seconds."""
         self.expiry: Timer | None = None
+        """Removes it at the end of its ttl; runs while it is disconnected."""
         self.grace: Timer | None = None
+        """Fails questions to it, soon after a cut."""
         self.follows: set[Identifier] = set()
         self.shared_queues: set[Identifier] = set()
         """Of a hub: the shared queues that the node is a member of."""
@@ -135,6 +137,9 @@ class Peer:
     def announce_interest(self, add: set[Identifier], remove: set[Identifier], everything: bool) -> None:
         """Announce to it what is followed here, as far as that has changed.
 
+        Nothing is sent if nothing has changed, but for the first announcement, for which the other side
+        waits.
+
         Args:
             add: identifiers that are followed from now on.
             remove: identifiers that are not followed any more.
@@ -169,6 +174,9 @@ class Peer:
 
     def update_follows(self, params: InterestParams) -> set[Identifier]:
         """Store what the other side follows; return the identifiers for which that changed.
+
+        A peer that follows more than `MAX_FOLLOWS` identifiers is taken to follow everything: it gets more
+        than it wants, and this process is spared the memory.
 
         Raises:
             FrameError: one of them is invalid.
@@ -241,7 +249,10 @@ class Peer:
         return f"{dropped} messages for {self.name!r} were dropped: {reason}"
 
     def note_refusal(self) -> int:
-        """Count a rejected frame; drop it the second time and return how many messages it held."""
+        """Count a rejected frame; drop it the second time and return how many messages it held.
+
+        The first time the cut may have another reason; the same frame twice in a row has none.
+        """
         oldest = self.stream.oldest_in_flight
         if oldest and oldest == self._refused:
             self._refused = 0
@@ -279,6 +290,8 @@ class Peer:
 
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """Close the link; return the number of messages that the other side did not get.
+
+        The peer is of no use afterwards; a link of the same node gets a new one.
 
         Args:
             reason: a text that the other side logs.

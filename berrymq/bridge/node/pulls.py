@@ -95,6 +95,8 @@ class _Pull(NamedTuple):
     buffers: _Arriving
     offset: int
     size: int
+    in_flight: int
+    """How much was in flight then, itself included."""
     asked_at: float
 
 
@@ -241,9 +243,9 @@ class Pulls:
                 found.append(pull_frame(buffers.number, buffers.asked, size))
                 if not self._asked:
                     self._moved_at = now
-                self._asked.append(_Pull(buffers, buffers.asked, size, now))
-                buffers.asked += size
                 self._in_flight += size
+                self._asked.append(_Pull(buffers, buffers.asked, size, self._in_flight, now))
+                buffers.asked += size
             if buffers.asked < buffers.size:
                 break
         return found
@@ -267,7 +269,7 @@ class Pulls:
         """
         if not self._asked:
             raise FrameError("a piece of buffers that was not asked for")
-        buffers, offset, size, asked_at = self._asked[0]
+        buffers, offset, size, in_flight, asked_at = self._asked[0]
         if (piece.number, piece.offset, piece.size) != (buffers.number, offset, size) or (
             piece.start != self._received
         ):
@@ -282,7 +284,7 @@ class Pulls:
         self._received = 0
         self._asked.popleft()
         self._in_flight -= size
-        self._credit.arrived(size, asked_at, now)
+        self._credit.arrived(size, in_flight, asked_at, now)
         if not self._asked:
             self._credit.start()
         buffers.received += size

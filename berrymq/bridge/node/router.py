@@ -819,7 +819,7 @@ class Router:
     def close(self) -> None:
         """Close all links.
 
-        Peers are told that the node is going away, so they do not wait for it to come back.
+        The connections are closed with 1001, GOING_AWAY.
         """
         self._closed = True
         self.timers.stop()

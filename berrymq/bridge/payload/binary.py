@@ -15,6 +15,9 @@ __all__ = ["BUFFER", "INLINE", "Binary", "Form", "Replaced", "from_base64"]
 BUFFER = "buffer"
 """The type on the wire."""
 
+LEAST_APART, MOST_APART = 512, 50_000
+"""Smaller buffers, and more of them, are always in the message, unless they are large."""
+
 Replaced = list[tuple[str, str]]
 """The type's name and the reason, for each value in whose place an `Opaque` crosses."""
 
@@ -53,10 +56,11 @@ class Form:
         replaced: gets what an `Opaque` was put in the place of; None where that is an error.
         binaries: gets the large buffers, which the message names by their place in this list; None where all
             are to be in the message itself.
-        min_apart: bytes from which a buffer is large.
+        min_apart: bytes from which a buffer is large. Where there are many smaller ones, as the columns of
+            a wide table, those beyond as many bytes count as large too.
     """
 
-    __slots__ = ("binaries", "min_apart", "replaced")
+    __slots__ = ("_inline", "binaries", "min_apart", "replaced")
 
     def __init__(
         self, replaced: Replaced | None = None, binaries: list[Binary] | None = None, min_apart: int = 0
@@ -64,13 +68,17 @@ class Form:
         self.replaced = replaced
         self.binaries = binaries
         self.min_apart = min_apart or MAX_PAYLOAD_BYTES
+        self._inline = 0
+        """The bytes of the buffers in the message itself."""
 
     def place(self, binary: Binary) -> str | int | None:
         """Return the value of a buffer on the wire; None where it is large and must not be."""
-        if binary.size < self.min_apart:
-            return binary.base64()
         if self.binaries is None:
-            return None
+            return binary.base64() if binary.size < self.min_apart else None
+        is_small = binary.size < LEAST_APART or len(self.binaries) >= MOST_APART
+        if binary.size < self.min_apart and (is_small or self._inline + binary.size < self.min_apart):
+            self._inline += binary.size
+            return binary.base64()
         self.binaries.append(binary)
         return len(self.binaries) - 1
 

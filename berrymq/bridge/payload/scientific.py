@@ -32,8 +32,8 @@ UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", 
 def scientific_codec(value: Any) -> Codec | None:
     """Return how a value of numpy, pandas or a library like them crosses; None for anything else.
 
-    The name of the module is looked at first, so that nothing is imported and no attribute of a stranger's
-    object is read.
+    The name of the module is looked at first, so that nothing is imported, and no attribute is read of
+    objects of other libraries.
     """
     root = type(value).__module__.partition(".")[0]
     numpy = sys.modules.get("numpy")

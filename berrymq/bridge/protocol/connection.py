@@ -56,7 +56,7 @@ SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
 """The WebSocket subprotocol that both sides name."""
 MAX_UNAUTHENTICATED_BYTES = 4096
 """The largest WebSocket message of an unauthenticated peer. Enough for ``hello`` and ``authenticate``;
-thousands of strangers can't make the server hold more than that each."""
+the server holds no more than that for each unauthenticated connection."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
 WHOLE_TEXT: Final = 0x81

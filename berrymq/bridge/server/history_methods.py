@@ -1,4 +1,7 @@
-"""The wire methods of a hub's history; see ``methods.py``."""
+"""The wire methods of a hub's history; see ``methods.py``.
+
+A caller with a link speaks of the room of that link; another one names the room in the call.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from .conversation import Conversation
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""The approximate size at which an answer of ``history`` ends, with ``more``; the caller then asks again."""
 
 Last = Annotated[int, Meta(ge=0, le=MAX_KEEP_LAST)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
@@ -54,7 +58,10 @@ def keep(
 
 @methods.add
 def kept(conversation: "Conversation", room: Name | None = None) -> dict[str, Any]:
-    """Return what is retained in a room, in identifiers and numbers."""
+    """Return what is retained in a room, in identifiers and numbers.
+
+    It decodes no payload but the times of the first and last messages.
+    """
     history = _histories(conversation).of(_room(conversation, room))
     if history is None:
         return {"keeps": [], "identifiers": [], "identifiers_more": 0, "dropped": 0}
@@ -93,7 +100,11 @@ def history(
 
 
 def _histories(conversation: "Conversation") -> Any:
-    """Return the `Histories` of the hub; the server knows a hub only as a router that has some."""
+    """Return the `Histories` of the hub; the server knows a hub only as a router that has some.
+
+    Raises:
+        RpcError: this node is no hub.
+    """
     histories = getattr(conversation.server.router, "histories", None)
     if histories is None:
         raise RpcError(INVALID_REQUEST, "this node is no hub, and retains nothing")
@@ -101,6 +112,7 @@ def _histories(conversation: "Conversation") -> Any:
 
 
 def _room(conversation: "Conversation", name: str | None) -> Room:
+    """Return the room of a call; "" and None are the same one."""
     if conversation.peer is not None:
         return conversation.peer.room
     return conversation.server.router.room(name or None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_WAIT_SECONDS", "Session", "Sessions"]
 
 MAX_SESSIONS = 1000
+"""Beyond it the token that was unused for longest is void."""
 MAX_WAIT_SECONDS = 25.0
 """The longest wait of one call of ``get``, so that no proxy times out."""
 EXPIRY_CHECK_SECONDS = 1.0
@@ -31,6 +32,9 @@ EXPIRY_CHECK_SECONDS = 1.0
 
 class Session:
     """One client.
+
+    Messages have numbers, from 1 on. A client that gives the number of the last one it received gets a lost
+    answer again; so a cut between the answer and its arrival loses nothing, as long as memory is not short.
 
     Args:
         name: the source of the messages that it publishes.
@@ -51,10 +55,14 @@ class Session:
         self._waiting: Later | None = None
         self._timeout: Timer | None = None
         self._taken = 0
+        """The number of the last message taken."""
         self._last_dropped = 0
         """The number of drops that was sent with the last message."""
         self._last_is_lost = False
+        """That message was dropped since memory was short, and its client did not receive it: it has been
+        counted."""
         self._reported = 0
+        """The number of drops that answers have reported."""
 
     def get(self, timeout: float, received: int | None) -> dict[str, Any] | Later:
         """Answer with the next message; wait for it at most *timeout* seconds.
@@ -92,6 +100,7 @@ class Session:
         return later
 
     def _take(self) -> dict[str, Any] | None:
+        """Take the next message from the queue; None without one."""
         mailbox = self.mailbox
         assert mailbox is not None
         fields = mailbox.take()
@@ -111,6 +120,11 @@ class Session:
             self._stop_waiting(taken)
 
     def _stop_waiting(self, outcome: object) -> None:
+        """Answer the call that waits, if there is one.
+
+        Args:
+            outcome: its result, or an error.
+        """
         waiting, self._waiting = self._waiting, None
         if self._timeout is not None:
             self._timeout.cancel()

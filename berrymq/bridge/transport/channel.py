@@ -500,6 +500,7 @@ class Channel:
                     self._count()
                 self._loop.call(self._read_in_turn)
                 return
+            size = max(size, min(self.connection.piece_bytes, len(data)))
             yield data[:size]
             data = data[size:]
             former, now = now, time()
@@ -541,8 +542,7 @@ class Channel:
         Waking a thread through a lock takes more time than all the rest. So the socket is removed from the
         loop during that time, which costs a system call and wakes no thread.
 
-        Events are handled on this thread, so the caller must hold no lock that another thread needs
-        meanwhile.
+        Events are handled on this thread, so the caller must hold no lock that other threads need.
 
         Args:
             is_done: checked after each read.

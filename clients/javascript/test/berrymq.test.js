@@ -354,6 +354,17 @@ describe("with Python", LIMIT, () => {
     for (const one of followers) one.cancel();
   });
 
+  it("links to a node that is no hub", async () => {
+    const [[url, token]] = await bus.ask("peer:address");
+    const direct = await link({ url, token, name: "direct" });
+    assert.deepEqual(await direct.ask("peer:echo", [1]), [[[1], {}]]);
+    const queue = direct.queue("js:direct");
+    await direct.flush();
+    while (!(await queue.get({ timeout: 20 }))) direct.talk("peer:echo", "js:direct", [1]);
+    throws(() => direct.queue("job:*", { shared: true }), "UNSUPPORTED");
+    assert.ok(await direct.close());
+  });
+
   it("takes a value of 8 MB", async () => {
     const { data } = await bus.take("peer-large");
     assert.deepEqual([data.length, data[999_999]], [1_000_000, 999_999]);

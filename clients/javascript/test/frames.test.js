@@ -20,6 +20,7 @@ function fakeHub() {
       const reply = (result) => this.onmessage({ data: JSON.stringify({ jsonrpc: "2.0", id, result }) });
       if (method === "hello") reply({ nonce: "s", proof: "", port: 1, id: OTHER, hub: true });
       else if (method === "interconnect") {
+        if (hub.isSilent) return;
         reply({ id: OTHER, name: "hub", hub: true, resumed: hub.resumed, received: hub.received, lost: 0 });
         if (!hub.resumed) hub.frame("interest", { add: ["up:*"], remove: [], reset: true });
         hub.resumed = true;
@@ -90,6 +91,19 @@ describe("frames", LIMIT, () => {
     hub.frame("interest", { add: [], remove: [] });
     assert.ok(await bus.flush({ timeout: 1_000 }));
     assert.equal(bus.stats().dropped, 1);
+  });
+
+  it("gives up a node that does not answer", async (test) => {
+    await join();
+    test.mock.timers.enable({ apis: ["setTimeout"] });
+    const silent = fakeHub();
+    silent.isSilent = true;
+    const linking = link({ url: "http://hub.example/", WebSocket: silent.Socket });
+    const rejected = assert.rejects(linking, { code: "NO_HUB" });
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    test.mock.timers.tick(6_000);
+    await rejected;
+    test.mock.timers.reset();
   });
 
   it("reports a message that can't be read, and delivers the next one", async () => {

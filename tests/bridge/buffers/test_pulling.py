@@ -102,6 +102,7 @@ class TestArrays:
         nodes.settle()
         for _ in range(2):
             there = berrymq.take("prices", bus=two.bus)
+            assert type(there) is pd.DataFrame, there
             assert np.array_equal(there["a"], HUGE)
         berrymq.unshare("prices", bus=one.bus)
 
@@ -137,6 +138,18 @@ class TestArrays:
         wait(lambda: len(seen) == 4, "they are replayed")
         assert [message.args[0] for message in seen] == list(range(4))
         assert all(message.args[1][0] == message.args[0] for message in seen)
+
+    def test_of_many_columns_cross_though_each_is_small(self, nodes, pair):
+        one, two = pair
+        table = pd.DataFrame(np.arange(4_000_000.0).reshape(2_000, 2_000))
+        there = Recorder(two.bus)
+        two.bus.follow("calc:same", lambda message: message.args[0])
+        nodes.settle()
+        one.bus.twitter("test:run", table)
+        there.wait_for(1)
+        pd.testing.assert_frame_equal(there.messages[0].args[0], table)
+        (same,) = one.bus.ask("calc:same", table)
+        pd.testing.assert_frame_equal(same, table)
 
     def test_that_are_the_latest_are_returned(self, nodes):
         bus = berrymq.Bus("late")
