@@ -1,4 +1,15 @@
-"""Load into an IPython shell, and unload without a trace."""
+"""Load into an IPython shell, and unload without a trace.
+
+``%load_ext berrymq`` and ``%load_ext berrymq_jupyter`` call `load`, ``%unload_ext`` calls `unload`; both only
+once for each shell. What is added, all of which `Extension.close` takes away again:
+
+    magics             `FollowingMagics`, `SendingMagics` …, registered with the shell
+    completion         a matcher for lines that begin with one of them
+    cells              hooks before and after each cell, which make what it registers its own
+    display            formatters of messages, links, subscriptions and queues
+    error reports      for failures of deliveries without a caller, shown below the cell that followed
+    main-thread delivery, if ``%link --deliver main`` asks for it
+"""
 
 from __future__ import annotations
 
@@ -28,20 +39,32 @@ EXTENSIONS: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
 
 
 def load(shell: InteractiveShell) -> None:
-    """Add the magics and the display of our objects to `shell`, and scopes to its cells."""
+    """Add the magics and the display of our objects to `shell`, and scopes to its cells.
+
+    Loading twice does nothing.
+
+    Args:
+        shell: IPython's, in a kernel or a terminal.
+    """
     if shell not in EXTENSIONS:
         EXTENSIONS[shell] = Extension(shell)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Undo that, and close what cells have registered and `%link` has joined."""
+    """Undo that, and close what cells have registered and `%link` has joined.
+
+    It prints what has ended with it. Followers that were registered outside of cells stay.
+    """
     extension = EXTENSIONS.pop(shell, None)
     if extension is not None:
         extension.close()
 
 
 class Extension:
-    """What was added to one shell."""
+    """What was added to one shell.
+
+    Its parts know each other through it alone, so each can be tested with a bare shell.
+    """
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
@@ -73,7 +96,11 @@ class Extension:
         self._cells.join_running()
 
     def close(self) -> None:
-        """Remove everything from the shell and the bus."""
+        """Remove everything from the shell and the bus.
+
+        First nothing new is collected, then what cells own is ended, then the links are closed, and last what
+        shows and delivers is removed.
+        """
         default_bus.hooks.remove(self._recent.collect)
         default_bus.hooks.remove(self._cells.adopt)
         self._shell.events.unregister("pre_run_cell", self._cells.before)
@@ -94,7 +121,12 @@ class Extension:
         self._unregister_magics()
 
     def deliver_on(self, thread: Literal["thread", "main"]) -> None:
-        """Choose the thread on which followers get messages of links."""
+        """Choose the thread on which followers get messages of links.
+
+        Args:
+            thread: ``"main"`` for the thread that runs cells; it gets the messages between cells and at their
+                ends.
+        """
         former, self._deliverer = self._deliverer, None
         if thread == "main":
             self._deliverer = former or MainThreadDeliverer(
@@ -106,7 +138,10 @@ class Extension:
             former.close(wait=False)
 
     def _after(self, result: ExecutionResult | None) -> None:
-        """Handle the end of a cell."""
+        """Handle the end of a cell.
+
+        In a terminal it also delivers what links have brought, with ``--deliver main``.
+        """
         self._recent.collect()
         self._cells.after(result)
         if self._deliverer is not None and not is_notebook(self._shell):
@@ -130,6 +165,7 @@ class Extension:
         }
 
     def _unregister_magics(self) -> None:
+        """Remove the magics, but none that was registered under the same name since."""
         manager = self._shell.magics_manager
         for magics in self._magics:
             for kind, functions in magics.magics.items():
@@ -141,7 +177,10 @@ class Extension:
     # -- display ---------------------------------------------------------------------------------------------
 
     def _format(self) -> None:
-        """Register the display of our objects."""
+        """Register the display of our objects.
+
+        By the names of classes where possible, so that nothing is imported for it.
+        """
         formatter = self._shell.display_formatter
         if formatter is None:
             return
@@ -157,6 +196,7 @@ class Extension:
             shower.for_type(Queue, self._shown.show_value)
 
     def _unformat(self) -> None:
+        """Remove the display of our objects."""
         formatter = self._shell.display_formatter
         if formatter is None:
             return

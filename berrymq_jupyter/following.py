@@ -40,11 +40,16 @@ PAST = argument(
     metavar="N",
     help="begin with the last N messages that the hub retains, or with all of them; see %%keep",
 )
+"""An option of several magics: without a number, all that the hub retains."""
 
 
 @magics_class
 class FollowingMagics(Magics):
-    """The magics that follow and collect."""
+    """The magics that follow and collect.
+
+    Whatever they register belongs to the running cell, by the hooks of `Cells`: when the cell runs again its
+    former followers, queues and views are ended first.
+    """
 
     shell: InteractiveShell
 
@@ -110,6 +115,11 @@ class FollowingMagics(Magics):
         return None
 
     def _follow_with_body(self, identifier: Identifier, body: str, past: bool | int) -> None:
+        """Follow with the body of the cell, compiled to a function of `message`.
+
+        Raises:
+            UsageError: the body is empty, or can't be compiled.
+        """
         if not body.strip():
             raise UsageError(
                 "the cell has no body: write below %%follow what is to be done with each message"
@@ -214,7 +224,10 @@ class FollowingMagics(Magics):
 
 
 def showing_result(function: Callable[[Message], Any]) -> Callable[[Message], Any]:
-    """Return `function` so that what it returns is shown, as the value of a cell is."""
+    """Return `function` so that what it returns is shown, as the value of a cell is.
+
+    What the follower returns is the answer to a question as well, so it is passed on.
+    """
     from functools import wraps
     from inspect import iscoroutinefunction
 

@@ -1,4 +1,9 @@
-"""A queue at another node that this process takes messages from: style 03 of the 2009 library."""
+"""A queue at another node that this process takes messages from: style 03 of the 2009 library.
+
+It needs no link: the messages wait in a queue at the other node (``node/mailbox.py``), and ``get`` is a call
+that is answered when one is there. Exactly once over cuts: each answer has a number, each call says which one
+was received last, and the node repeats the answer that was lost. So a call may be repeated at will.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["RemoteQueue", "buffers_of"]
 
 RETRY_SECONDS = 0.2
+"""The interval of attempts to reach the node while a ``get`` waits."""
 WAIT_SECONDS = 25.0
-"""The longest wait of one call at the other node; then it is repeated."""
+"""The longest wait of one call at the other node; then it is repeated. Below the timeouts of proxies, many of
+which cut what is silent for 30 or 60 seconds."""
 CALL_SECONDS = 5.0
 """The time for an answer beyond that."""
 
@@ -45,13 +52,17 @@ _log = logging.getLogger("berrymq")
 
 
 class _Taken(msgspec.Struct):
+    """A message as ``get`` returns it."""
+
     n: Annotated[int, Meta(ge=0)]
+    """Its number in the queue, from 1 on."""
     id: str
     args: Raw
     kwargs: Raw
     sent_at: Moment
     source: str | None = None
     dropped: Annotated[int, Meta(ge=0)] = 0
+    """Messages that were dropped there since the answer before."""
     buffers: list[str | None] = []
 
 
@@ -60,6 +71,8 @@ class RemoteQueue:
 
     A connection that was cut is replaced at the next call, and an answer that was lost with it is sent again.
     Messages stay at the other node for ``ttl`` seconds.
+
+    Threads may take and send at the same time. Two that wait in ``get`` take turns.
 
     Args:
         found: the node's endpoint.
@@ -102,9 +115,11 @@ class RemoteQueue:
             self._taking.close()
             raise
         self._received = 0
+        """The number of the last message that has arrived; with the lock of `_taking` held."""
         self._closed = False
         self._is_waiting = False
         self._pid = os.getpid()
+        """A forked child has the same sockets, and must not use them."""
 
     @property
     def url(self) -> str:
@@ -113,6 +128,8 @@ class RemoteQueue:
 
     def get(self, block: bool = True, timeout: float | None = None) -> Message:
         """Return the next message; wait for one, at most *timeout* seconds, unless *block* is false.
+
+        With *block*, a node that can't be reached is tried again until *timeout*, every `RETRY_SECONDS`.
 
         Raises:
             Empty: there is none, or another thread waits already.
@@ -131,12 +148,16 @@ class RemoteQueue:
             self._taking.lock.release()
 
     def _take_turn(self, block: bool, timeout: float | None) -> bool:
-        """Let one thread call at a time, for answers are numbered; non-blocking calls do not overtake."""
+        """Let one thread call at a time, for answers are numbered; non-blocking calls do not overtake.
+
+        Return whether this thread may call now.
+        """
         if not block:
             return self._taking.lock.acquire(timeout=0.0 if self._is_waiting else CALL_SECONDS)
         return self._taking.lock.acquire(timeout=-1 if timeout is None else timeout)
 
     def _get(self, block: bool, until: float | None) -> Message:
+        """Call until a message comes. The lock is held."""
         timer = threading.Event()
         while True:
             self._check_open()
@@ -163,7 +184,13 @@ class RemoteQueue:
         return lambda: {"block": block, "timeout": wait, "received": self._received}
 
     def get_nowait(self) -> Message:
-        """Return the next message; raise `Empty` without one."""
+        """Return the next message; raise `Empty` without one.
+
+        Raises:
+            Empty: there is none.
+            QueueClosed: this queue was closed.
+            LinkError: the node can't be reached.
+        """
         return self.get(block=False)
 
     def send_message(self, identifier: str | Identifier, /, *args: Any, **kwargs: Any) -> None:
@@ -189,7 +216,11 @@ class RemoteQueue:
             raise QueueClosed(f"this queue of {self.identifier} is closed")
 
     def close(self) -> None:
-        """Close the queue and drop its messages."""
+        """Close the queue and drop its messages.
+
+        A thread that waits in `get` gets a `QueueClosed`. If the node can't be reached, the queue there
+        expires.
+        """
         runtime().forget(self)
         if self.closed:
             return
@@ -229,6 +260,7 @@ class RemoteQueue:
         return f"<RemoteQueue {self.identifier} at {self.url}{', closed' if self._closed else ''}>"
 
     def _message(self, result: Raw) -> Message:
+        """Decode a message, and note its number and how many were dropped before it."""
         taken = msgspec.json.decode(result, type=_Taken)
         self._received = taken.n
         self.dropped += taken.dropped
@@ -239,7 +271,10 @@ class RemoteQueue:
         return Message.make(taken.id, args, kwargs, source=taken.source, sent_at=taken.sent_at)
 
     def _call(self, caller: _Caller, method: str, params: Any, wait: float) -> Raw:
-        """Call a method with the token, or with a new one if that has expired."""
+        """Call a method with the token, or with a new one if that has expired.
+
+        The new token has a new queue, so what was in the former one is lost, which is logged.
+        """
         token = self._token
         try:
             return caller.call(method, {"token": token, **params()}, wait + CALL_SECONDS)
@@ -258,6 +293,7 @@ class RemoteQueue:
         return caller.call(method, {"token": self._token, **params()}, wait + CALL_SECONDS)
 
     def _connect(self, caller: _Caller, past: int = 0) -> str:
+        """Open a session with a queue at the node; return its token."""
         params: dict[str, Any] = {"identifier": self.identifier.text, "ttl": self._ttl, "name": self._name}
         if past:
             params["past"] = past
@@ -267,7 +303,11 @@ class RemoteQueue:
 
 
 def buffers_of(texts: Sequence[str | None]) -> list[memoryview | Missing]:
-    """Return the buffers of a message that came in base64."""
+    """Return the buffers of a message that came in base64.
+
+    Args:
+        texts: one for each buffer; None for one that is gone.
+    """
     gone = Missing("its memory is gone, or too large for a call")
     return [gone if text is None else memoryview(bytearray(b64decode(text, validate=True))) for text in texts]
 

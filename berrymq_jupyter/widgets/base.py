@@ -1,4 +1,13 @@
-"""The base class of views: updates, display, requests of pages, saved forms, closing."""
+"""The base class of views: updates, display, requests of pages, saved forms, closing.
+
+A view is a widget of anywidget, with a part in Python and one on each page that shows it (``view.ts``).
+Messages take three steps: a follower appends to a deque (``collector.py``), on the sender's thread; the pump
+(``pump.py``) has the view absorb them a few times a second, on its own thread; and an update with what is new
+is sent to the pages (``channel.py``). So the cost for the sender is that of an append, and that of the page
+does not grow with the rate of messages.
+
+The saved notebook has a static form beside the live one (``static.py``), which is updated less often.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +33,7 @@ __all__ = ["Reply", "RequestError", "View", "Work"]
 Reply = dict[str, Any]
 """A message to a page."""
 Work = Callable[[], Reply]
+"""To be called outside of the guard; returns the answer."""
 
 log = logging.getLogger("berrymq")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -36,7 +46,12 @@ PATIENCE: Final = STUCK + 0.5
 
 
 class RequestError(Exception):
-    """A request of a page that can't be served; the text is shown there, beside `field` if one is named."""
+    """A request of a page that can't be served; the text is shown there, beside `field` if one is named.
+
+    Args:
+        text: shown on the page.
+        field: the name of the field beside which it is shown; "" for the whole view.
+    """
 
     def __init__(self, text: str, *, field: str = "") -> None:
         super().__init__(text)
@@ -51,25 +66,39 @@ class View(AnyWidget):
     Everything that changes a view happens under `guard`: the pump's thread, cells, and callbacks from the
     page, which may run beside a cell, all use it. Foreign code that may take long, such as followers, does
     not run under it; the ``repr`` of payloads does, so every wait for it has a limit.
+
+    `closed` is set once. A closed view sends nothing, and its last state stays on the page as the static
+    form.
+
+    The pump waits for the guard for a moment only, and tries again later; a request of a page waits for
+    `PATIENCE` seconds, and is then answered with the view being busy.
     """
 
     title: ClassVar[str]
+    """Its name for people."""
 
     static_class = Unicode().tag(sync=True)
+    """The class of the static form's element in the page, which hides it where the live view is shown."""
 
     def __init__(self, **traits: Any) -> None:
         name = f"bmq-static-{uuid4().hex[:12]}"
         super().__init__(static_class=name, **traits)
         self.own_layout = self.layout
+        """The layout that ipywidgets made for it, to be closed with it."""
         self.guard = RLock()
+        """Reentrant: a method of a cell may call others."""
         self.channel = Channel(self._send_text)
         self.static = StaticOutput(name)
         self.displayed = False
+        """Whether a page shows it, so far as is known; otherwise no updates are sent."""
         self.closed = False
         self.on_msg(self._received)
 
     def start(self) -> None:
-        """Add this view to the pump and to the scope of the running cell."""
+        """Add this view to the pump and to the scope of the running cell.
+
+        Called at the end of a subclass's constructor, since `tick` may come at once.
+        """
         pump.add(self)
         scope = scopes.owner()
         if scope is not None:
@@ -78,26 +107,46 @@ class View(AnyWidget):
     # -- for subclasses --------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
-        """Return whether messages are to be absorbed."""
+        """Return whether messages are to be absorbed.
+
+        Called by the pump, without the guard; it may not take long.
+        """
         raise NotImplementedError
 
     def absorb(self, now: float) -> float | None:
-        """Process what was collected; return the seconds until the next call, None for no limit."""
+        """Process what was collected; return the seconds until the next call, None for no limit.
+
+        With the guard held; on the pump's thread, or on that of a cell that needs the present state.
+        """
         raise NotImplementedError
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return what pages do not have yet (or `everything`); None for nothing."""
+        """Return what pages do not have yet (or `everything`); None for nothing.
+
+        With the guard held.
+
+        Args:
+            everything: for a page that has just opened, or has missed an update.
+        """
         raise NotImplementedError
 
     def answer(self, request: dict[str, Any]) -> Reply | Work | None:
         """Serve a request of a page; return the answer. Raises `RequestError`.
 
         A slow operation is returned as a function, to be called outside of the guard.
+
+        With the guard held, on the thread that receives messages of pages.
+
+        Args:
+            request: what the page sent; nothing in it is trusted. ``t`` is its kind.
         """
         raise NotImplementedError
 
     def form(self) -> Form:
-        """Return the static form, for the saved notebook."""
+        """Return the static form, for the saved notebook.
+
+        With the guard held.
+        """
         raise NotImplementedError
 
     def release(self) -> None:
@@ -109,7 +158,11 @@ class View(AnyWidget):
     # -- feeding ---------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> tuple[int, float | None]:
-        """Absorb, and send at most one update; called by the pump."""
+        """Absorb, and send at most one update; called by the pump.
+
+        Returns:
+            The bytes that were sent, and the seconds until the next call; None if only new messages need one.
+        """
         if not self.guard.acquire(timeout=PAUSE):
             return 0, RETRY
         try:
@@ -136,7 +189,10 @@ class View(AnyWidget):
         return self.channel.update("update", body, now)
 
     def save(self, now: float) -> None:
-        """Update the static form now."""
+        """Update the static form now.
+
+        Called at the end of a cell, for a headless run saves the notebook after the last one.
+        """
         if self.guard.acquire(timeout=PATIENCE):
             try:
                 if not self.closed:
@@ -156,7 +212,10 @@ class View(AnyWidget):
     # -- the page --------------------------------------------------------------------------------------------
 
     def _received(self, _: object, request: object, __: object) -> None:
-        """Handle a message from a page. It must not raise: the error would be shown in some cell."""
+        """Handle a message from a page. It must not raise: the error would be shown in some cell.
+
+        It may run beside a cell, so it must not wait for the end of one.
+        """
         if not isinstance(request, dict):
             return
         now = monotonic()
@@ -181,7 +240,11 @@ class View(AnyWidget):
         pump.wake()
 
     def _attempt(self, work: Callable[[], Any]) -> Any:
-        """Return the result of `work`, or the error to send to the page instead."""
+        """Return the result of `work`, or the error to send to the page instead.
+
+        No error of a payload's own code, and no exit that it raises, reaches the thread that receives
+        requests.
+        """
         try:
             return work()
         except RequestError as problem:
@@ -253,7 +316,11 @@ class View(AnyWidget):
         self.forget()
 
     def close(self) -> None:
-        """Close the view: it collects nothing more, and its last state stays as its static form."""
+        """Close the view: it collects nothing more, and its last state stays as its static form.
+
+        It may be called several times, on any thread. If the guard can't be had within `PATIENCE`, since a
+        payload's ``repr`` hangs, the view is closed without a last update of its static form.
+        """
         guard = self.__dict__.get("guard")
         if guard is None:  # the constructor failed
             super().close()

@@ -1,7 +1,8 @@
-"""Forms of a value beside the tree: a list of dictionaries as a table, bytes as hexadecimal digits.
+"""Alternative renderings of a value: a list of dictionaries as a table, bytes as hexadecimal digits.
 
-A further kind has a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. A test is
-made for each value that a page gets, so it looks at little. A writer returns what the page's function takes.
+A new kind needs a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. The test
+runs for each value that is sent to a page, so it must be cheap. The writer returns the argument of the page's
+function, as JSON.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ Form = dict[str, Any]
 TESTED: Final = 20
 """Items of a list that must be dictionaries."""
 ROWS: Final = 500
+"""The limit of rows of a table that are sent to the page."""
 COLUMNS: Final = 40
+"""The limit of its columns."""
 CELL: Final = 100
 """Characters of a table's cell."""
 BYTES: Final = 4096
+"""The limit of bytes shown as digits."""
 WIDTH: Final = 16
 """Bytes in a line."""
 
@@ -53,7 +57,10 @@ def is_table(value: Any) -> bool:
 
 
 def table(value: list[Any]) -> Form:
-    """Return the columns and rows of a table; what a row lacks is None."""
+    """Return the columns and rows of a table; what a row lacks is None.
+
+    Columns stand in the order of their first appearance in any row.
+    """
     items = [item for item in islice(value, ROWS) if isinstance(item, dict)]
     names = list(dict.fromkeys(key for item in items for key in item if isinstance(key, str)))
     columns = names[:COLUMNS]

@@ -1,4 +1,5 @@
-// Forms of a value beside its tree. kinds.py makes what they show; a further kind has a function in `FORMS`.
+// Alternative renderings of a value, next to its tree. kinds.py computes their content; a new kind needs a function in
+// `FORMS`.
 
 import { fill, h, setAttributes } from "./dom.ts";
 import { counted, whole } from "./format.ts";
@@ -6,7 +7,7 @@ import { counted, whole } from "./format.ts";
 export interface TableForm {
   as: "table";
   columns: string[];
-  /** What a row lacks is null. */
+  /** A missing cell is null. */
   rows: (string | null)[][];
   moreRows: number;
   moreColumns: number;
@@ -24,7 +25,7 @@ export type FormKind = Exclude<ValueForm["as"], "">;
 
 const FORMS: { [K in FormKind]: (form: Extract<ValueForm, { as: K }>, label: string) => HTMLElement } = { table, hex };
 
-/** What the button is called that shows a form. */
+/** The label of the button that shows a form. */
 export const FORM_NAMES: Record<FormKind, string> = { table: "Table", hex: "Bytes" };
 
 /** @param label names the form for screen readers */
@@ -70,14 +71,14 @@ function table({ columns, rows, moreRows, moreColumns }: TableForm, label: strin
   );
 }
 
-/** The keys of a form are not those of the tree that it stands in. */
+/** Keep key presses in a form from the tree around it, but let Escape through. */
 function stay(event: KeyboardEvent) {
   if (event.key !== "Escape") event.stopPropagation();
 }
 
 const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 
-/** Rows by a column: numbers by value, before texts; what is missing comes last. */
+/** Sort rows by a column: numbers by value, before text; missing cells come last in either order. */
 export function sortedBy(rows: (string | null)[][], column: number, order: number): (string | null)[][] {
   return rows.toSorted((one, other) => {
     const [a, b] = [one[column], other[column]];

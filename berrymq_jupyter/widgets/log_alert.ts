@@ -1,5 +1,5 @@
-// What a MessageLog raises an alert for: a query, set in a little form. Its rows are coloured, a badge counts them, and
-// its user may want a notification or a sound.
+// The alert of a MessageLog: a query, set in a popup form. Matching rows are highlighted and counted in a badge; the user
+// can ask for a notification or a sound as well.
 
 import { button, h, setAttributes, setText } from "./dom.ts";
 import { createComplaint, uniquePrefix } from "./field.ts";
@@ -45,7 +45,7 @@ export function createAlert(store: LogStore) {
     seen();
   }
 
-  /** Whoever opens the form knows of those that came until then. */
+  /** Mark the matches so far as seen, and reset the badge: opening the form shows them. */
   function seen() {
     const alert = store.state?.alert;
     if (alert) store.memory.set({ alertsSeen: [alert.query, alert.count] });
@@ -87,7 +87,7 @@ export function createAlert(store: LogStore) {
 
   return {
     element,
-    /** The kernel took the query. */
+    /** Close the form: the kernel has accepted the query. */
     done() {
       if (form.hidden) return;
       show(false);

@@ -1,4 +1,13 @@
-"""The requests of a `MessageLog`'s page."""
+"""The requests of a `MessageLog`'s page.
+
+Each function serves one kind of request, which is the ``t`` of a JSON object that a page sends (``wire.ts``
+has the types). It is called with the guard of the log held, and returns the answer, a function to be called
+without the guard, or None. A page may be of an older version, or an attacker's: numbers are converted and
+limited here, and what fails becomes a problem that is shown on the page.
+
+Messages are named by their numbers, which never change; a number whose message was displaced is a
+`RequestError`.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +38,21 @@ Request = dict[str, Any]
 Answer = Callable[["MessageLog", Request], Request | Work | None]
 
 ROWS: Final = 300
-"""The limit of rows in one answer."""
+"""The limit of rows in one answer. A page asks again for further ones."""
 COPIED: Final = 5000
-"""The limit of messages copied to a page's clipboard."""
+"""The limit of messages copied to a page's clipboard. More would make a text of many megabytes."""
 LOOK: Final = 10_000
-"""The limit of characters that are stored of the look of a page."""
+"""The limit of characters that are stored of the look of a page. """
 LOOK_BACK: Final = 20_000
-"""The limit of rows searched for the previous message of an identifier."""
+"""The limit of rows searched for the previous message of an identifier. The search happens while the guard is
+held."""
 
 
 def rows(log: MessageLog, request: Request) -> Request:
-    """Return the rows at some places."""
+    """Return the rows at some places.
+
+    A page asks for rows that it is about to show; the newest are part of each update.
+    """
     start, end = int(request["from"]), int(request["to"])
     shown = log.state.shown_by(request.get("page"))
     return {
@@ -51,7 +64,11 @@ def rows(log: MessageLog, request: Request) -> Request:
 
 
 def detail(log: MessageLog, request: Request) -> Request:
-    """Return the details of one message, and its differences from the previous one."""
+    """Return the details of one message, and its differences from the previous one.
+
+    Beside the payload as a tree it has what has changed since the last message of the same identifier and
+    source.
+    """
     number = int(request["number"])
     message = wanted(log, request)
     before = previous(log, number, message)
@@ -78,7 +95,13 @@ def form(log: MessageLog, request: Request) -> Request:
 
 
 def set_filter(log: MessageLog, request: Request) -> Request:
-    """Filter the rows that the page shows."""
+    """Filter the rows that the page shows.
+
+    Each page has its own filter, and its own pause.
+
+    Raises:
+        RequestError: the query can't be read, with the field beside which that is shown.
+    """
     selection = log.state.page(str(request.get("page")), monotonic())
     try:
         selection.select(str(request.get("query") or ""))
@@ -89,7 +112,10 @@ def set_filter(log: MessageLog, request: Request) -> Request:
 
 
 def pause(log: MessageLog, request: Request) -> None:
-    """Pause or resume the page."""
+    """Pause or resume the page.
+
+    While it is paused messages are still kept and displaced as usual; the page shows those before the pause.
+    """
     log.state.absorb(monotonic())
     selection = log.state.page(str(request.get("page")), monotonic())
     if request.get("on"):
@@ -100,14 +126,23 @@ def pause(log: MessageLog, request: Request) -> None:
 
 
 def pin(log: MessageLog, request: Request) -> None:
-    """Pin a message, or unpin it."""
+    """Pin a message, or unpin it.
+
+    A pinned message is not displaced.
+
+    Raises:
+        RequestError: it is not kept any more, or there are too many.
+    """
     if not log.state.pin(int(request["number"]), bool(request.get("on"))):
         raise RequestError("it could not be pinned: it is no longer kept, or too many are pinned")
     log.touch()
 
 
 def tsv(log: MessageLog, request: Request) -> Request:
-    """Return the newest messages that the page filters as tab-separated values."""
+    """Return the newest messages that the page filters as tab-separated values.
+
+    For the clipboard: spreadsheets accept it.
+    """
     log.state.absorb(monotonic())
     messages = log.state.shown_by(request.get("page")).messages()
     text = StringIO()
@@ -121,7 +156,13 @@ def tsv(log: MessageLog, request: Request) -> Request:
 
 
 def alert(log: MessageLog, request: Request) -> Request:
-    """Raise an alert for messages that pass a query."""
+    """Raise an alert for messages that pass a query.
+
+    All pages count and mark the same messages; an empty query ends it.
+
+    Raises:
+        RequestError: the query can't be read.
+    """
     try:
         log.alert(str(request.get("query") or ""))
     except QueryError as error:
@@ -130,7 +171,10 @@ def alert(log: MessageLog, request: Request) -> Request:
 
 
 def remember(log: MessageLog, request: Request) -> None:
-    """Remember how a page looks."""
+    """Remember how a page looks.
+
+    Such as the widths of columns, so that the log looks the same after a reload of the page.
+    """
     look = request.get("look")
     if isinstance(look, dict) and len(json.dumps(look)) <= LOOK:
         log.look = look
@@ -142,7 +186,10 @@ def clear(log: MessageLog, _: Request) -> None:
 
 
 def chart(log: MessageLog, request: Request) -> None:
-    """Draw a chart of some fields, or remove it."""
+    """Draw a chart of some fields, or remove it.
+
+    An empty list of fields removes it.
+    """
     tracks = [Track(str(name), labels(field)) for name, field in request.get("tracks") or ()]
     x = request.get("x")
     log.state.draw(tracks, labels(x) if x else None)
@@ -150,7 +197,12 @@ def chart(log: MessageLog, request: Request) -> None:
 
 
 def look(log: MessageLog, request: Request) -> None:
-    """Select a part of the chart."""
+    """Select a part of the chart.
+
+    Args:
+        log: the log.
+        request: ``window`` is a pair of limits, ``last`` a length, each in units of the axis.
+    """
     chart = log.state.chart
     if chart is None:
         log.channel.post(log.chart_data())
@@ -168,7 +220,10 @@ def labels(field: Request) -> tuple[str, ...]:
 
 
 def resend(log: MessageLog, request: Request) -> Work:
-    """Send a message again, with the very same payload."""
+    """Send a message again, with the very same payload.
+
+    Followers run when the guard is released, or those that use the log would wait for it.
+    """
     message = wanted(log, request)
 
     def send() -> Request:
@@ -182,14 +237,21 @@ def resend(log: MessageLog, request: Request) -> Work:
 
 
 def put_into_variable(log: MessageLog, request: Request) -> Request:
-    """Put the messages that the page filters into a variable of the user."""
+    """Put the messages that the page filters into a variable of the user.
+
+    The variable is one of the notebook's; ``as`` says whether it is a list or a table.
+    """
     log.state.absorb(monotonic())
     messages = log.state.shown_by(request.get("page")).messages()
     return {"t": "exported", "text": export(messages, str(request.get("name")), str(request.get("as")))}
 
 
 def wanted(log: MessageLog, request: Request) -> Message:
-    """Return the message that a request names."""
+    """Return the message that a request names.
+
+    Raises:
+        RequestError: it is not kept any more.
+    """
     message = log.state.get(int(request["number"]))
     if message is None:
         raise RequestError("that message is no longer kept")

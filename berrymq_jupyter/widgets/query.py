@@ -1,7 +1,25 @@
-"""The query line of a log: ``train:epoch|run:*  from:worker*  loss<0.3  -daq:*  /regex/  "some text"``.
+r"""The query line of a log: ``train:epoch|run:*  from:worker*  loss<0.3  -daq:*  /regex/  "some text"``.
 
 All terms of a query must hold. `query.ts` reads the same language in the page; ``tests/pages/queries.json``
 says what both must make of a query.
+
+The grammar, in which blanks separate terms and ``-`` before a term negates it:
+
+    name:action        identifiers, with ``*`` as in `follow`; ``id:`` before it says so explicitly
+    from:NAME          sources, with ``*`` for any text; messages of this process have the source ``here``
+    field<0.3          a keyword argument, or ``a.b`` inside of one; also <= > >= = !=
+    /regex/            searched in the payload as rows show it, in any case
+    text               in identifier, source or payload, in any case
+    a|b                alternatives, after each of these but a regular expression
+    "…"                takes blanks and the characters above literally; ``\`` before a quote inside of it
+
+A query is tested on each message that arrives, so a test looks at little and in the order of cost; it never
+raises, whatever the payload does when it is looked at.
+
+An example:
+
+    >>> [(term.kind, term.negated, term.any) for term in parse('train:*|run:* -from:worker* loss<0.3')]
+    [('id', False, ['train:*', 'run:*']), ('from', True, ['worker*']), ('compare', False, ['0.3'])]
 """
 
 from __future__ import annotations
@@ -27,22 +45,31 @@ __all__ = ["Query", "QueryError", "Term", "parse"]
 Kind = Literal["id", "from", "compare", "regex", "text"]
 
 NUMBER: Final = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf)", re.IGNORECASE)
+"""A number as both languages read it: no underscores, no hexadecimal digits."""
 COMPARISON: Final = re.compile(r"([^<>=!|:]+)(<=|>=|!=|<|>|=)(.*)", re.DOTALL)
+"""A field, an operator and a value; the field holds none of the characters that mean something else."""
 QUOTED: Final = "q"
-"""Stands in the shape of a term for each character that was in quotation marks."""
+"""The placeholder in the shape of a term for each quoted character."""
 SEARCHED: Final = 20_000
 """Characters of a payload's one-line form to which a regular expression is applied."""
 CACHED: Final = 10_000
+"""The limit of identifiers for which a result is remembered by each test."""
 ORDER: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
+"""The operators that need a number."""
 
 
 class QueryError(ValueError):
-    """A query that cannot be read; `span` says where the mistake is."""
+    """A query that cannot be read; `span` says where the mistake is.
+
+    Args:
+        text: is shown to the user, with what would confuse the page escaped.
+        span: from where to where in the query, in characters.
+    """
 
     def __init__(self, text: str, span: tuple[int, int]) -> None:
         super().__init__(shown(cut(text, 300)))
@@ -53,12 +80,16 @@ class Term(NamedTuple):
     """One term of a query."""
 
     kind: Kind
+    """Which test it needs; see `TESTS`."""
     negated: bool
     any: list[str]
     """Alternatives: patterns, sources, values or texts; of a regular expression its source."""
     span: tuple[int, int]
+    """From where to where it stands in the query."""
     path: tuple[str, ...] = ()
+    """Of a comparison: the field, and the keys inside of its value."""
     op: str = ""
+    """Of a comparison: one of ``< <= > >= = !=``."""
 
 
 class Raw(NamedTuple):
@@ -68,10 +99,15 @@ class Raw(NamedTuple):
     shape: str
     quoted: bool
     end: int
+    """The place behind it in the query."""
 
 
 def parse(query: str) -> list[Term]:
-    """Return the terms of a query; raise `QueryError`."""
+    """Return the terms of a query; raise `QueryError`.
+
+    Raises:
+        QueryError: it can't be read.
+    """
     terms: list[Term] = []
     at = 0
     while at < len(query):
@@ -85,7 +121,11 @@ def parse(query: str) -> list[Term]:
 
 
 def read_term(query: str, start: int) -> Term:
-    """Read the term that begins at `start`."""
+    """Read the term that begins at `start`.
+
+    A term is what its beginning says (``/``, ``id:``, ``from:``); else a comparison, if it looks like one;
+    else an identifier if it has a colon; else text.
+    """
     negated = query[start] == "-" and query[start + 1 : start + 2].strip() != ""
     begin = start + negated
     if query[begin] == "/":
@@ -110,7 +150,10 @@ def read_term(query: str, start: int) -> Term:
 
 
 def read_regex(query: str, begin: int) -> tuple[str, int]:
-    """Return the regular expression that begins at `begin`, and where it ends."""
+    """Return the regular expression that begins at `begin`, and where it ends.
+
+    A slash ends it only before a blank or at the end, so a path in it needs no escapes.
+    """
     at = begin + 1
     while at < len(query):
         if query[at] == "\\":
@@ -127,7 +170,10 @@ def read_regex(query: str, begin: int) -> tuple[str, int]:
 
 
 def read_raw(query: str, begin: int) -> Raw:
-    """Read up to the next white space that is not in quotation marks."""
+    """Read up to the next white space that is not in quotation marks.
+
+    Inside quotation marks a backslash makes the next character literal.
+    """
     text: list[str] = []
     shape: list[str] = []
     inside = quoted = False
@@ -153,7 +199,13 @@ def read_raw(query: str, begin: int) -> Raw:
 
 
 def alternatives(raw: Raw, start: int, span: tuple[int, int]) -> list[str]:
-    """Return what stands between bars that are not quoted."""
+    """Return what stands between bars that are not quoted.
+
+    Args:
+        raw: the term.
+        start: where the alternatives begin in it.
+        span: for the error.
+    """
     parts = pieces(raw, start, len(raw.text), "|")
     if len(parts) > 1 and "" in parts:
         raise QueryError(f"something is missing beside | in {raw.text}", span)
@@ -171,7 +223,14 @@ def pieces(raw: Raw, start: int, end: int, separator: str) -> list[str]:
 
 
 def comparison(raw: Raw, compared: re.Match[str], negated: bool, span: tuple[int, int]) -> Term:
-    """Read a comparison of a field with values."""
+    """Read a comparison of a field with values.
+
+    Args:
+        raw: the term.
+        compared: the match of `COMPARISON` with its shape.
+        negated: whether it begins with ``-``.
+        span: where it stands in the query.
+    """
     length, op = len(compared[1]), compared[2]
     path = pieces(raw, 0, length, ".")
     field = raw.text[:length]
@@ -192,6 +251,8 @@ def comparison(raw: Raw, compared: re.Match[str], negated: bool, span: tuple[int
 class Query:
     """A query that messages pass or not: call it with one.
 
+    An empty one is false, and all messages pass it.
+
     Raises:
         QueryError: `text` is no query.
     """
@@ -204,12 +265,17 @@ class Query:
         self.tests = [
             (test_of(term), term.negated) for term in sorted(self.terms, key=lambda term: COST[term.kind])
         ]
+        """With whether each is negated, the cheapest first."""
 
     def __bool__(self) -> bool:
         return bool(self.tests)
 
     def __call__(self, message: Message) -> bool:
-        """Return whether all terms hold."""
+        """Return whether all terms hold.
+
+        A large payload in whose first part nothing was found counts as one without it, and is counted in
+        `partly`.
+        """
         for test, negated in self.tests:
             found = test(message)
             if found is None:
@@ -225,7 +291,11 @@ def test_of(term: Term) -> Callable[[Message], bool | None]:
 
 
 def id_test(term: Term) -> Callable[[Message], bool]:
-    """Return whether the identifier matches one of the patterns, worked out once for each identifier."""
+    """Return whether the identifier matches one of the patterns, worked out once for each identifier.
+
+    Raises:
+        QueryError: a pattern is no identifier.
+    """
     try:
         patterns = [Identifier.parse(pattern) for pattern in term.any]
     except IdentifierError as error:
@@ -259,7 +329,11 @@ def glob(pattern: str) -> str:
 
 
 def compare_test(term: Term) -> Callable[[Message], bool]:
-    """Return whether there is such a field, and its value compares so."""
+    """Return whether there is such a field, and its value compares so.
+
+    Numbers of numpy and tensors of one item compare as numbers. A field that is missing passes with no
+    operator; one of another type passes with ``!=`` alone.
+    """
     path, op, values = term.path, term.op, term.any
     if op in ORDER:
         order, limit = ORDER[op], float(values[0])
@@ -291,7 +365,10 @@ def plain(value: Any) -> Any:
 
 
 def equal_to(text: str) -> Callable[[Any], bool]:
-    """Return a test whether a value is what `text` says."""
+    """Return a test whether a value is what `text` says.
+
+    A number equals numbers; a text equals texts in any case; anything else is compared by its one-line form.
+    """
     number = float(text) if NUMBER.fullmatch(text) else None
     folded = text.casefold()
 
@@ -306,7 +383,11 @@ def equal_to(text: str) -> Callable[[Any], bool]:
 
 
 def regex_test(term: Term) -> Callable[[Message], bool | None]:
-    """Return whether a regular expression is found in the payload as rows show it, or in one of its texts."""
+    """Return whether a regular expression is found in the payload as rows show it, or in one of its texts.
+
+    Raises:
+        QueryError: it is no regular expression.
+    """
     try:
         expression = re.compile(term.any[0], re.IGNORECASE)
     except re.error as error:
@@ -352,7 +433,7 @@ def text_test(term: Term) -> Callable[[Message], bool | None]:
 
 
 COST: Final[dict[str, int]] = {"id": 0, "from": 1, "compare": 2, "text": 3, "regex": 4}
-"""The cheapest tests are made first."""
+"""The relative cost of each test; cheap ones run first."""
 TESTS: Final[dict[str, Callable[[Term], Callable[[Message], bool | None]]]] = {
     "id": id_test,
     "from": from_test,

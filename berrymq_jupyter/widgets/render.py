@@ -3,6 +3,11 @@
 Messages carry any object: a string of five megabytes, a dictionary of a hundred thousand keys, an
 object whose ``repr`` raises. Everything here looks at the first part of a value only, never raises, and gives
 text that is safe to show: characters that would move or hide other text are written as escapes.
+
+How the cost is bounded: `describe` gets the number of characters that are still wanted (``room``) and the
+number of levels that may be opened (``depth``), and passes on less of both. No container is copied or counted
+through; of strings and bytes a slice is taken before anything is written. A class's own ``repr`` is the one
+call that can take any time: it is measured, and if it was slow is not called again.
 """
 
 from __future__ import annotations
@@ -33,8 +38,12 @@ __all__ = [
 ]
 
 BREADTH: Final = 60
+"""The limit of items of one container that are written."""
 DEPTH: Final = 6
+"""The limit of levels; deeper containers are written as their size."""
 BIG_INTEGER: Final = 4000
+"""Bits beyond which an integer is written by its size: the time for its digits grows with the square of their
+number."""
 SLOW: Final = 0.02
 """Seconds after which the ``repr`` of a class counts as slow."""
 
@@ -60,7 +69,12 @@ slow_types: set[type] = set()
 
 
 def summary(value: object, limit: int = 200) -> str:
-    """Return `value` as one line of at most `limit` characters, in Python's notation if it has one."""
+    """Return `value` as one line of at most `limit` characters, in Python's notation if it has one.
+
+    Args:
+        value: anything.
+        limit: in characters.
+    """
     try:
         text = describe(value, limit, DEPTH)
     except HOSTILE:
@@ -74,7 +88,11 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200
 
 
 def argument_parts(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200) -> list[str]:
-    """Return the parts of an argument list, one for each argument, in about `limit` characters together."""
+    """Return the parts of an argument list, one for each argument, in about `limit` characters together.
+
+    Returns:
+        One text for each argument, ``name=`` before keywords; "…" last, where some are left out.
+    """
     parts: list[str] = []
     room = limit
     for label, value in payload_items(args, kwargs):
@@ -97,7 +115,10 @@ def error_text(error: BaseException, limit: int = 300) -> str:
 
 
 def payload_items(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Yield (keyword or "", value) for each argument."""
+    """Yield (keyword or "", value) for each argument.
+
+    Positional ones first, in order.
+    """
     for value in args:
         yield "", value
     yield from list(kwargs.items())
@@ -128,7 +149,16 @@ def type_name(value: object) -> str:
 
 
 def describe(value: Any, room: int, depth: int) -> str:
-    """Write `value` in roughly `room` characters; may raise what the value raises."""
+    """Write `value` in roughly `room` characters; may raise what the value raises.
+
+    Subclasses of containers are written as those; an Enum, a dataclass or an array by its parts; anything
+    else by its ``repr``.
+
+    Args:
+        value: anything.
+        room: the number of characters that are wanted; the result may be somewhat longer.
+        depth: how many levels may be opened.
+    """
     kind = type(value)
     simple = SIMPLE.get(kind)
     if simple is not None:
@@ -176,7 +206,12 @@ def plain(value: object, _room: int) -> str:
 
 
 def sequence(opening: str, closing: str) -> Callable[[Any, int, int], str]:
-    """Return a writer for a kind of sequence."""
+    """Return a writer for a kind of sequence.
+
+    Args:
+        opening: the bracket before the items.
+        closing: the one after them.
+    """
 
     def write(value: Any, room: int, depth: int) -> str:
         size = len(value)
@@ -258,7 +293,10 @@ def is_array(value: object) -> bool:
 
 
 def foreign(value: Any, room: int) -> str:
-    """Describe arrays and tables by their own attributes, without importing their libraries."""
+    """Describe arrays and tables by their own attributes, without importing their libraries.
+
+    Items on a device are not fetched: only few values of one dimension are written.
+    """
     if not is_array(value):
         return ""
     name, shape = type_name(value), getattr(value, "shape", None)
@@ -277,7 +315,10 @@ def foreign(value: Any, room: int) -> str:
 
 
 def guarded_repr(value: object, room: int) -> str:
-    """Call ``repr``, unless that was slow for this class before."""
+    """Call ``repr``, unless that was slow for this class before.
+
+    `slow_types` is limited, so classes that are made by the thousand do not fill it.
+    """
     kind = type(value)
     if kind in slow_types:
         return f"<{type_name(value)}>"

@@ -20,18 +20,24 @@ __all__ = ["Rows", "Snapshot"]
 BURST: Final = 100_000
 """Messages that may arrive between two rounds and are still processed, however few are kept."""
 SLACK: Final = 64
-"""By how much a count of arrivals may differ from what is there, with senders in many threads."""
+"""By how much a count of arrivals may differ from what is there, with senders in many threads. A sender
+appends and counts in two steps, so a thread may be between them."""
 WEIGHED: Final = 2000
-"""The limit of messages of one batch that are weighed."""
+"""The limit of messages of one batch that are weighed. Of larger batches every second, third, … message is
+weighed, for all of those beside it."""
 
 
 class Snapshot:
-    """The messages at one moment: all from the number `first` on, and some `older` ones."""
+    """The messages at one moment: all from the number `first` on, and some `older` ones.
+
+    It is not changed by what arrives later. It holds the messages, so it is not to be kept for long.
+    """
 
     __slots__ = ("first", "messages", "older")
 
     def __init__(self, first: int, messages: list[Message], older: Older) -> None:
         self.first = first
+        """The number of the first of `messages`."""
         self.messages = messages
         self.older = older
 
@@ -65,6 +71,17 @@ class Rows:
     here: messages would pile up between two rounds and be freed together, and that difference triggers the
     garbage collector. So `kept` changes at any moment, and its position is given by the last message that
     `absorb` has processed. Callers that need numbers take a `snapshot` first, and do not hold it for long.
+
+    Invariants, between two calls: the messages with numbers from `first` to before `end` are in `kept`, in
+    order, followed by those that were not absorbed; `names` has one entry for each of them, and `by_name`
+    counts those.
+
+    All methods are called with the guard of the view held; `collect` alone is not.
+
+    Args:
+        maxlen: the number of the newest messages to keep.
+        max_bytes: the limit of bytes of heavy payloads; see ``weight.py``.
+        keep: for identifiers, how many of their newest messages are kept besides; see ``reserve.py``.
     """
 
     def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
@@ -107,7 +124,11 @@ class Rows:
         return len(self.kept) > 0 and self.kept[-1] is not self.last
 
     def absorb(self) -> list[Message]:
-        """Number the messages since the last call, and return those that are still kept."""
+        """Number the messages since the last call, and return those that are still kept.
+
+        If more messages came than `kept` holds, the displaced ones get numbers too, so that gaps can be seen,
+        and are counted in `missed`.
+        """
         collected = self.collected()
         if not self.waiting():
             self.count_late(collected)
@@ -169,7 +190,11 @@ class Rows:
         self.reserve.evicted.update(gone)
 
     def copy_counted(self) -> tuple[int, list[Message]]:
-        """Return how many messages were received, and those of them that are kept, the newest first."""
+        """Return how many messages were received, and those of them that are kept, the newest first.
+
+        The count and the copy belong to different moments if a sender is active; after some attempts the
+        larger count is taken.
+        """
         for _ in range(20):
             before = self.collected()
             newest = self.copy(len(self.kept) + SLACK)
@@ -197,7 +222,10 @@ class Rows:
                 continue
 
     def position(self, newest: list[Message], expected: int) -> int | None:
-        """Return how many of `newest` arrived after `last`, probably `expected`; None if that is gone."""
+        """Return how many of `newest` arrived after `last`, probably `expected`; None if that is gone.
+
+        The search begins where `expected` says, so it usually ends at once.
+        """
         if self.last is None:
             return None
         for index in range(min(expected + SLACK, len(newest)) - 1, -1, -1):
@@ -206,7 +234,11 @@ class Rows:
         return None
 
     def trim(self) -> None:
-        """Remove messages beyond `maxlen` and `max_bytes`, but not the newest one."""
+        """Remove messages beyond `maxlen` and `max_bytes`, but not the newest one.
+
+        Heavy payloads are removed from the oldest on, with all lighter messages before them: rows stay
+        consecutive.
+        """
         oldest = self.oldest()
         first = max(self.first, oldest, self.end - self.maxlen)
         reserved = self.reserve.weights()
@@ -228,7 +260,11 @@ class Rows:
         return self.end if fresh is None else self.end - max(0, length - fresh)
 
     def let_go(self, number: int) -> None:
-        """Remove the oldest messages, fewer if arriving ones displace some at the same time."""
+        """Remove the oldest messages, fewer if arriving ones displace some at the same time.
+
+        It stops at the message that is to stay, so however many a sender displaces meanwhile, none is removed
+        that should not be.
+        """
         if number <= 0:
             return
         stays = self.kept[number]
@@ -238,7 +274,10 @@ class Rows:
             self.kept.popleft()
 
     def snapshot(self) -> Snapshot:
-        """Return the messages that are kept and absorbed."""
+        """Return the messages that are kept and absorbed.
+
+        Takes a time proportional to the number of messages.
+        """
         newest = self.copy(self.kept.maxlen or 0)
         fresh = self.position(newest, self.collected() - self.seen)
         if fresh is None:  # everything that was absorbed has been displaced, or there was nothing

@@ -1,4 +1,9 @@
-"""The rows of a log that one page shows: those that pass its query, up to its pause."""
+"""The rows of a log that one page shows: those that pass its query, up to its pause.
+
+A page shows rows by places (``window.py``). This file adds the page's pause, what of the rows it has been
+sent already, and the form in which a row is sent: a list ``[place, number, milliseconds, identifier, source,
+payload, changes, alert, past]``, which ``wire.ts`` reads.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +24,24 @@ __all__ = ["Selection", "rounded", "row"]
 SUMMARY: Final = 240
 """Characters of a row's payload that are sent to a page."""
 TAIL: Final = 60
-"""The number of newest rows that are part of every update."""
+"""The number of newest rows that are part of every update. As many as a page shows at once, about; it asks
+for others when it is scrolled."""
 LOOK_BACK: Final = 3000
 """The limit of messages searched for the previous ones of a page's rows."""
 ROUNDED_DEPTH: Final = 4
+"""Levels of a payload in which floats are shortened."""
 ROUNDED_ITEMS: Final = 60
+"""Larger containers are not copied for it."""
 
 
 class Selection:
-    """A query and a pause, with the rows that pass them."""
+    """A query and a pause, with the rows that pass them.
+
+    Args:
+        rows: of the log.
+        query: "" for all.
+        paused_at: the number of the first row that is held back.
+    """
 
     def __init__(self, rows: Rows, query: str = "", paused_at: int | None = None) -> None:
         self.rows = rows
@@ -82,7 +96,12 @@ class Selection:
         ]
 
     def update(self, everything: bool, alarming: Query | None = None) -> dict[str, Any]:
-        """Return the newest rows, and the state."""
+        """Return the newest rows, and the state.
+
+        Args:
+            everything: send rows again that were sent before.
+            alarming: marks the rows that pass it.
+        """
         window, end = self.window, self.end
         known = 0 if everything or self.sent_epoch != window.epoch else self.sent_end
         self.sent_epoch, self.sent_end = window.epoch, end
@@ -121,9 +140,14 @@ def row(
 def predecessors(found: list[tuple[int, int, Message]], kept: Snapshot) -> dict[int, Message]:
     """Return the previous message of the same identifier and source, where it is found soon.
 
+    It walks backwards once, for all rows together. A row is ``waiting`` until a message of its key is found.
+
     Args:
         found: place, number and message of each row, in order.
         kept: where to look.
+
+    Returns:
+        By the number of the row.
     """
     before: dict[int, Message] = {}
     if not found:
@@ -149,6 +173,9 @@ def steps(message: Message, before: Message, parts: list[str]) -> list[list[Any]
     """Return where in a row's payload a number ends that has changed since the message before, and by what.
 
     The places count UTF-16 units, as pages do. Counters, which go on by one, are left out.
+
+    Returns:
+        Pairs of a place and a text such as "▲0.02".
     """
     values = [*before.args[: len(message.args)], *(before.kwargs.get(key) for key in message.kwargs)]
     found = []

@@ -1,4 +1,12 @@
-"""The selection of a log's rows that its pages show."""
+"""The selection of a log's rows that its pages show.
+
+A page that shows the newest matches of a million rows must not wait for a search of all of them, and must not
+jump when older ones are found. Hence the places: what is found later gets places outside of those that are
+known, at either end.
+
+Invariant, with a test: `matches` has the numbers of all rows in ``[low, high)`` that pass and are kept,
+ascending, and the place of ``matches[i]`` is ``start + i``.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Window"]
 
 EPOCHS: Final = count(1)
+"""Numbers for all windows of the process."""
 CHUNK: Final = 200
-"""Rows that are searched between two checks of the clock."""
+"""Rows that are searched between two checks of the clock. A test of a row takes some microseconds, so this is
+about a millisecond."""
 
 
 class Window:
@@ -38,10 +48,13 @@ class Window:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.test: Test | None = None
+        """None if all rows are shown."""
         self.epoch = next(EPOCHS)
         """Identifies the test; places of different epochs are unrelated."""
         self.matches: deque[int] = deque()
+        """Numbers of the rows that pass, ascending."""
         self.start = 0
+        """The place of the first match."""
         self.low = self.high = 0
         """Rows with numbers from `low` to before `high` have been searched."""
 
@@ -84,7 +97,10 @@ class Window:
         self.low = self.high = self.rows.end
 
     def advance(self, seconds: float) -> None:
-        """Remove matches that are not kept any more, and search further rows for at most `seconds`."""
+        """Remove matches that are not kept any more, and search further rows for at most `seconds`.
+
+        Called in each round of the pump. New rows come first, for the user watches those.
+        """
         if self.test is None:
             return
         first = self.rows.first
@@ -100,7 +116,11 @@ class Window:
         self.look_back(self.test, kept, deadline)
 
     def drop(self, first: int) -> None:
-        """Remove the matches before `first` that are not kept any more."""
+        """Remove the matches before `first` that are not kept any more.
+
+        Matches among `Rows.older` stay; so what is removed may be in the middle, and the places of those
+        before it move up by one.
+        """
         older = self.rows.older.messages
         before = []
         while self.matches and self.matches[0] < first:
@@ -135,7 +155,10 @@ class Window:
             self.low = lower
 
     def page(self, start: int, end: int) -> list[tuple[int, int, Message]]:
-        """Return (place, number, message) of the rows from place `start` to before `end`."""
+        """Return (place, number, message) of the rows from place `start` to before `end`.
+
+        A place whose message was removed since is left out.
+        """
         start, end = max(start, self.begin), min(end, self.end)
         if start >= end:
             return []

@@ -11,6 +11,7 @@ from berrymq import AskTimeout, Bus
 from berrymq.bridge import RemoteError
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
+from berrymq.bridge.node.memories import Memories
 from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
@@ -217,6 +218,20 @@ def test_large_messages_and_arrays_arrive_whole(engine):
     assert received[1].dtype == array.dtype
     assert np.array_equal(received[1], array)
     assert received[2] == "last"
+
+
+def test_arrays_are_pulled_where_memory_is_not_shared(engine, monkeypatch):
+    """As between machines, and with more than one frame, or one message of NATS, takes."""
+    monkeypatch.setattr(Memories, "can_open", staticmethod(lambda _: False))
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    recorder = Recording(two)
+    engine.settle(one, two)
+    array = np.arange(4_000_000)
+    one.twitter("test:run", array)
+    one.twitter("test:run", "last")
+    received = recorder.wait_for(2)
+    assert np.array_equal(received[0], array)
+    assert received[1] == "last"
 
 
 def test_a_node_that_comes_later_is_found_and_one_that_leaves_is_not_there_any_more(engine):

@@ -33,7 +33,7 @@ from berrymq.bridge.payload import (
 )
 from berrymq.bridge.payload.registry import Codec, by_name, by_type
 from berrymq.bridge.protocol.batches import Batch, parse_batch, parse_messages
-from berrymq.bridge.protocol.json_checks import FrameError
+from berrymq.bridge.protocol.json_checks import FrameError, check_depth
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -445,6 +445,25 @@ class TestWhatCannotCross:
         around.append(around)
         with pytest.raises(PayloadError, match="contains itself"):
             encode([around], {})
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda value: [value],
+            lambda value: {"a": value},
+            lambda value: {1: value},
+            lambda value: {(): value},
+            lambda value: (value,),
+        ],
+        ids=["list", "dict", "dict of numbers", "dict of tuples", "tuple"],
+    )
+    def test_whatever_is_encoded_nests_no_deeper_than_a_receiver_accepts(self, wrap):
+        value, encoded = math.inf, []
+        with pytest.raises(PayloadError, match="nests deeper"):
+            while len(encoded) < 2 * MAX_DEPTH:
+                encoded.append(encode_message(0.0, [value], {}))
+                value = wrap(value)
+        check_depth(encoded[-1], around=2)
 
     def test_depth(self):
         value: Any = 0

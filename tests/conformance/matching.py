@@ -21,6 +21,8 @@ class MismatchError(AssertionError):
 def fill(value: Any, known: dict[str, Any]) -> Any:
     """Put in what is known: ``${name}`` alone becomes the value, within a text its text."""
     if isinstance(value, str):
+        if "${i}" in value and value != "${i}":  # it may be part of a name
+            value = value.replace("${i}", str(known.get("i", "${i}")))
         whole = VARIABLE.fullmatch(value)
         if whole and whole[1] in known:
             return known[whole[1]]

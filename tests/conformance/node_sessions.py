@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.conformance.matching import MismatchError, fill, match
+from tests.conformance.matching import MismatchError, fill, fits, match
 from tests.conformance.sessions import DIRECTORY, Steps, Vector
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def node_vectors(directory: Path = DIRECTORY / "nodes") -> Iterator[Vector]:
         content = json.loads(path.read_text(encoding="utf-8"))
         for one in content.get("sessions", ()):
             name = f"{path.stem}: {one['name']}"
-            steps = one["steps"]
+            steps, at = one["steps"], content.get("at", "hub")
             if any("call" in step for step in steps):
                 for way in ("http", "websocket"):
                     mine = [step for step in steps if step.get("over", way) == way]
                     if mine:
-                        yield Vector(f"{name}, over {way}", 1, way, mine)
+                        yield Vector(f"{name}, over {way}", 1, way, mine, at)
             else:
-                yield Vector(name, 1, "raw", steps)
+                yield Vector(name, 1, "raw", steps, at)
 
 
 class NodeSession(Steps):
@@ -256,15 +256,38 @@ class NodeSession(Steps):
         self.step_send({"method": "interest", "params": frame}, on=name)
         self.step_receive({"method": "ack", "params": {"ack": 1}}, on=name, skip=["interest"])
 
+    def step_same(self, values: list[Any]) -> None:
+        """Compare two values that were named."""
+        match(*fill(values, self.known))
+
     def step_send(self, line: Any, on: str) -> None:
         """Send one message: text as it is, or JSON, to which ``"jsonrpc": "2.0"`` is added."""
         self._sockets[on].send(self._text(line))
 
     def step_receive(
-        self, pattern: Any, on: str, skip: list[str] | None = None, timeout: float = LIMIT
+        self,
+        pattern: Any,
+        on: str,
+        skip: list[str] | None = None,
+        timeout: float = LIMIT,
+        *,
+        among: bool = False,
     ) -> None:
-        """Wait for the next message, but for frames of the methods to skip (by default ``ack``)."""
-        match(pattern, self._receive(on, ["ack"] if skip is None else skip, timeout), self.known)
+        """Wait for the next message.
+
+        Args:
+            pattern: what it is like.
+            on: the name of the connection.
+            skip: leave out frames of these methods; by default ``ack``.
+            timeout: seconds.
+            among: leave out all that is not like it.
+        """
+        pattern = json.loads(json.dumps(pattern).replace("${i}", str(self.known.get("i"))))
+        while True:
+            given = self._receive(on, ["ack"] if skip is None else skip, timeout)
+            if not among or fits(pattern, given, dict(self.known)):
+                match(pattern, given, self.known)
+                return
 
     def _receive(self, on: str, skip: list[str], timeout: float = LIMIT) -> Any:
         deadline = time.monotonic() + timeout

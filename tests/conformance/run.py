@@ -26,6 +26,7 @@ from berrymq.bridge.discovery import connection_file
 from tests.conformance.driving import Driver
 from tests.conformance.scripted import ScriptedSession
 from tests.conformance.sessions import DIRECTORY, LiveSession, Session, Vector, client_vectors
+from tests.support.javascript import node
 from tests.support.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ TOKEN = "the-access-token-of-the-sessions"
 
 COMMANDS = {
     "python": [sys.executable, "tests/conformance/drivers/python.py"],
-    "node": ["node", "tests/conformance/drivers/node.mjs"],
+    "node20": [node(20) or "node20", "tests/conformance/drivers/node.mjs"],
+    "node22": [node(22) or "node22", "tests/conformance/drivers/node.mjs"],
     "ruby": ["ruby", "tests/conformance/drivers/ruby.rb"],
     "r": ["Rscript", "--vanilla", "tests/conformance/drivers/r.R"],
 }
 """The drivers of this project, by language."""
 
-LEVELS = {"python": 3, "node": 3, "ruby": 2, "r": 1}
+LEVELS = {"python": 3, "node20": 3, "node22": 3, "ruby": 3, "r": 1}
 """The level that each has."""
 
 

@@ -38,19 +38,17 @@ class Vector:
     Attributes:
         name: unique among all.
         level: 1, 2 or 3; a client has to pass those of its level and below.
-        hub: ``"live"`` or ``"scripted"``.
+        hub: of a client ``"live"`` or ``"scripted"``; of a node the way: ``"http"``, ``"websocket"`` or
+            ``"raw"``.
         steps: what happens.
-        needs: the commands of the driver that it uses.
+        at: the kind of node that a session with a node is for: ``"hub"`` or ``"node"``.
     """
 
     name: str
     level: int
     hub: str
     steps: list[dict[str, Any]]
-
-    @property
-    def needs(self) -> set[str]:
-        return {step["do"]["do"] for step in self.steps if "do" in step}
+    at: str = "hub"
 
 
 def client_vectors(directory: Path = DIRECTORY / "clients") -> Iterator[Vector]:
@@ -103,6 +101,12 @@ class Steps:
     def step_wait(self, seconds: float) -> None:
         """Let some time pass."""
         time.sleep(seconds)
+
+    def step_repeat(self, times: int, steps: list[dict[str, Any]]) -> None:
+        """Do steps several times, with the number from 0 as ``${i}``."""
+        for number in range(times):
+            self.known["i"] = number
+            self.play(steps)
 
 
 class Session(Steps):

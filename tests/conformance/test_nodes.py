@@ -44,8 +44,8 @@ def play(servers):
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_hub(name, play):
-    play(VECTORS[name], "hub")
+def test_session(name, play):
+    play(VECTORS[name], VECTORS[name].at)
 
 
 def test_a_node_that_is_no_hub(play):

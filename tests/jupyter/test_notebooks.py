@@ -12,6 +12,16 @@ from tests.support.jupyter_server import private_environment
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
+SHOWN = {
+    ("03-other-languages", "ruby"): ["Paris"],
+    ("03-other-languages", "javascript"): ["Tokyo"],
+    ("03-other-languages", "ask-both"): ["Ruby says 6", "JavaScript says 6"],
+    ("03-other-languages", "r"): ["Nairobi"],
+    ("03-other-languages", "task-r"): ["('report:mean', 3)"],
+    ("03-other-languages", "take"): ["array([ 6., 22., 38.])"],
+}
+"""What cells show, by notebook and cell, where a run without an error does not say enough."""
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
@@ -24,6 +34,9 @@ def test_a_notebook_runs_from_top_to_bottom(path, home):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=30, resources={"metadata": {"path": str(home)}})
     client.execute(env=private_environment(home))
+    for cell in notebook.cells:
+        for text in SHOWN.get((path.stem, cell.id), ()):
+            assert text in str(cell.outputs), cell.outputs
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +45,24 @@ def end_hubs(home: Path) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda pid=pid: has_ended(pid), "end of the hub")
+
+
+@contextmanager
+def running_hub(directory: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+    """Run `berrymq hub` with a runtime directory of its own; yield what its connection file says.
+
+    Args:
+        directory: the runtime directory.
+        arguments: of the command.
+    """
+    directory.chmod(0o700)
+    command = [sys.executable, "-m", "berrymq", "hub", "--detached", *arguments]
+    environment = {**os.environ, "BERRYMQ_RUNTIME_DIR": str(directory)}
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    told: dict[str, Any] = json.loads((directory / "hub.json").read_text())
+    try:
+        yield told
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(told["pid"], signal.SIGTERM)
+        wait_until(lambda: has_ended(told["pid"]), "end of the hub")

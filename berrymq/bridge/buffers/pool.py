@@ -2,6 +2,12 @@
 
 Memory is recycled, for the first write to new pages takes ten times as long as the next. A segment goes
 back to the pool when its last `Lease` is gone, and is used again once no receiver holds it.
+
+How reuse is made safe: a reader opens a segment by its claim (``claims.py``) and holds a shared lock on it
+for as long as it has it mapped; the writer takes an exclusive lock before it writes to it again, and tries
+another segment if it can't have it. The locks belong to open files, so they end with a process, however it
+ends. A reader that opens it after it was reused is found out by the secret in its header, which is new each
+time.
 """
 
 from __future__ import annotations
@@ -30,14 +36,17 @@ if TYPE_CHECKING:
 __all__ = ["MIN_SHARED_BYTES", "Filling", "Lease", "Pool", "PoolFullError", "is_available"]
 
 MIN_SHARED_BYTES = 64 * 1024
-"""Smaller values travel in the message."""
+"""Smaller values travel in the message. Below it, copying is cheaper than opening a file of another
+process."""
 
 MAX_BYTES = 1024 * 1024 * 1024
-"""Of one process, unless told otherwise."""
+"""Of one process, unless told otherwise. Reached only if receivers hold what they got; then arrays cross as
+copies."""
 MAX_SEGMENTS = 256
 """Each takes two file descriptors."""
 IDLE_SECONDS = 10.0
-"""Memory that was not used for so long is returned to the system."""
+"""Memory that was not used for so long is returned to the system. Longer than the pauses of a loop that sends
+arrays."""
 
 F_SEAL_SEAL, F_SEAL_FUTURE_WRITE = 0x0001, 0x0010
 
@@ -52,7 +61,10 @@ class PoolFullError(Exception):
 
 
 class _Segment:
-    """One piece of shared memory; written by this process alone."""
+    """One piece of shared memory; written by this process alone.
+
+    Made in a size class (`_capacity`), so that another value of about the same size fits.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -68,6 +80,7 @@ class _Segment:
         self.idle_since = 0.0
 
     def _seal(self) -> None:
+        """Fix its size and, since Linux 5.1, keep processes that open it from writing to it."""
         try:  # from now on nobody else can map it for writing; since Linux 5.1
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
         except OSError:
@@ -124,6 +137,9 @@ class Filling:
 class Lease:
     """A segment in use: it is not recycled while this object exists.
 
+    Ends by garbage collection; `_release` takes no lock, for that may happen on any thread and while any lock
+    is held.
+
     Attributes:
         claim: for others to open it.
     """
@@ -136,7 +152,14 @@ class Lease:
         self.claim = claim
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return a part of the data."""
+        """Return a part of the data.
+
+        For receivers that can't open shared memory.
+
+        Args:
+            offset: of the first byte.
+            size: the most bytes.
+        """
         return self._segment.memory[
             HEADER_BYTES + offset : HEADER_BYTES + min(offset + size, self.claim.size)
         ]
@@ -180,7 +203,9 @@ class Pool:
         self._returned: list[_Segment] = []
         """Whose lease has ended. It takes no lock, so that the garbage collector may end one anywhere."""
         self._bytes = 0
+        """Of all segments, idle ones included."""
         self._count = 0
+        """Of all segments."""
 
     def probe(self) -> Lease:
         """Share a byte, whose claim tells other processes whether they can open what this one shares."""
@@ -193,6 +218,8 @@ class Pool:
 
     def share(self, size: int, write: Callable[[memoryview], object]) -> Lease:
         """Put a value into shared memory.
+
+        The claim is valid for as long as the lease is held.
 
         Args:
             size: of the value in bytes.
@@ -217,7 +244,14 @@ class Pool:
         return Filling(self._take(_capacity(size)), size, self._returned.append)
 
     def _take(self, capacity: int) -> _Segment:
-        """Return a segment, locked against readers."""
+        """Return a segment, locked against readers.
+
+        Args:
+            capacity: the exact size.
+
+        Raises:
+            PoolFullError: there is no segment to be had, and no memory or descriptor for another one.
+        """
         with self._lock:
             self._collect()
             for segment in reversed(self._idle):
@@ -240,6 +274,7 @@ class Pool:
             return segment
 
     def _collect(self) -> None:
+        """Make returned segments available. The lock is held."""
         now = monotonic()
         while self._returned:
             segment = self._returned.pop()
@@ -251,6 +286,7 @@ class Pool:
         self._discard(segment)
 
     def _discard(self, segment: _Segment) -> None:
+        """Return a segment to the system; readers keep what they have mapped."""
         segment.close()
         self._bytes -= segment.capacity
         self._count -= 1

@@ -1,4 +1,14 @@
-"""The shared queues of a hub: opening groups, and the frames of their members."""
+"""The shared queues of a hub: opening groups, and the frames of their members.
+
+``job_assignment.py`` decides, without I/O, which member gets a job; this file gives it members and jobs. A
+group follows its identifier in its room like any subscriber, so messages reach it by the ordinary routes. A
+node is a member as long as it is a peer, through all cuts of its link. While it is cut the hub gives it
+nothing and checks, if it is on the same machine, whether its process has ended; then its jobs return at once,
+else with its ttl.
+
+A group without members goes on collecting for `TTL_SECONDS`, so that a worker may be restarted, and jobs be
+published before the first worker runs.
+"""
 
 from __future__ import annotations
 
@@ -60,15 +70,18 @@ REJOIN_SECONDS = 60.0
 """The time after the start of a hub in which members may name jobs that a former one has handed over."""
 
 STATE_SECONDS, STATE_SECONDS_EACH = 0.25, 0.005
-"""The least interval of a group's state frames, and its increment for each member."""
+"""The least interval of a group's state frames, and its increment for each member. So the frames of a group
+with many members do not grow with the square of their number."""
 
 PROCESS_CHECK_SECONDS = (0.02, 0.2, 1.0)
-"""The delays of the checks after a cut whether the member's process has ended; the last one repeats."""
+"""The delays of the checks after a cut whether the member's process has ended; the last one repeats. The
+first one soon, since a worker that is killed should cost its consumers little time."""
 
 MAX_UNREAD_BYTES = 5 * 1024 * 1024
 """A node with so many unread bytes is sent no state of groups; they are more than it may hold of jobs."""
 
 MAX_SHOWN = 200
+"""The limit of groups in a status."""
 
 WAITS = "it waits at the hub, on another machine"
 
@@ -81,19 +94,25 @@ class _Known:
         self.identifier = identifier
         self.group = group
         self.peers: dict[Peer, Member] = {}
+        """The nodes that are members; clients without a link are in `Group.members` alone."""
         self.expiry: Timer | None = None
         self.end_of_resending: Timer | None = None
         self.reporting = False
+        """A state frame is scheduled."""
         self._hub = hub
 
     def change(self) -> None:
-        """Schedule a state frame for the members."""
+        """Schedule a state frame for the members.
+
+        Called by the group after each change; at most one frame in `STATE_SECONDS` follows.
+        """
         if not self.reporting and self.peers:
             self.reporting = True
             seconds = STATE_SECONDS + STATE_SECONDS_EACH * len(self.peers)
             self._hub.loop.call_later(seconds, self._report)
 
     def _report(self) -> None:
+        """Send the state to the members; those that read too slowly get the next one."""
         with self._hub.lock:
             self.reporting = False
             body = self.state_body()
@@ -156,6 +175,8 @@ class Groups:
     def open(self, room: Room, identifier: Identifier, maxsize: int | None, overflow: str) -> _Known:
         """Return the group of an identifier in a room; a new one begins to collect.
 
+        The settings of the first member hold. When all have left, the next one may bring others.
+
         Args:
             room: its room.
             identifier: the messages that it collects.
@@ -204,6 +225,7 @@ class Groups:
             known.expiry = self._hub.loop.call_later(TTL_SECONDS, self._expire, known)
 
     def _expire(self, known: _Known) -> None:
+        """Close a group without members; its jobs are lost, and logged."""
         with self._hub.lock:
             if known.group.members:
                 return
@@ -231,7 +253,10 @@ class Groups:
 
     @property
     def have_jobs(self) -> bool:
-        """Whether there are jobs that were not taken."""
+        """Whether there are jobs that were not taken.
+
+        A hub with untaken jobs does not shut down when idle.
+        """
         return any(known.group.depth for known in self._known.values())
 
     # -- nodes -----------------------------------------------------------------------------------------------
@@ -241,6 +266,11 @@ class Groups:
 
         Raises:
             FrameError: it is none that a member sends.
+
+        Args:
+            peer: the member.
+            params: one of ``join``, ``want`` and ``leave``. A ``want`` first reports what was taken and
+                returned, and then renews the credit, so a job is never counted twice.
         """
         if isinstance(params, JoinParams):
             self._join(peer, params)
@@ -274,6 +304,9 @@ class Groups:
     def read_put(self, peer: Peer, params: PutParams) -> Put | None:
         """Read jobs that a member hands over; None if its ``join`` was refused.
 
+        It is read when it arrives and put later: a hub that replaces a killed one holds jobs until all
+        members have reported which ones they have.
+
         Raises:
             FrameError: they are malformed, or no jobs of the group.
         """
@@ -288,6 +321,10 @@ class Groups:
         return Put(known.group, data, batch.count)
 
     def _join(self, peer: Peer, params: JoinParams) -> None:
+        """Add a node to a group, or answer with the reason of a refusal.
+
+        A node that joins again over a resumed link keeps the jobs that it holds.
+        """
         identifier = crossing_identifier(params.group)
         try:
             self._check_number(peer, identifier)
@@ -332,7 +369,10 @@ class Groups:
                     known.group.hand_over()
 
     def remove_peer(self, peer: Peer) -> None:
-        """Remove a node from its groups, which get back the jobs that it has not taken."""
+        """Remove a node from its groups, which get back the jobs that it has not taken.
+
+        Called when the peer has left, has expired, or was replaced.
+        """
         for known in self._known.values():
             member = known.peers.pop(peer, None)
             if member is not None:
@@ -340,12 +380,23 @@ class Groups:
                 self._member_left(known)
 
     def check_process(self, peer: Peer, turn: int = 0) -> None:
-        """Check from time to time whether the process of a member whose link is cut has ended."""
+        """Check from time to time whether the process of a member whose link is cut has ended.
+
+        It ends when the node reconnects, or is removed otherwise.
+
+        Args:
+            peer: the node.
+            turn: how many checks were made since the cut.
+        """
         if any(peer in known.peers for known in self._known.values()):
             seconds = PROCESS_CHECK_SECONDS[min(turn, len(PROCESS_CHECK_SECONDS) - 1)]
             self._hub.loop.call_later(seconds, self._check_process, peer, turn + 1)
 
     def _check_process(self, peer: Peer, turn: int) -> None:
+        """Expire a node whose lock file exists and is not locked: its process has ended, however it did.
+
+        A file that is missing proves nothing: the node may be on another machine, or of another language.
+        """
         hub = self._hub
         if peer.connected or hub.peers.get(peer.id) is not peer:
             return

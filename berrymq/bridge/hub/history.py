@@ -2,6 +2,19 @@
 
 A history is a subscriber of its room, as a client's queue is, so a hub that retains nothing has no work with
 it. It holds batches as they arrived and drops whole ones; the exact number is cut when they are read.
+
+Retaining is on the way of every message that is kept, so it is done with as little as possible: a batch is
+appended to the series of its identifier, which is found by the beginning of its bytes, without decoding
+anything. The work of cutting, decoding and sorting is done by whoever reads.
+
+Numbers: each message that any history of the hub receives gets the next number, ascending over all
+identifiers and rooms. So the batches of several identifiers merge by it into the order of arrival, and
+``after=`` of ``history`` continues where a reader has stopped. It is not the sequence number of the origin,
+which is in the batch and which receivers deduplicate by.
+
+Limits: each identifier has its own (`Series.last`), and the hub has two for all rooms. At those the largest
+identifier gives way, and not the oldest messages of all: one that floods must not displace the few messages
+of others.
 """
 
 from __future__ import annotations
@@ -36,8 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["KEEP_BYTES", "KEEP_MESSAGES", "Feed", "Histories", "History"]
 
 KEEP_MESSAGES = 100_000
-"""The number of messages that a hub retains in total."""
+"""The number of messages that a hub retains in total. """
 KEEP_BYTES = 64 * 1024 * 1024
+"""The bytes of batches and their overhead, in total; shared memory of arrays has a limit of its own."""
 
 BATCH_BYTES = 300
 """The approximate memory for a batch beside its bytes."""
@@ -54,7 +68,8 @@ MAX_KEEPS = 1_000
 MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 MAX_HEADS = 4_096
-"""The limit of remembered beginnings of batches, beyond one for each identifier."""
+"""The limit of remembered beginnings of batches, beyond one for each identifier. The beginning of a batch has
+the origin and source too, so there is one for each publisher of an identifier."""
 
 SLACK = 16
 """At a limit, this fraction of it is dropped as well, so that the largest identifiers are searched seldom."""
@@ -65,9 +80,11 @@ class Keep(NamedTuple):
 
     identifier: Identifier
     last: int
+    """Of each identifier that matches."""
     by: str
     """The name of the node or client that requested it."""
     since: float
+    """Seconds since 1970."""
 
 
 Retained = tuple[int, int, bytes]
@@ -76,14 +93,20 @@ Retained = tuple[int, int, bytes]
 
 
 class Series:
-    """The retained batches of one identifier."""
+    """The retained batches of one identifier.
+
+    An exact number is not held: the oldest batch stays until all of its messages are surplus, so that nothing
+    is split on the way in.
+    """
 
     __slots__ = ("batches", "bytes", "count", "dropped", "identifier", "last")
 
     def __init__(self, identifier: Identifier, last: int) -> None:
         self.identifier = identifier
         self.last = last
+        """The number of messages to retain: the largest of the keeps that match."""
         self.batches: deque[Retained] = deque()
+        """Oldest first."""
         self.count = 0
         """The number of messages in these batches: `last`, and up to one batch more."""
         self.bytes = SERIES_BYTES
@@ -96,7 +119,10 @@ class Series:
         return min(self.count, self.last)
 
     def newest(self, most: int) -> list[Retained]:
-        """Return the batches of the newest messages, the last one first; the oldest one is cut to fit."""
+        """Return the batches of the newest messages, the last one first; the oldest one is cut to fit.
+
+        Messages beyond `last` that are still in the oldest batch are never returned.
+        """
         left = min(most, len(self))
         found = []
         for batch in reversed(self.batches):
@@ -109,6 +135,8 @@ class Series:
 
 class Histories:
     """The histories of all rooms of a hub, within common limits. Used with the router's lock held.
+
+    Rooms without a keep have no history, and their messages do not pass here.
 
     Args:
         budget: of the hub; counts what is held.
@@ -133,6 +161,7 @@ class Histories:
         self.arrived = 0
         """The number of messages that any history has received."""
         self.account = budget.open(self.shed)
+        """Of the hub's budget, which has `shed` called when the hub's memory as a whole is short."""
         self._by_room: dict[Room, History] = {}
 
     def of(self, room: Room) -> History | None:
@@ -162,7 +191,10 @@ class Histories:
         history.keep(identifier, last, by)
 
     def drop(self, room: Room, identifier: Identifier) -> bool:
-        """End a `keep`, and release the messages that no other one retains; return False without one."""
+        """End a `keep`, and release the messages that no other one retains; return False without one.
+
+        An identifier that another keep matches too stays, with the number of that one.
+        """
         history = self._by_room.get(room)
         if history is None or not history.drop(identifier):
             return False
@@ -179,7 +211,11 @@ class Histories:
         ]
 
     def limit(self) -> None:
-        """Drop the oldest messages of the largest identifiers if a limit is exceeded."""
+        """Drop the oldest messages of the largest identifiers if a limit is exceeded.
+
+        A sixteenth more than needed is dropped, or each further message would search for the largest
+        identifier again.
+        """
         if self.account.held > self.most_bytes:
             self.shed(self.most_bytes * (SLACK - 1) // SLACK)
         if self.count > self.most_messages:
@@ -191,7 +227,12 @@ class Histories:
         self._drop(attrgetter("bytes"), lambda: self.account.held <= target)
 
     def _drop(self, size: Callable[[Series], int], is_enough: Callable[[], bool]) -> None:
-        """Drop the oldest messages of the largest identifier, by *size*, until it is enough."""
+        """Drop the oldest messages of the largest identifier, by *size*, until it is enough.
+
+        Args:
+            size: the measure by which an identifier is the largest.
+            is_enough: checked after each dropped batch.
+        """
         largest: list[tuple[int, int, Series, History]] = [
             (-size(one), one.batches[0][0], one, history)
             for history in self._by_room.values()
@@ -218,6 +259,7 @@ class History:
     def __init__(self, histories: Histories, room: Room) -> None:
         self.room = room
         self.keeps: dict[str, Keep] = {}
+        """By identifier as text."""
         self.series: dict[str, Series] = {}
         """By identifier; none is empty. A published wildcard is retained under its own text."""
         self.dropped = 0
@@ -271,7 +313,16 @@ class History:
     # -- receiving -------------------------------------------------------------------------------------------
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Retain a batch, and release those that are older than the last messages; see `Subscriber`."""
+        """Retain a batch, and release those that are older than the last messages; see `Subscriber`.
+
+        `Histories.count` and the account are updated here and not in `_count`: this is the only call for each
+        batch. The loop ends since the batch just added has at least one message and `last` is positive.
+
+        Args:
+            batch: its bytes, which all subscribers share; those of large messages hold their buffers in
+                shared memory.
+            count: the number of its messages.
+        """
         if type(batch) is LargeBatchBytes:
             batch = self._all.memories.retain(batch)
         one = self._by_head.get(batch[: batch.find(b'",')]) or self._find(batch)
@@ -340,7 +391,11 @@ class History:
             self._account.share(data, -1)
 
     def drop_oldest(self, one: Series) -> None:
-        """Release what exceeds the last messages of an identifier; otherwise drop its oldest ones."""
+        """Release what exceeds the last messages of an identifier; otherwise drop its oldest ones.
+
+        In this order: what no reader can see any more is released; else the whole oldest batch is dropped;
+        else, if it is the only one, half of its messages.
+        """
         batch, before = one.batches.popleft(), len(one)
         surplus = one.count - before
         left = batch[1] - surplus if surplus else 0 if one.batches else batch[1] // 2
@@ -369,10 +424,15 @@ class History:
     def past(self, identifier: Identifier, last: int | None = None, after: int = 0) -> list[Retained]:
         """Return the retained messages that an identifier matches, in the order of arrival.
 
+        Messages of a published wildcard are among them if it matches *identifier*.
+
         Args:
             identifier: the messages; wildcards match on either side, as for a live message.
             last: the limit of messages, of all identifiers together; None for all.
             after: return only messages with a higher number.
+
+        Returns:
+            Batches in the order of arrival; those at the edges are cut to the exact numbers.
         """
         most = self._all.most_messages if last is None else last
         found: list[Retained] = []
@@ -395,6 +455,9 @@ class History:
         self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, to: Offers | None
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the messages of `past` as objects, and whether there are more.
+
+        For the wire's ``history``: each has the fields of a message, its number ``n`` and, for
+        large ones, its buffers. Malformed messages are left out.
 
         Args:
             identifier: see `past`.
@@ -438,7 +501,11 @@ class History:
         }
 
     def status(self) -> dict[str, Any]:
-        """Return the identifiers and numbers of what is retained, and who requested it, as JSON values."""
+        """Return the identifiers and numbers of what is retained, and who requested it, as JSON values.
+
+        The times are those of the first and last message, which are decoded for that; at most `MAX_SHOWN`
+        identifiers are looked at.
+        """
         return {
             "keeps": [self.keep_status(one) for one in self.keeps.values()],
             "identifiers": [
@@ -459,6 +526,8 @@ class History:
 
 class Feed:
     """The bodies of the ``past`` frames that answer a query; see `Stream.send_later`.
+
+    A batch stays alive through it, whatever the history drops in the meantime, so an answer never has gaps.
 
     Args:
         query: its number.
@@ -483,6 +552,8 @@ class Feed:
 
     def next(self, *, to: Offers) -> bytes | None:
         """Return the body of the next frame; None after the last one.
+
+        A batch with buffers has a frame of its own, since the params of a frame name one set of buffers.
 
         Args:
             to: how the other side reads buffers.
@@ -535,7 +606,10 @@ def fields_of(memory: Memory, to: Offers | None) -> dict[str, Any]:
 
 
 def cut(batch: Retained, count: int) -> list[Retained]:
-    """Return the last *count* messages of a batch as one; nothing for 0, or if it is malformed."""
+    """Return the last *count* messages of a batch as one; nothing for 0, or if it is malformed.
+
+    The batch is decoded and encoded again.
+    """
     number, whole, data = batch
     with suppress(FrameError):
         head = parse_batch(data)

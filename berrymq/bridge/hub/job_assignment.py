@@ -3,6 +3,23 @@
 A job waits here until a member takes it. Members report how many of their consumers wait, and how many more
 jobs to prefetch; they hold no more than that. Jobs that a member holds and has not taken return to their
 place in the order of the group when it leaves. There is no I/O here and no clock.
+
+The life of a job, and the counters that it is in:
+
+    accept       waiting    in `Group._runs`, by ascending number; no member has it
+    _give        held       in `Member.held`; its bytes are on the way to the member, or there
+    mark_taken   taken      a consumer of the member has it; it is forgotten here
+    give_back    waiting    back before all jobs with greater numbers
+
+Jobs are numbered when they arrive, and the number is what ``want``, ``jobs`` and ``leave`` speak of
+(``protocol/group_frames.py``). At any time each job that was accepted and not dropped is in exactly one of
+these states, so ``received == waiting + held + taken + dropped``.
+
+The race it handles: a consumer takes a job at the member while the hub believes it held, and the member's
+link is cut before its ``want`` arrives. If the member resumes, its report arrives late and the job is taken;
+until then the hub gives it to no other. Only if the member's process has ended, or its ttl is over, do its
+jobs return; one that it had taken a moment before is then handed out a second time. Exactly once would need
+the consumer's own acknowledgement.
 """
 
 from __future__ import annotations
@@ -26,7 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Member"]
 
 JOB_BYTES, HAD_BYTES = 200, 150
-"""The approximate memory for a job that a member holds, and for one that a member of a former hub has."""
+"""The approximate memory for a job that a member holds, and for one that a member of a former hub has.
+Counted for the budget, beside the bytes of the batches."""
 
 GROUP_BYTES = 2_000
 """The approximate memory for a group without jobs."""
@@ -34,16 +52,22 @@ GROUP_BYTES = 2_000
 MAX_HELD = 10_000
 """The most jobs that a member holds, whatever credit it gives."""
 MAX_HELD_BYTES = 4 * 1024 * 1024
-"""The most bytes of jobs that a member holds, unless a single one is larger."""
+"""The most bytes of jobs that a member holds, unless a single one is larger. It bounds what returns, and is
+sent again, when a member ends, and what a slow member keeps from the others."""
 
 MAX_HAD = 100_000
 """The most jobs of a former hub that are remembered as held by members, however often one is named."""
 
 MAX_MEMBERS_SHOWN = 50
+"""The members that a state frame or a status lists; a status gives the number of the others."""
 
 
 class Member:
     """A member of a group: it takes jobs.
+
+    Credit is what keeps it busy and others fed: a member has credit for the consumers that wait, plus a few
+    jobs ahead which hide the time of a round trip (``node/prefetching.py``), and each job that it holds uses
+    one up.
 
     Args:
         name: its name, for people.
@@ -60,19 +84,31 @@ class Member:
         self.connected = True
         """Whether it gets jobs: not while its link is cut."""
         self.taken = 0
+        """The jobs that it has taken since it joined."""
         self.held: dict[int, tuple[Source, int, int]] = {}
         """The jobs that it holds, by number: the batch, the place in it, and the bytes."""
         self.held_bytes = 0
+        """The sum of the third parts of `held`."""
 
     @property
     def free(self) -> int:
-        """The number of further jobs that it may hold."""
+        """The number of further jobs that it may hold.
+
+        None while its link is cut: they would stay there, while other members could take them.
+        """
         if not self.connected or (self.held_bytes >= MAX_HELD_BYTES and self.held):
             return 0
         return max(0, min(self.waiting + self.ahead, MAX_HELD) - len(self.held))
 
     def held_in(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the numbers of held jobs that are in one of the ranges; bounded by their number."""
+        """Return the numbers of held jobs that are in one of the ranges; bounded by their number.
+
+        Ranges come from the peer, so their size is no measure of the work: a range of 2**53 jobs costs as
+        much as the jobs that are held.
+
+        Args:
+            ranges: each the first number and the count.
+        """
         held = self.held
         ranges = sorted(ranges)
         if sum([count for _, count in ranges]) <= 2 * len(held):
@@ -108,9 +144,13 @@ class Group:
         self.members: dict[Member, None] = {}
         """The one whose last job was handed over longest ago is first."""
         self.received = 0
+        """Jobs that have arrived since the group was opened, dropped ones included."""
         self.dropped = 0
+        """Jobs that were dropped because the group was full, memory was short, or they could not be read."""
         self.taken = 0
+        """Jobs that members have reported as taken."""
         self.deepest = 0
+        """The greatest `depth` so far."""
         self.waiting = 0
         """Jobs that no member holds."""
         self.held = 0
@@ -121,7 +161,10 @@ class Group:
         self._had_named = 0
         """The number of jobs that members have named as theirs, repetitions included."""
         self._runs: deque[Run] = deque()
+        """The jobs that no member holds, by ascending number. A run is a part of one batch; a batch is split
+        only when it has to be."""
         self._next = 1
+        """The number of the next job."""
         self._account = budget.open(self.shed)
         self._account.grow(GROUP_BYTES)
 
@@ -133,12 +176,20 @@ class Group:
     # -- adding jobs -----------------------------------------------------------------------------------------
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Add the jobs of a batch, and hand them over to members that want some."""
+        """Add the jobs of a batch, and hand them over to members that want some.
+
+        Called by the room for each batch that the identifier matches; see `Subscriber`.
+        """
         for data, number in self._new_parts(batch, count):
             self._append(data, number)
         self.hand_over()
 
     def _append(self, data: bytes, count: int) -> None:
+        """Number the jobs and add them at the end, within `maxsize`.
+
+        With ``drop_newest`` what exceeds it is dropped here; with ``drop_oldest`` the oldest are, but never
+        the last one that waits, and none that a member holds.
+        """
         self.received += count
         if self.overflow == "drop_newest" and self.maxsize:
             kept = min(count, max(0, self.maxsize - self.depth))
@@ -161,10 +212,18 @@ class Group:
         self.deepest = max(self.deepest, self.depth)
 
     def _wanted(self) -> bool:
+        """Return whether some member would take a job now."""
         return any(member.free for member in self.members)
 
     def deduplicate(self, ranges: Iterable[tuple[str, int, int]]) -> None:
-        """Skip jobs from now on that members of a former hub's group hold already."""
+        """Skip jobs from now on that members of a former hub's group hold already.
+
+        A node that links to the successor of a killed hub resends what was not acknowledged, and some of that
+        was handed over by the former hub already. Members say in their ``join`` what they have.
+
+        Args:
+            ranges: each the id of the origin, the first sequence number and the count.
+        """
         had = self._had = self._had or set()
         before = len(had)
         for origin, first, count in ranges:
@@ -174,7 +233,11 @@ class Group:
         self._account.grow(HAD_BYTES * (len(had) - before))
 
     def stop_deduplicating(self) -> None:
-        """Add every job from now on."""
+        """Add every job from now on.
+
+        Called when what is resent has arrived, some time after a member has joined with such jobs, and when
+        memory is short.
+        """
         if self._had is not None:
             self._account.grow(-HAD_BYTES * len(self._had))
             self._had = None
@@ -204,6 +267,14 @@ class Group:
         self.on_change()
 
     def _hand_over(self, only_waiting: bool) -> None:
+        """Give jobs to all members that have credit, until the jobs or the credit are used up.
+
+        In each round the members get equal shares of what waits. It is sent at the end, in one call for each
+        member.
+
+        Args:
+            only_waiting: count consumers that wait, and no prefetching.
+        """
         sent: dict[Member, list[Run]] = {}
         while self._runs:
             wanting = [
@@ -220,11 +291,15 @@ class Group:
             self._send(member, runs)
 
     def _free(self, member: Member, only_waiting: bool) -> int:
+        """Return how many jobs a member is to get in a round."""
         free = member.free
         return min(free, max(0, member.waiting - len(member.held))) if only_waiting else free
 
     def _give(self, member: Member, most: int) -> list[Run]:
-        """Assign up to so many jobs to a member; return them."""
+        """Assign up to so many jobs to a member; return them.
+
+        The member becomes the last in the order of turns.
+        """
         given = []
         most = min(most, MAX_HELD - len(member.held))
         while most > 0 and self._runs and (member.held_bytes < MAX_HELD_BYTES or not member.held):
@@ -249,6 +324,10 @@ class Group:
         return given
 
     def _send(self, member: Member, runs: list[Run]) -> None:
+        """Send jobs that were assigned to a member.
+
+        Those of a batch that can't be split, since a message in it is malformed, are dropped and counted.
+        """
         jobs = []
         for run in runs:
             try:
@@ -271,19 +350,27 @@ class Group:
         return data
 
     def pull(self, member: Member, most: int) -> int:
-        """Hand up to so many jobs to a member beyond its credit; return how many."""
+        """Hand up to so many jobs to a member beyond its credit; return how many.
+
+        For a ``want`` with ``now``, by which a consumer fetches jobs without waiting for its turn, such as
+        `Queue.get_nowait`.
+        """
         before = len(member.held)
         self._send(member, self._give(member, most))
         self.on_change()
         return len(member.held) - before
 
     def mark_taken(self, member: Member, ranges: Iterable[tuple[int, int]]) -> None:
-        """Note that a member has taken jobs."""
+        """Note that a member has taken jobs.
+
+        Numbers of jobs that it does not hold are ignored: they were given back before.
+        """
         count = self._finish(member, ranges)
         member.taken += count
         self.taken += count
 
     def _finish(self, member: Member, ranges: Iterable[tuple[int, int]]) -> int:
+        """Forget held jobs; return how many there were."""
         finished = 0
         for number in member.held_in(ranges):
             source, _, size = member.held.pop(number)
@@ -295,13 +382,18 @@ class Group:
         return finished
 
     def _release(self, source: Source, count: int) -> None:
+        """Release a batch when its last job has gone."""
         source.left -= count
         if not source.left:
             self._account.release(source.data)
             self._account.grow(-source.own_bytes)
 
     def give_back(self, member: Member, ranges: Iterable[tuple[int, int]] | None = None) -> int:
-        """Return held jobs, all or those in the ranges, to their place in the order; return how many."""
+        """Return held jobs, all or those in the ranges, to their place in the order; return how many.
+
+        The members that wait are not given anything here; the caller calls `hand_over` when all changes are
+        made.
+        """
         held = member.held
         numbers = list(held) if ranges is None else member.held_in(ranges)
         returned: list[Run] = []
@@ -326,7 +418,10 @@ class Group:
         return count
 
     def _insert(self, returned: list[Run]) -> None:
-        """Put runs back before those with greater numbers."""
+        """Put runs back before those with greater numbers.
+
+        Returned jobs have small numbers, so only the beginning of the queue is looked at.
+        """
         runs = self._runs
         before: list[Run] = []
         while returned and runs and runs[0].number < returned[-1].number:
@@ -338,7 +433,10 @@ class Group:
     # -- bounds ----------------------------------------------------------------------------------------------
 
     def _drop(self, count: int) -> None:
-        """Drop so many jobs that no member holds, the oldest first."""
+        """Drop so many jobs that no member holds, the oldest first.
+
+        Jobs that a member holds are never dropped: it may have taken them already.
+        """
         while count > 0 and self._runs:
             run = self._runs[0]
             some = min(count, len(run))
@@ -375,7 +473,10 @@ class Group:
         self.on_change()
 
     def leave(self, member: Member) -> int:
-        """Remove a member; return how many jobs it gives back."""
+        """Remove a member; return how many jobs it gives back.
+
+        Its consumers count no more, and the jobs go to other members at once.
+        """
         self.members.pop(member, None)
         member.waiting = member.ahead = 0
         returned = self.give_back(member)
@@ -383,7 +484,10 @@ class Group:
         return returned
 
     def close(self) -> int:
-        """Drop all jobs; return their number."""
+        """Drop all jobs; return their number.
+
+        The budget's account is closed with it; the group is of no use afterwards.
+        """
         left = self.depth
         for member in list(self.members):
             self.members.pop(member)
@@ -396,7 +500,14 @@ class Group:
     # -- status ----------------------------------------------------------------------------------------------
 
     def first(self, count: int, most_bytes: int = 256 * 1024) -> list[bytes]:
-        """Return up to so many of the next jobs, as batches of one."""
+        """Return up to so many of the next jobs, as batches of one.
+
+        They stay in the group: this is for ``peek`` and for views.
+
+        Args:
+            count: the most jobs.
+            most_bytes: the approximate limit of their size.
+        """
         found: list[bytes] = []
         for run in self._runs:
             for place in range(run.start, run.end):

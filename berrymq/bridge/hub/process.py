@@ -1,4 +1,13 @@
-"""The process of a hub: listen, publish the address, route, and shut down on a signal or when idle."""
+"""The process of a hub: listen, publish the address, route, and shut down on a signal or when idle.
+
+Only one hub runs for each user, machine and runtime directory: it holds ``hub_lock`` from before it listens
+until after it has stopped. Whoever starts one at the same time waits for the lock, or finds the connection
+file of the first.
+
+The order of the end matters, for others look for a hub at any moment: first the connection file is removed,
+so that no process finds this one; then links are closed; the lock is released last, when the process leaves
+`serve_hub`.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +52,16 @@ if TYPE_CHECKING:
 __all__ = ["HubOptions", "detach", "log_to_file", "serve_hub"]
 
 DESCRIPTORS = 8_192
-"""Files and connections that a hub may have open, where the system lets it."""
+"""Files and connections that a hub may have open, where the system lets it. A thousand connections, and the
+arrays of others that it holds for their followers."""
 LOG_BYTES = 256 * 1024
 UPSTREAM_SECONDS = 2.5
 """The longest time for the last words to NATS when a hub shuts down."""
 
 ROSTER_SECONDS = 0.1
-"""The delay before the roster is rewritten after nodes have disconnected, in seconds."""
+"""The delay before the roster is rewritten after nodes have disconnected, in seconds. New nodes are added at
+once, for one that is missing in it would not be waited for by a successor; one too many makes a successor
+wait for it."""
 
 _log = logging.getLogger("berrymq")
 
@@ -94,6 +106,8 @@ class HubOptions:
 
 def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | None = None) -> int | None:
     """Run the hub of this user on this machine, until a signal or the idle timeout ends it.
+
+    Signals are handled while it runs, so it is called on the main thread.
 
     Args:
         options: how it listens.
@@ -146,7 +160,10 @@ def serve_hub(options: HubOptions, on_ready: Callable[[ConnectionFile], None] | 
 
 
 class HubLifetime:
-    """Shuts the hub down at a signal, or after some seconds without a node."""
+    """Shuts the hub down at a signal, or after some seconds without a node.
+
+    Used on the loop alone.
+    """
 
     def __init__(  # noqa: PLR0917 - the parts of the process
         self,
@@ -159,6 +176,7 @@ class HubLifetime:
         upstream: Upstream | None,
     ) -> None:
         self.signal: int | None = None
+        """The one that has ended it; None otherwise."""
         self._loop = loop
         self._hub = hub
         self._server = server
@@ -168,6 +186,7 @@ class HubLifetime:
         self._write_scheduled = False
         self._idle = idle
         self._timer: Timer | None = None
+        """Runs while no node is connected."""
         hub.on_peers_changed = self._check
         server.on_websocket_end = self._restart
         loop.call(self._check)
@@ -207,6 +226,7 @@ class HubLifetime:
         self._check()
 
     def _idle_timeout(self) -> None:
+        """Shut down, unless something else than a link needs the hub."""
         self._timer = None
         # Clients without a link count as long as their token is valid. So do open WebSockets, such as those
         # that the Jupyter server holds open for its kernels, and jobs in shared queues.
@@ -216,7 +236,11 @@ class HubLifetime:
             self.end(None)
 
     def end(self, signal: int | None) -> None:
-        """Disconnect all nodes and stop the loop."""
+        """Disconnect all nodes and stop the loop.
+
+        Args:
+            signal: its number; None after the idle timeout.
+        """
         self.signal = signal
         self._hub.on_peers_changed = self._server.on_websocket_end = lambda: None
         self._write_scheduled = True  # schedule no more rewrites
@@ -245,7 +269,10 @@ def _allow_descriptors() -> None:
 
 
 class _LogFile(RotatingFileHandler):
-    """A rotating log file that is opened without following symbolic links."""
+    """A rotating log file that is opened without following symbolic links.
+
+    Another user could otherwise make a link in a shared directory, and have this process write elsewhere.
+    """
 
     def _open(self) -> TextIOWrapper:
         descriptor = open_regular(Path(self.baseFilename), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -268,7 +295,10 @@ def log_to_file() -> None:
 
 
 def detach() -> None:
-    """Detach from the terminal or the pipes of the process that started this one."""
+    """Detach from the terminal or the pipes of the process that started this one.
+
+    Called when it listens, so that the starter gets every error before that.
+    """
     with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - a device, not a path
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # their other end may be closed
@@ -278,7 +308,10 @@ def detach() -> None:
 
 @contextlib.contextmanager
 def _signals(life: HubLifetime) -> Iterator[None]:
-    """Shut the hub down on signals that end a process."""
+    """Shut the hub down on signals that end a process.
+
+    Handlers run between two instructions of the loop, so they only schedule the end.
+    """
 
     def on_signal(number: int, _: object) -> None:
         life._loop.call_from_signal(life.end, number)
@@ -296,6 +329,11 @@ def _signals(life: HubLifetime) -> Iterator[None]:
 
 
 def _tls(options: HubOptions) -> ssl.SSLContext | None:
+    """Return the TLS context of a certificate; None without one.
+
+    Raises:
+        LinkError: the files can't be used.
+    """
     if options.certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

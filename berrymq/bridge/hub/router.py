@@ -1,4 +1,13 @@
-"""The hub's routing: members of a room reach each other, and what passes is counted."""
+"""The hub's routing: members of a room reach each other, and what passes is counted.
+
+A hub adds to a router what its members can't do for themselves: it hands out jobs (``groups.py``), retains
+messages (``history.py``), takes over from a killed hub (``gathering.py``), and counts what passes for those
+who look at its page. It has no bus, and decodes no payload.
+
+While a hub gathers the members of its predecessor, messages, questions and jobs are held instead of passed
+on: whoever follows them may not have linked yet. Acknowledgements are withheld for that time, so a hub that
+is killed meanwhile loses nothing either.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +45,11 @@ if TYPE_CHECKING:
 __all__ = ["Hub", "Traffic"]
 
 MAX_COUNTED = 2_000
-"""Identifiers whose messages are counted; those that passed least recently are forgotten."""
+"""Identifiers whose messages are counted; those that passed least recently are forgotten. The page shows
+them; the number of all messages is exact."""
 
 MAX_STATUS_IDENTIFIERS = 500
+"""The most recent ones; their number is given for the others."""
 
 
 class Traffic:
@@ -48,6 +59,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.count = 0
+        """Since the hub began, or the identifier was forgotten."""
         self.at = 0.0
         """When the last one passed, in seconds since 1970."""
         self.source = ""
@@ -98,7 +110,10 @@ class Hub(Router):
         self.gathering.interest_received(peer)
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
-        """Attach a link to a connection; see `Router.attach`."""
+        """Attach a link to a connection; see `Router.attach`.
+
+        During a gathering what it sends is received, but not acknowledged.
+        """
         super().attach(peer, channel, received)
         if self.gathering.active:
             peer.stream.behind = True
@@ -137,7 +152,11 @@ class Hub(Router):
     # -- routing ---------------------------------------------------------------------------------------------
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Pass messages on, and count them. The lock is held."""
+        """Pass messages on, and count them. The lock is held.
+
+        Raises:
+            FrameError: an identifier is invalid, or a local one.
+        """
         if self.gathering.active:
             for batch, _ in batches:
                 crossing_identifier(batch.identifier)  # an invalid one is refused to its sender, now
@@ -148,7 +167,11 @@ class Hub(Router):
             self.count(peer.room, batch.identifier, batch.source, batch.count)
 
     def handle_question(self, peer: Peer, params: AskParams) -> None:
-        """Put a question to all who follow it but the asker. The lock is held."""
+        """Put a question to all who follow it but the asker. The lock is held.
+
+        The loop polls for `SPIN_SECONDS` after it: the answer mostly comes at once, and waking up takes
+        longer.
+        """
         if self.gathering.active:
             batch, data = read_batch(peer, params.batch)
             crossing_identifier(batch.identifier)
@@ -194,7 +217,13 @@ class Hub(Router):
     # -- history ---------------------------------------------------------------------------------------------
 
     def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:
-        """Return the newest retained batches, each with its number of messages. The lock is held."""
+        """Return the newest retained batches, each with its number of messages. The lock is held.
+
+        Args:
+            room: the room.
+            identifier: with wildcards on either side.
+            last: the limit of messages.
+        """
         history = self.histories.of(room)
         found = history.past(identifier, last) if history is not None else []
         return [(data, count) for _, count, data in found]
@@ -220,7 +249,14 @@ class Hub(Router):
         self.count(room, identifier, source, len(messages))
 
     def count(self, room: Room, identifier: str, source: str, count: int) -> None:
-        """Count messages that passed."""
+        """Count messages that passed.
+
+        Args:
+            room: where they passed.
+            identifier: as it was published.
+            source: the name of the node.
+            count: their number.
+        """
         self.messages += count
         key = (room.name, identifier)
         traffic = self.traffic.get(key)

@@ -1,4 +1,9 @@
-"""Clients without a link as members of shared queues."""
+"""Clients without a link as members of shared queues.
+
+Such a client has no stream that would carry jobs to it, and may be gone without notice. So it gets a job only
+when it calls ``get``, and one at a time. A job is acknowledged by the next call; if none comes within the ttl
+of its session, the mailbox is closed and the job returns to the group.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +41,14 @@ class SharedMailbox:
         self.follows = group.follows
         self.dropped = 0
         self.last: dict[str, Any] | None = None
+        """For a client that has not received the answer."""
         self._group = group
         self._lock = lock
         self._flush = flush
         self._on_leave = on_leave
         self._on_arrival: Callable[[], object] | None = None
         self._jobs: list[tuple[int, bytes]] = []
+        """Jobs that the group has handed over and `take` has not returned: one, while a ``get`` waits."""
         self._member = Member(name, self._arrived)
         group.join(self._member)
 
@@ -61,6 +68,7 @@ class SharedMailbox:
             self._group.on_change()
 
     def _arrived(self, jobs: list[tuple[int, bytes]]) -> None:
+        """Called by the group, with the router's lock held."""
         self._jobs.extend(jobs)
         if self._on_arrival is not None:
             self._on_arrival()
@@ -92,7 +100,11 @@ class SharedMailbox:
                 return self.last
 
     def close(self) -> int:
-        """Leave the group; the last job returns to it if it was not acknowledged."""
+        """Leave the group; the last job returns to it if it was not acknowledged.
+
+        Returns:
+            0: no job is lost with it.
+        """
         with self._lock:
             self._group.leave(self._member)
             self._on_leave()

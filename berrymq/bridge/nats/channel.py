@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.protocol.events import CloseCode, Text
+from berrymq.bridge.protocol.events import CloseCode, Piece, Text
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
+from berrymq.bridge.protocol.offers import PIECE_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,7 +43,7 @@ class MeshChannel:
         self.received_at = self.written_at = mesh.loop.time()
         self.on_event: Callable[[Event], object] = lambda _: None
         self._mesh = mesh
-        self._held: dict[int, tuple[bytes, bool]] = {}
+        self._held: dict[int, tuple[bytes, bool, bool]] = {}
         self._parts: list[bytes] = []
         self._parts_bytes = 0
 
@@ -56,6 +57,13 @@ class MeshChannel:
     def send_text(self, text: bytes) -> None:
         """Send one frame; on any thread."""
         self._mesh.post(self, text)
+
+    def take_pieces(self) -> None:
+        """Report binary messages as `Piece` events, which is done here in any case."""
+
+    def send_piece(self, head: bytes, data: bytes) -> None:
+        """Send one binary message, in two parts; on any thread."""
+        self._mesh.post(self, head + data, is_binary=True)
 
     def ping(self) -> None:
         """Have the other side answer."""
@@ -86,13 +94,14 @@ class MeshChannel:
 
     # -- reading, on the loop --------------------------------------------------------------------------------
 
-    def arrive(self, number: int, data: bytes, *, is_last: bool) -> None:
+    def arrive(self, number: int, data: bytes, *, is_last: bool = True, is_binary: bool = False) -> None:
         """Handle a part of a frame, when all before it have been.
 
         Args:
             number: its place.
             data: the part.
             is_last: it completes the frame.
+            is_binary: it is one of a binary message.
 
         Raises:
             FrameError: too much before it is missing, or the frame is too large.
@@ -101,16 +110,16 @@ class MeshChannel:
         if number <= self.arrived:
             return
         if number > self.arrived + 1:
-            self._held[number] = data, is_last
+            self._held[number] = data, is_last, is_binary
             if len(self._held) > MAX_HELD:
                 raise FrameError("something is missing that was published before")
             self._mesh.expect(self, number - 1)
             return
-        self._handle(data, is_last)
+        self._handle(data, is_last, is_binary)
         while not self.closed and (held := self._held.pop(self.arrived + 1, None)) is not None:
             self._handle(*held)
 
-    def _handle(self, data: bytes, is_last: bool) -> None:
+    def _handle(self, data: bytes, is_last: bool, is_binary: bool) -> None:
         self.arrived += 1
         if not is_last or self._parts:
             self._parts.append(data)
@@ -120,4 +129,11 @@ class MeshChannel:
             if not is_last:
                 return
             data, self._parts, self._parts_bytes = b"".join(self._parts), [], 0
-        self.on_event(Text(data))
+        if not is_binary:
+            self.on_event(Text(data))
+            return
+        if len(data) < PIECE_HEAD.size:
+            raise FrameError("a binary message without its first bytes")
+        number, offset = PIECE_HEAD.unpack_from(data)
+        view = memoryview(data)[PIECE_HEAD.size :]
+        self.on_event(Piece(number, offset, len(view), 0, view))

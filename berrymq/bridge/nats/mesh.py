@@ -126,7 +126,7 @@ class Mesh:
         self._token = room_token(room)
         self._ttl = ttl
         self._remotes: dict[str, Remote] = {}
-        self._posted: deque[tuple[MeshChannel, bytes]] = deque()
+        self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
         self._is_scheduled = False
         self._closed = False
         self._greeted_at = 0.0
@@ -271,7 +271,7 @@ class Mesh:
                 memory=router.memories.probe(),
                 shares=router.memories.can_open(notice.memory),
             )
-        peer.stream.shares_memory = answer.shares
+        peer.stream.offers.shares_memory, peer.stream.offers.pulls = answer.shares, True
         self._tell(remote, answer)
         self._attach(remote, notice, notice.received if resumes else None, answer.stream)
 
@@ -286,7 +286,7 @@ class Mesh:
             if resumes and not peer.stream.can_resume(notice.received or 0):
                 remote.stream = ""  # then the next one starts again
                 return
-        peer.stream.shares_memory = notice.shares
+        peer.stream.offers.shares_memory, peer.stream.offers.pulls = notice.shares, True
         self._attach(remote, notice, notice.received if resumes else None, notice.stream)
 
     def _peer_of(self, remote: Remote) -> Peer:
@@ -393,11 +393,13 @@ class Mesh:
         try:
             if isinstance(message, Part):
                 if message.epoch == channel.epoch:
-                    channel.arrive(message.number, message.data, is_last=message.is_last)
+                    channel.arrive(
+                        message.number, message.data, is_last=message.is_last, is_binary=message.is_binary
+                    )
             elif (mine := message.receivers.get(channel.epoch)) is not None:
                 number, n, ack = mine
                 frame = _HEAD[: -len(_REST)] % (n, ack) + _REST + message.rest
-                channel.arrive(number, frame, is_last=True)
+                channel.arrive(number, frame)
         except FrameError as error:
             peers_log.warning("the connection to %r is cut: %r", remote.name, str(error)[:200])
             channel.abort()
@@ -463,9 +465,12 @@ class Mesh:
         """Have the other side of a connection answer, and check that it has everything."""
         self._tell(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
 
-    def post(self, channel: MeshChannel, frame: bytes) -> None:
-        """Publish a frame in the next turn of the loop; on any thread, with the router's lock held."""
-        self._posted.append((channel, frame))
+    def post(self, channel: MeshChannel, frame: bytes, *, is_binary: bool = False) -> None:
+        """Publish a frame, or a binary message, in the next turn of the loop.
+
+        On any thread, with the router's lock held.
+        """
+        self._posted.append((channel, frame, is_binary))
         if not self._is_scheduled:
             self._is_scheduled = True
             self.loop.call(self._publish)
@@ -473,26 +478,26 @@ class Mesh:
     def _publish(self) -> None:
         """Publish what was posted: the same batches for several nodes once, the rest one by one."""
         self._is_scheduled = False
-        queues: dict[MeshChannel, deque[bytes]] = {}
+        queues: dict[MeshChannel, deque[tuple[bytes, bool]]] = {}
         while self._posted:
-            channel, frame = self._posted.popleft()
+            channel, frame, is_binary = self._posted.popleft()
             if not channel.closed:
-                queues.setdefault(channel, deque()).append(frame)
+                queues.setdefault(channel, deque()).append((frame, is_binary))
         while queues:
             channel, frames = next(iter(queues.items()))
-            frame = frames[0]
+            frame, is_binary = frames[0]
             together = [channel]
             rest = b""
             if len(queues) > 1 and frame.startswith(_START):
                 rest = frame.partition(_REST)[2]
-                together = [one for one, others in queues.items() if others[0].endswith(rest)]
-                together = [one for one in together if queues[one][0].partition(_REST)[2] == rest]
+                together = [one for one, others in queues.items() if _rest_of(*others[0]) == rest]
             room = self._client.max_payload - HEAD_BYTES - RECEIVER_BYTES * len(together)
             if 2 * len(together) > max(2, self._linked()) and len(rest) <= room:
-                self._broadcast(together, [queues[one].popleft() for one in together], rest)
+                self._broadcast(together, [queues[one].popleft()[0] for one in together], rest)
             else:
                 together = [channel]
-                self._send(channel, frames.popleft())
+                frames.popleft()
+                self._send(channel, frame, is_binary)
             for one in together:
                 if not queues[one]:
                     del queues[one]
@@ -510,7 +515,7 @@ class Mesh:
             receivers.append((channel.epoch, channel.published, int(n), int(ack)))
         self._client.publish(subject_of(self._token), encode_broadcast(self._id, receivers, rest))
 
-    def _send(self, channel: MeshChannel, frame: bytes) -> None:
+    def _send(self, channel: MeshChannel, frame: bytes, is_binary: bool) -> None:
         size = self._client.max_payload - HEAD_BYTES
         subject = subject_of(self._token, channel.remote.id)
         channel.written_at = self.loop.time()
@@ -518,9 +523,10 @@ class Mesh:
             channel.published += 1
             is_last = start + size >= len(frame)
             part = frame[start : start + size]
-            self._client.publish(
-                subject, encode_part(self._id, channel.epoch, channel.published, part, is_last=is_last)
+            encoded = encode_part(
+                self._id, channel.epoch, channel.published, part, is_last=is_last, is_binary=is_binary
             )
+            self._client.publish(subject, encoded)
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -548,6 +554,11 @@ class Mesh:
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child, which has none of its parent's connections."""
         self._client.close_in_child()
+
+
+def _rest_of(frame: bytes, is_binary: bool) -> bytes | None:
+    """Return a ``messages`` frame without its numbers; None for another one."""
+    return frame.partition(_REST)[2] if not is_binary and frame.startswith(_START) else None
 
 
 def check_platform() -> None:

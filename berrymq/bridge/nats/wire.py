@@ -7,7 +7,8 @@ long and as odd as anywhere, and 10,000 of them need no more subscriptions than 
 A message is one of three:
 
 - a notice, a JSON object: nodes find each other, and open and close streams (`Notice`);
-- a part of a frame for one node: ``F SENDER EPOCH NUMBER LAST`` and a line feed, then the part;
+- a part of a frame for one node: ``F SENDER EPOCH NUMBER LAST`` and a line feed, then the part; with ``D``
+  for ``F`` a part of a binary message;
 - the batches of a ``messages`` frame for several nodes: ``B SENDER EPOCH NUMBER N ACK[,EPOCH NUMBER N ACK]…``
   and a line feed, then the rest of the frame. Each node finds its own by the epoch.
 
@@ -89,13 +90,14 @@ class Notice(msgspec.Struct, omit_defaults=True):
 
 
 class Part(NamedTuple):
-    """A part of a frame for this node."""
+    """A part of a frame for this node, or of a binary message with `is_binary`."""
 
     sender: str
     epoch: str
     number: int
     is_last: bool
     data: bytes
+    is_binary: bool = False
 
 
 class Broadcast(NamedTuple):
@@ -130,9 +132,12 @@ def encode_notice(notice: Notice) -> bytes:
     return _encoder.encode(notice)
 
 
-def encode_part(sender: str, epoch: str, number: int, data: bytes, *, is_last: bool) -> bytes:
-    """Return a part of a frame as it is published."""
-    return b"F %b %b %d %d\n%b" % (sender.encode(), epoch.encode(), number, is_last, data)
+def encode_part(
+    sender: str, epoch: str, number: int, data: bytes, *, is_last: bool, is_binary: bool = False
+) -> bytes:
+    """Return a part of a frame, or of a binary message, as it is published."""
+    kind = b"D" if is_binary else b"F"
+    return b"%b %b %b %d %d\n%b" % (kind, sender.encode(), epoch.encode(), number, is_last, data)
 
 
 def encode_broadcast(sender: str, receivers: list[tuple[str, int, int, int]], rest: bytes) -> bytes:
@@ -163,9 +168,9 @@ def decode(data: bytes) -> Notice | Part | Broadcast:
         line, feed, rest = data.partition(b"\n")
         if not feed or len(line) > _MAX_LINE:
             raise FrameError("a message without a first line")
-        if line[:2] == b"F ":
+        if line[:2] in {b"F ", b"D "}:
             sender, epoch, number, is_last = line[2:].decode("ascii").split(" ")
-            return Part(sender, epoch, int(number), is_last == "1", rest)
+            return Part(sender, epoch, int(number), is_last == "1", rest, line[:1] == b"D")
         if line[:2] == b"B ":
             sender, _, listed = line[2:].decode("ascii").partition(" ")
             receivers = {}

@@ -1,6 +1,18 @@
 """Keeping a link up: dial, shake hands, and reconnect after a cut.
 
 A thread that exists only while it dials does what blocks; the I/O loop takes over the connection.
+
+The life of a link, as this side sees it:
+
+    open        dial, handshake, ``interconnect``; wait for the other side's interest
+    linked      frames in both directions, processed by the node
+    cut         dial again with a growing backoff, and resume the stream
+    moved       the hub has ended: find or start another, and link to that with a new stream
+    closed      by this side
+
+A reconnecting link never gives up by itself: a laptop may sleep for days. The other side, which accepted it,
+forgets it after its ttl; then the streams begin again and the number of messages it has dropped is learnt
+with the answer (``lost``).
 """
 
 from __future__ import annotations
@@ -39,17 +51,21 @@ if TYPE_CHECKING:
 __all__ = ["Connector"]
 
 FIRST_BACKOFF_SECONDS = 0.05
+"""It doubles with each attempt, with some randomness, so that the nodes of a killed hub do not dial in
+step."""
 SHORT_BACKOFF_SECONDS, SHORT_SECONDS = 0.25, 5.0
 """The longest backoff during the first seconds of a cut: the successor of a killed hub waits for all nodes to
 reconnect, but not for long (see ``hub/gathering.py``)."""
 LONGEST_BACKOFF_SECONDS = 5.0
+"""The most that a user waits when a network comes back."""
 STEADY_SECONDS = 1.0
 """A link that was up for this long is redialled without backoff after a cut; else the backoff continues."""
 INTEREST_SECONDS = 6.0
-"""The timeout for the first announcement of interest on a new link."""
+"""The timeout for the first announcement of interest on a new link. `link` returns after it all the same;
+then the first messages may find no follower."""
 
 GIVE_WAY_SECONDS = 0.1
-"""The time for which one of two nodes that dial each other waits for the other's link."""
+"""The time for which one of two nodes that dial each other waits for the other's link. Some round trips."""
 
 DIALS = 4
 """The number of immediate attempts at an endpoint that accepts a connection and cuts it."""
@@ -61,12 +77,17 @@ _log = logging.getLogger("berrymq")
 
 
 class _Answer(msgspec.Struct):
+    """Answer to ``interconnect``."""
+
     id: str
     name: str
     hub: bool
     resumed: bool
+    """Whether the other side still has the stream."""
     received: int
+    """The number of frames that it has received."""
     lost: int = 0
+    """Messages that it has dropped with an expired link of this node."""
     memory: bool = False
     pull: bool = False
 
@@ -93,7 +114,9 @@ class Connector:
         self.found: Found | None = None
         """The endpoint that it is linked to."""
         self.peer: Peer | None = None
+        """None before the first link, and while a shared link is replaced."""
         self.closed = False
+        """Set once, by this side."""
         self.stats = LinkStats()
         """Counters over the whole life of the link, whichever node it is linked to."""
         self._find = find
@@ -103,7 +126,9 @@ class Connector:
         self._interest_known = threading.Event()
         self._resumes = True
         self._wake = threading.Event()
+        """Ends a wait between two attempts, when the connector is closed."""
         self._backoff = 0.0
+        """The seconds before the next attempt; 0 after a link that was up for `STEADY_SECONDS`."""
         self._linked_at = 0.0
         self._calls: dict[int, Future[msgspec.Raw]] = {}
         self._call_numbers = itertools.count(1)
@@ -162,6 +187,14 @@ class Connector:
         Where both sides dial each other at once, the one with the greater id gives way: it dials again, and
         is refused if the other's link is up by then. If it is not refused, the node that is linked under that
         id is another one.
+
+        Args:
+            found: the endpoint.
+            deadline: by `time.monotonic`.
+            dials: how many more times to dial if the connection is cut at once.
+
+        Raises:
+            LinkError: the node refuses, or does not behave as one.
         """
         for may_give_way in (True, False):
             dialled = self._dial(found, deadline, dials)
@@ -185,7 +218,11 @@ class Connector:
             self._wake.wait(GIVE_WAY_SECONDS)
 
     def key_for(self, found: Found, dialled: Dialled) -> str:
-        """Return the secret to present there: a hub accepts only the one from which the id is derived."""
+        """Return the secret to present there: a hub accepts only the one from which the id is derived.
+
+        To other nodes it presents a secret derived for that address, so that none of them can use it towards
+        the hub or another node.
+        """
         if dialled.is_hub:
             return self.node.key
         return handshake.key_for(self.node.key, found.endpoint.url)

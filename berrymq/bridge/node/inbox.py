@@ -2,6 +2,13 @@
 
 Queues and views receive them at once, followers in order on the bus's delivery thread. Their backlog is
 counted: a node that is too far behind withholds its acknowledgements.
+
+This is where a message of a link stops being bytes. The payload of each batch is decoded once, here, whatever
+the number of followers; a router that only passes it on never decodes it. A batch that can't be decoded is
+logged and left out: it is the fault of its origin, and not of the peer that passed it on, whose link stays.
+
+`Deduplicator` compares sequence numbers. It knows nothing of links; ``duplicates.py`` says under which key
+the numbers of an origin are compared.
 """
 
 from __future__ import annotations
@@ -32,8 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["Deduplicator", "Inbox"]
 
 MAX_BACKLOG = 10_000
-"""The backlog of deliveries to followers here from which acknowledgements are withheld."""
+"""The backlog of deliveries to followers here from which acknowledgements are withheld. Deliveries, so a
+message with three followers counts three times."""
 MAX_BACKLOG_BYTES = 32 * 1024 * 1024
+"""The same in bytes of batches; a single large message does not count as a backlog once it is being
+delivered."""
 
 MAX_PULLED_BYTES = 64 * 1024 * 1024
 """The buffers of messages that followers have not finished from which no more are pulled."""
@@ -55,6 +65,7 @@ class Inbox:
         self._undelivered: deque[tuple[int, int, int]] = deque()
         """The deliveries, bytes and pulled bytes of each batch that followers have not finished."""
         self._deliveries = 0
+        """The sum of the first numbers in `_undelivered`."""
         self._bytes = 0
         self._pulled_bytes = 0
 
@@ -83,7 +94,10 @@ class Inbox:
         return backlog
 
     def deliver(self, batch: Batch | ReadBatch, size: int) -> bool:
-        """Deliver a batch of *size* bytes to the bus; return whether `is_behind` should be checked."""
+        """Deliver a batch of *size* bytes to the bus; return whether `is_behind` should be checked.
+
+        The check costs as much as a small delivery, so it is asked for only from a tenth of the bounds on.
+        """
         try:
             identifier = crossing_identifier(batch.identifier)
             contents = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
@@ -127,6 +141,9 @@ class Inbox:
 
     def poll(self, batch: Batch | ReadBatch, name: str, answer: Callable[[bytes], object]) -> None:
         """Put a question to the followers here.
+
+        An answer that can't be encoded, or is too large, becomes an error that the asker sees; it never is
+        silence, for the asker would wait until its timeout.
 
         Args:
             batch: the question, as one message.
@@ -181,7 +198,12 @@ def read_batch(batch: Batch) -> list[WireMessage]:
 
 
 def read_types(message: WireMessage, buffers: Sequence[Any] = ()) -> None:
-    """Decode the values whose types JSON lacks."""
+    """Decode the values whose types JSON lacks.
+
+    Raises:
+        FrameError: a marked value is malformed. The types on the wire are a closed list, so nothing is
+            imported or called by a name that a peer chooses.
+    """
     try:
         message.args, message.kwargs = decode_payload(list(message.args), message.kwargs, buffers)
     except ValueError as error:
@@ -193,6 +215,9 @@ class Deduplicator:
 
     The numbers of one origin grow, but a node receives only what it follows, so they have gaps; over several
     paths they may come out of order. What is older than all ranges that are remembered counts as a duplicate.
+
+    A range takes the place of all numbers in it, and in the usual case, one path and no gaps in what is
+    followed, there is one range. So memory is bounded by gaps, not by messages.
 
     Args:
         ranges: how many ranges of numbers are remembered for each origin.
@@ -214,6 +239,9 @@ class Deduplicator:
             in_order: numbers below the highest one count as received. Over a hub the numbers of an origin
                 ascend. Lower ones are messages that the origin sends again to the successor of a killed hub:
                 if they were not received, they were published before they were followed here.
+
+        Returns:
+            The new numbers, ascending: a `range` in the usual case, empty for a duplicate.
         """
         known = self._by_origin.get(origin)
         if known is None:
@@ -236,7 +264,10 @@ class Deduplicator:
         return known.add(first, count)
 
     def without(self, origin: Hashable, numbers: Sequence[int]) -> Sequence[int]:
-        """Return those of the given numbers that were not received, in the given order."""
+        """Return those of the given numbers that were not received, in the given order.
+
+        Nothing is recorded.
+        """
         known = self._by_origin.get(origin)
         if known is None or not numbers or not known.lasts or numbers[0] > known.lasts[-1]:
             return numbers
@@ -244,7 +275,11 @@ class Deduplicator:
 
 
 class _Ranges:
-    """Disjoint ranges of numbers, in order, both ends included. All up to the floor is in."""
+    """Disjoint ranges of numbers, in order, both ends included. All up to the floor is in.
+
+    `lasts` is read by `Deduplicator.fresh` on its fast path; `_firsts` and `lasts` always have the same
+    length.
+    """
 
     __slots__ = ("_firsts", "_floor", "_most", "lasts")
 
@@ -256,6 +291,7 @@ class _Ranges:
         """The last number of each range."""
 
     def add(self, first: int, count: int) -> range | list[int]:
+        """Return the numbers that are new, and record them."""
         firsts, lasts = self._firsts, self.lasts
         highest = lasts[-1] if lasts else self._floor
         if first > highest:  # newer than all before
@@ -270,6 +306,7 @@ class _Ranges:
         return number <= self._floor or (place > 0 and number <= self.lasts[place - 1])
 
     def _add_one(self, number: int) -> bool:
+        """Record one number, which may close the gap between two ranges; return whether it is new."""
         if number in self:
             return False
         firsts, lasts = self._firsts, self.lasts
@@ -290,6 +327,11 @@ class _Ranges:
         return True
 
     def _forget_oldest(self) -> None:
+        """Raise the floor to the end of the older half: numbers below it count as received.
+
+        That may suppress a message which is late by more than a thousand gaps. The other choice, to deliver
+        it, would deliver duplicates without bound.
+        """
         if len(self._firsts) > 2 * self._most:  # half of them at once, which is cheap by the number
             self._floor = self.lasts[self._most - 1]
             del self._firsts[: self._most], self.lasts[: self._most]

@@ -56,6 +56,9 @@ class JobInbox:
     def add(self, member: Membership | None, params: GroupFrame) -> None:
         """Add a frame of the hub. The node's lock is held.
 
+        Everything that can be refused is refused here, with the connection at hand. Jobs are remembered at
+        once, before they are delivered: the hub may be killed in between.
+
         Args:
             member: the membership that it is for; None if it has ended.
             params: the frame.
@@ -77,6 +80,11 @@ class JobInbox:
             self.arrived.append((member, member.epoch, frame))
 
     def _read_jobs(self, params: JobsParams) -> _Jobs:
+        """Decode a frame of jobs, with the buffers of a large one.
+
+        Raises:
+            FrameError: they are malformed.
+        """
         jobs = parse_jobs(params)
         if params.sizes:
             if len(jobs) != 1:
@@ -86,6 +94,11 @@ class JobInbox:
         return _Jobs(jobs)
 
     def _read_state(self, params: GroupParams) -> _State:
+        """Decode a frame with the state of a group, and the next jobs that it shows.
+
+        Raises:
+            FrameError: it is malformed.
+        """
         first: list[Batch] = []
         buffers = iter(params.buffers)
         for raw in params.first:
@@ -106,6 +119,7 @@ class JobInbox:
                 self._deliver_jobs(member, epoch, frame)
 
     def _deliver_jobs(self, member: Membership, epoch: int, jobs: _Jobs) -> None:
+        """A batch that can't be read is logged, and its jobs count as taken."""
         messages: list[JobMessage] = []
         unreadable: list[int] = []
         for number, batch in jobs.batches:
@@ -126,6 +140,7 @@ class JobInbox:
             self._queues.report(member)
 
     def _deliver_state(self, member: Membership, state: _State) -> None:
+        """A refusal ends the membership, without a lock."""
         first: list[tuple[tuple[str, int], Message]] = []
         try:
             for batch in state.first:

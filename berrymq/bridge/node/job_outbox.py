@@ -59,6 +59,8 @@ class JobOutbox:
         self._closed = True
         """Changed and read with the gate held."""
         self._jobs: deque[_Job] = deque()
+        """Messages for one group that are not in the stream yet. They are kept here rather than in the
+        stream's buffer, from which they would be dropped on overflow."""
 
     def open(self) -> None:
         """Accept messages from now on."""
@@ -77,7 +79,11 @@ class JobOutbox:
     # -- messages of publishers ------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> None:
-        """Send a message that matches groups to the hub; on any thread."""
+        """Send a message that matches groups to the hub; on any thread.
+
+        The gate is held from the check to the addition. If `close` ran in between, the message would be in
+        the outbox of a link whose groups were left, and nobody would collect it.
+        """
         node = self._node
         encoded, memory = self._encode(message, strict=node.strict)
         if memory is not None:
@@ -114,6 +120,8 @@ class JobOutbox:
     def put(self, member: Membership, messages: list[Message]) -> None:
         """Send messages to one group; on any thread.
 
+        Unlike `publish` this reaches no other subscriber, only the group.
+
         Args:
             member: the membership in it.
             messages: those that can't cross, or come too late, stay in this process.
@@ -140,6 +148,7 @@ class JobOutbox:
             self._node.loop.call(self._flush)
 
     def _flush(self) -> None:
+        """Move what is here to the stream, and write it; on the loop."""
         with self._node.lock:
             peer = self._queues.peer
             if peer is not None:
@@ -147,7 +156,11 @@ class JobOutbox:
                 self._node.flush(peer)
 
     def send(self, peer: Peer) -> None:
-        """Move messages to the stream, so far as it drops none for them. The node's lock is held."""
+        """Move messages to the stream, so far as it drops none for them. The node's lock is held.
+
+        It stops while the stream's buffer is half full, and is called again after a tick. Consecutive jobs of
+        one membership, identifier and source are joined to a batch.
+        """
         node, jobs, stream = self._node, self._jobs, peer.stream
         while jobs:
             if stream.capacity < stream.limits.buffer_messages // 2:

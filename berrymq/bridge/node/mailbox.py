@@ -1,4 +1,9 @@
-"""The queue that a node holds for a client, which takes messages from it by ``get``."""
+"""The queue that a node holds for a client, which takes messages from it by ``get``.
+
+Batches are held as they came, so that a thousand messages of one sender are one object, which other queues
+and links share. Only the batch that is being taken is split into messages. The last message is held too,
+since its client may not have received the answer (``sessions.py`` sends it again).
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,17 @@ __all__ = ["Mailbox", "read_message", "read_messages"]
 MAX_MESSAGES = 10_000
 """The capacity; on overflow the oldest messages are dropped, and their number is reported to the client."""
 MAX_BYTES = 64 * 1024 * 1024
+"""As if nothing were shared with others."""
 
 BATCH_BYTES, MESSAGE_BYTES = 200, 120
 """The approximate overhead of a batch, and of each message of the batch that is being read."""
 
 
 class _Queued(Struct, array_like=True):
-    """A message as it is encoded in a batch."""
+    """A message as it is encoded in a batch.
+
+    The arguments stay undecoded: they are copied into the answer.
+    """
 
     sent_at: Moment
     args: Raw
@@ -67,6 +76,7 @@ class Mailbox:
     def __init__(self, follows: str, budget: Budget) -> None:
         self.follows = follows
         self.dropped = 0
+        """The number of messages that were dropped here so far."""
         self.last: dict[str, Any] | None = None
         """The last message taken, for a client that did not receive it; None without one, or if memory was
         short."""
@@ -91,7 +101,12 @@ class Mailbox:
         return self._account.held
 
     def accept(self, batch: bytes, count: int) -> None:
-        """Add a batch; on overflow drop the oldest messages and count them."""
+        """Add a batch; on overflow drop the oldest messages and count them.
+
+        Args:
+            batch: its bytes, see `Subscriber`.
+            count: the number of its messages.
+        """
         waiting = _Waiting(batch, count)
         self._batches.append(waiting)
         self._count += count
@@ -107,7 +122,10 @@ class Mailbox:
             self.on_arrival()
 
     def take(self) -> dict[str, Any] | None:
-        """Return the next message, None without one; drop and count malformed ones."""
+        """Return the next message, None without one; drop and count malformed ones.
+
+        A batch whose messages are malformed counts as dropped: a hub does not decode what passes.
+        """
         while self._messages or self._batches:
             if not self._messages:
                 self._begin_next()
@@ -161,7 +179,11 @@ class Mailbox:
         self._account.grow(-BATCH_BYTES)
 
     def _drop_oldest(self, most: int) -> None:
-        """Drop up to *count* messages of the oldest batch that has some."""
+        """Drop up to *count* messages of the oldest batch that has some.
+
+        Args:
+            most: the number of messages; fewer are dropped if the batch has fewer.
+        """
         if self._messages:
             count = min(most, len(self._messages))
             for _ in range(count):
@@ -189,12 +211,18 @@ class Mailbox:
         return True
 
     def shed(self, target: int) -> None:
-        """Drop the oldest messages until no more bytes than *target* are held."""
+        """Drop the oldest messages until no more bytes than *target* are held.
+
+        Called by the budget.
+        """
         while self.held_bytes > target and self._drop_for_bytes():
             pass
 
     def close(self) -> int:
-        """Drop all messages; return their number."""
+        """Drop all messages; return their number.
+
+        The account is closed with it.
+        """
         left = len(self)
         self._end_current()
         while self._batches:

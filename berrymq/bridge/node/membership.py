@@ -2,6 +2,19 @@
 
 Locks: the node's is taken before that of a membership, and never the other way round; while a membership's
 lock is held nothing is called that takes another one.
+
+Three numbers describe it to the hub: consumers that wait (``waiting``), jobs to prefetch (``ahead``), and the
+jobs taken since the last report (``taken``). Reports are sent when the hub could act on one: a consumer waits
+and no job is here, or a tenth of the prefetched jobs was taken; otherwise a tick every 20 ms collects the
+changes.
+
+Each job of the hub is in one of these places: in the store; in `_set_aside`, while the link is cut; in
+`_taken`, until it is reported; in `_returned`. So after a cut and `resume` none is reported twice.
+
+The race with a new ``join``: jobs are read with the node's lock held and put into the store without it
+(``job_inbox.py``). If the group is joined again in between, they belong to the former membership. Therefore
+each carries the `epoch` of its arrival, and late ones are put into the group again, or left to the hub that
+still has them.
 """
 
 from __future__ import annotations
@@ -33,12 +46,15 @@ REPORT_PARTS = 10
 is killed, the hub gives those that were not reported to another member."""
 
 FETCH_SECONDS = 1.0
-"""The timeout of a question to the hub, such as that of `Queue.get_nowait`."""
+"""The timeout of a question to the hub, such as that of `Queue.get_nowait`. After it the consumer is told
+what is here; it is not an error."""
 
 RECENT_SECONDS = 2.0
-"""Received jobs are remembered for so long: when the hub is killed, their senders may send them again."""
+"""Received jobs are remembered for so long: when the hub is killed, their senders may send them again. A
+sender learns in a few hundred milliseconds that its hub has ended."""
 MAX_RECENT = 10_000
-"""The most consecutive jobs that are reported to the next hub."""
+"""The most consecutive jobs that are reported to the next hub. It bounds the ``join`` frame together with
+`MAX_RANGES`."""
 
 _log = logging.getLogger("berrymq")
 
@@ -72,6 +88,7 @@ class Membership:
         self.store = store
         self.group = store.identifier.text
         self.state = GroupState()
+        """As the hub has sent it last, some tenths of a second old."""
         self.joined = threading.Event()
         """Set when the hub has answered the ``join``."""
         self.refused = ""
@@ -80,16 +97,21 @@ class Membership:
         self.epoch = 0
         """The number of times that the group was joined again; read and changed with the node's lock held."""
         self._keeps_former = False
+        """Whether jobs of the former epoch are this process's own: the hub that had them has ended."""
         self.is_new = False
         """The queue is under construction, which a refusal makes fail."""
         self._queues = queues
         self._items = store.shared_items.inner
+        """The store's items, used with `_lock` held. Beside jobs of the hub there may be messages that were
+        collected here."""
         self._lock = threading.RLock()
+        """Reentrant, for the garbage collector may close a queue while it is held."""
         self._over = False
         """It has returned its jobs, and takes no more."""
         self._paused = False
         """The link is cut: the hub may give to others what it has handed over."""
         self._set_aside: list[tuple[float, JobMessage]] = []
+        """Jobs by urgency, in their order."""
         self._taken: list[int] = []
         """The numbers of jobs that were taken, and not reported yet."""
         self._returned: list[int] = []
@@ -101,9 +123,11 @@ class Membership:
         self._reported = (0, 0)
         """Waiting consumers and prefetched jobs, as they were reported last."""
         self._ticking = False
+        """A tick is scheduled."""
         self._recent: deque[list[Any]] = deque()
         """The latest jobs: ``[time, origin, first, count]``."""
         self._questions: dict[int, _Question] = {}
+        """Unanswered ones by number."""
         self._last_question = 0
         self._shown: dict[tuple[str, int], Message] = {}
         """The next jobs that the hub has shown last: a job that it shows again is the same object."""
@@ -129,7 +153,11 @@ class Membership:
         self._queues.outbox.put(self, own)
 
     def take(self) -> Message:
-        """Remove and return the next job that is here; `IndexError` when there is none."""
+        """Remove and return the next job that is here; `IndexError` when there is none.
+
+        The report is sent after the lock was released; its order does not matter, since it names jobs by
+        number.
+        """
         with self._lock:
             message = self._items.popleft()
             if type(message) is not JobMessage:
@@ -149,7 +177,10 @@ class Membership:
         return message
 
     def waiters_changed(self) -> None:
-        """Report whether consumers here wait for a job."""
+        """Report whether consumers here wait for a job.
+
+        Called by the store, without its lock, when a consumer begins or ends to wait.
+        """
         with self._lock:
             self._pace.done()
             must_report = self._must_report()
@@ -163,12 +194,18 @@ class Membership:
         return not self._holding and len(self.store.blocked) != self._reported[0]
 
     def fetch(self, count: int) -> bool:
-        """Fetch up to so many waiting jobs of the hub; return whether there are some here."""
+        """Fetch up to so many waiting jobs of the hub; return whether there are some here.
+
+        It waits for the answer for up to `FETCH_SECONDS`, if it may.
+        """
         self._ask(now=count)
         return bool(self._items)
 
     def depth(self) -> int:
-        """Return how many jobs of the group were not taken."""
+        """Return how many jobs of the group were not taken.
+
+        Asks the hub for it, and falls back on the last known state.
+        """
         self._ask()
         return self._depth()
 
@@ -178,7 +215,11 @@ class Membership:
             return max(0, self.state.depth - len(self._taken)) + own
 
     def first(self, limit: int) -> list[Message]:
-        """Return the jobs that are next: those here, then those that wait at the hub."""
+        """Return the jobs that are next: those here, then those that wait at the hub.
+
+        Args:
+            limit: the most messages; the hub shows 100 at most.
+        """
         with self._lock:
             here = list(self._items)
         if len(here) >= limit:
@@ -191,7 +232,11 @@ class Membership:
         return [*here, *self._shown.values()][:limit]
 
     def counts(self) -> tuple[int, int, int, int, int]:
-        """Return the counters of the group, as the hub has sent them last."""
+        """Return the counters of the group, as the hub has sent them last.
+
+        Returns:
+            Jobs not taken, received, dropped, consumers that wait in all processes, and the greatest depth.
+        """
         state = self.state
         return self._depth(), state.received, state.dropped, state.consumers, state.deepest
 
@@ -200,14 +245,22 @@ class Membership:
         return self.state.members
 
     def leave(self) -> None:
-        """Return jobs that were not taken; on any thread, even in garbage collection."""
+        """Return jobs that were not taken; on any thread, even in garbage collection.
+
+        It takes no lock that another thread may hold for long; the ``leave`` frame follows on the loop.
+        """
         self.end()
         self._queues.node.loop.call(self._queues.forget, self)
 
     # -- frames for the hub ----------------------------------------------------------------------------------
 
     def _ask(self, *, now: int = 0, first: int = 0) -> _Question | None:
-        """Put a question to the hub and wait for the answer; return None if there is none in time."""
+        """Put a question to the hub and wait for the answer; return None if there is none in time.
+
+        Args:
+            now: fetch up to so many jobs beyond the credit.
+            first: show so many of the next ones.
+        """
         if not self._queues.can_wait or self._paused or self._over:
             return None
         with self._lock:
@@ -221,7 +274,11 @@ class Membership:
             self._questions.pop(number, None)
 
     def want_body(self, **fields: int) -> bytes:
-        """Return the params of a ``want``."""
+        """Return the params of a ``want``.
+
+        What was taken and returned is moved into the frame in the same step, so each number is reported once.
+        The stream retransmits the frame after a cut.
+        """
         with self._lock:
             self._reported = len(self.store.blocked), self._pace.ahead
             taken, self._taken = self._taken, []
@@ -242,7 +299,10 @@ class Membership:
         return group_body(self.group, taken=as_ranges(sorted(taken)))
 
     def join_body(self) -> bytes:
-        """Return the params of a ``join``."""
+        """Return the params of a ``join``.
+
+        The newest jobs of each range are named, if there are more than `MAX_RECENT`.
+        """
         had = []
         for _, origin, first, count in list(self._recent)[-MAX_RANGES:]:
             some = min(count, MAX_RECENT)
@@ -251,7 +311,11 @@ class Membership:
         return group_body(self.group, maxsize=store.capacity, overflow=store.overflow, had=had)
 
     def _tick(self) -> None:
-        """Prefetch as much as was taken lately, and return what will not be taken soon; on the loop."""
+        """Prefetch as much as was taken lately, and return what will not be taken soon; on the loop.
+
+        Two ticks in which nothing was taken mean that the consumers are busy with something long: what was
+        prefetched goes back, for others may be idle. The ticks end when nothing is left to be done.
+        """
         with self._lock:
             if self._over:
                 return
@@ -282,7 +346,10 @@ class Membership:
         self._restore(jobs[:keep])
 
     def _withdraw(self) -> list[tuple[float, JobMessage]]:
-        """Take all jobs of the hub out of the store, in their order. The lock is held."""
+        """Take all jobs of the hub out of the store, in their order. The lock is held.
+
+        Messages that were collected here stay.
+        """
         items = self._items
         if not self._holding:
             return []
@@ -312,6 +379,7 @@ class Membership:
         self._holding += len(jobs)
 
     def _insert(self, urgency: float, message: Message) -> None:
+        """Add one message by its urgency, or at the end."""
         items = self._items
         if isinstance(items, PriorityItems):
             items.insert(urgency, message)
@@ -322,6 +390,9 @@ class Membership:
 
     def receive_jobs(self, messages: list[JobMessage], unreadable: list[int], epoch: int) -> None:
         """Put jobs into the store, and wake consumers.
+
+        Priorities are computed before the lock is taken: the function is the user's, and may call `get`
+        itself.
 
         Args:
             messages: the jobs.
@@ -353,7 +424,11 @@ class Membership:
             self._queues.call_later(TICK_SECONDS, self._tick)
 
     def _put(self, ranked: list[tuple[float, JobMessage]], unreadable: list[int]) -> None:
-        """Put jobs into the store. The lock is held."""
+        """Put jobs into the store. The lock is held.
+
+        While the link is cut they are set aside; unreadable ones count as taken, or the hub would hold them
+        for ever.
+        """
         self._taken += unreadable
         if self._paused:
             self._set_aside += ranked
@@ -363,7 +438,10 @@ class Membership:
         self._holding += len(ranked)
 
     def remember(self, origin: str, first: int, count: int) -> None:
-        """Remember jobs that were received, for a hub that replaces this one."""
+        """Remember jobs that were received, for a hub that replaces this one.
+
+        Called with the node's lock held. Consecutive numbers of one origin make one entry.
+        """
         recent, now = self._recent, monotonic()
         if recent and recent[-1][1] == origin and recent[-1][2] + recent[-1][3] == first:
             recent[-1][0] = now
@@ -374,7 +452,12 @@ class Membership:
                 recent.popleft()
 
     def receive_state(self, params: GroupParams, first: list[tuple[tuple[str, int], Message]]) -> None:
-        """Store the state of the group."""
+        """Store the state of the group.
+
+        Args:
+            params: the frame.
+            first: the jobs that it shows, by origin and sequence number.
+        """
         if params.refused:
             self.refused = params.refused
         else:
@@ -389,14 +472,21 @@ class Membership:
     # -- cuts and ends ---------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Set jobs of the hub aside until `resume`."""
+        """Set jobs of the hub aside until `resume`.
+
+        Consumers find nothing then, and wait. A job that was taken before is theirs.
+        """
         with self._lock:
             if not self._paused:
                 self._paused = True
                 self._set_aside = self._withdraw()
 
     def resume(self) -> None:
-        """Put jobs back that `pause` has set aside: they are still this member's."""
+        """Put jobs back that `pause` has set aside: they are still this member's.
+
+        Called when the link was resumed with its stream; if the hub had given the jobs to others, it would
+        have refused that.
+        """
         with self._lock:
             self._paused = False
             self._restore(self._set_aside)
@@ -424,7 +514,10 @@ class Membership:
         return jobs
 
     def end(self) -> None:
-        """Discard jobs that were not taken: they are the hub's again."""
+        """Discard jobs that were not taken: they are the hub's again.
+
+        Waiting questions return without an answer.
+        """
         with self._lock:
             self._over = True
             self._withdraw()

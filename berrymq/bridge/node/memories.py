@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Memories"]
 
 MAX_OPEN_BYTES = 1024 * 1024 * 1024
-"""Of others' memory that a node has open at a time for messages that are on their way."""
+"""Of others' memory that a node has open at a time for messages that are on their way. As much as one process
+may share."""
 MAX_OPEN = 256
 """Pieces of it; each takes a file descriptor."""
 
@@ -54,8 +55,11 @@ class Memories:
         self.pool = Pool()
         self._probe: Lease | None = None
         self._shared = _Held()
+        """What this process has shared and no receiver has acknowledged yet."""
         self._opened = _Held()
+        """What is open here for messages that were not delivered or passed on yet."""
         self._retained = _Held()
+        """What a hub's history holds."""
 
     @property
     def min_apart(self) -> int:
@@ -64,6 +68,9 @@ class Memories:
 
     def share(self, binaries: Sequence[Binary]) -> Memory:
         """Copy the buffers of a message into shared memory.
+
+        If there is no more, the oldest that is still held for a receiver is given up; the receiver then finds
+        it missing.
 
         Raises:
             PoolFullError: receivers still hold too much, or the system has no more.
@@ -81,7 +88,10 @@ class Memories:
                 return memory
 
     def probe(self) -> Claim | None:
-        """Return a claim by which others find out whether they can open what is shared here."""
+        """Return a claim by which others find out whether they can open what is shared here.
+
+        It is sent with ``interconnect``.
+        """
         if self._probe is None and is_available():
             with suppress(OSError, PoolFullError):
                 self._probe = self.pool.probe()
@@ -89,7 +99,11 @@ class Memories:
 
     @staticmethod
     def can_open(probe: tuple[int, int, int, str, int] | None) -> bool:
-        """Return whether what another process shares can be opened here, by its probe."""
+        """Return whether what another process shares can be opened here, by its probe.
+
+        Args:
+            probe: the parts of a `Claim`; None if the other side shares nothing.
+        """
         if probe is None or not is_available():
             return False
         with suppress(ClaimError):
@@ -99,6 +113,8 @@ class Memories:
 
     def receive(self, params: Buffers | MemoryFrame) -> Memory:
         """Open the buffers that came with a message.
+
+        Memory that can't be opened is no error: its receiver finds it missing, with the reason.
 
         Raises:
             FrameError: what is said of them does not fit together.
@@ -156,7 +172,10 @@ class Memories:
 
 
 class _Held:
-    """The memory that is held for messages, the oldest first; on any thread."""
+    """The memory that is held for messages, the oldest first; on any thread.
+
+    By weak references: it counts what exists, and ends nothing but on purpose.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # the garbage collector may end a memory on the thread that has it
@@ -187,7 +206,10 @@ class _Held:
             self._bytes -= size
 
     def give_up_oldest(self) -> bool:
-        """Let go of the one held for longest; False if there is none."""
+        """Let go of the one held for longest; False if there is none.
+
+        Those who have not read it yet find it missing, with the reason.
+        """
         with self._lock:
             if not self._memories:
                 return False

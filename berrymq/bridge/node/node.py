@@ -2,6 +2,31 @@
 
 Messages of the bus go through the outbox to the peers that follow them. Messages of peers are delivered to
 the bus and, if they arrived over a direct link, passed on to the other direct links.
+
+The way of a message, at the sender:
+
+    twitter -> gateway -> Node._send          encode, on the publishing thread
+            -> Outbox.put                     no lock
+            -> Node._empty_outbox             the lock; by the publisher or the loop
+            -> Router.publish                 one batch for each run of one identifier
+            -> Peer.accept -> Stream -> Channel
+
+and at the receiver:
+
+    Channel -> Node.receive                   on the thread that reads
+            -> Node._handle_messages          the lock: number, route, deduplicate
+            -> Node._deliver                  no lock, one thread at a time
+            -> Inbox.deliver -> gateway -> followers
+
+Invariants:
+
+- No user's code runs, and nothing is delivered, with the lock held: what has arrived is appended to a list
+  under the lock, and delivered after it. `_delivering` keeps the order, for two threads can read: the loop's,
+  and one that waits for an answer (`Channel.pump`).
+- A message is published under the next sequence number of this node, and the numbers are given with the lock
+  held, in the order in which batches are added to the streams. So each peer sees ascending numbers.
+- Whoever appends to the outbox first sees to it that it is emptied. `_empty_outbox` runs with the lock held,
+  so what is sent by other ways, such as questions and large messages, empties it before.
 """
 
 from __future__ import annotations
@@ -61,24 +86,32 @@ __all__ = ["Node"]
 
 IDLE_SECONDS = 0.0002
 """A thread that publishes after this silence writes to the sockets itself; during a burst the loop writes,
-and joins the messages."""
+and joins the messages. Much less than a person notices, and more than the interval of messages in a loop."""
 
 ROUNDS = 2
 """The number of times that a publishing thread empties the outbox, if other threads go on publishing."""
 
 BACKLOG_POLL_SECONDS = 0.02
-"""The interval of checks whether followers have caught up, while they are behind."""
+"""The interval of checks whether followers have caught up, while they are behind. The acknowledgements of
+that time are withheld, which at full speed is a fraction of a window."""
 
 DROP_WARNING_SECONDS = 5.0
+"""The least interval of warnings that messages were dropped before they reached a link."""
 
 _log = logging.getLogger("berrymq")
 
 
 class LocalBus:
-    """The bus of this process as a subscriber among others."""
+    """The bus of this process as a subscriber among others.
+
+    It makes the bus's followers part of the same index and the same routes as those of peers, so that a route
+    tells in one look-up whether a message is for this process.
+    """
 
     def __init__(self) -> None:
         self.follows: set[Identifier] = set()
+        """What the bus followed at the last update; empty if that was more than `MAX_FOLLOWS` identifiers,
+        when everything is followed instead."""
 
     def accept(self, batch: bytes, count: int) -> None:
         """Do nothing: the node delivers to its bus itself, without the lock."""
@@ -86,6 +119,9 @@ class LocalBus:
 
 class Node(Router):
     """A bus on the network.
+
+    Locks, in the order in which they may be taken: `_delivering`, `lock`, then those of channels, of
+    memberships of shared queues and of the outbox. The bus's own locks are not held when it calls `_send`.
 
     Args:
         loop: reads the connections.
@@ -104,10 +140,14 @@ class Node(Router):
         self.values = Values(self.memories)
         self._form = Form(min_apart=self.memories.min_apart)
         self._passes_on = False
-        """There are several direct links, and messages of one are passed on to the others."""
+        """There are several direct links, and messages of one are passed on to the others. Then every direct
+        peer is asked for everything, since what the others will follow is not known to it."""
         self._had_several_links = False
-        """There is, or was, another link beside a direct one, so that a batch may arrive over both."""
+        """There is, or was, another link beside a direct one, so that a batch may arrive over both. It is
+        never reset: a batch may still arrive over the second link after the first was closed."""
         self.home = self.room(room)
+        """The room of the bus. A node that others link to may have further rooms, of which it is only the
+        router."""
         self.outbox = Outbox(self._capacity_left, lambda: not loop.is_current)
         self._gateway = bus.gateway
         self._inbox = Inbox(bus.gateway, self.values)
@@ -115,21 +155,29 @@ class Node(Router):
         self._arrived: list[tuple[Batch | ReadBatch, int]] = []
         """Batches to be delivered, with their size in bytes."""
         self._asked: list[tuple[Question, Batch | ReadBatch]] = []
+        """Questions to the followers of this bus, each as one message."""
         self._replayed: list[Callable[[], object]] = []
         """Deliver the parts of replays that have arrived."""
         self.history = HubHistory(self, self._inbox)
         self.askers: set[int] = set()
-        """The threads that read a connection while they wait for an answer."""
+        """The threads that read a connection while they wait for an answer. By `threading.get_ident`.
+        Followers are not called on these."""
         self.answered_at = 0.0
         """The time of the last answer to a question."""
         self._delivering = threading.Lock()
+        """Held by the thread that delivers; taken without blocking, for whoever holds it looks again before
+        it leaves."""
         self.shared = SharedQueues(self)
         self._duplicates = Duplicates()
+        """Used with the lock held."""
         self._flushed_at = 0.0
+        """When the outbox was emptied last, by `time.monotonic`; read without the lock."""
         self._checking_backlog = False
         self._checking_pulls = False
         self._interests_pending = False
+        """An update of the bus's interests is scheduled on the loop; further changes need no other one."""
         self._dropped_before = 0
+        """The outbox's counter at the last warning."""
         self._warned_at = float("-inf")
         self._unwatch = self._gateway.watch(self._bus_interests_changed)
         self._update_bus_interests()
@@ -145,7 +193,11 @@ class Node(Router):
     # -- interest --------------------------------------------------------------------------------------------
 
     def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Return whether messages of a source may be passed to a target; see `Router.passes`."""
+        """Return whether messages of a source may be passed to a target; see `Router.passes`.
+
+        A hub's messages are not passed on to direct links and the other way round: the hub reaches its own
+        members, and a loop over both would deliver twice. Between direct links messages pass, as in 2009.
+        """
         if source is target:
             return False
         if target is self._local:
@@ -155,7 +207,10 @@ class Node(Router):
         return True
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
-        """Announce interest to a peer: in everything, if messages are passed on between direct links."""
+        """Announce interest to a peer: in everything, if messages are passed on between direct links.
+
+        The lock is held.
+        """
         if peer.role == "direct" and self._passes_on:
             peer.announce_interest(set(), set(), True)
         else:
@@ -179,7 +234,12 @@ class Node(Router):
             self._attachment.refresh()
 
     def _bus_interests_changed(self) -> None:
-        """Schedule an interest update; called by the bus on any thread."""
+        """Schedule an interest update; called by the bus on any thread.
+
+        A class body with fifty followers calls it fifty times, and the loop updates once. The flag is read
+        without a lock: if a change comes just when the loop has reset the flag, another update is scheduled;
+        if just before, the running update sees the change, for it reads the interests after the reset.
+        """
         if not self._interests_pending and not self._closed:
             self._interests_pending = True
             self.loop.call(self._update_bus_interests)
@@ -188,6 +248,9 @@ class Node(Router):
         """Announce to a peer that an identifier is followed, before frames that are sent next.
 
         On any thread, with the lock held.
+
+        The usual way, by the loop, is too late for a frame such as ``replay``: the hub would send past
+        messages before it knows of the interest, and live ones in between would be missing.
         """
         self._update_bus_interests()
         if peer.interest_announced:
@@ -195,6 +258,7 @@ class Node(Router):
         self._empty_outbox()
 
     def _update_bus_interests(self) -> None:
+        """Compare what the bus follows with the last time, and announce the difference to the room."""
         self._interests_pending = False
         with self.lock:
             follows = set(self._gateway.interests())
@@ -213,7 +277,10 @@ class Node(Router):
         self._attachment.refresh()
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
-        """Attach a link to a connection; see `Router.attach`."""
+        """Attach a link to a connection; see `Router.attach`.
+
+        For a new stream, replays begin again: the answers to the former queries are lost with it.
+        """
         super().attach(peer, channel, received)
         if received is None:
             with self.lock:
@@ -221,7 +288,10 @@ class Node(Router):
                 self.history.link_restarted(peer)
 
     def remove_peer(self, peer: Peer, *args: Any, **kwargs: Any) -> int:
-        """Close a link; see `Router.remove_peer`."""
+        """Close a link; see `Router.remove_peer`.
+
+        The shared queues leave their groups first, while the link can still carry what they give back.
+        """
         if peer is self.shared.peer:
             self.shared.leave()
         lost = super().remove_peer(peer, *args, **kwargs)
@@ -257,7 +327,18 @@ class Node(Router):
     # -- sending ---------------------------------------------------------------------------------------------
 
     def _send(self, message: Message) -> None:
-        """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block"."""
+        """Send a message of the bus; on any thread. Does not block, unless `overflow` is "block".
+
+        This is the hot path of publishing. It ends in one of three ways: the message is in the outbox and
+        somebody else empties it; this thread empties it, if nothing was sent for `IDLE_SECONDS`, so that a
+        single message leaves without a switch of threads; or the loop is asked to. If the lock is taken, its
+        holder may be busy with a large batch, and the publisher does not wait for it.
+
+        A message is encoded before it is added, so later changes of its arguments do not reach the receivers.
+
+        Raises:
+            PayloadError: an argument can't cross and `strict` is set.
+        """
         callback = message._callback
         sent_at = message._sent_at
         if not 0.0 <= sent_at <= fields.LATEST:
@@ -293,7 +374,10 @@ class Node(Router):
             self.loop.call(self._drain)
 
     def send_soon(self) -> None:
-        """Have the outbox emptied: by this thread if nothing was sent lately, else by the loop."""
+        """Have the outbox emptied: by this thread if nothing was sent lately, else by the loop.
+
+        Called after `Outbox.put` has returned True.
+        """
         if monotonic() - self._flushed_at > self.idle_seconds and self.lock.acquire(blocking=False):
             try:
                 self._empty_outbox()
@@ -303,7 +387,11 @@ class Node(Router):
             self.loop.call(self._drain)
 
     def publish_large(self, identifier: str, encoded: bytes, memory: Memory) -> None:
-        """Publish a message with buffers beside it, after those that were published before; on any thread."""
+        """Publish a message with buffers beside it, after those that were published before; on any thread.
+
+        Its data is not copied into the outbox. What is in there goes first, and everything with the lock
+        held, so the order of publishing stays.
+        """
         with self.lock:
             if self.outbox:
                 self._empty_outbox()
@@ -316,6 +404,7 @@ class Node(Router):
             self.flush_all()
 
     def _drain(self) -> None:
+        """Empty the outbox on the loop, and warn of what it has dropped."""
         with self.lock:
             self._empty_outbox()
         if self.outbox.dropped != self._dropped_before:
@@ -328,7 +417,10 @@ class Node(Router):
             self._empty_outbox()
 
     def _empty_outbox(self) -> None:
-        """Move published messages to the streams of their followers, and write. The lock is held."""
+        """Move published messages to the streams of their followers, and write. The lock is held.
+
+        Bounded by `ROUNDS`: a publisher that empties it for the others returns to its own work soon.
+        """
         for _ in range(ROUNDS):
             groups = self.outbox.take(self.limits.frame_bytes)
             for identifier, messages in groups:
@@ -340,6 +432,7 @@ class Node(Router):
         self.loop.call(self._drain)  # others go on publishing: this thread must not serve them for ever
 
     def _warn_of_drops(self) -> None:
+        """Log how many messages the outbox has dropped in total; at most once in `DROP_WARNING_SECONDS`."""
         now = monotonic()
         if now - self._warned_at > DROP_WARNING_SECONDS:
             dropped, self._dropped_before = self.outbox.dropped, self.outbox.dropped
@@ -350,10 +443,14 @@ class Node(Router):
             )
 
     def _capacity_left(self) -> int:
+        """Return how many messages the fullest link takes; without links as good as any number."""
         return min([peer.stream.capacity for peer in self.peers.values()], default=1 << 30)
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
-        """Publish for a client that has no link, also to the bus of this process. The lock is held."""
+        """Publish for a client that has no link, also to the bus of this process. The lock is held.
+
+        The bus gets it as a batch of its own, numbered 1, which is not deduplicated: it arrives here alone.
+        """
         self.publish(room, identifier, f"{source} via {self.name}", messages)
         data = batches.encode_batch(
             batches.batch_head(identifier, self.id, source), 1, messages, len(messages)
@@ -368,6 +465,10 @@ class Node(Router):
 
         Most frames hold messages for this process alone, and there is one link. These are decoded in one
         pass, and so are questions and answers.
+
+        After the frame has been processed, and with no lock held, what it brought is delivered on this same
+        thread, unless this thread waits for an answer: it may hold a lock of the user's that a follower
+        needs.
         """
         is_done = False
         try:
@@ -395,9 +496,18 @@ class Node(Router):
     ) -> bool:
         """Accept messages that are not passed on.
 
+        Every check that may return False comes before the frame is recorded in the stream; what returns False
+        is parsed again, by `Router.receive`, which must not take it for a duplicate.
+
         Returns:
             False if the bytes are needed: a client without a link follows them, or another node has published
             them, so that they may arrive over another link as well.
+
+        Args:
+            peer: the sender.
+            channel: the connection that it arrived on.
+            frame: the frame, with its messages decoded.
+            size: its bytes, which are divided among its batches by their number of messages.
         """
         with self.lock:
             if peer.channel is not channel:
@@ -443,7 +553,10 @@ class Node(Router):
         return True
 
     def handle_batches(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
-        """Deliver what is followed here, and pass on what arrived over a direct link. The lock is held."""
+        """Deliver what is followed here, and pass on what arrived over a direct link. The lock is held.
+
+        The slow way: for several links, for clients that follow, and for messages that others have passed on.
+        """
         for batch, data in batches:
             numbers = self._fresh(peer, batch, data)
             whole = len(numbers) == batch.count
@@ -455,6 +568,10 @@ class Node(Router):
                         self.pass_to(subscriber, part[1], part[0].count)
 
     def _fresh(self, peer: Peer, batch: Batch, data: bytes | msgspec.Raw) -> Sequence[int]:
+        """Return the numbers of a batch that have not arrived before.
+
+        There are none for a batch of this node, which has gone round a ring.
+        """
         if batch.origin == self.id:
             return ()
         if self._had_several_links or is_passed_on(peer, batch.origin):
@@ -509,16 +626,25 @@ class Node(Router):
         self.loop.call(self._deliver)
 
     def deliver_replayed(self, deliver: Callable[[], object]) -> None:
-        """Call a function without the lock, after what arrived before it was delivered. The lock is held."""
+        """Call a function without the lock, after what arrived before it was delivered. The lock is held.
+
+        So a replay and the live messages around it stay in order.
+        """
         self._replayed.append(deliver)
         self.loop.call(self._deliver)
 
     def _note_duplicates(self, peer: Peer, count: int) -> None:
+        """Count messages as duplicates, which the stream has counted as received."""
         peer.stream.stats.duplicates += count
         peer.stream.stats.received -= count
 
     def _deliver(self) -> None:
-        """Deliver what has arrived to the bus; one thread at a time, to keep the order."""
+        """Deliver what has arrived to the bus; one thread at a time, to keep the order.
+
+        The race at the end: a thread that appended and found `_delivering` taken relies on its holder, which
+        has looked at the lists for the last time just before releasing it. Therefore the condition of the
+        loop is read again after the release, and each appending thread calls this itself.
+        """
         while (
             self._arrived or self._asked or self._replayed or self.shared.inbox.arrived
         ) and self._delivering.acquire(blocking=False):
@@ -544,6 +670,10 @@ class Node(Router):
                 self._delivering.release()
 
     def _hold_back(self) -> None:
+        """Withhold the acknowledgements of all links, for followers lag behind.
+
+        So the senders' windows fill, and their buffers then bound what accumulates.
+        """
         for peer in self.peers.values():
             peer.stream.behind = True
         if not self._checking_backlog:
@@ -551,6 +681,7 @@ class Node(Router):
             self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_backlog)
 
     def _check_backlog(self) -> None:
+        """On the loop, every `BACKLOG_POLL_SECONDS` while followers lag behind; it ends by itself."""
         if self._inbox.is_behind():
             self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_backlog)
             return
@@ -563,7 +694,10 @@ class Node(Router):
     # -- questions -------------------------------------------------------------------------------------------
 
     def _ask(self, message: Message, timeout: float | None) -> Future[list[Any]]:  # noqa: ARG002 - the asker's
-        """Put a question of the bus to its followers elsewhere; on any thread."""
+        """Put a question of the bus to its followers elsewhere; on any thread.
+
+        Followers in this process are asked by the bus, not here. The timeout is the asker's as well.
+        """
         future = Answers(self, self.only_channel())
         try:
             encoded, memory = (
@@ -588,7 +722,10 @@ class Node(Router):
         return future
 
     def only_channel(self) -> Channel | None:
-        """Return the connection over which all answers arrive; None where there are several, or none."""
+        """Return the connection over which all answers arrive; None where there are several, or none.
+
+        With one connection an asker may read it itself, and is spared the switch of threads.
+        """
         channels = [peer.channel for peer in self.peers.values()]
         return channels[0] if len(channels) == 1 else None
 
@@ -618,6 +755,9 @@ class Node(Router):
         self, peer: Peer, channel: Channel, frame: frames.ReadAskParams | frames.ReadAnswerParams
     ) -> bool:
         """Process a question that only this process answers, or the last answer to one of this process.
+
+        The fast way: one route, one path, a peer that is its origin. As in `_handle_messages`, nothing is
+        recorded before the decision.
 
         Returns:
             False if it has to be processed step by step.
@@ -664,6 +804,8 @@ class Node(Router):
             super().ask_subscriber(one, question, batch, data)
 
     def _answering(self, question: Question) -> Callable[[bytes], None]:
+        """Return a function to be called with this bus's encoded answers, on any thread, without the lock."""
+
         def answer(answers: bytes) -> None:
             self.answered_at = monotonic()
             with self.lock:
@@ -674,7 +816,10 @@ class Node(Router):
     # -- detaching -------------------------------------------------------------------------------------------
 
     def detach(self) -> None:
-        """Detach from the bus: nothing more is sent; on any thread."""
+        """Detach from the bus: nothing more is sent; on any thread.
+
+        The links stay until `close`, so that what was published before can still be sent.
+        """
         self._closed = True
         self.outbox.close()
         self._gateway.wait_with(None)
@@ -683,7 +828,12 @@ class Node(Router):
         self._unwatch()
 
     def after_fork(self) -> None:
-        """Detach from the parent's links in a forked child; the first message that would cross warns."""
+        """Detach from the parent's links in a forked child; the first message that would cross warns.
+
+        Only the forking thread exists here, and locks that others held in the parent are never released, so
+        they are replaced. Descriptors are closed without a word to the other side: the connection goes on in
+        the parent.
+        """
         self.lock = threading.RLock()
         self._closed = True
         self._unwatch()
@@ -700,6 +850,7 @@ class Node(Router):
         self._attachment.cancel()
 
     def _not_sent(self, message: Message) -> None:
+        """Warn, once, that a message does not leave the forked child."""
         self._attachment.cancel()
         _log.warning(
             "%s does not leave this process: it was forked, and the links are its parent's. "

@@ -1,4 +1,12 @@
-"""The outbox: messages that were published and are not in the links' buffers yet; filled on any thread."""
+"""The outbox: messages that were published and are not in the links' buffers yet; filled on any thread.
+
+It exists so that `twitter` need neither take the router's lock nor write to a socket: a thread that publishes
+in a loop appends to a deque, and whoever empties that joins consecutive messages of one identifier to a
+batch.
+
+Its bound is for a burst that is faster than the loop. What is slow at the other side is buffered behind the
+window of the link (``protocol/reliable_stream.py``), and dropped and counted there.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Outbox", "Overflow"]
 
 Overflow = Literal["drop_oldest", "block"]
+"""``"drop_oldest"`` drops and counts, ``"block"`` makes the publisher wait until the links take more."""
 
 MAX_MESSAGES = 100_000
+"""As many as the buffer of one link takes; with ``"block"`` publishers wait at half of it, so that several
+threads that pass the check at once do not exceed it."""
 MAX_BYTES = 64 * 1024 * 1024
 
 POLL_SECONDS = 0.0005
@@ -33,6 +44,11 @@ class Outbox:
     thread will empty the outbox before its last look into it. So a publisher that finds the flag set has its
     message taken, and one that finds it cleared empties the outbox itself.
 
+    The race that the flag decides: a publisher appends and then reads the flag; the emptying thread clears
+    the flag and then looks for items. In whichever order these four steps interleave, at least one of the two
+    sees the other's write, so no message is left behind. Both may see it; then the
+    outbox is emptied twice, which is harmless.
+
     Args:
         capacity: returns how many messages the links take before their buffers overflow; used when `overflow`
             is "block".
@@ -41,8 +57,10 @@ class Outbox:
 
     def __init__(self, capacity: Callable[[], int], may_wait: Callable[[], bool]) -> None:
         self.blocks = False
+        """Whether `put` waits; read on each call without a lock."""
         self.dropped = 0
-        """The number of messages that were dropped here."""
+        """The number of messages that were dropped here. It only grows; `Node._drain` logs it, at most once
+        in some seconds."""
         self._capacity = capacity
         self._may_wait = may_wait
         self._changed = threading.Condition(threading.Lock())
@@ -50,6 +68,7 @@ class Outbox:
         self._bytes = 0
         """The approximate number of bytes: counted without a lock, corrected whenever all are taken."""
         self._is_scheduled = False
+        """A thread has been asked to empty the outbox and has not taken its last look yet."""
         self._closed = False
 
     @property
@@ -66,6 +85,8 @@ class Outbox:
         """Add a message; return True if the caller has to have the outbox emptied.
 
         On overflow the oldest messages are dropped, or this blocks: see `overflow`.
+
+        On any thread, without a lock unless it is full.
 
         Args:
             identifier: the message's identifier, as text.
@@ -85,6 +106,10 @@ class Outbox:
         return True
 
     def _drop(self) -> None:
+        """Drop the oldest messages until both bounds hold, and count them; the newest one always stays.
+
+        The condition's lock makes two publishers that overflow at once count each message once.
+        """
         items = self._items
         with self._changed:
             while len(items) > MAX_MESSAGES or (self._bytes > MAX_BYTES and len(items) > 1):
@@ -95,7 +120,10 @@ class Outbox:
                 self.dropped += 1
 
     def wait_for_capacity(self) -> None:
-        """Block while the links take nothing more, if `overflow` is "block"."""
+        """Block while the links take nothing more, if `overflow` is "block".
+
+        It returns at once on the I/O thread, which would wait for itself, and after `close`.
+        """
         if not self._may_wait():
             return
         with self._changed:
@@ -111,12 +139,19 @@ class Outbox:
                 self._changed.wait(0.1)  # capacity grows with acknowledgements; `wake` follows most of them
 
     def wake(self) -> None:
-        """Wake publishers that wait for capacity."""
+        """Wake publishers that wait for capacity.
+
+        Called after each frame that a link has received, which may have acknowledged something.
+        """
         with self._changed:
             self._changed.notify_all()
 
     def take(self, most_bytes: int) -> list[tuple[str, list[bytes]]]:
         """Take all messages, grouped by runs of one identifier.
+
+        The router's lock is held, so one thread at a time takes. Messages that are appended meanwhile stay
+        for the next call: the length is read once, or a thread that publishes fast would keep this one for
+        ever.
 
         Args:
             most_bytes: the approximate size of a group at most.
@@ -158,7 +193,13 @@ class Outbox:
         return bool(self._items) or self._is_scheduled
 
     def wait_until_empty(self, deadline: float | None) -> bool:
-        """Wait until the links have everything that is in the outbox now; return False at the timeout."""
+        """Wait until the links have everything that is in the outbox now; return False at the timeout.
+
+        It polls: publishing must not pay for a wake-up that only `flush` needs.
+
+        Args:
+            deadline: by `time.monotonic`; None for none.
+        """
         while self:
             if deadline is not None and monotonic() >= deadline:
                 return False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.buffers import Filling, Own
     from berrymq.bridge.protocol.events import Piece
-    from berrymq.bridge.protocol.stream import Account, Stream
+    from berrymq.bridge.protocol.reliable_stream import Account, Stream
 
 __all__ = ["MAX_PULLED_BYTES", "MessageKey", "Pulls"]
 

@@ -3,6 +3,21 @@
 A hub is a router and nothing else; a node of a program is one with a bus (``node.py``). Payloads are not
 decoded here. One lock guards peers, rooms and questions; it is never held while a user's code runs, and only
 as long as a batch of frames takes.
+
+What it knows of a message is the head of its batch: identifier, origin, number of the first message, count.
+By the identifier the room's table of routes (``room.py``) gives the subscribers, a tuple that is computed
+once for each identifier and each change of interest. Each of them is given the same bytes object.
+
+Rules that both kinds of router keep:
+
+- A peer gets no message back that it has sent (`Router.passes`).
+- Frames are numbered and acknowledged for each link alone. A router acknowledges a frame when it is in the
+  buffers of its followers' links, and not when those have it: a hub that is killed loses what it had
+  acknowledged and not yet passed on, and nothing else.
+- A peer outlives its connections. ``connection_lost`` starts two timers, a short one after which questions to
+  it fail, and its ttl, after which it is removed and its backlog counted as missed.
+- What a connection brings after the peer was attached to another one is ignored (``peer.channel is not
+  channel``): two threads may still read the former one, and its frames are retransmitted on the new one.
 """
 
 from __future__ import annotations
@@ -60,10 +75,12 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PEERS", "Router"]
 
 MAX_PEERS = 1_000
-"""The limit of peers of one node, disconnected ones included."""
+"""The limit of peers of one node, disconnected ones included. It bounds memory and the cost of a status; each
+peer may hold a window and a buffer, which the budget bounds."""
 
 MAX_MISSED = 1_000
-"""The number of expired peers whose dropped messages are reported if they link again."""
+"""The number of expired peers whose dropped messages are reported if they link again. Of those beyond, the
+one that expired longest ago is forgotten."""
 
 
 class Router:
@@ -94,11 +111,14 @@ class Router:
         self.loop = loop
         self.name = name
         self.key = key or secrets.token_urlsafe(24)
+        """Whoever knows it may speak in the name of `id`, so only the id is ever sent to others."""
         self.id = handshake.node_id_of(self.key)
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.lock = threading.RLock()
+        """Reentrant, for hooks call methods that take it too."""
         self.peers: dict[str, Peer] = {}
+        """By the id of the node."""
         self.rooms: WeakValueDictionary[str | None, Room] = WeakValueDictionary()
         """Held by their members alone."""
         self.questions = QuestionRouter(self)
@@ -110,8 +130,12 @@ class Router:
         """A subscriber that `publish` skips: this process's own bus."""
         self.memories = Memories()
         self._head = lru_cache(maxsize=MAX_ROUTES)(batch_head)
+        """Makes the beginning of a batch, with the identifier, this node's id and the source; cached, for
+        publishing in a loop makes the same one each time."""
         self._sequence = 0
+        """The number of the last message published in this node's name; with the lock held."""
         self._unflushed: dict[Peer, None] = {}
+        """Peers that may have frames to be written; each is removed before that is done."""
         self._missed: OrderedDict[str, int] = OrderedDict()
         """Messages dropped with an expired link, by the key of its node."""
         self._closed = False
@@ -120,7 +144,10 @@ class Router:
     # -- peers -----------------------------------------------------------------------------------------------
 
     def room(self, name: str | None) -> Room:
-        """Return the room of that name, a new one if it has no members."""
+        """Return the room of that name, a new one if it has no members.
+
+        A room without members is garbage, so rooms need not be closed.
+        """
         found = self.rooms.get(name)
         if found is None:
             found = self.rooms[name] = Room(name)
@@ -156,6 +183,9 @@ class Router:
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
         """Attach a link to a connection.
 
+        Interest is announced before any message of this connection is written, and the channel's events come
+        here from then on. The lock is held, so nothing can be sent in between.
+
         Args:
             peer: the other side.
             channel: the connection.
@@ -175,7 +205,7 @@ class Router:
             else:
                 peer.stream.resume(received)
             peer.pulls.cut()
-            channel.connection.takes_pieces = True
+            channel.take_pieces()
             channel.on_event = partial(self.receive, peer, channel, channel.on_event)
             peer.channel = channel
             peer.since = self.loop.time()
@@ -223,12 +253,20 @@ class Router:
             peer.expiry = self.loop.call_later(peer.ttl, self.expire, peer)
 
     def _grace_is_over(self, peer: Peer) -> None:
+        """Fail the questions to a peer that has not reconnected in `GRACE_SECONDS`.
+
+        Reconnecting takes less, and an asker should not wait for its whole timeout.
+        """
         with self.lock:
             if not peer.connected:
                 self.questions.fail(peer, "was cut off before it answered")
 
     def expire(self, peer: Peer) -> None:
-        """Remove a peer whose ttl is over, and log the number of messages that it misses."""
+        """Remove a peer whose ttl is over, and log the number of messages that it misses.
+
+        Called on the loop. A peer that has reconnected, or was replaced by another one with the same id,
+        stays.
+        """
         if not peer.connected and self.peers.get(peer.id) is peer:
             lost = self.remove_peer(peer, "its ttl is over")
             if lost:
@@ -238,13 +276,19 @@ class Router:
                 )
 
     def _note_missed(self, peer: Peer, lost: int) -> None:
-        """Record messages that were dropped with a link, to be reported if its node links again."""
+        """Record messages that were dropped with a link, to be reported if its node links again.
+
+        Kept by the secret key and not by the id, so that no other node can read the number.
+        """
         self._missed[peer.key] = self._missed.get(peer.key, 0) + lost
         if len(self._missed) > MAX_MISSED:
             self._missed.popitem(last=False)
 
     def remove_peer(self, peer: Peer, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """Close a link; return the number of messages that the other side did not get.
+
+        The reason is sent with the close frame. Questions to it fail at once, and its interest is withdrawn
+        from the room.
 
         Args:
             peer: the other side.
@@ -274,11 +318,18 @@ class Router:
     # -- interest --------------------------------------------------------------------------------------------
 
     def passes(self, source: Peer | None, target: Subscriber) -> bool:
-        """Return whether messages of a source, None for this process, may be passed to a target."""
+        """Return whether messages of a source, None for this process, may be passed to a target.
+
+        Called for each message and subscriber, so it only compares.
+        """
         return source is not target
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
         """Announce to a peer what of *changed* is followed here, or all of it. The lock is held.
+
+        Beyond `MAX_LISTED` identifiers one frame says "everything" instead of a list; it goes back to a list
+        at half of that, so that a number that swings about the limit does not send long lists again and
+        again.
 
         Args:
             peer: the other side.
@@ -313,6 +364,9 @@ class Router:
     def receive(self, peer: Peer, channel: Channel, otherwise: OnEvent, event: Event) -> None:
         """Process an event of a link's connection, on the thread that reads it.
 
+        A frame is a notification with one of the methods of ``protocol/frames.py``. Everything else on the
+        connection, calls and their results, goes to whoever handled the connection before it became a link.
+
         Args:
             peer: the other side of the link.
             channel: the connection.
@@ -341,6 +395,9 @@ class Router:
 
     def close_for_error(self, peer: Peer, channel: Channel, otherwise: OnEvent, error: FrameError) -> None:
         """Close a connection after a protocol error.
+
+        It is a cut, not the end of the link: the peer may resume it. A frame that was refused twice is
+        skipped there (`Stream.skip_oldest`), so that it can't be cut for ever.
 
         Args:
             peer: the other side.
@@ -381,7 +438,12 @@ class Router:
             self.budget.relieve(self.loop.time())
 
     def _shed(self, peer: Peer, target: int) -> None:
-        """Drop a peer's messages until no more than *target* bytes are held; else end its link."""
+        """Drop a peer's messages until no more than *target* bytes are held; else end its link.
+
+        Called by the budget when this peer is among the largest holders. Its messages go first, then the list
+        of what it follows, in whose place it follows everything. The link of a peer that still exceeds its
+        share is ended on the loop, since the caller may hold locks.
+        """
         with self.lock:
             changed = peer.shed(target)
             if changed:
@@ -404,6 +466,14 @@ class Router:
         )
 
     def _handle_numbered(self, peer: Peer, params: Params) -> None:
+        """Record the frame's number and acknowledgement, and process it if it is new. The lock is held.
+
+        Batches are validated before the number is recorded: a frame with a malformed one counts as not
+        received, and is retransmitted after the reconnection.
+
+        Raises:
+            FrameError: it is malformed, or out of order.
+        """
         now = self.loop.time()
         stream = peer.stream
         if isinstance(params, frames.MessagesParams):
@@ -606,7 +676,10 @@ class Router:
         raise RpcError(INVALID_PARAMS, "only a hub has shared queues")
 
     def handle_drops(self, peer: Peer, count: int) -> None:
-        """Count and log messages that a peer has dropped for this side. The lock is held."""
+        """Count and log messages that a peer has dropped for this side. The lock is held.
+
+        The count is what the peer says; it is shown and logged, and nothing is decided by it.
+        """
         stats = peer.stream.stats
         stats.lost = min(stats.lost + count, MAX_COUNT)  # else readers of `status` could not take it
         peers_log.warning(
@@ -614,7 +687,13 @@ class Router:
         )
 
     def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:  # noqa: ARG002 - for those who override
-        """Return the newest retained batches, each with its number of messages; only a hub has some."""
+        """Return the newest retained batches, each with its number of messages; only a hub has some.
+
+        Args:
+            room: the room.
+            identifier: the messages, with wildcards on either side.
+            last: the most messages.
+        """
         return []
 
     def handle_replay(self, peer: Peer, params: frames.ReplayParams) -> None:
@@ -633,6 +712,11 @@ class Router:
 
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish encoded messages in this node's own name. The lock is held.
+
+        Nothing is written here; `flush_all` does, once for all batches of a turn.
+
+        A `FrameError` is possible for clients' identifiers only: those of a bus were checked when they were
+        made.
 
         Args:
             room: the room.
@@ -683,12 +767,18 @@ class Router:
         self._unflushed[peer] = None
 
     def flush(self, peer: Peer) -> None:
-        """Write the outgoing frames of a peer. The lock is held."""
+        """Write the outgoing frames of a peer. The lock is held.
+
+        Of the others too that have frames to be written.
+        """
         self._unflushed[peer] = None
         self.flush_all()
 
     def flush_all(self) -> None:
-        """Write the outgoing frames of all peers. The lock is held."""
+        """Write the outgoing frames of all peers. The lock is held.
+
+        Writing never blocks: what a socket does not accept is buffered by its channel.
+        """
         unflushed = self._unflushed
         while unflushed:
             peer, _ = unflushed.popitem()
@@ -713,7 +803,11 @@ class Router:
         """Do nothing: a hook, called when a node asks to resume a link that is unknown here."""
 
     def pop_missed(self, key: str) -> int:
-        """Return, once, how many messages an expired node has missed."""
+        """Return, once, how many messages an expired node has missed.
+
+        Args:
+            key: the secret that the node presents again.
+        """
         return self._missed.pop(key, 0)
 
     def status(self) -> dict[str, Any]:
@@ -721,7 +815,10 @@ class Router:
         return router_status(self)
 
     def close(self) -> None:
-        """Close all links."""
+        """Close all links.
+
+        Peers are told that the node is going away, so they do not wait for it to come back.
+        """
         self._closed = True
         self.timers.stop()
         self.memories.close()

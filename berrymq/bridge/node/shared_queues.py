@@ -3,6 +3,15 @@
 Each shared store is a member of a group at the hub then. Messages that are published here cross the link
 like any other, and those that the hub hands to this process come back as jobs: so there is one order, and
 each job is taken once.
+
+The way of a job: ``twitter`` -> `JobOutbox.publish` -> the link -> the hub's group -> ``jobs`` -> `JobInbox`
+-> `Membership.receive_jobs` -> the store -> `Queue.get`. Also what a consumer in the same process takes goes
+this way, or two processes would each have an order of their own.
+
+Which side collects a message is decided in one step, for messages are published on any thread while the link
+comes and goes: the bus's routes, `_followed` and `Membership` of a store change together
+(``stores.share`` with its ``choose``), and `JobOutbox` checks with its gate held whether the groups were
+left.
 """
 
 from __future__ import annotations
@@ -36,13 +45,16 @@ if TYPE_CHECKING:
 __all__ = ["SharedQueues"]
 
 JOIN_SECONDS = 2.0
-"""The timeout of a new shared queue for the answer to its ``join``, which refuses other settings."""
+"""The timeout of a new shared queue for the answer to its ``join``, which refuses other settings. Without an
+answer in this time the queue is used all the same; a refusal that comes later is logged."""
 
 _log = logging.getLogger("berrymq")
 
 
 class SharedQueues:
     """The memberships of a node in the groups of its hub; see `berrymq.shared_stores.Exchange`.
+
+    Locks: the node's is taken before any other here. Memberships have one each, see ``membership.py``.
 
     Args:
         node: this process.
@@ -57,17 +69,25 @@ class SharedQueues:
         self._gateway = node.bus.gateway
         self.stores = self._gateway.shared_stores
         self._hub_id = ""
+        """The hub of the last connection; another id means that a successor has taken its place, and that the
+        former hub's jobs are gone."""
         self._members: dict[str, Membership] = {}
+        """By the identifier of the group; changed with the node's lock held."""
         self._followed: tuple[Identifier, ...] = ()
         """The identifiers of groups; changed in one step with the routes."""
         self._is_leaving = False
         """The link is about to be closed: messages that shared queues collect here must not cross too."""
         self._attachment: Attachment | None = None
+        """Routes messages for groups here; held from the first group to `leave`."""
         self._process_lock: FileLock | None = None
+        """By it the hub sees that this process has ended, however it did."""
 
     @property
     def can_wait(self) -> bool:
-        """Whether this thread may wait for an answer of the hub, and there is a connection."""
+        """Whether this thread may wait for an answer of the hub, and there is a connection.
+
+        The I/O thread must not: the answer would be read by itself.
+        """
         peer = self.peer
         return peer is not None and peer.connected and not self.node.loop.is_current
 
@@ -78,7 +98,11 @@ class SharedQueues:
     # -- the link --------------------------------------------------------------------------------------------
 
     def link_is_up(self, peer: Peer, *, resumed: bool) -> None:
-        """Join the groups, or resume the memberships. The node's lock is held."""
+        """Join the groups, or resume the memberships. The node's lock is held.
+
+        Three cases: the first connection joins; a resumed one goes on where it was; a new stream, at the same
+        hub or at its successor, joins again.
+        """
         if peer.role != "hub" or self.peer not in (None, peer):
             return
         if self.peer is None:
@@ -92,13 +116,21 @@ class SharedQueues:
         self._hub_id = peer.id
 
     def link_is_cut(self, peer: Peer) -> None:
-        """Pause the memberships. The node's lock is held."""
+        """Pause the memberships. The node's lock is held.
+
+        Jobs that no consumer has taken are set aside, for the hub may give them to others once this process's
+        ttl is over.
+        """
         if peer is self.peer:
             for member in self._members.values():
                 member.pause()
 
     def _begin(self, peer: Peer) -> None:
-        """Share the stores that there are. The node's lock is held."""
+        """Share the stores that there are. The node's lock is held.
+
+        The route must lead to the outbox before any message can match it, and the ``join`` must be in the
+        stream before the first message; both hold since the node's lock is held throughout.
+        """
         for store in self.stores.stores():
             if not store.can_cross and not store.identifier.is_local:
                 _log.warning(
@@ -148,6 +180,12 @@ class SharedQueues:
         self._send_join(member)
 
     def _send_join(self, member: Membership, *, first: bool = False) -> None:
+        """Send a ``join`` and the ``want`` that belongs to it. The node's lock is held.
+
+        Args:
+            member: the membership.
+            first: put the frames before all others, also before retransmitted messages.
+        """
         assert self.peer is not None
         if not first:
             self.peer.stream.send(JOIN, member.join_body())
@@ -159,12 +197,23 @@ class SharedQueues:
             self.peer.stream.send(JOIN, member.join_body(), first=True)
 
     def _pin(self) -> None:
-        """Have messages for groups go to the hub, whatever it announces. The node's lock is held."""
+        """Have messages for groups go to the hub, whatever it announces. The node's lock is held.
+
+        A hub that has just started announces nothing yet; without this, messages for a group would not be
+        sent to it.
+        """
         assert self.peer is not None
         self.peer.pin({member.store.identifier for member in self._members.values()})
 
     def _rejoin(self, peer: Peer) -> None:
-        """Join the groups again, at a hub that has no state of this node. The node's lock is held."""
+        """Join the groups again, at a hub that has no state of this node. The node's lock is held.
+
+        At a successor, jobs that this process held are its own again: the hub that could have given them to
+        others has ended. They are put into the group once more, in their order, and the ``join`` names what
+        was received lately, so that what the senders resend is not added twice.
+
+        What waited at the former hub is lost; its last known number is logged.
+        """
         is_new = peer.id != self._hub_id
         for member in self._members.values():
             lost = member.state.waiting if is_new else 0
@@ -179,7 +228,12 @@ class SharedQueues:
         self.outbox.send(peer)
 
     def leave(self) -> None:
-        """Leave all groups; the shared queues collect in this process again. No lock is held."""
+        """Leave all groups; the shared queues collect in this process again. No lock is held.
+
+        First the routes change, so that new messages are collected here; then what is on the way to the hub
+        is sent; then the memberships are given up, with the numbers of jobs that were taken. What could not
+        be sent is collected here.
+        """
         node = self.node
 
         def release(stores: list[SharedStore]) -> None:
@@ -236,6 +290,9 @@ class SharedQueues:
     def join(self, store: SharedStore) -> None:
         """Have a new store join its group.
 
+        Blocks for up to `JOIN_SECONDS`, where that is possible, for the hub may refuse other settings than
+        the group has.
+
         Raises:
             ValueError: the group has other settings.
         """
@@ -271,7 +328,11 @@ class SharedQueues:
             raise ValueError(member.refused)
 
     def forget(self, member: Membership) -> None:
-        """Leave the group of a store that was closed; on the loop."""
+        """Leave the group of a store that was closed; on the loop.
+
+        Scheduled by `Membership.leave`, which may be called by the garbage collector, in which no lock may be
+        taken.
+        """
         node = self.node
         with node.lock:
             peer = self.peer
@@ -301,7 +362,10 @@ class SharedQueues:
         return any(one.matches(identifier) for one in self._followed)
 
     def excludes(self, identifier: Identifier) -> bool:
-        """Return whether the attachment of the links must not match an identifier."""
+        """Return whether the attachment of the links must not match an identifier.
+
+        Otherwise a message would cross twice: once for the group, once for peers that follow it.
+        """
         if self._is_leaving:
             return any(store.identifier.matches(identifier) for store in self.stores.stores())
         return self.matches(identifier)
@@ -314,7 +378,14 @@ class SharedQueues:
         return self.node._ask(message, timeout)
 
     def report(self, member: Membership, **fields: int) -> None:
-        """Report to the hub what a store wants and has taken; on any thread."""
+        """Report to the hub what a store wants and has taken; on any thread.
+
+        The lock is not waited for: a consumer that takes a job must not stand behind a large batch.
+
+        Args:
+            member: the membership.
+            fields: further params of the ``want``, such as those of a question.
+        """
         node = self.node
         if node.lock.acquire(blocking=False):
             try:
@@ -349,7 +420,10 @@ class SharedQueues:
         self.inbox.add(member, params)
 
     def refused(self, member: Membership) -> None:
-        """End a membership that the hub has refused. No lock is held."""
+        """End a membership that the hub has refused. No lock is held.
+
+        The store collects in this process from now on.
+        """
         with self.node.lock:
             if self._members.get(member.group) is not member:
                 return

@@ -25,18 +25,23 @@ if TYPE_CHECKING:
 __all__ = ["array_codec", "codecs", "optional"]
 
 MAX_DIMENSIONS = 32
+"""As many as numpy 1 has."""
 MAX_EMPTY_ITEMS = 1_000_000
 """Of an array whose items have no bytes, so that its size is not limited by what was sent."""
 MAX_FIELDS = 1_000
-"""Of a structured type."""
+"""Of a structured type. Fields nest to a depth of 8."""
 
 SIMPLE_TYPE = re.compile(r"[<>|](b1|i[1248]|u[1248]|f[248]|f1[026]|c8|c16|c20|c24|c32|[SV]\d{1,9}|U\d{1,8})")
+"""What `numpy.dtype.str` is for numbers, text and bytes; ``>`` arrives as it was sent, in the other byte
+order."""
 TIME_TYPE = re.compile(r"[<>][mM]8(\[\d{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?")
+"""The same for moments and durations, with their unit."""
 
 CPU = 1
 """DLPack's number for memory that the processor reads."""
 
 FORMATS = {"|b1": "?", "|i1": "b", "|u1": "B", "<f4": "f", "<f8": "d"}
+"""The types that a `memoryview` can have, by numpy's names, in the byte order of most machines."""
 for _letter in "hHiIlLqQ":
     _size = array(_letter).itemsize
     FORMATS[f"<{'i' if _letter.islower() else 'u'}{_size}"] = _letter
@@ -103,8 +108,16 @@ def _type_text(dtype: Any) -> Any:
 def _read_type(numpy: Any, text: Any, depth: int = 0) -> Any:
     """Return the type that a text names.
 
+    A structured type is read recursively, to a depth of 8. Offsets must lie inside the size, or numpy would
+    read beyond the buffer.
+
     Raises:
         ValueError: it is none that crosses.
+
+    Args:
+        numpy: the module.
+        text: a name, or the fields of a structured type.
+        depth: the number of types around it.
     """
     if isinstance(text, str):
         if not (SIMPLE_TYPE.fullmatch(text) or TIME_TYPE.fullmatch(text)):
@@ -136,6 +149,11 @@ def _read_type(numpy: Any, text: Any, depth: int = 0) -> Any:
 
 
 def _read_shape(shape: Any) -> list[int]:
+    """Return a shape that a peer has sent, if it is one.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
         raise ValueError("that is no shape of an array")
     if not all(type(side) is int and 0 <= side < 2**62 for side in shape):
@@ -144,6 +162,11 @@ def _read_shape(shape: Any) -> list[int]:
 
 
 def _decode(parts: Any) -> Any:
+    """Return an array without copying its buffer, so it is read-only where that is.
+
+    Raises:
+        ValueError: type, shape and number of bytes do not fit together.
+    """
     text, shape, order, data = parts["dtype"], _read_shape(parts["shape"]), parts["order"], parts["data"]
     if order not in ("C", "F"):
         raise ValueError("the order of an array is C or F")
@@ -165,6 +188,7 @@ def _decode(parts: Any) -> Any:
 
 
 def _without_numpy(text: Any, shape: list[int], order: str, data: memoryview) -> Any:
+    """Return a `memoryview` of the shape, or bytes where Python has no such type."""
     kind: Any = FORMATS.get(text) if isinstance(text, str) and sys.byteorder == "little" else None
     if kind is None or order != "C" or not data.nbytes or not shape:
         return bytes(data)
@@ -174,6 +198,7 @@ def _without_numpy(text: Any, shape: list[int], order: str, data: memoryview) ->
 
 
 def _encode_objects(value: Any) -> Any:
+    """Encode an array of objects by its items, each as a value of its own."""
     return {"shape": list(value.shape), "items": value.ravel().tolist()}
 
 
@@ -190,6 +215,7 @@ def _decode_objects(parts: Any) -> Any:
 
 
 def _decode_masked(parts: Any) -> Any:
+    """Without numpy, what comes is the data without its mask."""
     data, mask, fill = parts
     numpy: Any = optional("numpy")
     if numpy is None or not isinstance(data, numpy.ndarray):
@@ -218,6 +244,7 @@ def _encode_tensor(value: Any) -> Any:
 
 
 def _encode_python_array(value: Any) -> Any:
+    """Encode an `array.array`, with its byte order."""
     return [value.typecode, sys.byteorder, Binary.of(memoryview(value).cast("B") if value else b"")]
 
 

@@ -1,4 +1,17 @@
-"""Writing the payload of a message."""
+"""Writing the payload of a message.
+
+The way of a value: the types of JSON are written as they are; every other one becomes ``{"$type": NAME,
+"value": CONTENT}`` by its codec (``registry.py``), where the content is encoded likewise. Large buffers go
+beside the message (``binary.py``), and what has no form becomes an `Opaque` or an error, as the `Form` says.
+
+Whatever is written here is accepted by a receiver: it nests less deep than
+`berrymq.bridge.protocol.limits.MAX_DEPTH`, takes at most `MAX_PAYLOAD_BYTES`, and is valid UTF-8.
+
+An example:
+
+    >>> encode_message(0.0, [1, "a"], {"rate": float("inf")})
+    b'[0.0,[1,"a"],{"rate":{"$type":"float","value":"inf"}}]'
+"""
 
 from __future__ import annotations
 
@@ -25,12 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DEPTH", "encode_message", "encode_values"]
 
 MAX_DEPTH = 100
-"""How deep lists and dictionaries may nest."""
+"""How deep lists and dictionaries may nest. In levels of JSON, with those of markers: a dictionary whose keys
+are no text takes three for each of its own. It leaves room below the limit of receivers for a marker or two
+inside the deepest value."""
 
 
 _write = msgspec.json.Encoder().encode
 _PLAIN = frozenset({str, int, bool, type(None)})
-"""Types whose values JSON has as they are. A float is among them if it is finite."""
+"""Types whose values JSON has as they are. A float is among them if it is finite. By exact type: a subclass
+may have an odd `__str__`, and becomes its base first."""
 
 
 def encode_message(
@@ -41,6 +57,9 @@ def encode_message(
     form: Form = INLINE,
 ) -> bytes:
     """Encode a message as it stands in a batch: ``[sent_at, [args], {kwargs}]``, and the callback if any.
+
+    A flat message, whose arguments are all of these types, is passed to msgspec without looking further : it
+    is the usual one.
 
     Args:
         sent_at: seconds since 1970.
@@ -86,7 +105,11 @@ def encode_message(
 def _encode_leniently(
     message: tuple[float, Sequence[Any], Mapping[str, Any], str | None], form: Form, replaced: Replaced
 ) -> bytes:
-    """Encode a message with an `Opaque` in the place of what can't cross."""
+    """Encode a message with an `Opaque` in the place of what can't cross.
+
+    In three steps, each of which may replace a value: what has no form; what JSON can't write; and the
+    largest ones, where all together are too large.
+    """
     sent_at, args, kwargs, callback = message
     plain_args = [_to_json_or_opaque(value, form, replaced) for value in args]
     plain_kwargs = {key: _to_json_or_opaque(value, form, replaced) for key, value in kwargs.items()}
@@ -138,11 +161,13 @@ def _size_reason(size: int) -> str:
 
 
 def _opaque_json(value: Any) -> dict[str, Any]:
+    """Return an opaque value: the type's name and a short text, which is all that crosses."""
     opaque = describe(value)
     return {TYPE_KEY: "Opaque", VALUE_KEY: [opaque.type, opaque.text]}
 
 
 def _to_json_or_opaque(value: Any, form: Form, replaced: Replaced) -> Any:
+    """Return one argument as JSON data; replace it as a whole if replacing a part did not help."""
     try:
         return _to_json(value, 1, form)
     except UnsendableError as problem:
@@ -176,7 +201,14 @@ def _unwritable_reason(plain: Any) -> str:
 
 
 def _fit(plain: list[Any], originals: Sequence[Any], around: int, replaced: Replaced) -> list[Any]:
-    """Return values that fit into one message: the largest are replaced where all together do not."""
+    """Return values that fit into one message: the largest are replaced where all together do not.
+
+    Args:
+        plain: the values as JSON data.
+        originals: the same as they were given.
+        around: the bytes of the message beside them.
+        replaced: is appended to.
+    """
     sizes = [len(_write(value)) + 1 for value in plain]
     plain = list(plain)
     for index in sorted(range(len(plain)), key=sizes.__getitem__, reverse=True):
@@ -189,7 +221,16 @@ def _fit(plain: list[Any], originals: Sequence[Any], around: int, replaced: Repl
 
 
 def _to_json(value: Any, depth: int, form: Form) -> Any:
-    """Return a value as JSON data; what is inside of it and can't cross becomes opaque, if `form` says so."""
+    """Return a value as JSON data; what is inside of it and can't cross becomes opaque, if `form` says so.
+
+    Args:
+        value: anything.
+        depth: the number of levels around it.
+        form: what becomes of buffers, and of values that can't cross.
+
+    Raises:
+        UnsendableError: it can't cross, with the path to the part at fault.
+    """
     cls = type(value)
     if cls is str or cls is int or cls is bool or value is None:
         return value
@@ -233,6 +274,10 @@ def _content(value: Any) -> tuple[Codec | None, Any]:
 
 
 def _items_to_json(values: Any, depth: int, form: Form) -> list[Any]:
+    """Return a list as JSON data.
+
+    The path of a problem grows by one step at each level that it passes.
+    """
     items: list[Any] = []
     for value in values:
         try:
@@ -243,8 +288,12 @@ def _items_to_json(values: Any, depth: int, form: Form) -> list[Any]:
 
 
 def _dict_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> dict[str, Any]:
+    """Return a dictionary as JSON data.
+
+    That is an object if all keys are text and none is ``"$type"``, else a list of pairs with a marker.
+    """
     if TYPE_KEY in mapping or not all(type(key) is str for key in mapping):
-        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 2, form)}
+        return {TYPE_KEY: "dict", VALUE_KEY: _pairs_to_json(mapping, depth + 3, form)}
     plain = {}
     for key, value in mapping.items():
         try:
@@ -255,6 +304,10 @@ def _dict_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> dict[str, 
 
 
 def _pairs_to_json(mapping: dict[Any, Any], depth: int, form: Form) -> list[list[Any]]:
+    """Return the pairs of a dictionary whose keys are of any type.
+
+    The path of a problem in a key ends at its dictionary.
+    """
     pairs: list[list[Any]] = []
     for key, value in mapping.items():
         try:
@@ -303,7 +356,11 @@ def _base_value(value: Any) -> Any:
 
 
 def _explain(args: Sequence[Any], kwargs: Mapping[str, Any], form: Form) -> NoReturn:
-    """Find the argument at fault; only on the way to an error, so it may be slow."""
+    """Find the argument at fault; only on the way to an error, so it may be slow.
+
+    Raises:
+        PayloadError: always, with the first argument at fault, the path into it, and the reason.
+    """
     named = [(f"args[{index}]", value) for index, value in enumerate(args)] + list(kwargs.items())
     for name, value in named:
         try:

@@ -26,10 +26,15 @@ INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uin
 FLOATS = ("float16", "float32", "float64")
 COMPLEX = ("complex64", "complex128")
 UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic")
+"""Of numpy's moments and durations."""
 
 
 def scientific_codec(value: Any) -> Codec | None:
-    """Return how a value of numpy, pandas or a library like them crosses; None for anything else."""
+    """Return how a value of numpy, pandas or a library like them crosses; None for anything else.
+
+    The name of the module is looked at first, so that nothing is imported and no attribute of a stranger's
+    object is read.
+    """
     root = type(value).__module__.partition(".")[0]
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
@@ -45,7 +50,10 @@ def scientific_codec(value: Any) -> Codec | None:
 
 
 def codecs() -> list[Codec]:
-    """Return all of them, for decoding."""
+    """Return all of them, for decoding.
+
+    Their names on the wire begin with ``numpy.`` or ``pandas.``.
+    """
     return [*_NUMPY.values(), *_PANDAS.values()]
 
 
@@ -58,7 +66,11 @@ def _optional(name: str) -> Any:
 
 
 def _need(value: Any, *kinds: type) -> Any:
-    """Return `value`, which came over the network, if it is of one of these types exactly."""
+    """Return `value`, which came over the network, if it is of one of these types exactly.
+
+    Raises:
+        TypeError: it is of another type. Subclasses are refused, too: a bool is no integer here.
+    """
     if type(value) not in kinds:
         raise TypeError(f"{type(value).__name__} where {kinds[0].__name__} is needed")
     return value
@@ -68,6 +80,13 @@ def _need(value: Any, *kinds: type) -> Any:
 
 
 def _number(name: str, *kinds: type) -> Callable[[Any], Any]:
+    """Return a decoder for numbers of one type.
+
+    Args:
+        name: numpy's name.
+        kinds: the types that JSON may have for it.
+    """
+
     def decode(value: Any) -> Any:
         _need(value, *kinds)
         numpy = _optional("numpy")
@@ -84,6 +103,8 @@ def _number(name: str, *kinds: type) -> Callable[[Any], Any]:
 
 
 def _complex(name: str) -> Callable[[Any], Any]:
+    """Return a decoder for complex numbers, sent as two floats."""
+
     def decode(parts: Any) -> Any:
         real, imaginary = (float(_need(part, float, int)) for part in parts)
         numpy = _optional("numpy")
@@ -95,6 +116,8 @@ def _complex(name: str) -> Callable[[Any], Any]:
 
 
 def _long(name: str, plain: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Return a decoder for long doubles, sent as text: a double would lose digits."""
+
     def decode(text: Any) -> Any:
         if len(_need(text, str)) > 100:
             raise ValueError("it has too many digits")
@@ -105,6 +128,8 @@ def _long(name: str, plain: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 def _time(name: str) -> Callable[[Any], Any]:
+    """Return a decoder for moments or durations: a number, how many units it counts in, and the unit."""
+
     def decode(parts: Any) -> Any:
         number, count, unit = parts
         if _need(unit, str) not in UNITS or not 0 < _need(count, int) < 2**31:
@@ -121,6 +146,7 @@ def _time(name: str) -> Callable[[Any], Any]:
 
 
 def _time_parts(value: Any) -> list[Any]:
+    """Encode a moment or a duration; NaT has None as its number."""
     numpy = sys.modules["numpy"]
     unit, count = numpy.datetime_data(value.dtype)
     return [None if numpy.isnat(value) else int(value.astype("int64")), count, unit]

@@ -1,4 +1,10 @@
-"""The types of Python's standard library that cross."""
+"""The types of Python's standard library that cross.
+
+Each is registered as a user would register a type (`register_type`): a function that returns the content, of
+types that cross themselves, and one that makes the value from what came. Decoders get anything that JSON can
+hold; that they raise for what does not fit is enough, since any error of theirs is turned into a `ValueError`
+of the message.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,10 @@ __all__ = ["register"]
 
 
 def register() -> None:
-    """Register them."""
+    """Register them.
+
+    Called once, when `berrymq.bridge.payload` is imported.
+    """
     for codec_type, encode_value, decode_value in (
         (tuple, list, tuple),
         (set, list, set),
@@ -64,6 +73,7 @@ def register() -> None:
 
 
 def _bytes(kind: type[bytes | bytearray], data: Any) -> Any:
+    """Return bytes from the buffer that came, or an `Opaque` if it did not."""
     if isinstance(data, Missing):
         return missing(data, kind.__name__, "bytes")
     if not isinstance(data, memoryview):
@@ -77,6 +87,7 @@ def _opaque(parts: Any) -> Opaque:
 
 
 def _remote_error(parts: Any) -> RemoteError:
+    """Control characters in notes are escaped: they are printed with a traceback."""
     kind, text, notes = parts
     error = RemoteError(str(kind), str(text))
     for note in notes:

@@ -10,6 +10,14 @@ A table crosses as ``{"library", "columns", "index", "data"}``, with one column 
 
 and ``type``, the name that its library has for it. Where that library is not installed, a table arrives as
 one of pandas, else as a dictionary of its columns.
+
+Numbers, times and text are buffers, so they go beside the message and are not copied by a hub; what Python
+has to look at, a value at a time, are the items of columns of objects.
+
+On receipt nothing is trusted. Lengths, offsets and codes are compared with each other before a library sees
+them, the names of types with `TYPE`, and texts that a library parses are short. What does not fit is a
+`ValueError` or `TypeError`; a buffer that did not come makes the whole table an `Opaque`, since a table with
+a column less would be a different one.
 """
 
 from __future__ import annotations
@@ -31,6 +39,7 @@ from .registry import Codec
 __all__ = ["ZONE", "codecs", "short_text", "table_codec", "zone_name"]
 
 MAX_COLUMNS = 100_000
+"""As each takes an object of its own in pandas."""
 MAX_LEVELS = 100
 """Of an index."""
 MAX_CHECKED = 100
@@ -50,7 +59,10 @@ TYPE = re.compile(
 
 
 def table_codec(value: Any) -> Codec | None:
-    """Return how a table, or a part of one, crosses; None for anything else."""
+    """Return how a table, or a part of one, crosses; None for anything else.
+
+    By the name of the module first, so that no library is imported for a value of another one.
+    """
     root = type(value).__module__.partition(".")[0]
     if root == "pandas":
         pandas = sys.modules["pandas"]
@@ -99,7 +111,11 @@ def _text_column(values: Any, missing: Any) -> dict[str, Any]:
 
 
 def _texts(column: dict[str, Any]) -> list[str | None]:
-    """Return the values of a column of text."""
+    """Return the values of a column of text.
+
+    Raises:
+        ValueError: offsets or bytes do not fit together, or are no UTF-8.
+    """
     data, offsets = bytes(_arrived(column["text"], memoryview)), _arrived(column["offsets"], _array())
     missing = column.get("missing")
     places = offsets.tolist()
@@ -115,10 +131,20 @@ def _texts(column: dict[str, Any]) -> list[str | None]:
 
 
 def _array() -> Any:
+    """Return the class of numpy's arrays; a table with buffers has imported it."""
     return sys.modules["numpy"].ndarray
 
 
 def _array_of_bool(value: Any, size: int) -> Any:
+    """Return an array that says which values are missing.
+
+    Args:
+        value: what came.
+        size: the length of its column.
+
+    Raises:
+        ValueError: it has another type or length.
+    """
     found = _arrived(value, _array())
     if found.dtype != bool or found.shape != (size,):
         raise ValueError("what is missing in a column is said by an array of bool")
@@ -130,6 +156,12 @@ class _LostError(Exception):
 
 
 def _arrived(value: Any, kind: type) -> Any:
+    """Return a part of a column, if it came and is of a type.
+
+    Raises:
+        _LostError: its buffer did not come.
+        TypeError: it is of another type.
+    """
     if isinstance(value, Missing):
         raise _LostError(value.reason)
     if isinstance(value, Opaque):
@@ -140,7 +172,11 @@ def _arrived(value: Any, kind: type) -> Any:
 
 
 def _pandas_column(values: Any) -> dict[str, Any]:
-    """Encode an array of pandas, of its own or of numpy."""
+    """Encode an array of pandas, of its own or of numpy.
+
+    A categorical one is sent as codes and categories, a moment with a time zone in UTC with the zone's name,
+    a period as its ordinal. Types that are none of these are sent item by item.
+    """
     pandas, numpy = sys.modules["pandas"], sys.modules["numpy"]
     if type(values) is pandas.arrays.NumpyExtensionArray:  # arrays of text derive from it
         values = values.to_numpy()
@@ -174,7 +210,12 @@ def _pandas_column(values: Any) -> dict[str, Any]:
 
 
 def _to_pandas(pandas: Any, column: Any) -> Any:
-    """Decode a column as an array of pandas."""
+    """Decode a column as an array of pandas.
+
+    Raises:
+        ValueError: its parts do not fit together.
+        _LostError: a buffer did not come.
+    """
     numpy = sys.modules["numpy"]
     kind, missing = column["type"], column.get("missing")
     if not isinstance(kind, str):
@@ -215,6 +256,9 @@ def short_text(text: Any) -> str:
 
     Raises:
         ValueError: it is none, or a long one.
+
+    Args:
+        text: anything.
     """
     if type(text) is not str or len(text) > LONGEST_TEXT:
         raise ValueError("it is no short text")
@@ -233,16 +277,21 @@ def zone_name(text: Any) -> str:
 
 
 TEXT = ("str", "string")
+"""Types of pandas for text."""
 MASKED = (
     "boolean",
     *(f"{sign}Int{size}" for sign in ("", "U") for size in (8, 16, 32, 64)),
     "Float32",
     "Float64",
 )
+"""Types of pandas whose missing values are marked beside the values."""
 
 
 def _as_type(pandas: Any, items: Any, kind: str) -> Any:
-    """Return an array of a type that is named, if it can be one."""
+    """Return an array of a type that is named, if it can be one.
+
+    Items of which the library is not installed, or that do not fit the type, stay as they are.
+    """
     if not TYPE.fullmatch(kind):
         return items
     try:
@@ -255,6 +304,7 @@ def _as_type(pandas: Any, items: Any, kind: str) -> Any:
 
 
 def _pandas_index(index: Any) -> dict[str, Any]:
+    """Encode an index: a range by its three numbers, any other by its levels."""
     pandas = sys.modules["pandas"]
     if isinstance(index, pandas.RangeIndex):
         return {"names": list(index.names), "range": [index.start, index.stop, index.step]}
@@ -265,6 +315,11 @@ def _pandas_index(index: Any) -> dict[str, Any]:
 
 
 def _to_index(pandas: Any, form: Any) -> Any:
+    """Decode an index.
+
+    Raises:
+        ValueError: it has too many levels, or its parts do not fit together.
+    """
     names = form["names"]
     if "range" in form:
         start, stop, step = form["range"]
@@ -319,6 +374,14 @@ def _encode_frame(frame: Any) -> dict[str, Any]:
 
 
 def _decode_table(form: Any) -> Any:
+    """Decode a table.
+
+    Its columns are decoded for the library that sent them, if it is installed; else for pandas; else they
+    come as a dictionary.
+
+    Raises:
+        ValueError: the columns differ in length, or are malformed.
+    """
     library, columns, data = form["library"], form["columns"], form["data"]
     if not isinstance(data, list) or len(data) > MAX_COLUMNS:
         raise ValueError("the columns of a table are malformed")
@@ -410,6 +473,7 @@ def _encode_polars(frame: Any) -> dict[str, Any]:
 
 
 def _polars_column(series: Any) -> dict[str, Any]:
+    """Types that numpy has no counterpart for are sent item by item."""
     optional("numpy")
     polars, dtype = sys.modules["polars"], series.dtype
     missing = series.is_null().to_numpy() if series.null_count() else None
@@ -430,6 +494,7 @@ def _polars_column(series: Any) -> dict[str, Any]:
 
 
 def _to_polars(polars: Any, name: Any, column: Any) -> Any:
+    """Decode a column as a series of polars."""
     if "text" in column:
         return polars.Series(name, _texts(column), dtype=polars.String)
     if "items" in column:
@@ -462,6 +527,7 @@ def _encode_arrow(table: Any) -> dict[str, Any]:
 
 
 def _arrow_column(column: Any) -> dict[str, Any]:
+    """As for polars, by the name of the type."""
     optional("numpy")
     kind = str(column.type)
     missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None

@@ -55,7 +55,8 @@ __all__ = ["SUBPROTOCOL", "Connection", "client_connection", "server_connection"
 SUBPROTOCOL: Final = Subprotocol("berrymq.v1")
 """The WebSocket subprotocol that both sides name."""
 MAX_UNAUTHENTICATED_BYTES = 4096
-"""The largest WebSocket message of an unauthenticated peer."""
+"""The largest WebSocket message of an unauthenticated peer. Enough for ``hello`` and ``authenticate``;
+thousands of strangers can't make the server hold more than that each."""
 
 # The head of a WebSocket frame (RFC 6455, 5.2).
 WHOLE_TEXT: Final = 0x81
@@ -63,6 +64,7 @@ WHOLE_TEXT: Final = 0x81
 WHOLE_BINARY: Final = 0x82
 """The first byte of a frame that is a whole binary message."""
 OPCODES: Final = frozenset(Opcode)
+"""Those of RFC 6455; a frame with another one is refused by its head."""
 MASKED: Final = 0x80
 """The bit of the second byte that is set in frames of a client, whose payload is masked (RFC 6455, 5.3)."""
 _short_head = Struct("!BB").pack
@@ -125,6 +127,9 @@ class Connection:
 
     Not thread-safe: its channel holds a lock.
 
+    Bounds: a frame above `_most_bytes` is refused when its head has arrived, before any of its payload is
+    stored; the fragments of a message together are bounded by `websockets`; HTTP by ``http_server.py``.
+
     Args:
         side: ``"client"`` or ``"server"``; a client masks what it sends.
         screen: at a server, checks the head of each HTTP request; see `HttpServer`.
@@ -140,7 +145,8 @@ class Connection:
     ) -> None:
         self.side = side
         self.closed = False
-        """Nothing more is received, and nothing can be sent."""
+        """Nothing more is received, and nothing can be sent. Set once; `receive` returns nothing
+        afterwards."""
         self._protocol: Protocol | None = None
         """The state machine of `websockets`; None before the upgrade."""
         self.outgoing: list[bytes] = []
@@ -169,7 +175,8 @@ class Connection:
         self.is_trusted = side == "client"
         """The other side is authenticated."""
         self.partial_bytes = 0
-        """The size of what was received and is not complete."""
+        """The size of what was received and is not complete. Counted by the channel for the budget: a peer
+        that sends the beginnings of large messages uses memory too."""
 
     def use(self, protocol: Protocol) -> None:
         """Switch to WebSocket.
@@ -190,6 +197,10 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Event]:
         """Process received bytes, and return the events.
+
+        The loop handles whole text frames itself and splits off any others. A partial frame is kept in
+        `_unread` and, since `_missing` says how much is needed at least, a large message that arrives in a
+        thousand pieces is looked at once and not a thousand times.
 
         Args:
             data: any number of bytes, frames need not be whole; ``b""`` at the end of the stream.
@@ -335,7 +346,11 @@ class Connection:
         return events
 
     def take(self) -> list[bytes]:
-        """Return what is to be written, in pieces, and clear it."""
+        """Return what is to be written, in pieces, and clear it.
+
+        The caller writes them in order. A large body is the very object that `send_text` was given, so it can
+        be counted once for all its receivers.
+        """
         out = self.outgoing[:]
         self.outgoing.clear()  # in place: `_http` has the same list
         return out
@@ -385,7 +400,10 @@ class Connection:
         return [Opened(), *(self.receive(rest) if rest else [])]
 
     def trust(self) -> None:
-        """Accept messages of full size from now on: the peer is authenticated."""
+        """Accept messages of full size from now on: the peer is authenticated.
+
+        Called when the access token was shown or proved.
+        """
         self.is_trusted = True
         self._most_bytes = MAX_TEXT_BYTES
         if self._protocol is not None:
@@ -395,6 +413,8 @@ class Connection:
 
     def _feed(self, data: bytes, events: list[Event]) -> None:
         """Pass one frame, or the response to the upgrade, to `websockets`.
+
+        After a close frame its parser refuses further bytes by exceptions, which are no news.
 
         Args:
             data: whole, so that its parser never has to wait.
@@ -481,6 +501,8 @@ class Connection:
     def send_text(self, data: bytes | tuple[bytes, ...]) -> None:
         """Send one text message; nothing is sent before the upgrade, and after `close`.
 
+        A server's parts are passed on as they are, a client masks and so has to copy them.
+
         Args:
             data: the message in UTF-8, or its parts; those of a large one are not copied, where possible.
         """
@@ -532,7 +554,10 @@ class Connection:
             self.outgoing += (frame + head, data)
 
     def ping(self) -> None:
-        """Send a ping. The pong counts as received bytes; it is no event."""
+        """Send a ping. The pong counts as received bytes; it is no event.
+
+        A WebSocket in any other state than open sends none.
+        """
         protocol = self._protocol
         if protocol is not None and protocol.state is State.OPEN:
             protocol.send_ping(b"")
@@ -553,7 +578,11 @@ class Connection:
         self.closed = True
 
     def abandon(self) -> None:
-        """Discard everything that is held, for the object may live on until the garbage collector runs."""
+        """Discard everything that is held, for the object may live on until the garbage collector runs.
+
+        Called when the connection is aborted. The garbage collector may be late, and thousands of aborted
+        connections must not hold megabytes each.
+        """
         self.closed = True
         self._fragments = bytearray()
         self._unread = bytearray()

@@ -21,10 +21,12 @@ MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """The largest payload of one message, in bytes of JSON."""
 
 MAX_TEXT_BYTES = 24 * 1024 * 1024
-"""The largest request body and WebSocket message."""
+"""The largest request body and WebSocket message. Half as much again as a payload, for its envelope and for
+buffers that are sent as text."""
 
 MAX_DEPTH = 128
-"""The limit of nested arrays and objects in a payload."""
+"""The limit of nested arrays and objects in a payload. Beyond `berrymq.bridge.payload.encoding.MAX_DEPTH`, so
+that whatever Python may send is accepted; a parser that recurses is safe at this depth."""
 
 MAX_FOLLOWS = 10_000
 """The limit of identifiers that one side of a link may follow."""
@@ -45,17 +47,24 @@ read before more is asked for."""
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one end of a link."""
+    """Bounds of one end of a link.
+
+    Both ends apply their own; nothing of them is negotiated.
+    """
 
     window_messages: int = 65_536
     """The limit of messages in flight: sent and not yet acknowledged."""
     window_bytes: int = 8 * 1024 * 1024
+    """The same in bytes. Window by round-trip time is the throughput: 8 MiB at 10 ms are 800 MB/s."""
     buffer_messages: int = 100_000
     """The limit of messages buffered behind the window; on overflow the oldest are dropped and counted."""
     buffer_bytes: int = 64 * 1024 * 1024
+    """The same in bytes, with the overhead of each element."""
     frame_messages: int = 4_096
     """The limit of messages in one frame, unless a single batch has more."""
     frame_bytes: int = 256 * 1024
+    """Larger frames would make acknowledgements rarer and the first message of a burst later, without being
+    faster."""
     keepalive: float = 5.0
     """Seconds of silence until a ping is sent; after three times that the connection is aborted."""
     ack_delay: float = 0.01
@@ -83,3 +92,4 @@ class LinkStats:
     buffered: int = 0
     """Messages that are not sent yet."""
     buffered_bytes: int = 0
+    """Their memory, in bytes."""

@@ -9,6 +9,25 @@ fills, then the buffer behind it, and then the oldest messages in the buffer are
 reported to the other side. Neither side ever stops reading, so acknowledgements always pass.
 
 There is no I/O here and no clock: ``now`` is the time in seconds of any monotonic clock.
+
+On the way of a message this is the last station before the connection: a router gives batches to
+`Stream.send_batch`, and `Stream.frames` returns what may be written. On the way in, `Stream.receive` decides
+whether a frame is new, before its content is looked at.
+
+Invariants, by which a cut loses nothing:
+
+- Frames in flight have consecutive numbers, ``acknowledged < n <= last``; a frame leaves only by an
+  acknowledgement, so whatever the other side may lack is still here.
+- A number is never used for other content that counts: where a frame in flight has to be dropped, a
+  ``dropped`` frame takes its number, or the receiver would wait for it and refuse the next one.
+- The receiver accepts exactly ``received + 1``. A smaller number is a duplicate, a greater one proves that
+  frames were lost inside a connection, which TCP excludes, so the connection is closed.
+- Batches in the buffer have no number yet. So dropping one leaves no gap.
+
+The race at a cut: frames were written, and no acknowledgement came. Either they are lost or the
+acknowledgement is. The sender can't know which, and retransmits; the receiver can, by the numbers. When both
+sides link again each says how much it has received (``resume``), so that only what is really missing is sent
+again.
 """
 
 from __future__ import annotations
@@ -31,10 +50,12 @@ if TYPE_CHECKING:
 __all__ = ["DROP_REPORT_SECONDS", "SHARED_BYTES", "Account", "Bodies", "HoldingBody", "Stream", "Total"]
 
 DROP_REPORT_SECONDS = 1.0
-"""The least interval of reports of drops to the other side."""
+"""The least interval of reports of drops to the other side. Drops come by the thousand when they come; a
+report for each would fill the link that is too slow."""
 
 FRAME_BYTES = 256
-"""The largest overhead of a frame in the window, with one batch in it."""
+"""The largest overhead of a frame in the window, with one batch in it. It is added to the length of the body
+before that is compared with the window, so that a frame never exceeds it by its envelope."""
 
 ITEM_BYTES = 200
 """The approximate memory for an element of the buffer beside its bytes."""
@@ -66,16 +87,27 @@ class Account:
         self.total = total
 
     def grow(self, size: int) -> None:
-        """Add to the number of bytes, or subtract."""
+        """Add to the number of bytes, or subtract.
+
+        Args:
+            size: in bytes; negative when something is released.
+        """
         self.held += size
         self.total.held += size
 
     def share(self, data: bytes, by: int) -> None:
-        """Note that a counted bytes object is held once more (1) or less (-1)."""
+        """Note that a counted bytes object is held once more (1) or less (-1).
+
+        The base class ignores it. A budget subtracts from its total what several accounts count, so that a
+        large batch for fifty peers uses up the budget once.
+        """
 
 
 class Item(NamedTuple):
-    """An element of the buffer: a batch of messages, or the body of another frame."""
+    """An element of the buffer: a batch of messages, or the body of another frame.
+
+    It has no number: it gets one when it moves into the window.
+    """
 
     method: bytes
     body: bytes
@@ -92,7 +124,11 @@ LATER: Final = b"later"
 
 
 class Bodies(Protocol):
-    """The bodies of several frames, each of which is made when it can be sent."""
+    """The bodies of several frames, each of which is made when it can be sent.
+
+    A replay of a large history would otherwise fill the buffer at once, with frames that join copies of the
+    batches that the history still holds.
+    """
 
     method: bytes
     """Of all of the frames."""
@@ -109,9 +145,13 @@ class Bodies(Protocol):
 
 
 class Sent(NamedTuple):
-    """A frame in flight."""
+    """A frame in flight.
+
+    It is kept, unchanged, until it is acknowledged, so it can be retransmitted at any time.
+    """
 
     n: int
+    """Its number, the first one of a stream being 1."""
     method: bytes
     body: bytes
     """Of a ``messages`` frame, the batches alone, so that one large batch is the object that was given."""
@@ -122,6 +162,9 @@ class Sent(NamedTuple):
 
 class HoldingBody(bytes):
     """The body of a frame with buffers; holds their memory for as long as the frame may be retransmitted.
+
+    Buffers in shared memory are reused as soon as no reference is left. The receiver opens them when it reads
+    the frame, so they must stay until the acknowledgement, and not only until the frame was written.
 
     Attributes:
         memories: the buffers.
@@ -144,6 +187,19 @@ class HoldingBody(bytes):
 
 class Stream:
     """The numbering, buffering and acknowledging of one end of a link.
+
+    One object serves both directions. It is not thread-safe: the router's lock is held for every call.
+
+    An example, with the time given by hand:
+
+        >>> ours, theirs = Stream(), Stream()
+        >>> ours.send_batch(b'["a:b","node","name",1,1,[[0,[],{}]]]', 1)
+        >>> len(ours.frames(now=0.0)), ours.idle     # written, and in flight
+        (1, False)
+        >>> theirs.receive(1, 0, 1, now=0.0), theirs.receive(1, 0, 1, now=0.0)
+        (True, False)
+        >>> ours.acknowledged(1); ours.idle
+        True
 
     Args:
         limits: its bounds.
@@ -169,6 +225,7 @@ class Stream:
         """Set when the last frame allows something to be written: an acknowledgement, or frames behind the
         window."""
         self._account = account or Account(Total())
+        """Elements of the buffer and frames in flight, each with `ITEM_BYTES`."""
         self._buffer: deque[Item] = deque()
         self._later: deque[Bodies] = deque()
         """The frames that the `LATER` elements of the buffer stand for, in order."""
@@ -176,20 +233,33 @@ class Stream:
         """The least number of elements at the head of the buffer that are no messages: with many unread
         answers, a drop must not walk past all of them each time."""
         self._buffered = 0
+        """Messages in the buffer, which `Limits.buffer_messages` bounds."""
         self._buffered_bytes = 0
+        """Bytes in the buffer, `ITEM_BYTES` for each element included."""
         self._in_flight: deque[Sent] = deque()
+        """Frames that were written and not acknowledged, by ascending number without gaps."""
         self._in_flight_messages = 0
         self._in_flight_bytes = 0
         self._last = 0
+        """The number of the last frame that was put into the window; 0 at the start."""
         self._acknowledged = 0
+        """The greatest number that the other side has acknowledged."""
         self._ackable = 0
+        """The number that the next frame acknowledges: `received`, or less while `behind`."""
         self._ack_sent = 0
+        """The number that was acknowledged last on this connection."""
         self._ack_since: float | None = None
+        """When the oldest frame without an acknowledgement was received; None if all have one."""
         self._unacked_messages = 0
+        """Messages received since the last acknowledgement; a quarter of a window of them makes one due at
+        once."""
         self.unreported_drops = 0
         """Messages that were dropped, and not reported to the other side yet."""
         self._drops_due = 0.0
+        """The time before which no further report of drops is sent."""
         self._resend: list[Sent] = []
+        """The frames in flight at the time of `resume`, until they have been written to the new
+        connection."""
         self._counted_before = 0
         """The number of messages at the head of the buffer that are counted as sent already."""
 
@@ -197,6 +267,9 @@ class Stream:
 
     def send_batch(self, batch: bytes, count: int) -> None:
         """Add a batch of messages to the buffer; on overflow drop the oldest ones there.
+
+        The batch that was added last is never dropped: a message larger than the whole buffer is sent all the
+        same, and only then do older ones go.
 
         Args:
             batch: the encoded batch.
@@ -232,6 +305,10 @@ class Stream:
     ) -> None:
         """Add another frame at the end or the front of the buffer; it is dropped only if it has messages.
 
+        There is no check of the bounds here: interest, questions and answers must arrive, or both sides would
+        wait for each other. What they add up to is bounded by the budget of the node, which ends the link of
+        a peer that does not read them (`Router._end_over_share`).
+
         Args:
             method: of the frame.
             body: its params; with a *head*, the last of them, an object that other streams may hold too.
@@ -266,7 +343,10 @@ class Stream:
         return len(self._later)
 
     def _make_next(self) -> None:
-        """Add the next frame before the `LATER` element at the buffer's head; remove that after the last."""
+        """Add the next frame before the `LATER` element at the buffer's head; remove that after the last.
+
+        It is put in front of the `LATER` element, so at most one body of a series exists at a time.
+        """
         bodies = self._later[0]
         body = bodies.next(to=self.offers)
         if body is None:
@@ -286,7 +366,11 @@ class Stream:
         self._later.clear()
 
     def drop_oldest(self, spare: int = 0) -> int:
-        """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees."""
+        """Drop the oldest batch of the buffer, but none of the last *spare*; return the bytes that frees.
+
+        Interest, questions and other frames without messages stay, in their order. Frames in flight are not
+        touched.
+        """
         buffer = self._buffer
         index, end = self._undroppable, len(buffer) - spare
         while index < end and not buffer[index].messages:
@@ -310,7 +394,11 @@ class Stream:
             self._account.share(held.body, -1)
 
     def count_drops(self, count: int) -> None:
-        """Count dropped messages, and report them to the other side."""
+        """Count dropped messages, and report them to the other side.
+
+        The report is a frame of its own, sent by the next call of `frames` that is not less than
+        `DROP_REPORT_SECONDS` after the last report.
+        """
         self.stats.dropped += count
         self.unreported_drops += count
 
@@ -334,7 +422,22 @@ class Stream:
     def frames(  # noqa: C901, PLR0912 - a loop, with each of its steps inlined
         self, now: float
     ) -> list[Frame]:
-        """Return what may be written now, in order: frames within the window, or an ack that is due."""
+        """Return what may be written now, in order: frames within the window, or an ack that is due.
+
+        Whatever was in flight at a `resume` comes first. Then elements of the buffer move into the window,
+        consecutive batches joined to one frame of up to `Limits.frame_bytes`, until the window is full. A
+        frame that exceeds the window by itself is sent when nothing else is in flight; otherwise it could
+        never be sent.
+
+        Every frame carries the present acknowledgement, so one of its own is returned only if there is
+        nothing else to write.
+
+        The caller writes what this returns, in order, to one connection. If that fails the connection is
+        over, and `resume` returns the same frames again.
+
+        Args:
+            now: the time in seconds.
+        """
         if self.unreported_drops and now >= self._drops_due:
             self.send(DROPPED, b'"count":%d' % self.unreported_drops)
             self.unreported_drops = 0
@@ -420,6 +523,9 @@ class Stream:
     def acknowledged(self, ack: int) -> None:
         """Process the acknowledgement of every frame up to a number.
 
+        Also called for the acknowledgement that each frame carries. A number that was acknowledged before is
+        no error: acknowledgements repeat.
+
         Raises:
             FrameError: that frame was never sent.
         """
@@ -441,6 +547,9 @@ class Stream:
 
     def receive(self, n: int, ack: int, count: int, now: float) -> bool:
         """Record a numbered frame; return False for a duplicate.
+
+        A duplicate is no error: it is what a retransmission looks like if only the acknowledgement was lost.
+        It must be acknowledged again, or the other side would hold it for ever.
 
         Args:
             n: its number.
@@ -472,7 +581,10 @@ class Stream:
         return True
 
     def caught_up(self) -> None:
-        """Send withheld acknowledgements: what was received has been processed."""
+        """Send withheld acknowledgements: what was received has been processed.
+
+        Does nothing but clear `behind` if no frame came since it was set.
+        """
         self.behind = False
         if self._ackable != self.received:
             self._ackable = self.received
@@ -487,7 +599,10 @@ class Stream:
         )
 
     def ack_due_at(self) -> float | None:
-        """Return when an acknowledgement has to be sent on its own; None if none is due."""
+        """Return when an acknowledgement has to be sent on its own; None if none is due.
+
+        In seconds of the same clock as ``now``. The owner sets a timer by it.
+        """
         if self._ackable == self._ack_sent or self._ack_since is None:
             return None
         return self._ack_since + self.limits.ack_delay
@@ -495,11 +610,17 @@ class Stream:
     # -- cuts ------------------------------------------------------------------------------------------------
 
     def can_resume(self, received: int) -> bool:
-        """Return whether the other side can have received exactly that many frames."""
+        """Return whether the other side can have received exactly that many frames.
+
+        If not, one side has lost its state, and the streams of both begin again at 1; see `restart`.
+        """
         return self._acknowledged <= received <= self._last
 
     def resume(self, received: int) -> None:
         """Continue over a new connection: the other side has every frame up to *received*.
+
+        The frames that the other side lacks are returned by the next call of `frames`, before any others,
+        under their former numbers.
 
         Raises:
             FrameError: that frame was never sent, or one before it was acknowledged.
@@ -515,6 +636,12 @@ class Stream:
         """Start a new stream to a peer that has lost its state; unacknowledged messages are sent first.
 
         Other frames are discarded: their senders send them again.
+
+        Messages that were in flight are sent again under new numbers. If the peer has processed them before
+        it lost its state, its deduplication by origin and sequence number recognises them
+        (``node/duplicates.py``); this stream can't.
+
+        They are not counted as sent a second time: see `_counted_before`.
         """
         again = [Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.messages]
         for sent in self._in_flight:
@@ -546,10 +673,14 @@ class Stream:
         """Drop the oldest frame in flight, which the other side refuses; return its number of messages.
 
         Its number is used by a frame that reports how many were dropped.
+
+        A frame that the other side refuses, such as one above a limit that is lower there, would end each new
+        connection after the first frame.
         """
         return self._skip(0) if self._in_flight else 0
 
     def _skip(self, index: int) -> int:
+        """Put a report of its drops in the place of a frame in flight, under the same number."""
         sent = self._in_flight[index]
         if sent.method is DROPPED:  # its report must not get lost as well
             return 0
@@ -563,7 +694,10 @@ class Stream:
         return sent.messages
 
     def shed(self, target: int) -> None:
-        """Drop messages until no more than *target* bytes are held: buffered ones first, the oldest first."""
+        """Drop messages until no more than *target* bytes are held: buffered ones first, the oldest first.
+
+        Called when the budget of all links is exceeded, with this one among the largest.
+        """
         while self.held_bytes > target and self.drop_oldest():
             pass
         for index, sent in enumerate(self._in_flight):
@@ -578,7 +712,10 @@ class Stream:
         return self._in_flight[0].n if self._in_flight else 0
 
     def end(self) -> int:
-        """Drop everything that is held; return the number of messages that the other side did not get."""
+        """Drop everything that is held; return the number of messages that the other side did not get.
+
+        Nothing is sent after it. The messages are counted in `LinkStats.dropped`.
+        """
         lost = self._in_flight_messages + self._buffered
         self._account.grow(-self.held_bytes)
         self._drop_later()
@@ -595,7 +732,10 @@ class Stream:
         return lost
 
     def snapshot(self) -> LinkStats:
-        """Return the counters, with the present state."""
+        """Return the counters, with the present state.
+
+        A copy: it does not change with the link.
+        """
         return replace(
             self.stats,
             in_flight=self._in_flight_messages,
@@ -605,7 +745,12 @@ class Stream:
 
 
 def as_frame(sent: Sent, ack: int) -> Frame:
-    """Return a frame as bytes; with a shared body in parts, so that the body is not copied."""
+    """Return a frame as bytes; with a shared body in parts, so that the body is not copied.
+
+    Args:
+        sent: the frame.
+        ack: the number that it acknowledges, of now: a retransmitted frame does not repeat its former one.
+    """
     if not sent.shared:
         if sent.method is MESSAGES:
             return MESSAGES_FRAME % (sent.n, ack, sent.body)

@@ -1,4 +1,15 @@
-"""One accepted connection: HTTP requests, calls over a WebSocket and, once it is a link, frames."""
+"""One accepted connection: HTTP requests, calls over a WebSocket and, once it is a link, frames.
+
+The states of a connection, each with what it accepts:
+
+    HTTP           requests with the access token in ``Authorization``; `screen` refuses by the head alone
+    WebSocket      ``hello`` and ``authenticate``, in messages of 4 KiB; or the token came with the upgrade
+    authenticated  any call; ``interconnect`` makes it
+    a link         frames, read by `Router.receive`; calls still come here
+
+What an unauthenticated peer can make this process do is bounded: one guess of the token for each connection,
+small messages, no method but the open ones.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["Conversation"]
 
 MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
-"""The size of the answers to a JSON-RPC batch from which its other calls are refused."""
+"""The size of the answers to a JSON-RPC batch from which its other calls are refused. A batch of a thousand
+calls that each return history would otherwise make an answer of gigabytes."""
 
 HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+"""Of every response: it may hold payloads, which no cache is to store and no browser is to interpret."""
 CONTENT_TYPE = ("Content-Type", "application/json")
 
 
@@ -53,6 +66,9 @@ class _InHand:
 class Conversation:
     """The server's side of one connection. Used on the loop alone.
 
+    A call may be answered at once or later (`jsonrpc.Later`); until then its bytes are counted for the
+    budget, and when the connection ends first it is cancelled.
+
     Args:
         server: has accepted it.
     """
@@ -68,14 +84,24 @@ class Conversation:
         self.is_websocket = False
         """It was upgraded."""
         self._refused = False
+        """A wrong token was shown; the connection is being closed."""
         self._nonces: tuple[str, str] | None = None
+        """The client's and the server's, between ``hello`` and ``authenticate``."""
         self._calls = 0
+        """The number of unanswered calls; a batch counts as one."""
         self._after_reply: list[Callable[[], object]] = []
+        """What is to be done when the present answer was written, such as attaching the link that it
+        promises."""
         self._waiting: set[jsonrpc.Later] = set()
+        """Results that are to be cancelled with the connection."""
         self._in_hand: dict[_InHand, None] = {}
 
     def on_event(self, event: Event) -> None:
-        """Process an event."""
+        """Process an event.
+
+        Called by the channel, on the thread that reads, without a lock. A link's events go to
+        `Router.receive` first.
+        """
         if isinstance(event, Text):
             self._handle_text(event.data)
         elif isinstance(event, Request):
@@ -91,7 +117,12 @@ class Conversation:
     # -- HTTP ------------------------------------------------------------------------------------------------
 
     def screen(self, request: Request) -> Refusal | None:
-        """Check the head of a request, before its body arrives; return the response if it is refused."""
+        """Check the head of a request, before its body arrives; return the response if it is refused.
+
+        In this order: Host and Origin, so that a page of a browser learns nothing, not even whether a token
+        is right; the token; path, method and type. The text of a refusal names the mistake and what is
+        accepted instead.
+        """
         hosts = request.all("host")
         policy = self.server.policy
         refusal = check_host(hosts, policy) or check_origin(request.all("origin"), hosts, policy)
@@ -106,6 +137,7 @@ class Conversation:
         return found
 
     def _screen_upgrade(self, request: Request) -> Refusal | None:
+        """Without a token too: the handshake follows over the WebSocket."""
         if request.method != "GET":
             return self._refusal(405, "GET upgrades to a WebSocket here", [("Allow", "GET")])
         if request.all("content-length") or request.all("transfer-encoding"):
@@ -113,6 +145,7 @@ class Conversation:
         return None
 
     def _screen_call(self, request: Request, token: str | None) -> Refusal | None:
+        """``/`` and ``/JSON`` are other names of ``/rpc``."""
         if request.path not in ("/", "/rpc", "/JSON"):
             return self._refusal(404, "there is nothing here")
         if token is None:
@@ -125,6 +158,7 @@ class Conversation:
         return None
 
     def _refusal(self, status: int, reason: str, headers: list[tuple[str, str]] | None = None) -> Refusal:
+        """Return a response with a JSON-RPC error as its body, and count it."""
         self.server.note_refusal(reason)
         code = {401: jsonrpc.NOT_ALLOWED, 403: jsonrpc.NOT_ALLOWED, 503: jsonrpc.OVERFLOW}.get(
             status, jsonrpc.INVALID_REQUEST
@@ -142,6 +176,8 @@ class Conversation:
             self.channel.act(lambda connection: connection.trust())
 
     def _answer_request(self, body: bytes) -> None:
+        """Run the call in the body of a POST; a notification is answered with 204."""
+
         def respond(answer: bytes | None) -> None:
             status, kind = (204, []) if answer is None else (200, [CONTENT_TYPE])
             self.channel.act(lambda connection: connection.respond(status, [*HEADERS, *kind], answer or b""))
@@ -151,7 +187,11 @@ class Conversation:
     # -- authentication --------------------------------------------------------------------------------------
 
     def greet(self, nonce: str) -> dict[str, Any]:
-        """Return this side's proof that it knows the access token."""
+        """Return this side's proof that it knows the access token.
+
+        The proof is made with both nonces and the port, so it can't be replayed to another server, and
+        reveals nothing of the token.
+        """
         server = self.server
         self._nonces = nonce, handshake.new_nonce()
         proof = handshake.server_proof(server.access_token, *self._nonces, server.port)
@@ -172,6 +212,9 @@ class Conversation:
 
         Raises:
             RpcError: it succeeds, but there are too many connections; this one ends as well.
+
+        Returns:
+            Whether it is authenticated now.
         """
         server = self.server
         if self._refused:  # one guess per connection
@@ -199,6 +242,7 @@ class Conversation:
         return knows
 
     def _let_in(self) -> bool:
+        """Return whether the connection is authenticated, or becomes it; False if there are too many."""
         if not self.authenticated and self.server.admit_client(self):
             self.authenticated = True
         return self.authenticated
@@ -206,6 +250,7 @@ class Conversation:
     # -- calls -----------------------------------------------------------------------------------------------
 
     def _handle_text(self, data: bytes) -> None:
+        """A frame that arrives here, and not at a router, belongs to no link, and closes the connection."""
         if not self.authenticated:
             self._run(data, self._write)
             return
@@ -226,7 +271,15 @@ class Conversation:
             self._break(f"{method}: no link was made over this connection")
 
     def _run(self, data: bytes, respond: Callable[[bytes | None], object]) -> None:
-        """Run a call, or the calls of a batch one after another, and respond when all are done."""
+        """Run a call, or the calls of a batch one after another, and respond when all are done.
+
+        Calls of a batch run one after another, each when the former is answered: so ``twitter`` and then
+        ``ask`` keep their order, and a batch uses no more memory than its answers do.
+
+        Args:
+            data: the text.
+            respond: called once, with None if there is nothing to answer.
+        """
         try:
             calls, is_batch = jsonrpc.parse(data)
         except RpcError as error:
@@ -284,6 +337,14 @@ class Conversation:
     def _call(
         self, call: Call | RpcError, take: Callable[[bytes | None], None], is_batch: bool, answered: int
     ) -> None:
+        """Run one call, or refuse it.
+
+        Args:
+            call: the call, or what is wrong with it.
+            take: called once with the answer; None for a notification.
+            is_batch: whether it is part of a batch.
+            answered: the bytes of the answers before it.
+        """
         refusal = None
         if isinstance(call, Call):
             if not self.authenticated and call.method not in OPEN_METHODS:
@@ -329,6 +390,8 @@ class Conversation:
     ) -> dict[str, Any]:
         """Turn this connection into a link.
 
+        The link is attached after the answer was written, since frames may follow it immediately.
+
         Args:
             name: the node's name.
             key: its secret.
@@ -352,6 +415,7 @@ class Conversation:
         return answer
 
     def _attach(self, peer: Peer, received: int | None) -> None:
+        """Attach the link to this connection, unless that has ended since."""
         if self._has_ended or self.channel.closed:
             with self.server.router.lock:
                 self.server.router.start_expiry(peer)
@@ -380,6 +444,11 @@ class Conversation:
         return later
 
     def _handle_end(self, event: Closed) -> None:
+        """Release what waits for the end, and close or detach the link.
+
+        A close code of 1000 or 1001 ends it for good: the other side has left. Anything else is a cut, after
+        which it may be resumed.
+        """
         self._has_ended = True
         self.server.forget(self)
         for later in self._waiting:

@@ -3,6 +3,12 @@
 Each function is a method of its own name. The first parameter is the conversation in which it is called; the
 others are the parameters of the call, checked against their annotations (which are read at import, so they
 are not postponed here).
+
+A call with an unknown method or parameter, or with a value that does not fit, is answered with an error by
+``jsonrpc.Methods``; so these functions get what their annotations say. They run on the loop and never block:
+what has to be waited for is a `Later`.
+
+``bridge/WIRE.md`` lists them for those who write clients; a change here is a change there.
 """
 
 from time import time
@@ -45,6 +51,7 @@ NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 
 MAX_ASK_SECONDS = 600.0
+"""Each open question takes memory at its followers."""
 
 Token = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
 NodeId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
@@ -91,7 +98,11 @@ def status(conversation: "Conversation") -> dict[str, Any]:
 
 
 class Resume(msgspec.Struct):
-    """A link to be resumed: the id of its node, and the number of the last frame received from there."""
+    """A link to be resumed: the id of its node, and the number of the last frame received from there.
+
+    If this node does not know that link, or the number does not fit, the call is answered with
+    INVALID_PARAMS; the caller then starts a new stream.
+    """
 
     id: Annotated[str, Meta(max_length=64)]
     received: Annotated[int, Meta(ge=0)]
@@ -131,7 +142,10 @@ def interconnect(  # noqa: PLR0917 - the order is the wire's
 def connect_oneway(
     conversation: "Conversation", ttl: Seconds = 1000.0, name: Name = "", room: Name | None = None
 ) -> str:
-    """Return a token to send with. ``name`` is the source of the messages."""
+    """Return a token to send with. ``name`` is the source of the messages.
+
+    It is valid for ``ttl`` seconds after the last call with it.
+    """
     return conversation.server.sessions.open(name or "a client", room or None, ttl)
 
 
@@ -149,6 +163,8 @@ def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
 
     It begins with the newest ``past`` messages that are retained. With ``shared``, at a hub, the holder takes
     turns with all other shared queues of the identifier.
+
+    It is valid, and the queue kept, for ``ttl`` seconds after the last call.
     """
     known = crossing(identifier)
     return conversation.server.sessions.open(
@@ -164,7 +180,10 @@ def send_message(
     args: Raw = NO_ARGS,
     kwargs: Raw = NO_KWARGS,
 ) -> str:
-    """Publish a message here and at all nodes behind this one that follow it."""
+    """Publish a message here and at all nodes behind this one that follow it.
+
+    The answer says that it was published here, and not that a follower has it.
+    """
     session = conversation.server.sessions.find(token)
     known = crossing(identifier)
     conversation.server.publish(session, known.text, _message(args, kwargs))
@@ -202,6 +221,9 @@ def get(
     """Return the next message of the queue; wait for it at most 25 seconds, then answer with EMPTY.
 
     With ``received``, the number ``n`` of the last message that arrived, a lost answer is sent again.
+
+    A client that repeats the call until it gets something else than EMPTY waits for as long as it likes, and
+    no proxy cuts a silent connection.
     """
     wait = 0.0 if not block else MAX_WAIT_SECONDS if timeout is None else timeout
     taken = conversation.server.sessions.find(token).get(wait, received)
@@ -223,6 +245,8 @@ def close_connection(
     """Close a client's session and its queue.
 
     A job of a shared queue that the client has not ``received`` is given to another member.
+
+    Messages that are left in the queue are dropped.
     """
     if not conversation.server.sessions.close(token, received):
         raise RpcError(UNKNOWN_TOKEN, "unknown or expired token")
@@ -242,7 +266,11 @@ def crossing(text: str) -> Identifier:
 
 
 def _message(args: Raw, kwargs: Raw) -> bytes:
-    """Return a message as it is encoded in a batch, sent now."""
+    """Return a message as it is encoded in a batch, sent now.
+
+    Raises:
+        RpcError: args or kwargs have another type, nest too deep, or are too large.
+    """
     if len(args) + len(kwargs) > MAX_PAYLOAD_BYTES:
         raise RpcError(TOO_LARGE, f"a payload has at most {MAX_PAYLOAD_BYTES:,} bytes")
     payload = b"[%b,%b]" % (args, kwargs)

@@ -5,6 +5,13 @@ most dispensable one at each limit, so that no unauthenticated program keeps oth
 what is silent for too long.
 
 `Server.start` may be called on any thread; all else runs on the loop.
+
+The life of a connection, and what it costs at each stage:
+
+    accepted          a socket in `_silent`; the oldest is closed when there are too many
+    first byte        a `Conversation` and a `Channel` in `_unauthenticated`; for 5 s at most
+    authenticated     in `_conversations`; refused with an error if there are `MAX_CONNECTIONS`
+    a link            its peer in `Router.peers`, which outlives it
 """
 
 from __future__ import annotations
@@ -45,16 +52,18 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 MAX_CONNECTIONS = 1_000
-"""The limit of authenticated connections."""
+"""The limit of authenticated connections. Files are the scarce resource: each connection takes one."""
 MAX_UNAUTHENTICATED = 64
 """The limit of unauthenticated connections; beyond that the oldest is aborted. As many again may be silent,
 which do not displace those that have sent something."""
 AUTHENTICATION_SECONDS = 5.0
-"""The time for a client to authenticate."""
+"""The time for a client to authenticate. From its first byte; a connection that sends none has as long."""
 IDLE_SECONDS = 60.0
-"""The time for which an HTTP connection may be silent, or leave its response unread."""
+"""The time for which an HTTP connection may be silent, or leave its response unread. A call that is
+unanswered, such as ``get``, keeps the connection open."""
 MOST_ACCEPTED = 16
-"""The limit of connections accepted in one turn; their first bytes are read before the next."""
+"""The limit of connections accepted in one turn; their first bytes are read before the next. A flood of
+connections must not keep the loop from reading others."""
 BACKLOG = 128
 """The limit of connections that are not accepted yet."""
 ACCEPT_BACKOFF_SECONDS = 0.5
@@ -75,6 +84,7 @@ class Server:
         insecure: allow plain text beyond loopback.
         hosts: further host names of this node; with TLS the certificate's name first.
         origins: web pages, by origin, that may connect.
+        insecure: also needed behind a proxy that ends TLS on another machine.
     """
 
     def __init__(
@@ -104,6 +114,7 @@ class Server:
         self._hosts = list(hosts)
         self._origins = list(origins)
         self._host = ""
+        """As it was given to `start`."""
         self._sockets: list[socket.socket] = []
         self._silent: OrderedDict[socket.socket, float] = OrderedDict()
         """Connections that have sent nothing yet, and when they were accepted: nothing else is held for them.
@@ -122,7 +133,10 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The URL at which it listens, ``http://`` or ``https://``."""
+        """The URL at which it listens, ``http://`` or ``https://``.
+
+        It is what the connection file says.
+        """
         scheme = "https" if self._ssl_context is not None else "http"
         host = self._reachable_host()
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
@@ -196,7 +210,10 @@ class Server:
         sock.close()
 
     def _handle_first(self, sock: socket.socket) -> None:
-        """Process the first bytes of a connection, or its end."""
+        """Process the first bytes of a connection, or its end.
+
+        The byte is only peeked at: the protocol reads it again.
+        """
         if sock not in self._silent:
             return
         try:
@@ -211,7 +228,14 @@ class Server:
         self._drop_silent(sock)
 
     def _free_descriptor(self, error: OSError) -> None:
-        """Free a file descriptor: close the most dispensable connection, or accept none for a while."""
+        """Free a file descriptor: close the most dispensable connection, or accept none for a while.
+
+        In the order of how little is lost: a silent connection, an unauthenticated one, the HTTP connection
+        that was idle for longest. A link or an unanswered call is never closed for it.
+
+        Args:
+            error: what `accept` has raised.
+        """
         now = self.router.loop.time()
         if now - self._crowded_at > REPORT_SECONDS:
             _log.warning("no connection can be accepted now: %s (see `ulimit -n`)", error.strerror)
@@ -234,7 +258,10 @@ class Server:
         self.router.loop.call_later(ACCEPT_BACKOFF_SECONDS, self._watch)
 
     def _begin(self, sock: socket.socket) -> None:
-        """Begin the conversation on a connection whose first bytes have arrived."""
+        """Begin the conversation on a connection whose first bytes have arrived.
+
+        If there are too many unauthenticated ones, the oldest is aborted.
+        """
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conversation = Conversation(self)
         connection = server_connection(conversation.screen)
@@ -249,7 +276,10 @@ class Server:
         conversation.channel.start()
 
     def admit_client(self, conversation: Conversation) -> bool:
-        """Admit an authenticated connection; return False if there are too many, which is logged."""
+        """Admit an authenticated connection; return False if there are too many, which is logged.
+
+        Called when the access token was shown or proved.
+        """
         if len(self._conversations) >= MAX_CONNECTIONS:
             self.note_refusal(self.overflow_text)
             return False
@@ -278,7 +308,10 @@ class Server:
         return any(conversation.is_websocket for conversation in self._conversations)
 
     def _sweep(self) -> None:
-        """End connections that did not authenticate in time, and idle ones of HTTP."""
+        """End connections that did not authenticate in time, and idle ones of HTTP.
+
+        It runs every second, until `stop`.
+        """
         if not self._sockets:
             return
         now = self.router.loop.time()
@@ -303,7 +336,10 @@ class Server:
         peers_log.warning("a request is refused: %s", reason)
 
     def stop(self) -> None:
-        """Close the port and every connection, with the code for a node that shuts down."""
+        """Close the port and every connection, with the code for a node that shuts down.
+
+        The links end with 1001, which says that this was no cut.
+        """
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
             self.router.loop.unwatch(sock)
@@ -326,6 +362,9 @@ class Server:
         resume: tuple[str, int] | None,
     ) -> tuple[Peer, dict[str, Any], int | None]:
         """Find or make the peer for a connection that becomes a link.
+
+        A node that has started again under the same key replaces its former peer; its backlog is dropped. One
+        that resumes keeps its peer, with the stream as it was.
 
         Args:
             name: the node's name.
@@ -427,6 +466,8 @@ class Server:
 
     def ask(self, session: Session, identifier: str, message: bytes, timeout: float) -> Later:
         """Put a question for a client that has no link.
+
+        It is cancelled if the connection of the call ends first.
 
         Args:
             session: the client's.

@@ -4,6 +4,22 @@ Locks: `Channel._lock` guards the protocol object and the unwritten bytes, and i
 written. `Channel._reading` is held by the one thread that reads at a time: the loop's, or one in
 `Channel.pump`. It is taken before the other one. Events of a read are handled while it is held, so in order,
 and without the first lock.
+
+Which thread does what: any thread may send; whoever sends while the socket is idle writes itself, otherwise
+the loop does when the socket is ready. The loop reads, or a thread that waits for an answer does so in its
+place (`Channel.pump`): it takes the socket out of the loop, reads, and gives it back.
+
+Races:
+
+- Two senders: the order of bytes is the order in which they get `_lock`; a frame is encoded and appended in
+  one hold of it, so frames never interleave.
+- A sender and the loop that writes: bytes are written directly only if nothing is unwritten, so they can't
+  overtake.
+- `abort` and everything else: `closed` is set under `_lock` and the socket is shut down, which wakes a thread
+  in `pump`; it is closed later, by the loop, which has stopped watching it before.
+
+Back-pressure: there is none by not reading. What a slow reader leaves unwritten is bounded by the window of
+the link above (``protocol/reliable_stream.py``) and for other clients by `MAX_UNREAD_BYTES`.
 """
 
 from __future__ import annotations
@@ -41,7 +57,7 @@ READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
 """The size of a read; more if the last one filled it, for each large buffer costs a system call of its own.
 """
 UNAUTHENTICATED_READ_BYTES = 4 * 1024
-"""The same for an unauthenticated peer: it may be thousands of frames, and many may send them at once."""
+"""The same for an unauthenticated peer: it may be thousands of frames, and many may send them at once. """
 TURN_SECONDS = 0.005
 """The time for which one connection is processed before the others have their turn."""
 SLICE_BYTES, MOST_SLICE_BYTES = 4 * 1024, 64 * 1024
@@ -54,7 +70,8 @@ SHARED_BYTES = 64 * 1024
 """Pieces of this size or more may be held by others too."""
 
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
-"""A peer with a larger unread backlog is disconnected."""
+"""A peer with a larger unread backlog is disconnected. Far above a window, so a link never reaches it; it is
+for clients that call and do not read."""
 
 _log = logging.getLogger("berrymq")
 
@@ -90,7 +107,7 @@ class Channel:
         self.opened_at = self.received_at = self.written_at = loop.time()
         """When it was opened, when bytes last arrived, and when the socket last accepted some."""
         self.closed = False
-        """Whether nothing is read or written any more."""
+        """Whether nothing is read or written any more. Set with the lock held, read without it."""
         self._loop = loop
         self._sock = sock
         self._descriptor = sock.fileno()
@@ -113,13 +130,16 @@ class Channel:
         """Whether `on_event` has been called with the end."""
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
-        """What of the budget is held here."""
+        """What of the budget is held here. Kept up to date by `_count`."""
         self._kept_bytes = 0
         """The size of calls that are not answered yet; see `keep`."""
 
     @property
     def held_bytes(self) -> int:
-        """The number of bytes held in either direction."""
+        """The number of bytes held in either direction.
+
+        Read without the lock by `shed`, which needs no exact value.
+        """
         unread = 0 if self._unread is None else len(self._unread)
         return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + unread
 
@@ -163,6 +183,9 @@ class Channel:
 
         They are written to the socket at once if it is idle. Errors end the connection, and are not raised.
 
+        On one thread the order of calls is the order of messages. Nothing is known about delivery: that is
+        what the acknowledgements of the link are for.
+
         Args:
             texts: the messages in UTF-8, whole or in parts.
         """
@@ -198,10 +221,17 @@ class Channel:
                 self._loop.call(self._watch_writing)
 
     def send_text(self, text: bytes) -> None:
-        """Send one WebSocket message; on any thread."""
+        """Send one WebSocket message; on any thread.
+
+        For answers to calls; as `send_texts`, without its fast way.
+        """
         with self._lock:
             self.connection.send_text(text)
             self._flush()
+
+    def take_pieces(self) -> None:
+        """Report binary messages as `Piece` events from now on; on the thread that reads."""
+        self.connection.takes_pieces = True
 
     def send_piece(self, head: bytes, data: bytes) -> None:
         """Send one binary WebSocket message, in two parts; on any thread."""
@@ -211,6 +241,8 @@ class Channel:
 
     def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
         """Call a function with the protocol and write the result; on any thread.
+
+        For all that is not a text message: responses, the upgrade, pings.
 
         Args:
             action: called with the lock held; the events that it returns are handled in the next turn of the
@@ -230,6 +262,8 @@ class Channel:
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Send a close frame, write the buffer, and end within `LINGER_SECONDS`; on any thread.
 
+        What was sent before is written first, for as long as `LINGER_SECONDS`.
+
         Args:
             code: the reason as a code.
             reason: the reason as text.
@@ -243,7 +277,10 @@ class Channel:
         self._loop.call_later(LINGER_SECONDS, self.abort)
 
     def abort(self) -> None:
-        """End at once; on any thread."""
+        """End at once; on any thread.
+
+        The end is reported to `on_event` by the loop, once, with whatever thread called this.
+        """
         with self._lock:
             if self.closed:
                 return
@@ -259,13 +296,19 @@ class Channel:
         self._loop.call(self._finish, Closed())
 
     def close_in_child(self) -> None:
-        """Close the descriptor in a forked child; the connection is its parent's, and stays open."""
+        """Close the descriptor in a forked child; the connection is its parent's, and stays open.
+
+        No close frame is written and nothing is shut down, which would end the parent's connection too.
+        """
         self.closed = True
         self._lock = threading.RLock()
         self._sock.close()
 
     def _flush(self) -> None:
-        """Write the protocol's output; the lock is held."""
+        """Write the protocol's output; the lock is held.
+
+        With TLS everything is encrypted first, in the order of the calls.
+        """
         out = self.connection.take()
         if self._tls is not None:
             try:
@@ -353,7 +396,10 @@ class Channel:
             self._read_in_turn()
 
     def _read_in_turn(self) -> None:
-        """Read, unless another thread does."""
+        """Read, unless another thread does.
+
+        Called by the loop; if another thread reads, that one continues.
+        """
         if not self.closed and self._reading.acquire(blocking=False):
             try:
                 self._read()
@@ -361,7 +407,12 @@ class Channel:
                 self._reading.release()
 
     def _read(self) -> None:  # noqa: C901, PLR0912 - all that comes goes this way: a call less is felt
-        """Read, or continue with what was read, for as long as a turn takes."""
+        """Read, or continue with what was read, for as long as a turn takes.
+
+        Holding `_reading`, and not `_lock`, while events are handled: a handler may send, and another thread
+        too. At most one read is made for each turn, and a large read is processed in slices of some
+        milliseconds, so that one busy peer does not delay the others.
+        """
         data: bytes | memoryview | None
         if self._unread is not None:
             data, self._unread = self._unread, None
@@ -458,6 +509,9 @@ class Channel:
 
         Waking a thread through a lock takes more time than all the rest. So the socket is removed from the
         loop during that time, which costs a system call and wakes no thread.
+
+        Events are handled on this thread, so the caller must hold no lock that another thread needs
+        meanwhile.
 
         Args:
             is_done: checked after each read.

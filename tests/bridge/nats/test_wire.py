@@ -23,10 +23,10 @@ NUMBERS = st.integers(0, 2**53)
 EPOCHS = st.text("0123456789abcdef", min_size=1, max_size=16)
 
 
-@given(EPOCHS, EPOCHS, NUMBERS, st.binary(max_size=100), st.booleans())
-def test_a_part_arrives_as_it_was(sender, epoch, number, data, is_last):
-    encoded = encode_part(sender, epoch, number, data, is_last=is_last)
-    assert decode(encoded) == Part(sender, epoch, number, is_last, data)
+@given(EPOCHS, EPOCHS, NUMBERS, st.binary(max_size=100), st.booleans(), st.booleans())
+def test_a_part_arrives_as_it_was(sender, epoch, number, data, is_last, is_binary):  # noqa: PLR0917
+    encoded = encode_part(sender, epoch, number, data, is_last=is_last, is_binary=is_binary)
+    assert decode(encoded) == Part(sender, epoch, number, is_last, data, is_binary)
 
 
 @given(EPOCHS, st.dictionaries(EPOCHS, st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1), st.binary())

@@ -1,0 +1,168 @@
+// A link whose other side is the test: frames that a hub sends seldom.
+import assert from "node:assert/strict";
+import { afterEach, describe, it } from "node:test";
+import { link } from "berrymq";
+
+const LIMIT = { timeout: 10_000 };
+const OTHER = "0123456789abcdef";
+const BIG = '{"$type":"bytes","value":{"$type":"buffer","value":0}}';
+
+/** A hub, as the class of WebSockets that lead to it. */
+function fakeHub() {
+  const hub = { sockets: [], frames: [], n: 0, received: 0, resumed: false, waiting: null };
+  hub.Socket = class {
+    constructor() {
+      hub.sockets.push(this);
+      queueMicrotask(() => this.onopen());
+    }
+    send(text) {
+      const { id, method, params } = JSON.parse(text);
+      const reply = (result) => this.onmessage({ data: JSON.stringify({ jsonrpc: "2.0", id, result }) });
+      if (method === "hello") reply({ nonce: "s", proof: "", port: 1, id: OTHER, hub: true });
+      else if (method === "interconnect") {
+        reply({ id: OTHER, name: "hub", hub: true, resumed: hub.resumed, received: hub.received, lost: 0 });
+        if (!hub.resumed) hub.frame("interest", { add: ["up:*"], remove: [], reset: true });
+        hub.resumed = true;
+      } else if (method !== "ack") {
+        if (params.n) hub.received = params.n;
+        hub.frames.push({ method, ...params });
+        hub.waiting?.();
+      }
+    }
+    close() {
+      queueMicrotask(() => this.onclose({ code: 1000, reason: "" }));
+    }
+  };
+  hub.frame = (method, params) => {
+    const text = JSON.stringify({ jsonrpc: "2.0", method, params: { n: ++hub.n, ack: hub.received, ...params } });
+    hub.sockets.at(-1).onmessage({ data: text.replaceAll('"BIG"', BIG) });
+  };
+  hub.message = (sequence, text, size) => {
+    const batch = [`down:${text}`, OTHER, "other", sequence, 1, [[1, [size ? "BIG" : text], {}]]];
+    if (size) hub.frame("buffers", { batch, memory: sequence, sizes: [size] });
+    else hub.frame("messages", { batches: [batch] });
+  };
+  hub.piece = ({ memory, offset, size }, fill = memory) => {
+    const bytes = new Uint8Array(16 + size).fill(fill, 16);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(0, BigInt(memory));
+    view.setBigUint64(8, BigInt(offset));
+    hub.sockets.at(-1).onmessage({ data: bytes.buffer });
+  };
+  hub.cut = (code = 1006) => hub.sockets.at(-1).onclose({ code, reason: "" });
+  /** Waits for the next frame of a method. */
+  hub.next = async (method) => {
+    for (;;) {
+      const at = hub.frames.findIndex((frame) => frame.method === method);
+      if (at >= 0) return hub.frames.splice(at, 1)[0];
+      await new Promise((resolve) => {
+        hub.waiting = resolve;
+      });
+    }
+  };
+  return hub;
+}
+
+describe("frames", LIMIT, () => {
+  let bus;
+  let hub;
+  const join = async () => {
+    hub = fakeHub();
+    bus = await link({ url: "http://hub.example/", name: "test", WebSocket: hub.Socket });
+  };
+  afterEach(() => bus.close({ timeout: 0 }));
+
+  it("drops a frame that is refused twice, and sends the others", async (test) => {
+    test.mock.method(console, "error", () => {});
+    await join();
+    bus.twitter("up:bad");
+    const bad = await hub.next("messages");
+    bus.twitter("up:good");
+    await hub.next("messages");
+    hub.received = bad.n - 1;
+    hub.cut(1002);
+    const [again] = [await hub.next("messages"), await hub.next("messages")];
+    assert.equal(again.batches[0][0], "up:bad");
+    hub.received = again.n - 1;
+    hub.cut(1009);
+    const [dropped, good] = [await hub.next("dropped"), await hub.next("messages")];
+    assert.deepEqual([dropped.n, dropped.count, good.batches[0][0]], [again.n, 1, "up:good"]);
+    hub.frame("interest", { add: [], remove: [] });
+    assert.ok(await bus.flush({ timeout: 1_000 }));
+    assert.equal(bus.stats().dropped, 1);
+  });
+
+  it("reports a message that can't be read, and delivers the next one", async () => {
+    await join();
+    const queue = bus.queue("down:*");
+    const reported = new Promise((resolve) => {
+      bus.addEventListener("error", (event) => resolve([event.preventDefault(), event.error.code, event.identifier]));
+    });
+    const deep = JSON.parse("[".repeat(700) + "]".repeat(700));
+    hub.frame("messages", { batches: [["down:x", OTHER, "other", 1, 2, [[1, deep, {}], [1, ["next"], {}]]]] });
+    assert.deepEqual((await reported).slice(1), ["PAYLOAD", "down:x"]);
+    assert.deepEqual((await queue.get()).args, ["next"]);
+  });
+
+  it("pulls large buffers in growing pieces, and delivers in the order of their origin", async () => {
+    await join();
+    const queue = bus.queue("down:*");
+    hub.message(1, "large", 300_000);
+    hub.message(2, "small");
+    hub.frame("messages", { batches: [["down:other", "f".repeat(16), "another", 1, 1, [[1, ["at once"], {}]]]] });
+    assert.deepEqual((await queue.get()).args, ["at once"]);
+    let offset = 0;
+    const sizes = [];
+    while (offset < 300_000) {
+      const pull = await hub.next("pull");
+      assert.deepEqual([pull.memory, pull.offset], [1, offset]);
+      offset += pull.size;
+      sizes.push(pull.size);
+      hub.piece(pull);
+    }
+    assert.ok(sizes[0] === 16_384 && Math.max(...sizes) > 16_384, sizes);
+    const [large, small] = [await queue.get(), await queue.get()];
+    assert.ok(large.args[0].length === 300_000 && large.args[0].every((byte) => byte === 1));
+    assert.deepEqual(small.args, ["small"]);
+    assert.deepEqual((await hub.next("release")).memory, [1]);
+  });
+
+  it("pulls again after a cut", async () => {
+    await join();
+    const queue = bus.queue("down:*");
+    hub.message(1, "large", 20_000);
+    await hub.next("pull");
+    await hub.next("pull");
+    hub.cut();
+    for (const size of [16_384, 20_000 - 16_384]) {
+      const pull = await hub.next("pull");
+      assert.equal(pull.size, size);
+      hub.piece(pull);
+    }
+    assert.equal((await queue.get()).args[0].length, 20_000);
+  });
+
+  it("delivers a message whose buffers are gone, also those of a former link", async () => {
+    await join();
+    const queue = bus.queue("down:*");
+    hub.message(1, "gone", 70_000);
+    await hub.next("pull");
+    hub.sockets.at(-1).onmessage({ data: '{"jsonrpc":"2.0","method":"gone","params":{"memory":1,"reason":"no memory"}}' });
+    assert.equal((await queue.get()).args[0].$type, "Opaque");
+    await hub.next("pull");
+    hub.message(2, "former", 70_000);
+    hub.message(3, "queued", 70_000);
+    await hub.next("pull");
+    Object.assign(hub, { resumed: false, n: 0, received: 0 });
+    hub.cut();
+    for (const _ of [2, 3]) assert.equal((await queue.get()).args[0].$type, "Opaque");
+    hub.message(4, "new", 70_000);
+    for (let left = 70_000; left > 0; ) {
+      const pull = await hub.next("pull");
+      if (pull.memory !== 4) continue;
+      left -= pull.size;
+      hub.piece(pull);
+    }
+    assert.equal((await queue.get()).args[0].length, 70_000);
+  });
+});

@@ -1,0 +1,292 @@
+# frozen_string_literal: true
+
+require "monitor"
+
+module BerryMQ
+  # The shared queues of one identifier on one bus, as a member of their group at the hub. Without a link it is the
+  # whole group. See "Shared queues" in WIRE.md.
+  #
+  # Its lock is taken before that of the link, never the other way round.
+  # @api private
+  class JobGroup
+    OVERFLOW = "drop_oldest"
+    MAX_RANGES = 4096
+    ANSWER_SECONDS = 1.0
+    RECENT_SECONDS = 2.0
+    MAX_RECENT = 10_000
+
+    # A message, and its number in the group; without one it was sent here and never was at the hub.
+    Job = Struct.new(:message, :number)
+
+    attr_reader :identifier, :dropped
+
+    def initialize(bus, identifier, maxsize)
+      @bus = bus
+      @identifier = identifier
+      @maxsize = maxsize
+      @lock = Monitor.new
+      @changed = @lock.new_cond
+      @jobs = []
+      @queues = []
+      @recent = []
+      @taken = []
+      @returned = []
+      @dropped = 0
+      @waiting = @reported = @question = @answered = @fetching = 0
+      @state = []
+      @link = @refused = nil
+      @joined = @paused = false
+    end
+
+    # Add a queue.
+    # @raise [LinkError] the hub refuses it
+    def enter(queue)
+      first = @lock.synchronize { @queues.push(queue).size == 1 }
+      return unless first
+
+      @subscription = @bus.add(Subscription.new(@bus, identifier, self, kind: :group))
+      @bus.current_link&.join(self)
+      deadline = Clock.now + ANSWER_SECONDS
+      @lock.synchronize do
+        wait_until(deadline) { @joined || @refused || @link.nil? || @paused }
+        return unless @refused
+      end
+      queue.close
+      raise LinkError, "the hub refuses this shared queue: #{@refused}"
+    end
+
+    def leave(queue)
+      last = @lock.synchronize do
+        @queues.delete(queue)
+        @changed.broadcast
+        @queues.empty?
+      end
+      return unless last
+
+      @subscription&.cancel
+      @bus.remove_group(self)
+      @lock.synchronize do
+        put_own_jobs
+        control("leave", taken: ranges(@taken))
+        @link = nil
+      end
+    end
+
+    def link? = @lock.synchronize { !@link.nil? }
+
+    # Take a message that was sent here. With a link it is at the hub already, or goes there now.
+    def call(message)
+      @lock.synchronize do
+        if @link
+          put(message) unless message.number
+        else
+          @jobs.push(Job.new(message, nil))
+          drop_oldest
+        end
+        @changed.signal
+      end
+    end
+
+    def pop(timeout)
+      deadline = timeout && (Clock.now + timeout)
+      @lock.synchronize do
+        fetch if timeout&.zero?
+        loop do
+          return if yield
+
+          job = take
+          return job.message if job
+
+          left = deadline && (deadline - Clock.now)
+          return if left && left <= 0
+
+          wait(left)
+        end
+      end
+    end
+
+    def size
+      @lock.synchronize do
+        ask if @link
+        own = @jobs.count { |job| job.number.nil? }
+        @link ? own + @state[0].to_i + @state[1].to_i : own
+      end
+    end
+
+    # -- for the link ----------------------------------------------------------------------------------------------
+
+    # Become a member at a hub, anew unless the link is resumed.
+    # @param keeps [Boolean] it is another hub than before, which knows nothing of the jobs held here
+    def join(link, keeps: false)
+      @lock.synchronize do
+        had = keeps ? recent : []
+        @jobs.each { |job| job.number = nil } if keeps
+        @jobs.reject!(&:number)
+        held = keeps ? @jobs.slice!(0..) : []
+        @taken.clear
+        @returned.clear
+        @link = link
+        @joined = @paused = false
+        @reported = 0
+        control("join", maxsize: @maxsize || 0, overflow: OVERFLOW, had:)
+        put_own_jobs
+        @jobs = held
+        report if @waiting.positive?
+        @changed.broadcast
+      end
+    end
+
+    # The connection is cut: others may get the jobs held here.
+    def pause
+      @lock.synchronize { @paused = true if @link }
+    end
+
+    def resume
+      @lock.synchronize do
+        @paused = false
+        @changed.broadcast
+        report
+      end
+    end
+
+    # The link ends; what came over it returns to the others.
+    def unlink
+      @lock.synchronize do
+        control("leave", taken: ranges(@taken)) unless @paused
+        @link = nil
+        @jobs.select! { |job| job.number.nil? }
+        @joined = @paused = false
+        @changed.broadcast
+      end
+    end
+
+    # @param jobs [Array<Array(Integer, Message)>]
+    def receive(jobs)
+      @lock.synchronize do
+        now = Clock.now
+        jobs.each do |number, message|
+          @jobs.push(Job.new(message, number))
+          @recent.push([now, message.origin, message.number])
+        end
+        @recent.shift while @recent.size > MAX_RECENT || (@recent.any? && @recent[0][0] < now - RECENT_SECONDS)
+        return_surplus
+        @changed.broadcast
+      end
+    end
+
+    # @param params [Hash] of a `group` frame
+    def update(params)
+      @lock.synchronize do
+        if params["refused"]
+          @refused = params["refused"].to_s
+          BerryMQ.logger.warn("the hub refuses the shared queue of #{identifier}: #{@refused}") unless @joined
+          @link = nil
+        else
+          @joined = true
+          @state = params["state"] if params["state"].is_a?(Array)
+          @dropped = [@dropped, @state[3].to_i].max
+        end
+        @answered = [@answered, params["question"].to_i].max
+        @changed.broadcast
+      end
+    end
+
+    private
+
+    def take
+      index = @paused ? @jobs.index { |job| job.number.nil? } : 0
+      job = index && @jobs.delete_at(index)
+      if job&.number
+        @taken.push(job.number)
+        report
+      end
+      job
+    end
+
+    def wait(left)
+      @waiting += 1
+      report
+      @changed.wait(left)
+    ensure
+      @waiting -= 1
+      report if @jobs.empty?
+    end
+
+    # Fetch one of the jobs that wait at the hub, without a consumer that waits here.
+    def fetch
+      return if @link.nil? || @paused || @jobs.any?
+
+      @fetching += 1
+      ask(1)
+    ensure
+      @fetching -= 1 if @fetching.positive?
+    end
+
+    def ask(now = 0)
+      question = (@question += 1)
+      control("want", waiting: @waiting, question:, now:)
+      wait_until(Clock.now + ANSWER_SECONDS) { @answered >= question || @paused || @link.nil? }
+    end
+
+    def wait_until(deadline)
+      until yield
+        left = deadline - Clock.now
+        break if left <= 0
+
+        @changed.wait(left)
+      end
+    end
+
+    # Report the credit, and what was taken and is returned, where it has changed.
+    def report
+      return if @link.nil? || @paused
+      return if @waiting == @reported && @taken.empty? && @returned.empty?
+
+      @reported = @waiting
+      control("want", waiting: @waiting, taken: ranges(@taken), returned: ranges(@returned))
+    end
+
+    # What came after the consumer it was for had given up goes to somebody else.
+    def return_surplus
+      surplus = @jobs.count(&:number) - @waiting - @fetching
+      return unless surplus.positive?
+
+      @returned.concat(@jobs.pop(surplus).filter_map(&:number))
+      report
+    end
+
+    def put_own_jobs
+      @jobs.select { |job| job.number.nil? }.each { |job| put(job.message) } if @link
+      @jobs.select!(&:number) if @link
+    end
+
+    def put(message)
+      @link.put(identifier.text, message)
+    end
+
+    def control(method, **params)
+      @link&.control(method, { group: identifier.text, **params })
+    end
+
+    def drop_oldest
+      return unless @maxsize && @jobs.size > @maxsize
+
+      @jobs.shift
+      @dropped += 1
+    end
+
+    def recent
+      since = Clock.now - RECENT_SECONDS
+      @recent.select { |at, _, number| at >= since && number }
+             .slice_when { |one, two| one[1] != two[1] || two[2] != one[2] + 1 }
+             .map { |run| [run[0][1], run[0][2], run.size] }
+    end
+
+    # @return [Array<Array(Integer, Integer)>] the numbers, which are removed, as ranges
+    def ranges(numbers)
+      all = numbers.slice!(0..).sort.slice_when { |one, two| two != one + 1 }.map { |run| [run.first, run.size] }
+      numbers.concat(all.drop(MAX_RANGES).flat_map { |first, count| (first...(first + count)).to_a })
+      all.take(MAX_RANGES)
+    end
+  end
+end
