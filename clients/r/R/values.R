@@ -126,11 +126,11 @@ encode_array <- function(x) {
 }
 
 # Integers of 16 digits and more, outside of texts, keep their digits.
-long_integer <- '"[^"\\\\]*+(?:\\\\.[^"\\\\]*+)*+"(*SKIP)(*FAIL)|(?<![-+.0-9eE])-?[0-9]{16,}+(?![.eE])'
+long_integer <- '"[^"\\\\]*+(?:\\\\.[^"\\\\]*+)*+"(*SKIP)(*FAIL)|(?<![-+.0-9eE])(-?[0-9]{16,}+)(?![.eE])'
 
 parse_wire <- function(text) {
   if (grepl("[0-9]{16}", text)) {
-    text <- gsub(paste0("(?:", long_integer, ")"), '{"$type":"int","value":"\\0"}', text, perl = TRUE)
+    text <- gsub(long_integer, '{"$type":"int","value":"\\1"}', text, perl = TRUE)
   }
   tryCatch(jsonlite::parse_json(text), error = function(e) NULL)
 }
