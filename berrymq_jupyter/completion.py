@@ -1,4 +1,11 @@
-"""Tab completion on the lines of our magics: options and their values, identifiers, nodes, Python names."""
+"""Tab completion on the lines of our magics: options and their values, identifiers, nodes, Python names.
+
+IPython calls every matcher for each press of the tab key, on the main thread or that of a front end's
+request, so nothing here may take long: identifiers come from the bus, and those of linked nodes from a cache
+(``links.py``), which is seldom renewed.
+
+Completions of other nodes are text from the network, which is offered only if it is printable.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +53,18 @@ class RecentIdentifiers:
 
     A bus forgets them when its followers change, so they are collected before that and after each cell, which
     costs nothing per message.
+
+    At most `MAX_RECENT` of them, the latest last.
     """
 
     def __init__(self) -> None:
         self._texts: dict[str, None] = {}
 
     def collect(self, _: object = None) -> None:
-        """Add those that the bus still has in its cache; a hook of the bus."""
+        """Add those that the bus still has in its cache; a hook of the bus.
+
+        An identifier that is sent again moves to the end.
+        """
         for identifier in default_bus.gateway.recent():
             self._texts.pop(identifier.text, None)
             self._texts[identifier.text] = None
@@ -67,7 +79,13 @@ class RecentIdentifiers:
 
 
 class MagicCompleter:
-    """Completes the lines of the given magics; `magics` maps each name to its function."""
+    """Completes the lines of the given magics; `magics` maps each name to its function.
+
+    Args:
+        magics: the functions of our magics, by name.
+        completer: IPython's, for Python names.
+        recent: identifiers that were sent lately.
+    """
 
     def __init__(self, magics: dict[str, Any], completer: IPCompleter, recent: RecentIdentifiers) -> None:
         self._magics = magics
@@ -76,7 +94,11 @@ class MagicCompleter:
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def matcher(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Return the completions at the cursor; none outside our magics."""
+        """Return the completions at the cursor; none outside our magics.
+
+        On the line of one of our magics, IPython's own completions are suppressed unless Python may stand at
+        the cursor.
+        """
         found = MAGIC.match(context.line_with_cursor[: context.cursor_position])
         if found is None or found["name"] not in self._magics:
             return {"completions": [], "suppress": False}
@@ -91,7 +113,11 @@ class MagicCompleter:
         }
 
     def choices(self, line: Line) -> tuple[str, Iterable[str]]:
-        """Return the word at the end of the line, and its completions."""
+        """Return the word at the end of the line, and its completions.
+
+        In this order: the value of an option, an option, an identifier, Python, and what else the magic
+        takes.
+        """
         fragment = line.fragment
         if line.wanting is not None:
             return fragment, map(requote(fragment), values(line.wanting))
@@ -133,7 +159,10 @@ class NoCompletions(list[SimpleCompletion]):
 
 
 class Line:
-    """A magic's line before the cursor."""
+    """A magic's line before the cursor.
+
+    It is read as the magic itself would read it, up to the cursor.
+    """
 
     def __init__(self, name: str, actions: Iterable[argparse.Action], text: str) -> None:
         self.name = name
@@ -163,6 +192,7 @@ class Line:
         return self.name not in PYTHON or self.words in (0, IDENTIFIERS[self.name])
 
     def _pass(self, word: str) -> None:
+        """Note one word before the cursor: an option, the value of one, or another word."""
         option, joined, _ = word.partition("=")
         if self.wanting is not None:
             self.wanting = None
@@ -184,7 +214,11 @@ def values(action: argparse.Action) -> Iterable[str]:
 
 
 def requote(fragment: str) -> Callable[[str], str]:
-    """Return a function that quotes a choice as `fragment` begins, or where it is needed."""
+    """Return a function that quotes a choice as `fragment` begins, or where it is needed.
+
+    Args:
+        fragment: the word at the cursor, perhaps with an opening quotation mark.
+    """
     mark = fragment[:1]
     if mark in ("'", '"'):
         return lambda text: f"{mark}{text}{mark}"

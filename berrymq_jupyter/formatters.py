@@ -1,4 +1,10 @@
-"""Format messages, links and followers as values of cells: rich in a notebook, plain text elsewhere."""
+"""Format messages, links and followers as values of cells: rich in a notebook, plain text elsewhere.
+
+IPython asks for each format by itself: notebooks show ``text/html`` where there is one, terminals and the
+saved notebook's plain form show the text. What is shown may come from another process, so text is escaped for
+HTML, and control characters as well, in both.  Only `links_entry` asks the hub, and waits for its answer for
+a few seconds at most.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +31,16 @@ MOST_FOLLOWS = 8
 # Arguments of a message that its table shows, and the characters of all of them in plain text.
 MOST_ARGUMENTS = 100
 LONGEST_PAYLOAD = 1000
+# Pictures below its table, and their greatest height in pixels.
+MOST_PICTURES = 5
+PICTURE_HEIGHT = 96
 
 
 def message_line(message: Message) -> str:
-    """Return a message as one line of text, for terminals: time, identifier, arguments, source."""
+    """Return a message as one line of text, for terminals: time, identifier, arguments, source.
+
+    As `%follow` prints it in a terminal; the time is local.
+    """
     from .widgets.render import arguments, shown
 
     payload = arguments(message.args, message.kwargs)
@@ -38,7 +50,13 @@ def message_line(message: Message) -> str:
 
 
 def print_value(message: Message, printer: Any, cycle: bool) -> None:  # noqa: ARG001 - IPython's signature
-    """Print a message as the value of a cell: like its `repr`, but short, whatever it carries."""
+    """Print a message as the value of a cell: like its `repr`, but short, whatever it carries.
+
+    Args:
+        message: the value of the cell.
+        printer: IPython's; text is appended to it.
+        cycle: whether it is part of itself, which a message is not.
+    """
     from .widgets.render import arguments, summary
 
     payload = arguments(message.args, message.kwargs, LONGEST_PAYLOAD)
@@ -48,19 +66,25 @@ def print_value(message: Message, printer: Any, cycle: bool) -> None:  # noqa: A
 
 def message_html(message: Message) -> str:
     """Return a message as HTML."""
+    from .widgets.kinds import picture_of
     from .widgets.render import shown, summary
 
     named = chain(((f"[{index}]", value) for index, value in enumerate(message.args)), message.kwargs.items())
-    rows = [(shown(name), summary(value)) for name, value in islice(named, MOST_ARGUMENTS)]
+    items = [(shown(name), value) for name, value in islice(named, MOST_ARGUMENTS)]
+    rows = [(name, summary(value)) for name, value in items]
+    drawn = ((name, picture) for name, value in items if (picture := picture_of(value)) is not None)
+    pictures = "".join(
+        f"<div><small>{escape(name)}</small> {picture.html(PICTURE_HEIGHT)}</div>"
+        for name, picture in islice(drawn, MOST_PICTURES)
+    )
     more = len(message.args) + len(message.kwargs) - len(rows)
     if more:
         rows.append(("…", f"{more:,} more"))
     sent = strftime("%H:%M:%S", localtime(message.sent_at))
     source = f" from {escape(printable(message.source))}" if message.source else ""
     table = Table(("argument", "value"), rows).html() if rows else ""
-    return (
-        f"<div><code><b>{escape(printable(message.id))}</b></code> <small>{sent}{source}</small>{table}</div>"
-    )
+    head = f"<code><b>{escape(printable(message.id))}</b></code> <small>{sent}{source}</small>"
+    return f"<div>{head}{table}{pictures}</div>"
 
 
 def link_html(link: Link) -> str:
@@ -74,7 +98,14 @@ def print_link(link: Link, printer: Any, cycle: bool) -> None:  # noqa: ARG001 -
 
 
 class Links:
-    """The links of this process and the nodes that they reach: the value of `%links`."""
+    """The links of this process and the nodes that they reach: the value of `%links`.
+
+    A snapshot: it does not change after `%links`.
+
+    Args:
+        links: of this process.
+        node: the name of the only node to show, with all that it follows.
+    """
 
     def __init__(self, links: Sequence[Link], node: str | None = None) -> None:
         self.links = [links_entry(link, node) for link in links]
@@ -94,7 +125,10 @@ class Links:
 
 
 def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
-    """Return the lines about a link and the table of its nodes, and whether those are the last known ones."""
+    """Return the lines about a link and the table of its nodes, and whether those are the last known ones.
+
+    For a hub that does not answer the nodes are those that were known last, which a line says.
+    """
     table = node_table(link.nodes(), node)
     lines = link_lines(link)
     silent = link.silent_seconds
@@ -106,7 +140,12 @@ def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
 
 
 def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
-    """Return a table of nodes; with `only`, of those with that name and all that they follow."""
+    """Return a table of nodes; with `only`, of those with that name and all that they follow.
+
+    Args:
+        nodes: of one link.
+        only: the name of those to show; None for all.
+    """
     rows = []
     for node in nodes:
         if only is not None and node.name != only:
@@ -123,7 +162,10 @@ def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:
 
 
 class Followers:
-    """The followers in this process: the value of `%followers`."""
+    """The followers in this process: the value of `%followers`.
+
+    A snapshot as well, so that an old output does not change.
+    """
 
     def __init__(self, subscriptions: Sequence[Subscription], cells: Cells) -> None:
         rows = [
@@ -140,7 +182,10 @@ class Followers:
 
 
 def origin(subscription: Subscription, cells: Cells) -> str:
-    """Return where a follower comes from: the cell that registered it, else its file."""
+    """Return where a follower comes from: the cell that registered it, else its file.
+
+    Of a follower that was registered from neither, this is "".
+    """
     cell = cells.origin(subscription)
     if cell is not None:
         return f"cell In [{cell.number}]"

@@ -27,7 +27,11 @@ EXAMPLE = "%keep train:*"
 
 
 class KeptTable:
-    """What the hub keeps: the value of `%keep`."""
+    """What the hub keeps: the value of `%keep`.
+
+    Args:
+        kept: what `berrymq.keep` returns without an argument.
+    """
 
     def __init__(self, kept: Kept) -> None:
         self.table = Table(

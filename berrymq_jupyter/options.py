@@ -5,6 +5,10 @@
 
 The options are the `argument`s of the magic, from which IPython makes its help. argparse does not parse the
 line, since its errors do not fit magics: it can't show what to write instead.
+
+``argparse`` would end the process with a usage text, split the line as a shell does, and take a negative
+number for an option. So the magics declare their options with it, which gives `%magic?` its help, and the
+lines are read here: in one pass from the left, with errors of one line that end in an example.
 """
 
 from __future__ import annotations
@@ -26,10 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["message_count", "parse", "seconds", "split_options", "whole_number"]
 
 OPTION = re.compile(r"(-[^\s=]*)(=?)")
+"""An option's name, and whether a value is joined to it by ``=``."""
 
 
 def whole_number(text: str) -> int:
-    """Read the value of an option that counts."""
+    """Read the value of an option that counts.
+
+    Raises:
+        ValueError: it is none; the text completes "wants --option to be".
+    """
     try:
         return int(text)
     except ValueError:
@@ -37,14 +46,22 @@ def whole_number(text: str) -> int:
 
 
 def message_count(text: str) -> int:
-    """Read the value of an option that is a number of messages."""
+    """Read the value of an option that is a number of messages.
+
+    Raises:
+        ValueError: it is none, or 0.
+    """
     if not text.isascii() or not text.isdigit() or not int(text):
         raise ValueError("a number of messages, from 1 on")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """Read the value of an option that is a length of time."""
+    """Read the value of an option that is a length of time.
+
+    Raises:
+        ValueError: it is negative, not finite, or no number.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -59,6 +76,14 @@ def parse(magic: Any, line: str, example: str) -> Namespace:
 
     Raises:
         UsageError: the line does not fit the `magic`; one line, with an `example`.
+
+    Args:
+        magic: the function, with the parser that its decorators have made.
+        line: behind the magic's name.
+        example: a line that is right.
+
+    Returns:
+        The values by name, defaults included.
     """
     reader = Reader(magic, example)
     wanted = [action for action in reader.actions if not action.option_strings]
@@ -81,6 +106,9 @@ def split_options(magic: Any, line: str, example: str) -> tuple[Namespace, Ident
 
     Options may stand before the identifier and right behind it; anything else there begins a Python argument
     list.
+
+    Raises:
+        UsageError: an option is wrong, or the identifier is missing or invalid.
     """
     reader = Reader(magic, example)
     identifier, rest = split_identifier(reader.take_options(line.strip()), example)
@@ -88,7 +116,12 @@ def split_options(magic: Any, line: str, example: str) -> tuple[Namespace, Ident
 
 
 class Reader:
-    """Reads the options of one line."""
+    """Reads the options of one line.
+
+    Args:
+        magic: as for `parse`.
+        example: as for `parse`.
+    """
 
     def __init__(self, magic: Any, example: str) -> None:
         # argparse has no public list of what was added to a parser.
@@ -99,7 +132,15 @@ class Reader:
         self._known = {option: action for action in self.actions for option in action.option_strings}
 
     def take_options(self, rest: str, *, or_python: bool = False) -> str:
-        """Read the options at the start of `rest`; return the text behind, with `or_python` Python too."""
+        """Read the options at the start of `rest`; return the text behind, with `or_python` Python too.
+
+        Args:
+            rest: what is left of the line.
+            or_python: whether Python may follow, in which a word that begins with ``-`` is no option.
+
+        Raises:
+            UsageError: an unknown option, or one whose value is missing or wrong.
+        """
         while found := OPTION.match(rest):
             option, joined = found.groups()
             action = self._known.get(option)
@@ -136,7 +177,11 @@ class Reader:
         return rest
 
     def refuse(self, problem: str) -> NoReturn:
-        """Return the error for a wrong line, with advice."""
+        """Return the error for a wrong line, with advice.
+
+        Raises:
+            UsageError: always.
+        """
         raise UsageError(f"%{self._name} {problem}; write, for example: {self._example}")
 
     def _read(self, option: str, action: argparse.Action, text: str) -> Any:

@@ -1,4 +1,8 @@
-"""`%share`, `%take`, `%shares` and `%unshare`: magics for values that are shared by name."""
+"""`%share`, `%take`, `%shares` and `%unshare`: magics for values that are shared by name.
+
+A value is shared by `berrymq.share`; these magics add the notebook's variables to that, one-line errors, and
+an end: what `%share` has shared is unshared when the extension is unloaded.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from berrymq import ShareInfo
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
+"""Each a thousand of the one before."""
 
 
 @magics_class
@@ -33,7 +38,10 @@ class SharingMagics(Magics):
         """What %share has shared."""
 
     def close(self) -> int:
-        """Unshare what %share has shared; return how many values those were."""
+        """Unshare what %share has shared; return how many values those were.
+
+        Values that were unshared otherwise in between do not count.
+        """
         ended = 0
         if self._names:
             import berrymq
@@ -136,7 +144,11 @@ class ShareList(list["ShareInfo"]):
 
 
 def describe(info: ShareInfo) -> str:
-    """Return what is shared in one line."""
+    """Return what is shared in one line.
+
+    Such as "prices: DataFrame 1,000 x 3, 24.1 kB, by worker, 5 s ago". Names of other nodes are made
+    printable.
+    """
     from berrymq.printable import printable
 
     shape = " x ".join(f"{side:,}" for side in info.shape)
@@ -159,7 +171,10 @@ def size_text(size: float) -> str:
 
 
 def names_to_take() -> list[str]:
-    """Return the names of shared values that are known without asking, for completion."""
+    """Return the names of shared values that are known without asking, for completion.
+
+    A shared value is announced as an identifier in the namespace ``berrymq`` that its node follows.
+    """
     from berrymq import Identifier, default_bus
 
     from .links import linked_nodes

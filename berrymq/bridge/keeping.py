@@ -19,10 +19,11 @@ from .payload import decode_payload
 from .protocol.batches import WireMessage
 from .protocol.frames import Buffers
 from .protocol.limits import KEEP_LAST, MAX_KEEP_LAST
-from .remote_queue import buffers_of
 from .transport.dialling import NETWORK_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from berrymq.bus import Bus
 
     from .api import Link
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Keep", "Kept", "KeptIdentifier", "alatest", "aligned", "keep", "latest"]
 
 CALL_SECONDS = 10.0
+BUFFERS_SECONDS = 120.0
+"""The time for large buffers beyond that."""
 
 
 class Keep(msgspec.Struct, frozen=True):
@@ -147,7 +150,13 @@ def latest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message |
     if not found:
         return None
     one = found[-1]
-    buffers = link.node.memories.receive(one).views() if one.sizes else buffers_of(one.buffers)
+    peer = link._connector.peer
+    buffers: Sequence[Any] = ()
+    if one.sizes and peer is not None:
+        try:
+            buffers = link.node.receive_now(peer, one, BUFFERS_SECONDS).views()
+        except TimeoutError:
+            raise LinkError("the hub did not send all of it in time") from None
     args, kwargs = decode_payload(list(one.args), one.kwargs, buffers)
     content = WireMessage(one.sent_at, args, kwargs)
     return PastMessage.of(Identifier.parse(one.id), content, one.source, None)
@@ -164,7 +173,6 @@ class _Object(Buffers, kw_only=True):
     kwargs: dict[str, Any]
     source: str
     sent_at: float
-    buffers: tuple[str | None, ...] = ()
 
 
 class _History(msgspec.Struct):

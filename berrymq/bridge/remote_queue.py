@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .discovery.endpoint import Endpoint
     from .discovery.finding import Found
 
-__all__ = ["RemoteQueue", "buffers_of"]
+__all__ = ["RemoteQueue"]
 
 RETRY_SECONDS = 0.2
 """The interval of attempts to reach the node while a ``get`` waits."""
@@ -49,6 +49,13 @@ CALL_SECONDS = 5.0
 """The time for an answer beyond that."""
 
 _log = logging.getLogger("berrymq")
+
+
+class Download(msgspec.Struct):
+    """A buffer that is fetched in parts."""
+
+    path: str
+    size: Annotated[int, Meta(ge=0, le=2**40)]
 
 
 class _Taken(msgspec.Struct):
@@ -63,7 +70,7 @@ class _Taken(msgspec.Struct):
     source: str | None = None
     dropped: Annotated[int, Meta(ge=0)] = 0
     """Messages that were dropped there since the answer before."""
-    buffers: list[str | None] = []
+    buffers: list[str | Download | None] = []
 
 
 class RemoteQueue:
@@ -267,8 +274,14 @@ class RemoteQueue:
         args: Any = tuple(msgspec.json.decode(taken.args, type=list[Any]))
         kwargs = msgspec.json.decode(taken.kwargs, type=dict[str, Any])
         if TYPE_MARK in bytes(result):
-            args, kwargs = decode_payload(list(args), kwargs, buffers_of(taken.buffers))
+            args, kwargs = decode_payload(list(args), kwargs, buffers_of(taken.buffers, self._download))
         return Message.make(taken.id, args, kwargs, source=taken.source, sent_at=taken.sent_at)
+
+    def _download(self, path: str, offset: int) -> str:
+        """Return a part of a buffer in base64."""
+        with self._sending.lock:
+            found = self._sending.call("buffer", {"path": path, "offset": offset}, CALL_SECONDS)
+        return msgspec.json.decode(found, type=str)
 
     def _call(self, caller: _Caller, method: str, params: Any, wait: float) -> Raw:
         """Call a method with the token, or with a new one if that has expired.
@@ -302,14 +315,38 @@ class RemoteQueue:
         return msgspec.json.decode(caller.call("connect_via_queue", params, CALL_SECONDS), type=str)
 
 
-def buffers_of(texts: Sequence[str | None]) -> list[memoryview | Missing]:
-    """Return the buffers of a message that came in base64.
+def buffers_of(
+    forms: Sequence[str | Download | None], fetch: Callable[[str, int], str]
+) -> list[memoryview | Missing]:
+    """Return the buffers of a message.
 
     Args:
-        texts: one for each buffer; None for one that is gone.
+        forms: base64, or what is to be fetched.
+        fetch: returns in base64 the part of a buffer that begins at an offset.
     """
-    gone = Missing("its memory is gone, or too large for a call")
-    return [gone if text is None else memoryview(bytearray(b64decode(text, validate=True))) for text in texts]
+    found: list[memoryview | Missing] = []
+    for form in forms:
+        if isinstance(form, Download):
+            found.append(_fetch(form, fetch))
+        elif form is None:
+            found.append(Missing("its memory is gone"))
+        else:
+            found.append(memoryview(bytearray(b64decode(form, validate=True))))
+    return found
+
+
+def _fetch(form: Download, fetch: Callable[[str, int], str]) -> memoryview | Missing:
+    """Fetch a buffer in parts."""
+    data = bytearray()
+    try:
+        while len(data) < form.size:
+            part = b64decode(fetch(form.path, len(data)), validate=True)
+            if not part:
+                return Missing("it ends before its size")
+            data += part
+    except (RpcError, *NETWORK_ERRORS) as error:
+        return Missing(f"it was not downloaded: {error}")
+    return memoryview(data)
 
 
 class _Caller:

@@ -1,4 +1,8 @@
-"""Relay requests below ``<base_url>berrymq/`` to the hub; Jupyter authenticates and authorises them."""
+"""Relay requests below ``<base_url>berrymq/`` to the hub; Jupyter authenticates and authorises them.
+
+The hub's access token never leaves the server: clients authenticate to Jupyter, and the server to the hub. So
+access to the hub is access to this Jupyter server, with the same tokens and the same authorizer.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["AUTH_RESOURCE", "LinkHandler", "RpcHandler"]
 
 AUTH_RESOURCE = "berrymq"
-"""The resource name that an authorizer of the server checks."""
+"""The resource name that an authorizer of the server checks. The action is ``write`` for calls, and
+``execute`` for WebSockets."""
 
 LAST_WORDS_SECONDS = 5.0
 """The time for the hub to read the last bytes of a client that has closed its connection."""
@@ -61,7 +66,10 @@ class RpcHandler(APIHandler):
     @authenticated
     @authorized
     async def post(self) -> None:
-        """Relay the request in the body to the hub."""
+        """Relay the request in the body to the hub.
+
+        A client that disconnects has its call cancelled at the hub as well.
+        """
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise HTTPError(415, reason="Content-Type must be application/json")
@@ -90,6 +98,8 @@ class LinkHandler(JupyterHandler):
     After the upgrade its bytes are relayed to and from a WebSocket to the hub that this server has
     authenticated. They are not parsed here, so frames, pings and the close are those of the other side, and a
     side that does not read blocks the other one and not the server.
+
+    Pages of another origin are refused, as for Jupyter's own WebSockets.
     """
 
     auth_resource = AUTH_RESOURCE
@@ -142,7 +152,11 @@ class LinkHandler(JupyterHandler):
         return True
 
     def _upgrade(self) -> IOStream:
-        """Accept the WebSocket, and take its connection over from HTTP."""
+        """Accept the WebSocket, and take its connection over from HTTP.
+
+        Returns:
+            The connection, from which Tornado reads nothing more.
+        """
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
         self.clear_header("Content-Type")
         self.set_status(101)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["HeldHub", "find_hub"]
 
 FIRST_BACKOFF_SECONDS = 0.1
+"""It doubles with each failure, up to the longest; a connection that was made resets it."""
 LONGEST_BACKOFF_SECONDS = 30.0
 
 START_SECONDS = 5.0
@@ -106,7 +107,10 @@ class HeldHub:
             raise LinkError(f"the hub does not answer: {error}") from error
 
     async def _hold(self) -> None:
-        """Find or start the hub and use it, repeatedly with backoff; log each reason of a failure once."""
+        """Find or start the hub and use it, repeatedly with backoff; log each reason of a failure once.
+
+        It ends only when it is cancelled.
+        """
         backoff = FIRST_BACKOFF_SECONDS
         unanswered: list[Found] = []
         said: set[str] = set()

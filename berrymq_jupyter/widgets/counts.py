@@ -1,4 +1,8 @@
-"""Counts and rates of messages by identifier."""
+"""Counts and rates of messages by identifier.
+
+A page gets only what has changed, and at most some hundred identifiers with each update: with ten thousand of
+them, those whose counts are oldest there come first, and all in turn.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,10 @@ HEAD_START: Final = 10
 
 
 class Rate:
-    """A smoothed number of events a second."""
+    """A smoothed number of events a second.
+
+    Exponentially averaged over `SMOOTHING` seconds, so that a burst shows, and fades.
+    """
 
     __slots__ = ("value",)
 
@@ -28,7 +35,12 @@ class Rate:
         self.value = 0.0
 
     def update(self, events: int, seconds: float) -> bool:
-        """Record that `events` happened in the last `seconds`; return whether the shown value changed."""
+        """Record that `events` happened in the last `seconds`; return whether the shown value changed.
+
+        Args:
+            events: since the last call.
+            seconds: since the last call.
+        """
         before = self.value
         if seconds > 0:
             keep = exp(-seconds / SMOOTHING)
@@ -45,8 +57,10 @@ class Count:
 
     def __init__(self) -> None:
         self.total = 0
+        """Messages since the beginning, or since `Counts.clear`."""
         self.rate = Rate()
         self.changed = True
+        """Whether the page lacks something of it."""
         self.counted = True
         """True when more than the rate has changed."""
         self.taken = 0
@@ -69,7 +83,13 @@ class Counts:
         """True while some rate is not zero."""
 
     def update(self, identifiers: Iterable[str], total: int, seconds: float) -> None:
-        """Count the identifiers of the `total` messages that came in the last `seconds`."""
+        """Count the identifiers of the `total` messages that came in the last `seconds`.
+
+        Args:
+            identifiers: one for each message that was numbered.
+            total: all messages, those displaced before they were numbered included.
+            seconds: since the last call.
+        """
         batch = Counter(identifiers)
         for identifier, came in batch.items():
             if identifier not in self.table:
@@ -102,6 +122,10 @@ class Counts:
         """Return [identifier, count, rate] of those changed since their last return, or of `everything`.
 
         Of more than `limit` those are returned that have waited longest.
+
+        Args:
+            limit: the most identifiers.
+            everything: for a page that has nothing yet: all are returned, however many.
         """
         due = [(name, count) for name, count in self.table.items() if count.changed or everything]
         self.more = len(due) > limit and not everything

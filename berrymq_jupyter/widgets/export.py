@@ -1,4 +1,9 @@
-"""Messages as a table, and into a variable or a file of the notebook."""
+"""Messages as a table, and into a variable or a file of the notebook.
+
+What is exported is what the page filters: the messages that the log still keeps and that pass its query.
+Variables and files are named on a page, so the names are checked: a variable of the notebook, or a new file
+in its working directory, and nothing elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["dataframe", "export"]
 
 FIXED = ("sent_at", "id", "source")
+"""Columns that every table has."""
 
 
 def dataframe(messages: list[Message]) -> Any:
@@ -24,6 +30,9 @@ def dataframe(messages: list[Message]) -> Any:
 
     The time is in UTC. Positional arguments are in columns ``arg0``, ``arg1`` and so on, keywords in columns
     of their names; one that has the name of another column gets an underscore behind it.
+
+    Raises:
+        RuntimeError: pandas is not installed.
     """
     try:
         pandas: Any = import_module("pandas")
@@ -44,7 +53,10 @@ def dataframe(messages: list[Message]) -> Any:
 
 
 def record(message: Message) -> dict[str, Any]:
-    """Return one row of the table."""
+    """Return one row of the table.
+
+    Positional arguments first, then keywords, in their order.
+    """
     made: dict[str, Any] = {"sent_at": message.sent_at, "id": message.id, "source": message.source}
     made |= {f"arg{index}": value for index, value in enumerate(message.args)}
     for key, value in message.kwargs.items():
@@ -67,7 +79,16 @@ def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def export(messages: list[Message], name: str, kind: str) -> str:
-    """Store messages in the variable or the file `name`; return the text to show."""
+    """Store messages in the variable or the file `name`; return the text to show.
+
+    Args:
+        messages: oldest first.
+        name: of the variable or the file.
+        kind: ``"list"`` or ``"DataFrame"`` for a variable; an ending such as ``".csv"`` for a file.
+
+    Raises:
+        RequestError: the name can't be used, or the kind needs a package that is missing.
+    """
     if kind.startswith("."):
         return export_file(messages, name, kind)
     if not name.isidentifier() or iskeyword(name):
@@ -94,7 +115,13 @@ def export(messages: list[Message], name: str, kind: str) -> str:
 
 
 def export_file(messages: list[Message], name: str, ending: str) -> str:
-    """Write messages to a new file in the working directory; return the text to show."""
+    """Write messages to a new file in the working directory; return the text to show.
+
+    A file that exists is not overwritten.
+
+    Raises:
+        RequestError: the name has a folder, there is such a file already, or it can't be written.
+    """
     from .files import write
 
     if not name or Path(name).name != name or name.startswith("."):

@@ -1,4 +1,8 @@
-"""Messages in files: CSV, JSON lines and Parquet."""
+"""Messages in files: CSV, JSON lines and Parquet.
+
+Payloads hold any object; each format writes what it has a type for, and for the rest the text that rows show,
+so that writing never fails for one odd value.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from .export import dataframe, record
-from .render import HOSTILE, is_array, summary
+from .libraries import HOSTILE, is_array
+from .render import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +28,16 @@ __all__ = ["write", "write_csv"]
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """The first characters that make a spreadsheet take text for a formula."""
 LARGEST: Final = 1_000_000
-"""Elements of an array that are written one by one."""
+"""Elements of an array that are written one by one. Larger ones are written as rows show them."""
 LONGEST: Final = 1000
 """The longest text of a value that has no form in JSON."""
 
 
 def write_jsonl(messages: list[Message], file: TextIO) -> None:
-    """Write a line of JSON for each message; a number that is not finite becomes null."""
+    """Write a line of JSON for each message; a number that is not finite becomes null.
+
+    The keys are ``sent_at``, ``id``, ``source``, ``args`` and ``kwargs``; the time is in UTC, in ISO format.
+    """
     for message in messages:
         line = {
             "sent_at": moment(message),
@@ -45,6 +53,11 @@ def write_csv(messages: list[Message], file: TextIO, dialect: str = "excel") -> 
     """Write a row for each message, with a column for each argument.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Args:
+        messages: oldest first.
+        file: opened with ``newline=""``.
+        dialect: of the module `csv`; ``"excel-tab"`` for the clipboard.
     """
     rows = [record(message) | {"sent_at": moment(message)} for message in messages]
     columns = list(dict.fromkeys(column for row in rows for column in row)) or ["sent_at", "id", "source"]
@@ -54,7 +67,11 @@ def write_csv(messages: list[Message], file: TextIO, dialect: str = "excel") -> 
 
 
 def write_parquet(messages: list[Message], path: Path) -> None:
-    """Write the table of `to_dataframe`; columns that Arrow has no type for are written as JSON."""
+    """Write the table of `to_dataframe`; columns that Arrow has no type for are written as JSON.
+
+    Raises:
+        RuntimeError: pandas or pyarrow is not installed.
+    """
     table = dataframe(messages)
     try:
         table.to_parquet(path)
@@ -85,7 +102,12 @@ WRITERS: Final[dict[str, Callable[[list[Message], Path], None]]] = {
 
 
 def write(messages: list[Message], path: Path) -> None:
-    """Write messages to a file of the format that its ending names; raise `ValueError` if there is none."""
+    """Write messages to a file of the format that its ending names; raise `ValueError` if there is none.
+
+    Raises:
+        OSError: the file can't be written.
+        RuntimeError: a package is missing.
+    """
     writer = WRITERS.get(path.suffix)
     if writer is None:
         raise ValueError(f"the file's name ends with one of {', '.join(WRITERS)}, not {path.suffix!r}")
@@ -101,7 +123,12 @@ def moment(message: Message) -> str | None:
 
 
 def cell(value: Any, mark: str = "'") -> str | float | None:
-    """Return the text of `value` in a table, behind `mark` if it might be a formula."""
+    """Return the text of `value` in a table, behind `mark` if it might be a formula.
+
+    Args:
+        value: a part of a payload.
+        mark: what is put before text that might be a formula; "" where no spreadsheet reads it.
+    """
     kind = type(value)
     if value is None or issubclass(kind, (bool, int, float)):
         number: float | None = value
@@ -113,7 +140,12 @@ def cell(value: Any, mark: str = "'") -> str | float | None:
 
 
 def plain(value: Any, depth: int = 50) -> Any:
-    """Return `value` as JSON has it; without such a form, as the text that rows show."""
+    """Return `value` as JSON has it; without such a form, as the text that rows show.
+
+    Args:
+        value: anything.
+        depth: levels that are opened; deeper containers are written as text.
+    """
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value

@@ -1,5 +1,4 @@
-"""Alternative renderings of a value: a list of dictionaries as a table, bytes as hexadecimal digits.
-
+"""Renderings of a value: tables as their first rows, arrays and images as small pictures, bytes as digits.
 A new kind needs a test and a writer in `KINDS`, and a function of the same name in ``kinds.ts``. The test
 runs for each value that is sent to a page, so it must be cheap. The writer returns the argument of the page's
 function, as JSON.
@@ -7,15 +6,19 @@ function, as JSON.
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from .arrays import array_facts, array_pictures, is_numeric_array, range_text
+from .frames import frame, is_frame
 from .render import HOSTILE, cut, shown, summary
+from .thumbnails import Picture, is_image, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["form_of", "kind_of_form"]
+__all__ = ["form_of", "kind_of_form", "picture_of"]
 
 Form = dict[str, Any]
 
@@ -31,6 +34,8 @@ BYTES: Final = 4096
 """The limit of bytes shown as digits."""
 WIDTH: Final = 16
 """Bytes in a line."""
+TEXT: Final = 2000
+"""Characters of what an `Opaque` says."""
 
 
 def kind_of_form(value: object) -> str:
@@ -94,7 +99,53 @@ def hexadecimal(value: bytes | bytearray | memoryview) -> Form:
     return {"lines": lines, "more": view.nbytes - len(data)}
 
 
+def array(value: Any) -> Form:
+    """Return facts, range and pictures of an array."""
+    words = range_text(value)
+    facts = [shown(cut(array_facts(value), CELL)), *([words] if words else [])]
+    return {"facts": facts, "pictures": [list(picture) for picture in array_pictures(value)]}
+
+
+def image(value: Any) -> Form:
+    """Return the size of an image, and a thumbnail."""
+    facts, small = image_facts(value), thumbnail(value, "thumbnail")
+    return {"facts": [facts], "pictures": [] if small is None else [list(small)]}
+
+
+def image_facts(value: Any) -> str:
+    """Return size and mode of an image in words."""
+    width, height = value.size
+    return shown(cut(f"{value.mode} · {width:,} x {height:,} pixels", CELL))
+
+
+def is_opaque(value: Any) -> bool:
+    """Return whether `value` stands for one that could not cross a link."""
+    bridge = sys.modules.get("berrymq.bridge")
+    return bridge is not None and isinstance(value, bridge.Opaque)
+
+
+def opaque(value: Any) -> Form:
+    """Return the class of the value that could not cross, and what its node saw of it."""
+    return {"type": shown(cut(value.type, CELL)), "text": shown(cut(value.text, TEXT))}
+
+
+def picture_of(value: Any) -> Picture | None:
+    """Return the picture of a value, for a saved notebook; None if it has none."""
+    try:
+        if is_image(value):
+            return thumbnail(value, image_facts(value))
+        if is_numeric_array(value):
+            return next(iter(array_pictures(value)), None)
+    except HOSTILE:
+        return None
+    return None
+
+
 KINDS: Final[dict[str, tuple[Callable[[Any], bool], Callable[[Any], Form]]]] = {
     "table": (is_table, table),
     "hex": (is_bytes, hexadecimal),
+    "opaque": (is_opaque, opaque),
+    "frame": (is_frame, frame),
+    "image": (is_image, image),
+    "array": (is_numeric_array, array),
 }

@@ -13,6 +13,29 @@ export interface TableForm {
   moreColumns: number;
 }
 
+/** The first rows of a table of a library. */
+export interface FrameForm extends Omit<TableForm, "as"> {
+  as: "frame";
+  facts: string;
+  types: string[];
+}
+
+/** A small picture that the kernel made: a `data:` address, its size in pixels, and what it shows. */
+export type Picture = [source: string, width: number, height: number, words: string];
+
+export interface PictureForm<K extends string> {
+  as: K;
+  facts: string[];
+  pictures: Picture[];
+}
+
+/** What could not cross a link. */
+export interface OpaqueForm {
+  as: "opaque";
+  type: string;
+  text: string;
+}
+
 export interface HexForm {
   as: "hex";
   lines: string[];
@@ -20,13 +43,20 @@ export interface HexForm {
   more: number;
 }
 
-export type ValueForm = TableForm | HexForm | { as: "" };
+export type ValueForm = TableForm | HexForm | FrameForm | PictureForm<"array"> | PictureForm<"image"> | OpaqueForm | { as: "" };
 export type FormKind = Exclude<ValueForm["as"], "">;
 
-const FORMS: { [K in FormKind]: (form: Extract<ValueForm, { as: K }>, label: string) => HTMLElement } = { table, hex };
+const FORMS: { [K in FormKind]: (form: Extract<ValueForm, { as: K }>, label: string) => HTMLElement } = {
+  table,
+  hex,
+  frame,
+  array: pictured,
+  image: pictured,
+  opaque,
+};
 
 /** The label of the button that shows a form. */
-export const FORM_NAMES: Record<FormKind, string> = { table: "Table", hex: "Bytes" };
+export const FORM_NAMES: Record<FormKind, string> = { table: "Table", hex: "Bytes", frame: "First rows", array: "Picture", image: "Thumbnail", opaque: "Origin" };
 
 /** @param label names the form for screen readers */
 export function showForm(form: ValueForm, label: string): HTMLElement | null {
@@ -40,6 +70,42 @@ function hex({ lines, more }: HexForm, label: string) {
     h("pre", { class: "bmq-hex", tabindex: 0, role: "region", "aria-label": label }, lines.join("\n")),
     more > 0 && h("div", { class: "bmq-faint" }, `${counted(more, "more byte")} not shown`),
   );
+}
+
+function pictured({ facts, pictures }: PictureForm<string>, label: string) {
+  return h(
+    "div",
+    { class: "bmq-form", role: "group", "aria-label": label },
+    ...facts.map((fact) => h("div", { class: "bmq-faint" }, fact)),
+    h("div", { class: "bmq-pictures" }, ...pictures.map(picture)),
+  );
+}
+
+function picture([source, width, height, words]: Picture) {
+  // The kernel writes them from pixels and numbers; whatever else stood there is not shown.
+  const safe = /^data:image\/(png|svg\+xml);base64,[\w+/=]*$/.test(source);
+  return h(
+    "figure",
+    { class: "bmq-picture" },
+    safe && h("img", { src: source, width, height, alt: words }),
+    h("figcaption", { class: "bmq-faint", "aria-hidden": "true" }, words),
+  );
+}
+
+function opaque({ type, text }: OpaqueForm, label: string) {
+  return h(
+    "div",
+    { class: "bmq-form", role: "group", "aria-label": label },
+    h("div", { class: "bmq-faint" }, `A ${type}, which could not cross the link. What its sender saw of it:`),
+    h("div", { class: "bmq-opaque" }, text),
+  );
+}
+
+function frame({ facts, types, ...rest }: FrameForm, label: string) {
+  const made = table({ ...rest, as: "table" }, label);
+  made.querySelectorAll("th button").forEach((head, index) => head.append(h("span", { class: "bmq-type" }, types[index])));
+  made.prepend(h("div", { class: "bmq-faint" }, facts));
+  return made;
 }
 
 function table({ columns, rows, moreRows, moreColumns }: TableForm, label: string) {

@@ -1,4 +1,9 @@
-"""The state of a `MessageLog`, without its display: rows, counts, a chart, and the selection of each page."""
+"""The state of a `MessageLog`, without its display: rows, counts, a chart, and the selection of each page.
+
+The guard of the view is held for every call. Pages differ in what they show: one that has filtered, paused or
+was restored has a `Selection` of its own; all others share `LogState.own`, which cells set by the methods of
+the log. The alert is a selection too, which no page shows.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["LogState"]
 
 SEARCH_SECONDS: Final = 0.03
-"""Seconds for which one round may search rows for queries."""
+"""Seconds for which one round may search rows for queries. Shared by all queries; what is left is searched in
+the next rounds."""
 MOST_PINS: Final = 100
+"""Each holds its payload."""
 MOST_PAGES: Final = 8
 """The limit of pages with a selection of their own; one more replaces the one silent for longest."""
 SILENT: Final = 600.0
@@ -28,7 +35,13 @@ SILENT: Final = 600.0
 
 
 class LogState:
-    """Processes the collected messages."""
+    """Processes the collected messages.
+
+    Args:
+        maxlen: see `Rows`.
+        max_bytes: see `Rows`.
+        keep: see `Rows`.
+    """
 
     def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
         self.rows = Rows(maxlen, max_bytes, keep)
@@ -46,10 +59,16 @@ class LogState:
         self.alert: Selection | None = None
         """The messages that raise an alert."""
         self.absorbed_at = 0.0
+        """By the pump's clock, for the rates."""
         self.chart: Chart | None = None
+        """None while no chart is shown."""
 
     def absorb(self, now: float) -> None:
-        """Process what was collected."""
+        """Process what was collected.
+
+        Args:
+            now: by `time.monotonic`.
+        """
         batch = self.rows.absorb()
         if self.chart is not None:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
@@ -77,7 +96,10 @@ class LogState:
 
     @property
     def total(self) -> int:
-        """The number of messages since the beginning or the last clear."""
+        """The number of messages since the beginning or the last clear.
+
+        Those that a burst has displaced before they were processed count as well.
+        """
         return self.rows.total - self.cleared
 
     @property
@@ -108,7 +130,12 @@ class LogState:
         return self.pages.get(str(page), self.own)
 
     def page(self, page: str, now: float) -> Selection:
-        """Return the selection of a page's own, made if there is none."""
+        """Return the selection of a page's own, made if there is none.
+
+        Args:
+            page: the name that a page has given itself.
+            now: by `time.monotonic`; a page counts as silent from then on.
+        """
         selection = self.pages.get(page)
         if selection is None:
             if len(self.pages) >= MOST_PAGES:
@@ -119,7 +146,16 @@ class LogState:
         return selection
 
     def restore(self, page: str, generation: object, query: object, paused_at: object, now: float) -> None:
-        """Give a page that opened, or came back, the selection that it had."""
+        """Give a page that opened, or came back, the selection that it had.
+
+        Args:
+            page: the name of the page.
+            generation: `generation` when it had the selection; another one means that a cell has set what all
+                show.
+            query: the text of its query.
+            paused_at: the number of the first row that it held back; None if it was not paused.
+            now: by `time.monotonic`.
+        """
         if generation != self.generation or not isinstance(query, str):
             self.pages.pop(page, None)
             return
@@ -152,7 +188,10 @@ class LogState:
         return {"query": alert.query.text, "count": max(0, window.end), "latest": text}
 
     def get(self, number: int) -> Message | None:
-        """Return the message of that number, or None if it is not kept."""
+        """Return the message of that number, or None if it is not kept.
+
+        A pinned message is found here after it was displaced.
+        """
         return self.pins.get(number) or self.rows.snapshot().get(number)
 
     def pin(self, number: int, on: bool) -> bool:
@@ -166,7 +205,12 @@ class LogState:
         return True
 
     def draw(self, tracks: list[Track], x: tuple[str, ...] | None) -> None:
-        """Track numbers for a chart, from the oldest kept message on; [] for none."""
+        """Track numbers for a chart, from the oldest kept message on; [] for none.
+
+        Args:
+            tracks: the fields.
+            x: the labels of the field with the x values; None for time.
+        """
         before = self.chart
         if not tracks:
             self.chart = None
@@ -181,7 +225,10 @@ class LogState:
         self.chart.feed(self.rows.snapshot().all())
 
     def clear(self) -> None:
-        """Remove all rows and counts."""
+        """Remove all rows and counts.
+
+        Pins stay. Numbers continue, so no number ever names two messages.
+        """
         self.rows.clear()
         self.cleared = self.rows.total
         self.counts.clear()

@@ -11,6 +11,7 @@ from berrymq import Identifier, Message
 
 from . import assets
 from .base import Reply, RequestError, View, Work
+from .kinds import picture_of
 from .log_requests import ANSWERS
 from .log_state import LogState
 from .picture import picture
@@ -35,6 +36,10 @@ LOOK_PERIOD: Final = 2.0
 """The interval of checks whether the log still follows, while a page shows it."""
 SAVED: Final = 20
 """Rows of the static form."""
+LOOKED_AT: Final = 10
+"""Arguments of a row that may have a picture there."""
+PICTURE_HEIGHT: Final = 32
+"""Of a picture there, in pixels."""
 
 Field = str | int | tuple[str | int, ...]
 """A key or path that leads to a number in a payload."""
@@ -346,6 +351,7 @@ class MessageLog(View):
         state = self.state
         state.absorb(monotonic())
         shown = state.own
+        messages = [page[2] for page in reversed(shown.window.page(shown.end - SAVED, shown.end))]
         rows: list[tuple[str, ...]] = [
             (
                 f"{clock(message.sent_at)}{' past' if message.past else ''}",
@@ -353,14 +359,15 @@ class MessageLog(View):
                 message.source or "",
                 arguments(message.args, message.kwargs),
             )
-            for _, _, message in reversed(shown.window.page(shown.end - SAVED, shown.end))
+            for message in messages
         ]
         facts = counted(state.total)
         if len(rows) < state.total:
             facts += f", the newest {len(rows)} of them"
         columns = ("time", "identifier", "from", "payload")
         drawing = picture(state.chart) if state.chart is not None else ""
-        return Form(self.title, str(self.identifier), facts, columns, rows, drawing)
+        pictures = [first_picture(message) for message in messages]
+        return Form(self.title, str(self.identifier), facts, columns, rows, drawing, pictures)
 
     def release(self) -> None:
         """Stop following."""
@@ -371,6 +378,13 @@ class MessageLog(View):
         with self.guard:
             self.state.rows.kept.clear()  # which the cancelled subscription still refers to
             self.state = LogState(self.state.rows.maxlen, self.state.rows.max_bytes)
+
+
+def first_picture(message: Message) -> str:
+    """Return the picture of the first argument that has one, small, as HTML; "" if none has."""
+    values = [*message.args, *message.kwargs.values()][:LOOKED_AT]
+    found = next((picture for value in values if (picture := picture_of(value)) is not None), None)
+    return "" if found is None else found.html(PICTURE_HEIGHT)
 
 
 def labels(field: Field) -> tuple[str, ...]:

@@ -1,4 +1,9 @@
-"""`ProgressView`: the progress bars of this kernel and of every linked one."""
+"""`ProgressView`: the progress bars of this kernel and of every linked one.
+
+Bars come as messages, so those of other notebooks are shown like those of this one, and a view that is opened
+late begins with what the hub retains. ``progress_state.py`` makes bars of messages; here they become rows of
+a page. A bar whose node has gone without a last message is ended by `Bars.look`.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +48,10 @@ class ProgressView(View):
     Any message ``NAME:progress`` counts whose first argument is a number, with ``total``, ``elapsed``,
     ``rate`` and ``description`` as keywords; in the last message of a bar one of ``done``, ``stopped`` and
     ``failed`` is true.
+
+    Args:
+        identifier: the messages; their actions are ``progress`` if it is left out.
+        bus: the default one, if it is left out.
     """
 
     title = "ProgressView"
@@ -57,8 +66,10 @@ class ProgressView(View):
         self.bus = berrymq.default_bus if bus is None else bus
         self.bars = Bars()
         self.reach = Reach(self.bus)
+        """Which nodes are linked."""
         self.arrived: deque[Message] = deque(maxlen=WAITING)
         self.settled = False
+        """Whether pages have everything."""
         collect, _ = collector(self.arrived, self.title)
         self.subscription = self.bus.follow(self.identifier, collect, direct=True, past=True)
         self.start()
@@ -68,7 +79,11 @@ class ProgressView(View):
         return bool(self.arrived) or not self.settled
 
     def absorb(self, now: float) -> float | None:
-        """Process what was collected."""
+        """Process what was collected.
+
+        Returns:
+            `REFRESH` while a bar runs, since its elapsed time advances without messages; else None.
+        """
         while self.arrived:
             self.bars.take(self.arrived.popleft())
             self.settled = False
@@ -87,7 +102,10 @@ class ProgressView(View):
         return {"full": everything, "follows": str(self.identifier), "bars": [line(bar) for bar in bars]}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Serve a request of the page."""
+        """Serve a request of the page.
+
+        There is one, ``clear``, which removes bars that have ended.
+        """
         if request.get("t") != "clear":
             raise RequestError(
                 "the page asked for something unknown; it may be of another version: reload it"
@@ -116,7 +134,10 @@ class ProgressView(View):
 
 
 def line(bar: Bar) -> dict[str, Any]:
-    """Return one bar as it is sent to a page."""
+    """Return one bar as it is sent to a page.
+
+    Times are in seconds; ``remaining`` is None where it is unknown.
+    """
     return {
         "number": bar.number,
         "id": bar.id,
@@ -135,7 +156,10 @@ def line(bar: Bar) -> dict[str, Any]:
 
 
 def amount(bar: Bar) -> str:
-    """Return the progress of a bar in words."""
+    """Return the progress of a bar in words.
+
+    Such as "40% (4 of 10)".
+    """
     if bar.total is None or bar.share is None:
         return f"{bar.n:,g}"
     return f"{bar.share:.0%} ({bar.n:,g} of {bar.total:,g})"

@@ -1,4 +1,8 @@
-"""Statistics of a queue, polled now and then: nothing is added to the cost of a message."""
+"""Statistics of a queue, polled now and then: nothing is added to the cost of a message.
+
+The rates are differences of the queue's own counters, so nothing that happens between two polls is missed; of
+the depth, a peak between two polls is seen only if it is the highest so far.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ __all__ = ["POINTS", "STEP", "QueueState", "taken"]
 STEP: Final = 0.5
 """Seconds that one point of the depth's history covers."""
 POINTS: Final = 240
+"""Two minutes of history."""
 IDLE: Final = 0.2
 """The interval of polls of an idle queue, in seconds."""
 
@@ -53,7 +58,11 @@ class QueueState:
         return self.queue.stats() != self.stats
 
     def look(self, now: float) -> None:
-        """Poll the queue."""
+        """Poll the queue.
+
+        Args:
+            now: by `time.monotonic`.
+        """
         before, self.stats = self.stats, self.queue.stats()
         stats = self.stats
         came = max(0, stats.received - before.received)
@@ -87,7 +96,10 @@ class QueueState:
         return changed or before.keys() != self.members.keys()
 
     def uneven(self) -> bool:
-        """Return whether the history is more than a level line."""
+        """Return whether the history is more than a level line.
+
+        A level line needs no further updates.
+        """
         return len(self.course) > 0 and (
             min(self.course) != max(self.course) or self.course[-1] != self.current
         )

@@ -1,4 +1,12 @@
-"""`QueueView`: the messages in a queue, its depth, and the rates at which it fills and empties."""
+"""`QueueView`: the messages in a queue, its depth, and the rates at which it fills and empties.
+
+A view takes nothing from the queue by itself: it polls the queue's own statistics (``queue_state.py``) and
+looks at the messages in it without removing them. Only the buttons of its page take some. So a queue that is
+shown behaves as one that is not.
+
+A message has no number in a queue; pages name it by ``id()``, which is unique while the queue or
+`QueueView.taken` holds it.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +38,9 @@ TAKEN: Final = 50
 KEPT: Final = 10_000
 """The limit of taken messages that are kept."""
 SAVED: Final = 20
-"""Rows of the static form."""
+"""Rows of the static form. The first ones in the queue."""
 SUMMARY: Final = 240
+"""Characters of a payload on the page."""
 
 
 class QueueView(View):
@@ -45,6 +54,9 @@ class QueueView(View):
         QueueView(q)
 
     Messages that its page has taken are kept in `taken`, the latest last.
+
+    Raises:
+        TypeError: it is not given a queue.
     """
 
     title = "QueueView"
@@ -59,6 +71,7 @@ class QueueView(View):
         self.state = QueueState(queue)
         self.taken: deque[Message] = deque(maxlen=KEPT)
         self.taken_here = 0
+        """Since the view was made, also those that are not kept any more."""
         self.start()
 
     # -- for the base ----------------------------------------------------------------------------------------
@@ -68,14 +81,21 @@ class QueueView(View):
         return self.state.changed()
 
     def absorb(self, now: float) -> float | None:
-        """Poll the queue."""
+        """Poll the queue.
+
+        Returns:
+            The seconds until the next poll; None once the queue is closed and empty.
+        """
         if self.state.changed():
             self.static.changed(now)
         self.state.look(now)
         return self.state.patience()
 
     def update(self, everything: bool) -> dict[str, Any] | None:
-        """Return the state of the queue."""
+        """Return the state of the queue.
+
+        None if nothing has changed since the last one.
+        """
         state = self.state
         if not (state.unsent or everything):
             return None
@@ -125,7 +145,13 @@ class QueueView(View):
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def take(self) -> dict[str, Any]:
-        """Take the next message for the page."""
+        """Take the next message for the page.
+
+        It is taken for good: no consumer gets it.
+
+        Raises:
+            RequestError: the queue is empty or closed.
+        """
         try:
             message = self.queue.get_nowait()
         except (Empty, QueueClosed):
@@ -146,7 +172,11 @@ class QueueView(View):
         self.state.unsent = True
 
     def wanted(self, request: dict[str, Any]) -> Message:
-        """Return the message that a request names, which may be queued or taken."""
+        """Return the message that a request names, which may be queued or taken.
+
+        Raises:
+            RequestError: it was taken by a consumer since, or is not kept any more.
+        """
         for message in [*reversed(self.taken), *self.queue.waiting()]:
             if id(message) == request["number"]:
                 return message

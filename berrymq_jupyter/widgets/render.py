@@ -17,9 +17,13 @@ from collections import deque
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from itertools import islice
+from math import prod
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+
+from .arrays import is_numeric_array, range_text
+from .libraries import HOSTILE, is_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -57,12 +61,8 @@ JOINER: Final = re.compile(r"\\(\\|u200[cd])")
 """A backslash or a joiner, as ``repr`` writes them."""
 SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-ARRAY_LIBRARIES: Final = frozenset(
-    {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}
-)
-
-HOSTILE: Final = (Exception, SystemExit, GeneratorExit)
-"""What a value may raise when it is inspected. An interrupt is its user's."""
+RANGED: Final = 4096
+"""The limit of items of an array whose range is part of its line."""
 
 slow_types: set[type] = set()
 """Classes whose ``repr`` was slow once: they are shown by name from then on."""
@@ -287,11 +287,6 @@ def describe_safely(value: object, room: int, depth: int) -> str:
         return f"<{type_name(value)} that cannot be shown>"
 
 
-def is_array(value: object) -> bool:
-    """Return whether `value` is of a library of arrays or tables, whose attributes are safe to read."""
-    return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
-
-
 def foreign(value: Any, room: int) -> str:
     """Describe arrays and tables by their own attributes, without importing their libraries.
 
@@ -311,6 +306,8 @@ def foreign(value: Any, room: int) -> str:
         return f"<{name} {size}: {names}{left_out(len(columns) - 8)}>"
     few = len(shape) == 1 and shape[0] <= 8 and hasattr(value, "tolist")
     values = f": {describe(value.tolist(), room, 2)}" if few else ""
+    if not few and prod(shape) <= RANGED and is_numeric_array(value):
+        values = f": {text}" if (text := range_text(value)) else ""
     return f"<{name} {getattr(value, 'dtype', '')} {size}{values}>"
 
 

@@ -1,4 +1,12 @@
-"""The messages kept for each identifier, so that one that floods a log does not displace the others."""
+"""The messages kept for each identifier, so that one that floods a log does not displace the others.
+
+A sensor that sends a thousand messages a second would displace the one ``train:done`` of an hour ago. So the
+newest of each identifier are kept beside the newest of all. The same messages are in both while they are new,
+which costs nothing but references.
+
+The share of each identifier (`Reserve.fair`) shrinks as more appear, and does not grow again before
+`Reserve.clear`: `most` bounds their sum.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +29,14 @@ __all__ = ["FAIR", "Older", "Reserve"]
 FAIR: Final = 1000
 """Messages kept for each identifier, as long as that many fit for each."""
 MOST_IDENTIFIERS: Final = 10_000
+"""Of further ones nothing is kept here."""
 
 
 class Older:
-    """Messages kept although others of their age are not, ordered by number."""
+    """Messages kept although others of their age are not, ordered by number.
+
+    Immutable after it was made.
+    """
 
     def __init__(self, found: Iterable[tuple[int, Message]] = ()) -> None:
         self.messages = dict(found)
@@ -54,8 +66,10 @@ class Reserve:
         self.most = most
         self.most_bytes = most_bytes
         self.fair = min(FAIR, most)
+        """Messages kept for each identifier that is not fixed."""
         self.keep = [(Identifier.parse(pattern), number) for pattern, number in (keep or {}).items()]
         self.newest: dict[str, deque[tuple[int, Message]]] = {}
+        """By identifier: numbers and messages, oldest first."""
         self.fixed: set[str] = set()
         """Identifiers whose number is set by `keep`."""
         self.heavy: dict[str, deque[tuple[int, int]]] = {}
@@ -67,6 +81,7 @@ class Reserve:
         self.evicted: set[str] = set()
         """Identifiers that lost messages since this was last emptied."""
         self.cache: tuple[tuple[int, int], Older] = ((0, 0), Older())
+        """The result of `older`, with its argument and the count of removals for which it holds."""
 
     def add(
         self,
@@ -105,7 +120,10 @@ class Reserve:
             self.share()
 
     def begin(self, name: str, identifier: Identifier) -> deque[tuple[int, Message]] | None:
-        """Return the buffer of a new identifier; None if there are too many."""
+        """Return the buffer of a new identifier; None if there are too many.
+
+        Patterns are tried in the order of `keep`; the first that matches counts.
+        """
         if len(self.newest) >= MOST_IDENTIFIERS:
             return None
         for pattern, number in self.keep:
@@ -127,6 +145,8 @@ class Reserve:
         """Drop the oldest large payloads of each identifier that has more than its share, but the newest.
 
         Where these alone are too much, those go that were sent first.
+
+        It runs for each batch in which large payloads are, or were before.
         """
         fair = self.most_bytes // max(1, len(self.heavy))
         for name, weights in self.heavy.items():
@@ -164,7 +184,10 @@ class Reserve:
         return bisect_left(mine, first, key=itemgetter(0)) if mine and mine[0][0] < first else 0
 
     def older(self, first: int) -> Older:
-        """Return those with numbers before `first`."""
+        """Return those with numbers before `first`.
+
+        Cached, for it is needed several times a round and changes seldom.
+        """
         key = (first, self.removed)
         if self.cache[0] != key:
             found: list[tuple[int, Message]] = []

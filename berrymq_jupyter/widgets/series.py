@@ -1,4 +1,9 @@
-"""The series of a chart: numbers in messages over time, a line for each field and source."""
+"""The series of a chart: numbers in messages over time, a line for each field and source.
+
+Numbers are stored in arrays, 8 bytes each, and not as messages, so a chart may show a million points of which
+the log has dropped the messages. Pages get at most three points for each of `COLUMNS` columns: the lowest,
+the highest, and the first gap. So peaks are seen at any zoom, and the data stays small.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Chart", "Track", "value_at"]
 
 MOST_POINTS: Final = 1_000_000
-"""Points kept for each line."""
+"""Points kept for each line. Beyond it the oldest block is dropped."""
 MOST_LINES: Final = 40
+"""A field of which every message has another source would make a line each."""
 BLOCK: Final = 256
 """The size of a block, whose lowest and highest points are computed once for drawing at low resolution."""
 COLUMNS: Final = 500
@@ -34,10 +40,15 @@ class Track(NamedTuple):
 
     identifier: str
     field: Label
+    """Such as ``("loss",)`` for a keyword, ``("0",)`` for the first argument, ``("metrics", "loss")`` for an
+    item of a dictionary."""
 
 
 class Line:
-    """The points of one track from one source, in columns."""
+    """The points of one track from one source, in columns.
+
+    All columns have the same length, `x` too unless it is empty.
+    """
 
     def __init__(self, track: Track, source: str | None) -> None:
         self.track = track
@@ -56,7 +67,14 @@ class Line:
         """The number of points added, those dropped included."""
 
     def add(self, number: int, time: float, value: float, x: float | None) -> None:
-        """Add a point."""
+        """Add a point.
+
+        Args:
+            number: of the message.
+            time: in ms since 1970.
+            value: NaN for a gap.
+            x: None where x values are no field.
+        """
         self.numbers.append(number)
         self.times.append(time)
         self.values.append(value)
@@ -78,7 +96,11 @@ class Line:
             del column[:BLOCK]
 
     def visible(self, start: int, end: int) -> list[int]:
-        """Return the points from `start` to before `end`, as many as can be told apart."""
+        """Return the points from `start` to before `end`, as many as can be told apart.
+
+        Computed from the outlines of whole blocks, if there are many points: the time depends on what is
+        drawn, and hardly on what is kept.
+        """
         if end - start <= 2 * COLUMNS:
             return list(range(start, end))
         first, last = -(-start // BLOCK), end // BLOCK
@@ -104,16 +126,21 @@ class Chart:
         for track in self.tracks:
             self.by_identifier.setdefault(track.identifier, []).append(track)
         self.unsent = True
+        """Whether points were added since the data was last sent."""
         self.left_out: set[tuple[Track, str | None]] = set()
         """Lines beyond `MOST_LINES`."""
         self.by_time = True
+        """Whether the axis is time; else the number of the message."""
         self.window: tuple[float, float] | None = None
         """The times in ms, or the numbers of messages, that the page shows; None for all."""
         self.last: float | None = None
         """The number of latest seconds that the page shows."""
 
     def feed(self, numbered: Iterable[tuple[int, Message]]) -> None:
-        """Process further messages."""
+        """Process further messages.
+
+        Messages without the number, or without a finite x value, add nothing.
+        """
         wanted = self.by_identifier
         for number, message in numbered:
             for track in wanted.get(message.id, ()):
@@ -140,7 +167,10 @@ class Chart:
         self.unsent = True
 
     def data(self) -> dict[str, Any]:
-        """Return the lines as they are sent to a page."""
+        """Return the lines as they are sent to a page.
+
+        Values that are not finite are sent as null, for JSON has none of them.
+        """
         latest = max((line.times[-1] for line in self.lines.values()), default=0.0)
         return {
             "t": "chart",
@@ -151,7 +181,10 @@ class Chart:
         }
 
     def part(self, line: Line, latest: float) -> tuple[int, int]:
-        """Return the range of a line that the page shows, with a point more on either side."""
+        """Return the range of a line that the page shows, with a point more on either side.
+
+        The points beside the range make the line run to the edge.
+        """
         if self.x is not None:
             return 0, len(line.values)
         if self.last is not None:
@@ -180,7 +213,10 @@ def columns(line: Line, start: int, end: int) -> dict[str, Any]:
 
 
 def thinned(values: Sequence[float], candidates: Sequence[int]) -> list[int]:
-    """Return, of the points at some indexes, those that `COLUMNS` columns need to keep their shape."""
+    """Return, of the points at some indexes, those that `COLUMNS` columns need to keep their shape.
+
+    The last point is always among them, so that the end of a line is exact.
+    """
     if len(candidates) <= 2 * COLUMNS:
         return list(candidates)
     width = len(candidates) / COLUMNS
@@ -204,7 +240,10 @@ def extremes(values: Sequence[float], part: Sequence[int]) -> list[int]:
 
 
 def number_at(message: Message, field: Label) -> float | None:
-    """Return the number at the labels `field` in the payload; None if there is none."""
+    """Return the number at the labels `field` in the payload; None if there is none.
+
+    A bool is no number here; an array of no dimension, or a tensor of one item, is.
+    """
     try:
         found = value_at(message, field)
         if isinstance(found, bool):
@@ -217,7 +256,10 @@ def number_at(message: Message, field: Label) -> float | None:
 
 
 def value_at(message: Message, field: Sequence[str]) -> Any:
-    """Return what lies at the labels `field` in the payload; raise `LookupError`, or what it raises."""
+    """Return what lies at the labels `field` in the payload; raise `LookupError`, or what it raises.
+
+    The payload may be of any type, so whatever its own code raises is raised too; callers catch `HOSTILE`.
+    """
     first, *rest = field
     for label, value in payload_of(message).items:
         if label == first:
@@ -226,7 +268,12 @@ def value_at(message: Message, field: Sequence[str]) -> Any:
 
 
 def step(value: Mapping[Any, Any] | Sequence[Any] | Any, label: str) -> Any:
-    """Return the child of `value` that a tree shows under `label`."""
+    """Return the child of `value` that a tree shows under `label`.
+
+    Raises:
+        LookupError: it has no such child.
+        AttributeError: the same, for an object.
+    """
     if isinstance(value, dict):
         return value[label]
     if isinstance(value, (list, tuple)) and label.isdecimal():

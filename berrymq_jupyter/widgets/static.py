@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 from time import localtime, strftime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .render import cut, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Form", "StaticOutput", "clock", "publish"]
 
@@ -65,6 +68,8 @@ class Form:
     rows: list[Cells] = field(default_factory=list)
     picture: str = ""
     """As HTML, made by `picture.picture`."""
+    pictures: list[str] = field(default_factory=list)
+    """Of the rows, below their last text; as HTML of `thumbnails.Picture`, "" for none."""
 
     def __post_init__(self) -> None:
         self.subject, self.facts = shown(self.subject), shown(self.facts)
@@ -85,13 +90,9 @@ class Form:
             return ""
         titles = "".join(f'<th scope="col" style="{CELL}">{escape(title)}</th>' for title in self.columns)
         styles = [CELL + WRAPPED if title in WIDE else CELL for title in self.columns]
+        pictures = self.pictures or [""] * len(self.rows)
         lines = "".join(
-            "<tr>"
-            + "".join(
-                f'<td style="{style}">{escape(cell)}</td>' for style, cell in zip(styles, row, strict=True)
-            )
-            + "</tr>"
-            for row in self.rows
+            table_row(styles, row, picture) for row, picture in zip(self.rows, pictures, strict=True)
         )
         return f'<table style="{TABLE}"><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>'
 
@@ -105,6 +106,15 @@ class Form:
             for row in rows
         ]
         return "\n".join([head, *lines])
+
+
+def table_row(styles: Sequence[str], row: Cells, picture: str) -> str:
+    """Return a row as HTML, with a picture after its last text."""
+    cells = [escape(cell) for cell in row]
+    if picture:
+        cells[-1] += f" {picture}"
+    written = (f'<td style="{style}">{cell}</td>' for style, cell in zip(styles, cells, strict=True))
+    return f"<tr>{''.join(written)}</tr>"
 
 
 class StaticOutput:

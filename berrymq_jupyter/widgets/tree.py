@@ -45,7 +45,10 @@ KINDS: Final[list[tuple[tuple[type, ...], str]]] = [
 
 
 class Payload:
-    """The payload of a message as one value: positional arguments by number, keywords by name."""
+    """The payload of a message as one value: positional arguments by number, keywords by name.
+
+    It is the root of a tree, whose path is empty.
+    """
 
     __slots__ = ("items",)
 
@@ -63,7 +66,13 @@ def kind_of(value: object) -> str:
 
 
 def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
-    """Return `value` as a node with `depth` levels of children; of its own children those from `start` on."""
+    """Return `value` as a node with `depth` levels of children; of its own children those from `start` on.
+
+    Args:
+        value: the value, or a `Payload`.
+        depth: levels of children that are sent along; further ones are requested by the page.
+        start: the position of the first child that is sent.
+    """
     root = type(value) is Payload
     count, children = safe_children(value, start, PAGE if depth > 0 else 0)
     made: Node = {
@@ -86,7 +95,10 @@ def node(value: Any, *, depth: int = 1, start: int = 0) -> Node:
 
 
 def resolve(value: Any, path: Sequence[int]) -> Any:
-    """Return the value at `path` below `value`; raise `LookupError` if there is none any more."""
+    """Return the value at `path` below `value`; raise `LookupError` if there is none any more.
+
+    The value may have changed since the page saw it, so a position may lead elsewhere, or nowhere.
+    """
     for position in path:
         found = next(islice(children_of(value)[1], position, None), None)
         if found is None:
@@ -96,7 +108,10 @@ def resolve(value: Any, path: Sequence[int]) -> Any:
 
 
 def long_text(value: object) -> str:
-    """Return the first characters of a long string, lines kept, everything else made safe."""
+    """Return the first characters of a long string, lines kept, everything else made safe.
+
+    At most `TEXT` characters.
+    """
     if not isinstance(value, str):
         return summary(value, TEXT)
     head = str.__getitem__(value, slice(0, TEXT))
@@ -104,7 +119,13 @@ def long_text(value: object) -> str:
 
 
 def safe_children(value: Any, start: int, limit: int) -> tuple[int, list[tuple[str, Any]]]:
-    """Return the count and some children of `value`; none if inspecting it raises."""
+    """Return the count and some children of `value`; none if inspecting it raises.
+
+    Args:
+        value: anything.
+        start: the position of the first.
+        limit: the most children.
+    """
     try:
         count, children = children_of(value)
         return count, list(islice(children, start, start + limit))
@@ -113,7 +134,10 @@ def safe_children(value: Any, start: int, limit: int) -> tuple[int, list[tuple[s
 
 
 def children_of(value: Any) -> Children:
-    """Return the number of children of `value`, and an iterator over (label, child)."""
+    """Return the number of children of `value`, and an iterator over (label, child).
+
+    May raise what the value's own code raises. The iterator makes no copy.
+    """
     if isinstance(value, Payload):
         return len(value.items), iter(value.items)
     if isinstance(value, (dict, MappingProxyType)):
@@ -152,14 +176,25 @@ def key_label(key: object) -> str:
 
 
 def difference(before: Payload, after: Payload) -> list[list[str]]:
-    """Return up to `CHANGES` differences, as ``[path, "added" | "removed" | "changed", before, after]``."""
+    """Return up to `CHANGES` differences, as ``[path, "added" | "removed" | "changed", before, after]``.
+
+    The same object in both is not looked into, however it has changed since.
+    """
     changes: list[list[str]] = []
     compare("", before, after, changes, 5)
     return changes
 
 
 def compare(path: str, before: Any, after: Any, changes: list[list[str]], depth: int) -> None:
-    """Add the differences of two values to `changes`."""
+    """Add the differences of two values to `changes`.
+
+    Args:
+        path: the labels above, as text.
+        before: the former value.
+        after: the present one.
+        changes: is appended to.
+        depth: levels that are compared child by child; deeper ones by their one-line text.
+    """
     if before is after or len(changes) >= CHANGES:
         return
     if depth > 0 and type(before) is type(after):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from .render import HOSTILE, is_array
+from .libraries import HOSTILE, is_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

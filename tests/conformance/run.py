@@ -116,7 +116,7 @@ class Stage:
 
     def _session(self, vector: Vector, driver: Driver) -> Session:
         if vector.hub == "live":
-            return LiveSession(driver, self.nodes, self.hub)
+            return LiveSession(driver, self.nodes, self.hub, self.runtime)
         return ScriptedSession(driver)
 
 
@@ -141,7 +141,8 @@ def main() -> int:
     chosen = [
         vector
         for vector in client_vectors()
-        if vector.level <= level and (not options.names or any(name in vector.name for name in options.names))
+        if vector.level <= level
+        and (any(name in vector.name for name in options.names) if options.names else not vector.slow)
     ]
     if options.list or not options.driver:
         for vector in chosen:

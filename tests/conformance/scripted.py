@@ -667,6 +667,23 @@ class ScriptedSession(Session):
         pong = self.hub.wait(lambda: connection.pongs and [connection.pongs.popleft()], "a pong")[0]
         match(payload, pong.decode())
 
+    def step_pinged(self, _: bool, timeout: float = LIMIT) -> None:
+        """Wait until the client pings, by a frame of the WebSocket or by the method."""
+        hub, connection = self.hub, self.hub.connection
+        assert connection is not None
+        before = connection.pings
+
+        def has_come() -> bool:
+            return connection.pings > before or any(frame["method"] == "ping" for frame in hub.frames)
+
+        hub.wait(has_come, "the client pings", timeout)
+
+    def step_mute(self, _: bool) -> None:
+        """Say nothing more on this connection, and ignore what comes."""
+        assert self.hub.connection is not None
+        with self.hub.changed:
+            self.hub.connection.is_mute = True
+
     def step_follows(self, identifiers: list[str], timeout: float = LIMIT) -> None:
         """Wait until the client has announced that it follows these."""
         hub = self.hub

@@ -42,6 +42,7 @@ class Vector:
             ``"raw"``.
         steps: what happens.
         at: the kind of node that a session with a node is for: ``"hub"`` or ``"node"``.
+        slow: it takes many seconds.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Vector:
     hub: str
     steps: list[dict[str, Any]]
     at: str = "hub"
+    slow: bool = False
 
 
 def client_vectors(directory: Path = DIRECTORY / "clients") -> Iterator[Vector]:
@@ -57,7 +59,8 @@ def client_vectors(directory: Path = DIRECTORY / "clients") -> Iterator[Vector]:
         content = json.loads(path.read_text(encoding="utf-8"))
         for one in content["sessions"]:
             level = one.get("level", content["level"])
-            yield Vector(f"{path.stem}: {one['name']}", level, content["hub"], one["steps"])
+            name, slow = f"{path.stem}: {one['name']}", content.get("slow", False)
+            yield Vector(name, level, content["hub"], one["steps"], slow=slow)
 
 
 class SessionError(AssertionError):
@@ -205,10 +208,12 @@ class LiveSession(Session):
         driver: of the client.
         nodes: have the hub.
         hub: the hub.
+        runtime: the directory of its connection file.
     """
 
-    def __init__(self, driver: Driver, nodes: Nodes, hub: Hub) -> None:
+    def __init__(self, driver: Driver, nodes: Nodes, hub: Hub, runtime: Path) -> None:
         server = nodes.servers[hub]
+        self._runtime = runtime
         url, token = server.url, server.access_token
         super().__init__(driver, {"url": url, "token": token})
         parts = urlsplit(url)
@@ -222,6 +227,7 @@ class LiveSession(Session):
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def close(self) -> None:
+        self._runtime.chmod(0o700)
         for name in self._shared:
             berrymq.unshare(name, bus=self.peer.bus)
         if self._peer is not None:
@@ -243,6 +249,10 @@ class LiveSession(Session):
         self._connection.request("POST", "/rpc", json.dumps(body).encode(), self._headers)
         answer: dict[str, Any] = json.loads(self._connection.getresponse().read())
         return answer
+
+    def step_chmod(self, mode: str) -> None:
+        """Set the mode of the runtime directory, in octal digits, until the session ends."""
+        self._runtime.chmod(int(mode, 8))
 
     def step_call(
         self,

@@ -34,6 +34,10 @@ class ServerSide:
         self.sock = sock
         self.faults: list[str] = []
         self.pongs: deque[bytes] = deque()
+        self.pings = 0
+        """The client's, so far."""
+        self.is_mute = False
+        """Nothing is written any more, and what arrives is ignored."""
         self.ended = False
         """Nothing more arrives."""
         self.close_code: int | None = None
@@ -95,7 +99,8 @@ class ServerSide:
     def write(self, data: bytes) -> None:
         """Write bytes as they are."""
         with self._writing, suppress(OSError):
-            self.sock.sendall(data)
+            if not self.is_mute:
+                self.sock.sendall(data)
 
     @staticmethod
     def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
@@ -236,7 +241,8 @@ class ServerSide:
             raise ValueError("the client sent text that is not UTF-8") from None
         with self._changed:
             assert self._on_text is not None
-            self._on_text(text)
+            if not self.is_mute:
+                self._on_text(text)
             self._changed.notify_all()
 
     def _control(self, opcode: int, payload: bytes) -> bool:
@@ -244,6 +250,7 @@ class ServerSide:
         if opcode == PING:
             self.write(self.frame(PONG, payload))
         with self._changed:
+            self.pings += opcode == PING
             if opcode == PONG:
                 self.pongs.append(payload)
             elif opcode == CLOSE:

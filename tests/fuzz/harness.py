@@ -20,17 +20,18 @@ from berrymq.bridge.errors import PayloadError, RpcError
 from berrymq.bridge.payload import TYPE_MARK, decode_payload, decode_values, encode_message
 from berrymq.bridge.protocol import batches, frames, json_checks, jsonrpc
 from berrymq.bridge.protocol.connection import client_connection, server_connection
-from berrymq.bridge.protocol.events import Closed, Text
+from berrymq.bridge.protocol.events import Closed, Piece, Text
 from berrymq.bridge.protocol.frames import NUMBERED
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
+from berrymq.bridge.protocol.offers import MAX_PIECE_BYTES, PIECE_HEAD, pull_frame
 from berrymq.bridge.protocol.reliable_stream import Account, Stream, Total
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.methods import methods
 from berrymq.bridge.transport.budget import Budget
 from berrymq.identifiers import Identifier
 from tests.conformance.node_sessions import node_vectors
-from tests.support.network import TOKEN, Member, Network, VirtualDialled, WireEnd
+from tests.support.network import TOKEN, Member, Network, VirtualDialled, WireEnd, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +65,8 @@ LIMITS = Limits(window_messages=64, buffer_messages=256, buffer_bytes=256 * 1024
     FRAMES,
     PAYLOAD,
     REPLY,
-) = range(14)
+    PIECES,
+) = range(15)
 
 
 class ByteEnd:
@@ -142,6 +144,7 @@ class Target:
             FRAMES: self.frames,
             PAYLOAD: self.payload,
             REPLY: self.reply,
+            PIECES: self.pieces,
         }
         self.fresh()
 
@@ -280,12 +283,13 @@ class Target:
         resume: dict[str, Any] | None = None
         for part in data.split(b"\n\n")[:4]:
             try:
-                member = Member(self.network, router, "other", resume=resume)
+                member = Member(self.network, router, "other", resume=resume, pulls=True)
             except RpcError:  # it has acknowledged more than it says now
-                member = Member(self.network, router, "other")
+                member = Member(self.network, router, "other", pulls=True)
             for line in part.replace(b"${o}", member.id.encode()).split(b"\n"):
                 if not member.wire.closed and not member.wire.other.closed:
-                    member.wire.other.on_event(Text(line))
+                    for event in events_of(line):
+                        member.wire.other.on_event(event)
                     self.turn()
             for said in member.wire.other.said:
                 self.check(said)
@@ -306,7 +310,8 @@ class Target:
         assert wire is not None
         for line in data.replace(b"${o}", node.id.encode()).split(b"\n"):
             if not wire.closed:
-                wire.on_event(Text(line))
+                for event in events_of(line):
+                    wire.on_event(event)
                 node.bus.twitter("a:b", 1)
                 network.loop.run_due()
         for said in wire.said:
@@ -410,6 +415,25 @@ class Target:
             return
         assert again == values or "nan" in repr(values).lower(), "it came back as something else"
 
+    def pieces(self, data: bytes) -> None:
+        """The bytes of a WebSocket that carries pieces of buffers, on either side."""
+        client, server = client_connection("ws://localhost/ws"), server_connection()
+        client.receive(ACCEPTED)
+        (request,) = server.receive(UPGRADE % b"")
+        server.upgrade(request)
+        for connection in (client, server):
+            connection.trust()
+            connection.takes_pieces = True
+            whole, at = len(data), 0
+            for end in (whole // 3, whole // 2, whole):
+                for event in connection.receive(data[at:end]) if end > at else ():
+                    if isinstance(event, Piece):
+                        assert 0 < len(event.data) <= event.size - event.start <= MAX_PIECE_BYTES
+                assert connection.partial_bytes <= whole + len(UPGRADE)
+                at = end
+            connection.receive(b"")
+            assert connection.closed
+
     def reply(self, data: bytes) -> None:
         with suppress(ValueError):
             jsonrpc.parse_reply(data)
@@ -446,6 +470,16 @@ class Target:
                 continue
             _, result = jsonrpc.parse_reply(data)
             assert getattr(result, "code", 0) != jsonrpc.INTERNAL_ERROR, "a mistake inside"
+
+
+def events_of(line: bytes) -> list[Event]:
+    """What comes over a link: a line, or ``#number,offset,size`` for a piece of buffers."""
+    if line.startswith(b"#"):
+        with suppress(ValueError):
+            number, offset, size = [int(part) for part in line[1:].split(b",")]
+            if 0 <= number < 2**64 and 0 <= offset < 2**64 and 0 < size <= 100_000:
+                return list(pieces_of(PIECE_HEAD.pack(number, offset) + bytes(size)))
+    return [Text(line)]
 
 
 def read(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -488,6 +522,50 @@ def seeds() -> list[bytes]:
         frames.NUMBERED_FRAME % (b"leave", 11, 1, b'"group":"a:*","taken":[[1,2]]'),
         frames.ack_frame(1),
     ]
+    large = batches.encode_batch(
+        head, 5, [b'[1,[{"$type":"bytes","value":{"$type":"buffer","value":0}}],{}]'], 1
+    )
+    pulled = [
+        frames.NUMBERED_FRAME % (b"interest", 1, 0, b'"add":["*:*"],"reset":true'),
+        frames.NUMBERED_FRAME % (b"buffers", 2, 1, b'"batch":%b,"memory":1,"sizes":[90],"reason":""' % large),
+        frames.NUMBERED_FRAME % (b"messages", 3, 1, b'"batches":[%b]' % question.replace(b",3,1,", b",6,1,")),
+        b"#1,0,90",
+        frames.NUMBERED_FRAME
+        % (
+            b"ask",
+            4,
+            1,
+            b'"question":1,"batch":%b,"memory":2,"sizes":[10]' % large.replace(b",5,1,", b",7,1,"),
+        ),
+        b"#2,0,10",
+        frames.NUMBERED_FRAME
+        % (b"answer", 5, 1, b'"question":1,"answers":[["other",[1],[],{"memory":3,"sizes":[70,8]}]]'),
+        frames.NUMBERED_FRAME % (b"past", 6, 1, b'"query":1,"batches":[%b],"memory":4,"sizes":[9]' % large),
+        frames.NUMBERED_FRAME % (b"join", 7, 1, b'"group":"a:*"'),
+        frames.NUMBERED_FRAME % (b"put", 8, 1, b'"group":"a:*","batch":%b,"memory":5,"sizes":[9]' % large),
+        b"#5,0,9",
+        frames.NUMBERED_FRAME
+        % (b"jobs", 9, 1, b'"group":"a:*","jobs":[[1,%b]],"memory":6,"sizes":[1000000000]' % large),
+        frames.NUMBERED_FRAME
+        % (
+            b"buffers",
+            10,
+            1,
+            b'"batch":%b,"memory":[1,3,5,"%b",90],"sizes":[90],"reason":""' % (large, b"0" * 32),
+        ),
+        b'{"jsonrpc":"2.0","method":"gone","params":{"memory":1,"reason":"x"}}',
+        pull_frame(1, 0, 50),
+        pull_frame(1, 50, 40),
+        frames.NUMBERED_FRAME % (b"release", 11, 1, b'"memory":[1,2]'),
+    ]
+    pieces = [
+        Frame(Opcode.BINARY, PIECE_HEAD.pack(1, 0) + b"x" * 90).serialize(mask=masked)
+        + Frame(Opcode.TEXT, frames.ack_frame(1)).serialize(mask=masked)
+        + Frame(Opcode.BINARY, PIECE_HEAD.pack(1, 90) + b"x" * 70_000, fin=False).serialize(mask=masked)[
+            :2000
+        ]
+        for masked in (True, False)
+    ]
     calls = [
         jsonrpc.request("hello", ["0123456789abcdef"], 1),
         jsonrpc.request("authenticate", {"access_token": "wrong"}, 2),
@@ -496,7 +574,15 @@ def seeds() -> list[bytes]:
         jsonrpc.request("close_connection", ["${q}"], 5),
         jsonrpc.request("interconnect", ["me", "a key that is long enough"], 6),
     ]
-    links = [*sent, *calls, b"\n".join(sent + calls), b"\n\n".join(sent)]
+    links = [
+        b"\n".join(pulled),
+        b"\n".join(pulled[:4]),
+        b"\n".join(pulled[6:]),
+        *sent,
+        *calls,
+        b"\n".join(sent + calls),
+        b"\n\n".join(sent),
+    ]
     values = [body] + [b'[[{"$type":"%b","value":%b}],{}]' % value for value in VALUES]
     masked = [
         b"".join(Frame(Opcode.TEXT, line).serialize(mask=True) for line in calls),
@@ -529,7 +615,8 @@ def seeds() -> list[bytes]:
             (CLIENT, links),
             (CLIENTS_CONNECTION, [ACCEPTED, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"]),
             (STREAM, [bytes(range(200)), b"\x00\x05\x02\x11\x04\x00\x05\x01\x00\x09\x07\x01\x08\x02" * 9]),
-            (FRAMES, [batch, question, *sent]),
+            (FRAMES, [batch, question, *sent, *pulled]),
+            (PIECES, pieces),
             (PAYLOAD, values),
             (REPLY, [b'{"jsonrpc":"2.0","id":1,"result":[]}', jsonrpc.failure(1, RpcError(-32000, "x", 1))]),
         )
@@ -560,7 +647,13 @@ def words() -> list[bytes]:
     names = set(NUMBERED)
     for name, method in methods._methods.items():
         names |= {name, *method.decoders}
-    for params in (frames.MessagesParams, frames.AskParams, frames.AnswerParams, frames.InterestParams):
+    for params in (
+        frames.BuffersParams,
+        frames.MessagesParams,
+        frames.AskParams,
+        frames.AnswerParams,
+        frames.InterestParams,
+    ):
         names |= set(params.__struct_fields__)
     names |= {"jsonrpc", "method", "params", "id", "result", "error", "$type", "value", "ack", "count"}
     quoted = [f'"{name}"'.encode() for name in sorted(names)] + [b'"%b"' % name for name, _ in VALUES]
@@ -578,6 +671,9 @@ def words() -> list[bytes]:
         b"null",
         b"[" * 130 + b"]" * 130,
         b"9" * 20,
+        b"\n#1,0,90",
+        PIECE_HEAD.pack(1, 0),
+        b"\x82\xfe\x00\x6a\x00\x00\x00\x00",
         b"1e999",
         b"\x81\x80\x00\x00\x00\x00",
         b"\x88\x80\x00\x00\x00\x00",

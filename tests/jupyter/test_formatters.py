@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from berrymq import Message, Queue, default_bus
@@ -231,3 +232,10 @@ class TestNamesOfOthers:
 
 def is_plain(text):
     return all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+def test_a_message_with_an_array_has_its_picture_and_range():
+    html = message_html(Message("test:run", np.eye(3), HOSTILE, **{HOSTILE: np.zeros(4000)}))
+    assert "ndarray float64 3 x 3: 0 to 1" in html
+    assert html.count('src="data:image/') == 2
+    assert "<script" not in html

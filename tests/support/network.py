@@ -22,8 +22,9 @@ from berrymq.bridge.hub.router import Hub
 from berrymq.bridge.node.connector import Connector
 from berrymq.bridge.node.node import Node
 from berrymq.bridge.protocol import json_checks, jsonrpc
-from berrymq.bridge.protocol.events import CloseCode, Closed, Text
+from berrymq.bridge.protocol.events import CloseCode, Closed, Piece, Text
 from berrymq.bridge.protocol.handshake import node_id_of
+from berrymq.bridge.protocol.offers import PIECE_HEAD
 from berrymq.bridge.server.conversation import Conversation
 from berrymq.bridge.server.host_and_origin import HostPolicy
 from berrymq.bridge.server.server import Server
@@ -41,6 +42,16 @@ if TYPE_CHECKING:
 
 TOKEN = "the-access-token-of-the-network"
 PING = object()
+PIECE = object()
+
+
+def pieces_of(message: bytes) -> list[Piece]:
+    """The events of a binary message that arrives in two parts."""
+    number, offset = PIECE_HEAD.unpack_from(message)
+    data = memoryview(message)[PIECE_HEAD.size :]
+    half = len(data) // 2
+    parts = [(0, data[:half]), (half, data[half:])] if half else [(0, data)]
+    return [Piece(number, offset, len(data), start, part) for start, part in parts]
 
 
 class VirtualTimer:
@@ -139,6 +150,10 @@ class WireEnd:
                 self.said.append(text)
                 self.other.arriving.append(text)
 
+    def send_piece(self, head: bytes, data: bytes) -> None:
+        if not self.closed:
+            self.other.arriving.append((PIECE, head + data))
+
     def act(self, action: Callable[[Any], object]) -> None:
         action(self)
 
@@ -182,6 +197,9 @@ class WireEnd:
             self._tell(arrived)
         elif arrived is PING:
             self.other.received_at = self._loop.time()
+        elif arrived[0] is PIECE:
+            for piece in pieces_of(arrived[1]):
+                self.on_event(piece)
         else:
             self.on_event(Text(arrived if isinstance(arrived, bytes) else b"".join(arrived)))
 
@@ -380,6 +398,7 @@ class Member:
         id: the id that it claims, with a key for this link alone.
         room: where it is.
         resume: what it says that it carries on.
+        pulls: whether it pulls buffers.
     """
 
     def __init__(
@@ -392,6 +411,7 @@ class Member:
         id: str | None = None,
         room: str | None = None,
         resume: dict[str, Any] | None = None,
+        pulls: bool = False,
     ) -> None:
         key = key or f"the secret key of {name}"
         self.id = id or node_id_of(key)
@@ -406,7 +426,7 @@ class Member:
         dialled = VirtualDialled(network, network.servers[router])
         self.wire = dialled.here
         self.wire.on_event = self._take
-        params: dict[str, Any] = {"name": name, "key": key, "room": room}
+        params: dict[str, Any] = {"name": name, "key": key, "room": room, "pull": pulls}
         if id is not None:
             params["id"] = id
         if resume is not None:

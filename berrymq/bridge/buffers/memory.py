@@ -158,10 +158,19 @@ class Memory:
             return None
         return source[offset : offset + size] if isinstance(source, bytes) else source.read(offset, size)
 
+    @property
+    def fits_text(self) -> bool:
+        """Whether the buffers are small enough to be given in base64."""
+        return end_of(self.sizes) <= MAX_TRAVELLING_BYTES
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each buffer begins."""
+        return _starts(self.sizes)
+
     def texts(self) -> list[str | None]:
         """Return the buffers in base64; nothing for each where they are gone, or too large for that."""
-        size = end_of(self.sizes)
-        data = self.read(0, size) if size <= MAX_TRAVELLING_BYTES else None
+        data = self.read(0, end_of(self.sizes)) if self.fits_text else None
         if data is None:
             return [None] * len(self.sizes)
         return [

@@ -75,7 +75,7 @@ class _Segment:
             self._seal()
             self.inode = os.fstat(self.descriptor).st_ino
         except BaseException:
-            os.close(self.descriptor)
+            self._close_file()
             raise
         self.idle_since = 0.0
 
@@ -97,7 +97,15 @@ class _Segment:
     def close(self) -> None:
         """Return the memory to the system, once its last reader has let go of it."""
         self.memory.close()
-        os.close(self.descriptor)
+        self._close_file()
+
+    def _close_file(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self._close_file()  # it was in use when the pool was closed
 
 
 class Filling:

@@ -420,8 +420,9 @@ class Groups:
             known = self.open(room, identifier, None, "drop_oldest")
         except ValueError as error:
             raise RpcError(INVALID_PARAMS, str(error)) from None
+        hub = self._hub
         return SharedMailbox(
-            known.group, name, self._hub.lock, self._hub.flush_all, lambda: self._member_left(known)
+            known.group, name, hub.lock, hub.flush_all, lambda: self._member_left(known), hub.downloads
         )
 
     # -- status ----------------------------------------------------------------------------------------------

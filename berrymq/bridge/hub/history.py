@@ -39,6 +39,7 @@ from berrymq.bridge.protocol.reliable_stream import SHARED_BYTES, HoldingBody
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from berrymq.bridge.node.downloads import Downloads
     from berrymq.bridge.node.memories import Memories
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.protocol.batches import Memory
@@ -452,7 +453,14 @@ class History:
         return newest
 
     def objects(
-        self, identifier: Identifier, last: int | None, after: int, most_bytes: int, *, to: Offers | None
+        self,
+        identifier: Identifier,
+        last: int | None,
+        after: int,
+        most_bytes: int,
+        *,
+        to: Offers | None,
+        downloads: Downloads,
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the messages of `past` as objects, and whether there are more.
 
@@ -465,6 +473,7 @@ class History:
             after: see `past`.
             most_bytes: the approximate limit of their size; there is one message at least.
             to: how the caller reads buffers; None for a client without a link.
+            downloads: hold large buffers for one.
         """
         messages: list[dict[str, Any]] = []
         size = 0
@@ -477,8 +486,8 @@ class History:
                 if fields is None:
                     continue
                 if isinstance(data, LargeBatchBytes):
-                    fields |= fields_of(data.memory, to)
-                    of_buffers = sum([len(text or "") for text in fields.get("buffers", ())])
+                    fields |= fields_of(data.memory, to, downloads)
+                    of_buffers = sum([len(form or "") for form in fields.get("buffers", ())])
                     if messages and size + of_buffers > most_bytes:
                         return messages, True
                     size += of_buffers
@@ -591,15 +600,16 @@ def size_of(batch: bytes) -> int:
     return len(batch) + BATCH_BYTES + (batch.heap_bytes if type(batch) is LargeBatchBytes else 0)
 
 
-def fields_of(memory: Memory, to: Offers | None) -> dict[str, Any]:
+def fields_of(memory: Memory, to: Offers | None, downloads: Downloads) -> dict[str, Any]:
     """Return the buffers of a message as fields of its object.
 
     Args:
         memory: the buffers.
         to: how the reader reads buffers; None for a client without a link.
+        downloads: hold large buffers for one.
     """
     if to is None or not (to.shares_memory or to.pulls):
-        return {"buffers": memory.texts()}
+        return {"buffers": downloads.forms(memory)}
     found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(to=to, beside=0))
     to.hold([memory])
     return found

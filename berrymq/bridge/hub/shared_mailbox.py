@@ -17,6 +17,8 @@ from .job_assignment import Member
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from berrymq.bridge.node.downloads import Downloads
+
     from .job_assignment import Group
 
 __all__ = ["SharedMailbox"]
@@ -33,11 +35,19 @@ class SharedMailbox:
         lock: the router's.
         flush: writes the outgoing frames of members that have a link.
         on_leave: called when it has left the group.
+        downloads: hold large buffers, which the client downloads.
     """
 
-    def __init__(
-        self, group: Group, name: str, lock: Any, flush: Callable[[], object], on_leave: Callable[[], object]
+    def __init__(  # noqa: PLR0917 - what a group needs to know of it
+        self,
+        group: Group,
+        name: str,
+        lock: Any,
+        flush: Callable[[], object],
+        on_leave: Callable[[], object],
+        downloads: Downloads,
     ) -> None:
+        self._downloads = downloads
         self.follows = group.follows
         self.dropped = 0
         self.last: dict[str, Any] | None = None
@@ -92,7 +102,7 @@ class SharedMailbox:
                         continue  # it went to the waiting call
                 number, data = self._jobs.pop()
                 head = parse_batch(data)
-                message = read_message(head, parse_raws(head.messages)[0], data)
+                message = read_message(head, parse_raws(head.messages)[0], data, self._downloads)
                 if message is None:
                     self._group.mark_taken(self._member, [(number, 1)])
                     continue

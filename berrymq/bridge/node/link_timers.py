@@ -105,6 +105,9 @@ class LinkTimers:
                 channel.abort()
             elif silent > interval / 2:
                 channel.act(lambda connection: connection.ping())
+            if peer.pulls.is_stalled(now - KEEPALIVES_UNTIL_ABORT * interval):
+                peers_log.warning("the link to %r is cut: buffers do not come that it has offered", peer.name)
+                channel.abort()
         self._router.memories.trim()
         self._loop.call_later(interval / 2, self._keep_alive)
 

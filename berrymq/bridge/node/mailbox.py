@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.transport.budget import Budget
 
+    from .downloads import Downloads
+
 __all__ = ["Mailbox", "read_message", "read_messages"]
 
 MAX_MESSAGES = 10_000
@@ -71,9 +73,11 @@ class Mailbox:
     Args:
         follows: the identifier that it collects, as text.
         budget: counts what is held.
+        downloads: hold large buffers, which the client downloads; None for no large ones.
     """
 
-    def __init__(self, follows: str, budget: Budget) -> None:
+    def __init__(self, follows: str, budget: Budget, downloads: Downloads | None = None) -> None:
+        self._downloads = downloads
         self.follows = follows
         self.dropped = 0
         """The number of messages that were dropped here so far."""
@@ -132,13 +136,13 @@ class Mailbox:
                 continue
             assert self._current is not None
             head = self._current[1]
-            message = read_message(head, self._messages.popleft(), self._current[0].data)
+            message = read_message(head, self._messages.popleft(), self._current[0].data, self._downloads)
             self._account.grow(-MESSAGE_BYTES)
             if message is None:
                 self.dropped += 1
                 continue
             self.last = message
-            self._text_bytes = sum([len(text or "") for text in message.get("buffers", ())])
+            self._text_bytes = sum([len(form or "") for form in message.get("buffers", ())])
             self._account.grow(self._text_bytes)
             return message
         return None
@@ -240,13 +244,16 @@ def read_messages(batch: Batch) -> list[Raw]:
         return []
 
 
-def read_message(head: Batch, raw: Raw, data: bytes = b"") -> dict[str, Any] | None:
+def read_message(
+    head: Batch, raw: Raw, data: bytes = b"", downloads: Downloads | None = None
+) -> dict[str, Any] | None:
     """Return a message as an object for clients; None if it is malformed, which a hub does not check.
 
     Args:
         head: its batch.
         raw: the message.
-        data: the bytes of its batch, if its buffers are wanted as texts.
+        data: the bytes of its batch, if its buffers are wanted.
+        downloads: hold those that are too large for texts; None for none.
     """
     try:
         message = _parse_message(raw)
@@ -262,5 +269,5 @@ def read_message(head: Batch, raw: Raw, data: bytes = b"") -> dict[str, Any] | N
         "sent_at": message.sent_at,
     }
     if isinstance(data, LargeBatchBytes):
-        fields["buffers"] = data.memory.texts()
+        fields["buffers"] = data.memory.texts() if downloads is None else downloads.forms(data.memory)
     return fields

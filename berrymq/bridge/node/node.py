@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.buffers import Filling, Memory
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
-    from berrymq.bridge.protocol.frames import ReadMessagesParams
+    from berrymq.bridge.protocol.frames import Buffers, ReadMessagesParams
     from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
@@ -603,6 +603,21 @@ class Node(Router):
         if self._passes_on or any(one is not self._local for one in route):
             return self.memories.open
         return Own
+
+    def receive_now(self, peer: Peer, params: Buffers, timeout: float) -> Memory:
+        """Return the buffers that a peer has named, and wait for them; not to be used on the loop.
+
+        Raises:
+            TimeoutError: they have not arrived in time.
+        """
+        if type(params.memory) is int:
+            arrived = threading.Event()
+            with self.lock:
+                self.pull(peer, params, None, 0, arrived.set)
+                self.flush(peer)
+            if not arrived.wait(timeout):
+                raise TimeoutError
+        return self.memories.receive(params)
 
     def is_full(self) -> bool:
         """Return whether no more buffers should be pulled: followers have not finished with the former."""

@@ -118,6 +118,8 @@ class Pulls:
         """How much of the first of them has arrived."""
         self._credit = Credit()
         self._in_flight = 0
+        self._moved_at = 0.0
+        """When something was asked for on an idle link, or has arrived."""
         self._held: dict[Hashable, deque[_Held]] = {}
         self._held_count = self._held_bytes = 0
 
@@ -237,6 +239,8 @@ class Pulls:
             while buffers.asked < buffers.size and self._in_flight < credit.size:
                 size = min(credit.piece, buffers.size - buffers.asked)
                 found.append(pull_frame(buffers.number, buffers.asked, size))
+                if not self._asked:
+                    self._moved_at = now
                 self._asked.append(_Pull(buffers, buffers.asked, size, now))
                 buffers.asked += size
                 self._in_flight += size
@@ -272,6 +276,7 @@ class Pulls:
         if buffers.memory is not None:
             buffers.memory.view[start : start + len(piece.data)] = piece.data
         self._received += len(piece.data)
+        self._moved_at = now
         if self._received < size:
             return False
         self._received = 0
@@ -312,6 +317,10 @@ class Pulls:
         else:
             memory = Memory(None, buffers.sizes, reason[:200])
         buffers.done(memory)
+
+    def is_stalled(self, since: float) -> bool:
+        """Return whether pieces were asked for and nothing has arrived since a time."""
+        return bool(self._asked) and self._moved_at < since
 
     # -- cuts ------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.frames import AnswerParams, AskParams, Buffers
     from berrymq.bridge.protocol.offers import Offers
 
+    from .downloads import Downloads
     from .questions import Question
     from .room import Room
     from .router import Router
@@ -280,11 +281,13 @@ class QuestionRouter:
         head = batches.batch_head(identifier, router.id, f"{source} via {router.name}")
         data = batches.encode_batch(head, number, [message], 1)
 
+        for_client = partial(_for_client, router.downloads)
+
         def ended(answers: list[bytes]) -> None:
-            done([_for_client(answer) for answer in answers])
+            done([for_client(answer) for answer in answers])
 
         question = self.ask(None, room, batches.parse_batch(data), data, ended, for_client=True)
-        return lambda: self.give_up(question), lambda: [_for_client(answer) for answer in question.answers]
+        return lambda: self.give_up(question), lambda: [for_client(answer) for answer in question.answers]
 
     # -- ending ----------------------------------------------------------------------------------------------
 
@@ -345,11 +348,11 @@ def _on_wire(answer: bytes, to: Offers, beside: int) -> bytes:
     return b"%b,{%b}]" % (answer[:-1], answer.memory.parameter(to=to, beside=beside))
 
 
-def _for_client(answer: bytes) -> bytes:
-    """Return an answer as a client without a link gets it: with its buffers in base64."""
+def _for_client(downloads: Downloads, answer: bytes) -> bytes:
+    """Return an answer as a client without a link gets it."""
     if not isinstance(answer, LargeAnswer):
         return answer
-    return b"%b,%b]" % (answer[:-1], encode_json(answer.memory.texts()))
+    return b"%b,%b]" % (answer[:-1], encode_json(downloads.forms(answer.memory)))
 
 
 def failed_answer(name: str, reason: str) -> bytes:

@@ -46,6 +46,7 @@ from berrymq.bridge.protocol.offers import PIECE_HEAD, GoneParams, PullParams, R
 from berrymq.bridge.transport.budget import Budget
 
 from .announcements import Announcements
+from .downloads import Downloads
 from .link_timers import LinkTimers
 from .memories import Memories
 from .peer import MAX_LISTED, Peer
@@ -129,6 +130,7 @@ class Router:
         self.own_bus: Subscriber | None = None
         """A subscriber that `publish` skips: this process's own bus."""
         self.memories = Memories()
+        self.downloads = Downloads(loop, self.budget)
         self._head = lru_cache(maxsize=MAX_ROUTES)(batch_head)
         """Makes the beginning of a batch, with the identifier, this node's id and the source; cached, for
         publishing in a loop makes the same one each time."""

@@ -123,6 +123,14 @@ class Memory(Protocol):
     def texts(self) -> list[str | None]:
         """Return the buffers in base64, as far as they are there."""
 
+    @property
+    def fits_text(self) -> bool:
+        """Whether the buffers are small enough to be given in base64."""
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Where each buffer begins."""
+
     def read(self, offset: int, size: int) -> bytes | None:
         """Return a piece of the buffers as they lie in a row; None if they are gone."""
 

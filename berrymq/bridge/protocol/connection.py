@@ -44,7 +44,7 @@ except ImportError:  # no compiled one for this platform
     from websockets.utils import apply_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from websockets.protocol import Protocol
 
@@ -370,6 +370,37 @@ class Connection:
         events = self._http.respond(status, headers, body)
         self.closed = self._http.closed
         return events
+
+    def stream(
+        self, status: int, headers: Iterable[tuple[str, str]], size: int, read: Callable[[int], bytes | None]
+    ) -> Iterator[list[Event]]:
+        """Respond to the last request with a large body, a part at a time.
+
+        Args:
+            status: of HTTP.
+            headers: further headers; the length of the body is added.
+            size: of the body in bytes.
+            read: returns the part of the body that begins at an offset; None if it is gone.
+
+        Yields:
+            Nothing after each part, and at the end what `respond` returns. If the body is gone before its
+                end, the connection ends.
+        """
+        http = self._http
+        if http is None or self.closed:
+            return
+        place = 0 if http.begin_response(status, headers, size) else size
+        while place < size:
+            part = read(place)
+            if not part:
+                self.closed = True
+                return
+            place += len(part)
+            http.send_body(part)
+            yield []
+        events = http.end_response()
+        self.closed = http.closed
+        yield events
 
     def upgrade(self, request: Request) -> list[Event]:
         """Upgrade the connection to a WebSocket, or refuse it.

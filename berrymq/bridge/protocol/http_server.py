@@ -136,19 +136,34 @@ class HttpServer:
             headers: further headers; ``Content-Length`` is added, except for 204 and 304.
             body: the content; a response to HEAD has its length only.
         """
-        http = self._http
         if self.closed:
             return []
-        fields = [*headers, ("Content-Length", str(len(body)))]
+        self.begin_response(status, headers, len(body))
+        self.send_body(b"" if self._is_head else body)
+        return self.end_response()
+
+    def begin_response(self, status: int, headers: Iterable[tuple[str, str]], size: int) -> bool:
+        """Send the head of a response; return whether a body is to follow.
+
+        Args:
+            status: of HTTP.
+            headers: further headers.
+            size: of the body in bytes.
+        """
+        fields = [*headers, ("Content-Length", str(size))]
         if status in (204, 304):
             fields = list(headers)
-        data = b"" if self._is_head else body
-        for event in (
-            h11.Response(status_code=status, headers=fields),
-            h11.Data(data=data),
-            h11.EndOfMessage(),
-        ):
-            self._outgoing.append(http.send(event) or b"")
+        self._outgoing.append(self._http.send(h11.Response(status_code=status, headers=fields)) or b"")
+        return not self._is_head
+
+    def send_body(self, data: bytes) -> None:
+        """Send a part of the body."""
+        self._outgoing.append(self._http.send(h11.Data(data=data)) or b"")
+
+    def end_response(self) -> list[Event]:
+        """End a response; return the next request, if it was received already."""
+        http = self._http
+        self._outgoing.append(http.send(h11.EndOfMessage()) or b"")
         if http.our_state is h11.DONE and http.their_state is h11.DONE:
             http.start_next_cycle()
             try:

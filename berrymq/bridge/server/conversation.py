@@ -19,6 +19,7 @@ from msgspec import UNSET
 
 from berrymq.bridge.access_token import bearer_token, same_token
 from berrymq.bridge.errors import RpcError
+from berrymq.bridge.node.downloads import PATH
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import frames, handshake, jsonrpc
 from berrymq.bridge.protocol.events import CloseCode, Closed, Request, Text
@@ -45,6 +46,9 @@ __all__ = ["Conversation"]
 MAX_BATCH_ANSWER_BYTES = 4 * 1024 * 1024
 """The size of the answers to a JSON-RPC batch from which its other calls are refused. A batch of a thousand
 calls that each return history would otherwise make an answer of gigabytes."""
+
+PART_BYTES = 1024 * 1024
+"""The size of a part of a download."""
 
 HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 """Of every response: it may hold payloads, which no cache is to store and no browser is to interpret."""
@@ -146,10 +150,15 @@ class Conversation:
 
     def _screen_call(self, request: Request, token: str | None) -> Refusal | None:
         """``/`` and ``/JSON`` are other names of ``/rpc``."""
-        if request.path not in ("/", "/rpc", "/JSON"):
+        is_download = request.path.startswith(PATH)
+        if not is_download and request.path not in ("/", "/rpc", "/JSON"):
             return self._refusal(404, "there is nothing here")
         if token is None:
             return self._refusal(401, "show the access token, in 'Authorization: Bearer ...'")
+        if is_download:
+            if request.method not in ("GET", "HEAD"):
+                return self._refusal(405, "GET downloads a buffer", [("Allow", "GET, HEAD")])
+            return None
         if request.method != "POST":
             return self._refusal(405, "POST a JSON-RPC request", [("Allow", "POST")])
         content_type = next(iter(request.all("content-type")), "").partition(";")[0].strip().lower()
@@ -167,6 +176,9 @@ class Conversation:
         return status, [*HEADERS, *(headers or []), CONTENT_TYPE], body
 
     def _handle_request(self, request: Request) -> None:
+        if request.path.startswith(PATH):
+            self._answer_download(request.path)
+            return
         if request.path != "/ws":
             self._answer_request(request.body)
             return
@@ -183,6 +195,19 @@ class Conversation:
             self.channel.act(lambda connection: connection.respond(status, [*HEADERS, *kind], answer or b""))
 
         self._run(body, respond)
+
+    def _answer_download(self, path: str) -> None:
+        found = self.server.router.downloads.find(path)
+        if found is None or found.memory.read(0, 1) is None:
+            body = jsonrpc.failure(None, RpcError(jsonrpc.INVALID_REQUEST, "this buffer is gone"))
+            self.channel.act(lambda connection: connection.respond(404, [*HEADERS, CONTENT_TYPE], body))
+            return
+
+        def read(place: int) -> bytes | None:
+            return found.memory.read(found.offset + place, min(PART_BYTES, found.size - place))
+
+        headers = [*HEADERS, ("Content-Type", "application/octet-stream")]
+        self.channel.produce(self.channel.connection.stream(200, headers, found.size, read))
 
     # -- authentication --------------------------------------------------------------------------------------
 

@@ -87,6 +87,7 @@ def history(
         after,
         MAX_ANSWER_BYTES,
         to=None if conversation.peer is None else conversation.peer.stream.offers,
+        downloads=conversation.server.router.downloads,
     )
     return {"messages": messages, "more": more}
 

@@ -11,6 +11,7 @@ what has to be waited for is a `Later`.
 ``bridge/WIRE.md`` lists them for those who write clients; a change here is a change there.
 """
 
+from base64 import b64encode
 from time import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,9 @@ NO_KWARGS = Raw(b"{}")
 
 MAX_ASK_SECONDS = 600.0
 """Each open question takes memory at its followers."""
+
+MAX_PART_BYTES = 4 * 1024 * 1024
+"""The limit of a part of a buffer that is given in base64."""
 
 Token = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
 NodeId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
@@ -236,6 +240,22 @@ def get_nowait(
 ) -> dict[str, Any] | Later:
     """Return the next message of the queue, if there is one."""
     return conversation.server.sessions.find(token).get(0.0, received)
+
+
+@methods.add
+def buffer(
+    conversation: "Conversation",
+    path: Annotated[str, Meta(max_length=255)],
+    offset: Annotated[int, Meta(ge=0, le=2**53)] = 0,
+    size: Annotated[int, Meta(ge=1, le=MAX_PART_BYTES)] = MAX_PART_BYTES,
+) -> str:
+    """Return a part of a buffer in base64, which is shorter than ``size`` at the end of the buffer."""
+    found = conversation.server.router.downloads.find(path)
+    size = 0 if found is None else min(size, found.size - offset)
+    data = found.memory.read(found.offset + offset, size) if found is not None and size >= 0 else None
+    if data is None:
+        raise RpcError(INVALID_PARAMS, "this buffer is gone, or smaller")
+    return b64encode(data).decode()
 
 
 @methods.add

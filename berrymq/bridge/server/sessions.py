@@ -195,7 +195,7 @@ class Sessions:
             with router.lock:
                 mailbox = router.shared_mailbox(the_room, identifier, name)
         elif identifier is not None:
-            mailbox = Mailbox(identifier.text, router.budget)
+            mailbox = Mailbox(identifier.text, router.budget, router.downloads)
             with router.lock:
                 for batch, count in router.past(the_room, identifier, past) if past else ():
                     mailbox.accept(batch, count)

@@ -131,6 +131,8 @@ class Channel:
         self._budget = budget
         self._account = budget.open(self.shed) if budget is not None else None
         """What of the budget is held here. Kept up to date by `_count`."""
+        self._parts: Iterator[list[Event]] | None = None
+        """Parts of a large response that are still to be written; see `produce`."""
         self._kept_bytes = 0
         """The size of calls that are not answered yet; see `keep`."""
 
@@ -259,6 +261,33 @@ class Channel:
         if events:
             self._loop.call(self._handle, events)
 
+    def produce(self, parts: Iterator[list[Event]]) -> None:
+        """Write what is too large for the buffer: a part each time that it is empty; on the loop.
+
+        Args:
+            parts: has the protocol send the next part, and yields events, which are handled.
+        """
+        self._parts = parts
+        self._produce()
+
+    def _produce(self) -> None:
+        """Write parts until the socket is busy, or the turn is over."""
+        until = self._loop.time() + TURN_SECONDS
+        while self._parts is not None and not self._unwritten and not self.closed:
+            with self._lock:
+                events = next(self._parts, None)
+                if events is None:
+                    self._parts = None
+                    self._ending = self._ending or self.connection.closed
+                self._flush()
+                if self._ending and not self._unwritten:
+                    self.abort()
+            if events:
+                self._loop.call(self._handle, events)
+            if self._loop.time() > until:
+                self._loop.call(self._produce)
+                return
+
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Send a close frame, write the buffer, and end within `LINGER_SECONDS`; on any thread.
 
@@ -289,7 +318,7 @@ class Channel:
             while self._unwritten:
                 self._dequeue()
             self._unwritten_bytes = 0
-            self._unread = None
+            self._unread = self._parts = None
             self._count()
         with suppress(OSError):  # wakes a thread that is in `pump`
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -392,6 +421,8 @@ class Channel:
                 self._write()
                 if not self._unwritten and not self.closed:
                     self._loop.watch(self._sock, self._on_ready)
+            if self._parts is not None:
+                self._produce()
         if mask & selectors.EVENT_READ and self._unread is None:
             self._read_in_turn()
 

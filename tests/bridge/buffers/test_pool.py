@@ -39,7 +39,20 @@ def pool():
     with_pool.close()
 
 
+def open_files():
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 class TestSharing:
+    def test_what_is_released_after_the_pool_is_closed_leaves_no_file_open(self):
+        before = open_files()
+        pool = Pool()
+        lease, filling = put(pool), pool.open(1000)
+        pool.close()
+        del pool, lease, filling
+        gc.collect()
+        assert open_files() <= before
+
     def test_what_is_shared_is_read(self, pool):
         lease = put(pool)
         held = open_claim(lease.claim)

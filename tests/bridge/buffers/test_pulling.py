@@ -138,6 +138,18 @@ class TestArrays:
         assert [message.args[0] for message in seen] == list(range(4))
         assert all(message.args[1][0] == message.args[0] for message in seen)
 
+    def test_that_are_the_latest_are_returned(self, nodes):
+        bus = berrymq.Bus("late")
+        hub = nodes.hub()
+        server = nodes.servers[hub]
+        with berrymq.link(server.url, access_token=server.access_token, bus=bus, name="late"):
+            berrymq.keep("test:*", bus=bus)
+            bus.twitter("test:run", HUGE)
+            wait(lambda: hub.messages, "it is retained")
+            message = berrymq.latest("test:run", bus=bus)
+        assert message is not None
+        assert np.array_equal(message.args[0], HUGE)
+
 
 class TestOtherMessages:
     def test_pass_large_ones_on_a_slow_link(self, nodes):

@@ -206,7 +206,7 @@ def test_a_page_of_objects_says_where_the_next_begins():
     history = it.histories.of(it.room)
     found, after, more = [], 0, True
     while more:
-        page, more = history.objects(Identifier.parse("*:x"), None, after, 5_000, shared=False)
+        page, more = history.objects(Identifier.parse("*:x"), None, after, 5_000, to=None, downloads=None)
         assert page
         found += page
         after = page[-1]["n"]

@@ -352,6 +352,7 @@ class TestInterconnect:
             "received": 0,
             "lost": 0,
             "memory": False,
+            "pull": True,
         }
         assert node.peers[id_of(KEY)].name == "other"
 

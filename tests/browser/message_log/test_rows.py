@@ -133,6 +133,42 @@ def test_a_table_is_a_table_and_bytes_are_bytes(log):
     expect(log.detail.get_by_role("table")).to_have_count(1)
 
 
+PICTURED = """
+import numpy as np, pandas as pd
+from PIL import Image
+from berrymq.bridge import Opaque
+y, x = np.mgrid[0:300, 0:400] / 50
+photo = np.stack([y * 40, x * 30, 255 - y * 40], 2).astype("u1")
+twitter(
+    "result:array",
+    np.sin(x) * np.cos(y),
+    weights=np.random.default_rng(1).normal(size=100_000).cumsum(),
+    image=photo,
+    photo=Image.fromarray(photo),
+    table=pd.DataFrame({"<b>name</b>": ["a", "b"], "loss": [0.5, None]}),
+    model=Opaque("sklearn.Pipeline", "Pipeline(<i>steps</i>)"),
+)
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_arrays_images_and_tables_are_small_pictures_and_first_rows(log, theme):
+    log.notebook.set_theme(theme)
+    log.notebook.execute(PICTURED)
+    log.row("result:array").click()
+    expect(log.detail.get_by_role("img")).to_have_count(7)
+    for picture in log.detail.get_by_role("img").all():
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("(image) => image.naturalWidth") > 0
+    expect(log.detail.get_by_role("group", name="Picture of weights")).to_contain_text("of a sample of")
+    expect(log.detail.get_by_role("columnheader")).to_have_text(["<b>name</b>str", "lossfloat64"])
+    expect(log.detail.get_by_role("group", name="Origin of model")).to_contain_text("Pipeline(<i>steps</i>)")
+    assert violations(log.notebook.page, ".bmq-log") == []
+    log.notebook.screenshot(f"log-arrays-{theme}")
+    log.detail.locator(".bmq-detail-body").evaluate("(body) => body.scrollTo(0, body.scrollHeight)")
+    log.notebook.screenshot(f"log-arrays-{theme}-end")
+
+
 def test_it_stays_where_its_user_reads(trained):
     trained.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
     expect(trained.rows.first).to_contain_text("0, loss=1.0")

@@ -207,25 +207,19 @@ class Driver:
         return described(berrymq.latest(identifier))
 
     def do_past(self, identifier, last=1000):
-        """Return what is retained, by a follower whose replay ends with a message of our own."""
-        found, ended = [], threading.Event()
+        """Return what is retained: follow it with its past, until as much has come as the hub lists."""
+        kept = [one for one in berrymq.keep().identifiers if berrymq.Identifier(one.id).matches(identifier)]
+        wanted = min(last, sum([one.count for one in kept]))
+        found, complete = [], threading.Event()
 
         def collect(message):
             found.append(message)
+            if len(found) >= wanted:
+                complete.set()
 
-        kept = sum(
-            [
-                one.count
-                for one in berrymq.keep().identifiers
-                if berrymq.Identifier(one.id).matches(identifier)
-            ]
-        )
-        wanted = min(kept, last)
-        subscription = berrymq.follow(identifier, collect, past=last)
-        deadline = time.monotonic() + 10
-        while len(found) < wanted and time.monotonic() < deadline:
-            ended.wait(0.005)
-        subscription.cancel()
+        if wanted:
+            with berrymq.follow(identifier, collect, past=last):
+                complete.wait(10)
         return [described(message) for message in found]
 
     def do_take(self, name):
