@@ -46,7 +46,7 @@ decode_elements <- function(bytes, dtype, count) {
     b1 = bytes != 0,
     c8 = , c16 = {
       parts <- readBin(bytes, "numeric", 2 * count, size / 2, endian = endian)
-      complex(real = parts[c(TRUE, FALSE)], imaginary = parts[c(FALSE, TRUE)])
+      complex(real = parts[odd(count)], imaginary = parts[odd(count) + 1])
     },
     U = vapply(columns_of(unsigned(bytes, size * count, endian), size, count), function(codes) {
       codes <- codes[seq_len(max(0, which(codes != 0)))]
@@ -63,18 +63,20 @@ columns_of <- function(values, size, count) {
   lapply(seq_len(count), function(i) values[(i - 1) * size + seq_len(size)])
 }
 
+odd <- function(count) 2 * seq_len(count) - 1
+
 unsigned <- function(bytes, count, endian) {
   halves <- readBin(bytes, "integer", 2 * count, 2, FALSE, endian)
-  first <- halves[c(TRUE, FALSE)]
-  second <- halves[c(FALSE, TRUE)]
+  first <- halves[odd(count)]
+  second <- halves[odd(count) + 1]
   if (endian == "little") second * 65536 + first else first * 65536 + second
 }
 
 # The two halves of integers of 8 bytes.
 long_halves <- function(bytes, count, endian, signed = TRUE) {
   words <- unsigned(bytes, 2 * count, endian)
-  first <- words[c(TRUE, FALSE)]
-  second <- words[c(FALSE, TRUE)]
+  first <- words[odd(count)]
+  second <- words[odd(count) + 1]
   high <- if (endian == "little") second else first
   if (signed) high <- high - 2^32 * (high >= 2^31)
   list(high = high, low = if (endian == "little") first else second)
@@ -170,6 +172,14 @@ decode_column <- function(column, again, buffers) {
 as_column <- function(values) {
   found <- simplified(values)
   if (!is.list(found)) return(found)
+  empty <- vapply(values, is.null, NA)
+  for (type in c("Date", "POSIXct")) {
+    if (!all(empty) && all(vapply(values[!empty], inherits, NA, type))) {
+      zone <- attr(values[!empty][[1]], "tzone")
+      values[empty] <- list(NA)
+      return(structure(vapply(values, as.numeric, 0), class = if (type == "Date") type else c(type, "POSIXt"), tzone = zone))
+    }
+  }
   I(values)
 }
 

@@ -20,7 +20,7 @@ bmq_connect <- function(url = NULL, token = NULL, name = "R", room = NULL, ttl =
   hub$simplify <- simplify
   hub$loopback <- address$loopback
   hub$trusted_until <- if (address$scheme == "https" || trust) Inf else -Inf
-  hub$handle <- curl::new_handle()
+  hub$pool <- curl::new_pool()
   hub$closed <- FALSE
   class(hub) <- "bmq_hub"
   hub$sender <- open_sender(hub)
@@ -63,29 +63,28 @@ bmq_ask <- function(.hub, .identifier, ..., .timeout = 25) {
   found <- ask(.hub, .identifier, arguments(...), .timeout)
   if (length(found$errors)) {
     texts <- vapply(found$errors, error_text, "")
-    fail(
-      if (all(grepl("within|timed? ?out|not answered", texts)) && all(vapply(found$errors, is_timeout, NA))) "timeout" else "answer",
-      paste(texts, collapse = "\n"),
-      data = list(answers = found$values, errors = found$errors)
-    )
+    fail("answer", paste(texts, collapse = "\n"), data = list(answers = found$values, errors = found$errors))
+  }
+  # The answer has no other sign of it: the hub concludes a question after its timeout, and at once when all have answered.
+  if (found$seconds >= .timeout) {
+    fail("timeout", "not all have answered ", .identifier, " in ", .timeout, " s", data = list(answers = found$values))
   }
   found$values
 }
 
 ask <- function(hub, identifier, arguments, timeout) {
-  timeout <- max(0, timeout)
+  began <- now()
   nodes <- call_as_sender(hub, "ask", c(list(identifier = identifier), arguments, list(timeout = timeout)), timeout)
+  seconds <- now() - began
   values <- errors <- list()
   for (node in nodes) {
     buffers <- fetch_buffers(hub, if (length(node) > 3) node[[4]])
     values <- c(values, lapply(node[[2]], decode, buffers = buffers, simplify = hub$simplify))
     errors <- c(errors, node[[3]])
   }
-  list(values = values, errors = errors)
+  list(values = values, errors = errors, seconds = seconds)
 }
 
-is_timeout <- function(error) grepl("Timeout", error_class(error))
-error_class <- function(error) if (is.list(error) && is.list(error$value)) as.character(error$value[[1]]) else ""
 error_text <- function(error) {
   if (is.character(error)) return(error)
   if (is.list(error) && is.list(error$value)) {

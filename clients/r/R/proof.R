@@ -77,11 +77,9 @@ random_bytes <- function(n) {
 prove <- function(hub) {
   address <- parse_url(hub$url)
   nonce <- paste(random_bytes(16), collapse = "")
-  greeting <- tryCatch(
-    suppressWarnings(say_hello(address, nonce)),
-    berrymq_error = stop,
-    error = function(e) fail("no_hub", "nothing that is a hub answers at ", hub$url, ": ", conditionMessage(e))
-  )
+  greeting <- with_others(suppressWarnings(say_hello(address, nonce)), function(e) {
+    fail("no_hub", "nothing that is a hub answers at ", hub$url, ": ", conditionMessage(e))
+  })
   text <- paste("berrymq server", nonce, greeting$nonce, format(greeting$port, scientific = FALSE))
   if (!identical(greeting$proof, hmac_sha256(hub$token, text)) || !identical(as.numeric(greeting$port), address$port)) {
     fail("refused", "what answers at ", hub$url, " does not know this access token, which was not sent to it")

@@ -148,7 +148,7 @@ decode <- function(value, buffers = list(), simplify = TRUE) {
   decoder <- decoders[[type]]
   content <- value[["value"]]
   if (is.null(decoder)) return(bmq_tagged(type, again(content)))
-  tryCatch(decoder(content, again, buffers), berrymq_error = stop, error = function(e) {
+  with_others(decoder(content, again, buffers), function(e) {
     fail("protocol", "a value of the type ", type, " is malformed: ", conditionMessage(e))
   })
 }
