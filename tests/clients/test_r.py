@@ -1,4 +1,4 @@
-"""The R client: its own tests, at a hub; the lines of its README; and what a notebook with an R kernel shows."""
+"""The R client: its own tests, at a hub; the lines of its README; a notebook with an R kernel."""
 
 import os
 import re
@@ -19,7 +19,8 @@ from tests.conformance.run import Stage, private_runtime
 from tests.support.waiting import wait_until
 
 CLIENT = Path(__file__).parents[2] / "clients" / "r"
-KERNEL = '{"argv": ["%s", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R"}'
+ARGUMENTS = '"--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"'
+KERNEL = '{"argv": ["%s", ' + ARGUMENTS + '], "display_name": "R", "language": "R"}'
 
 TABLE = pd.DataFrame(
     {
@@ -122,7 +123,10 @@ def run(library, stage, *command):
 
 @pytest.mark.timeout(150)
 def test_its_own_tests(library, stage):
-    code = 'library(testthat); test_dir("tests/testthat", package = "berrymq", load_package = "installed", reporter = "check")'
+    code = """
+      library(testthat)
+      test_dir("tests/testthat", package = "berrymq", load_package = "installed", reporter = "check")
+    """
     done = run(library, stage, "-e", code)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| WARN 0 |" in done.stdout, done.stdout
@@ -149,7 +153,7 @@ def test_the_readme_runs_as_printed(library, stage, tmp_path):
 def test_the_loop_of_the_readme_works_until_it_is_interrupted(library, stage, tmp_path):
     _, loop, _ = blocks()
     file = tmp_path / "loop.R"
-    ends = 'hub <- berrymq::bmq_connect(); library(berrymq); tryCatch({\n%s}, interrupt = function(e) cat("stopped"))'
+    ends = 'library(berrymq)\nhub <- bmq_connect()\ntryCatch({\n%s}, interrupt = function(e) cat("stopped"))'
     file.write_text(ends % loop, encoding="utf-8")
     received = []
     stage.python.bus.follow("fitted:mean", received.append)
