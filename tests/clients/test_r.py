@@ -1,4 +1,4 @@
-"""The R client: its own tests, at a hub; the lines of its README; and what a notebook with an R kernel shows."""
+"""The R client: its own tests, at a hub; the lines of its README; a notebook with an R kernel."""
 
 import os
 import re
@@ -14,12 +14,13 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from berrymq import share
+from berrymq import Identifier, share
 from tests.conformance.run import Stage, private_runtime
 from tests.support.waiting import wait_until
 
 CLIENT = Path(__file__).parents[2] / "clients" / "r"
-KERNEL = '{"argv": ["%s", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R"}'
+ARGUMENTS = '"--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"'
+KERNEL = '{"argv": ["%s", ' + ARGUMENTS + '], "display_name": "R", "language": "R"}'
 
 TABLE = pd.DataFrame(
     {
@@ -62,7 +63,9 @@ SHARED = {
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     """A library of R with the package, as a user installs it."""
-    assert shutil.which("Rscript"), "R 4.1 or newer is needed for the tests of its client: see `make languages`"
+    assert shutil.which("Rscript"), (
+        "R 4.1 or newer is needed for the tests of its client: see `make languages`"
+    )
     directory = tmp_path_factory.mktemp("library")
     source = directory / "source"
     shutil.copytree(CLIENT, source)
@@ -120,7 +123,10 @@ def run(library, stage, *command):
 
 @pytest.mark.timeout(150)
 def test_its_own_tests(library, stage):
-    code = 'library(testthat); test_dir("tests/testthat", package = "berrymq", load_package = "installed", reporter = "check")'
+    code = """
+      library(testthat)
+      test_dir("tests/testthat", package = "berrymq", load_package = "installed", reporter = "check")
+    """
     done = run(library, stage, "-e", code)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| WARN 0 |" in done.stdout, done.stdout
@@ -147,14 +153,14 @@ def test_the_readme_runs_as_printed(library, stage, tmp_path):
 def test_the_loop_of_the_readme_works_until_it_is_interrupted(library, stage, tmp_path):
     _, loop, _ = blocks()
     file = tmp_path / "loop.R"
-    ends = 'hub <- berrymq::bmq_connect(); library(berrymq); tryCatch({\n%s}, interrupt = function(e) cat("stopped"))'
+    ends = 'library(berrymq)\nhub <- bmq_connect()\ntryCatch({\n%s}, interrupt = function(e) cat("stopped"))'
     file.write_text(ends % loop, encoding="utf-8")
     received = []
     stage.python.bus.follow("fitted:mean", received.append)
     command = ["Rscript", "--no-init-file", str(file)]
     with subprocess.Popen(command, env=environment(library, stage), stdout=subprocess.PIPE) as process:
         peer = stage.nodes.peer(stage.python, stage.hub)
-        assert peer is not None
+        wait_until(lambda: Identifier("fit:*") in peer.follows, "the interest of the queue", timeout=20)
         for number in range(3):
             stage.python.bus.twitter("fit:run", [1, 2, 6 + 3 * number])
         wait_until(lambda: len(received) == 3, "results", timeout=30)
@@ -217,9 +223,9 @@ def test_a_notebook_with_an_r_kernel(kernel, stage):
     stage.python.bus.follow("note:*", received.append)
     shown = show(client, 'library(berrymq)\nhub <- bmq_connect(name = "notebook")\nhub')
     assert shown.startswith("<berryMQ hub at http://127.0.0.1:")
-    peer = stage.nodes.peer(stage.python, stage.hub)
-    assert peer is not None
     assert show(client, 'queue <- bmq_queue(hub, "to:r")') == ""
+    peer = stage.nodes.peer(stage.python, stage.hub)
+    wait_until(lambda: Identifier("to:r") in peer.follows, "the interest of the queue", timeout=20)
 
     def arrives():
         show(client, 'bmq_send(hub, "note:one", 3, loss = 0.12)')
@@ -243,5 +249,12 @@ def test_a_notebook_with_an_r_kernel(kernel, stage):
     manager.interrupt_kernel()
     while client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") != waiting:
         pass
+    while True:  # until then IRkernel aborts what comes, as it does for the cells behind one that fails
+        message = client.get_iopub_msg(timeout=30)
+        if (
+            message["content"].get("execution_state") == "idle"
+            and message["parent_header"]["msg_id"] == waiting
+        ):
+            break
     stage.python.bus.twitter("to:r", "after")
     assert show(client, "bmq_pull(queue, 20)$args[[1]]").endswith('[1] "after"')

@@ -141,7 +141,7 @@ as_frame <- function(columns, rows = NULL) {
 }
 
 decode_column <- function(column, again, buffers) {
-  absent <- function() if (is.null(column$missing)) FALSE else again(column$missing)
+  absent <- function() if (is.null(column$missing)) integer() else which(again(column$missing))
   if (!is.null(column$items)) return(as_column(lapply(column$items, again)))
   if (!is.null(column$codes)) {
     levels <- decode_column(column$categories, again, buffers)

@@ -41,9 +41,9 @@ check_private <- function(path, mode) {
 }
 
 parse_url <- function(url) {
-  pattern <- "^(https?)://(\\[[0-9A-Fa-f:.]+\\]|[^][/:@?#]+)(?::([0-9]{1,5}))?(/[^?#[:space:]]*)?$"
+  pattern <- "^(https?)://(\\[[0-9A-Fa-f:.]+\\]|[^][/:@?#[:space:]]+)(?::([0-9]{1,5}))?(/[^?#[:space:]]*)?$"
   parts <- regmatches(url, regexec(pattern, url, ignore.case = TRUE, perl = TRUE))[[1]]
-  if (!length(parts)) fail("no_hub", "a URL of a hub is like http://localhost:8137/ or https://…/berrymq/, not ", url)
+  if (!length(parts)) fail("no_hub", "a URL of a hub is like http://localhost:8137/ or https://.../berrymq/, not ", url)
   scheme <- tolower(parts[2])
   host <- tolower(parts[3])
   port <- if (nzchar(parts[4])) as.numeric(parts[4]) else if (scheme == "https") 443 else 80
