@@ -82,7 +82,7 @@ class LinkTest < BerryTest
   end
 
   def test_jobs_that_were_collected_before_the_link
-    bus.twitter("early:run", "nobody yet")
+    bus.twitter("early:run", "before the queue")
     queue = BerryMQ::Queue.new("early:*", shared: true, bus:)
     bus.twitter("early:run", 1)
     other = BerryMQ::Queue.new("early:*", shared: true, bus: linked("other"))
