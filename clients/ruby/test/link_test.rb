@@ -82,7 +82,7 @@ class LinkTest < BerryTest
   end
 
   def test_jobs_that_were_collected_before_the_link
-    bus.twitter("early:run", "nobody yet")
+    bus.twitter("early:run", "before the queue")
     queue = BerryMQ::Queue.new("early:*", shared: true, bus:)
     bus.twitter("early:run", 1)
     other = BerryMQ::Queue.new("early:*", shared: true, bus: linked("other"))
@@ -154,6 +154,20 @@ class LinkTest < BerryTest
     first.pop
     two.current_link.close
     assert_equal (0...100).to_a, seen
+  end
+
+  def test_a_closed_link_leaves_nothing_open
+    linked("warm").current_link.close
+    open_files = -> { Dir.children("/proc/self/fd").size }
+    before = open_files.call
+    threads = Thread.list.size
+    found = BerryMQ::Discovery.hub
+    5.times do
+      linked("short").current_link.close
+      assert_raises(BerryMQ::RefusedError) { bus.link(found.url, token: "wrong") }
+    end
+    assert_operator open_files.call, :<=, before
+    assert_operator Thread.list.size, :<=, threads
   end
 
   def test_errors_of_a_link

@@ -57,12 +57,21 @@ class ValuesTest < BerryTest
 
   def test_what_is_malformed_stays_as_it_is
     [["datetime", "yesterday"], ["datetime", 5], ["complex", ["x"]], ["dict", [1]], ["float", "x"], ["date", nil],
-     ["array", { "dtype" => "<f8", "shape" => [2], "data" => { "$type" => "buffer", "value" => "" } }], ["buffer", 3],
+     ["array", { "dtype" => "<f8", "shape" => [2], "data" => { "$type" => "buffer", "value" => "" } }],
      ["array", { "dtype" => "<f8", "shape" => [2**70, 2**70], "data" => { "$type" => "buffer", "value" => "" } }],
      ["table", 5], ["tuple", 5], ["RemoteError", nil], ["set", nil], ["Opaque", nil]].each do |type, value|
       got = decode(type, value)
       assert_equal BerryMQ::Tagged.new(type, value), got, type
     end
+  end
+
+  def test_what_has_lost_its_buffer
+    lost = { "$type" => "buffer", "value" => 3 }
+    array = { "dtype" => "<f8", "shape" => [2], "data" => lost }
+    { "buffer" => 3, "bytes" => lost, "array" => array, "tuple" => [{ "$type" => "array", "value" => array }] }
+      .each { |type, value| assert_equal type, decode(type, value).type }
+    assert_kind_of BerryMQ::Opaque, decode("buffer", -1)
+    assert_kind_of BerryMQ::Opaque, BerryMQ::Values::Decoder.new.decode([lost]).first
   end
 
   def test_nesting_has_a_limit

@@ -160,7 +160,24 @@ class Driver
 
   # Values have the form of the wire.
   def read(value) = BerryMQ::Values::Decoder.new.decode(value)
-  def write(value) = BerryMQ::Values::Encoder.new.encode(value)
+
+  def write(value)
+    encoder = BerryMQ::Values::Encoder.new
+    inline(encoder.encode(value), encoder.buffers)
+  end
+
+  # A printed value has its large buffers inside.
+  def inline(value, buffers)
+    case value
+    when Array then value.map { |item| inline(item, buffers) }
+    when Hash
+      index = value["value"]
+      return { **value, "value" => [buffers[index]].pack("m0") } if value["$type"] == "buffer" && index.is_a?(Integer)
+
+      value.transform_values { |item| inline(item, buffers) }
+    else value
+    end
+  end
 end
 
 Driver.new.run if $PROGRAM_NAME == __FILE__

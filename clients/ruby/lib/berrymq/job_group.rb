@@ -115,7 +115,7 @@ module BerryMQ
 
     # -- for the link ----------------------------------------------------------------------------------------------
 
-    # Become a member at a hub, anew unless the link is resumed.
+    # Become a member at a hub, on a link that was not resumed.
     # @param keeps [Boolean] it is another hub than before, which knows nothing of the jobs held here
     def join(link, keeps: false)
       @lock.synchronize do
@@ -246,7 +246,7 @@ module BerryMQ
       control("want", waiting: @waiting, taken: ranges(@taken), returned: ranges(@returned))
     end
 
-    # What came after the consumer it was for had given up goes to somebody else.
+    # Return the jobs that arrived after their consumers had timed out.
     def return_surplus
       surplus = @jobs.count(&:number) - @waiting - @fetching
       return unless surplus.positive?

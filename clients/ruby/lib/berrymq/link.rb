@@ -89,6 +89,9 @@ module BerryMQ
       Link.live << self
       wait_for([deadline, Clock.now + 2].min) { @peer.known? || @closing }
       self
+    rescue LinkError
+      [@read_end, @write_end].each(&:close)
+      raise
     end
 
     # Wait until the other side has all that was sent.
@@ -384,6 +387,7 @@ module BerryMQ
       end
       waiting.each { |question| question.abandon(ClosedError.new("the link was closed")) }
       replays.each { |replay| @delivery.push { deliver_replay(replay) } }
+      [@read_end, @write_end].each(&:close)
     end
 
     def report_drops(count, reason)

@@ -11,8 +11,10 @@ module BerryMQ
     MAX_PIECES = 64
     MAX_BYTES = 1024 * 1024 * 1024
     MAX_BUFFERS = 100_000
-    # In flight is what arrives in this time, for it delays everything behind it.
+    # In flight is what arrives in this time beside the round trip, for it delays everything behind it.
     DELAY = 0.025
+    # The rate is the highest one of so many pieces: one that was held up says nothing.
+    SAMPLES = 16
 
     # The buffers of one message: what was asked for and has come.
     Pull = Struct.new(:number, :sizes, :total, :data, :asked, :pieces, :done)
@@ -48,6 +50,9 @@ module BerryMQ
       @waiting = []
       @outgoing = []
       @ahead = MIN_AHEAD
+      @arrived = 0
+      @round_trip = DELAY
+      @rates = []
       @current = nil
     end
 
@@ -71,12 +76,12 @@ module BerryMQ
     def receive(message)
       number, offset = message.unpack("Q>2")
       pull = @current
-      from, size, at = pull&.pieces&.shift
+      from, size, at, arrived = pull&.pieces&.shift
       unless pull && pull.number == number && from == offset && message.bytesize == size + 16
         raise ProtocolError, "a piece of a buffer that was not asked for"
       end
       pull.data << message.byteslice(16..)
-      adapt(Clock.now - at)
+      adapt(size, Clock.now - at, arrived)
       return advance if pull.data.bytesize < pull.total
 
       finish(Pulls.split(pull.data, pull.sizes))
@@ -129,7 +134,7 @@ module BerryMQ
       pull = @current or return
       while pull.pieces.size < MAX_PIECES && pull.asked < pull.total && in_flight < @ahead
         size = [PIECE, [@ahead / 2, MIN_AHEAD].max, pull.total - pull.asked].min
-        pull.pieces << [pull.asked, size, Clock.now]
+        pull.pieces << [pull.asked, size, Clock.now, @arrived]
         @outgoing << JSON.generate({ jsonrpc: "2.0", method: "pull",
                                      params: { memory: pull.number, offset: pull.asked, size: } })
         pull.asked += size
@@ -139,8 +144,14 @@ module BerryMQ
 
     def in_flight = @current.asked - @current.data.bytesize
 
-    def adapt(seconds)
-      @ahead = seconds < DELAY ? [@ahead * 2, MAX_AHEAD].min : [@ahead / 2, MIN_AHEAD].max
+    # Measure the rate at which pieces arrive: what came between the question for one and its arrival.
+    def adapt(size, seconds, arrived_before)
+      @arrived += size
+      seconds = [seconds, 0.0001].max
+      @round_trip = [@round_trip * 1.01, seconds].min
+      @rates.shift if @rates.size >= SAMPLES
+      @rates << ((@arrived - arrived_before) / seconds)
+      @ahead = (@rates.max * (@round_trip + DELAY)).to_i.clamp(MIN_AHEAD, MAX_AHEAD)
     end
   end
 end

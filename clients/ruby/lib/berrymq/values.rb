@@ -124,9 +124,14 @@ module BerryMQ
 
     # Turns what JSON has into values.
     class Decoder
+      # A buffer is not there any more.
+      class Gone < StandardError; end
+      private_constant :Gone
+
       # @param buffers [Array<String, nil>] those that lie beside the message
       def initialize(buffers = [])
         @buffers = buffers
+        @inside = 0
       end
 
       def decode(value)
@@ -148,8 +153,17 @@ module BerryMQ
         type, value = hash.values_at("$type", "value")
         return hash.transform_values { |item| decode(item) } unless type.is_a?(String) && hash.key?("value")
 
-        result = typed(type, value)
-        result.equal?(hash) || result == :unknown ? Tagged.new(type, value) : result
+        @inside += 1
+        begin
+          result = typed(type, value)
+        ensure
+          @inside -= 1
+        end
+        result == :unknown ? Tagged.new(type, value) : result
+      rescue Gone
+        raise if @inside.positive? # the outermost value is what has lost it
+
+        Opaque.new(type, "what it holds was released before it arrived")
       rescue ArgumentError, TypeError, NoMethodError, RangeError, FloatDomainError, EncodingError, IndexError
         Tagged.new(type, value)
       end
@@ -196,7 +210,8 @@ module BerryMQ
       def buffer(value)
         return value.unpack1("m0") if value.is_a?(String)
 
-        @buffers.fetch(Integer(value)) || :unknown
+        index = Integer(value)
+        (index.negative? ? nil : @buffers[index]) || raise(Gone)
       end
 
       def datetime(text)

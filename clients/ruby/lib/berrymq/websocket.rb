@@ -96,18 +96,16 @@ module BerryMQ
     # @yield [Integer, String] TEXT or BINARY, and the message
     # @raise [Cut] it has ended
     # @raise [ProtocolError] the other side violates the protocol; the close is sent
-    def read
+    def read(&block)
+      parse(&block)
       READS.times do
-        while whole?
-          next_frame
-          yield(*@messages.shift) until @messages.empty?
-        end
         data = @io.read_nonblock(CHUNK, exception: false)
         return if %i[wait_readable wait_writable].include?(data)
         raise Cut if data.nil?
 
         @heard_at = Clock.now
         @in << data
+        parse(&block)
       end
     rescue SystemCallError, IOError, OpenSSL::SSL::SSLError => e
       raise Cut, e.message
@@ -237,6 +235,13 @@ module BerryMQ
       whole = payload.bytesize / 8 * 8
       rest = payload.byteslice(whole..).bytes.each_with_index.map { |byte, i| byte ^ mask.getbyte(i % 4) }
       payload.byteslice(0, whole).unpack("Q*").map! { |word| word ^ key }.pack("Q*") << rest.pack("C*")
+    end
+
+    def parse
+      while whole?
+        next_frame
+        yield(*@messages.shift) until @messages.empty?
+      end
     end
 
     # Check the head of the next frame; remember where its payload is.

@@ -1,0 +1,4 @@
+library(testthat)
+library(berrymq)
+
+test_check("berrymq")

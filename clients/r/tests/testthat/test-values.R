@@ -1,0 +1,71 @@
+roundtrip <- function(x, simplify = TRUE) decode(parse_wire(encode(x)), simplify = simplify)
+
+test_that("values are written as JSON has them", {
+  expect_identical(encode(list(1, 2.5, TRUE, NULL, "ü\"\n")), '[1,2.5,true,null,"ü\\"\\n"]')
+  expect_identical(encode(c(1, NA, 3)), "[1,null,3]")
+  expect_identical(encode(I(1)), "[1]")
+  expect_identical(encode(I("a")), '["a"]')
+  expect_identical(encode(list()), "[]")
+  expect_identical(encode(character()), "[]")
+  expect_identical(encode(list(a = 1, b = list())), '{"a":1,"b":[]}')
+  expect_identical(encode(named_list()), "{}")
+  expect_identical(encode(factor(c("x", NA))), '["x",null]')
+  expect_identical(encode(data.frame(a = 1, b = "x")), '{"a":[1],"b":["x"]}')
+  expect_identical(encode(1e15), "1e+15")
+  expect_identical(encode(NA), "null")
+  expect_error(encode(sum), "can't be sent")
+  expect_error(encode(list(a = 1, 2)), "names")
+})
+
+test_that("doubles keep all of their bits", {
+  for (x in c(0.1, 1 / 3, pi, 1e300, 5e-324, -1e-7, 2^53, 123456789.123456789)) expect_identical(as.numeric(roundtrip(x)), x)
+  expect_identical(roundtrip(NaN), NaN)
+  expect_identical(roundtrip(c(Inf, -Inf)), c(Inf, -Inf))
+})
+
+test_that("large integers are not rounded silently", {
+  skip_if(requireNamespace("bit64", quietly = TRUE))
+  x <- decode(parse_wire('[9007199254740993,"9007199254740993",1234567890123456,0.12345678901234567,-123456789012345678901]'))
+  expect_s3_class(x[[1]], "bmq_integer")
+  expect_identical(x[[2]], "9007199254740993")
+  expect_identical(x[[3]], 1234567890123456)
+  expect_identical(x[[4]], 0.12345678901234567)
+  expect_identical(encode(x[[5]]), "-123456789012345678901")
+  expect_identical(as.double(x[[1]]), 2^53)
+  expect_output(print(x[[1]]), "9007199254740993")
+})
+
+test_that("R's own types come back as what they were", {
+  expect_identical(roundtrip(as.Date("2026-02-28")), as.Date("2026-02-28"))
+  at <- as.POSIXct("2026-07-01 12:00:00.25", tz = "Europe/Berlin")
+  expect_equal(as.numeric(roundtrip(at)), as.numeric(at))
+  expect_match(encode(at), "2026-07-01T12:00:00.250000+02:00", fixed = TRUE)
+  expect_identical(roundtrip(as.raw(0:255)), as.raw(0:255))
+  expect_identical(roundtrip(1 - 2i), 1 - 2i)
+  expect_equal(roundtrip(as.difftime(-1.5, units = "hours")), as.difftime(-5400, units = "secs"))
+  expect_identical(roundtrip(matrix(1:6, 2)), matrix(1:6, 2))
+  expect_identical(roundtrip(array(c(TRUE, FALSE), c(1, 2, 1))), array(c(TRUE, FALSE), c(1, 2, 1)))
+  expect_identical(roundtrip(matrix(c("a", "b", NA, "d"), 2)), matrix(c("a", "b", NA, "d"), 2))
+  expect_identical(roundtrip(bmq_tagged("a.Thing", list(x = 1L))), bmq_tagged("a.Thing", list(x = 1L)))
+  expect_output(print(bmq_tagged("Decimal", "0.10")), "<Decimal>")
+})
+
+test_that("arrays of single values become vectors, where wanted", {
+  expect_identical(roundtrip(list(1L, NULL, 3L)), c(1L, NA, 3L))
+  expect_identical(roundtrip(list("a", NULL)), c("a", NA))
+  expect_identical(roundtrip(list(1L, "a")), list(1L, "a"))
+  expect_identical(roundtrip(list(NULL)), list(NULL))
+  expect_identical(roundtrip(list(1L), simplify = FALSE), list(1L))
+})
+
+test_that("malformed values are errors, and allocate nothing", {
+  bad <- function(text) expect_error(decode(parse_wire(text)), class = "berrymq_error_protocol")
+  array <- '{"$type":"array","value":{"dtype":"%s","shape":%s,"order":"C","data":{"$type":"buffer","value":"AAAA"}}}'
+  bad(sprintf(array, "<f8", "[1]"))
+  bad(sprintf(array, "<f8", "[1000000000,1000000000]"))
+  bad(sprintf(array, "<Q9", "[1]"))
+  bad('{"$type":"datetime","value":"yesterday"}')
+  bad('{"$type":"array","value":null}')
+  expect_error(decode(parse_wire('{"$type":"bytes","value":{"$type":"buffer","value":3}}')), class = "berrymq_error_gone")
+  expect_null(parse_wire("nonsense"))
+})
