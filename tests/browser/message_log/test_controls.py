@@ -88,6 +88,30 @@ def test_the_query_line_is_worked_by_keys(trained):
     expect(trained.status).to_have_text("50 messages")
 
 
+def test_what_stands_in_the_query_line_is_not_taken_away_by_an_update(trained):
+    trained.filter.focus()
+    trained.notebook.page.keyboard.type("los")
+    expect(trained.status).to_have_text("40 of 50 messages")  # it is filtered by "los"
+    trained.press("ArrowDown", "Tab")
+    expect(trained.filter).to_have_value("loss=")
+    trained.notebook.execute("twitter('train:epoch', 40, loss=1)")
+    expect(trained.status).to_have_text("41 of 51 messages")
+    expect(trained.filter).to_have_value("loss=")
+    trained.filter.focus()
+    trained.notebook.page.keyboard.type("1 ")
+    expect(trained.terms).to_have_text(["loss=1"])
+    expect(trained.status).to_have_text("2 of 51 messages")
+    trained.notebook.page.keyboard.type("epoch from:here ")
+    expect(trained.terms).to_have_text(["loss=1", "epoch", "from:here"])
+    trained.terms.first.click()  # back to text, at the end of the query
+    trained.notebook.execute("twitter('train:epoch', 41, loss=1)")
+    expect(trained.status).to_have_text("3 of 52 messages")
+    expect(trained.filter).to_have_value("loss=1")
+    trained.notebook.execute("log.filter('note:*')")  # for all pages, from elsewhere
+    expect(trained.terms).to_have_text(["note:*"])
+    expect(trained.filter).to_have_value("")
+
+
 def test_what_is_seen_becomes_a_term(trained):
     trained.rows.last.locator(".bmq-from").click(modifiers=["Alt"])
     expect(trained.terms).to_have_text(["from:here"])
