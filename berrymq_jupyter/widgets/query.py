@@ -26,6 +26,8 @@ __all__ = ["Query", "QueryError", "Term", "parse"]
 
 Kind = Literal["id", "from", "compare", "regex", "text"]
 
+WORD: Final = re.compile(r"true|false|none|nan", re.IGNORECASE)
+"""What is no text unless it stands in quotation marks, as numbers."""
 NUMBER: Final = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf)", re.IGNORECASE)
 COMPARISON: Final = re.compile(r"([^<>=!|:]+)(<=|>=|!=|<|>|=)(.*)", re.DOTALL)
 QUOTED: Final = "q"
@@ -59,6 +61,8 @@ class Term(NamedTuple):
     span: tuple[int, int]
     path: tuple[str, ...] = ()
     op: str = ""
+    texts: tuple[bool, ...] = ()
+    """Of a comparison, for each value: whether it is text, being a number or a word in quotation marks."""
 
 
 class Raw(NamedTuple):
@@ -160,12 +164,16 @@ def alternatives(raw: Raw, start: int, span: tuple[int, int]) -> list[str]:
     return parts
 
 
-def pieces(raw: Raw, start: int, end: int, separator: str) -> list[str]:
-    """Return the parts of a term from `start` on, before `end`, between separators that are not quoted."""
+def pieces(raw: Raw, start: int, end: int, separator: str, of: str | None = None) -> list[str]:
+    """Return the parts of a term from `start` on, before `end`, between separators that are not quoted.
+
+    They are parts of its text, or of `of`, which is as long.
+    """
+    text = raw.text if of is None else of
     parts: list[str] = []
     for at in range(start, end + 1):
         if at == end or raw.shape[at] == separator:
-            parts.append(raw.text[start:at])
+            parts.append(text[start:at])
             start = at + 1
     return parts
 
@@ -186,7 +194,12 @@ def comparison(raw: Raw, compared: re.Match[str], negated: bool, span: tuple[int
             raise QueryError(f"after {op} stands one number", span)
         if not NUMBER.fullmatch(values[0]):
             raise QueryError(f"after {op} stands a number, not {values[0]}", span)
-    return Term("compare", negated, values, span, tuple(path), op)
+    shapes = pieces(raw, start, len(raw.text), "|", raw.shape)
+    texts = tuple(
+        shape != value and (NUMBER.fullmatch(value) or WORD.fullmatch(value)) is not None
+        for value, shape in zip(values, shapes, strict=True)
+    )
+    return Term("compare", negated, values, span, tuple(path), op, texts)
 
 
 class Query:
@@ -272,7 +285,7 @@ def compare_test(term: Term) -> Callable[[Message], bool]:
                 return False
 
         return ordered
-    equals = [equal_to(value) for value in values]
+    equals = [equal_to(value, text) for value, text in zip(values, term.texts, strict=True)]
     wanted = op == "="
 
     def equal(message: Message) -> bool:
@@ -290,14 +303,16 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def equal_to(text: str) -> Callable[[Any], bool]:
-    """Return a test whether a value is what `text` says."""
+def equal_to(text: str, only_text: bool) -> Callable[[Any], bool]:
+    """Return a test whether a value is what `text` says, or that very text."""
     number = float(text) if NUMBER.fullmatch(text) else None
     folded = text.casefold()
 
     def same(value: Any) -> bool:
         if isinstance(value, str):
             return value.casefold() == folded
+        if only_text:
+            return False
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return value == number if number is not None else str(value).casefold() == folded
         return summary(value).casefold() == folded

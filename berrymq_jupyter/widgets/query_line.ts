@@ -8,7 +8,7 @@ import { type Known, QueryError, completions, idTerm, parseQuery, splitQuery } f
 const TYPING_MS = 250;
 const HINT = "filter: train:*  loss<0.3  -daq:*  text";
 const HELP =
-  'Terms that must all hold: train:* or train:epoch|run:*, from:worker*, loss<0.3, opts.lr=0.1, /regex/, "some text"; - before one leaves out what has it';
+  'Terms that must all hold: train:* or train:epoch|run:*, from:worker*, loss<0.3, opts.lr=0.1, version="5" for text, /regex/, "some text"; - before one leaves out what has it';
 
 export interface QueryLineOptions {
   /** Called with the query to filter by, and the number of the edit that made it. */
