@@ -55,7 +55,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   let offered: string[] = [];
   let active = -1;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let edit = Date.now(); // counts changes made here, from a number that no page before a reload has used
+  let edit = 0; // the number of the latest change made here: its time in ms, so that those of other views of this page come before or after it
   let edited: number | null = null; // the generation of the kernel's state at the latest of them; null before the first
   let latest: [now: string, state: Answered] | null = null;
 
@@ -63,7 +63,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
 
   /** What stands here is the page's, until the kernel answers this very change. */
   function change() {
-    edit += 1;
+    edit = Math.max(edit + 1, Date.now());
     edited = latest?.[1].generation ?? -1;
   }
 
@@ -233,7 +233,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   /** Show what the kernel filters by. Text with the focus, and what it has not answered yet, is not touched. */
   function update(now: string, state: Answered) {
     latest = [now, state];
-    const isPending = edited !== null && state.edit !== edit;
+    const isPending = edited !== null && (state.edit ?? 0) < edit;
     if (isPending && (state.generation === edited || line.contains(document.activeElement))) return;
     if (now === query()) return;
     try {
