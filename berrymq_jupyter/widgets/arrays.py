@@ -13,7 +13,7 @@ from typing import Any, Final
 from .libraries import HOSTILE, is_array
 from .thumbnails import SIDE, Picture, bars, curve, heat_map, pixels
 
-__all__ = ["array_facts", "array_pictures", "is_numeric_array", "range_text"]
+__all__ = ["array_facts", "array_picture", "array_pictures", "is_numeric_array", "range_text"]
 
 WHOLE: Final = 65_536
 """Up to so many items all are read."""
@@ -121,12 +121,12 @@ def as_floats(numpy: Any, value: Any) -> Any:
 
 
 def array_pictures(value: Any) -> list[Picture]:
-    """Return pictures of an array: a line, a heat map or an image, and a histogram of what has no other."""
+    """Return pictures of an array: a line, a heat map or an image, and a histogram."""
     numpy = sys.modules["numpy"]
     sample, share = sampled(value)
     if sample is None:
         return []
-    pictures = [picture for picture in [main_picture(numpy, value)] if picture is not None]
+    pictures = [picture for picture in [array_picture(value)] if picture is not None]
     finite = sample[numpy.isfinite(sample)]
     if finite.size >= LEAST_BINNED and isfinite(float(finite.max()) - float(finite.min())):
         counts, _ = numpy.histogram(finite, BINS)
@@ -134,8 +134,11 @@ def array_pictures(value: Any) -> list[Picture]:
     return pictures
 
 
-def main_picture(numpy: Any, value: Any) -> Picture | None:
-    """Return the picture that the axes of an array ask for."""
+def array_picture(value: Any) -> Picture | None:
+    """Return the picture that the axes of an array ask for; None if it has none."""
+    numpy = sys.modules["numpy"]
+    if not on_this_device(value):
+        return None
     axes = len(value.shape)
     if axes == 1:
         return line_of(numpy, value) if value.shape[0] >= LEAST_DRAWN else None
@@ -191,13 +194,14 @@ def image_of(numpy: Any, value: Any) -> Picture | None:
         return None
     if not last:
         small = numpy.moveaxis(small, 0, 2)
-    low, high = numpy.nanmin(small), numpy.nanmax(small)
+    good = numpy.isfinite(small)
+    low, high = (small[good].min(), small[good].max()) if good.any() else (-1, -1)
     if not (low >= 0 and high <= 255):
         return None
     factor = 1 if "int" in str(value.dtype) else 255
     if factor == 255 and high > 1:
         return None
-    data = (numpy.nan_to_num(small) * factor).astype(numpy.uint8)
+    data = (numpy.where(good, small, 0) * factor).astype(numpy.uint8)
     return pixels(data.shape[1], data.tobytes(), data.shape[2], "image")
 
 

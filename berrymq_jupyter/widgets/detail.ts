@@ -41,7 +41,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     onExpand: (path: number[], from: number) => store.request({ t: "expand", number: shown?.number, path, from }),
     onForm: (path: number[]) => store.request({ t: "form", number: shown?.number, path }),
     onText: (path: number[]) => store.request({ t: "text", number: shown?.number, path }),
-    onFilter: onFilter && ((labels: string[], value: string) => onFilter(valueTerm(labels, value))),
+    onFilter: onFilter && ((labels: string[], value: string, isText: boolean) => onFilter(valueTerm(labels, value, isText))),
     onChart: onChart && ((labels: string[]) => shown && onChart(shown.id, labels)),
   });
   const pin = onPin ? flip(button("pin", "Pin", () => shown && onPin(shown.number), { title: "Keep it in sight, whatever else goes (s)", "aria-label": "Pin" })) : null;

@@ -13,7 +13,7 @@ export interface JsonTreeOptions {
   /** Asks for more of a long text. */
   onText(path: number[]): void;
   /** Asks to filter by a value at these labels. */
-  onFilter?(labels: string[], value: string): void;
+  onFilter?(labels: string[], value: string, isText: boolean): void;
   /** Asks for a chart of the number with these labels. */
   onChart?(labels: string[]): void;
 }
@@ -136,10 +136,10 @@ export function createJsonTree({ onExpand, onForm, onText, onFilter, onChart }: 
     items.get(path.join())?.line?.querySelector(".bmq-form-button")?.setAttribute("aria-pressed", String(on));
   }
 
-  function filterOf(node: TreeNode, labels: string[], ask: (labels: string[], value: string) => void) {
+  function filterOf(node: TreeNode, labels: string[], ask: (labels: string[], value: string, isText: boolean) => void) {
     const value = plainValue(node);
     if (value === null) return null;
-    return button("filter", `Filter by ${labels.map(fieldName).join(" / ")}`, () => ask(labels, value), { class: "bmq-button bmq-icon-only bmq-small bmq-on-hover" });
+    return button("filter", `Filter by ${labels.map(fieldName).join(" / ")}`, () => ask(labels, value, node.k === "text"), { class: "bmq-button bmq-icon-only bmq-small bmq-on-hover" });
   }
 
   function longText(length: number, path: number[], value: HTMLElement) {

@@ -11,7 +11,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from .arrays import array_facts, array_pictures, is_numeric_array, range_text
+from .arrays import array_facts, array_picture, array_pictures, is_numeric_array, range_text
 from .frames import frame, is_frame
 from .render import HOSTILE, cut, shown, summary
 from .thumbnails import Picture, is_image, thumbnail
@@ -136,7 +136,7 @@ def picture_of(value: Any) -> Picture | None:
         if is_image(value):
             return thumbnail(value, image_facts(value))
         if is_numeric_array(value):
-            return next(iter(array_pictures(value)), None)
+            return array_picture(value)
     except HOSTILE:
         return None
     return None

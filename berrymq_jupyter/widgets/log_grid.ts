@@ -29,6 +29,8 @@ interface RowElement extends HTMLElement {
   parts: HTMLElement[];
   dayLine: HTMLElement;
   place: number;
+  /** What it shows. */
+  row: Row | undefined;
 }
 
 export interface GridOptions {
@@ -114,10 +116,11 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     cells[0].append(h("span"), h("span", { class: "bmq-ms" }), h("span", { class: "bmq-only-read" }));
     const dayLine = h("span", { class: "bmq-day", hidden: true });
     cells[0].append(dayLine);
-    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, dayLine, place: -1 });
+    const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, dayLine, place: -1, row: undefined });
     row.addEventListener("click", (event) => {
       const part = event.altKey ? cells.findIndex((cell) => cell.contains(event.target as Node)) : -1;
-      if (part === 1 || part === 2) filterBy(row.place, part === 1 ? ID : SOURCE);
+      if (part === 1 || part === 2) filterBy(row.row, part === 1 ? ID : SOURCE);
+      else if (row.row && store.row(row.place)?.[NUMBER] !== row.row[NUMBER]) onOpen(row.row[NUMBER]); // places have changed since it was drawn
       else select(row.place, true);
     });
     return row;
@@ -127,6 +130,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     const place = placeOf(index);
     const row = store.row(place);
     element.place = place;
+    element.row = row;
     const isSelected = place === selected;
     setAttributes(element, {
       id: `${prefix}-${place}`,
@@ -278,8 +282,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     if (row) store.request({ t: "pin", number: row[NUMBER], on: !store.pins.has(row[NUMBER]) });
   }
 
-  function filterBy(place: number, part: typeof ID | typeof SOURCE) {
-    const row = store.row(place);
+  function filterBy(row: Row | undefined, part: typeof ID | typeof SOURCE) {
     if (row) onFilter(part === ID ? idTerm(row[ID]) : fromTerm(row[SOURCE]));
   }
 
@@ -298,9 +301,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     }[event.key];
     if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
     else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
-    else if (event.key === "f" && selected !== null) filterBy(selected, SOURCE);
+    else if (event.key === "f" && selected !== null) filterBy(store.row(selected), SOURCE);
     else if (event.key === "s" && selected !== null) flipPin(selected);
-    else if (event.key === "i" && selected !== null) filterBy(selected, ID);
+    else if (event.key === "i" && selected !== null) filterBy(store.row(selected), ID);
     else if (event.key === "Escape") onEscape();
     else return;
     event.preventDefault();

@@ -107,8 +107,10 @@ def set_filter(log: MessageLog, request: Request) -> Request:
         selection.select(str(request.get("query") or ""))
     except QueryError as error:
         raise RequestError(str(error), field="query") from None
+    edit = request.get("edit")
+    selection.edit = edit if isinstance(edit, int) else None
     log.touch()
-    return {"t": "filtered"}
+    return {"t": "filtered", "edit": selection.edit}
 
 
 def pause(log: MessageLog, request: Request) -> None:

@@ -22,7 +22,7 @@ export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, S
 interface Events extends CommonEvents<LogState>, DetailEvents {
   chart: ChartBody;
   done: Remark;
-  filtered: undefined;
+  filtered: { edit: number };
   exported: Remark;
   tsv: CopiedBody;
   alerted: undefined;

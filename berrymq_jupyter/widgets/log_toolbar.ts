@@ -18,7 +18,7 @@ export interface ToolbarOptions {
 export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOptions) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
-  const filter = createQueryLine({ onQuery: (query) => store.request({ t: "filter", query }), known: store.known });
+  const filter = createQueryLine({ onQuery: (query, edit) => store.request({ t: "filter", query, edit }), known: store.known });
   const exporting = createExport(store);
   const alert = createAlert(store);
   const pause = flip(button("pause", "Pause", flipPause));
@@ -30,7 +30,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
   }
 
   const off = [
-    store.on("filtered", () => filter.filtered(store.state)),
+    store.on("filtered", ({ edit }) => filter.filtered(edit)),
     store.on("exported", exporting.exported),
     store.on("alerted", alert.done),
   ];

@@ -138,7 +138,8 @@ class MessageLog(View):
 
         - ``train:epoch`` or ``train:*``: the identifier; ``id:train`` if there is no colon in it.
         - ``from:worker*``: the source; ``from:here`` for what this process sent.
-        - ``loss<0.3``, ``opts.lr>=1e-3``, ``0=5``, ``name!=x``: a field of the payload.
+        - ``loss<0.3``, ``opts.lr>=1e-3``, ``0=5``, ``name!=x``: a field of the payload;
+          ``version="5"`` for the text alone, not the number.
         - ``/regex/``: a regular expression for the payload, in any case.
         - anything else: text in identifier, source or payload, in any case. Quotation marks join words.
 

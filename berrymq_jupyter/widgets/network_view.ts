@@ -2,25 +2,33 @@
 
 import "./views.css";
 import "./network_view.css";
-import { fill, framed, h, keepKeys, setText } from "./dom.ts";
+import { fill, framed, h, keepKeys, setAttributes, setText } from "./dom.ts";
 import { counted, rate, whole } from "./format.ts";
 import { type Flow, type Flows, createGraph } from "./network_graph.ts";
 import { type PlainStore, createPlainStore, createRemarks, defineView } from "./view.ts";
 import type { Amounts, NetworkNode, NetworkState } from "./wire.ts";
 
 const PATTERNS_SHOWN = 8;
-const COLUMNS = [
-  ["Node", null],
-  ["Follows", null],
-  ["Received", "bmq-number"],
-  ["Sent", "bmq-number"],
+/** With fewer nodes there is nothing to search. */
+const SEARCHED = 8;
+type By = (node: NetworkNode, flows: Flows) => string | number;
+const COLUMNS: [title: string, kind: string | null, by: By | null][] = [
+  ["Node", null, (node) => node.name],
+  ["Follows", null, null],
+  ["Received", "bmq-number", (node, flows) => flows.get(node.id)?.received[0] ?? -1],
+  ["Sent", "bmq-number", (node, flows) => flows.get(node.id)?.sent[0] ?? -1],
 ];
+const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 
 function createView(store: PlainStore<NetworkState>) {
   const title = h("span", { class: "bmq-title" });
   const facts = h("span", { class: "bmq-total" });
   const remarks = createRemarks();
+  const find = h("input", { type: "search", class: "bmq-field", "aria-label": "Find nodes", placeholder: "find", spellcheck: "false", title: "In names, rooms and what nodes follow", hidden: true, oninput: () => redraw() });
   const body = h("tbody", {});
+  const heads = COLUMNS.map(([title, kind, by], index) =>
+    h("th", { scope: "col", class: kind }, by ? h("button", { type: "button", class: "bmq-sort", onclick: () => sort(index) }, title) : title),
+  );
   const graph = createGraph(choose);
   const more = h("div", { class: "bmq-faint bmq-note", hidden: true });
   const table = h(
@@ -29,7 +37,7 @@ function createView(store: PlainStore<NetworkState>) {
     h(
       "table",
       {},
-      h("thead", {}, h("tr", {}, ...COLUMNS.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)))),
+      h("thead", {}, h("tr", {}, ...heads)),
       body,
     ),
     more,
@@ -39,18 +47,45 @@ function createView(store: PlainStore<NetworkState>) {
   const element = h(
     "div",
     { class: "bmq bmq-network" },
-    h("div", { class: "bmq-bar" }, h("div", { class: "bmq-names" }, title, facts)),
+    h("div", { class: "bmq-bar" }, h("div", { class: "bmq-names" }, title, facts), find),
     panes,
     empty,
     h("div", { class: "bmq-foot" }, remarks.element),
   );
   const rows = new Map<string, ReturnType<typeof createRow>>();
   let chosen: string | null = null;
+  /** The column to sort by, -1 for the kernel's order; names begin with the first, numbers with the largest. */
+  let sorted = -1;
+  let isTurned = false;
   const redraw = framed(draw);
 
   function choose(id: string) {
     chosen = chosen === id ? null : id;
     redraw();
+  }
+
+  /** Sort by a column; once more: the other way; then as before. */
+  function sort(index: number) {
+    if (sorted !== index) [sorted, isTurned] = [index, false];
+    else if (!isTurned) isTurned = true;
+    else sorted = -1;
+    heads.forEach((head, at) => {
+      const isUp = (at === 0) !== isTurned;
+      setAttributes(head, { "aria-sort": at !== sorted ? null : isUp ? "ascending" : "descending" });
+    });
+    redraw();
+  }
+
+  function inTable(nodes: NetworkNode[], flows: Flows) {
+    const needle = find.value.trim().toLowerCase();
+    const found = nodes.filter((node) => [node.name, node.room ?? "", ...node.follows].some((text) => text.toLowerCase().includes(needle)));
+    const by = COLUMNS[sorted]?.[2];
+    if (!by) return found;
+    const way = isTurned ? -1 : 1;
+    return found.toSorted((one, other) => {
+      const [a, b] = [by(one, flows), by(other, flows)];
+      return way * (typeof a === "number" && typeof b === "number" ? b - a : inOrder(String(a), String(b)));
+    });
   }
 
   function draw() {
@@ -64,9 +99,12 @@ function createView(store: PlainStore<NetworkState>) {
     if (!linked) return;
     const flows = flowsById(state);
     graph.draw(state, flows, chosen);
-    showRows(state.nodes, flows);
-    more.hidden = !state.more;
-    setText(more, `… ${counted(state.more, "more node")}`);
+    find.hidden = state.nodes.length <= SEARCHED && !find.value;
+    const shown = inTable(state.nodes, flows);
+    showRows(shown, flows);
+    const rest = [!shown.length && `None of ${counted(state.nodes.length, "node")} has that.`, state.more > 0 && `… ${counted(state.more, "more node")}, neither searched nor sorted`];
+    setText(more, rest.filter(Boolean).join(" "));
+    more.hidden = !more.textContent;
   }
 
   function showRows(nodes: NetworkNode[], flows: Flows) {

@@ -44,6 +44,8 @@ __all__ = ["Query", "QueryError", "Term", "parse"]
 
 Kind = Literal["id", "from", "compare", "regex", "text"]
 
+WORD: Final = re.compile(r"true|false|none|nan", re.IGNORECASE)
+"""What is no text unless it stands in quotation marks, as numbers."""
 NUMBER: Final = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf)", re.IGNORECASE)
 """A number as both languages read it: no underscores, no hexadecimal digits."""
 COMPARISON: Final = re.compile(r"([^<>=!|:]+)(<=|>=|!=|<|>|=)(.*)", re.DOTALL)
@@ -90,6 +92,8 @@ class Term(NamedTuple):
     """Of a comparison: the field, and the keys inside of its value."""
     op: str = ""
     """Of a comparison: one of ``< <= > >= = !=``."""
+    texts: tuple[bool, ...] = ()
+    """Of a comparison, for each value: whether it is text, being a number or a word in quotation marks."""
 
 
 class Raw(NamedTuple):
@@ -212,12 +216,16 @@ def alternatives(raw: Raw, start: int, span: tuple[int, int]) -> list[str]:
     return parts
 
 
-def pieces(raw: Raw, start: int, end: int, separator: str) -> list[str]:
-    """Return the parts of a term from `start` on, before `end`, between separators that are not quoted."""
+def pieces(raw: Raw, start: int, end: int, separator: str, of: str | None = None) -> list[str]:
+    """Return the parts of a term from `start` on, before `end`, between separators that are not quoted.
+
+    They are parts of its text, or of `of`, which is as long.
+    """
+    text = raw.text if of is None else of
     parts: list[str] = []
     for at in range(start, end + 1):
         if at == end or raw.shape[at] == separator:
-            parts.append(raw.text[start:at])
+            parts.append(text[start:at])
             start = at + 1
     return parts
 
@@ -245,7 +253,12 @@ def comparison(raw: Raw, compared: re.Match[str], negated: bool, span: tuple[int
             raise QueryError(f"after {op} stands one number", span)
         if not NUMBER.fullmatch(values[0]):
             raise QueryError(f"after {op} stands a number, not {values[0]}", span)
-    return Term("compare", negated, values, span, tuple(path), op)
+    shapes = pieces(raw, start, len(raw.text), "|", raw.shape)
+    texts = tuple(
+        shape != value and (NUMBER.fullmatch(value) or WORD.fullmatch(value)) is not None
+        for value, shape in zip(values, shapes, strict=True)
+    )
+    return Term("compare", negated, values, span, tuple(path), op, texts)
 
 
 class Query:
@@ -346,7 +359,7 @@ def compare_test(term: Term) -> Callable[[Message], bool]:
                 return False
 
         return ordered
-    equals = [equal_to(value) for value in values]
+    equals = [equal_to(value, text) for value, text in zip(values, term.texts, strict=True)]
     wanted = op == "="
 
     def equal(message: Message) -> bool:
@@ -364,8 +377,8 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def equal_to(text: str) -> Callable[[Any], bool]:
-    """Return a test whether a value is what `text` says.
+def equal_to(text: str, only_text: bool) -> Callable[[Any], bool]:
+    """Return a test whether a value is what `text` says, or that very text.
 
     A number equals numbers; a text equals texts in any case; anything else is compared by its one-line form.
     """
@@ -375,6 +388,8 @@ def equal_to(text: str) -> Callable[[Any], bool]:
     def same(value: Any) -> bool:
         if isinstance(value, str):
             return value.casefold() == folded
+        if only_text:
+            return False
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return value == number if number is not None else str(value).casefold() == folded
         return summary(value).casefold() == folded

@@ -158,9 +158,11 @@ export function idTerm(pattern: string): string {
 /** The term for a source. */
 export const fromTerm = (source: string | null): string => `from:${source === null ? "here" : quote(source)}`;
 
-/** The term for a field that has a value. */
-export function valueTerm(labels: string[], value: string): string {
-  return `${labels.map(quote).join(".")}=${/^[+-]?[\d.]+(e[+-]?\d+)?$/i.test(value) ? value : quote(value)}`;
+/** The term for a field that has a value. Text that could be a number or a word of Python stands in quotation marks. */
+export function valueTerm(labels: string[], value: string, isText: boolean): string {
+  const looksOther = NUMBER.test(value) || /^(true|false|none|nan)$/i.test(value);
+  const written = !looksOther ? quote(value) : isText ? `"${value}"` : value;
+  return `${labels.map(quote).join(".")}=${written}`;
 }
 
 /** The words of a query, one for each term; throws a `QueryError`. */

@@ -8,13 +8,19 @@ import { type Known, QueryError, completions, idTerm, parseQuery, splitQuery } f
 const TYPING_MS = 250;
 const HINT = "filter: train:*  loss<0.3  -daq:*  text";
 const HELP =
-  'Terms that must all hold: train:* or train:epoch|run:*, from:worker*, loss<0.3, opts.lr=0.1, /regex/, "some text"; - before one leaves out what has it';
+  'Terms that must all hold: train:* or train:epoch|run:*, from:worker*, loss<0.3, opts.lr=0.1, version="5" for text, /regex/, "some text"; - before one leaves out what has it';
 
 export interface QueryLineOptions {
-  /** Called with the query to filter by. */
-  onQuery(query: string): void;
+  /** Called with the query to filter by, and the number of the edit that made it. */
+  onQuery(query: string, edit: number): void;
   /** What words are completed with. */
   known(): Known;
+}
+
+/** What is known of a state of the kernel: which edit of this page it answers, and how often the kernel changed all pages. */
+interface Answered {
+  edit: number | null;
+  generation: number;
 }
 
 export type QueryLine = ReturnType<typeof createQueryLine>;
@@ -36,7 +42,10 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     spellcheck: "false",
     oninput: typed,
     onkeydown: keys,
-    onblur: () => offer([]),
+    onblur: () => {
+      offer([]);
+      if (latest) update(...latest);
+    },
   });
   const forget = button("close", "Clear filter", () => set([], true), { class: "bmq-button bmq-icon-only bmq-small", hidden: true });
   const offers = h("div", { class: "bmq-offers", role: "listbox", id: `${prefix}-offers`, "aria-label": "Completions", hidden: true });
@@ -46,14 +55,20 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   let offered: string[] = [];
   let active = -1;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let asked = 0; // questions to the kernel that it has not answered
-  let stale: object | null = null;
-  let unanswered = false; // from the first key on: what the kernel has is not what stands here
+  let edit = 0; // the number of the latest change made here: its time in ms, so that those of other views of this page come before or after it
+  let edited: number | null = null; // the generation of the kernel's state at the latest of them; null before the first
+  let latest: [now: string, state: Answered] | null = null;
 
   const query = () => [...terms, input.value.trim()].filter(Boolean).join(" ");
 
+  /** What stands here is the page's, until the kernel answers this very change. */
+  function change() {
+    edit = Math.max(edit + 1, Date.now());
+    edited = latest?.[1].generation ?? -1;
+  }
+
   function typed() {
-    unanswered = true;
+    change();
     clearTimeout(timer);
     timer = setTimeout(apply, TYPING_MS);
     // Whatever ends with a blank is complete, unless that stands in quotation marks.
@@ -78,7 +93,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   function apply() {
     clearTimeout(timer);
     timer = undefined;
-    unanswered = true;
+    change();
     try {
       parseQuery(query());
     } catch (error) {
@@ -86,8 +101,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
       return;
     }
     complaint.say("");
-    asked += 1;
-    onQuery(query());
+    onQuery(query(), edit);
   }
 
   function set(to: string[], focus = false) {
@@ -112,12 +126,13 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     return h(
       "span",
       { class: term.startsWith("-") ? "bmq-chip bmq-not" : "bmq-chip", role: "listitem" },
-      h("button", { type: "button", class: "bmq-chip-text", title: `${safe(term)}: change it`, onclick: () => edit(index), onkeydown: (event) => chipKeys(event, index) }, safe(term)),
+      h("button", { type: "button", class: "bmq-chip-text", title: `${safe(term)}: change it`, onclick: () => revise(index), onkeydown: (event) => chipKeys(event, index) }, safe(term)),
       h("button", { type: "button", class: "bmq-chip-close", tabindex: -1, "aria-label": `Remove ${safe(term)}`, onclick: () => remove(index) }, icon("close")),
     );
   }
 
-  function edit(index: number) {
+  function revise(index: number) {
+    change();
     const before = input.value.trim();
     input.value = terms[index];
     terms = [...terms.slice(0, index), ...terms.slice(index + 1), ...(before ? [before] : [])];
@@ -170,6 +185,8 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
 
   function accept(index: number) {
     const word = offered[index];
+    clearTimeout(timer); // what was typed before is not what is meant
+    change();
     input.value = input.value.slice(0, input.value.length - lastWord().length) + word;
     offer([]);
     if (!word.endsWith("=")) commit(); // a field wants its value
@@ -195,7 +212,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     else if (event.key === "Escape" && input.value) {
       input.value = "";
       typed();
-    } else if (event.key === "Backspace" && atStart && terms.length) edit(terms.length - 1);
+    } else if (event.key === "Backspace" && atStart && terms.length) revise(terms.length - 1);
     else if (event.key === "ArrowLeft" && atStart && terms.length) chips.querySelector<HTMLElement>(".bmq-chip:last-child .bmq-chip-text")?.focus();
     else return;
     event.preventDefault();
@@ -213,6 +230,21 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     return { ids, others };
   }
 
+  /** Show what the kernel filters by. Text with the focus, and what it has not answered yet, is not touched. */
+  function update(now: string, state: Answered) {
+    latest = [now, state];
+    const isPending = edited !== null && (state.edit ?? 0) < edit;
+    if (isPending && (state.generation === edited || line.contains(document.activeElement))) return;
+    if (now === query()) return;
+    try {
+      terms = splitQuery(now);
+    } catch {
+      return; // of a kernel of another version
+    }
+    input.value = "";
+    draw();
+  }
+
   return {
     element: h("div", { class: "bmq-filters" }, line, offers, complaint.element),
     focus: () => input.focus(),
@@ -227,30 +259,13 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     flip(term: string) {
       set(terms.includes(term) ? terms.filter((other) => other !== term) : [...terms, term]);
     },
-    /** The kernel filters as it was asked to; what it sent before, `state`, may not say so yet. */
-    filtered(state: object | null) {
-      stale = state;
-      asked = Math.max(0, asked - 1);
-      if (asked || timer !== undefined) return;
-      unanswered = false;
-      complaint.say("");
+    /** The kernel filters by what an edit made. */
+    filtered(answered: number) {
+      if (answered === edit) complaint.say("");
     },
     /** The kernel cannot filter by what stands here: it stays, with what is wrong beside it. */
-    complain(words: string) {
-      asked = Math.max(0, asked - 1);
-      complaint.say(words);
-    },
-    /** Show what the kernel filters by, unless its user is about to change that. */
-    update(now: string, state: object) {
-      if (unanswered || state === stale || now === query()) return;
-      try {
-        terms = splitQuery(now);
-      } catch {
-        return; // of a kernel of another version
-      }
-      input.value = "";
-      draw();
-    },
+    complain: complaint.say,
+    update,
     close: () => clearTimeout(timer),
   };
 }

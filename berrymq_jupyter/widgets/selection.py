@@ -49,6 +49,8 @@ class Selection:
         self.query = Query("")
         self.paused_at = paused_at
         """The number of the first row that a pause holds back."""
+        self.edit: int | None = None
+        """The number of the page's edit that made the query, by which the page knows what answers it."""
         self.sent_epoch = self.sent_end = -1
         """The epoch and the end of the rows that were sent."""
         self.heard_at = 0.0
@@ -112,6 +114,7 @@ class Selection:
             "unsearched": window.unsearched,
             "partly": self.query.partly,
             "query": self.query.text,
+            "edit": self.edit,
             "pausedAt": self.paused_at,
             "heldBack": None if self.paused_at is None else self.rows.end - self.paused_at,
             "rows": self.page(max(end - TAIL, known), end, alarming),

@@ -20,8 +20,8 @@ __all__ = ["SIDE", "Picture", "bars", "curve", "heat_map", "is_image", "pixels",
 
 SIDE: Final = 48
 """The greatest width or height of a picture in pixels of its own."""
-MOST_PIXELS: Final = 40_000_000
-"""The limit of pixels of an image that is made smaller: it may have to be decoded whole."""
+MOST_DECODED: Final = 8_000_000
+"""The limit of pixels of an image that has not been decoded yet, such as one that came over a link."""
 LEVELS: Final = 255
 """Colours of a heat map; the next one is transparent, for what is no number."""
 SCALE: Final = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -141,7 +141,8 @@ def is_image(value: Any) -> bool:
 def thumbnail(image: Any, words: str) -> Picture | None:
     """Return an image of PIL made small; None if it is too large for that."""
     width, height = image.size
-    if not 0 < width * height <= MOST_PIXELS:
+    waiting = bool(getattr(image, "tile", None))
+    if not width * height or (waiting and width * height > MOST_DECODED):
         return None
     scale = min(1.0, SIDE / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))

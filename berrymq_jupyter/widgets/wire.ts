@@ -48,6 +48,8 @@ export interface Shown {
   /** Payloads too large to be searched as a whole. */
   partly: number;
   query: string;
+  /** The number of the page's edit that made this query; null if none did. */
+  edit: number | null;
   /** The number of the first message that is held back. */
   pausedAt: number | null;
   heldBack: number | null;

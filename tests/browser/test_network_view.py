@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.accessibility import check_for_everybody
+from tests.browser.accessibility import check_for_everybody, violations
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -75,6 +75,34 @@ def test_names_do_not_collide(notebooks, width):
     expect(name).to_have_attribute("title", "experiment_3_with_a_rather_long_name_run_21.ipynb")
     assert not view.evaluate("(view) => view.scrollWidth > view.clientWidth")
     notebook.screenshot(f"network-many-{width}", of=view)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nodes_are_found_and_sorted(notebooks, theme):
+    notebook = notebooks.create("many", [MANY])
+    notebook.set_theme(theme)
+    notebook.run(0)
+    view = notebook.output(0).locator(".bmq-network")
+    names = view.locator("tbody .bmq-node-name")
+    expect(names).to_have_count(13)
+    find = view.get_by_role("searchbox", name="Find nodes")
+    find.focus()
+    notebook.page.keyboard.type("Experiment_1")
+    expect(names).to_have_count(3)
+    node = view.get_by_role("columnheader", name="Node")
+    node.get_by_role("button").press("Enter")
+    expect(node).to_have_attribute("aria-sort", "ascending")
+    expect(names.first).to_contain_text("experiment_1_")
+    expect(names.last).to_contain_text("experiment_11_")
+    node.get_by_role("button").press("Enter")
+    expect(node).to_have_attribute("aria-sort", "descending")
+    expect(names.first).to_contain_text("experiment_11_")
+    notebook.screenshot(f"network-found-{theme}", of=view)
+    assert violations(notebook.page, ".bmq-network") == []
+    find.fill("nothing like it")
+    expect(view).to_contain_text("None of 13 nodes has that.")
+    find.fill("")
+    expect(names).to_have_count(13)
 
 
 def test_a_very_narrow_one_is_the_table_alone(notebooks):

@@ -31,9 +31,13 @@ test("terms that are made from values mean these values", () => {
   }
   assert.equal(fromTerm(null), "from:here");
   for (const [labels, value] of [[["loss"], "0.3"], [["opts", "a.b"], "-1e-05"], [["0"], 'it "is" so'], [["x y"], ""]] as const) {
-    const [term] = parseQuery(valueTerm([...labels], value));
+    const [term] = parseQuery(valueTerm([...labels], value, false));
     assert.deepEqual([term.path, term.op, term.any], [labels, "=", [value]]);
   }
+  assert.equal(valueTerm(["x"], "5", false), "x=5");
+  assert.equal(valueTerm(["x"], "5", true), 'x="5"');
+  assert.equal(valueTerm(["x"], "None", true), 'x="None"');
+  assert.equal(valueTerm(["x"], "run", true), "x=run");
 });
 
 test("the words of a query are its terms as they were written", () => {

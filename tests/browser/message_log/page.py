@@ -12,9 +12,9 @@ for step in range(40):
 class Log:
     """The view below the first cell, by its parts."""
 
-    def __init__(self, notebook):
+    def __init__(self, notebook, view=None):
         self.notebook = notebook
-        self.view = notebook.output(0).locator(".bmq-log")
+        self.view = view or notebook.output(0).locator(".bmq-log")
         self.grid = self.view.get_by_role("grid")
         self.rows = self.grid.locator(".bmq-rows .bmq-row:visible")
         self.status = self.view.locator(".bmq-status")

@@ -6,8 +6,12 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.accessibility import violations
-from tests.browser.message_log.page import TRAIN, Log
+from tests.browser.message_log.page import SHOW, TRAIN, Log
 
+CLOSE_VIEW = """() => {
+    const shown = [...window.jupyterapp.shell.widgets("main")];
+    shown.find((widget) => widget.node.querySelector(".jp-LinkedOutputView")).close();
+}"""
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -86,6 +90,65 @@ def test_the_query_line_is_worked_by_keys(trained):
     expect(trained.terms).to_have_count(0)
     trained.press("Escape")
     expect(trained.status).to_have_text("50 messages")
+
+
+def test_what_stands_in_the_query_line_is_not_taken_away_by_an_update(trained):
+    trained.filter.focus()
+    trained.notebook.page.keyboard.type("los")
+    expect(trained.status).to_have_text("40 of 50 messages")  # it is filtered by "los"
+    trained.press("ArrowDown", "Tab")
+    expect(trained.filter).to_have_value("loss=")
+    trained.notebook.execute("twitter('train:epoch', 40, loss=1)")
+    expect(trained.status).to_have_text("41 of 51 messages")
+    expect(trained.filter).to_have_value("loss=")
+    trained.filter.focus()
+    trained.notebook.page.keyboard.type("1 ")
+    expect(trained.terms).to_have_text(["loss=1"])
+    expect(trained.status).to_have_text("2 of 51 messages")
+    trained.notebook.page.keyboard.type("epoch from:here ")
+    expect(trained.terms).to_have_text(["loss=1", "epoch", "from:here"])
+    trained.terms.first.click()  # back to text, at the end of the query
+    trained.notebook.execute("twitter('train:epoch', 41, loss=1)")
+    expect(trained.status).to_have_text("3 of 52 messages")
+    expect(trained.filter).to_have_value("loss=1")
+    trained.notebook.execute("log.filter('note:*')")  # for all pages, from elsewhere
+    expect(trained.terms).to_have_text(["note:*"])
+    expect(trained.filter).to_have_value("")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_new_view_for_output_shows_the_same_log(notebooks, theme):
+    notebook = notebooks.create("views", [SHOW, TRAIN], app="lab")
+    notebook.set_theme(theme)
+    notebook.run(0)
+    notebook.run(1)
+    first = Log(notebook)
+    expect(first.status).to_have_text("50 messages")
+    notebook.in_panel("([panel]) => { panel.content.activeCellIndex = 0; }")
+    notebook.page.evaluate("window.jupyterapp.commands.execute('notebook:create-output-view')")
+    second = Log(notebook, notebook.page.locator(".jp-LinkedOutputView .bmq-log"))
+    expect(second.status).to_have_text("50 messages")
+    expect(second.rows.last).to_be_visible()
+    second.filter.fill("note:* ")
+    expect(second.status).to_have_text("10 of 50 messages")
+    expect(first.terms).to_have_text(["note:*"])  # both are of one page
+    first.filter.fill("/3/ ")
+    expect(second.terms).to_have_text(["note:*", "/3/"])
+    expect(second.status).to_have_text("2 of 50 messages")
+    second.row("note 36").click()
+    expect(second.detail).to_be_visible()
+    expect(first.detail).to_be_hidden()
+    assert violations(notebook.page, ".jp-LinkedOutputView .bmq-log") == []
+    notebook.screenshot(f"log-output-view-{theme}")
+    panel = notebook.page.locator(".jp-LinkedOutputView")
+    assert panel.evaluate("(panel) => panel.scrollHeight <= panel.clientHeight"), (
+        "it is taller than the panel"
+    )
+    assert second.view.bounding_box()["height"] > 0.9 * panel.bounding_box()["height"]
+    notebook.page.evaluate(CLOSE_VIEW)
+    expect(second.view).to_have_count(0)
+    first.button("Clear filter").click()
+    expect(first.status).to_have_text("50 messages")
 
 
 def test_what_is_seen_becomes_a_term(trained):

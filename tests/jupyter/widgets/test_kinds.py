@@ -78,6 +78,8 @@ def test_an_array_is_shown_by_facts_range_and_pictures():
     [
         (np.zeros((20, 30, 3), "u1"), "image"),
         (np.ones((4, 20, 30), "f4"), "image"),
+        (np.array([[[0, 1, np.inf]], [[0.5, np.nan, 1]]]), "image"),
+        (np.full((2, 2, 3), np.nan), "heat map of [0]"),
         (np.full((20, 30, 3), -1.0), "heat map of [0]"),
         (np.zeros((2, 5, 20, 30)), "heat map of [0, 0]"),
         (np.arange(1000) % 7, "line through every 11th number"),
@@ -90,6 +92,7 @@ def test_an_array_is_shown_by_facts_range_and_pictures():
         (np.asfortranarray(np.zeros((500, 4)))[::-1], "heat map"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_the_picture_is_the_one_that_fits_the_axes(array, words):
     form = form_of(array)
     assert form["as"] == "array"
@@ -157,6 +160,7 @@ def test_memory_of_another_device_is_left_alone():
     Remote.__module__ = "torch"
     form = form_of(np.zeros((4, 4)).view(Remote))
     assert form == {"as": "array", "facts": ["float64 · 4 x 4 · 128 bytes on cuda:0"], "pictures": []}
+    assert picture_of(np.zeros((4, 4)).view(Remote)) is None
 
 
 @pytest.mark.parametrize(
@@ -197,11 +201,15 @@ def test_an_image_is_a_thumbnail_that_is_written_here(mode):
     assert len(json.dumps(form)) < 13_000
 
 
-def test_a_gigantic_image_is_not_decoded():
-    image = Image.new("1", (1, 1))
-    image._size = (100_000, 100_000)
-    assert form_of(image)["pictures"] == []
+def test_a_large_image_that_is_not_decoded_yet_stays_so():
+    file = io.BytesIO()
+    Image.new("1", (3000, 3000)).save(file, "PNG")
+    image = Image.open(file)
+    assert form_of(image) == {"as": "image", "facts": ["1 · 3,000 x 3,000 pixels"], "pictures": []}
     assert picture_of(image) is None
+    assert image.tile
+    image.load()
+    assert len(form_of(image)["pictures"]) == 1
 
 
 def test_an_opaque_value_says_what_it_is():

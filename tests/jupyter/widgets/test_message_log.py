@@ -245,6 +245,14 @@ def test_a_page_filters_and_sees_new_matches(page, bus, log):
     page.update(own(lambda shown: shown["query"] == "" and shown["range"] == [0, 101]))
 
 
+def test_an_update_says_which_edit_of_its_page_it_answers(page, bus, log):
+    page.ask("filtered", t="filter", page="one", query="a:b", edit=7)
+    page.update(own(lambda shown: (shown["query"], shown["edit"]) == ("a:b", 7)))
+    page.ask("problem", t="filter", page="one", query="a:b|", edit=8)
+    page.ask("filtered", t="filter", page="one", query="", edit="many")
+    page.update(own(lambda shown: (shown["query"], shown["edit"]) == ("", None)))
+
+
 def test_what_a_page_filtered_is_there_when_it_comes_back(page, bus, log):
     for number in range(10):
         bus.twitter("test:run", number)

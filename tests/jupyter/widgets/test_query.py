@@ -21,7 +21,7 @@ def test_it_reads_queries_as_the_page_does(example):
         assert caught.value.span == tuple(example["span"])
         return
     terms = []
-    for kind, negated, alternatives, _, path, op in parse(example["query"]):
+    for kind, negated, alternatives, _, path, op, _ in parse(example["query"]):
         more = {"path": list(path), "op": op} if kind == "compare" else {}
         terms.append({"kind": kind, "not": negated, "any": alternatives, **more})
     assert terms == example["terms"]
@@ -99,6 +99,24 @@ def test_a_payload_that_is_too_large_to_be_searched_is_counted(monkeypatch):
     regex = Query("/needle/")
     assert not regex(Message.make("large:run", ("x" * 100_000,), {}))
     assert regex.partly == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "passing"),
+    [
+        ("x=5", [5, "5", 5.0]),
+        ('x="5"', ["5"]),
+        ('x="5"|7', ["5", 7]),
+        ('x!="5"', [5, 5.0, 7, True, "true", [1, 2]]),
+        ("x=true", [True, "true"]),
+        ('x="True"', ["true"]),
+        ('x="[1, 2]"', [[1, 2]]),
+    ],
+)
+def test_a_number_in_quotation_marks_is_text(query, passing):
+    test, values = Query(query), [5, "5", 5.0, 7, True, "true", [1, 2]]
+    found = [value for value in values if test(Message.make("a:b", (), {"x": value}))]
+    assert list(map(repr, found)) == list(map(repr, passing))
 
 
 @pytest.mark.parametrize(
