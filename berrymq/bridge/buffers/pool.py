@@ -75,9 +75,11 @@ class _Segment:
             self._seal()
             self.inode = os.fstat(self.descriptor).st_ino
         except BaseException:
-            self._close_file()
+            os.close(self.descriptor)
             raise
         self.idle_since = 0.0
+        self.pid = os.getpid()
+        """Of the process that writes it; a forked child must not."""
 
     def _seal(self) -> None:
         """Fix its size and, since Linux 5.1, keep processes that open it from writing to it."""
@@ -97,15 +99,7 @@ class _Segment:
     def close(self) -> None:
         """Return the memory to the system, once its last reader has let go of it."""
         self.memory.close()
-        self._close_file()
-
-    def _close_file(self) -> None:
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        self._close_file()  # it was in use when the pool was closed
+        os.close(self.descriptor)
 
 
 class Filling:
@@ -249,7 +243,21 @@ class Pool:
         Raises:
             PoolFullError: there is no room until receivers have let go of more.
         """
-        return Filling(self._take(_capacity(size)), size, self._returned.append)
+        return Filling(self._take(_capacity(size)), size, self._give_back)
+
+    def _give_back(self, segment: _Segment) -> None:
+        """Take back a segment whose lease has ended. It takes no lock: the garbage collector may call it."""
+        if segment.pid != os.getpid():
+            segment.close()
+            return
+        self._returned.append(segment)
+        if self._closed:
+            self._close_returned()
+
+    def _close_returned(self) -> None:
+        with suppress(IndexError):  # another thread may do the same
+            while True:
+                self._returned.pop().close()
 
     def _take(self, capacity: int) -> _Segment:
         """Return a segment, locked against readers.
@@ -315,6 +323,12 @@ class Pool:
             self._collect()
             for segment in self._idle[:]:
                 self._drop(segment)
+
+    def __del__(self) -> None:
+        self._closed = True
+        self._close_returned()
+        for segment in self._idle:
+            segment.close()
 
 
 def _capacity(size: int) -> int:

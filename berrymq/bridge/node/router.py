@@ -577,7 +577,8 @@ class Router:
             self.pulled()
 
         number = params.memory
-        assert isinstance(number, int)
+        if not isinstance(number, int) or not 0 < number <= MAX_COUNT:
+            raise FrameError("buffers are pulled by a number from 1 on")
         peer.pulls.add(number, params.sizes, self.memory_for(peer, key), done, key=key, size=size)
         self._unflushed[peer] = None
 

@@ -53,6 +53,22 @@ class TestSharing:
         gc.collect()
         assert open_files() <= before
 
+    def test_what_the_garbage_collector_finds_is_used_again(self, pool):
+        for _ in range(20):
+            cycle = {"lease": put(pool)}
+            cycle["self"] = cycle
+            del cycle
+            gc.collect()
+        assert pool._count == 1
+
+    def test_a_pool_without_an_owner_leaves_no_file_open(self):
+        before = open_files()
+        lease, cycle = put(Pool()), {"lease": put(Pool())}
+        cycle["self"] = cycle
+        del lease, cycle
+        gc.collect()
+        assert open_files() <= before
+
     def test_what_is_shared_is_read(self, pool):
         lease = put(pool)
         held = open_claim(lease.claim)

@@ -214,7 +214,7 @@ class TestOtherMessages:
             wait(lambda: peer.stream.snapshot().in_flight >= 900, "they are not acknowledged")
             proxy.rate = 0
             assert there.wait_for(1_001) == list(range(-1, 1_000))
-        wait(lambda: peer.stream.idle, "they are acknowledged")
+            wait(lambda: peer.stream.idle, "they are acknowledged")
 
 
 class TestCuts:
