@@ -403,7 +403,7 @@ function findHub() {
     try {
       const [own, parent] = [fs.fstatSync(handle), fs.statSync(directory)];
       if (!own.isFile() || own.size > 65_536) throw new BerryMQError("PERMISSIONS", `${file} is no connection file`);
-      if (uid !== undefined && (own.uid !== uid || own.mode & 0o077 || parent.uid !== uid || parent.mode & 0o022))
+      if (uid !== undefined && (own.uid !== uid || own.mode & 0o077 || parent.uid !== uid || parent.mode & 0o077))
         throw new BerryMQError("PERMISSIONS", `other users can read or replace ${file}: make it, and its directory, yours alone (chmod 600, 700)`);
       const { url, access_token: token } = JSON.parse(fs.readFileSync(handle, "utf8"));
       if (typeof url !== "string" || typeof token !== "string") throw new SyntaxError("it lacks url or access_token");

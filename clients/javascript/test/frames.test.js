@@ -118,12 +118,13 @@ describe("frames", LIMIT, () => {
     assert.deepEqual((await queue.get()).args, ["next"]);
   });
 
-  it("pulls large buffers in growing pieces, and delivers in the order of their origin", async () => {
+  it("pulls large buffers in growing pieces, while others pass", async () => {
     await join();
     const queue = bus.queue("down:*");
     hub.message(1, "large", 300_000);
     hub.message(2, "small");
     hub.frame("messages", { batches: [["down:other", "f".repeat(16), "another", 1, 1, [[1, ["at once"], {}]]]] });
+    assert.deepEqual((await queue.get()).args, ["small"]);
     assert.deepEqual((await queue.get()).args, ["at once"]);
     let offset = 0;
     const sizes = [];
@@ -135,9 +136,8 @@ describe("frames", LIMIT, () => {
       hub.piece(pull);
     }
     assert.ok(sizes[0] === 16_384 && Math.max(...sizes) > 16_384, sizes);
-    const [large, small] = [await queue.get(), await queue.get()];
+    const large = await queue.get();
     assert.ok(large.args[0].length === 300_000 && large.args[0].every((byte) => byte === 1));
-    assert.deepEqual(small.args, ["small"]);
     assert.deepEqual((await hub.next("release")).memory, [1]);
   });
 

@@ -235,5 +235,7 @@ class TestWhatIsRemembered:
         head = batches.batch_head("a:b", "alice", "alice")
         for number in range(10):
             data = batches.encode_batch(head, number + 1, [b"[1,[],{}]"], 1)
-            assert duplicates.fresh(peer, batches.parse_batch(data), data)
+            batch = batches.parse_batch(data)
+            numbers = duplicates.fresh(peer, batch)
+            assert duplicates.not_otherwise(peer, batch, data, numbers)
         assert len(duplicates._digests) == len(duplicates._in_order) == 3
