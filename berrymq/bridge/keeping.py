@@ -176,7 +176,9 @@ def _link_to_hub(bus: Bus | None) -> Link:
     for one in links():
         if one.node.bus is bus and one.leads_to_hub and not one.closed:
             return one
-    raise LinkError("messages are retained by the hub, and there is no link to one: call link() first, in a notebook %link")
+    raise LinkError(
+        "messages are retained by the hub, and there is no link to one: call link() first, or %link"
+    )
 
 
 def _call(link: Link, method: str, params: dict[str, Any]) -> msgspec.Raw:
