@@ -6,13 +6,15 @@ Modules are imported when they are used: a Jupyter server that loads its extensi
 terminal imports no server. The modules:
 
     extension                       loading and unloading
-    sending, following, linking     the magics
+    sending, following, linking,
+    keeping, sharing                the magics
     magic, arguments, options       how a magic is declared, and how its line is parsed
     completion                      Tab
     follow_body                     the body of a `%%follow` cell
     cells, output                   what was registered in which cell; output below that cell
     main_thread                     `%link --deliver main`
-    links, formatters, tables       what is shown of links, messages and followers
+    links, formatters, tables,
+    hub_tables                      what is shown of links, messages, followers and the hub
     view_display, line_log          views below a cell, or lines where no page shows them
     unfollowed, errors              the note on messages without followers; tracebacks and errors of one line
     widgets, server                 the views; the extension of the Jupyter server

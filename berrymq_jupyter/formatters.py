@@ -98,7 +98,7 @@ def print_link(link: Link, printer: Any, cycle: bool) -> None:  # noqa: ARG001 -
 
 
 class Links:
-    """The links of this process and the nodes that they reach: the value of `%links`.
+    """The links of this process, the nodes behind them, and what hubs hold: the value of `%links`.
 
     A snapshot: it does not change after `%links`.
 
@@ -113,30 +113,38 @@ class Links:
     def __repr__(self) -> str:
         if not self.links:
             return "not linked; %link joins a hub"
-        return "\n\n".join("\n".join([*lines, "", table.text()]) for lines, table in self.links)
+        return "\n\n".join(
+            "\n\n".join(["\n".join(lines), *[table.text() for table in tables]])
+            for lines, tables in self.links
+        )
 
     def _repr_html_(self) -> str:
         if not self.links:
             return "<div>not linked; <code>%link</code> joins a hub</div>"
         return "".join(
-            f"<div>{''.join(f'<div>{escape(line)}</div>' for line in lines)}{table.html()}</div>"
-            for lines, table in self.links
+            f"<div>{''.join(f'<div>{escape(line)}</div>' for line in lines)}"
+            f"{''.join(table.html() for table in tables)}</div>"
+            for lines, tables in self.links
         )
 
 
-def links_entry(link: Link, node: str | None) -> tuple[list[str], Table]:
-    """Return the lines about a link and the table of its nodes, and whether those are the last known ones.
+def links_entry(link: Link, node: str | None) -> tuple[list[str], list[Table]]:
+    """Return the lines about a link, and the tables of its nodes and of what the hub holds for its room.
 
     For a hub that does not answer the nodes are those that were known last, which a line says.
     """
-    table = node_table(link.nodes(), node)
+    tables = [node_table(link.nodes(), node)]
+    if node is None and link.leads_to_hub:
+        from .hub_tables import hub_tables
+
+        tables += hub_tables(link)
     lines = link_lines(link)
     silent = link.silent_seconds
     if silent:
         since = strftime("%H:%M:%S", localtime(time() - silent))
         state = "no answer" if link.state == "linked" else "no connection"
         lines.append(f"{state} since {since} ({silent:.0f} s); the nodes are those of that time")
-    return lines, table
+    return lines, tables
 
 
 def node_table(nodes: Sequence[NodeInfo], only: str | None = None) -> Table:

@@ -14,7 +14,6 @@ from .arguments import parse_identifier
 from .errors import one_line_errors
 from .magic import argument, magic
 from .options import message_count, parse
-from .tables import Table
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -27,18 +26,16 @@ EXAMPLE = "%keep train:*"
 
 
 class KeptTable:
-    """What the hub keeps: the value of `%keep`.
+    """What the hub keeps: the value of `%keep` alone.
 
     Args:
         kept: what `berrymq.keep` returns without an argument.
     """
 
     def __init__(self, kept: Kept) -> None:
-        self.table = Table(
-            ("keeps", "retained", "at most", "", "dropped"),
-            kept.rows(),
-            empty=f"the hub keeps nothing; {EXAMPLE} has it retain messages",
-        )
+        from .hub_tables import kept_table
+
+        self.table = kept_table(kept)
 
     def __repr__(self) -> str:
         return self.table.text()

@@ -203,8 +203,7 @@ def _link_to_hub(bus: Bus | None) -> Link:
         if one.node.bus is bus and one.leads_to_hub and not one.closed:
             return one
     raise LinkError(
-        "messages are retained by the hub, and there is no link to one: "
-        "call link() first, in a notebook %link"
+        "messages are retained by the hub, and there is no link to one: call link() first, or %link"
     )
 
 

@@ -26,6 +26,8 @@ CUT_SECONDS = 15.0
 
 MAX_IDENTIFIERS = 500
 """Identifiers that the page lists; the rest is counted."""
+MAX_MEMBERS = 6
+"""Members of a shared queue that it lists."""
 MAX_TEXT = 200
 """Characters of a name or identifier that it shows."""
 
@@ -89,6 +91,52 @@ class PassedStatus(msgspec.Struct):
     source: str
 
 
+class Member(msgspec.Struct):
+    """A member of a shared queue, and how many jobs it has taken, and holds."""
+
+    name: str
+    taken: int
+    held: int
+
+
+class GroupStatus(msgspec.Struct):
+    """The hub's counters of one shared queue.
+
+    Attributes:
+        depth: the jobs that were not taken.
+    """
+
+    id: str
+    room: str | None
+    depth: int
+    received: int
+    taken: int
+    dropped: int
+    members: list[Member]
+    members_more: int
+
+
+class Kept(msgspec.Struct):
+    """An identifier whose messages the hub retains, and what is retained of it.
+
+    Attributes:
+        last: the number of messages that are retained of each identifier that matches.
+        by: the name of the first requester.
+        since: the time of the first request, in seconds since 1970.
+        identifiers: the number of identifiers with retained messages.
+    """
+
+    identifier: str
+    room: str | None
+    last: int
+    by: str
+    since: float
+    identifiers: int
+    count: int
+    bytes: int
+    dropped: int
+
+
 class Status(msgspec.Struct):
     """The hub's status; times are in seconds since 1970.
 
@@ -111,6 +159,11 @@ class Status(msgspec.Struct):
     identifiers: list[PassedStatus]
     """The most recent first."""
     identifiers_more: int
+    groups: list[GroupStatus] = []
+    """The shared queues."""
+    groups_more: int = 0
+    kept: list[Kept] = []
+    kept_more: int = 0
 
 
 class Here(msgspec.Struct):
@@ -151,6 +204,21 @@ class PassedIdentifier(msgspec.Struct):
     source: str
 
 
+class SharedQueue(msgspec.Struct):
+    """A shared queue."""
+
+    id: str
+    room: str | None
+    depth: int
+    taken: int
+    rate: float
+    """The jobs that are taken a second."""
+    dropped: int
+    members: list[Member]
+    """Those that have taken most."""
+    members_more: int
+
+
 class Picture(msgspec.Struct):
     """The whole state."""
 
@@ -167,10 +235,14 @@ class Picture(msgspec.Struct):
     clients_more: int
     identifiers: list[PassedIdentifier]
     identifiers_more: int
+    queues: list[SharedQueue]
+    queues_more: int
+    kept: list[Kept]
+    kept_more: int
 
 
-Counters = Rates[tuple[str, str | None]]
-"""The counters of the hub: by identifier and room, by node and direction, and the total."""
+Counters = Rates[tuple[str, ...] | tuple[str, str | None]]
+"""The counters of the hub: by identifier and room, by node and direction, by shared queue, and the total."""
 
 
 class HubState:
@@ -225,12 +297,16 @@ def picture(status: Status, rates: Counters, now: float) -> Picture:
     there = [
         _here(node, status.now) for node in status.nodes if node.connected or node.for_seconds <= CUT_SECONDS
     ]
-    counts: dict[tuple[str, str | None], int] = {(one.id, one.room): one.count for one in status.identifiers}
+    counts: dict[tuple[str, ...] | tuple[str, str | None], int] = {
+        (one.id, one.room): one.count for one in status.identifiers
+    }
     known = set(counts)
     # An identifier has a colon and a node's id has none, so they can share one table.
     for one in there:
         counts[one.id, "sent"] = one.sent
         counts[one.id, "received"] = one.received
+    for group in status.groups:
+        counts["taken", group.id, group.room or ""] = group.taken
     counts["", None] = status.messages
     # If the list is shortened, an identifier that reappears in it existed before.
     speeds = rates.update(counts, now, old=known if status.identifiers_more else ())
@@ -264,6 +340,30 @@ def picture(status: Status, rates: Counters, now: float) -> Picture:
             for one in status.identifiers[:MAX_IDENTIFIERS]
         ],
         identifiers_more=status.identifiers_more + max(0, len(status.identifiers) - MAX_IDENTIFIERS),
+        queues=[_shared_queue(group, speeds["taken", group.id, group.room or ""]) for group in status.groups],
+        queues_more=status.groups_more,
+        kept=[
+            msgspec.structs.replace(
+                one, identifier=_short(one.identifier), room=_short_or_none(one.room), by=_short(one.by)
+            )
+            for one in status.kept
+        ],
+        kept_more=status.kept_more,
+    )
+
+
+def _shared_queue(group: GroupStatus, rate: float) -> SharedQueue:
+    """Return a shared queue as the page shows it."""
+    members = sorted(group.members, key=lambda member: member.taken, reverse=True)
+    return SharedQueue(
+        id=_short(group.id),
+        room=_short_or_none(group.room),
+        depth=group.depth,
+        taken=group.taken,
+        rate=rate,
+        dropped=group.dropped,
+        members=[Member(_short(one.name), one.taken, one.held) for one in members[:MAX_MEMBERS]],
+        members_more=group.members_more + max(0, len(members) - MAX_MEMBERS),
     )
 
 

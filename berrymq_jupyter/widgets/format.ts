@@ -20,6 +20,12 @@ export function brief(number: number) {
   return `${value < 99.95 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)}${unit}`;
 }
 
+/** A number of bytes: 2048 -> "2.0 KiB". */
+export function byteSize(bytes: number) {
+  if (bytes < 1024) return `${bytes} B`;
+  return bytes < 1024 * 1024 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+}
+
 /** A number of events a second, "" for none. */
 export function rate(perSecond: number) {
   if (!(perSecond > 0)) return "";

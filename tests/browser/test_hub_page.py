@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import berrymq
+from berrymq import Queue
 from berrymq.bridge.runtime import runtime
 from tests.browser.accessibility import violations
 from tests.browser.notebook import SCREENSHOTS
@@ -203,6 +204,35 @@ def test_it_is_sorted_with_the_keyboard(page, company):
     expect(names).to_have_text(["two", "three", "one"])
     assert heading.get_attribute("aria-sort") == "descending"
     expect(heading.get_by_role("button")).to_be_focused()
+
+
+def test_it_shows_shared_queues_and_what_is_kept(page, company):
+    sender, worker = company.join("sender.ipynb"), company.join("worker.py")
+    jobs = [Queue("job:*", shared=True, bus=bus) for bus in (sender, worker)]
+    berrymq.keep("train:*", last=50, bus=sender)
+    for number in range(5):
+        sender.twitter("job:add", number)
+        sender.twitter(f"train:{HOSTILE[0]}", "x" * 1000)
+    for _ in range(2):
+        jobs[1].get(timeout=10)
+    queues, kept = page.locator(".queues tbody tr:not(.group)"), page.locator(".kept tbody tr:not(.group)")
+    expect(queues.locator("td").nth(0)).to_contain_text("3", timeout=20_000)
+    expect(queues.locator("th")).to_contain_text("job:*")
+    expect(queues.locator("td").nth(1)).to_contain_text("2")
+    expect(queues.locator(".chips li")).to_have_text(["worker.py: 2", "sender.ipynb: 0"])
+    expect(kept.locator("th")).to_contain_text("train:*")
+    expect(kept.locator("td").nth(0)).to_contain_text("5 last 50")
+    expect(kept.locator("td").nth(1)).to_contain_text("KiB")
+    expect(kept.locator("td").last).to_contain_text("sender.ipynb")
+    expect(node(page, "worker.py").locator(".chips")).to_have_text("job:*")
+    assert violations(page, "body") == []
+    picture(page, "held")
+    page.set_viewport_size({"width": 420, "height": 900})
+    expect(queues.locator("th")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    picture(page, "held-narrow")
+    berrymq.keep("train:*", last=0, bus=sender)
+    expect(page.locator(".kept")).to_be_hidden(timeout=20_000)
 
 
 def test_an_update_keeps_selection_and_focus(page, company):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from berrymq import Message, Queue, default_bus
+from berrymq import LinkError, Message, Queue, default_bus
 from berrymq.bridge import RemoteError
 from berrymq.messages import JointMessage
 from berrymq_jupyter.arguments import one_line
@@ -41,6 +41,8 @@ def link(**changes):
         "found_by": "connection file",
         "stats": lambda: stats,
         "nodes": lambda: nodes,
+        "leads_to_hub": True,
+        "status": lambda: {"groups": [], "kept": []},
         "silent_seconds": 0.0,
     }
     return SimpleNamespace(**values | changes)
@@ -103,6 +105,29 @@ class TestLinks:
         text = repr(Links([link(room="blue", dropped=2)]))
         assert "linked as 'A' in the room 'blue' to http" in text
         assert "4 received, 2 dropped" in text
+
+    def test_what_the_hub_holds_for_the_room(self):
+        members = [{"name": f"w{n}", "taken": 1000 - n, "held": 0, "consumers": 0} for n in range(10)]
+        group = {"room": None, "id": "job:*", "depth": 1234, "taken": 9, "dropped": 0, "members_more": 2}
+        kept = {"identifier": "train:*", "last": 50, "by": HOSTILE, "since": 0.0, "count": 1, "bytes": 2048}
+        status = {
+            "groups": [group | {"members": members}, group | {"room": "other", "members": members}],
+            "kept": [kept | {"room": None}, kept | {"room": "other"}],
+        }
+        shown = Links([link(status=lambda: status)])
+        queues, keeps = repr(shown).split("\n\n")[2:]
+        assert queues.splitlines()[1].startswith("job:*         1,234    9      w0 (1,000), w1 (999), ")
+        assert queues.splitlines()[1].endswith("w7 (993) and 4 more")
+        assert len(queues.splitlines()) == len(keeps.splitlines()) == 2
+        assert "train:*  1 message, 2.0 KiB  the last 50" in keeps
+        assert HOSTILE not in shown._repr_html_()
+        assert "no members" in repr(Links([link(status=lambda: {"groups": [group | {"members": []}]})]))
+
+    def test_a_hub_that_does_not_answer(self):
+        def status():
+            raise LinkError("no answer")
+
+        assert repr(Links([link(status=status)])).endswith("hub   hub")
 
     def test_one_node_with_all_that_it_follows(self):
         assert repr(Links([link()], "B")).splitlines()[-1].endswith("n:8, n:9")

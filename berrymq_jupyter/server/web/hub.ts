@@ -5,6 +5,7 @@ import { h, setText } from "../../widgets/dom.ts";
 import { createClients } from "./clients.ts";
 import { createFeed } from "./feed.ts";
 import { createFigures } from "./figures.ts";
+import { createKept, createQueues } from "./held.ts";
 import { createIdentifiers } from "./identifiers.ts";
 import { createNodes } from "./nodes.ts";
 import { createStart } from "./start.ts";
@@ -17,10 +18,12 @@ const start = createStart();
 const nodes = createNodes();
 const identifiers = createIdentifiers();
 const clients = createClients();
+const queues = createQueues();
+const kept = createKept();
 byId("main").append(
   figures.element,
   start.element,
-  h("div", { class: "columns" }, h("div", {}, nodes.element, clients.element), identifiers.element),
+  h("div", { class: "columns" }, h("div", {}, nodes.element, queues.element, kept.element, clients.element), identifiers.element),
 );
 
 let present: Map<string, HubNode> | null = null;
@@ -32,6 +35,8 @@ function show(state: HubState) {
   start.show(others.length === 0 && state.clients.length === 0);
   nodes.show(state);
   clients.show(state);
+  queues.show(state);
+  kept.show(state);
   identifiers.show(state);
   announceNews(new Map(others.map((node) => [node.id, node])));
 }

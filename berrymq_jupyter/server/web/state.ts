@@ -33,6 +33,29 @@ export interface Traffic {
   source: string;
 }
 
+export interface SharedQueue {
+  id: string;
+  room: string | null;
+  depth: number;
+  taken: number;
+  rate: number;
+  dropped: number;
+  members: { name: string; taken: number; held: number }[];
+  members_more: number;
+}
+
+export interface Kept {
+  identifier: string;
+  room: string | null;
+  last: number;
+  by: string;
+  since: number;
+  identifiers: number;
+  count: number;
+  bytes: number;
+  dropped: number;
+}
+
 export interface HubState {
   name: string;
   now: number;
@@ -45,4 +68,8 @@ export interface HubState {
   clients_more: number;
   identifiers: Traffic[];
   identifiers_more: number;
+  queues: SharedQueue[];
+  queues_more: number;
+  kept: Kept[];
+  kept_more: number;
 }

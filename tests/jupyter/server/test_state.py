@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from berrymq import Identifier
+from berrymq import Identifier, Queue
 from berrymq_jupyter.server import state as state_module
 from berrymq_jupyter.server.rates import Rates
 from berrymq_jupyter.server.state import HubState, Status, picture
@@ -100,6 +100,50 @@ def node_of(picture, name):
 
 def names(picture):
     return [node["name"] for node in picture["nodes"]]
+
+
+def test_shared_queues_and_what_is_kept(nodes, look, join, monkeypatch, tmp_path):
+    monkeypatch.setenv("BERRYMQ_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    hub = nodes.hubs[0]
+    assert [look()[key] for key in ("queues", "kept")] == [[], []]
+    one, other = join("one.ipynb"), join("two.py", room="lab")
+    queue = Queue("job:*", shared=True, bus=one.bus)
+    with hub.lock:
+        hub.histories.keep(hub.room("lab"), Identifier.parse("train:*"), 50, TEXT)
+        hub.announcements.schedule(hub.room("lab"), [Identifier.parse("train:*")])
+    nodes.settle()
+    look()
+    for number in range(3):
+        one.bus.twitter("job:add", number)
+        other.bus.twitter("train:epoch", number)
+    assert queue.get(timeout=5).args == (0,)
+    wait(lambda: queue.qsize() == 2, "it is reported")
+    nodes.settle()
+    seen = look()
+    (shared,) = seen["queues"]
+    assert 0 < shared.pop("rate") <= 1
+    assert shared == {
+        "id": "job:*",
+        "room": None,
+        "depth": 2,
+        "taken": 1,
+        "dropped": 0,
+        "members": [{"name": "one.ipynb", "taken": 1, "held": 0}],
+        "members_more": 0,
+    }
+    (kept,) = seen["kept"]
+    assert kept["by"] == TEXT[:199] + "…"
+    assert kept["bytes"] > 100
+    assert {key: kept[key] for key in ("identifier", "room", "last", "identifiers", "count", "dropped")} == {
+        "identifier": "train:*",
+        "room": "lab",
+        "last": 50,
+        "identifiers": 1,
+        "count": 3,
+        "dropped": 0,
+    }
+    assert node_of(seen, "one.ipynb")["follows"] == ["job:*"]
 
 
 def test_the_state_lists_nodes_and_what_they_follow(look, join):
