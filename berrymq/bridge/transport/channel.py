@@ -452,8 +452,8 @@ class Channel:
                     self._count()
                 self._loop.call(self._read_in_turn)
                 return
-            # All of a piece is taken at once, unless it is unmasked: that makes objects, and larger ones lie in
-            # new pages each time.
+            # All of a piece is taken at once, unless it is unmasked: that makes objects, and larger ones lie
+            # in new pages each time.
             most = MOST_SLICE_BYTES if self.connection.side == "server" else len(data)
             size = max(size, min(self.connection.piece_bytes, len(data), most))
             yield data[:size]
