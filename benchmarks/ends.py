@@ -242,7 +242,7 @@ def apart_receiver(*listening: str) -> None:
 
     _share_no_memory()
     bus = berrymq.default_bus
-    before = _peak()
+    before = 0
 
     def run(message: berrymq.Message) -> None:
         arrived = time.monotonic()
@@ -251,7 +251,9 @@ def apart_receiver(*listening: str) -> None:
 
     bus.follow("test:array", run)
     bus.follow("test:ask", lambda message: message.args[0])
-    say(**_link_directly("receiver", listening))
+    linked = _link_directly("receiver", listening)
+    before = _peak()
+    say(**linked)
     sys.stdin.read()
 
 
@@ -260,10 +262,11 @@ def apart_sender(size: str, *listening: str) -> None:
     import numpy as np
 
     _share_no_memory()
+    bus = berrymq.default_bus
+    linked = _link_directly("sender", listening)
     before = _peak()
     array = np.ones(int(size) // 8)
-    bus = berrymq.default_bus
-    say(**_link_directly("sender", listening))
+    say(**linked)
     for number, _ in enumerate(sys.stdin):
         if number == 0:
             _wait_for_receiver(bus)

@@ -286,6 +286,17 @@ class Connection:
         """The number of bytes that are missing of the binary message that is being received."""
         return 0 if self._incoming is None else self._incoming.size - self._incoming.done
 
+    def receive_piece(self, data: memoryview) -> list[Event]:
+        """Process bytes of the binary message that is being received, without a copy.
+
+        Args:
+            data: at most `piece_bytes`.
+        """
+        events: list[Event] = []
+        if self._incoming is not None and not self.closed:
+            self._take_piece(self._incoming, data, events)
+        return events
+
     def _take_piece(self, incoming: _Incoming, data: memoryview, events: list[Event]) -> int:
         """Report the next part of a binary message.
 

@@ -464,7 +464,10 @@ class Channel:
         try:
             for part in (data,) if len(data) <= SLICE_BYTES else self._slices(memoryview(data)):
                 with self._lock:
-                    events = self.connection.receive(bytes(part))
+                    if 0 < len(part) <= self.connection.piece_bytes:
+                        events = self.connection.receive_piece(memoryview(part))
+                    else:
+                        events = self.connection.receive(bytes(part))
                     if self.connection.closed or self._ending:
                         self._read_last(part)
                     elif self.connection.outgoing:
@@ -500,7 +503,10 @@ class Channel:
                     self._count()
                 self._loop.call(self._read_in_turn)
                 return
-            size = max(size, min(self.connection.piece_bytes, len(data)))
+            # All of a piece is taken at once, unless it is unmasked: that makes objects, and larger ones lie
+            # in new pages each time.
+            most = MOST_SLICE_BYTES if self.connection.side == "server" else len(data)
+            size = max(size, min(self.connection.piece_bytes, len(data), most))
             yield data[:size]
             data = data[size:]
             former, now = now, time()
