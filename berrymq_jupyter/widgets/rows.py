@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from .collector import collector
@@ -22,6 +22,8 @@ BURST: Final = 100_000
 SLACK: Final = 64
 """By how much a count of arrivals may differ from what is there, with senders in many threads. A sender
 appends and counts in two steps, so a thread may be between them."""
+ATTEMPTS: Final = 20
+"""The number of attempts to read two values at a moment at which no sender is active."""
 WEIGHED: Final = 2000
 """The limit of messages of one batch that are weighed. Of larger batches every second, third, … message is
 weighed, for all of those beside it."""
@@ -134,8 +136,7 @@ class Rows:
             self.count_late(collected)
             return []
         came = collected - self.seen
-        newest = self.copy(came + SLACK)
-        fresh = self.position(newest, came)
+        newest, fresh = self.locate(came)
         if fresh is None:  # the first messages, or so many that the last one processed was displaced
             collected, newest = self.copy_counted()
             came, fresh = collected - self.total, len(newest)
@@ -195,7 +196,7 @@ class Rows:
         The count and the copy belong to different moments if a sender is active; after some attempts the
         larger count is taken.
         """
-        for _ in range(20):
+        for _ in range(ATTEMPTS):
             before = self.collected()
             newest = self.copy(len(self.kept) + SLACK)
             if self.collected() == before:  # no sender was active in between
@@ -221,6 +222,26 @@ class Rows:
             except RuntimeError:  # a sender was quicker; not with a global interpreter lock
                 continue
 
+    def locate(self, expected: int) -> tuple[list[Message], int | None]:
+        """Return the newest messages, the newest first, and how many of them arrived after `last`.
+
+        Probably that is `expected`, and few messages are copied. But any number may arrive between counting
+        and copying, so more are copied until `last` is among them, or all are.
+
+        Args:
+            expected: how many arrived when they were counted.
+
+        Returns:
+            The messages, and the number; None if `last` is gone, or there was none.
+        """
+        most = expected + SLACK
+        while True:
+            newest = self.copy(most)
+            fresh = self.position(newest, expected)
+            if fresh is not None or self.last is None or len(newest) < most:
+                return newest, fresh
+            most *= 4
+
     def position(self, newest: list[Message], expected: int) -> int | None:
         """Return how many of `newest` arrived after `last`, probably `expected`; None if that is gone.
 
@@ -228,7 +249,8 @@ class Rows:
         """
         if self.last is None:
             return None
-        for index in range(min(expected + SLACK, len(newest)) - 1, -1, -1):
+        begin = min(expected + SLACK, len(newest))
+        for index in chain(range(begin - 1, -1, -1), range(begin, len(newest))):
             if newest[index] is self.last:
                 return index
         return None
@@ -253,10 +275,16 @@ class Rows:
         self.let_go(first - oldest)
 
     def oldest(self) -> int:
-        """Return the number of the oldest message kept, or a higher one while others arrive."""
-        length = len(self.kept)
-        came = self.collected() - self.seen
-        fresh = self.position(self.copy(came + SLACK), came)
+        """Return the number of the oldest message kept, or a higher one while others arrive.
+
+        Length and position belong together only if none arrived in between, so it tries several times: a
+        higher number would cost rows that are kept.
+        """
+        for _ in range(ATTEMPTS):
+            length = len(self.kept)
+            _, fresh = self.locate(self.collected() - self.seen)
+            if len(self.kept) == length:
+                break
         return self.end if fresh is None else self.end - max(0, length - fresh)
 
     def let_go(self, number: int) -> None:

@@ -75,6 +75,31 @@ def test_what_comes_while_others_are_absorbed_costs_no_row(monkeypatch, maxlen):
     assert rows.missed == 0
 
 
+@pytest.mark.parametrize("calls", [(1,), (2,), (1, 2)])
+def test_a_burst_between_counting_and_copying_costs_no_row(monkeypatch, calls):
+    """On a loaded machine a thousand messages may come between two lines of the drawing thread."""
+    rows = Rows(50_000, 10**9)
+    put(rows, *range(1000))
+    rows.absorb()
+    put(rows, *range(1000, 1100))
+    copy, number = rows.copy, 0
+
+    def copy_after_a_burst(most):
+        nonlocal number
+        number += 1
+        if number in calls:
+            put(rows, *range(rows.collected(), rows.collected() + 1000))
+        return copy(most)
+
+    monkeypatch.setattr(rows, "copy", copy_after_a_burst)
+    rows.absorb()
+    monkeypatch.undo()
+    rows.absorb()
+    total = 1100 + 1000 * len(calls)
+    assert (rows.first, rows.end, rows.missed) == (0, total, 0)
+    assert everything(rows) == (0, list(range(total)))
+
+
 def test_what_was_pushed_out_unseen_is_counted(monkeypatch):
     monkeypatch.setattr(module, "BURST", 5)
     rows = Rows(5, 10**9)
