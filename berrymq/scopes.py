@@ -4,6 +4,10 @@ A notebook gives each cell its own. A module has one while it is imported: when 
 `importlib.reload`, what its former execution registered ends. The module's scope takes precedence: what a
 module registers while a cell imports it belongs to the module.
 
+What a function of a module registers when a cell calls it is replaced only if the cell calls it again, and it
+registers again. A function that registers at its first call alone, since it caches an object or sets
+something up lazily, would otherwise have it end for good when the cell runs again.
+
 Followers, queues and adapters ask `owner` for their scope when they are created, and add themselves. A scope
 holds them weakly: it ends what is alive, and keeps nothing alive.
 """
@@ -18,11 +22,15 @@ from weakref import ref
 from .process import ForkSafeLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextvars import ContextVar
     from types import FrameType
 
 __all__ = ["Scope", "current", "make_current", "owner"]
+
+CORE, NOTEBOOKS = "berrymq", "berrymq_jupyter"
+"""The packages whose code registers on behalf of its caller. What the one for notebooks registers is the
+cell's: magics are called by IPython, which is a module too."""
 
 _creating = ForkSafeLock()
 """Held while the variable is created, which must happen once."""
@@ -47,19 +55,47 @@ def current_variable() -> ContextVar[Scope | None]:
     return _current
 
 
-def owner() -> Scope | None:
-    """Return the scope that owns what the caller registers, or None.
+def owner() -> Scope | Maker | None:
+    """Return what owns that which the caller registers, or None: its method `add` takes it.
 
-    That is the scope of the module whose import the caller is part of, else the current scope. The stack
-    shows it: the first frame of a module's own code decides.
+    That is the scope of the module whose import the caller is part of, else the current scope, or the
+    function of a module that was called in it. The stack shows it: the first frame of a module's or cell's
+    own code decides.
     """
     frame: FrameType | None = sys._getframe(1)
+    called: list[FrameType] = []
+    """The frames between that code and this package, innermost first."""
     while frame is not None:
         if frame.f_code.co_name == "<module>":
             scope = of_module(frame.f_globals)
-            return current() if scope is None else scope
+            if scope is not None:
+                return scope
+            here = current()
+            return None if here is None else maker_in(here, called, frame.f_globals)
+        if called or _package(frame) != CORE:
+            called.append(frame)
         frame = frame.f_back
     return current()
+
+
+def maker_in(scope: Scope, called: list[FrameType], namespace: dict[str, Any]) -> Scope | Maker:
+    """Return the function of a module that registers something in a scope, or the scope if its own code does.
+
+    Args:
+        scope: of the cell.
+        called: the frames between the cell's code and this package, innermost first.
+        namespace: the globals of the cell.
+    """
+    if not called or called[0].f_globals is namespace or _package(called[0]) == NOTEBOOKS:
+        return scope
+    outermost = next(frame for frame in reversed(called) if frame.f_globals is not namespace)
+    return Maker(scope, (outermost.f_globals.get("__name__"), outermost.f_code.co_qualname))
+
+
+def _package(frame: FrameType) -> str:
+    """Return the name of the package that a frame is of, or ""."""
+    name = frame.f_globals.get("__name__")
+    return name.partition(".")[0] if isinstance(name, str) else ""
 
 
 _modules: dict[str, tuple[Any, Scope]] = {}
@@ -116,6 +152,10 @@ class Scope:
         self.name = name
         self._members: list[ref[Any]] = []
         """Weak references, in the order of registration; dead ones are discarded from time to time."""
+        self._made: dict[tuple[object, str], list[ref[Any]]] = {}
+        """What functions of modules have registered, by function."""
+        self._inherited: dict[tuple[object, str], list[ref[Any]]] = {}
+        """The same of former executions, unless that function has registered something since."""
         self._closed = False
 
     @contextmanager
@@ -140,14 +180,47 @@ class Scope:
             self._members = [known for known in self._members if known() is not None]
         self._members.append(ref(member))
 
+    def add_made(self, maker: tuple[object, str], member: Any) -> None:
+        """Add what a function of a module has registered; end what it had registered in former executions.
+
+        Args:
+            maker: the module and the function.
+            member: as for `add`.
+        """
+        if self._closed:
+            end(member)
+            return
+        self._made.setdefault(maker, []).append(ref(member))
+        for former in alive(self._inherited.pop(maker, [])):
+            end(former)
+
+    def succeed(self, former: Scope) -> None:
+        """Take over what functions of modules have registered in a former execution.
+
+        Args:
+            former: its scope, to be closed next.
+        """
+        for found in (former._inherited, former._made):
+            for maker, members in found.items():
+                self._inherited.setdefault(maker, []).extend(members)
+            found.clear()
+
     def members(self) -> list[Any]:
-        """Return the members that are alive, in order."""
-        return [member for member in [known() for known in self._members] if member is not None]
+        """Return the members that are alive, in order; those of functions of modules at the end."""
+        made = [
+            member
+            for found in (self._inherited, self._made)
+            for members in found.values()
+            for member in members
+        ]
+        return alive([*self._members, *made])
 
     def close(self) -> None:
         """End all members, the latest first. The scope stays closed; calling it again does nothing."""
         self._closed = True
         members, self._members = self.members(), []
+        self._made.clear()
+        self._inherited.clear()
         for member in reversed(members):
             end(member)
 
@@ -156,6 +229,28 @@ class Scope:
 
     def __repr__(self) -> str:
         return f"<Scope {self.name!r}, {len(self)} members{', closed' if self._closed else ''}>"
+
+
+class Maker:
+    """A function of a module that registers something while a cell calls it.
+
+    Args:
+        scope: of the cell.
+        function: the module and the name of the function.
+    """
+
+    def __init__(self, scope: Scope, function: tuple[object, str]) -> None:
+        self._scope = scope
+        self._function = function
+
+    def add(self, member: Any) -> None:
+        """Add a member; see `Scope.add_made`."""
+        self._scope.add_made(self._function, member)
+
+
+def alive(members: Iterable[ref[Any]]) -> list[Any]:
+    """Return the members that are alive."""
+    return [member for member in [known() for known in members] if member is not None]
 
 
 def end(member: Any) -> None:

@@ -158,6 +158,7 @@ class Cells:
             former = self._latest.get(identity)
             self._latest[identity] = cell
         if former is not None:
+            cell.scope.succeed(former.scope)
             close_quietly(former)
         RUNNING.set(cell)
         scopes.make_current(cell.scope)

@@ -169,3 +169,52 @@ def test_a_cell_does_not_own_what_a_module_registers_when_it_is_imported(cells, 
         for subscription in default_bus.subscriptions():
             subscription.cancel()
         sys.modules.pop("library_of_cells", None)
+
+
+SOMEBODYS = """
+import functools
+from berrymq import follow
+
+received = []
+
+
+@functools.cache
+def cached():
+    return follow("test:run", lambda message: received.append("cached"))
+
+
+def watch(identifier):
+    return follow(identifier, lambda message: received.append(identifier))
+"""
+
+
+@pytest.fixture
+def library(cells, tmp_path, monkeypatch):
+    """A module of somebody else's whose functions register followers, imported by a cell."""
+    (tmp_path / "somebodys.py").write_text(SOMEBODYS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "somebodys", raising=False)
+    cells.run("import somebodys; from berrymq import twitter", "imports")
+    yield sys.modules["somebodys"]
+    sys.modules.pop("somebodys", None)
+
+
+def test_what_a_library_caches_or_sets_up_once_goes_on_when_the_cell_runs_again(cells, library):
+    for _ in range(3):
+        cells.run("somebodys.cached()", "cell")
+        cells.run("twitter('test:run')", "other")
+    assert library.received == ["cached"] * 3
+
+
+def test_what_a_library_registers_at_each_call_is_replaced_whatever_its_arguments(cells, library):
+    cells.run("somebodys.watch('test:run')", "cell")
+    cells.run("def start(): somebodys.watch('test:*')\nstart()", "cell")
+    cells.run("twitter('test:run')", "other")
+    assert library.received == ["test:*"]
+
+
+def test_what_the_cells_own_code_registers_within_a_library_is_the_cells(cells, library):
+    cells.run("list(map(lambda one: somebodys.follow(one, somebodys.received.append), ['test:run']))", "cell")
+    cells.run("pass", "cell")
+    cells.run("twitter('test:run')", "other")
+    assert library.received == []
