@@ -302,7 +302,7 @@ class TestMemory:
         peer = nodes.peer(two, one)
         wait(lambda: seen and two.is_full(), "the first ones have arrived")
         nodes.turn()
-        assert 5 <= len(peer.pulls._queue)
+        assert len(peer.pulls._queue) >= 5
         go_on.set()
         wait(lambda: seen == list(range(10)), "all arrive")
 
