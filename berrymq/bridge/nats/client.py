@@ -37,7 +37,7 @@ PENDING_BYTES = 64 * 1024 * 1024
 """Received and not handled yet. Streams bound what is in flight to less; more is dropped, and sent again."""
 CONNECT_SECONDS = 5
 
-_MISSING = "NATS needs the package nats-py: pip install 'berrymq[nats]'"
+_MISSING = "NATS needs a package that is not installed: pip install nats-py"
 
 _log = logging.getLogger("berrymq")
 
