@@ -75,6 +75,8 @@ class SharedQueues:
         """By the identifier of the group; changed with the node's lock held."""
         self._followed: tuple[Identifier, ...] = ()
         """The identifiers of groups; changed in one step with the routes."""
+        self._warned: set[Identifier] = set()
+        """Of shared queues that are not shared over NATS."""
         self._is_leaving = False
         """The link is about to be closed: messages that shared queues collect here must not cross too."""
         self._attachment: Attachment | None = None
@@ -103,6 +105,8 @@ class SharedQueues:
         Three cases: the first connection joins; a resumed one goes on where it was; a new stream, at the same
         hub or at its successor, joins again.
         """
+        if peer.role == "mesh":
+            self._warn_of_mesh()
         if peer.role != "hub" or self.peer not in (None, peer):
             return
         if self.peer is None:
@@ -114,6 +118,18 @@ class SharedQueues:
         else:
             self._rejoin(peer)
         self._hub_id = peer.id
+
+    def _warn_of_mesh(self) -> None:
+        """Log, once for each shared queue, that nodes on NATS do not share it."""
+        if self.peer is not None:
+            return
+        for store in self.stores.stores():
+            if not store.identifier.is_local and store.identifier not in self._warned:
+                self._warned.add(store.identifier)
+                _log.warning(
+                    "the shared queue of %r is not shared over NATS: each process gets all of its messages",
+                    store.identifier.text,
+                )
 
     def link_is_cut(self, peer: Peer) -> None:
         """Pause the memberships. The node's lock is held.

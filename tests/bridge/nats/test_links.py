@@ -61,6 +61,13 @@ class TestLink:
         with pytest.raises(LinkError, match="no hub at the other side of NATS"):
             link.status()
 
+    def test_a_shared_queue_warns_that_it_is_not_shared(self, link, server, caplog):
+        queue = berrymq.Queue("job:*", shared=True, bus=link.node.bus)
+        berrymq.link(server.url, bus=Bus("two"), name="two")
+        text = "the shared queue of 'job:*' is not shared over NATS: each process gets all of its messages"
+        wait(lambda: caplog.text.count(text) == 1, "the warning")
+        queue.close()
+
     def test_a_server_that_comes_back_is_found_again(self):
         with NatsServer() as server:
             bus = Bus("one")
