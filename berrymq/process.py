@@ -1,6 +1,6 @@
 """The state of this process: callbacks after a fork, exit handlers, and a reference to the default bus.
 
-`os.register_at_fork` and `atexit` are used here and nowhere else. Their callbacks can't be taken back, and
+`atexit` is used here and nowhere else, `os.register_at_fork` only for shared memory too. They stay set, and
 `atexit` runs last what was registered first: since this module is imported first, the exit handlers of a
 program still find their followers, and their links.
 

@@ -95,6 +95,13 @@ class ByteEnd:
         self.connection.send_text(text)
         self._flush()
 
+    def take_pieces(self) -> None:
+        self.connection.takes_pieces = True
+
+    def send_piece(self, head: bytes, data: bytes) -> None:
+        self.connection.send_piece(head, data)
+        self._flush()
+
     def send_texts(self, texts: Iterable[frames.Frame]) -> None:
         for text in texts:
             self.send_text(frames.join(text))
