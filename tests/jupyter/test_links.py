@@ -2,6 +2,7 @@ import inspect
 from types import SimpleNamespace
 
 from berrymq.bridge.discovery import finding, starting
+from berrymq.bridge.nats import connector
 from berrymq_jupyter.links import DESCRIPTIONS, how_found
 
 
@@ -16,6 +17,6 @@ def test_how_a_link_was_found_is_described():
 
 
 def test_each_description_is_of_an_existing_way():
-    sources = [inspect.getsource(finding), inspect.getsource(starting)]
+    sources = [inspect.getsource(module) for module in (finding, starting, connector)]
     for way in DESCRIPTIONS:
         assert any(f'"{way}"' in source for source in sources)

@@ -85,7 +85,7 @@ def test_the_program_with_a_past_runs(tmp_path):
     end_hubs(tmp_path)
     assert run.stderr == ""
     assert run.stdout.count("<Message('train:epoch', 3)") == 2
-    assert run.stdout.splitlines()[-1] == "True"
+    assert "True" in run.stdout.splitlines()
 
 
 def test_each_command_is_one():

@@ -151,8 +151,8 @@ class TestCalls:
         looked = []
         honest = Sessions._expire
         monkeypatch.setattr(Sessions, "_expire", lambda *args: (looked.append(args), honest(*args)))
-        token = socket.answer("connect_via_queue", {"identifier": "a:b", "ttl": 0.001})["result"]
-        assert socket.answer("get", {"token": token, "timeout": 0.5})["error"]["code"] == -32003
+        token = socket.answer("connect_via_queue", {"identifier": "a:b", "ttl": 0.2})["result"]
+        assert socket.answer("get", {"token": token, "timeout": 1.0})["error"]["code"] == -32003
         assert len(looked) <= 2
         wait(lambda: len(server.sessions) == 0, "its end")
 
