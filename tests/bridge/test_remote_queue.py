@@ -106,7 +106,7 @@ class TestTaking:
         other.join(10)
         assert got[0].args == (1,)
         bus.twitter("task:run", 2)
-        assert queue.get_nowait().args == (2,)
+        assert queue.get(timeout=10).args == (2,)
 
     def test_threads_that_do_not_wait_leave_nothing(self, bus, queue):
         for number in range(40):
