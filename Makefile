@@ -121,6 +121,10 @@ chromium: $(VENV)/test-is-installed
 	    $(call INSTALL,chromium fonts-dejavu-core) && chromium --version; } || $(BIN)/playwright install chromium
 
 languages: chromium # one after the other: apt locks its database
+	@curl --version >/dev/null 2>&1 || { \
+	    echo "installing curl for the examples of WIRE.md"; \
+	    $(call INSTALL,curl); } || { \
+	    echo "Install curl, which 'make test' needs."; exit 1; }
 	@ruby -rminitest -e '' 2>/dev/null || { \
 	    echo "installing Ruby for the tests of its client"; \
 	    $(call INSTALL,ruby ruby-minitest); } || { \

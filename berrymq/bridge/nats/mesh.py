@@ -118,8 +118,6 @@ class Mesh:
         self.loop = router.loop
         self.stats = LinkStats()
         """Counters of all its streams together."""
-        self.on_change: Callable[[], object] = lambda: None
-        """Called when a node was linked, or its connection was cut."""
         self._id = router.id
         self._name = name or router.name
         self._room = room
@@ -186,7 +184,7 @@ class Mesh:
             self._greeted_with = notice.members
             self._client.publish(subject_of(self._token), encode_notice(notice))
         else:
-            self._tell(remote, notice)
+            self._notify(remote, notice)
 
     def _members(self) -> tuple[str, ...]:
         """Return the names of the nodes that a hub has in the room."""
@@ -199,7 +197,7 @@ class Mesh:
         if self.connected and self._members() != self._greeted_with:
             self._greet(answer=False)
 
-    def _tell(self, remote: Remote, notice: Notice) -> None:
+    def _notify(self, remote: Remote, notice: Notice) -> None:
         self._client.publish(subject_of(self._token, remote.id), encode_notice(notice))
 
     def _all_cut(self) -> None:
@@ -234,7 +232,7 @@ class Mesh:
         remote.epoch = secrets.token_hex(8)
         peer = remote.peer
         resumes = peer is not None and self.router.peers.get(peer.id) is peer
-        self._tell(
+        self._notify(
             remote,
             Notice(
                 "open",
@@ -272,7 +270,7 @@ class Mesh:
                 shares=router.memories.can_open(notice.memory),
             )
         peer.stream.offers.shares_memory, peer.stream.offers.pulls = answer.shares, True
-        self._tell(remote, answer)
+        self._notify(remote, answer)
         self._attach(remote, notice, notice.received if resumes else None, answer.stream)
 
     def _opened(self, remote: Remote, notice: Notice) -> None:
@@ -319,7 +317,6 @@ class Mesh:
         except FrameError as error:
             remote.stream = ""
             channel.close(CloseCode.PROTOCOL_ERROR, str(error))
-        self.on_change()
 
     # -- the end of a connection -----------------------------------------------------------------------------
 
@@ -339,7 +336,6 @@ class Mesh:
         remote.channel = None
         if remote.peer is not None:
             self.router.connection_lost(remote.peer, channel, event)  # type: ignore[arg-type]
-        self.on_change()
 
     def cut(self, channel: MeshChannel) -> None:
         """End a connection in which something is missing, and open it again."""
@@ -349,7 +345,7 @@ class Mesh:
     def closed_here(self, channel: MeshChannel, code: CloseCode, reason: str) -> None:
         """Let the other side know that a connection has ended, and open the next one."""
         remote = channel.remote
-        self._tell(
+        self._notify(
             remote,
             Notice("cut", self._id, epoch=channel.epoch, code=int(code), reason=reason[:200]),
         )
@@ -366,7 +362,6 @@ class Mesh:
         peer = remote.peer
         if peer is not None and self.router.peers.get(peer.id) is peer:
             self.router.remove_peer(peer, "it has left")
-        self.on_change()
 
     # -- receiving -------------------------------------------------------------------------------------------
 
@@ -440,13 +435,13 @@ class Mesh:
         channel = remote.channel
         if channel is None or notice.epoch != channel.epoch:
             if notice.kind == "ping":  # of one that has ended here
-                self._tell(remote, Notice("cut", self._id, epoch=notice.epoch, code=CloseCode.GOING_AWAY))
+                self._notify(remote, Notice("cut", self._id, epoch=notice.epoch, code=CloseCode.GOING_AWAY))
             return
         channel.received_at = self.loop.time()
         if notice.kind == "ping":
             if notice.number > channel.arrived:
                 self.expect(channel, notice.number)
-            self._tell(remote, Notice("pong", self._id, epoch=channel.epoch))
+            self._notify(remote, Notice("pong", self._id, epoch=channel.epoch))
         elif notice.kind == "cut":
             self._detach(channel, Closed(notice.code, notice.reason))
             self.loop.call_later(REOPEN_SECONDS, self._open_again, remote)
@@ -463,7 +458,7 @@ class Mesh:
 
     def ping(self, channel: MeshChannel) -> None:
         """Have the other side of a connection answer, and check that it has everything."""
-        self._tell(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
+        self._notify(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
 
     def post(self, channel: MeshChannel, frame: bytes, *, is_binary: bool = False) -> None:
         """Publish a frame, or a binary message, in the next turn of the loop.
