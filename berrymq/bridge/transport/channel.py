@@ -605,7 +605,11 @@ class Channel:
     def _report_closed(self, event: Closed) -> None:
         if not self._closed_reported:
             self._closed_reported = True
-            self.on_event(event)
+            on_event = self.on_event
+            # It refers to what refers to this channel: without it an ended link is freed at once, and not at a
+            # run of the garbage collector, before which a hub collects those of thousands.
+            self.on_event = _ignore
+            on_event(event)
 
     def _finish(self, event: Closed) -> None:
         """Close the socket and report the end; on the loop."""
@@ -614,3 +618,7 @@ class Channel:
         self._loop.unwatch(self._sock)
         self._sock.close()
         self._report_closed(event)
+
+
+def _ignore(event: Event) -> None:
+    """Handle an event after the end."""
