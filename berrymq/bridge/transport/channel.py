@@ -606,8 +606,8 @@ class Channel:
         if not self._closed_reported:
             self._closed_reported = True
             on_event = self.on_event
-            # It refers to what refers to this channel: without it an ended link is freed at once, and not at a
-            # run of the garbage collector, before which a hub collects those of thousands.
+            # It refers to what refers to this channel. Without it an ended link is freed at once, not when
+            # the garbage collector runs, until when a hub would hold many.
             self.on_event = _ignore
             on_event(event)
 
