@@ -24,10 +24,10 @@ from berrymq.bridge.protocol.group_frames import PutParams
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
-from .takeover import Takeover
 from .groups import MAX_SHOWN as MAX_STATUS_ENTRIES
 from .groups import Groups
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
+from .takeover import Takeover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
