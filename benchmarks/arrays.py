@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 from benchmarks.harness import Against, Row, duration
 from benchmarks.processes import End, running_hub
+from tests.support.faults import FaultProxy
 
 PACKAGES = ["pyzmq", "numpy", "msgspec", "pandas"]
 BYTES = 100_000_000
@@ -21,7 +23,12 @@ WARM_UP = 3
 TARGET = 5.0
 NETWORK_TARGET = 0.6
 PEAK_TARGET = 2.0
-"""Of the memory of a side beyond what it has before the array, in arrays; the array itself counts."""
+"""Of the memory of a side beyond what it has before the array, in arrays, to one decimal: the array itself
+counts, its copy, and 2 MiB for a piece that is being sent."""
+SLOW_RATES = [200_000, 1_000_000, 5_000_000]
+"""Bytes a second."""
+HELD_UP_SECONDS = 0.050
+QUESTIONS = 40
 TABLE_BYTES = 1_000_000_000
 TAKE_SECONDS = 0.010
 ADDED_BYTES = 1_000_000
@@ -32,7 +39,7 @@ Samples = dict[str, list[dict[str, float]]]
 
 def run() -> list[Row]:
     """Measure arrays through a hub, over direct links without shared memory, and shared tables."""
-    return [*arrays(), *arrays_over_a_network(), *shared_tables()]
+    return [*arrays(), *arrays_over_a_network(), *beside_arrays(), *shared_tables()]
 
 
 def arrays() -> list[Row]:
@@ -63,10 +70,34 @@ def arrays_over_a_network() -> list[Row]:
         what = f"{BYTES / 1e6:.0f} MB over a network, {name}"
         rows.append(compare(what, samples, name, "arrived", NETWORK_TARGET))
         for side in ("sender", "receiver"):
-            peak = max(sample[f"{side}_peak"] for sample in samples[name]) / BYTES
+            peak = round(max(sample[f"{side}_peak"] for sample in samples[name]) / BYTES, 1)
             row = Row(f"{what}: memory of the {side}", None)
             row.against.append(Against("the array", None, peak, PEAK_TARGET))
             rows.append(row)
+    return rows
+
+
+def beside_arrays() -> list[Row]:
+    """Measure how long an array on a slow link holds small messages up: questions, one after the other."""
+    rows = []
+    for rate in SLOW_RATES:
+        with ExitStack() as stack:
+            receiver = stack.enter_context(End("ends", "apart_receiver"))
+            url, token = receiver.ready.values()
+            at = urlsplit(url)
+            proxy = stack.enter_context(FaultProxy((str(at.hostname), at.port or 0)))
+            sender = stack.enter_context(End("ends", "apart_sender", str(BYTES), proxy.url, token))
+            proxy.rate = rate
+            sender.request("ask 1")
+            alone = sender.request(f"ask {QUESTIONS}")["seconds"]
+            sender.request("send 1")
+            beside = sender.request(f"ask {QUESTIONS}")["seconds"]
+            proxy.cut()
+        held_up = statistics.median(beside) - statistics.median(alone)
+        what = f"a message beside an array, at {rate / 1e6:.1f} MB/s"
+        row = Row(what, held_up * 1e9, [], f"slowest {duration(max(beside) * 1e9)}")
+        row.against.append(Against("the limit", HELD_UP_SECONDS * 1e9, held_up / HELD_UP_SECONDS, 1.0))
+        rows.append(row)
     return rows
 
 

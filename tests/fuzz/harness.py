@@ -102,6 +102,9 @@ class ByteEnd:
         self.connection.send_piece(head, data)
         self._flush()
 
+    def when_written(self, send: Callable[[], object]) -> None:
+        send()
+
     def send_texts(self, texts: Iterable[frames.Frame]) -> None:
         for text in texts:
             self.send_text(frames.join(text))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 CHUNK = 16 * 1024
+CHUNK_SECONDS = 0.005
+"""What is passed on at a time on a slow connection."""
 
 
 class DistantEndpoint(Endpoint):
@@ -166,7 +168,7 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while True:
                 await self._reading.wait()
-                data = await reader.read(CHUNK)
+                data = await reader.read(min(CHUNK, int(self.rate * CHUNK_SECONDS) or CHUNK))
                 if not data:
                     break
                 if self.delay:

@@ -157,6 +157,9 @@ class WireEnd:
         if not self.closed:
             self.other.arriving.append((PIECE, head + data))
 
+    def when_written(self, send: Callable[[], object]) -> None:
+        send()
+
     def act(self, action: Callable[[Any], object]) -> None:
         action(self)
 

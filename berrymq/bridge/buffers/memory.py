@@ -68,7 +68,7 @@ class Memory:
         reason: why they are gone.
     """
 
-    __slots__ = ("__weakref__", "_source", "reason", "sizes")
+    __slots__ = ("__weakref__", "_size", "_source", "reason", "sizes")
 
     def __init__(
         self, source: Held | Lease | Own | bytes | None, sizes: Sequence[int], reason: str = ""
@@ -76,6 +76,14 @@ class Memory:
         self._source = source
         self.sizes = sizes
         self.reason = reason
+        self._size: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes the buffers take in a row."""
+        if self._size is None:
+            self._size = end_of(self.sizes)
+        return self._size
 
     @property
     def held_bytes(self) -> int:
@@ -161,7 +169,7 @@ class Memory:
     @property
     def fits_text(self) -> bool:
         """Whether the buffers are small enough to be given in base64."""
-        return end_of(self.sizes) <= MAX_TRAVELLING_BYTES
+        return self.size <= MAX_TRAVELLING_BYTES
 
     @property
     def starts(self) -> list[int]:
@@ -170,7 +178,7 @@ class Memory:
 
     def texts(self) -> list[str | None]:
         """Return the buffers in base64; nothing for each where they are gone, or too large for that."""
-        data = self.read(0, end_of(self.sizes)) if self.fits_text else None
+        data = self.read(0, self.size) if self.fits_text else None
         if data is None:
             return [None] * len(self.sizes)
         return [

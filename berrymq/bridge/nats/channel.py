@@ -65,6 +65,10 @@ class MeshChannel:
         """Send one binary message, in two parts; on any thread."""
         self._mesh.post(self, head + data, is_binary=True)
 
+    def when_written(self, send: Callable[[], object]) -> None:
+        """Call a function that sends something: at once, for the mesh has no buffer of this connection."""
+        send()
+
     def ping(self) -> None:
         """Have the other side answer."""
         self._mesh.ping(self)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.events import Piece
     from berrymq.bridge.protocol.reliable_stream import Account, Stream
 
+    from .credit import Asked
+
 __all__ = ["MAX_PULLED_BYTES", "MessageKey", "Pulls"]
 
 MAX_PULLED_BYTES = 1024 * 1024 * 1024
@@ -33,6 +35,9 @@ MANY_HELD, MANY_HELD_BYTES = 1_000, 8 * 1024 * 1024
 """The frames held back from which acknowledgements are withheld, so that the other side sends less."""
 MAX_HELD, MAX_HELD_BYTES = 200_000, 64 * 1024 * 1024
 """More than these are sent only by a peer that ignores that."""
+
+MAX_ASKED = 64
+"""The pieces that are asked for at a time."""
 
 HELD_BYTES = 500
 """The approximate memory for a frame that is held back, beside its bytes."""
@@ -94,10 +99,12 @@ class _Pull(NamedTuple):
 
     buffers: _Arriving
     offset: int
-    size: int
-    in_flight: int
-    """How much was in flight then, itself included."""
-    asked_at: float
+    asked: Asked
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.asked.size
 
 
 class Pulls:
@@ -127,6 +134,11 @@ class Pulls:
 
     def __bool__(self) -> bool:
         return bool(self._held)
+
+    @property
+    def received(self) -> int:
+        """How many bytes of unfinished buffers have arrived."""
+        return sum([buffers.received for buffers in self._queue]) + self._received
 
     # -- the order of frames ---------------------------------------------------------------------------------
 
@@ -232,23 +244,27 @@ class Pulls:
         found: list[bytes] = []
         credit = self._credit
         for buffers in list(self._queue):
-            if self._in_flight >= credit.size:
+            if self._is_full():
                 break
             if buffers.memory is None and not self._open(buffers):
                 if buffers.has_ended:
                     continue
                 break
-            while buffers.asked < buffers.size and self._in_flight < credit.size:
+            while buffers.asked < buffers.size and not self._is_full():
                 size = min(credit.piece, buffers.size - buffers.asked)
                 found.append(pull_frame(buffers.number, buffers.asked, size))
                 if not self._asked:
                     self._moved_at = now
                 self._in_flight += size
-                self._asked.append(_Pull(buffers, buffers.asked, size, self._in_flight, now))
+                self._asked.append(_Pull(buffers, buffers.asked, credit.ask(size, self._in_flight, now)))
                 buffers.asked += size
             if buffers.asked < buffers.size:
                 break
         return found
+
+    def _is_full(self) -> bool:
+        """Return whether as much is in flight as may be."""
+        return self._in_flight >= self._credit.size or len(self._asked) >= MAX_ASKED
 
     def _open(self, buffers: _Arriving) -> bool:
         """Get memory for buffers; return False if they are not pulled now, or can't be."""
@@ -269,7 +285,8 @@ class Pulls:
         """
         if not self._asked:
             raise FrameError("a piece of buffers that was not asked for")
-        buffers, offset, size, in_flight, asked_at = self._asked[0]
+        buffers, offset, asked = self._asked[0]
+        size = asked.size
         if (piece.number, piece.offset, piece.size) != (buffers.number, offset, size) or (
             piece.start != self._received
         ):
@@ -284,7 +301,7 @@ class Pulls:
         self._received = 0
         self._asked.popleft()
         self._in_flight -= size
-        self._credit.arrived(size, in_flight, asked_at, now)
+        self._credit.arrived(asked, now)
         if not self._asked:
             self._credit.start()
         buffers.received += size
@@ -327,10 +344,10 @@ class Pulls:
     # -- cuts ------------------------------------------------------------------------------------------------
 
     def cut(self) -> None:
-        """Note that nothing is in flight any more: the connection was lost."""
+        """Note that nothing is in flight any more: the connection was lost. The next one may be slower."""
         self._asked.clear()
         self._in_flight = self._received = 0
-        self._credit.start()
+        self._credit = Credit()
         for buffers in self._queue:
             buffers.asked = buffers.received
 

@@ -625,14 +625,20 @@ class Router:
             FrameError: there are no such bytes.
         """
         memory = peer.stream.offers.find(params.memory)
-        data = memory.read(params.offset, params.size) if memory is not None else None
-        if data is None:
-            reason = memory.reason if memory is not None else "it is not offered any more"
-            channel.send_text(gone_frame(params.memory, reason))
-        elif len(data) < params.size:
+        if memory is not None and params.offset + params.size > memory.size:
             raise FrameError("a pull beyond the end of the buffers")
-        else:
-            channel.send_piece(PIECE_HEAD.pack(params.memory, params.offset), data)
+
+        def send() -> None:
+            data = memory.read(params.offset, params.size) if memory is not None else None
+            if data is None:
+                reason = memory.reason if memory is not None else "it is not offered any more"
+                channel.send_text(gone_frame(params.memory, reason))
+            else:
+                channel.send_piece(PIECE_HEAD.pack(params.memory, params.offset), data)
+
+        channel.when_written(
+            send
+        )  # so messages overtake pieces, and a piece is copied when it can be written
 
     def handle_late(self, peer: Peer, batches: list[tuple[Batch, bytes]]) -> None:
         """Process messages that were held back until buffers had been pulled. The lock is held.

@@ -98,6 +98,10 @@ class Memory(Protocol):
     """Why they are gone."""
 
     @property
+    def size(self) -> int:
+        """How many bytes the buffers take in a row."""
+
+    @property
     def held_bytes(self) -> int:
         """The bytes of shared memory."""
 

@@ -66,6 +66,9 @@ message."""
 LINGER_SECONDS = 1.0
 """The time for the last bytes of a connection that is being closed."""
 
+WAITING_BYTES = 500
+"""The approximate memory for what is to be sent later; see `Channel.when_written`."""
+
 SHARED_BYTES = 64 * 1024
 """Pieces of this size or more may be held by others too."""
 
@@ -118,6 +121,9 @@ class Channel:
         self._unwritten_bytes = 0
         self._queued_bytes = 0
         """The same, including written bytes of the first piece, which is held until all of it is written."""
+        self._waiting: deque[Callable[[], object]] = deque()
+        """What is sent as soon as nothing is unwritten. There is some only while something is unwritten, or
+        the loop is about to call `_send_waiting`."""
         self._ending = False
         """Whether the connection ends as soon as the unwritten bytes are written."""
         self._reading = threading.Lock()
@@ -143,7 +149,8 @@ class Channel:
         Read without the lock by `shed`, which needs no exact value.
         """
         unread = 0 if self._unread is None else len(self._unread)
-        return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + unread
+        waiting = WAITING_BYTES * len(self._waiting)
+        return self._queued_bytes + self.connection.partial_bytes + self._kept_bytes + unread + waiting
 
     def keep(self, size: int) -> None:
         """Count bytes of unanswered calls as held; on any thread.
@@ -241,6 +248,31 @@ class Channel:
             self.connection.send_piece(head, data)
             self._flush()
 
+    def when_written(self, send: Callable[[], object]) -> None:
+        """Call a function that sends something, once all that was sent before is written; on any thread.
+
+        At once, if it is. What is sent in between overtakes it, and no memory is taken until then.
+
+        Args:
+            send: called once, in the order of the calls; or never, if the connection ends.
+        """
+        with self._lock:
+            if self._unwritten or self._waiting:
+                self._waiting.append(send)
+                self._check_unread()
+            elif not self.closed:
+                send()
+
+    def _send_waiting(self) -> None:
+        """Send what waited for the socket until it is busy again, or the turn is over; on the loop."""
+        until = self._loop.time() + TURN_SECONDS
+        with self._lock:
+            while self._waiting and not self._unwritten and not self.closed:
+                if self._loop.time() > until:
+                    self._loop.call(self._send_waiting)
+                    return
+                self._waiting.popleft()()
+
     def act(self, action: Callable[[Connection], list[Event] | None]) -> None:
         """Call a function with the protocol and write the result; on any thread.
 
@@ -318,6 +350,7 @@ class Channel:
             while self._unwritten:
                 self._dequeue()
             self._unwritten_bytes = 0
+            self._waiting.clear()
             self._unread = self._parts = None
             self._count()
         with suppress(OSError):  # wakes a thread that is in `pump`
@@ -360,8 +393,12 @@ class Channel:
                 self._account.share(data, 1)
         if not waited and self._unwritten:
             self._write()
+        self._check_unread()
+
+    def _check_unread(self) -> None:
+        """Count what is held, and end the connection if it is too much; the lock is held."""
         self._count()
-        if self._unwritten_bytes > MAX_UNREAD_BYTES:
+        if self._unwritten_bytes + WAITING_BYTES * len(self._waiting) > MAX_UNREAD_BYTES:
             peers_log.warning("a connection is cut: the other side does not read what it is sent")
             self.abort()
 
@@ -421,6 +458,8 @@ class Channel:
                 self._write()
                 if not self._unwritten and not self.closed:
                     self._loop.watch(self._sock, self._on_ready)
+            if self._waiting:
+                self._send_waiting()
             if self._parts is not None:
                 self._produce()
         if mask & selectors.EVENT_READ and self._unread is None:

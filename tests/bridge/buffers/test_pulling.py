@@ -1,6 +1,7 @@
 """Arrays over links whose sides share no memory: they are pulled in pieces, between other messages."""
 
 import os
+import statistics
 import struct
 import threading
 from pathlib import Path
@@ -181,6 +182,25 @@ class TestOtherMessages:
             proxy.rate = 0
             wait(lambda: "array" in arrived, "the array arrives")
         assert arrived[-1] == "array"
+
+    def test_wait_for_a_few_pieces_at_most_on_a_very_slow_link(self, nodes):
+        one, two = nodes.add("one"), nodes.add("two")
+        there = Recorder(two.bus, "test:tick")
+        two.bus.follow("test:array", lambda message: None)
+        with FaultProxy(nodes.listening_address(two)) as proxy:
+            nodes.link(one, two, proxy)
+            nodes.settle()
+            proxy.rate = 100_000
+            puller = nodes.peer(two, one).pulls
+            one.bus.twitter("test:array", HUGE)
+            wait(lambda: puller.received > 10_000, "it comes")
+            passed = []
+            for number in range(15):
+                before = puller.received
+                one.bus.twitter("test:tick", number)
+                there.wait_for(number + 1)
+                passed.append(puller.received - before)
+        assert statistics.median(passed) < 3_500  # which take 35 ms
 
     def test_of_the_same_identifier_stay_in_order_and_all_others_pass(self, nodes):
         one, two = nodes.add("one"), nodes.add("two")

@@ -1,9 +1,10 @@
 """A channel in the turns of its loop, which here are a test's to run."""
 
+import selectors
 import socket
 import struct
 import tracemalloc
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -239,3 +240,45 @@ def test_one_that_was_cut_holds_nothing_any_more(loop, channel, there, budget):
     tracemalloc.stop()
     assert budget.held == 0
     assert after - before < 20_000
+
+
+def test_what_is_sent_when_all_is_written_is_overtaken_and_takes_no_memory_before(loop, channel, there):
+    there.setblocking(False)
+    with suppress(BlockingIOError):  # whatever the socket accepts
+        while True:
+            channel._sock.send(bytes(65_536))
+    calls = []
+
+    def send():
+        calls.append(len(calls))
+        channel.send_text(b"later")
+
+    channel.send_text(b"before")
+    for _ in range(3):
+        channel.when_written(send)
+    channel.send_text(b"between")
+    assert calls == []
+    received = b""
+    while received.count(b"later") < 3:
+        with suppress(BlockingIOError):
+            received += there.recv(1 << 20).replace(b"\0", b"")
+        loop.ready(selectors.EVENT_WRITE)
+        loop.turn()
+    assert calls == [0, 1, 2]
+    assert received.index(b"before") < received.index(b"between") < received.index(b"later")
+    assert channel.held_bytes == 0
+
+
+def test_one_who_asks_for_much_and_reads_nothing_is_cut(loop, channel, there, monkeypatch):
+    monkeypatch.setattr("berrymq.bridge.transport.channel.MAX_UNREAD_BYTES", 2_000_000)
+    with suppress(BlockingIOError):
+        while True:
+            channel._sock.send(bytes(65_536))
+    channel.send_text(b"before")
+    for _ in range(4_000):
+        assert channel.closed is False
+        channel.when_written(lambda: None)
+    for _ in range(4_000):
+        channel.when_written(lambda: None)
+    assert channel.closed
+    assert channel.held_bytes < 10_000
