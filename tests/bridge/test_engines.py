@@ -28,7 +28,7 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def server():
-    with NatsServer() as server:
+    with NatsServer("-js") as server:
         yield server
 
 
@@ -155,6 +155,47 @@ def test_local_names_stay_and_rooms_are_apart(engine):
     one.twitter("test:run", "crosses")
     assert here.wait_for(1) == ["crosses"]
     assert there.values == ["other room"]
+
+
+def test_a_late_node_gets_what_is_kept_and_then_what_is_live(engine):
+    (one, first), (two, second) = engine.join("one"), engine.join("two")
+    berrymq.keep("train:*", last=50_000, bus=one)
+    over = threading.Event()
+    sent = []
+
+    def publish(bus):
+        number = 0
+        while not over.wait(0.001):
+            for _ in range(5):
+                bus.twitter(f"train:{bus.name}", number)
+                number += 1
+        sent.append((bus.name, number))
+
+    threads = [threading.Thread(target=publish, args=(bus,)) for bus in (one, two)]
+    for thread in threads:
+        thread.start()
+    found = []
+    for number in range(6):
+        late, _ = engine.join(f"late{number}")
+        found.append([])
+        late.follow("train:*", found[-1].append, past=True)
+        one.follow("train:*", list().append, past=True)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert first.flush(10)
+    assert second.flush(10)
+    for messages in found:
+        wait(lambda messages=messages: len(messages) >= sum(number for _, number in sent), "all messages")
+        for name, number in sent:
+            mine = [message for message in messages if message.action == name]
+            assert [message.args[0] for message in mine] == list(range(number))
+            past = [message.past for message in mine]
+            assert past == sorted(past, reverse=True)
+            assert {message.source for message in mine} == {name}
+    assert any(message.past for message in found[-1])
+    assert berrymq.latest("train:one", bus=two).args == (dict(sent)["one"] - 1,)
+    berrymq.keep("train:*", last=0, bus=one)
 
 
 def test_what_is_not_followed_does_not_cross(engine):
