@@ -205,11 +205,13 @@ class NatsHistory:
         """Return the newest messages that an identifier matches, each once, in order."""
         most = min(MAX_READ, MAX_READ if last is None else last)
         found: dict[tuple[str, int], Message] = {}
-        for record in self._records.all_of(KEPT) if most else ():
-            if record.identifier.matches(identifier):
-                name, beginning = self._records.stream_of(record)
-                filters = filters_of(beginning, identifier)
-                for stored in await self._jetstream.newest(name, filters, most, MAX_READ_BYTES):
+        for record, stream in (await self._records.stored()).items() if most else ():
+            if record.purpose != KEPT or not stream["state"]["messages"]:
+                continue
+            name, beginning = self._records.stream_of(record)
+            is_wanted = record.identifier.matches(identifier)  # else it may have published wildcards
+            for subjects in filters_of(beginning, identifier, published_wildcards=not is_wanted):
+                for stored in await self._jetstream.newest(name, subjects, most, MAX_READ_BYTES):
                     with self._unreadable():
                         batch = read_head(stored.data, stored.headers)
                         found.setdefault((batch.origin, batch.first), Message(stored, batch))
@@ -231,7 +233,7 @@ class NatsHistory:
         """Return the pieces of a message, joined; None if some are gone."""
         name, beginning = self._records.pieces
         subjects = f"{beginning}.{one.batch.origin}.{one.batch.first}.*"
-        parts = await self._jetstream.newest(name, [subjects], number, MAX_PIECES_BYTES)
+        parts = await self._jetstream.newest(name, subjects, number, MAX_PIECES_BYTES)
         by_place = {part.subject.rpartition(".")[2]: part.data for part in parts}
         if len(by_place) < number:
             return None

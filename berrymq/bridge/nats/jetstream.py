@@ -108,13 +108,23 @@ def subject_of_message(beginning: str, identifier: Identifier) -> str:
     return ".".join((beginning, *_tokens_of(identifier)))
 
 
-def filters_of(beginning: str, identifier: Identifier) -> list[str]:
-    """Return the subjects of the messages that an identifier matches, wildcards on either side."""
+def filters_of(beginning: str, identifier: Identifier, *, published_wildcards: bool = False) -> list[str]:
+    """Return the subjects of the messages that an identifier matches, wildcards on either side.
+
+    Args:
+        beginning: that of the subjects of the stream.
+        identifier: the messages.
+        published_wildcards: only those of messages that were published with a wildcard.
+    """
     namespace, name, action = _tokens_of(identifier)
     wildcard = token_of("*")
     names = ["*"] if name == wildcard else [name, wildcard]
     actions = ["*"] if action == wildcard else [action, wildcard]
-    return [".".join((beginning, namespace, *pair)) for pair in product(names, actions)]
+    return [
+        ".".join((beginning, namespace, *pair))
+        for pair in product(names, actions)
+        if wildcard in pair or not published_wildcards
+    ]
 
 
 class JetStream:
@@ -197,39 +207,31 @@ class JetStream:
             raise
         return True
 
-    async def newest(self, name: str, filters: list[str], most: int, most_bytes: int) -> list[Stored]:
+    async def newest(self, name: str, subjects: str, most: int, most_bytes: int) -> list[Stored]:
         """Return the newest messages of a stream, in order; none if there is no such stream.
+
+        The end of the stream is searched first, then more of it.
 
         Args:
             name: the stream.
-            filters: their subjects, none of which has a part in common with another.
-            most: the number of messages of all subjects together.
-            most_bytes: the limit of their bytes, for each subject.
+            subjects: theirs, with wildcards of NATS.
+            most: the limit of messages.
+            most_bytes: the limit of their bytes.
         """
+        window = max(WINDOW, 2 * most)
         try:
             state = (await self.call(f"STREAM.INFO.{name}"))["state"]
-            found: list[Stored] = []
-            for subjects in filters:
-                found += await self._newest(name, subjects, state, most, most_bytes)
+            while True:
+                start = max(state["first_seq"], state["last_seq"] - window + 1)
+                policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
+                found = await self._read(name, subjects, policy, most, most_bytes)
+                if start <= state["first_seq"] or len(found) >= most:
+                    return found
+                window *= 4
         except JetStreamError as error:
             if error.code == NO_STREAM:
                 return []
             raise
-        found.sort(key=lambda one: one.sequence)
-        return found[-most:]
-
-    async def _newest(
-        self, name: str, subjects: str, state: dict[str, Any], most: int, most_bytes: int
-    ) -> list[Stored]:
-        """Return the newest messages of some subjects: search the end of the stream, then more of it."""
-        first, last, window = state["first_seq"], state["last_seq"], max(WINDOW, 2 * most)
-        while True:
-            start = max(first, last - window + 1)
-            policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
-            found = await self._read(name, subjects, policy, most, most_bytes)
-            if start <= first or len(found) >= most:
-                return found
-            window *= 4
 
     async def latest(self, name: str, beginning: str, most: int) -> list[tuple[int, Stored]]:
         """Return the latest message of some subjects of a stream, each with the number of messages."""
