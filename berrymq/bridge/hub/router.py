@@ -11,14 +11,16 @@ is killed during it loses nothing either.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.node.peer import Peer
+from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import PutParams
 from berrymq.bridge.protocol.json_checks import FrameError
@@ -32,6 +34,8 @@ from .takeover import Takeover
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.node.retained import Retained
     from berrymq.bridge.node.room import Room, Subscriber
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
@@ -93,6 +97,8 @@ class Hub(Router):
         """The number of messages that have passed."""
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
+        self._reading: Counter[Peer] = Counter()
+        """The queries of each peer for which a `StoredHistory` is read."""
         self.takeover = Takeover(self, expected)
         self.histories = Histories(
             self.budget, self.memories, most_messages=keep_messages, most_bytes=keep_bytes
@@ -141,7 +147,7 @@ class Hub(Router):
         """
         if source is None or source.role != "mesh":
             return source is not target
-        return not (isinstance(target, Peer) and target.role == "mesh")
+        return getattr(target, "role", None) != "mesh"
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Return the identifiers that others follow to whom messages of a peer may be passed."""
@@ -217,7 +223,7 @@ class Hub(Router):
     # -- history ---------------------------------------------------------------------------------------------
 
     def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:
-        """Return the newest retained batches, each with its number of messages. The lock is held.
+        """Return the newest batches retained here, each with its number of messages. The lock is held.
 
         Args:
             room: the room.
@@ -235,11 +241,34 @@ class Hub(Router):
             FrameError: there are too many unanswered queries.
         """
         identifier = crossing_identifier(params.identifier)
-        if peer.stream.unmade >= MAX_REPLAYS:
+        if peer.stream.unmade + self._reading[peer] >= MAX_REPLAYS:
             raise FrameError(f"more than {MAX_REPLAYS} unanswered queries for retained messages")
+        stored = self.stored_history(peer.room)
+        if stored is not None:
+            self._reading[peer] += 1
+            self.loop.call(
+                stored.past, identifier, params.last, partial(self._send_stored, peer, params.query)
+            )
+            return
         history = self.histories.of(peer.room)
-        batches = history.past(identifier, params.last) if history is not None else []
-        peer.stream.send_later(Feed(params.query, batches, peer.account, self.limits.frame_bytes))
+        self._send_past(peer, params.query, [] if history is None else history.past(identifier, params.last))
+
+    def _send_past(self, peer: Peer, query: int, found: list[Retained]) -> None:
+        """Send a peer the answer to a query, before everything that is passed on later. The lock is held."""
+        peer.stream.send_later(Feed(query, found, peer.account, self.limits.frame_bytes))
+
+    def _send_stored(self, peer: Peer, query: int, found: list[Retained] | LinkError) -> None:
+        """Send a peer what was read of a `StoredHistory`."""
+        if isinstance(found, LinkError):
+            peers_log.warning("the history on NATS can't be read: %s", found)
+            found = []
+        with self.lock:
+            self._reading[peer] -= 1
+            if not self._reading[peer]:
+                del self._reading[peer]
+            if self.peers.get(peer.id) is peer:
+                self._send_past(peer, query, found)
+                self.flush(peer)
 
     # -- publishing ------------------------------------------------------------------------------------------
 

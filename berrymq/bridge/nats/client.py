@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from .asyncio_loop import EmbeddedLoop
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -70,14 +70,19 @@ class NatsClient:
         self.max_payload = 1024 * 1024
         """The server's limit of a message, in bytes."""
         self.connected = False
+        self.acks = ""
+        """The subject below which JetStream acknowledges, with a number as the last token."""
+        self.on_ack: Callable[[int, bytes], object] = lambda *_: None
+        """Called with that number and the answer."""
         self._io = io
         self._name = name
         self._ssl_context = ssl_context
         self._on_up, self._on_cut, self._on_message = on_up, on_cut, on_message
         self._loop: EmbeddedLoop | None = None
         self._client: Client | None = None
-        self._out: deque[tuple[str, bytes]] = deque()
+        self._out: deque[tuple[str, bytes, str, dict[str, str] | None]] = deque()
         self._has_out: asyncio.Event | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._problem = ""
         """The last error of nats-py, without its secrets."""
 
@@ -146,6 +151,8 @@ class NatsClient:
             await client.subscribe(
                 subject, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
             )
+        self.acks = client.new_inbox()
+        await client.subscribe(f"{self.acks}.*", cb=self._acknowledged, pending_msgs_limit=-1)
         await client.flush(CONNECT_SECONDS)
         self._loop.create_task(self._publish_all(client))  # type: ignore[union-attr]
         self.connected = True
@@ -179,11 +186,77 @@ class NatsClient:
     async def _received(self, message: Msg) -> None:
         self._io.run_guarded(self._on_message, (message.data,))
 
-    def publish(self, subject: str, payload: bytes) -> None:
+    async def _acknowledged(self, message: Msg) -> None:
+        number = message.subject.rpartition(".")[2]
+        if number.isdecimal():
+            self._io.run_guarded(self.on_ack, (int(number), message.data))
+
+    def publish(
+        self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         """Publish after what was published before; dropped while there is no connection."""
         if self.connected and self._has_out is not None:
-            self._out.append((subject, payload))
+            self._out.append((subject, payload, reply, headers))
             self._has_out.set()
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the server is one of a cluster."""
+        return bool(self._client is not None and self._client._server_info.get("cluster"))
+
+    def run(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run a coroutine, which handles its errors, on the event loop of nats-py.
+
+        Returns:
+            False before the start and after the end, when it is not run.
+        """
+        if self._loop is None:
+            work.close()
+            return False
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> bytes | None:
+        """Return the answer to a request; None if there is no service of the subject.
+
+        Raises:
+            LinkError: there is no connection, or no answer in time.
+        """
+        from nats.errors import Error, NoRespondersError
+
+        if self._client is None or not self.connected:
+            raise LinkError(f"the connection to NATS at {self.address} is cut")
+        try:
+            return (await self._client.request(subject, payload, timeout=timeout)).data
+        except NoRespondersError:
+            return None
+        except (Error, TimeoutError) as error:
+            text = printable(str(error) or type(error).__name__)
+            raise LinkError(f"NATS at {self.address} does not answer: {text}") from None
+
+    @asynccontextmanager
+    async def inbox(self, receive: Callable[[Msg], Awaitable[None]]) -> AsyncIterator[str]:
+        """Subscribe to a subject of its own, and give that.
+
+        Raises:
+            LinkError: there is no connection.
+        """
+        from nats.errors import Error
+
+        client = self._client
+        if client is None or not self.connected:
+            raise LinkError(f"the connection to NATS at {self.address} is cut")
+        subject = client.new_inbox()
+        subscription = await client.subscribe(
+            subject, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
+        )
+        try:
+            yield subject
+        finally:
+            with suppress(Error):
+                await subscription.unsubscribe()
 
     async def _publish_all(self, client: Client) -> None:
         assert self._has_out is not None
@@ -191,9 +264,8 @@ class NatsClient:
             await self._has_out.wait()
             self._has_out.clear()
             while self._out:
-                subject, payload = self._out.popleft()
                 try:
-                    await client.publish(subject, payload)
+                    await client.publish(*self._out.popleft())
                 except Exception as error:  # noqa: BLE001 - it was cut just now, and the stream resumes
                     _log.debug("NATS: %s", error)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.errors import LinkError
@@ -22,6 +23,8 @@ from berrymq.bridge.protocol.limits import LinkStats
 
 from .channel import MeshChannel
 from .client import NatsClient
+from .history import NatsHistory
+from .records import Records
 from .wire import (
     Notice,
     Part,
@@ -139,6 +142,12 @@ class Mesh:
             on_cut=self._all_cut,
             on_message=self._receive,
         )
+        self.records = Records(router, self._client, room, self._token, self._known_peers)
+        """What is stored of the room's messages."""
+        self.history = NatsHistory(self._client, self.records)
+
+    def _known_peers(self) -> list[Peer]:
+        return [one for one in self.peers if self.router.peers.get(one.id) is one]
 
     @property
     def connected(self) -> bool:
@@ -152,8 +161,11 @@ class Mesh:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all nodes that are known are linked, and have announced what they follow; on any thread."""
-        return all(
+        """Whether all nodes that are known are linked, and have announced what they follow; on any thread.
+
+        And whether it is known what is to be stored.
+        """
+        return self.records.listed and all(
             one.peer is not None and one.peer.connected and one.peer.interest_known
             for one in list(self._remotes.values())
         )
@@ -174,6 +186,7 @@ class Mesh:
 
     def _up(self) -> None:
         self._greet(answer=True)
+        self.records.up()
         for remote in self._remotes.values():
             self._open(remote)
 
@@ -210,6 +223,7 @@ class Mesh:
             return
         now = self.loop.time()
         if self.connected:
+            self.records.recorder.tick()
             if now - self._greeted_at > HELLO_SECONDS:
                 self._greet(answer=False)
             for remote in list(self._remotes.values()):
@@ -294,6 +308,7 @@ class Mesh:
             id = remote.id if self._room is None or not router.is_hub else f"{remote.id}.{self._token}"
             peer = router.add_peer(id, remote.name, self._room, "mesh", key=remote.id, ttl=self._ttl)
             peer.use_stats(self.stats)
+            peer.on_record = partial(self.records.handle, peer)
             peer.expires = True
             peer.members = remote.members
             remote.peer, remote.stream = peer, ""
@@ -317,6 +332,10 @@ class Mesh:
         except FrameError as error:
             remote.stream = ""
             channel.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        if received is None:
+            with self.router.lock:
+                self.records.greet(peer)
 
     # -- the end of a connection -----------------------------------------------------------------------------
 
@@ -537,7 +556,7 @@ class Mesh:
         self._publish()
         self._closed = True
         self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
-        lost = 0
+        lost = self.records.close()
         for remote in list(self._remotes.values()):
             if remote.channel is not None:
                 remote.channel.closed = True
