@@ -1,11 +1,9 @@
-"""One connection to a NATS system, which nats-py keeps up. Used on the I/O thread alone."""
+"""One connection to a NATS system, which nats-py keeps up."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +15,14 @@ from berrymq.printable import printable
 from .asyncio_loop import EmbeddedLoop
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Sequence
-
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
 
     from berrymq.bridge.transport.loop import IoLoop
 
     from .address import NatsAddress
+    from .direct_client import DirectClient
 
 __all__ = ["NatsClient"]
 
@@ -33,8 +30,6 @@ RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
 PING_SECONDS = 5
 """The interval of pings; a server that leaves two of them unanswered is given up."""
-PENDING_BYTES = 64 * 1024 * 1024
-"""Received and not handled yet. Streams bound what is in flight to less; more is dropped, and sent again."""
 CONNECT_SECONDS = 5
 
 _MISSING = "NATS needs a package that is not installed: pip install nats-py"
@@ -45,6 +40,8 @@ _log = logging.getLogger("berrymq")
 class NatsClient:
     """Connects, subscribes and publishes, until it is closed.
 
+    Used on the I/O thread, where not said otherwise.
+
     Args:
         io: its thread runs everything here.
         address: the servers and credentials.
@@ -52,7 +49,8 @@ class NatsClient:
         ssl_context: trusted certificates; by default the system's.
         on_up: called after connecting, and after each reconnect.
         on_cut: called when the connection is lost.
-        on_message: called with what is received, in order of arrival for each subject.
+        on_message: called with what is received, in order, on the thread that reads: the I/O thread, or one
+            in `pump`.
     """
 
     def __init__(
@@ -75,9 +73,7 @@ class NatsClient:
         self._ssl_context = ssl_context
         self._on_up, self._on_cut, self._on_message = on_up, on_cut, on_message
         self._loop: EmbeddedLoop | None = None
-        self._client: Client | None = None
-        self._out: deque[tuple[str, bytes]] = deque()
-        self._has_out: asyncio.Event | None = None
+        self._client: DirectClient | None = None
         self._problem = ""
         """The last error of nats-py, without its secrets."""
 
@@ -91,13 +87,12 @@ class NatsClient:
             done: called with None, or with why it failed.
         """
         try:
-            import nats.aio.client
+            from .direct_client import DirectClient
         except ImportError:
             done(LinkError(_MISSING))
             return
         self._loop = EmbeddedLoop(self._io)
-        self._has_out = asyncio.Event()
-        self._client = nats.aio.client.Client()
+        self._client = DirectClient(self._io, self._loop)
 
         def report(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()
@@ -108,7 +103,7 @@ class NatsClient:
 
         self._loop.create_task(self._start(self._client, subjects)).add_done_callback(report)
 
-    async def _start(self, client: Client, subjects: Sequence[str]) -> None:
+    async def _start(self, client: DirectClient, subjects: Sequence[str]) -> None:
         address = self.address
         options: dict[str, Any] = {}
         if address.password:
@@ -143,11 +138,8 @@ class NatsClient:
             raise LinkError(self._explain(error)) from None
         self.max_payload = client.max_payload
         for subject in subjects:
-            await client.subscribe(
-                subject, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
-            )
+            await client.subscribe_directly(subject, self._received)
         await client.flush(CONNECT_SECONDS)
-        self._loop.create_task(self._publish_all(client))  # type: ignore[union-attr]
         self.connected = True
         self._on_up()
 
@@ -166,7 +158,6 @@ class NatsClient:
     async def _disconnected(self) -> None:
         if self.connected:
             self.connected = False
-            self._out.clear()
             self._on_cut()
 
     async def _reconnected(self) -> None:
@@ -176,26 +167,36 @@ class NatsClient:
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    async def _received(self, message: Msg) -> None:
-        self._io.run_guarded(self._on_message, (message.data,))
+    def _received(self, payload: bytes) -> None:
+        self._io.run_guarded(self._on_message, (payload,))
 
     def publish(self, subject: str, payload: bytes) -> None:
-        """Publish after what was published before; dropped while there is no connection."""
-        if self.connected and self._has_out is not None:
-            self._out.append((subject, payload))
-            self._has_out.set()
+        """Publish after what was published before; on any thread. Dropped while there is no connection."""
+        client = self._client
+        if self.connected and client is not None:
+            client.publish_directly(subject, payload)
 
-    async def _publish_all(self, client: Client) -> None:
-        assert self._has_out is not None
-        while True:
-            await self._has_out.wait()
-            self._has_out.clear()
-            while self._out:
-                subject, payload = self._out.popleft()
-                try:
-                    await client.publish(subject, payload)
-                except Exception as error:  # noqa: BLE001 - it was cut just now, and the stream resumes
-                    _log.debug("NATS: %s", error)
+    def pump(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        wake: socket.socket | None = None,
+        spin_until: float = 0.0,
+    ) -> bool:
+        """Receive on this thread, which waits for the result; see `Channel.pump`."""
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is None or not self.connected:
+            return False
+        return transport.pump(is_done, deadline, wake=wake, spin_until=spin_until)
+
+    def as_reader(self, function: Callable[[], object]) -> bool:
+        """Call a function in place of reading; return False, without a call, if another thread reads."""
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is None:
+            self._io.run_guarded(function)
+            return True
+        return transport.as_reader(lambda: self._io.run_guarded(function))
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -213,8 +214,6 @@ class NatsClient:
 
         async def end() -> None:
             with suppress(Exception):
-                while self._out:
-                    await client.publish(*self._out.popleft())
                 await asyncio.wait_for(client.flush(1), 1.0)
             with suppress(Exception):
                 await asyncio.wait_for(client.close(), 1.0)
@@ -226,12 +225,9 @@ class NatsClient:
 
     def close_in_child(self) -> None:
         """Close the descriptors in a forked child; the connection is its parent's, and stays open."""
-        transport = getattr(self._client, "_transport", None)
-        writer = getattr(transport, "_io_writer", None)  # nats-py hands it out nowhere else
-        sock = None if writer is None else writer.get_extra_info("socket")
-        if sock is not None:
-            with suppress(OSError):
-                os.close(sock.fileno())
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is not None:
+            transport.close_in_child()
 
     def _end(self, done: Callable[[], object]) -> None:
         loop, self._loop, self._client = self._loop, None, None
