@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import LinkError
@@ -16,7 +16,6 @@ from .asyncio_loop import EmbeddedLoop
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Callable, Sequence
 
     from berrymq.bridge.transport.loop import IoLoop
@@ -24,17 +23,23 @@ if TYPE_CHECKING:
     from .address import NatsAddress
     from .direct_client import DirectClient
 
-__all__ = ["NatsClient"]
+__all__ = ["NatsClient", "NoTlsError"]
 
 RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
 PING_SECONDS = 5
 """The interval of pings; a server that leaves two of them unanswered is given up."""
 CONNECT_SECONDS = 5
+MIN_PAYLOAD = 16 * 1024
+"""The least limit of a message with which links work, in bytes; NATS's default is 1 MiB."""
 
 _MISSING = "NATS needs a package that is not installed: pip install nats-py"
 
 _log = logging.getLogger("berrymq")
+
+
+class NoTlsError(OSError):
+    """The URL requires TLS, and the server has none."""
 
 
 class NatsClient:
@@ -74,8 +79,11 @@ class NatsClient:
         self._on_up, self._on_cut, self._on_message = on_up, on_cut, on_message
         self._loop: EmbeddedLoop | None = None
         self._client: DirectClient | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._problem = ""
         """The last error of nats-py, without its secrets."""
+        self._refused = False
+        """It does not connect because of that error."""
 
     # -- the connection --------------------------------------------------------------------------------------
 
@@ -105,53 +113,64 @@ class NatsClient:
 
     async def _start(self, client: DirectClient, subjects: Sequence[str]) -> None:
         address = self.address
-        options: dict[str, Any] = {}
-        if address.password:
-            options |= {"user": address.user, "password": address.password}
-        elif address.user:
-            options |= {"token": address.user}
-        if address.credentials:
-            if not Path(address.credentials).is_file():  # noqa: ASYNC240 - once, before anything else is there
-                raise LinkError(f"there is no credentials file {printable(address.credentials)}")
-            options |= {"user_credentials": address.credentials}
+        options: dict[str, Any] = address.login()
         if self._ssl_context is not None:
             options |= {"tls": self._ssl_context}
-        try:
-            await asyncio.wait_for(
-                client.connect(
-                    address.servers,
-                    name=self._name,
-                    connect_timeout=CONNECT_SECONDS,
-                    reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # it only sleeps for it
-                    max_reconnect_attempts=-1,
-                    ping_interval=PING_SECONDS,
-                    no_echo=True,
-                    pending_size=0,  # nothing is buffered during a cut: the streams hold it
-                    error_cb=self._note_error,
-                    disconnected_cb=self._disconnected,
-                    reconnected_cb=self._reconnected,
-                    **options,
-                ),
-                CONNECT_SECONDS,
+        self._connecting = asyncio.create_task(
+            client.connect(
+                address.servers,
+                name=self._name,
+                connect_timeout=CONNECT_SECONDS,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # it only sleeps for it
+                max_reconnect_attempts=-1,
+                ping_interval=PING_SECONDS,
+                no_echo=True,
+                pending_size=0,  # nothing is buffered during a cut: the streams hold it
+                error_cb=self._note_error,
+                disconnected_cb=self._disconnected,
+                reconnected_cb=self._reconnected,
+                **options,
             )
+        )
+        try:
+            await asyncio.wait_for(self._connecting, CONNECT_SECONDS)
+        except asyncio.CancelledError:
+            if not self._refused:
+                raise
+            raise LinkError(self._explain(None)) from None
         except Exception as error:  # noqa: BLE001 - nats-py raises errors of many kinds
             raise LinkError(self._explain(error)) from None
         self.max_payload = client.max_payload
+        if self.max_payload < MIN_PAYLOAD:
+            raise LinkError(
+                f"the NATS server at {address} takes messages of {self.max_payload:,} bytes, "
+                f"and a link needs {MIN_PAYLOAD:,}: set its max_payload"
+            )
         for subject in subjects:
             await client.subscribe_directly(subject, self._received)
         await client.flush(CONNECT_SECONDS)
         self.connected = True
         self._on_up()
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: Exception | None) -> str:
         """Return a sentence for people about a failed connection; nats-py's texts hold no secrets of ours."""
         text = printable(self._problem or str(error) or type(error).__name__)
         if "authorization" in text.lower():
             return f"the NATS server at {self.address} refuses these credentials"
+        if self._refused:
+            return f"the NATS server at {self.address} is not trusted: {text}"
         return f"no NATS server answers at {self.address}: {text}"
 
     async def _note_error(self, error: Exception) -> None:
         self._problem = str(error) or type(error).__name__
+        if not self.connected and self._connecting is not None and not self._connecting.done():
+            # nats-py would try again what another attempt does not change
+            is_distrusted = isinstance(error, (ssl.SSLCertVerificationError, NoTlsError))
+            self._refused = "authorization violation" in self._problem.lower() or (
+                is_distrusted and len(self.address.hosts) == 1
+            )
+            if self._refused:
+                self._connecting.cancel()
         if self.connected:
             peers_log.warning("NATS at %s: %s", self.address, printable(self._problem))
 
@@ -230,6 +249,9 @@ class NatsClient:
             transport.close_in_child()
 
     def _end(self, done: Callable[[], object]) -> None:
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is not None:
+            transport.close()
         loop, self._loop, self._client = self._loop, None, None
         if loop is not None:
             loop.end()

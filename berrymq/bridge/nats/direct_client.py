@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.protocol.command import pub_cmd
 from nats.protocol.parser import Parser
 
+from .client import NoTlsError
 from .socket_transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -118,9 +119,21 @@ class DirectClient(Client):
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
+            self._require_tls(info)
             await super()._process_info(info, initial_connection=True)
         else:
             self._later(super()._process_info(info))
+
+    def _require_tls(self, info: dict[str, Any]) -> None:
+        """Have TLS used where the URL requires it, and not only where the server does.
+
+        Raises:
+            NoTlsError: the server has none.
+        """
+        if self._current_server is not None and self._current_server.uri.scheme == "tls":
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise NoTlsError("it offers no TLS, which tls:// requires")
+            info["tls_required"] = True
 
     def _later(self, step: Coroutine[Any, Any, None]) -> None:
         """Run a step of nats-py on its loop, after those before."""

@@ -102,8 +102,43 @@ class TestLink:
             for bus in buses:
                 berrymq.link(server.url, bus=bus, name=bus.name, ssl_context=client_context(certificate))
             assert buses[0].ask("test:ask", "x" * 3_000_000, timeout=20) == [3_000_000]
-            with pytest.raises(LinkError, match="certificate verify failed"):
+            with pytest.raises(LinkError, match=r"is not trusted: .SSL: CERTIFICATE_VERIFY_FAILED"):
                 berrymq.link(server.url, bus=Bus("three"), timeout=10)
+            link = berrymq.link(
+                server.url.replace("nats:", "tls:"), bus=Bus("four"), ssl_context=client_context(certificate)
+            )
+            assert link.url.startswith("tls://")
+
+    def test_tls_that_the_url_requires_is_not_left_out(self, server):
+        with pytest.raises(LinkError, match="is not trusted: it offers no TLS"):
+            berrymq.link(server.url.replace("nats:", "tls:"), bus=Bus("one"), timeout=10)
+
+    def test_a_server_with_a_small_limit_of_messages(self, tmp_path):
+        config = tmp_path / "server.conf"
+        config.write_text("max_payload: 20000")
+        with NatsServer("--config", str(config)) as server:
+            one, two = Bus("one"), Bus("two")
+            two.follow("test:ask", lambda message: message.args[0][::-1])
+            links = [berrymq.link(server.url, bus=bus, name=bus.name * 80) for bus in (one, two)]
+            assert one.ask("test:ask", "日" + "x" * 300_000, timeout=20) == ["x" * 300_000 + "日"]
+            assert [link.stats().cuts for link in links] == [0, 0]
+            config.write_text("max_payload: 1000")
+            server.kill()
+            server.start()
+            with pytest.raises(LinkError, match="takes messages of 1,000 bytes, and a link needs 16,384"):
+                berrymq.link(server.url, bus=Bus("three"), timeout=10)
+
+    def test_an_nkey(self, tmp_path):
+        nkeys = pytest.importorskip("nkeys")
+        seed = nkeys.encode_seed(b"x" * 32, nkeys.PREFIX_BYTE_USER)
+        public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+        config, file = tmp_path / "server.conf", tmp_path / "user.nk"
+        config.write_text(f"authorization: {{ users: [ {{ nkey: {public} }} ] }}")
+        file.write_bytes(seed + b"\n")
+        with NatsServer("--config", str(config)) as server:
+            link = berrymq.link(f"{server.url}?creds={file}", bus=Bus("one"))
+            assert link.state == "linked"
+            assert seed.decode() not in f"{link!r} {link.url} {link.asked!r} {vars(link)}"
 
     def test_it_stays_where_the_server_pings(self, tmp_path):
         config = tmp_path / "server.conf"
