@@ -175,6 +175,10 @@ class WireEnd:
             self.other.arriving.append(Closed())
             self._loop.call(self._tell, Closed())
 
+    @property
+    def reader(self) -> WireEnd:
+        return self
+
     def pump(self, *args: Any, **kwargs: Any) -> bool:
         return False
 

@@ -18,6 +18,7 @@ import secrets
 import sys
 import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ arrays."""
 F_SEAL_SEAL, F_SEAL_FUTURE_WRITE = 0x0001, 0x0010
 
 
+@cache
 def is_available() -> bool:
     """Return whether this system has what it takes: Linux, with ``/proc``."""
     return sys.platform == "linux" and hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()

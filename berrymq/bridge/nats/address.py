@@ -5,19 +5,25 @@ The credentials are in no text that is shown: that is `url` alone.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass, field
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote
 
 from berrymq.bridge.addresses import split_host
 from berrymq.bridge.discovery.endpoint import Address, Endpoint
 from berrymq.bridge.errors import LinkError
+from berrymq.printable import printable
 
 __all__ = ["DEFAULT_PORT", "NatsAddress", "is_nats", "parse_link_address"]
 
 DEFAULT_PORT = 4222
 
+MAX_CREDENTIALS_BYTES = 1024 * 1024
+
+_SEED = re.compile(rb"SU[A-Z2-7]{56}")
 _SCHEME = re.compile(r"\s*(nats|tls)://", re.IGNORECASE)
 _EXAMPLE = "write one like 'nats://lab.example.org' or 'nats://a:4222,b:4222?creds=/path/to/user.creds'"
 
@@ -36,7 +42,8 @@ class NatsAddress:
         hosts: host and port of each server that is named; nats-py learns of the others in its cluster.
         user: name or token; empty without.
         password: empty without, and for a token.
-        credentials: a file with a JWT and its key, as ``nsc`` writes it; empty without.
+        credentials: a file with a JWT and its key, as ``nsc`` writes it, or with the seed of an nkey; empty
+            without.
     """
 
     secure: bool
@@ -85,6 +92,18 @@ class NatsAddress:
         scheme = "tls" if self.secure else "nats"
         return [f"{scheme}://{_shown(host, port)}" for host, port in self.hosts]
 
+    def login(self) -> dict[str, Any]:
+        """Return what nats-py takes to be let in. It holds secrets.
+
+        Raises:
+            LinkError: the file with the credentials can't be used.
+        """
+        if self.credentials:
+            return _read_credentials(Path(self.credentials))
+        if self.password:
+            return {"user": self.user, "password": self.password}
+        return {"token": self.user} if self.user else {}
+
     def __str__(self) -> str:
         return self.url
 
@@ -98,6 +117,23 @@ def parse_link_address(address: Address | Endpoint) -> Endpoint | NatsAddress:
     if isinstance(address, str) and is_nats(address):
         return NatsAddress.parse(address)
     return Endpoint.parse(address)
+
+
+def _read_credentials(path: Path) -> dict[str, Any]:
+    """Check what is in a file, for nats-py reads one without a JWT for ever, and return its options."""
+    shown = printable(str(path))
+    if importlib.util.find_spec("nkeys") is None:
+        raise LinkError("NATS credentials need a package that is not installed: pip install nkeys")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CREDENTIALS_BYTES)
+    except OSError as error:
+        raise LinkError(f"the NATS credentials {shown} can't be read: {error.strerror or error}") from None
+    if b"BEGIN NATS USER JWT" in content and b"BEGIN USER NKEY SEED" in content:
+        return {"user_credentials": str(path)}
+    if _SEED.fullmatch(content.strip()):
+        return {"nkeys_seed": str(path)}
+    raise LinkError(f"the file {shown} holds no NATS credentials: neither a JWT with its key nor a seed")
 
 
 def _parse_host(text: str) -> tuple[str, int]:

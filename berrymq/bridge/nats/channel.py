@@ -87,9 +87,10 @@ class MeshChannel:
         """End the connection as one that was cut; on any thread."""
         self._mesh.loop.call(self._mesh.cut, self)
 
-    def pump(self, *_: Any, **__: Any) -> bool:
-        """Return False: no thread can read this connection but that of the I/O loop."""
-        return False
+    @property
+    def reader(self) -> Mesh:
+        """What has to be pumped to receive; the same for all nodes in the room."""
+        return self._mesh
 
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child."""

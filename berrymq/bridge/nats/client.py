@@ -1,13 +1,11 @@
-"""One connection to a NATS system, which nats-py keeps up. Used on the I/O thread alone."""
+"""One connection to a NATS system, which nats-py keeps up."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections import deque
+import ssl
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import LinkError
@@ -17,33 +15,42 @@ from berrymq.printable import printable
 from .asyncio_loop import EmbeddedLoop
 
 if TYPE_CHECKING:
-    import ssl
+    import socket
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
 
     from berrymq.bridge.transport.loop import IoLoop
 
     from .address import NatsAddress
+    from .direct_client import DirectClient
 
-__all__ = ["NatsClient"]
+__all__ = ["NatsClient", "NoTlsError"]
 
 RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
 PING_SECONDS = 5
 """The interval of pings; a server that leaves two of them unanswered is given up."""
-PENDING_BYTES = 64 * 1024 * 1024
-"""Received and not handled yet. Streams bound what is in flight to less; more is dropped, and sent again."""
 CONNECT_SECONDS = 5
+PENDING_BYTES = 64 * 1024 * 1024
+"""The limit of what an inbox holds that has not been taken yet."""
+
+MIN_PAYLOAD = 16 * 1024
+"""The least limit of a message with which links work, in bytes; NATS's default is 1 MiB."""
 
 _MISSING = "NATS needs a package that is not installed: pip install nats-py"
 
 _log = logging.getLogger("berrymq")
 
 
+class NoTlsError(OSError):
+    """The URL requires TLS, and the server has none."""
+
+
 class NatsClient:
     """Connects, subscribes and publishes, until it is closed.
+
+    Used on the I/O thread, where not said otherwise.
 
     Args:
         io: its thread runs everything here.
@@ -52,7 +59,8 @@ class NatsClient:
         ssl_context: trusted certificates; by default the system's.
         on_up: called after connecting, and after each reconnect.
         on_cut: called when the connection is lost.
-        on_message: called with what is received, in order of arrival for each subject.
+        on_message: called with what is received, in order, on the thread that reads: the I/O thread, or one
+            in `pump`.
     """
 
     def __init__(
@@ -79,12 +87,13 @@ class NatsClient:
         self._ssl_context = ssl_context
         self._on_up, self._on_cut, self._on_message = on_up, on_cut, on_message
         self._loop: EmbeddedLoop | None = None
-        self._client: Client | None = None
-        self._out: deque[tuple[str, bytes, str, dict[str, str] | None]] = deque()
-        self._has_out: asyncio.Event | None = None
+        self._client: DirectClient | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._problem = ""
         """The last error of nats-py, without its secrets."""
+        self._refused = False
+        """It does not connect because of that error."""
 
     # -- the connection --------------------------------------------------------------------------------------
 
@@ -96,13 +105,12 @@ class NatsClient:
             done: called with None, or with why it failed.
         """
         try:
-            import nats.aio.client
+            from .direct_client import DirectClient
         except ImportError:
             done(LinkError(_MISSING))
             return
         self._loop = EmbeddedLoop(self._io)
-        self._has_out = asyncio.Event()
-        self._client = nats.aio.client.Client()
+        self._client = DirectClient(self._io, self._loop)
 
         def report(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()
@@ -113,67 +121,74 @@ class NatsClient:
 
         self._loop.create_task(self._start(self._client, subjects)).add_done_callback(report)
 
-    async def _start(self, client: Client, subjects: Sequence[str]) -> None:
+    async def _start(self, client: DirectClient, subjects: Sequence[str]) -> None:
         address = self.address
-        options: dict[str, Any] = {}
-        if address.password:
-            options |= {"user": address.user, "password": address.password}
-        elif address.user:
-            options |= {"token": address.user}
-        if address.credentials:
-            if not Path(address.credentials).is_file():  # noqa: ASYNC240 - once, before anything else is there
-                raise LinkError(f"there is no credentials file {printable(address.credentials)}")
-            options |= {"user_credentials": address.credentials}
+        options: dict[str, Any] = address.login()
         if self._ssl_context is not None:
             options |= {"tls": self._ssl_context}
-        try:
-            await asyncio.wait_for(
-                client.connect(
-                    address.servers,
-                    name=self._name,
-                    connect_timeout=CONNECT_SECONDS,
-                    reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # it only sleeps for it
-                    max_reconnect_attempts=-1,
-                    ping_interval=PING_SECONDS,
-                    no_echo=True,
-                    pending_size=0,  # nothing is buffered during a cut: the streams hold it
-                    error_cb=self._note_error,
-                    disconnected_cb=self._disconnected,
-                    reconnected_cb=self._reconnected,
-                    **options,
-                ),
-                CONNECT_SECONDS,
+        self._connecting = asyncio.create_task(
+            client.connect(
+                address.servers,
+                name=self._name,
+                connect_timeout=CONNECT_SECONDS,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # it only sleeps for it
+                max_reconnect_attempts=-1,
+                ping_interval=PING_SECONDS,
+                no_echo=True,
+                pending_size=0,  # nothing is buffered during a cut: the streams hold it
+                error_cb=self._note_error,
+                disconnected_cb=self._disconnected,
+                reconnected_cb=self._reconnected,
+                **options,
             )
+        )
+        try:
+            await asyncio.wait_for(self._connecting, CONNECT_SECONDS)
+        except asyncio.CancelledError:
+            if not self._refused:
+                raise
+            raise LinkError(self._explain(None)) from None
         except Exception as error:  # noqa: BLE001 - nats-py raises errors of many kinds
             raise LinkError(self._explain(error)) from None
         self.max_payload = client.max_payload
-        for subject in subjects:
-            await client.subscribe(
-                subject, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
+        if self.max_payload < MIN_PAYLOAD:
+            raise LinkError(
+                f"the NATS server at {address} takes messages of {self.max_payload:,} bytes, "
+                f"and a link needs {MIN_PAYLOAD:,}: set its max_payload"
             )
         self.acks = client.new_inbox()
-        await client.subscribe(f"{self.acks}.*", cb=self._acknowledged, pending_msgs_limit=-1)
+        await client.subscribe_directly(f"{self.acks}.*", self._acknowledged)
+        for subject in subjects:
+            await client.subscribe_directly(subject, self._received)
         await client.flush(CONNECT_SECONDS)
-        self._loop.create_task(self._publish_all(client))  # type: ignore[union-attr]
         self.connected = True
         self._on_up()
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: Exception | None) -> str:
         """Return a sentence for people about a failed connection; nats-py's texts hold no secrets of ours."""
         text = printable(self._problem or str(error) or type(error).__name__)
         if "authorization" in text.lower():
             return f"the NATS server at {self.address} refuses these credentials"
+        if self._refused:
+            return f"the NATS server at {self.address} is not trusted: {text}"
         return f"no NATS server answers at {self.address}: {text}"
 
     async def _note_error(self, error: Exception) -> None:
         self._problem = str(error) or type(error).__name__
+        if not self.connected and self._connecting is not None and not self._connecting.done():
+            # nats-py would try again what another attempt does not change
+            is_distrusted = isinstance(error, (ssl.SSLCertVerificationError, NoTlsError))
+            self._refused = "authorization violation" in self._problem.lower() or (
+                is_distrusted and len(self.address.hosts) == 1
+            )
+            if self._refused:
+                self._connecting.cancel()
         if self.connected:
             peers_log.warning("NATS at %s: %s", self.address, printable(self._problem))
 
     async def _disconnected(self) -> None:
         if self.connected:
             self.connected = False
-            self._out.clear()
             self._on_cut()
 
     async def _reconnected(self) -> None:
@@ -183,21 +198,21 @@ class NatsClient:
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    async def _received(self, message: Msg) -> None:
-        self._io.run_guarded(self._on_message, (message.data,))
+    def _received(self, _: bytes, payload: bytes) -> None:
+        self._io.run_guarded(self._on_message, (payload,))
 
-    async def _acknowledged(self, message: Msg) -> None:
-        number = message.subject.rpartition(".")[2]
-        if number.isdecimal():
-            self._io.run_guarded(self.on_ack, (int(number), message.data))
+    def _acknowledged(self, subject: bytes, payload: bytes) -> None:
+        number = subject.rpartition(b".")[2]
+        if number.isdigit():
+            self._io.call(self.on_ack, int(number), payload)
 
     def publish(
         self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Publish after what was published before; dropped while there is no connection."""
-        if self.connected and self._has_out is not None:
-            self._out.append((subject, payload, reply, headers))
-            self._has_out.set()
+        """Publish after what was published before; on any thread. Dropped while there is no connection."""
+        client = self._client
+        if self.connected and client is not None:
+            client.publish_directly(subject, payload, reply, headers)
 
     @property
     def is_clustered(self) -> bool:
@@ -258,16 +273,27 @@ class NatsClient:
             with suppress(Error):
                 await subscription.unsubscribe()
 
-    async def _publish_all(self, client: Client) -> None:
-        assert self._has_out is not None
-        while True:
-            await self._has_out.wait()
-            self._has_out.clear()
-            while self._out:
-                try:
-                    await client.publish(*self._out.popleft())
-                except Exception as error:  # noqa: BLE001 - it was cut just now, and the stream resumes
-                    _log.debug("NATS: %s", error)
+    def pump(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        wake: socket.socket | None = None,
+        spin_until: float = 0.0,
+    ) -> bool:
+        """Receive on this thread, which waits for the result; see `Channel.pump`."""
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is None or not self.connected:
+            return False
+        return transport.pump(is_done, deadline, wake=wake, spin_until=spin_until)
+
+    def as_reader(self, function: Callable[[], object]) -> bool:
+        """Call a function in place of reading; return False, without a call, if another thread reads."""
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is None:
+            self._io.run_guarded(function)
+            return True
+        return transport.as_reader(lambda: self._io.run_guarded(function))
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -285,8 +311,6 @@ class NatsClient:
 
         async def end() -> None:
             with suppress(Exception):
-                while self._out:
-                    await client.publish(*self._out.popleft())
                 await asyncio.wait_for(client.flush(1), 1.0)
             with suppress(Exception):
                 await asyncio.wait_for(client.close(), 1.0)
@@ -298,14 +322,14 @@ class NatsClient:
 
     def close_in_child(self) -> None:
         """Close the descriptors in a forked child; the connection is its parent's, and stays open."""
-        transport = getattr(self._client, "_transport", None)
-        writer = getattr(transport, "_io_writer", None)  # nats-py hands it out nowhere else
-        sock = None if writer is None else writer.get_extra_info("socket")
-        if sock is not None:
-            with suppress(OSError):
-                os.close(sock.fileno())
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is not None:
+            transport.close_in_child()
 
     def _end(self, done: Callable[[], object]) -> None:
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is not None:
+            transport.close()
         loop, self._loop, self._client = self._loop, None, None
         if loop is not None:
             loop.end()

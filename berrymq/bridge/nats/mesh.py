@@ -9,6 +9,7 @@ message of NATS or the whole server, cuts the connection, and it is opened again
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from .wire import (
 )
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable
 
@@ -98,6 +100,11 @@ class Remote:
 class Mesh:
     """This node among those of one room on NATS. Used on the I/O thread, where not said otherwise.
 
+    Frames may be read by a thread that waits for an answer (`pump`), and published by any. All else is left
+    to the I/O thread, in order: what arrives after a notice waits until that has been handled.
+
+    Locks: that of the router, then `_publishing`, which is held while parts are numbered and published.
+
     Args:
         router: this node, or a hub.
         address: the NATS system.
@@ -127,8 +134,11 @@ class Mesh:
         self._token = room_token(room)
         self._ttl = ttl
         self._remotes: dict[str, Remote] = {}
+        self._publishing = threading.Lock()
         self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
         self._is_scheduled = False
+        self._unhandled: deque[bytes] = deque()
+        """Received by a thread in `pump`, and left to the I/O thread. Used by the thread that reads."""
         self._closed = False
         self._greeted_at = 0.0
         self._greeted_with: tuple[str, ...] = ()
@@ -384,10 +394,43 @@ class Mesh:
 
     # -- receiving -------------------------------------------------------------------------------------------
 
+    def pump(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        wake: socket.socket | None = None,
+        spin_until: float = 0.0,
+    ) -> bool:
+        """Receive on this thread, which waits for the result; see `Channel.pump`."""
+        if self._unhandled:
+            return False
+
+        def is_over() -> bool:
+            return is_done() or bool(self._unhandled)
+
+        try:
+            return self._client.pump(is_over, deadline, wake=wake, spin_until=spin_until)
+        finally:
+            if self._unhandled:
+                self.loop.call(self._handle_rest)
+
     def _receive(self, data: bytes) -> None:
-        """Handle what was published, for this node or for all."""
+        """Handle what was published, for this node or for all; on the thread that reads."""
         if self._closed:
             return
+        if self._unhandled or (data[:1] == b"{" and not self.loop.is_current):
+            self._unhandled.append(data)
+            self.loop.call(self._handle_rest)
+        else:
+            self._handle(data)
+
+    def _handle_rest(self) -> None:
+        """Handle what a thread in `pump` has left to this one; if one reads just now, it calls this later."""
+        while self._unhandled and self._client.as_reader(lambda: self._handle(self._unhandled[0])):
+            self._unhandled.popleft()
+
+    def _handle(self, data: bytes) -> None:
         try:
             message = decode(data)
         except FrameError as error:
@@ -402,7 +445,7 @@ class Mesh:
         if remote is None or channel is None:
             return
         remote.heard_at = now = self.loop.time()
-        if any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
+        if self.router.is_hub and any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
             self.loop.spin_until = now + SPIN_SECONDS
         try:
             if isinstance(message, Part):
@@ -480,18 +523,28 @@ class Mesh:
         self._notify(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
 
     def post(self, channel: MeshChannel, frame: bytes, *, is_binary: bool = False) -> None:
-        """Publish a frame, or a binary message, in the next turn of the loop.
+        """Publish a frame, or a binary message; on any thread, with the router's lock held.
 
-        On any thread, with the router's lock held.
+        What others may get as well is published in the next turn of the loop, with what comes after it. All
+        else is at once, so that a question wakes no thread.
         """
-        self._posted.append((channel, frame, is_binary))
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self.loop.call(self._publish)
+        with self._publishing:
+            if not self._posted and not (len(self._remotes) > 1 and frame.startswith(_START)):
+                if not channel.closed:
+                    self._send(channel, frame, is_binary)
+                return
+            self._posted.append((channel, frame, is_binary))
+            if not self._is_scheduled:
+                self._is_scheduled = True
+                self.loop.call(self._publish)
 
     def _publish(self) -> None:
         """Publish what was posted: the same batches for several nodes once, the rest one by one."""
-        self._is_scheduled = False
+        with self._publishing:
+            self._is_scheduled = False
+            self._publish_posted()
+
+    def _publish_posted(self) -> None:
         queues: dict[MeshChannel, deque[tuple[bytes, bool]]] = {}
         while self._posted:
             channel, frame, is_binary = self._posted.popleft()

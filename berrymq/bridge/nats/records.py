@@ -308,7 +308,7 @@ class Records:
         self._router.flush(peer)
 
     def handle(self, peer: Peer, params: RecordFrame) -> None:
-        """Process a frame of another node. The lock is held.
+        """Process a frame of another node; on the thread that reads, with the lock held.
 
         Raises:
             FrameError: an identifier is malformed.
@@ -318,11 +318,20 @@ class Records:
                 (Record(purpose, crossing_identifier(text)), is_stored)
                 for purpose, text, is_stored in params.records
             ]
-            if changes:
+            self._router.loop.call(self._handle_question, peer, params.query, changes)
+        else:
+            self._router.loop.call(self._handle_answer, peer, params.query)
+
+    def _handle_question(self, peer: Peer, number: int, changes: list[tuple[Record, bool]]) -> None:
+        if changes:
+            with self._router.lock:
                 self._change(changes)
-            if params.query:
-                self._router.loop.call(self._answer, peer, params.query)
-        elif (query := self._queries.get(params.query)) is not None:
+        if number:
+            self._answer(peer, number)
+
+    def _handle_answer(self, peer: Peer, number: int) -> None:
+        query = self._queries.get(number)
+        if query is not None:
             query.waiting.discard(peer)
             query.progress.set()
 

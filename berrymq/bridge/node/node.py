@@ -767,10 +767,12 @@ class Node(Router):
     def only_channel(self) -> Channel | None:
         """Return the connection over which all answers arrive; None where there are several, or none.
 
-        With one connection an asker may read it itself, and is spared the switch of threads.
+        With one connection an asker may read it itself, and is spared the switch of threads. All nodes on
+        NATS are reached over one.
         """
-        channels = [peer.channel for peer in self.peers.values()]
-        return channels[0] if len(channels) == 1 else None
+        channels = [peer.channel for peer in list(self.peers.values())]
+        readers = {None if one is None else one.reader for one in channels}
+        return readers.pop() if len(readers) == 1 else None
 
     def can_be_asked(self, asker: Peer | None, subscriber: Subscriber) -> bool:
         """Return whether a follower is asked. The bus asks its own followers itself."""

@@ -25,8 +25,6 @@ the link above (``protocol/reliable_stream.py``) and for other clients by `MAX_U
 from __future__ import annotations
 
 import logging
-import os
-import select
 import selectors
 import socket
 import ssl
@@ -39,6 +37,8 @@ from typing import TYPE_CHECKING
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.events import CloseCode, Closed, Event, Text
 
+from .pumping import wait_here
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from .tls import Tls
 
 __all__ = ["Channel"]
-
-yield_processor = getattr(os, "sched_yield", lambda: None)
 
 READ_BYTES, MOST_READ_BYTES = 64 * 1024, 256 * 1024
 """The size of a read; more if the last one filled it, for each large buffer costs a system call of its own.
@@ -113,7 +111,6 @@ class Channel:
         """Whether nothing is read or written any more. Set with the lock held, read without it."""
         self._loop = loop
         self._sock = sock
-        self._descriptor = sock.fileno()
         self._tls = tls
         self._lock = threading.RLock()
         self._unwritten: deque[bytes | memoryview] = deque()
@@ -574,6 +571,11 @@ class Channel:
         if not self._unwritten or not data:
             self.abort()
 
+    @property
+    def reader(self) -> Channel:
+        """What has to be pumped to receive: this connection itself."""
+        return self
+
     def pump(
         self,
         is_done: Callable[[], bool],
@@ -603,27 +605,18 @@ class Channel:
         try:
             if not self._loop.suspend(self._sock):
                 return False
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            if wake is not None:
-                poll.register(wake, select.POLLIN)
-            while not (is_done() or self.closed or self._unwritten):  # type: ignore[redundant-expr]  # other threads set it
-                left = 3600.0 if deadline is None else deadline - monotonic()
-                if left <= 0:
-                    return True
-                if self._unread is not None:
+
+            def is_over() -> bool:
+                while not (is_done() or self.closed or self._unwritten):
+                    if self._unread is None or (deadline is not None and monotonic() >= deadline):
+                        return False
                     self._loop.run_guarded(self._read)
-                    continue
-                ready = poll.poll(0)
-                while not ready and monotonic() < spin_until:
-                    yield_processor()
-                    ready = poll.poll(0)
-                ready = ready or poll.poll(left * 1000)
-                if not ready:
-                    continue
-                if len(ready) == 1 and ready[0][0] != self._descriptor:  # woken, and nothing to read
-                    return True
+                return True
+
+            def read() -> None:
                 self._loop.run_guarded(self._read)
+
+            wait_here(self._sock, read, is_over, deadline, wake=wake, spin_until=spin_until)
             return True
         finally:
             self._reading.release()

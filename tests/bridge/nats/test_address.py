@@ -51,6 +51,37 @@ def test_others_are_refused_in_one_line_that_repeats_no_secret(text):
     assert "\n" not in str(caught.value)
 
 
+class TestLogin:
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: "nkeys")
+
+    def test_what_nats_py_takes(self, tmp_path):
+        assert NatsAddress.parse("nats://lab").login() == {}
+        assert NatsAddress.parse("nats://geheim@lab").login() == {"token": "geheim"}
+        assert NatsAddress.parse("nats://a:b@lab").login() == {"user": "a", "password": "b"}
+        file = tmp_path / "user.creds"
+        file.write_text("SU" + "A" * 56 + "\n")
+        assert NatsAddress.parse(f"nats://lab?creds={file}").login() == {"nkeys_seed": str(file)}
+        file.write_text("-----BEGIN NATS USER JWT-----\nx\n-----BEGIN USER NKEY SEED-----\nSUX\n")
+        assert NatsAddress.parse(f"nats://lab?creds={file}").login() == {"user_credentials": str(file)}
+
+    def test_other_files_are_refused(self, tmp_path):
+        file = tmp_path / "user.creds"
+        address = NatsAddress.parse(f"nats://lab?creds={file}")
+        with pytest.raises(LinkError, match="can't be read"):
+            address.login()
+        file.write_text("-----BEGIN USER NKEY SEED-----\nSUGEHEIM\n")  # nats-py reads it for ever
+        with pytest.raises(LinkError, match="holds no NATS credentials") as caught:
+            address.login()
+        assert "GEHEIM" not in str(caught.value)
+
+    def test_without_nkeys_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        with pytest.raises(LinkError, match="pip install nkeys"):
+            NatsAddress.parse("nats://lab?creds=x").login()
+
+
 def test_only_urls_of_nats_are_such():
     assert all(is_nats(one) for one in ("nats://lab", " TLS://lab"))
     assert not any(is_nats(one) for one in ("http://nats", ("nats", 4222), None, "nats:lab"))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from berrymq.bridge import LinkError
 from berrymq.bridge.nats import upstream
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
+from tests.support.certificates import client_context, make_certificate
 from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
@@ -92,11 +94,72 @@ class TestLink:
             link = berrymq.link(server.url.replace("//", "//geheim@"), bus=Bus("one"))
             assert link.state == "linked"
 
+    def test_over_tls_with_an_authority_of_its_own(self, tmp_path):
+        certificate, key = make_certificate(tmp_path)
+        with NatsServer("--tls", "--tlscert", str(certificate), "--tlskey", str(key)) as server:
+            buses = [Bus("one"), Bus("two")]
+            buses[1].follow("test:ask", lambda message: len(message.args[0]))
+            for bus in buses:
+                berrymq.link(server.url, bus=bus, name=bus.name, ssl_context=client_context(certificate))
+            assert buses[0].ask("test:ask", "x" * 3_000_000, timeout=20) == [3_000_000]
+            with pytest.raises(LinkError, match=r"is not trusted: .SSL: CERTIFICATE_VERIFY_FAILED"):
+                berrymq.link(server.url, bus=Bus("three"), timeout=10)
+            link = berrymq.link(
+                server.url.replace("nats:", "tls:"), bus=Bus("four"), ssl_context=client_context(certificate)
+            )
+            assert link.url.startswith("tls://")
+
+    def test_tls_that_the_url_requires_is_not_left_out(self, server):
+        with pytest.raises(LinkError, match="is not trusted: it offers no TLS"):
+            berrymq.link(server.url.replace("nats:", "tls:"), bus=Bus("one"), timeout=10)
+
+    def test_a_server_with_a_small_limit_of_messages(self, tmp_path):
+        config = tmp_path / "server.conf"
+        config.write_text("max_payload: 20000")
+        with NatsServer("--config", str(config)) as server:
+            one, two = Bus("one"), Bus("two")
+            two.follow("test:ask", lambda message: message.args[0][::-1])
+            links = [berrymq.link(server.url, bus=bus, name=bus.name * 80) for bus in (one, two)]
+            assert one.ask("test:ask", "日" + "x" * 300_000, timeout=20) == ["x" * 300_000 + "日"]
+            assert [link.stats().cuts for link in links] == [0, 0]
+            config.write_text("max_payload: 1000")
+            server.kill()
+            server.start()
+            with pytest.raises(LinkError, match="takes messages of 1,000 bytes, and a link needs 16,384"):
+                berrymq.link(server.url, bus=Bus("three"), timeout=10)
+
+    def test_an_nkey(self, tmp_path):
+        nkeys = pytest.importorskip("nkeys")
+        seed = nkeys.encode_seed(b"x" * 32, nkeys.PREFIX_BYTE_USER)
+        public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+        config, file = tmp_path / "server.conf", tmp_path / "user.nk"
+        config.write_text(f"authorization: {{ users: [ {{ nkey: {public} }} ] }}")
+        file.write_bytes(seed + b"\n")
+        with NatsServer("--config", str(config)) as server:
+            link = berrymq.link(f"{server.url}?creds={file}", bus=Bus("one"))
+            assert link.state == "linked"
+            assert seed.decode() not in f"{link!r} {link.url} {link.asked!r} {vars(link)}"
+
+    def test_it_stays_where_the_server_pings(self, tmp_path):
+        config = tmp_path / "server.conf"
+        config.write_text('ping_interval: "50ms", ping_max: 1')
+        with NatsServer("--config", str(config)) as server:
+            links = [berrymq.link(server.url, bus=Bus(name), name=name) for name in ("one", "two")]
+            recorder = Recorder(links[1].node.bus)
+            wait(lambda: links[0].is_followed("test:run"), "it is followed")
+            for number in range(50):
+                links[0].node.bus.twitter("test:run", number)
+                threading.Event().wait(0.01)
+            assert recorder.wait_for(50) == list(range(50))
+            assert [link.stats().cuts for link in links] == [0, 0]
+
     def test_where_nothing_listens_that_is_one_line(self, unused_tcp_port):
         with pytest.raises(LinkError, match=f"no NATS server answers at nats://127.0.0.1:{unused_tcp_port}"):
             berrymq.link(f"nats://127.0.0.1:{unused_tcp_port}", bus=Bus("one"), timeout=3)
 
     def test_without_nats_py_it_says_what_to_install(self, monkeypatch, server):
+        for name in ("direct_client", "socket_transport"):
+            monkeypatch.delitem(sys.modules, f"berrymq.bridge.nats.{name}", raising=False)
         monkeypatch.setitem(sys.modules, "nats.aio.client", None)
         with pytest.raises(LinkError, match="pip install nats-py"):
             berrymq.link(server.url, bus=Bus("one"))

@@ -1,5 +1,6 @@
 """A channel in the turns of its loop, which here are a test's to run."""
 
+import select
 import selectors
 import socket
 import struct
@@ -10,7 +11,6 @@ import pytest
 
 from berrymq.bridge.protocol.connection import client_connection, server_connection
 from berrymq.bridge.protocol.events import Closed, Text
-from berrymq.bridge.transport import channel as channel_module
 from berrymq.bridge.transport.budget import Budget
 from berrymq.bridge.transport.channel import SLICE_BYTES, Channel
 
@@ -173,7 +173,7 @@ def test_what_waits_for_its_turn_is_in_the_budget(loop, channel, there, budget, 
     assert budget.held == 0
 
 
-@pytest.mark.skipif(not hasattr(channel_module.select, "poll"), reason="no thread reads there but the loop's")
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="no thread reads there but the loop's")
 def test_one_who_reads_itself_goes_on_at_once_and_leaves_the_rest_to_the_loop(
     loop, channel, there, texts, seconds_each
 ):
