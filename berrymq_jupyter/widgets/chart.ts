@@ -4,13 +4,15 @@ import uPlot from "uplot";
 import { type Axis, type Cell, aligned, chartTitle, lineNames, placeText, places, smoothed, svgDocument } from "./chart_data.ts";
 import { button, fill, flip, framed, h, setAttributes, setText } from "./dom.ts";
 import { counted, fieldName, measure } from "./format.ts";
+import type { ChartLook } from "./page_memory.ts";
 import { type Mark, createPalette, markStyle } from "./palette.ts";
 import type { ChartBody, ChartLine, Request } from "./wire.ts";
 
 const TALL = 230;
+const SHORTEST = 120;
 const DOTS_UP_TO = 60;
 const LOOK_MS = 150;
-/** Any charted field can be one too. */
+/** Any number of the charted messages can be one too. */
 const AXES: [axis: Axis, text: string][] = [
   ["time", "Time"],
   ["elapsed", "Elapsed time"],
@@ -23,9 +25,12 @@ export interface ChartOptions {
   /** Called with the number of the message whose point was chosen. */
   onPick(number: number): void;
   say(words: string): void;
+  /** What its user chose, before a reload too. */
+  look(): ChartLook;
+  onLook(part: ChartLook): void;
 }
 
-export function createChart({ request, onClose, onPick, say }: ChartOptions) {
+export function createChart({ request, onClose, onPick, say, look: remembered, onLook }: ChartOptions) {
   const heading = h("h3", { class: "bmq-heading" });
   const over = select("Horizontal axis", AXES, chooseAxis);
   const latest = select("Part", [["", "All"], ["600", "Last 10 min"], ["60", "Last minute"]], lookAtLatest);
@@ -71,6 +76,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   let chart: uPlot | null = null;
   let drawn = "";
   let width = 0;
+  let tall = TALL;
   let lines: ChartLine[] = [];
   let table: [number[], ...Cell[][]] = [[]];
   let zoomed: [number, number] | null = null;
@@ -80,8 +86,11 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   // By the observer, not by a query: a notebook may remove outputs that are not visible, and then there is no size.
   const resized = new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
-    if (now === width) return;
-    width = now;
+    // The browser writes the height that its user drags it to into the style.
+    const height = Math.max(SHORTEST, Math.round(parseFloat(plot.style.height) || TALL));
+    if (now === width && height === tall) return;
+    if (height !== tall) onLook({ height });
+    [width, tall] = [now, height];
     redraw();
   });
   resized.observe(plot);
@@ -102,14 +111,29 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
     const times = body.lines.flatMap((line) => line.times);
     const moments = new Set(times.map(Math.round));
     zoomed = null;
-    hidden.clear();
-    setAxis(body.x ? "field" : (asked ?? (moments.size * 2 >= times.length ? "time" : "order")));
+    const before = AXES.find(([name]) => name === remembered().axis)?.[0];
+    setAxis(body.x ? "field" : (asked ?? before ?? (moments.size * 2 >= times.length ? "time" : "order")));
     asked = null;
+  }
+
+  /** Look as its user has chosen, before a reload too. */
+  function restore() {
+    const look = remembered();
+    hidden.clear();
+    for (const key of look.hidden ?? []) hidden.add(key);
+    latest.value = look.last ?? "";
+    isLog = look.log === true;
+    log.press(isLog);
+    weight = look.smoothing ?? 0;
+    smoothing.value = String(weight);
+    setText(smoothingText, String(weight));
+    plot.style.height = look.height ? `${look.height}px` : "";
   }
 
   /** Points that stand by a field are others than those that stand by time: the kernel makes them. */
   function chooseAxis() {
     const plain = AXES.find(([name]) => name === over.value)?.[0];
+    onLook({ axis: plain });
     if (plain && !data?.x) setAxis(plain);
     else if (data) {
       asked = plain ?? null;
@@ -117,11 +141,12 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
     }
   }
 
-  /** Offer the charted fields, and the one that is chosen. */
+  /** Offer the numbers of the charted messages, and the one that is chosen. */
   function offerAxes() {
-    const fields = new Set([...(data?.tracks ?? []).map(([, field]) => field), ...(data?.x ? [data.x] : [])].map((field) => JSON.stringify(field)));
+    const fields = new Set([...(data?.tracks ?? []).map(([, field]) => field), ...(data?.fields ?? []), ...(data?.x ? [data.x] : [])].map((field) => JSON.stringify(field)));
     const options = [...AXES, ...[...fields].map((field) => [field, JSON.parse(field).map(fieldName).join(".")])];
-    if (over.options.length !== options.length) fill(over, ...options.map(([value, text]) => h("option", { value }, text)));
+    const now = [...over.options].map((option) => option.value);
+    if (String(now) !== String(options.map(([value]) => value))) fill(over, ...options.map(([value, text]) => h("option", { value }, text)));
     over.value = axis === "field" ? JSON.stringify(data?.x) : axis;
   }
 
@@ -151,18 +176,21 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
   }
 
   function lookAtLatest() {
+    onLook({ last: latest.value });
     showWhole();
   }
 
   function flipLog() {
     isLog = !isLog;
     log.press(isLog);
+    onLook({ log: isLog });
     drawn = "";
     redraw();
   }
 
   function smooth() {
     weight = Number(smoothing.value);
+    onLook({ smoothing: weight });
     setText(smoothingText, String(weight));
     drawn = "";
     redraw();
@@ -189,7 +217,8 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
       showLegend(names, marks);
       offerAxes();
     } else {
-      if (chart.width !== width) chart.setSize({ width, height: TALL });
+      if (chart.width !== width || chart.height !== tall) chart.setSize({ width, height: tall });
+      offerAxes();
       chart.setData(table as uPlot.AlignedData, zoomed === null);
       if (zoomed) chart.setScale("x", { min: zoomed[0], max: zoomed[1] });
     }
@@ -214,14 +243,14 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
     });
     return {
       width,
-      height: TALL,
+      height: tall,
       class: "bmq-uplot",
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false, setScale: true, dist: 5 }, focus: { prox: 30 } },
       focus: { alpha: 0.4 },
       scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1 } },
       axes: [
-        { stroke: text, grid, ticks: grid, font, values: axis === "time" ? undefined : (_, splits) => splits.map((value) => placeText(value, axis)) },
+        { stroke: text, grid, ticks: grid, font, size: 36, values: axis === "time" ? undefined : (_, splits) => splits.map((value) => placeText(value, axis)) },
         { stroke: text, grid, ticks: grid, font, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : measure(value))) },
       ],
       series: [{}, ...lines.map((_, index) => series(index, false)), ...(weight > 0 ? lines.map((_, index) => series(index, true)) : [])],
@@ -270,6 +299,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
           title: `Show or hide ${name}`,
           onclick: () => {
             if (!hidden.delete(key)) hidden.add(key);
+            onLook({ hidden: [...hidden] });
             const on = !hidden.has(key);
             toggle.setAttribute("aria-pressed", String(on));
             chart?.setSeries(index + 1, { show: on });
@@ -398,6 +428,7 @@ export function createChart({ request, onClose, onPick, say }: ChartOptions) {
         return;
       }
       const fresh = before === null || element.hidden || String(before.x) !== String(body.x);
+      if (element.hidden) restore();
       element.hidden = false;
       if (fresh || before.lines.length === 0) choose(body);
       redraw();

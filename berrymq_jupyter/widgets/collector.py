@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from time import time
 from typing import TYPE_CHECKING
 
 from .pump import pump
@@ -17,16 +18,21 @@ __all__ = ["collector"]
 
 
 def collector(
-    kept: deque[Message], name: str = "MessageLog"
+    kept: deque[Message],
+    name: str = "MessageLog",
+    *,
+    stamped: deque[tuple[Message, float]] | None = None,
 ) -> tuple[Callable[[Message], None], Callable[[], int]]:
     """Return the follower that collects messages, and a function that returns how many it has received.
 
     The follower runs in the sender's thread, so it is as short as can be: an append, a count
-    (`itertools.count` is atomic, `+= 1` is not), and a check whether the pump sleeps.
+    (`itertools.count` is atomic, `+= 1` is not), and a check whether the pump sleeps. Only what came over a
+    link is stamped: that came on a thread of the link, and took far longer.
 
     Args:
         kept: gets the messages; its ``maxlen`` bounds them.
         name: under which lists of followers show it.
+        stamped: gets the messages of other processes, each with the time of its arrival.
     """
     ticket = count().__next__
     append = kept.append
@@ -34,6 +40,8 @@ def collector(
     reads = 0
 
     def collect(message: Message) -> None:
+        if stamped is not None and message.source is not None:
+            stamped.append((message, time()))
         append(message)
         ticket()
         if feeder.asleep:

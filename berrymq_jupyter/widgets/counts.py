@@ -1,4 +1,4 @@
-"""Counts and rates of messages by identifier.
+"""Counts and rates of messages by identifier, or by source.
 
 A page gets only what has changed, and at most some hundred identifiers with each update: with ten thousand of
 them, those whose counts are oldest there come first, and all in turn.
@@ -113,10 +113,23 @@ class Counts:
             if count is not None:
                 count.changed = True
 
-    def clear(self) -> None:
-        """Remove all counts."""
+    def clear(self) -> tuple[dict[str, int], int]:
+        """Remove all counts, and return those by identifier, and that of the others."""
+        removed = {identifier: count.total for identifier, count in self.table.items()}, self.others
         self.table.clear()
         self.others = 0
+        return removed
+
+    def restore(self, totals: dict[str, int], others: int) -> None:
+        """Add what a `clear` has removed."""
+        self.others += others
+        for identifier, total in totals.items():
+            if identifier not in self.table and len(self.table) >= MOST:
+                self.others += total
+                continue
+            count = self.table.setdefault(identifier, Count())
+            count.total += total
+            count.changed = count.counted = True
 
     def take(self, limit: int, everything: bool) -> list[list[str | int | float]]:
         """Return [identifier, count, rate] of those changed since their last return, or of `everything`.

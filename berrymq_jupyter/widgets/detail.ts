@@ -1,7 +1,7 @@
 // One message in full: what it carries, what changed since the one before, and what can be done with it.
 
 import { button, copyText, fill, flip, h } from "./dom.ts";
-import { duration, fieldName, fullTime, safe } from "./format.ts";
+import { duration, fieldName, fullTime, latency, safe } from "./format.ts";
 import { createJsonTree } from "./json_tree.ts";
 import { fromTerm, valueTerm } from "./query.ts";
 import type { Change, DetailBody, FormBody, NodeBody, Request, TextBody } from "./wire.ts";
@@ -76,7 +76,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     shown = body;
     element.hidden = false;
     fill(heading, safe(body.id));
-    fill(facts, fullTime(body.time), " · ", ...origin(body.source));
+    fill(facts, fullTime(body.time), " · ", ...origin(body.source), body.delay != null && ` · ${latency(body.delay)} under way`);
     json.show(body.tree);
     fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);

@@ -64,6 +64,11 @@ export function duration(ms: number) {
   return `${brief(Math.round(value / 3_600_000))} h`;
 }
 
+/** How long a message was under way; clocks of two computers may differ so that it is below 0. */
+export function latency(ms: number) {
+  return ms < 0 ? `−${duration(ms)}` : duration(ms);
+}
+
 /** How times are shown: time of day, how long ago, or how long after the row before. */
 export type TimeMode = "clock" | "ago" | "difference";
 

@@ -2,9 +2,10 @@
 
 import { type Child, fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
-import { type TimeMode, counted, day, fullTime, nameOf, safe, sameDay, timeText } from "./format.ts";
+import { type TimeMode, counted, day, fullTime, latency as latencyText, nameOf, safe, sameDay, timeText } from "./format.ts";
 import { type Marks, type Term, fromTerm, idTerm, marked, marksOf, parseQuery } from "./query.ts";
-import { type LogStore, ALERT, ID, NUMBER, PAST, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
+import { createSplitter } from "./splitter.ts";
+import { type LogStore, ALERT, DELAY, ID, NUMBER, PAST, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
 import { createVirtualList } from "./virtual_list.ts";
 import type { LogState, Row, Step } from "./wire.ts";
 
@@ -20,10 +21,21 @@ const TIMES: [mode: TimeMode, title: string, text: string][] = [
 ];
 const TITLES = [
   ["time", ""],
+  ["delay", ""],
   ["id", "Identifier"],
   ["from", "From"],
   ["payload", "Payload"],
 ];
+
+/** Columns whose widths are set by hand, with their least widths in pixels; the payload has the rest. */
+const SIZED: [name: string, title: string, least: number][] = [
+  ["time", "times", 40],
+  ["id", "identifiers", 40],
+  ["from", "senders", 30],
+];
+const DELAY_WIDTH = "72px";
+/** What is left to the payload. */
+const REST = 160;
 
 interface RowElement extends HTMLElement {
   parts: HTMLElement[];
@@ -39,29 +51,49 @@ export interface GridOptions {
   onEscape(): void;
   /** Called with a term to filter by. */
   onFilter(term: string): void;
+  /** Called with how many rows are selected together. */
+  onExtend(count: number): void;
+  /** Called to copy the selected rows. */
+  onCopy(): void;
 }
 
-export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: GridOptions) {
+export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExtend, onCopy }: GridOptions) {
   const prefix = uniquePrefix();
   const times = h(
     "select",
     { class: "bmq-times", "aria-label": "Times as", onchange: chooseTimes, onkeydown: (event) => event.stopPropagation() },
     ...TIMES.map(([value, title, text]) => h("option", { value, title: text }, title)),
   );
-  const head = h(
-    "div",
-    { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 },
-    ...TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title || times)),
-  );
+  const heads = TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title));
+  heads[0].append(times);
+  const head = h("div", { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 }, ...heads);
+  const latency = h("button", { type: "button", class: "bmq-link bmq-latency", "aria-label": "Show latency", title: "Show for how long messages from other processes were under way", onclick: () => flipLatency(true) }, "latency");
+  const noLatency = h("button", { type: "button", class: "bmq-link", "aria-label": "Hide latency", title: "For how long messages from other processes were under way: hide it", onclick: () => flipLatency(false) }, "Latency");
+  heads[TITLES.findIndex(([name]) => name === "delay")].append(noLatency);
+  heads[heads.length - 1].append(latency);
   const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);
   const scroller = h(
     "div",
-    { class: "bmq-grid", role: "grid", tabindex: 0, "aria-label": "Messages", "aria-rowcount": 1, onkeydown },
+    { class: "bmq-grid", role: "grid", tabindex: 0, "aria-label": "Messages", "aria-rowcount": 1, "aria-multiselectable": "true", onkeydown },
     headGroup,
   );
   const empty = h("div", { class: "bmq-empty" });
   const newer = h("button", { type: "button", class: "bmq-newer", hidden: true, onclick: followAgain });
   const element = h("div", { class: "bmq-gridbox" }, scroller, empty, newer);
+  const splitters = SIZED.map(([name, title, least]) => {
+    const cell = heads[TITLES.findIndex(([other]) => other === name)];
+    const splitter = createSplitter({
+      label: `Width of the ${title}`,
+      pane: cell,
+      property: `--bmq-${name}-set`,
+      holder: element,
+      least,
+      rest: REST,
+      onChange: (width) => store.memory.set({ columns: { ...store.memory.look.columns, [name]: width } }),
+    });
+    cell.append(splitter.element);
+    return { name, set: splitter.set };
+  });
   const list = createVirtualList({
     scroller,
     head: headGroup,
@@ -103,6 +135,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
   let seen = 0;
   let epoch: number | null = null;
   let selected: number | null = null;
+  /** The other end of the rows that are selected together. */
+  let anchor: number | null = null;
   let sized = 0;
   const longest: Record<string, number> = {};
 
@@ -117,9 +151,11 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     const dayLine = h("span", { class: "bmq-day", hidden: true });
     cells[0].append(dayLine);
     const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, dayLine, place: -1, row: undefined });
+    row.addEventListener("mousedown", (event) => event.shiftKey && event.preventDefault()); // which would select text
     row.addEventListener("click", (event) => {
-      const part = event.altKey ? cells.findIndex((cell) => cell.contains(event.target as Node)) : -1;
-      if (part === 1 || part === 2) filterBy(row.row, part === 1 ? ID : SOURCE);
+      const part = event.altKey ? TITLES[cells.findIndex((cell) => cell.contains(event.target as Node))]?.[0] : "";
+      if (part === "id" || part === "from") filterBy(row.row, part === "id" ? ID : SOURCE);
+      else if (event.shiftKey) extend(row.place);
       else if (row.row && store.row(row.place)?.[NUMBER] !== row.row[NUMBER]) onOpen(row.row[NUMBER]); // places have changed since it was drawn
       else select(row.place, true);
     });
@@ -131,13 +167,13 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     const row = store.row(place);
     element.place = place;
     element.row = row;
-    const isSelected = place === selected;
+    const isSelected = place >= chosen()[0] && place < chosen()[1];
     setAttributes(element, {
       id: `${prefix}-${place}`,
       "aria-rowindex": index + 2,
       "aria-selected": String(isSelected),
     });
-    const [time, id, from, payload] = element.parts;
+    const [time, delay, id, from, payload] = element.parts;
     if (row) widen(row);
     element.classList.toggle("bmq-absent", !row);
     element.classList.toggle("bmq-alert", row?.[ALERT] === 1);
@@ -155,6 +191,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     element.classList.toggle("bmq-new-day", isNewDay);
     element.dayLine.hidden = !isNewDay;
     setText(element.dayLine, isNewDay ? day(row[TIME]) : "");
+    setText(delay, row && row[DELAY] !== null ? latencyText(row[DELAY]) : "");
     setMarked(id, row ? safe(row[ID]) : "", marks.id);
     setMarked(from, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
     setMarked(payload, row ? row[PAYLOAD] : "", marks.payload, row?.[STEPS]);
@@ -190,7 +227,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     }
     if (fresh) {
       following = true;
-      selected = null;
+      selected = anchor = null;
       seen = range[1];
     }
     size();
@@ -261,6 +298,18 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     else list.toBottom();
   }
 
+  function flipLatency(visible: boolean) {
+    showLatency(visible);
+    store.memory.set({ latency: visible });
+    (visible ? noLatency : latency).focus();
+  }
+
+  function showLatency(visible: boolean) {
+    element.classList.toggle("bmq-has-delay", visible);
+    if (visible) element.style.setProperty("--bmq-delay-column", DELAY_WIDTH);
+    else element.style.removeProperty("--bmq-delay-column");
+  }
+
   function followAgain() {
     following = true;
     toNewest();
@@ -269,7 +318,25 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
     scroller.focus({ preventScroll: true });
   }
 
+  /** The places from the first to behind the last row that is selected. */
+  const chosen = (): [number, number] => {
+    if (selected === null) return [0, 0];
+    const other = anchor ?? selected;
+    return [Math.max(range[0], Math.min(selected, other)), Math.max(selected, other) + 1];
+  };
+
+  /** Select all rows up to this one. */
+  function extend(place: number) {
+    const from = anchor ?? selected ?? place;
+    select(place, false);
+    anchor = from;
+    list.redraw();
+    const [begin, end] = chosen();
+    onExtend(end - begin);
+  }
+
   function select(place: number, open: boolean) {
+    anchor = null;
     selected = place;
     list.reveal(indexOf(place));
     following = atNewest() && place === range[1] - 1;
@@ -299,7 +366,11 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
       Home: 0,
       End: last,
     }[event.key];
-    if (target !== undefined && last >= 0) select(placeOf(Math.min(Math.max(target, 0), last)), openFollows());
+    const place = target === undefined ? -1 : placeOf(Math.min(Math.max(target, 0), last));
+    if (target !== undefined && last < 0) return;
+    if (target !== undefined && event.shiftKey) extend(place);
+    else if (target !== undefined) select(place, openFollows());
+    else if (event.key === "c" && selected !== null) onCopy();
     else if ((event.key === "Enter" || event.key === " ") && selected !== null) select(selected, true);
     else if (event.key === "f" && selected !== null) filterBy(store.row(selected), SOURCE);
     else if (event.key === "s" && selected !== null) flipPin(selected);
@@ -327,8 +398,18 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter }: Grid
       showNewer();
     },
     setTimes,
+    /** Which rows are selected together, for a request; none of it if there are fewer than two. */
+    selection(): { from?: number; to?: number; epoch?: number } {
+      const [from, to] = chosen();
+      return to - from > 1 && epoch !== null ? { from, to, epoch } : {};
+    },
+    /** Make columns as wide as they were. */
+    setColumns(widths: Record<string, number>) {
+      for (const { name, set } of splitters) set(widths[name] ?? 0);
+    },
+    showLatency,
     deselect() {
-      selected = null;
+      selected = anchor = null;
       scroller.removeAttribute("aria-activedescendant");
       list.redraw();
     },

@@ -39,6 +39,8 @@ Answer = Callable[["MessageLog", Request], Request | Work | None]
 
 ROWS: Final = 300
 """The limit of rows in one answer. A page asks again for further ones."""
+FASTEST: Final = 1000
+"""The highest speed of a replay."""
 COPIED: Final = 5000
 """The limit of messages copied to a page's clipboard. More would make a text of many megabytes."""
 LOOK: Final = 10_000
@@ -63,6 +65,23 @@ def rows(log: MessageLog, request: Request) -> Request:
     }
 
 
+def chosen(log: MessageLog, request: Request) -> list[Message]:
+    """Return the messages that a request is about, oldest first.
+
+    Those at the places ``from`` to before ``to`` if it has these, else all that the page filters.
+
+    Raises:
+        RequestError: what the page shows has changed since.
+    """
+    log.state.absorb(monotonic())
+    shown = log.state.shown_by(request.get("page"))
+    if request.get("from") is None:
+        return shown.messages()
+    if request.get("epoch") != shown.window.epoch:
+        raise RequestError("the rows have changed: select them again")
+    return [message for _, _, message in shown.window.page(int(request["from"]), int(request["to"]))]
+
+
 def detail(log: MessageLog, request: Request) -> Request:
     """Return the details of one message, and its differences from the previous one.
 
@@ -72,7 +91,8 @@ def detail(log: MessageLog, request: Request) -> Request:
     number = int(request["number"])
     message = wanted(log, request)
     before = previous(log, number, message)
-    found: Request = {"before": None, "changes": []}
+    delay = log.state.rows.arrivals.delays.get(number)
+    found: Request = {"before": None, "changes": [], "delay": None if delay is None else delay * 1000}
     if before is not None:
         found["before"] = {"time": before.sent_at * 1000}
         found["changes"] = difference(payload_of(before), payload_of(message))
@@ -141,19 +161,18 @@ def pin(log: MessageLog, request: Request) -> None:
 
 
 def tsv(log: MessageLog, request: Request) -> Request:
-    """Return the newest messages that the page filters as tab-separated values.
+    """Return the newest of the chosen messages as tab-separated values.
 
     For the clipboard: spreadsheets accept it.
     """
-    log.state.absorb(monotonic())
-    messages = log.state.shown_by(request.get("page")).messages()
+    messages = chosen(log, request)
     text = StringIO()
     write_csv(messages[-COPIED:], text, "excel-tab")
     some = "the newest " if len(messages) > COPIED else ""
     return {
         "t": "tsv",
         "text": text.getvalue(),
-        "said": f"Copied {some}{min(len(messages), COPIED):,} messages.",
+        "said": f"Copied {some}{counted(min(len(messages), COPIED))}.",
     }
 
 
@@ -185,6 +204,40 @@ def remember(log: MessageLog, request: Request) -> None:
 def clear(log: MessageLog, _: Request) -> None:
     """Clear the log."""
     log.clear()
+
+
+def undo(log: MessageLog, _: Request) -> Request:
+    """Bring back what was cleared last.
+
+    Raises:
+        RequestError: it was too long ago.
+    """
+    log.state.absorb(monotonic())
+    if not log.state.undo():
+        raise RequestError("what was cleared can't be brought back any more")
+    log.channel.snapshot_due = True
+    log.touch()
+    return {"t": "done", "text": "Everything is back."}
+
+
+def replay(log: MessageLog, request: Request) -> Request | None:
+    """Send the chosen messages again at a speed, or stop that.
+
+    A speed of 0 stops.
+
+    Raises:
+        RequestError: there is no such message.
+    """
+    speed = float(request["speed"])
+    if not 0 < speed <= FASTEST:
+        if log.replaying is not None:
+            log.replaying.stop()
+        return None
+    messages = chosen(log, request)
+    if not messages:
+        raise RequestError("no message passes the filter", field="replay")
+    log.replay(messages, speed)
+    return {"t": "exported", "text": f"Sending {counted(len(messages))} again."}
 
 
 def chart(log: MessageLog, request: Request) -> None:
@@ -239,13 +292,17 @@ def resend(log: MessageLog, request: Request) -> Work:
 
 
 def put_into_variable(log: MessageLog, request: Request) -> Request:
-    """Put the messages that the page filters into a variable of the user.
+    """Put the chosen messages into a variable of the user.
 
     The variable is one of the notebook's; ``as`` says whether it is a list or a table.
     """
-    log.state.absorb(monotonic())
-    messages = log.state.shown_by(request.get("page")).messages()
+    messages = chosen(log, request)
     return {"t": "exported", "text": export(messages, str(request.get("name")), str(request.get("as")))}
+
+
+def counted(number: int) -> str:
+    """Return a number of messages in words."""
+    return f"{number:,} message{'' if number == 1 else 's'}"
 
 
 def wanted(log: MessageLog, request: Request) -> Message:
@@ -284,6 +341,8 @@ ANSWERS: Final[dict[str, Answer]] = {
     "alert": alert,
     "remember": remember,
     "clear": clear,
+    "undo": undo,
+    "replay": replay,
     "chart": chart,
     "look": look,
     "resend": resend,

@@ -7,12 +7,13 @@ the log. The alert is a selection too, which no page shows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .counts import Counts
 from .query import QueryError
 from .render import arguments
-from .rows import Rows
+from .rows import Cleared, Rows
 from .selection import Selection
 from .series import Chart, Track
 
@@ -26,12 +27,33 @@ __all__ = ["LogState"]
 SEARCH_SECONDS: Final = 0.03
 """Seconds for which one round may search rows for queries. Shared by all queries; what is left is searched in
 the next rounds."""
+UNDO_SECONDS: Final = 120.0
+"""For so long what was cleared can be brought back, and takes memory."""
+UNDOS: Final = 2
+"""How many clears can be undone, for a button that was clicked twice."""
 MOST_PINS: Final = 100
 """Each holds its payload."""
 MOST_PAGES: Final = 8
 """The limit of pages with a selection of their own; one more replaces the one silent for longest."""
 SILENT: Final = 600.0
 """Seconds after which a silent page loses its selection. If it is still open, it requests it again."""
+
+
+@dataclass
+class Removed:
+    """What a clear has removed."""
+
+    rows: Cleared
+    counts: tuple[dict[str, int], int]
+    sources: tuple[dict[str, int], int]
+    chart: Chart | None
+    total: int
+    cleared: int
+    """`LogState.cleared` before."""
+    end: int
+    """The number of the next message at that time."""
+    until: float
+    """By the pump's clock: when it is forgotten."""
 
 
 class LogState:
@@ -46,8 +68,12 @@ class LogState:
     def __init__(self, maxlen: int, max_bytes: int, keep: Mapping[str, int | None] | None = None) -> None:
         self.rows = Rows(maxlen, max_bytes, keep)
         self.counts = Counts()
+        self.sources = Counts()
+        """By source; "" is this process."""
         self.cleared = 0
         """Messages removed by `clear`."""
+        self.removed: list[Removed] = []
+        """What can be brought back, the latest last."""
         self.own = Selection(self.rows)
         """The selection of pages without one of their own."""
         self.pages: dict[str, Selection] = {}
@@ -73,7 +99,9 @@ class LogState:
         if self.chart is not None:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
         self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
+        self.sources.update([message.source or "" for message in batch], len(batch), now - self.absorbed_at)
         self.absorbed_at = now
+        self.removed = [removed for removed in self.removed if now < removed.until]
         self.counts.touch(self.rows.reserve.evicted)
         self.rows.reserve.evicted.clear()
         for page, selection in list(self.pages.items()):
@@ -224,15 +252,50 @@ class LogState:
             )
         self.chart.feed(self.rows.snapshot().all())
 
-    def clear(self) -> None:
-        """Remove all rows and counts.
+    def clear(self, now: float) -> None:
+        """Remove all rows and counts; for some time `undo` brings them back.
 
         Pins stay. Numbers continue, so no number ever names two messages.
+
+        Args:
+            now: by `time.monotonic`.
         """
-        self.rows.clear()
+        total, cleared = self.total, self.cleared
+        removed = Removed(
+            self.rows.clear(),
+            self.counts.clear(),
+            self.sources.clear(),
+            self.chart,
+            total,
+            cleared,
+            self.rows.end,
+            now + UNDO_SECONDS,
+        )
+        if total:
+            self.removed = [*self.removed, removed][-UNDOS:]
         self.cleared = self.rows.total
-        self.counts.clear()
         if self.chart is not None:
             self.draw(self.chart.tracks, self.chart.x)
         for selection in self.selections:
             selection.begin_again()
+
+    def undo(self) -> bool:
+        """Bring back what was cleared last, before what came since; return whether there was something."""
+        if not self.removed:
+            return False
+        removed = self.removed.pop()
+        self.rows.restore(removed.rows)
+        self.counts.restore(*removed.counts)
+        self.sources.restore(*removed.sources)
+        self.cleared = removed.cleared
+        before, chart = removed.chart, self.chart
+        if before is not None and chart is not None and (before.tracks, before.x) == (chart.tracks, chart.x):
+            before.feed(self.rows.snapshot().between(removed.end, self.rows.end))
+            before.by_time, before.window, before.last = chart.by_time, chart.window, chart.last
+            before.unsent = True
+            self.chart = before
+        elif chart is not None:
+            self.draw(chart.tracks, chart.x)
+        for selection in self.selections:
+            selection.select(selection.query.text)  # a pause goes on holding back what it did
+        return True

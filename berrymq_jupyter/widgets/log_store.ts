@@ -16,8 +16,8 @@ const ASKED_AT_ONCE = 300;
 const LATE_MS = 1000;
 const MOST_NOTED = 200;
 
-/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers, whether it is an alert, whether a hub had retained it. */
-export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6, ALERT = 7, PAST = 8;
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers, whether it is an alert, whether a hub had retained it, ms under way or null. */
+export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6, ALERT = 7, PAST = 8, DELAY = 9;
 
 interface Events extends CommonEvents<LogState>, DetailEvents {
   chart: ChartBody;
@@ -42,6 +42,7 @@ export type LogStore = ReturnType<typeof createStore>;
 export function createStore(model: Model) {
   const rows = new Map<number, Row>();
   const counts = new Map<string, Count>();
+  const sources = new Map<string, Count>();
   const { on, emit } = createListeners<Events>();
   const page = pageName();
   const memory = createMemory(String(model.get("static_class")), (look) => channel.post({ t: "remember", look }));
@@ -49,7 +50,9 @@ export function createStore(model: Model) {
   const store = {
     state: null as LogState | null,
     counts,
-    /** Counts the changes of the set of identifiers: the tree is rebuilt when this changes. */
+    /** The counts by source, which is "here" for this kernel, as in a query. */
+    sources,
+    /** Counts the changes of the sets of identifiers and sources: the tree is rebuilt when this changes. */
     countsVersion: 0,
     /** The mark of an identifier's name. */
     markOf: createPalette(),
@@ -62,6 +65,8 @@ export function createStore(model: Model) {
     row: (place: number) => rows.get(place),
     want,
     request: (body: Request) => channel.post(body),
+    /** Have the chart shown by a view that is new. */
+    showChart: () => chart && showChart(chart),
     /** Whether rows that were asked for have been waited for remarkably long. */
     isLate: () => asked !== null && performance.now() - askedAt > LATE_MS,
     on,
@@ -123,6 +128,7 @@ export function createStore(model: Model) {
     if (body.full) {
       if (store.state?.alert?.query !== body.alert?.query) rows.clear(); // they come again, marked as they are now
       counts.clear();
+      sources.clear();
       store.countsVersion += 1;
       asked = null;
     }
@@ -130,6 +136,11 @@ export function createStore(model: Model) {
       if (!counts.has(id)) store.countsVersion += 1;
       store.markOf(nameOf(id)); // in the order in which they appeared
       counts.set(id, count);
+    }
+    for (const [name, total, perSecond] of body.sources) {
+      const source = name || "here";
+      if (!sources.has(source)) store.countsVersion += 1;
+      sources.set(source, [total, perSecond, total, -1, ""]);
     }
     if (store.state?.epoch === body.epoch) moveOlder(store.state, body);
     store.state = body;

@@ -3,7 +3,7 @@
 import { button, flip, h, setText } from "./dom.ts";
 import { rate } from "./format.ts";
 import { createAlert } from "./log_alert.ts";
-import { createExport } from "./log_export.ts";
+import { type RowRange, createExport } from "./log_export.ts";
 import type { LogStore } from "./log_store.ts";
 import { createQueryLine } from "./query_line.ts";
 import type { LogState } from "./wire.ts";
@@ -13,14 +13,21 @@ export interface ToolbarOptions {
   onTree(): void;
   /** Turns the order round; returns whether the newest come first now. */
   onTurn(): boolean;
+  /** Opens the log in a panel of its own. */
+  onPanel(): void;
+  /** Shows a short remark. */
+  say(words: string): void;
+  /** Which rows are selected together, as a request has it. */
+  selection(): RowRange;
 }
 
-export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOptions) {
+export function createToolbar(store: LogStore, { onTree, onTurn, onPanel, say, selection }: ToolbarOptions) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
   const filter = createQueryLine({ onQuery: (query, edit) => store.request({ t: "filter", query, edit }), known: store.known });
-  const exporting = createExport(store);
-  const alert = createAlert(store);
+  const exporting = createExport(store, selection);
+  const panel = button("whole", "Open in a panel", onPanel, { class: "bmq-button bmq-icon-only", hidden: true });
+  const alert = createAlert(store, say);
   const pause = flip(button("pause", "Pause", flipPause));
   const order = flip(button("up", "Newest first", () => order.press(onTurn())));
   const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });
@@ -40,6 +47,7 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
     flipPause,
     /** What was to be exported has been. */
     exported: exporting.exported,
+    copy: exporting.copy,
     element: h(
       "div",
       { class: "bmq-bar", role: "toolbar", "aria-label": "Message log" },
@@ -53,10 +61,15 @@ export function createToolbar(store: LogStore, { onTree, onTurn }: ToolbarOption
         button("clear", "Clear", () => store.request({ t: "clear" })),
         alert.element,
         exporting.element,
+        panel,
       ),
     ),
     /** Show on its button in which order the rows are. */
     turned: (newestFirst: boolean) => order.press(newestFirst),
+    /** Offer a panel of its own, or not. */
+    offerPanel(offered: boolean) {
+      panel.hidden = !offered;
+    },
     /** Show on its button whether the tree is visible. */
     showTree: (visible: boolean) => treeButton.setAttribute("aria-expanded", String(visible)),
     /** Show what is wrong with one of the fields here; return whether there is such a field. */

@@ -5,12 +5,16 @@ import { uniquePrefix } from "./field.ts";
 import { brief, counted, nameOf, rate, safe, whole } from "./format.ts";
 import type { LogStore } from "./log_store.ts";
 import { markStyle } from "./palette.ts";
-import { type Count, type Sort, type TreeLine, nameCounts, treeLines } from "./tree_lines.ts";
+import { type Count, type LineKind, type Sort, type TreeLine, nameCounts, sourceLines, treeLines } from "./tree_lines.ts";
 import { createVirtualList } from "./virtual_list.ts";
 
 const OPEN_UP_TO = 40;
+/** How many names are remembered to be folded or unfolded over a reload. */
+const MOST_FLIPPED = 100;
 /** How often lines that are sorted by numbers change places. */
 const SORT_MS = 1500;
+/** Begins the values of sorts that are of sources. */
+const FROM = "from:";
 /** Patterns of the two lines that stand for no name; no identifier is either of them. */
 const [ALL, OTHERS] = ["", "*"];
 
@@ -20,12 +24,12 @@ interface LineElement extends HTMLElement {
 }
 
 export interface TreeOptions {
-  /** The patterns that the log is filtered by. */
-  chosen(): string[];
-  /** Called with the patterns to filter by, none for all. */
-  onChoose(patterns: string[]): void;
-  /** Called with the pattern to hide, or to show again. */
-  onHide(pattern: string): void;
+  /** The patterns, or the sources, that the log is filtered by. */
+  chosen(kind: LineKind): string[];
+  /** Called with the patterns, or the sources, to filter by, none for all. */
+  onChoose(kind: LineKind, patterns: string[]): void;
+  /** Called with the pattern, or the source, to hide, or to show again. */
+  onHide(kind: LineKind, pattern: string): void;
 }
 
 export function createIdentifierTree(store: LogStore, options: TreeOptions) {
@@ -34,13 +38,14 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   const find = h("input", { type: "search", class: "bmq-field", placeholder: "find", "aria-label": "Find names", spellcheck: "false", oninput: rebuild, onkeydown: leave });
   const sort = h(
     "select",
-    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers", onchange: chooseSort },
-    ...["name", "rate", "count", "latest"].map((value) => h("option", { value }, `by ${value}`)),
+    { class: "bmq-field", "aria-label": "Sort identifiers", title: "Sort identifiers, or show the traffic by source", onchange: chooseSort },
+    h("optgroup", { label: "Identifiers" }, ...["name", "rate", "count", "latest"].map((value) => h("option", { value }, `by ${value}`))),
+    h("optgroup", { label: "Sources" }, ...["rate", "count", "name"].map((value) => h("option", { value: `${FROM}${value}` }, `sources by ${value}`))),
   );
   const none = h("div", { class: "bmq-faint bmq-note", hidden: true }, "No identifier has that in it.");
   const element = h("div", { class: "bmq-treebox" }, h("div", { class: "bmq-tree-head" }, find, sort), scroller, none);
   const list = createVirtualList({ scroller, create, show, role: "presentation" });
-  const flipped = new Map<string, boolean>();
+  const flipped = new Map<string, boolean>(Object.entries(store.memory.look.unfolded ?? {}));
   let lines: TreeLine[] = [];
   let names = new Map<string, Count>();
   let current = ALL;
@@ -48,18 +53,22 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   let version = "";
   let sortedAt = 0;
 
-  const others = () => store.state?.others ?? 0;
+  const kind = (): LineKind => (sort.value.startsWith(FROM) ? "from" : "id");
+  const others = () => (kind() === "id" ? (store.state?.others ?? 0) : 0);
   const isOpen = (name: string) => flipped.get(name) ?? store.counts.size <= OPEN_UP_TO;
   const idOf = (line: TreeLine) => `${prefix}-${line.level}-${line.pattern}`;
   const indexOf = (pattern: string) => lines.findIndex((line) => line.pattern === pattern);
 
   function build() {
-    const found = treeLines(store.counts, { find: find.value, sort: sort.value as Sort, isOpen });
+    const by = sort.value.replace(FROM, "") as Sort;
+    const found = kind() === "from" ? sourceLines(store.sources, { find: find.value, sort: by }) : treeLines(store.counts, { find: find.value, sort: by, isOpen });
     const first: TreeLine = { pattern: ALL, label: "All", level: 1, expanded: null, position: 1, siblings: 1 };
     // What the kernel counts together, for there are too many identifiers: no pattern would choose it.
     const rest: TreeLine = { ...first, pattern: OTHERS, label: "others" };
     lines = find.value.trim() ? found : [first, ...found, ...(others() ? [rest] : [])];
     none.hidden = lines.length > 0;
+    setText(none, kind() === "from" ? "No source has that in its name." : "No identifier has that in it.");
+    setAttributes(scroller, { "aria-label": kind() === "from" ? "Sources" : "Identifiers" });
     if (indexOf(current) < 0) current = lines[0]?.pattern ?? ALL;
   }
 
@@ -74,11 +83,11 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
   }
 
   function update() {
-    chosen = new Set(options.chosen());
+    chosen = new Set(options.chosen(kind()));
     const now = performance.now();
     const wanted = `${store.countsVersion} ${others() > 0}`;
     names = nameCounts(store.counts);
-    if (version !== wanted || (sort.value !== "name" && now - sortedAt > SORT_MS)) {
+    if (version !== wanted || (!sort.value.endsWith("name") && now - sortedAt > SORT_MS)) {
       version = wanted;
       sortedAt = now;
       build();
@@ -89,6 +98,7 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
 
   function countOf(line: TreeLine): Count {
     if (line.pattern === OTHERS) return [others(), 0, others(), -1, ""]; // how many of these are kept is not counted
+    if (line.pattern !== ALL && kind() === "from") return store.sources.get(line.pattern) ?? [0, 0, 0, -1, ""];
     if (line.pattern !== ALL) return (line.level === 1 ? names.get(line.label) : store.counts.get(line.pattern)) ?? [0, 0, 0, -1, ""];
     return [[...names.values()].reduce((sum, [count]) => sum + count, others()), store.state?.rate ?? 0, store.state?.kept ?? 0, -1, ""];
   }
@@ -119,7 +129,7 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     made.line = line;
     setAttributes(made, {
       id: idOf(line),
-      title: line.pattern === OTHERS ? `identifiers beyond the first ${whole(store.counts.size)}, counted together` : safe(line.pattern) || "all identifiers",
+      title: line.pattern === OTHERS ? `identifiers beyond the first ${whole(store.counts.size)}, counted together` : safe(line.pattern) || (kind() === "from" ? "all sources" : "all identifiers"),
       "aria-level": line.level,
       "aria-posinset": line.position,
       "aria-setsize": line.siblings,
@@ -131,7 +141,7 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     if (line.expanded === false) setAttributes(made, { "aria-expanded": "false" });
     made.classList.toggle("bmq-current", line.pattern === current);
     setText(toggle, line.expanded === null ? "" : line.expanded ? "▾" : "▸");
-    dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS;
+    dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS || kind() === "from";
     if (!dot.hidden) dot.setAttribute("style", markStyle(store.markOf(nameOf(line.pattern))));
     setText(label, safe(line.label));
     const [total, perSecond, retained, _, payload] = countOf(line);
@@ -155,18 +165,19 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     current = line.pattern;
     if (line.pattern !== OTHERS) {
       const others = more ? [...chosen].filter((pattern) => pattern !== line.pattern) : [];
-      options.onChoose(line.pattern === ALL ? [] : chosen.has(line.pattern) ? others : [...others, line.pattern]);
+      options.onChoose(kind(), line.pattern === ALL ? [] : chosen.has(line.pattern) ? others : [...others, line.pattern]);
     }
     update();
   }
 
   function hide(line: TreeLine) {
-    if (line.pattern !== OTHERS && line.pattern !== ALL) options.onHide(line.pattern);
+    if (line.pattern !== OTHERS && line.pattern !== ALL) options.onHide(kind(), line.pattern);
   }
 
   function flipLine(line: TreeLine | null, to?: boolean) {
     if (!line || line.expanded === null) return;
     flipped.set(line.label, to ?? !line.expanded);
+    if (flipped.size <= MOST_FLIPPED) store.memory.set({ unfolded: Object.fromEntries(flipped) });
     rebuild();
   }
 

@@ -12,13 +12,14 @@ from berrymq import Identifier, Message
 from . import assets
 from .base import Reply, RequestError, View, Work
 from .kinds import picture_of
-from .log_requests import ANSWERS
+from .log_requests import ANSWERS, counted
 from .log_state import LogState
 from .picture import picture
 from .pump import pump
 from .render import arguments
+from .replaying import Replaying
 from .selection import rounded, row
-from .series import Track
+from .series import Track, number_fields
 from .static import Form, clock
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ COUNTS: Final = 300
 """The limit of identifiers with counts in one update."""
 LEAF: Final = 60
 """Characters of an identifier's last payload that are sent to a page."""
+FIELDS: Final = 30
+"""The limit of fields that a page offers for the horizontal axis of a chart."""
 CHART_PERIOD: Final = 0.25
 LOOK_PERIOD: Final = 2.0
 """The interval of checks whether the log still follows, while a page shows it."""
@@ -91,6 +94,8 @@ class MessageLog(View):
         self.look: dict[str, Any] | None = None
         """The look of the page that was changed last: another one that opens looks the same."""
         self.sent_pins: list[int] = []
+        self.replaying: Replaying | None = None
+        """The replay of messages that began last."""
         self.charted_at = 0.0
         self.charted = False
         """True if the last update to the page had a chart."""
@@ -216,10 +221,11 @@ class MessageLog(View):
             self.touch()
 
     def clear(self) -> None:
-        """Remove the messages and counts."""
+        """Remove the messages and counts; for two minutes the page offers to bring them back."""
         with self.guard:
-            self.state.absorb(monotonic())
-            self.state.clear()
+            now = monotonic()
+            self.state.absorb(now)
+            self.state.clear(now)
             self.channel.snapshot_due = True
             self.touch()
 
@@ -244,6 +250,7 @@ class MessageLog(View):
         """Process what was collected."""
         state = self.state
         moved = state.rows.waiting()
+        removed = len(state.removed)
         state.absorb(now)
         if moved:
             self.static.changed(now)
@@ -255,9 +262,13 @@ class MessageLog(View):
         if self.following and not self.subscription.active:
             self.following = self.settled = False
         busy = state.counts.moving or (state.chart is not None and state.chart.unsent)
+        if len(state.removed) != removed:  # no longer to be had
+            self.settled = False
         if busy:
             return CHART_PERIOD
-        return LOOK_PERIOD if self.displayed and self.following else None
+        if self.displayed and self.following:
+            return LOOK_PERIOD
+        return min((removed.until - now for removed in state.removed), default=None)
 
     def update(self, everything: bool) -> dict[str, Any] | None:
         """Return the newest rows, the changed counts, and the state."""
@@ -265,12 +276,17 @@ class MessageLog(View):
             return None
         state = self.state
         counts = [[*entry, *self.leaf(str(entry[0]))] for entry in state.counts.take(COUNTS, everything)]
-        self.settled = not state.counts.more
+        sources = state.sources.take(COUNTS, everything)
+        self.settled = not (state.counts.more or state.sources.more)
         alarming = None if state.alert is None else state.alert.query
         pins = None
         if everything or self.sent_pins != list(state.pins):
             self.sent_pins = list(state.pins)
-            pins = [row(-1, number, message) for number, message in sorted(state.pins.items())]
+            delays = state.rows.arrivals.delays
+            pins = [
+                row(-1, number, message, delay=delays.get(number))
+                for number, message in sorted(state.pins.items())
+            ]
         return {
             "full": everything,
             "follows": str(self.identifier),
@@ -283,6 +299,9 @@ class MessageLog(View):
             "ended": not self.following,
             "rate": round(state.counts.rate.value, 2),
             "counts": counts,
+            "sources": sources,
+            "undo": state.removed[-1].total if state.removed else 0,
+            "replay": None if self.replaying is None else self.replaying.news(),
             "others": state.counts.others,
             "generation": state.generation,
             "look": self.look if everything else None,
@@ -320,9 +339,11 @@ class MessageLog(View):
         chart = self.state.chart
         self.charted = chart is not None
         if chart is None:
-            return {"t": "chart", "tracks": [], "x": None, "leftOut": 0, "lines": []}
+            return {"t": "chart", "tracks": [], "x": None, "leftOut": 0, "lines": [], "fields": []}
         chart.unsent = False
-        return chart.data()
+        latest = [self.state.rows.latest(name) for name in chart.by_identifier]
+        fields = [field for entry in latest if entry is not None for field in number_fields(entry[1])]
+        return {**chart.data(), "fields": list(dict.fromkeys(fields))[:FIELDS]}
 
     def _greeted(self, request: dict[str, Any], now: float) -> bool:
         """Record pages, and restore what they showed."""
@@ -371,8 +392,21 @@ class MessageLog(View):
         return Form(self.title, str(self.identifier), facts, columns, rows, drawing, pictures)
 
     def release(self) -> None:
-        """Stop following."""
+        """Stop following, and replaying."""
         self.subscription.cancel()
+        if self.replaying is not None:
+            self.replaying.stop()
+
+    def replay(self, messages: list[Message], speed: float) -> None:
+        """Send messages again, with the pauses between them that they had, divided by `speed`.
+
+        One replay at a time: an earlier one stops. Of an empty list nothing is sent.
+        """
+        if self.replaying is not None:
+            self.replaying.stop()
+        self.replaying = Replaying(self.bus, messages, speed, self.touch)
+        self.replaying.start()
+        self.touch()
 
     def forget(self) -> None:
         """Remove the messages."""
@@ -392,8 +426,3 @@ def labels(field: Field) -> tuple[str, ...]:
     """Return the labels that lead to a field."""
     parts = field.split(".") if isinstance(field, str) else field if isinstance(field, tuple) else (field,)
     return tuple(map(str, parts))
-
-
-def counted(number: int) -> str:
-    """Return a number of messages in words."""
-    return f"{number:,} message{'' if number == 1 else 's'}"

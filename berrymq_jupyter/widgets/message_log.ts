@@ -15,10 +15,10 @@ import { type LogStore, createStore } from "./log_store.ts";
 import { createToolbar } from "./log_toolbar.ts";
 import { createIdentifierTree } from "./log_tree.ts";
 import type { Look } from "./page_memory.ts";
-import { idTerm } from "./query.ts";
+import { anyOf } from "./query.ts";
 import { createSplitter } from "./splitter.ts";
 import { createRemarks, defineView } from "./view.ts";
-import type { CopiedBody, LogState } from "./wire.ts";
+import type { CopiedBody, LogState, Replay } from "./wire.ts";
 
 const QUIET_MS = 2000;
 
@@ -35,15 +35,36 @@ function createView(store: LogStore) {
   const ended = h("div", { class: "bmq-banner bmq-gone", role: "status", hidden: true }, "Not followed any more: nothing new appears here.");
   const banner = h("div", { class: "bmq-banner bmq-paused", hidden: true }, held, resume);
   const tree = createIdentifierTree(store, {
-    chosen: () => bar.filter.chosen(),
-    onChoose: (patterns: string[]) => bar.filter.choose(patterns),
-    onHide: (pattern: string) => bar.filter.flip(`-${idTerm(pattern)}`),
+    chosen: (kind) => bar.filter.chosen(kind),
+    onChoose: (kind, patterns) => bar.filter.choose(kind, patterns),
+    onHide: (kind, pattern) => bar.filter.flip(`-${anyOf(kind, [pattern])}`),
   });
-  const grid = createGrid(store, { onOpen: openDetail, onEscape: closeDetail, onFilter: (term: string) => bar.filter.flip(term) });
+  const undo = button("undo", "Undo", () => {
+    store.request({ t: "undo" });
+    grid.focus();
+  }, { class: "bmq-button bmq-primary" });
+  const removed = h("span", {});
+  const cleared = h("div", { class: "bmq-banner bmq-paused", hidden: true }, removed, h("span", { class: "bmq-actions" }, undo, button("close", "Close", dismiss, { class: "bmq-button bmq-icon-only", title: "Leave them cleared", "aria-label": "Leave them cleared" })));
+  const again = h("span", {});
+  const replaying = h("div", { class: "bmq-banner bmq-paused", hidden: true }, again, button("stop", "Stop", () => store.request({ t: "replay", speed: 0 }), { class: "bmq-button bmq-primary" }));
+  const grid = createGrid(store, {
+    onOpen: openDetail,
+    onEscape: closeDetail,
+    onFilter: (term: string) => bar.filter.flip(term),
+    onExtend: (count) => say(`${counted(count, "row")} selected: c copies, Export takes them away or sends them again`),
+    onCopy: () => bar.copy(),
+  });
   const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), onPin: flipPin, canResend: true });
   const pins = createPins(store, openDetail);
-  const chart = createChart({ request: store.request, say, onClose: closeChart, onPick: openDetail });
-  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn });
+  const chart = createChart({
+    request: store.request,
+    say,
+    onClose: closeChart,
+    onPick: openDetail,
+    look: () => store.memory.look.chart ?? {},
+    onLook: (part) => store.memory.set({ chart: { ...store.memory.look.chart, ...part } }),
+  });
+  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onPanel: openPanel, say, selection: () => grid.selection() });
   const treeSplitter = createSplitter({
     label: "Width of the identifiers",
     pane: tree.element,
@@ -64,12 +85,16 @@ function createView(store: LogStore) {
     bar.element,
     ended,
     banner,
+    cleared,
+    replaying,
     pins.element,
     panes,
     chart.element,
     h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
   );
   const redraw = framed(draw);
+  /** The number of cleared messages that its user does not want back. */
+  let dismissed = 0;
 
   function draw() {
     const state = store.state;
@@ -87,7 +112,31 @@ function createView(store: LogStore) {
           `the newest ${whole(state.maxlen)} messages are kept and appear on resuming.`,
       );
     }
+    cleared.hidden = state.undo === 0 || state.undo === dismissed;
+    setText(removed, `${counted(state.undo, "message")} cleared.`);
+    if (state.undo === 0) dismissed = 0;
+    drawReplay(state.replay);
+    bar.offerPanel(document.documentElement.dataset.berrymqPanels !== undefined && element.closest(".jp-Notebook") !== null);
     counter.count(state.total);
+  }
+
+  function dismiss() {
+    dismissed = store.state?.undo ?? 0;
+    cleared.hidden = true;
+    grid.focus();
+  }
+
+  function drawReplay(replay: Replay | null) {
+    const ended = !replaying.hidden && !replay?.running;
+    replaying.hidden = !replay?.running;
+    if (!replay) return;
+    setText(again, `Sending messages again at ${replay.speed} ×: ${whole(replay.sent)} of ${whole(replay.of)}.`);
+    if (ended) say(`Sent ${counted(replay.sent, "message")} again${replay.failed ? `; followers failed at ${whole(replay.failed)}, the last with ${replay.error}` : ""}.`);
+  }
+
+  /** The extension of JupyterLab hears it, and shows the output of this cell in a panel as well. */
+  function openPanel() {
+    element.dispatchEvent(new CustomEvent("berrymq:panel", { bubbles: true }));
   }
 
   function turn() {
@@ -103,6 +152,8 @@ function createView(store: LogStore) {
     treeSplitter.set(look.treeWidth ?? 0);
     detailSplitter.set(look.detailWidth ?? 0);
     if (look.sort) tree.setSort(look.sort);
+    grid.setColumns(look.columns ?? {});
+    grid.showLatency(look.latency === true);
     if (look.time) grid.setTimes(look.time as TimeMode);
     if (look.height) grid.setHeight(look.height);
     if (look.detail != null && detail.element.hidden) detail.open(look.detail);
@@ -154,6 +205,7 @@ function createView(store: LogStore) {
 
   function closeChart() {
     chart.hide();
+    store.memory.set({ chart: undefined });
     store.request({ t: "chart" });
     grid.focus();
   }
@@ -185,6 +237,7 @@ function createView(store: LogStore) {
     store.on("look", lookLike),
   ];
   lookLike(store.memory.look);
+  store.showChart();
   redraw();
   return {
     element,

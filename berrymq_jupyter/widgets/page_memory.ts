@@ -14,10 +14,17 @@ export interface Look {
   /** In pixels. */
   height?: number;
   treeWidth?: number;
+  /** Of columns by name; 0 for the usual one. */
+  columns?: Record<string, number>;
+  /** Whether the column with latencies is to be seen. */
+  latency?: boolean;
   detailWidth?: number;
   /** Whether the identifiers are to be seen. */
   tree?: boolean;
   sort?: string;
+  /** Of names: whether their actions are shown. */
+  unfolded?: Record<string, boolean>;
+  chart?: ChartLook;
   /** How times are shown. */
   time?: string;
   /** The query of the alert, and how many messages its user has been notified of. */
@@ -26,6 +33,19 @@ export interface Look {
   sound?: boolean;
   /** The number of the message that is shown in full. */
   detail?: number | null;
+}
+
+/** What the user of a chart has chosen. */
+export interface ChartLook {
+  axis?: string;
+  /** The seconds of the part that is shown; "" for all. */
+  last?: string;
+  log?: boolean;
+  smoothing?: number;
+  /** Lines that are turned off. */
+  hidden?: string[];
+  /** In pixels. */
+  height?: number;
 }
 
 /** The name of this page: the same after a reload, another one in another tab. */

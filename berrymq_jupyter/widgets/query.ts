@@ -158,6 +158,12 @@ export function idTerm(pattern: string): string {
 /** The term for a source. */
 export const fromTerm = (source: string | null): string => `from:${source === null ? "here" : quote(source)}`;
 
+/** The term for any of some patterns of identifiers, or of some sources, which are "here" for this kernel. */
+export function anyOf(kind: "id" | "from", some: string[]): string {
+  if (kind === "from") return `from:${some.map(quote).join("|")}`;
+  return some.map((pattern, index) => (index ? idTerm(pattern).replace(/^id:/, "") : idTerm(pattern))).join("|");
+}
+
 /** The term for a field that has a value. Text that could be a number or a word of Python stands in quotation marks. */
 export function valueTerm(labels: string[], value: string, isText: boolean): string {
   const looksOther = NUMBER.test(value) || /^(true|false|none|nan)$/i.test(value);

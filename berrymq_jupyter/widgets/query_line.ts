@@ -3,7 +3,7 @@
 import { button, fill, h, icon, setAttributes } from "./dom.ts";
 import { createComplaint, uniquePrefix } from "./field.ts";
 import { safe } from "./format.ts";
-import { type Known, QueryError, completions, idTerm, parseQuery, splitQuery } from "./query.ts";
+import { type Known, QueryError, anyOf, completions, parseQuery, splitQuery } from "./query.ts";
 
 const TYPING_MS = 250;
 const HINT = "filter: train:*  loss<0.3  -daq:*  text";
@@ -22,6 +22,9 @@ interface Answered {
   edit: number | null;
   generation: number;
 }
+
+/** What the tree chooses: identifiers or sources. */
+export type ChosenKind = "id" | "from";
 
 export type QueryLine = ReturnType<typeof createQueryLine>;
 
@@ -218,16 +221,16 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     event.preventDefault();
   }
 
-  /** The terms that choose identifiers and those that do not. */
-  function parts() {
-    const ids: string[] = [];
+  /** What the terms choose of a kind, and the terms that do not. */
+  function parts(kind: ChosenKind) {
+    const chosen: string[] = [];
     const others: string[] = [];
     for (const term of terms) {
       const [read] = parseQuery(term);
-      if (read.kind === "id" && !read.not) ids.push(...read.any);
+      if (read.kind === kind && !read.not) chosen.push(...read.any);
       else others.push(term);
     }
-    return { ids, others };
+    return { chosen, others };
   }
 
   /** Show what the kernel filters by. Text with the focus, and what it has not answered yet, is not touched. */
@@ -248,12 +251,12 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   return {
     element: h("div", { class: "bmq-filters" }, line, offers, complaint.element),
     focus: () => input.focus(),
-    /** The patterns of identifiers that are chosen. */
-    chosen: () => parts().ids,
-    /** Choose identifiers by these patterns, all of them with none. */
-    choose(patterns: string[]) {
-      const { others } = parts();
-      set(patterns.length ? [patterns.map(idTerm).map((term, index) => (index ? term.replace(/^id:/, "") : term)).join("|"), ...others] : others);
+    /** The patterns of identifiers, or the sources, that are chosen. */
+    chosen: (kind: ChosenKind) => parts(kind).chosen,
+    /** Choose identifiers by these patterns, or sources; all of them with none. */
+    choose(kind: ChosenKind, chosen: string[]) {
+      const { others } = parts(kind);
+      set(chosen.length ? [anyOf(kind, chosen), ...others] : others);
     },
     /** Filter by a further term, or not any more if it is there already. */
     flip(term: string) {

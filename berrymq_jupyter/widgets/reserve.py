@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, deque
-from itertools import takewhile
+from dataclasses import dataclass
+from itertools import chain, takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["FAIR", "Older", "Reserve"]
+__all__ = ["FAIR", "Older", "Removed", "Reserve"]
 
 FAIR: Final = 1000
 """Messages kept for each identifier, as long as that many fit for each."""
@@ -49,6 +50,14 @@ class Older:
         """Return those with numbers from `start` to before `end`."""
         part = self.numbers[bisect_left(self.numbers, start) : bisect_left(self.numbers, end)]
         return [(number, self.messages[number]) for number in part]
+
+
+@dataclass
+class Removed:
+    """What `Reserve.clear` has removed, for `Reserve.restore`."""
+
+    newest: dict[str, deque[tuple[int, Message]]]
+    heavy: dict[str, deque[tuple[int, int]]]
 
 
 class Reserve:
@@ -198,11 +207,29 @@ class Reserve:
             self.cache = (key, Older(found))
         return self.cache[1]
 
-    def clear(self) -> None:
-        """Remove all."""
-        self.newest.clear()
+    def clear(self) -> Removed:
+        """Remove all, and return it."""
+        removed = Removed(self.newest, self.heavy)
+        self.newest, self.heavy = {}, {}
         self.fixed.clear()
-        self.heavy.clear()
         self.held.clear()
         self.fair = min(FAIR, self.most)
+        self.removed += 1
+        return removed
+
+    def restore(self, removed: Removed) -> None:
+        """Put back what the last `clear` has removed, before what came since."""
+        for name, before in removed.newest.items():
+            mine = self.newest.get(name)
+            if mine is None and before:
+                mine = self.begin(name, before[-1][1].identifier)
+            if mine is not None:
+                self.newest[name] = deque(chain(before, mine), maxlen=mine.maxlen)
+                self.evicted.add(name)
+        for name, weights in removed.heavy.items():
+            if name in self.newest and name not in self.fixed:
+                self.heavy[name] = deque(chain(weights, self.heavy.get(name, ())))
+                self.held[name] += sum(held for _, held in weights)
+        if self.heavy:
+            self.share()
         self.removed += 1

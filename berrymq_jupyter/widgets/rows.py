@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
+from .arrivals import Arrivals
 from .collector import collector
-from .reserve import Older, Reserve
+from .reserve import Older, Removed, Reserve
 from .weight import weight
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["Rows", "Snapshot"]
+__all__ = ["Cleared", "Rows", "Snapshot"]
 
 BURST: Final = 100_000
 """Messages that may arrive between two rounds and are still processed, however few are kept."""
@@ -24,6 +26,8 @@ SLACK: Final = 64
 appends and counts in two steps, so a thread may be between them."""
 ATTEMPTS: Final = 20
 """The number of attempts to read two values at a moment at which no sender is active."""
+ROOM: Final = 1000
+"""Messages that senders may append while cleared ones are put back."""
 WEIGHED: Final = 2000
 """The limit of messages of one batch that are weighed. Of larger batches every second, third, … message is
 weighed, for all of those beside it."""
@@ -63,6 +67,15 @@ class Snapshot:
         return self.between(0, self.first + len(self.messages))
 
 
+@dataclass
+class Cleared:
+    """The messages that `Rows.clear` has removed, for `Rows.restore`."""
+
+    kept: Snapshot
+    reserve: Removed
+    heavy: list[tuple[int, int]]
+
+
 class Rows:
     """The newest messages, numbered as they came. The number of a message never changes.
 
@@ -90,7 +103,8 @@ class Rows:
         self.maxlen = maxlen
         self.max_bytes = max_bytes
         self.kept: deque[Message] = deque(maxlen=max(maxlen, BURST))
-        self.collect, self.collected = collector(self.kept)
+        self.arrivals = Arrivals(BURST)
+        self.collect, self.collected = collector(self.kept, stamped=self.arrivals.stamped)
         self.last: Message | None = None
         """The newest message that was absorbed."""
         self.seen = 0
@@ -158,6 +172,8 @@ class Rows:
             start, batch, weights, {names[number - start] for number in weights} if sampled else set()
         )
         self.trim()
+        self.arrivals.absorb(start, batch)
+        self.arrivals.prune(self.first, self.older.messages, len(self))
         return batch
 
     def weigh(self, start: int, batch: list[Message]) -> tuple[dict[int, int], bool]:
@@ -314,12 +330,35 @@ class Rows:
         absorbed.reverse()
         return Snapshot(self.end - len(absorbed), absorbed, self.older)
 
-    def clear(self) -> None:
-        """Remove what was absorbed; numbering continues."""
+    def clear(self) -> Cleared:
+        """Remove what was absorbed, and return it; numbering continues."""
+        cleared = Cleared(self.snapshot(), self.reserve.clear(), list(self.heavy))
         self.first = self.end
-        self.reserve.clear()
         self.drop_names(len(self.names))
         self.heavy.clear()
         self.bytes = 0
         while self.kept and self.kept[0] is not self.last:
             self.kept.popleft()
+        return cleared
+
+    def restore(self, cleared: Cleared) -> None:
+        """Put back what the last `clear` has removed, as far as there is room beside what came since.
+
+        Some room is left to senders, for a message that is appended to a full deque displaces another one.
+        """
+        oldest = self.oldest()
+        before = [message for number, message in cleared.kept.between(cleared.kept.first, oldest)]
+        room = min((self.kept.maxlen or 0) - len(self.kept) - ROOM, self.maxlen - (self.end - oldest))
+        adjoin = cleared.kept.first + len(before) == oldest  # unless so many came that some are gone again
+        back = before[-room:] if adjoin and room > 0 else []
+        self.kept.extendleft(reversed(back))
+        first = oldest - len(back) if adjoin else self.first
+        names = [message.id for _, message in cleared.kept.between(first, self.first)]
+        self.names.extendleft(reversed(names))
+        self.by_name.update(names)
+        heavy = [entry for entry in cleared.heavy if entry[0] >= first]
+        self.heavy.extendleft(reversed(heavy))
+        self.bytes += sum(held for _, held in heavy)
+        self.first = min(self.first, first)
+        self.reserve.restore(cleared.reserve)
+        self.trim()

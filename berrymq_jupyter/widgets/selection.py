@@ -2,7 +2,7 @@
 
 A page shows rows by places (``window.py``). This file adds the page's pause, what of the rows it has been
 sent already, and the form in which a row is sent: a list ``[place, number, milliseconds, identifier, source,
-payload, changes, alert, past]``, which ``wire.ts`` reads.
+payload, changes, alert, past, delay]``, which ``wire.ts`` reads.
 """
 
 from __future__ import annotations
@@ -92,8 +92,14 @@ class Selection:
         """Return the rows at some places as they are sent to a page, marked if they pass `alarming`."""
         found = self.window.page(start, min(end, self.end))
         before = predecessors(found, self.rows.snapshot())
+        delays = self.rows.arrivals.delays
         return [
-            row(*entry, before.get(entry[1]), alert=alarming is not None and alarming(entry[2]))
+            row(
+                *entry,
+                before.get(entry[1]),
+                alert=alarming is not None and alarming(entry[2]),
+                delay=delays.get(entry[1]),
+            )
             for entry in found
         ]
 
@@ -122,9 +128,24 @@ class Selection:
 
 
 def row(
-    place: int, number: int, message: Message, before: Message | None = None, *, alert: bool = False
+    place: int,
+    number: int,
+    message: Message,
+    before: Message | None = None,
+    *,
+    alert: bool = False,
+    delay: float | None = None,
 ) -> list[Any]:
-    """Return a row as it is sent to a page; `before` is the previous message of its identifier and source."""
+    """Return a row as it is sent to a page.
+
+    Args:
+        place: of the row.
+        number: of the message.
+        message: it.
+        before: the previous message of its identifier and source, if that is known.
+        alert: whether it is marked.
+        delay: the seconds for which it was under way; None if that is not known.
+    """
     kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
     parts = argument_parts(rounded(message.args), kwargs, SUMMARY)
     return [
@@ -137,6 +158,7 @@ def row(
         [] if before is None else steps(message, before, parts),
         int(alert),
         int(message.past),
+        None if delay is None or not isfinite(delay) else round(delay * 1000, 1),
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from functools import reduce
+from itertools import islice
 from math import isfinite, isnan, nan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["Chart", "Track", "value_at"]
+__all__ = ["Chart", "Track", "number_fields", "value_at"]
 
 MOST_POINTS: Final = 1_000_000
 """Points kept for each line. Beyond it the oldest block is dropped."""
@@ -29,6 +30,8 @@ MOST_LINES: Final = 40
 """A field of which every message has another source would make a line each."""
 BLOCK: Final = 256
 """The size of a block, whose lowest and highest points are computed once for drawing at low resolution."""
+LOOKED_AT: Final = 100
+"""Items of a payload that are looked at for numbers."""
 COLUMNS: Final = 500
 """The columns of a page's chart; for each, the lowest and the highest point are sent."""
 
@@ -253,6 +256,18 @@ def number_at(message: Message, field: Label) -> float | None:
         return float(found) if found is not None else None
     except HOSTILE:
         return None
+
+
+def number_fields(message: Message) -> list[Label]:
+    """Return the labels of the numbers in a payload, at the top and one level below that."""
+    found: list[Label] = []
+    for label, value in payload_of(message).items[:LOOKED_AT]:
+        if type(value) in (int, float):
+            found.append((label,))
+        elif type(value) is dict:
+            inner = islice(value.items(), LOOKED_AT)
+            found += [(label, key) for key, item in inner if type(key) is str and type(item) in (int, float)]
+    return found
 
 
 def value_at(message: Message, field: Sequence[str]) -> Any:

@@ -13,21 +13,26 @@ export interface SplitterOptions {
   /** The pane whose width it changes; it takes it from the custom property. */
   pane: HTMLElement;
   property: string;
+  /** The element that has the custom property, if not the pane. */
+  holder?: HTMLElement;
   /** Whether the pane is right of the bar. */
   isRight?: boolean;
+  /** The least width of the pane, and what is left to the others beside it. */
+  least?: number;
+  rest?: number;
   /** Called with the width in pixels that its user has chosen; 0 for the default. */
   onChange(width: number): void;
 }
 
-export function createSplitter({ label, pane, property, isRight = false, onChange }: SplitterOptions) {
+export function createSplitter({ label, pane, property, holder = pane, isRight = false, least = LEAST, rest = REST, onChange }: SplitterOptions) {
   const element = h("div", {
     class: "bmq-splitter",
     role: "separator",
     tabindex: 0,
     "aria-orientation": "vertical",
     "aria-label": label,
-    "aria-valuemin": LEAST,
-    "aria-valuenow": LEAST,
+    "aria-valuemin": least,
+    "aria-valuenow": least,
     title: `${label}: drag, or use the arrow keys; double click for the usual width`,
     onpointerdown: start,
     ondblclick: () => choose(0),
@@ -36,16 +41,16 @@ export function createSplitter({ label, pane, property, isRight = false, onChang
   });
   const direction = isRight ? -1 : 1;
 
-  const limit = () => Math.max(LEAST, (pane.parentElement?.clientWidth ?? 0) - REST);
+  const limit = () => Math.max(least, (pane.parentElement?.clientWidth ?? 0) - rest);
 
   /** Set a width; 0 for the usual one. */
   function set(width: number) {
-    if (width > 0) pane.style.setProperty(property, `${Math.round(Math.max(LEAST, width))}px`);
-    else pane.style.removeProperty(property);
+    if (width > 0) holder.style.setProperty(property, `${Math.round(Math.max(least, width))}px`);
+    else holder.style.removeProperty(property);
   }
 
   function choose(width: number) {
-    const to = width > 0 ? Math.round(Math.min(Math.max(LEAST, width), limit())) : 0;
+    const to = width > 0 ? Math.round(Math.min(Math.max(least, width), limit())) : 0;
     set(to);
     tell();
     onChange(to);

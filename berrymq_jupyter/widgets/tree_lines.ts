@@ -10,6 +10,9 @@ export type Count = [count: number, rate: number, retained: number, latest: numb
 
 export type Sort = "name" | "rate" | "count" | "latest";
 
+/** What the lines stand for, as in a query. */
+export type LineKind = "id" | "from";
+
 export interface TreeLine {
   /** The pattern that chooses what the line stands for. */
   pattern: string;
@@ -75,6 +78,20 @@ export function treeLines(counts: ReadonlyMap<string, Count>, { find, sort, isOp
     });
     return [line, ...sorted(ids, counts, sort).map(action)];
   });
+}
+
+/** The lines for sources with their counts. */
+export function sourceLines(counts: ReadonlyMap<string, Count>, { find, sort }: Pick<TreeOptions, "find" | "sort">): TreeLine[] {
+  const needle = find.trim().toLowerCase();
+  const names = [...counts.keys()].filter((name) => name.toLowerCase().includes(needle));
+  return sorted(names, counts, sort).map((name, place) => ({
+    pattern: name,
+    label: name,
+    level: 1,
+    expanded: null,
+    position: place + 1,
+    siblings: names.length,
+  }));
 }
 
 function sorted(keys: string[], counts: ReadonlyMap<string, Count>, sort: Sort): string[] {

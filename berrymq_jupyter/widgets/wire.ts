@@ -32,8 +32,8 @@ export interface Remark {
 /** Where in a payload a number ends that has changed since the message before, and by what: "▼0.025". */
 export type Step = [end: number, text: string];
 
-/** A row of a log: place, number, time in ms, identifier, source or null, payload, what changed there, whether it is an alert, and whether a hub had retained it. */
-export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[], alert: number, past: number];
+/** A row of a log: place, number, time in ms, identifier, source or null, payload, what changed there, whether it is an alert, whether a hub had retained it, and for how many ms it was under way if that is known. */
+export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[], alert: number, past: number, delay: number | null];
 
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
 export type ListRow = [number: number, time: number, id: string, source: string | null, payload: string];
@@ -71,6 +71,11 @@ export interface LogState extends Shown {
   /** Of identifiers: how many came, how many a second, how many are kept, the latest one's number and payload. */
   counts: [id: string, ...count: Count][];
   others: number;
+  /** Of sources, "" for this kernel: how many came, and how many a second. */
+  sources: [source: string, count: number, rate: number][];
+  /** How many messages were cleared last and can be brought back. */
+  undo: number;
+  replay: Replay | null;
   /** How many times the kernel has changed what all pages show. */
   generation: number;
   /** What pages show that filter or pause for themselves, by their names; the others show what stands above. */
@@ -81,6 +86,16 @@ export interface LogState extends Shown {
   pins: Row[] | null;
   /** What raises an alert, how many messages did so since that was set, and the latest of them. */
   alert: { query: string; count: number; latest: string } | null;
+}
+
+/** Messages that are sent again: how many of them were, and how many followers failed at; with the latest error. */
+export interface Replay {
+  sent: number;
+  of: number;
+  speed: number;
+  running: boolean;
+  failed: number;
+  error: string;
 }
 
 export interface CopiedBody {
@@ -114,6 +129,8 @@ export interface DetailBody {
   code: string;
   remark: string;
   before?: { time: number } | null;
+  /** For how many ms it was under way, if that is known. */
+  delay?: number | null;
   changes?: Change[];
 }
 
@@ -142,6 +159,8 @@ export interface ChartBody {
   /** Lines that are more than a chart has. */
   leftOut: number;
   lines: ChartLine[];
+  /** The labels of the fields with numbers in the latest messages. */
+  fields: string[][];
 }
 
 /** The points of a line in columns: numbers of the messages, times in ms, values with null for a gap. */

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -37,6 +38,7 @@ FOREIGN_ERRORS = (
     "reading 'schema'",  # Notebook 7 looks for settings of plugins that are off
     "'filebrowser:open-path' not registered",  # Notebook 7 has no file browser beside a notebook
 )
+EXTENSION = Path(__file__).parents[2] / "berrymq_jupyter" / "server" / "labextension"
 ACTION_TIMEOUT_MS = 30_000
 
 
@@ -134,8 +136,14 @@ class Notebooks:
 
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
-    """A JupyterLab server, shared by the tests of this directory."""
-    with JupyterServer(tmp_path_factory.mktemp("lab"), app="jupyterlab", arguments=LAB_ARGUMENTS) as server:
+    """A JupyterLab server, shared by the tests of this directory, with the extension that is here."""
+    home = tmp_path_factory.mktemp("lab")
+    own = home / "jupyter-path" / "labextensions"
+    own.mkdir(parents=True)
+    (own / "berrymq").symlink_to(EXTENSION, target_is_directory=True)
+    server = JupyterServer(home, app="jupyterlab", arguments=LAB_ARGUMENTS)
+    server.environment["JUPYTER_PATH"] = str(own.parent)
+    with server:
         yield server
 
 

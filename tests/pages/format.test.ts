@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { brief, counted, duration, measure, nameOf, pace, rate, safe, sameDay, timeText } from "../../berrymq_jupyter/widgets/format.ts";
+import { brief, counted, duration, latency, measure, nameOf, pace, rate, safe, sameDay, timeText } from "../../berrymq_jupyter/widgets/format.ts";
 
 test("numbers stay short", () => {
   assert.deepEqual([0, 9999, 12_345, 1_234_567, 999_600].map(brief), ["0", "9,999", "12.3k", "1.2M", "1M"]);
@@ -14,6 +14,7 @@ test("numbers stay short", () => {
 
 test("durations have the unit that fits", () => {
   assert.deepEqual([0, 3.21, 1500, 65_000, 3_700_000].map(duration), ["0 ms", "3.2 ms", "1.50 s", "1 min 5 s", "1 h 2 min"]);
+  assert.deepEqual([4, -250].map(latency), ["4.0 ms", "−250 ms"]);
 });
 
 test("times are those of day, or ages, or differences", () => {

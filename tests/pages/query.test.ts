@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { QueryError, completions, fromTerm, idTerm, marked, marksOf, parseQuery, splitQuery, valueTerm } from "../../berrymq_jupyter/widgets/query.ts";
+import { QueryError, anyOf, completions, fromTerm, idTerm, marked, marksOf, parseQuery, splitQuery, valueTerm } from "../../berrymq_jupyter/widgets/query.ts";
 
 interface Example {
   query: string;
@@ -62,4 +62,11 @@ test("words are completed", () => {
   assert.deepEqual(completions("from:worker1|my", known), ['from:worker1|"my notebook"']);
   assert.deepEqual(completions("lo", known), ["loss="]);
   assert.deepEqual(completions("", known), []);
+});
+
+test("what is chosen together becomes one term", () => {
+  assert.equal(anyOf("id", ["train:*", "note:add"]), "train:*|note:add");
+  assert.equal(anyOf("from", ["here", "worker-1", "far machine"]), 'from:here|worker-1|"far machine"');
+  assert.deepEqual(parseQuery(anyOf("from", ["here", "far machine"]))[0].any, ["here", "far machine"]);
+  assert.deepEqual(parseQuery(anyOf("id", ["a b:c", "d e:f"]))[0].any, ["a b:c", "d e:f"]);
 });

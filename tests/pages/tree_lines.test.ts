@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Count, nameCounts, treeLines } from "../../berrymq_jupyter/widgets/tree_lines.ts";
+import { type Count, nameCounts, sourceLines, treeLines } from "../../berrymq_jupyter/widgets/tree_lines.ts";
 
 const counts = new Map<string, Count>([
   ["b:two", [5, 0, 5, 5, "v5"]],
@@ -39,4 +39,17 @@ test("each line knows its place among its siblings", () => {
 test("ten thousand identifiers take no time worth noticing", () => {
   const many = new Map(Array.from({ length: 10_000 }, (_, index): [string, Count] => [`n${index % 100}:a${index}`, [index, 0, index, index, ""]]));
   assert.equal(treeLines(many, options).length, 10_100);
+});
+
+test("sources are one level, found and sorted like names", () => {
+  const sources = new Map<string, Count>([
+    ["here", [5, 0, 5, -1, ""]],
+    ["worker10", [7, 2, 7, -1, ""]],
+    ["worker2", [7, 3, 7, -1, ""]],
+  ]);
+  const names = (find: string, sort: "name" | "rate" | "count") => sourceLines(sources, { find, sort }).map((line) => line.pattern);
+  assert.deepEqual(names("", "name"), ["here", "worker2", "worker10"]);
+  assert.deepEqual(names("", "rate"), ["worker2", "worker10", "here"]);
+  assert.deepEqual(names("WORK", "count"), ["worker2", "worker10"]);
+  assert.deepEqual(sourceLines(sources, { find: "", sort: "name" }).map(({ level, expanded, position, siblings }) => [level, expanded, position, siblings])[1], [1, null, 2, 3]);
 });

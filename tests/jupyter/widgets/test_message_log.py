@@ -740,3 +740,92 @@ def test_a_page_has_a_file_written_and_never_over_another(page, bus, monkeypatch
     for name in ("", "../x", "/tmp/x", ".hidden"):
         body = page.ask("problem", t="export", name=name, **{"as": ".jsonl"})
         assert body["text"] == "write a name without a folder"
+
+
+# -- undo, replay, sources ----------------------------------------------------------------------------------
+
+
+def test_a_clear_is_undone(log, bus, page):
+    bus.twitter("test:run", 1, loss=1.0)
+    log.chart("test:run", "loss")
+    page.say(t="filter", query="run", page="mine")
+    log.clear()
+    bus.twitter("test:run", 2, loss=2.0)
+    body = page.update(lambda body: body["undo"] == 1 and body["total"] == 1)
+    assert body["counts"][0][:2] == ["test:run", 1]
+    start = len(page.got)
+    page.say(t="undo", page="mine")
+    body = page.wait(lambda body: body["t"] == "update" and body["full"], start)
+    assert (body["total"], body["kept"], body["undo"]) == (2, 2, 0)
+    assert payloads(body) == ["1, loss=1.0", "2, loss=2.0"]
+    page.wait(lambda body: body["t"] == "update" and body["pages"]["mine"]["range"] == [-2, 0], start)
+    assert body["counts"][0][:2] == ["test:run", 2]
+    assert body["sources"][0][:2] == ["", 2]
+    assert [list(line.values) for line in log.state.chart.lines.values()] == [[1.0, 2.0]]
+    assert page.ask("problem", t="undo")["text"] == "what was cleared can't be brought back any more"
+
+
+def test_a_clear_cannot_be_undone_for_ever(log, bus):
+    bus.twitter("test:run", 1)
+    log.clear()
+    log.clear()  # of nothing: the one before can still be undone
+    assert [removed.total for removed in log.state.removed] == [1]
+    log.state.absorb(monotonic() + 121)
+    assert log.state.removed == []
+
+
+def test_sources_are_counted(log, bus, page):
+    bus.twitter("test:run", 1)
+    bus.gateway.receive([Message.make("test:run", (n,), source="far", sent_at=0.0) for n in range(3)])
+    body = page.update(lambda body: body["total"] == 4)
+    assert [entry[:2] for entry in body["sources"]] == [["", 1], ["far", 3]]
+    delays = [row[9] for row in body["rows"]]
+    assert delays[0] is None
+    assert all(delay > 0 for delay in delays[1:])
+
+
+def test_messages_are_sent_again_with_their_pauses(log, bus, page):
+    for number in range(3):
+        bus.gateway.receive([Message.make("test:run", (number,), source="far", sent_at=number * 0.05)])
+    got = []
+    bus.follow("test:run", lambda message: got.append((message.args[0], monotonic())))
+    page.ask("exported", t="replay", speed=10)
+    page.update(lambda body: body["replay"] and not body["replay"]["running"] and body["total"] == 6)
+    assert [value for value, _ in got] == [0, 1, 2]
+    assert got[2][1] - got[0][1] >= 0.009
+
+
+def test_a_replay_is_of_the_chosen_rows_and_can_be_stopped(log, bus, page):
+    for number in range(4):
+        bus.gateway.receive([Message.make("test:run", (number,), source="far", sent_at=number * 1000.0)])
+    epoch = page.update(lambda body: body["total"] == 4)["epoch"]
+    assert page.ask("exported", t="replay", speed=1, epoch=epoch, **{"from": 1, "to": 3})
+    page.update(lambda body: body["replay"] and body["replay"]["of"] == 2 and body["total"] == 5)
+    page.say(t="replay", speed=0)
+    body = page.update(lambda body: body["replay"] and not body["replay"]["running"])
+    assert body["replay"]["sent"] == 1
+    assert page.ask("problem", t="replay", speed=1, epoch=-1, **{"from": 1, "to": 3})["text"].startswith(
+        "the rows have changed"
+    )
+    log.filter("nothing")
+    assert page.ask("problem", t="replay", speed=1)["text"] == "no message passes the filter"
+
+
+def test_a_replay_counts_the_failures_of_followers(log, bus, page):
+    bus.gateway.receive([Message.make("test:run", (1,), source="far", sent_at=0.0)])
+    log.messages()
+
+    def fail(_):
+        raise ValueError("no")
+
+    bus.follow("test:run", fail)
+    page.ask("exported", t="replay", speed=1)
+    body = page.update(lambda body: body["replay"] and not body["replay"]["running"])
+    assert (body["replay"]["failed"], "no" in body["replay"]["error"]) == (1, True)
+
+
+def test_any_number_of_the_messages_can_be_the_axis(log, bus, page):
+    bus.twitter("test:run", 1, loss=0.5, name="x", on=True, val={"acc": 0.7, "text": "t"})
+    log.chart("test:run", "loss")
+    body = page.wait(lambda body: body["t"] == "chart" and body["tracks"])
+    assert body["fields"] == [["0"], ["loss"], ["val", "acc"]]

@@ -218,3 +218,78 @@ def test_one_that_is_just_being_counted_when_many_are_pushed_out_is_counted_late
     put(rows, *range(40, 80))
     rows.absorb()
     assert (rows.total, rows.missed) == (80, 55)
+
+
+@given(
+    before=st.integers(0, 12),
+    unseen=st.integers(0, 3),
+    after=st.integers(0, 12),
+    maxlen=st.integers(1, 10),
+)
+def test_what_was_cleared_is_put_back_before_what_came_since(before, unseen, after, maxlen):
+    rows = Rows(maxlen, 10**9)
+    put(rows, *range(before))
+    rows.absorb()
+    cleared = rows.clear()
+    assert len(rows) == 0
+    put(rows, *range(before, before + after))
+    rows.absorb()
+    put(rows, *["unseen"] * unseen)
+    rows.restore(cleared)
+    total = before + after
+    assert [number for number, _ in rows.snapshot().all()] == list(range(max(0, total - maxlen), total))
+    assert [message.args[0] for _, message in rows.snapshot().all()] == list(
+        range(max(0, total - maxlen), total)
+    )
+    assert rows.retained("t:run") == len(rows) == min(total, maxlen)
+    assert values(rows.absorb()) == ["unseen"] * unseen
+    put(rows, "x")
+    assert values(rows.absorb()) == ["x"]
+
+
+def test_a_restored_row_of_another_identifier_is_kept_beside_a_flood():
+    rows = Rows(10, 10**9)
+    rows.collect(Message.make("error:here", ("wrong",)))
+    put(rows, *range(30))
+    rows.absorb()
+    cleared = rows.clear()
+    put(rows, *range(30))
+    rows.absorb()
+    rows.restore(cleared)
+    assert [message.id for _, message in rows.snapshot().all()][:2] == ["error:here", "t:run"]
+    assert rows.retained("error:here") == 1
+
+
+def test_large_payloads_that_are_put_back_count_again():
+    rows = Rows(10, 3_000_000)
+    put(rows, b"a" * 1_000_000, b"b" * 1_000_000)
+    rows.absorb()
+    cleared = rows.clear()
+    assert rows.bytes == 0
+    put(rows, b"c" * 1_000_000, b"d" * 1_000_000)
+    rows.absorb()
+    rows.restore(cleared)
+    assert rows.bytes <= 3_000_000
+    assert [message.args[0][:1] for _, message in rows.snapshot().all()][-2:] == [b"c", b"d"]
+
+
+def test_the_delay_of_what_came_over_a_link_is_known(monkeypatch):
+    from berrymq_jupyter.widgets import collector
+
+    moment = 100.0
+    monkeypatch.setattr(collector, "time", lambda: moment)
+    rows = Rows(10, 10**9)
+    early = Message.make("t:run", (0,), source="far", sent_at=99.5)
+    rows.arrivals.stamped.append((early, 100.0))  # its sender is between the two steps
+    put(rows, "here")
+    rows.collect(Message.make("t:run", (1,), source="far", sent_at=99.75))
+    rows.absorb()
+    assert rows.arrivals.delays == {1: 0.25}
+    rows.kept.append(early)
+    put(rows, "more")
+    rows.absorb()
+    assert rows.arrivals.delays == {1: 0.25, 2: 0.5}
+    for number in range(1100):
+        rows.collect(Message.make("t:run", (number,), source="far", sent_at=99.0))
+    rows.absorb()
+    assert len(rows.arrivals.delays) <= 10

@@ -60,4 +60,4 @@ def test_a_row_shows_whether_it_is_an_alert_and_whether_the_hub_had_retained_it(
     rows.collect(PastMessage.of(Identifier("a:run"), content, "trainer", None))
     put(rows, ("a:run", (2,), {}))
     page = selection.page(selection.window.begin, selection.end, Query("0>1"))
-    assert [row[7:] for row in page] == [[0, 1], [1, 0]]
+    assert [row[7:9] for row in page] == [[0, 1], [1, 0]]

@@ -1,4 +1,5 @@
-// A command in JupyterLab and Notebook 7 that opens the hub's page: in the launcher, the Help menu and the palette.
+// A command in JupyterLab and Notebook 7 that opens the hub's page: in the launcher, the Help menu and the palette. And
+// what a view can't do by itself: it is shown in a panel of its own beside the notebook.
 //
 // Written by hand, as the module federation container that a build would make: JupyterLab calls `init` with the modules
 // that it shares, then `get` for ours. Whatever is not there, as the launcher in Notebook 7, is left out.
@@ -7,6 +8,7 @@
   "use strict";
 
   const COMMAND = "berrymq:open-hub";
+  const OUTPUT_VIEW = "notebook:create-output-view";
   const ICON =
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><g fill="#c2255c"><circle cx="11" cy="14" r="4.6"/>' +
     '<circle cx="21" cy="14" r="4.6"/><circle cx="16" cy="12" r="4.6" fill="#d6336c"/>' +
@@ -27,6 +29,22 @@
     return factory();
   }
 
+  /** Show the output of the cell that a view is in, in a panel as well, when the view asks for it. */
+  function openPanels(app) {
+    if (!app.commands.hasCommand(OUTPUT_VIEW)) return; // as in Notebook 7
+    document.documentElement.dataset.berrymqPanels = "";
+    document.addEventListener("berrymq:panel", (event) => {
+      for (const panel of app.shell.widgets("main")) {
+        const index = panel.content?.widgets?.findIndex?.((cell) => cell.node.contains(event.target)) ?? -1;
+        if (index < 0) continue;
+        app.shell.activateById(panel.id);
+        panel.content.activeCellIndex = index;
+        app.commands.execute(OUTPUT_VIEW);
+        return;
+      }
+    });
+  }
+
   async function makePlugin() {
     const [coreutils, components, ...places] = await Promise.all(
       [
@@ -40,10 +58,11 @@
     const tokens = [places[0]?.ILauncher, places[1]?.IMainMenu, places[2]?.ICommandPalette];
     return {
       id: "berrymq:hub",
-      description: "Opens the page of this server's berryMQ hub.",
+      description: "Opens the page of this server's berryMQ hub, and views in panels of their own.",
       autoStart: true,
       optional: tokens.filter(Boolean),
       activate(app, ...found) {
+        app.restored.then(() => openPanels(app));
         if (!coreutils?.PageConfig.getOption("berrymqHub")) return; // the server is no hub
         app.commands.addCommand(COMMAND, {
           label: "berryMQ hub",

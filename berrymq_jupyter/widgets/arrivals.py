@@ -1,0 +1,68 @@
+"""How long messages from other processes were under way.
+
+The sender's clock says when a message was sent, and the clock here when it reached the log, so between two
+computers the difference also has that of their clocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from berrymq import Message
+
+__all__ = ["Arrivals"]
+
+SPARE: Final = 1000
+"""By how many more delays than messages there may be before those of removed messages are dropped."""
+
+
+class Arrivals:
+    """The delays of messages by number.
+
+    Args:
+        most: the limit of messages whose arrival is remembered until `absorb`.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.stamped: deque[tuple[Message, float]] = deque(maxlen=most)
+        """Messages with the time of their arrival, in seconds since 1970; senders append to it."""
+        self.early: dict[int, tuple[Message, float]] = {}
+        """Those that the last `absorb` did not find among its messages."""
+        self.delays: dict[int, float] = {}
+        """Seconds, by the number of the message."""
+
+    def absorb(self, start: int, batch: list[Message]) -> None:
+        """Compute the delays of messages with numbers from `start` on.
+
+        A message is stamped before it is appended to the log's, so at most one round earlier than it is
+        absorbed.
+        """
+        if not self.stamped and not self.early:
+            return
+        fresh = {}
+        for _ in range(len(self.stamped)):
+            message, moment = self.stamped.popleft()
+            fresh[id(message)] = message, moment  # which stays alive, so the id is its own
+        found = self.early | fresh
+        for number, message in enumerate(batch, start):
+            entry = found.pop(id(message), None)
+            if entry is not None and not message.past:
+                self.delays[number] = entry[1] - message.sent_at
+        self.early = {key: entry for key, entry in fresh.items() if key in found}
+
+    def prune(self, first: int, older: Container[int], kept: int) -> None:
+        """Drop the delays of messages that are not kept, once these are many.
+
+        Args:
+            first: all from this number on are kept.
+            older: the numbers before it that are kept as well.
+            kept: how many are kept in all.
+        """
+        if len(self.delays) > 2 * kept + SPARE:
+            self.delays = {
+                number: delay for number, delay in self.delays.items() if number >= first or number in older
+            }
