@@ -8,13 +8,15 @@ const MAX_QUERIES = 32; // without an answer
 export class History {
   #wire;
   #bus;
+  #calls;
   #name;
   #keeps = new Map();
   #queries = new Map(); // by number: the follower, and the messages that have come
   #last = 0; // query
 
-  constructor(wire, bus, name) {
+  constructor(wire, bus, calls, name) {
     this.#wire = wire;
+    this.#calls = calls;
     this.#bus = bus;
     this.#name = name;
     wire.parts.push(this);
@@ -30,7 +32,7 @@ export class History {
   /** Has the hub retain the newest `last` messages of each identifier that matches; 0 ends it. */
   async keep(identifier, { last = 1_000, ...options } = {}) {
     const id = identifierOf(identifier);
-    await this.#wire.call("keep", { identifier: id.text, last, name: this.#name }, options);
+    await this.#calls.make("keep", { identifier: id.text, last, name: this.#name }, options);
     if (last) this.#keeps.set(id.text, last);
     else this.#keeps.delete(id.text);
     this.#wire.attract(`keep ${id.text}`, last ? id : null);
@@ -41,7 +43,7 @@ export class History {
     const params = { identifier: identifierOf(identifier).text, last };
     const messages = [];
     for (;;) {
-      const page = await this.#wire.call("history", params, options);
+      const page = await this.#calls.make("history", params, options);
       for (const one of page.messages) messages.push(await this.#read(one));
       if (!page.more || !page.messages.length) return messages;
       params.after = page.messages.at(-1).n;
@@ -85,6 +87,6 @@ export class History {
   restarted() {
     for (const replay of this.#queries.values()) Object.assign(replay, { isSent: false, past: new Map() });
     this.#send();
-    for (const [identifier, last] of this.#keeps) this.#wire.call("keep", { identifier, last, name: this.#name }).catch(() => {});
+    for (const [identifier, last] of this.#keeps) this.#calls.make("keep", { identifier, last, name: this.#name }).catch(() => {});
   }
 }

@@ -1,21 +1,25 @@
 /** The verbs: what `link()` returns, made of the parts. */
 import { NDArray } from "./arrays.js";
 import { Bus, Follower, Message } from "./bus.js";
+import { Calls } from "./calls.js";
 import { BerryMQError } from "./errors.js";
 import { History } from "./history.js";
 import { identifierOf } from "./identifiers.js";
 import { Jobs } from "./jobs.js";
 import { builtin } from "./node.js";
 import { Pulls } from "./pulls.js";
+import { Questions } from "./questions.js";
 import { Queue } from "./queue.js";
 import { encodePayload } from "./values.js";
-import { Wire } from "./wire.js";
 import { within } from "./waiting.js";
+import { Wire } from "./wire.js";
 
 /** A live link to a hub, or to another node. See `Link` in berrymq.d.ts. */
 class Link extends EventTarget {
   #wire;
   #bus = new Bus((error, identifier) => this.#report(error, identifier));
+  #calls;
+  #questions;
   #jobs;
   #history;
   #name;
@@ -29,14 +33,15 @@ class Link extends EventTarget {
     this.#room = options.room;
     const wire = new Wire({ ...options, name: this.#name }, {
       message: (message, callback) => this.#dispatch(message, callback),
-      question: (message) => this.#bus.results(message),
       state: () => this.dispatchEvent(new Event("state")),
       drop: (count) => this.#drop(count),
       error: (error, identifier) => this.#report(error, identifier),
     });
     this.#wire = wire;
+    this.#calls = new Calls(wire);
+    this.#questions = new Questions(wire, this.#bus, this.#name);
     this.#jobs = new Jobs(wire);
-    this.#history = new History(wire, this.#bus, this.#name);
+    this.#history = new History(wire, this.#bus, this.#calls, this.#name);
     new Pulls(wire, (error, key) => this.#report(error, key));
   }
 
@@ -103,7 +108,7 @@ class Link extends EventTarget {
     signal?.throwIfAborted();
     const message = this.#message(identifier, args, kwargs);
     const [[answers, errors, unanswered], here] = await Promise.all([
-      this.#wire.ask(message, { timeout, signal }),
+      this.#questions.ask(message, { timeout, signal }),
       within(this.#bus.results(message), { timeout, signal }, () => late([this.#name])),
     ]);
     for (const { status, value, reason } of here) status === "fulfilled" ? answers.push(value) : errors.push(reason);
@@ -132,7 +137,7 @@ class Link extends EventTarget {
   }
 
   nodes(options) {
-    return this.#wire.call("nodes", { room: this.#room }, options);
+    return this.#calls.make("nodes", { room: this.#room }, options);
   }
 
   async take(name, options) {

@@ -4,16 +4,15 @@ import { Connection } from "./connection.js";
 import { BerryMQError } from "./errors.js";
 import { identifierOf, matches } from "./identifiers.js";
 import { findHub } from "./node.js";
-import { batchOf, Outbox } from "./outbox.js";
+import { Outbox } from "./outbox.js";
 import { hmac, nonce, sha256 } from "./secrets.js";
-import { decode, encode, encodePayload, sizeOf } from "./values.js";
+import { decode, encodePayload, sizeOf } from "./values.js";
 import { after, deferred, within } from "./waiting.js";
 
 const INTEREST = 2_000; // ms; a node announces its own right away, or it has just replaced a killed hub
 const SILENCE = 5_000; // then ping
 const NO_ANSWER = 10_000; // to a ping: the connection is cut
 const MAX_BACKOFF = 5_000;
-const CONCLUDE = 2_000; // for the answers of those who had answered, after the timeout of a question
 const MAX_ORIGINS = 50_000; // and identifiers, whose last number is remembered
 const MAX_NUMBERS = 65_536; // of an origin, over a link to a node that is no hub
 const MAX_HELD = 10_000; // frames of which the messages are not delivered; then the other side has to wait
@@ -29,9 +28,9 @@ export class Wire {
   peer = null;
   stats = { published: 0, received: 0, dropped: 0, lost: 0, connections: 0 };
 
-  // What other parts add to level 2: handlers of frames and of notifications, where messages are sent beside the
-  // interest of the other side, and themselves, for their methods of these names: `cut`, `resumed`, `restarting` (before
-  // the interest is announced on a new link), `restarted` (after it) and `closed`.
+  // What the parts beside this one add: handlers of frames and of notifications, where messages are sent beside the
+  // interest of the other side, and themselves, for their methods of these names: `linked`, `cut`, `resumed`,
+  // `restarting` (a new link, before the interest is announced), `restarted` (after it), `refused` and `closed`.
   parts = [];
   notices = { ack: ({ ack }) => this.#settle(ack) };
   attracted = new Map();
@@ -46,7 +45,6 @@ export class Wire {
   #key = nonce();
   #connection = null;
   #attempts = 0; // since the last frame arrived
-  #changed = deferred(); // resolved when the state changes
   #interested = deferred();
   #silence;
   #outbox;
@@ -63,8 +61,6 @@ export class Wire {
   #interest = new Map();
   #everything = false;
   #wanted = new Map(); // a cache
-  #questions = new Map();
-  #lastQuestion = 0;
 
   /** `on` has functions: `message`, `question`, which resolves to settled results, `state`, `drop` and `error`. */
   constructor(options, on) {
@@ -80,6 +76,11 @@ export class Wire {
   }
   get isConnected() {
     return this.#connection !== null;
+  }
+
+  /** Calls a method of the other side, now; see calls.js. */
+  call(method, params) {
+    return this.#connection?.call(method, params);
   }
 
   async open() {
@@ -123,6 +124,7 @@ export class Wire {
     } else this.#restart({ id, hub });
     this.reason = null;
     this.#setState("linked");
+    this.#each("linked");
     this.#pump();
   }
 
@@ -136,10 +138,7 @@ export class Wire {
     this.#each("restarting", isAnother);
     this.frame("interest", { add: [...this.#followed.keys()], remove: [], reset: true });
     for (const entry of again) this.#outbox.push(entry);
-    if (!isFirst) this.#each("restarted");
-    const asked = new Set(again.map(({ question }) => question));
-    for (const [question, { reject }] of this.#questions)
-      if (!asked.has(question)) reject(new BerryMQError("TIMEOUT", "the hub ended before it had passed on the answers"));
+    if (!isFirst) this.#each("restarted", again);
   }
 
   async #cut(code) {
@@ -148,7 +147,7 @@ export class Wire {
     if (refused) {
       this.stats.dropped += refused.count;
       const error = new BerryMQError("PAYLOAD", `the hub has refused a frame twice; it is dropped, with ${refused.count} messages`);
-      this.#questions.get(refused.question)?.reject(error);
+      this.#each("refused", refused.question, error);
       this.#on.error(error);
     }
     if (this.state === "closed") return;
@@ -177,9 +176,6 @@ export class Wire {
   #setState(state) {
     if (this.state === state || this.state === "closed") return;
     this.state = state;
-    const { resolve } = this.#changed;
-    this.#changed = deferred();
-    resolve();
     this.#on.state();
   }
 
@@ -207,8 +203,7 @@ export class Wire {
     this.#connection = null;
     this.#setState("closed");
     connection?.close(1000);
-    for (const { reject } of this.#questions.values()) reject(error);
-    this.#each("closed");
+    this.#each("closed", error);
     this.#interested.resolve();
   }
 
@@ -259,7 +254,8 @@ export class Wire {
     this.#schedule();
   }
 
-  #compose({ identifier, args, kwargs }, callback) {
+  /** Returns a message as an entry of the outbox, with the next number. */
+  compose({ identifier, args, kwargs }, callback) {
     const head = `${JSON.stringify(identifier)},"${this.id}",${JSON.stringify(this.#options.name)}`;
     const text = `[${Date.now() / 1_000},${encodePayload([args, kwargs]).slice(1, -1)}${callback ? `,${JSON.stringify(callback)}` : ""}]`;
     return { head, text, size: sizeOf(head) + sizeOf(text), sequence: ++this.#sequence };
@@ -268,7 +264,7 @@ export class Wire {
   /** Publishes a message if it is wanted there; what followers return is sent to the identifier `callback`. */
   publish(message, callback) {
     if (!this.isWanted(message.identifier)) return;
-    const entry = this.#compose(message, callback);
+    const entry = this.compose(message, callback);
     this.keys?.set(message, `${this.id} ${entry.sequence}`);
     this.stats.published++;
     const dropped = this.#outbox.publish(entry);
@@ -306,47 +302,6 @@ export class Wire {
     if (count && count + by) return;
     if (!this.#changes.delete(text)) this.#changes.set(text, by > 0);
     this.#schedule();
-  }
-
-  /** Asks the other side. Resolves to values, errors, and names of nodes that have not answered. */
-  async ask(message, { timeout, signal }) {
-    if (!this.isWanted(message.identifier)) return [[], [], []];
-    const question = ++this.#lastQuestion;
-    const answer = deferred();
-    const late = () => new BerryMQError("TIMEOUT", `no answer to ${message.identifier} in ${timeout} ms`);
-    const conclude = () => (this.peer.hub && this.#connection ? this.frame("conclude", { question }) : answer.reject(late()));
-    this.#questions.set(question, answer);
-    const timer = after(timeout, conclude);
-    try {
-      this.frame("ask", `"question":${question},"batch":${batchOf([this.#compose(message)])}`, question);
-      return await within(answer.promise, { timeout: timeout + CONCLUDE, signal }, late);
-    } finally {
-      clearTimeout(timer);
-      this.#questions.delete(question);
-    }
-  }
-
-  /** Calls a method of the other side; again after a cut. */
-  async call(method, params, { timeout = 25_000, signal } = {}) {
-    const late = () => new BerryMQError("TIMEOUT", `the hub has not answered ${method} in ${timeout} ms`);
-    let isOver = false;
-    const calling = async () => {
-      for (;;) {
-        this.checkOpen();
-        const { promise: changed } = this.#changed;
-        try {
-          if (this.#connection) return await this.#connection.call(method, params);
-        } catch (error) {
-          if (error.code !== "NO_HUB") throw error; // else a cut
-        }
-        await changed;
-        if (isOver) return undefined;
-      }
-    };
-    signal?.throwIfAborted();
-    return within(calling(), { timeout, signal }, late).finally(() => {
-      isOver = true;
-    });
   }
 
   // -- frames of the other side
@@ -397,12 +352,6 @@ export class Wire {
       this.#wanted.clear();
       this.#interested.resolve();
     },
-    ask: ({ question, batch, ...large }) => this.inOrder(`ask ${batch[1]} ${batch[0]}`, large, (buffers) => this.#answer(question, batch, buffers)),
-    answer: async ({ question, answers, unanswered = [] }) => {
-      const buffers = await Promise.all(answers.map(([, , , large]) => this.buffers(large ?? {})));
-      const values = answers.flatMap(([, values], i) => decode(values, buffers[i]));
-      this.#questions.get(question)?.resolve([values, answers.flatMap(([, , errors]) => decode(errors)), unanswered]);
-    },
     dropped: ({ count }) => {
       this.stats.lost += count;
     },
@@ -441,21 +390,5 @@ export class Wire {
     this.#known.set(key, this.peer.hub ? sequence : known.add(sequence));
     if (known.size > MAX_NUMBERS) known.delete(known.values().next().value);
     return false;
-  }
-
-  /** Sends what the followers here return, or raise, as one answer; an empty one if there are none. */
-  async #answer(question, batch, buffers) {
-    const [values, errors] = [[], []];
-    for (const [message] of this.read(batch, buffers))
-      for (const { value, reason, status } of await this.#on.question(message)) {
-        try {
-          if (status === "fulfilled") values.push(encodePayload(value));
-          else errors.push(encodePayload(reason instanceof Error ? reason : new Error(String(reason))));
-        } catch (error) {
-          errors.push(encode(error));
-        }
-      }
-    const answers = values.length || errors.length ? `[${JSON.stringify(this.#options.name)},[${values}],[${errors}]]` : "";
-    if (this.state !== "closed") this.frame("answer", `"question":${question},"answers":[${answers}]`);
   }
 }
