@@ -21,7 +21,9 @@ export class Jobs {
         const member = this.#members.get(group);
         for (const [number, batch] of jobs) {
           member?.remember(batch);
-          for (const [message, , sequence] of wire.read(batch, buffers)) member?.add(number + sequence - batch[3], message);
+          const [, , , first, , { length }] = batch;
+          const messages = new Map(Array.from(wire.read(batch, buffers), ([message, , sequence]) => [sequence - first, message]));
+          for (let i = 0; i < length; i++) member?.add(number + i, messages.get(i));
         }
         member?.queue.serve();
       });
@@ -134,8 +136,10 @@ class Member {
 
   // -- frames
 
+  /** Adds a job; one without a message, which can't be read, counts as taken. */
   add(number, message) {
-    this.#jobs.push([number, message]);
+    if (message) this.#jobs.push([number, message]);
+    else this.#taken.push(number);
     this.#startTicks();
   }
 
@@ -182,18 +186,18 @@ class Member {
 
   #startTicks() {
     if (this.#timer || this.isCut) return;
-    this.#tickedAt = performance.now();
+    this.#tickedAt = Date.now();
     this.#timer = setTimeout(() => this.#tick(), TICK);
   }
 
   #tick() {
-    const [took, now] = [this.#took, performance.now()];
-    const rate = (took * TICK) / (now - this.#tickedAt);
+    const [took, now] = [this.#took, Date.now()];
+    const rate = (took * TICK) / Math.max(1, now - this.#tickedAt);
     this.#ahead = Math.max(0, Math.min(MAX_AHEAD, Math.floor(2 * rate) - 2));
     this.#took = 0;
     this.#tickedAt = now;
     this.#timer = undefined;
-    if (!took) for (const [number] of this.#jobs.clear()) if (number !== undefined) this.#returned.push(number);
+    if (!took && !this.isCut) for (const [number] of this.#jobs.clear()) if (number !== undefined) this.#returned.push(number);
     const { waiting, ahead } = this.#reported;
     if (this.#taken.length || this.#returned.length || waiting > this.#waiting || Math.abs(this.#ahead - ahead) > ahead / 4) this.#report();
     if (took || this.#jobs.length) this.#startTicks();

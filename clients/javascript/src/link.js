@@ -42,7 +42,7 @@ class Link extends EventTarget {
     this.#questions = new Questions(wire, this.#bus, this.#name);
     this.#jobs = new Jobs(wire);
     this.#history = new History(wire, this.#bus, this.#calls, this.#name);
-    new Pulls(wire, (error, key) => this.#report(error, key));
+    new Pulls(wire);
   }
 
   static async open(options) {

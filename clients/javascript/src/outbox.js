@@ -2,14 +2,15 @@
 import { BerryMQError } from "./errors.js";
 import { Deque } from "./waiting.js";
 
-const MAX_FRAME = 1 << 20; // bytes of messages
+const MAX_FRAME = (1 << 20) - 1_000; // bytes of messages; a frame of more than 1 MiB must have a single batch
+const BATCH = 40; // bytes that a batch takes beside its head
 const MAX_IN_FLIGHT = 65_536; // messages
 const MAX_SIZE_IN_FLIGHT = 8 << 20;
 
 export class Outbox {
   #limits;
   #write;
-  #waiting = new Deque(); // entries: messages, frames, and marks of `flush`
+  #waiting = new Deque(); // messages and other frames
   #count = 0; // messages among them
   #size = 0;
   #frames = new Deque(); // in flight
@@ -44,7 +45,7 @@ export class Outbox {
     return dropped;
   }
 
-  /** Enqueues a message `{head, sequence, text, size}`, or a frame `{method, body, question}`, behind what waits. */
+  /** Enqueues a message `{head, sequence, text, size}`, or a frame `{method, body, question, arrived}`, behind what waits. */
   push(entry) {
     this.#waiting.push(entry);
     if (entry.sequence) [this.#count, this.#size] = [this.#count + 1, this.#size + entry.size];
@@ -67,16 +68,9 @@ export class Outbox {
   pump() {
     for (let next = this.#waiting.peek(); next; next = this.#waiting.peek()) {
       if (next.method) this.send(this.#shift());
-      else if (next.arrived) this.#mark(this.#shift());
       else if (this.#inFlight < MAX_IN_FLIGHT && this.#sizeInFlight < MAX_SIZE_IN_FLIGHT) this.send(this.#frameOfMessages());
       else return;
     }
-  }
-
-  #mark(mark) {
-    const last = this.#frames.last;
-    if (this.#frames.length) last.marks = [...(last.marks ?? []), mark];
-    else mark.arrived();
   }
 
   /** Takes messages; consecutive ones of one identifier make a batch. */
@@ -84,13 +78,13 @@ export class Outbox {
     const [messages, batches] = [[], []];
     let size = 0;
     for (let next = this.#waiting.peek(); next?.sequence && this.#inFlight < MAX_IN_FLIGHT; next = this.#waiting.peek()) {
-      if (size && size + next.size > MAX_FRAME) break;
+      if (size && size + next.size + BATCH > MAX_FRAME) break;
       const last = messages.at(-1);
       if (last?.head === next.head && last.sequence + 1 === next.sequence) batches.at(-1).push(next);
       else batches.push([next]);
       messages.push(this.#shift());
       this.#inFlight++;
-      size += next.size;
+      size += next.size + BATCH;
     }
     this.#sizeInFlight += size;
     return { method: "messages", body: `"batches":[${batches.map(batchOf).join()}]`, messages, size };
@@ -102,7 +96,7 @@ export class Outbox {
     while (this.#frames.peek()?.n <= ack) {
       const frame = this.#frames.shift();
       this.#forget(frame);
-      for (const mark of frame.marks ?? []) mark.arrived();
+      frame.arrived?.();
     }
   }
 
@@ -128,22 +122,14 @@ export class Outbox {
   }
 
   /**
-   * Begins at frame 1, for a new link. Returns what was not acknowledged and is to be enqueued again: messages and
-   * questions; other frames are void.
+   * Begins at frame 1, for a new link. Returns what was not acknowledged and is to be pushed again: messages, questions
+   * and what a flush waits for; other frames are void.
    */
   restart() {
-    const inFlight = [...this.#frames].flatMap((frame) => [...(frame.messages ?? [frame]), ...(frame.marks ?? [])]);
-    const entries = [...inFlight, ...this.#waiting.clear()].filter((entry) => !entry.method || entry.question);
-    this.#frames.clear();
+    const inFlight = [...this.#frames.clear()].flatMap((frame) => frame.messages ?? [frame]);
+    const entries = [...inFlight, ...this.#waiting.clear()];
     this.#last = this.#inFlight = this.#sizeInFlight = this.#count = this.#size = 0;
-    return entries;
-  }
-
-  /** Resolves once all that was enqueued before has arrived. */
-  flush() {
-    return new Promise((arrived) => {
-      this.push({ arrived });
-    });
+    return entries.filter((entry) => !entry.method || entry.question || entry.arrived);
   }
 }
 

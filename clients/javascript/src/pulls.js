@@ -15,7 +15,7 @@ export class Pulls {
   #session = 0; // the numbers of buffers are valid on one link
   #turns = new Map(); // by key, the promise after which the next message may be delivered
 
-  constructor(wire, report) {
+  constructor(wire) {
     this.#wire = wire;
     wire.parts.push(this);
     wire.notices.binary = (data) => this.#arrived(data);
@@ -26,7 +26,7 @@ export class Pulls {
       if (!before && !(buffers instanceof Promise)) return deliver(buffers);
       const turn = Promise.all([buffers, before])
         .then(([all]) => deliver(all))
-        .catch((error) => report(error, key))
+        .catch((error) => wire.report(error, key))
         .finally(() => {
           if (this.#turns.get(key) === turn) this.#turns.delete(key);
           wire.held--;
@@ -51,9 +51,9 @@ export class Pulls {
     if (typeof memory === "string") return split(fromBase64(memory));
     if (typeof memory !== "number" || !(total <= MAX_BUFFERS)) return { reason };
     const session = this.#session;
-    const pulled = this.#turn.then(() => (session === this.#session ? this.#pull(memory, total) : undefined));
-    this.#turn = pulled;
-    return pulled.then((all) => (all ? split(all) : { reason }));
+    const pull = () => (session === this.#session ? this.#pull(memory, total) : undefined);
+    this.#turn = this.#turn.then(pull).catch(() => undefined); // no memory for them here
+    return this.#turn.then((all) => (all ? split(all) : { reason }));
   }
 
   /** Resolves to all bytes, or to undefined when they are gone. */

@@ -19,11 +19,14 @@ export class Questions {
     this.#name = name;
     wire.parts.push(this);
     wire.frames.ask = ({ question, batch, ...large }) =>
-      wire.inOrder(`ask ${batch[1]} ${batch[0]}`, large, (buffers) => void this.#answer(question, batch, buffers));
-    wire.frames.answer = async ({ question, answers, unanswered = [] }) => {
-      const buffers = await Promise.all(answers.map(([, , , large]) => wire.buffers(large ?? {})));
-      const values = answers.flatMap(([, values], i) => decode(values, buffers[i]));
-      this.#open.get(question)?.resolve([values, answers.flatMap(([, , errors]) => decode(errors)), unanswered]);
+      wire.inOrder(`ask ${batch[1]} ${batch[0]}`, large, (buffers) => void this.#answer(question, [...wire.read(batch, buffers)]));
+    wire.frames.answer = ({ question, answers, unanswered = [] }) => {
+      const resolve = (buffers) => {
+        const values = answers.flatMap(([, values], i) => decode(values, buffers[i]));
+        return [values, answers.flatMap(([, , errors]) => decode(errors)), unanswered];
+      };
+      const buffers = Promise.all(answers.map(([, , , large]) => wire.buffers(large ?? {})));
+      this.#open.get(question)?.resolve(buffers.then(resolve));
     };
   }
 
@@ -35,7 +38,7 @@ export class Questions {
     const answer = deferred();
     const late = () => new BerryMQError("TIMEOUT", `no answer to ${message.identifier} in ${timeout} ms`);
     const conclude = () => (wire.peer.hub && wire.isConnected ? wire.frame("conclude", { question }) : answer.reject(late()));
-    wire.frame("ask", `"question":${question},"batch":${batchOf([wire.compose(message)])}`, question);
+    wire.frame("ask", `"question":${question},"batch":${batchOf([wire.compose(message)])}`, { question });
     this.#open.set(question, answer);
     const timer = after(timeout, conclude);
     return within(answer.promise, { timeout: timeout + CONCLUDE, signal }, late).finally(() => {
@@ -45,9 +48,9 @@ export class Questions {
   }
 
   /** Sends what the followers here return, or raise, as one answer; an empty one if there are none. */
-  async #answer(question, batch, buffers) {
+  async #answer(question, messages) {
     const [values, errors] = [[], []];
-    for (const [message] of this.#wire.read(batch, buffers))
+    for (const [message] of messages)
       for (const { value, reason, status } of await this.#bus.results(message)) {
         try {
           if (status === "fulfilled") values.push(encodePayload(value));

@@ -34,9 +34,6 @@ export class Deque {
   get length() {
     return this.#items.length - this.#head;
   }
-  get last() {
-    return this.#items.at(-1);
-  }
   push(item) {
     this.#items.push(item);
   }
@@ -52,9 +49,6 @@ export class Deque {
       this.#head = 0;
     }
     return item;
-  }
-  pop() {
-    return this.length ? this.#items.pop() : undefined;
   }
   unshift(items) {
     this.#items.splice(0, this.#head, ...items);

@@ -148,7 +148,7 @@ export class Wire {
       this.stats.dropped += refused.count;
       const error = new BerryMQError("PAYLOAD", `the hub has refused a frame twice; it is dropped, with ${refused.count} messages`);
       this.#each("refused", refused.question, error);
-      this.#on.error(error);
+      this.report(error);
     }
     if (this.state === "closed") return;
     this.#each("cut");
@@ -183,6 +183,11 @@ export class Wire {
     for (const part of this.parts) part[event]?.(...args);
   }
 
+  /** Reports an error that no caller gets. */
+  report(error, identifier) {
+    this.#on.error(error, identifier);
+  }
+
   checkOpen() {
     if (this.state === "closed") throw new BerryMQError("CLOSED", "the link is closed");
   }
@@ -190,10 +195,11 @@ export class Wire {
   /** Resolves to whether the other side has everything that was sent before, after `timeout` ms at most. */
   async flush(timeout) {
     this.#pump();
-    if (this.#outbox.isEmpty && !this.#changes.size) return true;
-    const arrived = this.#outbox.flush();
-    this.#pump();
-    return within(arrived.then(() => true), { timeout }, () => new Error()).catch(() => false);
+    const isIdle = this.#outbox.isEmpty && !this.#changes.size;
+    if (isIdle || timeout <= 0) return isIdle;
+    const { promise, resolve } = deferred();
+    this.frame("interest", { add: [], remove: [] }, { arrived: () => resolve(true) }); // changes nothing
+    return within(promise, { timeout }, () => new Error()).catch(() => false);
   }
 
   close(error) {
@@ -216,18 +222,14 @@ export class Wire {
   }
 
   /** Sends a numbered frame after what was published before; `body` is an object, or its JSON without the braces. */
-  frame(method, body, question) {
-    this.#outbox.push({ method, body: bodyOf(body), question });
+  frame(method, body, more) {
+    this.#outbox.push({ method, body: bodyOf(body), ...more });
     this.#schedule();
   }
 
   /** Sends a notification that is not numbered, if there is a connection. */
   notify(method, params) {
     this.#connection?.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
-  }
-
-  sendBinary(data) {
-    this.#connection?.send(data);
   }
 
   #schedule() {
@@ -340,10 +342,8 @@ export class Wire {
   }
 
   frames = {
-    messages: ({ batches }) => {
-      for (const batch of batches) this.inOrder(`${batch[1]} ${batch[0]}`, {}, () => this.#accept(batch));
-    },
-    buffers: ({ batch, ...large }) => this.inOrder(`${batch[1]} ${batch[0]}`, large, (buffers) => this.#accept(batch, buffers)),
+    messages: ({ batches }) => batches.forEach((batch) => this.#accept(batch)),
+    buffers: ({ batch, ...large }) => this.#accept(batch, large),
     interest: ({ add = [], remove = [], reset, everything = false }) => {
       if (reset) this.#interest.clear();
       this.#everything = everything;
@@ -365,20 +365,22 @@ export class Wire {
       try {
         message = new Message(identifier, decode(args, buffers), decode(kwargs, buffers), source, sentAt, past);
       } catch (error) {
-        this.#on.error(error, text); // the payload is its sender's alone
+        this.report(error, text); // the payload is its sender's alone
         continue;
       }
       yield [message, origin, first + index, callback];
     }
   }
 
-  #accept(batch, buffers) {
-    for (const [message, origin, sequence, callback] of this.read(batch, buffers)) {
-      if (this.#isDuplicate(origin, message.identifier, sequence)) continue;
-      this.keys?.set(message, `${origin} ${sequence}`);
-      this.stats.received++;
-      this.#on.message(message, callback ?? undefined);
-    }
+  #accept(batch, large = {}) {
+    return this.inOrder(`${batch[1]} ${batch[0]}`, large, (buffers) => {
+      for (const [message, origin, sequence, callback] of this.read(batch, buffers)) {
+        if (this.#isDuplicate(origin, message.identifier, sequence)) continue;
+        this.keys?.set(message, `${origin} ${sequence}`);
+        this.stats.received++;
+        this.#on.message(message, callback ?? undefined);
+      }
+    });
   }
 
   /** Numbers of an origin and identifier ascend over a hub; a node that passes on may mix those of several ways. */
