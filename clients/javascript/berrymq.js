@@ -5,7 +5,6 @@
  * @module
  */
 export { NDArray, Table } from "./src/arrays.js";
-export { Message } from "./src/bus.js";
 export { BerryMQError } from "./src/errors.js";
 export { link } from "./src/link.js";
 export { parse, stringify, Tagged } from "./src/values.js";
