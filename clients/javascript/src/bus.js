@@ -89,7 +89,11 @@ export class Bus {
   deliver(follower, message, reply = () => {}) {
     const failed = (error) => {
       this.#report(error, message.identifier);
-      reply(null, error);
+      try {
+        reply(null, error);
+      } catch (another) {
+        this.#report(another, message.identifier);
+      }
     };
     try {
       const result = follower.deliver(message);

@@ -16,7 +16,7 @@ export class Calls {
     signal?.throwIfAborted();
     const call = deferred();
     const failed = (error) => error.code === "NO_HUB" || call.reject(error); // else it was a cut
-    call.make = () => this.#wire.call(method, params)?.then(call.resolve, failed);
+    call.make = () => this.#wire.connection?.call(method, params).then(call.resolve, failed);
     this.#open.add(call);
     call.make();
     const late = () => new BerryMQError("TIMEOUT", `the hub has not answered ${method} in ${timeout} ms`);

@@ -80,6 +80,10 @@ export class Connection {
     return promise;
   }
 
+  notify(method, params) {
+    this.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
+  }
+
   send(data) {
     try {
       this.#socket.send(data);

@@ -176,7 +176,7 @@ class Member {
   }
 
   #want(more) {
-    if (!this.queue.isActive || !this.#wire.isConnected) return;
+    if (!this.queue.isActive || !this.#wire.connection) return;
     this.#reported = { waiting: this.#waiting, ahead: this.#ahead };
     const [taken, returned] = [ranges(this.#taken.splice(0)), ranges(this.#returned.splice(0))];
     this.#wire.frame("want", { group: this.group, ...this.#reported, taken, returned, ...more });

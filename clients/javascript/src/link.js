@@ -74,7 +74,7 @@ class Link extends EventTarget {
     return this.#wire.reason;
   }
   stats() {
-    return { ...this.#wire.stats, unacknowledged: this.#wire.unacknowledged };
+    return { ...this.#wire.stats, unacknowledged: this.#wire.outbox.unacknowledged };
   }
 
   twitter(identifier, args, kwargs) {

@@ -26,7 +26,7 @@ export class Pulls {
       if (!before && !(buffers instanceof Promise)) return deliver(buffers);
       const turn = Promise.all([buffers, before])
         .then(([all]) => deliver(all))
-        .catch((error) => wire.report(error, key))
+        .catch((error) => wire.on.error(error, key))
         .finally(() => {
           if (this.#turns.get(key) === turn) this.#turns.delete(key);
           wire.held--;
@@ -73,7 +73,7 @@ export class Pulls {
     while (current.asked.length < 2 && current.next < current.all.length) {
       const size = Math.min(current.piece, current.all.length - current.next);
       current.asked.push({ offset: current.next, size, at: Date.now() });
-      this.#wire.notify("pull", { memory: current.memory, offset: current.next, size });
+      this.#wire.connection?.notify("pull", { memory: current.memory, offset: current.next, size });
       current.next += size;
     }
     if (!current.asked.length) current.done.resolve(current.all);
@@ -96,7 +96,7 @@ export class Pulls {
   /** Asks again for the pieces that were on their way. */
   resumed() {
     const { memory, asked = [] } = this.#current ?? {};
-    for (const { offset, size } of asked) this.#wire.notify("pull", { memory, offset, size });
+    for (const { offset, size } of asked) this.#wire.connection?.notify("pull", { memory, offset, size });
   }
 
   restarting() {

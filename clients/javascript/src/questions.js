@@ -37,7 +37,7 @@ export class Questions {
     const question = ++this.#last;
     const answer = deferred();
     const late = () => new BerryMQError("TIMEOUT", `no answer to ${message.identifier} in ${timeout} ms`);
-    const conclude = () => (wire.peer.hub && wire.isConnected ? wire.frame("conclude", { question }) : answer.reject(late()));
+    const conclude = () => (wire.peer.hub && wire.connection ? wire.frame("conclude", { question }) : answer.reject(late()));
     wire.frame("ask", `"question":${question},"batch":${batchOf([wire.compose(message)])}`, { question });
     this.#open.set(question, answer);
     const timer = after(timeout, conclude);
@@ -50,7 +50,8 @@ export class Questions {
   /** Sends what the followers here return, or raise, as one answer; an empty one if there are none. */
   async #answer(question, messages) {
     const [values, errors] = [[], []];
-    for (const [message] of messages)
+    for (const [message, origin, sequence] of messages) {
+      if (this.#wire.isDuplicate(`ask ${origin}`, sequence)) continue;
       for (const { value, reason, status } of await this.#bus.results(message)) {
         try {
           if (status === "fulfilled") values.push(encodePayload(value));
@@ -59,6 +60,7 @@ export class Questions {
           errors.push(encode(error));
         }
       }
+    }
     const answers = values.length || errors.length ? `[${JSON.stringify(this.#name)},[${values}],[${errors}]]` : "";
     if (this.#wire.state !== "closed") this.#wire.frame("answer", `"question":${question},"answers":[${answers}]`);
   }

@@ -14,7 +14,7 @@ const SILENCE = 5_000; // then ping
 const NO_ANSWER = 10_000; // to a ping: the connection is cut
 const MAX_BACKOFF = 5_000;
 const MAX_ORIGINS = 50_000; // and identifiers, whose last number is remembered
-const MAX_NUMBERS = 65_536; // of an origin, over a link to a node that is no hub
+const MAX_NUMBERS = 65_536; // of an origin, where they do not ascend
 const MAX_HELD = 10_000; // frames of which the messages are not delivered; then the other side has to wait
 
 const bodyOf = (body) => (typeof body === "string" ? body : JSON.stringify(body).slice(1, -1));
@@ -32,7 +32,7 @@ export class Wire {
   // interest of the other side, and themselves, for their methods of these names: `linked`, `cut`, `resumed`,
   // `restarting` (a new link, before the interest is announced), `restarted` (after it), `refused` and `closed`.
   parts = [];
-  notices = { ack: ({ ack }) => this.#settle(ack) };
+  notices = { __proto__: null, ack: ({ ack }) => this.#settle(ack) };
   attracted = new Map();
   /** Calls `deliver`, after what had the same key before, with the buffers beside a message; see pulls.js. */
   inOrder = (_key, _large, deliver) => deliver();
@@ -40,14 +40,12 @@ export class Wire {
   held = 0; // frames whose messages are held for buffers
   keys = null; // while history is read: messages with their origin and number
 
+  connection = null;
   #options;
-  #on;
   #key = nonce();
-  #connection = null;
   #attempts = 0; // since the last frame arrived
   #interested = deferred();
   #silence;
-  #outbox;
   #sequence = 0;
   #isPumping = false;
   #unreported = 0; // dropped messages, of which the other side does not know
@@ -65,30 +63,16 @@ export class Wire {
   /** `on` has functions: `message`, `question`, which resolves to settled results, `state`, `drop` and `error`. */
   constructor(options, on) {
     this.#options = options;
-    this.#on = on;
-    this.#outbox = new Outbox(options, (frame) => this.#write(frame));
+    this.on = on;
+    this.outbox = new Outbox(options, (frame) => this.#write(frame));
   }
 
   // -- the connection
 
-  get unacknowledged() {
-    return this.#outbox.unacknowledged;
-  }
-  get isConnected() {
-    return this.#connection !== null;
-  }
-
-  /** Calls a method of the other side, now; see calls.js. */
-  call(method, params) {
-    return this.#connection?.call(method, params);
-  }
-
   async open() {
     this.id = (await sha256(`berrymq node ${this.#key}`)).slice(0, 16);
     await this.#connect();
-    const timer = after(INTEREST, this.#interested.resolve);
-    await this.#interested.promise; // so that what is published next is sent
-    clearTimeout(timer);
+    await within(this.#interested.promise, { timeout: INTEREST }, Error).catch(() => {}); // so that what is published next is sent
     if (this.state !== "closed") this.#silence = setInterval(() => this.#checkSilence(), SILENCE);
   }
 
@@ -100,7 +84,7 @@ export class Wire {
       if (!isHub) Object.assign(params, { id: this.id, key: await hmac(this.#key, `berrymq direct ${address}`) });
       if (this.peer) params.resume = { id: this.peer.id, received: this.#received };
       connection.onframe = (method, frame) => this.#receive(method, frame);
-      connection.onclose = (code) => this.#connection === connection && this.#cut(code);
+      connection.onclose = (code) => this.connection === connection && this.#cut(code);
       connection.onbinary = (data) => this.notices.binary?.(data);
       const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
       try {
@@ -114,12 +98,12 @@ export class Wire {
   }
 
   #linked(connection, { id, hub, resumed, received, lost = 0 }) {
-    this.#connection = connection;
+    this.connection = connection;
     this.stats.connections++;
     this.stats.lost += lost;
     if (resumed) {
       this.#settle(received);
-      this.#outbox.retransmit();
+      this.outbox.retransmit();
       this.#each("resumed");
     } else this.#restart({ id, hub });
     this.reason = null;
@@ -132,23 +116,23 @@ export class Wire {
   #restart(peer) {
     const [isFirst, isAnother] = [this.peer === null, this.peer?.id !== peer.id];
     this.peer = peer;
-    const again = this.#outbox.restart();
+    const again = this.outbox.restart();
     this.#received = this.#ackable = this.#acknowledged = 0;
     this.#changes.clear();
     this.#each("restarting", isAnother);
     this.frame("interest", { add: [...this.#followed.keys()], remove: [], reset: true });
-    for (const entry of again) this.#outbox.push(entry);
+    for (const entry of again) this.outbox.push(entry);
     if (!isFirst) this.#each("restarted", again);
   }
 
   async #cut(code) {
-    this.#connection = null;
-    const refused = this.#outbox.refuse(code === 1002 || code === 1009);
+    this.connection = null;
+    const refused = this.outbox.refuse(code === 1002 || code === 1009);
     if (refused) {
       this.stats.dropped += refused.count;
       const error = new BerryMQError("PAYLOAD", `the hub has refused a frame twice; it is dropped, with ${refused.count} messages`);
       this.#each("refused", refused.question, error);
-      this.report(error);
+      this.on.error(error);
     }
     if (this.state === "closed") return;
     this.#each("cut");
@@ -166,7 +150,7 @@ export class Wire {
 
   /** Pings after some silence. Timers of hidden pages are late, so only a ping without an answer proves a cut. */
   #checkSilence() {
-    const connection = this.#connection;
+    const connection = this.connection;
     if (!connection || Date.now() - connection.heard < SILENCE) return;
     const timer = after(NO_ANSWER, () => connection.close(1001));
     const stop = () => clearTimeout(timer);
@@ -176,16 +160,11 @@ export class Wire {
   #setState(state) {
     if (this.state === state || this.state === "closed") return;
     this.state = state;
-    this.#on.state();
+    this.on.state();
   }
 
   #each(event, ...args) {
     for (const part of this.parts) part[event]?.(...args);
-  }
-
-  /** Reports an error that no caller gets. */
-  report(error, identifier) {
-    this.#on.error(error, identifier);
   }
 
   checkOpen() {
@@ -195,18 +174,18 @@ export class Wire {
   /** Resolves to whether the other side has everything that was sent before, after `timeout` ms at most. */
   async flush(timeout) {
     this.#pump();
-    const isIdle = this.#outbox.isEmpty && !this.#changes.size;
+    const isIdle = this.outbox.isEmpty && !this.#changes.size;
     if (isIdle || timeout <= 0) return isIdle;
     const { promise, resolve } = deferred();
     this.frame("interest", { add: [], remove: [] }, { arrived: () => resolve(true) }); // changes nothing
-    return within(promise, { timeout }, () => new Error()).catch(() => false);
+    return within(promise, { timeout }, Error).catch(() => false);
   }
 
   close(error) {
     clearInterval(this.#silence);
     if (this.#ackTimer) this.#acknowledge();
-    const connection = this.#connection;
-    this.#connection = null;
+    const connection = this.connection;
+    this.connection = null;
     this.#setState("closed");
     connection?.close(1000);
     this.#each("closed", error);
@@ -216,20 +195,15 @@ export class Wire {
   // -- frames to the other side
 
   #write({ n, method, body }) {
-    if (!this.#connection) return;
+    if (!this.connection) return;
     this.#clearAck();
-    this.#connection.send(`{"jsonrpc":"2.0","method":"${method}","params":{"n":${n},"ack":${this.#ackable},${body}}}`);
+    this.connection.send(`{"jsonrpc":"2.0","method":"${method}","params":{"n":${n},"ack":${this.#ackable},${body}}}`);
   }
 
   /** Sends a numbered frame after what was published before; `body` is an object, or its JSON without the braces. */
   frame(method, body, more) {
-    this.#outbox.push({ method, body: bodyOf(body), ...more });
+    this.outbox.push({ method, body: bodyOf(body), ...more });
     this.#schedule();
-  }
-
-  /** Sends a notification that is not numbered, if there is a connection. */
-  notify(method, params) {
-    this.#connection?.send(JSON.stringify({ jsonrpc: "2.0", method, params }));
   }
 
   #schedule() {
@@ -240,19 +214,19 @@ export class Wire {
 
   #pump() {
     this.#isPumping = false;
-    if (!this.#connection) return;
+    if (!this.connection) return;
     if (this.#changes.size) {
       const changed = (added) => [...this.#changes].filter(([, isAdded]) => isAdded === added).map(([text]) => text);
-      this.#outbox.send({ method: "interest", body: bodyOf({ add: changed(true), remove: changed(false) }) });
+      this.outbox.send({ method: "interest", body: bodyOf({ add: changed(true), remove: changed(false) }) });
       this.#changes.clear();
     }
-    if (this.#unreported) this.#outbox.send({ method: "dropped", body: `"count":${this.#unreported}` });
+    if (this.#unreported) this.outbox.send({ method: "dropped", body: `"count":${this.#unreported}` });
     this.#unreported = 0;
-    this.#outbox.pump();
+    this.outbox.pump();
   }
 
   #settle(ack) {
-    this.#outbox.settle(ack);
+    this.outbox.settle(ack);
     this.#schedule();
   }
 
@@ -269,10 +243,10 @@ export class Wire {
     const entry = this.compose(message, callback);
     this.keys?.set(message, `${this.id} ${entry.sequence}`);
     this.stats.published++;
-    const dropped = this.#outbox.publish(entry);
+    const dropped = this.outbox.publish(entry);
     this.stats.dropped += dropped;
     this.#unreported += dropped;
-    if (dropped) this.#on.drop(dropped);
+    if (dropped) this.on.drop(dropped);
     this.#schedule();
   }
 
@@ -338,10 +312,11 @@ export class Wire {
 
   #acknowledge() {
     this.#clearAck();
-    this.notify("ack", { ack: this.#ackable });
+    this.connection?.notify("ack", { ack: this.#ackable });
   }
 
   frames = {
+    __proto__: null,
     messages: ({ batches }) => batches.forEach((batch) => this.#accept(batch)),
     buffers: ({ batch, ...large }) => this.#accept(batch, large),
     interest: ({ add = [], remove = [], reset, everything = false }) => {
@@ -361,36 +336,39 @@ export class Wire {
   *read([text, origin, source, first, , messages], buffers, past = false) {
     const identifier = identifierOf(text);
     for (const [index, [sentAt, args, kwargs, callback]] of messages.entries()) {
-      let message;
+      let found;
       try {
-        message = new Message(identifier, decode(args, buffers), decode(kwargs, buffers), source, sentAt, past);
+        const message = new Message(identifier, decode(args, buffers), decode(kwargs, buffers), source, sentAt, past);
+        found = [message, origin, first + index, callback && identifierOf(callback).text];
       } catch (error) {
-        this.report(error, text); // the payload is its sender's alone
+        this.on.error(error, text); // the payload is its sender's alone
         continue;
       }
-      yield [message, origin, first + index, callback];
+      yield found;
     }
   }
 
   #accept(batch, large = {}) {
-    return this.inOrder(`${batch[1]} ${batch[0]}`, large, (buffers) => {
+    const key = `${batch[1]} ${batch[0]}`;
+    const { hub } = this.peer; // over one the numbers ascend; a node that passes on may mix those of several ways
+    return this.inOrder(key, large, (buffers) => {
       for (const [message, origin, sequence, callback] of this.read(batch, buffers)) {
-        if (this.#isDuplicate(origin, message.identifier, sequence)) continue;
+        if (this.isDuplicate(hub ? key : origin, sequence, hub)) continue;
         this.keys?.set(message, `${origin} ${sequence}`);
         this.stats.received++;
-        this.#on.message(message, callback ?? undefined);
+        this.on.message(message, callback);
       }
     });
   }
 
-  /** Numbers of an origin and identifier ascend over a hub; a node that passes on may mix those of several ways. */
-  #isDuplicate(origin, identifier, sequence) {
-    const key = this.peer.hub ? `${origin} ${identifier}` : origin;
-    const known = this.#known.get(key) ?? (this.peer.hub ? 0 : new Set());
-    if (this.peer.hub ? sequence <= known : known.has(sequence)) return true;
-    if (this.#known.size >= MAX_ORIGINS) this.#known.delete(this.#known.keys().next().value);
-    this.#known.set(key, this.peer.hub ? sequence : known.add(sequence));
-    if (known.size > MAX_NUMBERS) known.delete(known.values().next().value);
+  /** Notes a number, and returns whether it came before. Those that ascend are compared with the highest alone. */
+  isDuplicate(key, sequence, ascends) {
+    const known = this.#known.get(key) ?? (ascends ? 0 : new Set());
+    if (ascends ? sequence <= known : known.has(sequence)) return true;
+    this.#known.delete(key); // so that the latest is the last
+    this.#known.set(key, ascends ? sequence : known.add(sequence));
+    for (const [numbers, most] of [[this.#known, MAX_ORIGINS], [known, MAX_NUMBERS]])
+      if (numbers.size > most) numbers.delete(numbers.keys().next().value);
     return false;
   }
 }

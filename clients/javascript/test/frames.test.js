@@ -197,6 +197,19 @@ describe("frames", LIMIT, () => {
     for (const queue of queues) queue.close();
   });
 
+  it("answers a question once, and leaves out what has a bad callback", async () => {
+    await join();
+    const [asked, reports] = [[], []];
+    bus.addEventListener("error", (event) => reports.push([event.preventDefault(), event.error.code][1]));
+    bus.follow("down:*", ({ args }) => asked.push(...args));
+    const batch = ["down:ask", OTHER, "other", 7, 1, [[1, ["asked"], {}]]];
+    for (const question of [1, 2]) hub.frame("ask", { question, batch });
+    const answers = [await hub.next("answer"), await hub.next("answer")].map(({ question, answers }) => [question, answers.length]);
+    assert.deepEqual(answers.sort(), [[1, 1], [2, 0]]);
+    hub.frame("messages", { batches: [["down:x", OTHER, "other", 8, 2, [[1, ["bad"], {}, "a:b:c"], [1, ["good"], {}]]]] });
+    assert.deepEqual([asked, reports], [["asked", "good"], ["IDENTIFIER"]]);
+  });
+
   it("cuts a link on which it gets an answer that it can't read, and goes on", async (test) => {
     test.mock.method(console, "error", () => {});
     await join();
