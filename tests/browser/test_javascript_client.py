@@ -2,6 +2,7 @@
 
 import base64
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,10 +14,13 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.notebook import SCREENSHOTS
 from tests.support.hubs import running_hub
+from tests.support.javascript import node
 
 pytestmark = pytest.mark.timeout(120)
 
-CLIENT = Path(__file__).parents[2] / "clients" / "javascript"
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "javascript"
+ESBUILD = ROOT / "node_modules" / "esbuild" / "bin" / "esbuild"
 TRAIN = """
 import threading, time
 from berrymq import follow, link, twitter
@@ -101,6 +105,7 @@ def test_a_page_of_a_jupyter_server_joins_by_its_login(notebooks):
     answering = "from berrymq import follow, link\nlinked = link()\nfollow('calc:add', lambda m: sum(m.args))"
     notebook = notebooks.create("answering", [answering])
     notebook.run(0)
-    source = base64.b64encode((CLIENT / "berrymq.js").read_bytes()).decode()
+    bundle = [node(20) or "node", ESBUILD, CLIENT / "berrymq.js", "--bundle", "--format=esm"]
+    source = base64.b64encode(subprocess.check_output(bundle, timeout=60)).decode()
     joined = notebook.page.evaluate(JOIN, [source, f"{notebooks.lab.url}berrymq/"])
     assert joined == ["linked", [3], True]

@@ -50,6 +50,15 @@ describe("a link", LIMIT, () => {
     there.close();
   });
 
+  it("keeps frames small, whatever is in them", async () => {
+    const queue = other.queue("frame:*");
+    await settle(bus, other);
+    for (let n = 0; n < 6_000; n++) bus.twitter(`frame:${"ü".repeat(50 * (n % 2))}x`, [n, "☃".repeat(50)]);
+    for (let n = 0; n < 6_000; n++) assert.equal((await queue.get()).args[0], n);
+    assert.equal(bus.stats().dropped, 0);
+    queue.close();
+  });
+
   it("tells the source and the time", async () => {
     const queue = other.queue("about:*");
     await settle(bus, other);
@@ -254,6 +263,7 @@ describe("a link", LIMIT, () => {
     throws(() => bus.twitter("deep:x", [cycle]), "PAYLOAD");
     assert.throws(() => bus.twitter("deep:x", 5), TypeError);
     throws(() => bus.twitter("deep:x", ["x".repeat(16 << 20)]), "PAYLOAD");
+    assert.throws(() => bus.twitter("deep:x", [new Float64Array(2 << 20)]), /and this one has 21\.3 MiB/);
     bus.twitter("deep:x", [Symbol("own"), undefined, "half \ud83d", new Date(NaN)]);
     assert.deepEqual((await queue.get()).args, [new Tagged("Opaque", ["symbol", "Symbol(own)"]), null, "half \ufffd", null]);
     queue.close();
@@ -417,6 +427,9 @@ describe("connecting", LIMIT, () => {
     await rejects(linkIn(shared), "PERMISSIONS");
     await rejects(linkIn(elsewhere((path) => symlinkSync(join(directory, "hub.json"), join(path, "hub.json")))), "PERMISSIONS");
     await rejects(linkIn(elsewhere((path) => mkdirSync(join(path, "hub.json"), 0o700))), "PERMISSIONS");
+    const place = join(elsewhere(), "link");
+    symlinkSync(directory, place);
+    await rejects(linkIn(place), "PERMISSIONS");
   });
 
   it("refuses a hub that does not know the token, and sends it nothing", async () => {

@@ -1,6 +1,6 @@
 // A link whose other side is the test: frames that a hub sends seldom.
 import assert from "node:assert/strict";
-import { afterEach, describe, it } from "node:test";
+import { afterEach, beforeEach, describe, it } from "node:test";
 import { link } from "berrymq";
 
 const LIMIT = { timeout: 10_000 };
@@ -9,7 +9,7 @@ const BIG = '{"$type":"bytes","value":{"$type":"buffer","value":0}}';
 
 /** A hub, as the class of WebSockets that lead to it. */
 function fakeHub() {
-  const hub = { sockets: [], frames: [], n: 0, received: 0, resumed: false, waiting: null };
+  const hub = { id: OTHER, sockets: [], frames: [], n: 0, received: 0, resumed: false, waiting: null };
   hub.Socket = class {
     constructor() {
       hub.sockets.push(this);
@@ -18,10 +18,10 @@ function fakeHub() {
     send(text) {
       const { id, method, params } = JSON.parse(text);
       const reply = (result) => this.onmessage({ data: JSON.stringify({ jsonrpc: "2.0", id, result }) });
-      if (method === "hello") reply({ nonce: "s", proof: "", port: 1, id: OTHER, hub: true });
+      if (method === "hello") reply({ nonce: "s", proof: "", port: 1, id: hub.id, hub: true });
       else if (method === "interconnect") {
         if (hub.isSilent) return;
-        reply({ id: OTHER, name: "hub", hub: true, resumed: hub.resumed, received: hub.received, lost: 0 });
+        reply({ id: hub.id, name: "hub", hub: true, resumed: hub.resumed, received: hub.received, lost: 0 });
         if (!hub.resumed) hub.frame("interest", { add: ["up:*"], remove: [], reset: true });
         hub.resumed = true;
       } else if (method !== "ack") {
@@ -183,5 +183,117 @@ describe("frames", LIMIT, () => {
       hub.piece(pull);
     }
     assert.equal((await queue.get()).args[0].length, 70_000);
+  });
+
+  it("has at most 32 unanswered queries for the past", async () => {
+    await join();
+    const queues = Array.from({ length: 40 }, (_, n) => bus.queue(`down:n${n}`, { past: true }));
+    await bus.flush({ timeout: 0 });
+    const sent = () => hub.frames.filter(({ method }) => method === "replay").map(({ query }) => query);
+    assert.equal(sent().length, 32);
+    for (const query of sent()) hub.frame("past", { query, end: true });
+    await new Promise(setImmediate);
+    assert.equal(sent().length, 40);
+    for (const queue of queues) queue.close();
+  });
+
+  it("answers a question once, and leaves out what has a bad callback", async () => {
+    await join();
+    const [asked, reports] = [[], []];
+    bus.addEventListener("error", (event) => reports.push([event.preventDefault(), event.error.code][1]));
+    bus.follow("down:*", ({ args }) => asked.push(...args));
+    const batch = ["down:ask", OTHER, "other", 7, 1, [[1, ["asked"], {}]]];
+    for (const question of [1, 2]) hub.frame("ask", { question, batch });
+    const answers = [await hub.next("answer"), await hub.next("answer")].map(({ question, answers }) => [question, answers.length]);
+    assert.deepEqual(answers.sort(), [[1, 1], [2, 0]]);
+    hub.frame("messages", { batches: [["down:x", OTHER, "other", 8, 2, [[1, ["bad"], {}, "a:b:c"], [1, ["good"], {}]]]] });
+    assert.deepEqual([asked, reports], [["asked", "good"], ["IDENTIFIER"]]);
+  });
+
+  it("cuts a link on which it gets an answer that it can't read, and goes on", async (test) => {
+    test.mock.method(console, "error", () => {});
+    await join();
+    for (const answers of [5, [5], null]) {
+      const linked = new Promise((resolve) => bus.addEventListener("state", () => bus.state === "linked" && resolve()));
+      hub.frame("answer", { question: 99, answers });
+      hub.n--;
+      await linked;
+    }
+    const [queue] = [bus.queue("down:*"), hub.message(1, "next")];
+    assert.deepEqual((await queue.get()).args, ["next"]);
+  });
+});
+
+describe("jobs", LIMIT, () => {
+  let bus;
+  let hub;
+  let queue;
+  const GROUP = "job:*";
+  const job = (number) => [number, ["job:run", OTHER, "other", number, 1, [[1, [number], {}]]]];
+  const send = (...numbers) => hub.frame("jobs", { group: GROUP, jobs: numbers.map(job) });
+  const state = (wanted) => new Promise((resolve) => bus.addEventListener("state", () => bus.state === wanted && resolve()));
+  const numbers = () => queue.drain().map(({ args }) => args[0]);
+
+  beforeEach(async () => {
+    hub = fakeHub();
+    bus = await link({ url: "http://hub.example/", name: "test", WebSocket: hub.Socket });
+    queue = bus.queue(GROUP, { shared: true });
+    await hub.next("join");
+  });
+  afterEach(() => bus.close({ timeout: 0 }));
+
+  it("are prefetched as fast as they are taken, and returned when they are not", async (test) => {
+    test.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+    for (let n = 1; n <= 10; n++) {
+      const taken = queue.get();
+      assert.deepEqual((await hub.next("want")).ahead, 0);
+      send(n);
+      assert.deepEqual((await taken).args, [n]);
+      assert.deepEqual((await hub.next("want")).taken, [[n, 1]]);
+    }
+    test.mock.timers.tick(20);
+    assert.equal((await hub.next("want")).ahead, 18);
+    send(11, 12, 13, 14);
+    assert.deepEqual((await queue.get()).args, [11]);
+    test.mock.timers.tick(20);
+    assert.deepEqual((await hub.next("want")).taken, [[11, 1]]);
+    test.mock.timers.tick(20);
+    const { ahead, taken, returned } = await hub.next("want");
+    assert.deepEqual([ahead, taken, returned, queue.drain()], [0, [], [[12, 3]], []]);
+  });
+
+  it("that came over a link which is cut are not taken until it is resumed", async () => {
+    send(1, 2);
+    hub.cut();
+    assert.deepEqual([bus.state, numbers()], ["reconnecting", []]);
+    await state("linked");
+    assert.deepEqual(numbers(), [1, 2]);
+  });
+
+  it("are given back when the link has expired", async () => {
+    send(1, 2);
+    Object.assign(hub, { resumed: false, n: 0, received: 0 });
+    hub.cut();
+    assert.deepEqual((await hub.next("join")).had, [[OTHER, 1, 2]]);
+    assert.deepEqual(numbers(), []);
+  });
+
+  it("are its own when the hub was killed", async () => {
+    send(1, 2);
+    Object.assign(hub, { id: "f".repeat(16), resumed: false, n: 0, received: 0 });
+    hub.cut();
+    assert.deepEqual((await hub.next("join")).had, [[OTHER, 1, 2]]);
+    assert.deepEqual(numbers(), [1, 2]);
+    queue.close();
+    assert.deepEqual((await hub.next("leave")).taken, []);
+  });
+
+  it("that can't be read count as taken", async (test) => {
+    test.mock.method(console, "error", () => {});
+    const deep = JSON.parse("[".repeat(700) + "]".repeat(700));
+    hub.frame("jobs", { group: GROUP, jobs: [[1, ["job:run", OTHER, "other", 1, 2, [[1, [deep], {}], [1, ["next"], {}]]]]] });
+    assert.deepEqual(numbers(), ["next"]);
+    queue.close();
+    assert.deepEqual((await hub.next("leave")).taken, [[1, 2]]);
   });
 });

@@ -9,8 +9,13 @@ export async function uses(signal: AbortSignal): Promise<void> {
   follower.cancel();
   for await (const { identifier, sentAt } of bus.follow("train:*", { signal })) console.log(identifier, sentAt.getTime());
   const sums: number[] = await bus.ask("calc:add", [1, 2], {}, { timeout: 1_000, signal });
-  const job = await bus.queue("job:*", { shared: true }).get({ timeout: 100 });
-  console.log(sums, job?.kwargs.path, bus.unfollow("train:*"));
+  bus.follow("calc:add", ({ args }) => args.reduce((sum, number) => sum + number));
+  bus.follow("calc:add", ({ args: [x, y] }: Message<[number, number]>) => x + y);
+  using jobs = bus.queue("job:*", { shared: true, maxsize: 100, signal });
+  const job = await jobs.get({ timeout: 100 });
+  const { identifier } = await bus.queue("train:*", { maxsize: 10, past: true }).get({ signal });
+  const texts: string[] = await bus.ask<string>(identifier);
+  console.log(sums, texts, job?.kwargs.path, bus.unfollow("train:*"));
   await bus.keep("train:*", { last: 10 });
   const values: any = [await bus.take("prices"), (await bus.past("train:*"))[0], await bus.latest("train:epoch")];
   if (values[0] instanceof NDArray) console.log(values[0].shape.length, values[0].data.length);
@@ -23,6 +28,11 @@ export async function uses(signal: AbortSignal): Promise<void> {
   } catch (error) {
     if (error instanceof BerryMQError && error.code === "TIMEOUT") console.log(error.unanswered);
   }
+  await using another = await link();
+  // @ts-expect-error: there may be none in time
+  console.log((await jobs.get({ timeout: 100 })).args, another.id);
+  // @ts-expect-error: shared queues have no past
+  bus.queue("job:*", { shared: true, past: true });
   // @ts-expect-error: arguments are an array
   bus.twitter("train:epoch", 3);
   // @ts-expect-error: no such state

@@ -1,0 +1,8 @@
+/** Whatever goes wrong on the bus. `code` says what: see `ErrorCode` in berrymq.d.ts. */
+export class BerryMQError extends Error {
+  constructor(code, message, options) {
+    super(message, options);
+    this.name = "BerryMQError";
+    this.code = code;
+  }
+}

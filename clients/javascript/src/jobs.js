@@ -1,0 +1,238 @@
+/** Shared queues: those of one identifier, in all programs on the hub, are a group; each message is a job for one of them. */
+import { BerryMQError } from "./errors.js";
+import { Queue } from "./queue.js";
+import { after, Deque, deferred } from "./waiting.js";
+
+const TICK = 20; // ms; as many jobs are prefetched as were taken in two of these
+const MAX_AHEAD = 1_000;
+const RECENT = 2_000; // ms; when a hub is killed, its successor may be sent the jobs of the last seconds again
+const MAX_RECENT = 1_000; // ranges of jobs
+const POLL = 1_000; // ms
+
+export class Jobs {
+  #wire;
+  #members = new Map(); // by group
+
+  constructor(wire) {
+    this.#wire = wire;
+    wire.parts.push(this);
+    wire.frames.jobs = ({ group, jobs, ...large }) =>
+      wire.inOrder(`group ${group}`, large, (buffers) => {
+        const member = this.#members.get(group);
+        for (const [number, batch] of jobs) {
+          member?.remember(batch);
+          const [, , , first, , { length }] = batch;
+          const messages = new Map(Array.from(wire.read(batch, buffers), ([message, , sequence]) => [sequence - first, message]));
+          for (let i = 0; i < length; i++) member?.add(number + i, messages.get(i));
+        }
+        member?.queue.serve();
+      });
+    wire.frames.group = ({ group, state, refused, question }) => {
+      const member = this.#members.get(group);
+      if (refused) member?.queue.cancel(new BerryMQError("REFUSED", String(refused)));
+      else if (member) member.state = state;
+      if (question) member?.questions.get(question)?.resolve();
+    };
+  }
+
+  /** Joins the group of an identifier; returns its queue. */
+  queue(identifier, { maxsize = 0, signal }) {
+    const group = identifier.text;
+    if (!this.#wire.peer.hub) throw new BerryMQError("UNSUPPORTED", "shared queues are those of a hub");
+    if (this.#members.has(group)) throw new BerryMQError("UNSUPPORTED", `this link has a shared queue for ${group} already`);
+    const member = new Member(this.#wire, group, maxsize);
+    member.queue = new Queue(identifier, () => this.#leave(member), { maxsize: Infinity, store: member, signal });
+    this.#members.set(group, member);
+    this.#wire.attract(`group ${group}`, identifier);
+    member.join();
+    return member.queue;
+  }
+
+  #leave(member) {
+    this.#members.delete(member.group);
+    this.#wire.attract(`group ${member.group}`, null);
+    member.leave();
+  }
+
+  cut() {
+    for (const member of this.#members.values()) member.isCut = true;
+  }
+  resumed() {
+    for (const member of this.#members.values()) member.resume();
+  }
+  restarting(isAnother) {
+    for (const member of this.#members.values()) member.restart(isAnother);
+  }
+  closed() {
+    for (const { queue } of [...this.#members.values()]) queue.cancel();
+  }
+}
+
+/** The membership in a group: holds the prefetched jobs of its queue, and reports to the hub. */
+class Member {
+  #wire;
+  #maxsize;
+  #jobs = new Deque(); // [number, message]; the number is undefined for those of a killed hub, which are ours
+  #waiting = 0; // consumers
+  #ahead = 0; // jobs to be prefetched
+  #reported = { waiting: 0, ahead: 0 };
+  #taken = [];
+  #returned = [];
+  #recent = []; // ranges of jobs: [time, origin, first, count]
+  #took = 0; // jobs in this tick
+  #tickedAt = 0;
+  #timer;
+  #isDue = false;
+  #lastQuestion = 0;
+  isCut = false;
+  questions = new Map();
+  state = null;
+  queue = null;
+
+  constructor(wire, group, maxsize) {
+    this.#wire = wire;
+    this.group = group;
+    this.#maxsize = maxsize;
+  }
+
+  // -- for the queue
+
+  /** The jobs that may be taken now: none that came over a link that is cut. */
+  get length() {
+    return this.isCut ? 0 : this.#jobs.length;
+  }
+
+  get size() {
+    return this.state ? this.state[0] + this.state[1] : this.length;
+  }
+
+  shift() {
+    const [number, message] = this.#jobs.shift();
+    if (number !== undefined) this.#taken.push(number);
+    this.#took++;
+    if (this.#taken.length >= Math.max(1, this.#reported.ahead / 10)) this.#report();
+    this.#startTicks();
+    return message;
+  }
+
+  /** Notes how many consumers wait. */
+  waits(count) {
+    this.#waiting = count;
+    if (!this.length && count !== this.#reported.waiting) this.#report();
+  }
+
+  /** Fetches a job beyond the credit, if the hub has one. */
+  async poll() {
+    if (this.isCut) return;
+    const question = ++this.#lastQuestion;
+    const answered = deferred();
+    const timer = after(POLL, answered.resolve);
+    this.questions.set(question, answered);
+    this.#want({ question, now: 1 });
+    await answered.promise;
+    clearTimeout(timer);
+    this.questions.delete(question);
+  }
+
+  // -- frames
+
+  /** Adds a job; one without a message, which can't be read, counts as taken. */
+  add(number, message) {
+    if (message) this.#jobs.push([number, message]);
+    else this.#taken.push(number);
+    this.#startTicks();
+  }
+
+  /** Remembers a batch for a hub that replaces this one. */
+  remember([, origin, , first, count]) {
+    const [recent, now] = [this.#recent, Date.now()];
+    const last = recent.at(-1);
+    if (last?.[1] === origin && last[2] + last[3] === first) [last[0], last[3]] = [now, last[3] + count];
+    else recent.push([now, origin, first, count]);
+    while (recent.length > MAX_RECENT || now - recent[0][0] > RECENT) recent.shift();
+  }
+
+  join() {
+    const had = this.#recent.map(([, ...range]) => range);
+    this.#wire.frame("join", { group: this.group, maxsize: this.#maxsize, had });
+    if (this.#waiting) this.#report();
+  }
+
+  /** Those that were not taken return to the group. */
+  leave() {
+    clearTimeout(this.#timer);
+    this.#jobs.clear();
+    for (const { resolve } of this.questions.values()) resolve();
+    if (this.#wire.state !== "closed") this.#wire.frame("leave", { group: this.group, taken: ranges(this.#taken) });
+  }
+
+  #report() {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    queueMicrotask(() => {
+      this.#isDue = false;
+      this.#want();
+    });
+  }
+
+  #want(more) {
+    if (!this.queue.isActive || !this.#wire.connection) return;
+    this.#reported = { waiting: this.#waiting, ahead: this.#ahead };
+    const [taken, returned] = [ranges(this.#taken.splice(0)), ranges(this.#returned.splice(0))];
+    this.#wire.frame("want", { group: this.group, ...this.#reported, taken, returned, ...more });
+  }
+
+  // -- prefetching: as fast as jobs are taken, so that a slow consumer takes none from an idle one elsewhere
+
+  #startTicks() {
+    if (this.#timer || this.isCut) return;
+    this.#tickedAt = Date.now();
+    this.#timer = setTimeout(() => this.#tick(), TICK);
+  }
+
+  #tick() {
+    const [took, now] = [this.#took, Date.now()];
+    const rate = (took * TICK) / Math.max(1, now - this.#tickedAt);
+    this.#ahead = Math.max(0, Math.min(MAX_AHEAD, Math.floor(2 * rate) - 2));
+    this.#took = 0;
+    this.#tickedAt = now;
+    this.#timer = undefined;
+    if (!took && !this.isCut) for (const [number] of this.#jobs.clear()) if (number !== undefined) this.#returned.push(number);
+    const { waiting, ahead } = this.#reported;
+    if (this.#taken.length || this.#returned.length || waiting > this.#waiting || Math.abs(this.#ahead - ahead) > ahead / 4) this.#report();
+    if (took || this.#jobs.length) this.#startTicks();
+  }
+
+  // -- cuts
+
+  resume() {
+    this.isCut = false;
+    this.queue.serve();
+    this.#report();
+    if (this.#jobs.length) this.#startTicks();
+  }
+
+  /** Joins again. Jobs that are here are ours if their hub has ended; else it has given them to others. */
+  restart(isAnother) {
+    const jobs = this.#jobs.clear();
+    if (isAnother) for (const [, message] of jobs) this.#jobs.push([undefined, message]);
+    Object.assign(this, { state: null, isCut: false });
+    this.#taken = [];
+    this.#returned = [];
+    this.#reported = { waiting: 0, ahead: 0 };
+    this.#ahead = 0;
+    this.join();
+    this.queue.serve();
+  }
+}
+
+/** Returns numbers as ranges `[first, count]`, at most 4,096 of them. */
+function ranges(numbers) {
+  const found = [];
+  for (const number of numbers.sort((one, other) => one - other)) {
+    const last = found.at(-1);
+    if (last && last[0] + last[1] === number) last[1]++;
+    else found.push([number, 1]);
+  }
+  return found;
+}
