@@ -321,8 +321,8 @@ def table_taker(url: str, access_token: str) -> None:
             if line == "release\n":
                 say()
                 continue
+            before = psutil.Process().memory_full_info().uss  # takes some milliseconds
             began = announced.get(timeout=TIMEOUT) if line == "announced\n" else time.monotonic()
-            before = psutil.Process().memory_full_info().uss
             table = berrymq.take("table", bus=bus)
             taken = time.monotonic()
             after = psutil.Process().memory_full_info().uss

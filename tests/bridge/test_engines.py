@@ -305,6 +305,24 @@ def test_talk_brings_what_is_returned_to_its_callback(engine):
     assert recorder.wait_for(1) == [5]
 
 
+def test_what_is_followed_before_a_message_is_known_to_those_who_react_to_it(engine):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+
+    def react(message):
+        (number,) = message.args
+        two.twitter(f"job{number}:run", two.ask(f"job{number}:ask"))
+
+    two.follow("ready:*", react)
+    engine.settle(one, two)
+    seen = []
+    for number in range(20):
+        one.follow(f"job{number}:ask", lambda _, number=number: number)
+        one.follow(f"job{number}:run", lambda message: seen.append(message.args[0]))
+        one.twitter("ready:now", number)
+        wait(lambda number=number: len(seen) > number, "it is reacted to", 10)
+    assert seen == [[number] for number in range(20)]
+
+
 def test_large_messages_and_arrays_arrive_whole(engine):
     (one, _), (two, _) = engine.join("one"), engine.join("two")
     recorder = Recording(two)

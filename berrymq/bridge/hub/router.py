@@ -168,6 +168,7 @@ class Hub(Router):
                 crossing_identifier(batch.identifier)  # an invalid one is refused to its sender, now
             self.takeover.hold(peer, batches, sum([len(data) for _, data in batches]))
             return
+        self.announcements.send_before_messages()
         super().handle_batches(peer, batches)
         for batch, _ in batches:
             self.count(peer.room, batch.identifier, batch.source, batch.count)
@@ -183,6 +184,7 @@ class Hub(Router):
             crossing_identifier(batch.identifier)
             self.takeover.hold(peer, params, len(data))
             return
+        self.announcements.send_before_messages()
         super().handle_question(peer, params)
         self.loop.spin_until = self.loop.time() + SPIN_SECONDS
 

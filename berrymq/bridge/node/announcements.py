@@ -59,11 +59,25 @@ class Announcements:
         """
         if not self._changed:
             delay = self._remaining_delay()
-            if delay > 0 and self._announced > UNDELAYED_CHANGES:
+            if self.is_delayed:
                 self._loop.call_later(delay, self.send)
             else:
                 self._loop.call(self.send)
         self._changed.setdefault(room, set()).update(identifiers)
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether so many changes were announced lately that further ones are delayed."""
+        return self._announced > UNDELAYED_CHANGES and self._remaining_delay() > 0
+
+    def send_before_messages(self) -> None:
+        """Announce the collected changes before messages that come after them. The lock is held.
+
+        So whoever reacts to a message by another one, or by a question, knows what its sender follows. Not if
+        changes are delayed.
+        """
+        if self._changed and not self.is_delayed:
+            self.send()
 
     def _remaining_delay(self) -> float:
         """Return the seconds that are left of the delay; start a new window after it."""

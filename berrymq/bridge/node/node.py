@@ -270,6 +270,12 @@ class Node(Router):
                 self.update_interest(peer, {identifier})
         self._empty_outbox()
 
+    def _announce_before_messages(self) -> None:
+        """Announce what was followed before messages that are sent now. The lock is held."""
+        if self._interests_pending and not self.announcements.is_delayed:
+            self._update_bus_interests()
+        self.announcements.send_before_messages()
+
     def _update_bus_interests(self) -> None:
         """Compare what the bus follows with the last time, and announce the difference to the room."""
         self._interests_pending = False
@@ -413,6 +419,7 @@ class Node(Router):
         with self.lock:
             if self.outbox:
                 self._empty_outbox()
+            self._announce_before_messages()
             self._sequence += 1
             head = self._head(identifier, self.id, self.name)
             _, data = large_batch(encode_batch(head, self._sequence, [encoded], 1), memory)
@@ -439,6 +446,7 @@ class Node(Router):
 
         Bounded by `ROUNDS`: a publisher that empties it for the others returns to its own work soon.
         """
+        self._announce_before_messages()
         for _ in range(ROUNDS):
             groups = self.outbox.take(self.limits.frame_bytes)
             for identifier, messages in groups:
@@ -752,6 +760,7 @@ class Node(Router):
         with self.lock:
             if self.outbox:
                 self._empty_outbox()  # what was published before is sent before
+            self._announce_before_messages()
             self._sequence += 1
             text = message._identifier.text
             batch = batches.Batch(text, self.id, self.name, self._sequence, 1, msgspec.Raw(b"[%b]" % encoded))
