@@ -14,14 +14,7 @@ module BerryMQ
     attr_reader :hub
 
     # An error that the node answered.
-    class Refusal < LinkError
-      attr_reader :code
-
-      def initialize(code, text)
-        @code = code
-        super(text)
-      end
-    end
+    class Refusal < LinkError; end
 
     # @param found [Discovery::Found]
     # @param deadline [Float] by {Clock}
@@ -68,12 +61,27 @@ module BerryMQ
         next if answer.key?("method") || ![id, nil].include?(answer["id"])
 
         error = answer["error"]
-        raise Refusal.new(error["code"], error["message"].to_s) if error.is_a?(Hash)
+        raise Refusal.new(error["message"].to_s, error["code"]) if error.is_a?(Hash)
 
         return answer["result"]
       end
     rescue JSON::ParserError
       raise ProtocolError, "#{@found.url} sent something that is not JSON"
+    end
+
+    # @param resume [Hash, nil] the link to be resumed; else, or if that can't be, a new one is made
+    # @return [Hash] the answer
+    def interconnect(params, resume = nil)
+      result = begin
+        call("interconnect", { **params, resume: }.compact)
+      rescue Refusal => e
+        raise unless resume && e.code == -32_602
+
+        call("interconnect", params)
+      end
+      return result if result.is_a?(Hash) && result["id"].is_a?(String)
+
+      raise ProtocolError, "#{@found.url} gives no id"
     end
 
     # Learn what the node is, and have it and this side prove that they know the token.

@@ -2,8 +2,7 @@
 
 module BerryMQ
   class Link
-    # What a hub retains: asked for, or delivered to a follower before the live messages.
-    # @api private
+    # Calls of the hub; what it retains, asked for, or delivered to a follower before the live messages.
     module History
       PULL_SECONDS = 300
 
@@ -11,7 +10,11 @@ module BerryMQ
       Replay = Struct.new(:subscription, :last, :messages)
       private_constant :Replay
 
+      # @return [Array<Hash>] the nodes at the hub, in the room of this link
+      def nodes = call("nodes", {})
+
       # Follow with what the hub retains.
+      # @api private
       def replay(subscription, past)
         raise LinkError, "past: is retained by hubs alone, and #{@found.url} is none" unless @hub
 
@@ -26,10 +29,12 @@ module BerryMQ
         end
       end
 
+      # @api private
       def keep(identifier, last)
         call("keep", { identifier: identifier.text, last: Integer(last), name: @name })
       end
 
+      # @api private
       # @return [Array<Message>]
       def past(identifier, last)
         messages = []
@@ -46,11 +51,35 @@ module BerryMQ
 
       private
 
+      # Call a method of the hub.
+      def call(method, params, timeout: 10)
+        raise ClosedError, "the link is closed" if closed?
+
+        answer = @lock.synchronize do
+          id = (@last_id += 1)
+          @outbox.push(:call, JSON.generate({ jsonrpc: "2.0", id:, method:, params: }), id)
+          @changed.broadcast
+          @calls[id] = Answer.new(id)
+        end
+        result, error = await(answer, timeout) ||
+                        raise(LinkError, "the hub does not answer #{method.inspect} within #{timeout} s")
+        return result unless error
+
+        raise error["code"] == -32_006 ? IdentifierError : LinkError, error["message"].to_s
+      ensure
+        @lock.synchronize { @calls.delete(answer.number) } if answer
+      end
+
+      def answered(message)
+        error = message["error"]
+        @lock.synchronize { @outbox.calls.delete(message["id"]) }
+        finish(@calls[message["id"]], [message["result"], (error if error.is_a?(Hash))])
+      end
+
       def query(number)
         replay = @replays[number]
         body = JSON.generate({ query: number, identifier: replay.subscription.identifier.text, last: replay.last })
-        @outbox.push("replay", body[1..-2], number)
-        wake
+        update { @outbox.push("replay", body[1..-2], number) }
       end
 
       # A query is not answered on a link that was started again.
@@ -104,7 +133,7 @@ module BerryMQ
 
         answer = Answer.new
         @buffers.pull(message) { |buffers| finish(answer, buffers) }
-        @lock.synchronize { wake }
+        update { nil }
         await(answer, PULL_SECONDS) || Array.new(message["sizes"].size)
       end
     end

@@ -12,6 +12,7 @@ module BerryMQ
   #
   # One thread reads, one writes, and one calls the followers, in order.
   class Link
+    include Groups
     include History
 
     KEEPALIVE = 5
@@ -26,19 +27,18 @@ module BerryMQ
     FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group gone].freeze
     # What is raised while something is read that has not the form that WIRE.md describes.
     MALFORMED = [JSON::ParserError, IdentifierError, KeyError, TypeError, ArgumentError, NoMethodError].freeze
+    OPEN = [] # rubocop:disable Style/MutableConstant
 
-    # An answer that is awaited: of nodes, to a question; of the hub, to a call.
+    # What is awaited: the answers of nodes to a question, or of the hub to a call.
     Answer = Struct.new(:number, :result, :error)
-    private_constant :MALFORMED, :Answer
+    private_constant :MALFORMED, :OPEN, :Answer
+
+    at_exit { OPEN.dup.each { |link| link.close(timeout: 2) if link.own_process? } }
 
     # @return [Symbol] `:connecting`, `:linked`, `:reconnecting` or `:closed`
     attr_reader :state
     # @return [String] the public id of this node, and its name
     attr_reader :id, :name
-
-    OPEN = [] # rubocop:disable Style/MutableConstant
-    private_constant :OPEN
-    at_exit { OPEN.dup.each { |link| link.close(timeout: 2) if link.own_process? } }
 
     # @api private
     def initialize(bus, url, token:, name:, room:, ttl:)
@@ -48,14 +48,11 @@ module BerryMQ
       @pid = Process.pid
       @lock = Monitor.new
       @changed = @lock.new_cond
-      @outbox = Outbox.new(@id, @name)
-      @interest = Interest.new
-      @fresh = Fresh.new(@id)
-      @buffers = Buffers.new(@lock)
-      @deliveries = Thread::Queue.new
-      @state = :connecting
+      @outbox, @buffers, @deliveries = Outbox.new(@id, @name), Buffers.new(@lock), Thread::Queue.new
+      @interest, @fresh = Interest.new, Fresh.new(@id)
       @questions, @calls, @replays, @listeners = {}, {}, {}, []
       @sequence = @last_id = @received = @delivered = @lost = @reconnects = 0
+      @state = :connecting
     end
 
     # Connect, and wait until it is known what the other side follows.
@@ -68,7 +65,7 @@ module BerryMQ
       yield self
       @interest_due = true # of what was followed while it was made
       @delivering = Thread.new { deliver }
-      @thread = Thread.new { run(socket) }
+      @running = Thread.new { run(socket) }
       OPEN << self
       wait_until([deadline, Clock.now + 2].min) { @interest.known? || closed? }
       self
@@ -91,17 +88,14 @@ module BerryMQ
       return true if closed? || !own_process?
 
       @bus.groups.each(&:unlink)
-      flushed = @state == :linked && flush(timeout:)
-      left = @lock.synchronize do
-        @closing = true
-        wake
-        @outbox.unsent
-      end
-      @thread.join(2) || @thread.kill
+      flush(timeout:) if @state == :linked
+      update { @closing = true }
+      @running.join(2) || @running.kill
+      left = @outbox.unsent
       BerryMQ.logger.warn("#{left} messages did not get through before the link was closed") if left.positive?
       ended
       @delivering.join(timeout) unless Thread.current == @delivering
-      flushed && left.zero?
+      left.zero?
     end
 
     def closed? = @state == :closed
@@ -125,9 +119,6 @@ module BerryMQ
       end
     end
 
-    # @return [Array<Hash>] the nodes at the hub, in the room of this link
-    def nodes = call("nodes", {})
-
     def inspect = "#<BerryMQ::Link #{@state} #{@found&.url}>"
 
     # -- for the bus -----------------------------------------------------------------------------------------------
@@ -139,6 +130,9 @@ module BerryMQ
     # @api private
     def own_process? = Process.pid == @pid
 
+    # @api private
+    def interest_changed = update { @interest_due = true }
+
     # Send a message, if the other side follows it.
     # @api private
     # @return [Message, nil] the message with its number
@@ -146,17 +140,7 @@ module BerryMQ
       return unless wanted?(message) || group?(message)
       return warn_of_fork unless own_process?
 
-      json, buffers = Wire.encode(message)
-      number = @lock.synchronize do
-        number = (@sequence += 1)
-        if buffers.empty?
-          @outbox.push(:message, json, number, message.id)
-        else
-          push_alone("buffers", message, json, buffers)
-        end
-        wake
-        number
-      end
+      number = send_message(message)
       report_drops(@outbox.dropped, "too many messages wait to be sent") if @outbox.dropped.positive?
       message.numbered(@id, number)
     end
@@ -167,12 +151,9 @@ module BerryMQ
       return unless wanted?(message)
       return warn_of_fork unless own_process?
 
-      json, buffers = Wire.encode(message)
       @lock.synchronize do
         number = (@last_id += 1)
-        @sequence += 1
-        push_alone("ask", message, json, buffers, question: number)
-        wake
+        send_message(message, "ask", question: number)
         @questions[number] = Answer.new(number)
       end
     end
@@ -182,51 +163,42 @@ module BerryMQ
     # @return [Array(Array, Array, Array)] the values, the errors, and the nodes that have not answered; nil for none
     def answers(question, timeout)
       found = await(question, timeout)
-      unless found
-        control("conclude", { question: question.number }) if @hub
-        found = await(question, CONCLUDE)
-      end
-      values, errors, unanswered = found || [[], [], []]
-      [values, errors, (unanswered unless found && unanswered.empty?)]
+      control("conclude", { question: question.number }) if @hub && !found
+      values, errors, unanswered = found ||= await(question, CONCLUDE) || [[], [], nil]
+      [values, errors, (unanswered.to_a unless found && unanswered == [])]
     ensure
       @lock.synchronize { @questions.delete(question.number) }
-    end
-
-    # Put a message into a group of shared queues, and into no other queue.
-    # @api private
-    def put(group, message)
-      json, buffers = Wire.encode(message)
-      @lock.synchronize do
-        @sequence += 1
-        push_alone("put", message, json, buffers, group:)
-        wake
-      end
     end
 
     # Send a frame that waits for no window.
     # @api private
     def control(method, params)
       body = JSON.generate(params)[1..-2]
-      @lock.synchronize do
-        @outbox.push(method, body, first: true)
-        wake
-      end
-    end
-
-    # @api private
-    def join(group)
-      group.join(self) if @hub
-    end
-
-    # @api private
-    def interest_changed
-      @lock.synchronize do
-        @interest_due = true
-        wake
-      end
+      update { @outbox.push(method, body, first: true) }
     end
 
     private
+
+    # Change something, and wake the threads that wait for it.
+    def update
+      @lock.synchronize { yield.tap { @changed.broadcast } }
+    end
+
+    def wait_until(deadline)
+      @lock.synchronize do
+        until yield
+          left = deadline && (deadline - Clock.now)
+          break if left && left <= 0
+
+          @changed.wait(left)
+        end
+      end
+    end
+
+    def await(answer, seconds)
+      wait_until(Clock.now + seconds) { answer.result || answer.error }
+      answer.result || (raise answer.error if answer.error)
+    end
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -234,48 +206,22 @@ module BerryMQ
       message.identifier.crosses? && @lock.synchronize { @interest.include?(message.identifier) }
     end
 
-    def group?(message)
-      message.identifier.crosses? &&
-        @bus.groups.any? { |group| group.link? && group.identifier.match?(message.identifier) }
-    end
-
-    # Send a message in a frame of its own, with what lies beside it.
-    def push_alone(method, message, json, buffers, **params)
-      batch = [message.id, @id, @name].map { |text| JSON.generate(text) } << @sequence << 1 << "[#{json}]"
-      others = JSON.generate({ **params, **Buffers.beside(buffers) })[1..-2]
-      @outbox.push(method, [%("batch":[#{batch.join(',')}]), others].reject(&:empty?).join(","), params[:question])
-    end
-
-    # Call a method of the hub.
-    def call(method, params, timeout: 10)
-      raise ClosedError, "the link is closed" if closed?
-
-      answer = @lock.synchronize do
-        id = (@last_id += 1)
-        @outbox.push(:call, JSON.generate({ jsonrpc: "2.0", id:, method:, params: }), id)
-        wake
-        @calls[id] = Answer.new(id)
+    # Send a message in a batch with others; in a frame of its own where it has large buffers, or a method is given.
+    # @return [Integer] its number
+    def send_message(message, method = nil, **params)
+      json, buffers = Wire.encode(message)
+      update do
+        number = (@sequence += 1)
+        if method || buffers.any?
+          batch = "#{JSON.generate([message.id, @id, @name, number, 1])[..-2]},[#{json}]]"
+          others = JSON.generate({ **params, **Buffers.beside(buffers) })[1..-2]
+          body = [%("batch":#{batch}), others].reject(&:empty?).join(",")
+          @outbox.push(method || "buffers", body, params[:question])
+        else
+          @outbox.push(:message, json, number, message.id)
+        end
+        number
       end
-      result, error = await(answer, timeout) ||
-                      raise(LinkError, "the hub does not answer #{method.inspect} within #{timeout} s")
-      return result unless error
-
-      raise error["code"] == -32_006 ? IdentifierError : LinkError, error["message"].to_s
-    ensure
-      @lock.synchronize { @calls.delete(answer.number) } if answer
-    end
-
-    def await(answer, seconds)
-      wait_until(Clock.now + seconds) { answer.result || answer.error }
-      raise answer.error if answer.error && !answer.result
-
-      answer.result
-    end
-
-    def warn_of_fork
-      BerryMQ.logger.warn("a forked process has no link of its parent: call BerryMQ.link there") unless @warned
-      @warned = true
-      nil
     end
 
     # Announce what the bus follows, as far as it has changed. The lock is held.
@@ -290,7 +236,7 @@ module BerryMQ
                elsif former.is_a?(Array) then { add: wanted - former, remove: former - wanted }
                else { reset: true, add: wanted }
                end
-      @outbox.push("interest", JSON.generate(params)[1..-2], first: true) if params.values.any? { |one| one != [] }
+      @outbox.push("interest", JSON.generate(params)[1..-2], first: true)
     end
 
     # @return [String, nil] the next text to be sent; the lock is held
@@ -303,6 +249,18 @@ module BerryMQ
       @buffers.take || @outbox.take(@withheld ? nil : @received)
     end
 
+    def write(socket)
+      until socket.closed?
+        text = nil
+        @lock.synchronize { @changed.wait_until { (text = outgoing) || socket.due? || socket.closed? || @closing } }
+        socket.send_due
+        next socket.send_text(text) if text
+        return socket.send_close(1000) if @closing
+      end
+    rescue WebSocket::Cut
+      socket.close
+    end
+
     # -- the connection --------------------------------------------------------------------------------------------
 
     def run(socket)
@@ -312,13 +270,13 @@ module BerryMQ
           socket ||= connect(Clock.now + HANDSHAKE)
           attempt = 0
           change_state(:linked)
-          serve(socket)
+          read(socket)
         rescue LinkError => e
           attempt += 2 if e.is_a?(ProtocolError)
           BerryMQ.logger.debug("link: #{e.message}")
         end
         socket = nil
-        reconnect_after(attempt) unless @closing
+        wait_to_reconnect(attempt) unless @closing
         attempt += 1
       end
     rescue StandardError => e
@@ -327,7 +285,7 @@ module BerryMQ
       ended
     end
 
-    def reconnect_after(attempt)
+    def wait_to_reconnect(attempt)
       @bus.groups.each(&:pause)
       change_state(:reconnecting)
       seconds = attempt.zero? ? 0 : [0.05 * (2**[attempt, 10].min), MAX_BACKOFF].min * rand(0.5..1.0)
@@ -343,9 +301,7 @@ module BerryMQ
         unless handshake.hub
           params.update(id: @id, key: OpenSSL::HMAC.hexdigest("SHA256", @key, "berrymq direct #{found.url}"))
         end
-        result = interconnect(handshake, params)
-        raise ProtocolError, "#{found.url} gives no id" unless result.is_a?(Hash) && result["id"].is_a?(String)
-
+        result = handshake.interconnect(params, @node && { id: @node, received: @received })
         @found, @hub = found, handshake.hub
         lose(result["lost"].to_i)
         result["resumed"] == true && @node == result["id"] ? resume(result) : start(result["id"])
@@ -353,22 +309,8 @@ module BerryMQ
       end
     end
 
-    def interconnect(handshake, params)
-      return handshake.call("interconnect", params) unless @node
-
-      begin
-        handshake.call("interconnect", { **params, resume: { id: @node, received: @received } })
-      rescue Handshake::Refusal => e
-        raise unless e.code == -32_602 # it can't be resumed
-
-        handshake.call("interconnect", params)
-      end
-    end
-
     def resume(result)
-      known = @lock.synchronize { @outbox.resume(Integer(result["received"]), @received) }
-      raise ProtocolError, "the other side has received more than was sent" unless known
-
+      @lock.synchronize { @outbox.resume(Integer(result["received"]), @received) }
       @buffers.resume
       @bus.groups.each(&:resume)
     end
@@ -377,13 +319,12 @@ module BerryMQ
     def start(node)
       @buffers.restart
       former, @node = @node, node
-      @lock.synchronize do
+      update do
         @received = 0
         @announced = nil
         asked = @outbox.restart.filter_map { |item| item.number if item.method == "ask" }
         gone = ClosedError.new("the hub that had the question has gone")
-        @questions.each_value { |question| question.error ||= gone unless asked.include?(question.number) }
-        @changed.broadcast
+        @questions.except(*asked).each_value { |question| question.error ||= gone }
       end
       @bus.groups.each { |group| group.join(self, keeps: !former.nil? && former != node) } if @hub
       @lock.synchronize { announce }
@@ -391,79 +332,47 @@ module BerryMQ
     end
 
     # Read until the connection ends, while another thread writes.
-    def serve(socket)
+    def read(socket)
       writing = Thread.new { write(socket) }
       loop do
         kind, message = socket.receive(KEEPALIVE)
-        silent = Clock.now - socket.heard_at
-        raise WebSocket::Cut, "nothing was heard for #{SILENCE} s" if silent > SILENCE
+        raise WebSocket::Cut, "nothing was heard for #{SILENCE} s" if Clock.now - socket.heard_at > SILENCE
 
         kind ? receive(kind, message) : socket.ping
-        @lock.synchronize { wake }
+        update { nil }
       end
-    rescue *MALFORMED => e
-      socket.finish(1002, "that is no frame")
-      raise ProtocolError, "the other side sent something malformed: #{e.message[0, 200]}"
-    rescue ProtocolError => e
-      socket.finish(1002, e.message)
-      raise
+    rescue *MALFORMED, ProtocolError => e
+      reason = e.is_a?(ProtocolError) ? e.message : "the other side sent something malformed: #{e.message[0, 200]}"
+      socket.finish(1002, reason)
+      raise ProtocolError, reason
     rescue WebSocket::Cut => e
       @lock.synchronize { @outbox.refused } if [1002, 1009].include?(e.code)
       raise
     ensure
-      socket.close
-      @lock.synchronize { wake }
+      update { socket.close }
       writing&.join
-    end
-
-    def write(socket)
-      until socket.closed?
-        text = nil
-        @lock.synchronize { @changed.wait_until { (text = outgoing) || socket.due? || socket.closed? || @closing } }
-        socket.send_due
-        next socket.send_text(text) if text
-        return socket.send_close(1000) if @closing
-      end
-    rescue WebSocket::Cut
-      socket.close
     end
 
     # -- what arrives ----------------------------------------------------------------------------------------------
 
     def receive(kind, text)
-      return @buffers.piece(text) if kind == WebSocket::BINARY
       return if kind == WebSocket::PING
+      return @buffers.piece(text) if kind == WebSocket::BINARY
 
       message = JSON.parse(text, max_nesting: MAX_NESTING, allow_duplicate_key: true)
       raise ProtocolError, "that is no JSON-RPC" unless message.is_a?(Hash)
       return answered(message) unless (method = message["method"])
 
       params = message["params"]
-      unless params.is_a?(Hash)
-        return unless FRAMES.include?(method) # of a later version
+      return if !params.is_a?(Hash) && !FRAMES.include?(method) # of a later version
 
-        raise ProtocolError, "a frame without parameters"
-      end
-      acknowledged(params["ack"])
-      return unnumbered(method, params) unless (number = params["n"])
-
-      raise ProtocolError, "the number of a frame is a number" unless number.is_a?(Integer)
-      return if number <= @received
+      @lock.synchronize { @outbox.acknowledge(Integer(params["ack"])) } if params["ack"]
+      return (@buffers.gone(params["memory"]) if method == "gone") unless (number = params["n"])
+      return if (number = Integer(number)) <= @received
       raise ProtocolError, "frame #{number} came after frame #{@received}" if number > @received + 1
 
       apply(method, params)
       @received = number
-    end
-
-    def unnumbered(method, params)
-      @buffers.gone(params["memory"]) if method == "gone"
-    end
-
-    def acknowledged(number)
-      return if number.nil?
-
-      known = number.is_a?(Integer) && @lock.synchronize { @outbox.acknowledge(number) }
-      raise ProtocolError, "a frame is acknowledged that was not sent" unless known
     end
 
     def apply(method, params)
@@ -497,7 +406,9 @@ module BerryMQ
 
     def asked(params)
       question = Integer(params.fetch("question"))
-      identifier, origin, = batch = Wire.check(params.fetch("batch"))
+      identifier, origin, _, first, = batch = Wire.check(params.fetch("batch"))
+      return control("answer", { question:, answers: [] }) unless @fresh.unseen?([origin, first]) # it comes again
+
       @buffers.in_order([origin, identifier], params) do |buffers|
         message = Wire.read(batch, buffers).first
         @deliveries << -> { reply(question, message, *@bus.dispatch(message, :follower)) }
@@ -505,10 +416,9 @@ module BerryMQ
     end
 
     def reply(question, message, values, errors)
-      answer = Wire.answer(@name, values, errors)
-      control("answer", { question:, answers: values.empty? && errors.empty? ? [] : [answer] })
+      control("answer", { question:, answers: Wire.answers(@name, values, errors) })
     rescue PayloadError => e
-      control("answer", { question:, answers: [Wire.answer(@name, [], [e])] })
+      control("answer", { question:, answers: Wire.answers(@name, [], [e]) })
     ensure
       BerryMQ.log_errors(errors, message)
     end
@@ -528,37 +438,12 @@ module BerryMQ
       end
     end
 
-    def answered(message)
-      error = message["error"]
-      @lock.synchronize { @outbox.calls.delete(message["id"]) }
-      finish(@calls[message["id"]], [message["result"], (error if error.is_a?(Hash))])
-    end
-
-    def finish(answer, result)
-      @lock.synchronize do
-        answer.result ||= result if answer
-        @changed.broadcast
-      end
-    end
-
-    def take_jobs(params)
-      jobs = params.fetch("jobs").each { |number, batch| Integer(number) && Wire.check(batch) }
-      @buffers.in_order([:group, params["group"]], params) do |buffers|
-        found = jobs.flat_map { |first, batch| Wire.read(batch, buffers).map.with_index(first) { |one, n| [n, one] } }
-        group_of(params)&.receive(found)
-      end
-    end
-
-    def group_of(params)
-      @bus.groups.find { |group| group.identifier.text == params["group"] && group.link? }
-    end
+    def finish(answer, result) = update { answer.result ||= result if answer }
 
     def lose(count)
       @lost += count
       report_drops(count, "the other side could not hold what this one did not take") if count.positive?
     end
-
-    # -- states ----------------------------------------------------------------------------------------------------
 
     # The thread on which followers are called.
     def deliver
@@ -568,20 +453,18 @@ module BerryMQ
         rescue StandardError => e
           BerryMQ.log_errors([e], nil)
         end
-        @lock.synchronize { wake } if @withheld && @deliveries.size <= MAX_UNDELIVERED
+        update { nil } if @withheld && @deliveries.size <= MAX_UNDELIVERED
       end
     end
 
-    def wake = @changed.broadcast
+    # -- states ----------------------------------------------------------------------------------------------------
 
-    def wait_until(deadline)
-      @lock.synchronize do
-        until yield
-          left = deadline && (deadline - Clock.now)
-          break if left && left <= 0
+    def change_state(state)
+      update do
+        next if @state == state || closed?
 
-          @changed.wait(left)
-        end
+        @state = state
+        @listeners.each { |listener| report_state(listener) }
       end
     end
 
@@ -590,25 +473,13 @@ module BerryMQ
       @deliveries << -> { listener.call(state) } unless @deliveries.closed?
     end
 
-    def change_state(state)
-      @lock.synchronize do
-        return if @state == state || closed?
-
-        @state = state
-        @listeners.each { |listener| report_state(listener) }
-        @changed.broadcast
-      end
-    end
-
     def ended
       return if closed?
 
       @bus.groups.each(&:unlink)
       @bus.unlinked(self)
-      @lock.synchronize do
-        return if closed?
-
-        change_state(:closed)
+      change_state(:closed)
+      update do
         [*@questions.values, *@calls.values].each { |one| one.error ||= ClosedError.new("the link was closed") }
         end_replays
         @deliveries.close
@@ -617,10 +488,14 @@ module BerryMQ
     end
 
     def report_drops(count, reason)
-      return if @reported_drops
-
+      BerryMQ.logger.warn("#{count} messages were dropped: #{reason}; see BerryMQ::Link#stats") unless @reported_drops
       @reported_drops = true
-      BerryMQ.logger.warn("#{count} messages were dropped: #{reason}; see BerryMQ::Link#stats for what follows")
+    end
+
+    def warn_of_fork
+      BerryMQ.logger.warn("a forked process has no link of its parent: call BerryMQ.link there") unless @warned
+      @warned = true
+      nil
     end
 
     # What the other side of a link follows. Used with the link's lock held.
@@ -637,7 +512,7 @@ module BerryMQ
       # @param params [Hash] of a frame `interest`
       # @raise [ProtocolError, IdentifierError]
       def update(params)
-        add, remove = %w[add remove].map { |key| params.fetch(key, []) || [] }
+        add, remove = %w[add remove].map { |key| params[key] || [] }
         raise ProtocolError, "an interest is a list of identifiers" unless [add, remove].all?(Array)
 
         added = add.to_h { |text| [text, Identifier.parse(text)] }
@@ -657,7 +532,6 @@ module BerryMQ
         end
       end
     end
-    private_constant :Interest
 
     # Which messages were received before, and are ignored when they come again.
     class Fresh
@@ -682,8 +556,8 @@ module BerryMQ
         ([highest - first + 1, 0].max...count).to_a
       end
 
-      private
-
+      # @param key [Array(String, Integer)] the origin and number of a message
+      # @return [Boolean] whether it was not received before
       def unseen?(key)
         return false if @seen.key?(key)
 
@@ -691,6 +565,6 @@ module BerryMQ
         @seen[key] = true
       end
     end
-    private_constant :Fresh
+    private_constant :Interest, :Fresh
   end
 end

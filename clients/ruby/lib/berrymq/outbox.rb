@@ -71,21 +71,16 @@ module BerryMQ
     end
 
     # @param n [Integer] the other side has all frames up to this one
-    # @return [Boolean] whether that can be
+    # @raise [ProtocolError] they were not sent
     def acknowledge(n)
-      return false if n > @last
+      raise ProtocolError, "frame #{n} is acknowledged, and was not sent" if n > @last
 
       @again.shift while @again.any? && @again.first.n <= n
-      while @flight.any? && @flight.first.n <= n
-        frame = @flight.shift
-        @flight_bytes -= frame.size
-        @in_flight -= frame.messages
-      end
-      true
+      count(@flight.shift, -1) while @flight.any? && @flight.first.n <= n
     end
 
     # Send again what the other side has not received.
-    # @return [Boolean] whether that can be
+    # @raise [ProtocolError] it says that it received more than was sent
     def resume(received, ack)
       @acknowledged = ack
       @again = @flight.dup
@@ -109,12 +104,10 @@ module BerryMQ
       frame = @flight.first or return
       return @suspect = frame unless @suspect.equal?(frame)
 
-      count = frame.messages
-      @dropped += count
-      @in_flight -= count
-      @flight_bytes -= frame.size
-      frame.method, frame.body, frame.items = "dropped", %("count":#{count}), []
-      @flight_bytes += frame.size
+      count(frame, -1)
+      @dropped += frame.messages
+      frame.method, frame.body = "dropped", %("count":#{frame.messages})
+      count(frame, 1)
     end
 
     # @return [Integer] messages that the other side may not have
@@ -159,9 +152,13 @@ module BerryMQ
 
     def send_frame(method, body, items, ack)
       @flight.push(frame = Frame.new(@last += 1, method, body, items))
-      @flight_bytes += frame.size
-      @in_flight += frame.messages
+      count(frame, 1)
       text(frame, ack)
+    end
+
+    def count(frame, sign)
+      @flight_bytes += sign * frame.size
+      @in_flight += sign * frame.messages
     end
 
     def text(frame, ack)

@@ -18,15 +18,7 @@ module BerryMQ
     REFUSALS = { 401 => RefusedError, 403 => RefusedError, 404 => NoHubError, 503 => NoHubError }.freeze
 
     # The connection has ended, or was cut.
-    class Cut < LinkError
-      # @return [Integer, nil] with which the other side closed it
-      attr_reader :code
-
-      def initialize(message = "the connection was cut", code = nil)
-        super(message)
-        @code = code
-      end
-    end
+    class Cut < LinkError; end
 
     # @return [Float] when something was received last, by {Clock}
     attr_reader :heard_at
@@ -156,7 +148,7 @@ module BerryMQ
     def fill(deadline)
       data = @io.read_nonblock(CHUNK, exception: false)
       return wait(data, deadline) if data.is_a?(Symbol)
-      raise Cut if data.nil?
+      raise Cut, "the connection was cut" if data.nil?
 
       @heard_at = Clock.now
       @in << data

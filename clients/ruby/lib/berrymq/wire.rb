@@ -21,15 +21,17 @@ module BerryMQ
       raise PayloadError, "the message #{message.id} has #{size} bytes; #{Values::MAX_PAYLOAD} can cross"
     end
 
-    # @return [Array] the part of this node in an answer
+    # @return [Array] the answers of this node: one, or none where nothing follows
     # @raise [PayloadError]
-    def answer(source, values, errors)
+    def answers(source, values, errors)
+      return [] if values.empty? && errors.empty?
+
       encoder = Values::Encoder.new
       answer = [source, encoder.encode(values), encoder.encode(errors)]
       size = encoder.buffers.sum(&:bytesize)
       raise PayloadError, "the answer has #{size} bytes; #{Buffers::MAX_SENT} can cross" if size > Buffers::MAX_SENT
 
-      size.zero? ? answer : [*answer, Buffers.beside(encoder.buffers)]
+      [size.zero? ? answer : [*answer, Buffers.beside(encoder.buffers)]]
     end
 
     # @return [Array] the batch, if it is one
