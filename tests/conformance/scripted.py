@@ -80,6 +80,8 @@ class ScriptedHub:
         self.replies: dict[str, dict[str, Any]] = {}
         """What is answered to calls over the link."""
         self.holds_acks = self.holds_pulls = False
+        self.receivable: int | None = None
+        """So many more frames of the client are taken, and those behind them are lost; null for all."""
         self.port = 0
         self._listening: socket.socket | None = None
         self._accepted: deque[socket.socket] = deque()
@@ -252,6 +254,8 @@ class ScriptedHub:
         if not self.is_linked:
             self.fault(f"the client sent {text[:200]!r} before the link was made")
             return
+        if self.receivable == 0:
+            return
         if method == "pull":
             self._pull(params)
             return
@@ -266,6 +270,8 @@ class ScriptedHub:
             self.fault(f"frame {n} came after frame {self.received}: {text[:200]}")
             return
         self.received = n
+        if self.receivable is not None:
+            self.receivable -= 1
         if n in self.forgotten:
             before, now = self.forgotten.pop(n), (method, {**params, "ack": 0})
             if before != now:
@@ -373,12 +379,11 @@ class ScriptedHub:
             numbered = {"n": n or self.last, "ack": self.acks_held, **params}
             self.send_object({"jsonrpc": "2.0", "method": method, "params": numbered}, **how)
 
-    def retransmit(self, after: int) -> None:
-        """Send again what the client has not received."""
+    def retransmit(self, after: int, count: int | None = None) -> None:
+        """Send again what the client has not received, or the first frames of it."""
         with self.changed:
-            for n, method, params in list(self.sent):
-                if n > after:
-                    self.send_frame(method, params, n)
+            for n, method, params in [frame for frame in self.sent if frame[0] > after][:count]:
+                self.send_frame(method, params, n)
 
 
 class ScriptedSession(Session):
@@ -497,7 +502,8 @@ class ScriptedSession(Session):
         pattern: Any,
         answer: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
-        retransmit: bool = True,
+        retransmit: int | None = None,
+        receive: int | None = None,
     ) -> None:
         """Answer the call that makes the link, or resumes it.
 
@@ -505,7 +511,8 @@ class ScriptedSession(Session):
             pattern: what its parameters have to be like.
             answer: members that are different; ``resumed`` false refuses to resume.
             error: refuse it with this error.
-            retransmit: send the frames that the client has not received.
+            retransmit: so many of the frames that the client has not received; null for all of them.
+            receive: wait for so many frames, and ignore those behind them, which are lost in the next cut.
         """
         hub = self.hub
         call = self._next_call("interconnect")
@@ -544,8 +551,11 @@ class ScriptedSession(Session):
             result = {"id": hub.id, "name": "hub", "hub": True, "received": hub.received, "lost": 0}
             self._answer_call(call, {"result": {**result, "later": [1], **answer}})
             hub.acks_held = hub.received
-        if resumed and retransmit:
-            hub.retransmit(resume["received"])
+            hub.receivable = receive
+        if resumed:
+            hub.retransmit(resume["received"], retransmit)
+        if receive is not None:
+            hub.wait(lambda: hub.receivable == 0, f"{receive} frames of the client")
 
     def step_link(
         self,

@@ -13,35 +13,42 @@ require "forwardable"
 module BerryMQ
 end
 
-require_relative "berrymq/version"
-require_relative "berrymq/errors"
-require_relative "berrymq/log"
-require_relative "berrymq/identifier"
-require_relative "berrymq/message"
-require_relative "berrymq/subscription"
-require_relative "berrymq/bus"
-require_relative "berrymq/follower"
-require_relative "berrymq/queue"
-require_relative "berrymq/job_group"
-require_relative "berrymq/ndarray"
-require_relative "berrymq/values"
-require_relative "berrymq/websocket"
-require_relative "berrymq/discovery"
-require_relative "berrymq/handshake"
-require_relative "berrymq/question"
-require_relative "berrymq/outbox"
-require_relative "berrymq/pulls"
-require_relative "berrymq/batches"
-require_relative "berrymq/arrivals"
-require_relative "berrymq/interest"
-require_relative "berrymq/delivery"
-require_relative "berrymq/link"
+%w[version errors identifier message subscription bus follower queue job_group ndarray values wire discovery websocket
+   handshake outbox buffers history link].each { |name| require_relative "berrymq/#{name}" }
 
 module BerryMQ
+  # The monotonic clock, in seconds.
+  # @api private
+  module Clock
+    def self.now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+
   class << self
     extend Forwardable
 
+    # @return [#error, #warn, #debug] a `Logger`, which takes the errors of followers that have no caller, and warnings
+    #   of links. By default they go to stderr
+    attr_accessor :logger
+
     def_delegators :default_bus, :follow, :unfollow, :twitter, :talk, :ask, :link, :flush, :keep, :past, :latest,
                    :share, :unshare, :take
+
+    # @api private
+    # @param errors [Array<Exception>] those of followers
+    def log_errors(errors, message)
+      errors.each do |error|
+        logger.error("a follower of #{message&.id || 'the link'} failed: #{error.full_message(highlight: false)}")
+      end
+    end
   end
+
+  # Writes warnings and errors to stderr; `logger` is no default gem in newer Ruby.
+  # @api private
+  module Log
+    def self.warn(text) = Kernel.warn("berrymq: #{text}")
+    def self.error(text) = Kernel.warn("berrymq: #{text}")
+    def self.debug(_text) = nil
+  end
+
+  @logger = Log
 end

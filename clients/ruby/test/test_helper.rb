@@ -43,7 +43,7 @@ class BerryTest < Minitest::Test
 
   # Send messages until the interest of another node has arrived, which takes some 50 ms.
   def until_known(sender, identifier)
-    interest = sender.current_link.instance_variable_get(:@peer)
+    interest = sender.current_link.instance_variable_get(:@interest)
     wait_until { interest.include?(BerryMQ::Identifier.parse(identifier)) }
   end
 

@@ -82,10 +82,11 @@ module BerryMQ
     # @raise [RemoteError, StandardError] what a follower raised; {FollowerErrors} if several failed
     def ask(identifier, *args, timeout: 25, **kwargs)
       message = Message.new(identifier, args, kwargs)
-      question = @link&.ask(message)
+      link = @link
+      question = link&.ask(message)
       answers, errors = dispatch(message, :follower, :queue, :group)
       if question
-        found, failed, unanswered = question.wait(timeout)
+        found, failed, unanswered = link.answers(question, timeout)
         answers += found
         errors += failed
         raise AskTimeout.new(message.id, timeout, answers:, unanswered:) if unanswered

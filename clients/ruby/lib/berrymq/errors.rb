@@ -14,7 +14,15 @@ module BerryMQ
   class PayloadError < Error; end
 
   # There is no link, or it can't be made or used.
-  class LinkError < Error; end
+  class LinkError < Error
+    # @return [Integer, nil] with which the other side refused or closed
+    attr_reader :code
+
+    def initialize(message = nil, code = nil)
+      super(message)
+      @code = code
+    end
+  end
 
   # Nothing answers at the address, or no hub of this user runs.
   class NoHubError < LinkError; end

@@ -14,30 +14,38 @@ module BerryMQ
     attr_reader :hub
 
     # An error that the node answered.
-    class Refusal < LinkError
-      attr_reader :code
-
-      def initialize(code, text)
-        @code = code
-        super(text)
-      end
-    end
+    class Refusal < LinkError; end
 
     # @param found [Discovery::Found]
     # @param deadline [Float] by {Clock}
+    # @yield [Handshake] if the block fails, the connection is closed
     # @raise [NoHubError, RefusedError, LinkError]
+    def self.open(found, deadline)
+      handshake = new(found, deadline)
+      begin
+        handshake.greet
+        yield handshake
+      rescue StandardError
+        handshake.socket.close
+        raise
+      end
+    rescue WebSocket::Cut => e
+      raise e.code == 1008 ? RefusedError : NoHubError, "no link to #{found.url}: #{e.message}"
+    rescue Refusal => e
+      raise e.code == -32_001 ? RefusedError : LinkError, "#{found.url} refuses: #{e.message}"
+    end
+
     def initialize(found, deadline)
       @found = found
       @deadline = deadline
       @last = 0
-      unless found.token.match?(/\A[\x20-\x7e]*\z/)
-        raise RefusedError, "the access token has invalid characters; was it copied completely?"
-      end
+      raise RefusedError, "the access token has invalid characters" unless found.token.match?(/\A[\x20-\x7e]*\z/)
+      raise RefusedError, "an access token is required: pass it as token:" if found.token.empty?
 
-      explained do
-        @socket = WebSocket.new(found.websocket, headers:, deadline:)
-        trusted? ? greet : authenticate
-      end
+      # TLS or Jupyter stands for the node, so that it may see the token.
+      @trusted = found.secure? || found.jupyter?
+      headers = @trusted ? { "Authorization" => "Bearer #{found.token}" } : {}
+      @socket = WebSocket.new(found.websocket, headers:, deadline:)
     end
 
     # Call a method; frames that arrive before its answer are not expected.
@@ -47,100 +55,52 @@ module BerryMQ
       id = (@last += 1)
       @socket.send_text(JSON.generate({ jsonrpc: "2.0", id:, method:, params: }))
       loop do
-        answer = parse(@socket.receive(@deadline)[1])
-        next if answer.key?("method") || (answer["id"] != id && !answer["id"].nil?)
+        _, text = @socket.receive(@deadline - Clock.now) || raise(NoHubError, "#{@found.url} does not answer in time")
+        answer = JSON.parse(text)
+        raise ProtocolError, "#{@found.url} sent something that is no JSON-RPC" unless answer.is_a?(Hash)
+        next if answer.key?("method") || ![id, nil].include?(answer["id"])
 
         error = answer["error"]
-        raise Refusal.new(error["code"], error["message"].to_s) if error.is_a?(Hash)
+        raise Refusal.new(error["message"].to_s, error["code"]) if error.is_a?(Hash)
 
         return answer["result"]
       end
+    rescue JSON::ParserError
+      raise ProtocolError, "#{@found.url} sent something that is not JSON"
     end
 
-    # Run a block, whose errors are explained.
-    def explained
-      yield
-    rescue Refusal => e
-      close
-      raise e.code == -32_001 ? RefusedError.new("#{url} refuses the access token: #{e.message}") : e
-    rescue WebSocket::Refused => e
-      close
-      raise refused(e.status)
-    rescue WebSocket::Cut => e
-      close
-      raise RefusedError, "#{url} refuses the access token" if e.code == 1008
+    # @param resume [Hash, nil] the link to be resumed; else, or if that can't be, a new one is made
+    # @return [Hash] the answer
+    def interconnect(params, resume = nil)
+      result = begin
+        call("interconnect", { **params, resume: }.compact)
+      rescue Refusal => e
+        raise unless resume && e.code == -32_602
 
-      raise NoHubError, "no link to #{url}: #{e.message}"
-    rescue Errno::ECONNREFUSED
-      raise NoHubError, "nothing is listening at #{url}; has it stopped, or is the port wrong?"
-    rescue Errno::ETIMEDOUT
-      raise NoHubError, "#{url} does not answer in time"
-    rescue SocketError, SystemCallError, OpenSSL::SSL::SSLError => e
-      close
-      raise NoHubError, "no connection to #{url}: #{e.message}"
-    rescue LinkError
-      close
-      raise
+        call("interconnect", params)
+      end
+      return result if result.is_a?(Hash) && result["id"].is_a?(String)
+
+      raise ProtocolError, "#{@found.url} gives no id"
     end
 
-    def close
-      @socket&.close
-    end
-
-    private
-
-    def url = @found.url
-
-    # Whether TLS or Jupyter stands for the node, so that it may see the token.
-    def trusted? = !@found.token.empty? && (@found.secure? || @found.jupyter?)
-
-    def headers
-      trusted? ? { "Authorization" => "Bearer #{@found.token}" } : {}
-    end
-
+    # Learn what the node is, and have it and this side prove that they know the token.
     def greet
-      @nonce = SecureRandom.hex(16)
-      hello = call("hello", { nonce: @nonce })
-      raise LinkError, "something listens at #{url} that is no berryMQ node" unless hello.is_a?(Hash)
+      own = SecureRandom.hex(16)
+      hello = call("hello", { nonce: own })
+      raise LinkError, "something listens at #{@found.url} that is no berryMQ node" unless hello.is_a?(Hash)
 
       @hub = hello["hub"] == true
-      hello
-    end
+      return if @trusted
 
-    def authenticate
-      raise RefusedError, "an access token is required: pass it as token:" if @found.token.empty?
-
-      hello = greet
       nonce, port = hello.values_at("nonce", "port")
-      proof = proof("server", nonce, port)
-      known = hello["proof"].is_a?(String) && OpenSSL.secure_compare(hello["proof"], proof)
+      proof = ->(side) { OpenSSL::HMAC.hexdigest("SHA256", @found.token, "berrymq #{side} #{own} #{nonce} #{port}") }
+      known = hello["proof"].is_a?(String) && OpenSSL.secure_compare(hello["proof"], proof.("server"))
       unless known && (port == @found.uri.port || !@found.loopback?)
-        raise RefusedError, "the program at #{url} does not know the access token, so it was not sent: either the " \
-                            "token is wrong, or another program has taken the port"
+        raise RefusedError, "the program at #{@found.url} does not know the access token, so it was not sent: either " \
+                            "the token is wrong, or another program has taken the port"
       end
-      call("authenticate", { proof: proof("client", nonce, port) })
-    end
-
-    def proof(side, nonce, port)
-      OpenSSL::HMAC.hexdigest("SHA256", @found.token, "berrymq #{side} #{@nonce} #{nonce} #{port}")
-    end
-
-    def parse(text)
-      answer = JSON.parse(text)
-      return answer if answer.is_a?(Hash)
-
-      raise ProtocolError, "#{url} sent something that is no JSON-RPC"
-    rescue JSON::ParserError
-      raise ProtocolError, "#{url} sent something that is not JSON"
-    end
-
-    def refused(status)
-      case status
-      when 401, 403 then RefusedError.new("#{url} refuses the access token (HTTP #{status})")
-      when 404 then NoHubError.new("there is no berryMQ node at #{url} (HTTP 404)")
-      when 503 then NoHubError.new("#{url} has too many connections (HTTP 503)")
-      else LinkError.new("#{url} did not open a WebSocket (HTTP #{status})")
-      end
+      call("authenticate", { proof: proof.("client") })
     end
   end
 end

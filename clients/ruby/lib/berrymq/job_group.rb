@@ -289,4 +289,38 @@ module BerryMQ
       all.take(MAX_RANGES)
     end
   end
+
+  class Link
+    # The part of a link that serves groups of shared queues.
+    # @api private
+    module Groups
+      # Put a message into a group of shared queues, and into no other queue.
+      def put(group, message)
+        send_message(message, "put", group:)
+      end
+
+      def join(group)
+        group.join(self) if @hub
+      end
+
+      private
+
+      def group?(message)
+        message.identifier.crosses? &&
+          @bus.groups.any? { |group| group.link? && group.identifier.match?(message.identifier) }
+      end
+
+      def take_jobs(params)
+        jobs = params.fetch("jobs").each { |number, batch| Integer(number) && Wire.check(batch) }
+        @buffers.in_order([:group, params["group"]], params) do |buffers|
+          found = jobs.flat_map { |first, batch| Wire.read(batch, buffers).map.with_index(first) { |one, n| [n, one] } }
+          group_of(params)&.receive(found)
+        end
+      end
+
+      def group_of(params)
+        @bus.groups.find { |group| group.identifier.text == params["group"] && group.link? }
+      end
+    end
+  end
 end

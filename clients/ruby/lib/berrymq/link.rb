@@ -2,75 +2,57 @@
 
 require "digest"
 require "json"
-
-require_relative "link/connection"
-require_relative "link/receiving"
+require "monitor"
+require "openssl"
+require "securerandom"
 
 module BerryMQ
   # A live connection of a bus to the hub, or to a node. It reconnects and resumes by itself: within the `ttl` a cut
   # loses, doubles and reorders nothing. Thread-safe.
   #
-  # One thread reads and writes; another one calls the followers, in order.
+  # One thread reads, one writes, and one calls the followers, in order.
   class Link
-    include Connection
-    include Receiving
+    include Groups
+    include History
 
     KEEPALIVE = 5
     SILENCE = 15
     HANDSHAKE = 5
+    CONCLUDE = 3
     MAX_BACKOFF = 5.0
     MAX_FOLLOWED = 10_000
+    MAX_FOLLOWED_BYTES = 512 * 1024
     MAX_NESTING = 200
-    MAX_FRAME = 1024 * 1024
-    PULL_SECONDS = 300
-    WRITE_AHEAD = 256 * 1024
+    MAX_UNDELIVERED = 10_000
     FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group gone].freeze
+    # What is raised while something is read that has not the form that WIRE.md describes.
+    MALFORMED = [JSON::ParserError, IdentifierError, KeyError, TypeError, ArgumentError, NoMethodError].freeze
+    OPEN = [] # rubocop:disable Style/MutableConstant
+
+    # What is awaited: the answers of nodes to a question, or of the hub to a call.
+    Answer = Struct.new(:number, :result, :error)
+    private_constant :MALFORMED, :OPEN, :Answer
+
+    at_exit { OPEN.dup.each { |link| link.close(timeout: 2) if link.own_process? } }
 
     # @return [Symbol] `:connecting`, `:linked`, `:reconnecting` or `:closed`
     attr_reader :state
     # @return [String] the public id of this node, and its name
     attr_reader :id, :name
 
-    @live = []
-    class << self
-      # @api private
-      # @return [Array<Link>] those that are closed at exit
-      attr_reader :live
-
-      # @api private
-      def close_all
-        @live.dup.each { |link| link.close(timeout: 2) if link.own_process? }
-      end
-    end
-    at_exit { Link.close_all }
-
     # @api private
     def initialize(bus, url, token:, name:, room:, ttl:)
-      @bus = bus
-      @url = url
-      @token = token
-      @name = name.to_s
-      @room = room
-      @ttl = ttl
+      @bus, @url, @token, @name, @room, @ttl = bus, url, token, name.to_s, room, ttl
       @key = SecureRandom.hex(32)
       @id = Digest::SHA256.hexdigest("berrymq node #{@key}")[0, 16]
       @pid = Process.pid
       @lock = Monitor.new
       @changed = @lock.new_cond
-      @outbox = Outbox.new(@id, @name)
-      @delivery = Delivery.new { wake }
+      @outbox, @buffers, @deliveries = Outbox.new(@id, @name), Buffers.new(@lock), Thread::Queue.new
+      @interest, @fresh = Interest.new, Fresh.new(@id)
+      @questions, @calls, @replays, @listeners = {}, {}, {}, []
+      @sequence = @last_id = @received = @delivered = @lost = @reconnects = 0
       @state = :connecting
-      @questions = {}
-      @calls = {}
-      @replays = {}
-      @listeners = []
-      @arrivals = Arrivals.new(@id, @lock)
-      @peer = Interest.new
-      @sequence = @last_call = @received = @acknowledged = 0
-      @delivered = @lost = @reconnects = 0
-      @interest_due = @woken = @closing = @everything = false
-      @announced = nil
-      @read_end, @write_end = IO.pipe
     end
 
     # Connect, and wait until it is known what the other side follows.
@@ -79,19 +61,14 @@ module BerryMQ
     # @raise [NoHubError, RefusedError, PermissionsError, LinkError]
     def open(timeout)
       deadline = Clock.now + timeout
-      found = Discovery.find(@url, @token)
-      handshake = connect(found, deadline)
+      socket = connect(deadline)
       yield self
       @interest_due = true # of what was followed while it was made
-      @delivery.start
-      @thread = Thread.new { run(handshake) }
-      @thread.name = "berrymq link"
-      Link.live << self
-      wait_for([deadline, Clock.now + 2].min) { @peer.known? || @closing }
+      @delivering = Thread.new { deliver }
+      @running = Thread.new { run(socket) }
+      OPEN << self
+      wait_until([deadline, Clock.now + 2].min) { @interest.known? || closed? }
       self
-    rescue LinkError
-      [@read_end, @write_end].each(&:close)
-      raise
     end
 
     # Wait until the other side has all that was sent.
@@ -100,8 +77,8 @@ module BerryMQ
     def flush(timeout: nil)
       return true unless own_process?
 
-      wait_for(timeout && (Clock.now + timeout)) { @outbox.empty? || closed? }
-      @lock.synchronize { @outbox.empty? }
+      wait_until(timeout && (Clock.now + timeout)) { @outbox.empty? || closed? }
+      @outbox.empty?
     end
 
     # End the link in good order.
@@ -111,17 +88,14 @@ module BerryMQ
       return true if closed? || !own_process?
 
       @bus.groups.each(&:unlink)
-      flushed = @state != :linked ? false : flush(timeout:)
-      left = @lock.synchronize do
-        @closing = true
-        @outbox.unsent
-      end
-      wake
-      @thread.join(2) || @thread.kill
+      flush(timeout:) if @state == :linked
+      update { @closing = true }
+      @running.join(2) || @running.kill
+      left = @outbox.unsent
       BerryMQ.logger.warn("#{left} messages did not get through before the link was closed") if left.positive?
       ended
-      @delivery.finish(timeout)
-      flushed && left.zero?
+      @delivering.join(timeout) unless Thread.current == @delivering
+      left.zero?
     end
 
     def closed? = @state == :closed
@@ -131,8 +105,7 @@ module BerryMQ
     def on_state(&block)
       @lock.synchronize do
         @listeners << block
-        state = @state
-        @delivery.push { block.call(state) }
+        report_state(block)
       end
       self
     end
@@ -146,9 +119,6 @@ module BerryMQ
       end
     end
 
-    # @return [Array<Hash>] the nodes at the hub, in the room of this link
-    def nodes = call("nodes", {})
-
     def inspect = "#<BerryMQ::Link #{@state} #{@found&.url}>"
 
     # -- for the bus -----------------------------------------------------------------------------------------------
@@ -158,246 +128,63 @@ module BerryMQ
     def to?(url) = Discovery.parse(url) == @found.uri
 
     # @api private
-    def own_process?
-      Process.pid == @pid
-    end
+    def own_process? = Process.pid == @pid
+
+    # @api private
+    def interest_changed = update { @interest_due = true }
 
     # Send a message, if the other side follows it.
     # @api private
     # @return [Message, nil] the message with its number
     def publish(message)
-      return unless message.identifier.crosses? && (wanted?(message.identifier) || group?(message.identifier))
+      return unless wanted?(message) || group?(message)
       return warn_of_fork unless own_process?
 
-      send_message(message)
+      number = send_message(message)
+      report_drops(@outbox.dropped, "too many messages wait to be sent") if @outbox.dropped.positive?
+      message.numbered(@id, number)
     end
 
     # @api private
-    # @return [Question, nil] nil where nothing follows on the other side
+    # @return [Answer, nil] what {#answers} takes; nil where nothing follows on the other side
     def ask(message)
-      return unless message.identifier.crosses? && wanted?(message.identifier)
+      return unless wanted?(message)
       return warn_of_fork unless own_process?
 
-      json, buffers = Batches.encode(message)
-      question = @lock.synchronize do
-        number = (@last_call += 1)
-        body = members({ question: number }, message, @sequence += 1, json, buffers)
-        @outbox.push(Outbox::Item.new("ask", nil, number, body, true))
-        @questions[number] = Question.new(number, self)
-      end
-      wake
-      question
-    end
-
-    # @api private
-    def conclude(question)
-      control("conclude", { question: question.number }) if @hub
-    end
-
-    # @api private
-    def forget(question)
-      @lock.synchronize { @questions.delete(question.number) }
-    end
-
-    # Put a message into a group of shared queues, and into no other queue.
-    # @api private
-    def put(group, message)
-      json, buffers = Batches.encode(message)
       @lock.synchronize do
-        body = members({ group: }, message, @sequence += 1, json, buffers)
-        @outbox.push(Outbox::Item.new("put", nil, nil, body, true))
+        number = (@last_id += 1)
+        send_message(message, "ask", question: number)
+        @questions[number] = Answer.new(number)
       end
-      wake
+    end
+
+    # Wait for the answers to a question; after the timeout, for those that the hub has by then.
+    # @api private
+    # @return [Array(Array, Array, Array)] the values, the errors, and the nodes that have not answered; nil for none
+    def answers(question, timeout)
+      found = await(question, timeout)
+      control("conclude", { question: question.number }) if @hub && !found
+      values, errors, unanswered = found ||= await(question, CONCLUDE) || [[], [], nil]
+      [values, errors, (unanswered.to_a unless found && unanswered == [])]
+    ensure
+      @lock.synchronize { @questions.delete(question.number) }
     end
 
     # Send a frame that waits for no window.
     # @api private
     def control(method, params)
       body = JSON.generate(params)[1..-2]
-      @lock.synchronize { @outbox.push_control(Outbox::Item.new(method, nil, nil, body, false)) }
-      wake
+      update { @outbox.push(method, body, first: true) }
     end
-
-    # Follow with what the hub retains.
-    # @api private
-    def replay(subscription, past)
-      raise LinkError, "past: is retained by hubs alone, and #{@found.url} is none" unless @hub
-
-      last = past == true ? nil : Integer(past)
-      subscription.await_replay
-      @bus.add(subscription)
-      @lock.synchronize do
-        number = (@last_call += 1)
-        @replays[number] = Replay.new(subscription, last, [])
-        announce if @announced
-        @outbox.push(replay_item(number))
-      end
-      wake
-    end
-
-    # @api private
-    def join(group)
-      group.join(self) if @hub
-    end
-
-    # @api private
-    def keep(identifier, last)
-      call("keep", { identifier: identifier.text, last: Integer(last), name: @name })
-    end
-
-    # @api private
-    # @return [Array<Message>]
-    def past(identifier, last)
-      messages = []
-      params = { identifier: identifier.text, last: last && Integer(last) }.compact
-      loop do
-        answer = call("history", params)
-        found = answer.is_a?(Hash) && answer["messages"].is_a?(Array) ? answer["messages"] : []
-        messages.concat(found.map { |one| retained(one) })
-        return messages unless answer["more"] && found.any?
-
-        params = { identifier: identifier.text, after: found.last["n"] }
-      end
-    end
-
-    # @api private
-    def interest_changed
-      @interest_due = true
-      wake
-    end
-
-    # A query for retained messages, and what has come of its answer.
-    Replay = Struct.new(:subscription, :last, :messages)
-    private_constant :Replay
 
     private
 
-    # -- sending ---------------------------------------------------------------------------------------------------
-
-    def wanted?(identifier)
-      @lock.synchronize { @peer.include?(identifier) }
+    # Change something, and wake the threads that wait for it.
+    def update
+      @lock.synchronize { yield.tap { @changed.broadcast } }
     end
 
-    def group?(identifier)
-      @bus.groups.any? { |group| group.link? && group.identifier.match?(identifier) }
-    end
-
-    def send_message(message)
-      json, buffers = Batches.encode(message)
-      number = @lock.synchronize do
-        number = (@sequence += 1)
-        @outbox.push(if buffers.empty?
-                       Outbox::Item.new(:message, message.id, number, json, true)
-                     else
-                       Outbox::Item.new("buffers", nil, number, members({}, message, number, json, buffers), true)
-                     end)
-        number
-      end
-      wake
-      report_drops(@outbox.dropped, "too many messages wait to be sent") if @outbox.dropped.positive?
-      message.numbered(@id, number)
-    end
-
-    # @return [String] members of a frame with one message
-    def members(params, message, number, json, buffers)
-      batch = "[#{JSON.generate(message.id)},#{JSON.generate(@id)},#{JSON.generate(@name)},#{number},1,[#{json}]]"
-      others = JSON.generate({ **params, **Batches.beside(buffers) })[1..-2]
-      [%("batch":#{batch}), others].reject(&:empty?).join(",")
-    end
-
-    def replay_item(number)
-      replay = @replays[number]
-      body = JSON.generate({ query: number, identifier: replay.subscription.identifier.text, last: replay.last })
-      Outbox::Item.new("replay", nil, number, body[1..-2], false)
-    end
-
-    # Call a method of the hub.
-    def call(method, params, timeout: 10)
-      raise ClosedError, "the link is closed" if closed?
-
-      question = @lock.synchronize do
-        id = (@last_call += 1)
-        json = JSON.generate({ jsonrpc: "2.0", id:, method:, params: })
-        item = Outbox::Item.new(:call, nil, id, json, true)
-        @outbox.push(item)
-        @calls[id] = [question = Question.new(id, self), item]
-        question
-      end
-      wake
-      answer = question.result(timeout) or raise LinkError, "the hub does not answer #{method.inspect} within #{timeout} s"
-      result, error = answer
-      return result unless error
-
-      raise error["code"] == -32_006 ? IdentifierError : LinkError, error["message"].to_s
-    ensure
-      @lock.synchronize { @calls.delete(question.number) } if question
-    end
-
-    def warn_of_fork
-      unless @warned
-        @warned = true
-        BerryMQ.logger.warn("a forked process has no link of its parent: call BerryMQ.link there")
-      end
-      nil
-    end
-
-    # Write again what the bus follows, as far as it has changed. The lock is held.
-    def announce
-      @interest_due = false
-      wanted = @bus.interest
-      everything = wanted.size > MAX_FOLLOWED || wanted.sum(&:bytesize) > MAX_FRAME / 2
-      return if everything && @everything
-
-      reset = @announced.nil? || (@everything && !everything)
-      params = if everything
-                 { add: [], reset:, everything: true }
-               elsif reset
-                 { add: wanted, reset: true }
-               else
-                 { add: wanted - @announced, remove: @announced - wanted }
-               end
-      @everything = everything
-      @announced = wanted
-      return if !reset && !everything && params.values.all?(&:empty?)
-
-      @outbox.push_control(Outbox::Item.new("interest", nil, nil, JSON.generate(params)[1..-2], false))
-    end
-
-    # -- states ----------------------------------------------------------------------------------------------------
-
-    def change_state(state)
-      @lock.synchronize do
-        return if @state == state || @state == :closed
-
-        @state = state
-        @changed.broadcast
-        @listeners.each { |block| @delivery.push { block.call(state) } }
-      end
-    end
-
-    def ended
-      return if closed?
-
-      change_state(:closed)
-      Link.live.delete(self)
-      @bus.groups.each(&:unlink)
-      @bus.unlinked(self)
-      waiting, replays = @lock.synchronize do
-        [@questions.values + @calls.values.map(&:first), @replays.values.tap { @replays = {} }]
-      end
-      waiting.each { |question| question.abandon(ClosedError.new("the link was closed")) }
-      replays.each { |replay| @delivery.push { deliver_replay(replay) } }
-      [@read_end, @write_end].each(&:close)
-    end
-
-    def report_drops(count, reason)
-      return if @reported_drops
-
-      @reported_drops = true
-      BerryMQ.logger.warn("#{count} messages were dropped: #{reason}; see BerryMQ::Link#stats for what follows")
-    end
-
-    def wait_for(deadline)
+    def wait_until(deadline)
       @lock.synchronize do
         until yield
           left = deadline && (deadline - Clock.now)
@@ -407,5 +194,377 @@ module BerryMQ
         end
       end
     end
+
+    def await(answer, seconds)
+      wait_until(Clock.now + seconds) { answer.result || answer.error }
+      answer.result || (raise answer.error if answer.error)
+    end
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def wanted?(message)
+      message.identifier.crosses? && @lock.synchronize { @interest.include?(message.identifier) }
+    end
+
+    # Send a message in a batch with others; in a frame of its own where it has large buffers, or a method is given.
+    # @return [Integer] its number
+    def send_message(message, method = nil, **params)
+      json, buffers = Wire.encode(message)
+      update do
+        number = (@sequence += 1)
+        if method || buffers.any?
+          batch = "#{JSON.generate([message.id, @id, @name, number, 1])[..-2]},[#{json}]]"
+          others = JSON.generate({ **params, **Buffers.beside(buffers) })[1..-2]
+          body = [%("batch":#{batch}), others].reject(&:empty?).join(",")
+          @outbox.push(method || "buffers", body, params[:question])
+        else
+          @outbox.push(:message, json, number, message.id)
+        end
+        number
+      end
+    end
+
+    # Announce what the bus follows, as far as it has changed. The lock is held.
+    def announce
+      @interest_due = false
+      wanted = @bus.interest
+      wanted = :everything if wanted.size > MAX_FOLLOWED || wanted.sum(&:bytesize) > MAX_FOLLOWED_BYTES
+      former, @announced = @announced, wanted
+      return if wanted == former
+
+      params = if wanted == :everything then { reset: true, everything: true }
+               elsif former.is_a?(Array) then { add: wanted - former, remove: former - wanted }
+               else { reset: true, add: wanted }
+               end
+      @outbox.push("interest", JSON.generate(params)[1..-2], first: true)
+    end
+
+    # @return [String, nil] the next text to be sent; the lock is held
+    def outgoing
+      announce if @interest_due
+      released = @buffers.released
+      @outbox.push("release", %("memory":#{released}), first: true) if released.any?
+      # Followers that are slow have the other side wait, and not this one collect without end.
+      @withheld = @deliveries.size > MAX_UNDELIVERED
+      @buffers.take || @outbox.take(@withheld ? nil : @received)
+    end
+
+    def write(socket)
+      until socket.closed?
+        text = nil
+        @lock.synchronize { @changed.wait_until { (text = outgoing) || socket.due? || socket.closed? || @closing } }
+        socket.send_due
+        next socket.send_text(text) if text
+        return socket.send_close(1000) if @closing
+      end
+    rescue WebSocket::Cut
+      socket.close
+    end
+
+    # -- the connection --------------------------------------------------------------------------------------------
+
+    def run(socket)
+      attempt = 0
+      until @closing
+        begin
+          socket ||= connect(Clock.now + HANDSHAKE)
+          attempt = 0
+          change_state(:linked)
+          read(socket)
+        rescue LinkError => e
+          attempt += 2 if e.is_a?(ProtocolError)
+          BerryMQ.logger.debug("link: #{e.message}")
+        end
+        socket = nil
+        wait_to_reconnect(attempt) unless @closing
+        attempt += 1
+      end
+    rescue StandardError => e
+      BerryMQ.logger.error("the link has ended: #{e.full_message(highlight: false)}")
+    ensure
+      ended
+    end
+
+    def wait_to_reconnect(attempt)
+      @bus.groups.each(&:pause)
+      change_state(:reconnecting)
+      seconds = attempt.zero? ? 0 : [0.05 * (2**[attempt, 10].min), MAX_BACKOFF].min * rand(0.5..1.0)
+      wait_until(Clock.now + seconds) { @closing }
+      @reconnects += 1
+    end
+
+    # @return [WebSocket]
+    def connect(deadline)
+      found = Discovery.find(@url, @token)
+      Handshake.open(found, deadline) do |handshake|
+        params = { name: @name, key: @key, ttl: @ttl, room: @room, pull: true }.compact
+        unless handshake.hub
+          params.update(id: @id, key: OpenSSL::HMAC.hexdigest("SHA256", @key, "berrymq direct #{found.url}"))
+        end
+        result = handshake.interconnect(params, @node && { id: @node, received: @received })
+        @found, @hub = found, handshake.hub
+        lose(result["lost"].to_i)
+        result["resumed"] == true && @node == result["id"] ? resume(result) : start(result["id"])
+        handshake.socket
+      end
+    end
+
+    def resume(result)
+      @lock.synchronize { @outbox.resume(Integer(result["received"]), @received) }
+      @buffers.resume
+      @bus.groups.each(&:resume)
+    end
+
+    # Begin at a node that knows nothing of this link.
+    def start(node)
+      @buffers.restart
+      former, @node = @node, node
+      update do
+        @received = 0
+        @announced = nil
+        asked = @outbox.restart.filter_map { |item| item.number if item.method == "ask" }
+        gone = ClosedError.new("the hub that had the question has gone")
+        @questions.except(*asked).each_value { |question| question.error ||= gone }
+      end
+      @bus.groups.each { |group| group.join(self, keeps: !former.nil? && former != node) } if @hub
+      @lock.synchronize { announce }
+      replay_again if former
+    end
+
+    # Read until the connection ends, while another thread writes.
+    def read(socket)
+      writing = Thread.new { write(socket) }
+      loop do
+        kind, message = socket.receive(KEEPALIVE)
+        raise WebSocket::Cut, "nothing was heard for #{SILENCE} s" if Clock.now - socket.heard_at > SILENCE
+
+        kind ? receive(kind, message) : socket.ping
+        update { nil }
+      end
+    rescue *MALFORMED, ProtocolError => e
+      reason = e.is_a?(ProtocolError) ? e.message : "the other side sent something malformed: #{e.message[0, 200]}"
+      socket.finish(1002, reason)
+      raise ProtocolError, reason
+    rescue WebSocket::Cut => e
+      @lock.synchronize { @outbox.refused } if [1002, 1009].include?(e.code)
+      raise
+    ensure
+      update { socket.close }
+      writing&.join
+    end
+
+    # -- what arrives ----------------------------------------------------------------------------------------------
+
+    def receive(kind, text)
+      return if kind == WebSocket::PING
+      return @buffers.piece(text) if kind == WebSocket::BINARY
+
+      message = JSON.parse(text, max_nesting: MAX_NESTING, allow_duplicate_key: true)
+      raise ProtocolError, "that is no JSON-RPC" unless message.is_a?(Hash)
+      return answered(message) unless (method = message["method"])
+
+      params = message["params"]
+      return if !params.is_a?(Hash) && !FRAMES.include?(method) # of a later version
+
+      @lock.synchronize { @outbox.acknowledge(Integer(params["ack"])) } if params["ack"]
+      return (@buffers.gone(params["memory"]) if method == "gone") unless (number = params["n"])
+      return if (number = Integer(number)) <= @received
+      raise ProtocolError, "frame #{number} came after frame #{@received}" if number > @received + 1
+
+      apply(method, params)
+      @received = number
+    end
+
+    def apply(method, params)
+      case method
+      when "messages" then params.fetch("batches").each { |batch| take_batch(batch) }
+      when "buffers" then take_batch(params.fetch("batch"), params)
+      when "interest" then @lock.synchronize { @interest.update(params) }
+      when "ask" then asked(params)
+      when "answer" then take_answer(params)
+      when "dropped" then lose(Integer(params.fetch("count")))
+      when "past" then take_past(params)
+      when "jobs" then take_jobs(params)
+      when "group" then group_of(params)&.update(params)
+      end
+    end
+
+    def take_batch(batch, params = {})
+      identifier, origin, _, first, count = Wire.check(batch)
+      places = @fresh.places(identifier, origin, first, count, hub: @hub)
+      return if places.empty?
+
+      @buffers.in_order([origin, identifier], params) do |buffers|
+        messages = Wire.read(batch, buffers).values_at(*places).select { |message| message.identifier.crosses? }
+        @delivered += messages.size
+        messages.each do |message| # queues get it at once, followers on their thread
+          BerryMQ.log_errors(@bus.dispatch(message, :queue)[1], message)
+          @deliveries << -> { BerryMQ.log_errors(@bus.dispatch(message, :follower)[1], message) }
+        end
+      end
+    end
+
+    def asked(params)
+      question = Integer(params.fetch("question"))
+      identifier, origin, _, first, = batch = Wire.check(params.fetch("batch"))
+      return control("answer", { question:, answers: [] }) unless @fresh.unseen?([origin, first]) # it comes again
+
+      @buffers.in_order([origin, identifier], params) do |buffers|
+        message = Wire.read(batch, buffers).first
+        @deliveries << -> { reply(question, message, *@bus.dispatch(message, :follower)) }
+      end
+    end
+
+    def reply(question, message, values, errors)
+      control("answer", { question:, answers: Wire.answers(@name, values, errors) })
+    rescue PayloadError => e
+      control("answer", { question:, answers: Wire.answers(@name, [], [e]) })
+    ensure
+      BerryMQ.log_errors(errors, message)
+    end
+
+    def take_answer(params)
+      number = params.fetch("question")
+      values, errors = [], []
+      params.fetch("answers").each do |_source, some, failed, beside|
+        @buffers.in_order([:question, number], beside.is_a?(Hash) ? beside : {}) do |buffers|
+          decoder = Values::Decoder.new(buffers)
+          values.concat(decoder.decode(some))
+          errors.concat(decoder.decode(failed).map { |e| e.is_a?(Exception) ? e : RemoteError.new("Error", e.to_s) })
+        end
+      end
+      @buffers.in_order([:question, number]) do
+        finish(@questions[number], [values, errors, Array(params["unanswered"])])
+      end
+    end
+
+    def finish(answer, result) = update { answer.result ||= result if answer }
+
+    def lose(count)
+      @lost += count
+      report_drops(count, "the other side could not hold what this one did not take") if count.positive?
+    end
+
+    # The thread on which followers are called.
+    def deliver
+      while (work = @deliveries.pop)
+        begin
+          work.call
+        rescue StandardError => e
+          BerryMQ.log_errors([e], nil)
+        end
+        update { nil } if @withheld && @deliveries.size <= MAX_UNDELIVERED
+      end
+    end
+
+    # -- states ----------------------------------------------------------------------------------------------------
+
+    def change_state(state)
+      update do
+        next if @state == state || closed?
+
+        @state = state
+        @listeners.each { |listener| report_state(listener) }
+      end
+    end
+
+    def report_state(listener)
+      state = @state
+      @deliveries << -> { listener.call(state) } unless @deliveries.closed?
+    end
+
+    def ended
+      return if closed?
+
+      @bus.groups.each(&:unlink)
+      @bus.unlinked(self)
+      change_state(:closed)
+      update do
+        [*@questions.values, *@calls.values].each { |one| one.error ||= ClosedError.new("the link was closed") }
+        end_replays
+        @deliveries.close
+      end
+      OPEN.delete(self)
+    end
+
+    def report_drops(count, reason)
+      BerryMQ.logger.warn("#{count} messages were dropped: #{reason}; see BerryMQ::Link#stats") unless @reported_drops
+      @reported_drops = true
+    end
+
+    def warn_of_fork
+      BerryMQ.logger.warn("a forked process has no link of its parent: call BerryMQ.link there") unless @warned
+      @warned = true
+      nil
+    end
+
+    # What the other side of a link follows. Used with the link's lock held.
+    class Interest
+      MAX_KNOWN = 4096
+
+      def initialize
+        @patterns, @known = {}, {}
+      end
+
+      # @return [Boolean] whether it was announced at all
+      def known? = @heard
+
+      # @param params [Hash] of a frame `interest`
+      # @raise [ProtocolError, IdentifierError]
+      def update(params)
+        add, remove = %w[add remove].map { |key| params[key] || [] }
+        raise ProtocolError, "an interest is a list of identifiers" unless [add, remove].all?(Array)
+
+        added = add.to_h { |text| [text, Identifier.parse(text)] }
+        @patterns, @everything = {}, false if params["reset"]
+        @everything ||= params["everything"] == true
+        @patterns = @patterns.except(*remove).merge(added)
+        @heard, @known = true, {}
+      end
+
+      # @return [Boolean] whether it follows a message
+      def include?(identifier)
+        return true if @everything
+
+        @known = {} if @known.size >= MAX_KNOWN
+        @known.fetch(identifier.text) do |text|
+          @known[text] = @patterns.each_value.any? { |pattern| pattern.match?(identifier) }
+        end
+      end
+    end
+
+    # Which messages were received before, and are ignored when they come again.
+    class Fresh
+      MAX_HIGHEST = 50_000
+      MAX_SEEN = 65_536
+
+      def initialize(own)
+        @own = own
+        @highest, @seen = {}, {}
+      end
+
+      # @param hub [Boolean] whether they come from a hub
+      # @return [Array<Integer>] the places of those messages of a batch that were not received before
+      def places(identifier, origin, first, count, hub:)
+        return [] if origin == @own
+        return (0...count).select { |index| unseen?([origin, first + index]) } unless hub
+
+        # Over a hub the numbers of one origin and identifier ascend.
+        highest = @highest.delete([origin, identifier]) || 0
+        @highest[[origin, identifier]] = [highest, first + count - 1].max
+        @highest.shift if @highest.size > MAX_HIGHEST
+        ([highest - first + 1, 0].max...count).to_a
+      end
+
+      # @param key [Array(String, Integer)] the origin and number of a message
+      # @return [Boolean] whether it was not received before
+      def unseen?(key)
+        return false if @seen.key?(key)
+
+        @seen.shift if @seen.size >= MAX_SEEN
+        @seen[key] = true
+      end
+    end
+    private_constant :Interest, :Fresh
   end
 end

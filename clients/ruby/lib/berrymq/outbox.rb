@@ -11,157 +11,167 @@ module BerryMQ
     WINDOW_BYTES = 8 * 1024 * 1024
     FRAME_BYTES = 256 * 1024
     FRAME_MESSAGES = 1_000
+    MESSAGES = [:message, "messages", "buffers"].freeze
+    # What the other side has to know even if the link can't be resumed.
+    LASTING = [:message, "buffers", "ask", "put"].freeze
 
-    MESSAGES = [:message, "buffers"].freeze
-
-    # Something that waits: a message of a batch (`method` is `:message`), a whole frame, or a call (`:call`). Of a
-    # `lasting` one the other side has to know even if the link can't be resumed.
-    Item = Struct.new(:method, :identifier, :number, :json, :lasting)
+    # Something that waits: a message of a batch (`method` is `:message`), a call (`:call`), or a whole frame.
+    Item = Struct.new(:method, :body, :number, :identifier) do
+      def size = body.bytesize
+      def call? = method == :call
+      def message? = MESSAGES.include?(method)
+    end
     # A frame in flight.
-    Frame = Struct.new(:n, :method, :body, :items, :bytes)
+    Frame = Struct.new(:n, :method, :body, :items) do
+      def size = body.bytesize
+      def messages = MESSAGES.include?(method) ? items.size : 0
+    end
 
     # @return [Integer] how many messages were dropped
     attr_reader :dropped
-    # @return [Integer] the number of the last frame
-    attr_reader :last
+    # @return [Integer] how many messages are in flight
+    attr_reader :in_flight
+    # @return [Hash{Integer => Item}] the calls that were sent and are not answered
+    attr_reader :calls
 
     # @param origin [String] the id of this node
     # @param source [String] its name
     def initialize(origin, source)
-      @origin = JSON.generate(origin)
-      @source = JSON.generate(source)
-      @control = []
-      @items = []
-      @in_flight = []
-      @bytes = @flight_bytes = @flight_messages = 0
-      @last = @dropped = 0
+      @sender = [origin, source].map { |text| JSON.generate(text) }.join(",")
+      @first, @items, @flight, @again = [], [], [], []
+      @calls = {}
+      @bytes = @flight_bytes = @in_flight = @last = @acknowledged = @dropped = 0
     end
 
-    # Add a message or a frame in the order of sending.
-    def push(item)
+    # Add something in the order of sending, or before what waits for the window.
+    def push(*values, first: false)
+      item = Item.new(*values)
+      return @first.push(item) if first
+
       @items.push(item)
-      @bytes += item.json.bytesize
+      @bytes += item.size
       nil while @items.size > 1 && (@items.size > MAX_MESSAGES || @bytes > MAX_BYTES) && drop
     end
 
-    # Add a frame that is sent before what waits for the window.
-    def push_control(item)
-      @control.push(item)
-    end
+    def empty? = [@first, @items, @flight].all?(&:empty?)
+    def backlog = @items.count(&:message?)
 
-    def empty? = @control.empty? && @items.empty? && @in_flight.empty?
-    def backlog = @items.size
-    def in_flight = @flight_messages
-
-    # Take the next text to be sent, if the window allows it.
-    # @param ack [Integer]
+    # Take the next text to be sent, if there is one.
+    # @param ack [Integer, nil] the number of the last frame received; nil acknowledges no more than before
     # @return [String, nil]
     def take(ack)
-      if (item = @control.shift)
-        return number(item.method, item.json, [item], ack)
+      ack ||= @acknowledged
+      if (frame = @again.shift) then text(frame, ack)
+      elsif (item = @first.shift) then send_frame(item.method, item.body, [item], ack)
+      elsif @items.any? && window? then take_item(ack)
+      elsif ack > @acknowledged
+        @acknowledged = ack
+        %({"jsonrpc":"2.0","method":"ack","params":{"ack":#{ack}}})
       end
-      return if @items.empty? || !window?
-      return take_messages(ack) if @items.first.method == :message
-
-      item = shift
-      item.method == :call ? item.json : number(item.method, item.json, [item], ack)
     end
 
     # @param n [Integer] the other side has all frames up to this one
-    # @return [Boolean] whether it can be true
+    # @raise [ProtocolError] they were not sent
     def acknowledge(n)
-      return false if n > @last
+      raise ProtocolError, "frame #{n} is acknowledged, and was not sent" if n > @last
 
-      forget(@in_flight.shift) while @in_flight.any? && @in_flight.first.n <= n
-      true
+      @again.shift while @again.any? && @again.first.n <= n
+      count(@flight.shift, -1) while @flight.any? && @flight.first.n <= n
     end
 
-    # @return [Array<String>] the frames that the other side has not received, to be sent again
-    # @param received [Integer]
-    def resend(received, ack)
-      return unless acknowledge(received)
-
-      @in_flight.map { |frame| text(frame, ack) }
+    # Send again what the other side has not received.
+    # @raise [ProtocolError] it says that it received more than was sent
+    def resume(received, ack)
+      @acknowledged = ack
+      @again = @flight.dup
+      again(@calls.values)
+      @calls.clear
+      acknowledge(received)
     end
 
     # Count from 1 again, at a node that knows nothing of this link.
-    # @return [Array<Item>] those that wait from now on, calls and all
+    # @return [Array<Item>] what waits
     def restart
-      lasting = @in_flight.flat_map(&:items).select { |item| item.method == :message || item.lasting }
-      @in_flight.clear
-      @control.clear
-      @last = @flight_bytes = @flight_messages = 0
-      @bytes += lasting.sum { |item| item.json.bytesize }
-      @items.unshift(*lasting)
+      again([*@calls.values, *@flight.flat_map(&:items).select { |item| LASTING.include?(item.method) }])
+      [@first, @flight, @again, @calls].each(&:clear)
+      @last = @flight_bytes = @in_flight = @acknowledged = 0
+      @items
     end
 
-    # Put calls first, that have to be sent again.
-    def unshift(items)
-      @items.unshift(*items)
-      @bytes += items.sum { |item| item.json.bytesize }
+    # The connection was closed for a violation. If that happens twice, the oldest frame in flight is what the other
+    # side refuses, and is replaced.
+    def refused
+      frame = @flight.first or return
+      return @suspect = frame unless @suspect.equal?(frame)
+
+      count(frame, -1)
+      @dropped += frame.messages
+      frame.method, frame.body = "dropped", %("count":#{frame.messages})
+      count(frame, 1)
     end
-
-    # @return [Array<Item>] the calls that wait
-    def calls = @items.select { |item| item.method == :call }
-
-    # @return [Boolean] whether {#take} has something
-    def ready? = @control.any? || (@items.any? && window?)
 
     # @return [Integer] messages that the other side may not have
-    def unsent = @items.count { |item| MESSAGES.include?(item.method) } + @in_flight.sum { |frame| messages_in(frame) }
+    def unsent = backlog + in_flight
 
     private
 
+    def again(items)
+      @items.unshift(*items)
+      @bytes = @items.sum(&:size)
+    end
+
     def window?
-      @flight_messages < WINDOW_MESSAGES &&
-        (@flight_bytes.zero? || @flight_bytes + @items.first.json.bytesize <= WINDOW_BYTES)
+      @in_flight < WINDOW_MESSAGES && (@flight_bytes.zero? || @flight_bytes + @items.first.size <= WINDOW_BYTES)
+    end
+
+    def take_item(ack)
+      return take_messages(ack) if @items.first.method == :message
+
+      item = shift
+      return send_frame(item.method, item.body, [item], ack) unless item.call?
+
+      @calls[item.number] = item
+      item.body
     end
 
     def take_messages(ack)
-      items = []
-      bytes = 0
+      items = [shift]
+      bytes = items.first.size
       while (item = @items.first) && item.method == :message && items.size < FRAME_MESSAGES &&
-            (items.empty? || bytes + item.json.bytesize <= FRAME_BYTES)
-        bytes += item.json.bytesize
+            (bytes += item.size) <= FRAME_BYTES
         items << shift
       end
       batches = items.slice_when { |one, two| one.identifier != two.identifier || two.number != one.number + 1 }
-      number("messages", %("batches":[#{batches.map { |batch| batch_of(batch) }.join(',')}]), items, ack)
+      send_frame("messages", %("batches":[#{batches.map { |batch| batch_of(batch) }.join(',')}]), items, ack)
     end
 
     def batch_of(items)
       first = items.first
-      "[#{JSON.generate(first.identifier)},#{@origin},#{@source},#{first.number},#{items.size}," \
-        "[#{items.map(&:json).join(',')}]]"
+      "[#{JSON.generate(first.identifier)},#{@sender},#{first.number},#{items.size},[#{items.map(&:body).join(',')}]]"
     end
 
-    def number(method, body, items, ack)
-      frame = Frame.new(@last += 1, method, body, items, body.bytesize)
-      @in_flight.push(frame)
-      @flight_bytes += frame.bytes
-      @flight_messages += messages_in(frame)
+    def send_frame(method, body, items, ack)
+      @flight.push(frame = Frame.new(@last += 1, method, body, items))
+      count(frame, 1)
       text(frame, ack)
     end
 
+    def count(frame, sign)
+      @flight_bytes += sign * frame.size
+      @in_flight += sign * frame.messages
+    end
+
     def text(frame, ack)
+      @acknowledged = ack
       %({"jsonrpc":"2.0","method":"#{frame.method}","params":{"n":#{frame.n},"ack":#{ack},#{frame.body}}})
     end
 
-    def forget(frame)
-      @flight_bytes -= frame.bytes
-      @flight_messages -= messages_in(frame)
-    end
-
-    def messages_in(frame) = %w[messages buffers].include?(frame.method) ? frame.items.size : 0
-
-    def shift
-      @items.shift.tap { |item| @bytes -= item.json.bytesize }
-    end
+    def shift = @items.shift.tap { |item| @bytes -= item.size }
 
     # @return [Boolean] whether there was a message to be dropped
     def drop
-      index = @items.index { |item| MESSAGES.include?(item.method) } or return false
-      @bytes -= @items.delete_at(index).json.bytesize
+      index = @items.index(&:message?) or return false
+      @bytes -= @items.delete_at(index).size
       @dropped += 1
       true
     end

@@ -144,9 +144,4 @@ module BerryMQ
       end
     end
   end
-
-  # @api private
-  module Clock
-    def self.now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-  end
 end

@@ -136,7 +136,6 @@ module BerryMQ
 
       def decode(value)
         case value
-        when Tuple then tag("tuple", value.map { |item| encode(item, depth + 2) })
         when Array then value.map { |item| decode(item) }
         when Hash
           return value.transform_values { |item| decode(item) } unless value.key?("$type")

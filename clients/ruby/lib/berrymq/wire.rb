@@ -3,11 +3,9 @@
 require "json"
 
 module BerryMQ
-  # Messages as frames have them: in batches, with large buffers beside them.
+  # Messages as frames have them.
   # @api private
-  module Batches
-    MAX_BUFFERS = 12 * 1024 * 1024 # that are sent in base64
-
+  module Wire
     module_function
 
     # @return [Array(String, Array<String>)] a message as JSON, and its large buffers
@@ -23,35 +21,26 @@ module BerryMQ
       raise PayloadError, "the message #{message.id} has #{size} bytes; #{Values::MAX_PAYLOAD} can cross"
     end
 
-    # @return [Array] the part of this node in an answer
+    # @return [Array] the answers of this node: one, or none where nothing follows
     # @raise [PayloadError]
-    def answer(source, values, errors)
+    def answers(source, values, errors)
+      return [] if values.empty? && errors.empty?
+
       encoder = Values::Encoder.new
       answer = [source, encoder.encode(values), encoder.encode(errors)]
       size = encoder.buffers.sum(&:bytesize)
-      raise PayloadError, "the answer has #{size} bytes; #{MAX_BUFFERS} can cross" if size > MAX_BUFFERS
+      raise PayloadError, "the answer has #{size} bytes; #{Buffers::MAX_SENT} can cross" if size > Buffers::MAX_SENT
 
-      size.zero? ? answer : [*answer, beside(encoder.buffers)]
-    end
-
-    # @return [Hash] the parameters of a frame for the buffers of its message
-    def beside(buffers)
-      return {} if buffers.empty?
-
-      row = buffers.map { |buffer| buffer.b + ("\0" * Pulls.padding(buffer.bytesize)) }.join
-      { memory: [row].pack("m0"), sizes: buffers.map(&:bytesize), reason: "" }
+      [size.zero? ? answer : [*answer, Buffers.beside(encoder.buffers)]]
     end
 
     # @return [Array] the batch, if it is one
     # @raise [ProtocolError]
     def check(batch)
-      raise ProtocolError, "that is no batch" unless batch.is_a?(Array)
-
-      text, origin, source, first, count, messages = batch
-      return batch if text.is_a?(String) && origin.is_a?(String) && source.is_a?(String) && first.is_a?(Integer) &&
-                      messages.is_a?(Array) && count == messages.size
-
-      raise ProtocolError, "that is no batch"
+      case batch
+      in [String, String, String, Integer, Integer => count, Array => messages, *] if messages.size == count then batch
+      else raise ProtocolError, "that is no batch"
+      end
     end
 
     # @param batch [Array]
@@ -59,10 +48,10 @@ module BerryMQ
     # @return [Array<Message>]
     # @raise [ProtocolError, IdentifierError]
     def read(batch, buffers = [], past: false)
-      text, origin, source, first, _, messages = check(batch)
+      text, origin, source, first, _, messages = batch
       identifier = Identifier.parse(text)
-      messages.each_with_index.map do |message, index|
-        read_message(message, identifier, buffers, source:, past:, origin:, number: first + index)
+      messages.map.with_index(first) do |message, number|
+        read_message(message, identifier, buffers, source:, past:, origin:, number:)
       end
     end
 
@@ -79,20 +68,6 @@ module BerryMQ
       Message.new(identifier, args.map { |value| decoder.decode(value) },
                   kwargs.to_h { |key, value| [key.to_sym, decoder.decode(value)] },
                   sent_at:, callback: callback && Identifier.parse(callback), **options)
-    end
-
-    # @param params [Hash] of a frame
-    # @return [Array<String, nil>] the buffers that are in the frame itself, nil for those that are gone
-    # @raise [ProtocolError]
-    def buffers_in(params)
-      sizes = params["sizes"] or return []
-      Pulls.check(sizes)
-      return Array.new(sizes.size) unless params["memory"].is_a?(String)
-
-      memory = params["memory"].unpack1("m0")
-      raise ProtocolError, "the sizes of buffers are wrong" if Pulls.extent(sizes) > memory.bytesize
-
-      Pulls.split(memory, sizes)
     end
   end
 end
