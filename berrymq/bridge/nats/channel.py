@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.events import CloseCode, Piece, Text
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
@@ -21,6 +23,10 @@ __all__ = ["MeshChannel"]
 
 MAX_HELD = 10_000
 """What arrived before something that is missing, at most; more is taken for a loss."""
+MOST_KEPT_BYTES = 256 * 1024
+"""What may be held of one node even when memory is short."""
+MAX_HELD_BYTES = 16 * 1024 * 1024
+"""The same in bytes: twice what the other side may have in flight."""
 
 
 class MeshChannel:
@@ -45,7 +51,10 @@ class MeshChannel:
         self._mesh = mesh
         self._held: dict[int, tuple[bytes, bool, bool]] = {}
         self._parts: list[bytes] = []
-        self._parts_bytes = 0
+        self._parts_bytes = self._held_bytes = 0
+        self._lock = threading.Lock()
+        """Held while what is held is counted, and ends."""
+        self._account = mesh.router.budget.open(self._shed)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -79,9 +88,19 @@ class MeshChannel:
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """End the connection, and let the other side know; on any thread."""
-        if not self.closed:
-            self.closed = True
+        if self.end():
             self._mesh.loop.call(self._mesh.closed_here, self, code, reason)
+
+    def end(self) -> bool:
+        """Release what is held; return False if that was done before. On any thread."""
+        with self._lock:
+            if self.closed:
+                return False
+            self.closed = True
+            self._account.close()
+        self._held.clear()
+        self._parts = []
+        return True
 
     def abort(self) -> None:
         """End the connection as one that was cut; on any thread."""
@@ -97,7 +116,19 @@ class MeshChannel:
         self.closed = True
         self._mesh.close_in_child()
 
-    # -- reading, on the loop --------------------------------------------------------------------------------
+    def _count(self) -> None:
+        """Report to the budget what is held."""
+        with self._lock:
+            if not self.closed:
+                self._account.grow(self._held_bytes + self._parts_bytes - self._account.held)
+
+    def _shed(self, target: int) -> None:
+        """End the connection if more is held; called by the budget when memory is short."""
+        if self._held_bytes + self._parts_bytes > max(target, MOST_KEPT_BYTES):
+            peers_log.warning("the connection to a node on NATS is cut: too much is held for it")
+            self.abort()
+
+    # -- reading, on the thread that reads -------------------------------------------------------------------
 
     def arrive(self, number: int, data: bytes, *, is_last: bool = True, is_binary: bool = False) -> None:
         """Handle a part of a frame, when all before it have been.
@@ -115,14 +146,20 @@ class MeshChannel:
         if number <= self.arrived:
             return
         if number > self.arrived + 1:
-            self._held[number] = data, is_last, is_binary
-            if len(self._held) > MAX_HELD:
-                raise FrameError("something is missing that was published before")
-            self._mesh.expect(self, number - 1)
+            if number not in self._held:
+                self._held[number] = data, is_last, is_binary
+                self._held_bytes += len(data)
+                self._count()
+                if len(self._held) > MAX_HELD or self._held_bytes > MAX_HELD_BYTES:
+                    raise FrameError("something is missing that was published before")
+                self._mesh.expect(self, number - 1)
             return
         self._handle(data, is_last, is_binary)
         while not self.closed and (held := self._held.pop(self.arrived + 1, None)) is not None:
+            self._held_bytes -= len(held[0])
             self._handle(*held)
+        if self._account.held:
+            self._count()
 
     def _handle(self, data: bytes, is_last: bool, is_binary: bool) -> None:
         self.arrived += 1
@@ -131,6 +168,7 @@ class MeshChannel:
             self._parts_bytes += len(data)
             if self._parts_bytes > MAX_TEXT_BYTES:
                 raise FrameError(f"a frame of more than {MAX_TEXT_BYTES:,} bytes")
+            self._count()
             if not is_last:
                 return
             data, self._parts, self._parts_bytes = b"".join(self._parts), [], 0

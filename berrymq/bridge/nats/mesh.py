@@ -23,7 +23,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
 
 from .channel import MeshChannel
-from .client import NatsClient
+from .client import MIN_PAYLOAD, NatsClient
 from .history import NatsHistory
 from .records import Records
 from .wire import (
@@ -60,8 +60,11 @@ REOPEN_SECONDS = 0.05
 """The wait before a connection is opened again that was cut by one of its ends."""
 GONE_SECONDS = 3600.0
 """A node that has not been heard of for so long is forgotten."""
+UNLINKED_SECONDS = 30.0
+"""The same for one that has never been linked: it says again that it is there."""
 
 MAX_REMOTES = 1_000
+"""The number of other nodes in a room; more are left out until some have gone."""
 MAX_MEMBERS = 100
 """The number of nodes of a hub that others know by name."""
 HEAD_BYTES = 256
@@ -213,7 +216,13 @@ class Mesh:
         """Return the names of the nodes that a hub has in the room."""
         peers = list(self.router.peers.values())
         names = [one.name for one in peers if one.role == "member" and one.room.name == self._room]
-        return tuple(sorted(names)[:MAX_MEMBERS])
+        members, size = [], 0
+        for name in sorted(names)[:MAX_MEMBERS]:
+            size += 2 * len(name.encode()) + 3  # quotes and backslashes take two
+            if size > MIN_PAYLOAD // 2:
+                break
+            members.append(name)
+        return tuple(members)
 
     def members_changed(self) -> None:
         """Let others know which nodes a hub has in the room, if that has changed."""
@@ -243,7 +252,8 @@ class Mesh:
                 elif channel.written_at > now - 2 * TICK_SECONDS:
                     self.ping(channel)
         for remote in list(self._remotes.values()):
-            if remote.channel is None and now - remote.heard_at > GONE_SECONDS:
+            gone = UNLINKED_SECONDS if remote.peer is None else GONE_SECONDS
+            if remote.channel is None and now - remote.heard_at > gone:
                 self._forget(remote)
         self.loop.call_later(TICK_SECONDS, self._tick)
 
@@ -329,7 +339,7 @@ class Mesh:
         assert peer is not None
         former = remote.channel
         if former is not None:
-            former.closed = True
+            former.end()
             self.router.connection_lost(peer, former, Closed())  # type: ignore[arg-type]
         if notice.lost:
             peer.stream.stats.lost += notice.lost
@@ -359,7 +369,7 @@ class Mesh:
 
     def _detach(self, channel: MeshChannel, event: Closed) -> None:
         remote = channel.remote
-        channel.closed = True
+        channel.end()
         if remote.channel is not channel:
             return
         remote.channel = None
@@ -460,11 +470,17 @@ class Mesh:
         except FrameError as error:
             peers_log.warning("the connection to %r is cut: %r", remote.name, str(error)[:200])
             channel.abort()
+        budget = self.router.budget
+        if budget.held > budget.limit:
+            budget.relieve(now)
 
     def _handle_notice(self, notice: Notice) -> None:
         remote = self._remotes.get(notice.id)
         if remote is None:
-            if notice.kind not in ("hello", "open") or len(self._remotes) >= MAX_REMOTES:
+            if notice.kind not in ("hello", "open"):
+                return
+            if len(self._remotes) >= MAX_REMOTES:
+                peers_log.warning("a node on NATS is left out: there are %d in the room", MAX_REMOTES)
                 return
             remote = self._remotes[notice.id] = Remote(notice.id, notice.name)
         remote.heard_at = self.loop.time()
@@ -612,7 +628,7 @@ class Mesh:
         lost = self.records.close()
         for remote in list(self._remotes.values()):
             if remote.channel is not None:
-                remote.channel.closed = True
+                remote.channel.end()
             peer = remote.peer
             if peer is not None and self.router.peers.get(peer.id) is peer:
                 lost += self.router.remove_peer(peer, "closed")
