@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from tests.support.waiting import wait_until
+
 if TYPE_CHECKING:
     from berrymq import Bus, Message
 
@@ -52,3 +54,12 @@ class Recorder:
         """Wait until so many messages have come; return source and first argument of each."""
         self.wait_for(count, timeout)
         return self.sent
+
+
+def read_past(bus: Bus, identifier: str) -> list[Message]:
+    """Return the messages that are kept; they are not followed any more then."""
+    found: list[Message] = []
+    follower = bus.follow(identifier, found.append, past=True)
+    wait_until(lambda: follower._replay is None, "the end of the past")
+    follower.cancel()
+    return found

@@ -19,7 +19,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.json_checks import FrameError
 
 from .blobs import number_of_parts, read_blob, read_head
-from .jetstream import filters_of
+from .jetstream import NoJetStreamError, filters_of
 from .records import Record
 
 if TYPE_CHECKING:
@@ -138,8 +138,9 @@ class NatsHistory:
         while True:
             try:
                 return await call()
-            except LinkError:
-                if self._client.connected:
+            except LinkError as error:
+                is_back_soon = isinstance(error, NoJetStreamError) and self._records.all_of(KEPT)
+                if self._client.connected and not is_back_soon:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -205,7 +206,13 @@ class NatsHistory:
         """Return the newest messages that an identifier matches, each once, in order."""
         most = min(MAX_READ, MAX_READ if last is None else last)
         found: dict[tuple[str, int], Message] = {}
-        for record, stream in (await self._records.stored()).items() if most else ():
+        try:
+            records = await self._records.stored()
+        except NoJetStreamError:
+            if self._records.all_of(KEPT):
+                raise
+            return []  # nothing can have been kept
+        for record, stream in records.items() if most else ():
             if record.purpose != KEPT or not stream["state"]["messages"]:
                 continue
             name, beginning = self._records.stream_of(record)
