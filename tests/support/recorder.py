@@ -59,7 +59,8 @@ class Recorder:
 def read_past(bus: Bus, identifier: str) -> list[Message]:
     """Return the messages that are kept; they are not followed any more then."""
     found: list[Message] = []
-    follower = bus.follow(identifier, found.append, past=True)
-    wait_until(lambda: follower._replay is None, "the end of the past")
+    follower = bus.follow(identifier, found.append, past=True, direct=True)
+    replay = follower._replay
+    wait_until(lambda: replay is None or not replay._holds_received, "the end of the past", interval=0.002)
     follower.cancel()
     return found
