@@ -14,7 +14,7 @@ from berrymq.bridge.nats.upstream import Upstream
 from berrymq.bridge.node.memories import Memories
 from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
-from tests.support.recorder import Recorder
+from tests.support.recorder import Recorder, read_past
 
 ODD = [
     "日本語" * 80 + ":" + "語" * 255,
@@ -30,15 +30,6 @@ ODD = [
 def server():
     with NatsServer("-js") as server:
         yield server
-
-
-def past(bus, identifier, last=True):
-    """Return what is kept; it is not followed any more then."""
-    found = []
-    follower = bus.follow(identifier, found.append, past=last)
-    wait(lambda: follower._replay is None, "the end of the past")
-    follower.cancel()
-    return found
 
 
 class Recording(Recorder):
@@ -218,7 +209,7 @@ def test_so_many_of_each_identifier_are_kept_and_listed(engine):
     assert link.flush(10)
     late, _ = engine.join("late")
     found = {
-        text: [(message.id, message.args[0]) for message in past(late, text)]
+        text: [(message.id, message.args[0]) for message in read_past(late, text)]
         for text in ("test:stop", "*:run", "test:*", "other:stop")
     }
     of_test = [(text, number) for number in (7, 8, 9) for text in ("test:run", "test:stop", "*:stop")]
@@ -248,7 +239,7 @@ def test_kept_arrays_arrive_whole(engine):
         one.twitter("array:run", value)
     assert link.flush(10)
     assert link.close() == 0
-    received = [message.args[0] for message in past(two, "array:run")]
+    received = [message.args[0] for message in read_past(two, "array:run")]
     for value, other in zip(values, received, strict=True):
         assert np.array_equal(value, other)
     received[0][0] = 1.0  # it is the receiver's own

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from berrymq.bridge.discovery.finding import Found
-from berrymq.bridge.errors import LinkError
+from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.retained import as_batch
 from berrymq.bridge.protocol.json_checks import encode_json
+from berrymq.bridge.protocol.jsonrpc import INVALID_REQUEST
 from berrymq.identifiers import Identifier
 
 from .mesh import Mesh, check_platform
@@ -111,7 +112,8 @@ class NatsConnector:
         """Call ``keep`` or ``kept``, which a hub has otherwise.
 
         Raises:
-            LinkError: it is another method, or has failed.
+            LinkError: it is another method.
+            RpcError: it has failed.
         """
         history = self._mesh.history
         if method == "keep":
@@ -121,7 +123,10 @@ class NatsConnector:
             call = history.kept
         else:
             raise LinkError("there is no hub at the other side of NATS that could be asked")
-        return msgspec.Raw(encode_json(self._wait_for(call, timeout)))
+        try:
+            return msgspec.Raw(encode_json(self._wait_for(call, timeout)))
+        except LinkError as error:
+            raise RpcError(INVALID_REQUEST, str(error)) from None
 
     def latest(self, identifier: Identifier, timeout: float) -> Batch | None:
         """Return the newest kept message that an identifier matches; None without one.

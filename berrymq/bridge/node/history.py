@@ -123,7 +123,7 @@ class HubHistory:
         node.flush_all()
 
         def done(found: list[Retained] | LinkError) -> None:
-            if isinstance(found, LinkError):
+            if isinstance(found, LinkError) and node.stored_history(node.home) is not None:
                 _log.warning("%s: %s begins without what is kept", found, replay.identifier.text)
             with node.lock:
                 past = [] if isinstance(found, LinkError) else found
