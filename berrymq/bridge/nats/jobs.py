@@ -1,19 +1,20 @@
-"""Shared queues over NATS: each group has a stream on JetStream, and all machines take from one consumer of it.
+"""Shared queues over NATS: each has a stream on JetStream, and all machines take from one consumer of it.
 
-A group is a record, so each node stores what is published there (``recorder.py``), for each message once. The
-jobs of a group wait at the server. A hub, or a node that is alone on NATS, requests as many as its members have
-credit for, and puts them into its own `Group`, which assigns them. So the one order of a group is that of the
+A shared queue is a record, so each node stores what is published there (``recorder.py``), each message once.
+The jobs wait at the server. A hub, or a node that is alone on NATS, requests as many as its members have
+credit for, and puts them into its own `Group`, which assigns them. So the order of a group is that of its
 stream, and what a hub does for its nodes holds over NATS too.
 
 The life of a job, after it was stored:
 
-    requested    `JobQueue._pulls`, for consumers that wait and a few jobs ahead
-    held         `JobQueue._places`, by its number in the group; every second the server is told that it is held
+    requested    `JobQueue._pulls`: for consumers that wait, and a few jobs ahead
+    held         `JobQueue._places`, by its number in the group; every second the server is informed of it
     taken        acknowledged, until the server has confirmed that
-    given back   the server gives it to others at once, before later ones; also what nobody requests any more
+    given back   the server gives it to others at once, before later ones; also what was requested in vain
 
-What a process or hub holds that is killed is given to others when `ACK_SECONDS` have passed. Therefore what is
-held while the connection is cut is taken from the members at once: the jobs may be others' before it is up.
+What a process or hub holds that is killed is given to others when `ACK_SECONDS` have passed. Therefore
+members must not take what they hold any more as soon as the connection is cut: it may be others' before it
+is up.
 
 Until the stream is there, and on a server without JetStream, a group collects in its process as at a hub
 without NATS. What it has then, it puts into the stream.
@@ -277,7 +278,7 @@ class JobQueues:
     # -- ends ------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        """Delete the streams of groups that had no member for long: the server has removed their consumers."""
+        """Delete the streams of groups without a member for long, whose consumers the server has removed."""
         try:
             for record, stream in (await self.records.stored()).items():
                 if (
@@ -511,9 +512,8 @@ class JobQueue:
         if self._pulls.pop(number, None) is None:
             return False
         self._pull_ended.set()
-        if (headers.get("Status") == "409" and "Deleted" in headers.get("Description", "")) or headers.get(
-            "Status"
-        ) == "503":
+        status = headers.get("Status")
+        if status == "503" or (status == "409" and "Deleted" in headers.get("Description", "")):
             self._is_ready = False
             self._queues.router.loop.call_later(REOPEN_SECONDS, self.begin)
         self.changed()

@@ -1,7 +1,7 @@
 """The shared queues of a node that is alone on NATS: it is the hub of its own, and their only member.
 
-The frames of shared queues (``protocol/group_frames.py``) pass between the two halves on the loop, in order, and
-through no stream; buffers are handed over as they are.
+The frames of shared queues (``protocol/group_frames.py``) pass between the two halves on the loop, in order,
+and through no stream; buffers are handed over as they are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The shared queues of this process, while it is linked to a hub or to NATS.
 
-Each shared store is a member of a group at the hub then, or of one that is fed from NATS (``nats/jobs.py``). Messages that are published here cross the link
-like any other, and those that the hub hands to this process come back as jobs: so there is one order, and
-each job is taken once.
+Each shared store is a member of a group at the hub then, or of one that is fed from NATS (``nats/jobs.py``).
+Messages that are published here cross the link like any other, and those that the hub hands to this process
+come back as jobs: so there is one order, and each job is taken once.
 
 The way of a job: ``twitter`` -> `JobOutbox.publish` -> the link -> the hub's group -> ``jobs`` -> `JobInbox`
 -> `Membership.receive_jobs` -> the store -> `Queue.get`. Also what a consumer in the same process takes goes
