@@ -252,8 +252,12 @@ class NatsClient:
             raise LinkError(f"NATS at {self.address} does not answer: {text}") from None
 
     @asynccontextmanager
-    async def inbox(self, receive: Callable[[Msg], Awaitable[None]]) -> AsyncIterator[str]:
+    async def inbox(self, receive: Callable[[Msg], Awaitable[None]], below: str = "") -> AsyncIterator[str]:
         """Subscribe to a subject of its own, and give that.
+
+        Args:
+            receive: called with what is received.
+            below: what follows the subject in that of the subscription, such as ``.>``.
 
         Raises:
             LinkError: there is no connection.
@@ -265,7 +269,7 @@ class NatsClient:
             raise LinkError(f"the connection to NATS at {self.address} is cut")
         subject = client.new_inbox()
         subscription = await client.subscribe(
-            subject, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
+            subject + below, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
         )
         try:
             yield subject

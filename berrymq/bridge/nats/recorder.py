@@ -126,6 +126,21 @@ class Recorder:
             self._is_scheduled = True
             self._loop.call(self._publish)
 
+    def store(self, stream: str, batch: bytes) -> None:
+        """Store a batch in one stream alone.
+
+        Args:
+            stream: the beginning of its subjects.
+            batch: its messages.
+
+        Raises:
+            FrameError: it is malformed.
+        """
+        self._take()
+        identifier = crossing_identifier(parse_batch(batch).identifier)
+        self._add(batch, [(stream, subject_of_message(stream, identifier))])
+        self._send()
+
     def _publish(self) -> None:
         self._is_scheduled = False
         self._take()
@@ -142,9 +157,10 @@ class Recorder:
         if self._account.held > MAX_HELD_BYTES:
             self._shed(MAX_HELD_BYTES * 15 // 16)
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes, routes: list[tuple[str, str]] | None = None) -> None:
         batch = parse_batch(data)
-        routes = self._routes.get(batch.identifier)
+        if routes is None:
+            routes = self._routes.get(batch.identifier)
         if routes is None:
             routes = self._find(batch.identifier)
         if not routes:
