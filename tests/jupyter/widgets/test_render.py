@@ -174,19 +174,35 @@ def test_arguments_read_like_a_call():
     assert len(arguments(tuple(range(1000)), {}, 40)) == 40
 
 
-def test_a_slow_repr_is_not_called_again(monkeypatch):
+def test_a_repr_that_is_slow_again_and_again_is_not_called_any_more(monkeypatch):
+    clock = 0.0
+    seconds = 0.0
     calls = []
 
     class Slow:
         def __repr__(self):
+            nonlocal clock
             calls.append(1)
+            clock += seconds
             return "slow"
 
-    monkeypatch.setattr(render, "SLOW", -1)
-    assert summary(Slow()) == "slow"
+    monkeypatch.setattr(render, "perf_counter", lambda: clock)
+    # A computer that is busy for a moment makes any call slow.
+    for took in (0.1, 0.1, 0.001, 0.1, 0.1, 0.1):
+        seconds = took
+        assert summary(Slow()) == "slow"
     assert summary(Slow()) == "<Slow>"
-    assert len(calls) == 1
-    render.slow_types.discard(Slow)
+    assert len(calls) == 6
+    render.slow_types.pop(Slow)
+    seconds = 1.0
+    assert [summary(Slow()) for _ in range(2)] == ["slow", "<Slow>"]
+    render.slow_types.pop(Slow)
+
+
+def test_a_number_is_shown_however_busy_the_computer_is(monkeypatch):
+    monkeypatch.setattr(render, "SLOW", -1)
+    for _ in range(5):
+        assert summary(render.Short(0.123456789)) == "0.1235"
 
 
 def test_arrays_and_tables_are_described_without_their_libraries(monkeypatch):
