@@ -68,8 +68,8 @@ RANGED: Final = 4096
 VERY_SLOW: Final = 0.25
 """Seconds after which one call is enough for that."""
 STRIKES: Final = 3
-"""The number of slow calls in a row after which the class is shown by name. On a busy computer any call is slow
-now and then."""
+"""The number of slow calls in a row after which the class is shown by name. On a busy computer any call is
+slow now and then."""
 
 slow_types: dict[type, int] = {}
 """How often in a row the ``repr`` of a class was slow."""

@@ -7,7 +7,7 @@ import types
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass
 from decimal import Decimal
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -113,9 +113,9 @@ def test_large_values_cost_little_and_say_what_is_missing():
         "nested": nested,
     }
     for value in values.values():
-        started = perf_counter()
+        started = thread_time()
         text = summary(value)
-        assert perf_counter() - started < 0.05
+        assert thread_time() - started < 0.05
         assert len(text) <= 200
     assert summary(values["text"]).endswith("…")
     assert summary(list(range(100)), 30) == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9…"
