@@ -341,9 +341,11 @@ def test_rows_selected_together_are_copied_and_sent_again(trained, notebooks):
     expect(trained.export).to_contain_text("Put the 3 selected messages into a variable or a file")
     trained.export.get_by_role("combobox", name="Speed").select_option("10 ×")
     assert violations(trained.notebook.page, ".bmq-log") == []
-    trained.export.get_by_role("button", name="Send the messages again").click()
+    trained.export.get_by_role("button", name="Replay").click()
     expect(trained.export).to_be_hidden()
     expect(trained.status).to_have_text("53 messages")
+    trained.grid.focus()
+    trained.press("End")
     expect(trained.row("note 36")).to_have_count(2)
     trained.notebook.execute(
         "from berrymq import Message, default_bus\n"
@@ -353,7 +355,7 @@ def test_rows_selected_together_are_copied_and_sent_again(trained, notebooks):
     trained.filter.fill("slow:run ")
     expect(trained.status).to_have_text("2 of 55 messages")
     trained.button("Export").click()
-    trained.export.get_by_role("button", name="Send the messages again").click()
+    trained.export.get_by_role("button", name="Replay").click()
     expect(trained.view).to_contain_text("Sending messages again at 10 ×: 1 of 2.")
     trained.button("Stop").click()
     expect(trained.said).to_have_text("Sent 1 message again.")
@@ -384,7 +386,7 @@ def test_an_alert_marks_and_counts_what_it_is_for(trained, notebooks):
     trained.notebook.screenshot("log-alert")
     alert.click()
     expect(alert).to_have_accessible_name("Alert")
-    trained.button("Copy a cell").click()
+    trained.button("Copy as %%follow cell").click()
     expect(trained.said).to_contain_text("Copied: put it into a cell")
     cell = trained.notebook.page.evaluate("navigator.clipboard.readText()")
     assert cell.startswith("%%follow *:*\nif ('loss' in message.kwargs and")
