@@ -8,6 +8,17 @@ import { build } from "esbuild";
 const TARGET = "berrymq_jupyter/static";
 const VIEWS = ["message_log", "network_view", "progress_view", "queue_view", "send_form"];
 
+/** The charts have a legend of their own, so uPlot's rules for its one would be ballast. */
+const withoutLegend = {
+  name: "without-legend",
+  setup({ onLoad }) {
+    onLoad({ filter: /uPlot\.min\.css$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/[^{}]*\.u-(legend|inline|series|marker|live|label|value)\b[^{}]*\{[^}]*\}/g, ""),
+      loader: "css",
+    }));
+  },
+};
+
 const { outputFiles, metafile } = await build({
   entryPoints: [...VIEWS.map((view) => `berrymq_jupyter/widgets/${view}.ts`), "berrymq_jupyter/server/web/hub.ts"],
   entryNames: "[name]",
@@ -19,6 +30,7 @@ const { outputFiles, metafile } = await build({
   minify: true,
   legalComments: "none",
   metafile: true,
+  plugins: [withoutLegend],
   write: false,
 });
 

@@ -1,9 +1,8 @@
 // The alert of a MessageLog: a query, set in a popup form. Matching rows are highlighted and counted in a badge; the user
 // can ask for a notification or a sound as well.
 
-import { button, copyText, h, setAttributes, setText } from "./dom.ts";
+import { button, h, setAttributes, setText } from "./dom.ts";
 import { createComplaint, uniquePrefix } from "./field.ts";
-import { followCell } from "./follow_cell.ts";
 import { brief, counted, safe } from "./format.ts";
 import type { LogStore } from "./log_store.ts";
 import { QueryError, parseQuery } from "./query.ts";
@@ -12,8 +11,7 @@ import type { LogState } from "./wire.ts";
 const BEEP_HZ = 880;
 const BEEP_SECONDS = 0.15;
 
-/** @param say shows a short remark */
-export function createAlert(store: LogStore, say: (words: string) => void) {
+export function createAlert(store: LogStore) {
   const query = h("input", { class: "bmq-field", "aria-label": "Alert when", placeholder: "loss>1, or *:error", spellcheck: "false", oninput: () => complaint.say("") });
   const complaint = createComplaint(query, `${uniquePrefix()}-alert`);
   const notify = h("input", { type: "checkbox", onchange: choose });
@@ -24,7 +22,7 @@ export function createAlert(store: LogStore, say: (words: string) => void) {
     h("div", { class: "bmq-popup-title" }, "Mark and count messages that pass a query"),
     h("div", { class: "bmq-popup-row" }, query, h("button", { class: "bmq-button bmq-primary" }, "Set alert")),
     h("div", { class: "bmq-popup-row bmq-popup-more" }, h("label", { class: "bmq-check" }, notify, "Notification"), h("label", { class: "bmq-check" }, sound, "Sound")),
-    h("div", { class: "bmq-popup-row bmq-popup-more" }, button("copy", "Copy as %%follow cell", copyCell, { class: "bmq-button bmq-primary", title: "Copy a cell that runs its code for each message that passes the query" })),
+    h("div", { class: "bmq-popup-row bmq-popup-more" }, button("copy", "Copy as %%follow cell", () => store.request({ t: "cell", query: query.value }), { class: "bmq-button bmq-primary", title: "Copy a cell that runs its code for each message that passes the query" })),
     complaint.element,
   );
   const badge = h("span", { class: "bmq-badge", hidden: true });
@@ -76,15 +74,6 @@ export function createAlert(store: LogStore, say: (words: string) => void) {
       return;
     }
     store.request({ t: "alert", query: query.value.trim() });
-  }
-
-  async function copyCell() {
-    try {
-      const cell = followCell(store.state?.follows ?? "*:*", query.value);
-      say((await copyText(cell)) ? "Copied: put it into a cell, and change there what is to be done." : "This page may not use the clipboard.");
-    } catch (error) {
-      complaint.say(error instanceof QueryError ? safe(error.message) : String(error));
-    }
   }
 
   function drawBadge() {

@@ -99,8 +99,6 @@ export function createExport(store: LogStore, selection: () => RowRange) {
   return {
     element: h("div", { class: "bmq-popup-anchor", onkeydown: keys }, open, form),
     exported: close,
-    /** Copy the selected rows, or all that pass the filter. */
-    copy,
     /** Show what is wrong with a field; return whether it is one of this form and visible. */
     complain(field: string, words: string) {
       if (form.hidden || !complaints[field]) return false;

@@ -83,7 +83,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
   const splitters = SIZED.map(([name, title, least]) => {
     const cell = heads[TITLES.findIndex(([other]) => other === name)];
     const splitter = createSplitter({
-      label: `Width of the ${title}`,
+      label: `Width of the column of ${title}`,
       pane: cell,
       property: `--bmq-${name}-set`,
       holder: element,
@@ -398,10 +398,10 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
       showNewer();
     },
     setTimes,
-    /** Which rows are selected together, for a request; none of it if there are fewer than two. */
-    selection(): { from?: number; to?: number; epoch?: number } {
+    /** Which rows are selected, for a request; nothing if there are fewer: one is selected whenever it is looked at. */
+    selection(least = 2): { from?: number; to?: number; epoch?: number } {
       const [from, to] = chosen();
-      return to - from > 1 && epoch !== null ? { from, to, epoch } : {};
+      return to - from >= least && epoch !== null ? { from, to, epoch } : {};
     },
     /** Make columns as wide as they were. */
     setColumns(widths: Record<string, number>) {

@@ -22,6 +22,7 @@ from .base import RequestError, Work
 from .detail import details, more_nodes, more_text, payload_of, value_form
 from .export import export
 from .files import write_csv
+from .follow_cell import follow_cell
 from .query import QueryError
 from .render import error_text
 from .series import Track
@@ -173,6 +174,23 @@ def tsv(log: MessageLog, request: Request) -> Request:
         "t": "tsv",
         "text": text.getvalue(),
         "said": f"Copied {some}{counted(min(len(messages), COPIED))}.",
+    }
+
+
+def cell(log: MessageLog, request: Request) -> Request:
+    """Return a cell that follows what passes a query, for the clipboard.
+
+    Raises:
+        RequestError: the query can't be read.
+    """
+    try:
+        code = follow_cell(str(log.identifier), str(request.get("query") or ""))
+    except QueryError as error:
+        raise RequestError(str(error), field="alert") from None
+    return {
+        "t": "tsv",
+        "text": code,
+        "said": "Copied: put it into a cell, and change there what is to be done.",
     }
 
 
@@ -338,6 +356,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "pause": pause,
     "pin": pin,
     "tsv": tsv,
+    "cell": cell,
     "alert": alert,
     "remember": remember,
     "clear": clear,

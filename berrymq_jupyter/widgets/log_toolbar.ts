@@ -15,19 +15,17 @@ export interface ToolbarOptions {
   onTurn(): boolean;
   /** Opens the log in a panel of its own. */
   onPanel(): void;
-  /** Shows a short remark. */
-  say(words: string): void;
   /** Which rows are selected together, as a request has it. */
   selection(): RowRange;
 }
 
-export function createToolbar(store: LogStore, { onTree, onTurn, onPanel, say, selection }: ToolbarOptions) {
+export function createToolbar(store: LogStore, { onTree, onTurn, onPanel, selection }: ToolbarOptions) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
   const filter = createQueryLine({ onQuery: (query, edit) => store.request({ t: "filter", query, edit }), known: store.known });
   const exporting = createExport(store, selection);
   const panel = button("whole", "Open in a panel", onPanel, { class: "bmq-button bmq-icon-only", hidden: true });
-  const alert = createAlert(store, say);
+  const alert = createAlert(store);
   const pause = flip(button("pause", "Pause", flipPause));
   const order = flip(button("up", "Newest first", () => order.press(onTurn())));
   const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });
@@ -47,7 +45,6 @@ export function createToolbar(store: LogStore, { onTree, onTurn, onPanel, say, s
     flipPause,
     /** What was to be exported has been. */
     exported: exporting.exported,
-    copy: exporting.copy,
     element: h(
       "div",
       { class: "bmq-bar", role: "toolbar", "aria-label": "Message log" },

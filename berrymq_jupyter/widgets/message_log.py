@@ -300,7 +300,7 @@ class MessageLog(View):
             "rate": round(state.counts.rate.value, 2),
             "counts": counts,
             "sources": sources,
-            "undo": state.removed[-1].total if state.removed else 0,
+            "undo": [state.removed[-1].end, state.removed[-1].total] if state.removed else None,
             "replay": None if self.replaying is None else self.replaying.news(),
             "others": state.counts.others,
             "generation": state.generation,

@@ -44,7 +44,7 @@ function createView(store: LogStore) {
     grid.focus();
   }, { class: "bmq-button bmq-primary" });
   const removed = h("span", {});
-  const cleared = h("div", { class: "bmq-banner bmq-paused", hidden: true }, removed, h("span", { class: "bmq-actions" }, undo, button("close", "Close", dismiss, { class: "bmq-button bmq-icon-only", title: "Leave them cleared", "aria-label": "Leave them cleared" })));
+  const cleared = h("div", { class: "bmq-banner bmq-paused", role: "status", hidden: true }, removed, h("span", { class: "bmq-actions" }, undo, button("close", "Close", dismiss, { class: "bmq-button bmq-icon-only", title: "Leave them cleared", "aria-label": "Leave them cleared" })));
   const again = h("span", {});
   const replaying = h("div", { class: "bmq-banner bmq-paused", hidden: true }, again, button("stop", "Stop", () => store.request({ t: "replay", speed: 0 }), { class: "bmq-button bmq-primary" }));
   const grid = createGrid(store, {
@@ -52,7 +52,7 @@ function createView(store: LogStore) {
     onEscape: closeDetail,
     onFilter: (term: string) => bar.filter.flip(term),
     onExtend: (count) => say(`${counted(count, "row")} selected: c copies, Export takes them away or sends them again`),
-    onCopy: () => bar.copy(),
+    onCopy: () => store.request({ t: "tsv", ...grid.selection(1) }),
   });
   const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), onPin: flipPin, canResend: true });
   const pins = createPins(store, openDetail);
@@ -64,7 +64,7 @@ function createView(store: LogStore) {
     look: () => store.memory.look.chart ?? {},
     onLook: (part) => store.memory.set({ chart: { ...store.memory.look.chart, ...part } }),
   });
-  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onPanel: openPanel, say, selection: () => grid.selection() });
+  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onPanel: openPanel, selection: () => grid.selection() });
   const treeSplitter = createSplitter({
     label: "Width of the identifiers",
     pane: tree.element,
@@ -93,8 +93,8 @@ function createView(store: LogStore) {
     h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
   );
   const redraw = framed(draw);
-  /** The number of cleared messages that its user does not want back. */
-  let dismissed = 0;
+  /** The clear that its user does not want to undo. */
+  let dismissed: number | null = null;
 
   function draw() {
     const state = store.state;
@@ -112,16 +112,15 @@ function createView(store: LogStore) {
           `the newest ${whole(state.maxlen)} messages are kept and appear on resuming.`,
       );
     }
-    cleared.hidden = state.undo === 0 || state.undo === dismissed;
-    setText(removed, `${counted(state.undo, "message")} cleared.`);
-    if (state.undo === 0) dismissed = 0;
+    cleared.hidden = state.undo === null || state.undo[0] === dismissed;
+    if (state.undo) setText(removed, `${counted(state.undo[1], "message")} cleared.`);
     drawReplay(state.replay);
     bar.offerPanel(document.documentElement.dataset.berrymqPanels !== undefined && element.closest(".jp-Notebook") !== null);
     counter.count(state.total);
   }
 
   function dismiss() {
-    dismissed = store.state?.undo ?? 0;
+    dismissed = store.state?.undo?.[0] ?? null;
     cleared.hidden = true;
     grid.focus();
   }

@@ -7,7 +7,7 @@ text that is safe to show: characters that would move or hide other text are wri
 How the cost is bounded: `describe` gets the number of characters that are still wanted (``room``) and the
 number of levels that may be opened (``depth``), and passes on less of both. No container is copied or counted
 through; of strings and bytes a slice is taken before anything is written. A class's own ``repr`` is the one
-call that can take any time: it is measured, and if it was slow is not called again.
+call that can take any time: it is measured, and if it is slow again and again is not called any more.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOSTILE",
+    "Short",
     "argument_parts",
     "arguments",
     "cut",
@@ -64,8 +65,22 @@ SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 RANGED: Final = 4096
 """The limit of items of an array whose range is part of its line."""
 
-slow_types: set[type] = set()
-"""Classes whose ``repr`` was slow once: they are shown by name from then on."""
+VERY_SLOW: Final = 0.25
+"""Seconds after which one call is enough for that."""
+STRIKES: Final = 3
+"""The number of slow calls in a row after which the class is shown by name. On a busy computer any call is
+slow now and then."""
+
+slow_types: dict[type, int] = {}
+"""How often in a row the ``repr`` of a class was slow."""
+
+
+class Short(float):
+    """A float whose text has four significant digits, or fewer if it is that short anyway."""
+
+    def __repr__(self) -> str:
+        text, short = float.__repr__(self), f"{float(self):.4g}"
+        return text if len(text) <= len(short) + len(".0") and float(short) == self else short
 
 
 def summary(value: object, limit: int = 200) -> str:
@@ -312,19 +327,22 @@ def foreign(value: Any, room: int) -> str:
 
 
 def guarded_repr(value: object, room: int) -> str:
-    """Call ``repr``, unless that was slow for this class before.
+    """Call ``repr``, unless that is slow for this class.
 
     `slow_types` is limited, so classes that are made by the thousand do not fill it.
     """
     kind = type(value)
-    if kind in slow_types:
+    if slow_types.get(kind, 0) >= STRIKES:
         return f"<{type_name(value)}>"
     started = perf_counter()
     try:
         text = repr(value)
     finally:
-        if perf_counter() - started > SLOW and len(slow_types) < 1000:
-            slow_types.add(kind)
+        took = perf_counter() - started
+        if took <= SLOW:
+            slow_types.pop(kind, None)
+        elif kind in slow_types or len(slow_types) < 1000:
+            slow_types[kind] = STRIKES if took > VERY_SLOW else slow_types.get(kind, 0) + 1
     return text[: room + 1]
 
 
@@ -335,6 +353,7 @@ SIMPLE: Final[dict[type, Callable[[Any, int], str]]] = {
     memoryview: bytes_literal,
     int: integer,
     float: plain,
+    Short: plain,
     bool: plain,
     type(None): plain,
     complex: plain,

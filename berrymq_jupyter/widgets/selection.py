@@ -11,7 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from .query import Query
-from .render import argument_parts, cut, payload_items
+from .render import Short, argument_parts, cut, payload_items
 from .window import Window
 
 if TYPE_CHECKING:
@@ -246,11 +246,3 @@ def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:
     if kind in (list, tuple) and depth and len(value) <= ROUNDED_ITEMS:
         return kind([rounded(item, depth - 1) for item in value])
     return value
-
-
-class Short(float):
-    """A float whose text has four significant digits, or fewer if it is that short anyway."""
-
-    def __repr__(self) -> str:
-        text, short = float.__repr__(self), f"{float(self):.4g}"
-        return text if len(text) <= len(short) + len(".0") and float(short) == self else short

@@ -73,8 +73,8 @@ export interface LogState extends Shown {
   others: number;
   /** Of sources, "" for this kernel: how many came, and how many a second. */
   sources: [source: string, count: number, rate: number][];
-  /** How many messages were cleared last and can be brought back. */
-  undo: number;
+  /** The clear that can be undone: the number of the next message then, and how many messages were cleared. */
+  undo: [at: number, count: number] | null;
   replay: Replay | null;
   /** How many times the kernel has changed what all pages show. */
   generation: number;

@@ -7,8 +7,9 @@ At its end the test fails if a page asked for anything beyond loopback, or if it
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -38,6 +39,8 @@ FOREIGN_ERRORS = (
     "reading 'schema'",  # Notebook 7 looks for settings of plugins that are off
     "'filebrowser:open-path' not registered",  # Notebook 7 has no file browser beside a notebook
 )
+SHARED = "shared.ipynb"
+"""A notebook that tests use one after the other, whose kernel stays."""
 EXTENSION = Path(__file__).parents[2] / "berrymq_jupyter" / "server" / "labextension"
 ACTION_TIMEOUT_MS = 30_000
 
@@ -52,6 +55,7 @@ class Notebooks:
         self.errors: list[str] = []
         self.foreign_requests: list[str] = []
         self._pages: list[Page] = []
+        self._watched: dict[Page, Callable[[], None]] = {}
 
     def create(self, name: str, cells: Sequence[str], *, app: str = "doc") -> Notebook:
         """Write a notebook with these code cells and open it."""
@@ -90,12 +94,35 @@ class Notebooks:
         """Open any page of the server."""
         page = self.context.new_page()
         self._pages.append(page)
-        page.on("request", lambda request: self._note_request(request.url))
-        page.on("websocket", lambda socket: self._note_request(socket.url))
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self._note_error(f"uncaught: {error}"))
+        self._watched[page] = self.watch(page)
         page.goto(f"{self.lab.url}{address}?token={self.lab.token}")
         return page
+
+    def release(self, page: Page) -> None:
+        """Leave a page open when the test ends."""
+        self._pages.remove(page)
+        self._watched.pop(page)()
+
+    def adopt(self, page: Page) -> None:
+        """Close a page of others when the test ends."""
+        self._pages.append(page)
+
+    def watch(self, page: Page) -> Callable[[], None]:
+        """Note what a page asks for and complains of; return the function that ends this."""
+        listeners: dict[str, Callable[[Any], None]] = {
+            "request": lambda request: self._note_request(request.url),
+            "websocket": lambda socket: self._note_request(socket.url),
+            "console": self._on_console,
+            "pageerror": lambda error: self._note_error(f"uncaught: {error}"),
+        }
+        for event, listener in listeners.items():
+            page.on(event, listener)  # type: ignore[call-overload]  # one for each event
+
+        def stop() -> None:
+            for event, listener in listeners.items():
+                page.remove_listener(event, listener)
+
+        return stop
 
     def check(self) -> None:
         """Fail on a request that left this machine and on errors in a console."""
@@ -180,7 +207,7 @@ def notebooks(
     if request.node.stash.get(FAILED, default=False):
         opened.keep_evidence(request.node.name, lab.log[log_start:])
     opened.close()
-    lab.shut_down_kernels()
+    lab.shut_down_kernels(but=SHARED)
     reset_settings(lab)
     opened.check()
 

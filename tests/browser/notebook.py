@@ -76,6 +76,25 @@ ADD_CELL = """
         return cells.cells.length - 1;
     }
 """
+RESET = """
+    async ([panel, source, forget]) => {
+        const cells = panel.content.model.sharedModel;
+        cells.deleteCellRange(1, cells.cells.length);
+        cells.cells[0].setSource(source);
+        cells.cells[0].setOutputs([]);
+        await panel.sessionContext.session.kernel.requestExecute({code: forget, silent: true}).done;
+        sessionStorage.clear();
+    }
+"""
+FORGET = """
+import berrymq as _berrymq
+from berrymq_jupyter.widgets.pump import pump as _pump
+for _view in list(_pump.views):
+    _view.close()
+for _subscription in _berrymq.default_bus.subscriptions():
+    _berrymq.default_bus.unfollow(_subscription)
+get_ipython().run_line_magic("reset", "-f")
+"""
 TAG_CELLS = """
     async ([panel, index]) => {
         await panel.content.scrollToItem(index, 'smart');
@@ -145,6 +164,13 @@ class Notebook:
             index,
             source,
         )
+
+    def reset(self, source: str) -> None:
+        """Leave one code cell that was not run, a kernel that knows nothing, and a page as if it were new."""
+        self.page.mouse.move(0, 0)
+        if self.page.locator("body").get_attribute("data-jp-theme-name") != "JupyterLab Light":
+            self.set_theme("light")
+        self.in_panel(RESET, source, FORGET)
 
     def sources(self) -> list[str]:
         """The source of each cell."""

@@ -180,12 +180,21 @@ class JupyterServer:
         shutil.copyfile(source, target)
         return target.name
 
-    def shut_down_kernels(self) -> None:
-        """End all sessions and kernels, so that the next test finds an empty server."""
+    def shut_down_kernels(self, *, but: str = "") -> None:
+        """End all sessions and kernels, so that the next test finds an empty server.
+
+        Args:
+            but: the path of a notebook whose kernel stays.
+        """
+        stays = None
         for session in self.get("api/sessions"):
-            self.request("DELETE", f"api/sessions/{session['id']}")
+            if session["path"] == but:
+                stays = session["kernel"]["id"]
+            else:
+                self.request("DELETE", f"api/sessions/{session['id']}")
         for kernel in self.get("api/kernels"):
-            self.request("DELETE", f"api/kernels/{kernel['id']}")
+            if kernel["id"] != stays:
+                self.request("DELETE", f"api/kernels/{kernel['id']}")
 
     def _announced_url(self) -> str:
         assert self._process is not None

@@ -21,7 +21,7 @@ class Log:
         self.said = self.view.get_by_role("status")
         self.filter = self.view.get_by_role("combobox", name="Filter", exact=True)
         self.terms = self.view.get_by_role("list", name="Terms of the filter").locator(".bmq-chip-text")
-        self.export = self.view.locator("form", has_text="Put the messages")
+        self.export = self.view.locator("form", has_text="into a variable or a file")
         self.detail = self.view.get_by_role("region", name="Message")
 
     def row(self, text):

@@ -116,19 +116,21 @@ def test_what_stands_in_the_query_line_is_not_taken_away_by_an_update(trained):
     expect(trained.filter).to_have_value("")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_new_view_for_output_shows_the_same_log(notebooks, theme):
+def test_a_panel_of_its_own_shows_the_same_log(notebooks):
     notebook = notebooks.create("views", [SHOW, TRAIN], app="lab")
-    notebook.set_theme(theme)
+    notebook.set_theme("dark")
     notebook.run(0)
     notebook.run(1)
     first = Log(notebook)
     expect(first.status).to_have_text("50 messages")
-    notebook.in_panel("([panel]) => { panel.content.activeCellIndex = 0; }")
-    notebook.page.evaluate("window.jupyterapp.commands.execute('notebook:create-output-view')")
+    notebook.execute("log.chart('train:epoch', 'loss')")
+    first.button("Open in a panel").click()
     second = Log(notebook, notebook.page.locator(".jp-LinkedOutputView .bmq-log"))
     expect(second.status).to_have_text("50 messages")
     expect(second.rows.last).to_be_visible()
+    expect(second.view.get_by_role("list", name="Lines")).to_have_text("loss0.025")
+    expect(second.button("Open in a panel")).to_be_hidden()
+    second.button("Close chart").click()
     second.filter.fill("note:* ")
     expect(second.status).to_have_text("10 of 50 messages")
     expect(first.terms).to_have_text(["note:*"])  # both are of one page
@@ -139,7 +141,7 @@ def test_a_new_view_for_output_shows_the_same_log(notebooks, theme):
     expect(second.detail).to_be_visible()
     expect(first.detail).to_be_hidden()
     assert violations(notebook.page, ".jp-LinkedOutputView .bmq-log") == []
-    notebook.screenshot(f"log-output-view-{theme}")
+    notebook.screenshot("log-output-view-dark")
     panel = notebook.page.locator(".jp-LinkedOutputView")
     assert panel.evaluate("(panel) => panel.scrollHeight <= panel.clientHeight"), (
         "it is taller than the panel"
@@ -185,6 +187,35 @@ def test_several_identifiers_are_chosen_and_hidden(trained):
     expect(trained.status).to_have_text("41 of 51 messages")
     trained.press("h")
     expect(trained.status).to_have_text("51 messages")
+
+
+def test_the_traffic_by_source_and_latencies_are_shown(trained):
+    trained.notebook.execute(
+        "import time\n"
+        "from berrymq import Message, default_bus\n"
+        "far = [Message.make('far:run', (n,), source='far w', sent_at=time.time() - 5) for n in range(7)]\n"
+        "default_bus.gateway.receive(far)"
+    )
+    trained.view.get_by_role("combobox", name="Sort identifiers").select_option("sources by count")
+    tree = trained.view.get_by_role("tree", name="Sources")
+    expect(tree.get_by_role("treeitem")).to_contain_text(["All", "here", "far w"])
+    expect(tree.get_by_role("treeitem", name="far w")).to_have_accessible_name(
+        re.compile("far w, 7 messages, .*/s")
+    )
+    tree.get_by_role("treeitem", name="far w").click()
+    expect(trained.terms).to_have_text(['from:"far w"'])
+    expect(trained.status).to_have_text("7 of 57 messages")
+    trained.button("Show latency").click()
+    expect(trained.button("Hide latency")).to_be_focused()
+    expect(trained.rows.last.locator(".bmq-delay")).to_have_text(re.compile(r"5\.\d\d s"))
+    trained.rows.last.click()
+    expect(trained.detail).to_contain_text(re.compile(r"from far w · 5\.\d\d s under way"))
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.notebook.screenshot("log-sources")
+    tree.get_by_role("treeitem", name="here").click(modifiers=["Control"])
+    expect(trained.terms).to_have_text(['from:"far w"|here'])
+    trained.press("h")
+    expect(trained.terms).to_have_text(['from:"far w"|here', "-from:here"])
 
 
 def test_times_are_shown_in_three_ways(trained):
@@ -241,6 +272,18 @@ def test_panes_are_made_wider(trained):
     assert trained.detail.bounding_box()["width"] == pytest.approx(width, abs=2)
     splitter.press("Home")
     assert tree.bounding_box()["width"] == pytest.approx(usual, abs=1)
+    column = trained.view.get_by_role("separator", name="Width of the column of identifiers")
+    cell = trained.rows.last.locator(".bmq-id")
+    box, width = column.bounding_box(), cell.bounding_box()["width"]
+    mouse.move(box["x"] + 4, box["y"] + 5)
+    mouse.down()
+    mouse.move(box["x"] - 36, box["y"] + 5, steps=3)
+    mouse.up()
+    assert cell.bounding_box()["width"] == pytest.approx(width - 40, abs=2)
+    column.press("ArrowRight")
+    assert cell.bounding_box()["width"] == pytest.approx(width - 24, abs=2)
+    column.press("Home")
+    assert cell.bounding_box()["width"] == pytest.approx(width, abs=2)
 
 
 def test_a_pinned_message_stays_whatever_goes(trained):
@@ -279,7 +322,47 @@ def test_rows_are_copied_for_a_spreadsheet(trained, notebooks):
     expect(trained.export).to_be_hidden()
 
 
-def test_an_alert_marks_and_counts_what_it_is_for(trained):
+def test_rows_selected_together_are_copied_and_sent_again(trained, notebooks):
+    notebooks.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    trained.row("38, loss").click()
+    trained.rows.last.click(modifiers=["Shift"])
+    expect(trained.rows.and_(trained.view.locator("[aria-selected=true]"))).to_have_count(2)
+    trained.press("Shift+ArrowUp", "Shift+ArrowUp", "Shift+ArrowUp")
+    expect(trained.said).to_contain_text("3 rows selected")
+    trained.press("c")
+    expect(trained.said).to_have_text("Copied 3 messages.")
+    text = trained.notebook.page.evaluate("navigator.clipboard.readText()")
+    assert [line.split("\t")[1] for line in text.splitlines()[1:]] == [
+        "note:add",
+        "train:epoch",
+        "train:epoch",
+    ]
+    trained.button("Export").click()
+    expect(trained.export).to_contain_text("Put the 3 selected messages into a variable or a file")
+    trained.export.get_by_role("combobox", name="Speed").select_option("10 ×")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.export.get_by_role("button", name="Replay").click()
+    expect(trained.export).to_be_hidden()
+    expect(trained.status).to_have_text("53 messages")
+    trained.grid.focus()
+    trained.press("End")
+    expect(trained.row("note 36")).to_have_count(2)
+    trained.notebook.execute(
+        "from berrymq import Message, default_bus\n"
+        "slow = [Message.make('slow:run', (n,), source='far', sent_at=1000.0 * n) for n in range(2)]\n"
+        "default_bus.gateway.receive(slow)"
+    )
+    trained.filter.fill("slow:run ")
+    expect(trained.status).to_have_text("2 of 55 messages")
+    trained.button("Export").click()
+    trained.export.get_by_role("button", name="Replay").click()
+    expect(trained.view).to_contain_text("Sending messages again at 10 ×: 1 of 2.")
+    trained.button("Stop").click()
+    expect(trained.said).to_have_text("Sent 1 message again.")
+
+
+def test_an_alert_marks_and_counts_what_it_is_for(trained, notebooks):
+    notebooks.context.grant_permissions(["clipboard-read", "clipboard-write"])
     trained.button("Alert").click()
     field = trained.view.get_by_role("textbox", name="Alert when")
     field.fill("loss>")
@@ -303,6 +386,17 @@ def test_an_alert_marks_and_counts_what_it_is_for(trained):
     trained.notebook.screenshot("log-alert")
     alert.click()
     expect(alert).to_have_accessible_name("Alert")
+    trained.button("Copy as %%follow cell").click()
+    expect(trained.said).to_contain_text("Copied: put it into a cell")
+    cell = trained.notebook.page.evaluate("navigator.clipboard.readText()")
+    assert cell.startswith("%%follow *:*\nif ('loss' in message.kwargs and")
+    trained.notebook.execute("%load_ext berrymq")
+    follow = trained.notebook.append(cell)
+    trained.notebook.run(follow)
+    trained.notebook.execute("twitter('train:epoch', 42, loss=8); twitter('train:epoch', 43, loss=0.1)")
+    expect(trained.notebook.output(follow)).to_contain_text("Message('train:epoch', 42, loss=8)")
+    expect(trained.notebook.output(follow)).not_to_contain_text("43")
+    trained.notebook.show(0)
     field.fill("")
     field.press("Enter")
     expect(trained.row("40, loss=7")).not_to_have_class(re.compile("bmq-alert"))
@@ -355,6 +449,23 @@ def test_a_pause_says_what_it_holds_back(trained):
     expect(trained.view).to_contain_text("Cleared.")
 
 
+def test_what_was_cleared_comes_back(trained):
+    trained.button("Clear").click()
+    expect(trained.view).to_contain_text("50 messages cleared.")
+    trained.notebook.execute("twitter('test:run', 'since')")
+    expect(trained.status).to_have_text("1 message")
+    assert violations(trained.notebook.page, ".bmq-log") == []
+    trained.button("Undo").click()
+    expect(trained.status).to_have_text("51 messages")
+    expect(trained.rows.last).to_contain_text("since")
+    expect(trained.row("39, loss")).to_be_visible()
+    expect(trained.view.get_by_role("treeitem", name="train").first).to_contain_text("40")
+    expect(trained.button("Undo")).to_be_hidden()
+    trained.button("Clear").click()
+    trained.button("Leave them cleared").click()
+    expect(trained.button("Undo")).to_be_hidden()
+
+
 def test_any_number_is_charted(trained):
     trained.row("39, loss").click()
     trained.button("Chart of loss").click()
@@ -404,36 +515,42 @@ def test_a_chart_has_several_lines_that_its_user_turns_off_smooths_and_zooms(tra
     trained.notebook.screenshot("log-chart-lines")
 
 
-@pytest.mark.parametrize(("kind", "start"), [("PNG", b"\x89PNG"), ("SVG", b"<svg ")])
-def test_a_chart_is_saved_as_an_image(trained, kind, start, tmp_path):
+def test_a_chart_is_saved_as_an_image(trained, tmp_path):
     trained.notebook.execute("log.chart('train:epoch', 'loss')")
     chart = trained.view.get_by_role("region", name="Chart")
     expect(chart.locator("canvas")).to_be_visible()
-    with trained.notebook.page.expect_download() as download:
-        chart.get_by_role("button", name=kind).click()
-    assert download.value.suggested_filename == f"train-epoch-loss.{kind.lower()}"
-    download.value.save_as(tmp_path / "image")
-    assert (tmp_path / "image").read_bytes().startswith(start)
+    for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg ")):
+        with trained.notebook.page.expect_download() as download:
+            chart.get_by_role("button", name=kind).click()
+        assert download.value.suggested_filename == f"train-epoch-loss.{kind.lower()}"
+        download.value.save_as(tmp_path / "image")
+        assert (tmp_path / "image").read_bytes().startswith(start)
 
 
+@pytest.mark.own_notebook
 def test_a_chart_is_there_after_a_reload_and_after_a_theme_switch(trained):
     trained.notebook.execute("log.chart('train:epoch', 'loss', x=0)")
     chart = trained.view.get_by_role("region", name="Chart")
     axis = chart.get_by_role("combobox", name="Horizontal axis")
     expect(axis).to_have_value('["0"]')
     axis.select_option("Order")
-    trained.notebook.page.wait_for_function("(axis) => axis.options.length === 4", arg=axis.element_handle())
+    expect(chart.get_by_role("list", name="Lines")).to_have_text("loss0.025")  # again by order
     expect(axis).to_have_value("order")
+    expect(axis.get_by_role("option", name="opts.lr")).to_be_attached()  # any number of the messages
     axis.select_option("loss")
+    expect(chart.get_by_role("list", name="Lines")).to_have_text("loss1")
     expect(axis).to_have_value('["loss"]')
+    trained.button("Logarithmic").click()
+    chart.get_by_role("slider", name="Smoothing").fill("0.5")
     trained.notebook.set_theme("dark")
     trained.notebook.save()
     trained.notebook.page.reload()
     trained.notebook.wait_for_kernel()
     again = Log(trained.notebook).view.get_by_role("region", name="Chart")
-    expect(again.get_by_role("list", name="Lines")).to_have_text(
-        "loss1"
-    )  # the largest loss is at the right end
+    line = again.get_by_role("list", name="Lines")
+    expect(line).to_have_text(re.compile(r"loss0\.[67]"))  # the largest losses are at the right end
+    expect(again.get_by_role("button", name="Logarithmic")).to_have_attribute("aria-pressed", "true")
+    expect(again.get_by_role("slider", name="Smoothing")).to_have_value("0.5")
     trained.notebook.screenshot("log-chart-dark")
 
 

@@ -11,6 +11,30 @@ from tests.browser.message_log.page import SHOW, TRAIN, Log
 
 pytestmark = pytest.mark.timeout(120)
 
+# Scrolls through a log whose row with index n shows start + n * step; returns what is shown elsewhere.
+WRONG_ROWS = """
+    async (grid, [start, step]) => {
+        const wrong = [];
+        const painted = () => new Promise(requestAnimationFrame);
+        const far = grid.scrollHeight - grid.clientHeight;
+        for (const part of [0, 0.001, 0.002, 0.004, 0.01, 0.1, 0.37, 0.5, 0.501, 0.98, 0.999, 1, 0.998, 0]) {
+            grid.scrollTop = Math.round(part * far);
+            let rows = [];
+            for (let frame = 0; frame < 600; frame++) {
+                await painted();
+                rows = [...grid.querySelectorAll(".bmq-rows .bmq-row")].filter((row) => !row.hidden);
+                if (!rows.some((row) => row.classList.contains("bmq-absent"))) break;
+            }
+            for (const row of rows) {
+                const index = Number(row.getAttribute("aria-rowindex")) - 2;
+                const shown = row.querySelector(".bmq-payload").textContent;
+                if (shown !== String(start + index * step)) wrong.push([part, index, shown]);
+            }
+            if (rows.length < 10) wrong.push([part, rows.length]);
+        }
+        return wrong;
+    }
+"""
 HOSTILE = r"""
 class Raises:
     def __repr__(self):
@@ -151,9 +175,7 @@ twitter(
 """
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_arrays_images_and_tables_are_small_pictures_and_first_rows(log, theme):
-    log.notebook.set_theme(theme)
+def test_arrays_images_and_tables_are_small_pictures_and_first_rows(log):
     log.notebook.execute(PICTURED)
     log.row("result:array").click()
     expect(log.detail.get_by_role("img")).to_have_count(7)
@@ -163,10 +185,10 @@ def test_arrays_images_and_tables_are_small_pictures_and_first_rows(log, theme):
     expect(log.detail.get_by_role("group", name="Picture of weights")).to_contain_text("of a sample of")
     expect(log.detail.get_by_role("columnheader")).to_have_text(["<b>name</b>str", "lossfloat64"])
     expect(log.detail.get_by_role("group", name="Origin of model")).to_contain_text("Pipeline(<i>steps</i>)")
-    assert violations(log.notebook.page, ".bmq-log") == []
-    log.notebook.screenshot(f"log-arrays-{theme}")
-    log.detail.locator(".bmq-detail-body").evaluate("(body) => body.scrollTo(0, body.scrollHeight)")
-    log.notebook.screenshot(f"log-arrays-{theme}-end")
+    for theme in ("light", "dark"):
+        log.notebook.set_theme(theme)
+        assert violations(log.notebook.page, ".bmq-log") == []
+        log.notebook.screenshot(f"log-arrays-{theme}")
 
 
 def test_it_stays_where_its_user_reads(trained):
@@ -192,8 +214,13 @@ def test_a_hundred_thousand_rows_scroll(log):
     log.grid.evaluate("(grid) => grid.scrollTo(0, 24 * 50_000)")
     expect(log.row("50000")).to_be_visible()
     expect(log.row("50000")).to_have_attribute("aria-rowindex", "50002")
+    assert log.grid.evaluate(WRONG_ROWS, [0, 1]) == []
     log.filter.fill("9999")
-    expect(log.status).to_have_text("19 of 100,000 messages")
+    expect(log.status).to_have_text("19 of 100,000 messages", timeout=20_000)
+    log.filter.fill("/0$/ ")
+    expect(log.status).to_have_text("10,000 of 100,000 messages", timeout=20_000)
+    log.button("Newest first").click()
+    assert log.grid.evaluate(WRONG_ROWS, [99_990, -10]) == []
 
 
 def test_an_error_stays_in_reach_of_a_flood(log):
@@ -332,6 +359,7 @@ def test_it_lives_while_its_notebook_is_busy(trained):
     expect(trained.rows).to_have_count(2)
 
 
+@pytest.mark.own_notebook
 def test_a_page_that_is_loaded_again_goes_on(trained):
     trained.notebook.save()
     trained.notebook.page.reload()
@@ -342,6 +370,7 @@ def test_a_page_that_is_loaded_again_goes_on(trained):
     expect(log.row("after the reload")).to_be_visible()
 
 
+@pytest.mark.own_notebook
 def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, notebooks):
     trained.row("39, loss").click()
     trained.button("Newest first").click()
@@ -360,6 +389,10 @@ def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, n
     expect(trained.view).to_contain_text("Paused. 2 new messages held back")
     expect(trained.status).to_have_text("40 of 52 messages")
     trained.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height = '222px'")
+    trained.view.get_by_role("separator", name="Width of the column of senders").focus()
+    trained.press("ArrowRight", "ArrowRight")
+    trained.button("Show latency").click()
+    width = trained.rows.last.locator(".bmq-from").bounding_box()["width"]
     trained.notebook.save()
     trained.notebook.page.reload()
     trained.notebook.wait_for_kernel()
@@ -370,6 +403,8 @@ def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, n
     expect(log.button("Newest first")).to_have_attribute("aria-pressed", "true")
     expect(log.detail).to_contain_text("train:epoch")
     assert log.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height") == "222px"
+    expect(log.button("Hide latency")).to_be_visible()
+    assert log.rows.last.locator(".bmq-from").bounding_box()["width"] == pytest.approx(width, abs=1)
     log.button("Resume").click()
     expect(log.status).to_have_text("41 of 52 messages")
     expect(other.status).to_have_text("52 messages")
@@ -378,6 +413,7 @@ def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, n
     expect(other.status).to_have_text("11 of 52 messages")
 
 
+@pytest.mark.own_notebook
 def test_a_kernel_that_ended_is_told(trained):
     trained.notebook.restart()
     expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
@@ -397,6 +433,7 @@ def test_a_kernel_that_ended_is_told(trained):
     expect(trained.view).to_contain_text("No message yet.")
 
 
+@pytest.mark.own_notebook
 def test_a_kernel_that_was_shut_down_is_told_when_it_is_asked(trained):
     trained.notebook.in_panel("([panel]) => panel.sessionContext.shutdown()")
     trained.grid.focus()
@@ -431,6 +468,7 @@ def test_notebook_7_shows_it_too(notebooks):
     notebook.screenshot("log-notebook-7")
 
 
+@pytest.mark.own_notebook
 def test_a_saved_notebook_shows_what_was_there(trained, notebooks, lab):
     static = trained.notebook.output(0).locator(".bmq-static")
     expect(static).to_contain_text("50 messages, the newest 20 of them")
