@@ -102,7 +102,7 @@ function createRow<T>(columns: Column<T>[]): HTMLElement {
   const cell = ({ kind }: Column<T>, index: number) => {
     if (index === 0) return h("th", { role: "rowheader", scope: "row" });
     if (kind !== "bmq-newest") return h("td", { role: "cell", class: kind });
-    return h("td", { role: "cell", class: kind }, h("button", { type: "button", class: "bmq-payload", "aria-expanded": "false", onclick: open, hidden: true }));
+    return h("td", { role: "cell", class: kind }, h("button", { type: "button", class: "bmq-newest-text", "aria-expanded": "false", onclick: open, hidden: true }));
   };
   return h("tr", { role: "row" }, ...columns.map(cell));
 }
@@ -134,7 +134,7 @@ export function createTables(request: (rows: [number, string][]) => void) {
       { title: "Messages", kind: "bmq-number", by: ([, , count]) => count, text: ([, , count]) => whole(count) },
       { title: "Rate", kind: "bmq-number", by: ([, , , perSecond]) => perSecond, text: ([, , , perSecond]) => rate(perSecond) },
       { title: "Last", kind: "bmq-number", by: ([, , , , at]) => at, text: ([, , , , at]) => fullTime(at).slice(11, 19) },
-      { title: "From", kind: "bmq-from", by: ([, , , , , source]) => source, text: ([, , , , , source]) => source },
+      { title: "From", kind: "bmq-sender", by: ([, , , , , source]) => source, text: ([, , , , , source]) => source },
       { title: "Newest", kind: "bmq-newest", text: (row) => texts.get(keyOf(row))?.text ?? "" },
     ],
     keyOf,
