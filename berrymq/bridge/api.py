@@ -235,14 +235,29 @@ class Link:
         except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
             raise LinkError(f"the other side did not report its status: {error}") from None
 
-    def _call(self, method: str) -> msgspec.Raw:
+    def newest(self, identifiers: list[str]) -> list[dict[str, Any] | None]:
+        """Return the newest message of each identifier that passed the hub in this room; see WIRE.md.
+
+        Args:
+            identifiers: at most 200.
+
+        Raises:
+            LinkError: the other side did not answer within `CALL_TIMEOUT_SECONDS`, or is no hub.
+        """
+        try:
+            raw = self._call("newest", {"identifiers": identifiers})
+            return msgspec.json.decode(raw, type=list[dict[str, Any] | None])
+        except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
+            raise LinkError(f"the other side did not report the newest messages: {error}") from None
+
+    def _call(self, method: str, params: dict[str, Any] | None = None) -> msgspec.Raw:
         """Call a method of the other side, and record whether it answered.
 
         Raises:
             OSError, LinkError, RpcError: see `NETWORK_ERRORS`.
         """
         self._is_unanswered = True
-        raw = self._connector.call(method, {}, CALL_TIMEOUT_SECONDS)
+        raw = self._connector.call(method, params or {}, CALL_TIMEOUT_SECONDS)
         self._is_unanswered = False
         return raw
 

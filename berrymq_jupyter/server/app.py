@@ -17,7 +17,7 @@ from berrymq.bridge.discovery.runtime_directory import VARIABLE, RuntimeDirector
 
 from .handlers import LinkHandler, RpcHandler
 from .hub_supervisor import HeldHub
-from .page import FILE_PATTERN, FileHandler, HubHandler, StateHandler
+from .page import FILE_PATTERN, FileHandler, HubHandler, NewestHandler, StateHandler
 from .state import HubState
 
 __all__ = ["BerryMQHub"]
@@ -71,12 +71,14 @@ class BerryMQHub(ExtensionApp):
         if self.hub is None:
             return
         hub = {"hub": self.hub}
+        state = {"state": HubState(self.hub.call)}
         self.handlers.extend(
             [
                 (r"/berrymq/?", HubHandler, hub),
                 (r"/berrymq/(?:rpc|JSON)", RpcHandler, hub),
                 (r"/berrymq/ws", LinkHandler, hub),
-                (r"/berrymq/state", StateHandler, {"state": HubState(self.hub.status)}),
+                (r"/berrymq/state", StateHandler, state),
+                (r"/berrymq/newest", NewestHandler, state),
                 (rf"/berrymq/files/({FILE_PATTERN})", FileHandler),
             ]
         )

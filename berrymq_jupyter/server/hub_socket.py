@@ -104,12 +104,13 @@ class HubSocket:
                 if not waiting.done():
                     waiting.set_exception(ConnectionResetError("the connection to the hub has ended"))
 
-    async def call(self, method: str, timeout: float) -> msgspec.Raw:
+    async def call(self, method: str, timeout: float, params: dict[str, Any] | None = None) -> msgspec.Raw:
         """Call a method, while `run` reads.
 
         Args:
-            method: a method of the wire protocol without parameters.
+            method: a method of the wire protocol.
             timeout: in seconds.
+            params: its parameters.
 
         Returns:
             The result as JSON.
@@ -119,7 +120,7 @@ class HubSocket:
             RpcError: the hub answered with an error.
         """
         async with asyncio.timeout(timeout):
-            return await self._send(method, {})
+            return await self._send(method, params or {})
 
     async def _call_and_read(self, method: str, params: dict[str, Any]) -> msgspec.Raw:
         """Call a method, and read until it is answered; before `run`."""

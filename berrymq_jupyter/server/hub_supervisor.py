@@ -1,6 +1,6 @@
 """Find or start the hub of this user, and keep it running for as long as the Jupyter server runs.
 
-An open WebSocket keeps a hub from its idle timeout. It carries nothing but ``status`` calls for the hub's
+An open WebSocket keeps a hub from its idle timeout. It carries nothing but the calls for the hub's
 page. When the hub ends so does the WebSocket, and the hub is found or started again.
 """
 
@@ -12,7 +12,7 @@ import random
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.discovery.finding import find
 from berrymq.bridge.discovery.starting import start_hub
@@ -40,8 +40,8 @@ LONGEST_BACKOFF_SECONDS = 30.0
 START_SECONDS = 5.0
 """The time for which a request waits for the hub to start."""
 
-STATUS_SECONDS = 5.0
-"""The timeout for the hub's status; then the connection to it is closed."""
+CALL_SECONDS = 5.0
+"""The timeout for an answer of the hub; then the connection to it is closed."""
 
 
 class HeldHub:
@@ -89,8 +89,8 @@ class HeldHub:
             raise LinkError(f"the hub can't be reached: {self._problem}")
         return self._found
 
-    async def status(self) -> msgspec.Raw:
-        """Return the hub's own status as JSON.
+    async def call(self, method: str, params: dict[str, Any] | None = None) -> msgspec.Raw:
+        """Return what a method of the hub returns, as JSON.
 
         Raises:
             LinkError: there is no hub, or it does not answer.
@@ -99,7 +99,7 @@ class HeldHub:
         socket = self._socket
         assert socket is not None  # exists as long as its address
         try:
-            return await socket.call("status", STATUS_SECONDS)
+            return await socket.call(method, CALL_SECONDS, params)
         except TimeoutError:
             socket.abort()
             raise LinkError("the hub does not answer; is it overloaded or stopped?") from None

@@ -1,11 +1,13 @@
 """The hub's page: ``GET <base_url>berrymq/``, its files, and its state.
 
-The page polls ``state``, which has names and numbers but no payload. Texts of other nodes are shown on it, so
-its policy forbids every script and style but its own.
+The page polls ``state``, which has names and numbers but no payload, and ``newest`` for the newest payloads
+of the identifiers that it shows, as short texts. Texts of other nodes are shown on it, so its policy forbids
+every script and style but its own.
 """
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +22,7 @@ from .handlers import AUTH_RESOURCE, RpcHandler
 if TYPE_CHECKING:
     from .state import HubState
 
-__all__ = ["FileHandler", "HubHandler", "StateHandler"]
+__all__ = ["FileHandler", "HubHandler", "NewestHandler", "StateHandler"]
 
 PACKAGE: Final = "berrymq_jupyter"
 FILE_PATTERN: Final = r"static/hub\.(?:js|css)|server/web/berry\.svg"
@@ -28,6 +30,9 @@ FILE_PATTERN: Final = r"static/hub\.(?:js|css)|server/web/berry\.svg"
 
 KINDS: Final = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 """The content type of each kind of file."""
+
+ROWS: Final = re.compile(r"\d{1,15}(?:,\d{1,15}){0,199}", re.ASCII)
+"""The numbers of identifiers in a request."""
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -89,7 +94,7 @@ class FileHandler(JupyterHandler):
 
 
 class StateHandler(APIHandler):
-    """The state that the page shows, as JSON."""
+    """``GET``: the state that the page shows, as JSON."""
 
     auth_resource = AUTH_RESOURCE
     _track_activity = False  # an open page does not keep an idle server running
@@ -101,13 +106,28 @@ class StateHandler(APIHandler):
     @authenticated
     @authorized
     async def get(self) -> None:
-        """Send the present state."""
+        """Send it."""
         self.set_header("Cache-Control", "no-store")
         try:
-            answer = await self.state.answer()
+            answer = await self.answer()
         except NETWORK_ERRORS as error:
             raise HTTPError(503, str(error), reason="the hub does not answer") from error
         await self.finish(answer)
+
+    async def answer(self) -> bytes:
+        """Return the present state."""
+        return await self.state.answer()
+
+
+class NewestHandler(StateHandler):
+    """``GET ?rows=1,2,3``: the newest payload of each of these identifiers of the state, as JSON."""
+
+    async def answer(self) -> bytes:
+        """Return a text for each number."""
+        asked = self.get_argument("rows", "")
+        if not ROWS.fullmatch(asked):
+            raise HTTPError(400, reason="rows are numbers, separated by commas")
+        return await self.state.newest([int(row) for row in asked.split(",")])
 
 
 def source(path: str) -> bytes:

@@ -1,15 +1,18 @@
-"""The state that the hub's page shows: nodes and traffic. Names and numbers; no payload, no secret.
+"""What the hub's page shows: its state (nodes and traffic, in names and numbers), and the newest payloads.
 
-The hub reports its counters (the wire method ``status``). Their rates are computed here from two reports.
+The hub reports its counters (the wire method ``status``). Their rates are computed here from two reports. The
+newest message of an identifier is requested (``newest``) when a page shows its row, and only then.
 """
 
 from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+from berrymq_jupyter.newest_text import newest_text
 
 from .rates import Rates
 
@@ -202,6 +205,8 @@ class PassedIdentifier(msgspec.Struct):
     at: float
     """The time of the last message; next its source."""
     source: str
+    row: int = 0
+    """A number by which the page requests its newest message."""
 
 
 class SharedQueue(msgspec.Struct):
@@ -251,11 +256,16 @@ class HubState:
     Used on the server's loop.
 
     Args:
-        ask: returns the hub's status as JSON, or raises an error if it does not answer.
+        call: calls a method of the hub with parameters, and returns the result as JSON or raises an error.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[bytes | msgspec.Raw]]) -> None:
-        self._ask = ask
+    def __init__(self, call: Callable[[str, dict[str, Any]], Awaitable[bytes | msgspec.Raw]]) -> None:
+        self._call = call
+        self._rows: dict[int, tuple[str | None, str]] = {}
+        """The room and identifier of each row of the last state."""
+        self._numbers: dict[tuple[str | None, str], int] = {}
+        """The same by room and identifier: a row keeps its number."""
+        self._last_number = 0
         self._rates: Counters = Rates()
         self._answer = b""
         self._answered_at = float("-inf")
@@ -279,11 +289,49 @@ class HubState:
 
     async def _look(self) -> bytes:
         """Request the status, and return and cache the state."""
-        status = msgspec.json.decode(await self._ask(), type=Status)
+        status = msgspec.json.decode(await self._call("status", {}), type=Status)
         now = monotonic()
-        self._answer = msgspec.json.encode(picture(status, self._rates, now))
+        shown = picture(status, self._rates, now)
+        self._number([(one.room, one.id) for one in status.identifiers[:MAX_IDENTIFIERS]], shown.identifiers)
+        self._answer = msgspec.json.encode(shown)
         self._answered_at = now
         return self._answer
+
+    def _number(self, keys: list[tuple[str | None, str]], rows: list[PassedIdentifier]) -> None:
+        """Number the rows, and discard the numbers of those that have gone.
+
+        Args:
+            keys: the room and identifier of each row; those in the rows are shortened.
+            rows: the rows.
+        """
+        numbers = self._numbers
+        for key, row in zip(keys, rows, strict=True):
+            if key not in numbers:
+                self._last_number += 1
+            row.row = numbers.setdefault(key, self._last_number)
+        self._numbers = {key: numbers[key] for key in keys}
+        self._rows = {number: key for key, number in self._numbers.items()}
+
+    async def newest(self, rows: list[int]) -> bytes:
+        """Return the newest payload of identifiers as short texts, as a JSON object by row.
+
+        Args:
+            rows: the numbers of rows of the last state; others are left out.
+
+        Raises:
+            LinkError: the hub does not answer.
+        """
+        by_room: dict[str | None, list[tuple[int, str]]] = {}
+        for row in rows:
+            if row in self._rows:
+                room, identifier = self._rows[row]
+                by_room.setdefault(room, []).append((row, identifier))
+        texts: dict[int, str] = {}
+        for room, wanted in by_room.items():
+            params = {"identifiers": [identifier for _, identifier in wanted], "room": room}
+            found = msgspec.json.decode(await self._call("newest", params), type=list[dict[str, Any] | None])
+            texts.update({row: newest_text(one) for (row, _), one in zip(wanted, found, strict=False)})
+        return msgspec.json.encode(texts)
 
 
 def picture(status: Status, rates: Counters, now: float) -> Picture:

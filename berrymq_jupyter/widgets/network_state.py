@@ -1,7 +1,8 @@
-"""The network as this process sees it: nodes, what they follow, links, and their traffic.
+"""The network as this process sees it: nodes, what they follow, links, their traffic, and what a hub holds.
 
 `NetworkState.look` polls: the links of this process for their own counters, and the other side of each for
-its status, which has the traffic of the other nodes. What a page gets is a dictionary of JSON values.
+its status, which has the traffic of the other nodes. What a page gets is a dictionary of JSON values. Of what
+a hub counts and holds it gets that of the room of the link.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from berrymq import LinkError
 from berrymq_jupyter.links import how_found, nodes_behind, open_links
+from berrymq_jupyter.newest_text import newest_text
 
 from .counts import Rate
 from .render import cut, shown
@@ -25,6 +27,12 @@ MOST_NODES: Final = 200
 """Nodes that are shown; the rest is counted."""
 MOST_FOLLOWS: Final = 50
 """Identifiers that are listed of each."""
+MOST_IDENTIFIERS: Final = 500
+"""Identifiers of messages, shared queues or keeps that are listed."""
+MOST_MEMBERS: Final = 6
+"""Members of a shared queue that are listed."""
+MOST_NEWEST: Final = 200
+"""Newest messages in one request of a page: the limit of the hub."""
 LONGEST: Final = 80
 """Characters of a name or identifier."""
 
@@ -72,7 +80,11 @@ class NetworkState:
         self.bus = bus
         self.flows: dict[Way, Flow] = {}
         """The traffic in each direction."""
-        self.picture: dict[str, Any] = {"links": [], "nodes": [], "edges": [], "more": 0}
+        self.passing: dict[tuple[str, str, str | None], Flow] = {}
+        """The traffic of each identifier, by the node that counts it, and by room."""
+        self.links: list[Any] = []
+        """The links of the last poll."""
+        self.picture: dict[str, Any] = {"links": [], "nodes": [], "edges": [], "more": 0, **held([])}
         """The network as it is sent to a page."""
         self.looked_at: float | None = None
         """The time of the last poll, in seconds; None before the first."""
@@ -91,7 +103,9 @@ class NetworkState:
         self.looked_at = now
         views = [Seen(link, self.ask(link, now)) for link in open_links(self.bus)]
         self.measure({way: total for view in views for way, total in view.passed().items()}, seconds)
-        before, self.picture = self.picture, self.draw(views)
+        self.links = [view.link for view in views]
+        identifiers = self.identifiers(views, seconds)
+        before, self.picture = self.picture, {**self.draw(views), **held(views), "identifiers": identifiers}
         return self.picture != before
 
     def ask(self, link: Any, now: float) -> dict[str, Any]:
@@ -121,6 +135,57 @@ class NetworkState:
             self.flows.setdefault(way, Flow(total)).update(total, seconds)
         for gone in self.flows.keys() - totals.keys():
             del self.flows[gone]
+
+    def identifiers(self, views: list[Seen], seconds: float) -> list[list[Any]]:
+        """Return the identifiers of messages that passed, as they are sent to a page, with their rates.
+
+        Args:
+            views: the links.
+            seconds: since the last poll; 0 for the first.
+
+        Returns:
+            For each its link's place, text, count, rate, time of the last in milliseconds, and source.
+        """
+        rows: list[list[Any]] = []
+        passing: dict[tuple[str, str, str | None], Flow] = {}
+        for place, view in enumerate(views):
+            for one in view.of_room("identifiers"):
+                key = (view.there, one["id"], one["room"])
+                flow = passing[key] = self.passing.get(key) or Flow(one["count"])
+                flow.update(one["count"], seconds)
+                source = shown(cut(one["source"], LONGEST))
+                row = [
+                    place,
+                    one["id"],
+                    flow.total,
+                    round(flow.rate.value, 2),
+                    round(one["at"] * 1000),
+                    source,
+                ]
+                rows.append(row)
+        self.passing = passing
+        return rows[:MOST_IDENTIFIERS]
+
+    def newest(self, wanted: list[Any]) -> list[list[Any]]:
+        """Return the newest message of identifiers as short texts; it waits for the hub's answer.
+
+        Args:
+            wanted: pairs of a link's place and an identifier, from a page.
+
+        Returns:
+            The same pairs, each with the text.
+        """
+        by_place: dict[int, list[str]] = {}
+        for place, identifier in wanted[:MOST_NEWEST]:
+            by_place.setdefault(int(place), []).append(str(identifier))
+        found: list[list[Any]] = []
+        for place, identifiers in by_place.items():
+            try:
+                texts = map(newest_text, self.links[place].newest(identifiers))
+                found += [[place, *pair] for pair in zip(identifiers, texts, strict=True)]
+            except (LinkError, LookupError, ValueError):
+                continue  # cut just now, or a hub of a former version
+        return found
 
     def draw(self, views: list[Seen]) -> dict[str, Any]:
         """Return everything as it is sent to a page."""
@@ -162,8 +227,13 @@ class Seen:
         """The id of this process."""
         self.there: str = status.get("id", "")
         """The id of the other side."""
+        self.status = status
         self._others = [one for one in status.get("nodes", ()) if one["id"] != self.here]
         """The status of the other neighbours of the other side."""
+
+    def of_room(self, key: str) -> list[dict[str, Any]]:
+        """Return a list of the status of a hub, as far as it concerns the room of the link."""
+        return [one for one in self.status.get(key, ()) if one["room"] == self.link.room]
 
     def edges(self) -> list[tuple[str, bool]]:
         """Return the neighbours of the other side, and whether each is disconnected at present."""
@@ -181,6 +251,42 @@ class Seen:
             totals[one["id"], self.there] = one["sent"]
             totals[self.there, one["id"]] = one["received"]
         return totals
+
+
+def held(views: list[Seen]) -> dict[str, Any]:
+    """Return shared queues, retained messages, and the number of further identifiers, as sent to a page."""
+    queues = [one for view in views for one in view.of_room("groups")]
+    kept = [one for view in views for one in view.of_room("kept")]
+    passed = [one for view in views for one in view.of_room("identifiers")]
+    forgotten = sum(view.status.get("identifiers_more", 0) for view in views)
+    return {
+        "identifiers": [],
+        "identifiersMore": max(0, len(passed) - MOST_IDENTIFIERS) + forgotten,
+        "queues": [
+            [
+                one["id"],
+                one["depth"],
+                one["taken"],
+                [[shown(cut(member["name"], LONGEST)), member["taken"]] for member in members[:MOST_MEMBERS]],
+                max(0, len(members) - MOST_MEMBERS) + one["members_more"],
+                one["dropped"],
+            ]
+            for one in queues[:MOST_IDENTIFIERS]
+            for members in [sorted(one["members"], key=lambda member: -member["taken"])]
+        ],
+        "kept": [
+            [
+                one["identifier"],
+                one["count"],
+                one["last"],
+                one["identifiers"],
+                one["bytes"],
+                shown(cut(one["by"], LONGEST)),
+                one["dropped"],
+            ]
+            for one in kept[:MOST_IDENTIFIERS]
+        ],
+    }
 
 
 def described(info: Any) -> dict[str, Any]:

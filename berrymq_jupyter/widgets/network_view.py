@@ -1,4 +1,4 @@
-"""`NetworkView`: the nodes on the network, their links, and what they follow."""
+"""`NetworkView`: the nodes on the network, their links, what they follow, and what passes a hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import berrymq
 
 from . import assets
-from .base import RequestError, View
+from .base import RequestError, View, Work
 from .network_state import NetworkState
 from .static import Form
 
@@ -23,7 +23,8 @@ SAVED: Final = 50
 class NetworkView(View):
     """A live view of the network that this process is linked to: nodes, links, who follows what, and traffic.
 
-    It counts the traffic of this process's own links itself; that of the others is the hub's report.
+    It counts the traffic of this process's own links itself; that of the others is the hub's report, and so
+    are the identifiers of what passes, each with its newest message, the shared queues, and what is retained.
 
     Args:
         bus: whose links are shown; by default the default bus.
@@ -73,8 +74,10 @@ class NetworkView(View):
         self.settled = True
         return {"full": everything, **self.state.picture}
 
-    def answer(self, _: dict[str, Any]) -> dict[str, Any] | None:
-        """Serve a request of the page, which has none."""
+    def answer(self, request: dict[str, Any]) -> Work:
+        """Serve a request of the page: for the newest messages of the identifiers that it shows."""
+        if request.get("t") == "newest":
+            return lambda: {"t": "newest", "rows": self.state.newest(request["rows"])}
         raise RequestError("the page asked for something unknown; it may be of another version: reload it")
 
     def form(self) -> Form:

@@ -1,12 +1,13 @@
-// The page of NetworkView: a drawing, and a table with the same content.
+// The page of NetworkView: a drawing, a table with the same content, and tables of what passes a hub.
 
 import "./views.css";
 import "./network_view.css";
 import { fill, framed, h, keepKeys, setAttributes, setText } from "./dom.ts";
 import { counted, rate, whole } from "./format.ts";
 import { type Flow, type Flows, createGraph } from "./network_graph.ts";
-import { type PlainStore, createPlainStore, createRemarks, defineView } from "./view.ts";
-import type { Amounts, NetworkNode, NetworkState } from "./wire.ts";
+import { createTables } from "./network_tables.ts";
+import { type CommonEvents, type PlainStore, createPlainStore, createRemarks, defineView } from "./view.ts";
+import type { Amounts, NetworkNewest, NetworkNode, NetworkState } from "./wire.ts";
 
 const PATTERNS_SHOWN = 8;
 /** With fewer nodes there is nothing to search. */
@@ -20,11 +21,13 @@ const COLUMNS: [title: string, kind: string | null, by: By | null][] = [
 ];
 const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 
-function createView(store: PlainStore<NetworkState>) {
+type NetworkEvents = CommonEvents<NetworkState> & { newest: NetworkNewest };
+
+function createView(store: PlainStore<NetworkState, NetworkEvents>) {
   const title = h("span", { class: "bmq-title" });
   const facts = h("span", { class: "bmq-total" });
   const remarks = createRemarks();
-  const find = h("input", { type: "search", class: "bmq-field", "aria-label": "Find nodes", placeholder: "find", spellcheck: "false", title: "In names, rooms and what nodes follow", hidden: true, oninput: () => redraw() });
+  const find = h("input", { type: "search", class: "bmq-field", "aria-label": "Find nodes and identifiers", placeholder: "find", spellcheck: "false", title: "In nodes, rooms, what they follow, identifiers and sources", hidden: true, oninput: () => redraw() });
   const body = h("tbody", {});
   const heads = COLUMNS.map(([title, kind, by], index) =>
     h("th", { scope: "col", class: kind }, by ? h("button", { type: "button", class: "bmq-sort", onclick: () => sort(index) }, title) : title),
@@ -42,6 +45,7 @@ function createView(store: PlainStore<NetworkState>) {
     ),
     more,
   );
+  const tables = createTables((rows) => store.request({ t: "newest", rows }));
   const panes = h("div", { class: "bmq-network-panes" }, h("div", { class: "bmq-graphbox" }, graph.element), table);
   const empty = h("div", { class: "bmq-nothing" }, "Not linked. %link joins the hub of this machine, or starts it.");
   const element = h(
@@ -49,6 +53,7 @@ function createView(store: PlainStore<NetworkState>) {
     { class: "bmq bmq-network" },
     h("div", { class: "bmq-bar" }, h("div", { class: "bmq-names" }, title, facts), find),
     panes,
+    tables.element,
     empty,
     h("div", { class: "bmq-foot" }, remarks.element),
   );
@@ -93,18 +98,25 @@ function createView(store: PlainStore<NetworkState>) {
     if (!state) return;
     const linked = state.links.length > 0;
     panes.hidden = !linked;
+    tables.element.hidden = true;
     empty.hidden = linked;
     setText(title, linked ? state.links.map((link) => link.url).join(", ") : "Network");
     setText(facts, linked ? about(state) : "");
     if (!linked) return;
     const flows = flowsById(state);
     graph.draw(state, flows, chosen);
-    find.hidden = state.nodes.length <= SEARCHED && !find.value;
+    find.hidden = state.nodes.length <= SEARCHED && state.identifiers.length <= SEARCHED && !find.value;
     const shown = inTable(state.nodes, flows);
     showRows(shown, flows);
     const rest = [!shown.length && `None of ${counted(state.nodes.length, "node")} has that.`, state.more > 0 && `… ${counted(state.more, "more node")}, neither searched nor sorted`];
     setText(more, rest.filter(Boolean).join(" "));
     more.hidden = !more.textContent;
+    tables.show(state, find.value.trim().toLowerCase());
+  }
+
+  function take(newest: NetworkNewest) {
+    tables.take(newest);
+    redraw();
   }
 
   function showRows(nodes: NetworkNode[], flows: Flows) {
@@ -121,7 +133,7 @@ function createView(store: PlainStore<NetworkState>) {
     });
   }
 
-  const off = [keepKeys(element), store.on("update", redraw), store.on("problem", (one) => remarks.say(one.text))];
+  const off = [keepKeys(element), store.on("update", redraw), store.on("problem", (one) => remarks.say(one.text)), store.on("newest", take)];
   redraw();
   return {
     element,
@@ -216,4 +228,4 @@ function about(state: NetworkState) {
     .join(" · ");
 }
 
-export default defineView((model) => createPlainStore<NetworkState>(model, ["problem"]), createView);
+export default defineView((model) => createPlainStore<NetworkState, NetworkEvents>(model, ["problem", "newest"]), createView);

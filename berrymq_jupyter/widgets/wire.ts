@@ -234,6 +234,20 @@ export interface NetworkState {
   nodes: NetworkNode[];
   edges: NetworkEdge[];
   more: number;
+  identifiers: NetworkIdentifier[];
+  identifiersMore: number;
+  queues: NetworkQueue[];
+  kept: NetworkKept[];
+}
+
+/** An identifier that passed a hub: by the place of its link, and its text. */
+export type NetworkIdentifier = [link: number, id: string, count: number, perSecond: number, at: number, source: string];
+export type NetworkQueue = [id: string, waiting: number, taken: number, members: [name: string, taken: number][], membersMore: number, dropped: number];
+export type NetworkKept = [id: string, count: number, last: number, identifiers: number, bytes: number, by: string, dropped: number];
+
+/** The newest messages of identifiers. */
+export interface NetworkNewest {
+  rows: [link: number, id: string, text: string][];
 }
 
 export interface Bar {

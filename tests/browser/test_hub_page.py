@@ -139,7 +139,9 @@ def test_it_shows_rooms_rates_and_those_without_a_link(notebooks, page, company)
         team.twitter("score:add", 1)
         page.wait_for_timeout(50)  # lets the page live on
     expect(heard(page, "train:epoch").locator("td").nth(1)).to_contain_text("/s")
+    expect(heard(page, "train:epoch").locator(".payload")).to_have_text("1, loss=0.5")
     expect(heard(page, "score:add")).to_contain_text("room team")
+    expect(heard(page, "score:add").locator(".payload")).to_have_text("1")
     expect(page.locator(".figures dd").nth(1)).to_have_text("1")
     expect(page.locator(".clients tbody tr")).to_contain_text(["curl"])
     more = node(page, "many.ipynb").locator("details")
@@ -173,11 +175,20 @@ def test_it_says_who_is_cut_off_and_who_has_left(page, company):
 
 def test_names_from_the_network_are_text(page, company):
     speaker = company.join(HOSTILE[0], HOSTILE[1] + ":*")
-    company.join(HOSTILE[3], *[f"{text}:run" for text in HOSTILE if not text.startswith("x")])
+    company.join(HOSTILE[3], "*:*", *[f"{text}:run" for text in HOSTILE if not text.startswith("x")])
     company.join(HOSTILE[2], room=HOSTILE[1])
     expect(node(page, HOSTILE[0])).to_be_visible()
-    speaker.twitter(f"{HOSTILE[0]}:run")
-    expect(heard(page, f"{HOSTILE[0]}:run")).to_be_visible()
+    speaker.twitter(f"{HOSTILE[0]}:run", *HOSTILE)
+    payload = heard(page, f"{HOSTILE[0]}:run").locator(".payload")
+    expect(payload).to_contain_text(f"'{HOSTILE[0]}', '{HOSTILE[1]}', '\\u202eevil")
+    payload.press("Enter")
+    expect(payload).to_have_attribute("aria-expanded", "true")
+    for number in range(8):
+        speaker.twitter(f"{HOSTILE[0]}:run{number}", "x" * 3000)
+    expect(page.get_by_role("searchbox", name="Find identifiers")).to_be_visible()
+    page.get_by_role("searchbox", name="Find identifiers").fill("RUN3")
+    expect(heard(page, f"{HOSTILE[0]}:run3").locator(".payload")).to_contain_text('"xxx')
+    expect(page.locator(".identifiers tbody tr:visible")).to_have_count(1)
     expect(page.locator(".group", has_text=f"Room {HOSTILE[1]}")).to_be_visible()
     expect(node(page, "\\u202eevil\\u202c left-to-right")).to_be_visible()
     assert page.locator("main img, main script").count() == 0

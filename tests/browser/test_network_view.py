@@ -7,10 +7,11 @@ from tests.browser.accessibility import check_for_everybody, violations
 
 pytestmark = pytest.mark.timeout(120)
 
-SHOW = "from berrymq import follow, link\nfrom berrymq_jupyter.widgets import NetworkView\nNetworkView()"
-LINK = "follow('task:*', lambda message: None)\nlinked = link(name='here')"
+SHOW = "from berrymq_jupyter.widgets import NetworkView\nNetworkView()"
+LINK = "from berrymq import Queue, follow, keep, link\nfollow('task:*', print)\nlinked = link(name='here')"
 OTHER = "from berrymq import follow, link, twitter\nfollow('train:*', print)\nlinked = link(name='there')"
-SEND = "for number in range(50): twitter('task:add', number)\nlinked.flush(10)"
+SEND = "for number in range(50): twitter('task:add', number, text='<b>bold</b>')\nlinked.flush(10)"
+HOLD = "keep('task:*')\njobs = Queue('job:*', shared=True)"
 
 MANY = """
 from types import SimpleNamespace as Some
@@ -118,12 +119,13 @@ def test_a_very_narrow_one_is_the_table_alone(notebooks):
 
 
 def test_who_is_there_and_what_passes(notebooks):
-    notebook = notebooks.create("here", [SHOW, LINK])
+    notebook = notebooks.create("here", [SHOW, LINK, HOLD])
     notebook.run(0)
     view = notebook.output(0).locator(".bmq-network")
     expect(view).to_contain_text("Not linked. %link joins the hub")
     notebook.run(1)
     expect(view).to_contain_text("the hub of this machine, by its connection file")
+    notebook.run(2)
     other = notebooks.create("there", [OTHER, SEND])
     other.run(0)
     row = view.get_by_role("row").filter(has_text="there")
@@ -136,6 +138,14 @@ def test_who_is_there_and_what_passes(notebooks):
     expect(view.locator(".bmq-passing")).to_have_count(2)  # the hub tells what passes on to the other
     expect(row).to_contain_text("50")
     notebook.page.bring_to_front()
+    tables = view.get_by_role("region", name="What passes and what is held")
+    passed = tables.get_by_role("row").filter(has=view.get_by_role("rowheader", name="task:add"))
+    expect(passed.get_by_role("button")).to_have_text("49, text='<b>bold</b>'")
+    passed.get_by_role("button").press("Enter")
+    expect(passed.get_by_role("button")).to_have_attribute("aria-expanded", "true")
+    expect(tables.get_by_role("row").filter(has_text="job:*")).to_contain_text("here.ipynb: 0")
+    expect(tables.get_by_role("row").filter(has_text="of each")).to_have_count(0)
+    expect(tables.get_by_role("row").filter(has_text="last 1")).to_contain_text("50")
     check_for_everybody(notebook, view, "network")
     row.get_by_role("button", name="there").press("Enter")
     expect(view.locator(".bmq-node.bmq-touched")).to_contain_text("there")

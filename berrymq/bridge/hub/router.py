@@ -30,6 +30,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
+from .newest import hold, hold_message, read
 from .takeover import Takeover
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ MAX_STATUS_IDENTIFIERS = 500
 class Traffic:
     """The messages of one identifier that passed in one room."""
 
-    __slots__ = ("at", "count", "source")
+    __slots__ = ("at", "count", "newest", "source")
 
     def __init__(self) -> None:
         self.count = 0
@@ -68,6 +69,8 @@ class Traffic:
         """When the last one passed, in seconds since 1970."""
         self.source = ""
         """The name of the node that published it."""
+        self.newest = b""
+        """What is held of it; see ``newest.py``."""
 
 
 class Hub(Router):
@@ -171,7 +174,7 @@ class Hub(Router):
         self.announcements.send_before_messages()
         super().handle_batches(peer, batches)
         for batch, _ in batches:
-            self.count(peer.room, batch.identifier, batch.source, batch.count)
+            self.count(peer.room, batch.identifier, batch.source, batch.count, hold(batch))
 
     def handle_question(self, peer: Peer, params: AskParams) -> None:
         """Put a question to all who follow it but the asker. The lock is held.
@@ -278,9 +281,9 @@ class Hub(Router):
     def publish(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish messages for a client that has no link; see `Router.publish`."""
         super().publish(room, identifier, source, messages)
-        self.count(room, identifier, source, len(messages))
+        self.count(room, identifier, source, len(messages), hold_message(messages[-1]))
 
-    def count(self, room: Room, identifier: str, source: str, count: int) -> None:
+    def count(self, room: Room, identifier: str, source: str, count: int, newest: bytes) -> None:
         """Count messages that passed.
 
         Args:
@@ -288,6 +291,7 @@ class Hub(Router):
             identifier: as it was published.
             source: the name of the node.
             count: their number.
+            newest: what is held of the last one.
         """
         self.messages += count
         key = (room.name, identifier)
@@ -301,6 +305,15 @@ class Hub(Router):
         traffic.count += count
         traffic.source = source
         traffic.at = time()
+        traffic.newest = newest
+
+    def newest(self, room: str | None, identifiers: Iterable[str]) -> list[dict[str, Any] | None]:
+        """Return the newest message of each identifier that passed in a room; see `read`. The lock is held.
+
+        None for an identifier that did not pass, or was forgotten.
+        """
+        found = [self.traffic.get((room, identifier)) for identifier in identifiers]
+        return [None if one is None else read(one.newest) for one in found]
 
     def status(self) -> dict[str, Any]:
         """Return the names, ids and counters of the hub, its peers and the traffic, as JSON values."""

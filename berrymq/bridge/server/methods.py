@@ -25,6 +25,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import (
     BAD_IDENTIFIER,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     NOT_ALLOWED,
     TOO_LARGE,
     UNKNOWN_TOKEN,
@@ -53,6 +54,9 @@ NO_KWARGS = Raw(b"{}")
 
 MAX_ASK_SECONDS = 600.0
 """Each open question takes memory at its followers."""
+
+MAX_NEWEST = 200
+"""Identifiers in one call of ``newest``; each takes up to 2 KiB of the answer."""
 
 MAX_PART_BYTES = 4 * 1024 * 1024
 """The limit of a part of a buffer that is given in base64."""
@@ -99,6 +103,26 @@ def nodes(conversation: "Conversation", room: Name | None = None) -> "list[NodeI
 def status(conversation: "Conversation") -> dict[str, Any]:
     """Return the names and counters of this node and its peers; no payload, no secret."""
     return conversation.server.status()
+
+
+@methods.add
+def newest(
+    conversation: "Conversation",
+    identifiers: Annotated[list[IdentifierText], Meta(max_length=MAX_NEWEST)],
+    room: Name | None = None,
+) -> "list[dict[str, Any] | None]":
+    """Return the newest message of each identifier that passed in a room; on a link, in its own room.
+
+    Messages of more than about 2,000 bytes are not returned whole: see WIRE.md.
+    """
+    router = conversation.server.router
+    find = getattr(router, "newest", None)
+    if find is None:
+        raise RpcError(INVALID_REQUEST, "this node is no hub, and counts nothing")
+    name = conversation.peer.room.name if conversation.peer is not None else room or None
+    with router.lock:
+        found: list[dict[str, Any] | None] = find(name, identifiers)
+        return found
 
 
 class Resume(msgspec.Struct):

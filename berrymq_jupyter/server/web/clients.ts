@@ -12,7 +12,7 @@ export function createClients() {
     [
       { title: "Client", order: (client) => client.name, draw: (cell, client) => drawPair(cell, client.name, "") },
       { title: "Collects", kind: "follows", order: (client) => client.follows ?? "", draw: drawFollows },
-      { title: "Wait", kind: "number", order: (client) => client.waiting, draw: (cell, client) => drawCount(cell, client.waiting) },
+      { title: "Waiting", kind: "number", order: (client) => client.waiting, draw: (cell, client) => drawCount(cell, client.waiting) },
       { title: "Dropped", kind: "number", order: (client) => client.dropped, draw: (cell, client) => drawLoss(cell, client.dropped) },
     ],
     (client) => client.key,

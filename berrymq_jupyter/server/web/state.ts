@@ -31,6 +31,8 @@ export interface Traffic {
   rate: number;
   at: number;
   source: string;
+  /** The number by which its newest payload is requested. */
+  row: number;
 }
 
 export interface SharedQueue {

@@ -24,12 +24,14 @@ export interface Group<T> {
  * @param columns the first one names a row
  * @param key identifies a row
  * @param most rows of a group that are shown: the first ones in the order of the table
+ * @param onDrawn called when other rows may be shown
  */
-export function createTable<T>(label: string, columns: Column<T>[], key: (row: T) => string, most = Infinity) {
+export function createTable<T>(label: string, columns: Column<T>[], key: (row: T) => string, most = Infinity, onDrawn = () => {}) {
   const parts = new Map<string, ReturnType<typeof createPart<T>>>();
   let groups: Group<T>[] = [];
   let chosen = 0;
   let upwards = true;
+  let shown: T[] = [];
 
   const headings = columns.map((column, index) =>
     h(
@@ -68,16 +70,22 @@ export function createTable<T>(label: string, columns: Column<T>[], key: (row: T
         parts.delete(name);
       }
     }
+    shown = [];
     groups.forEach((group, index) => {
       const part = parts.get(group.name) ?? createPart(columns, key);
       parts.set(group.name, part);
-      part.show(group, [...group.rows].sort(compare).slice(0, most));
+      const sorted = [...group.rows].sort(compare).slice(0, most);
+      shown.push(...sorted);
+      part.show(group, sorted);
       place(element, part.element, index + 1);
     });
+    onDrawn();
   }
 
   return {
     element,
+    /** The rows that are shown. */
+    shown: () => shown,
     /** Show rows, in groups with a title each, or in one without. */
     show(newGroups: Group<T>[]) {
       groups = newGroups;

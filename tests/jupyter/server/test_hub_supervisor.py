@@ -57,7 +57,7 @@ async def test_the_holder_starts_the_hub_and_gets_its_status():
     async with held() as hub:
         place = await hub.address()
         assert place.found_by == "started a hub"
-        assert msgspec.json.decode(await hub.status())["name"] == "hub"
+        assert msgspec.json.decode(await hub.call("status"))["name"] == "hub"
 
 
 async def test_the_holder_keeps_the_hub_running_until_it_is_closed():
@@ -71,7 +71,7 @@ async def test_the_holder_keeps_the_hub_running_until_it_is_closed():
 
 async def test_the_holder_is_no_node_and_no_client():
     async with held() as hub:
-        status = msgspec.json.decode(await hub.status())
+        status = msgspec.json.decode(await hub.call("status"))
         assert (status["nodes"], status["clients"]) == ([], [])
 
 
@@ -84,13 +84,13 @@ async def test_a_hub_that_has_died_is_started_again():
         while place.info.pid == former:  # it was not noticed yet
             await asyncio.sleep(0.01)
             place = await hub.address()
-        assert msgspec.json.decode(await hub.status())["name"] == "hub"
+        assert msgspec.json.decode(await hub.call("status"))["name"] == "hub"
 
 
 async def test_many_questions_at_once():
     async with held() as hub:
         await hub.address()
-        answers = await asyncio.gather(*[hub.status() for _ in range(20)])
+        answers = await asyncio.gather(*[hub.call("status") for _ in range(20)])
         assert len(answers) == 20
 
 
@@ -99,7 +99,7 @@ async def test_a_hub_that_does_not_answer_is_no_reason_for_another(monkeypatch, 
     async with held() as hub:
         pid = (await hub.address()).info.pid
         for module, name in (
-            (hub_supervisor, "STATUS_SECONDS"),
+            (hub_supervisor, "CALL_SECONDS"),
             (hub_supervisor, "START_SECONDS"),
             (hub_supervisor, "LONGEST_BACKOFF_SECONDS"),
             (hub_socket, "CONNECT_SECONDS"),
@@ -108,7 +108,7 @@ async def test_a_hub_that_does_not_answer_is_no_reason_for_another(monkeypatch, 
         os.kill(pid, signal.SIGSTOP)
         try:
             with pytest.raises(LinkError, match="does not answer"):
-                await hub.status()
+                await hub.call("status")
             await asyncio.to_thread(wait_until, lambda: len(caplog.messages) == 1, "the warning")
             for _ in range(2):
                 with pytest.raises(LinkError, match="can't be reached"):

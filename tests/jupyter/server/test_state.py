@@ -335,7 +335,7 @@ async def test_many_pages_cost_as_much_as_one(said, monkeypatch):
     asked = 0
     go_on = asyncio.Event()
 
-    async def ask():
+    async def ask(method, params):
         nonlocal asked
         asked += 1
         await go_on.wait()
@@ -356,7 +356,7 @@ async def test_many_pages_cost_as_much_as_one(said, monkeypatch):
 async def test_one_page_that_is_closed_meanwhile_takes_nothing_from_the_others(said):
     go_on = asyncio.Event()
 
-    async def ask():
+    async def ask(method, params):
         await go_on.wait()
         return msgspec.json.encode(said())
 
@@ -371,7 +371,7 @@ async def test_one_page_that_is_closed_meanwhile_takes_nothing_from_the_others(s
 async def test_a_hub_that_does_not_answer_is_asked_again(said):
     outcomes = [OSError("no"), msgspec.json.encode(said())]
 
-    async def ask():
+    async def ask(method, params):
         outcome = outcomes.pop(0)
         if isinstance(outcome, OSError):
             raise outcome
@@ -381,3 +381,22 @@ async def test_a_hub_that_does_not_answer_is_asked_again(said):
     with pytest.raises(OSError, match="no"):
         await state.answer()
     assert b'"here":true' in await state.answer()
+
+
+async def test_the_newest_payloads_are_requested_by_room_for_the_rows_asked_for(said):
+    identifiers = [passed("a:x"), passed("b:x", room="lab"), passed("y" * 250 + ":x")]
+    calls = []
+
+    async def ask(method, params):
+        if method == "status":
+            return msgspec.json.encode(said(identifiers=identifiers))
+        calls.append((params["room"], params["identifiers"]))
+        return msgspec.json.encode([{"args": [one[0]], "kwargs": {"n": 1}} for one in params["identifiers"]])
+
+    state = HubState(ask)
+    rows = [one["row"] for one in json.loads(await state.answer())["identifiers"]]
+    assert len(set(rows)) == 3
+    assert json.loads(await state.newest([*rows, 999])) == {
+        str(row): f"'{letter}', n=1" for row, letter in zip(rows, "aby", strict=True)
+    }
+    assert calls == [(None, ["a:x", "y" * 250 + ":x"]), ("lab", ["b:x"])]

@@ -23,6 +23,7 @@ class FakeNode:
         self.away = ()
         self.passed = {}
         self.answers = True
+        self.held = {}
 
     def nodes(self):
         return [
@@ -36,7 +37,7 @@ class FakeNode:
         if not self.answers:
             raise LinkError("no answer")
         others = [name for name in self.names if name != "hub"]
-        return {"id": "hub", "nodes": [self.told(name) for name in others]}
+        return {"id": "hub", "nodes": [self.told(name) for name in others], **self.held}
 
     def told(self, name):
         sent, received = self.passed.get(name, (0, 0))
@@ -57,6 +58,11 @@ class FakeLink:
 
     def status(self):
         return self.node.status()
+
+    def newest(self, identifiers):
+        if not self.node.answers:
+            raise LinkError("no answer")
+        return [{"args": [identifier], "kwargs": {"x": 0.5}} for identifier in identifiers]
 
 
 @pytest.fixture
@@ -156,6 +162,45 @@ def test_very_many_nodes_are_bounded(node, bus, monkeypatch):
     assert state.picture["more"] == 44
     assert len(state.picture["edges"]) == 9
     assert "\\u202e" in state.picture["nodes"][-1]["name"]
+
+
+def test_what_passes_and_is_held_is_that_of_the_room(node, bus):
+    def passed(identifier, room=None, count=1):
+        return {"id": identifier, "room": room, "count": count, "at": 1.5, "source": "a\u202e"}
+
+    members = [{"name": name, "taken": len(name), "held": 0} for name in ("a", "bb")]
+    group = {"id": "job:*", "depth": 2, "taken": 3, "members": members, "members_more": 1, "dropped": 0}
+    keep = {
+        "identifier": "t:*",
+        "count": 5,
+        "last": 9,
+        "identifiers": 2,
+        "bytes": 99,
+        "by": "a",
+        "dropped": 0,
+    }
+    node.held = {
+        "identifiers": [passed("b:x"), passed("c:x", "lab")],
+        "identifiers_more": 4,
+        "groups": [group | {"room": None}, group | {"room": "lab"}],
+        "kept": [keep | {"room": None}, keep | {"room": "lab"}],
+    }
+    page = FakePage(NetworkView(bus=bus))
+    body = page.update(lambda body: body["identifiers"])
+    assert body["identifiers"] == [[0, "b:x", 1, 0.0, 1500, "a\\u202e"]]
+    assert body["identifiersMore"] == 4
+    assert body["queues"] == [["job:*", 2, 3, [["bb", 2], ["a", 1]], 1, 0]]
+    assert body["kept"] == [["t:*", 5, 9, 2, 99, "a", 0]]
+    node.held["identifiers"][0] = passed("b:x", count=11)
+    body = page.update(lambda body: body["identifiers"] and body["identifiers"][0][2] == 11)
+    assert body["identifiers"][0][3] > 0
+    assert page.ask("newest", t="newest", rows=[[0, "b:x"], [1, "b:x"]]) == {
+        "t": "newest",
+        "rows": [[0, "b:x", "'b:x', x=0.5"]],
+    }
+    node.answers = False
+    assert page.view.state.newest([[0, "b:x"]]) == []
+    assert page.ask("problem", t="newest", rows="x")["text"]
 
 
 def test_a_page_gets_changes_alone(node, bus):
