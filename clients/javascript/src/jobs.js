@@ -12,6 +12,7 @@ const POLL = 1_000; // ms
 export class Jobs {
   #wire;
   #members = new Map(); // by group
+  #left = new Set(); // groups; until the hub knows, it may send jobs that it then gives to others
 
   constructor(wire) {
     this.#wire = wire;
@@ -19,13 +20,14 @@ export class Jobs {
     wire.frames.jobs = ({ group, jobs, ...large }) =>
       wire.inOrder(`group ${group}`, large, (buffers) => {
         const member = this.#members.get(group);
+        if (!member?.isJoined) return;
         for (const [number, batch] of jobs) {
-          member?.remember(batch);
+          member.remember(batch);
           const [, , , first, , { length }] = batch;
           const messages = new Map(Array.from(wire.read(batch, buffers), ([message, , sequence]) => [sequence - first, message]));
-          for (let i = 0; i < length; i++) member?.add(number + i, messages.get(i));
+          for (let i = 0; i < length; i++) member.add(number + i, messages.get(i));
         }
-        member?.queue.serve();
+        member.queue.serve();
       });
     wire.frames.group = ({ group, state, refused, question }) => {
       const member = this.#members.get(group);
@@ -44,14 +46,22 @@ export class Jobs {
     member.queue = new Queue(identifier, () => this.#leave(member), { maxsize: Infinity, store: member, signal });
     this.#members.set(group, member);
     this.#wire.attract(`group ${group}`, identifier);
-    member.join();
+    if (!this.#left.has(group)) member.join();
     return member.queue;
   }
 
   #leave(member) {
-    this.#members.delete(member.group);
-    this.#wire.attract(`group ${member.group}`, null);
-    member.leave();
+    const { group } = member;
+    this.#members.delete(group);
+    this.#wire.attract(`group ${group}`, null);
+    const taken = member.end();
+    if (!member.isJoined || this.#wire.state === "closed") return;
+    this.#left.add(group);
+    const arrived = () => {
+      this.#left.delete(group);
+      this.#members.get(group)?.join();
+    };
+    this.#wire.frame("leave", { group, taken }, { arrived });
   }
 
   cut() {
@@ -61,6 +71,7 @@ export class Jobs {
     for (const member of this.#members.values()) member.resume();
   }
   restarting(isAnother) {
+    this.#left.clear();
     for (const member of this.#members.values()) member.restart(isAnother);
   }
   closed() {
@@ -84,6 +95,7 @@ class Member {
   #timer;
   #isDue = false;
   #lastQuestion = 0;
+  isJoined = false;
   isCut = false;
   questions = new Map();
   state = null;
@@ -153,17 +165,19 @@ class Member {
   }
 
   join() {
+    this.isJoined = true;
     const had = this.#recent.map(([, ...range]) => range);
     this.#wire.frame("join", { group: this.group, maxsize: this.#maxsize, had });
     if (this.#waiting) this.#report();
+    for (const question of this.questions.keys()) this.#want({ question, now: 1 });
   }
 
-  /** Those that were not taken return to the group. */
-  leave() {
+  /** Forgets the jobs that were not taken, which return to the group; returns the ranges of those that were. */
+  end() {
     clearTimeout(this.#timer);
     this.#jobs.clear();
     for (const { resolve } of this.questions.values()) resolve();
-    if (this.#wire.state !== "closed") this.#wire.frame("leave", { group: this.group, taken: ranges(this.#taken) });
+    return ranges(this.#taken);
   }
 
   #report() {
@@ -176,7 +190,7 @@ class Member {
   }
 
   #want(more) {
-    if (!this.queue.isActive || !this.#wire.connection) return;
+    if (!this.queue.isActive || !this.isJoined || !this.#wire.connection) return;
     this.#reported = { waiting: this.#waiting, ahead: this.#ahead };
     const [taken, returned] = [ranges(this.#taken.splice(0)), ranges(this.#returned.splice(0))];
     this.#wire.frame("want", { group: this.group, ...this.#reported, taken, returned, ...more });

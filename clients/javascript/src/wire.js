@@ -1,6 +1,7 @@
 /** A link as WIRE.md describes it, level 2: frames to and from one other node, over connections that may be cut. */
 import { Message } from "./bus.js";
 import { Connection } from "./connection.js";
+import { Duplicates } from "./duplicates.js";
 import { BerryMQError } from "./errors.js";
 import { identifierOf, matches } from "./identifiers.js";
 import { findHub } from "./node.js";
@@ -13,8 +14,6 @@ const INTEREST = 2_000; // ms; a node announces its own right away, or it has ju
 const SILENCE = 5_000; // then ping
 const NO_ANSWER = 10_000; // to a ping: the connection is cut
 const MAX_BACKOFF = 5_000;
-const MAX_ORIGINS = 50_000; // and identifiers, whose last number is remembered
-const MAX_NUMBERS = 65_536; // of an origin, where they do not ascend
 const MAX_HELD = 10_000; // frames of which the messages are not delivered; then the other side has to wait
 
 const bodyOf = (body) => (typeof body === "string" ? body : JSON.stringify(body).slice(1, -1));
@@ -26,6 +25,7 @@ export class Wire {
   reason = null;
   /** The other node, `{id, hub}`, once there was a connection. */
   peer = null;
+  duplicates = new Duplicates();
   stats = { published: 0, received: 0, dropped: 0, lost: 0, connections: 0 };
 
   // What the parts beside this one add: handlers of frames and of notifications, where messages are sent beside the
@@ -53,7 +53,6 @@ export class Wire {
   #ackable = 0;
   #acknowledged = 0;
   #ackTimer;
-  #known = new Map(); // numbers of messages, by origin and identifier
   #followed = new Map(); // the number of followers here, by identifier
   #changes = new Map(); // by identifier, whether it was added: not announced yet
   #interest = new Map();
@@ -177,7 +176,7 @@ export class Wire {
     const isIdle = this.outbox.isEmpty && !this.#changes.size;
     if (isIdle || timeout <= 0) return isIdle;
     const { promise, resolve } = deferred();
-    this.frame("interest", { add: [], remove: [] }, { arrived: () => resolve(true) }); // changes nothing
+    this.frame("interest", { add: [], remove: [] }, { arrived: () => resolve(true), again: true }); // changes nothing
     return within(promise, { timeout }, Error).catch(() => false);
   }
 
@@ -353,22 +352,11 @@ export class Wire {
     const { hub } = this.peer; // over one the numbers ascend; a node that passes on may mix those of several ways
     return this.inOrder(key, large, (buffers) => {
       for (const [message, origin, sequence, callback] of this.read(batch, buffers)) {
-        if (this.isDuplicate(hub ? key : origin, sequence, hub)) continue;
+        if (this.duplicates.check(hub ? key : origin, sequence, hub)) continue;
         this.keys?.set(message, `${origin} ${sequence}`);
         this.stats.received++;
         this.on.message(message, callback);
       }
     });
-  }
-
-  /** Notes a number, and returns whether it came before. Those that ascend are compared with the highest alone. */
-  isDuplicate(key, sequence, ascends) {
-    const known = this.#known.get(key) ?? (ascends ? 0 : new Set());
-    if (ascends ? sequence <= known : known.has(sequence)) return true;
-    this.#known.delete(key); // so that the latest is the last
-    this.#known.set(key, ascends ? sequence : known.add(sequence));
-    for (const [numbers, most] of [[this.#known, MAX_ORIGINS], [known, MAX_NUMBERS]])
-      if (numbers.size > most) numbers.delete(numbers.keys().next().value);
-    return false;
   }
 }

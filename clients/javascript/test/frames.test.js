@@ -288,6 +288,21 @@ describe("jobs", LIMIT, () => {
     assert.deepEqual((await hub.next("leave")).taken, []);
   });
 
+  it("of a former membership are not taken", async () => {
+    queue.close();
+    const { n } = await hub.next("leave");
+    queue = bus.queue(GROUP, { shared: true });
+    const polled = queue.get({ timeout: 0 });
+    hub.frame("jobs", { ack: n - 1, group: GROUP, jobs: [job(1)] });
+    assert.deepEqual(numbers(), []);
+    hub.frame("interest", {}); // acknowledges
+    await hub.next("join");
+    const { question } = await hub.next("want");
+    send(2);
+    hub.frame("group", { group: GROUP, question, state: [0, 1, 2, 0, 1, 0, []] });
+    assert.deepEqual((await polled).args, [2]);
+  });
+
   it("that can't be read count as taken", async (test) => {
     test.mock.method(console, "error", () => {});
     const deep = JSON.parse("[".repeat(700) + "]".repeat(700));
