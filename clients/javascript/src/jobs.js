@@ -1,5 +1,6 @@
 /** Shared queues: those of one identifier, in all programs on the hub, are a group; each message is a job for one of them. */
 import { BerryMQError } from "./errors.js";
+import { batchOf } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { after, Deque, deferred } from "./waiting.js";
 
@@ -64,6 +65,9 @@ export class Jobs {
     this.#wire.frame("leave", { group, taken }, { arrived });
   }
 
+  flushing() {
+    for (const member of this.#members.values()) member.flush();
+  }
   cut() {
     for (const member of this.#members.values()) member.isCut = true;
   }
@@ -175,9 +179,15 @@ class Member {
   /** Forgets the jobs that were not taken, which return to the group; returns the ranges of those that were. */
   end() {
     clearTimeout(this.#timer);
-    this.#jobs.clear();
+    for (const [number, message] of this.#jobs.clear())
+      if (number === undefined) this.#wire.frame("put", `"group":${JSON.stringify(this.group)},"batch":${batchOf([this.#wire.compose(message)])}`);
     for (const { resolve } of this.questions.values()) resolve();
     return ranges(this.#taken);
+  }
+
+  /** Reports at once what was taken. */
+  flush() {
+    if (this.#taken.length) this.#want();
   }
 
   #report() {
@@ -211,10 +221,13 @@ class Member {
     this.#took = 0;
     this.#tickedAt = now;
     this.#timer = undefined;
-    if (!took && !this.isCut) for (const [number] of this.#jobs.clear()) if (number !== undefined) this.#returned.push(number);
+    if (!took && !this.isCut)
+      for (const job of this.#jobs.clear())
+        if (job[0] === undefined) this.#jobs.push(job);
+        else this.#returned.push(job[0]);
     const { waiting, ahead } = this.#reported;
     if (this.#taken.length || this.#returned.length || waiting > this.#waiting || Math.abs(this.#ahead - ahead) > ahead / 4) this.#report();
-    if (took || this.#jobs.length) this.#startTicks();
+    if (took) this.#startTicks();
   }
 
   // -- cuts
@@ -240,7 +253,7 @@ class Member {
   }
 }
 
-/** Returns numbers as ranges `[first, count]`, at most 4,096 of them. */
+/** Returns numbers as ranges `[first, count]`. */
 function ranges(numbers) {
   const found = [];
   for (const number of numbers.sort((one, other) => one - other)) {

@@ -29,7 +29,7 @@ export class Wire {
   stats = { published: 0, received: 0, dropped: 0, lost: 0, connections: 0 };
 
   // What the parts beside this one add: handlers of frames and of notifications, where messages are sent beside the
-  // interest of the other side, and themselves, for their methods of these names: `linked`, `cut`, `resumed`,
+  // interest of the other side, and themselves, for their methods of these names: `linked`, `flushing`, `cut`, `resumed`,
   // `restarting` (a new link, before the interest is announced), `restarted` (after it), `refused` and `closed`.
   parts = [];
   notices = { __proto__: null, ack: ({ ack }) => this.#settle(ack) };
@@ -172,6 +172,7 @@ export class Wire {
 
   /** Resolves to whether the other side has everything that was sent before, after `timeout` ms at most. */
   async flush(timeout) {
+    this.#each("flushing");
     this.#pump();
     const isIdle = this.outbox.isEmpty && !this.#changes.size;
     if (isIdle || timeout <= 0) return isIdle;
