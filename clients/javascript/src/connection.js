@@ -46,6 +46,7 @@ export class Connection {
     this.#socket = new WebSocket(address, "berrymq.v1");
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = this.#opened.resolve;
+    this.#socket.onerror = () => {}; // it is closed as well
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = ({ code, reason }) => {
       const isRefused = code === 1008;

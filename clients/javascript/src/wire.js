@@ -37,6 +37,7 @@ export class Wire {
   /** Calls `deliver`, after what had the same key before, with the buffers beside a message; see pulls.js. */
   inOrder = (_key, _large, deliver) => deliver();
   buffers = () => undefined;
+  onbinary = () => {};
   held = 0; // frames whose messages are held for buffers
   keys = null; // while history is read: messages with their origin and number
 
@@ -84,7 +85,7 @@ export class Wire {
       if (this.peer) params.resume = { id: this.peer.id, received: this.#received };
       connection.onframe = (method, frame) => this.#receive(method, frame);
       connection.onclose = (code) => this.connection === connection && this.#cut(code);
-      connection.onbinary = (data) => this.notices.binary?.(data);
+      connection.onbinary = (data) => this.onbinary(data);
       const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
       try {
         return await interconnect();
