@@ -177,6 +177,11 @@ describe("a link", LIMIT, () => {
     bus.talk("calc:never", "calc:sum");
     const { args, kwargs } = await sums.get();
     assert.deepEqual([args, kwargs.error.message], [[null], "never"]);
+    bus.addEventListener("error", (event) => event.preventDefault(), { once: true });
+    bus.follow("calc:odd", () => Promise.reject("no error"));
+    bus.talk("calc:odd", "calc:sum");
+    assert.equal((await sums.get()).kwargs.error.message, "no error");
+    bus.unfollow("calc:odd");
     for (const follower of [one, own, sums, failed]) follower.cancel();
   });
 
