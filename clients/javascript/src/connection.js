@@ -17,6 +17,7 @@ export class Connection {
   onbinary = () => {};
   onclose = () => {};
   heard = Date.now();
+  isPinged = false;
 
   /** Connects, proves the token both ways, calls `begin` with the connection, and resolves to what that does. */
   static async open({ url, token }, WebSocket, begin) {
