@@ -50,3 +50,16 @@ def test_the_lines_of_the_readme(command: str, environment: dict[str, str], tmp_
     )
     assert (run.stdout, run.stderr) == ("train:epoch [ 3 ] { loss: 0.12 }\n[ 3 ]\nnull\n", "")
     assert run.returncode == 0
+
+
+def test_the_parts_are_as_small_as_the_readme_says() -> None:
+    readme = (CLIENT / "README.md").read_text("utf-8")
+    table = readme[readme.index("| lines of code |") :]
+    named = set()
+    for parts, most in re.findall(r"^\|[^|]*\|(.*)\| (\d+) \|$", table, re.MULTILINE):
+        files = [CLIENT / "src" / name for name in re.findall(r"`(\w+\.js)`", parts)]
+        lines = [line.strip() for file in files for line in file.read_text("utf-8").splitlines()]
+        code = [line for line in lines if line and not line.startswith(("//", "/*", "*"))]
+        assert len(code) <= int(most), parts
+        named.update(files)
+    assert named == set((CLIENT / "src").iterdir())

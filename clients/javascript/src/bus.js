@@ -90,7 +90,7 @@ export class Bus {
     const failed = (error) => {
       this.#report(error, message.identifier);
       try {
-        reply(null, error);
+        reply(null, error instanceof Error ? error : new Error(String(error)));
       } catch (another) {
         this.#report(another, message.identifier);
       }

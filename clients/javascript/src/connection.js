@@ -17,12 +17,14 @@ export class Connection {
   onbinary = () => {};
   onclose = () => {};
   heard = Date.now();
+  isPinged = false;
 
   /** Connects, proves the token both ways, calls `begin` with the connection, and resolves to what that does. */
   static async open({ url, token }, WebSocket, begin) {
     let address;
     try {
       address = new URL("ws", url.replace(/\/*$/, "/").replace(/^http/, "ws"));
+      if (!/^wss?:$/.test(address.protocol)) throw new TypeError(`${address.protocol} is not http: or https:`);
     } catch (cause) {
       throw new BerryMQError("NO_HUB", `${JSON.stringify(url)} is no address such as http://127.0.0.1:8137`, { cause });
     }
@@ -45,11 +47,13 @@ export class Connection {
     this.#socket = new WebSocket(address, "berrymq.v1");
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = this.#opened.resolve;
+    this.#socket.onerror = () => {}; // it is closed as well
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = ({ code, reason }) => {
-      const refused = code === 1008;
-      const text = refused ? "refused the access token, or this page or program" : "has ended the connection; does a hub run there?";
-      const error = new BerryMQError(refused ? "REFUSED" : "NO_HUB", `${address} ${text} ${reason}`.trim());
+      const isRefused = code === 1008;
+      const question = globalThis.document ? "does a hub run there that allows this page (--allow-origin)?" : "does a hub run there?";
+      const why = isRefused ? "refuses the access token, or this program" : `does not answer: ${question}`;
+      const error = new BerryMQError(isRefused ? "REFUSED" : "NO_HUB", `${address} ${why} ${reason}`.trim());
       this.#opened.reject(error);
       for (const { reject } of this.#calls.values()) reject(error);
       this.#calls.clear();

@@ -1,5 +1,6 @@
 /** Shared queues: those of one identifier, in all programs on the hub, are a group; each message is a job for one of them. */
 import { BerryMQError } from "./errors.js";
+import { batchOf } from "./outbox.js";
 import { Queue } from "./queue.js";
 import { after, Deque, deferred } from "./waiting.js";
 
@@ -12,6 +13,7 @@ const POLL = 1_000; // ms
 export class Jobs {
   #wire;
   #members = new Map(); // by group
+  #left = new Set(); // groups; until the hub knows, it may send jobs that it then gives to others
 
   constructor(wire) {
     this.#wire = wire;
@@ -19,13 +21,14 @@ export class Jobs {
     wire.frames.jobs = ({ group, jobs, ...large }) =>
       wire.inOrder(`group ${group}`, large, (buffers) => {
         const member = this.#members.get(group);
+        if (!member?.isJoined) return;
         for (const [number, batch] of jobs) {
-          member?.remember(batch);
+          member.remember(batch);
           const [, , , first, , { length }] = batch;
           const messages = new Map(Array.from(wire.read(batch, buffers), ([message, , sequence]) => [sequence - first, message]));
-          for (let i = 0; i < length; i++) member?.add(number + i, messages.get(i));
+          for (let i = 0; i < length; i++) member.add(number + i, messages.get(i));
         }
-        member?.queue.serve();
+        member.queue.serve();
       });
     wire.frames.group = ({ group, state, refused, question }) => {
       const member = this.#members.get(group);
@@ -44,16 +47,27 @@ export class Jobs {
     member.queue = new Queue(identifier, () => this.#leave(member), { maxsize: Infinity, store: member, signal });
     this.#members.set(group, member);
     this.#wire.attract(`group ${group}`, identifier);
-    member.join();
+    if (!this.#left.has(group)) member.join();
     return member.queue;
   }
 
   #leave(member) {
-    this.#members.delete(member.group);
-    this.#wire.attract(`group ${member.group}`, null);
-    member.leave();
+    const { group } = member;
+    this.#members.delete(group);
+    this.#wire.attract(`group ${group}`, null);
+    const taken = member.end();
+    if (!member.isJoined || this.#wire.state === "closed") return;
+    this.#left.add(group);
+    const arrived = () => {
+      this.#left.delete(group);
+      this.#members.get(group)?.join();
+    };
+    this.#wire.frame("leave", { group, taken }, { arrived });
   }
 
+  flushing() {
+    for (const member of this.#members.values()) member.flush();
+  }
   cut() {
     for (const member of this.#members.values()) member.isCut = true;
   }
@@ -61,6 +75,7 @@ export class Jobs {
     for (const member of this.#members.values()) member.resume();
   }
   restarting(isAnother) {
+    this.#left.clear();
     for (const member of this.#members.values()) member.restart(isAnother);
   }
   closed() {
@@ -84,6 +99,7 @@ class Member {
   #timer;
   #isDue = false;
   #lastQuestion = 0;
+  isJoined = false;
   isCut = false;
   questions = new Map();
   state = null;
@@ -153,17 +169,25 @@ class Member {
   }
 
   join() {
+    this.isJoined = true;
     const had = this.#recent.map(([, ...range]) => range);
     this.#wire.frame("join", { group: this.group, maxsize: this.#maxsize, had });
     if (this.#waiting) this.#report();
+    for (const question of this.questions.keys()) this.#want({ question, now: 1 });
   }
 
-  /** Those that were not taken return to the group. */
-  leave() {
+  /** Forgets the jobs that were not taken, which return to the group; returns the ranges of those that were. */
+  end() {
     clearTimeout(this.#timer);
-    this.#jobs.clear();
+    for (const [number, message] of this.#jobs.clear())
+      if (number === undefined) this.#wire.frame("put", `"group":${JSON.stringify(this.group)},"batch":${batchOf([this.#wire.compose(message)])}`);
     for (const { resolve } of this.questions.values()) resolve();
-    if (this.#wire.state !== "closed") this.#wire.frame("leave", { group: this.group, taken: ranges(this.#taken) });
+    return ranges(this.#taken);
+  }
+
+  /** Reports at once what was taken. */
+  flush() {
+    if (this.#taken.length) this.#want();
   }
 
   #report() {
@@ -176,7 +200,7 @@ class Member {
   }
 
   #want(more) {
-    if (!this.queue.isActive || !this.#wire.connection) return;
+    if (!this.queue.isActive || !this.isJoined || !this.#wire.connection) return;
     this.#reported = { waiting: this.#waiting, ahead: this.#ahead };
     const [taken, returned] = [ranges(this.#taken.splice(0)), ranges(this.#returned.splice(0))];
     this.#wire.frame("want", { group: this.group, ...this.#reported, taken, returned, ...more });
@@ -197,10 +221,13 @@ class Member {
     this.#took = 0;
     this.#tickedAt = now;
     this.#timer = undefined;
-    if (!took && !this.isCut) for (const [number] of this.#jobs.clear()) if (number !== undefined) this.#returned.push(number);
+    if (!took && !this.isCut)
+      for (const job of this.#jobs.clear())
+        if (job[0] === undefined) this.#jobs.push(job);
+        else this.#returned.push(job[0]);
     const { waiting, ahead } = this.#reported;
     if (this.#taken.length || this.#returned.length || waiting > this.#waiting || Math.abs(this.#ahead - ahead) > ahead / 4) this.#report();
-    if (took || this.#jobs.length) this.#startTicks();
+    if (took) this.#startTicks();
   }
 
   // -- cuts
@@ -226,7 +253,7 @@ class Member {
   }
 }
 
-/** Returns numbers as ranges `[first, count]`, at most 4,096 of them. */
+/** Returns numbers as ranges `[first, count]`. */
 function ranges(numbers) {
   const found = [];
   for (const number of numbers.sort((one, other) => one - other)) {

@@ -14,6 +14,8 @@ import { encodePayload } from "./values.js";
 import { within } from "./waiting.js";
 import { Wire } from "./wire.js";
 
+const SILENT = Symbol("the followers here have not answered");
+
 /** A live link to a hub, or to another node. See `Link` in berrymq.d.ts. */
 class Link extends EventTarget {
   #wire;
@@ -107,23 +109,25 @@ class Link extends EventTarget {
     this.#wire.checkOpen();
     signal?.throwIfAborted();
     const message = this.#message(identifier, args, kwargs);
-    const [[answers, errors, unanswered], here] = await Promise.all([
-      this.#questions.ask(message, { timeout, signal }),
-      within(this.#bus.results(message), { timeout, signal }, () => late([this.#name])),
-    ]);
-    for (const { status, value, reason } of here) status === "fulfilled" ? answers.push(value) : errors.push(reason);
+    const here = within(this.#bus.results(message), { timeout, signal }, () => SILENT).catch((error) => {
+      if (error === SILENT) return [error];
+      throw error;
+    });
+    const [[answers, errors, unanswered], results] = await Promise.all([this.#questions.ask(message, { timeout, signal }), here]);
+    for (const result of results)
+      if (result === SILENT) unanswered.push(this.#name);
+      else if (result.status === "fulfilled") answers.push(result.value);
+      else errors.push(result.reason);
     if (errors.length) {
       const [cause] = errors;
       const text = errors.length === 1 ? `${cause?.name ?? "Error"}: ${cause?.message ?? cause}` : `${errors.length} followers failed`;
       throw Object.assign(new BerryMQError("ANSWER", text, { cause }), { errors, answers });
     }
-    if (unanswered.length) throw Object.assign(late(unanswered), { answers });
-    return answers;
-
-    function late(unanswered) {
+    if (unanswered.length) {
       const text = `${unanswered.join(", ")} did not answer ${message.identifier} in ${timeout} ms`;
-      return Object.assign(new BerryMQError("TIMEOUT", text), { unanswered, answers: [] });
+      throw Object.assign(new BerryMQError("TIMEOUT", text), { unanswered, answers });
     }
+    return answers;
   }
 
   keep(identifier, options) {

@@ -45,7 +45,10 @@ export class Outbox {
     return dropped;
   }
 
-  /** Enqueues a message `{head, sequence, text, size}`, or a frame `{method, body, question, arrived}`, behind what waits. */
+  /**
+   * Enqueues a message `{head, sequence, text, size}`, or a frame `{method, body}`, behind what waits. A frame may have a
+   * `question`, a function `arrived`, and `again`, see `restart`.
+   */
   push(entry) {
     this.#waiting.push(entry);
     if (entry.sequence) [this.#count, this.#size] = [this.#count + 1, this.#size + entry.size];
@@ -122,14 +125,14 @@ export class Outbox {
   }
 
   /**
-   * Begins at frame 1, for a new link. Returns what was not acknowledged and is to be pushed again: messages, questions
-   * and what a flush waits for; other frames are void.
+   * Begins at frame 1, for a new link. Returns what was not acknowledged and is to be pushed again: messages, and frames
+   * with `again`; others are void.
    */
   restart() {
     const inFlight = [...this.#frames.clear()].flatMap((frame) => frame.messages ?? [frame]);
     const entries = [...inFlight, ...this.#waiting.clear()];
     this.#last = this.#inFlight = this.#sizeInFlight = this.#count = this.#size = 0;
-    return entries.filter((entry) => !entry.method || entry.question || entry.arrived);
+    return entries.filter((entry) => !entry.method || entry.again);
   }
 }
 

@@ -18,7 +18,7 @@ export class Pulls {
   constructor(wire) {
     this.#wire = wire;
     wire.parts.push(this);
-    wire.notices.binary = (data) => this.#arrived(data);
+    wire.onbinary = (data) => this.#arrived(data);
     wire.notices.gone = ({ memory }) => this.#current?.memory === memory && this.#current.done.resolve(undefined);
     wire.buffers = (large) => this.#buffers(large);
     wire.inOrder = (key, large, deliver) => {

@@ -38,7 +38,7 @@ export class Questions {
     const answer = deferred();
     const late = () => new BerryMQError("TIMEOUT", `no answer to ${message.identifier} in ${timeout} ms`);
     const conclude = () => (wire.peer.hub && wire.connection ? wire.frame("conclude", { question }) : answer.reject(late()));
-    wire.frame("ask", `"question":${question},"batch":${batchOf([wire.compose(message)])}`, { question });
+    wire.frame("ask", `"question":${question},"batch":${batchOf([wire.compose(message)])}`, { question, again: true });
     this.#open.set(question, answer);
     const timer = after(timeout, conclude);
     return within(answer.promise, { timeout: timeout + CONCLUDE, signal }, late).finally(() => {
@@ -51,7 +51,7 @@ export class Questions {
   async #answer(question, messages) {
     const [values, errors] = [[], []];
     for (const [message, origin, sequence] of messages) {
-      if (this.#wire.isDuplicate(`ask ${origin}`, sequence)) continue;
+      if (this.#wire.duplicates.check(`ask ${origin}`, sequence)) continue;
       for (const { value, reason, status } of await this.#bus.results(message)) {
         try {
           if (status === "fulfilled") values.push(encodePayload(value));

@@ -1,6 +1,7 @@
 /** A link as WIRE.md describes it, level 2: frames to and from one other node, over connections that may be cut. */
 import { Message } from "./bus.js";
 import { Connection } from "./connection.js";
+import { Duplicates } from "./duplicates.js";
 import { BerryMQError } from "./errors.js";
 import { identifierOf, matches } from "./identifiers.js";
 import { findHub } from "./node.js";
@@ -13,8 +14,6 @@ const INTEREST = 2_000; // ms; a node announces its own right away, or it has ju
 const SILENCE = 5_000; // then ping
 const NO_ANSWER = 10_000; // to a ping: the connection is cut
 const MAX_BACKOFF = 5_000;
-const MAX_ORIGINS = 50_000; // and identifiers, whose last number is remembered
-const MAX_NUMBERS = 65_536; // of an origin, where they do not ascend
 const MAX_HELD = 10_000; // frames of which the messages are not delivered; then the other side has to wait
 
 const bodyOf = (body) => (typeof body === "string" ? body : JSON.stringify(body).slice(1, -1));
@@ -26,10 +25,11 @@ export class Wire {
   reason = null;
   /** The other node, `{id, hub}`, once there was a connection. */
   peer = null;
+  duplicates = new Duplicates();
   stats = { published: 0, received: 0, dropped: 0, lost: 0, connections: 0 };
 
   // What the parts beside this one add: handlers of frames and of notifications, where messages are sent beside the
-  // interest of the other side, and themselves, for their methods of these names: `linked`, `cut`, `resumed`,
+  // interest of the other side, and themselves, for their methods of these names: `linked`, `flushing`, `cut`, `resumed`,
   // `restarting` (a new link, before the interest is announced), `restarted` (after it), `refused` and `closed`.
   parts = [];
   notices = { __proto__: null, ack: ({ ack }) => this.#settle(ack) };
@@ -37,6 +37,7 @@ export class Wire {
   /** Calls `deliver`, after what had the same key before, with the buffers beside a message; see pulls.js. */
   inOrder = (_key, _large, deliver) => deliver();
   buffers = () => undefined;
+  onbinary = () => {};
   held = 0; // frames whose messages are held for buffers
   keys = null; // while history is read: messages with their origin and number
 
@@ -53,7 +54,6 @@ export class Wire {
   #ackable = 0;
   #acknowledged = 0;
   #ackTimer;
-  #known = new Map(); // numbers of messages, by origin and identifier
   #followed = new Map(); // the number of followers here, by identifier
   #changes = new Map(); // by identifier, whether it was added: not announced yet
   #interest = new Map();
@@ -73,7 +73,7 @@ export class Wire {
     this.id = (await sha256(`berrymq node ${this.#key}`)).slice(0, 16);
     await this.#connect();
     await within(this.#interested.promise, { timeout: INTEREST }, Error).catch(() => {}); // so that what is published next is sent
-    if (this.state !== "closed") this.#silence = setInterval(() => this.#checkSilence(), SILENCE);
+    if (this.state !== "closed") this.#silence = setInterval(() => this.#checkSilence(), SILENCE / 5);
   }
 
   #connect() {
@@ -85,7 +85,7 @@ export class Wire {
       if (this.peer) params.resume = { id: this.peer.id, received: this.#received };
       connection.onframe = (method, frame) => this.#receive(method, frame);
       connection.onclose = (code) => this.connection === connection && this.#cut(code);
-      connection.onbinary = (data) => this.notices.binary?.(data);
+      connection.onbinary = (data) => this.onbinary(data);
       const interconnect = () => connection.call("interconnect", params, (result) => this.#linked(connection, result));
       try {
         return await interconnect();
@@ -150,11 +150,15 @@ export class Wire {
 
   /** Pings after some silence. Timers of hidden pages are late, so only a ping without an answer proves a cut. */
   #checkSilence() {
-    const connection = this.connection;
-    if (!connection || Date.now() - connection.heard < SILENCE) return;
+    const { connection } = this;
+    if (!connection || connection.isPinged || Date.now() - connection.heard < SILENCE) return;
+    connection.isPinged = true;
     const timer = after(NO_ANSWER, () => connection.close(1001));
-    const stop = () => clearTimeout(timer);
-    connection.call("ping", {}).then(stop, stop);
+    const answered = () => {
+      clearTimeout(timer);
+      connection.isPinged = false;
+    };
+    connection.call("ping", {}).then(answered, answered);
   }
 
   #setState(state) {
@@ -173,11 +177,12 @@ export class Wire {
 
   /** Resolves to whether the other side has everything that was sent before, after `timeout` ms at most. */
   async flush(timeout) {
+    this.#each("flushing");
     this.#pump();
     const isIdle = this.outbox.isEmpty && !this.#changes.size;
     if (isIdle || timeout <= 0) return isIdle;
     const { promise, resolve } = deferred();
-    this.frame("interest", { add: [], remove: [] }, { arrived: () => resolve(true) }); // changes nothing
+    this.frame("interest", { add: [], remove: [] }, { arrived: () => resolve(true), again: true }); // changes nothing
     return within(promise, { timeout }, Error).catch(() => false);
   }
 
@@ -353,22 +358,11 @@ export class Wire {
     const { hub } = this.peer; // over one the numbers ascend; a node that passes on may mix those of several ways
     return this.inOrder(key, large, (buffers) => {
       for (const [message, origin, sequence, callback] of this.read(batch, buffers)) {
-        if (this.isDuplicate(hub ? key : origin, sequence, hub)) continue;
+        if (this.duplicates.check(hub ? key : origin, sequence, hub)) continue;
         this.keys?.set(message, `${origin} ${sequence}`);
         this.stats.received++;
         this.on.message(message, callback);
       }
     });
-  }
-
-  /** Notes a number, and returns whether it came before. Those that ascend are compared with the highest alone. */
-  isDuplicate(key, sequence, ascends) {
-    const known = this.#known.get(key) ?? (ascends ? 0 : new Set());
-    if (ascends ? sequence <= known : known.has(sequence)) return true;
-    this.#known.delete(key); // so that the latest is the last
-    this.#known.set(key, ascends ? sequence : known.add(sequence));
-    for (const [numbers, most] of [[this.#known, MAX_ORIGINS], [known, MAX_NUMBERS]])
-      if (numbers.size > most) numbers.delete(numbers.keys().next().value);
-    return false;
   }
 }

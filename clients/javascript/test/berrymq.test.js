@@ -155,6 +155,9 @@ describe("a link", LIMIT, () => {
     assert.deepEqual(await bus.ask("calc:unknown"), []);
     await assert.rejects(bus.ask("calc:fail"), { code: "ANSWER", message: "RangeError: too far" });
     await assert.rejects(bus.ask("calc:hang", [], {}, { timeout: 50 }), { code: "TIMEOUT", unanswered: ["other"] });
+    followers.push(bus.follow("calc:some", () => new Promise(() => {})), other.follow("calc:some", () => 1));
+    await settle(bus, other);
+    await assert.rejects(bus.ask("calc:some", [], {}, { timeout: 50 }), { code: "TIMEOUT", unanswered: ["bus"], answers: [1] });
     await assert.rejects(bus.ask("calc:hang", [], {}, { signal: AbortSignal.timeout(20) }), { name: "TimeoutError" });
     for (const one of followers) one.cancel();
   });
@@ -174,6 +177,11 @@ describe("a link", LIMIT, () => {
     bus.talk("calc:never", "calc:sum");
     const { args, kwargs } = await sums.get();
     assert.deepEqual([args, kwargs.error.message], [[null], "never"]);
+    bus.addEventListener("error", (event) => event.preventDefault(), { once: true });
+    bus.follow("calc:odd", () => Promise.reject("no error"));
+    bus.talk("calc:odd", "calc:sum");
+    assert.equal((await sums.get()).kwargs.error.message, "no error");
+    bus.unfollow("calc:odd");
     for (const follower of [one, own, sums, failed]) follower.cancel();
   });
 

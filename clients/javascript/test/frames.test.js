@@ -255,8 +255,10 @@ describe("jobs", LIMIT, () => {
     assert.equal((await hub.next("want")).ahead, 18);
     send(11, 12, 13, 14);
     assert.deepEqual((await queue.get()).args, [11]);
-    test.mock.timers.tick(20);
+    await bus.flush({ timeout: 0 });
     assert.deepEqual((await hub.next("want")).taken, [[11, 1]]);
+    test.mock.timers.tick(20);
+    await hub.next("want");
     test.mock.timers.tick(20);
     const { ahead, taken, returned } = await hub.next("want");
     assert.deepEqual([ahead, taken, returned, queue.drain()], [0, [], [[12, 3]], []]);
@@ -283,9 +285,25 @@ describe("jobs", LIMIT, () => {
     Object.assign(hub, { id: "f".repeat(16), resumed: false, n: 0, received: 0 });
     hub.cut();
     assert.deepEqual((await hub.next("join")).had, [[OTHER, 1, 2]]);
-    assert.deepEqual(numbers(), [1, 2]);
+    assert.deepEqual((await queue.get()).args, [1]);
     queue.close();
+    assert.deepEqual((await hub.next("put")).batch.at(-1)[0][1], [2]);
     assert.deepEqual((await hub.next("leave")).taken, []);
+  });
+
+  it("of a former membership are not taken", async () => {
+    queue.close();
+    const { n } = await hub.next("leave");
+    queue = bus.queue(GROUP, { shared: true });
+    const polled = queue.get({ timeout: 0 });
+    hub.frame("jobs", { ack: n - 1, group: GROUP, jobs: [job(1)] });
+    assert.deepEqual(numbers(), []);
+    hub.frame("interest", {}); // acknowledges
+    await hub.next("join");
+    const { question } = await hub.next("want");
+    send(2);
+    hub.frame("group", { group: GROUP, question, state: [0, 1, 2, 0, 1, 0, []] });
+    assert.deepEqual((await polled).args, [2]);
   });
 
   it("that can't be read count as taken", async (test) => {
