@@ -402,13 +402,14 @@ class ScriptedSession(Session):
         self.hub.close()
 
     def finish(self) -> None:
-        """Check that the client has ended the link in good order, and nothing wrong before."""
-        hub = self.hub
-        if hub.connection is not None and hub.is_linked and not hub.connection.ended:
-            hub.wait(lambda: hub.connection is None or hub.connection.ended, "the client closes the link")
-            code = hub.connection.close_code
-            if code != 1000:
-                raise MismatchError(f"the client closed the link with {code}, not with 1000")
+        """Have the client close its link; check that it does so in good order, and nothing was wrong before."""
+        hub, connection = self.hub, self.hub.connection
+        is_open = connection is not None and hub.is_linked and not connection.ended
+        super().finish()
+        if connection is not None and is_open:
+            hub.wait(lambda: connection.ended, "the client closes the link")
+            if connection.close_code != 1000:
+                raise MismatchError(f"the client closed the link with {connection.close_code}, not with 1000")
         hub.check()
         if self.driver.messages:
             raise MismatchError(f"nothing more was to be delivered, not {self.driver.messages[0]}")
