@@ -69,7 +69,7 @@ module BerryMQ
       @taken = []
       @returned = []
       @dropped = 0
-      @waiting = @question = @answered = @fetching = @took = 0
+      @waiting = @question = @answered = @returning = @fetching = @took = 0
       @reported = [0, 0]
       @pace = Pace.new
       @state = []
@@ -170,6 +170,7 @@ module BerryMQ
         @link = link
         @joined = @paused = false
         @reported = [0, 0]
+        @returning = 0
         control("join", maxsize: @maxsize || 0, overflow: OVERFLOW, had:)
         put_own_jobs
         @jobs = held
@@ -211,7 +212,7 @@ module BerryMQ
           @recent.push([now, message.origin, message.number])
         end
         @recent.shift while @recent.size > MAX_RECENT || (@recent.any? && @recent[0][0] < now - RECENT_SECONDS)
-        return_surplus
+        @answered < @returning ? return_surplus(jobs.size) : return_surplus
         @changed.broadcast
       end
     end
@@ -282,13 +283,14 @@ module BerryMQ
     end
 
     # Report the credit, and what was taken and is returned, where it has changed.
-    def report
+    def report(**question)
       return if @link.nil? || @paused
       credit = [@waiting, @pace.ahead]
       return if credit == @reported && @taken.empty? && @returned.empty?
 
       @reported = credit
-      control("want", waiting: credit[0], ahead: credit[1], taken: ranges(@taken), returned: ranges(@returned))
+      control("want", waiting: credit[0], ahead: credit[1], taken: ranges(@taken), returned: ranges(@returned),
+                      **question)
     end
 
     # Adapt what is prefetched, while jobs are taken. If none was for two ticks, the consumers are busy with something
@@ -298,23 +300,29 @@ module BerryMQ
       while idle < 2
         sleep Pace::TICK
         @lock.synchronize do
+          next if @paused
+
           idle = @took.zero? ? idle + 1 : 0
           @took = 0
-          @pace.stall if idle == 2
+          if idle == 2
+            @pace.stall
+            @ticking = nil
+          end
           report
-          return_surplus
-          @ticking = nil if idle == 2
+          return_surplus if idle == 2
         end
       end
     end
 
-    # Return the jobs for which there is no credit, such as those that arrived after their consumers had timed out.
-    def return_surplus
-      surplus = @jobs.count(&:number) - @waiting - @fetching - @reported[1]
+    # Return the last jobs: by default those for which there is no credit, such as those that arrived after their
+    # consumers had timed out. What arrives until the hub knows of it is returned as well, for it would be taken before
+    # them.
+    def return_surplus(surplus = @jobs.count(&:number) - @waiting - @fetching - @reported[1])
       return unless surplus.positive?
 
       @returned.concat(@jobs.pop(surplus).filter_map(&:number))
-      report
+      @returning = (@question += 1)
+      report(question: @returning)
     end
 
     def put_own_jobs
