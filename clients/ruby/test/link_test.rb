@@ -87,6 +87,10 @@ class LinkTest < BerryTest
     300.times { |number| one.twitter("ahead:run", number) }
     taken = Array.new(150) { busy.pop(timeout: 10)[0] } + Array.new(150) { idle.pop(timeout: 10)[0] }
     assert_equal (0...300).to_a, taken.sort
+    idle.close
+    300.times { |number| one.twitter("ahead:run", number) } # with pauses, in which jobs are returned
+    taken = Array.new(300) { |index| busy.pop(timeout: 10)[0].tap { sleep(index % 50 == 49 ? 0.07 : 0) } }
+    assert_equal (0...300).to_a, taken
   end
 
   def test_jobs_that_were_collected_before_the_link

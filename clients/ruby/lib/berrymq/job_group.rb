@@ -70,6 +70,7 @@ module BerryMQ
       @returned = []
       @dropped = 0
       @waiting = @question = @answered = @returning = @fetching = @took = 0
+      @last_returned = 0
       @reported = [0, 0]
       @pace = Pace.new
       @state = []
@@ -212,7 +213,8 @@ module BerryMQ
           @recent.push([now, message.origin, message.number])
         end
         @recent.shift while @recent.size > MAX_RECENT || (@recent.any? && @recent[0][0] < now - RECENT_SECONDS)
-        @answered < @returning ? return_surplus(jobs.size) : return_surplus
+        late = @answered < @returning ? jobs.count { |number, _| number > @last_returned } : 0
+        late.positive? ? return_surplus(late) : return_surplus
         @changed.broadcast
       end
     end
@@ -315,12 +317,13 @@ module BerryMQ
     end
 
     # Return the last jobs: by default those for which there is no credit, such as those that arrived after their
-    # consumers had timed out. What arrives until the hub knows of it is returned as well, for it would be taken before
-    # them.
+    # consumers had timed out. Later jobs that arrive until the hub knows of it are returned as well, for they would be
+    # taken before them.
     def return_surplus(surplus = @jobs.count(&:number) - @waiting - @fetching - @reported[1])
       return unless surplus.positive?
 
-      @returned.concat(@jobs.pop(surplus).filter_map(&:number))
+      @returned.concat(numbers = @jobs.pop(surplus).filter_map(&:number))
+      @last_returned = numbers.max || 0
       @returning = (@question += 1)
       report(question: @returning)
     end
