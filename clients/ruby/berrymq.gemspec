@@ -8,7 +8,7 @@ Gem::Specification.new do |spec|
   spec.summary = "Messages between the programs and notebooks of a working session"
   spec.description = "The Ruby client of berryMQ, a small in-memory message bus: a local bus, and a link to the hub " \
                      "where Python, Jupyter, JavaScript and R meet. Nothing beside the standard library."
-  spec.authors = ["berryMQ"]
+  spec.authors = ["the berryMQ developers"]
   spec.license = "MIT"
   spec.required_ruby_version = ">= 3.1"
   spec.files = Dir["lib/**/*.rb", "README.md", base: __dir__]

@@ -106,7 +106,6 @@ class Stage:
         session = self._session(vector, driver)
         try:
             session.play(vector.steps)
-            driver.do("close")
             session.finish()
         except BaseException:
             self._end_driver()

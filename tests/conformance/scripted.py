@@ -12,6 +12,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import socket
 import threading
@@ -80,8 +81,8 @@ class ScriptedHub:
         self.replies: dict[str, dict[str, Any]] = {}
         """What is answered to calls over the link."""
         self.holds_acks = self.holds_pulls = False
-        self.receivable: int | None = None
-        """So many more frames of the client are taken, and those behind them are lost; null for all."""
+        self.limit = math.inf
+        """The number of the client's last frame that arrives; those behind it are lost."""
         self.port = 0
         self._listening: socket.socket | None = None
         self._accepted: deque[socket.socket] = deque()
@@ -226,7 +227,8 @@ class ScriptedHub:
             else:
                 self.calls.append(message)
         elif "method" in message:
-            self._frame(message["method"], message.get("params"), text)
+            if self.received < self.limit:
+                self._frame(message["method"], message.get("params"), text)
         elif "result" not in message and "error" not in message:
             self.fault(f"the client sent {text[:200]!r}, which is neither a call nor an answer")
 
@@ -254,8 +256,6 @@ class ScriptedHub:
         if not self.is_linked:
             self.fault(f"the client sent {text[:200]!r} before the link was made")
             return
-        if self.receivable == 0:
-            return
         if method == "pull":
             self._pull(params)
             return
@@ -270,8 +270,6 @@ class ScriptedHub:
             self.fault(f"frame {n} came after frame {self.received}: {text[:200]}")
             return
         self.received = n
-        if self.receivable is not None:
-            self.receivable -= 1
         if n in self.forgotten:
             before, now = self.forgotten.pop(n), (method, {**params, "ack": 0})
             if before != now:
@@ -402,13 +400,14 @@ class ScriptedSession(Session):
         self.hub.close()
 
     def finish(self) -> None:
-        """Check that the client has ended the link in good order, and nothing wrong before."""
-        hub = self.hub
-        if hub.connection is not None and hub.is_linked and not hub.connection.ended:
-            hub.wait(lambda: hub.connection is None or hub.connection.ended, "the client closes the link")
-            code = hub.connection.close_code
-            if code != 1000:
-                raise MismatchError(f"the client closed the link with {code}, not with 1000")
+        """Have the client close its link, in good order; check that nothing was wrong before."""
+        hub, connection = self.hub, self.hub.connection
+        is_open = connection is not None and hub.is_linked and not connection.ended
+        super().finish()
+        if connection is not None and is_open:
+            hub.wait(lambda: connection.ended, "the client closes the link")
+            if connection.close_code != 1000:
+                raise MismatchError(f"the client closed the link with {connection.close_code}, not with 1000")
         hub.check()
         if self.driver.messages:
             raise MismatchError(f"nothing more was to be delivered, not {self.driver.messages[0]}")
@@ -551,11 +550,11 @@ class ScriptedSession(Session):
             result = {"id": hub.id, "name": "hub", "hub": True, "received": hub.received, "lost": 0}
             self._answer_call(call, {"result": {**result, "later": [1], **answer}})
             hub.acks_held = hub.received
-            hub.receivable = receive
+            hub.limit = math.inf if receive is None else hub.received + receive
         if resumed:
             hub.retransmit(resume["received"], retransmit)
         if receive is not None:
-            hub.wait(lambda: hub.receivable == 0, f"{receive} frames of the client")
+            hub.wait(lambda: hub.received == hub.limit, f"{receive} frames of the client")
 
     def step_link(
         self,

@@ -126,7 +126,8 @@ class Session(Steps):
         self._later: dict[str, int] = {}
 
     def finish(self) -> None:
-        """Check what is left to be checked, after the client has closed its link."""
+        """Have the client close its link, and check what is left to be checked."""
+        self.driver.do("close")
 
     def step_do(
         self,

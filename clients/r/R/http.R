@@ -35,7 +35,7 @@ post <- function(hub, body, wait) {
     timed_out <- grepl("timed? ?out", response, ignore.case = TRUE)
     fail(if (timed_out) "timeout" else "no_hub", "the hub at ", hub$url, " does not answer: ", response)
   }
-  if (hub$trusted_until < Inf) hub$trusted_until <- now() + 30
+  if (hub$trusted_until < Inf) hub$trusted_until <- now() + proof_seconds
   if (response$status_code %in% c(401, 403)) fail("refused", "the hub at ", hub$url, " refuses this access token")
   response
 }

@@ -81,6 +81,18 @@ class LinkTest < BerryTest
     assert_equal 0, queues[1].size
   end
 
+  def test_jobs_that_a_busy_consumer_has_prefetched_go_to_an_idle_one
+    one, two = linked("one"), linked("two")
+    busy, idle = [one, two].map { |bus| BerryMQ::Queue.new("ahead:*", shared: true, bus:) }
+    300.times { |number| one.twitter("ahead:run", number) }
+    taken = Array.new(150) { busy.pop(timeout: 10)[0] } + Array.new(150) { idle.pop(timeout: 10)[0] }
+    assert_equal (0...300).to_a, taken.sort
+    idle.close
+    300.times { |number| one.twitter("ahead:run", number) } # with pauses, in which jobs are returned
+    taken = Array.new(300) { |index| busy.pop(timeout: 10)[0].tap { sleep(index % 50 == 49 ? 0.07 : 0) } }
+    assert_equal (0...300).to_a, taken
+  end
+
   def test_jobs_that_were_collected_before_the_link
     bus.twitter("early:run", "before the queue")
     queue = BerryMQ::Queue.new("early:*", shared: true, bus:)
@@ -123,6 +135,15 @@ class LinkTest < BerryTest
     assert_predicate link, :closed?
     one.twitter("a:b")
     one.link(name: "again")
+  end
+
+  def test_a_block_closes_the_link
+    inner = bus.link(name: "short") { |link| [link.state, link] }
+    assert_equal :linked, inner[0]
+    assert_predicate inner[1], :closed?
+    assert_nil bus.current_link
+    assert_raises(KeyError) { bus.link(name: "failing") { raise KeyError } }
+    assert_nil bus.current_link
   end
 
   def test_the_end_of_a_link_ends_questions

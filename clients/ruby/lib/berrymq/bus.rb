@@ -104,17 +104,17 @@ module BerryMQ
     # @param room [String, nil] nodes in one room do not see another room
     # @param ttl [Numeric] for how many seconds the hub keeps messages while the connection is cut
     # @param timeout [Numeric] seconds for all of it
-    # @return [Link] the open one if it is linked already
+    # @yieldparam link [Link] is closed after the block
+    # @return [Link] the open one if it is linked already; with a block, what that returns
     # @raise [NoHubError, RefusedError, PermissionsError, LinkError]
     def link(url = nil, token: nil, name: File.basename($PROGRAM_NAME), room: nil, ttl: 1000, timeout: 10)
-      @linking.synchronize do
-        if @link&.own_process? && !@link.closed?
-          return @link if url.nil? || @link.to?(url)
+      link = make_link(url, timeout, token:, name:, room:, ttl:)
+      return link unless block_given?
 
-          raise LinkError, "this bus is linked already; close that link first, or make a BerryMQ::Bus of its own"
-        end
-        link = Link.new(self, url, token:, name:, room:, ttl:)
-        link.open(timeout) { @link = link }
+      begin
+        yield link
+      ensure
+        link.close
       end
     end
 
@@ -252,6 +252,18 @@ module BerryMQ
     end
 
     private
+
+    def make_link(url, timeout, **options)
+      @linking.synchronize do
+        if @link&.own_process? && !@link.closed?
+          return @link if url.nil? || @link.to?(url)
+
+          raise LinkError, "this bus is linked already; close that link first, or make a BerryMQ::Bus of its own"
+        end
+        link = Link.new(self, url, **options)
+        link.open(timeout) { @link = link }
+      end
+    end
 
     def require_link(what)
       link = @link

@@ -18,6 +18,43 @@ module BerryMQ
     # A message, and its number in the group; without one it was sent here and never was at the hub.
     Job = Struct.new(:message, :number)
 
+    # How many jobs to prefetch: as many as the consumers do in one tick, and at first none, for a job that is here can't
+    # be taken by an idle consumer elsewhere.
+    class Pace
+      TICK = 0.02
+      MAX_AHEAD = 2_000
+
+      def initialize
+        @since = {}
+        stall
+      end
+
+      # Forget the estimate.
+      def stall
+        @since.clear
+        @done = 0
+        @seconds = nil
+      end
+
+      # This thread begins a job.
+      def start = @since[Thread.current] = Clock.now
+
+      # This thread has done its job, if it had one.
+      def finish
+        since = @since.delete(Thread.current) or return
+        seconds = Clock.now - since
+        @done += 1
+        @seconds = @seconds ? (0.8 * @seconds) + (0.2 * seconds) : seconds
+      end
+
+      def ahead
+        return 0 unless @seconds
+
+        [MAX_AHEAD, (2 * @done) - 2, ([@since.size, 1].max * TICK / [@seconds, 1e-6].max).to_i].min
+      end
+    end
+    private_constant :Pace
+
     attr_reader :identifier, :dropped
 
     def initialize(bus, identifier, maxsize)
@@ -32,7 +69,10 @@ module BerryMQ
       @taken = []
       @returned = []
       @dropped = 0
-      @waiting = @reported = @question = @answered = @fetching = 0
+      @waiting = @question = @answered = @returning = @fetching = @took = 0
+      @last_returned = 0
+      @reported = [0, 0]
+      @pace = Pace.new
       @state = []
       @link = @refused = nil
       @joined = @paused = false
@@ -90,12 +130,15 @@ module BerryMQ
     def pop(timeout)
       deadline = timeout && (Clock.now + timeout)
       @lock.synchronize do
+        @pace.finish
         fetch if timeout&.zero?
         loop do
           return if yield
 
-          job = take
-          return job.message if job
+          if (job = take)
+            @pace.start
+            return job.message
+          end
 
           left = deadline && (deadline - Clock.now)
           return if left && left <= 0
@@ -127,7 +170,8 @@ module BerryMQ
         @returned.clear
         @link = link
         @joined = @paused = false
-        @reported = 0
+        @reported = [0, 0]
+        @returning = 0
         control("join", maxsize: @maxsize || 0, overflow: OVERFLOW, had:)
         put_own_jobs
         @jobs = held
@@ -169,7 +213,8 @@ module BerryMQ
           @recent.push([now, message.origin, message.number])
         end
         @recent.shift while @recent.size > MAX_RECENT || (@recent.any? && @recent[0][0] < now - RECENT_SECONDS)
-        return_surplus
+        late = @answered < @returning ? jobs.count { |number, _| number > @last_returned } : 0
+        late.positive? ? return_surplus(late) : return_surplus
         @changed.broadcast
       end
     end
@@ -198,7 +243,9 @@ module BerryMQ
       job = index && @jobs.delete_at(index)
       if job&.number
         @taken.push(job.number)
-        report
+        @took += 1
+        report if @taken.size > @reported[1] / 10
+        @ticking ||= Thread.new { tick } if @pace.ahead.positive?
       end
       job
     end
@@ -224,7 +271,7 @@ module BerryMQ
 
     def ask(now = 0)
       question = (@question += 1)
-      control("want", waiting: @waiting, question:, now:)
+      control("want", waiting: @waiting, ahead: @reported[1], question:, now:)
       wait_until(Clock.now + ANSWER_SECONDS) { @answered >= question || @paused || @link.nil? }
     end
 
@@ -238,21 +285,47 @@ module BerryMQ
     end
 
     # Report the credit, and what was taken and is returned, where it has changed.
-    def report
+    def report(**question)
       return if @link.nil? || @paused
-      return if @waiting == @reported && @taken.empty? && @returned.empty?
+      credit = [@waiting, @pace.ahead]
+      return if credit == @reported && @taken.empty? && @returned.empty?
 
-      @reported = @waiting
-      control("want", waiting: @waiting, taken: ranges(@taken), returned: ranges(@returned))
+      @reported = credit
+      control("want", waiting: credit[0], ahead: credit[1], taken: ranges(@taken), returned: ranges(@returned),
+                      **question)
     end
 
-    # Return the jobs that arrived after their consumers had timed out.
-    def return_surplus
-      surplus = @jobs.count(&:number) - @waiting - @fetching
+    # Adapt what is prefetched, while jobs are taken. If none was for two ticks, the consumers are busy with something
+    # long: what was prefetched goes back, for others may be idle.
+    def tick
+      idle = 0
+      while idle < 2
+        sleep Pace::TICK
+        @lock.synchronize do
+          next if @paused
+
+          idle = @took.zero? ? idle + 1 : 0
+          @took = 0
+          if idle == 2
+            @pace.stall
+            @ticking = nil
+          end
+          report
+          return_surplus if idle == 2
+        end
+      end
+    end
+
+    # Return the last jobs: by default those for which there is no credit, such as those that arrived after their
+    # consumers had timed out. Later jobs that arrive until the hub knows of it are returned as well, for they would be
+    # taken before them.
+    def return_surplus(surplus = @jobs.count(&:number) - @waiting - @fetching - @reported[1])
       return unless surplus.positive?
 
-      @returned.concat(@jobs.pop(surplus).filter_map(&:number))
-      report
+      @returned.concat(numbers = @jobs.pop(surplus).filter_map(&:number))
+      @last_returned = numbers.max || 0
+      @returning = (@question += 1)
+      report(question: @returning)
     end
 
     def put_own_jobs

@@ -64,8 +64,8 @@ module BerryMQ
       socket = connect(deadline)
       yield self
       @interest_due = true # of what was followed while it was made
-      @delivering = Thread.new { deliver }
-      @running = Thread.new { run(socket) }
+      @delivering = Thread.new { deliver }.tap { |thread| thread.name = "berrymq delivery" }
+      @running = Thread.new { run(socket) }.tap { |thread| thread.name = "berrymq link" }
       OPEN << self
       wait_until([deadline, Clock.now + 2].min) { @interest.known? || closed? }
       self
@@ -257,7 +257,8 @@ module BerryMQ
         next socket.send_text(text) if text
         return socket.send_close(1000) if @closing
       end
-    rescue WebSocket::Cut
+    rescue StandardError => e
+      BerryMQ.log_errors([e], nil) unless e.is_a?(WebSocket::Cut)
       socket.close
     end
 

@@ -106,7 +106,7 @@ module BerryMQ
 
       count(frame, -1)
       @dropped += frame.messages
-      frame.method, frame.body = "dropped", %("count":#{frame.messages})
+      frame.method, frame.body, frame.items = "dropped", %("count":#{frame.messages}), []
       count(frame, 1)
     end
 
