@@ -5,7 +5,7 @@ claim holds it for itself and passes on its own, so the memory outlives its send
 """
 
 from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
-from .memory import MAX_BUFFERS, Memory, Missing, end_of, share
+from .memory import MAX_BUFFERS, Memory, Missing, copy, end_of, share, size_of
 from .own import Own
 from .pool import MIN_SHARED_BYTES, Filling, Lease, Pool, PoolFullError, is_available
 
@@ -22,9 +22,11 @@ __all__ = [
     "Own",
     "Pool",
     "PoolFullError",
+    "copy",
     "end_of",
     "few_descriptors",
     "is_available",
     "open_claim",
     "share",
+    "size_of",
 ]

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from .pool import Lease, Pool
 
-__all__ = ["ALIGNMENT", "MAX_BUFFERS", "MAX_TRAVELLING_BYTES", "Memory", "Missing", "share"]
+__all__ = [
+    "ALIGNMENT",
+    "MAX_BUFFERS",
+    "MAX_TRAVELLING_BYTES",
+    "Memory",
+    "Missing",
+    "copy",
+    "end_of",
+    "share",
+    "size_of",
+]
 
 ALIGNMENT = 64
 """Each buffer begins at a multiple of so many bytes."""
@@ -221,14 +231,27 @@ def share(pool: Pool, binaries: Sequence[Buffer]) -> Memory:
     Raises:
         PoolFullError: receivers still hold too much.
     """
-    sizes = [binary.size for binary in binaries]
+    return Memory(
+        pool.share(size_of(binaries), lambda memory: _write(binaries, memory)), [one.size for one in binaries]
+    )
 
-    def write(memory: memoryview) -> None:
-        for binary, start in zip(binaries, _starts(sizes), strict=True):
-            if binary.size:
-                binary.write(memory[start : start + binary.size])
 
-    return Memory(pool.share(max(1, end_of(sizes)), write), sizes)
+def copy(binaries: Sequence[Buffer]) -> Memory:
+    """Copy buffers into memory of this process alone, all into one piece."""
+    own = Own(size_of(binaries))
+    _write(binaries, own.view)
+    return Memory(own, [one.size for one in binaries])
+
+
+def size_of(binaries: Sequence[Buffer]) -> int:
+    """Return the bytes of memory for these buffers, at least one."""
+    return max(1, end_of([one.size for one in binaries]))
+
+
+def _write(binaries: Sequence[Buffer], memory: memoryview) -> None:
+    for binary, start in zip(binaries, _starts([one.size for one in binaries]), strict=True):
+        if binary.size:
+            binary.write(memory[start : start + binary.size])
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -43,8 +43,10 @@ process."""
 MAX_BYTES = 1024 * 1024 * 1024
 """Of one process, unless told otherwise. Reached only if receivers hold what they got; then arrays cross as
 copies."""
-MAX_SEGMENTS = 256
-"""Each takes two file descriptors."""
+MAX_SEGMENTS = 4_096
+"""Each takes two file descriptors, of which at most half are used."""
+MAX_TRIED = 32
+"""Segments at either end of the idle ones that are tried before another one is made."""
 IDLE_SECONDS = 10.0
 """Memory that was not used for so long is returned to the system. Longer than the pauses of a loop that sends
 arrays."""
@@ -272,7 +274,7 @@ class Pool:
         """
         with self._lock:
             self._collect()
-            for segment in reversed(self._idle):
+            for segment in (*self._idle[: -MAX_TRIED - 1 : -1], *self._idle[:-MAX_TRIED][:MAX_TRIED]):
                 if segment.capacity == capacity and segment.lock():
                     self._idle.remove(segment)
                     return segment

@@ -16,11 +16,14 @@ from berrymq.bridge.buffers import (
     Own,
     Pool,
     PoolFullError,
+    copy,
     few_descriptors,
     is_available,
     open_claim,
     share,
+    size_of,
 )
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.json_checks import FrameError
 
 if TYPE_CHECKING:
@@ -37,10 +40,10 @@ __all__ = ["Memories"]
 MAX_OPEN_BYTES = 1024 * 1024 * 1024
 """Of others' memory that a node has open at a time for messages that are on their way. As much as one process
 may share."""
-MAX_OPEN = 256
-"""Pieces of it; each takes a file descriptor."""
+MAX_OPEN = 4_096
+"""Pieces of it; each takes a file descriptor, of which at most a quarter is used."""
 
-MAX_RETAINED_BYTES, MAX_RETAINED = MAX_OPEN_BYTES // 2, MAX_OPEN // 2
+MAX_RETAINED_BYTES, MAX_RETAINED = MAX_OPEN_BYTES // 2, 128
 """The same for messages that a hub retains: less than a process may share, so that it can share more."""
 
 
@@ -56,6 +59,8 @@ class Memories:
         self._probe: Lease | None = None
         self._shared = _Held()
         """What this process has shared and no receiver has acknowledged yet."""
+        self._own = _Held()
+        """The same of what lies in memory of this process alone."""
         self._opened = _Held()
         """What is open here for messages that were not delivered or passed on yet."""
         self._retained = _Held()
@@ -69,8 +74,9 @@ class Memories:
     def share(self, binaries: Sequence[Binary]) -> Memory:
         """Copy the buffers of a message into shared memory.
 
-        If there is no more, the oldest that is still held for a receiver is given up; the receiver then finds
-        it missing.
+        If there are too few file descriptors for that, they are copied into memory of this process alone, and
+        pulled. If there is no more memory, the oldest that is still held for a receiver is given up; the
+        receiver then finds it missing.
 
         Raises:
             PoolFullError: receivers still hold too much, or the system has no more.
@@ -79,7 +85,12 @@ class Memories:
             try:
                 memory = share(self.pool, binaries)
             except PoolFullError:
-                if not self._shared.give_up_oldest():
+                size = size_of(binaries)
+                if self.pool.held_bytes + self._own.held_bytes + size <= self.pool.max_bytes:
+                    memory = copy(binaries)
+                    self._own.add(memory)
+                    return memory
+                if not (self._own.give_up_oldest() or self._shared.give_up_oldest()):
                     raise
             except OSError as error:
                 raise PoolFullError(f"the system has no memory to share: {error.strerror}") from None
@@ -183,6 +194,11 @@ class _Held:
         self._memories: OrderedDict[int, tuple[ref[Memory], int]] = OrderedDict()
         self._number = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """How much is held."""
+        return self._bytes
+
     def limit(self, most_bytes: int, most: int) -> None:
         """Let go of the oldest while there are more bytes or pieces than that; a single one may stay."""
         while len(self._memories) > 1 and (self._bytes > most_bytes or len(self._memories) > most):
@@ -218,4 +234,7 @@ class _Held:
             self._remove(number)
         if memory is not None:
             memory.give_up("it was not taken in time, and newer ones needed the memory")
+            peers_log.warning(
+                "an array arrives as an Opaque: it was not taken in time, and others need memory"
+            )
         return True

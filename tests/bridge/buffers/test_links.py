@@ -199,6 +199,20 @@ class TestWhatGoesWrong:
         assert [type(message.args[0]) for message in there.messages] == [Opaque] * 3
         assert caplog.text.count("limit is 3,000,000") == 1
 
+    def test_a_receiver_that_is_late_gets_all_that_fit_into_memory(self, nodes, monkeypatch):
+        monkeypatch.setattr("berrymq.bridge.buffers.pool.MAX_SEGMENTS", 5)
+        one, two = nodes.add("one"), nodes.add("two")
+        there = Recorder(two.bus)
+        with FaultProxy(nodes.listening_address(two)) as proxy:
+            nodes.link(one, two, proxy)
+            nodes.settle()
+            proxy.stall()
+            for number in range(20):
+                one.bus.twitter("test:run", number, LARGE + number)
+            proxy.stall(on=False)
+            assert there.wait_for(20) == list(range(20))
+        assert all(np.array_equal(message.args[1], LARGE + message.args[0]) for message in there.messages)
+
     def test_a_receiver_that_is_gone_keeps_no_others_from_getting_arrays(self, nodes, monkeypatch):
         monkeypatch.setattr("berrymq.bridge.node.memories.MAX_OPEN", 5)
         hub, one, two, gone = nodes.hub(), nodes.add(), nodes.add(), nodes.add()
