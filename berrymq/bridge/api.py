@@ -164,6 +164,11 @@ class Link:
         peer = self._connector.peer
         return peer is not None and peer.role == "hub"
 
+    @property
+    def has_history(self) -> bool:
+        """Whether messages can be kept over it: by a hub, or on NATS."""
+        return self.leads_to_hub or isinstance(self._endpoint, NatsAddress)
+
     def is_followed(self, identifier: str | Identifier) -> bool:
         """Return whether an identifier is followed over any link of this process; known without a call.
 

@@ -21,9 +21,12 @@ from berrymq.printable import printable
 
 from .api import links
 from .errors import LinkError, RpcError
+from .node.connector import Connector
+from .node.inbox import read_batch
 from .payload import decode_payload
 from .protocol.batches import WireMessage
 from .protocol.frames import Buffers
+from .protocol.json_checks import FrameError
 from .protocol.limits import KEEP_LAST, MAX_KEEP_LAST
 from .transport.dialling import NETWORK_ERRORS
 
@@ -138,9 +141,10 @@ def keep(
         raise ValueError(
             f"last is a number of messages, at most {MAX_KEEP_LAST:,}, or 0 to keep no more, not {last:,}"
         )
-    _call(link, "keep", {"identifier": text, "last": last})
+    result = msgspec.json.decode(_call(link, "keep", {"identifier": text, "last": last}))
     peer = link._connector.peer
-    link.node.history.note_keep(text, last, peer.id if peer is not None else "")
+    if result != "stored" and peer is not None:
+        link.node.history.note_keep(text, last, peer.id)
     return None
 
 
@@ -157,8 +161,10 @@ def latest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message |
     Raises:
         LinkError: there is no link to a hub, or the hub did not answer.
     """
-    link = _link_to_hub(bus)
-    params = {"identifier": Identifier.parse(identifier).text, "last": 1}
+    link, known = _link_to_hub(bus), Identifier.parse(identifier)
+    if not link.leads_to_hub:
+        return _latest_on_nats(link, known)
+    params = {"identifier": known.text, "last": 1}
     found = msgspec.json.decode(_call(link, "history", params), type=_History).messages
     if not found:
         return None
@@ -173,6 +179,19 @@ def latest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message |
     args, kwargs = decode_payload(list(one.args), one.kwargs, buffers)
     content = WireMessage(one.sent_at, args, kwargs)
     return PastMessage.of(Identifier.parse(one.id), content, one.source, None)
+
+
+def _latest_on_nats(link: Link, identifier: Identifier) -> Message | None:
+    connector = link._connector
+    assert not isinstance(connector, Connector)
+    batch = connector.latest(identifier, CALL_SECONDS)
+    if batch is None:
+        return None
+    try:
+        (message,) = read_batch(batch)
+    except FrameError as error:
+        raise LinkError(f"the message on NATS can't be read: {error}") from None
+    return PastMessage.of(Identifier.parse(batch.identifier), message, batch.source, None)
 
 
 async def alatest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message | None:
@@ -193,14 +212,14 @@ class _History(msgspec.Struct):
 
 
 def _link_to_hub(bus: Bus | None) -> Link:
-    """Return the first open link of a bus that leads to a hub.
+    """Return the first open link of a bus that leads to a hub, or to NATS.
 
     Raises:
         LinkError: there is none.
     """
     bus = bus or berrymq.default_bus
     for one in links():
-        if one.node.bus is bus and one.leads_to_hub and not one.closed:
+        if one.node.bus is bus and one.has_history and not one.closed:
             return one
     raise LinkError(
         "messages are retained by the hub, and there is no link to one: call link() first, or %link"

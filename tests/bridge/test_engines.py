@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 import berrymq
-from berrymq import AskTimeout, Bus
+from berrymq import AskTimeout, Bus, LinkError
 from berrymq.bridge import RemoteError
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
 from berrymq.bridge.node.memories import Memories
 from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
-from tests.support.recorder import Recorder
+from tests.support.recorder import Recorder, read_past
 
 ODD = [
     "日本語" * 80 + ":" + "語" * 255,
@@ -28,7 +28,7 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def server():
-    with NatsServer() as server:
+    with NatsServer("-js") as server:
         yield server
 
 
@@ -155,6 +155,97 @@ def test_local_names_stay_and_rooms_are_apart(engine):
     one.twitter("test:run", "crosses")
     assert here.wait_for(1) == ["crosses"]
     assert there.values == ["other room"]
+
+
+def test_a_late_node_gets_what_is_kept_and_then_what_is_live(engine):
+    (one, first), (two, second) = engine.join("one"), engine.join("two")
+    berrymq.keep("train:*", last=50_000, bus=one)
+    over = threading.Event()
+    sent = []
+
+    def publish(bus):
+        number = 0
+        while not over.wait(0.001):
+            for _ in range(5):
+                bus.twitter(f"train:{bus.name}", number)
+                number += 1
+        sent.append((bus.name, number))
+
+    threads = [threading.Thread(target=publish, args=(bus,)) for bus in (one, two)]
+    for thread in threads:
+        thread.start()
+    found = []
+    for number in range(6):
+        late, _ = engine.join(f"late{number}")
+        found.append([])
+        late.follow("train:*", found[-1].append, past=True)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert first.flush(10)
+    assert second.flush(10)
+    for messages in found:
+        wait(lambda messages=messages: len(messages) >= sum(number for _, number in sent), "all messages")
+        for name, number in sent:
+            mine = [message for message in messages if message.action == name]
+            assert [message.args[0] for message in mine] == list(range(number))
+            past = [message.past for message in mine]
+            assert past == sorted(past, reverse=True)
+            assert {message.source for message in mine} == {name}
+    assert any(message.past for message in found[-1])
+    assert berrymq.latest("train:one", bus=two).args == (dict(sent)["one"] - 1,)
+    berrymq.keep("train:*", last=0, bus=one)
+    assert berrymq.latest("train:one", bus=two) is None
+
+
+def test_so_many_of_each_identifier_are_kept_and_listed(engine):
+    (one, link), (two, _) = engine.join("one"), engine.join("two")
+    berrymq.keep("test:*", last=3, bus=one)
+    berrymq.keep("test:*", last=2, bus=two)  # the larger number counts
+    berrymq.keep("*:run", bus=two)  # both match some messages, which come once all the same
+    for number in range(10):
+        for identifier in ("test:run", "test:stop", "other:stop", "*:stop", "test@lab:run", *ODD[:2]):
+            one.twitter(identifier, number)
+    assert link.flush(10)
+    late, _ = engine.join("late")
+    found = {
+        text: [(message.id, message.args[0]) for message in read_past(late, text)]
+        for text in ("test:stop", "*:run", "test:*", "other:stop")
+    }
+    of_test = [(text, number) for number in (7, 8, 9) for text in ("test:run", "test:stop", "*:stop")]
+    runs = [("test:run", number) for number in range(10)]
+    assert found == {
+        "test:stop": [one for one in of_test if one[0] != "test:run"],
+        "*:run": runs,
+        "test:*": [*runs[:7], *of_test],
+        "other:stop": [one for one in of_test if one[0] == "*:stop"],
+    }
+    assert berrymq.latest("test:stop", bus=late).args == (9,)
+    assert berrymq.latest("test:stop", bus=late).past
+    kept = {one.identifier: one for one in berrymq.keep(bus=late).keeps}
+    assert (kept["test:*"].last, kept["test:*"].by, kept["*:run"].by) == (3, "one", "two")
+    for identifier in ("test:*", "*:run"):
+        berrymq.keep(identifier, last=0, bus=two)
+    assert berrymq.keep(bus=one).keeps == []
+    with pytest.raises(LinkError, match=r"test:\* is not kept here"):
+        berrymq.keep("test:*", last=0, bus=one)
+
+
+def test_kept_arrays_arrive_whole(engine):
+    (one, link), (two, _) = engine.join("one"), engine.join("two")
+    berrymq.keep("array:*", bus=one)
+    values = [np.arange(200_000.0), np.arange(20_000), "x" * 3_000_000, "last"]
+    for value in values:
+        one.twitter("array:run", value)
+    assert link.flush(10)
+    assert link.close() == 0
+    received = [message.args[0] for message in read_past(two, "array:run")]
+    for value, other in zip(values, received, strict=True):
+        assert np.array_equal(value, other)
+    received[0][0] = 1.0  # it is the receiver's own
+    one.twitter("array:run", 1)
+    assert berrymq.latest("array:*", bus=two).args == ("last",)
+    berrymq.keep("array:*", last=0, bus=two)
 
 
 def test_what_is_not_followed_does_not_cross(engine):

@@ -15,7 +15,7 @@ from berrymq import Bus
 from berrymq.bridge.nats.client import NatsClient
 from tests.support.nats_server import NatsServer, unused_port
 from tests.support.nodes import wait
-from tests.support.recorder import Recorder
+from tests.support.recorder import Recorder, read_past
 from tests.support.scripts import script
 
 KILLS = int(os.environ.get("BERRYMQ_TEST_CUTS", "6"))
@@ -94,6 +94,41 @@ def test_a_server_that_is_killed_under_load_loses_doubles_and_reorders_nothing()
         assert all(link.stats().cuts for link in group.links)
 
 
+def check_kept(group, server):
+    """Check that a new node gets all that the others have sent, once and in the order of each."""
+    late = Bus("late")
+    berrymq.link(server.url, bus=late, timeout=20)
+    messages = read_past(late, "test:run")
+    for number, bus in enumerate(group.buses):
+        mine = [message.args[0] for message in messages if message.source == bus.name]
+        assert mine == list(range(group.sent[number]))
+
+
+def test_what_is_kept_outlives_a_server_that_is_killed_under_load():
+    chance = random.Random(2)
+    with NatsServer("-js") as server:
+        group = Group(*[server.url] * 2)
+        berrymq.keep("test:*", last=1_000_000, bus=group.buses[0])
+        late = Bus("late one")
+        berrymq.link(server.url, bus=late, timeout=20)
+        found = []
+        group.start()
+        for number in range(KILLS):
+            threading.Event().wait(chance.uniform(0.05, 0.4))
+            server.kill()
+            if number == KILLS // 2:  # the answer comes when there is a server again
+                late.follow("test:run", found.append, past=True, direct=True)
+            threading.Event().wait(chance.uniform(0, 0.3))
+            server.start()
+        wait_until_linked(group)
+        group.check()
+        check_kept(group, server)
+        wait(lambda: len(found) >= sum(group.sent), "all messages")
+        for number, bus in enumerate(group.buses):
+            mine = [message.args[0] for message in found if message.source == bus.name]
+            assert mine == list(range(group.sent[number]))
+
+
 def test_a_cluster_goes_on_without_one_of_its_servers():
     ports = [unused_port() for _ in range(3)]
     routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
@@ -134,18 +169,24 @@ def test_whatever_nats_does_not_deliver_is_sent_again(monkeypatch, seed):
     chance = random.Random(seed)
     publish = NatsClient.publish
 
-    def lossy(self, subject, payload):
+    def lossy(self, *args):
         if chance.random() > 0.05:
-            publish(self, subject, payload)
+            publish(self, *args)
 
-    with NatsServer() as server:
+    monkeypatch.setattr("berrymq.bridge.nats.recorder.ACK_SECONDS", 0.5)
+    with NatsServer("-js") as server:
         group = Group(*[server.url] * 3)
+        is_kept = seed == 3
+        if is_kept:
+            berrymq.keep("test:*", last=1_000_000, bus=group.buses[0])
         group.start()
         monkeypatch.setattr(NatsClient, "publish", lossy)
         threading.Event().wait(2.0)
         monkeypatch.undo()
         wait_until_linked(group)
         group.check()
+        if is_kept:
+            check_kept(group, server)
 
 
 RECEIVER = """

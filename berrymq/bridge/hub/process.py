@@ -213,7 +213,7 @@ class HubLifetime:
 
     def _write_roster(self) -> None:
         self._write_scheduled = False
-        if self._hub.gathering.active:  # the roster still lists nodes that are expected to reconnect
+        if self._hub.takeover.active:  # the roster still lists nodes that are expected to reconnect
             self._check()
         else:
             self._roster.replace(self._members)

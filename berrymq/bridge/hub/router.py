@@ -1,7 +1,7 @@
 """The hub's routing: members of a room reach each other, and what passes is counted.
 
 A hub adds to a router what its members can't do for themselves: it hands out jobs (``groups.py``), retains
-messages (``history.py``), takes over from a killed hub (``gathering.py``), and counts what passes for those
+messages (``history.py``), takes over from a killed hub (``takeover.py``), and counts what passes for those
 who look at its page. It has no bus, and decodes no payload.
 
 While a hub gathers the members of its predecessor, messages, questions and jobs are held instead of passed
@@ -11,27 +11,31 @@ is killed during it loses nothing either.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.node.peer import Peer
+from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
+from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import PutParams
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
-from .gathering import Gathering
 from .groups import MAX_SHOWN as MAX_STATUS_ENTRIES
 from .groups import Groups
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
+from .takeover import Takeover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.node.retained import Retained
     from berrymq.bridge.node.room import Room, Subscriber
     from berrymq.bridge.node.status import NodeInfo
     from berrymq.bridge.protocol.batches import Batch
@@ -93,34 +97,36 @@ class Hub(Router):
         """The number of messages that have passed."""
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
-        self.gathering = Gathering(self, expected)
+        self._reading: Counter[Peer] = Counter()
+        """The queries of each peer for which a `StoredHistory` is read."""
+        self.takeover = Takeover(self, expected)
         self.histories = Histories(
             self.budget, self.memories, most_messages=keep_messages, most_bytes=keep_bytes
         )
 
-    # -- gathering -------------------------------------------------------------------------------------------
+    # -- takeover --------------------------------------------------------------------------------------------
 
     def node_resumed(self) -> None:
-        """Start or prolong the gathering; see `Gathering.node_resumed`."""
-        self.gathering.node_resumed()
+        """Start or prolong the takeover; see `Takeover.node_resumed`."""
+        self.takeover.node_resumed()
 
     def interest_received(self, peer: Peer) -> None:
         """Note that a peer has announced its interest. The lock is held."""
         super().interest_received(peer)
-        self.gathering.interest_received(peer)
+        self.takeover.interest_received(peer)
 
     def attach(self, peer: Peer, channel: Channel, received: int | None) -> None:
         """Attach a link to a connection; see `Router.attach`.
 
-        During a gathering what it sends is received, but not acknowledged.
+        During a takeover what it sends is received, but not acknowledged.
         """
         super().attach(peer, channel, received)
-        if self.gathering.active:
+        if self.takeover.active:
             peer.stream.behind = True
 
     def update_interest(self, peer: Peer, changed: set[Any] | None = None) -> None:
-        """Announce interest to a peer; during a gathering, what the former hub announced remains valid."""
-        if not self.gathering.active:
+        """Announce interest to a peer; during a takeover, what the former hub announced remains valid."""
+        if not self.takeover.active:
             super().update_interest(peer, changed)
 
     def nodes(self, room: str | None) -> list[NodeInfo]:
@@ -129,7 +135,7 @@ class Hub(Router):
         A member that calls this over its link is sent the interest of those nodes before the answer, so it
         publishes to them from then on.
         """
-        if self.gathering.active:  # no interest was announced yet
+        if self.takeover.active:  # no interest was announced yet
             return super().nodes(room)[:1]
         self.announcements.send()
         return super().nodes(room)
@@ -141,7 +147,7 @@ class Hub(Router):
         """
         if source is None or source.role != "mesh":
             return source is not target
-        return not (isinstance(target, Peer) and target.role == "mesh")
+        return getattr(target, "role", None) != "mesh"
 
     def wanted_from(self, peer: Peer, identifiers: set[Identifier]) -> set[Identifier]:
         """Return the identifiers that others follow to whom messages of a peer may be passed."""
@@ -157,10 +163,10 @@ class Hub(Router):
         Raises:
             FrameError: an identifier is invalid, or a local one.
         """
-        if self.gathering.active:
+        if self.takeover.active:
             for batch, _ in batches:
                 crossing_identifier(batch.identifier)  # an invalid one is refused to its sender, now
-            self.gathering.hold(peer, batches, sum([len(data) for _, data in batches]))
+            self.takeover.hold(peer, batches, sum([len(data) for _, data in batches]))
             return
         super().handle_batches(peer, batches)
         for batch, _ in batches:
@@ -172,10 +178,10 @@ class Hub(Router):
         The loop polls for `SPIN_SECONDS` after it: the answer mostly comes at once, and waking up takes
         longer.
         """
-        if self.gathering.active:
+        if self.takeover.active:
             batch, data = read_batch(peer, params.batch)
             crossing_identifier(batch.identifier)
-            self.gathering.hold(peer, params, len(data))
+            self.takeover.hold(peer, params, len(data))
             return
         super().handle_question(peer, params)
         self.loop.spin_until = self.loop.time() + SPIN_SECONDS
@@ -190,8 +196,8 @@ class Hub(Router):
         put = self.groups.read_put(peer, params)
         if put is None:
             return
-        if self.gathering.active:  # until all members have reported which jobs they have
-            self.gathering.hold(peer, put, len(put.jobs))
+        if self.takeover.active:  # until all members have reported which jobs they have
+            self.takeover.hold(peer, put, len(put.jobs))
         else:
             put.group.accept(put.jobs, put.number_of_jobs)
 
@@ -217,7 +223,7 @@ class Hub(Router):
     # -- history ---------------------------------------------------------------------------------------------
 
     def past(self, room: Room, identifier: Identifier, last: int) -> list[tuple[bytes, int]]:
-        """Return the newest retained batches, each with its number of messages. The lock is held.
+        """Return the newest batches retained here, each with its number of messages. The lock is held.
 
         Args:
             room: the room.
@@ -235,11 +241,34 @@ class Hub(Router):
             FrameError: there are too many unanswered queries.
         """
         identifier = crossing_identifier(params.identifier)
-        if peer.stream.unmade >= MAX_REPLAYS:
+        if peer.stream.unmade + self._reading[peer] >= MAX_REPLAYS:
             raise FrameError(f"more than {MAX_REPLAYS} unanswered queries for retained messages")
+        stored = self.stored_history(peer.room)
+        if stored is not None:
+            self._reading[peer] += 1
+            self.loop.call(
+                stored.past, identifier, params.last, partial(self._send_stored, peer, params.query)
+            )
+            return
         history = self.histories.of(peer.room)
-        batches = history.past(identifier, params.last) if history is not None else []
-        peer.stream.send_later(Feed(params.query, batches, peer.account, self.limits.frame_bytes))
+        self._send_past(peer, params.query, [] if history is None else history.past(identifier, params.last))
+
+    def _send_past(self, peer: Peer, query: int, found: list[Retained]) -> None:
+        """Send a peer the answer to a query, before everything that is passed on later. The lock is held."""
+        peer.stream.send_later(Feed(query, found, peer.account, self.limits.frame_bytes))
+
+    def _send_stored(self, peer: Peer, query: int, found: list[Retained] | LinkError) -> None:
+        """Send a peer what was read of a `StoredHistory`."""
+        if isinstance(found, LinkError):
+            peers_log.warning("the history on NATS can't be read: %s", found)
+            found = []
+        with self.lock:
+            self._reading[peer] -= 1
+            if not self._reading[peer]:
+                del self._reading[peer]
+            if self.peers.get(peer.id) is peer:
+                self._send_past(peer, query, found)
+                self.flush(peer)
 
     # -- publishing ------------------------------------------------------------------------------------------
 

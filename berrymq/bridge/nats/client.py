@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import LinkError
@@ -16,7 +16,9 @@ from .asyncio_loop import EmbeddedLoop
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+
+    from nats.aio.msg import Msg
 
     from berrymq.bridge.transport.loop import IoLoop
 
@@ -29,6 +31,8 @@ RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
 PING_SECONDS = 5
 """The interval of pings; a server that leaves two of them unanswered is given up."""
+PENDING_BYTES = 64 * 1024 * 1024
+"""Received of an answer of JetStream and not handled yet; more is dropped."""
 CONNECT_SECONDS = 5
 MIN_PAYLOAD = 16 * 1024
 """The least limit of a message with which links work, in bytes; NATS's default is 1 MiB."""
@@ -73,6 +77,10 @@ class NatsClient:
         self.max_payload = 1024 * 1024
         """The server's limit of a message, in bytes."""
         self.connected = False
+        self.acks = ""
+        """The subject below which JetStream acknowledges, with a number as the last token."""
+        self.on_ack: Callable[[int, bytes], object] = lambda *_: None
+        """Called with that number and the answer."""
         self._io = io
         self._name = name
         self._ssl_context = ssl_context
@@ -80,6 +88,7 @@ class NatsClient:
         self._loop: EmbeddedLoop | None = None
         self._client: DirectClient | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._problem = ""
         """The last error of nats-py, without its secrets."""
         self._refused = False
@@ -148,6 +157,8 @@ class NatsClient:
             )
         for subject in subjects:
             await client.subscribe_directly(subject, self._received)
+        self.acks = client.new_inbox()
+        await client.subscribe_directly(f"{self.acks}.*", self._acknowledged)
         await client.flush(CONNECT_SECONDS)
         self.connected = True
         self._on_up()
@@ -186,14 +197,21 @@ class NatsClient:
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    def _received(self, payload: bytes) -> None:
+    def _received(self, _: bytes, payload: bytes) -> None:
         self._io.run_guarded(self._on_message, (payload,))
 
-    def publish(self, subject: str, payload: bytes) -> None:
+    def _acknowledged(self, subject: bytes, payload: bytes) -> None:
+        number = subject.rpartition(b".")[2]
+        if number.isdigit():
+            self._io.call(self.on_ack, int(number), payload)
+
+    def publish(
+        self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         """Publish after what was published before; on any thread. Dropped while there is no connection."""
         client = self._client
         if self.connected and client is not None:
-            client.publish_directly(subject, payload)
+            client.publish_directly(subject, payload, reply, headers)
 
     def pump(
         self,
@@ -216,6 +234,65 @@ class NatsClient:
             self._io.run_guarded(function)
             return True
         return transport.as_reader(lambda: self._io.run_guarded(function))
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the server is one of a cluster."""
+        return bool(self._client is not None and self._client._server_info.get("cluster"))
+
+    def run(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run a coroutine, which handles its errors, on the event loop of nats-py.
+
+        Returns:
+            False before the start and after the end, when it is not run.
+        """
+        if self._loop is None:
+            work.close()
+            return False
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> bytes | None:
+        """Return the answer to a request; None if there is no service of the subject.
+
+        Raises:
+            LinkError: there is no connection, or no answer in time.
+        """
+        from nats.errors import Error, NoRespondersError
+
+        if self._client is None or not self.connected:
+            raise LinkError(f"the connection to NATS at {self.address} is cut")
+        try:
+            return (await self._client.request(subject, payload, timeout=timeout)).data
+        except NoRespondersError:
+            return None
+        except (Error, TimeoutError) as error:
+            text = printable(str(error) or type(error).__name__)
+            raise LinkError(f"NATS at {self.address} does not answer: {text}") from None
+
+    @asynccontextmanager
+    async def inbox(self, receive: Callable[[Msg], Awaitable[None]]) -> AsyncIterator[str]:
+        """Subscribe to a subject of its own, and give that.
+
+        Raises:
+            LinkError: there is no connection.
+        """
+        from nats.errors import Error
+
+        client = self._client
+        if client is None or not self.connected:
+            raise LinkError(f"the connection to NATS at {self.address} is cut")
+        subject = client.new_inbox()
+        subscription = await client.subscribe(
+            subject, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
+        )
+        try:
+            yield subject
+        finally:
+            with suppress(Error):
+                await subscription.unsubscribe()
 
     # -- the end ---------------------------------------------------------------------------------------------
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from berrymq.bridge.discovery.finding import Found
-from berrymq.bridge.errors import LinkError
+from berrymq.bridge.errors import LinkError, RpcError
+from berrymq.bridge.node.retained import as_batch
+from berrymq.bridge.protocol.json_checks import encode_json
+from berrymq.bridge.protocol.jsonrpc import INVALID_REQUEST
+from berrymq.identifiers import Identifier
 
 from .mesh import Mesh, check_platform
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from berrymq.bridge.node.node import Node
+    from berrymq.bridge.node.retained import Retained
+    from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.limits import LinkStats
 
     from .address import NatsAddress
@@ -54,6 +64,7 @@ class NatsConnector:
         self.closed = False
         self._address = address
         self._mesh = Mesh(node, address, node.home.name, ttl=ttl, ssl_context=ssl_context)
+        node.stored_history = lambda _: self._mesh.history
 
     @property
     def connected(self) -> bool:
@@ -97,26 +108,65 @@ class NatsConnector:
         while not self._mesh.is_settled and monotonic() < deadline:
             timer.wait(POLL_SECONDS)
 
-    def call(self, *_: object) -> NoReturn:
-        """Refuse: no other side takes calls over NATS.
+    def call(self, method: str, params: dict[str, Any], timeout: float) -> msgspec.Raw:
+        """Call ``keep`` or ``kept``, which a hub has otherwise.
 
         Raises:
-            LinkError: always.
+            LinkError: it is another method.
+            RpcError: it has failed.
         """
-        raise LinkError("there is no hub at the other side of NATS that could be asked")
+        history = self._mesh.history
+        if method == "keep":
+            identifier = Identifier.parse(params["identifier"])
+            call: Callable[..., object] = partial(history.keep, identifier, params["last"], self.node.name)
+        elif method == "kept":
+            call = history.kept
+        else:
+            raise LinkError("there is no hub at the other side of NATS that could be asked")
+        try:
+            return msgspec.Raw(encode_json(self._wait_for(call, timeout)))
+        except LinkError as error:
+            raise RpcError(INVALID_REQUEST, str(error)) from None
+
+    def latest(self, identifier: Identifier, timeout: float) -> Batch | None:
+        """Return the newest kept message that an identifier matches; None without one.
+
+        Raises:
+            LinkError: it has failed.
+        """
+        found: list[Retained] = self._wait_for(partial(self._mesh.history.past, identifier, 1), timeout)
+        return as_batch(found[-1][2]) if found else None
+
+    def _wait_for(self, call: Callable[..., object], timeout: float) -> Any:
+        """Return what a call of the history gives."""
+        result: Future[Any] = Future()
+        self.node.empty_outbox()  # what was published before is among it
+        self.node.loop.call(partial(call, done=result.set_result))
+        try:
+            outcome = result.result(timeout)
+        except TimeoutError:
+            raise LinkError("NATS did not answer in time") from None
+        if isinstance(outcome, LinkError):
+            raise outcome
+        return outcome
 
     def flush(self, deadline: float | None) -> bool:
         """Wait until the other nodes have everything that was published; return False at the timeout."""
         if not self.node.outbox.wait_until_empty(deadline):
             return False
         timer = threading.Event()
-        while not all(peer.stream.idle or not peer.connected for peer in self._mesh.peers) or (
-            not self.connected and any(not peer.stream.idle for peer in self._mesh.peers)
-        ):
+        while not self._is_flushed():
             if self.closed or (deadline is not None and monotonic() >= deadline):
                 return False
             timer.wait(0.001)
         return True
+
+    def _is_flushed(self) -> bool:
+        """Return whether the other nodes have everything that was published, and what is to be is stored."""
+        peers, connected = self._mesh.peers, self.connected
+        return self._mesh.records.recorder.is_idle and all(
+            peer.stream.idle or (connected and not peer.connected) for peer in peers
+        )
 
     def close(self, flush: float) -> int:
         """End the link, after up to *flush* seconds for the last messages.
@@ -130,6 +180,7 @@ class NatsConnector:
             self.flush(monotonic() + flush)
         self.closed = True
         self.node.empty_outbox()
+        self.node.stored_history = lambda _: None
         left: Future[int] = Future()
         self.node.loop.call(self._mesh.leave, left.set_result)
         deadline = monotonic() + LEAVE_SECONDS

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from nats import errors
 from nats.aio.client import Client
-from nats.protocol.command import pub_cmd
+from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import Parser
+
+from berrymq.bridge.peers_log import peers_log
 
 from .client import NoTlsError
 from .socket_transport import SocketTransport
@@ -25,6 +27,8 @@ __all__ = ["DirectClient"]
 
 MAX_BUFFERED = 65 * 1024 * 1024
 """The most that is held of a message which has not arrived completely; NATS allows messages of 64 MiB."""
+
+_NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
 
 class DirectClient(Client):
@@ -42,7 +46,7 @@ class DirectClient(Client):
         super().__init__()
         self._io = io
         self._asyncio_loop = loop
-        self._takers: dict[int, Callable[[bytes], object]] = {}
+        self._takers: dict[int, Callable[[bytes, bytes], object]] = {}
         """By subscription."""
         self._steps: set[asyncio.Task[None]] = set()
 
@@ -52,21 +56,30 @@ class DirectClient(Client):
         transport = self._transport
         return transport if isinstance(transport, SocketTransport) else None
 
-    async def subscribe_directly(self, subject: str, take: Callable[[bytes], object]) -> None:
+    async def subscribe_directly(self, subject: str, take: Callable[[bytes, bytes], object]) -> None:
         """Subscribe for as long as the client lives.
 
         Args:
-            subject: the subject.
-            take: called with each payload on the thread that reads; it must not raise.
+            subject: may have wildcards.
+            take: called with the subject and the payload of each message, on the thread that reads; it must
+                not raise.
         """
         subscription = await self.subscribe(subject, future=self._asyncio_loop.create_future())
         self._takers[subscription._id] = take
 
-    def publish_directly(self, subject: str, payload: bytes) -> None:
+    def publish_directly(
+        self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         """Publish on any thread; dropped while there is no connection."""
         transport = self.socket_transport
-        if transport is not None and self.is_connected:
-            transport.write(pub_cmd(subject, "", payload))
+        if transport is None or not self.is_connected:
+            return
+        if len(payload) > self.max_payload:  # for that the server would end the connection
+            peers_log.warning("%d bytes are more than the NATS server takes", len(payload))
+        elif headers:
+            transport.write(hpub_cmd(subject, reply, _encode_headers(headers), payload))
+        else:
+            transport.write(pub_cmd(subject, reply, payload))
 
     # -- what nats-py calls ----------------------------------------------------------------------------------
 
@@ -76,6 +89,11 @@ class DirectClient(Client):
             former.close()
         self._transport = SocketTransport(self._io)
         await super()._connect_to_server(s)
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:  # noqa: ARG002
+        transport = self.socket_transport
+        if transport is not None and self.is_connected:  # subscriptions are made again after a cut
+            transport.write(cmd)
 
     async def _read_loop(self) -> None:
         transport, parser = self.socket_transport, Parser(self)
@@ -104,7 +122,7 @@ class DirectClient(Client):
     ) -> None:
         take = self._takers.get(sid)
         if take is not None:
-            take(data)
+            take(subject, data)
         else:
             self._later(super()._process_msg(sid, subject, reply, data, headers))  # type: ignore[arg-type]
 
@@ -146,3 +164,8 @@ class DirectClient(Client):
             task = self._asyncio_loop.create_task(step)
             self._steps.add(task)  # asyncio holds tasks weakly
             task.add_done_callback(self._steps.discard)
+
+
+def _encode_headers(headers: dict[str, str]) -> bytes:
+    lines = [f"{key}: {value.translate(_NO_NEWLINES)}\r\n" for key, value in headers.items()]
+    return b"NATS/1.0\r\n%b\r\n" % "".join(lines).encode()

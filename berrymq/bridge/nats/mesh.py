@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.errors import LinkError
@@ -20,9 +21,12 @@ from berrymq.bridge.protocol.events import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import MESSAGES_FRAME
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
+from berrymq.bridge.transport.channel import TURN_SECONDS
 
 from .channel import MeshChannel
 from .client import MIN_PAYLOAD, NatsClient
+from .history import NatsHistory
+from .records import Records
 from .wire import (
     Notice,
     Part,
@@ -72,6 +76,10 @@ RECEIVER_BYTES = 64
 QUESTION_MARKS = (b'"method":"ask"', b'"method":"answer"')
 """Where a question or an answer passes, the next one is often near."""
 MARK_BYTES = 256
+MAX_UNHANDLED_BYTES = 16 * 1024 * 1024
+"""How much is read before it is handled."""
+ASKED_SECONDS = 1.0
+"""The time after a question or an answer within which the next one is expected."""
 
 _HEAD, _, _ = MESSAGES_FRAME.partition(b"%b")
 _START = _HEAD[: _HEAD.index(b"%d")]
@@ -137,8 +145,12 @@ class Mesh:
         self._publishing = threading.Lock()
         self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
         self._is_scheduled = False
+        self._asked_at = float("-inf")
+        """When a question or an answer arrived last."""
         self._unhandled: deque[bytes] = deque()
-        """Received by a thread in `pump`, and left to the I/O thread. Used by the thread that reads."""
+        """Received, and to be handled on the I/O thread. Used by the thread that reads."""
+        self._unhandled_bytes = 0
+        self._rest_is_scheduled = False
         self._closed = False
         self._greeted_at = 0.0
         self._greeted_with: tuple[str, ...] = ()
@@ -152,6 +164,12 @@ class Mesh:
             on_cut=self._all_cut,
             on_message=self._receive,
         )
+        self.records = Records(router, self._client, room, self._token, self._known_peers)
+        """What is stored of the room's messages."""
+        self.history = NatsHistory(self._client, self.records)
+
+    def _known_peers(self) -> list[Peer]:
+        return [one for one in self.peers if self.router.peers.get(one.id) is one]
 
     @property
     def connected(self) -> bool:
@@ -165,8 +183,11 @@ class Mesh:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all nodes that are known are linked, and have announced what they follow; on any thread."""
-        return all(
+        """Whether all nodes that are known are linked, and have announced what they follow; on any thread.
+
+        And whether it is known what is to be stored.
+        """
+        return self.records.listed and all(
             one.peer is not None and one.peer.connected and one.peer.interest_known
             for one in list(self._remotes.values())
         )
@@ -187,6 +208,7 @@ class Mesh:
 
     def _up(self) -> None:
         self._greet(answer=True)
+        self.records.up()
         for remote in self._remotes.values():
             self._open(remote)
 
@@ -229,6 +251,7 @@ class Mesh:
             return
         now = self.loop.time()
         if self.connected:
+            self.records.recorder.tick()
             if now - self._greeted_at > HELLO_SECONDS:
                 self._greet(answer=False)
             for remote in list(self._remotes.values()):
@@ -314,6 +337,7 @@ class Mesh:
             id = remote.id if self._room is None or not router.is_hub else f"{remote.id}.{self._token}"
             peer = router.add_peer(id, remote.name, self._room, "mesh", key=remote.id, ttl=self._ttl)
             peer.use_stats(self.stats)
+            peer.on_record = partial(self.records.handle, peer)
             peer.expires = True
             peer.members = remote.members
             remote.peer, remote.stream = peer, ""
@@ -337,6 +361,10 @@ class Mesh:
         except FrameError as error:
             remote.stream = ""
             channel.close(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        if received is None:
+            with self.router.lock:
+                self.records.greet(peer)
 
     # -- the end of a connection -----------------------------------------------------------------------------
 
@@ -393,8 +421,13 @@ class Mesh:
         wake: socket.socket | None = None,
         spin_until: float = 0.0,
     ) -> bool:
-        """Receive on this thread, which waits for the result; see `Channel.pump`."""
-        if self._unhandled:
+        """Receive on this thread, which waits for the result; see `Channel.pump`.
+
+        A delivery thread only does while questions arrive. To change the reader for each batch of messages
+        costs more than to wake the thread, the more so in a process with busy threads.
+        """
+        is_asker = wake is None
+        if self._unhandled or not (is_asker or self._asked_at > self.loop.time() - ASKED_SECONDS):
             return False
 
         def is_over() -> bool:
@@ -404,22 +437,47 @@ class Mesh:
             return self._client.pump(is_over, deadline, wake=wake, spin_until=spin_until)
         finally:
             if self._unhandled:
-                self.loop.call(self._handle_rest)
+                self._schedule_rest()
 
     def _receive(self, data: bytes) -> None:
-        """Handle what was published, for this node or for all; on the thread that reads."""
+        """Handle what was published, for this node or for all; on the thread that reads.
+
+        The I/O thread reads on before it handles what it has read: so answers of JetStream do not wait behind
+        many messages, nor do other connections.
+        """
         if self._closed:
             return
-        if self._unhandled or (data[:1] == b"{" and not self.loop.is_current):
-            self._unhandled.append(data)
-            self.loop.call(self._handle_rest)
-        else:
+        is_io = self.loop.is_current
+        if not (is_io or self._unhandled or data[:1] == b"{"):
             self._handle(data)
+            return
+        self._unhandled.append(data)
+        self._unhandled_bytes += len(data)
+        if is_io and self._unhandled_bytes > MAX_UNHANDLED_BYTES:  # then the server has to wait
+            self._handle_next()
+        self._schedule_rest()
+
+    def _schedule_rest(self) -> None:
+        if not self._rest_is_scheduled:
+            self._rest_is_scheduled = True
+            self.loop.call(self._handle_rest)
 
     def _handle_rest(self) -> None:
-        """Handle what a thread in `pump` has left to this one; if one reads just now, it calls this later."""
-        while self._unhandled and self._client.as_reader(lambda: self._handle(self._unhandled[0])):
-            self._unhandled.popleft()
+        """Handle what was read, for a while; if another thread reads just now, it calls this later."""
+        self._rest_is_scheduled = False
+        if self._unhandled and self._client.as_reader(self._handle_slice) and self._unhandled:
+            self._schedule_rest()
+
+    def _handle_slice(self) -> None:
+        until = self.loop.time() + TURN_SECONDS
+        while self._unhandled and self.loop.time() < until:
+            self._handle_next()
+
+    def _handle_next(self) -> None:
+        data = self._unhandled[0]
+        self.loop.run_guarded(self._handle, (data,))
+        self._unhandled.popleft()
+        self._unhandled_bytes -= len(data)
 
     def _handle(self, data: bytes) -> None:
         try:
@@ -436,8 +494,10 @@ class Mesh:
         if remote is None or channel is None:
             return
         remote.heard_at = now = self.loop.time()
-        if self.router.is_hub and any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
-            self.loop.spin_until = now + SPIN_SECONDS
+        if any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
+            self._asked_at = now
+            if self.router.is_hub:
+                self.loop.spin_until = now + SPIN_SECONDS
         try:
             if isinstance(message, Part):
                 if message.epoch == channel.epoch:
@@ -606,7 +666,7 @@ class Mesh:
         self._publish()
         self._closed = True
         self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
-        lost = 0
+        lost = self.records.close()
         for remote in list(self._remotes.values()):
             if remote.channel is not None:
                 remote.channel.end()

@@ -10,14 +10,19 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from berrymq.bridge.errors import RpcError
+from berrymq.bridge.protocol.jsonrpc import INVALID_REQUEST
+
 from .mesh import Mesh, check_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from berrymq.bridge.hub.router import Hub
+    from berrymq.bridge.node.room import Room
 
     from .address import NatsAddress
+    from .history import NatsHistory
 
 __all__ = ["Upstream"]
 
@@ -47,9 +52,23 @@ class Upstream:
         """By room."""
         self._warned = False
         self._closed = False
+        hub.stored_history = self._history_of
         self._leaving = 0
         """The number of rooms whose last words are not published yet."""
         self._on_closed: Callable[[], object] = lambda: None
+
+    def _history_of(self, room: Room) -> NatsHistory:
+        """Return the history of a room, which is that of all machines.
+
+        Raises:
+            RpcError: the hub has no nodes in it.
+        """
+        if room.name not in self.meshes:
+            self.update()
+        mesh = self.meshes.get(room.name)
+        if mesh is None:
+            raise RpcError(INVALID_REQUEST, "the history of a room on NATS needs a node that is linked in it")
+        return mesh.history
 
     def update(self) -> None:
         """Join the rooms that nodes have come to, and leave those that all have left."""

@@ -35,13 +35,14 @@ __all__ = [
     "encode_part",
     "room_token",
     "subject_of",
+    "token_of",
 ]
 
 ALL = "all"
 """The last token of the subject of all nodes; no node has that id."""
 
 MAX_TOKEN = 128
-"""The longest encoded room in a subject, in characters; longer ones are hashed."""
+"""The longest token of a subject, in characters; longer ones are hashed."""
 
 MAX_TEXT = 255
 """The longest name, reason or epoch in a notice, in characters."""
@@ -113,13 +114,16 @@ _encoder = msgspec.json.Encoder()
 
 
 def room_token(room: str | None) -> str:
-    """Return the token of a room in a subject: percent-encoded, or hashed where that is too long."""
-    if room is None:
-        return "_"
+    """Return the token of a room in a subject."""
+    return "_" if room is None else token_of(room)
+
+
+def token_of(text: str) -> str:
+    """Return a text as a token of a subject: percent-encoded, or hashed where that is too long."""
     token = "".join(
-        one if _PLAIN.match(one) else "".join(f"%{byte:02X}" for byte in one.encode()) for one in room
+        one if _PLAIN.match(one) else "".join(f"%{byte:02X}" for byte in one.encode()) for one in text
     )
-    return token if len(token) <= MAX_TOKEN else f"%{hashlib.sha256(room.encode()).hexdigest()}"
+    return token if len(token) <= MAX_TOKEN else f"%{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def subject_of(token: str, id: str = ALL) -> str:

@@ -55,7 +55,7 @@ FIRST_BACKOFF_SECONDS = 0.05
 step."""
 SHORT_BACKOFF_SECONDS, SHORT_SECONDS = 0.25, 5.0
 """The longest backoff during the first seconds of a cut: the successor of a killed hub waits for all nodes to
-reconnect, but not for long (see ``hub/gathering.py``)."""
+reconnect, but not for long (see ``hub/takeover.py``)."""
 LONGEST_BACKOFF_SECONDS = 5.0
 """The most that a user waits when a network comes back."""
 STEADY_SECONDS = 1.0

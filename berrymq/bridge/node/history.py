@@ -19,12 +19,15 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from berrymq.bridge.errors import LinkError
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import jsonrpc
 from berrymq.bridge.protocol.batches import split_batches
 from berrymq.bridge.protocol.frames import REPLAY
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
+
+from .retained import as_batch
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from .inbox import Inbox
     from .node import Node
     from .peer import Peer
+    from .retained import Retained
 
 __all__ = ["HubHistory"]
 
@@ -74,6 +78,8 @@ class HubHistory:
         self._asked: dict[int, Peer] = {}
         """Those that were sent and not answered to the end, also if they have timed out since."""
         self._unsent: deque[int] = deque()
+        self._stored: set[Replay] = set()
+        """Those of which the past is read from NATS."""
         self.watching: tuple[Replay, ...] = ()
         """Replays whose `Replay.sent` is called with each message of this process before it is sent."""
         self._begun: set[int] = set()
@@ -95,7 +101,7 @@ class HubHistory:
         with node.lock:
             peer = self._hub()
             if peer is None:
-                return False
+                return self._replay_stored(replay)
             number = next(self._numbers)
             self._queries[number] = Query(replay, peer)
             self.watching = (*self.watching, replay)
@@ -104,6 +110,34 @@ class HubHistory:
             self._send_next(peer)
             node.flush(peer)
         return True
+
+    def _replay_stored(self, replay: Replay) -> bool:
+        """Replay what is stored on NATS; return False where nothing is. The lock is held."""
+        node = self._node
+        stored = node.stored_history(node.home)
+        if stored is None:
+            return False
+        self.watching = (*self.watching, replay)
+        self._stored.add(replay)
+        node.announce_to_all(replay.identifier)
+        node.flush_all()
+
+        def done(found: list[Retained] | LinkError) -> None:
+            if isinstance(found, LinkError) and node.stored_history(node.home) is not None:
+                _log.warning("%s: %s begins without what is kept", found, replay.identifier.text)
+            with node.lock:
+                past = [] if isinstance(found, LinkError) else found
+                node.deliver_replayed(lambda: self._deliver_stored(replay, past))
+
+        node.loop.call(stored.past, replay.identifier, replay.last, done)
+        return True
+
+    def _deliver_stored(self, replay: Replay, past: list[Retained]) -> None:
+        self._stored.discard(replay)
+        for _, _, data in past:
+            batch = as_batch(data)
+            self._inbox.replay(replay, batch, is_own=batch.origin == self._node.id)
+        self._end(replay)
 
     def _send_next(self, peer: Peer) -> None:
         """Send queries, as many as a hub accepts. The lock is held."""
@@ -206,8 +240,9 @@ class HubHistory:
         """End all replays in a forked child: the link is the parent's, so no answer arrives."""
         queries, self._queries, self.watching = self._queries, {}, ()
         self._asked, self._unsent = {}, deque()
-        for query in queries.values():
-            query.replay.after_fork()
+        for replay in (*self._stored, *[query.replay for query in queries.values()]):
+            replay.after_fork()
+        self._stored.clear()
 
     # -- keeps -----------------------------------------------------------------------------------------------
 

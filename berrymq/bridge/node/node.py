@@ -206,8 +206,9 @@ class Node(Router):
             return False
         if target is self._local:
             return source is not None
-        if isinstance(target, Peer):
-            return source is None or source.role == target.role == "direct"
+        role: str | None = getattr(target, "role", None)  # a peer's, or that of what stores messages on NATS
+        if role is not None:
+            return source is None or source.role == role == "direct"
         return True
 
     def update_interest(self, peer: Peer, changed: set[Identifier] | None = None) -> None:
@@ -261,6 +262,14 @@ class Node(Router):
             self.update_interest(peer, {identifier})
         self._empty_outbox()
 
+    def announce_to_all(self, identifier: Identifier) -> None:
+        """Do for all peers what `announce_now` does for one. The lock is held."""
+        self._update_bus_interests()
+        for peer in self.peers.values():
+            if peer.interest_announced:
+                self.update_interest(peer, {identifier})
+        self._empty_outbox()
+
     def _update_bus_interests(self) -> None:
         """Compare what the bus follows with the last time, and announce the difference to the room."""
         self._interests_pending = False
@@ -304,6 +313,10 @@ class Node(Router):
             self.history.end_queries(peer)
         self._attachment.refresh()
         return lost
+
+    def recording_changed(self) -> None:
+        """Have the bus send what is stored on NATS, too; see `Router.recording_changed`."""
+        self._attachment.refresh()
 
     def is_followed(self, identifier: Identifier) -> bool:
         """Return whether an identifier is followed over a link; on any thread."""
@@ -530,7 +543,7 @@ class Node(Router):
                 if origin is not None and batch.origin != origin:
                     return False
                 for one in route:
-                    if one is not local and type(one) is not Peer:
+                    if one is not local and type(one) is not Peer and self.passes(peer, one):
                         return False
             if peer.pulls:  # some of them may have to come after others
                 return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from berrymq.bridge.protocol.events import CloseCode
 from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.frames import INTEREST
-from berrymq.bridge.protocol.json_checks import encode_json
+from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.limits import MAX_FOLLOWS
 from berrymq.bridge.protocol.reliable_stream import Stream
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from berrymq.bridge.protocol.frames import InterestParams
     from berrymq.bridge.protocol.limits import Limits, LinkStats
+    from berrymq.bridge.protocol.record_frames import RecordFrame
     from berrymq.bridge.transport.budget import Account
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import Timer
@@ -45,6 +46,15 @@ MOST_UNDROPPABLE_BYTES = 1024 * 1024
 """The size of frames other than messages that may be buffered for a peer even when memory is short."""
 
 
+def _refuse_record(_: RecordFrame) -> None:
+    """Refuse a frame about what is stored on NATS, where that is not what links this side and the other.
+
+    Raises:
+        FrameError: always.
+    """
+    raise FrameError("nothing is stored on NATS over a direct link")
+
+
 class Peer:
     """One side of a link. Used with the router's lock held.
 
@@ -59,6 +69,9 @@ class Peer:
         ttl: seconds for which it may be disconnected before it expires.
         now: the time.
     """
+
+    on_record: Callable[[RecordFrame], object] = staticmethod(_refuse_record)
+    """Processes frames about what is stored on NATS."""
 
     def __init__(
         self,

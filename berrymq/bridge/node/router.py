@@ -43,6 +43,7 @@ from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.protocol.offers import PIECE_HEAD, GoneParams, PullParams, ReleaseParams, gone_frame
+from berrymq.bridge.protocol.record_frames import RecordFrame
 from berrymq.bridge.transport.budget import Budget
 
 from .announcements import Announcements
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
     from .peer import Role
     from .questions import Question
+    from .retained import StoredHistory
     from .room import Subscriber
 
     OnEvent = Callable[[Event], object]
@@ -127,6 +129,8 @@ class Router:
         self.started_at = time()
         self.on_peers_changed: Callable[[], object] = lambda: None
         """Called on the loop when a peer was added, disconnected or removed."""
+        self.stored_history: Callable[[Room], StoredHistory | None] = lambda _: None
+        """Returns the history of a room that is stored elsewhere; None where there is none."""
         self.own_bus: Subscriber | None = None
         """A subscriber that `publish` skips: this process's own bus."""
         self.memories = Memories()
@@ -316,6 +320,9 @@ class Router:
 
     def refresh_roles(self) -> None:
         """Update what depends on the set of links: a hook, called with the lock held."""
+
+    def recording_changed(self) -> None:
+        """Do nothing: a hook, called when other messages than before are stored on NATS. The lock is held."""
 
     # -- interest --------------------------------------------------------------------------------------------
 
@@ -513,9 +520,9 @@ class Router:
         self.timers.schedule_ack(peer)
 
     def _handle_memory_of_hub(
-        self, peer: Peer, params: GroupFrame | frames.ReplayParams | frames.PastParams
+        self, peer: Peer, params: GroupFrame | frames.ReplayParams | frames.PastParams | RecordFrame
     ) -> None:
-        """Process a frame about what a hub remembers: shared queues and history."""
+        """Process a frame about what a hub or NATS remembers: shared queues and history."""
         if isinstance(params, MemoryFrame):
             self._with_buffers(
                 peer, params, ("group", params.group), params.size, lambda: self.handle_group(peer, params)
@@ -524,6 +531,8 @@ class Router:
             self.handle_group(peer, params)
         elif isinstance(params, frames.ReplayParams):
             self.handle_replay(peer, params)
+        elif isinstance(params, RecordFrame):
+            peer.on_record(params)
         else:
             size = len(params.batches)
             self._with_buffers(

@@ -13,6 +13,7 @@ small messages, no method but the open ones.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -56,15 +57,26 @@ CONTENT_TYPE = ("Content-Type", "application/json")
 
 
 class _InHand:
-    """A batch of calls one of which is unanswered, and the answers of those before it."""
+    """A call, or the calls of a batch, that run one after another."""
 
-    __slots__ = ("answers", "calls", "size")
+    __slots__ = ("answers", "calls", "is_answered", "is_batch", "is_late", "remaining", "respond", "size")
 
-    def __init__(self, calls: list[Any], answers: list[bytes]) -> None:
+    def __init__(
+        self, calls: list[Any], size: int, respond: Callable[[bytes | None], object], *, is_batch: bool
+    ) -> None:
         self.calls = calls
-        self.answers = answers
-        self.size = 0
-        """The bytes of both."""
+        self.remaining = iter(calls)
+        self.is_batch = is_batch
+        self.respond = respond
+        """Called once, with None if there is nothing to answer."""
+        self.answers: list[bytes] = []
+        """Those of the calls that are done."""
+        self.size = size
+        """The bytes of the text."""
+        self.is_answered = False
+        """Whether the present call is done."""
+        self.is_late = False
+        """Whether it was left unanswered when it returned."""
 
 
 class Conversation:
@@ -98,7 +110,8 @@ class Conversation:
         promises."""
         self._waiting: set[jsonrpc.Later] = set()
         """Results that are to be cancelled with the connection."""
-        self._in_hand: dict[_InHand, None] = {}
+        self._in_hand: dict[_InHand, int] = {}
+        """What is unanswered, with its bytes that are counted."""
 
     def on_event(self, event: Event) -> None:
         """Process an event.
@@ -316,48 +329,41 @@ class Conversation:
             respond(jsonrpc.failure(id, RpcError(jsonrpc.TOO_LARGE, text)))
             return
         self._calls += 1
-        answers: list[bytes] = []
-        remaining = iter(calls)
-        in_hand = _InHand(calls, answers)
-        size = len(data)
+        self._proceed(_InHand(calls, len(data), respond, is_batch=is_batch))
 
-        def proceed() -> None:
-            for call in remaining:
-                done: list[bytes | None] = []
-                in_time = True
+    def _proceed(self, one: _InHand) -> None:
+        """Run the calls that remain, up to one that is answered later."""
+        for call in one.remaining:
+            answered = sum(map(len, one.answers))
+            one.is_answered = one.is_late = False
+            self._call(call, partial(self._take, one), one.is_batch, answered)
+            if not one.is_answered:
+                one.is_late = True
+                self._keep(one, one.size + answered)
+                return
+        self._keep(one, 0)
+        self._calls -= 1
+        answers = one.answers
+        one.respond(None if not answers else jsonrpc.batch(answers) if one.is_batch else answers[0])
+        after, self._after_reply = self._after_reply, []
+        for function in after:
+            function()
 
-                def take(answer: bytes | None, done: list[bytes | None] = done) -> None:
-                    done.append(answer)
-                    if answer is not None:
-                        answers.append(answer)
-                    if not in_time:  # noqa: B023 - it is set once, before this function returns
-                        proceed()
-
-                self._call(call, take, is_batch, sum(map(len, answers)))
-                if not done:
-                    in_time = False
-                    self._keep(in_hand, size + sum(map(len, answers)))
-                    return
-            self._keep(in_hand, 0)
-            self._calls -= 1
-            answer = None if not answers else jsonrpc.batch(answers) if is_batch else answers[0]
-            answers.clear()  # `proceed` is a cycle: what it holds lives until the garbage collector runs
-            respond(answer)
-            after, self._after_reply = self._after_reply, []
-            for function in after:
-                function()
-
-        proceed()
+    def _take(self, one: _InHand, answer: bytes | None) -> None:
+        """Take the answer to the present call, and go on if it came late."""
+        one.is_answered = True
+        if answer is not None:
+            one.answers.append(answer)
+        if one.is_late:
+            self._proceed(one)
 
     def _keep(self, one: _InHand, size: int) -> None:
         """Count the bytes of unanswered calls."""
+        kept = self._in_hand.pop(one, 0)
         if size:
-            self._in_hand[one] = None
-        else:
-            self._in_hand.pop(one, None)
-        if size != one.size:
-            self.channel.keep(size - one.size)
-            one.size = size
+            self._in_hand[one] = size
+        if size != kept:
+            self.channel.keep(size - kept)
 
     def _call(
         self, call: Call | RpcError, take: Callable[[bytes | None], None], is_batch: bool, answered: int

@@ -3,14 +3,15 @@
 A caller with a link speaks of the room of that link; another one names the room in the call.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from berrymq.bridge.errors import RpcError
+from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.node.room import Room
 from berrymq.bridge.protocol.fields import IdentifierText, Name
-from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, OVERFLOW
+from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS, INVALID_REQUEST, OVERFLOW, Later
 from berrymq.bridge.protocol.limits import KEEP_LAST, MAX_KEEP_LAST
 
 from .methods import crossing, methods
@@ -18,6 +19,8 @@ from .methods import crossing, methods
 __all__ = ["methods"]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .conversation import Conversation
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -34,17 +37,21 @@ def keep(
     last: Last = KEEP_LAST,
     room: Name | None = None,
     name: Name = "",
-) -> str:
+) -> "str | Later":
     """Retain the newest messages of each identifier that matches, from now on; 0 as ``last`` ends that.
 
     If they are retained already, the larger ``last`` counts. ``name`` is listed as the requester.
+    The result is ``"stored"`` where that outlives the hub, else ``"ok"``.
     """
     histories = _histories(conversation)
     the_room, known = _room(conversation, room), crossing(identifier)
     router = conversation.server.router
+    by = conversation.peer.name if conversation.peer is not None else name or "a client"
+    stored = router.stored_history(the_room)
+    if stored is not None:
+        return _later(conversation, partial(stored.keep, known, last, by))
     with router.lock:
         if last:
-            by = conversation.peer.name if conversation.peer is not None else name or "a client"
             try:
                 histories.keep(the_room, known, last, by)
             except OverflowError as error:
@@ -57,12 +64,16 @@ def keep(
 
 
 @methods.add
-def kept(conversation: "Conversation", room: Name | None = None) -> dict[str, Any]:
+def kept(conversation: "Conversation", room: Name | None = None) -> "dict[str, Any] | Later":
     """Return what is retained in a room, in identifiers and numbers.
 
     It decodes no payload but the times of the first and last messages.
     """
-    history = _histories(conversation).of(_room(conversation, room))
+    the_room = _room(conversation, room)
+    stored = conversation.server.router.stored_history(the_room)
+    if stored is not None:
+        return _later(conversation, stored.kept)
+    history = _histories(conversation).of(the_room)
     if history is None:
         return {"keeps": [], "identifiers": [], "identifiers_more": 0, "dropped": 0}
     status: dict[str, Any] = history.status()
@@ -76,16 +87,22 @@ def history(
     last: Last | None = None,
     after: Number = 0,
     room: Name | None = None,
-) -> dict[str, Any]:
+) -> "dict[str, Any] | Later":
     """Return the retained messages that an identifier matches, in order, or the newest ``last`` of them.
 
     If ``more`` is true, the answer does not hold all of them: call again with ``after``, the ``n`` of the
     last message received, instead of ``last``, which new messages would shift.
     """
-    found = _histories(conversation).of(_room(conversation, room))
-    known = crossing(identifier)
+    the_room, known = _room(conversation, room), crossing(identifier)
     if last is not None and after:
         raise RpcError(INVALID_PARAMS, "last and after: give one of the two")
+    to = None if conversation.peer is None else conversation.peer.stream.offers
+    downloads = conversation.server.router.downloads
+    stored = conversation.server.router.stored_history(the_room)
+    if stored is not None:
+        read = partial(stored.history, known, last, after, to=to, downloads=downloads)
+        return _later(conversation, read)
+    found = _histories(conversation).of(the_room)
     if found is None:
         return {"messages": [], "more": False}
     messages, more = found.objects(
@@ -93,10 +110,21 @@ def history(
         last,
         after,
         MAX_ANSWER_BYTES,
-        to=None if conversation.peer is None else conversation.peer.stream.offers,
-        downloads=conversation.server.router.downloads,
+        to=to,
+        downloads=downloads,
     )
     return {"messages": messages, "more": more}
+
+
+def _later(conversation: "Conversation", call: "Callable[..., object]") -> Later:
+    """Return the result of a call of a `StoredHistory`, which takes the function that is to be given it."""
+    later = Later()
+
+    def done(outcome: Any) -> None:
+        later.resolve(RpcError(INVALID_REQUEST, str(outcome)) if isinstance(outcome, LinkError) else outcome)
+
+    call(done=done)
+    return conversation.wait_for(later)
 
 
 def _histories(conversation: "Conversation") -> Any:

@@ -598,7 +598,11 @@ class Channel:
     def _report_closed(self, event: Closed) -> None:
         if not self._closed_reported:
             self._closed_reported = True
-            self.on_event(event)
+            on_event = self.on_event
+            # It refers to what refers to this channel. Without it an ended link is freed at once, not when
+            # the garbage collector runs, until when a hub would hold many.
+            self.on_event = _ignore
+            on_event(event)
 
     def _finish(self, event: Closed) -> None:
         """Close the socket and report the end; on the loop."""
@@ -607,3 +611,7 @@ class Channel:
         self._loop.unwatch(self._sock)
         self._sock.close()
         self._report_closed(event)
+
+
+def _ignore(event: Event) -> None:
+    """Handle an event after the end."""

@@ -286,7 +286,7 @@ def test_jobs_put_by_one_that_leaves_while_the_hub_gathers_are_not_lost(network,
     for member in (one, other):
         member.frame("join", group="job:*")
         member.frame("interest", reset=True)
-    assert hub.gathering.active
+    assert hub.takeover.active
     one.frame("put", group="job:*", batch=one.batch("job:add", [1.0, ["put"], {}]))
     one.publish("job:add", "published", first=2)
     one.frame("leave", group="job:*")
@@ -294,5 +294,5 @@ def test_jobs_put_by_one_that_leaves_while_the_hub_gathers_are_not_lost(network,
     one.wire.close()
     other.frame("want", group="job:*", waiting=5)
     network.settle()
-    assert not hub.gathering.active
+    assert not hub.takeover.active
     assert sorted(jobs_of(other).values()) == ["published", "put"]

@@ -368,7 +368,7 @@ class TestWhatIsNotPassedOn:
         victim = Member(network, hub, "victim", resume=returned)
         victim.frame("interest", add=["*:*"], reset=True)
         honest, mallory = Member(network, hub, "honest"), Member(network, hub)
-        assert hub.gathering.active
+        assert hub.takeover.active
         if method == "ask":
             mallory.frame("ask", question=1, batch=mallory.batch("_local:x", [1.0, [], {}]))
         else:
@@ -376,7 +376,7 @@ class TestWhatIsNotPassedOn:
         honest.publish("a:b", 2)
         assert is_cut(network, mallory)
         assert victim.values == [2]
-        assert not hub.gathering.active
+        assert not hub.takeover.active
 
     def test_a_message_that_can_not_be_read_does_no_harm_to_others(self, network, hub, victim, mallory):
         """A hub reads no messages; those who do leave out what they can't read."""
@@ -611,10 +611,10 @@ class TestWhoIsThere:
     def test_while_the_hub_gathers_nobody_is_there_yet(self, network, hub):
         member = Member(network, hub, "member", resume={"id": "a hub of before", "received": 1})
         member.frame("interest", reset=True)
-        assert hub.gathering.active
+        assert hub.takeover.active
         assert [info.name for info in hub.nodes(None)] == ["hub"]
         network.settle()
-        assert not hub.gathering.active
+        assert not hub.takeover.active
         assert [info.name for info in hub.nodes(None)] == ["hub", "member"]
 
 
@@ -718,13 +718,13 @@ class TestMemory:
     def test_what_a_hub_gathers_is_in_the_budget(self, network, hub):
         Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
         talker = Member(network, hub, "talker")
-        assert hub.gathering.active
+        assert hub.takeover.active
         talker.publish("a:b", "x" * 10_000)
         while network.step():
             pass
         assert hub.budget.held > 10_000
         network.loop.advance(10)
-        assert not hub.gathering.active
+        assert not hub.takeover.active
         assert hub.budget.held < 10_000
 
     def test_what_is_followed_is_in_the_budget(self, network, hub):
@@ -791,16 +791,16 @@ class TestMemory:
         assert len(asker.of("answer")) == 10
 
     def test_what_a_hub_gathers_is_bounded(self, network, monkeypatch, hub):
-        monkeypatch.setattr("berrymq.bridge.hub.gathering.MAX_GATHERED_BYTES", 100_000)
+        monkeypatch.setattr("berrymq.bridge.hub.takeover.MAX_HELD_BYTES", 100_000)
         victim = Member(network, hub, "victim", resume={"id": "a hub of before", "received": 1})
         victim.frame("interest", add=["*:*"], reset=True)
         talker = Member(network, hub, "talker")
-        assert hub.gathering.active
+        assert hub.takeover.active
         for number in range(20):
             talker.publish("a:b", "x" * 10_000, first=number + 1)
             while network.step():
                 pass
-        assert not hub.gathering.active
+        assert not hub.takeover.active
         network.settle()
         assert len(victim.values) == 20
 

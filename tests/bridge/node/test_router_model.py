@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from berrymq import Identifier, Message
-from berrymq.bridge.hub.gathering import QUIET_SECONDS
+from berrymq.bridge.hub.takeover import QUIET_SECONDS
 from berrymq.bridge.node.peer import follow_bytes
 from tests.support.network import Network
 

@@ -4,6 +4,7 @@ import gc
 import hashlib
 import json
 import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
@@ -689,3 +690,24 @@ class TestLocalNames:
             pass
         assert frame["params"]["question"] == 7
         assert frame["params"]["answers"] == [["node", ["public:run"], []]]
+
+
+def test_a_link_that_has_ended_is_freed_without_the_garbage_collector(nodes, monkeypatch):
+    references = []
+    made = server_module.Conversation.__init__
+
+    def note(conversation, *args):
+        made(conversation, *args)
+        references.append(weakref.ref(conversation))
+
+    monkeypatch.setattr(server_module.Conversation, "__init__", note)
+    hub = nodes.hub()
+    gc.disable()
+    try:
+        node = nodes.add(listening=False)
+        connector = nodes.link(node, hub)
+        references.append(weakref.ref(nodes.peer(hub, node)))
+        connector.close(flush=1.0)
+        wait(lambda: not any(reference() for reference in references), "they are freed")
+    finally:
+        gc.enable()

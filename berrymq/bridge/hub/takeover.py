@@ -1,4 +1,4 @@
-"""Gathering: what a hub does first that replaces a killed one.
+"""Takeover: what a hub does first that replaces a killed one.
 
 The nodes of the former hub reconnect one after the other, and each resends messages for others that have not
 reconnected yet. So the hub holds what it receives until all nodes on the former hub's roster (``roster.py``)
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
     Held = list[tuple[Batch, bytes]] | AskParams | Put
 
-__all__ = ["Gathering"]
+__all__ = ["Takeover"]
 
 QUIET_SECONDS, QUIET_SECONDS_FOR_EXPECTED = 0.6, 2.0
 """The time from the last node that reconnects to the end; the longer one while expected nodes are missing."""
-MAX_GATHERING_SECONDS = 5.0
-"""The longest gathering; also the age beyond which a hub begins none."""
+MAX_TAKEOVER_SECONDS = 5.0
+"""The longest takeover; also the age beyond which a hub begins none."""
 
-MAX_GATHERED_BYTES = 64 * 1024 * 1024
-"""A gathering ends when it holds more than that."""
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""A takeover ends when it holds more than that."""
 
 
-class Gathering:
+class Takeover:
     """Holds what a hub receives while the nodes of its predecessor reconnect.
 
     It begins with the first node that resumes, and ends when the expected nodes have announced their
-    interest, `QUIET_SECONDS` after the last one, after `MAX_GATHERING_SECONDS`, or when memory is short.
+    interest, `QUIET_SECONDS` after the last one, after `MAX_TAKEOVER_SECONDS`, or when memory is short.
     There is one for each hub, and it takes place once. The hub's lock is held.
 
     Args:
@@ -54,9 +54,9 @@ class Gathering:
         self._held: list[tuple[Peer, Held]] = []
         """What was received, with its sender, in order."""
         self._account = hub.budget.open(lambda _: self._end())
-        """Counts the bytes held; the budget ends the gathering when memory is short."""
+        """Counts the bytes held; the budget ends the takeover when memory is short."""
         self._timer: Timer | None = None
-        """Ends the gathering; None before and after it."""
+        """Ends the takeover; None before and after it."""
         self._deadline = 0.0
         """The latest end, by the clock of the loop."""
         self._is_over = False
@@ -67,21 +67,21 @@ class Gathering:
         return self._timer is not None
 
     def node_resumed(self) -> None:
-        """Start or prolong the gathering: a node was linked to a former hub, so others will reconnect too."""
+        """Start or prolong the takeover: a node was linked to a former hub, so others will reconnect too."""
         if self._is_over:
             return  # to hold messages up again for a late node would cost the others more
         now = self._loop.time()
         if self._timer is None:
-            if self._hub.started_at + MAX_GATHERING_SECONDS < time():
+            if self._hub.started_at + MAX_TAKEOVER_SECONDS < time():
                 return  # this hub has replaced none: the node was linked to one elsewhere
-            self._deadline = now + MAX_GATHERING_SECONDS
+            self._deadline = now + MAX_TAKEOVER_SECONDS
         else:
             self._timer.cancel()
         quiet = QUIET_SECONDS_FOR_EXPECTED if self._expected else QUIET_SECONDS
         self._timer = self._loop.call_later(max(0.0, min(quiet, self._deadline - now)), self._end)
 
     def interest_received(self, peer: Peer) -> None:
-        """End the gathering if this was the last node expected.
+        """End the takeover if this was the last node expected.
 
         Args:
             peer: has announced what it follows.
@@ -103,7 +103,7 @@ class Gathering:
         """
         self._held.append((peer, frame))
         self._account.grow(size)
-        if self._account.held > MAX_GATHERED_BYTES:
+        if self._account.held > MAX_HELD_BYTES:
             self._end()
 
     def _end(self) -> None:

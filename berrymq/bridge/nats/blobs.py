@@ -1,0 +1,142 @@
+"""A message as it is stored: one message of JetStream, or a short one and pieces beside it.
+
+The data is a batch of one message and, behind it, its buffers in a row. What does not fit into one message
+of NATS lies in pieces in a stream of their own, from which the oldest are removed when it is full. Its short
+form is what is left then.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from berrymq.bridge.buffers import Memory as Buffers
+from berrymq.bridge.buffers.memory import end_of
+from berrymq.bridge.protocol.batches import (
+    LargeBatchBytes,
+    batch_head,
+    check_batch,
+    encode_batch,
+    large_batch,
+    parse_batch,
+    parse_messages,
+)
+from berrymq.bridge.protocol.json_checks import FrameError, encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from berrymq.bridge.protocol.batches import Batch, Memory
+
+__all__ = ["Blob", "blob_of", "number_of_parts", "parts_of", "read_blob", "read_head"]
+
+HEAD_BYTES = 4 * 1024
+"""The most bytes of subject and headers."""
+
+BATCH, SIZES, PARTS = "bmq-batch", "bmq-sizes", "bmq-parts"
+"""Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces."""
+
+_REASON = "it was stored on NATS in pieces, of which some are gone"
+
+
+class Blob(NamedTuple):
+    """The bytes of a message, and the headers that say how to read them."""
+
+    data: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def fits(self, size: int) -> bool:
+        """Return whether it fits into one message of NATS."""
+        return len(self.data) + HEAD_BYTES <= size
+
+    def shortened(self, size: int) -> Blob:
+        """Return what is stored under the identifier of the message, which has pieces beside it if need be.
+
+        Args:
+            size: the limit of a message of NATS.
+        """
+        if self.fits(size):
+            return self
+        headers = {PARTS: str(-(-len(self.data) // (size - HEAD_BYTES)))}
+        batch, sizes = int(self.headers.get(BATCH, len(self.data))), int(self.headers.get(SIZES, 0))
+        short = Blob(self.data[: batch + sizes], {**self.headers, **headers})
+        return short if short.fits(size) else Blob(_without_payload(self.data[:batch]), headers)
+
+
+def blob_of(batch: bytes, memory: Memory | None) -> Blob:
+    """Return a message as it is stored.
+
+    Args:
+        batch: of one message.
+        memory: its buffers.
+    """
+    if memory is None:
+        return Blob(batch)
+    sizes = encode_json(list(memory.sizes))
+    data = memory.read(0, end_of(memory.sizes)) or b""
+    return Blob(batch + sizes + data, {BATCH: str(len(batch)), SIZES: str(len(sizes))})
+
+
+def parts_of(blob: Blob, size: int) -> Iterator[Blob]:
+    """Yield the pieces of what does not fit into one message of NATS."""
+    if not blob.fits(size):
+        for start in range(0, len(blob.data), size - HEAD_BYTES):
+            yield Blob(blob.data[start : start + size - HEAD_BYTES])
+
+
+def number_of_parts(headers: Mapping[str, str]) -> int:
+    """Return how many pieces belong to a message."""
+    text = headers.get(PARTS, "")
+    return int(text) if text.isdecimal() and len(text) < 6 else 0
+
+
+def read_head(data: bytes, headers: Mapping[str, str]) -> Batch:
+    """Return the batch of what is stored under an identifier, without its buffers.
+
+    Raises:
+        FrameError: it is malformed.
+    """
+    end = headers.get(BATCH, "")
+    raw = data[: int(end)] if end.isdecimal() else data
+    batch = parse_batch(raw)
+    check_batch(batch, raw)
+    if batch.count != 1:
+        raise FrameError("several messages that are stored as one")
+    return batch
+
+
+def read_blob(data: bytes, headers: Mapping[str, str], parts: bytes | None) -> bytes:
+    """Return a stored message as a batch; with its buffers, or the reason why they are gone.
+
+    Args:
+        data: what is stored under its identifier.
+        headers: of that.
+        parts: its pieces, joined; None if there are none, or not all.
+
+    Raises:
+        FrameError: it is malformed.
+    """
+    if parts is not None:
+        data = parts
+    if BATCH not in headers:
+        return data
+    try:
+        batch, end = int(headers[BATCH]), int(headers[BATCH]) + int(headers[SIZES])
+        sizes = msgspec.json.decode(data[batch:end], type=list[int])
+    except (KeyError, ValueError):  # those of msgspec as well
+        raise FrameError("a stored message whose headers don't fit") from None
+    is_whole = bool(sizes) and min(sizes) >= 0 and len(data) - end == end_of(sizes)
+    memory = Buffers(data[end:], sizes) if is_whole else Buffers(None, sizes, _REASON)
+    large: LargeBatchBytes = large_batch(data[:batch], memory)[1]
+    return large
+
+
+def _without_payload(data: bytes) -> bytes:
+    """Return a batch whose message says only how large it was."""
+    batch = parse_batch(data)
+    (message,) = parse_messages(batch)
+    text = f"a message of {len(data):,} bytes: {_REASON}"
+    short = encode_json((message.sent_at, [{"$type": "Opaque", "value": ["message", text]}], {}))
+    return encode_batch(batch_head(batch.identifier, batch.origin, batch.source), batch.first, [short], 1)

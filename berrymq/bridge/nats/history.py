@@ -1,0 +1,276 @@
+"""The history of a room on NATS: what is kept is a record, and is read from its stream.
+
+What a reader gets is exact by two questions to the other nodes (`Records.settle`). After the first one, what
+they published before they knew what the reader follows is stored, and everything else comes live. The second
+one is behind the live copies of what was read. So, as at a hub, what comes live before the answer may be in
+it, and what comes after it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from berrymq.bridge.errors import LinkError
+from berrymq.bridge.node.retained import objects_of
+from berrymq.bridge.peers_log import peers_log
+from berrymq.bridge.protocol.json_checks import FrameError
+
+from .blobs import number_of_parts, read_blob, read_head
+from .jetstream import NoJetStreamError, filters_of
+from .records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from berrymq.bridge.node.downloads import Downloads
+    from berrymq.bridge.node.retained import Retained
+    from berrymq.bridge.protocol.batches import Batch
+    from berrymq.bridge.protocol.offers import Offers
+    from berrymq.identifiers import Identifier
+
+    from .client import NatsClient
+    from .jetstream import Stored
+    from .records import Records
+
+    Done = Callable[[Any], object]
+    """Called on the I/O thread with the result, or a `LinkError`."""
+
+__all__ = ["NatsHistory"]
+
+KEPT = "kept"
+"""The purpose of a record whose messages are kept."""
+KEPT_BYTES = 256 * 1024 * 1024
+"""What is stored of the messages of one `keep`; beyond that the oldest are removed."""
+MAX_READ, MAX_READ_BYTES = 100_000, 64 * 1024 * 1024
+"""What is read at a time at most: the newest."""
+MAX_PIECES_BYTES = 256 * 1024 * 1024
+"""The pieces among that; of older messages an `Opaque` comes."""
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_SHOWN = 200
+"""The limit of identifiers in a status."""
+
+TRY_SECONDS = 8.0
+"""The time in which a call is tried again while NATS is cut; less than callers wait."""
+RETRY_SECONDS = 0.2
+
+
+class NatsHistory:
+    """Keeps messages of one room, and reads them. Used on the I/O thread alone.
+
+    Args:
+        client: the connection.
+        records: of the room.
+    """
+
+    def __init__(self, client: NatsClient, records: Records) -> None:
+        self._client = client
+        self._records = records
+        self._jetstream = records.jetstream
+
+    def keep(self, identifier: Identifier, last: int, by: str, done: Done) -> None:
+        """Keep the newest messages of each identifier that matches, from now on; 0 as *last* ends that."""
+        self._run(lambda: self._keep(identifier, last, by), done)
+
+    def kept(self, done: Done) -> None:
+        """Give what is kept, as the wire's ``kept`` does."""
+        self._run(self._kept, done)
+
+    def history(
+        self,
+        identifier: Identifier,
+        last: int | None,
+        after: int,
+        done: Done,
+        *,
+        to: Offers | None,
+        downloads: Downloads,
+    ) -> None:
+        """Give the messages that an identifier matches, as the wire's ``history`` does."""
+
+        async def read() -> dict[str, Any]:
+            await self._records.settle()
+            found = await self._read(identifier, last)
+            later = [one for one in found if one[0] > after]
+            messages, more = objects_of(later, MAX_ANSWER_BYTES, to=to, downloads=downloads)
+            return {"messages": messages, "more": more}
+
+        self._run(read, done)
+
+    def past(self, identifier: Identifier, last: int | None, done: Done) -> None:
+        """Give the kept messages that an identifier matches, in order, for a subscriber of live messages.
+
+        What the subscriber follows is announced already. What comes live after it is not among them.
+        """
+
+        async def read() -> list[Retained]:
+            await self._records.settle()
+            found = await self._read(identifier, last)
+            if found:
+                await self._records.settle()
+            return found
+
+        self._run(read, done)
+
+    # -- calls -----------------------------------------------------------------------------------------------
+
+    def _run(self, call: Callable[[], Awaitable[Any]], done: Done) -> None:
+        """Run a call, again while NATS is cut, and give its result."""
+
+        async def run() -> None:
+            outcome: Any = LinkError("the link to NATS is closed")
+            try:
+                async with asyncio.timeout(TRY_SECONDS):
+                    outcome = await self._persist(call)
+            except LinkError as error:
+                outcome = error
+            except TimeoutError:
+                outcome = LinkError(f"NATS at {self._client.address} does not answer")
+            finally:
+                done(outcome)
+
+        if not self._client.run(run()):
+            done(LinkError(f"NATS at {self._client.address} is not connected"))
+
+    async def _persist(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        while True:
+            try:
+                return await call()
+            except LinkError as error:
+                is_back_soon = isinstance(error, NoJetStreamError) and self._records.all_of(KEPT)
+                if self._client.connected and not is_back_soon:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep(self, identifier: Identifier, last: int, by: str) -> str:
+        record = Record(KEPT, identifier)
+        if not last:
+            if not await self._records.drop(record):
+                raise LinkError(f"{identifier.text} is not kept here")
+            return "stored"
+        former = (await self._records.stored()).get(record)
+        if former is not None:
+            last = max(last, former["config"]["max_msgs_per_subject"])
+        await self._records.declare(record, by, {"max_msgs_per_subject": last, "max_bytes": KEPT_BYTES})
+        return "stored"
+
+    async def _kept(self) -> dict[str, Any]:
+        keeps: list[dict[str, Any]] = []
+        identifiers: list[dict[str, Any]] = []
+        more = 0
+        for record, stream in (await self._records.stored()).items():
+            if record.purpose != KEPT:
+                continue
+            state, metadata = stream["state"], stream["config"]["metadata"]
+            count = state.get("num_subjects", 0)
+            keeps.append(
+                {
+                    "identifier": record.identifier.text,
+                    "last": stream["config"]["max_msgs_per_subject"],
+                    "by": metadata.get("bmq-by", "")[:255],
+                    "since": float(metadata.get("bmq-since", "0")),
+                    "identifiers": count,
+                    "count": state["messages"],
+                    "bytes": state["bytes"],
+                    "dropped": 0,
+                }
+            )
+            shown = await self._shown(record, MAX_SHOWN - len(identifiers))
+            identifiers += shown
+            more += max(0, count - len(shown))
+        return {"keeps": keeps, "identifiers": identifiers, "identifiers_more": more, "dropped": 0}
+
+    async def _shown(self, record: Record, most: int) -> list[dict[str, Any]]:
+        """Return the identifiers that are kept for a record, with their latest messages' sizes and times."""
+        shown = []
+        for count, stored in await self._jetstream.latest(*self._records.stream_of(record), most):
+            with self._unreadable():
+                batch = read_head(stored.data, stored.headers)
+                shown.append(
+                    {
+                        "id": batch.identifier,
+                        "count": count,
+                        "bytes": count * len(stored.data),
+                        "first_at": None,
+                        "last_at": stored.at / 1e6,
+                        "dropped": 0,
+                    }
+                )
+        return shown
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def _read(self, identifier: Identifier, last: int | None) -> list[Retained]:
+        """Return the newest messages that an identifier matches, each once, in order."""
+        most = min(MAX_READ, MAX_READ if last is None else last)
+        found: dict[tuple[str, int], Message] = {}
+        try:
+            records = await self._records.stored()
+        except NoJetStreamError:
+            if self._records.all_of(KEPT):
+                raise
+            return []  # nothing can have been kept
+        for record, stream in records.items() if most else ():
+            if record.purpose != KEPT or not stream["state"]["messages"]:
+                continue
+            name, beginning = self._records.stream_of(record)
+            is_wanted = record.identifier.matches(identifier)  # else it may have published wildcards
+            for subjects in filters_of(beginning, identifier, published_wildcards=not is_wanted):
+                for stored in await self._jetstream.newest(name, subjects, most, MAX_READ_BYTES):
+                    with self._unreadable():
+                        batch = read_head(stored.data, stored.headers)
+                        found.setdefault((batch.origin, batch.first), Message(stored, batch))
+        newest = in_order(list(found.values()))[-most:]
+        pieces = 0
+        read: list[Retained] = []
+        for one in reversed(newest):
+            number = number_of_parts(one.stored.headers)
+            parts = None
+            if number and pieces + number * self._client.max_payload <= MAX_PIECES_BYTES:
+                parts = await self._parts(one, number)
+                pieces += len(parts or b"")
+            with self._unreadable():
+                read.append((one.stored.at, 1, read_blob(one.stored.data, one.stored.headers, parts)))
+        read.reverse()
+        return read
+
+    async def _parts(self, one: Message, number: int) -> bytes | None:
+        """Return the pieces of a message, joined; None if some are gone."""
+        name, beginning = self._records.pieces
+        subjects = f"{beginning}.{one.batch.origin}.{one.batch.first}.*"
+        parts = await self._jetstream.newest(name, subjects, number, MAX_PIECES_BYTES)
+        by_place = {part.subject.rpartition(".")[2]: part.data for part in parts}
+        if len(by_place) < number:
+            return None
+        return b"".join([by_place.get(str(place), b"") for place in range(number)])
+
+    @contextmanager
+    def _unreadable(self) -> Iterator[None]:
+        """Leave a message out that can't be read."""
+        try:
+            yield
+        except FrameError as error:
+            peers_log.warning("a message that is stored on NATS can't be read: %s", error)
+
+
+class Message(NamedTuple):
+    """A stored message."""
+
+    stored: Stored
+    batch: Batch
+
+
+def in_order(messages: list[Message]) -> list[Message]:
+    """Return messages in the order of storing, and those of each origin in the order of publishing.
+
+    What was stored again after a cut, or in several streams, may have other places.
+    """
+    places = sorted(messages, key=lambda one: (one.stored.at, one.stored.sequence))
+    by_origin: dict[str, Iterator[Message]] = {}
+    for origin, group in groupby(
+        sorted(messages, key=lambda one: (one.batch.origin, one.batch.first)), lambda one: one.batch.origin
+    ):
+        by_origin[origin] = iter(list(group))
+    return [next(by_origin[one.batch.origin]) for one in places]

@@ -1,0 +1,347 @@
+"""The records of a room on NATS: which messages are stored on JetStream, and for what.
+
+A record is an identifier and a purpose, such as ``kept``. It has a stream of its own, in whose metadata all
+of it is written down, so it outlives every process. Each node on NATS, and each hub for its nodes, stores
+what is published there (``recorder.py``), so each message is stored once.
+
+That all nodes know of a record, and that all that they have published is stored, is asked over the streams of
+the mesh (``record``, ``recorded``), so the answer has its place among the messages: what a node had published
+before is stored, and what was to be passed on live has arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from contextlib import suppress
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from berrymq.bridge.errors import LinkError
+from berrymq.bridge.node.questions import GRACE_SECONDS
+from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.json_checks import FrameError, encode_json
+from berrymq.bridge.protocol.record_frames import RECORD, RECORDED, RecordParams
+from berrymq.identifiers import Identifier
+
+from .jetstream import JetStream, NoJetStreamError, stream_of
+from .recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from berrymq.bridge.node.peer import Peer
+    from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.record_frames import RecordFrame
+
+    from .client import NatsClient
+
+__all__ = ["PIECES", "Record", "Records"]
+
+PIECES = "pieces"
+"""The purpose of the stream of what is too large for one message of NATS."""
+PIECES_BYTES = 512 * 1024 * 1024
+"""What is stored of that."""
+
+SETTLE_SECONDS = 3.0
+"""The time for other nodes to answer."""
+PRUNE_SECONDS = 0.1
+LIST_SECONDS = 1.0
+"""The wait before the records are listed again, after that has failed."""
+
+_ALL = Identifier.parse("*:*")
+
+_log = logging.getLogger("berrymq")
+
+
+class Record(NamedTuple):
+    """An identifier whose messages are stored, and for what."""
+
+    purpose: str
+    identifier: Identifier
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others."""
+        return self.purpose, self.identifier.text
+
+
+class Query:
+    """A question to the other nodes.
+
+    Args:
+        waiting: who has not answered yet.
+        records: that they are to know, each with whether it is stored.
+    """
+
+    def __init__(self, waiting: set[Peer], records: list[tuple[Record, bool]]) -> None:
+        self.waiting = waiting
+        self.records = records
+        self.progress = asyncio.Event()
+        """Set at an answer."""
+
+
+class Records:
+    """The records of one room. Used on the I/O thread, where not said otherwise.
+
+    Args:
+        router: this node, or a hub.
+        client: the connection.
+        room: the name of the room.
+        token: that of the room.
+        peers: returns the other nodes that are known, those that are cut off included.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        client: NatsClient,
+        room: str | None,
+        token: str,
+        peers: Callable[[], list[Peer]],
+    ) -> None:
+        self.jetstream = JetStream(client)
+        self.pieces = stream_of(token, PIECES, _ALL)
+        """The name and the beginning of the subjects of the stream of pieces."""
+        self.recorder = Recorder(router, client, self.pieces[1], self._list_again)
+        self.listed = False
+        """Whether the records were listed, or there is no JetStream that would have some."""
+        self._router = router
+        self._client = client
+        self._room = router.room(room)
+        self._token = token
+        self._peers = peers
+        self._known: dict[tuple[str, str], Record] = {}
+        self._followed: set[Identifier] = set()
+        self._numbers = itertools.count(1)
+        self._queries: dict[int, Query] = {}
+        self._lists = False
+        self._closed = False
+        client.on_ack = self.recorder.acknowledged
+
+    def stream_of(self, record: Record) -> tuple[str, str]:
+        """Return the name and the beginning of the subjects of the stream of a record."""
+        return stream_of(self._token, record.purpose, record.identifier)
+
+    def all_of(self, purpose: str) -> list[Record]:
+        """Return the records of a purpose, as far as they are known here."""
+        return [one for one in self._known.values() if one.purpose == purpose]
+
+    # -- the connection to NATS ------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """List the records, and publish again what was not acknowledged; called when NATS is connected."""
+        self.recorder.up()
+        self._list_again()
+
+    def _list_again(self) -> None:
+        if not self._lists and not self._closed:
+            self._lists = True
+            self._client.run(self._list())
+
+    async def _list(self) -> None:
+        try:
+            found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
+        except NoJetStreamError:
+            self.listed = True
+            if self._known:  # it had one: it is on its way, or in another server of the cluster
+                self._router.loop.call_later(LIST_SECONDS, self._list_again)
+        except LinkError as error:
+            _log.debug("the records on NATS can't be listed: %s", error)
+            self._router.loop.call_later(LIST_SECONDS, self._list_again)
+        else:
+            with self._router.lock:
+                self._set(found)
+            self.listed = True
+        finally:
+            self._lists = False
+
+    async def stored(self) -> dict[Record, dict[str, Any]]:
+        """Return the records that JetStream has, each with configuration and state of its stream.
+
+        Raises:
+            LinkError: there is no JetStream, or no answer.
+        """
+        found = {}
+        for stream in await self.jetstream.streams(f"bmq.{self._token}.*.*.>"):
+            metadata = stream["config"].get("metadata") or {}
+            try:
+                record = Record(metadata["bmq-purpose"], crossing_identifier(metadata["bmq-identifier"]))
+            except (KeyError, FrameError):
+                continue
+            if self.stream_of(record)[0] == stream["config"]["name"]:
+                found[record] = stream
+        return found
+
+    # -- declaring -------------------------------------------------------------------------------------------
+
+    async def declare(self, record: Record, by: str, config: dict[str, Any]) -> None:
+        """Store the messages of an identifier from now on.
+
+        When it returns, all nodes that are linked know of it.
+
+        Args:
+            record: the identifier and purpose.
+            by: the name of the requester.
+            config: of its stream. If there is one it is changed to this.
+
+        Raises:
+            LinkError: there is no JetStream, it refuses, or does not answer.
+        """
+        pieces = Record(PIECES, _ALL)
+        await self._create(pieces, by, {"max_bytes": PIECES_BYTES})
+        await self._create(record, by, config)
+        await self._announce(record, is_stored=True)
+
+    async def _create(self, record: Record, by: str, config: dict[str, Any]) -> None:
+        name, beginning = self.stream_of(record)
+        metadata = {
+            "bmq-purpose": record.purpose,
+            "bmq-identifier": record.identifier.text,
+            "bmq-by": by,
+            "bmq-since": repr(time()),
+        }
+        former = next((one for known, one in (await self.stored()).items() if known == record), None)
+        if former is not None:
+            known = former["config"]["metadata"]
+            metadata = {key: text for key, text in known.items() if key.startswith("bmq-")}
+        await self.jetstream.create(
+            {
+                "name": name,
+                "subjects": [f"{beginning}.>"],
+                "discard": "old",
+                "allow_direct": True,
+                "metadata": metadata,
+                **config,
+            }
+        )
+
+    async def drop(self, record: Record) -> bool:
+        """Delete what is stored of an identifier, and store nothing more; return False without a record.
+
+        Raises:
+            LinkError: there is no JetStream, or no answer.
+        """
+        found = await self.jetstream.delete(self.stream_of(record)[0])
+        await self._announce(record, is_stored=False)
+        return found
+
+    async def _announce(self, record: Record, *, is_stored: bool) -> None:
+        with self._router.lock:
+            self._change([(record, is_stored)])
+        await self.settle([(record, is_stored)])
+
+    def _change(self, changes: Iterable[tuple[Record, bool]]) -> None:
+        known = dict(self._known)
+        for record, is_stored in changes:
+            if is_stored:
+                known[record.key] = record
+            else:
+                known.pop(record.key, None)
+        self._set(known)
+
+    def _set(self, known: dict[tuple[str, str], Record]) -> None:
+        """Store what these match, and announce that to the nodes of a hub. The lock is held."""
+        if known == self._known or self._closed:
+            return
+        self._known = known
+        self.recorder.set_streams({self.stream_of(one)[1]: one.identifier for one in known.values()})
+        followed = {one.identifier for one in known.values()}
+        self._room.unfollow(self.recorder, self._followed - followed)
+        self._room.follow(self.recorder, followed - self._followed)
+        self._router.announcements.schedule(self._room, followed ^ self._followed)
+        self._followed = followed
+        self._router.recording_changed()
+
+    # -- the other nodes -------------------------------------------------------------------------------------
+
+    async def settle(self, records: Iterable[tuple[Record, bool]] = ()) -> bool:
+        """Return when all nodes know these records, and all that they and this one had published is stored.
+
+        Args:
+            records: each with whether it is stored or not any more.
+
+        Returns:
+            False if one of them has not answered in time.
+        """
+        router, loop = self._router, asyncio.get_running_loop()
+        router.announcements.send()  # the answers come from behind what is followed here
+        number = next(self._numbers)
+        stored = asyncio.Event()
+        self.recorder.when_stored(stored.set)
+        with router.lock:
+            query = self._queries[number] = Query(set(self._present()), list(records))
+            for peer in query.waiting:
+                self._ask(peer, number, query)
+            router.flush_all()
+        deadline = loop.time() + SETTLE_SECONDS
+        try:
+            while query.waiting and loop.time() < deadline:
+                query.progress.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(query.progress.wait(), PRUNE_SECONDS)
+                query.waiting &= set(self._present())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stored.wait(), max(0.0, deadline - loop.time()))
+        finally:
+            del self._queries[number]
+        return not query.waiting and stored.is_set()
+
+    def _present(self) -> list[Peer]:
+        """Return the other nodes but those that were cut off for a while: their processes may have ended."""
+        now = self._router.loop.time()
+        return [one for one in self._peers() if one.connected or now - one.since < GRACE_SECONDS]
+
+    def _ask(self, peer: Peer, number: int, query: Query) -> None:
+        records = [(one.purpose, one.identifier.text, is_stored) for one, is_stored in query.records]
+        peer.stream.send(RECORD, b'"query":%d,"records":%b' % (number, encode_json(records)))
+        self._router.flush_later(peer)
+
+    def greet(self, peer: Peer) -> None:
+        """Have a node know the records, at the beginning of the stream to it. The lock is held."""
+        if self._known:
+            self._ask(peer, 0, Query(set(), [(one, True) for one in self._known.values()]))
+        for number, query in self._queries.items():
+            if peer in query.waiting:  # the question was lost with the former stream
+                self._ask(peer, number, query)
+        self._router.flush(peer)
+
+    def handle(self, peer: Peer, params: RecordFrame) -> None:
+        """Process a frame of another node. The lock is held.
+
+        Raises:
+            FrameError: an identifier is malformed.
+        """
+        if isinstance(params, RecordParams):
+            changes = [
+                (Record(purpose, crossing_identifier(text)), is_stored)
+                for purpose, text, is_stored in params.records
+            ]
+            if changes:
+                self._change(changes)
+            if params.query:
+                self._router.loop.call(self._answer, peer, params.query)
+        elif (query := self._queries.get(params.query)) is not None:
+            query.waiting.discard(peer)
+            query.progress.set()
+
+    def _answer(self, peer: Peer, number: int) -> None:
+        """Answer when everything is stored; the nodes of a hub learn before that what they are to send."""
+
+        def answer() -> None:
+            with self._router.lock:
+                peer.stream.send(RECORDED, b'"query":%d' % number)
+                self._router.flush(peer)
+
+        self._router.announcements.send()
+        self.recorder.when_stored(answer)
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def close(self) -> int:
+        """Store nothing more; return the number of messages that were not stored."""
+        with self._router.lock:
+            self._room.unfollow(self.recorder, self._followed)
+            self._followed, self._known, self._closed = set(), {}, True
+        return self.recorder.close()

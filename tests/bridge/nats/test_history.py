@@ -1,0 +1,144 @@
+"""History on NATS as its users meet it: what outlives whom, servers without JetStream, and what is gone."""
+
+import numpy as np
+import pytest
+
+import berrymq
+from berrymq import Bus, LinkError, Opaque
+from berrymq.bridge.nats.address import NatsAddress
+from berrymq.bridge.nats.upstream import Upstream
+from tests.support.nats_server import NatsServer, leave
+from tests.support.nodes import Nodes, wait
+from tests.support.recorder import read_past
+
+
+@pytest.fixture(scope="module")
+def server():
+    with NatsServer("-js") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    for link in berrymq.links():
+        link.close(flush=0)
+
+
+def join(server, name, **options):
+    bus = Bus(name)
+    return bus, berrymq.link(server.url, bus=bus, name=name, **options)
+
+
+def past(bus, identifier):
+    """Return the first argument of each message that is kept."""
+    return [message.args[0] for message in read_past(bus, identifier)]
+
+
+class Machine:
+    """A hub on NATS with one node."""
+
+    def __init__(self, server, name):
+        self._nodes = Nodes(1)
+        self._nodes.__enter__()
+        self.hub = self._nodes.hub()
+        self._upstream = Upstream(self.hub, NatsAddress.parse(server.url))
+        self.hub.on_peers_changed = self._upstream.update
+        self.bus = Bus(name)
+        at = self._nodes.servers[self.hub]
+        self.link = berrymq.link(at.url, access_token=at.access_token, bus=self.bus, name=name)
+        wait(
+            lambda: [mesh.records.listed for mesh in self._upstream.meshes.values()] == [True],
+            "it is on NATS",
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.link.close()
+        leave(self._nodes, self._upstream)
+        self._nodes.__exit__()
+
+
+class TestWhatOutlivesWhom:
+    def test_a_hub_that_comes_when_all_others_have_gone_has_the_whole_curve(self, server):
+        with Machine(server, "one") as one:
+            berrymq.keep("curve:*", bus=one.bus)
+            for number in range(500):
+                one.bus.twitter("curve:a", number)
+        with Machine(server, "two") as two:
+            assert past(two.bus, "curve:*") == list(range(500))
+            assert berrymq.keep(bus=two.bus).keeps[0].by == "one"
+            two.bus.twitter("curve:a", 500)  # it goes on being kept
+        bus, _ = join(server, "three")
+        assert past(bus, "curve:*") == list(range(501))
+        berrymq.keep("curve:*", last=0, bus=bus)
+
+    def test_what_a_node_publishes_right_before_it_ends_is_kept(self, server):
+        bus, link = join(server, "one")
+        berrymq.keep("end:*", last=5000, bus=bus)
+        for number in range(5000):
+            bus.twitter("end:a", number)
+        assert link.close() == 0
+        other, _ = join(server, "two")
+        assert past(other, "end:a") == list(range(5000))
+
+    def test_all_nodes_keep_from_then_on(self, server):
+        """When `keep` returns, whatever any of them publishes next is kept."""
+        joined = [join(server, f"node{number}")[0] for number in range(3)]
+        berrymq.keep("then:*", bus=joined[0])
+        for number, bus in enumerate(joined):
+            bus.twitter("then:a", number)
+        assert sorted(past(joined[0], "then:a")) == [0, 1, 2]
+
+    def test_rooms_are_apart(self, server):
+        bus, _ = join(server, "one", room="lab")
+        other, _ = join(server, "two")
+        berrymq.keep("apart:*", bus=bus)
+        bus.twitter("apart:a", 1)
+        assert past(bus, "apart:*") == [1]
+        assert past(other, "apart:*") == []
+        assert berrymq.latest("apart:a", bus=other) is None
+
+
+class TestArrays:
+    def test_pieces_that_are_gone_leave_an_opaque(self, server):
+        bus, link = join(server, "one")
+        berrymq.keep("gone:*", bus=bus)
+        bus.twitter("gone:a", np.arange(300_000.0))
+        bus.twitter("gone:b", "x" * 2_000_000)
+        assert link.flush(10)
+        records = link._connector._mesh.records
+        wait(lambda: records.recorder.is_idle, "all is stored")
+        link.node.loop.call(records._client.run, records.jetstream.delete(records.pieces[0]))
+        wait(lambda: isinstance(berrymq.latest("gone:a", bus=bus).args[0], Opaque), "the pieces are gone")
+        (text,) = berrymq.latest("gone:b", bus=bus).args
+        assert isinstance(text, Opaque)
+        assert "some are gone" in text.text
+
+
+class TestWithoutJetStream:
+    TEXT = (
+        r"the NATS server at nats://127\.0\.0\.1:\d+ has no JetStream, "
+        "which stores messages: start it with -js"
+    )
+
+    @pytest.fixture
+    def plain(self):
+        with NatsServer() as server:
+            yield server
+
+    def test_keep_says_it_in_one_line_and_everything_else_works(self, plain):
+        bus, link = join(plain, "one")
+        with pytest.raises(LinkError, match=rf"\A{self.TEXT}\Z"):
+            berrymq.keep("test:*", bus=bus)
+        with Machine(plain, "two") as two:
+            with pytest.raises(LinkError, match=rf"\A{self.TEXT}\Z"):
+                berrymq.keep("test:*", bus=two.bus)
+            found = []
+            two.bus.follow("test:*", found.append, past=True)
+            wait(lambda: link.is_followed("test:run"), "it is followed")
+            bus.twitter("test:run", 1)
+            wait(lambda: found, "the message")
+            assert berrymq.latest("test:run", bus=two.bus) is None
