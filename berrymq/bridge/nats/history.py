@@ -108,10 +108,10 @@ class NatsHistory:
         """
 
         async def read() -> list[Retained]:
-            await self._records.settle()
+            late = await self._records.settle()
             found = await self._read(identifier, last)
             if found:
-                await self._records.settle()
+                await self._records.settle(without=late)
             return found
 
         self._run(read, done)

@@ -144,7 +144,7 @@ class Mesh:
             on_cut=self._all_cut,
             on_message=self._receive,
         )
-        self.records = Records(router, self._client, room, self._token, self._known_peers)
+        self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
         self.history = NatsHistory(self._client, self.records)
 

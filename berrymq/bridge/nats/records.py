@@ -27,12 +27,14 @@ from berrymq.identifiers import Identifier
 
 from .jetstream import JetStream, NoJetStreamError, stream_of
 from .recorder import Recorder
+from .wire import room_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.limits import LinkStats
     from berrymq.bridge.protocol.record_frames import RecordFrame
 
     from .client import NatsClient
@@ -89,8 +91,8 @@ class Records:
         router: this node, or a hub.
         client: the connection.
         room: the name of the room.
-        token: that of the room.
         peers: returns the other nodes that are known, those that are cut off included.
+        stats: counts what can't be stored as dropped.
     """
 
     def __init__(
@@ -98,19 +100,19 @@ class Records:
         router: Router,
         client: NatsClient,
         room: str | None,
-        token: str,
         peers: Callable[[], list[Peer]],
+        stats: LinkStats,
     ) -> None:
+        self._token = token = room_token(room)
         self.jetstream = JetStream(client)
         self.pieces = stream_of(token, PIECES, _ALL)
         """The name and the beginning of the subjects of the stream of pieces."""
-        self.recorder = Recorder(router, client, self.pieces[1], self._list_again)
+        self.recorder = Recorder(router, client, self.pieces[1], self._list_again, stats)
         self.listed = False
         """Whether the records were listed, or there is no JetStream that would have some."""
         self._router = router
         self._client = client
         self._room = router.room(room)
-        self._token = token
         self._peers = peers
         self._known: dict[tuple[str, str], Record] = {}
         self._followed: set[Identifier] = set()
@@ -256,14 +258,17 @@ class Records:
 
     # -- the other nodes -------------------------------------------------------------------------------------
 
-    async def settle(self, records: Iterable[tuple[Record, bool]] = ()) -> bool:
+    async def settle(
+        self, records: Iterable[tuple[Record, bool]] = (), *, without: Iterable[Peer] = ()
+    ) -> set[Peer]:
         """Return when all nodes know these records, and all that they and this one had published is stored.
 
         Args:
             records: each with whether it is stored or not any more.
+            without: nodes that are not asked.
 
         Returns:
-            False if one of them has not answered in time.
+            The nodes that have not answered in time.
         """
         router, loop = self._router, asyncio.get_running_loop()
         router.announcements.send()  # the answers come from behind what is followed here
@@ -271,7 +276,7 @@ class Records:
         stored = asyncio.Event()
         self.recorder.when_stored(stored.set)
         with router.lock:
-            query = self._queries[number] = Query(set(self._present()), list(records))
+            query = self._queries[number] = Query(set(self._present()) - {*without}, list(records))
             for peer in query.waiting:
                 self._ask(peer, number, query)
             router.flush_all()
@@ -286,7 +291,7 @@ class Records:
                 await asyncio.wait_for(stored.wait(), max(0.0, deadline - loop.time()))
         finally:
             del self._queries[number]
-        return not query.waiting and stored.is_set()
+        return query.waiting
 
     def _present(self) -> list[Peer]:
         """Return the other nodes but those that were cut off for a while: their processes may have ended."""
