@@ -46,6 +46,8 @@ PIECES = "pieces"
 PIECES_BYTES = 512 * 1024 * 1024
 """What is stored of that."""
 
+MAX_RECORDS = 1_000
+"""In one room."""
 SETTLE_SECONDS = 3.0
 """The time for other nodes to answer."""
 PRUNE_SECONDS = 0.1
@@ -115,6 +117,8 @@ class Records:
         self._room = router.room(room)
         self._peers = peers
         self._known: dict[tuple[str, str], Record] = {}
+        self._changes = 0
+        """The number of changes that nodes have asked for, this one included."""
         self._followed: set[Identifier] = set()
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
@@ -143,6 +147,7 @@ class Records:
             self._client.run(self._list())
 
     async def _list(self) -> None:
+        changes = self._changes
         try:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
@@ -153,9 +158,12 @@ class Records:
             _log.debug("the records on NATS can't be listed: %s", error)
             self._router.loop.call_later(LIST_SECONDS, self._list_again)
         else:
-            with self._router.lock:
-                self._set(found)
-            self.listed = True
+            if self._changes == changes:
+                with self._router.lock:
+                    self._set(found)
+                self.listed = True
+            else:  # it may be older than what another node has said meanwhile
+                self._router.loop.call(self._list_again)
         finally:
             self._lists = False
 
@@ -191,6 +199,10 @@ class Records:
         Raises:
             LinkError: there is no JetStream, it refuses, or does not answer.
         """
+        if record.key not in self._known and len(self._known) >= MAX_RECORDS:
+            raise LinkError(
+                f"at most {MAX_RECORDS:,} identifiers are stored on NATS; one with a wildcard is one"
+            )
         pieces = Record(PIECES, _ALL)
         await self._create(pieces, by, {"max_bytes": PIECES_BYTES})
         await self._create(record, by, config)
@@ -235,12 +247,13 @@ class Records:
         await self.settle([(record, is_stored)])
 
     def _change(self, changes: Iterable[tuple[Record, bool]]) -> None:
+        self._changes += 1
         known = dict(self._known)
         for record, is_stored in changes:
-            if is_stored:
-                known[record.key] = record
-            else:
+            if not is_stored:
                 known.pop(record.key, None)
+            elif len(known) < MAX_RECORDS:
+                known[record.key] = record
         self._set(known)
 
     def _set(self, known: dict[tuple[str, str], Record]) -> None:
