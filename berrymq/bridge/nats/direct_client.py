@@ -11,6 +11,8 @@ from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import Parser
 
+from berrymq.bridge.peers_log import peers_log
+
 from .client import NoTlsError
 from .socket_transport import SocketTransport
 
@@ -25,6 +27,8 @@ __all__ = ["DirectClient"]
 
 MAX_BUFFERED = 65 * 1024 * 1024
 """The most that is held of a message which has not arrived completely; NATS allows messages of 64 MiB."""
+
+_NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
 
 class DirectClient(Client):
@@ -56,8 +60,9 @@ class DirectClient(Client):
         """Subscribe for as long as the client lives.
 
         Args:
-            subject: the subject.
-            take: called with subject and payload of each message on the thread that reads; it must not raise.
+            subject: may have wildcards.
+            take: called with the subject and the payload of each message, on the thread that reads; it must
+                not raise.
         """
         subscription = await self.subscribe(subject, future=self._asyncio_loop.create_future())
         self._takers[subscription._id] = take
@@ -65,31 +70,18 @@ class DirectClient(Client):
     def publish_directly(
         self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Publish on any thread; dropped while there is no connection.
-
-        Args:
-            subject: the subject.
-            payload: the content.
-            reply: the subject for the answer.
-            headers: names and values, of ASCII without control characters.
-        """
+        """Publish on any thread; dropped while there is no connection."""
         transport = self.socket_transport
         if transport is None or not self.is_connected:
             return
-        if headers is None:
-            transport.write(pub_cmd(subject, reply, payload))
+        if len(payload) > self.max_payload:  # for that the server would end the connection
+            peers_log.warning("%d bytes are more than the NATS server takes", len(payload))
+        elif headers:
+            transport.write(hpub_cmd(subject, reply, _encode_headers(headers), payload))
         else:
-            lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
-            transport.write(hpub_cmd(subject, reply, f"NATS/1.0\r\n{lines}\r\n".encode(), payload))
+            transport.write(pub_cmd(subject, reply, payload))
 
     # -- what nats-py calls ----------------------------------------------------------------------------------
-
-    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
-        transport = self.socket_transport
-        if transport is not None and self.is_connected:
-            transport.write(cmd)  # before what is published directly after it
-        else:
-            await super()._send_command(cmd, priority)
 
     async def _connect_to_server(self, s: Any) -> None:
         former = self.socket_transport
@@ -97,6 +89,11 @@ class DirectClient(Client):
             former.close()
         self._transport = SocketTransport(self._io)
         await super()._connect_to_server(s)
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:  # noqa: ARG002
+        transport = self.socket_transport
+        if transport is not None and self.is_connected:  # subscriptions are made again after a cut
+            transport.write(cmd)
 
     async def _read_loop(self) -> None:
         transport, parser = self.socket_transport, Parser(self)
@@ -167,3 +164,8 @@ class DirectClient(Client):
             task = self._asyncio_loop.create_task(step)
             self._steps.add(task)  # asyncio holds tasks weakly
             task.add_done_callback(self._steps.discard)
+
+
+def _encode_headers(headers: dict[str, str]) -> bytes:
+    lines = [f"{key}: {value.translate(_NO_NEWLINES)}\r\n" for key, value in headers.items()]
+    return b"NATS/1.0\r\n%b\r\n" % "".join(lines).encode()

@@ -19,6 +19,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.json_checks import FrameError
 
 from .blobs import number_of_parts, read_blob, read_head
+from .client import UnavailableError
 from .jetstream import NoJetStreamError, filters_of
 from .records import Record
 
@@ -54,8 +55,8 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 
-TRY_SECONDS = 8.0
-"""The time in which a call is tried again that fails since NATS is cut."""
+TRY_SECONDS = 10.0
+"""The time in which a call is tried again while NATS is cut, or its servers agree on a leader."""
 RETRY_SECONDS = 0.2
 
 
@@ -108,10 +109,10 @@ class NatsHistory:
         """
 
         async def read() -> list[Retained]:
-            await self._records.settle()
+            late = await self._records.settle()
             found = await self._read(identifier, last)
             if found:
-                await self._records.settle()
+                await self._records.settle(without=late)
             return found
 
         self._run(read, done)
@@ -139,9 +140,9 @@ class NatsHistory:
         while True:
             try:
                 return await call()
-            except LinkError as error:
-                is_back_soon = isinstance(error, NoJetStreamError) and self._records.all_of(KEPT)
-                if (self._client.connected and not is_back_soon) or loop.time() > deadline:
+            except (UnavailableError, NoJetStreamError) as error:
+                is_back_soon = isinstance(error, UnavailableError) or self._records.all_of(KEPT)
+                if not is_back_soon or loop.time() > deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 

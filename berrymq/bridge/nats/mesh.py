@@ -21,6 +21,7 @@ from berrymq.bridge.protocol.events import CloseCode, Closed, Text
 from berrymq.bridge.protocol.frames import MESSAGES_FRAME
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
+from berrymq.bridge.transport.channel import TURN_SECONDS
 
 from .channel import MeshChannel
 from .client import MIN_PAYLOAD, NatsClient
@@ -78,6 +79,10 @@ RECEIVER_BYTES = 64
 QUESTION_MARKS = (b'"method":"ask"', b'"method":"answer"')
 """Where a question or an answer passes, the next one is often near."""
 MARK_BYTES = 256
+MAX_UNHANDLED_BYTES = 16 * 1024 * 1024
+"""How much is read before it is handled."""
+ASKED_SECONDS = 1.0
+"""The time after a question or an answer within which the next one is expected."""
 
 _HEAD, _, _ = MESSAGES_FRAME.partition(b"%b")
 _START = _HEAD[: _HEAD.index(b"%d")]
@@ -143,8 +148,12 @@ class Mesh:
         self._publishing = threading.Lock()
         self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
         self._is_scheduled = False
+        self._asked_at = float("-inf")
+        """When a question or an answer arrived last."""
         self._unhandled: deque[bytes] = deque()
-        """Received by a thread in `pump`, and left to the I/O thread. Used by the thread that reads."""
+        """Received, and to be handled on the I/O thread. Used by the thread that reads."""
+        self._unhandled_bytes = 0
+        self._rest_is_scheduled = False
         self._closed = self._leaving = False
         self._greeted_at = 0.0
         self._greeted_with: tuple[str, ...] = ()
@@ -158,7 +167,7 @@ class Mesh:
             on_cut=self._all_cut,
             on_message=self._receive,
         )
-        self.records = Records(router, self._client, room, self._token, self._known_peers)
+        self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
         self.history = NatsHistory(self._client, self.records)
         self.jobs = JobQueues(router, self._client, self.records, self.history.parts)
@@ -419,8 +428,13 @@ class Mesh:
         wake: socket.socket | None = None,
         spin_until: float = 0.0,
     ) -> bool:
-        """Receive on this thread, which waits for the result; see `Channel.pump`."""
-        if self._unhandled:
+        """Receive on this thread, which waits for the result; see `Channel.pump`.
+
+        A delivery thread only does while questions arrive. To change the reader for each batch of messages
+        costs more than to wake the thread, the more so in a process with busy threads.
+        """
+        is_asker = wake is None
+        if self._unhandled or not (is_asker or self._asked_at > self.loop.time() - ASKED_SECONDS):
             return False
 
         def is_over() -> bool:
@@ -430,22 +444,47 @@ class Mesh:
             return self._client.pump(is_over, deadline, wake=wake, spin_until=spin_until)
         finally:
             if self._unhandled:
-                self.loop.call(self._handle_rest)
+                self._schedule_rest()
 
     def _receive(self, data: bytes) -> None:
-        """Handle what was published, for this node or for all; on the thread that reads."""
+        """Handle what was published, for this node or for all; on the thread that reads.
+
+        The I/O thread reads on before it handles what it has read: so answers of JetStream do not wait behind
+        many messages, nor do other connections.
+        """
         if self._closed:
             return
-        if self._unhandled or (data[:1] == b"{" and not self.loop.is_current):
-            self._unhandled.append(data)
-            self.loop.call(self._handle_rest)
-        else:
+        is_io = self.loop.is_current
+        if not (is_io or self._unhandled or data[:1] == b"{"):
             self._handle(data)
+            return
+        self._unhandled.append(data)
+        self._unhandled_bytes += len(data)
+        if is_io and self._unhandled_bytes > MAX_UNHANDLED_BYTES:  # then the server has to wait
+            self._handle_next()
+        self._schedule_rest()
+
+    def _schedule_rest(self) -> None:
+        if not self._rest_is_scheduled:
+            self._rest_is_scheduled = True
+            self.loop.call(self._handle_rest)
 
     def _handle_rest(self) -> None:
-        """Handle what a thread in `pump` has left to this one; if one reads just now, it calls this later."""
-        while self._unhandled and self._client.as_reader(lambda: self._handle(self._unhandled[0])):
-            self._unhandled.popleft()
+        """Handle what was read, for a while; if another thread reads just now, it calls this later."""
+        self._rest_is_scheduled = False
+        if self._unhandled and self._client.as_reader(self._handle_slice) and self._unhandled:
+            self._schedule_rest()
+
+    def _handle_slice(self) -> None:
+        until = self.loop.time() + TURN_SECONDS
+        while self._unhandled and self.loop.time() < until:
+            self._handle_next()
+
+    def _handle_next(self) -> None:
+        data = self._unhandled[0]
+        self.loop.run_guarded(self._handle, (data,))
+        self._unhandled.popleft()
+        self._unhandled_bytes -= len(data)
 
     def _handle(self, data: bytes) -> None:
         try:
@@ -462,8 +501,10 @@ class Mesh:
         if remote is None or channel is None:
             return
         remote.heard_at = now = self.loop.time()
-        if self.router.is_hub and any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
-            self.loop.spin_until = now + SPIN_SECONDS
+        if any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
+            self._asked_at = now
+            if self.router.is_hub:
+                self.loop.spin_until = now + SPIN_SECONDS
         try:
             if isinstance(message, Part):
                 if message.epoch == channel.epoch:

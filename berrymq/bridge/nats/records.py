@@ -27,12 +27,14 @@ from berrymq.identifiers import Identifier
 
 from .jetstream import JetStream, NoJetStreamError, stream_of
 from .recorder import Recorder
+from .wire import room_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.limits import LinkStats
     from berrymq.bridge.protocol.record_frames import RecordFrame
 
     from .client import NatsClient
@@ -44,6 +46,8 @@ PIECES = "pieces"
 PIECES_BYTES = 512 * 1024 * 1024
 """What is stored of that."""
 
+MAX_RECORDS = 1_000
+"""In one room."""
 SETTLE_SECONDS = 3.0
 """The time for other nodes to answer."""
 PRUNE_SECONDS = 0.1
@@ -89,8 +93,8 @@ class Records:
         router: this node, or a hub.
         client: the connection.
         room: the name of the room.
-        token: that of the room.
         peers: returns the other nodes that are known, those that are cut off included.
+        stats: counts what can't be stored as dropped.
     """
 
     def __init__(
@@ -98,13 +102,14 @@ class Records:
         router: Router,
         client: NatsClient,
         room: str | None,
-        token: str,
         peers: Callable[[], list[Peer]],
+        stats: LinkStats,
     ) -> None:
+        self._token = token = room_token(room)
         self.jetstream = JetStream(client)
         self.pieces = stream_of(token, PIECES, _ALL)
         """The name and the beginning of the subjects of the stream of pieces."""
-        self.recorder = Recorder(router, client, self.pieces[1], self._list_again)
+        self.recorder = Recorder(router, client, self.pieces[1], self._list_again, stats)
         self.listed = False
         """Whether the records were listed, or there is no JetStream that would have some."""
         self.on_change: Callable[[], object] = lambda: None
@@ -112,9 +117,10 @@ class Records:
         self._router = router
         self._client = client
         self._room = router.room(room)
-        self._token = token
         self._peers = peers
         self._known: dict[tuple[str, str], Record] = {}
+        self._changes = 0
+        """The number of changes that nodes have asked for, this one included."""
         self._followed: set[Identifier] = set()
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
@@ -147,6 +153,7 @@ class Records:
             self._client.run(self._list())
 
     async def _list(self) -> None:
+        changes = self._changes
         try:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
@@ -157,9 +164,12 @@ class Records:
             _log.debug("the records on NATS can't be listed: %s", error)
             self._router.loop.call_later(LIST_SECONDS, self._list_again)
         else:
-            with self._router.lock:
-                self._set(found)
-            self.listed = True
+            if self._changes == changes:
+                with self._router.lock:
+                    self._set(found)
+                self.listed = True
+            else:  # it may be older than what another node has said meanwhile
+                self._router.loop.call(self._list_again)
         finally:
             self._lists = False
 
@@ -195,6 +205,10 @@ class Records:
         Raises:
             LinkError: there is no JetStream, it refuses, or does not answer.
         """
+        if record.key not in self._known and len(self._known) >= MAX_RECORDS:
+            raise LinkError(
+                f"at most {MAX_RECORDS:,} identifiers are stored on NATS; one with a wildcard is one"
+            )
         pieces = Record(PIECES, _ALL)
         await self._create(pieces, by, {"max_bytes": PIECES_BYTES})
         await self._create(record, by, config)
@@ -239,12 +253,13 @@ class Records:
         await self.settle([(record, is_stored)])
 
     def _change(self, changes: Iterable[tuple[Record, bool]]) -> None:
+        self._changes += 1
         known = dict(self._known)
         for record, is_stored in changes:
-            if is_stored:
-                known[record.key] = record
-            else:
+            if not is_stored:
                 known.pop(record.key, None)
+            elif len(known) < MAX_RECORDS:
+                known[record.key] = record
         self._set(known)
 
     def _set(self, known: dict[tuple[str, str], Record]) -> None:
@@ -263,14 +278,17 @@ class Records:
 
     # -- the other nodes -------------------------------------------------------------------------------------
 
-    async def settle(self, records: Iterable[tuple[Record, bool]] = ()) -> bool:
+    async def settle(
+        self, records: Iterable[tuple[Record, bool]] = (), *, without: Iterable[Peer] = ()
+    ) -> set[Peer]:
         """Return when all nodes know these records, and all that they and this one had published is stored.
 
         Args:
             records: each with whether it is stored or not any more.
+            without: nodes that are not asked.
 
         Returns:
-            False if one of them has not answered in time.
+            The nodes that have not answered in time.
         """
         router, loop = self._router, asyncio.get_running_loop()
         router.announcements.send()  # the answers come from behind what is followed here
@@ -278,7 +296,7 @@ class Records:
         stored = asyncio.Event()
         self.recorder.when_stored(stored.set)
         with router.lock:
-            query = self._queries[number] = Query(set(self._present()), list(records))
+            query = self._queries[number] = Query(set(self._present()) - {*without}, list(records))
             for peer in query.waiting:
                 self._ask(peer, number, query)
             router.flush_all()
@@ -293,7 +311,7 @@ class Records:
                 await asyncio.wait_for(stored.wait(), max(0.0, deadline - loop.time()))
         finally:
             del self._queries[number]
-        return not query.waiting and stored.is_set()
+        return query.waiting
 
     def _present(self) -> list[Peer]:
         """Return the other nodes but those that were cut off for a while: their processes may have ended."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from nats import errors
 from nats.aio.transport import Transport
 
-from berrymq.bridge.transport.channel import MAX_UNREAD_BYTES, READ_BYTES
+from berrymq.bridge.transport.channel import MAX_UNREAD_BYTES, MOST_READ_BYTES, READ_BYTES
 from berrymq.bridge.transport.pumping import wait_here
 from berrymq.bridge.transport.tls import Tls
 
@@ -61,6 +61,10 @@ class SocketTransport(Transport):
         self._reading = threading.Lock()
         self._unwritten: deque[memoryview] = deque()
         self._unwritten_bytes = 0
+        self._read_bytes = READ_BYTES
+        self._joined: list[bytes] = []
+        """What the I/O thread writes at the end of this turn."""
+        self._joined_bytes = 0
         self._buffer = bytearray()
         """What was read before `read_until_end`, and not used yet."""
         self._on_data: Callable[[bytes], object] | None = None
@@ -128,18 +132,37 @@ class SocketTransport(Transport):
     # -- writing ---------------------------------------------------------------------------------------------
 
     def write(self, payload: bytes) -> None:
-        """Write to the socket if it is idle, else after what is unwritten; on any thread.
+        """Write at once, or with what else the I/O thread writes in this turn of its loop; on any thread.
 
-        Errors end the connection, and are not raised.
+        Each system call may hand the GIL to a busy thread for milliseconds, so the I/O thread joins what it
+        writes. Errors end the connection, and are not raised.
         """
         with self._lock:
-            if self._tls is not None and not self.closed:
-                try:
-                    self._tls.send(payload)
-                except OSError as error:  # the handshake has failed
-                    self._io.call(self._end, error)
-                payload = self._tls.take()
-            self._write(payload)
+            if self._joined or self._io.is_current:
+                if not self._joined:
+                    self._io.call(self._write_joined)
+                self._joined.append(payload)
+                self._joined_bytes += len(payload)
+            else:
+                self._encrypt_and_write(payload)
+
+    def _write_joined(self) -> None:
+        with self._lock:
+            payload, self._joined, self._joined_bytes = b"".join(self._joined), [], 0
+            self._encrypt_and_write(payload)
+            is_busy = bool(self._unwritten)
+        if not is_busy:
+            self._release_writers()
+
+    def _encrypt_and_write(self, payload: bytes) -> None:
+        """Write to the socket if it is idle, else after what is unwritten. The lock is held."""
+        if self._tls is not None and not self.closed:
+            try:
+                self._tls.send(payload)
+            except OSError as error:  # the handshake has failed
+                self._io.call(self._end, error)
+            payload = self._tls.take()
+        self._write(payload)
 
     def writelines(self, payload: Iterable[bytes]) -> None:
         """Write several parts."""
@@ -168,7 +191,7 @@ class SocketTransport(Transport):
 
     async def drain(self) -> None:
         """Wait until the server has read enough."""
-        while self._unwritten_bytes > BUSY_BYTES and not self.closed:
+        while self._unwritten_bytes + self._joined_bytes > BUSY_BYTES and not self.closed:
             if self._writable is None:
                 self._writable = asyncio.get_running_loop().create_future()
             await self._writable
@@ -234,7 +257,8 @@ class SocketTransport(Transport):
         if self.closed or self._sock is None:
             return
         try:
-            data = self._sock.recv(READ_BYTES)
+            data = self._sock.recv(self._read_bytes)
+            self._read_bytes = MOST_READ_BYTES if len(data) >= READ_BYTES else READ_BYTES
             if self._tls is not None:
                 data = self._decrypt(data) or b""
                 if not data:  # a part of a record
@@ -325,9 +349,11 @@ class SocketTransport(Transport):
         with self._lock:
             if self.closed:
                 return
+            self._encrypt_and_write(b"".join(self._joined))
             self.closed = True
+            self._joined.clear()
             self._unwritten.clear()
-            self._unwritten_bytes = 0
+            self._unwritten_bytes = self._joined_bytes = 0
         self._release_writers()
         if self._sock is not None:
             self._io.unwatch(self._sock)

@@ -5,6 +5,7 @@ import pytest
 
 import berrymq
 from berrymq import Bus, LinkError, Opaque
+from berrymq.bridge.nats import recorder
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
 from tests.support.nats_server import NatsServer, leave
@@ -45,12 +46,17 @@ class Machine:
         self._upstream = Upstream(self.hub, NatsAddress.parse(server.url))
         self.hub.on_peers_changed = self._upstream.update
         self.bus = Bus(name)
-        at = self._nodes.servers[self.hub]
+        self._server = at = self._nodes.servers[self.hub]
         self.link = berrymq.link(at.url, access_token=at.access_token, bus=self.bus, name=name)
         wait(
             lambda: [mesh.records.listed for mesh in self._upstream.meshes.values()] == [True],
             "it is on NATS",
         )
+
+    def connect_via_queue(self, identifier, **options):
+        """Open a queue at the hub."""
+        at = self._server
+        return berrymq.connect_via_queue(at.url, identifier, access_token=at.access_token, **options)
 
     def __enter__(self):
         return self
@@ -92,6 +98,17 @@ class TestWhatOutlivesWhom:
             bus.twitter("then:a", number)
         assert sorted(past(joined[0], "then:a")) == [0, 1, 2]
 
+    def test_a_queue_of_a_client_without_a_link_begins_with_it(self, server):
+        with Machine(server, "one") as one:
+            berrymq.keep("queue:*", bus=one.bus)
+            bus, link = join(server, "two")
+            for number in range(10):
+                bus.twitter("queue:a", number)
+            with one.connect_via_queue("queue:a", past=4) as queue:
+                wait(lambda: link.is_followed("queue:a"), "it is followed")
+                bus.twitter("queue:a", 10)
+                assert [queue.get(timeout=10).args[0] for _ in range(5)] == [6, 7, 8, 9, 10]
+
     def test_rooms_are_apart(self, server):
         bus, _ = join(server, "one", room="lab")
         other, _ = join(server, "two")
@@ -100,6 +117,37 @@ class TestWhatOutlivesWhom:
         assert past(bus, "apart:*") == [1]
         assert past(other, "apart:*") == []
         assert berrymq.latest("apart:a", bus=other) is None
+
+
+class TestTooMuch:
+    def test_what_is_too_much_while_nats_is_away_is_counted_and_said(self, monkeypatch, caplog):
+        monkeypatch.setattr(recorder, "MAX_HELD_BYTES", 200_000)
+        with NatsServer("-js") as server:
+            bus, link = join(server, "one")
+            berrymq.keep("much:*", last=5000, bus=bus)
+            server.kill()
+            wait(lambda: link.state == "connecting", "the cut is seen")
+            for number in range(1000):
+                bus.twitter("much:a", number)
+            wait(
+                lambda: "messages were not stored on NATS: JetStream does not take them" in caplog.text,
+                "it is said",
+            )
+            server.start()
+            assert link.flush(20)
+            numbers = past(bus, "much:a")
+            dropped = link.stats().dropped
+            assert dropped > 500
+            assert numbers == list(range(dropped, 1000))
+
+    def test_a_publisher_that_may_wait_loses_nothing(self, monkeypatch, server):
+        monkeypatch.setattr(recorder, "MAX_HELD_BYTES", 200_000)
+        bus, link = join(server, "one", overflow="block")
+        berrymq.keep("wait:*", last=5000, bus=bus)
+        for number in range(3000):
+            bus.twitter("wait:a", number)
+        assert link.flush(20)
+        assert past(bus, "wait:a") == list(range(3000))
 
 
 class TestArrays:
