@@ -112,6 +112,8 @@ class Records:
         self.recorder = Recorder(router, client, self.pieces[1], self._list_again, stats)
         self.listed = False
         """Whether the records were listed, or there is no JetStream that would have some."""
+        self.on_listed: Callable[[], object] = lambda: None
+        """Called when they were."""
         self._router = router
         self._client = client
         self._room = router.room(room)
@@ -151,7 +153,7 @@ class Records:
         try:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
-            self.listed = True
+            self._set_listed()
             if self._known:  # it had one: it is on its way, or in another server of the cluster
                 self._router.loop.call_later(LIST_SECONDS, self._list_again)
         except LinkError as error:
@@ -161,11 +163,15 @@ class Records:
             if self._changes == changes:
                 with self._router.lock:
                     self._set(found)
-                self.listed = True
+                self._set_listed()
             else:  # it may be older than what another node has said meanwhile
                 self._router.loop.call(self._list_again)
         finally:
             self._lists = False
+
+    def _set_listed(self) -> None:
+        self.listed = True
+        self.on_listed()
 
     async def stored(self) -> dict[Record, dict[str, Any]]:
         """Return the records that JetStream has, each with configuration and state of its stream.
