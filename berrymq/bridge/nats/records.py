@@ -114,6 +114,8 @@ class Records:
         """Whether the records were listed, or there is no JetStream that would have some."""
         self.on_change: Callable[[], object] = lambda: None
         """Called with the lock held when other records than before are known."""
+        self.on_listed: Callable[[], object] = lambda: None
+        """Called when they were."""
         self._router = router
         self._client = client
         self._room = router.room(room)
@@ -157,7 +159,7 @@ class Records:
         try:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
-            self.listed = True
+            self._set_listed()
             if self._known:  # it had one: it is on its way, or in another server of the cluster
                 self._router.loop.call_later(LIST_SECONDS, self._list_again)
         except LinkError as error:
@@ -167,11 +169,15 @@ class Records:
             if self._changes == changes:
                 with self._router.lock:
                     self._set(found)
-                self.listed = True
+                self._set_listed()
             else:  # it may be older than what another node has said meanwhile
                 self._router.loop.call(self._list_again)
         finally:
             self._lists = False
+
+    def _set_listed(self) -> None:
+        self.listed = True
+        self.on_listed()
 
     async def stored(self) -> dict[Record, dict[str, Any]]:
         """Return the records that JetStream has, each with configuration and state of its stream.
