@@ -76,6 +76,8 @@ OWN_SECONDS = 0.8
 REVOKED_SECONDS = 0.1
 """How long what members have taken before a cut may be on its way."""
 REOPEN_SECONDS = 1.0
+USED_SECONDS = 0.5
+"""The time for others to answer whether they use a queue."""
 
 IDLE_SECONDS = 0.04
 """What members do not want any more is given back when none has taken a job for so long."""
@@ -90,8 +92,6 @@ QUEUE_BYTES = 256 * 1024 * 1024
 """What is stored of the jobs of a group; beyond that the oldest are dropped."""
 NEW_SECONDS = 60.0
 """A stream that is younger may be without a consumer."""
-
-NO_CONSUMER = {10014, 10059}
 
 _log = logging.getLogger("berrymq")
 
@@ -118,10 +118,13 @@ class JobQueues:
         router: this node, or a hub.
         client: the connection.
         records: of the room.
+        subject: where the nodes of the room ask each other about members.
         read_parts: reads the pieces of large messages.
     """
 
-    def __init__(self, router: Router, client: NatsClient, records: Records, read_parts: ReadParts) -> None:
+    def __init__(
+        self, router: Router, client: NatsClient, records: Records, subject: str, read_parts: ReadParts
+    ) -> None:
         self.router = router
         self.client = client
         self.records = records
@@ -137,6 +140,7 @@ class JobQueues:
         self.groups: Groups | None = None
         """The groups that open feeds here."""
         self._numbers = itertools.count(1)
+        self._subject = subject
         self._receiving: asyncio.Task[None] | None = None
         self._told_at = 0.0
         self._warned = False
@@ -178,7 +182,10 @@ class JobQueues:
             self._receiving.cancel()
         self._receiving = task
         try:
-            async with self.client.inbox(self._receive, ".>") as inbox:
+            async with (
+                self.client.inbox(self._receive, below=".>") as inbox,
+                self.client.inbox(self._answer, self._subject),
+            ):
                 self.inbox = inbox
                 self._send_acks(float("inf"))
                 for queue in list(self._queues.values()):
@@ -235,6 +242,18 @@ class JobQueues:
             for queue in self._queues.values():
                 if queue.pull_ended(int(number), message.headers):
                     break
+
+    async def _answer(self, message: Msg) -> None:
+        """Answer a node that asks whether a group has members here."""
+        queue = self._queues.get(message.data.decode(errors="replace"))
+        if queue is not None and queue.is_used:
+            self.client.publish(message.reply, b"")
+
+    async def is_used_elsewhere(self, stream: str) -> bool:
+        """Return whether another node or hub has members of a group."""
+        with suppress(LinkError):
+            return await self.client.request(self._subject, stream.encode(), USED_SECONDS) is not None
+        return False
 
     def acknowledge(self, stream: str, reply: str) -> None:
         """Have the server forget a job, and repeat that until it has confirmed it."""
@@ -436,7 +455,7 @@ class JobQueue:
         if former is not None and not self._known.any_settings:
             theirs = {key: former["config"][key] for key in config}
             if theirs != config:
-                if await self._is_used():
+                if await self._queues.is_used_elsewhere(self.stream):
                     raise _RefusedError(
                         f"the shared queue of {self._known.identifier} has maxsize="
                         f"{max(0, theirs['max_msgs'])} and overflow="
@@ -463,14 +482,10 @@ class JobQueue:
             {"stream_name": self.stream, "config": consumer},
         )
 
-    async def _is_used(self) -> bool:
-        try:
-            info = await self._queues.records.jetstream.call(f"CONSUMER.INFO.{self.stream}.{CONSUMER}")
-        except JetStreamError as error:
-            if error.code in NO_CONSUMER:
-                return False
-            raise
-        return bool(info.get("num_waiting") or info.get("num_ack_pending"))
+    @property
+    def is_used(self) -> bool:
+        """Whether it has members here."""
+        return bool(self._group.members)
 
     # -- jobs ------------------------------------------------------------------------------------------------
 
