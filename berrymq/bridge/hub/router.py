@@ -24,6 +24,7 @@ from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.fields import crossing_identifier
+from berrymq.bridge.protocol.frames import PAST
 from berrymq.bridge.protocol.group_frames import PutParams
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
@@ -245,6 +246,7 @@ class Hub(Router):
         stored = self.stored_history(peer.room)
         if stored is not None:
             self._reading[peer] += 1
+            peer.stream.send(PAST, b'"query":%d' % params.query)  # an answer comes, however long it takes
             self.loop.call(
                 stored.past, identifier, params.last, partial(self._send_stored, peer, params.query)
             )

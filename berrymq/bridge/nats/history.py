@@ -46,6 +46,8 @@ KEPT_BYTES = 256 * 1024 * 1024
 """What is stored of the messages of one `keep`; beyond that the oldest are removed."""
 MAX_READ, MAX_READ_BYTES = 100_000, 64 * 1024 * 1024
 """What is read at a time at most: the newest."""
+READ_TURN = 200
+"""The messages that are read without a break."""
 MAX_PIECES_BYTES = 256 * 1024 * 1024
 """The pieces among that; of older messages an `Opaque` comes."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -53,7 +55,7 @@ MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 
 TRY_SECONDS = 8.0
-"""The time in which a call is tried again while NATS is cut; less than callers wait."""
+"""The time in which a call is tried again that fails since NATS is cut."""
 RETRY_SECONDS = 0.2
 
 
@@ -122,12 +124,9 @@ class NatsHistory:
         async def run() -> None:
             outcome: Any = LinkError("the link to NATS is closed")
             try:
-                async with asyncio.timeout(TRY_SECONDS):
-                    outcome = await self._persist(call)
+                outcome = await self._persist(call)
             except LinkError as error:
                 outcome = error
-            except TimeoutError:
-                outcome = LinkError(f"NATS at {self._client.address} does not answer")
             finally:
                 done(outcome)
 
@@ -135,12 +134,14 @@ class NatsHistory:
             done(LinkError(f"NATS at {self._client.address} is not connected"))
 
     async def _persist(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + TRY_SECONDS
         while True:
             try:
                 return await call()
             except LinkError as error:
                 is_back_soon = isinstance(error, NoJetStreamError) and self._records.all_of(KEPT)
-                if self._client.connected and not is_back_soon:
+                if (self._client.connected and not is_back_soon) or loop.time() > deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -218,14 +219,18 @@ class NatsHistory:
             name, beginning = self._records.stream_of(record)
             is_wanted = record.identifier.matches(identifier)  # else it may have published wildcards
             for subjects in filters_of(beginning, identifier, published_wildcards=not is_wanted):
-                for stored in await self._jetstream.newest(name, subjects, most, MAX_READ_BYTES):
+                for number, stored in enumerate(
+                    await self._jetstream.newest(name, subjects, most, MAX_READ_BYTES)
+                ):
+                    await self._let_others(number)
                     with self._unreadable():
                         batch = read_head(stored.data, stored.headers)
                         found.setdefault((batch.origin, batch.first), Message(stored, batch))
         newest = in_order(list(found.values()))[-most:]
         pieces = 0
         read: list[Retained] = []
-        for one in reversed(newest):
+        for place, one in enumerate(reversed(newest)):
+            await self._let_others(place)
             number = number_of_parts(one.stored.headers)
             parts = None
             if number and pieces + number * self._client.max_payload <= MAX_PIECES_BYTES:
@@ -235,6 +240,12 @@ class NatsHistory:
                 read.append((one.stored.at, 1, read_blob(one.stored.data, one.stored.headers, parts)))
         read.reverse()
         return read
+
+    @staticmethod
+    async def _let_others(number: int) -> None:
+        """Let the I/O thread go on with other work after so many messages."""
+        if number % READ_TURN == READ_TURN - 1:
+            await asyncio.sleep(0)
 
     async def parts(self, batch: Batch, number: int) -> bytes | None:
         """Return the pieces of a message, joined; None if some are gone.

@@ -57,6 +57,8 @@ MISSING_SECONDS = 0.5
 """How long something may be missing that was published before what has arrived: it is in another queue."""
 REOPEN_SECONDS = 0.05
 """The wait before a connection is opened again that was cut by one of its ends."""
+STORE_SECONDS = 2.0
+"""How long leaving waits at most until everything is stored."""
 GONE_SECONDS = 3600.0
 """A node that has not been heard of for so long is forgotten."""
 
@@ -130,7 +132,7 @@ class Mesh:
         self._remotes: dict[str, Remote] = {}
         self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
         self._is_scheduled = False
-        self._closed = False
+        self._closed = self._leaving = False
         self._greeted_at = 0.0
         self._greeted_with: tuple[str, ...] = ()
         self._ticks = False
@@ -552,19 +554,32 @@ class Mesh:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def leave(self, done: Callable[[int], object]) -> None:
-        """Leave the room.
+        """Leave the room, after a moment for what is still to be stored.
 
         Args:
             done: called at the end, with the number of messages that others did not get.
         """
-        if self._closed:
+        if self._leaving:
             done(0)
+            return
+        self._leaving = True
+        if not self.connected or self.records.recorder.is_idle:
+            self._leave(done)
+            return
+        leave = partial(self._leave, done)
+        self.records.recorder.when_stored(leave)
+        self.loop.call_later(STORE_SECONDS, leave)
+
+    def _leave(self, done: Callable[[int], object]) -> None:
+        if self._closed:
             return
         self._publish()
         self._closed = True
         self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
         self.jobs.close()
         lost = self.records.close()
+        if lost:
+            peers_log.warning("%d messages were not stored on NATS: it is left before", lost)
         for remote in list(self._remotes.values()):
             if remote.channel is not None:
                 remote.channel.closed = True

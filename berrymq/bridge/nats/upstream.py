@@ -55,8 +55,8 @@ class Upstream:
         self._closed = False
         hub.stored_history = self._history_of
         hub.groups.feeds = self._queues_of
-        self._leaving = 0
-        """The number of rooms whose last words are not published yet."""
+        self._leaving: set[str | None] = set()
+        """The rooms whose last words are not published yet."""
         self._on_closed: Callable[[], object] = lambda: None
 
     def _history_of(self, room: Room) -> NatsHistory:
@@ -78,12 +78,12 @@ class Upstream:
             return
         rooms = {peer.room.name for peer in self._hub.peers.values() if peer.role == "member"}
         rooms |= self._hub.groups.rooms()
-        for room in rooms - self.meshes.keys():
+        for room in rooms - self.meshes.keys() - self._leaving:
             self._join(room)
         for mesh in self.meshes.values():
             mesh.members_changed()
         for room in self.meshes.keys() - rooms:
-            self._leave(self.meshes.pop(room))
+            self._leave(room)
 
     def _queues_of(self, room: Room) -> JobQueues | None:
         """Return the shared queues of a room, which are those of all machines."""
@@ -96,16 +96,21 @@ class Upstream:
         name = f"hub at {socket.gethostname()}"
         mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
         mesh.jobs.groups = self._hub.groups
-        self._start(room, mesh)
+        if room not in self._leaving:
+            self._start(room, mesh)
         return mesh
 
-    def _leave(self, mesh: Mesh) -> None:
-        self._leaving += 1
-        mesh.leave(self._has_left)
+    def _leave(self, room: str | None) -> None:
+        self._leaving.add(room)
+        self.meshes.pop(room).leave(lambda _: self._has_left(room))
 
-    def _has_left(self, _: int) -> None:
-        self._leaving -= 1
-        if self._closed and not self._leaving:
+    def _has_left(self, room: str | None) -> None:
+        self._leaving.discard(room)
+        if not self._closed:
+            if room in self.meshes:
+                self._start(room, self.meshes[room])
+            self.update()  # a node may have come to it meanwhile
+        elif not self._leaving:
             self._on_closed()
 
     def _start(self, room: str | None, mesh: Mesh) -> None:
@@ -129,8 +134,8 @@ class Upstream:
             done: called once the last words have been published.
         """
         self._closed = True
+        for room in list(self.meshes):
+            self._leave(room)
         self._on_closed = done
-        self._leaving += 1
-        while self.meshes:
-            self._leave(self.meshes.popitem()[1])
-        self._has_left(0)
+        if not self._leaving:
+            done()

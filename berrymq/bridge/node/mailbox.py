@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from berrymq.bridge.transport.budget import Budget
 
     from .downloads import Downloads
+    from .retained import Retained
 
 __all__ = ["Mailbox", "read_message", "read_messages"]
 
@@ -124,6 +125,19 @@ class Mailbox:
             pass
         if self.on_arrival is not None and len(self):
             self.on_arrival()
+
+    def begin_with(self, past: list[Retained]) -> None:
+        """Put retained messages before those that have arrived, but those that are among these."""
+        arrived, self._batches, self._count = self._batches, deque(), 0
+        heads = [parse_batch(one.data) for one in arrived]
+        for _, count, data in past:
+            head = parse_batch(data)
+            if not any(
+                one.origin == head.origin and 0 <= head.first - one.first < one.count for one in heads
+            ):
+                self.accept(data, count)
+        self._batches += arrived
+        self._count += sum([one.count for one in arrived])
 
     def take(self) -> dict[str, Any] | None:
         """Return the next message, None without one; drop and count malformed ones.

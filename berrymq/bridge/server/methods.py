@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta, Raw
 
-from berrymq.bridge.errors import RpcError
+from berrymq.bridge.errors import LinkError, RpcError
 from berrymq.bridge.protocol import fields, json_checks
 from berrymq.bridge.protocol.fields import IdentifierText, Name, NodeKey, crossing_identifier
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import (
     BAD_IDENTIFIER,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     NOT_ALLOWED,
     TOO_LARGE,
     UNKNOWN_TOKEN,
@@ -162,7 +163,7 @@ def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
     room: Name | None = None,
     past: Annotated[int, Meta(ge=0, le=1_000_000)] = 0,
     shared: bool = False,
-) -> str:
+) -> str | Later:
     """Return a token to send with, and add a queue here that collects messages for its holder.
 
     It begins with the newest ``past`` messages that are retained. With ``shared``, at a hub, the holder takes
@@ -170,10 +171,25 @@ def connect_via_queue(  # noqa: PLR0917 - the order is the wire's
 
     It is valid, and the queue kept, for ``ttl`` seconds after the last call.
     """
-    known = crossing(identifier)
-    return conversation.server.sessions.open(
-        name or "a client", room or None, ttl, known, past=past, shared=shared
-    )
+    known, sessions = crossing(identifier), conversation.server.sessions
+    router = conversation.server.router
+    stored = router.stored_history(router.room(room or None)) if past and not shared else None
+    begins = 0 if stored is not None else past
+    token = sessions.open(name or "a client", room or None, ttl, known, past=begins, shared=shared)
+    if stored is None:
+        return token
+    later = Later()
+
+    def done(found: Any) -> None:
+        if isinstance(found, LinkError):
+            sessions.close(token)
+            later.resolve(RpcError(INVALID_REQUEST, str(found)))
+        else:
+            sessions.begin_with(token, found)
+            later.resolve(token)
+
+    stored.past(known, past, done)
+    return conversation.wait_for(later)
 
 
 @methods.add

@@ -15,6 +15,7 @@ from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.jsonrpc import EMPTY, INVALID_REQUEST, OVERFLOW, UNKNOWN_TOKEN, Later
 
 if TYPE_CHECKING:
+    from berrymq.bridge.node.retained import Retained
     from berrymq.bridge.node.room import Room
     from berrymq.bridge.node.router import Router
     from berrymq.bridge.transport.loop import Timer
@@ -219,6 +220,13 @@ class Sessions:
         self._sessions[token] = Session(router, name, the_room, ttl, mailbox)
         self._renew(token)
         return token
+
+    def begin_with(self, token: str, past: list[Retained]) -> None:
+        """Have the queue of a session begin with retained messages."""
+        session = self._sessions.get(token)
+        if session is not None and isinstance(session.mailbox, Mailbox):
+            with self._router.lock:
+                session.mailbox.begin_with(past)
 
     def _close_idle(self) -> None:
         """Close the least recently used session, so that those of one client keep no other out."""

@@ -45,9 +45,17 @@ class Machine:
         self._upstream = Upstream(self.hub, NatsAddress.parse(server.url))
         self.hub.on_peers_changed = self._upstream.update
         self.bus = Bus(name)
-        at = self._nodes.servers[self.hub]
+        self._server = at = self._nodes.servers[self.hub]
         self.link = berrymq.link(at.url, access_token=at.access_token, bus=self.bus, name=name)
-        wait(lambda: [mesh.records.listed for mesh in self._upstream.meshes.values()] == [True], "it is on NATS")
+        wait(
+            lambda: [mesh.records.listed for mesh in self._upstream.meshes.values()] == [True],
+            "it is on NATS",
+        )
+
+    def connect_via_queue(self, identifier, **options):
+        """Open a queue at the hub."""
+        at = self._server
+        return berrymq.connect_via_queue(at.url, identifier, access_token=at.access_token, **options)
 
     def __enter__(self):
         return self
@@ -89,6 +97,17 @@ class TestWhatOutlivesWhom:
             bus.twitter("then:a", number)
         assert sorted(past(joined[0], "then:a")) == [0, 1, 2]
 
+    def test_a_queue_of_a_client_without_a_link_begins_with_it(self, server):
+        with Machine(server, "one") as one:
+            berrymq.keep("queue:*", bus=one.bus)
+            bus, link = join(server, "two")
+            for number in range(10):
+                bus.twitter("queue:a", number)
+            with one.connect_via_queue("queue:a", past=4) as queue:
+                wait(lambda: link.is_followed("queue:a"), "it is followed")
+                bus.twitter("queue:a", 10)
+                assert [queue.get(timeout=10).args[0] for _ in range(5)] == [6, 7, 8, 9, 10]
+
     def test_rooms_are_apart(self, server):
         bus, _ = join(server, "one", room="lab")
         other, _ = join(server, "two")
@@ -116,7 +135,7 @@ class TestArrays:
 
 
 class TestWithoutJetStream:
-    TEXT = r"the NATS server at nats://127\.0\.0\.1:\d+ has no JetStream, which stores messages: start it with -js"
+    TEXT = r"the NATS server at \S+ has no JetStream, which stores messages: start it with -js"
 
     @pytest.fixture
     def plain(self):
