@@ -684,7 +684,7 @@ class JobQueue:
             there.waiting,
             there.held,
             there.received,
-            there.dropped,
+            self._queues.records.recorder.refused[self._subjects],
             there.deepest,
             max(there.consumers, here.consumers),
             here.members,

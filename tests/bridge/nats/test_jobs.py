@@ -14,6 +14,8 @@ from tests.support.nodes import Nodes, wait
 from tests.support.scripts import script
 
 WORKER = """
+    from berrymq.bridge.nats import jobs
+    jobs.ACK_SECONDS = 2.0
     bus = berrymq.Bus("worker")
     link = berrymq.link(sys.argv[1], bus=bus, name="worker")
     queue = berrymq.Queue("job:*", shared=True, bus=bus)
