@@ -182,8 +182,8 @@ class FollowingMagics(Magics):
         argument(
             "--durable",
             metavar="NAME",
-            help="have messages wait on NATS (%%link nats://…) also while no program has the queue: one of that "
-            "name goes on where the last one stopped",
+            help="have messages wait on NATS (%%link nats://…) also while no program has the queue: the next "
+            "one of that name continues where the last one stopped",
         ),
         argument(
             "--maxsize",
