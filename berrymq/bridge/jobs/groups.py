@@ -179,6 +179,8 @@ class KnownGroup:
     def _send_state(self) -> None:
         with self._hub.lock:
             self.reporting = False
+            if not self.is_opened:
+                return  # it answers the joins first
             body = self.state_body()
             for peer in self.peers:
                 if peer.connected and peer.stream.held_bytes < MAX_UNREAD_BYTES:
@@ -186,6 +188,11 @@ class KnownGroup:
                     self._hub.flush(peer)
 
     # -- its feed --------------------------------------------------------------------------------------------
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether it is known whether it has a feed."""
+        return self.feed is None or self.feed.opened
 
     @property
     def is_fed(self) -> bool:
@@ -505,7 +512,7 @@ class Groups:
             known.peers[peer] = member = Member(peer.name, send)
             peer.shared_queues.add(identifier)
             known.group.join(member)
-        if known.feed is None or known.feed.opened:
+        if known.is_opened:
             peer.stream.send(GROUP, known.state_body())
 
     def _check_number(self, peer: Peer, group: str) -> None:

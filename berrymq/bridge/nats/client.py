@@ -277,11 +277,14 @@ class NatsClient:
             raise UnavailableError(f"NATS at {self.address} does not answer: {text}") from None
 
     @asynccontextmanager
-    async def inbox(self, receive: Callable[[Msg], Awaitable[None]], below: str = "") -> AsyncIterator[str]:
-        """Subscribe to a subject of its own, and give that.
+    async def inbox(
+        self, receive: Callable[[Msg], Awaitable[None]], subject: str = "", *, below: str = ""
+    ) -> AsyncIterator[str]:
+        """Subscribe to a subject, by default to one of its own, and give that.
 
         Args:
             receive: called with what is received.
+            subject: the subject.
             below: what follows the subject in that of the subscription, such as ``.>``.
 
         Raises:
@@ -292,7 +295,7 @@ class NatsClient:
         client = self._client
         if client is None or not self.connected:
             raise UnavailableError(f"the connection to NATS at {self.address} is cut")
-        subject = client.new_inbox()
+        subject = subject or client.new_inbox()
         subscription = await client.subscribe(
             subject + below, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
         )

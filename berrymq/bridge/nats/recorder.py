@@ -8,7 +8,7 @@ acknowledged it. After a cut it is published again; JetStream ignores what it ha
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -53,6 +53,8 @@ MAX_ROUTES = 4_096
 
 UNAVAILABLE = {429, 503}
 """Codes of what passes: too much at once, or no leader."""
+FULL = 507
+"""Our code for what JetStream refuses for good with 503: the stream is full, and discards what is new."""
 
 _log = logging.getLogger("berrymq")
 
@@ -91,6 +93,8 @@ class Recorder:
         on_missing: Callable[[], object],
         stats: LinkStats,
     ) -> None:
+        self.refused: Counter[str] = Counter()
+        """The number of messages for which a stream was full, by the beginning of its subjects."""
         self.streams: dict[str, Identifier] = {}
         """What is stored, by the beginning of the subjects."""
         self._loop = router.loop
@@ -236,7 +240,9 @@ class Recorder:
             if not data:
                 self._on_missing()
             return
-        if code:
+        if code == FULL:
+            self.refused[entry.stream] += 1
+        elif code:
             self._drop(1, text)
         self._remove(number)
         self._check_waiting()
@@ -350,4 +356,8 @@ def _refusal_of(data: bytes) -> tuple[int, str]:
         error = msgspec.json.decode(data, type=_Answer).error
     except msgspec.MsgspecError:
         return 500, "the answer of JetStream can't be read"
-    return (0, "") if error is None else (error.code or 500, error.description)
+    if error is None:
+        return 0, ""
+    if error.code == 503 and error.description.startswith("maximum "):
+        return FULL, error.description
+    return error.code or 500, error.description

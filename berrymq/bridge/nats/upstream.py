@@ -104,7 +104,8 @@ class Upstream:
         mesh.jobs.groups = self._hub.groups
         mesh.records.on_listed = partial(self._is_ready, room)
         self._hub.loop.call_later(READY_SECONDS, self._is_ready, room)
-        self._start(room, mesh)
+        if room not in self._leaving:
+            self._start(room, mesh)
         return mesh
 
     def _is_ready(self, room: str | None) -> None:
@@ -121,6 +122,8 @@ class Upstream:
     def _has_left(self, room: str | None) -> None:
         self._leaving.discard(room)
         if not self._closed:
+            if room in self.meshes:
+                self._start(room, self.meshes[room])
             self.update()  # a node may have come to it meanwhile
         elif not self._leaving:
             self._on_closed()

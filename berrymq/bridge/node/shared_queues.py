@@ -324,9 +324,9 @@ class SharedQueues:
                 member.pause()
         if self.can_wait:
             member.joined.wait(JOIN_SECONDS)
-        member.is_new = False
         if member.refused:
             raise ValueError(member.refused)
+        member.is_new = False
 
     def forget(self, member: Membership) -> None:
         """Leave the group of a store that was closed; on the loop.

@@ -69,7 +69,7 @@ class TestLink:
         assert caplog.text.count("has no JetStream (start it with -js): each process gets all") == 1
         bus.twitter("job:add", 1)
         assert queues[0].get(timeout=5).args == (1,)
-        with pytest.raises(ValueError, match="a durable queue needs JetStream: .* start it with -js"):
+        with pytest.raises(ValueError, match=r"a durable queue needs JetStream: .* start it with -js"):
             berrymq.Queue("job:*", durable="night", bus=bus)
 
     def test_a_server_that_comes_back_is_found_again(self):
