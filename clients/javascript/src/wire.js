@@ -44,7 +44,8 @@ export class Wire {
   connection = null;
   #options;
   #key = nonce();
-  #attempts = 0; // since the last frame arrived
+  #cuts = 0;
+  #attempts = 0; // to connect, since the last frame arrived
   #interested = deferred();
   #silence;
   #sequence = 0;
@@ -137,11 +138,13 @@ export class Wire {
     if (this.state === "closed") return;
     this.#each("cut");
     this.#setState("reconnecting");
-    while (this.state === "reconnecting") {
+    const cut = ++this.#cuts; // the handshake of a link may time out just when it is cut: then the later cut goes on
+    const isCut = () => this.state === "reconnecting" && cut === this.#cuts;
+    while (isCut()) {
       const backoff = Math.min(MAX_BACKOFF, 50 * 2 ** Math.min(this.#attempts, 10)) * (0.5 + Math.random() / 2);
       if (this.#attempts++) await new Promise((resolve) => after(backoff, resolve));
       try {
-        if (this.state === "reconnecting") return await this.#connect();
+        if (isCut()) return await this.#connect();
       } catch (error) {
         this.reason = error;
       }
