@@ -460,6 +460,27 @@ class TestTablesOfOtherLibraries:
         assert there["a"].tolist() == [pd.Timestamp(moments[0]).tz_convert("Europe/Berlin")]
         assert str(there["a"].dtype) == "datetime64[us, Europe/Berlin]"
 
+    @pytest.mark.parametrize(
+        "wide",
+        [
+            pl.Array(pl.Int8(), 2**30),
+            pl.Struct({"x": pl.Array(pl.Int8(), 2**30)}),
+            pa.list_(pa.int8(), 2**31 - 1),
+            pa.binary(2**20),
+            pa.struct([(str(number), pa.list_(pa.int8(), 2**30)) for number in range(3)]),
+        ],
+        ids=str,
+    )
+    def test_a_wide_type_takes_no_memory(self, wide):
+        if isinstance(wide, pa.DataType):
+            frame, types = pa.table({"a": pa.nulls(3)}), pa.table({"a": pa.nulls(0, wide)})
+        else:
+            frame, types = pl.DataFrame({"a": [None] * 3}), pl.DataFrame({"a": []}, schema={"a": wide})
+        there = sent(types)[0]
+        schema = re.search(rb'"schema":(\{[^}]*\})', there)
+        forged = re.sub(rb'("schema":)\{[^}]*\}', lambda found: found[1] + schema[1], sent(frame)[0])
+        assert received(forged, []).equals(frame)
+
     @pytest.mark.parametrize("schema", [b"", b"ARROW1", b"ARROW1\0\0" + bytes(50) + b"ARROW1", None])
     @pytest.mark.parametrize("frame", [pl.DataFrame({"a": [1]}), pa.table({"a": [1]})])
     def test_types_that_are_malformed_are_a_value_error(self, frame, schema):

@@ -23,6 +23,7 @@ a column less would be a different one.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import warnings
@@ -49,6 +50,9 @@ MAX_CHECKED = 100
 """Labels of an index whose frequency pandas may check one by one, which is slow."""
 MAX_SCHEMA_BYTES = 4 * 1024 * 1024
 """Of the types of columns."""
+MAX_LEAVES = 16
+"""Plain values that a missing value of a type takes. A wide type would make a lot of memory of a few bytes,
+so columns of it arrive as lists or what else their values are."""
 LONGEST_TEXT = 64
 """Characters of a moment, a frequency or a time zone; pandas takes quadratic time for some."""
 
@@ -571,7 +575,24 @@ def _polars_frame(polars: Any, columns: Any, data: list[Any], schema: Any) -> An
     if footer is None:
         return frame
     types = polars.read_ipc_schema(BytesIO(footer))
-    return frame.cast({name: types[name] for name, kind in frame.schema.items() if kind != types[name]})
+    return frame.cast(
+        {
+            name: types[name]
+            for name, kind in frame.schema.items()
+            if kind != types[name] and _polars_leaves(polars, types[name]) <= MAX_LEAVES
+        }
+    )
+
+
+def _polars_leaves(polars: Any, kind: Any) -> int:
+    """Return how many plain values a missing value of a type takes at most."""
+    if isinstance(kind, polars.Struct):
+        return sum([_polars_leaves(polars, field.dtype) for field in kind.fields])
+    if isinstance(kind, polars.List):
+        return _polars_leaves(polars, kind.inner)
+    if isinstance(kind, polars.Array):
+        return int(kind.size) * _polars_leaves(polars, kind.inner)
+    return 1
 
 
 def _encode_arrow(table: Any) -> dict[str, Any]:
@@ -651,11 +672,25 @@ def _arrow_table(pyarrow: Any, columns: Any, data: list[Any], schema: Any) -> An
     if types.names != columns:
         raise ValueError("the types of columns are of others")
     typed = [_as_arrow(pyarrow, *pair) for pair in zip(data, types.types, strict=True)]
-    return pyarrow.table(typed, schema=types)
+    as_sent = [values.type for values in typed] == types.types
+    return pyarrow.table(typed, schema=types) if as_sent else pyarrow.table(typed, names=columns)
+
+
+def _arrow_leaves(types: Any, kind: Any) -> float:
+    """Return how many plain values a missing value of a type takes at most."""
+    if types.is_fixed_size_list(kind):
+        return float(kind.list_size) * _arrow_leaves(types, kind.value_type)
+    if types.is_fixed_size_binary(kind):
+        return float(kind.byte_width)
+    if types.is_union(kind) or types.is_run_end_encoded(kind):
+        return math.inf
+    return max(1.0, sum([_arrow_leaves(types, kind.field(at).type) for at in range(kind.num_fields)]))
 
 
 def _as_arrow(pyarrow: Any, column: Any, kind: Any) -> Any:
-    """Decode a column as an array of a type."""
+    """Decode a column as an array of a type, unless missing values of it took very much memory."""
+    if _arrow_leaves(pyarrow.types, kind) > MAX_LEAVES:
+        return _to_arrow(pyarrow, column)
     if "items" in column:
         return pyarrow.array(column["items"], kind)
     values = _to_arrow(pyarrow, column)
