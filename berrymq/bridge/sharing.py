@@ -75,7 +75,7 @@ class _Shares:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.pool = Pool(MAX_BYTES)
+        self.pool = Pool(MAX_BYTES, leaves_to_readers=True)
         self.lock = threading.RLock()
         self.by_name: dict[str, _Share] = {}
 

@@ -1,6 +1,7 @@
 """Arrays and tables: they arrive equal, with type and shape, and what does not fit together is refused."""
 
 import datetime as dt
+import re
 import sys
 from array import array
 from base64 import b64encode
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from berrymq.bridge.buffers import Missing
+from berrymq.bridge.errors import PayloadError
 from berrymq.bridge.payload import Form, Opaque, decode_payload, encode_message
 from berrymq.bridge.payload.images import Png
 
@@ -355,6 +357,56 @@ VALUES = {
 }
 
 
+def test_instances_of_subclasses_arrive_as_the_base():
+    class Frame(pd.DataFrame):
+        pass
+
+    class Polars(pl.DataFrame):
+        pass
+
+    pd.testing.assert_frame_equal(crossed(Frame({"a": [1]})), pd.DataFrame({"a": [1]}))
+    assert crossed(Polars({"a": [1]})).equals(pl.DataFrame({"a": [1]}))
+
+
+@pytest.mark.parametrize("record", [STRUCTURED[1], np.void(b"abc")])
+def test_a_record_of_an_array(record):
+    there = crossed(record)
+    assert there == record
+    assert there.dtype == record.dtype
+
+
+NAIVE = dt.datetime(2020, 1, 1)  # noqa: DTZ001
+TYPES = {
+    pl.Int8(): [1, None],
+    pl.Categorical(): ["a", None],
+    pl.Enum(["a", "b"]): ["b", "a"],
+    pl.Decimal(10, 2): [1, None],
+    pl.Datetime("ns", "Europe/Berlin"): [dt.datetime(2020, 1, 1, tzinfo=dt.UTC), None],
+    pl.Datetime("ms"): [NAIVE, None],
+    pl.List(pl.Int8()): [[1], None],
+    pl.Array(pl.Int64(), 2): [[1, 2], [3, 4]],
+    pl.Struct({"x": pl.Int8()}): [{"x": 1}, {"x": 2}],
+    pl.Binary(): [b"a", None],
+    pl.Time(): [dt.time(1), None],
+    pl.Null(): [None, None],
+}
+ARROW_TYPES = {
+    pa.int8(): [1, None],
+    pa.float16(): [1.5, 2.0],
+    pa.dictionary(pa.int32(), pa.string()): ["a", None],
+    pa.decimal128(25, 1): [1, None],
+    pa.timestamp("ns", "Europe/Berlin"): [NAIVE, None],
+    pa.timestamp("ns"): [NAIVE, None],
+    pa.duration("s"): [dt.timedelta(1), None],
+    pa.date32(): [dt.date(2020, 1, 1), None],
+    pa.list_(pa.int8()): [[1], None],
+    pa.large_string(): ["a", None],
+    pa.binary(): [b"a", None],
+    pa.struct([("x", pa.int8())]): [{"x": 1}, None],
+    pa.null(): [None, None],
+}
+
+
 class TestTablesOfOtherLibraries:
     @pytest.mark.parametrize("missing", [True, False])
     def test_of_polars(self, missing):
@@ -374,6 +426,92 @@ class TestTablesOfOtherLibraries:
         there = crossed(table)
         assert there.schema == table.schema
         assert there.equals(table)
+
+    @pytest.mark.parametrize("rows", [2, 0])
+    @pytest.mark.parametrize("kind", TYPES)
+    def test_of_any_type_of_polars(self, kind, rows):
+        frame = pl.DataFrame({"a": pl.Series(TYPES[kind], dtype=kind)})[:rows]
+        there = crossed(frame)
+        assert there.schema == frame.schema
+        assert there.equals(frame)
+        assert crossed(frame["a"]).dtype == kind
+
+    @pytest.mark.parametrize("rows", [2, 0])
+    @pytest.mark.parametrize("kind", ARROW_TYPES, ids=str)
+    def test_of_any_type_of_arrow(self, kind, rows):
+        table = pa.table({"a": pa.array(ARROW_TYPES[kind]).cast(kind)}).slice(0, rows)
+        there = crossed(table)
+        assert there.schema == table.schema
+        assert there.equals(table)
+        assert crossed(table["a"]).type == kind
+
+    @pytest.mark.parametrize("library", ["polars", "pyarrow"])
+    def test_moments_arrive_as_those_of_pandas(self, library, monkeypatch):
+        moments = [dt.datetime(2020, 1, 1, tzinfo=dt.UTC)]
+        zone = pl.Datetime("us", "Europe/Berlin")
+        frame = (
+            pl.DataFrame({"a": moments}, schema={"a": zone})
+            if library == "polars"
+            else pa.table({"a": pa.array(moments, pa.timestamp("us", "Europe/Berlin"))})
+        )
+        data, buffers = sent(frame)
+        monkeypatch.setitem(sys.modules, library, None)
+        there = received(data, buffers)
+        assert there["a"].tolist() == [pd.Timestamp(moments[0]).tz_convert("Europe/Berlin")]
+        assert str(there["a"].dtype) == "datetime64[us, Europe/Berlin]"
+
+    @pytest.mark.parametrize(
+        "wide",
+        [
+            pl.Array(pl.Int8(), 2**30),
+            pl.Struct({"x": pl.Array(pl.Int8(), 2**30)}),
+            pa.list_(pa.int8(), 2**31 - 1),
+            pa.binary(2**20),
+            pa.struct([(str(number), pa.list_(pa.int8(), 2**30)) for number in range(3)]),
+        ],
+        ids=str,
+    )
+    def test_a_wide_type_takes_no_memory(self, wide):
+        if isinstance(wide, pa.DataType):
+            frame, types = pa.table({"a": pa.nulls(3)}), pa.table({"a": pa.nulls(0, wide)})
+        else:
+            frame, types = pl.DataFrame({"a": [None] * 3}), pl.DataFrame({"a": []}, schema={"a": wide})
+        there = sent(types)[0]
+        schema = re.search(rb'"schema":(\{[^}]*\})', there)
+        forged = re.sub(rb'("schema":)\{[^}]*\}', lambda found: found[1] + schema[1], sent(frame)[0])
+        assert received(forged, []).equals(frame)
+
+    @pytest.mark.parametrize("schema", [b"", b"ARROW1", b"ARROW1\0\0" + bytes(50) + b"ARROW1", None])
+    @pytest.mark.parametrize("frame", [pl.DataFrame({"a": [1]}), pa.table({"a": [1]})])
+    def test_types_that_are_malformed_are_a_value_error(self, frame, schema):
+        data, buffers = sent(frame, min_apart=1)
+        value = b"7" if schema is None else b'{"$type":"buffer","value":"%b"}' % b64encode(schema)
+        forged = re.sub(rb'("schema":)\{[^}]*\}', lambda found: found[1] + value, data)
+        assert forged != data
+        with pytest.raises(ValueError, match="malformed"):
+            received(forged, buffers)
+
+    def test_a_column_of_arrow(self):
+        column = pa.chunked_array([[1], [2, None]])
+        assert crossed(column).equals(column.combine_chunks())
+
+    @pytest.mark.parametrize("installed", ["pyarrow", "polars"])
+    def test_of_any_library_that_hands_out_arrow_streams(self, installed, monkeypatch):
+        class Relation:
+            def __arrow_c_stream__(self, requested_schema=None):
+                return pa.table({"a": [1, None]}).__arrow_c_stream__(requested_schema)
+
+        if installed == "polars":
+            monkeypatch.setitem(sys.modules, "pyarrow", None)
+            assert crossed(Relation()).equals(pl.DataFrame({"a": [1, None]}))
+        else:
+            assert crossed(Relation()).equals(pa.table({"a": [1, None]}))
+
+    def test_a_stream_that_can_be_read_once_stays_as_it_is(self):
+        reader = pa.table({"a": [1]}).to_reader()
+        with pytest.raises(PayloadError):
+            sent(reader)
+        assert reader.read_all().num_rows == 1
 
     @pytest.mark.parametrize("library", ["polars", "pyarrow"])
     def test_where_their_library_is_not_installed_they_arrive_as_one_of_pandas(self, library, monkeypatch):

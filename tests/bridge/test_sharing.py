@@ -143,6 +143,19 @@ sys.stdin.read()
         assert mine.sum() == 1_000_000
         wait(lambda: not shares(bus=here.bus), "it has ended")
 
+    def test_what_others_have_taken_is_not_of_the_budget_any_more_once_it_is_unshared(
+        self, nodes, pair, monkeypatch
+    ):
+        monkeypatch.setattr(sharing, "MAX_BYTES", 2_000_000)
+        one, two = pair
+        taken = []
+        for number in range(5):
+            share("numbers", np.full(150_000, float(number)), bus=one.bus)
+            nodes.settle()
+            taken.append(take("numbers", bus=two.bus))
+            wait(lambda: all(peer.stream.idle for peer in one.peers.values()), "the answer has arrived")
+        assert [array[-1] for array in taken] == list(range(5))
+
     def test_beyond_the_budget_the_oldest_is_unshared_with_a_warning(self, caplog):
         bus = Bus()
         sharing._shares_of(bus).pool.max_bytes = 3_000_000

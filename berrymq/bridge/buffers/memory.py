@@ -126,8 +126,12 @@ class Memory:
         """Let go of the buffers; those who have not opened them yet get nothing."""
         self._source, self.reason = None, reason
 
-    def views(self) -> list[memoryview] | list[Missing]:
-        """Return the buffers: writable, and the receiver's own."""
+    def views(self, *, spare: bool = False) -> list[memoryview] | list[Missing]:
+        """Return the buffers: writable, and the receiver's own.
+
+        Args:
+            spare: copy shared memory where this process has mapped much of it.
+        """
         source = self._source
         if source is None:
             return [Missing(self.reason)] * len(self.sizes)
@@ -136,7 +140,7 @@ class Memory:
         elif isinstance(source, Own):
             whole = source.view
         elif isinstance(source, Held):
-            whole = source.map()
+            whole = source.map(spare=spare)
         else:
             whole = memoryview(bytearray(source.read(0, source.claim.size)))
         return [

@@ -194,10 +194,12 @@ class Pool:
 
     Args:
         max_bytes: the most memory that is shared at a time.
+        leaves_to_readers: do not count what is shared no more, and others still read.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, *, leaves_to_readers: bool = False) -> None:
         self.max_bytes = max_bytes
+        self._leaves_to_readers = leaves_to_readers
         self._closed = False
         self._begin()
         _pools.add(self)
@@ -280,7 +282,7 @@ class Pool:
                     return segment
             if self._bytes + capacity > self.max_bytes or self._count >= few_descriptors(MAX_SEGMENTS):
                 for segment in self._idle[:]:  # of another size, or still read: then its memory stays theirs
-                    if segment.lock():
+                    if segment.lock() or self._leaves_to_readers:
                         self._drop(segment)
             if self._bytes + capacity > self.max_bytes or self._count >= few_descriptors(MAX_SEGMENTS):
                 raise PoolFullError(

@@ -169,7 +169,19 @@ def _long_complex(parts: Any) -> Any:
     return complex(real, imaginary) if numpy is None else numpy.clongdouble(real) + 1j * imaginary
 
 
-_KINDS = {"M": "datetime64", "m": "timedelta64", "U": "str", "S": "bytes"}
+def _as_array(record: Any) -> Any:
+    return sys.modules["numpy"].asarray(record)
+
+
+def _record(array: Any) -> Any:
+    """Return the item of an array that has one, as a value of its own; without numpy, or its data, that."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(array, numpy.ndarray):
+        return array
+    return array.reshape(())[()]
+
+
+_KINDS = {"M": "datetime64", "m": "timedelta64", "U": "str", "S": "bytes", "V": "void"}
 """Kinds of types that have a unit or length in their name."""
 _LONGEST = {"f": 8, "c": 16}
 """Bytes of the longest floating-point numbers that every platform has."""
@@ -188,6 +200,7 @@ _NUMPY = {
         Codec("numpy.timedelta64", _time_parts, _time("timedelta64")),
         Codec("numpy.str", str, _text),
         Codec("numpy.bytes", lambda data: b64encode(data).decode(), _bytes),
+        Codec("numpy.void", _as_array, _record),
         Codec("numpy.longdouble", str, _long("longdouble", float)),
         Codec("numpy.clongdouble", lambda one: [str(one.real), str(one.imag)], _long_complex),
     )

@@ -8,8 +8,9 @@ A table crosses as ``{"library", "columns", "index", "data"}``, with one column 
     {"codes": ARRAY, "categories": COLUMN, "ordered": BOOL}  one of a few values; code -1 is missing
     {"items": [VALUE, ...]}                                  anything else
 
-and ``type``, the name that its library has for it. Where that library is not installed, a table arrives as
-one of pandas, else as a dictionary of its columns.
+and ``type``, the name of its library for it. A table of polars or Arrow has ``schema`` too, an Arrow file
+of no rows, by which its columns get their exact types again. Where that library is not installed, a table
+arrives as one of pandas, else as a dictionary of its columns.
 
 Numbers, times and text are buffers, so they go beside the message and are not copied by a hub; what Python
 has to look at, a value at a time, are the items of columns of objects.
@@ -22,9 +23,12 @@ a column less would be a different one.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import warnings
+from importlib import import_module
+from io import BytesIO
 from itertools import pairwise, repeat
 from typing import Any
 
@@ -44,6 +48,11 @@ MAX_LEVELS = 100
 """Of an index."""
 MAX_CHECKED = 100
 """Labels of an index whose frequency pandas may check one by one, which is slow."""
+MAX_SCHEMA_BYTES = 4 * 1024 * 1024
+"""Of the types of columns."""
+MAX_LEAVES = 16
+"""Plain values that a missing value of a type takes. A wide type would make a lot of memory of a few bytes,
+so columns of it arrive as lists or what else their values are."""
 LONGEST_TEXT = 64
 """Characters of a moment, a frequency or a time zone; pandas takes quadratic time for some."""
 
@@ -61,28 +70,36 @@ TYPE = re.compile(
 def table_codec(value: Any) -> Codec | None:
     """Return how a table, or a part of one, crosses; None for anything else.
 
-    By the name of the module first, so that no library is imported for a value of another one.
+    No library is imported for a value of another one. A stream that can be read once is left to its owner.
     """
-    root = type(value).__module__.partition(".")[0]
-    if root == "pandas":
-        pandas = sys.modules["pandas"]
-        if isinstance(value, pandas.DataFrame):
-            return TABLE
-        if isinstance(value, pandas.Series):
-            return SERIES
-        if isinstance(value, pandas.Index):
-            return INDEX
-        if isinstance(value, pandas.api.extensions.ExtensionArray):
-            return COLUMN
-    if root == "polars":
-        polars = sys.modules["polars"]
-        if isinstance(value, polars.DataFrame):
-            return POLARS_TABLE
-        if isinstance(value, polars.Series):
-            return POLARS_SERIES
-    if root == "pyarrow" and type(value).__name__ in ("Table", "RecordBatch"):
+    cls = type(value)
+    if _is_a(value, "pandas", "DataFrame"):
+        return TABLE
+    if _is_a(value, "pandas", "Series"):
+        return SERIES
+    if _is_a(value, "pandas", "Index"):
+        return INDEX
+    if cls.__module__.partition(".")[0] == "pandas" and _is_a(
+        value, "pandas.api.extensions", "ExtensionArray"
+    ):
+        return COLUMN
+    if _is_a(value, "polars", "DataFrame"):
+        return POLARS_TABLE
+    if _is_a(value, "polars", "Series"):
+        return POLARS_SERIES
+    if _is_a(value, "pyarrow", "Table") or _is_a(value, "pyarrow", "RecordBatch"):
         return ARROW_TABLE
+    if _is_a(value, "pyarrow", "Array") or _is_a(value, "pyarrow", "ChunkedArray"):
+        return ARROW_SERIES
+    if hasattr(cls, "__arrow_c_stream__") and not (hasattr(cls, "__next__") or hasattr(cls, "read_all")):
+        return STREAM
     return None
+
+
+def _is_a(value: Any, module: str, name: str) -> bool:
+    """Return whether a value is an instance of a class, or of a subclass, if its module is loaded."""
+    cls = getattr(sys.modules.get(module), name, None)
+    return isinstance(cls, type) and isinstance(value, cls)
 
 
 def codecs() -> list[Codec]:
@@ -387,9 +404,9 @@ def _decode_table(form: Any) -> Any:
         raise ValueError("the columns of a table are malformed")
     try:
         if library == "polars" and (polars := optional("polars")) is not None:
-            return _polars_frame(polars, columns, data)
+            return _polars_frame(polars, columns, data, form.get("schema"))
         if library == "pyarrow" and (pyarrow := optional("pyarrow")) is not None:
-            return _arrow_table(pyarrow, columns, data)
+            return _arrow_table(pyarrow, columns, data, form.get("schema"))
         pandas: Any = optional("pandas")
         if pandas is None:
             return dict(zip(columns, map(_plain, data), strict=True)) if isinstance(columns, list) else data
@@ -421,7 +438,10 @@ def _encode_series(series: Any) -> dict[str, Any]:
 def _decode_series(form: Any) -> Any:
     try:
         if form["library"] == "polars" and (polars := optional("polars")) is not None:
-            return _to_polars(polars, form["name"], form["data"])
+            return _polars_frame(polars, [form["name"]], [form["data"]], form.get("schema")).to_series()
+        if form["library"] == "pyarrow" and (pyarrow := optional("pyarrow")) is not None:
+            table = _arrow_table(pyarrow, [form["name"]], [form["data"]], form.get("schema"))
+            return table.column(0).combine_chunks()
         pandas: Any = optional("pandas")
         if pandas is None:
             return _plain(form["data"])
@@ -469,7 +489,38 @@ def _encode_polars(frame: Any) -> dict[str, Any]:
         "columns": list(frame.columns),
         "index": None,
         "data": [_polars_column(series) for series in frame.get_columns()],
+        "schema": _polars_schema(frame),
     }
+
+
+def _encode_polars_series(series: Any) -> dict[str, Any]:
+    return {
+        "library": "polars",
+        "name": series.name,
+        "index": None,
+        "data": _polars_column(series),
+        "schema": _polars_schema(series.to_frame()),
+    }
+
+
+def _polars_schema(frame: Any) -> Binary:
+    """Return an Arrow file of no rows, which says the types of columns."""
+    schema = BytesIO()
+    frame.clear().write_ipc(schema)
+    return Binary.of(schema.getvalue())
+
+
+def _schema_bytes(data: Any) -> memoryview | None:
+    """Return an Arrow file that says the types of columns. Its footer alone is read.
+
+    Raises:
+        ValueError: it is too large for that.
+    """
+    if data is None or isinstance(data, Missing):
+        return None
+    if not isinstance(data, memoryview) or data.nbytes > MAX_SCHEMA_BYTES:
+        raise ValueError("the types of columns are malformed")
+    return data
 
 
 def _polars_column(series: Any) -> dict[str, Any]:
@@ -478,18 +529,23 @@ def _polars_column(series: Any) -> dict[str, Any]:
     polars, dtype = sys.modules["polars"], series.dtype
     missing = series.is_null().to_numpy() if series.null_count() else None
     kind = str(dtype)
-    if dtype == polars.String:
-        return {"type": "str", "polars": kind, **_text_column(series, missing)}
+    if dtype == polars.String or dtype in (polars.Categorical, polars.Enum):
+        return {"type": "str", "polars": kind, **_text_column(series.cast(polars.String), missing)}
     if dtype.is_numeric() and not dtype.is_decimal():
         values = (series if missing is None else series.fill_null(0)).to_numpy()
         return {"type": str(values.dtype), "polars": kind, "values": values, "missing": missing}
     if dtype == polars.Boolean:
         values = (series if missing is None else series.fill_null(value=False)).to_numpy()
         return {"type": "bool", "polars": kind, "values": values, "missing": missing}
-    if dtype in (polars.Date, polars.Duration) or (
-        dtype == polars.Datetime and getattr(dtype, "time_zone", None) is None
-    ):
-        return {"type": kind, "polars": kind, "values": series.to_numpy()}
+    if dtype in (polars.Date, polars.Duration, polars.Datetime):
+        zone = getattr(dtype, "time_zone", None)
+        if zone is not None:
+            series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return {
+            "type": kind if zone is None else _type_of_moments(dtype.time_unit, zone),
+            "polars": kind,
+            "values": series.to_numpy(),
+        }
     return {"type": "object", "polars": kind, "items": series.to_list()}
 
 
@@ -512,9 +568,31 @@ def _to_polars(polars: Any, name: Any, column: Any) -> Any:
     return series
 
 
-def _polars_frame(polars: Any, columns: Any, data: list[Any]) -> Any:
+def _polars_frame(polars: Any, columns: Any, data: list[Any], schema: Any) -> Any:
     optional("numpy")
-    return polars.DataFrame([_to_polars(polars, *pair) for pair in zip(columns, data, strict=True)])
+    frame = polars.DataFrame([_to_polars(polars, *pair) for pair in zip(columns, data, strict=True)])
+    footer = _schema_bytes(schema)
+    if footer is None:
+        return frame
+    types = polars.read_ipc_schema(BytesIO(footer))
+    return frame.cast(
+        {
+            name: types[name]
+            for name, kind in frame.schema.items()
+            if kind != types[name] and _polars_leaves(polars, types[name]) <= MAX_LEAVES
+        }
+    )
+
+
+def _polars_leaves(polars: Any, kind: Any) -> int:
+    """Return how many plain values a missing value of a type takes at most."""
+    if isinstance(kind, polars.Struct):
+        return sum([_polars_leaves(polars, field.dtype) for field in kind.fields])
+    if isinstance(kind, polars.List):
+        return _polars_leaves(polars, kind.inner)
+    if isinstance(kind, polars.Array):
+        return int(kind.size) * _polars_leaves(polars, kind.inner)
+    return 1
 
 
 def _encode_arrow(table: Any) -> dict[str, Any]:
@@ -523,7 +601,35 @@ def _encode_arrow(table: Any) -> dict[str, Any]:
         "columns": list(table.column_names),
         "index": None,
         "data": [_arrow_column(column) for column in table.columns],
+        "schema": _arrow_schema(table.schema),
     }
+
+
+def _encode_arrow_series(column: Any) -> dict[str, Any]:
+    schema = sys.modules["pyarrow"].schema([("", column.type)])
+    return {
+        "library": "pyarrow",
+        "name": "",
+        "index": None,
+        "data": _arrow_column(column),
+        "schema": _arrow_schema(schema),
+    }
+
+
+def _arrow_schema(schema: Any) -> Binary:
+    """Return an Arrow file of no rows, which says the types of columns."""
+    file = BytesIO()
+    _arrow_files().new_file(file, schema.remove_metadata()).close()
+    return Binary.of(file.getvalue())
+
+
+def _arrow_files() -> Any:
+    return import_module("pyarrow.ipc")
+
+
+def _type_of_moments(unit: str, zone: str) -> str:
+    """Return pandas' name for the type of moments in a time zone."""
+    return f"datetime64[{unit}, {zone if ZONE.fullmatch(zone) else 'UTC'}]"
 
 
 def _arrow_column(column: Any) -> dict[str, Any]:
@@ -531,8 +637,15 @@ def _arrow_column(column: Any) -> dict[str, Any]:
     optional("numpy")
     kind = str(column.type)
     missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
-    if kind in ("string", "large_string"):
+    if kind in ("string", "large_string") or kind.startswith("dictionary<values=string,"):
         return {"type": "str", "arrow": kind, **_text_column(column.to_pylist(), missing)}
+    times = ARROW_TIMES.match(kind)
+    if times is not None:
+        if times[3] is not None:
+            column = column.cast(sys.modules["pyarrow"].timestamp(times[2]))
+        values = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+        named = str(values.dtype) if times[3] is None else _type_of_moments(times[2], times[3])
+        return {"type": named, "arrow": kind, "values": values, "missing": missing}
     if kind in ARROW_NUMBERS:
         filled = column if missing is None else column.fill_null(False if kind == "bool" else 0)
         values = filled.to_numpy() if hasattr(filled, "chunks") else filled.to_numpy(zero_copy_only=False)
@@ -548,19 +661,65 @@ ARROW_NUMBERS = (
 )
 
 
-def _arrow_table(pyarrow: Any, columns: Any, data: list[Any]) -> Any:
+ARROW_TIMES = re.compile(r"(timestamp|duration)\[(s|ms|us|ns)(?:, tz=(.+))?\]$")
+
+
+def _arrow_table(pyarrow: Any, columns: Any, data: list[Any], schema: Any) -> Any:
+    footer = _schema_bytes(schema)
+    if footer is None:
+        return pyarrow.table([_to_arrow(pyarrow, column) for column in data], names=columns)
+    types = _arrow_files().open_file(pyarrow.py_buffer(footer)).schema
+    if types.names != columns:
+        raise ValueError("the types of columns are of others")
+    typed = [_as_arrow(pyarrow, *pair) for pair in zip(data, types.types, strict=True)]
+    as_sent = [values.type for values in typed] == types.types
+    return pyarrow.table(typed, schema=types) if as_sent else pyarrow.table(typed, names=columns)
+
+
+def _arrow_leaves(types: Any, kind: Any) -> float:
+    """Return how many plain values a missing value of a type takes at most."""
+    if types.is_fixed_size_list(kind):
+        return float(kind.list_size) * _arrow_leaves(types, kind.value_type)
+    if types.is_fixed_size_binary(kind):
+        return float(kind.byte_width)
+    if types.is_union(kind) or types.is_run_end_encoded(kind):
+        return math.inf
+    return max(1.0, sum([_arrow_leaves(types, kind.field(at).type) for at in range(kind.num_fields)]))
+
+
+def _as_arrow(pyarrow: Any, column: Any, kind: Any) -> Any:
+    """Decode a column as an array of a type, unless missing values of it took very much memory."""
+    if _arrow_leaves(pyarrow.types, kind) > MAX_LEAVES:
+        return _to_arrow(pyarrow, column)
+    if "items" in column:
+        return pyarrow.array(column["items"], kind)
+    values = _to_arrow(pyarrow, column)
+    if values.type == kind:
+        return values
+    if pyarrow.types.is_dictionary(kind):
+        return values.dictionary_encode().cast(kind)
+    return values.cast(kind)
+
+
+def _to_arrow(pyarrow: Any, column: Any) -> Any:
+    """Decode a column as an array of Arrow."""
     optional("numpy")
-    arrays = []
-    for column in data:
-        if "text" in column:
-            arrays.append(pyarrow.array(_texts(column), pyarrow.string()))
-        elif "items" in column:
-            arrays.append(pyarrow.array(column["items"]))
-        else:
-            values, missing = _arrived(column["values"], _array()), column.get("missing")
-            gone = None if missing is None else _array_of_bool(missing, len(values))
-            arrays.append(pyarrow.array(values, mask=gone))
-    return pyarrow.table(arrays, names=columns)
+    if "text" in column:
+        return pyarrow.array(_texts(column), pyarrow.string())
+    if "items" in column:
+        return pyarrow.array(column["items"])
+    values, missing = _arrived(column["values"], _array()), column.get("missing")
+    gone = None if missing is None else _array_of_bool(missing, len(values))
+    return pyarrow.array(values, mask=gone)
+
+
+def _encode_stream(value: Any) -> dict[str, Any]:
+    """Encode a table of any other library, by one that reads Arrow's streams."""
+    if (pyarrow := optional("pyarrow")) is not None:
+        return _encode_arrow(pyarrow.table(value))
+    if (polars := optional("polars")) is not None:
+        return _encode_polars(polars.DataFrame(value))
+    raise TypeError("it takes pyarrow or polars to read it")
 
 
 TABLE = Codec("table", _encode_frame, _decode_table)
@@ -568,9 +727,7 @@ SERIES = Codec("table.series", _encode_series, _decode_series)
 INDEX = Codec("table.index", _pandas_index, _decode_index)
 COLUMN = Codec("table.column", _pandas_column, _decode_column)
 POLARS_TABLE = Codec("table", _encode_polars, _decode_table)
-POLARS_SERIES = Codec(
-    "table.series",
-    lambda series: {"library": "polars", "name": series.name, "index": None, "data": _polars_column(series)},
-    _decode_series,
-)
+POLARS_SERIES = Codec("table.series", _encode_polars_series, _decode_series)
 ARROW_TABLE = Codec("table", _encode_arrow, _decode_table)
+ARROW_SERIES = Codec("table.series", _encode_arrow_series, _decode_series)
+STREAM = Codec("table", _encode_stream, _decode_table)

@@ -121,7 +121,7 @@ class Memory(Protocol):
             beside: the bytes of the frame without it.
         """
 
-    def views(self) -> Sequence[Any]:
+    def views(self, *, spare: bool = False) -> Sequence[Any]:
         """Return the buffers."""
 
     def texts(self) -> list[str | None]:

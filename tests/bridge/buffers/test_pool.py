@@ -113,6 +113,13 @@ sys.stdin.read()
         assert sum(1 for _ in Path("/proc/self/fd").iterdir()) - before < 20
         assert pool.held_bytes < 7 * len(DATA) * 1.2
 
+    def test_a_reader_with_much_memory_gets_copies_of_messages(self, pool, monkeypatch):
+        mapped = sum(len(one) for one in claims._mapped)
+        monkeypatch.setattr(claims, "MAX_MAPPED_BYTES", mapped + 5 * len(DATA))
+        views = [open_claim(put(pool).claim).map(spare=True) for _ in range(40)]
+        assert all(bytes(view) == DATA for view in views)
+        assert pool.held_bytes < 7 * len(DATA) * 1.2
+
     def test_the_limit_on_descriptors_of_a_process_is_left_to_others(self, monkeypatch):
         monkeypatch.setattr(claims.resource, "getrlimit", lambda _: (64, 64))
         assert few_descriptors(256) == 16
