@@ -90,7 +90,7 @@ def test_more_identifiers_than_are_counted_one_by_one(log):
         "for number in range(25_000): twitter('many:id', number) if number % 2 else twitter(f'n{number}:a')"
     )
     tree = log.view.get_by_role("tree", name="Identifiers")
-    expect(tree.get_by_role("treeitem", name="All")).to_contain_text("25k")
+    expect(tree.get_by_role("treeitem", name="All")).to_contain_text("25k", timeout=30_000)
     others = tree.get_by_role("treeitem", name="others")
     tree.evaluate("(tree) => tree.scrollTo(0, tree.scrollHeight)")
     expect(others).to_contain_text("2,501")
