@@ -48,7 +48,7 @@ export function createExport(store: LogStore, selection: () => RowRange) {
       "div",
       { class: "bmq-popup-row bmq-popup-more" },
       button("copy", "Copy as TSV", copy, { class: "bmq-button bmq-primary", title: "Copy the messages as tab-separated values, for a spreadsheet" }),
-      button("send", "Replay", replay, { class: "bmq-button bmq-primary bmq-replay", title: "Send the messages again, with the pauses that they had, or faster" }),
+      button("send", "Replay", replay, { class: "bmq-button bmq-primary", title: "Send the messages again, with the pauses that they had, or faster" }),
       speed,
     ),
     ...Object.values(complaints).map((complaint) => complaint.element),

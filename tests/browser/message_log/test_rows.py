@@ -90,7 +90,7 @@ def test_more_identifiers_than_are_counted_one_by_one(log):
         "for number in range(25_000): twitter('many:id', number) if number % 2 else twitter(f'n{number}:a')"
     )
     tree = log.view.get_by_role("tree", name="Identifiers")
-    expect(tree.get_by_role("treeitem", name="All")).to_contain_text("25k")
+    expect(tree.get_by_role("treeitem", name="All")).to_contain_text("25k", timeout=30_000)
     others = tree.get_by_role("treeitem", name="others")
     tree.evaluate("(tree) => tree.scrollTo(0, tree.scrollHeight)")
     expect(others).to_contain_text("2,501")
@@ -215,12 +215,11 @@ def test_a_hundred_thousand_rows_scroll(log):
     expect(log.row("50000")).to_be_visible()
     expect(log.row("50000")).to_have_attribute("aria-rowindex", "50002")
     assert log.grid.evaluate(WRONG_ROWS, [0, 1]) == []
-    log.filter.fill("9999")
-    expect(log.status).to_have_text("19 of 100,000 messages", timeout=20_000)
-    log.filter.fill("/0$/ ")
-    expect(log.status).to_have_text("10,000 of 100,000 messages", timeout=20_000)
     log.button("Newest first").click()
-    assert log.grid.evaluate(WRONG_ROWS, [99_990, -10]) == []
+    assert log.grid.evaluate(WRONG_ROWS, [99_999, -1]) == []
+    log.filter.fill("9999")
+    expect(log.status).to_have_text("19 of 100,000 messages", timeout=40_000)
+    expect(log.rows.first).to_contain_text("99999")
 
 
 def test_an_error_stays_in_reach_of_a_flood(log):
