@@ -30,7 +30,8 @@ PACKAGES = ["anywidget", "ipykernel", "ipywidgets", "jupyterlab", "playwright"]
 FLOOD = 1_000_000
 STEADY_RATE = 10_000
 STEADY_SECONDS = 60
-SHOW = "from berrymq_jupyter.widgets import MessageLog\nlog = MessageLog()\nlog"
+SHOW = "from berrymq_jupyter.widgets import MessageLog\nlog = MessageLog()"
+CHART = 'log.chart("flood:run", 0)\nlog.chart("steady:run", 0)'
 SEND = f"""
 import time
 from berrymq import twitter
@@ -64,12 +65,30 @@ WATCH = """
     }
 """
 
+# Zooms to the middle in twelve steps and out again, and moves the cursor, with an action in each frame.
+ZOOM = """
+    () => new Promise((done) => {
+        const plot = document.querySelector('.bmq-plot');
+        const keys = [..."+".repeat(12), ...Array(90).fill("ArrowRight"), ..."-".repeat(12), "0"];
+        const frames = [];
+        const step = (now) => {
+            frames.push(now);
+            const key = keys.shift();
+            if (key === undefined) return done(frames);
+            plot.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+            requestAnimationFrame(step);
+        };
+        requestAnimationFrame(step);
+    })
+"""
+
 
 def run() -> list[Row]:
     """Measure everything."""
     rows = [cost_at_the_sender()]
     with lab() as notebooks:
         rows += under(notebooks, "a million messages at once", "flood", FLOOD)
+        rows += under(notebooks, "a million messages at once, charted", "flood", FLOOD, charted=True)
         rows += under(
             notebooks, "10,000 messages a second for a minute", "steady", STEADY_RATE * STEADY_SECONDS
         )
@@ -118,9 +137,9 @@ def lab() -> Iterator[Notebooks]:
         browser.close()
 
 
-def under(notebooks: Notebooks, what: str, load: str, messages: int) -> list[Row]:
-    """Send to a log in a page, and measure the page."""
-    notebook = notebooks.create(load, [SHOW, SEND, f"{load}()"])
+def under(notebooks: Notebooks, what: str, load: str, messages: int, *, charted: bool = False) -> list[Row]:
+    """Send to a log in a page, and measure the page; with *charted*, also its chart, which is zoomed then."""
+    notebook = notebooks.create(load, [f"{SHOW}\n{CHART if charted else ''}\nlog", SEND, f"{load}()"])
     notebook.run(0)
     notebook.run(1)
     page = notebook.page
@@ -133,6 +152,7 @@ def under(notebooks: Notebooks, what: str, load: str, messages: int) -> list[Row
     told = notebook.execute("print(log.state.total, log.state.rows.missed)").split()
     total, missed = int(told[0]), int(told[1])
     assert total == messages + 1, f"{total} of {messages + 1} came"
+    zoomed: list[float] = page.evaluate(ZOOM) if charted else []
     pauses = [later - earlier for earlier, later in pairwise(frames)]
     frame = statistics.fmean(pauses) * 1e6
     late = max(0.0, page.evaluate("window.seenAt") - sent_at) * 1e9
@@ -141,7 +161,20 @@ def under(notebooks: Notebooks, what: str, load: str, messages: int) -> list[Row
     note = f"worst frame {max(pauses):.0f} ms, the page's memory grew by {grown:.1f} MB"
     if missed:  # more arrived between two rounds than is kept; the page shows that
         note += f"; {missed:,} came too fast to be counted by identifier"
+    rows = []
+    if charted:
+        steps = [later - earlier for earlier, later in pairwise(zoomed)]
+        step = statistics.fmean(steps) * 1e6
+        rows.append(
+            Row(
+                "a frame, zoom and cursor in a chart of a million points",
+                step,
+                [Against("30 frames a second", 1e9 / 30, step * 30 / 1e9, 1.0)],
+                f"worst frame {max(steps):.0f} ms",
+            )
+        )
     return [
+        *rows,
         Row(
             f"a frame, {what}", frame, [Against("30 frames a second", 1e9 / 30, frame * 30 / 1e9, 1.0)], note
         ),

@@ -63,6 +63,8 @@ def _marked(name: str, content: Any) -> str:
             return f"<array {dtype} {' x '.join(_texts(shape))}>"
         case "Opaque", [_, str(text)]:
             return text
+        case "RemoteError", [str(kind), str(text), *_]:
+            return f"{kind}: {text}" if text else kind
         case "float", str():
             return content
         case _, str() | int() | float() if name.startswith("numpy."):

@@ -99,10 +99,10 @@ function createRow<T>(columns: Column<T>[]): HTMLElement {
   const open = ({ currentTarget: line }: { currentTarget: HTMLElement }) => {
     line.setAttribute("aria-expanded", String(line.getAttribute("aria-expanded") !== "true"));
   };
-  const cell = ({ kind }: Column<T>, index: number) => {
+  const cell = ({ kind, title }: Column<T>, index: number) => {
     if (index === 0) return h("th", { role: "rowheader", scope: "row" });
-    if (kind !== "bmq-newest") return h("td", { role: "cell", class: kind });
-    return h("td", { role: "cell", class: kind }, h("button", { type: "button", class: "bmq-newest-text", "aria-expanded": "false", onclick: open, hidden: true }));
+    if (kind !== "bmq-newest") return h("td", { role: "cell", class: kind, "data-label": title });
+    return h("td", { role: "cell", class: kind, "data-label": title }, h("button", { type: "button", class: "bmq-newest-text", "aria-expanded": "false", onclick: open, hidden: true }));
   };
   return h("tr", { role: "row" }, ...columns.map(cell));
 }

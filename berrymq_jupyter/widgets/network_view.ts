@@ -166,7 +166,7 @@ function createRow(id: string, onChoose: (id: string) => void) {
     setText(name, node.name);
     name.title = node.name;
     const marks = [node.here && "here", node.hub && "hub", node.room !== null && `room ${node.room}`];
-    fill(badges, ...marks.filter(Boolean).map((mark) => h("span", { class: "bmq-badge" }, mark)));
+    fill(badges, ...marks.filter(Boolean).map((mark) => h("span", { class: "bmq-role" }, mark)));
     const left = node.follows.length - PATTERNS_SHOWN + node.followsMore;
     fill(
       follows,

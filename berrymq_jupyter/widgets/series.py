@@ -249,6 +249,8 @@ def number_at(message: Message, field: Label) -> float | None:
     """
     try:
         found = value_at(message, field)
+        if type(found) is float:
+            return found
         if isinstance(found, bool):
             return None
         if not isinstance(found, (int, float)):
@@ -275,11 +277,13 @@ def value_at(message: Message, field: Sequence[str]) -> Any:
 
     The payload may be of any type, so whatever its own code raises is raised too; callers catch `HOSTILE`.
     """
-    first, *rest = field
-    for label, value in payload_of(message).items:
-        if label == first:
-            return reduce(step, rest, value)
-    raise LookupError(first)
+    first = field[0]
+    # Not through `payload_of`, which takes longer: a chart reads a number of each message of a flood.
+    if first.isdecimal() and first.isascii() and int(first) < len(message.args) and str(int(first)) == first:
+        value = message.args[int(first)]
+    else:
+        value = message.kwargs[first]
+    return reduce(step, field[1:], value) if len(field) > 1 else value
 
 
 def step(value: Mapping[Any, Any] | Sequence[Any] | Any, label: str) -> Any:

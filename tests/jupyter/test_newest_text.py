@@ -19,6 +19,7 @@ def test_a_payload_is_shown_as_an_argument_list():
     assert line(b"bytes") == "<bytes>"
     numpy = pytest.importorskip("numpy")
     assert line(numpy.zeros((3, 4)), numpy.float64(0.5)) == "<array <f8 3 x 4>, 0.5"
+    assert line(ValueError("no")) == "ValueError: no"
     assert line() == ""
 
 

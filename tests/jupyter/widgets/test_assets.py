@@ -68,3 +68,14 @@ def test_every_source_is_used():
 def test_a_bundle_that_is_missing_is_told_with_what_to_do():
     with pytest.raises(FileNotFoundError, match="pip install -e"):
         assets.module("none")
+
+
+def test_no_two_views_style_the_same_class():
+    """All views of a page share its style sheets, so the badge of one must not colour that of another."""
+    styled = {}
+    for name in ("message_log", "network_view", "progress_view", "queue_view", "send_form"):
+        text = re.sub(r"/\*.*?\*/", "", (PACKAGE / "widgets" / f"{name}.css").read_text(), flags=re.DOTALL)
+        selectors = ",".join(re.findall(r"([^{}]+)\{", text)).split(",")
+        for found in {one for one in (re.match(r"\s*\.([\w-]+)", part) for part in selectors) if one}:
+            styled.setdefault(found[1], set()).add(name)
+    assert {one: views for one, views in styled.items() if len(views) > 1} == {}
